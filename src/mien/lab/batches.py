@@ -1,0 +1,207 @@
+"""The whole dataset on the device, and batches of it, changed at random.
+
+FER2013's training faces are 66 MB of uint8, so no loader and no workers: they sit on the device,
+and augmentation is a chain of functions from batch to batch. Every random number of a global
+batch is drawn on every rank, and each rank then takes its part: the faces do not depend on how
+many processes share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from mien.lab.data import Samples, shares
+from mien.lab.recipe import Recipe
+
+MEAN, SPREAD = 129.5, 65.0
+"""Mean and standard deviation of the grey values of FER2013's Training faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the loop needs of B faces, on the device.
+
+    faces: (B, C, side, side) float32, standardised. labels: (B, 7) and votes: (B, 8) float32
+    target distributions. label_weights, vote_weights: (B,) float32, how much each row counts.
+    """
+
+    faces: Tensor
+    labels: Tensor
+    votes: Tensor
+    label_weights: Tensor
+    vote_weights: Tensor
+
+    def take(self, which: Tensor | slice) -> Batch:
+        """The rows that an index or slice picks."""
+        return Batch(*(getattr(self, name)[which] for name in self.__slots__))
+
+
+def standardise(faces: Tensor) -> Tensor:
+    """Grey values 0 to 255 -> mean 0 and spread 1 over FER2013; any shape, float32."""
+    return (faces.float() - MEAN) / SPREAD
+
+
+def window(faces: Tensor, side: int) -> Tensor:
+    """The central side x side pixels: (N, C, H, W) -> (N, C, side, side)."""
+    top, left = (faces.shape[2] - side) // 2, (faces.shape[3] - side) // 2
+    return faces[:, :, top : top + side, left : left + side]
+
+
+def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
+    """All samples as one batch, faces still uint8 and whole: what `epoch` deals from."""
+    labels = np.zeros((len(samples), 7), np.float32)
+    known = samples.labels >= 0
+    labels[known, samples.labels[known]] = 1
+    votes = shares(samples.votes, drop_single=recipe.drop_single_votes)
+    label_weights = known.astype(np.float32)
+    if recipe.class_weights:
+        counts = np.maximum(labels.sum(0), 1)
+        label_weights[known] = (known.sum() / (7 * counts))[samples.labels[known]]
+    # A face on which few raters saw an emotion says less about how people share them out.
+    vote_weights = samples.votes[:, :8].sum(1) / np.maximum(samples.votes.sum(1), 1)
+    arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)
+    return Batch(*(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in arrays))
+
+
+def steps_per_epoch(count: int, recipe: Recipe) -> int:
+    """Batches in an epoch of `count` faces; a last, smaller one is left out."""
+    return max(1, count // recipe.batch)
+
+
+def epoch(
+    data: Batch, recipe: Recipe, number: int, *, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """The batches of epoch `number` for one rank of `world`, each face at most once.
+
+    The order and the augmentation depend on the recipe's seed and the epoch's number alone, so
+    that a resumed run sees what an uninterrupted one would have seen.
+    """
+    device = data.faces.device
+    dice = Generator(device=device).manual_seed(recipe.seed * 100_003 + number)
+    order = torch.randperm(len(data.faces), generator=dice, device=device)
+    size = min(recipe.batch, len(order)) // world * world
+    mine = slice(rank * size // world, (rank + 1) * size // world)
+    for step in range(steps_per_epoch(len(order), recipe)):
+        which = order[step * recipe.batch :][:size]
+        yield augment(data.take(which), recipe, dice).take(mine)
+
+
+def augment(batch: Batch, recipe: Recipe, dice: Generator) -> Batch:
+    """A batch as the network sees it in training: uint8 faces -> moved, lit, erased, mixed."""
+    faces = standardise(batch.faces)
+    faces = move(faces, recipe, dice)
+    faces = light(faces, recipe.light, dice)
+    faces = erase(faces, recipe.erase, dice)
+    batch = replace(batch, faces=faces.expand(-1, recipe.channels, -1, -1))
+    return mix(batch, recipe.mixup, recipe.cutmix, dice)
+
+
+def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
+    """Mirror, turn, scale and shift each face: (N, C, H, W) -> (N, C, side, side).
+
+    One bilinear resampling for all four. Without them it is the central window, pixel for pixel.
+    """
+    count, _, high, wide = faces.shape
+    if not (recipe.flip or recipe.rotation or recipe.scale or recipe.shift):
+        return window(faces, recipe.side)
+    uniform = torch.rand(5, count, generator=dice, device=faces.device) * 2 - 1
+    turn = uniform[0] * (recipe.rotation * torch.pi / 180)
+    zoom = (1 + recipe.scale) ** uniform[1]
+    mirror = torch.where(uniform[4] < 0, -1.0, 1.0) if recipe.flip else torch.ones_like(turn)
+    # Output pixel -> input pixel, in affine_grid's units, where -1 and 1 are the edges.
+    cos, sin = turn.cos() / zoom, turn.sin() / zoom
+    theta = torch.zeros(count, 2, 3, device=faces.device)
+    theta[:, 0, 0] = mirror * cos * (recipe.side / wide)
+    theta[:, 0, 1] = -mirror * sin * (recipe.side / wide)
+    theta[:, 1, 0] = sin * (recipe.side / high)
+    theta[:, 1, 1] = cos * (recipe.side / high)
+    theta[:, :, 2] = uniform[2:4].T * (2 * recipe.shift)
+    grid = F.affine_grid(theta, (count, 1, recipe.side, recipe.side), align_corners=False)
+    return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+
+
+def light(faces: Tensor, amount: float, dice: Generator) -> Tensor:
+    """Change contrast by a factor and brightness by a shift, each up to `amount`, per face."""
+    if not amount:
+        return faces
+    uniform = torch.rand(2, len(faces), 1, 1, 1, generator=dice, device=faces.device) * 2 - 1
+    return faces * (1 + amount * uniform[0]) + amount * uniform[1]
+
+
+def erase(faces: Tensor, probability: float, dice: Generator) -> Tensor:
+    """Fill one rectangle of 2 to 20 % of the area with noise, in a share of the faces.
+
+    Zhong et al. 2017, https://arxiv.org/abs/1708.04896.
+    """
+    if not probability:
+        return faces
+    inside = rectangles(faces, 0.02, 0.2, dice)
+    chosen = torch.rand(len(faces), 1, 1, 1, generator=dice, device=faces.device) < probability
+    noise = torch.randn(faces.shape, generator=dice, device=faces.device)
+    return torch.where(inside & chosen, noise, faces)
+
+
+def rectangles(faces: Tensor, smallest: float, largest: float, dice: Generator) -> Tensor:
+    """One random rectangle per face, as a mask (N, 1, H, W); areas are shares of the picture."""
+    count, _, high, wide = faces.shape
+    uniform = torch.rand(4, count, 1, generator=dice, device=faces.device)
+    area = smallest + (largest - smallest) * uniform[0]
+    aspect = torch.exp((uniform[1] * 2 - 1) * 1.0986)  # 1/3 to 3
+    tall = (area * aspect).sqrt().clamp(max=1)
+    broad = (area / aspect).sqrt().clamp(max=1)
+    top, left = uniform[2] * (1 - tall), uniform[3] * (1 - broad)
+    y = (torch.arange(high, device=faces.device) + 0.5) / high
+    x = (torch.arange(wide, device=faces.device) + 0.5) / wide
+    rows, columns = (y > top) & (y < top + tall), (x > left) & (x < left + broad)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def mix(batch: Batch, mixup: float, cutmix: float, dice: Generator) -> Batch:
+    """With these probabilities per batch, blend the faces with others of it, targets and all.
+
+    Mixup with Beta(0.2, 0.2), Zhang et al. 2018, https://arxiv.org/abs/1710.09412; CutMix, Yun et
+    al. 2019, https://arxiv.org/abs/1905.04899.
+    """
+    if not mixup and not cutmix:
+        return batch
+    device = batch.faces.device
+    coin = torch.rand((), generator=dice, device=device).item()
+    other = batch.take(torch.randperm(len(batch.faces), generator=dice, device=device))
+    if coin < mixup:
+        share = beta(0.2, dice)
+        faces = share * batch.faces + (1 - share) * other.faces
+        shares_kept = torch.full((len(faces), 1), share, device=device)
+    elif coin < mixup + cutmix:
+        inside = rectangles(batch.faces, 0.1, 0.6, dice)
+        faces = torch.where(inside, other.faces, batch.faces)
+        shares_kept = 1 - inside.float().mean((1, 2, 3))[:, None]
+    else:
+        return batch
+    return Batch(faces, *_mix_targets(batch, other, shares_kept))
+
+
+def beta(alpha: float, dice: Generator) -> float:
+    """One draw from Beta(alpha, alpha) by Joehnk's method; torch's own Beta takes no generator."""
+    while True:
+        uniform = torch.rand(2, generator=dice, device=dice.device) ** (1 / alpha)
+        if 0 < (total := uniform.sum().item()) <= 1:
+            return uniform[0].item() / total
+
+
+def _mix_targets(one: Batch, other: Batch, share: Tensor) -> tuple[Tensor, ...]:
+    """Targets blended by how much each row counts, so that a row without votes adds none."""
+
+    def blend(a: Tensor, a_weight: Tensor, b: Tensor, b_weight: Tensor) -> tuple[Tensor, Tensor]:
+        a_part, b_part = share * a_weight[:, None], (1 - share) * b_weight[:, None]
+        total = a_part + b_part
+        return (a_part * a + b_part * b) / total.clamp(min=1e-12), total[:, 0]
+
+    labels, label_weights = blend(one.labels, one.label_weights, other.labels, other.label_weights)
+    votes, vote_weights = blend(one.votes, one.vote_weights, other.votes, other.vote_weights)
+    return labels, votes, label_weights, vote_weights

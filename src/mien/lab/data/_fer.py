@@ -1,0 +1,64 @@
+"""What the published FER2013 and FER+ files have in common, however they are packed."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.lab.data._samples import Samples
+
+SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+"""FER2013's names of its splits -> ours."""
+
+FERPLUS_COLUMNS = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+    "unknown", "NF",
+)  # fmt: skip
+"""The vote columns of `fer2013new.csv`, in its order."""
+
+_OURS_FROM_FERPLUS = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
+
+OFFICIAL_COUNTS = {
+    "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "val": (467, 56, 496, 895, 653, 415, 607),
+    "test": (491, 55, 528, 879, 594, 416, 626),
+}
+"""Faces per emotion (angry ... neutral) in each split of FER2013 as published."""
+
+
+def order_votes(votes: np.ndarray) -> np.ndarray:
+    """FER+ columns in mien's order: (N, 10) -> (N, 10)."""
+    return votes[:, _OURS_FROM_FERPLUS]
+
+
+def check_counts(splits: dict[str, Samples], source: Path) -> None:
+    """Warn if the splits at `source` are not the published ones, face for face in number."""
+    for name, samples in splits.items():
+        found = tuple(np.bincount(samples.labels[samples.labels >= 0], minlength=7).tolist())
+        if found != OFFICIAL_COUNTS.get(name, found):
+            warnings.warn(
+                f"{source}: {name} is not FER2013 as published: "
+                f"{found} faces per emotion, expected {OFFICIAL_COUNTS[name]}.",
+                stacklevel=3,
+            )
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """A CSV file as its header and its rows; a `UserError` if a row has another length."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (UnicodeDecodeError, ValueError, csv.Error):
+        raise UserError(f"{path} is not a CSV file with a header.") from None
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}, line {number}: {len(row)} columns, {len(header)} expected."
+            )
+    return header, rows

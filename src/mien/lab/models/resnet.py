@@ -1,0 +1,88 @@
+"""A small residual network with squeeze-and-excitation, for 48 x 48 faces. mien's default.
+
+He et al. 2016, https://arxiv.org/abs/1512.03385; Hu et al. 2018, https://arxiv.org/abs/1709.01507.
+Ours differs: a 5 x 5 stem of stride 2 and no max pooling (the faces are small), shortcuts that
+shrink by average pooling (He et al. 2019, https://arxiv.org/abs/1812.01187), a squeeze to an
+eighth from the second stage on (in the first it costs a fifth of the time), and the last norm of
+each block starting at zero. `32` has 2.8 M parameters and 78 MMAC at 48 pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+VARIANTS = {"32": (2, 2, 2, 2), "8": (1, 1, 1, 1), "16": (2, 2, 2, 2), "64": (2, 2, 2, 2)}
+"""Width of the first stage (each next is twice as wide) -> blocks per stage."""
+
+
+class Squeeze(nn.Module):
+    """Weighs each channel by what the whole picture says of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(width, max(4, width // 8), 1)
+        self.up = nn.Conv2d(max(4, width // 8), width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        weights = self.up(F.relu(self.down(F.adaptive_avg_pool2d(x, 1)))).sigmoid()
+        return x * weights
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    def __init__(self, width_in: int, width: int, stride: int, squeeze: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.norm2.weight)
+        self.squeeze = Squeeze(width) if squeeze else nn.Identity()
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
+        if width_in != width:
+            self.shortcut.append(nn.Conv2d(width_in, width, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C, H / stride, W / stride)
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.squeeze(self.norm2(self.conv2(y)))
+        return F.relu(y + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Stem, four stages, mean over the picture, one linear layer."""
+
+    def __init__(
+        self, width: int, depths: tuple[int, ...], channels: int, classes: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        widths = [width * 2**stage for stage in range(len(depths))]
+        self.stages = nn.Sequential()
+        for stage, (width_out, depth) in enumerate(zip(widths, depths, strict=True)):
+            for k in range(depth):
+                stride = 2 if stage > 0 and k == 0 else 1
+                self.stages.append(Block(width, width_out, stride, squeeze=stage > 0))
+                width = width_out
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, channels, side, side) -> (N, classes) logits
+        x = self.stages(self.stem(x))
+        return self.head(self.dropout(x.mean((2, 3))))
+
+
+def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
+    """A ResNet whose first stage is `variant` channels wide."""
+    model = ResNet(int(variant), VARIANTS[variant], channels, classes, dropout)
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return model.to(memory_format=torch.channels_last)

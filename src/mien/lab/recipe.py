@@ -1,0 +1,152 @@
+"""A recipe says everything about a training but the data's whereabouts."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+
+from mien.errors import UserError
+from mien.shelf import unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Saved whole in the run folder; a run is its recipe, the data and nothing else.
+
+    model: family and variant, `"resnet-32"`. channels: 1 (grey) or 3 (grey, repeated).
+    side: pixels of the square window that the network sees in training; the faces have 48.
+    label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
+    drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
+    teachers: run folders whose averaged answers are a third target, with teacher_weight.
+    batch: faces per step, over all processes. rate: peak learning rate. decay: weight decay,
+    not applied to norms and biases. warmup: epochs of linear rise before the cosine.
+    ema: share of the old in the moving average of the weights, per step; 0 for none.
+    shift, scale, light: largest relative change each way; rotation: in degrees each way.
+    erase, mixup, cutmix: probability that a face (or a batch) is treated so.
+    keep: "last", or "best" (the epoch with the lowest PublicTest loss; it is then no longer
+    a measurement). patience: stop after so many epochs without a better one; 0 never stops.
+    """
+
+    model: str = "resnet-32"
+    channels: int = 1
+    side: int = 44
+    dropout: float = 0.2
+
+    label_weight: float = 1.0
+    vote_weight: float = 1.0
+    drop_single_votes: bool = False
+    smoothing: float = 0.1
+    class_weights: bool = False
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 0.0
+    teacher_temperature: float = 1.0
+
+    epochs: int = 45
+    batch: int = 128
+    optimizer: str = "sgd"
+    rate: float = 0.1
+    momentum: float = 0.9
+    decay: float = 5e-4
+    warmup: float = 3.0
+    ema: float = 0.998
+    clip: float = 0.0
+    precision: str = "float32"
+    compile: bool = False
+    seed: int = 0
+    keep: str = "last"
+    patience: int = 0
+
+    flip: bool = True
+    rotation: float = 12.0
+    scale: float = 0.125
+    shift: float = 0.1
+    light: float = 0.3
+    erase: float = 0.5
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+PLAIN = dict(rotation=0.0, scale=0.0, shift=0.0, light=0.0, erase=0.0, flip=False)
+"""No augmentation at all."""
+
+RECIPES = {
+    "default": Recipe(precision="bfloat16"),
+    "tiny": Recipe(model="resnet-8", side=40, epochs=2, warmup=0.5),
+}
+"""The recipes with a name; `parse` starts from one of them."""
+
+_CHOICES = {
+    "optimizer": ("sgd", "adamw"),
+    "precision": ("float32", "bfloat16"),
+    "keep": ("last", "best"),
+    "channels": (1, 3),
+}
+
+
+def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
+    """The named recipe with changes applied: `parse("default", ["epochs=5", "rate=0.05"])`.
+
+    Raises `UserError` for an unknown recipe or field and for a value of the wrong kind.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    types = typing.get_type_hints(Recipe)
+    values = {}
+    for change in changes:
+        field, equals, text = change.partition("=")
+        if not equals:
+            raise UserError(f"{change!r} changes nothing; write FIELD=VALUE, as in epochs=5.")
+        if field not in types:
+            raise unknown("recipe field", field, types)
+        values[field] = _value(field, types[field], text)
+    return checked(replace(RECIPES[name], **values))
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe itself, if every value makes sense; a `UserError` that names the first if not."""
+    for field, choices in _CHOICES.items():
+        value = getattr(recipe, field)
+        if value not in choices:
+            allowed = " or ".join(map(str, choices))
+            raise UserError(f"Recipe field {field} is {value!r}; it can be {allowed}.")
+    for field in ("epochs", "batch", "side"):
+        if getattr(recipe, field) < 1:
+            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; at least 1.")
+    for field in ("dropout", "smoothing", "ema", "erase", "mixup", "cutmix", "teacher_weight"):
+        if not 0 <= getattr(recipe, field) <= 1:
+            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; from 0 to 1.")
+    if recipe.label_weight <= 0 and recipe.vote_weight <= 0:
+        raise UserError("Recipe fields label_weight and vote_weight are both 0: nothing to learn.")
+    if recipe.teacher_weight > 0 and not recipe.teachers:
+        raise UserError("Recipe field teacher_weight is set, but teachers names no run folder.")
+    return recipe
+
+
+def to_json(recipe: Recipe) -> dict:
+    """The recipe as a dictionary that JSON can hold."""
+    return asdict(recipe)
+
+
+def from_json(saved: dict) -> Recipe:
+    """The recipe that `to_json` saved; a `UserError` if another version of mien wrote it."""
+    known = {field.name for field in fields(Recipe)}
+    if strange := sorted(set(saved) - known):
+        raise UserError(f"The saved recipe has fields unknown to this mien: {', '.join(strange)}.")
+    return checked(Recipe(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
+
+
+def _value(field: str, kind: type | types.GenericAlias, text: str) -> object:
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() in words:
+            return words[text.lower()]
+        raise UserError(f"Recipe field {field} is yes or no, not {text!r}.")
+    if typing.get_origin(kind) is tuple:
+        return tuple(part for part in text.split(",") if part)
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UserError(f"Recipe field {field} is {wanted}, not {text!r}.") from None

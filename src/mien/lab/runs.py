@@ -1,0 +1,145 @@
+"""A run folder: one training, all that is known of it. This module alone knows its file names."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mien
+from mien import atomic
+from mien.errors import UserError
+from mien.lab.recipe import Recipe, from_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The paths of a run folder, whether they exist yet or not."""
+
+    folder: Path
+
+    recipe_file = property(lambda self: self.folder / "recipe.json")
+    about_file = property(lambda self: self.folder / "about.json")
+    log_file = property(lambda self: self.folder / "log.jsonl")
+    checkpoint_file = property(lambda self: self.folder / "checkpoint.pt")
+    weights_file = property(lambda self: self.folder / "weights.pt")
+    predictions_file = property(lambda self: self.folder / "predictions.npz")
+    metrics_file = property(lambda self: self.folder / "metrics.json")
+    model_file = property(lambda self: self.folder / "model.onnx")
+    figures_folder = property(lambda self: self.folder / "figures")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the run follows."""
+        return from_json(read_json(self.recipe_file))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end (the last thing it writes are the weights)."""
+        return self.weights_file.exists()
+
+    def log(self) -> list[dict]:
+        """One dictionary per finished epoch; a half-written last line is left out."""
+        if not self.log_file.exists():
+            return []
+        return list(_whole_lines(self.log_file.read_text()))
+
+
+def start(folder: Path, recipe: Recipe) -> Run:
+    """The run to go on with: new in an empty folder, resumed in one with the same recipe.
+
+    Refuses, with a `UserError`, a folder that holds another recipe's run or somebody's files.
+    """
+    run = Run(Path(folder))
+    if run.recipe_file.exists():
+        if run.recipe != recipe:
+            raise UserError(
+                f"{folder} holds a run of another recipe; choose another --out, or remove it."
+            )
+        return run
+    if run.folder.exists() and any(run.folder.iterdir()):
+        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.about_file, about())
+    write_json(run.recipe_file, to_json(recipe))
+    return run
+
+
+def open_run(folder: Path | str) -> Run:
+    """The run in an existing folder; a `UserError` if there is none."""
+    run = Run(Path(folder))
+    if not run.recipe_file.exists():
+        raise UserError(f"{folder} is not a run folder: it has no {run.recipe_file.name}.")
+    return run
+
+
+def about() -> dict:
+    """Where and with what something is measured: versions, commit, processor."""
+    versions = {"python": platform.python_version(), "mien": mien.__version__}
+    for name in ("torch", "numpy", "onnxruntime"):
+        try:
+            versions[name] = __import__(name).__version__
+        except ImportError:
+            continue
+    return {"versions": versions, "commit": commit(), "machine": machine()}
+
+
+def commit() -> str | None:
+    """The commit of the source tree that is running, `-dirty` if it is changed; None outside git."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def machine() -> str:
+    """The processor in words, with the number of cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {count} cores"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic.writing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object; a `UserError` if the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is not JSON.") from None
+
+
+def write_log(run: Run, entries: list[dict]) -> None:
+    """Write the whole log again, at once: after a resume it must not repeat an epoch."""
+    with atomic.writing(run.log_file) as temporary:
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def _whole_lines(text: str) -> Iterator[dict]:
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return

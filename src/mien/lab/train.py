@@ -1,0 +1,381 @@
+"""A recipe -> a run folder. The loop stands here in full, for one process or many.
+
+    mien train default --data DIR --out runs/default
+    torchrun --nproc-per-node=4 -m mien train default --data DIR --out runs/default
+
+An epoch ends with a checkpoint, and everything random is a function of the seed and the epoch's
+number: a run that is killed and started again ends with the same weights, bit for bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from mien import atomic
+from mien.errors import UserError
+from mien.lab import batches, data, evaluate, models, runs
+from mien.lab.batches import Batch
+from mien.lab.data import Samples
+from mien.lab.models import HEADS
+from mien.lab.recipe import Recipe
+from mien.lab.runs import Run
+
+Watcher = Callable[[str, int, int], None]
+"""Told "step" or "epoch", how many are done, and how many there are."""
+
+
+@dataclass(slots=True)
+class State:
+    """All that changes in training, and so all that a checkpoint holds."""
+
+    model: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+    log: list[dict] = field(default_factory=list)
+    best: dict | None = None
+
+
+def fit(
+    recipe: Recipe,
+    root: Path | str,
+    out: Path | str,
+    *,
+    device: str | None = None,
+    watch: Watcher = lambda what, done, total: None,
+    tensorboard: bool = False,
+) -> Run:
+    """Train as the recipe says on the data at `root`; the run folder `out`, finished.
+
+    A folder with an unfinished run of the same recipe is gone on with; a finished one is
+    returned as it is. `root` must have a `train` split; `val` is measured after each epoch.
+    """
+    splits = data.load(root)
+    with _processes(device) as (place, rank, world):
+        if rank == 0:
+            run = runs.start(Path(out), recipe)
+        _wait(world)
+        run = runs.open_run(out)
+        if run.finished:
+            return run
+        _train(run, splits, place, rank, world, watch, tensorboard)
+        _wait(world)
+    return run
+
+
+def _train(
+    run: Run,
+    splits: dict[str, Samples],
+    device: torch.device,
+    rank: int,
+    world: int,
+    watch: Watcher,
+    tensorboard: bool,
+) -> None:
+    recipe = run.recipe
+    train = batches.on_device(data.split(splits, "train"), recipe, device)
+    state = prepare(recipe, device)
+    load_checkpoint(run, state)
+    network = _parallel(state.model, recipe, device, world)
+    teachers = [evaluate.restore(runs.open_run(path), device) for path in recipe.teachers]
+    write = _tensorboard(run) if tensorboard and rank == 0 else None
+    while state.epoch < recipe.epochs and not exhausted(state, recipe):
+        began = time.perf_counter()
+        watch("epoch", state.epoch, recipe.epochs)
+        state.model.train()
+        # Dropout draws from torch's global generator; tie that, too, to the epoch.
+        torch.manual_seed((recipe.seed * 100_003 + state.epoch) * 64 + rank)
+        entry = train_epoch(network, state, train, recipe, teachers, rank, world, watch)
+        state.epoch += 1
+        if rank == 0:
+            entry |= validate(state.average, splits, recipe)
+            entry["seconds"] = round(time.perf_counter() - began, 3)
+            state.log.append(entry)
+            keep_best(state, recipe)
+            save_checkpoint(run, state)
+            if write:
+                write(entry)
+        _share_log(state, world)
+    if rank == 0:
+        weights = state.average.state_dict() if state.best is None else state.best["weights"]
+        with atomic.writing(run.weights_file) as temporary:
+            torch.save(weights, temporary)
+
+
+def train_epoch(
+    network: nn.Module,
+    state: State,
+    train: Batch,
+    recipe: Recipe,
+    teachers: list[nn.Module],
+    rank: int,
+    world: int,
+    watch: Watcher,
+) -> dict:
+    """One epoch of steps on `state`; its log entry, with means over the faces this rank saw."""
+    device = train.faces.device
+    bfloat16 = recipe.precision == "bfloat16"
+    steps = batches.steps_per_epoch(len(train.faces), recipe)
+    totals = torch.zeros(4, device=device)
+    for step, batch in enumerate(batches.epoch(train, recipe, state.epoch, rank=rank, world=world)):
+        rate = recipe.rate * rate_factor((state.epoch + step / steps), recipe)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            # A mirrored crop has a strange stride order, and convolutions run faster in this one.
+            answers = network(batch.faces.contiguous(memory_format=torch.channels_last)).float()
+        loss, parts = losses(answers, batch, recipe, teachers)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+        state.optimizer.step()
+        state.step += 1
+        update_average(state.average, state.model, recipe.ema, state.step)
+        totals += torch.stack([loss.detach(), *parts])
+        watch("step", step + 1, steps)
+    loss, label_loss, vote_loss, accuracy = (totals / steps).tolist()
+    if not math.isfinite(loss):
+        raise UserError(f"The loss is no longer finite in epoch {state.epoch + 1}; lower the rate.")
+    return {
+        "epoch": state.epoch + 1,
+        "rate": rate,
+        "loss": loss,
+        "label_loss": label_loss,
+        "vote_loss": vote_loss,
+        "accuracy": accuracy,
+    }
+
+
+def losses(
+    answers: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
+) -> tuple[Tensor, list[Tensor]]:
+    """What to minimise, and [label loss, vote loss, accuracy] for the log: (B, 15) -> scalars.
+
+    Each is a mean over the batch, faces that do not count included as zeros, so that the mean
+    over processes is the mean over the whole batch.
+    """
+    labels, votes = answers[:, HEADS["labels"]], answers[:, HEADS["votes"]]
+    smooth = batch.labels * (1 - recipe.smoothing) + recipe.smoothing / batch.labels.shape[1]
+    label_loss = (batch.label_weights * cross_entropy(labels, smooth)).mean()
+    vote_loss = (batch.vote_weights * cross_entropy(votes, batch.votes)).mean()
+    loss = recipe.label_weight * label_loss + recipe.vote_weight * vote_loss
+    if teachers:
+        lesson = distillation(labels, votes, batch, recipe, teachers)
+        loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * lesson
+    correct = (labels.argmax(1) == batch.labels.argmax(1)).float().mean()
+    return loss, [label_loss.detach(), vote_loss.detach(), correct]
+
+
+def cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats of logits against distributions: (B, K), (B, K) -> (B,)."""
+    return -(targets * F.log_softmax(answers, 1)).sum(1)
+
+
+def distillation(
+    labels: Tensor, votes: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
+) -> Tensor:
+    """Cross-entropy of both heads against the teachers' mean answers to the same crops.
+
+    Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
+    https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
+    """
+    heat = recipe.teacher_temperature
+    with torch.no_grad():
+        said = [teacher(batch.faces).float() / heat for teacher in teachers]
+        targets = {
+            name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
+            for name, part in HEADS.items()
+        }
+    lesson = recipe.label_weight * cross_entropy(labels / heat, targets["labels"]).mean()
+    lesson = lesson + recipe.vote_weight * cross_entropy(votes / heat, targets["votes"]).mean()
+    return lesson * heat**2
+
+
+def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> dict:
+    """The averaged network on PublicTest: losses in nats and accuracies, for the log."""
+    if "val" not in splits:
+        return {}
+    samples = splits["val"]
+    model.eval()
+    answers = evaluate.logits(
+        model, samples.faces, side=recipe.side, channels=recipe.channels
+    )
+    answers = torch.as_tensor(answers[0])
+    labels = torch.as_tensor(samples.labels)
+    found = {
+        "val_loss": F.cross_entropy(answers[:, HEADS["labels"]], labels).item(),
+        "val_accuracy": (answers[:, HEADS["labels"]].argmax(1) == labels).float().mean().item(),
+    }
+    if samples.voted:
+        targets = torch.as_tensor(data.shares(samples.votes))
+        asked = targets.sum(1) > 0
+        votes = answers[:, HEADS["votes"]]
+        truth = data.majority(samples.votes)
+        hit = votes.argmax(1).numpy()[truth >= 0] == truth[truth >= 0]
+        found["val_vote_loss"] = cross_entropy(votes, targets)[asked].mean().item()
+        found["val_majority_accuracy"] = float(np.mean(hit))
+    return found
+
+
+def rate_factor(epoch: float, recipe: Recipe) -> float:
+    """The learning rate as a share of its peak: a linear rise, then half a cosine to zero."""
+    if epoch < recipe.warmup:
+        return (epoch + 1e-3) / recipe.warmup
+    done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1e-9)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, keep: float, step: int) -> None:
+    """Move the averaged weights towards the model's; early on faster, as there is little to keep.
+
+    The buffers of norms are averaged like weights; counters are copied.
+    """
+    keep = min(keep, step / (step + 10)) if keep else 0.0
+    ours, theirs = average.state_dict(), model.state_dict()
+    floating = [name for name, value in ours.items() if value.is_floating_point()]
+    torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], 1 - keep)
+    for name in ours.keys() - set(floating):
+        ours[name].copy_(theirs[name])
+
+
+def prepare(recipe: Recipe, device: torch.device) -> State:
+    """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
+    torch.manual_seed(recipe.seed)
+    kind = dict(channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout)
+    model = models.build(recipe.model, **kind).to(device)
+    average = models.build(recipe.model, **kind).to(device).requires_grad_(False)
+    average.load_state_dict(model.state_dict())
+    return State(model, average, _optimizer(model, recipe))
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.rate)
+    return torch.optim.SGD(groups, lr=recipe.rate, momentum=recipe.momentum, nesterov=True)
+
+
+def exhausted(state: State, recipe: Recipe) -> bool:
+    """Whether the recipe's patience has run out: so many epochs without a lower PublicTest loss."""
+    losses_seen = [entry["val_loss"] for entry in state.log if "val_loss" in entry]
+    if not recipe.patience or not losses_seen:
+        return False
+    return len(losses_seen) - 1 - int(np.argmin(losses_seen)) >= recipe.patience
+
+
+def keep_best(state: State, recipe: Recipe) -> None:
+    """Remember the averaged weights if the recipe keeps the best epoch and this is it."""
+    if recipe.keep != "best" or "val_loss" not in state.log[-1]:
+        return
+    loss = state.log[-1]["val_loss"]
+    if state.best is None or loss < state.best["loss"]:
+        weights = {name: value.clone() for name, value in state.average.state_dict().items()}
+        state.best = {"loss": loss, "weights": weights}
+
+
+def save_checkpoint(run: Run, state: State) -> None:
+    """Write all of `state`, at once, and then the log that a person reads."""
+    saved = {
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "log": state.log,
+        "best": state.best,
+    }
+    with atomic.writing(run.checkpoint_file) as temporary:
+        torch.save(saved, temporary)
+    runs.write_log(run, state.log)
+
+
+def load_checkpoint(run: Run, state: State) -> None:
+    """Put the last checkpoint of the run, if it has one, into `state`."""
+    if not run.checkpoint_file.exists():
+        return
+    saved = torch.load(run.checkpoint_file, map_location="cpu", weights_only=True)
+    for name in ("model", "average", "optimizer"):
+        getattr(state, name).load_state_dict(saved[name])
+    for name in ("epoch", "step", "log", "best"):
+        setattr(state, name, saved[name])
+
+
+@contextmanager
+def _processes(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
+    """This process's device, rank and world size; joins the others if torchrun started us."""
+    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = torch.device(f"cuda:{local}" if name == "cuda" else name)
+    if world == 1:
+        yield place, 0, 1
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield place, rank, world
+    finally:
+        distributed.destroy_process_group()
+
+
+def _parallel(
+    model: nn.Module, recipe: Recipe, device: torch.device, world: int
+) -> nn.Module:
+    network = model
+    if world > 1:
+        # On the CPU each process normalises by its own part of the batch: torch has no other way.
+        on_gpu = device.type == "cuda"
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
+        network = nn.parallel.DistributedDataParallel(network)
+    return torch.compile(network) if recipe.compile else network
+
+
+def _wait(world: int) -> None:
+    if world > 1:
+        distributed.barrier()
+
+
+def _share_log(state: State, world: int) -> None:
+    """Give every rank the first one's log, so that all stop in the same epoch."""
+    if world > 1:
+        box = [state.log]
+        distributed.broadcast_object_list(box)
+        state.log = box[0]
+
+
+def _tensorboard(run: Run) -> Callable[[dict], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs the package tensorboard.") from None
+    writer = SummaryWriter(run.folder)
+
+    def write(entry: dict) -> None:
+        for name, value in entry.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, entry["epoch"])
+        writer.flush()
+
+    return write
+
+

@@ -1,0 +1,53 @@
+"""The emotions, their one order, and the names that other people give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mien.errors import UserError
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""The seven emotions of FER2013, in its own coding 0 to 6."""
+
+EMOTIONS_AND_CONTEMPT = (*EMOTIONS, "contempt")
+"""The eight emotions of FER+, in the order in which mien's models give them."""
+
+SYNONYMS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+    "suprise": "surprise",
+    "calm": "neutral",
+}
+
+
+def canonical(name: str) -> str:
+    """The label that `name` means: `"Happiness"` -> `"happy"`; a `UserError` if it means none."""
+    plain = name.strip().lower()
+    plain = SYNONYMS.get(plain, plain)
+    if plain not in EMOTIONS_AND_CONTEMPT:
+        raise UserError(
+            f"{name!r} is not an emotion that mien knows: {', '.join(EMOTIONS_AND_CONTEMPT)}."
+        )
+    return plain
+
+
+def fold(probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]) -> np.ndarray:
+    """The probabilities of `keep` alone, renormalised: (N, K) -> (N, len(keep)) float64.
+
+    The share that falls on a label left out (contempt, usually) is given to the others in
+    proportion, which is what "given that it is one of these" means. A label of `keep` that the
+    model does not have gets probability zero.
+    """
+    places = [labels.index(name) if name in labels else -1 for name in keep]
+    padded = np.pad(np.asarray(probabilities, np.float64), ((0, 0), (0, 1)))
+    kept = padded[:, places]
+    return kept / np.maximum(kept.sum(1, keepdims=True), np.finfo(np.float64).tiny)
