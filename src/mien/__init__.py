@@ -1,3 +1,47 @@
-"""mien reads the proportions of emotion on every face in a picture."""
+"""mien reads the proportions of emotion on every face in a picture.
+
+What it gives is an estimate of how people would label an expression; it does not read minds.
+
+    analyzer = mien.Analyzer()
+    for face in analyzer.analyze("photo.jpg"):
+        print(face.dominant_emotion, face.emotions)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mien.analyzer import Analyzer as Analyzer
+    from mien.drawing import draw as draw
+    from mien.errors import UserError as UserError
+    from mien.faces import Face as Face
+    from mien.faces import Frame as Frame
+    from mien.labels import EMOTIONS as EMOTIONS
+
+_HOMES = {
+    "Analyzer": "analyzer",
+    "EMOTIONS": "labels",
+    "Face": "faces",
+    "Frame": "faces",
+    "UserError": "errors",
+    "draw": "drawing",
+}
+
+__all__ = ["EMOTIONS", "Analyzer", "Face", "Frame", "UserError", "__version__", "draw"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: OpenCV and ONNX Runtime take their time."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    value = getattr(import_module(f"mien.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

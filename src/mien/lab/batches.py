@@ -122,7 +122,7 @@ def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
     theta[:, 1, 0] = sin * (recipe.side / high)
     theta[:, 1, 1] = cos * (recipe.side / high)
     theta[:, :, 2] = uniform[2:4].T * (2 * recipe.shift)
-    grid = F.affine_grid(theta, (count, 1, recipe.side, recipe.side), align_corners=False)
+    grid = F.affine_grid(theta, [count, 1, recipe.side, recipe.side], align_corners=False)
     return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
 

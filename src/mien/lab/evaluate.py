@@ -1,14 +1,39 @@
-"""A run or a model file -> its answers for every face of a split, each face exactly once."""
+"""A run or a model file -> its answers for every face of a split, and all that they are worth.
+
+Each face is seen exactly once, by one process. What is measured, and why, is the list "Honest
+numbers" of docs/all-of-mien.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mien import metrics
+from mien.classify import Classifier
 from mien.errors import UserError
-from mien.lab import batches, models
+from mien.lab import batches, data, models, runs
+from mien.lab.data import Samples
+from mien.lab.recipe import to_json
 from mien.lab.runs import Run
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.shelf import unknown
+
+VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]}
+"""Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
+look at each mirrored, too. A window of 44 in 48 pixels makes of "ten" the usual ten crops."""
+
+ENOUGH_VOTES = 5
+"""Proportions are compared where at least so many raters named one of the seven emotions."""
+
+Answers = dict[str, np.ndarray]
+"""Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
 
 
 def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
@@ -28,32 +53,180 @@ def logits(
     *,
     side: int,
     channels: int = 1,
-    views: str = "one",
     batch: int = 512,
-) -> np.ndarray:
-    """The network's answers: faces (N, H, W) uint8 -> (views, N, classes) float32 logits.
-
-    `views` is "one" (the central window), "flip" (and its mirror image) or "ten" (centre and four
-    corners, each with its mirror image); the first axis has 1, 2 or 10 entries.
-    """
+) -> Tensor:
+    """The network's answers: faces (N, H, W) uint8 -> (N, classes) float32, on the CPU."""
     device = next(model.parameters()).device
-    faces = torch.as_tensor(faces)
     answers = []
-    for part in faces.split(batch):
+    for part in torch.as_tensor(faces).split(batch):
         pixels = batches.standardise(part.to(device))[:, None].expand(-1, channels, -1, -1)
-        answers.append([model(view).float().cpu() for view in _views(pixels, side, views)])
-    return torch.stack([torch.cat(view) for view in zip(*answers, strict=True)]).numpy()
+        crops = batches.window(pixels, side).contiguous(memory_format=torch.channels_last)
+        answers.append(model(crops).float().cpu())
+    return torch.cat(answers)
 
 
-def _views(pixels: Tensor, side: int, views: str) -> list[Tensor]:
-    crops = [batches.window(pixels, side)]
-    if views == "ten":
-        bottom, right = pixels.shape[2] - side, pixels.shape[3] - side
-        crops += [
-            pixels[:, :, top : top + side, left : left + side]
-            for top in (0, bottom)
-            for left in (0, right)
-        ]
-    if views != "one":
-        crops += [crop.flip(-1) for crop in crops]
-    return [crop.contiguous(memory_format=torch.channels_last) for crop in crops]
+def views(faces: np.ndarray, kind: str) -> list[np.ndarray]:
+    """The faces as test-time augmentation shows them: (N, H, W) -> 1, 2 or 10 of the same."""
+    if kind not in VIEWS:
+        raise unknown("kind of views", kind, VIEWS)
+    moved = [_moved(faces, down, right) for down, right in VIEWS[kind]]
+    return moved if kind == "one" else moved + [face[:, :, ::-1] for face in moved]
+
+
+def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
+    rows = np.clip(np.arange(faces.shape[1]) - down, 0, faces.shape[1] - 1)
+    columns = np.clip(np.arange(faces.shape[2]) - right, 0, faces.shape[2] - 1)
+    return faces[:, rows[:, None], columns]
+
+
+def answer(what: Run | Path, faces: np.ndarray, kind: str = "one") -> Answers:
+    """What a run (both heads) or a model file (one) says of faces, averaged over views.
+
+    faces: (N, 48, 48) uint8. A model file with `contempt` among its labels answers as "votes".
+    """
+    if isinstance(what, Run):
+        model, recipe = restore(what), what.recipe
+        ask = partial(logits, model, side=recipe.side, channels=recipe.channels)
+        return _mean([_heads(ask(view.copy())) for view in views(faces, kind)])
+    classify = Classifier(what)
+    return _mean([_classified(classify, view) for view in views(faces, kind)])
+
+
+def _heads(found: Tensor) -> Answers:
+    return {name: found[:, part].softmax(1).numpy() for name, part in models.HEADS.items()}
+
+
+def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
+    expects = classify.contract
+    side, channels = expects.side, expects.channels
+    if faces.shape[1:] != (side, side):
+        faces = np.stack([cv2.resize(face, (side, side)) for face in faces])
+    crops = np.repeat(faces[:, None], channels, axis=1)
+    said = np.concatenate([classify(crops[k : k + 256]) for k in range(0, len(crops), 256)])
+    head = "votes" if "contempt" in expects.labels else "labels"
+    wanted = EMOTIONS_AND_CONTEMPT if head == "votes" else EMOTIONS
+    return {head: fold(said, expects.labels, wanted)}
+
+
+def _mean(answers: Sequence[Answers]) -> Answers:
+    return {name: np.mean([a[name] for a in answers], axis=0) for name in answers[0]}
+
+
+def measure(
+    probabilities: np.ndarray,
+    samples: Samples,
+    train: Samples | None = None,
+    resamples: int = 1000,
+) -> dict:
+    """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
+
+    Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces. Without
+    `train` there is nothing to find twins in, and their section is missing; without votes, FER+'s.
+    """
+    estimate = partial(_estimate, resamples=resamples)
+    seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
+    known = samples.labels >= 0
+    found = {"fer2013": _labelled(seven[known], samples.labels[known], EMOTIONS, estimate)}
+    if train is not None:
+        alone = known & ~data.twins(samples.faces, train.faces)
+        section = _labelled(seven[alone], samples.labels[alone], EMOTIONS, estimate)
+        found["fer2013_without_twins"] = section
+    if samples.voted:
+        eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
+        for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
+            truth = protocol(samples.votes)
+            section = _labelled(
+                eight[truth >= 0], truth[truth >= 0], EMOTIONS_AND_CONTEMPT, estimate
+            )
+            found[f"ferplus_{name}"] = section
+        found["proportions"] = _proportions(seven, samples.votes, estimate)
+    return found
+
+
+def _labelled(
+    probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], estimate: Callable
+) -> dict:
+    count = len(labels)
+    guess = probabilities.argmax(1)
+    matrix = metrics.confusion(truth, guess, count)
+    scores = metrics.per_class(matrix)
+    target = np.eye(count)[truth]
+
+    def f1(truth: np.ndarray, guess: np.ndarray) -> float:
+        return metrics.macro_f1(metrics.confusion(truth, guess, count))
+
+    return {
+        "faces": len(truth),
+        "accuracy": estimate(lambda t, g: float((t == g).mean()), truth, guess),
+        "macro_f1": estimate(f1, truth, guess),
+        "log_loss": estimate(metrics.log_loss, probabilities, truth),
+        "brier": estimate(metrics.brier, probabilities, target),
+        "calibration_error": estimate(metrics.calibration_error, probabilities, truth),
+        "per_class": {
+            label: {name: float(values[k]) for name, values in scores.items()}
+            for k, label in enumerate(labels)
+        },
+        "confusion": matrix.tolist(),
+    }
+
+
+def _proportions(seven: np.ndarray, votes: np.ndarray, estimate: Callable) -> dict:
+    counts = votes[:, : len(EMOTIONS)].astype(np.float64)
+    asked = counts.sum(1) >= ENOUGH_VOTES
+    truth = counts[asked] / counts[asked].sum(1, keepdims=True)
+    said = seven[asked]
+    return {
+        "faces": int(asked.sum()),
+        "kl_nats": estimate(lambda a, b: metrics.kl_divergence(b, a).mean(), said, truth),
+        "js_bits": estimate(lambda a, b: metrics.js_divergence(b, a).mean(), said, truth),
+        "share_calibration_error": estimate(metrics.share_calibration_error, said, truth),
+        "top_share_gap": estimate(metrics.top_share_gap, said, truth),
+        "brier": estimate(metrics.brier, said, truth),
+    }
+
+
+def _estimate(statistic: Callable[..., float], *arrays: np.ndarray, resamples: int) -> dict:
+    low, high = metrics.interval(statistic, *arrays, resamples=resamples)
+    return {"value": float(statistic(*arrays)), "low": low, "high": high}
+
+
+def evaluate(
+    what: str | Path,
+    root: str | Path,
+    *,
+    split: str = "val",
+    kind: str = "one",
+    resamples: int = 1000,
+) -> dict:
+    """A result, ready for `results/`: what was measured, on what, how, and the numbers.
+
+    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder.
+    """
+    splits = data.load(root)
+    samples = data.split(splits, split)
+    path = Path(what)
+    target = runs.open_run(path) if path.is_dir() else path
+    said = answer(target, samples.faces, kind)
+    if isinstance(target, Run):
+        runs.save_predictions(target, {"rows": samples.rows, "labels": samples.labels} | said)
+    train = splits.get("train") if split != "train" else None
+    return {
+        "what": path.name,
+        "data": {"name": "FER2013 with FER+ votes" if samples.voted else "FER2013",
+                 "split": split, "faces": len(samples)},
+        "protocol": "official",
+        "views": kind,
+        "trained": _origin(target),
+        "measured": runs.about(),
+        "heads": {
+            name: measure(probabilities, samples, train, resamples)
+            for name, probabilities in said.items()
+        },
+    }  # fmt: skip
+
+
+def _origin(target: Run | Path) -> dict:
+    if isinstance(target, Run):
+        about = runs.read_json(target.about_file)
+        return {"recipe": to_json(target.recipe), "seed": target.recipe.seed, **about}
+    return dict(Classifier(target, threads=1).contract.card)

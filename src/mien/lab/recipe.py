@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from mien.errors import UserError
 from mien.shelf import unknown
@@ -68,9 +68,6 @@ class Recipe:
     cutmix: float = 0.0
 
 
-PLAIN = dict(rotation=0.0, scale=0.0, shift=0.0, light=0.0, erase=0.0, flip=False)
-"""No augmentation at all."""
-
 RECIPES = {
     "default": Recipe(precision="bfloat16"),
     "tiny": Recipe(model="resnet-8", side=40, epochs=2, warmup=0.5),
@@ -92,15 +89,15 @@ def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    types = typing.get_type_hints(Recipe)
-    values = {}
+    kinds = typing.get_type_hints(Recipe)
+    values: dict[str, Any] = {}
     for change in changes:
         field, equals, text = change.partition("=")
         if not equals:
             raise UserError(f"{change!r} changes nothing; write FIELD=VALUE, as in epochs=5.")
-        if field not in types:
-            raise unknown("recipe field", field, types)
-        values[field] = _value(field, types[field], text)
+        if field not in kinds:
+            raise unknown("recipe field", field, kinds)
+        values[field] = _value(field, kinds[field], text)
     return checked(replace(RECIPES[name], **values))
 
 
@@ -137,7 +134,7 @@ def from_json(saved: dict) -> Recipe:
     return checked(Recipe(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
 
 
-def _value(field: str, kind: type | types.GenericAlias, text: str) -> object:
+def _value(field: str, kind: Any, text: str) -> object:
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() in words:

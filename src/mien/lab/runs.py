@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import mien
 from mien import atomic
 from mien.errors import UserError
@@ -89,7 +91,7 @@ def about() -> dict:
 
 
 def commit() -> str | None:
-    """The commit of the source tree that is running, `-dirty` if it is changed; None outside git."""
+    """The commit of the running source tree, `-dirty` if it is changed; None outside git."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(
@@ -129,6 +131,12 @@ def read_json(path: Path) -> dict:
         raise UserError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{path} is not JSON.") from None
+
+
+def save_predictions(run: Run, arrays: dict[str, np.ndarray]) -> None:
+    """Write what the run said of each face: `rows` and `labels` (N,), a (N, K) array per head."""
+    with atomic.writing(run.predictions_file) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def write_log(run: Run, entries: list[dict]) -> None:

@@ -9,6 +9,7 @@ number: a run that is killed and started again ends with the same weights, bit f
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -54,7 +56,7 @@ def fit(
     out: Path | str,
     *,
     device: str | None = None,
-    watch: Watcher = lambda what, done, total: None,
+    watch: Watcher | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Train as the recipe says on the data at `root`; the run folder `out`, finished.
@@ -63,6 +65,7 @@ def fit(
     returned as it is. `root` must have a `train` split; `val` is measured after each epoch.
     """
     splits = data.load(root)
+    watch = watch or (lambda *_: None)
     with _processes(device) as (place, rank, world):
         if rank == 0:
             run = runs.start(Path(out), recipe)
@@ -210,10 +213,7 @@ def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> di
         return {}
     samples = splits["val"]
     model.eval()
-    answers = evaluate.logits(
-        model, samples.faces, side=recipe.side, channels=recipe.channels
-    )
-    answers = torch.as_tensor(answers[0])
+    answers = evaluate.logits(model, samples.faces, side=recipe.side, channels=recipe.channels)
     labels = torch.as_tensor(samples.labels)
     found = {
         "val_loss": F.cross_entropy(answers[:, HEADS["labels"]], labels).item(),
@@ -255,10 +255,10 @@ def update_average(average: nn.Module, model: nn.Module, keep: float, step: int)
 def prepare(recipe: Recipe, device: torch.device) -> State:
     """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
     torch.manual_seed(recipe.seed)
-    kind = dict(channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout)
-    model = models.build(recipe.model, **kind).to(device)
-    average = models.build(recipe.model, **kind).to(device).requires_grad_(False)
-    average.load_state_dict(model.state_dict())
+    model = models.build(
+        recipe.model, channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout
+    ).to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
     return State(model, average, _optimizer(model, recipe))
 
 
@@ -321,7 +321,7 @@ def load_checkpoint(run: Run, state: State) -> None:
 
 @contextmanager
 def _processes(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
-    """This process's device, rank and world size; joins the others if torchrun started us."""
+    """Device, rank and world size of one process; joins the others if torchrun started us."""
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -338,16 +338,14 @@ def _processes(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
         distributed.destroy_process_group()
 
 
-def _parallel(
-    model: nn.Module, recipe: Recipe, device: torch.device, world: int
-) -> nn.Module:
+def _parallel(model: nn.Module, recipe: Recipe, device: torch.device, world: int) -> nn.Module:
     network = model
     if world > 1:
         # On the CPU each process normalises by its own part of the batch: torch has no other way.
         on_gpu = device.type == "cuda"
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
         network = nn.parallel.DistributedDataParallel(network)
-    return torch.compile(network) if recipe.compile else network
+    return cast("nn.Module", torch.compile(network)) if recipe.compile else network
 
 
 def _wait(world: int) -> None:
@@ -377,5 +375,3 @@ def _tensorboard(run: Run) -> Callable[[dict], None]:
         writer.flush()
 
     return write
-
-

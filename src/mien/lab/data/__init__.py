@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.lab.data._samples import Samples, majority, plurality, shares
+from mien.lab.data._samples import Samples, majority, plurality, shares, twins
 from mien.shelf import names, take
 
-__all__ = ["Samples", "load", "majority", "plurality", "shares", "split"]
+__all__ = ["Samples", "load", "majority", "plurality", "shares", "split", "twins"]
 
 SHELF = __name__
 

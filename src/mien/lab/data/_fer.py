@@ -30,9 +30,14 @@ OFFICIAL_COUNTS = {
 """Faces per emotion (angry ... neutral) in each split of FER2013 as published."""
 
 
-def order_votes(votes: np.ndarray) -> np.ndarray:
-    """FER+ columns in mien's order: (N, 10) -> (N, 10)."""
-    return votes[:, _OURS_FROM_FERPLUS]
+def counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
+    """The votes of a table with FER+ columns, in mien's order: (N, 10) uint8."""
+    places = {name.strip(): k for k, name in enumerate(header)}
+    columns = [places[FERPLUS_COLUMNS[k]] for k in _OURS_FROM_FERPLUS]
+    try:
+        return np.array([[row[k] for k in columns] for row in table], np.uint8)
+    except (ValueError, OverflowError):
+        raise UserError(f"{path} has votes that are not whole numbers from 0 to 255.") from None
 
 
 def check_counts(splits: dict[str, Samples], source: Path) -> None:
@@ -58,7 +63,5 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f"{path} is not a CSV file with a header.") from None
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
-            raise UserError(
-                f"{path}, line {number}: {len(row)} columns, {len(header)} expected."
-            )
+            raise UserError(f"{path}, line {number}: {len(row)} columns, {len(header)} expected.")
     return header, rows

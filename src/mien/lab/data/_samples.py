@@ -80,3 +80,9 @@ def plurality(votes: np.ndarray) -> np.ndarray:
     top = votes.argmax(1)
     alone = (votes == votes.max(1, keepdims=True)).sum(1) == 1
     return np.where(alone & (top < EMOTION_COUNT), top, -1)
+
+
+def twins(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which faces have a pixel-identical copy among `others`: (N, H, W), (M, H, W) -> (N,) bool."""
+    known = {face.tobytes() for face in others}
+    return np.array([face.tobytes() in known for face in faces], bool)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, order_votes, read_table
+from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, counts, read_table
 from mien.lab.data._samples import Samples
 
 SIDE, ABREAST = 48, 4
@@ -35,10 +35,13 @@ def load(root: Path) -> dict[str, Samples]:
     if not 0 <= len(faces) - len(table) < 10 * ABREAST:
         raise UserError(f"{root} has {len(faces):,} faces but {len(table):,} rows of labels.")
     usage = np.array([line[place["usage"]] for line in table])
-    rows = np.array([line[place["row"]] for line in table], np.int64)
-    labels = np.array([line[place["emotion"]] for line in table], np.int64)
-    votes = np.array([[line[place[c]] for c in FERPLUS_COLUMNS] for line in table], np.uint8)
-    everything = Samples(faces[: len(table)], labels, order_votes(votes), rows)
+    try:
+        rows = np.array([line[place["row"]] for line in table], np.int64)
+        labels = np.array([line[place["emotion"]] for line in table], np.int64)
+    except ValueError:
+        raise UserError(f"{root / 'labels.csv'} has a row or emotion that is no number.") from None
+    votes = counts(root / "labels.csv", columns, table)
+    everything = Samples(faces[: len(table)], labels, votes, rows)
     splits = {
         name: everything.take(usage == theirs)
         for theirs, name in SPLITS.items()

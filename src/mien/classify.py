@@ -1,0 +1,70 @@
+"""Crops -> probabilities, by one ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from mien.contract import Contract, from_metadata, from_sidecar
+from mien.errors import UserError
+
+
+class Classifier:
+    """An exported network in an ONNX Runtime session; safe to call from several threads.
+
+    Everything it needs to know is inside the file, or in a TOML file of the same name beside it.
+    Raises `UserError` if the file is damaged or says nothing of what it expects.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            if type(error).__module__.startswith("onnxruntime"):
+                raise UserError(f"{path} is damaged or not an ONNX model.") from error
+            raise
+        self.contract = _contract(path, self._session)
+        if len(self.contract.labels) != (found := self._session.get_outputs()[0].shape[-1]):
+            raise UserError(f"{path} names {len(self.contract.labels)} labels but gives {found}.")
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
+        contract = self.contract
+        fed = crops
+        if contract.dtype == "float32":
+            mean = np.asarray(contract.mean, np.float32).reshape(-1, 1, 1)
+            spread = np.asarray(contract.spread, np.float32).reshape(-1, 1, 1)
+            fed = (crops.astype(np.float32) - mean) / spread
+        if contract.layout == "NHWC":
+            fed = np.ascontiguousarray(fed.transpose(0, 2, 3, 1))
+        (answers,) = self._session.run([contract.output], {contract.input: fed})
+        answers = answers.astype(np.float64)
+        if contract.softmax:
+            answers = np.exp(answers - answers.max(1, keepdims=True))
+        return answers / answers.sum(1, keepdims=True)
+
+
+def _contract(path: Path, session: onnxruntime.InferenceSession) -> Contract:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "mien.labels" in metadata:
+        return from_metadata(metadata, session.get_inputs()[0].shape)
+    sidecar = path.with_suffix(".toml")
+    if not sidecar.exists():
+        raise UserError(
+            f"{path} does not say what it expects of faces; {sidecar.name} beside it may do so."
+        )
+    contract = from_sidecar(sidecar)
+    for kind, name, there in (
+        ("input", contract.input, session.get_inputs()),
+        ("output", contract.output, session.get_outputs()),
+    ):
+        if name not in (names := [port.name for port in there]):
+            raise UserError(f"{sidecar}: the graph has no {kind} {name!r}; it has {names}.")
+    return contract

@@ -1,0 +1,26 @@
+"""No detection: the whole picture is one face, as in FER2013 itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mien.contract import Geometry
+from mien.faces import Box
+
+
+class Whole:
+    """Takes the largest central square of the picture."""
+
+    name = "whole"
+    geometry = Geometry()
+
+    def __call__(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
+        """(H, W, 3) uint8 RGB -> its central square, with confidence 1."""
+        height, width = pixels.shape[:2]
+        side = float(min(height, width))
+        return [(((width - side) / 2, (height - side) / 2, side, side), 1.0)]
+
+
+def load() -> Whole:
+    """The detector that believes everything is a face."""
+    return Whole()

@@ -1,0 +1,106 @@
+"""FER2013 in its official file, with FER+ votes beside it if they are there.
+
+`fer2013.csv` (emotion, pixels, Usage; Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414) and
+`fer2013new.csv` (ten votes a face, in the same rows; Barsoum et al. 2016,
+https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits takes half a minute, so it is
+done once: the arrays are kept beside the file, under its size and time.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from mien import atomic
+from mien.errors import UserError
+from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, counts, read_table
+from mien.lab.data._samples import VOTE_NAMES, Samples
+
+FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
+SIDE = 48
+
+
+def claims(root: Path) -> bool:
+    """Whether `root` is a CSV file, or a folder that holds `fer2013.csv`."""
+    return root.suffix.lower() == ".csv" or (root / FILE).is_file()
+
+
+def load(root: Path) -> dict[str, Samples]:
+    """The splits of the official file; PrivateTest may be missing, and so may the votes.
+
+    Raises `UserError` for a file of another kind, a row that is not a face, or votes that are not
+    row by row those of the faces.
+    """
+    path = root if root.is_file() else root / FILE
+    faces, labels, usage = _faces(path)
+    rows = np.arange(len(faces))
+    votes = np.zeros((len(faces), len(VOTE_NAMES)), np.uint8)
+    if (votes_path := path.with_name(VOTES_FILE)).exists():
+        votes = _votes(votes_path, usage)
+    everything = Samples(faces, labels, votes, rows)
+    splits = {
+        ours: everything.take(usage == number)
+        for number, ours in enumerate(SPLITS.values())
+        if (usage == number).any()
+    }
+    check_counts(splits, path)
+    return splits
+
+
+def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces (N, 48, 48) uint8, labels (N,) and the number of the split (N,), cached."""
+    state = path.stat()
+    cache = path.with_name(f".{path.stem}.{state.st_size}.{state.st_mtime_ns}.npz")
+    if cache.exists():
+        try:
+            with np.load(cache) as saved:
+                return saved["faces"], saved["labels"], saved["usage"]
+        except (OSError, ValueError, KeyError, EOFError):
+            cache.unlink()
+    parsed = _parsed(path)
+    try:
+        with atomic.writing(cache) as temporary:
+            np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
+    except UserError:
+        pass  # A folder that cannot be written is no reason not to read it.
+    return parsed
+
+
+def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    names = list(SPLITS)
+    faces, labels, usage = [], [], []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            table = csv.reader(file)
+            header = [name.strip().lower() for name in next(table, [])]
+            if sorted(header) != ["emotion", "pixels", "usage"]:
+                raise UserError(
+                    f"{path} is not fer2013.csv: its header is {','.join(header)[:80]!r}, "
+                    "not emotion,pixels,Usage."
+                )
+            emotion, pixels, used = map(header.index, ("emotion", "pixels", "usage"))
+            for row in table:
+                faces.append(np.array(row[pixels].split(), np.uint8))
+                labels.append(int(row[emotion]))
+                usage.append(names.index(row[used]))
+                if len(faces[-1]) != SIDE * SIDE or not 0 <= labels[-1] < 7:
+                    raise ValueError
+    except (ValueError, IndexError, OverflowError, csv.Error):
+        raise UserError(f"{path}, line {len(faces) + 1}: not a face of FER2013.") from None
+    if not faces:
+        raise UserError(f"{path} holds no faces.")
+    return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usage)
+
+
+def _votes(path: Path, usage: np.ndarray) -> np.ndarray:
+    header, table = read_table(path)
+    places = {name.strip(): k for k, name in enumerate(header)}
+    if missing := [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in places]:
+        raise UserError(f"{path} is not fer2013new.csv: it lacks {', '.join(missing)}.")
+    number = {name: k for k, name in enumerate(SPLITS)}
+    theirs = [number.get(row[places["Usage"]], -1) for row in table]
+    if not np.array_equal(theirs, usage):
+        raise UserError(f"{path} does not have the rows of {FILE}: other faces, or another order.")
+    return counts(path, header, table)

@@ -1,0 +1,215 @@
+"""A run -> one `.onnx` file that holds all a network expects of a face and means by its answer.
+
+The graph begins at uint8 pixels and ends at probabilities: scaling, window, network, temperature
+and softmax are inside. The file is written only if ONNX Runtime gives torch's answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import mien
+from mien import atomic
+from mien.contract import INPUT, OUTPUT, Contract
+from mien.errors import UserError
+from mien.lab import batches, data, evaluate, models, runs
+from mien.lab.data import Samples
+from mien.lab.recipe import to_json
+from mien.lab.runs import Run
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+
+SIDE = 48
+"""Pixels of the faces that an exported network takes, as FER2013 has them."""
+
+MEANS = {
+    "labels": "the chance that FER2013's label is this one",
+    "votes": "the share of people who would give this label (FER+ raters)",
+}
+
+AGREES = {"float32": 1e-4, "float16": 1e-2}
+"""Largest difference of a probability from torch's that is let pass, by how weights are stored."""
+
+
+class Exported(nn.Module):
+    """A network with all that comes before and after it."""
+
+    def __init__(
+        self, network: nn.Module, head: str, side: int, channels: int, temperature: float
+    ) -> None:
+        super().__init__()
+        self.network, self.part = network, models.HEADS[head]
+        self.side, self.channels, self.temperature = side, channels, temperature
+
+    def forward(self, faces: Tensor) -> Tensor:  # (N, channels, 48, 48) uint8 -> (N, K)
+        """Probabilities of one head."""
+        crops = batches.window(batches.standardise(faces), self.side)
+        return (self.network(crops)[:, self.part] / self.temperature).softmax(1)
+
+
+def export(
+    run: Run,
+    path: Path,
+    *,
+    head: str = "votes",
+    side: int = 0,
+    calibrate: Samples | None = None,
+    storage: str = "float32",
+) -> Contract:
+    """Write one head of a finished run as a model file; the contract inside it.
+
+    side: of the window that the network looks at, the recipe's if 0. calibrate: the samples
+    (PublicTest) on which the temperature is fitted; 1 without. storage: "float32", or "float16",
+    which halves the file and is widened again when it is loaded.
+    """
+    recipe = run.recipe
+    network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    side = side or recipe.side
+    heat = 1.0
+    if calibrate is not None:
+        said = evaluate.logits(network, calibrate.faces, side=side, channels=recipe.channels)
+        heat = temperature(said[:, models.HEADS[head]], _targets(head, calibrate))
+    whole = Exported(network, head, side, recipe.channels, heat).eval()
+    labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
+    about = runs.read_json(run.about_file)
+    card = {
+        "means": MEANS[head],
+        "head": head,
+        "data": "FER2013 Training faces, FER2013 labels and FER+ votes",
+        "recipe": to_json(recipe),
+        "seed": recipe.seed,
+        "temperature": heat,
+        "window": side,
+        "commit": about["commit"],
+    }
+    contract = Contract(labels, SIDE, recipe.channels, card=card)
+    proto = to_onnx(whole, contract)
+    if storage == "float16":
+        proto = with_half_weights(proto)
+    check(proto, whole, recipe.channels, AGREES[storage])
+    with atomic.writing(path) as temporary:
+        onnx.save(proto, temporary)
+    return contract
+
+
+def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
+    """The graph of a module from uint8 faces to probabilities, with its contract as metadata."""
+    faces = torch.zeros(2, contract.channels, contract.side, contract.side, dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            (faces,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
+            verbose=False,
+        )
+    proto = cast(torch.onnx.ONNXProgram, program).model_proto  # made anew at each access
+    # The exporter leaves traces of the source tree in every node; nobody needs them.
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
+    return proto
+
+
+def with_half_weights(proto: onnx.ModelProto, smallest: int = 256) -> onnx.ModelProto:
+    """The same graph with its larger weights stored as float16 and widened when it is loaded.
+
+    ONNX Runtime folds the casts away at the start, so that it computes as fast as before.
+    """
+    casts = []
+    for weight in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < smallest:
+            continue
+        name = weight.name
+        half = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+        weight.CopyFrom(half)
+        casts.append(onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(casts + nodes)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) -> float:
+    """The largest difference between ONNX Runtime and torch on noise of several batch sizes.
+
+    Raises `UserError` if it is more than `most`.
+    """
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    dice = np.random.default_rng(0)
+    worst = 0.0
+    for count in (1, 3, 16):
+        coarse = dice.integers(0, 256, (count, channels, 12, 12), np.uint8)
+        faces = coarse.repeat(4, 2).repeat(4, 3)
+        (ours,) = session.run([OUTPUT], {INPUT: faces})
+        with torch.no_grad():
+            theirs = model(torch.as_tensor(faces)).numpy()
+        worst = max(worst, float(np.abs(ours - theirs).max()))
+    if not worst <= most:
+        raise UserError(
+            f"ONNX Runtime differs from torch by {worst:.2g} in a probability; not exported."
+        )
+    return worst
+
+
+def temperature(answers: Tensor, targets: Tensor) -> float:
+    """The temperature that minimises cross-entropy: (N, K) logits, (N, K) target distributions.
+
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599. Rows without a target count for nothing.
+    """
+    heat = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([heat], max_iter=100, line_search_fn="strong_wolfe")
+    answers, targets = answers.double(), targets.double()
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = -(targets * F.log_softmax(answers / heat.exp(), 1)).sum(1).mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # type: ignore[arg-type]
+    return float(heat.detach().exp())
+
+
+def _targets(head: str, samples: Samples) -> Tensor:
+    if head == "votes":
+        return torch.as_tensor(data.shares(samples.votes))
+    return F.one_hot(torch.as_tensor(samples.labels).clamp(min=0), 7) * torch.as_tensor(
+        samples.labels[:, None] >= 0
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own internals; nothing of that is news to its user."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,39 @@
+"""Annotated pictures, one or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from mien import atomic
+from mien.drawing import draw
+from mien.errors import UserError
+from mien.faces import Face, Frame
+from mien.sinks import Write
+
+
+def save(path: Path, frame: Frame, faces: list[Face]) -> None:
+    """Write one annotated picture, in the format of the path's suffix."""
+    with atomic.writing(path) as temporary:
+        Image.fromarray(draw(frame.pixels, faces)).save(temporary, quality=92)
+
+
+@contextmanager
+def one(path: Path) -> Iterator[Write]:
+    """Write the first frame to `path`; a `UserError` if there is a second."""
+    written = False
+
+    def write(frame: Frame, faces: list[Face]) -> None:
+        nonlocal written
+        if written:
+            raise UserError(
+                f"{path} holds one picture, and there are more; name a folder instead: "
+                f"--to {path.with_suffix('')}/"
+            )
+        save(path, frame, faces)
+        written = True
+
+    yield write

@@ -1,0 +1,41 @@
+"""Frame records in long form: what CSV and Parquet have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mien.faces import Face, Frame
+from mien.labels import EMOTIONS_AND_CONTEMPT
+
+COLUMNS = (
+    "source", "frame", "seconds", "width", "height", "model", "detector",
+    "face_id", "x", "y", "w", "h", "face_confidence", "dominant_emotion",
+    *EMOTIONS_AND_CONTEMPT, "flags",
+)  # fmt: skip
+"""The same whatever the model, so that tables can be put together; `contempt` may be empty."""
+
+
+def rows(frame: Frame, faces: list[Face]) -> Iterator[dict]:
+    """A dictionary per face, or one without face columns; flags are joined by spaces."""
+    height, width = frame.pixels.shape[:2]
+    common = {
+        "source": frame.source,
+        "frame": frame.number,
+        "seconds": frame.seconds,
+        "width": width,
+        "height": height,
+        "model": frame.model,
+        "detector": frame.detector,
+    }
+    if not faces:
+        yield common
+    for face in faces:
+        yield {
+            **common,
+            "face_id": face.face_id,
+            **dict(zip("xywh", face.box, strict=True)),
+            "face_confidence": face.face_confidence,
+            "dominant_emotion": face.dominant_emotion,
+            **face.emotions,
+            "flags": " ".join(face.flags),
+        }

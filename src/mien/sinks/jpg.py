@@ -1,0 +1,5 @@
+"""One annotated picture as JPG."""
+
+from mien.sinks._pictures import one as to
+
+__all__ = ["to"]

@@ -1,0 +1,194 @@
+"""Pictures from anywhere -> frames."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mien.errors import UserError
+from mien.faces import Frame
+
+MOST_PIXELS = 120_000_000
+"""A picture larger than this is refused before it is decoded; 120 megapixels take 360 MB."""
+
+MOST_BYTES = 256 * 2**20
+
+_LIMIT = f"the limit is {MOST_PIXELS // 1_000_000} million in all"
+
+SUFFIXES = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+"""What counts as a picture in a folder; a file named outright is tried whatever its name."""
+
+Picture = str | os.PathLike | bytes | np.ndarray | Image.Image
+"""What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
+
+
+def paths(where: str) -> list[str]:
+    """The files that `where` means: itself, a folder's pictures (at any depth), a glob, or `-`.
+
+    Sorted. Raises `UserError` where nothing is there.
+    """
+    if where == "-":
+        return [where]
+    path = Path(where)
+    if path.is_dir():
+        found = sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"The folder {where} holds no picture.")
+        return found
+    if path.exists():
+        return [where]
+    if not (found := sorted(glob.glob(where, recursive=True))):
+        raise UserError(f"There is no file {where}.")
+    return [f for f in found if Path(f).is_file()]
+
+
+def frames(where: Picture, skip: Callable[[UserError], None] | None = None) -> Iterator[Frame]:
+    """The frames of one picture, of all in a folder or glob, or of a moving one with its times.
+
+    Raises `UserError` for a file that is not a picture, is damaged, or is too large; with `skip`,
+    tells that instead and goes on with the next file.
+    """
+    if not isinstance(where, str | os.PathLike):
+        yield from _decoded(where)
+        return
+    for path in paths(os.fspath(where)):
+        try:
+            yield from _opened(path)
+        except UserError as error:
+            if skip is None:
+                raise
+            skip(error)
+
+
+def picture(where: Picture) -> Frame:
+    """One picture as a frame, the first of a moving one. Errors as in `frames`."""
+    return next(frames(where))
+
+
+def _opened(path: str) -> Iterator[Frame]:
+    try:
+        if path == "-":
+            body = sys.stdin.buffer.read(MOST_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                body = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    yield from _decoded(body, "standard input" if path == "-" else path)
+
+
+def _decoded(what: bytes | np.ndarray | Image.Image, name: str = "") -> Iterator[Frame]:
+    if isinstance(what, np.ndarray):
+        yield Frame(_checked_array(what), name)
+    elif isinstance(what, Image.Image):
+        yield from _moving(what, name)
+    elif isinstance(what, bytes | bytearray | memoryview):
+        name = name or "bytes"
+        if len(what) > MOST_BYTES:
+            raise UserError(f"{name} is larger than {MOST_BYTES >> 20} MiB.")
+        if not what:
+            raise UserError(f"{name} is empty.")
+        with _image(bytes(what), name) as image:
+            yield from _moving(image, name)
+    else:
+        raise UserError(
+            f"A picture is a path, bytes, an RGB array or a PIL image, not {type(what).__name__}."
+        )
+
+
+def _image(body: bytes, name: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures before it refuses huge ones; we refuse both below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(body))
+    except UnidentifiedImageError:
+        raise UserError(f"{name} is not a picture in a known format.") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels; {_LIMIT}.") from None
+    except Exception as error:  # decoders raise what they like on a damaged header
+        raise UserError(f"{name} is damaged: {error}.") from None
+
+
+def _moving(image: Image.Image, name: str) -> Iterator[Frame]:
+    seconds = 0.0
+    for number in range(getattr(image, "n_frames", 1)):
+        pixels = _pixels(image, number, name)
+        yield Frame(pixels, name, number, seconds)
+        seconds += float(image.info.get("duration") or 0) / 1000
+
+
+def _pixels(image: Image.Image, number: int, name: str) -> np.ndarray:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{name} has {width} x {height} pixels; {_LIMIT}.")
+    try:
+        if number:
+            image.seek(number)
+        return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+    except Exception as error:  # decoders raise what they like on damaged data
+        raise UserError(f"{name} is damaged: {error}.") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        # On white, as a page would show it, not on whatever colour lies below the transparency.
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """16-bit grey as 8-bit; wider integers and floats are stretched over what they span."""
+    values = values.astype(np.float64)
+    low, high = 0.0, 65535.0
+    if values.size and (values.min() < 0 or values.max() > high or values.max() <= 1):
+        low, high = float(values.min()), float(values.max())
+    return ((values - low) * (255 / max(high - low, 1e-12))).round().clip(0, 255).astype(np.uint8)
+
+
+def _checked_array(pixels: Any) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        raise UserError(
+            f"An array must be (H, W, 3) or (H, W) uint8, not {pixels.shape} {pixels.dtype}."
+        )
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    if pixels.shape[2] == 4:
+        return np.asarray(_rgb(Image.fromarray(pixels)))
+    if pixels.shape[2] != 3:
+        raise UserError(f"An array must be (H, W, 3) RGB, not {pixels.shape}.")
+    return np.ascontiguousarray(pixels)

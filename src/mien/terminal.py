@@ -1,0 +1,77 @@
+"""Results for a person at a terminal: bars, tables, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from mien.drawing import COLOURS
+from mien.faces import Face, Frame
+
+BAR = 30
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def show(frame: Frame, faces: list[Face], *, bars: bool) -> None:
+    """Print a frame's faces: with a bar for each emotion, or in one line each."""
+    name = Text(frame.source or "picture", style="bold")
+    if frame.number:
+        name.append(f" at {frame.seconds:.2f} s")
+    if not faces:
+        out.print(name.append(": no face found", style="not bold"))
+    for face in faces:
+        x, y, w, h = (round(v) for v in face.box)
+        line = name.copy().append(f"  face {face.face_id + 1} of {len(faces)}", style="not bold")
+        line.append(f"  {w} x {h} at {x}, {y}", style="not bold dim")
+        if not bars:
+            line.append("  ").append(_head(face))
+        if face.flags:
+            line.append("  " + ", ".join(face.flags), style="not bold yellow")
+        out.print(line)
+        if bars:
+            _bars(face)
+
+
+def _head(face: Face) -> Text:
+    share = face.emotions[face.dominant_emotion]
+    return Text(f"{face.dominant_emotion} {share:.0%}", style=COLOURS[face.dominant_emotion])
+
+
+def _bars(face: Face) -> None:
+    for emotion, share in face.emotions.items():
+        bold = "bold " if emotion == face.dominant_emotion else ""
+        line = Text("  ").append(f"{emotion:<9}", style=bold).append(f"{share:>6.1%} ", style=bold)
+        out.print(line.append("█" * round(share * BAR), style=COLOURS[emotion]))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+    """Print rows under a header; numbers to the right."""
+    lines = [list(row) for row in rows]
+    made = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for k, name in enumerate(columns):
+        numeric = all(isinstance(row[k], int | float) or row[k] == "" for row in lines)
+        made.add_column(name, justify="right" if numeric else "left")
+    for row in lines:
+        made.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+    out.print(made)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Progress]:
+    """A bar with the time left, on standard error, and only if that is a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=total)
+        yield bar
