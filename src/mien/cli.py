@@ -229,3 +229,78 @@ def train(
         run = trainer.fit(wanted, data, out, device=device, watch=watch, tensorboard=tensorboard)
     if os.environ.get("RANK", "0") == "0":
         typer.echo(run.folder)
+
+
+@app.command()
+def evaluate(
+    what: Annotated[Path, typer.Argument(help="A run folder or an .onnx file.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="val (PublicTest) or test (PrivateTest).")] = "val",
+    views: Annotated[str, typer.Option(help="one, flip or ten: test-time augmentation.")] = "one",
+    out: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
+    report: Annotated[bool, typer.Option(help="Also show each class and the confusions.")] = False,
+) -> None:
+    """Measure a run or a model: accuracy, calibration, and how true its proportions are.
+
+    \b
+        mien evaluate runs/default --data fer2013/
+        mien evaluate my.onnx --data fer2013/ --views flip --out results/my.json
+    """
+    evaluator, runs = _lab("evaluate"), _lab("runs")
+    name = str(what)
+    path = weights.model(name) if name in weights.models() else what
+    result = evaluator.evaluate(path, data, split=split, kind=views)
+    for head, sections in result["heads"].items():
+        rows = [
+            (section, values["faces"], measure, number["value"], number["low"], number["high"])
+            for section, values in sections.items()
+            for measure, number in values.items()
+            if isinstance(number, dict) and "value" in number
+        ]
+        title = f"{what}: {head}, {split}, views {views}"
+        terminal.table(("on", "faces", "measure", "value", "low", "high"), rows, title)
+        if report:
+            _report(sections)
+    if out:
+        runs.write_json(out, result)
+        typer.echo(out)
+
+
+def _report(sections: dict) -> None:
+    for section, values in sections.items():
+        if "per_class" not in values:
+            continue
+        scores = values["per_class"]
+        columns = ("class", *next(iter(scores.values())))
+        terminal.table(columns, [(label, *row.values()) for label, row in scores.items()], section)
+        rows = [(label, *row) for label, row in zip(scores, values["confusion"], strict=True)]
+        terminal.table(("true, by row", *scores), rows)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    head: Annotated[str, typer.Option(help="votes (FER+, eight) or labels (FER2013).")] = "votes",
+    data: Annotated[
+        Path | None, typer.Option(help="Fit the temperature on the PublicTest of this data.")
+    ] = None,
+    side: Annotated[int, typer.Option(help="Window the network sees; 0 as trained.")] = 0,
+    storage: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
+) -> None:
+    """Write a run as one .onnx file, checked against torch.
+
+    \b
+        mien export runs/default my.onnx --data fer2013/ --storage float16
+    """
+    exporter, runs, datasets = _lab("export"), _lab("runs"), _lab("data")
+    splits = datasets.load(data) if data else {}
+    exporter.export(
+        runs.open_run(run),
+        out,
+        head=head,
+        side=side,
+        calibrate=datasets.split(splits, "val") if data else None,
+        storage=storage,
+    )
+    typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")

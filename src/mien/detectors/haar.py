@@ -32,7 +32,7 @@ class Haar:
     """Cascade and gate; the cascade is used by one thread at a time."""
 
     name = "haar"
-    geometry = Geometry()
+    geometry = Geometry(size=1.03)
 
     def __init__(self) -> None:
         file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"

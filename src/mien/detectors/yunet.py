@@ -28,7 +28,7 @@ class YuNet:
     """The network in OpenCV, which keeps state between calls: one thread at a time."""
 
     name = "yunet"
-    geometry = Geometry()
+    geometry = Geometry(size=1.11, right=0.01, down=0.0)
 
     def __init__(self, path: Path) -> None:
         try:

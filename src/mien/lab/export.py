@@ -116,7 +116,7 @@ def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             verbose=False,
         )
-    proto = cast(torch.onnx.ONNXProgram, program).model_proto  # made anew at each access
+    proto = cast("torch.onnx.ONNXProgram", program).model_proto  # made anew at each access
     # The exporter leaves traces of the source tree in every node; nobody needs them.
     for node in proto.graph.node:
         del node.metadata_props[:]
