@@ -7,6 +7,7 @@ and softmax are inside. The file is written only if ONNX Runtime gives torch's a
 from __future__ import annotations
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from mien.lab.data import Samples
 from mien.lab.recipe import to_json
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from mien.shelf import unknown
 
 SIDE = 48
 """Pixels of the faces that an exported network takes, as FER2013 has them."""
@@ -38,8 +40,10 @@ MEANS = {
     "votes": "the share of people who would give this label (FER+ raters)",
 }
 
-AGREES = {"float32": 1e-4, "float16": 1e-2}
-"""Largest difference of a probability from torch's that is let pass, by how weights are stored."""
+AGREES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.25}
+"""How weights are stored -> the largest difference of a probability from torch's that is let pass.
+
+int8 is another network, in truth: what it loses is for `mien evaluate` to say."""
 
 
 class Exported(nn.Module):
@@ -70,9 +74,16 @@ def export(
     """Write one head of a finished run as a model file; the contract inside it.
 
     side: of the window that the network looks at, the recipe's if 0. calibrate: the samples
-    (PublicTest) on which the temperature is fitted; 1 without. storage: "float32", or "float16",
-    which halves the file and is widened again when it is loaded.
+    (PublicTest) on which the temperature is fitted; 1 without. storage: "float32"; "float16",
+    which halves the file and is widened again when it is loaded; "int8", weights and activations,
+    for which `calibrate` is needed.
     """
+    if head not in models.HEADS:
+        raise unknown("head", head, models.HEADS)
+    if storage not in AGREES:
+        raise unknown("storage", storage, AGREES)
+    if storage == "int8" and calibrate is None:
+        raise UserError("int8 needs faces to see what values occur; give --data.")
     recipe = run.recipe
     network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     side = side or recipe.side
@@ -97,6 +108,8 @@ def export(
     proto = to_onnx(whole, contract)
     if storage == "float16":
         proto = with_half_weights(proto)
+    if storage == "int8" and calibrate is not None:
+        proto = quantized(proto, calibrate.faces[:512, None].repeat(recipe.channels, 1))
     check(proto, whole, recipe.channels, AGREES[storage])
     with atomic.writing(path) as temporary:
         onnx.save(proto, temporary)
@@ -148,6 +161,39 @@ def with_half_weights(proto: onnx.ModelProto, smallest: int = 256) -> onnx.Model
     proto.graph.node.extend(casts + nodes)
     onnx.checker.check_model(proto)
     return proto
+
+
+def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
+    """The same graph with 8-bit weights and activations: ranges as they occur on `faces`.
+
+    faces: (N, channels, 48, 48) uint8. Weights per output channel, activations per tensor.
+    """
+    from onnxruntime import quantization as q
+
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.parts = iter(np.array_split(faces, max(1, len(faces) // 64)))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            part = next(self.parts, None)
+            return None if part is None else {INPUT: part}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        before, ready, after = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
+        onnx.save(proto, before)
+        q.shape_inference.quant_pre_process(before, ready, skip_symbolic_shape=True)
+        q.quantize_static(
+            ready,
+            after,
+            Reader(),
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "AveragePool"],
+        )
+        made = onnx.load(after)
+    onnx.helper.set_model_props(made, {p.key: p.value for p in proto.metadata_props})
+    return made
 
 
 def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) -> float:
