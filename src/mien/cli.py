@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -33,6 +34,9 @@ FEW = 8
 
 def main() -> None:
     """Run the command line; exits 0 when done, 2 for the user's mistake, 1 for a bug."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Bars and names beyond a narrow encoding become question marks, not a crash.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:
@@ -147,7 +151,11 @@ def _advancing(frames, bar, task):  # type: ignore[no-untyped-def]
 
 @app.command()
 def models() -> None:
-    """List the models that come with mien, with what was measured of them."""
+    """List the models that come with mien, with what was measured of them.
+
+    \b
+        mien models
+    """
     from mien.classify import Classifier
 
     rows = []

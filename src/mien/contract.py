@@ -7,6 +7,7 @@ TOML file of the same name beside it.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,11 +61,21 @@ class Contract:
 
 
 def from_metadata(metadata: Mapping[str, str], shape: list) -> Contract:
-    """The contract inside a model file: its metadata and its input's (N, C, side, side)."""
-    labels = tuple(canonical(name) for name in metadata["mien.labels"].split(","))
-    card = json.loads(metadata.get("mien.card", "{}"))
-    margin = float(metadata.get("mien.margin", 0))
-    return Contract(labels, side=int(shape[2]), channels=int(shape[1]), margin=margin, card=card)
+    """The contract inside a model file: its metadata and its input's (N, C, side, side).
+
+    Raises `UserError` if it makes no sense.
+    """
+    try:
+        labels = tuple(canonical(name) for name in metadata["mien.labels"].split(","))
+        card = json.loads(metadata.get("mien.card", "{}"))
+        margin = float(metadata.get("mien.margin", 0))
+        _, channels, side, _ = (n if isinstance(n, int) else 0 for n in shape)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"The contract in the model's metadata is damaged: {error}.") from None
+    contract = Contract(labels, side=side, channels=channels, margin=margin, card=card)
+    if wrong := _wrong(contract):
+        raise UserError(f"The contract in the model's metadata is damaged: {wrong}.")
+    return contract
 
 
 def from_sidecar(path: Path) -> Contract:
@@ -106,11 +117,39 @@ def from_sidecar(path: Path) -> Contract:
             "spread": tuple(said.get("spread", (1.0,))),
         }
     )
-    choices = {"dtype": ("uint8", "float32"), "layout": ("NCHW", "NHWC"), "channels": (1, 3)}
+    if wrong := _wrong(contract):
+        raise UserError(f"{path}: {wrong}.")
+    return contract
+
+
+def _wrong(contract: Contract) -> str:
+    """What is wrong with a contract's first wrong field; empty if nothing is."""
+    choices = {
+        "channels": (1, 3),
+        "dtype": ("uint8", "float32"),
+        "layout": ("NCHW", "NHWC"),
+        "softmax": (True, False),
+    }
     for name, allowed in choices.items():
         if getattr(contract, name) not in allowed:
-            raise UserError(f"{path}: {name} can be {' or '.join(map(str, allowed))}.")
-    return contract
+            return f"{name} can be {' or '.join(map(str, allowed))}"
+    if len(set(contract.labels)) != len(contract.labels) or not contract.labels:
+        return "labels must be different emotions, one or more"
+    if type(contract.side) is not int or contract.side < 1:
+        return "side is a number of pixels, 1 or more"
+    if not _numbers(contract.margin) or contract.margin <= -1:
+        return "margin is a share of the side, as in 0.1"
+    for name in ("mean", "spread"):
+        values = getattr(contract, name)
+        if not _numbers(*values) or len(values) not in (1, contract.channels):
+            return f"{name} is one number, or one per channel"
+    if 0 in contract.spread:
+        return "spread cannot be 0"
+    return ""
+
+
+def _numbers(*values: object) -> bool:
+    return all(type(v) in (int, float) and math.isfinite(v) for v in values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

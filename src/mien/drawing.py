@@ -30,8 +30,11 @@ text grows with the picture up to the second."""
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the picture with its faces drawn on it: (H, W, 3) uint8 RGB -> the same kind.
 
-    Pictures shorter than 480 pixels come back enlarged, for the text would not fit.
+    Pictures shorter than 480 pixels come back enlarged, for the text would not fit. Without faces
+    the copy is the picture as it was.
     """
+    if not len(faces):
+        return pixels.copy()
     image = Image.fromarray(pixels)
     scale = max(1.0, SHORTEST / max(image.size))
     if scale > 1:
@@ -69,7 +72,7 @@ def _panel(
 ) -> tuple[float, float, float, float]:
     """Draw the panel where it hides least; the corners it takes."""
     line, pad = round(size * 1.25), size // 2
-    full = box[3] >= 5 * size
+    full = box[3] >= 5 * size and picture[1] >= line * (len(face.emotions) + 1) + 2 * pad
     rows = list(face.emotions.items()) if full else []
     width = round(size * (12.5 if full else 8.5))
     height = line * (len(rows) + 1) + 2 * pad

@@ -50,4 +50,8 @@ def fold(probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]) 
     places = [labels.index(name) if name in labels else -1 for name in keep]
     padded = np.pad(np.asarray(probabilities, np.float64), ((0, 0), (0, 1)))
     kept = padded[:, places]
-    return kept / np.maximum(kept.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+    total = kept.sum(1, keepdims=True)
+    known = np.greater_equal(places, 0)
+    # Where nothing is left to share out, the model has said nothing about those kept.
+    even = np.broadcast_to(known / max(known.sum(), 1), kept.shape)
+    return np.divide(kept, total, out=even.copy(), where=total > 0)

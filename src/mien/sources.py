@@ -8,11 +8,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import UserError
 from mien.faces import Frame
@@ -48,6 +49,26 @@ SUFFIXES = frozenset(
 )
 """What counts as a picture in a folder; a file named outright is tried whatever its name."""
 
+FORMATS = frozenset(
+    [
+        "AVIF",
+        "BMP",
+        "DIB",
+        "GIF",
+        "HEIF",
+        "ICO",
+        "JPEG",
+        "JPEG2000",
+        "MPO",
+        "PNG",
+        "PPM",
+        "TGA",
+        "TIFF",
+        "WEBP",
+    ]
+)
+"""What is decoded. Pillow knows more, and starts Ghostscript for one of them."""
+
 Picture = str | os.PathLike | bytes | np.ndarray | Image.Image
 """What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
 
@@ -60,16 +81,29 @@ def paths(where: str) -> list[str]:
     if where == "-":
         return [where]
     path = Path(where)
-    if path.is_dir():
-        found = sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UserError(f"The folder {where} holds no picture.")
-        return found
-    if path.exists():
-        return [where]
-    if not (found := sorted(glob.glob(where, recursive=True))):
-        raise UserError(f"There is no file {where}.")
-    return [f for f in found if Path(f).is_file()]
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists():
+            return [where]
+        found = sorted(f for f in glob.glob(where, recursive=True) if not Path(f).is_dir())
+    except OSError as error:
+        raise UserError(f"{_shown(where)} cannot be read: {error.strerror}.") from None
+    if not found:
+        raise UserError(f"There is no file {_shown(where)}.")
+    return found
+
+
+def _in_folder(path: Path) -> list[str]:
+    files = (f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir())
+    if not (found := sorted(map(str, files))):
+        raise UserError(f"The folder {_shown(path)} holds no picture.")
+    return found
+
+
+def _shown(path: str | Path) -> str:
+    """A path that can be printed and written as UTF-8, whatever bytes its name has."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def frames(where: Picture, skip: Callable[[UserError], None] | None = None) -> Iterator[Frame]:
@@ -96,6 +130,7 @@ def picture(where: Picture) -> Frame:
 
 
 def _opened(path: str) -> Iterator[Frame]:
+    name = "standard input" if path == "-" else _shown(path)
     try:
         if path == "-":
             body = sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -103,8 +138,8 @@ def _opened(path: str) -> Iterator[Frame]:
             with open(path, "rb") as file:
                 body = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    yield from _decoded(body, "standard input" if path == "-" else path)
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    yield from _decoded(body, name)
 
 
 def _decoded(what: bytes | np.ndarray | Image.Image, name: str = "") -> Iterator[Frame]:
@@ -128,36 +163,76 @@ def _decoded(what: bytes | np.ndarray | Image.Image, name: str = "") -> Iterator
 
 def _image(body: bytes, name: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures before it refuses huge ones; we refuse both below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(body))
+        with _quiet():
+            image = Image.open(io.BytesIO(body))
+        if image.format in FORMATS:
+            return image
+        raise UserError(f"{name} is a picture in the format {image.format}, which mien leaves.")
+    except UserError:
+        raise
     except UnidentifiedImageError:
         raise UserError(f"{name} is not a picture in a known format.") from None
     except Image.DecompressionBombError:
         raise UserError(f"{name} has too many pixels; {_LIMIT}.") from None
     except Exception as error:  # decoders raise what they like on a damaged header
-        raise UserError(f"{name} is damaged: {error}.") from None
+        raise _damaged(name, error) from None
 
 
 def _moving(image: Image.Image, name: str) -> Iterator[Frame]:
     seconds = 0.0
-    for number in range(getattr(image, "n_frames", 1)):
+    for number in range(_length(image, name)):
         pixels = _pixels(image, number, name)
         yield Frame(pixels, name, number, seconds)
         seconds += float(image.info.get("duration") or 0) / 1000
 
 
 def _pixels(image: Image.Image, number: int, name: str) -> np.ndarray:
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise UserError(f"{name} has {width} x {height} pixels; {_LIMIT}.")
     try:
-        if number:
-            image.seek(number)
-        return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+        with _quiet():
+            if number:
+                image.seek(number)
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise UserError(f"{name} has {width} x {height} pixels; {_LIMIT}.")
+            return np.asarray(_rgb(_upright(image)))
+    except UserError:
+        raise
     except Exception as error:  # decoders raise what they like on damaged data
-        raise UserError(f"{name} is damaged: {error}.") from None
+        raise _damaged(name, error) from None
+
+
+def _length(image: Image.Image, name: str) -> int:
+    """How many frames to read. The second picture in a phone's JPEG (MPO) is not a later moment."""
+    if image.format == "MPO":
+        return 1
+    try:
+        with _quiet():
+            return getattr(image, "n_frames", 1)
+    except Exception as error:  # counting frames reads the file
+        raise _damaged(name, error) from None
+
+
+def _damaged(name: str, error: Exception) -> UserError:
+    why = " ".join(str(error).split()).rstrip(".")
+    return UserError(f"{name} is damaged: {why}." if why else f"{name} is damaged.")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        # Asked first, for exif_transpose copies what needs no turning.
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+    except Exception:  # damaged EXIF data round a good picture
+        return image
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings: of large pictures, which are refused here, and of odd headers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -168,14 +243,15 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """16-bit grey as 8-bit; wider integers and floats are stretched over what they span."""
-    values = values.astype(np.float64)
+    whole = np.issubdtype(values.dtype, np.integer)
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     low, high = 0.0, 65535.0
-    if values.size and (values.min() < 0 or values.max() > high or values.max() <= 1):
+    if not whole or values.min() < 0 or values.max() > high:
         low, high = float(values.min()), float(values.max())
     return ((values - low) * (255 / max(high - low, 1e-12))).round().clip(0, 255).astype(np.uint8)
 

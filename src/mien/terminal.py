@@ -15,8 +15,9 @@ from mien.faces import Face, Frame
 
 BAR = 30
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+# Without markup: a file may be called [1].jpg.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
 
 def show(frame: Frame, faces: list[Face], *, bars: bool) -> None:

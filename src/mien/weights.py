@@ -7,6 +7,7 @@ and appears whole or not at all.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import sys
 import urllib.error
@@ -91,7 +92,7 @@ def remote(name: str, *, fetch: bool = True) -> Path:
     if name not in REMOTES:
         raise unknown("download", name, REMOTES)
     entry = REMOTES[name]
-    source = os.environ.get(entry.override, entry.url)
+    source = os.environ.get(entry.override) or entry.url
     if "://" not in source:
         if not (path := Path(source)).is_file():
             raise UserError(f"${entry.override} is {source}, and no file is there.")
@@ -114,13 +115,16 @@ def _download(entry: Remote, url: str, path: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             body = answer.read(entry.size + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(f"{entry.file} could not be fetched from {host}: {reason}.") from None
     if _sha256(body) != entry.sha256:
         raise Unavailable(f"What {host} sent is not {entry.file}: its sha256 differs.")
-    with atomic.writing(path) as temporary:
-        temporary.write_bytes(body)
+    try:
+        with atomic.writing(path) as temporary:
+            temporary.write_bytes(body)
+    except UserError as error:
+        raise Unavailable(f"{error} Name a writable folder with MIEN_HOME.") from None
 
 
 def _sha256(body: bytes) -> str:

@@ -16,24 +16,26 @@ from mien.sinks import Write
 
 
 def save(path: Path, frame: Frame, faces: list[Face]) -> None:
-    """Write one annotated picture, in the format of the path's suffix."""
+    """Write one annotated picture, in the format of the path's suffix, never over its source."""
+    if path.exists() and Path(frame.source).is_file() and path.samefile(frame.source):
+        raise UserError(f"{path} is the picture itself; name another file or folder.")
     with atomic.writing(path) as temporary:
         Image.fromarray(draw(frame.pixels, faces)).save(temporary, quality=92)
 
 
 @contextmanager
 def one(path: Path) -> Iterator[Write]:
-    """Write the first frame to `path`; a `UserError` if there is a second."""
-    written = False
+    """Write the only frame to `path`, at the end; a `UserError` if there is a second."""
+    waiting: list[tuple[Frame, list[Face]]] = []
 
     def write(frame: Frame, faces: list[Face]) -> None:
-        nonlocal written
-        if written:
+        if waiting:
             raise UserError(
                 f"{path} holds one picture, and there are more; name a folder instead: "
                 f"--to {path.with_suffix('')}/"
             )
-        save(path, frame, faces)
-        written = True
+        waiting.append((frame, faces))
 
     yield write
+    for frame, faces in waiting:
+        save(path, frame, faces)

@@ -18,9 +18,11 @@ def to(path: Path) -> Iterator[Write]:
     """Write a `.csv` file with a header."""
     with written(path) as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
 
         def write(frame: Frame, faces: list[Face]) -> None:
+            # Not before there is a row: a job that fails at once must not replace a table.
+            if not file.tell():
+                table.writeheader()
             table.writerows(rows(frame, faces))
 
         yield write

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from mien.errors import UserError
@@ -22,15 +23,22 @@ def to(path: Path) -> Iterator[Write]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}.") from None
-    used: dict[str, int] = {}
+    used: set[str] = set()
     last: dict[str, str] = {}
 
     def write(frame: Frame, faces: list[Face]) -> None:
-        stem = Path(frame.source).stem or "picture"
-        if frame.number == 0 or frame.source not in last:
-            used[stem] = used.get(stem, 0) + 1
-            last[frame.source] = stem if used[stem] == 1 else f"{stem}({used[stem]})"
         end = f"-{frame.number:04d}" if frame.number else ""
-        save(path / f"{last[frame.source]}{end}.png", frame, faces)
+        if not end or frame.source not in last:
+            last[frame.source] = Path(frame.source).stem or "picture"
+        name = _free(last[frame.source], end, used)
+        if not end:
+            last[frame.source] = name
+        used.add(f"{name}{end}")
+        save(path / f"{name}{end}.png", frame, faces)
 
     yield write
+
+
+def _free(stem: str, end: str, used: set[str]) -> str:
+    tries = (stem if k == 1 else f"{stem}({k})" for k in count(1))
+    return next(name for name in tries if f"{name}{end}" not in used)

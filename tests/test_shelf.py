@@ -1,0 +1,57 @@
+"""A folder is a registry."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien import shelf
+from mien.errors import UserError
+
+
+def test_a_shelf_names_its_public_modules_sorted():
+    found = shelf.names("mien.sinks")
+    assert found == sorted(found)
+    assert {"csv", "folder", "jpg", "jsonl", "parquet", "png"} <= set(found)
+    assert not [name for name in found if name.startswith("_")]
+
+
+def test_naming_a_shelf_imports_nothing_on_it():
+    code = (
+        "import sys; from mien import shelf; shelf.names('mien.detectors');"
+        "print([m for m in sys.modules if m.startswith('mien.detectors.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_taking_a_name_gives_its_module():
+    assert shelf.take("mien.detectors", "whole").__name__ == "mien.detectors.whole"
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_and_all():
+    with pytest.raises(UserError) as caught:
+        shelf.take("mien.detectors", "yunnet")
+    said = str(caught.value)
+    assert said.startswith("No detector is called 'yunnet'. Did you mean 'yunet'?")
+    for name in shelf.names("mien.detectors"):
+        assert name in said
+
+
+def test_a_name_like_no_other_gets_no_guess():
+    assert "Did you mean" not in str(shelf.unknown("sink", "qqqqq", ["csv"]))
+
+
+@given(st.text())
+def test_no_name_reaches_beyond_its_shelf(name):
+    if name not in shelf.names("mien.sinks"):
+        with pytest.raises(UserError):
+            shelf.take("mien.sinks", name)
+
+
+@pytest.mark.parametrize("place", ["mien.nowhere", "mien.shelf"])
+def test_what_is_no_folder_is_no_shelf(place):
+    with pytest.raises(LookupError):
+        shelf.names(place)
