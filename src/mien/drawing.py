@@ -74,7 +74,7 @@ def _panel(
     line, pad = round(size * 1.25), size // 2
     full = box[3] >= 5 * size and picture[1] >= line * (len(face.emotions) + 1) + 2 * pad
     rows = list(face.emotions.items()) if full else []
-    width = round(size * (12.5 if full else 8.5))
+    width = round(size * (12.5 if full else 9.2))
     height = line * (len(rows) + 1) + 2 * pad
     left, top = _place(picture, box, (width, height), taken)
     corners = (left, top, left + width, top + height)

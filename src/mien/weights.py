@@ -116,7 +116,9 @@ def _download(entry: Remote, url: str, path: Path) -> None:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             body = answer.read(entry.size + 1)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        reason = " ".join(str(getattr(error, "reason", error)).split())
         raise Unavailable(f"{entry.file} could not be fetched from {host}: {reason}.") from None
     if _sha256(body) != entry.sha256:
         raise Unavailable(f"What {host} sent is not {entry.file}: its sha256 differs.")

@@ -28,8 +28,11 @@ def to(path: Path | str) -> AbstractContextManager[Write]:
     """
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
-    if path.is_dir() or not suffix:
-        suffix = "folder"
+    try:
+        if path.is_dir() or not suffix:
+            suffix = "folder"
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from None
     suffix = ALIASES.get(suffix, suffix)
     known = names(SHELF)
     if suffix not in known:

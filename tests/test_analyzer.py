@@ -1,0 +1,240 @@
+"""Frames -> faces, in order, whatever the batch."""
+
+import gc
+import threading
+from itertools import repeat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mien
+from mien import analyzer, contract
+from mien.faces import Frame
+
+EIGHT = (*mien.EMOTIONS, "contempt")
+
+
+def noise(seed, size=16):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+
+
+def frames(count, size=16):
+    return [Frame(noise(k, size), f"{k}.png", k) for k in range(count)]
+
+
+def answers(faces):
+    return np.array([list(face.emotions.values()) for face in faces])
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model):
+    return mien.Analyzer(tiny_model, detector="whole")
+
+
+@pytest.fixture
+def seeing(yunet_file, monkeypatch):
+    """The default analyzer, YuNet and all."""
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    return mien.Analyzer()
+
+
+def test_the_astronaut_is_happy(seeing, astronaut, photo):
+    (face,) = seeing.analyze(photo)
+    assert face.dominant_emotion == "happy"
+    assert face.emotions["happy"] > 0.5
+    assert face.face_confidence > 0.9
+    assert face.flags == ()
+    assert (seeing.model, seeing.detector) == ("default", "yunet")
+    for same in (astronaut, Image.fromarray(astronaut), photo.read_bytes(), str(photo)):
+        assert seeing.analyze(same) == [face]
+
+
+def test_two_faces_on_one_picture_are_numbered_surest_first(seeing, astronaut):
+    pair = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
+    faces = seeing.analyze(pair)
+    assert [face.face_id for face in faces] == [0, 1]
+    assert faces[0].face_confidence >= faces[1].face_confidence
+    assert [face.dominant_emotion for face in faces] == ["happy", "happy"]
+
+
+def test_no_face_is_an_empty_list(seeing):
+    assert seeing.analyze(np.zeros((200, 300, 3), np.uint8)) == []
+
+
+def test_probabilities_are_plain_unrounded_and_sum_to_one(tiny):
+    for _, faces in tiny.frames(frames(40)):
+        (face,) = faces
+        assert tuple(face.emotions) == mien.EMOTIONS
+        assert sum(face.emotions.values()) == pytest.approx(1, abs=1e-6)
+        assert all(type(share) is float and 0 <= share <= 1 for share in face.emotions.values())
+        assert any(round(share, 6) != share for share in face.emotions.values())
+
+
+def test_contempt_is_folded_out_or_kept(tiny_model, tiny):
+    pixels = noise(1)
+    keeping = mien.Analyzer(tiny_model, detector="whole", contempt=True)
+    (folded,), (kept,) = tiny.analyze(pixels), keeping.analyze(pixels)
+    assert tuple(kept.emotions) == EIGHT
+    rest = 1 - kept.emotions["contempt"]
+    assert 0 < rest < 1
+    for name in mien.EMOTIONS:
+        assert folded.emotions[name] == pytest.approx(kept.emotions[name] / rest, abs=1e-6)
+
+
+def test_a_model_without_contempt_has_none_to_keep(make_model):
+    model = make_model(labels=mien.EMOTIONS)
+    (face,) = mien.Analyzer(model, "whole", contempt=True).analyze(noise(0))
+    assert tuple(face.emotions) == mien.EMOTIONS
+
+
+def test_emotions_come_in_the_one_order_whatever_the_models(make_model):
+    model = make_model(labels=("sad", "happy", "angry"))
+    (face,) = mien.Analyzer(model, "whole").analyze(noise(0))
+    assert tuple(face.emotions) == ("angry", "happy", "sad")
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
+def test_frames_keep_their_order_and_their_answers_in_batches(tiny, count):
+    given = frames(count)
+    found = list(tiny.frames(given))
+    assert [frame.number for frame, _ in found] == list(range(count))
+    assert all(frame.pixels is mine.pixels for (frame, _), mine in zip(found, given, strict=True))
+    for frame, faces in found:
+        alone = tiny.analyze(frame.pixels)
+        assert np.abs(answers(faces) - answers(alone)).max() < 1e-6
+        assert (frame.model, frame.detector) == ("tiny", "whole")
+
+
+def test_pictures_with_no_one_or_two_faces_keep_theirs(seeing, astronaut):
+    nobody, one = np.zeros((128, 128, 3), np.uint8), astronaut[:256, 100:356]
+    two = np.concatenate([one, one[:, ::-1]], axis=1)
+    given = [nobody, two, one, nobody, one, two]
+    found = list(seeing.frames(Frame(pixels, number=k) for k, pixels in enumerate(given)))
+    assert [frame.number for frame, _ in found] == list(range(6))
+    assert [len(faces) for _, faces in found] == [0, 2, 1, 0, 1, 2]
+    for frame, faces in found:
+        alone = seeing.analyze(frame.pixels)
+        assert [face.box for face in faces] == [face.box for face in alone]
+        if faces:
+            assert np.abs(answers(faces) - answers(alone)).max() < 1e-6
+
+
+def test_the_analyzer_works_ahead_by_one_batch_at_most(tiny):
+    asked = []
+
+    def endless():
+        for k in range(10_000):
+            asked.append(k)
+            yield Frame(noise(0), number=k)
+
+    next(tiny.frames(endless()))
+    assert len(asked) <= analyzer.FACES_AT_ONCE
+
+
+def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
+    monkeypatch.setattr(analyzer, "PIXELS_AT_ONCE", 1000)
+    asked = []
+    source = (asked.append(k) or Frame(noise(0, 32), number=k) for k in range(50))
+    next(tiny.frames(source))
+    assert len(asked) == 1
+
+
+def test_a_stream_reads_a_folder_and_tells_what_it_left_out(tiny, tmp_path):
+    for k in range(3):
+        Image.fromarray(noise(k)).save(tmp_path / f"{k}.png")
+    (tmp_path / "1b.jpg").write_bytes(b"no")
+    told = []
+    found = [frame.source for frame, _ in tiny.stream(tmp_path, told.append)]
+    assert found == [str(tmp_path / f"{k}.png") for k in range(3)]
+    assert len(told) == 1
+    with pytest.raises(mien.UserError, match=r"1b\.jpg"):
+        list(tiny.stream(tmp_path))
+
+
+def test_eight_threads_share_one_analyzer(seeing, astronaut):
+    crops = [astronaut[: 200 + 20 * k, 60 : 420 + 10 * k] for k in range(4)] * 2
+    alone, together = [seeing.analyze(pixels) for pixels in crops], [None] * 8
+
+    def look(k):
+        together[k] = seeing.analyze(crops[k])
+
+    threads = [threading.Thread(target=look, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    assert sum(map(len, alone)) >= 4
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+
+
+def test_memory_stays_flat_over_two_thousand_pictures(tiny_model, yunet_file, monkeypatch):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    watching = mien.Analyzer(tiny_model, detector="yunet", threads=1)
+    whole = mien.Analyzer(tiny_model, detector="whole", threads=1)
+    dice = np.random.default_rng(0)
+
+    def pictures(count):
+        return (Frame(dice.integers(0, 256, (96, 96, 3), np.uint8)) for _ in repeat(None, count))
+
+    def work(count):
+        for eyes in (watching, whole):
+            for _ in eyes.frames(pictures(count // 2)):
+                pass
+        gc.collect()
+
+    work(400)
+    before = resident()
+    work(2000)
+    assert resident() - before < 16
+
+
+def test_the_models_margin_decides_how_much_is_cut(make_model):
+    metadata = {"mien.labels": ",".join(mien.EMOTIONS), "mien.margin": "-0.5"}
+    narrow = mien.Analyzer(make_model(labels=mien.EMOTIONS, metadata=metadata), "whole")
+    plain = mien.Analyzer(make_model("plain.onnx", labels=mien.EMOTIONS), "whole")
+    pixels = noise(3, 32)
+    (seen,), (wanted,) = narrow.analyze(pixels), plain.analyze(pixels[8:24, 8:24])
+    assert seen.emotions == pytest.approx(wanted.emotions)
+
+
+@pytest.mark.parametrize(
+    ("box", "confidence", "pixels", "wanted"),
+    [
+        ((0, 0, 100, 100), 0.95, noise(0, 48), ()),
+        ((0, 0, 20, 100), 0.95, noise(0, 48), ("too_small",)),
+        ((0, 0, 100, 100), 0.95, np.full((48, 48, 3), 90, np.uint8), ("blurred",)),
+        ((0, 0, 100, 100), 0.55, noise(0, 48), ("low_confidence",)),
+        ((0, 0, 9, 9), 0.55, noise(0, 48), ("too_small", "low_confidence")),
+    ],
+)
+def test_flags_say_why_to_doubt(box, confidence, pixels, wanted):
+    cut = contract.crop(pixels, (0, 0, 48, 48), 48, 1)
+    assert analyzer.flags(box, confidence, cut) == wanted
+
+
+def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
+    import cv2
+
+    face = contract.crop(astronaut, (170, 60, 110, 110), 48, 1)
+    blurred = [cv2.GaussianBlur(face[0], (0, 0), sigma)[None] for sigma in (1, 2, 4)]
+    found = [analyzer.sharpness(each) for each in (face, *blurred)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > analyzer.TOO_SMOOTH > found[-1]
+
+
+@pytest.mark.parametrize(("model", "detector"), [("defualt", "whole"), ("default", "yunnet")])
+def test_a_wrong_name_is_answered_with_the_nearest(model, detector):
+    with pytest.raises(mien.UserError, match="Did you mean"):
+        mien.Analyzer(model, detector)
+
+
+def test_a_picture_that_cannot_be_read_is_said_so(tiny, tmp_path):
+    for bad in (b"", b"text", tmp_path / "nowhere.png", tmp_path, np.zeros(3), None):
+        with pytest.raises(mien.UserError):
+            tiny.analyze(bad)

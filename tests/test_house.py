@@ -1,0 +1,122 @@
+"""The house's own rules, held by its tools."""
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+import mien
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.sinks", "mien.terminal"]
+SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
+
+
+def tool(name):
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def run(*words):
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
+    ids=" ".join,
+)
+def test_the_tools_have_nothing_to_say(words):
+    done = run(tool(words[0]), *words[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_the_light_path_is_free_of_torch(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"
+
+
+def test_an_analyzer_at_work_is_free_of_torch(tiny_model):
+    code = (
+        "import sys, numpy, mien;"
+        f"mien.Analyzer({str(tiny_model)!r}, 'whole').analyze(numpy.zeros((9, 9, 3), 'uint8'));"
+        "print('torch' in sys.modules)"
+    )
+    assert run(sys.executable, "-c", code).stdout.strip() == "False"
+
+
+def test_importing_mien_is_quick():
+    code = (
+        "import time; began = time.perf_counter(); import mien;print(time.perf_counter() - began)"
+    )
+    assert min(float(run(sys.executable, "-c", code).stdout) for _ in range(5)) < 0.3
+
+
+def test_every_public_name_can_be_had_and_no_other():
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+    assert dir(mien) == sorted(mien.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        mien.nonsense  # noqa: B018
+
+
+def undocumented(path):
+    def public(node):
+        return not node.name.startswith("_")
+
+    def inside(node, nested):
+        for child in ast.iter_child_nodes(node):
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            if isinstance(child, kinds) and public(child) and not nested:
+                if not ast.get_docstring(child):
+                    yield f"{path.name}: {child.name}"
+                yield from inside(child, isinstance(child, ast.FunctionDef))
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not ast.get_docstring(tree):
+        yield f"{path.name}: the module"
+    if "models" not in path.parts:
+        yield from inside(tree, False)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_public_says_what_it_is(path):
+    assert list(undocumented(path)) == []
+
+
+def test_every_light_module_can_be_imported_alone():
+    found = pkgutil.walk_packages(mien.__path__, "mien.")
+    light = [m.name for m in found if ".lab" not in m.name and m.name != "mien.__main__"]
+    assert len(light) > 20
+    for name in light:
+        assert inspect.getdoc(importlib.import_module(name))
+
+
+def test_no_module_is_called_after_nothing():
+    banned = {"utils", "util", "common", "core", "base", "helpers"}
+    assert not banned & {path.stem for path in SOURCES}
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_readme_does_what_it_shows(number, tmp_path, photo, yunet_file, monkeypatch):
+    with Image.open(photo) as image:
+        for name in set(re.findall(r"[\w-]+\.(?:jpg|png|webp|gif)", BLOCKS[number])):
+            image.save(tmp_path / name)
+    environment = {**os.environ, "MIEN_YUNET": str(yunet_file)}
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS[number]],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,263 @@
+"""Results written and read back, and what is left when something goes wrong."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mien import shelf, sinks
+from mien.drawing import draw
+from mien.errors import UserError
+from mien.faces import Face, Frame, record
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+
+NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png', "line\nbreak.png")
+TABLES = ("csv", "parquet")
+
+
+def face(seed=0, labels=EMOTIONS, **more):
+    shares = np.random.default_rng(seed).dirichlet(np.ones(len(labels)))
+    emotions = dict(zip(labels, shares.tolist(), strict=True))
+    return Face((1.25, 2.5, 30.0, 40.125), 0.987654321, emotions, **more)
+
+
+def frame(source="photo.jpg", number=0, size=(60, 50)):
+    pixels = np.full((size[1], size[0], 3), 90, np.uint8)
+    return Frame(pixels, source, number, number / 8, "default", "yunet")
+
+
+def some():
+    """A frame with two faces, one without, one with eight emotions, one later in time."""
+    return [
+        (frame(NAMES[0]), [face(0), face(1, face_id=1, flags=("too_small", "low_confidence"))]),
+        (frame(NAMES[1]), []),
+        (frame(NAMES[2]), [face(2, EMOTIONS_AND_CONTEMPT)]),
+        (frame(NAMES[3], 3), [face(3)]),
+    ]
+
+
+def put(path, results):
+    with sinks.to(path) as write:
+        for each in results:
+            write(*each)
+
+
+def put_and_fail(path, results):
+    with sinks.to(path) as write:
+        for each in results:
+            write(*each)
+        raise TypeError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_sink_of_the_shelf_writes_or_asks_for_another_name(tmp_path):
+    for name in shelf.names("mien.sinks"):
+        path = tmp_path / ("out" if name == "folder" else f"out.{name}")
+        put(path, [(frame(), [face()])])
+        assert path.exists()
+
+
+def test_jsonl_holds_the_records_as_they_are(tmp_path):
+    path = tmp_path / "out.jsonl"
+    put(path, some())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [record(*each) for each in some()]
+    assert "顔" in lines[1]
+
+
+def table(path):
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_has_a_row_per_face_and_one_for_a_frame_without(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    put(path, some())
+    rows = table(path)
+    assert [row["source"] for row in rows] == [NAMES[0], *NAMES]
+    nobody = rows[2]
+    assert nobody["width"] in (60, "60")
+    for column in ("face_id", "x", "happy", "contempt", "dominant_emotion", "flags"):
+        assert nobody[column] in (None, "")
+    assert rows[1]["flags"] == "too_small low_confidence"
+    assert rows[0]["contempt"] in (None, "")
+    found = [float(rows[3][name]) for name in EMOTIONS_AND_CONTEMPT]
+    assert found == list(face(2, EMOTIONS_AND_CONTEMPT).emotions.values())
+    assert [float(rows[0][name]) for name in "xywh"] == [1.25, 2.5, 30.0, 40.125]
+    assert float(rows[0]["face_confidence"]) == 0.987654321
+    assert float(rows[4]["seconds"]) == 0.375
+
+
+def test_both_tables_say_the_same(tmp_path):
+    for kind in TABLES:
+        put(tmp_path / f"out.{kind}", some())
+    texts, typed = (table(tmp_path / f"out.{kind}") for kind in TABLES)
+    for text, values in zip(texts, typed, strict=True):
+        assert list(text) == list(values)
+        assert [("" if v is None else str(v)) for v in values.values()] == list(text.values())
+
+
+def test_parquet_has_types_that_can_be_counted_with(tmp_path):
+    put(tmp_path / "out.parquet", some())
+    kinds = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "out.parquet")}
+    assert (kinds["source"], kinds["frame"], kinds["happy"]) == ("string", "int64", "double")
+
+
+def test_parquet_takes_more_rows_than_it_keeps_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.sinks.parquet.ROWS_AT_ONCE", 3)
+    put(tmp_path / "out.parquet", [(frame(f"{k}.png"), [face(k)]) for k in range(10)])
+    assert [row["source"] for row in table(tmp_path / "out.parquet")] == [
+        f"{k}.png" for k in range(10)
+    ]
+
+
+def test_a_picture_is_written_with_its_faces(tmp_path):
+    shown = (frame(size=(512, 500)), [face()])
+    put(tmp_path / "out.png", [shown])
+    with Image.open(tmp_path / "out.png") as image:
+        assert np.array_equal(np.asarray(image), draw(shown[0].pixels, shown[1]))
+    for name in ("out.jpg", "out.JPEG", "out.jpeg"):
+        put(tmp_path / name, [shown])
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == ("JPEG", (512, 500))
+
+
+def test_one_picture_cannot_hold_two(tmp_path):
+    with pytest.raises(UserError, match="name a folder instead"):
+        put(tmp_path / "out.png", some()[:2])
+    assert names(tmp_path) == []
+
+
+def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
+    results = [
+        (frame("a/x.jpg"), [face()]),
+        (frame("b/x.png"), []),
+        (frame("clip.gif"), []),
+        (frame("clip.gif", 1), []),
+        (frame("clip.gif", 12), []),
+        (frame("c/clip.gif"), []),
+        (frame("c/clip.gif", 1), []),
+        (frame(""), []),
+    ]
+    put(tmp_path / "new" / "out", results)
+    assert names(tmp_path / "new" / "out") == sorted(
+        [
+            "x.png", "x(2).png", "clip.png", "clip-0001.png", "clip-0012.png",
+            "clip(2).png", "clip(2)-0001.png", "picture.png",
+        ]
+    )  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.sampled_from(["x", "x(2)", "x-0001", "y"]), st.integers(1, 3)
+        ),
+        max_size=8,
+        unique_by=lambda each: each[:2],
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_no_picture_in_a_folder_takes_the_place_of_another(tmp_path_factory, sources):
+    out = tmp_path_factory.mktemp("out")
+    results = [
+        (frame(f"{where}/{stem}.gif", number, (2, 2)), [])
+        for where, stem, length in sources
+        for number in range(length)
+    ]
+    put(out, results)
+    assert len(names(out)) == len(results)
+
+
+@pytest.mark.parametrize("to", ["photo.png", ""])
+def test_a_picture_is_never_written_over_itself(tmp_path, to):
+    source = tmp_path / "photo.png"
+    Image.new("RGB", (9, 9)).save(source)
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="is the picture itself"):
+        put(tmp_path / to, [(frame(str(source)), [face()])])
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_an_error_in_the_middle_keeps_whole_lines(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    with pytest.raises(TypeError):
+        put_and_fail(path, some()[:2])
+    whole = tmp_path / f"whole.{kind}"
+    put(whole, some()[:2])
+    assert path.read_bytes() == whole.read_bytes()
+    assert names(tmp_path) == [path.name, whole.name]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "png", "jpg"])
+def test_an_error_in_the_middle_leaves_no_broken_file(tmp_path, kind):
+    with pytest.raises(TypeError):
+        put_and_fail(tmp_path / f"out.{kind}", some()[:1])
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "jpg"])
+def test_an_error_at_once_leaves_an_existing_file_alone(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    path.write_bytes(b"precious")
+    with pytest.raises(TypeError):
+        put_and_fail(path, [])
+    assert path.read_bytes() == b"precious"
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "jpg"])
+def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    path.write_bytes(b"precious")
+    with sinks.to(path) as write:
+        write(*some()[0])
+        assert path.read_bytes() == b"precious"
+    assert path.read_bytes() != b"precious"
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
+def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
+    with pytest.raises(UserError, match="Did you mean") as caught:
+        sinks.to(tmp_path / f"out.{suffix}")
+    assert ".jsonl" in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_a_missing_folder_is_said_so(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        sinks.to(tmp_path / "nowhere" / "out.csv")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])
+def test_a_place_that_cannot_be_written_is_said_so(tmp_path, kind):
+    name = "x" * 300
+    with pytest.raises(UserError, match="Cannot write"):
+        put(tmp_path / f"{name}.{kind}", some()[:1])
+    assert names(tmp_path) == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(UserError, match="Cannot make the folder"):
+        put(tmp_path / "out", [])
+
+
+def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
+    (tmp_path / "pictures.png").mkdir()
+    put(tmp_path / "pictures.png", [(replace(frame(), source="a.gif"), [])])
+    assert names(tmp_path / "pictures.png") == ["a.png"]
