@@ -19,11 +19,11 @@ from mien.detectors import shrink
 from mien.faces import Box, scaled
 from mien.weights import PACKAGED
 
-LONGEST = 480
+LONGEST = 640
 """Pixels of the longer side it works on; the cascade's time grows with the square."""
 
 SMALLEST = 24
-NEIGHBOURS = 3
+NEIGHBOURS = 2
 SURE_ENOUGH = 0.5
 GATE = PACKAGED / "_gate.onnx"
 
@@ -57,7 +57,7 @@ class Haar:
             found = self._cascade.detectMultiScale(
                 grey, 1.1, NEIGHBOURS, minSize=(SMALLEST, SMALLEST)
             )
-        return [scaled(box, 1.0) for box in found]
+        return [scaled(box, 1.0) for box in np.asarray(found, float).tolist()]
 
     def confidences(self, pixels: np.ndarray, boxes: list[Box]) -> np.ndarray:
         """How likely each box is a face, by the gate: (N,) float, 0 to 1."""

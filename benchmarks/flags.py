@@ -1,0 +1,61 @@
+"""Where trust ends: how small and how blurred a face may be, and where the flags are set.
+
+    python benchmarks/flags.py --data fer2013/
+
+PublicTest faces are shrunk and enlarged again, or blurred, before they are classified.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mien import metrics, weights
+from mien.analyzer import sharpness
+from mien.classify import Classifier
+from mien.lab import data, runs
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+
+
+def shrunk(face: np.ndarray, side: int) -> np.ndarray:
+    """A face as it is when the detector found it `side` pixels large."""
+    small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, face.shape, interpolation=cv2.INTER_LINEAR)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    val = data.load(parser.parse_args().data)["val"]
+    counts = val.votes[:, :7].astype(float)
+    asked = counts.sum(1) >= 5
+    shares = counts[asked] / counts[asked].sum(1, keepdims=True)
+    faces = val.faces[asked]
+    classify = Classifier(weights.model("default"))
+    ways = {"as it is": lambda face: face}
+    ways |= {f"{n} pixels": lambda face, n=n: shrunk(face, n) for n in (36, 28, 24, 20, 16, 12, 8)}
+    ways |= {
+        f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s) for s in (0.5, 1, 1.5, 2, 3)
+    }
+    rows = {}
+    for name, change in ways.items():
+        changed = np.stack([change(face) for face in faces])
+        said = np.concatenate([classify(part[:, None]) for part in np.array_split(changed, 16)])
+        seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        sharp = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
+        rows[name] = {
+            "js_bits": float(metrics.js_divergence(shares, seven).mean()),
+            "share_calibration_error": metrics.share_calibration_error(seven, shares),
+            "top_share_gap": metrics.top_share_gap(seven, shares),
+            "sharpness": sharp.round(1).tolist(),
+        }
+        print(f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()})
+    about = {"what": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
+    runs.write_json(Path("results/flags.json"), about | {"rows": rows, "measured": runs.about()})
+
+
+if __name__ == "__main__":
+    main()

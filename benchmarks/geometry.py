@@ -1,0 +1,120 @@
+"""How each detector's boxes lie to FER2013's crops, and what it gains to know.
+
+    python benchmarks/geometry.py --data fer2013/
+
+First the detectors look at FER2013's own Training faces, enlarged and with mirrored surroundings:
+the median of where they put their box is the `geometry` written in each detector. Then PublicTest
+faces are set into photographs, found, cut by several rules, and classified.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scenes
+
+from mien import metrics, weights
+from mien.classify import Classifier
+from mien.contract import Geometry, crop
+from mien.detectors import Detector, haar, yunet
+from mien.faces import Box
+from mien.lab import data, runs
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+
+ENLARGED = 144
+
+
+def learn(detect: Callable, faces: np.ndarray) -> dict:
+    """Median of size, right and down over the faces found, their quartiles, and how many."""
+    found = []
+    for face in faces:
+        large = cv2.resize(face, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
+        pad = ENLARGED // 2
+        large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
+        for (x, y, w, h), _ in detect(large[..., None].repeat(3, -1))[:1]:
+            right, down = (ENLARGED - x - w / 2) / w, (ENLARGED - y - h / 2) / h
+            if w > 0.4 * ENLARGED and max(abs(right), abs(down)) < 0.3:
+                found.append((ENLARGED / (w * h) ** 0.5, right, down))
+    quartiles = np.quantile(found, (0.25, 0.5, 0.75), axis=0).round(3)
+    names = ("size", "right", "down")
+    return {"found": len(found), **dict(zip(names, quartiles.T.tolist(), strict=True))}
+
+
+def rules(geometry: Geometry) -> dict[str, Callable[[Box], Box]]:
+    """Ways to cut a face for its box."""
+    return {
+        "the box itself, squeezed": lambda box: box,
+        "a square on its longer side": lambda box: longer(box),
+        "measured geometry": geometry.square,
+    }
+
+
+def longer(box: Box) -> Box:
+    """The square around a box's centre as large as its longer side."""
+    x, y, w, h = box
+    side = max(w, h)
+    return x + (w - side) / 2, y + (h - side) / 2, side, side
+
+
+def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict:
+    """Accuracy (FER2013 labels) and divergence to the votes (bits) by rule of cutting."""
+    by_votes = Classifier(weights.model("default"))
+    by_label = Classifier(weights.model("default-labels"))
+    cuts: dict[str, list[np.ndarray]] = {}
+    which: list[int] = []
+    for scene in made:
+        for box, _ in detect(scene.pixels):
+            overlaps = scenes.overlap(np.asarray(box), scene.squares)
+            if overlaps.max() < 0.3:
+                continue
+            k = int(overlaps.argmax())
+            which.append(scene.which[k])
+            ways = rules(detect.geometry) | {"where it was set": lambda _, k=k: scene.squares[k]}
+            for name, rule in ways.items():
+                cuts.setdefault(name, []).append(crop(scene.pixels, tuple(rule(box)), 48, 1))
+    labels, votes = val.labels[which], val.votes[which][:, :7].astype(float)
+    asked = votes.sum(1) >= 5
+    shares = votes[asked] / votes[asked].sum(1, keepdims=True)
+    rows = {}
+    for name, crops in cuts.items():
+        faces = np.stack(crops)
+        seven = fold(by_votes(faces[asked]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        rows[name] = {
+            "accuracy": float((by_label(faces).argmax(1) == labels).mean()),
+            "js_bits": float(metrics.js_divergence(shares, seven).mean()),
+            "share_calibration_error": metrics.share_calibration_error(seven, shares),
+        }
+        numbers = "  ".join(f"{key} {value:.4f}" for key, value in rows[name].items())
+        print(f"{detect.name:6s} {name:28s} {len(labels)} faces  {numbers}")
+    return {"faces": len(labels), "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--faces", type=int, default=2000)
+    options = parser.parse_args()
+    splits = data.load(options.data)
+    dice = np.random.default_rng(0)
+    sample = splits["train"].faces[dice.integers(0, len(splits["train"]), options.faces)]
+    grounds = scenes.backgrounds()
+    cells = np.array_split(dice.permutation(len(splits["val"]))[: options.faces], options.faces // 4)
+    made = [
+        scenes.compose(splits["val"].faces, which, grounds[k % len(grounds)], dice)
+        for k, which in enumerate(cells)
+    ]
+    result = {}
+    for detect in (yunet.load(), haar.load()):
+        learned = learn(detect, sample)
+        print(detect.name, learned)
+        result[detect.name] = {"learned": learned, "proved": prove(detect, splits["val"], made)}
+    about = {"what": "crop geometry", "data": "FER2013 Training (learned), PublicTest (proved)"}
+    runs.write_json(Path("results/geometry.json"), about | result | {"measured": runs.about()})
+
+
+if __name__ == "__main__":
+    main()

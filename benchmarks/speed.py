@@ -1,0 +1,141 @@
+"""How fast, how large: the numbers of the README's table on cost.
+
+    python benchmarks/speed.py            # prints, and writes results/speed.json
+
+Needs the detector yunet (`mien download yunet`) and scikit-image for the photograph. Commands that
+are compared run in turn in the same minutes, and medians are given.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from mien import contract, weights
+from mien.classify import Classifier
+from mien.detectors import yunet
+from mien.lab import runs
+
+MACS = 78.5e6
+"""Multiply-adds of the default model on one face; `tests/test_lab_models.py` counts them."""
+
+HERE = Path(__file__).parent
+
+
+def median(work: Callable[[], object], repeats: int = 15) -> float:
+    """Seconds that `work` takes, in the median, after two warm-ups."""
+    work()
+    work()
+    spent = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - began)
+    return float(np.median(spent))
+
+
+def commands(named: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[str, float]]:
+    """Wall seconds and peak memory of whole processes, taken in turn; medians."""
+    spent: dict[str, list[float]] = {name: [] for name in named}
+    memory: dict[str, list[int]] = {name: [] for name in named}
+    for k in range(repeats + 1):
+        for name, command in named.items():
+            began = time.perf_counter()
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            if status:
+                raise SystemExit(f"{command} failed")
+            if k:
+                spent[name].append(time.perf_counter() - began)
+                memory[name].append(usage.ru_maxrss)
+    return {
+        name: {"seconds": float(np.median(spent[name])), "peak_mb": max(memory[name]) / 1000}
+        for name in named
+    }
+
+
+def matmul_macs(threads: int) -> float:
+    """Multiply-adds a second of this machine's float32 matrix product, in a fresh process."""
+    code = (
+        "import numpy as n,time;a=n.ones((1024,1024),n.float32);s=[]\n"
+        "for _ in range(12):\n t=time.perf_counter();a@a;s.append(time.perf_counter()-t)\n"
+        "print(1024**3/sorted(s)[5])"
+    )
+    limit = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | limit, capture_output=True, check=True
+    )
+    return float(out.stdout)
+
+
+def classifier_rows() -> list[dict]:
+    """Faces a second, and the share of the matrix product's multiply-adds that they need."""
+    rows = []
+    for threads in (1, 2):
+        peak = matmul_macs(threads)
+        for name in weights.models():
+            classify = Classifier(weights.model(name), threads)
+            for count in (1, 32):
+                crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
+                rate = count / median(lambda c=classify, x=crops: c(x))
+                row = {"model": name, "threads": threads, "batch": count, "faces_a_second": rate,
+                       "share_of_matmul": rate * MACS / peak}  # fmt: skip
+                rows.append(row)
+                print(row, flush=True)
+    return rows
+
+
+def stages(photo: np.ndarray) -> dict[str, float]:
+    """Milliseconds of detection, cutting and classification on the photograph."""
+    detect, classify = yunet.load(), Classifier(weights.model("default"))
+    (box, _), *_ = detect(photo)
+    square = detect.geometry.square(box)
+    cut = contract.crop(photo, square, 48, 1)
+    return {
+        "detect": 1000 * median(lambda: detect(photo)),
+        "cut": 1000 * median(lambda: contract.crop(photo, square, 48, 1)),
+        "classify": 1000 * median(lambda: classify(cut[None])),
+    }
+
+
+def main() -> None:
+    photo = skimage.data.astronaut()
+    model, detector = weights.model("default"), weights.remote("yunet", fetch=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "photo.png")
+        Image.fromarray(photo).save(path)
+        mien = [sys.executable, "-m", "mien", "analyze", "--json"]
+        bare = [sys.executable, str(HERE / "bare.py"), path, str(detector), str(model)]
+        python = [sys.executable, "-c"]
+        found = commands({
+            "import mien": [*python, "import mien"],
+            "python alone": [*python, ""],
+            "mien analyze, 1 picture": [*mien, path],
+            "bare script, 1 picture": [*bare, "1"],
+            "mien analyze, 50 pictures": [*mien, *[path] * 50],
+            "bare script, 50 pictures": [*bare, "50"],
+        })  # fmt: skip
+    for name, row in found.items():
+        print(f"{name:28s} {row['seconds']:.3f} s  {row['peak_mb']:.0f} MB")
+    result = {
+        "what": "speed",
+        "processes": found,
+        "classifier": classifier_rows(),
+        "stages_ms": stages(photo),
+        "measured": runs.about(),
+    }
+    print(result["stages_ms"])
+    runs.write_json(Path("results/speed.json"), result)
+
+
+if __name__ == "__main__":
+    main()
