@@ -38,7 +38,8 @@ def main() -> None:
     ways = {"as it is": lambda face: face}
     ways |= {f"{n} pixels": lambda face, n=n: shrunk(face, n) for n in (36, 28, 24, 20, 16, 12, 8)}
     ways |= {
-        f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s) for s in (0.5, 1, 1.5, 2, 3)
+        f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s)
+        for s in (0.5, 1, 1.5, 2, 3)
     }
     rows = {}
     for name, change in ways.items():
@@ -52,7 +53,9 @@ def main() -> None:
             "top_share_gap": metrics.top_share_gap(seven, shares),
             "sharpness": sharp.round(1).tolist(),
         }
-        print(f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()})
+        print(
+            f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()}
+        )
     about = {"what": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
     runs.write_json(Path("results/flags.json"), about | {"rows": rows, "measured": runs.about()})
 

@@ -102,7 +102,9 @@ def main() -> None:
     dice = np.random.default_rng(0)
     sample = splits["train"].faces[dice.integers(0, len(splits["train"]), options.faces)]
     grounds = scenes.backgrounds()
-    cells = np.array_split(dice.permutation(len(splits["val"]))[: options.faces], options.faces // 4)
+    cells = np.array_split(
+        dice.permutation(len(splits["val"]))[: options.faces], options.faces // 4
+    )
     made = [
         scenes.compose(splits["val"].faces, which, grounds[k % len(grounds)], dice)
         for k, which in enumerate(cells)

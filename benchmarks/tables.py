@@ -1,0 +1,214 @@
+"""Writes the tables of README and docs from `results/`, between their begin and end marks.
+
+python benchmarks/tables.py            # rewrite
+python benchmarks/tables.py --check    # exit 1 if a table is not what its results say
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/model-card.md")
+
+
+def result(name: str) -> dict:
+    """A result file by name."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    header = list(header)
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def percent(number: dict) -> str:
+    return f"{100 * number['value']:.1f} %"
+
+
+def within(number: dict, digits: int = 3, factor: float = 1.0) -> str:
+    """A number with its interval."""
+    value, low, high = (factor * number[key] for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def quality() -> str:
+    """The packaged models on PublicTest."""
+    rows = []
+    for name in ("default", "default-labels", "default-int8"):
+        ((_, sections),) = result(f"{name}-val")["heads"].items()
+        shares = sections["proportions"]
+        votes = name != "default-labels"
+        rows.append((
+            f"`{name}`",
+            percent(sections["fer2013"]["accuracy"]),
+            percent(sections["fer2013_without_twins"]["accuracy"]),
+            percent(sections["ferplus_majority"]["accuracy"]) if votes else "",
+            f"{shares['js_bits']['value']:.3f}" if votes else "",
+            f"{shares['share_calibration_error']['value']:.4f}" if votes else "",
+            f"{shares['top_share_gap']['value']:+.3f}" if votes else "",
+        ))  # fmt: skip
+    header = ("model", "labels", "without twins", "FER+", "divergence", "share error", "top share")
+    return markdown(header, rows)
+
+
+def seeds() -> str:
+    """The same recipe from several seeds, both heads, before calibration, by views."""
+    rows = []
+    for path in sorted((ROOT / "results").glob("run-*.json")):
+        found = json.loads(path.read_text())
+        labels, votes = found["heads"]["labels"], found["heads"]["votes"]
+        rows.append((
+            f"{found['trained']['recipe']['model']}, seed {found['trained']['seed']}",
+            found["trained"]["recipe"]["epochs"],
+            found["views"],
+            within(labels["fer2013"]["accuracy"], 1, 100),
+            within(labels["fer2013"]["macro_f1"], 1, 100),
+            within(votes["ferplus_majority"]["accuracy"], 1, 100),
+            within(votes["proportions"]["js_bits"]),
+            within(votes["proportions"]["share_calibration_error"], 4),
+        ))  # fmt: skip
+    header = ("run", "epochs", "views", "labels, %", "macro-F1, %", "FER+ A, %", "divergence",
+              "share error")  # fmt: skip
+    return markdown(header, rows)
+
+
+def shipped() -> str:
+    """Every number of the packaged models with its interval."""
+    names = ("default", "default-labels", "default-int8")
+    tables = {}
+    for name in names:
+        ((_, sections),) = result(f"{name}-val")["heads"].items()
+        for section, numbers in sections.items():
+            for measure, number in numbers.items():
+                if isinstance(number, dict) and "value" in number:
+                    row = tables.setdefault((section, numbers["faces"], measure), {})
+                    row[name] = within(number, 4)
+    rows = [
+        (section.replace("_", " "), faces, measure.replace("_", " "), *map(row.get, names))
+        for (section, faces, measure), row in tables.items()
+    ]
+    return markdown(("on", "faces", "measure", *names), rows)
+
+
+def classes() -> str:
+    """Recall, precision and F1 of each class: labels by default-labels, FER+ A by default."""
+    rows = []
+    for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
+        ((_, sections),) = result(f"{name}-val")["heads"].items()
+        for label, scores in sections[section]["per_class"].items():
+            shown = (f"{scores[key]:.2f}" for key in ("precision", "recall", "specificity", "f1"))
+            rows.append((f"{section.replace('_', ' ')}: {label}", *shown, int(scores["support"])))
+    return markdown(("class", "precision", "recall", "specificity", "F1", "faces"), rows)
+
+
+def cost() -> str:
+    """Time, memory and size."""
+    found = result("speed")
+    processes, stages = found["processes"], found["stages_ms"]
+    rate = {(r["model"], r["threads"], r["batch"]): r for r in found["classifier"]}
+    one, bare = processes["mien analyze, 1 picture"], processes["bare script, 1 picture"]
+    many, bare_many = processes["mien analyze, 50 pictures"], processes["bare script, 50 pictures"]
+    bare_import = processes["import mien"]["seconds"] - processes["python alone"]["seconds"]
+    rows = [
+        ("`import mien`", f"{bare_import:.3f} s"),
+        ("light installation, dependencies included", f"{found['installed_mb']:.0f} MB"),
+        ("`mien analyze photo.png`, cold", f"{one['seconds']:.2f} s, {one['peak_mb']:.0f} MB"),
+        ("a bare script of YuNet and ONNX Runtime", f"{bare['seconds']:.2f} s, {bare['peak_mb']:.0f} MB"),
+        ("50 pictures of 512 x 512, and the bare script", f"{many['seconds']:.2f} s, {bare_many['seconds']:.2f} s"),
+        ("of a picture's time: detect, cut, classify", " + ".join(
+            f"{stages[k]:.1f}" for k in ("detect", "cut", "classify")) + " ms"),
+        *(
+            (f"faces a second, `{name}`, {threads} thread{'s' * (threads > 1)}",
+             " / ".join(f"{rate[name, threads, n]['faces_a_second']:.0f}" for n in (1, 32))
+             + " (batch 1 / 32)")
+            for name in ("default", "default-int8")
+            for threads in (1, 2)
+        ),
+    ]  # fmt: skip
+    note = (
+        f"\n\n{found['measured']['machine']}; medians. `python benchmarks/speed.py` measures again."
+    )
+    return markdown(("", ""), rows) + note
+
+
+def detectors() -> str:
+    """The detectors on scenes."""
+    found = result("detectors")
+    rows = [
+        (name, f"{row['recall']:.2f}", row["false_boxes"], f"{row['ms']:.0f}")
+        for name, row in found["rows"].items()
+    ]
+    about = f"{found['scenes']} scenes, {found['faces']} faces"
+    return markdown((about, "recall", "false boxes", "ms a picture"), rows)
+
+
+def geometry() -> str:
+    """What it gains to cut faces as FER2013 did."""
+    found = result("geometry")
+    rows = [
+        (f"{name}: {rule}", f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
+         f"{row['share_calibration_error']:.4f}")
+        for name in ("yunet", "haar")
+        for rule, row in found[name]["proved"]["rows"].items()
+    ]  # fmt: skip
+    return markdown(("cut", "labels", "divergence", "share error"), rows)
+
+
+def flags() -> str:
+    """What becomes of the proportions when faces are small or blurred."""
+    rows = [
+        (name, f"{row['js_bits']:.3f}", f"{row['share_calibration_error']:.4f}",
+         f"{row['top_share_gap']:+.3f}", " / ".join(f"{v:.0f}" for v in row["sharpness"]))
+        for name, row in result("flags")["rows"].items()
+    ]  # fmt: skip
+    header = (
+        "PublicTest faces",
+        "divergence",
+        "share error",
+        "top share",
+        "sharpness, 5 / 50 / 95 %",
+    )
+    return markdown(header, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    f.__name__: f for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes)
+}
+
+
+def filled(text: str) -> str:
+    """A page with each of its tables made anew."""
+
+    def table(match: re.Match) -> str:
+        name = match[1]
+        return f"<!-- begin: {name} -->\n{TABLES[name]()}\n<!-- end: {name} -->"
+
+    return re.sub(r"<!-- begin: (\w+) -->\n.*?<!-- end: \1 -->", table, text, flags=re.S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name in PAGES:
+        path = ROOT / name
+        text = path.read_text()
+        if (new := filled(text)) != text:
+            stale.append(name)
+            if not check:
+                path.write_text(new)
+    print(f"{'stale' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
+    sys.exit(1 if check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()
