@@ -208,7 +208,7 @@ def evaluate(
     target = runs.open_run(path) if path.is_dir() else path
     said = answer(target, samples.faces, kind)
     if isinstance(target, Run):
-        runs.save_predictions(target, {"rows": samples.rows, "labels": samples.labels} | said)
+        runs.save_predictions(target, {"rows": samples.rows, "truth": samples.labels} | said)
     train = splits.get("train") if split != "train" else None
     return {
         "what": path.name,

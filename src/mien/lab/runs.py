@@ -63,7 +63,9 @@ def start(folder: Path, recipe: Recipe) -> Run:
                 f"{folder} holds a run of another recipe; choose another --out, or remove it."
             )
         return run
-    if run.folder.exists() and any(run.folder.iterdir()):
+    # A start that was killed leaves about.json, or the temporary file of either.
+    halfway = (run.about_file.name, ".about.", ".recipe.")
+    if run.folder.exists() and not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
         raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.about_file, about())
@@ -134,7 +136,7 @@ def read_json(path: Path) -> dict:
 
 
 def save_predictions(run: Run, arrays: dict[str, np.ndarray]) -> None:
-    """Write what the run said of each face: `rows` and `labels` (N,), a (N, K) array per head."""
+    """Write what the run said of each face: `rows` and `truth` (N,), a (N, K) array per head."""
     with atomic.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 

@@ -112,6 +112,7 @@ def _train(
                 write(entry)
         _share_log(state, world)
     if rank == 0:
+        runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
         weights = state.average.state_dict() if state.best is None else state.best["weights"]
         with atomic.writing(run.weights_file) as temporary:
             torch.save(weights, temporary)
@@ -219,13 +220,12 @@ def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> di
         "val_loss": F.cross_entropy(answers[:, HEADS["labels"]], labels).item(),
         "val_accuracy": (answers[:, HEADS["labels"]].argmax(1) == labels).float().mean().item(),
     }
-    if samples.voted:
-        targets = torch.as_tensor(data.shares(samples.votes))
-        asked = targets.sum(1) > 0
-        votes = answers[:, HEADS["votes"]]
-        truth = data.majority(samples.votes)
-        hit = votes.argmax(1).numpy()[truth >= 0] == truth[truth >= 0]
+    targets, truth = torch.as_tensor(data.shares(samples.votes)), data.majority(samples.votes)
+    votes = answers[:, HEADS["votes"]]
+    if (asked := targets.sum(1) > 0).any():
         found["val_vote_loss"] = cross_entropy(votes, targets)[asked].mean().item()
+    if (clear := truth >= 0).any():
+        hit = votes.argmax(1).numpy()[clear] == truth[clear]
         found["val_majority_accuracy"] = float(np.mean(hit))
     return found
 

@@ -9,6 +9,7 @@ done once: the arrays are kept beside the file, under its size and time.
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,10 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cache = path.with_name(f".{path.stem}.{state.st_size}.{state.st_mtime_ns}.npz")
     if cache.exists():
         try:
-            with np.load(cache) as saved:
+            with open(cache, "rb") as file, np.load(file) as saved:
                 return saved["faces"], saved["labels"], saved["usage"]
-        except (OSError, ValueError, KeyError, EOFError):
-            cache.unlink()
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # A damaged cache is made anew.
     parsed = _parsed(path)
     try:
         with atomic.writing(cache) as temporary:
@@ -71,6 +72,7 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = list(SPLITS)
     faces, labels, usage = [], [], []
+    line = 1
     try:
         with open(path, newline="", encoding="utf-8") as file:
             table = csv.reader(file)
@@ -82,13 +84,14 @@ def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 )
             emotion, pixels, used = map(header.index, ("emotion", "pixels", "usage"))
             for row in table:
+                line = table.line_num
                 faces.append(np.array(row[pixels].split(), np.uint8))
                 labels.append(int(row[emotion]))
                 usage.append(names.index(row[used]))
                 if len(faces[-1]) != SIDE * SIDE or not 0 <= labels[-1] < 7:
                     raise ValueError
     except (ValueError, IndexError, OverflowError, csv.Error):
-        raise UserError(f"{path}, line {len(faces) + 1}: not a face of FER2013.") from None
+        raise UserError(f"{path}, line {line}: not a face of FER2013.") from None
     if not faces:
         raise UserError(f"{path} holds no faces.")
     return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usage)

@@ -40,6 +40,8 @@ def load(root: Path) -> dict[str, Samples]:
         labels = np.array([line[place["emotion"]] for line in table], np.int64)
     except ValueError:
         raise UserError(f"{root / 'labels.csv'} has a row or emotion that is no number.") from None
+    if not ((labels >= 0) & (labels < 7)).all():
+        raise UserError(f"{root / 'labels.csv'} has an emotion that is not from 0 to 6.")
     votes = counts(root / "labels.csv", columns, table)
     everything = Samples(faces[: len(table)], labels, votes, rows)
     splits = {
@@ -52,8 +54,11 @@ def load(root: Path) -> dict[str, Samples]:
 
 
 def _strip(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        strip = np.asarray(image.convert("L"))
+    try:
+        with Image.open(path) as image:
+            strip = np.asarray(image.convert("L"))
+    except Exception as error:  # decoders raise what they like on damaged data
+        raise UserError(f"{path} cannot be read as a picture: {error}.") from None
     wide = ABREAST * SIDE
     if strip.shape[1] != wide or strip.shape[0] % SIDE:
         raise UserError(f"{path} is {strip.shape[1]} x {strip.shape[0]}, not strips {wide} wide.")

@@ -1,0 +1,228 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+import mien
+from mien.classify import Classifier
+from mien.contract import Contract
+from mien.errors import UserError
+from mien.lab import data, evaluate, export, runs, train
+from mien.lab.recipe import RECIPES
+from mien.lab.runs import Run
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+TINY = replace(RECIPES["tiny"], batch=14, epochs=2, ema=0.5)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(28, 64))
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory) -> Run:
+    return train.fit(TINY, root, tmp_path_factory.mktemp("run"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def exported(root, run, tmp_path_factory) -> dict[str, Path]:
+    """One calibrated file per way of storing weights, the vote head; and a plain label model."""
+    folder, val = tmp_path_factory.mktemp("models"), data.load(root)["val"]
+    files = {storage: folder / f"{storage}.onnx" for storage in export.AGREES}
+    for storage, path in files.items():
+        export.export(run, path, calibrate=val, storage=storage)
+    files["labels"] = folder / "labels.onnx"
+    export.export(run, files["labels"], head="labels", side=44)
+    return files
+
+
+def crops(count: int) -> np.ndarray:
+    return tiny.samples(count, seed=7).faces[:, None]
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def by_torch(run: Run, faces: np.ndarray, part: slice, side: int, heat: float) -> np.ndarray:
+    answers = evaluate.logits(evaluate.restore(run), faces, side=side)[:, part]
+    return (answers / heat).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8", "labels"])
+def test_a_file_keeps_the_contract_and_takes_any_number_of_faces(exported, name):
+    opened = session(exported[name])
+    (fed,), (given,) = opened.get_inputs(), opened.get_outputs()
+    assert (fed.name, fed.type, fed.shape[1:]) == ("faces", "tensor(uint8)", [1, 48, 48])
+    assert isinstance(fed.shape[0], str)
+    classes = 7 if name == "labels" else 8
+    assert (given.name, given.type, given.shape[1]) == ("probabilities", "tensor(float)", classes)
+    for count in (1, 7):
+        (said,) = opened.run(None, {"faces": crops(count)})
+        assert said.shape == (count, classes)
+        assert (said >= 0).all()
+        assert np.allclose(said.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8", "labels"])
+def test_a_file_says_what_it_is(exported, run, name):
+    metadata = session(exported[name]).get_modelmeta().custom_metadata_map
+    labels = EMOTIONS if name == "labels" else EMOTIONS_AND_CONTEMPT
+    assert metadata["mien.labels"] == ",".join(labels)
+    assert float(metadata["mien.margin"]) == 0
+    assert metadata["mien.version"] == mien.__version__
+    card = json.loads(metadata["mien.card"])
+    assert card["head"] == ("labels" if name == "labels" else "votes")
+    assert card["recipe"]["model"] == "resnet-8"
+    assert card["seed"] == TINY.seed
+    assert card["window"] == (44 if name == "labels" else 40)
+    assert card["commit"] == runs.read_json(run.about_file)["commit"]
+    assert (card["temperature"] == 1) == (name == "labels")
+    onnx.checker.check_model(onnx.load(exported[name]))
+
+
+@pytest.mark.parametrize(("storage", "most"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 0.2)])
+def test_a_file_agrees_with_torch(exported, run, storage, most):
+    classify = Classifier(exported[storage])
+    heat = classify.contract.card["temperature"]
+    expected = by_torch(run, crops(28)[:, 0], slice(7, 15), 40, heat)
+    assert np.abs(classify(crops(28)) - expected).max() < most
+
+
+def test_a_label_model_looks_through_the_window_it_was_exported_with(exported, run):
+    said = Classifier(exported["labels"])(crops(9))
+    assert np.allclose(said, by_torch(run, crops(9)[:, 0], slice(0, 7), 44, 1.0), atol=1e-5)
+
+
+def test_a_faces_answer_does_not_depend_on_its_neighbours(exported):
+    for name in ("float32", "float16"):
+        classify = Classifier(exported[name])
+        together = classify(crops(7))
+        alone = np.concatenate([classify(face[None]) for face in crops(7)])
+        assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_smaller_storage_is_smaller(exported):
+    size = {name: path.stat().st_size for name, path in exported.items()}
+    assert size["float16"] < 0.7 * size["float32"]
+    assert size["int8"] < 0.6 * size["float32"]
+
+
+def test_a_file_holds_no_traces_of_the_source_tree(exported):
+    for path in exported.values():
+        assert b"site-packages" not in path.read_bytes()
+        assert str(Path(mien.__file__).parent).encode() not in path.read_bytes()
+
+
+def test_three_channels_are_exported_as_three(tmp_path, root):
+    recipe = replace(TINY, channels=3, epochs=1)
+    run = train.fit(recipe, root, tmp_path / "run", device="cpu")
+    contract = export.export(run, tmp_path / "model.onnx")
+    assert contract.channels == 3
+    classify = Classifier(tmp_path / "model.onnx")
+    assert classify(crops(3).repeat(3, 1)).shape == (3, 8)
+    answers = evaluate.answer(run, crops(3)[:, 0])["votes"]
+    assert np.allclose(classify(crops(3).repeat(3, 1)), answers, atol=1e-5)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"head": "vote"}, "Did you mean 'votes'?"),
+        ({"storage": "float61"}, "Did you mean 'float16'?"),
+        ({"storage": "int8"}, "int8 needs faces to see what values occur; give --data."),
+    ],
+)
+def test_a_wrong_choice_gets_one_sentence_and_no_file(run, tmp_path, options, said):
+    with pytest.raises(UserError) as error:
+        export.export(run, tmp_path / "model.onnx", **options)
+    assert said in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_run_is_not_exported(tmp_path):
+    run = runs.start(tmp_path / "run", TINY)
+    with pytest.raises(UserError, match="is not finished"):
+        export.export(run, tmp_path / "model.onnx")
+
+
+class Bright(nn.Module):
+    """Calls a face happy as far as it is bright, and `off` by so much."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.off = off
+
+    def forward(self, faces: Tensor) -> Tensor:
+        bright = faces.float().mean((1, 2, 3)) / 255 + self.off
+        return torch.stack([bright, 1 - bright], 1)
+
+
+def test_a_graph_that_disagrees_with_torch_is_refused():
+    proto = export.to_onnx(Bright(0.0), Contract(("happy", "sad"), 48))
+    assert export.check(proto, Bright(0.0), 1, 1e-5) < 1e-5
+    assert export.check(proto, Bright(0.01), 1, 0.02) == pytest.approx(0.01, rel=1e-2)
+    with pytest.raises(UserError, match=r"differs from torch by 0\.01 in a probability"):
+        export.check(proto, Bright(0.01), 1, 0.005)
+    with pytest.raises(UserError, match="differs from torch by nan"):
+        export.check(proto, Bright(float("nan")), 1, 1.0)
+
+
+def test_a_refused_export_leaves_no_file(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(export.AGREES, "float32", -1.0)
+    with pytest.raises(UserError, match="not exported"):
+        export.export(run, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+# Temperature
+
+
+@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5])
+def test_a_known_temperature_is_found_again_in_distributions(heat):
+    logits = 3 * torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    assert export.temperature(logits * heat, logits.softmax(1)) == pytest.approx(heat, rel=1e-3)
+
+
+@pytest.mark.parametrize("heat", [0.5, 2.0])
+def test_a_known_temperature_is_found_again_in_drawn_labels(heat):
+    dice = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, 7, generator=dice)
+    drawn = torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]
+    targets = torch.eye(7)[drawn]
+    assert export.temperature(logits * heat, targets) == pytest.approx(heat, rel=0.05)
+
+
+def test_rows_without_a_target_do_not_move_the_temperature():
+    logits = 3 * torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    targets = logits.softmax(1)
+    targets[100:] = 0
+    spoiled = logits.clone()
+    spoiled[100:] *= 50
+    assert export.temperature(2 * spoiled, targets) == pytest.approx(2, rel=1e-3)
+
+
+def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root):
+    val = data.load(root)["val"]
+    targets = data.shares(val.votes)
+    heat = Classifier(exported["float32"]).contract.card["temperature"]
+
+    def loss(temperature: float) -> float:
+        said = by_torch(run, val.faces, slice(7, 15), 40, temperature)
+        return float(-(targets * np.log(said)).sum(1).mean())
+
+    assert loss(heat) < loss(1.0)
+    assert loss(heat) < min(loss(heat * 1.1), loss(heat / 1.1))

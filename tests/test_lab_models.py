@@ -1,0 +1,135 @@
+import pytest
+import tiny  # noqa: F401 (one thread)
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mien.errors import UserError
+from mien.lab import models
+
+EVERY = models.available()
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=models.CLASSES, dropout=dropout)
+
+
+def multiply_adds(model: nn.Module, side: int) -> int:
+    """Multiply-adds of all convolutions and linear layers for one face."""
+    total = 0
+
+    def count(layer: nn.Module, _: tuple, out: Tensor) -> None:
+        nonlocal total
+        weights_per_output = layer.weight[0].numel()
+        total += weights_per_output * out[0].numel()
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in model.modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear))
+    ]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 1, side, side))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def test_there_are_models_and_their_names_are_sorted_families_and_variants():
+    assert "resnet-32" in EVERY
+    assert EVERY
+    assert all("-" in name for name in EVERY)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
+def test_every_model_gives_logits_for_every_face(name, channels, side):
+    model = built(name, channels).eval()
+    with torch.no_grad():
+        answers = model(torch.randn(3, channels, side, side))
+        alone = model(torch.zeros(1, channels, side, side))
+    assert answers.shape == (3, 15)
+    assert alone.shape == (1, 15)
+    assert answers.isfinite().all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_parameter_gets_a_gradient(name):
+    model = built(name)
+    # The last norm of a block may start at zero, and then lets nothing through: wake it up.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    model(torch.randn(4, 1, 48, 48)).square().sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_one_step_lowers_the_loss(name):
+    model = built(name)
+    faces, labels = torch.randn(8, 1, 40, 40), torch.arange(8) % 7
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    before = F.cross_entropy(model(faces), labels)
+    before.backward()
+    optimizer.step()
+    assert F.cross_entropy(model(faces), labels) < before
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_in_evaluation_a_face_does_not_depend_on_its_neighbours(name):
+    model = built(name, dropout=0.5).eval()
+    faces = torch.randn(4, 1, 40, 40)
+    with torch.no_grad():
+        assert torch.allclose(model(faces)[1:2], model(faces[1:2]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_weights_come_from_the_global_seed_alone(name):
+    one, other = built(name).state_dict(), built(name).state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_dropout_acts_in_training_only():
+    model, faces = built("resnet-8", dropout=0.5), torch.randn(4, 1, 40, 40)
+    assert not torch.equal(model(faces), model(faces))
+    model.eval()
+    assert torch.equal(model(faces), model(faces))
+
+
+def test_the_default_model_is_as_small_as_it_says():
+    model = built("resnet-32")
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(2.8e6, rel=0.03)
+    work = multiply_adds(model, 48)
+    assert work < 100e6
+    assert work == pytest.approx(78e6, rel=0.03)
+
+
+def test_a_family_alone_means_its_first_variant():
+    plain, named = built("resnet"), built("resnet-32")
+    assert plain.state_dict().keys() == named.state_dict().keys()
+    assert all(
+        p.shape == q.shape for p, q in zip(plain.parameters(), named.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet-33", "Did you mean 'resnet-32'?"),
+        ("resent-32", "Did you mean 'resnet-32'?"),
+        ("vit", "No model is called 'vit'."),
+        ("", "There are:"),
+        ("_samples", "There are:"),
+    ],
+)
+def test_an_unknown_model_gets_a_guess(name, said):
+    with pytest.raises(UserError) as error:
+        models.build(name, channels=1, classes=7)
+    assert said in str(error.value)
+
+
+def test_one_class_is_too_few():
+    with pytest.raises(UserError, match="at least 2 classes, not 1"):
+        models.build("resnet-8", channels=1, classes=1)

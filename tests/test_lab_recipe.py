@@ -1,0 +1,109 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien.errors import UserError
+from mien.lab.recipe import RECIPES, Recipe, checked, from_json, parse, to_json
+
+
+def test_a_name_alone_is_the_named_recipe():
+    for name, recipe in RECIPES.items():
+        assert parse(name) == recipe
+        assert checked(recipe) is recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ("epochs=5", "epochs", 5),
+        ("rate=0.05", "rate", 0.05),
+        ("rate=1e-3", "rate", 1e-3),
+        ("flip=no", "flip", False),
+        ("flip=True", "flip", True),
+        ("compile=1", "compile", True),
+        ("class_weights=yes", "class_weights", True),
+        ("model=resnet-8", "model", "resnet-8"),
+        ("optimizer=adamw", "optimizer", "adamw"),
+        ("channels=3", "channels", 3),
+        ("teachers=runs/a,runs/b", "teachers", ("runs/a", "runs/b")),
+        ("teachers=", "teachers", ()),
+    ],
+)
+def test_a_change_has_its_fields_kind(change, field, value):
+    found = getattr(parse("default", [change]), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_of_two_changes_counts_and_the_rest_stays():
+    found = parse("tiny", ["epochs=5", "epochs=7"])
+    assert found == replace(RECIPES["tiny"], epochs=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("defualt", [], "Did you mean 'default'?"),
+        ("zzz", [], "There are: default, tiny."),
+        ("default", ["epoch=5"], "Did you mean 'epochs'?"),
+        ("default", ["lr=1"], "No recipe field is called 'lr'."),
+        ("default", ["epochs"], "write FIELD=VALUE, as in epochs=5."),
+        ("default", ["epochs=five"], "epochs is a whole number, not 'five'."),
+        ("default", ["epochs=1.5"], "epochs is a whole number, not '1.5'."),
+        ("default", ["rate=fast"], "rate is a number, not 'fast'."),
+        ("default", ["flip=perhaps"], "flip is yes or no, not 'perhaps'."),
+        ("default", ["optimizer=adam"], "it can be sgd or adamw."),
+        ("default", ["precision=float16"], "it can be float32 or bfloat16."),
+        ("default", ["keep=first"], "it can be last or best."),
+        ("default", ["channels=2"], "it can be 1 or 3."),
+        ("default", ["epochs=0"], "epochs is 0; at least 1."),
+        ("default", ["batch=-3"], "batch is -3; at least 1."),
+        ("default", ["dropout=1.5"], "dropout is 1.5; from 0 to 1."),
+        ("default", ["ema=-0.1"], "ema is -0.1; from 0 to 1."),
+        ("default", ["ema=nan"], "ema is nan; from 0 to 1."),
+        ("default", ["label_weight=0", "vote_weight=0"], "nothing to learn."),
+        ("default", ["teacher_weight=0.5"], "teachers names no run folder."),
+    ],
+)
+def test_a_mistake_gets_one_sentence_that_helps(name, changes, said):
+    with pytest.raises(UserError) as error:
+        parse(name, changes)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name):
+    recipe = replace(RECIPES[name], teachers=("a", "b"), teacher_weight=0.25)
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+@given(
+    st.builds(
+        Recipe,
+        rate=st.floats(0, 10),
+        decay=st.floats(0, 1),
+        ema=st.floats(0, 1),
+        seed=st.integers(0, 2**31),
+        teachers=st.lists(st.text()).map(tuple),
+        flip=st.booleans(),
+    )
+)
+def test_any_sensible_recipe_survives_json(recipe):
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+def test_json_of_an_older_mien_gets_the_defaults_and_of_a_newer_one_a_sentence():
+    assert from_json({"epochs": 3}) == Recipe(epochs=3)
+    with pytest.raises(UserError, match=r"fields unknown to this mien: magic, wand\.$"):
+        from_json({"wand": 1, "magic": 2})
+    with pytest.raises(UserError, match="at least 1"):
+        from_json({"epochs": 0})
+
+
+def test_every_field_is_one_that_json_and_parse_know():
+    kinds = {type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
+    assert kinds == {str, int, float, bool, tuple}

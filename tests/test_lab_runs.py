@@ -1,0 +1,120 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mien
+from mien.errors import UserError
+from mien.lab import runs
+from mien.lab.recipe import RECIPES
+
+TINY = RECIPES["tiny"]
+
+
+def test_a_new_run_holds_its_recipe_and_where_it_was_made(tmp_path):
+    run = runs.start(tmp_path / "deep" / "run", TINY)
+    assert run.recipe == TINY
+    assert not run.finished
+    assert run.log() == []
+    about = runs.read_json(run.about_file)
+    assert about["versions"]["mien"] == mien.__version__
+    assert {"python", "torch", "numpy", "onnxruntime"} <= set(about["versions"])
+    assert about["machine"].endswith("cores")
+    assert sorted(p.name for p in run.folder.iterdir()) == ["about.json", "recipe.json"]
+
+
+def test_an_empty_folder_will_do(tmp_path):
+    assert runs.start(tmp_path, TINY).folder == tmp_path
+
+
+def test_the_same_recipe_goes_on_and_keeps_what_is_there(tmp_path):
+    run = runs.start(tmp_path / "run", TINY)
+    before = run.about_file.read_bytes()
+    run.log_file.write_text('{"epoch": 1}\n')
+    again = runs.start(tmp_path / "run", TINY)
+    assert again == run
+    assert again.log() == [{"epoch": 1}]
+    assert run.about_file.read_bytes() == before
+
+
+def test_another_recipe_is_refused(tmp_path):
+    runs.start(tmp_path / "run", TINY)
+    with pytest.raises(UserError, match="holds a run of another recipe"):
+        runs.start(tmp_path / "run", replace(TINY, seed=1))
+
+
+def test_somebodys_files_are_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="is not a run folder and not empty"):
+        runs.start(tmp_path, TINY)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "left", [["about.json"], [".about.x1y2z3.json"], ["about.json", ".recipe.x1y2z3.json"]]
+)
+def test_a_start_that_was_killed_halfway_can_be_made_again(tmp_path, left):
+    whole = runs.start(tmp_path / "whole", TINY)
+    half = tmp_path / "half"
+    half.mkdir()
+    for name in left:
+        source = whole.recipe_file if "recipe" in name else whole.about_file
+        (half / name).write_bytes(b"{" if name.startswith(".") else source.read_bytes())
+    run = runs.start(half, TINY)
+    assert run.recipe == TINY
+    assert "machine" in runs.read_json(run.about_file)
+
+
+def test_what_is_no_run_folder_gets_one_sentence(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json\.$"):
+            runs.open_run(folder)
+
+
+def test_a_damaged_recipe_gets_one_sentence(tmp_path):
+    run = runs.start(tmp_path, TINY)
+    run.recipe_file.write_text('{"epochs": ')
+    with pytest.raises(UserError, match=r"recipe\.json is not JSON\.$"):
+        runs.start(tmp_path, TINY)
+    run.recipe_file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"recipe\.json is not JSON\.$"):
+        _ = runs.open_run(tmp_path).recipe
+
+
+def test_the_log_is_read_up_to_a_half_written_line(tmp_path):
+    run = runs.start(tmp_path, TINY)
+    run.log_file.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    assert run.log() == [{"epoch": 1}, {"epoch": 2}]
+    runs.write_log(run, [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}])
+    assert [entry["epoch"] for entry in run.log()] == [1, 2, 3]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "value.json"
+    runs.write_json(path, {"a": [1, 2.5, None]})
+    assert runs.read_json(path) == {"a": [1, 2.5, None]}
+    for wrong in (float("nan"), {1, 2}):
+        with pytest.raises((ValueError, TypeError)):
+            runs.write_json(path, {"a": wrong})
+    assert json.loads(path.read_text()) == {"a": [1, 2.5, None]}
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+    with pytest.raises(UserError, match="does not exist"):
+        runs.read_json(tmp_path / "other.json")
+
+
+def test_predictions_come_back_as_they_went(tmp_path):
+    run = runs.start(tmp_path, TINY)
+    arrays = {"rows": np.arange(3), "votes": np.eye(3, 8, dtype=np.float32)}
+    runs.save_predictions(run, arrays)
+    with np.load(run.predictions_file) as saved:
+        assert sorted(saved) == ["rows", "votes"]
+        assert all(np.array_equal(saved[name], arrays[name]) for name in arrays)
+
+
+def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    assert runs.commit() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runs.commit() is None
+    assert runs.about()["commit"] is None
