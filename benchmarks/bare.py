@@ -3,7 +3,6 @@
 import sys
 
 import cv2
-import numpy as np
 import onnxruntime
 
 picture, yunet, model, repeats = *sys.argv[1:4], int(sys.argv[4])

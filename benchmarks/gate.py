@@ -80,7 +80,7 @@ def pieces(faces: np.ndarray, count: int, dice: np.random.Generator) -> np.ndarr
 
 
 def fooled(cascade: cv2.CascadeClassifier, count: int, dice: np.random.Generator) -> np.ndarray:
-    """Half what the cascade takes for faces where there are none, half anything: (N, SIDE, SIDE)."""
+    """What the cascade takes for faces where there are none, and anything: (N, SIDE, SIDE)."""
     crops: list[np.ndarray] = []
     pictures = grounds(held_out=False)
     for _ in range(300):
@@ -115,12 +115,12 @@ def collect(train: Samples, dice: np.random.Generator) -> tuple[np.ndarray, np.n
 
 def train(root: Path, out: Path, epochs: int = 8) -> None:
     """Train the gate and write it."""
+    import onnx
     import torch
     from torch import nn
     from torch.nn import functional as F
 
-    from mien.lab.export import OUTPUT, INPUT  # noqa: I001
-    import onnx
+    from mien.contract import INPUT, OUTPUT
 
     torch.manual_seed(0)
     dice = np.random.default_rng(0)
@@ -137,7 +137,8 @@ def train(root: Path, out: Path, epochs: int = 8) -> None:
                 layers += [nn.ReLU(), nn.MaxPool2d(2)]
             self.features, self.head = nn.Sequential(*layers), nn.Linear(64 * 9, 1)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, 1, 24, 24) uint8 -> (N, 1)
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """(N, 1, 24, 24) uint8 -> (N, 1) how likely each is a face."""
             x = x.float()
             x = x - x.mean((2, 3), keepdim=True)
             x = x / (x.pow(2).mean((2, 3), keepdim=True).sqrt() + 8)
@@ -178,6 +179,7 @@ class Raw:
         self.longest, self.neighbours = longest, neighbours
 
     def __call__(self, pixels: np.ndarray) -> list:
+        """(H, W, 3) uint8 RGB -> boxes, all with confidence 1."""
         scale = min(1.0, self.longest / max(pixels.shape[:2]))
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

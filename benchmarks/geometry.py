@@ -73,9 +73,10 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
                 continue
             k = int(overlaps.argmax())
             which.append(scene.which[k])
-            ways = rules(detect.geometry) | {"where it was set": lambda _, k=k: scene.squares[k]}
-            for name, rule in ways.items():
-                cuts.setdefault(name, []).append(crop(scene.pixels, tuple(rule(box)), 48, 1))
+            squares = {name: rule(box) for name, rule in rules(detect.geometry).items()}
+            squares["where it was set"] = tuple(scene.squares[k])
+            for name, square in squares.items():
+                cuts.setdefault(name, []).append(crop(scene.pixels, square, 48, 1))
     labels, votes = val.labels[which], val.votes[which][:, :7].astype(float)
     asked = votes.sum(1) >= 5
     shares = votes[asked] / votes[asked].sum(1, keepdims=True)

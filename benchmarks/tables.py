@@ -109,6 +109,10 @@ def classes() -> str:
     return markdown(("class", "precision", "recall", "specificity", "F1", "faces"), rows)
 
 
+def _process(row: dict) -> str:
+    return f"{row['seconds']:.2f} s, {row['peak_mb']:.0f} MB"
+
+
 def cost() -> str:
     """Time, memory and size."""
     found = result("speed")
@@ -120,9 +124,9 @@ def cost() -> str:
     rows = [
         ("`import mien`", f"{bare_import:.3f} s"),
         ("light installation, dependencies included", f"{found['installed_mb']:.0f} MB"),
-        ("`mien analyze photo.png`, cold", f"{one['seconds']:.2f} s, {one['peak_mb']:.0f} MB"),
-        ("a bare script of YuNet and ONNX Runtime", f"{bare['seconds']:.2f} s, {bare['peak_mb']:.0f} MB"),
-        ("50 pictures of 512 x 512, and the bare script", f"{many['seconds']:.2f} s, {bare_many['seconds']:.2f} s"),
+        ("`mien analyze photo.png`, cold", _process(one)),
+        ("a bare script of YuNet and ONNX Runtime", _process(bare)),
+        ("50 pictures, and the bare script", f"{_process(many)}; {_process(bare_many)}"),
         ("of a picture's time: detect, cut, classify", " + ".join(
             f"{stages[k]:.1f}" for k in ("detect", "cut", "classify")) + " ms"),
         *(

@@ -31,10 +31,8 @@ class Classifier:
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
         self.contract = _contract(path, self._session)
-        batch = next(p for p in self._session.get_inputs() if p.name == self.contract.input).shape[
-            0
-        ]
-        self._one_by_one = batch == 1
+        shapes = {port.name: port.shape for port in self._session.get_inputs()}
+        self._one_by_one = shapes[self.contract.input][0] == 1
         self._try(path)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:

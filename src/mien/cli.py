@@ -42,13 +42,6 @@ def main() -> None:
     except UserError as error:
         _complain(error)
         sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        terminal.err.print("mien: stopped")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) has gone; nothing to tell it, and nothing more to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 Model = Annotated[
@@ -161,10 +154,14 @@ def models() -> None:
     rows = []
     for name, path in weights.models().items():
         contract = Classifier(path, threads=1).contract
-        rows.append((name, f"{path.stat().st_size / 1e6:.1f} MB", len(contract.labels),
-                     f"{contract.channels} x {contract.side} x {contract.side}",
-                     str(contract.card.get("means", ""))))  # fmt: skip
-    terminal.table(("model", "size", "labels", "input", "its probabilities are"), rows)
+        measured = contract.card.get("publictest")
+        found = measured if isinstance(measured, dict) else {}
+        numbers = (found.get(key, "") for key in ("labels", "ferplus", "js_bits", "share_error"))
+        rows.append((name, f"{path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers))
+        terminal.out.print(f"[bold]{name}[/bold] gives {contract.card.get('means', '')}")
+    columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "divergence", "share error")
+    terminal.out.print()
+    terminal.table(columns, rows)
 
 
 @app.command()
@@ -294,6 +291,7 @@ def export(
         Path | None, typer.Option(help="Fit the temperature on the PublicTest of this data.")
     ] = None,
     side: Annotated[int, typer.Option(help="Window the network sees; 0 as trained.")] = 0,
+    sharpen: Annotated[float, typer.Option(help="Divide the temperature by this.")] = 1.0,
     storage: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
 ) -> None:
     """Write a run as one .onnx file, checked against torch.
@@ -309,6 +307,7 @@ def export(
         head=head,
         side=side,
         calibrate=datasets.split(splits, "val") if data else None,
+        sharpen=sharpen,
         storage=storage,
     )
     typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")

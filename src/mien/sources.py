@@ -25,48 +25,16 @@ MOST_BYTES = 256 * 2**20
 
 _LIMIT = f"the limit is {MOST_PIXELS // 1_000_000} million in all"
 
-SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
+SUFFIXES = frozenset((
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+))  # fmt: skip
 """What counts as a picture in a folder; a file named outright is tried whatever its name."""
 
-FORMATS = frozenset(
-    [
-        "AVIF",
-        "BMP",
-        "DIB",
-        "GIF",
-        "HEIF",
-        "ICO",
-        "JPEG",
-        "JPEG2000",
-        "MPO",
-        "PNG",
-        "PPM",
-        "TGA",
-        "TIFF",
-        "WEBP",
-    ]
-)
+FORMATS = frozenset((
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA",
+    "TIFF", "WEBP",
+))  # fmt: skip
 """What is decoded. Pillow knows more, and starts Ghostscript for one of them."""
 
 Picture = str | os.PathLike | bytes | np.ndarray | Image.Image

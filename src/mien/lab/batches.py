@@ -64,7 +64,8 @@ def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
         counts = np.maximum(labels.sum(0), 1)
         label_weights[known] = (known.sum() / (7 * counts))[samples.labels[known]]
     # A face on which few raters saw an emotion says less about how people share them out.
-    vote_weights = samples.votes[:, :8].sum(1) / np.maximum(samples.votes.sum(1), 1)
+    asked = np.maximum(samples.votes.sum(1), 1)
+    vote_weights = (samples.votes[:, :8].sum(1) / asked).astype(np.float32)
     arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)
     return Batch(*(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in arrays))
 

@@ -121,26 +121,45 @@ def measure(
     """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
 
     Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces. Without
-    `train` there is nothing to find twins in, and their section is missing; without votes, FER+'s.
+    `train` there is nothing to find twins in, and their section is missing, as is any without a
+    face: FER+'s where there are no votes.
     """
     estimate = partial(_estimate, resamples=resamples)
     seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
-    known = samples.labels >= 0
-    found = {"fer2013": _labelled(seven[known], samples.labels[known], EMOTIONS, estimate)}
+    eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
+    cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
+        "fer2013": (seven, samples.labels, EMOTIONS)
+    }
     if train is not None:
-        alone = known & ~data.twins(samples.faces, train.faces)
-        section = _labelled(seven[alone], samples.labels[alone], EMOTIONS, estimate)
-        found["fer2013_without_twins"] = section
-    if samples.voted:
-        eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
-        for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
-            truth = protocol(samples.votes)
-            section = _labelled(
-                eight[truth >= 0], truth[truth >= 0], EMOTIONS_AND_CONTEMPT, estimate
-            )
-            found[f"ferplus_{name}"] = section
+        alone = np.where(data.twins(samples.faces, train.faces), -1, samples.labels)
+        cases["fer2013_without_twins"] = (seven, alone, EMOTIONS)
+    for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
+        cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
+    found = {
+        name: _labelled(said[truth >= 0], truth[truth >= 0], labels, estimate)
+        for name, (said, truth, labels) in cases.items()
+        if (truth >= 0).any()
+    }
+    if (samples.votes[:, : len(EMOTIONS)].sum(1) >= ENOUGH_VOTES).any():
         found["proportions"] = _proportions(seven, samples.votes, estimate)
     return found
+
+
+def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
+    """The few numbers that a model file carries with it; those on votes where there are any."""
+    found = measure(probabilities, samples, resamples=1)
+    wanted = {
+        "labels": ("fer2013", "accuracy"),
+        "ferplus": ("ferplus_majority", "accuracy"),
+        "js_bits": ("proportions", "js_bits"),
+        "share_error": ("proportions", "share_calibration_error"),
+        "top_share_gap": ("proportions", "top_share_gap"),
+    }
+    return {
+        name: round(found[section][number]["value"], 4)
+        for name, (section, number) in wanted.items()
+        if section in found
+    }
 
 
 def _labelled(

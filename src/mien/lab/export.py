@@ -69,21 +69,17 @@ def export(
     head: str = "votes",
     side: int = 0,
     calibrate: Samples | None = None,
+    sharpen: float = 1.0,
     storage: str = "float32",
 ) -> Contract:
     """Write one head of a finished run as a model file; the contract inside it.
 
     side: of the window that the network looks at, the recipe's if 0. calibrate: the samples
-    (PublicTest) on which the temperature is fitted; 1 without. storage: "float32"; "float16",
-    which halves the file and is widened again when it is loaded; "int8", weights and activations,
-    for which `calibrate` is needed.
+    (PublicTest) on which the temperature is fitted, and measured for the card; 1 without.
+    sharpen: divides the temperature. storage: "float32"; "float16", which halves the file and is
+    widened again when it is loaded; "int8", weights and activations, which needs `calibrate`.
     """
-    if head not in models.HEADS:
-        raise unknown("head", head, models.HEADS)
-    if storage not in AGREES:
-        raise unknown("storage", storage, AGREES)
-    if storage == "int8" and calibrate is None:
-        raise UserError("int8 needs faces to see what values occur; give --data.")
+    _check_wishes(head, side, sharpen, storage, calibrate)
     recipe = run.recipe
     network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     side = side or recipe.side
@@ -91,29 +87,62 @@ def export(
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=recipe.channels)
         heat = temperature(said[:, models.HEADS[head]], _targets(head, calibrate))
+    heat /= sharpen
     whole = Exported(network, head, side, recipe.channels, heat).eval()
     labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
-    about = runs.read_json(run.about_file)
-    card = {
+    card: dict[str, object] = {
         "means": MEANS[head],
         "head": head,
         "data": "FER2013 Training faces, FER2013 labels and FER+ votes",
         "recipe": to_json(recipe),
         "seed": recipe.seed,
         "temperature": heat,
+        "sharpen": sharpen,
         "window": side,
-        "commit": about["commit"],
+        "storage": storage,
+        "commit": runs.read_json(run.about_file)["commit"],
     }
     contract = Contract(labels, SIDE, recipe.channels, card=card)
     proto = to_onnx(whole, contract)
     if storage == "float16":
         proto = with_half_weights(proto)
     if storage == "int8" and calibrate is not None:
-        proto = quantized(proto, calibrate.faces[:512, None].repeat(recipe.channels, 1))
+        proto = quantized(proto, _inputs(calibrate.faces[:512], recipe.channels))
     check(proto, whole, recipe.channels, AGREES[storage])
+    if calibrate is not None:
+        answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
+        card["publictest"] = evaluate.summary(answers, calibrate)
+        onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:
         onnx.save(proto, temporary)
     return contract
+
+
+def _check_wishes(
+    head: str, side: int, sharpen: float, storage: str, calibrate: Samples | None
+) -> None:
+    if head not in models.HEADS:
+        raise unknown("head", head, models.HEADS)
+    if storage not in AGREES:
+        raise unknown("storage", storage, AGREES)
+    if storage == "int8" and calibrate is None:
+        raise UserError("int8 needs faces to see what values occur; give --data.")
+    if not 0 <= side <= SIDE:
+        raise UserError(f"A window has at most {SIDE} pixels, not {side}.")
+    if sharpen <= 0:
+        raise UserError(f"sharpen is a number above 0, not {sharpen}.")
+
+
+def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
+    return faces[:, None].repeat(channels, 1)
+
+
+def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
+    return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
 
 
 def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
@@ -201,15 +230,12 @@ def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) 
 
     Raises `UserError` if it is more than `most`.
     """
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
     dice = np.random.default_rng(0)
     worst = 0.0
     for count in (1, 3, 16):
         coarse = dice.integers(0, 256, (count, channels, 12, 12), np.uint8)
         faces = coarse.repeat(4, 2).repeat(4, 3)
-        (ours,) = session.run([OUTPUT], {INPUT: faces})
+        ours = _answers(proto, faces)
         with torch.no_grad():
             theirs = model(torch.as_tensor(faces)).numpy()
         worst = float(np.maximum(worst, np.abs(ours - theirs).max()))  # max() would lose a NaN
