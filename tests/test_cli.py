@@ -10,13 +10,12 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-import typer
 from PIL import Image
 
 import mien as package
 from mien import cli
 
-VERBS = sorted(typer.main.get_command(cli.app).commands)
+VERBS = sorted(cli.app.commands)
 
 
 @pytest.fixture(autouse=True)

@@ -111,7 +111,9 @@ def test_no_module_is_called_after_nothing():
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_readme_does_what_it_shows(number, tmp_path, photo, yunet_file, monkeypatch):
+    (tmp_path / "holiday").mkdir()
     with Image.open(photo) as image:
+        image.save(tmp_path / "holiday" / "beach.png")
         for name in set(re.findall(r"[\w-]+\.(?:jpg|png|webp|gif)", BLOCKS[number])):
             image.save(tmp_path / name)
     environment = {**os.environ, "MIEN_YUNET": str(yunet_file)}

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
 
-import typer
+import click
 
 import mien
-from mien import terminal, weights
+from mien import shelf, weights
 from mien.errors import UserError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Read the proportions of emotion on every face in a picture.\n\n"
-    "What it gives is an estimate of how people would label an expression; it does not read "
-    "minds. Not for use at work, school, hiring, credit, policing or diagnosis.",
-)
+MISTAKE, NO_FACE, STOPPED = 2, 3, 130
 
-NOTHING_FOUND, MISTAKE = 3, 2
 FEW = 8
 """Up to so many pictures, each face gets its bars; beyond, a line."""
+
+
+class Verbs(click.Group):
+    """A group of commands that guesses what a misspelt one meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; a `UserError` if there is none."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise shelf.unknown("command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(mien.__version__, prog_name="mien", message="%(prog)s %(version)s")
+def app() -> None:
+    """Read the proportions of emotion on every face in a picture.
+
+    What it gives is an estimate of how people would label an expression; it does not read minds.
+    Not for use at work, school, hiring, credit, policing or diagnosis.
+
+    \b
+        mien analyze photo.jpg
+    """
 
 
 def main() -> None:
@@ -38,51 +55,49 @@ def main() -> None:
         # Bars and names beyond a narrow encoding become question marks, not a crash.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
         _complain(error)
         sys.exit(MISTAKE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("mien: stopped", err=True)
+        sys.exit(STOPPED)
 
 
-Model = Annotated[
-    str, typer.Option(help="A name from `mien models`, or the path of an .onnx file.")
-]
-DetectorName = Annotated[str, typer.Option(help="auto, yunet, haar or whole (it is one face).")]
-Data = Annotated[Path, typer.Option(help="fer2013.csv, its folder, or one subfolder per emotion.")]
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"mien {mien.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None: ...
+def _complain(error: UserError) -> None:
+    click.echo(f"mien: {error}", err=True)
 
 
 @app.command()
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="Write .jsonl, .csv, .parquet, .png, .jpg, or a folder of annotated pictures; "
+              "may be given several times.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON record per frame.")
+@click.option("--model", default="default", show_default=True,
+              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
+@click.option("--detector", default="auto", show_default=True,
+              help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
+@click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
+@click.option("--strict", is_flag=True, help="Exit 3 if a picture shows no face.")
+@click.option("--offline", is_flag=True, help="Download nothing.")
+@click.option("--threads", type=click.IntRange(0), default=0,
+              help="For the classifier; all cores by default.")  # fmt: skip
 def analyze(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, folders, globs, or - for standard input.")
-    ],
-    to: Annotated[
-        list[Path] | None,
-        typer.Option(help="Write .jsonl, .csv, .parquet, .png, .jpg, or a folder of pictures."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON record per frame.")] = False,
-    model: Model = "default",
-    detector: DetectorName = "auto",
-    contempt: Annotated[bool, typer.Option(help="Keep the eighth emotion.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 3 if a picture shows no face.")] = False,
-    offline: Annotated[bool, typer.Option(help="Download nothing.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="For the classifier; 0 is all cores.")] = 0,
+    inputs: tuple[str, ...],
+    to: tuple[Path, ...],
+    as_json: bool,
+    model: str,
+    detector: str,
+    contempt: bool,
+    strict: bool,
+    offline: bool,
+    threads: int,
 ) -> None:
-    """Read the emotions on the faces of pictures.
+    """Read the emotions on the faces of INPUTS: pictures, folders, globs, or - for standard input.
 
     \b
         mien analyze photo.jpg
@@ -90,8 +105,8 @@ def analyze(
         mien analyze holiday/ "more/*.webp" --to faces.csv
         cat photo.jpg | mien analyze - --json
     """
-    from mien import sinks, sources
     from mien.analyzer import Analyzer
+    from mien.faces import record
 
     if offline:
         os.environ["MIEN_OFFLINE"] = "1"
@@ -101,45 +116,66 @@ def analyze(
         bad.append(error)
         _complain(error)
 
-    files: list[str] = []
+    files = _files(inputs, skip)
+    if not files:
+        sys.exit(MISTAKE)
+    analyzer = Analyzer(model, detector, threads, contempt)
+    pictures = faces_found = without = 0
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_sink(path)) for path in to]
+        frames = _frames(files, skip, stack)
+        for frame, faces in analyzer.frames(frames):
+            pictures, faces_found = pictures + 1, faces_found + len(faces)
+            without += not faces
+            for write in writers:
+                write(frame, faces)
+            if as_json:
+                click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
+            elif len(files) <= FEW or not to:
+                _terminal().show(frame, faces, bars=len(files) <= FEW)
+    if not as_json and (to or len(files) > FEW):
+        where = f" -> {', '.join(map(str, to))}" if to else ""
+        click.echo(f"{pictures:,} pictures, {faces_found:,} faces{where}")
+    if bad:
+        sys.exit(MISTAKE)
+    if strict and without:
+        sys.exit(NO_FACE)
+
+
+def _files(inputs: tuple[str, ...], skip: Callable[[UserError], None]) -> list[str]:
+    from mien import sources
+
+    files = []
     for where in inputs:
         try:
             files += sources.paths(where)
         except UserError as error:
             skip(error)
-    if not files:
-        raise typer.Exit(MISTAKE)
-    analyzer = Analyzer(model, detector, threads, contempt)
-    counts = {"pictures": 0, "faces": 0, "without": 0}
-    with ExitStack() as stack:
-        writers = [stack.enter_context(sinks.to(path)) for path in to or []]
-        bar = stack.enter_context(terminal.progress("analyzing", len(files)))
-        (task,) = bar.task_ids
-        frames = (f for file in files for f in _advancing(sources.frames(file, skip), bar, task))
-        for frame, faces in analyzer.frames(frames):
-            counts["pictures"] += 1
-            counts["faces"] += len(faces)
-            counts["without"] += not faces
-            for write in writers:
-                write(frame, faces)
-            if as_json:
-                from mien.faces import record
-
-                sys.stdout.write(json.dumps(record(frame, faces), ensure_ascii=False) + "\n")
-            elif len(files) <= FEW or not writers:
-                terminal.show(frame, faces, bars=len(files) <= FEW)
-    if not as_json and (to or len(files) > FEW):
-        where = f" -> {', '.join(map(str, to))}" if to else ""
-        terminal.out.print(f"{counts['pictures']:,} pictures, {counts['faces']:,} faces{where}")
-    if bad:
-        raise typer.Exit(MISTAKE)
-    if strict and counts["without"]:
-        raise typer.Exit(NOTHING_FOUND)
+    return files
 
 
-def _advancing(frames, bar, task):  # type: ignore[no-untyped-def]
-    yield from frames
-    bar.advance(task)
+def _frames(files: list[str], skip: Callable[[UserError], None], stack: ExitStack) -> Iterator:
+    """The frames of all files, with a bar that advances by file if somebody looks."""
+    from mien import sources
+
+    advance: Callable[[], object] = lambda: None  # noqa: E731
+    if len(files) > 1 and sys.stderr.isatty():
+        bar = stack.enter_context(_terminal().progress("analyzing", len(files)))
+        advance = lambda: bar.advance(bar.task_ids[0])  # noqa: E731
+    for file in files:
+        yield from sources.frames(file, skip)
+        advance()
+
+
+def _sink(path: Path):  # type: ignore[no-untyped-def]
+    from mien import sinks
+
+    return sinks.to(path)
+
+
+def _terminal() -> ModuleType:
+    """The module that draws tables and bars; rich takes a tenth of a second to import."""
+    return importlib.import_module("mien.terminal")
 
 
 @app.command()
@@ -158,34 +194,27 @@ def models() -> None:
         found = measured if isinstance(measured, dict) else {}
         numbers = (found.get(key, "") for key in ("labels", "ferplus", "js_bits", "share_error"))
         rows.append((name, f"{path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers))
-        terminal.out.print(f"[bold]{name}[/bold] gives {contract.card.get('means', '')}")
+        click.echo(f"{name} gives {contract.card.get('means', '')}")
     columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "divergence", "share error")
-    terminal.out.print()
-    terminal.table(columns, rows)
+    click.echo()
+    _terminal().table(columns, rows)
 
 
 @app.command()
-def download(
-    names: Annotated[list[str] | None, typer.Argument(help="What to fetch; all if none.")] = None,
-) -> None:
+@click.argument("names", nargs=-1)
+def download(names: tuple[str, ...]) -> None:
     """Fetch the files that mien does not carry (the detector yunet), checked by sha256.
 
     \b
         mien download yunet
         MIEN_YUNET=/some/yunet.onnx mien analyze photo.jpg
     """
-    for name in names or list(weights.REMOTES):
-        typer.echo(f"{name}: {weights.remote(name)}")
+    for name in names or weights.REMOTES:
+        click.echo(f"{name}: {weights.remote(name)}")
 
 
-def _complain(error: UserError) -> None:
-    terminal.err.print(f"mien: {error}", markup=False)
-
-
-def _lab(name: str):  # type: ignore[no-untyped-def]
+def _lab(name: str) -> ModuleType:
     """A module of the laboratory; a `UserError` that says what to install if torch is missing."""
-    import importlib
-
     try:
         return importlib.import_module(f"mien.lab.{name}")
     except ModuleNotFoundError as error:
@@ -194,18 +223,25 @@ def _lab(name: str):  # type: ignore[no-untyped-def]
         raise UserError(f"This needs {error.name}: pip install 'mien[lab]'.") from None
 
 
+DATA = click.option("--data", type=click.Path(path_type=Path), required=True,
+                    help="fer2013.csv, its folder, or one subfolder per emotion.")  # fmt: skip
+
+
 @app.command()
+@click.argument("recipe")
+@DATA
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="The run folder; an unfinished run is gone on with.")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
+@click.option("--device", help="cpu or cuda; by default what there is.")
+@click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
 def train(
-    recipe: Annotated[str, typer.Argument(help="The name of a recipe: default, tiny, ...")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="The run folder; an unfinished run is gone on with.")],
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change one field.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; by default what there is.")
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard.")] = False,
+    recipe: str,
+    data: Path,
+    out: Path,
+    changes: tuple[str, ...],
+    device: str | None,
+    tensorboard: bool,
 ) -> None:
     """Train RECIPE on the Training faces of --data.
 
@@ -215,46 +251,47 @@ def train(
         torchrun --nproc-per-node=8 -m mien train default --data fer2013/ --out runs/fast
     """
     recipes, trainer = _lab("recipe"), _lab("train")
-    wanted = recipes.parse(recipe, change or [])
-    with terminal.progress(recipe, None) as bar:
+    wanted = recipes.parse(recipe, changes)
+    with _terminal().progress(recipe, None) as bar:
         (task,) = bar.task_ids
-        epochs = [0, wanted.epochs]
+        epoch = 0
 
         def watch(what: str, done: int, total: int) -> None:
+            nonlocal epoch
             if what == "epoch":
-                epochs[:] = [done, total]
-            else:
-                bar.update(
-                    task,
-                    description=f"{recipe}, epoch {epochs[0] + 1} of {epochs[1]}",
-                    completed=epochs[0] * total + done,
-                    total=epochs[1] * total,
-                )
+                epoch = done
+                return
+            title = f"{recipe}, epoch {epoch + 1} of {wanted.epochs}"
+            done, total = epoch * total + done, wanted.epochs * total
+            bar.update(task, description=title, completed=done, total=total)
 
         run = trainer.fit(wanted, data, out, device=device, watch=watch, tensorboard=tensorboard)
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(run.folder)
+        click.echo(run.folder)
 
 
 @app.command()
-def evaluate(
-    what: Annotated[Path, typer.Argument(help="A run folder or an .onnx file.")],
-    data: Data,
-    split: Annotated[str, typer.Option(help="val (PublicTest) or test (PrivateTest).")] = "val",
-    views: Annotated[str, typer.Option(help="one, flip or ten: test-time augmentation.")] = "one",
-    out: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
-    report: Annotated[bool, typer.Option(help="Also show each class and the confusions.")] = False,
-) -> None:
-    """Measure a run or a model: accuracy, calibration, and how true its proportions are.
+@click.argument("what")
+@DATA
+@click.option("--split", default="val", show_default=True,
+              help="val (PublicTest), test (PrivateTest) or train.")  # fmt: skip
+@click.option("--views", default="one", show_default=True,
+              help="one, flip or ten: test-time augmentation.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result as JSON.")
+@click.option("--report", is_flag=True, help="Also show each class and the confusions.")
+def evaluate(what: str, data: Path, split: str, views: str, out: Path | None, report: bool) -> None:
+    """Measure WHAT: a run folder, an .onnx file or a packaged model.
+
+    Accuracy, calibration, and how true its proportions are, each with its 95 % interval.
 
     \b
         mien evaluate runs/default --data fer2013/
         mien evaluate my.onnx --data fer2013/ --views flip --out results/my.json
     """
     evaluator, runs = _lab("evaluate"), _lab("runs")
-    name = str(what)
-    path = weights.model(name) if name in weights.models() else what
+    path = Path(what) if Path(what).is_dir() else weights.model(what)
     result = evaluator.evaluate(path, data, split=split, kind=views)
+    table = _terminal().table
     for head, sections in result["heads"].items():
         rows = [
             (section, values["faces"], measure, number["value"], number["low"], number["high"])
@@ -263,51 +300,48 @@ def evaluate(
             if isinstance(number, dict) and "value" in number
         ]
         title = f"{what}: {head}, {split}, views {views}"
-        terminal.table(("on", "faces", "measure", "value", "low", "high"), rows, title)
+        table(("on", "faces", "measure", "value", "low", "high"), rows, title)
         if report:
             _report(sections)
     if out:
         runs.write_json(out, result)
-        typer.echo(out)
+        click.echo(out)
 
 
 def _report(sections: dict) -> None:
+    table = _terminal().table
     for section, values in sections.items():
         if "per_class" not in values:
             continue
         scores = values["per_class"]
         columns = ("class", *next(iter(scores.values())))
-        terminal.table(columns, [(label, *row.values()) for label, row in scores.items()], section)
+        table(columns, [(label, *row.values()) for label, row in scores.items()], section)
         rows = [(label, *row) for label, row in zip(scores, values["confusion"], strict=True)]
-        terminal.table(("true, by row", *scores), rows)
+        table(("true, by row", *scores), rows)
 
 
 @app.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--head", default="votes", show_default=True,
+              help="votes (FER+, eight emotions) or labels (FER2013, seven).")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path),
+              help="Fit the temperature on the PublicTest of this data.")  # fmt: skip
+@click.option("--side", default=0, help="Window that the network sees; as trained by default.")
+@click.option("--sharpen", default=1.0, show_default=True, help="Divide the temperature by this.")
+@click.option("--storage", default="float32", show_default=True, help="float32, float16 or int8.")
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
-    head: Annotated[str, typer.Option(help="votes (FER+, eight) or labels (FER2013).")] = "votes",
-    data: Annotated[
-        Path | None, typer.Option(help="Fit the temperature on the PublicTest of this data.")
-    ] = None,
-    side: Annotated[int, typer.Option(help="Window the network sees; 0 as trained.")] = 0,
-    sharpen: Annotated[float, typer.Option(help="Divide the temperature by this.")] = 1.0,
-    storage: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
+    run: Path, out: Path, head: str, data: Path | None, side: int, sharpen: float, storage: str
 ) -> None:
-    """Write a run as one .onnx file, checked against torch.
+    """Write a finished RUN as one .onnx file, OUT, checked against torch.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --storage float16
     """
     exporter, runs, datasets = _lab("export"), _lab("runs"), _lab("data")
-    splits = datasets.load(data) if data else {}
+    val = datasets.split(datasets.load(data), "val") if data else None
+    found = runs.open_run(run)
     exporter.export(
-        runs.open_run(run),
-        out,
-        head=head,
-        side=side,
-        calibrate=datasets.split(splits, "val") if data else None,
-        sharpen=sharpen,
-        storage=storage,
+        found, out, head=head, side=side, calibrate=val, sharpen=sharpen, storage=storage
     )
-    typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")

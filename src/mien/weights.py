@@ -7,11 +7,8 @@ and appears whole or not at all.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +106,11 @@ def remote(name: str, *, fetch: bool = True) -> Path:
 
 
 def _download(entry: Remote, url: str, path: Path) -> None:
+    # Half the time of `import mien.weights`, and needed once in a machine's life.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     host = url.split("/")[2]
     kilobytes = entry.size / 1000
     print(f"mien: fetching {entry.file} ({kilobytes:.0f} kB) from {host}", file=sys.stderr)
