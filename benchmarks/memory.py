@@ -1,0 +1,57 @@
+"""Whether memory stays flat: resident size while thousands of pictures are analyzed.
+
+python benchmarks/memory.py            # 10,000 pictures; writes results/memory.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import skimage.data
+from PIL import Image
+
+import mien
+from mien import sources
+from mien.lab import runs
+
+
+def resident() -> float:
+    """Megabytes of this process in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=10_000)
+    count = parser.parse_args().pictures
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Image.fromarray(skimage.data.astronaut())
+        files = [str(Path(folder) / f"{side}.jpg") for side in range(160, 560, 20)]
+        for path in files:
+            side = int(Path(path).stem)
+            photo.resize((side, side)).save(path)
+
+        def frames() -> Iterator[mien.Frame]:
+            for k in range(count):
+                yield from sources.frames(files[k % len(files)])
+
+        sizes, faces, began = [], 0, time.perf_counter()
+        for done, (_, found) in enumerate(mien.Analyzer(detector="yunet").frames(frames()), 1):
+            faces += len(found)
+            if done % (count // 20) == 0:
+                sizes.append(round(resident(), 1))
+        rate = count / (time.perf_counter() - began)
+    print(f"{count:,} pictures, {faces:,} faces, {rate:.0f} a second, MB: {sizes}")
+    about = {"what": "memory", "pictures": count, "faces": faces, "pictures_a_second": rate}
+    runs.write_json(Path("results/memory.json"),
+                    about | {"resident_mb": sizes, "measured": runs.about()})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
