@@ -277,9 +277,12 @@ def train(
               help="val (PublicTest), test (PrivateTest) or train.")  # fmt: skip
 @click.option("--views", default="one", show_default=True,
               help="one, flip or ten: test-time augmentation.")  # fmt: skip
+@click.option("--side", default=0, help="Window that a run's network sees; as trained by default.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the result as JSON.")
 @click.option("--report", is_flag=True, help="Also show each class and the confusions.")
-def evaluate(what: str, data: Path, split: str, views: str, out: Path | None, report: bool) -> None:
+def evaluate(
+    what: str, data: Path, split: str, views: str, side: int, out: Path | None, report: bool
+) -> None:
     """Measure WHAT: a run folder, an .onnx file or a packaged model.
 
     Accuracy, calibration, and how true its proportions are, each with its 95 % interval.
@@ -290,7 +293,7 @@ def evaluate(what: str, data: Path, split: str, views: str, out: Path | None, re
     """
     evaluator, runs = _lab("evaluate"), _lab("runs")
     path = Path(what) if Path(what).is_dir() else weights.model(what)
-    result = evaluator.evaluate(path, data, split=split, kind=views)
+    result = evaluator.evaluate(path, data, split=split, kind=views, side=side)
     table = _terminal().table
     for head, sections in result["heads"].items():
         rows = [

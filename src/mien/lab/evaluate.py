@@ -79,14 +79,15 @@ def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
     return faces[:, rows[:, None], columns]
 
 
-def answer(what: Run | Path, faces: np.ndarray, kind: str = "one") -> Answers:
+def answer(what: Run | Path, faces: np.ndarray, kind: str = "one", side: int = 0) -> Answers:
     """What a run (both heads) or a model file (one) says of faces, averaged over views.
 
-    faces: (N, 48, 48) uint8. A model file with `contempt` among its labels answers as "votes".
+    faces: (N, 48, 48) uint8. side: of the window that a run's network looks at, its recipe's if 0.
+    A model file with `contempt` among its labels answers as "votes".
     """
     if isinstance(what, Run):
         model, recipe = restore(what), what.recipe
-        ask = partial(logits, model, side=recipe.side, channels=recipe.channels)
+        ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
         return _mean([_heads(ask(view.copy())) for view in views(faces, kind)])
     classify = Classifier(what)
     return _mean([_classified(classify, view) for view in views(faces, kind)])
@@ -215,6 +216,7 @@ def evaluate(
     *,
     split: str = "val",
     kind: str = "one",
+    side: int = 0,
     resamples: int = 1000,
 ) -> dict:
     """A result, ready for `results/`: what was measured, on what, how, and the numbers.
@@ -225,7 +227,7 @@ def evaluate(
     samples = data.split(splits, split)
     path = Path(what)
     target = runs.open_run(path) if path.is_dir() else path
-    said = answer(target, samples.faces, kind)
+    said = answer(target, samples.faces, kind, side)
     if isinstance(target, Run):
         runs.save_predictions(target, {"rows": samples.rows, "truth": samples.labels} | said)
     train = splits.get("train") if split != "train" else None
@@ -235,6 +237,7 @@ def evaluate(
                  "split": split, "faces": len(samples)},
         "protocol": "official",
         "views": kind,
+        "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
         "measured": runs.about(),
         "heads": {
