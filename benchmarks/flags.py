@@ -30,9 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     val = data.load(parser.parse_args().data)["val"]
-    counts = val.votes[:, :7].astype(float)
-    asked = counts.sum(1) >= 5
-    shares = counts[asked] / counts[asked].sum(1, keepdims=True)
+    asked, shares = data.seven_shares(val.votes)
     faces = val.faces[asked]
     classify = Classifier(weights.model("default"))
     ways = {"as it is": lambda face: face}

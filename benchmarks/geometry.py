@@ -77,9 +77,8 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
             squares["where it was set"] = tuple(scene.squares[k])
             for name, square in squares.items():
                 cuts.setdefault(name, []).append(crop(scene.pixels, square, 48, 1))
-    labels, votes = val.labels[which], val.votes[which][:, :7].astype(float)
-    asked = votes.sum(1) >= 5
-    shares = votes[asked] / votes[asked].sum(1, keepdims=True)
+    labels = val.labels[which]
+    asked, shares = data.seven_shares(val.votes[which])
     rows = {}
     for name, crops in cuts.items():
         faces = np.stack(crops)

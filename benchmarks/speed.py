@@ -107,6 +107,20 @@ def stages(photo: np.ndarray) -> dict[str, float]:
     }
 
 
+def installed_mb() -> float:
+    """Megabytes of a fresh environment with mien and what it needs, beyond an empty one."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        before = _size(Path(folder))
+        pip = [str(Path(folder) / "bin" / "pip"), "install", "--quiet", str(HERE.parent)]
+        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
+        return (_size(Path(folder)) - before) / 1e6
+
+
+def _size(folder: Path) -> int:
+    return sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
+
+
 def main() -> None:
     photo = skimage.data.astronaut()
     model, detector = weights.model("default"), weights.remote("yunet", fetch=False)
@@ -129,6 +143,7 @@ def main() -> None:
     result = {
         "what": "speed",
         "processes": found,
+        "installed_mb": installed_mb(),
         "classifier": classifier_rows(),
         "stages_ms": stages(photo),
         "measured": runs.about(),

@@ -283,7 +283,10 @@ def test_a_model_file_gets_faces_of_its_own_side(model_file):
 def test_evaluate_gives_a_result_that_json_can_hold_and_keeps_the_answers(run, root):
     result = evaluate.evaluate(run.folder, root, split="val", resamples=3)
     assert json.loads(json.dumps(result, allow_nan=False)).keys() == result.keys()
-    assert result["data"] == {"name": "FER2013 with FER+ votes", "split": "val", "faces": 21}
+    assert result["data"]["name"] == "other faces with FER+ votes"
+    assert result["data"]["split"] == "val"
+    assert result["data"]["faces"]["val"] == 21
+    assert result["protocol"] == "as the data is split"
     assert result["views"] == "one"
     assert result["trained"]["seed"] == TINY.seed
     assert set(result["heads"]) == {"labels", "votes"}
@@ -322,3 +325,9 @@ def test_what_cannot_be_evaluated_gets_one_sentence(run, root, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     with pytest.raises(UserError, match="damaged or not an ONNX model"):
         evaluate.evaluate(tmp_path / "broken.onnx", root)
+
+
+@pytest.mark.parametrize("side", [-3, 60])
+def test_a_window_larger_than_the_faces_is_refused(run, root, side):
+    with pytest.raises(UserError, match="at most 48 pixels"):
+        evaluate.evaluate(run.folder, root, side=side)

@@ -226,3 +226,16 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
 
     assert loss(heat) < loss(1.0)
     assert loss(heat) < min(loss(heat * 1.1), loss(heat / 1.1))
+
+
+def test_a_head_that_was_not_taught_is_refused(tmp_path, run):
+    about = runs.read_json(run.about_file)
+    other = runs.start(tmp_path / "labels-only", run.recipe, {"heads": ["labels"]})
+    assert "heads" in about
+    with pytest.raises(UserError, match="not trained on votes; it was on labels"):
+        export.export(other, tmp_path / "x.onnx")
+
+
+def test_a_model_file_has_its_suffix(tmp_path, run):
+    with pytest.raises(UserError, match=r"ends in \.onnx"):
+        export.export(run, tmp_path / "x.bin")

@@ -28,7 +28,6 @@ def test_a_name_alone_is_the_named_recipe():
         ("model=resnet-8", "model", "resnet-8"),
         ("optimizer=adamw", "optimizer", "adamw"),
         ("channels=3", "channels", 3),
-        ("teachers=runs/a,runs/b", "teachers", ("runs/a", "runs/b")),
         ("teachers=", "teachers", ()),
     ],
 )
@@ -36,6 +35,11 @@ def test_a_change_has_its_fields_kind(change, field, value):
     found = getattr(parse("default", [change]), field)
     assert found == value
     assert type(found) is type(value)
+
+
+def test_teachers_come_with_their_weight():
+    found = parse("default", ["teachers=runs/a,runs/b", "teacher_weight=0.5"])
+    assert found.teachers == ("runs/a", "runs/b")
 
 
 def test_the_last_of_two_changes_counts_and_the_rest_stays():
@@ -65,7 +69,12 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["ema=-0.1"], "ema is -0.1; from 0 to 1."),
         ("default", ["ema=nan"], "ema is nan; from 0 to 1."),
         ("default", ["label_weight=0", "vote_weight=0"], "nothing to learn."),
-        ("default", ["teacher_weight=0.5"], "teachers names no run folder."),
+        ("default", ["teacher_weight=0.5"], "set both or none."),
+        ("default", ["teachers=runs/a"], "set both or none."),
+        ("default", ["side=64"], "side is 64; from 8 to 48."),
+        ("default", ["rate=nan"], "rate is nan; at least 1e-12."),
+        ("default", ["seed=9999999999"], "seed is 9999999999"),
+        ("default", ["mixup=0.7", "cutmix=0.7"], "together at most 1."),
     ],
 )
 def test_a_mistake_gets_one_sentence_that_helps(name, changes, said):
@@ -84,11 +93,12 @@ def test_a_recipe_survives_json(name):
 @given(
     st.builds(
         Recipe,
-        rate=st.floats(0, 10),
+        rate=st.floats(1e-9, 10),
         decay=st.floats(0, 1),
         ema=st.floats(0, 1),
-        seed=st.integers(0, 2**31),
-        teachers=st.lists(st.text()).map(tuple),
+        seed=st.integers(0, 2**31 - 1),
+        teachers=st.lists(st.text(), min_size=1).map(tuple),
+        teacher_weight=st.floats(0.01, 1),
         flip=st.booleans(),
     )
 )

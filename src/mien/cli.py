@@ -224,7 +224,7 @@ def _lab(name: str) -> ModuleType:
 
 
 DATA = click.option("--data", type=click.Path(path_type=Path), required=True,
-                    help="fer2013.csv, its folder, or one subfolder per emotion.")  # fmt: skip
+                    help="fer2013.csv, its folder, or train/EMOTION/, val/EMOTION/.")  # fmt: skip
 
 
 @app.command()
@@ -344,7 +344,10 @@ def export(
     exporter, runs, datasets = _lab("export"), _lab("runs"), _lab("data")
     val = datasets.split(datasets.load(data), "val") if data else None
     found = runs.open_run(run)
-    exporter.export(
+    contract = exporter.export(
         found, out, head=head, side=side, calibrate=val, sharpen=sharpen, storage=storage
     )
     click.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
+    for name, value in contract.card.get("publictest", {}).items():
+        plain = contract.card["in_float32"][name]
+        click.echo(f"  {name:14s} {value:+.4f}  (as float32 {plain:+.4f})")

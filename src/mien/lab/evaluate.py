@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mien import metrics
 from mien.classify import Classifier
+from mien.contract import crop
 from mien.errors import UserError
 from mien.lab import batches, data, models, runs
 from mien.lab.data import Samples
@@ -28,9 +28,6 @@ from mien.shelf import unknown
 VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]}
 """Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
 look at each mirrored, too. A window of 44 in 48 pixels makes of "ten" the usual ten crops."""
-
-ENOUGH_VOTES = 5
-"""Proportions are compared where at least so many raters named one of the seven emotions."""
 
 Answers = dict[str, np.ndarray]
 """Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
@@ -99,10 +96,9 @@ def _heads(found: Tensor) -> Answers:
 
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
     expects = classify.contract
-    side, channels = expects.side, expects.channels
-    if faces.shape[1:] != (side, side):
-        faces = np.stack([cv2.resize(face, (side, side)) for face in faces])
-    crops = np.repeat(faces[:, None], channels, axis=1)
+    whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
+    coloured = faces[..., None].repeat(3, axis=-1)
+    crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
     said = np.concatenate([classify(crops[k : k + 256]) for k in range(0, len(crops), 256)])
     head = "votes" if "contempt" in expects.labels else "labels"
     wanted = EMOTIONS_AND_CONTEMPT if head == "votes" else EMOTIONS
@@ -141,8 +137,9 @@ def measure(
         for name, (said, truth, labels) in cases.items()
         if (truth >= 0).any()
     }
-    if (samples.votes[:, : len(EMOTIONS)].sum(1) >= ENOUGH_VOTES).any():
-        found["proportions"] = _proportions(seven, samples.votes, estimate)
+    asked, shares = data.seven_shares(samples.votes)
+    if asked.any():
+        found["proportions"] = _proportions(seven[asked], shares, estimate)
     return found
 
 
@@ -190,13 +187,9 @@ def _labelled(
     }
 
 
-def _proportions(seven: np.ndarray, votes: np.ndarray, estimate: Callable) -> dict:
-    counts = votes[:, : len(EMOTIONS)].astype(np.float64)
-    asked = counts.sum(1) >= ENOUGH_VOTES
-    truth = counts[asked] / counts[asked].sum(1, keepdims=True)
-    said = seven[asked]
+def _proportions(said: np.ndarray, truth: np.ndarray, estimate: Callable) -> dict:
     return {
-        "faces": int(asked.sum()),
+        "faces": len(said),
         "kl_nats": estimate(lambda a, b: metrics.kl_divergence(b, a).mean(), said, truth),
         "js_bits": estimate(lambda a, b: metrics.js_divergence(b, a).mean(), said, truth),
         "share_calibration_error": estimate(metrics.share_calibration_error, said, truth),
@@ -225,17 +218,17 @@ def evaluate(
     """
     splits = data.load(root)
     samples = data.split(splits, split)
+    if not 0 <= side <= samples.faces.shape[1]:
+        raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
     path = Path(what)
     target = runs.open_run(path) if path.is_dir() else path
+    about = data.describe(splits)
     said = answer(target, samples.faces, kind, side)
-    if isinstance(target, Run):
-        runs.save_predictions(target, {"rows": samples.rows, "truth": samples.labels} | said)
     train = splits.get("train") if split != "train" else None
-    return {
+    result = {
         "what": path.name,
-        "data": {"name": "FER2013 with FER+ votes" if samples.voted else "FER2013",
-                 "split": split, "faces": len(samples)},
-        "protocol": "official",
+        "data": about | {"split": split},
+        "protocol": "official" if about["official"] else "as the data is split",
         "views": kind,
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
@@ -244,11 +237,14 @@ def evaluate(
             name: measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
         },
-    }  # fmt: skip
+    }
+    if isinstance(target, Run):
+        arrays = {"rows": samples.rows, "truth": samples.labels} | said
+        runs.save_predictions(target, arrays, result)
+    return result
 
 
 def _origin(target: Run | Path) -> dict:
     if isinstance(target, Run):
-        about = runs.read_json(target.about_file)
-        return {"recipe": to_json(target.recipe), "seed": target.recipe.seed, **about}
+        return {"recipe": to_json(target.recipe), "seed": target.recipe.seed, **target.about}
     return dict(Classifier(target, threads=1).contract.card)

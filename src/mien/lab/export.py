@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ import mien
 from mien import atomic
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, runs
+from mien.lab import batches, data, evaluate, models
 from mien.lab.data import Samples
 from mien.lab.recipe import to_json
 from mien.lab.runs import Run
@@ -75,32 +75,32 @@ def export(
     """Write one head of a finished run as a model file; the contract inside it.
 
     side: of the window that the network looks at, the recipe's if 0. calibrate: the samples
-    (PublicTest) on which the temperature is fitted, and measured for the card; 1 without.
+    (PublicTest) on which the temperature (1 without) is fitted, and the loss by storage measured.
     sharpen: divides the temperature. storage: "float32"; "float16", which halves the file and is
     widened again when it is loaded; "int8", weights and activations, which needs `calibrate`.
     """
-    _check_wishes(head, side, sharpen, storage, calibrate)
+    _check_wishes(run, path, head, side, sharpen, storage, calibrate)
     recipe = run.recipe
     network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     side = side or recipe.side
-    heat = 1.0
+    heat = 1 / sharpen
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=recipe.channels)
-        heat = temperature(said[:, models.HEADS[head]], _targets(head, calibrate))
-    heat /= sharpen
+        said = said[:, models.HEADS[head]]
+        heat *= temperature(said, _targets(head, calibrate))
     whole = Exported(network, head, side, recipe.channels, heat).eval()
     labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
-    card: dict[str, object] = {
+    card: dict[str, Any] = {
         "means": MEANS[head],
         "head": head,
-        "data": "FER2013 Training faces, FER2013 labels and FER+ votes",
+        "data": run.about.get("data"),
         "recipe": to_json(recipe),
         "seed": recipe.seed,
         "temperature": heat,
         "sharpen": sharpen,
         "window": side,
         "storage": storage,
-        "commit": runs.read_json(run.about_file)["commit"],
+        "commit": run.about["commit"],
     }
     contract = Contract(labels, SIDE, recipe.channels, card=card)
     proto = to_onnx(whole, contract)
@@ -112,6 +112,8 @@ def export(
     if calibrate is not None:
         answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
         card["publictest"] = evaluate.summary(answers, calibrate)
+        card["in_float32"] = evaluate.summary((said / heat).softmax(1).numpy(), calibrate)
+        _check_loss(card["publictest"], card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:
         onnx.save(proto, temporary)
@@ -119,10 +121,20 @@ def export(
 
 
 def _check_wishes(
-    head: str, side: int, sharpen: float, storage: str, calibrate: Samples | None
+    run: Run,
+    path: Path,
+    head: str,
+    side: int,
+    sharpen: float,
+    storage: str,
+    calibrate: Samples | None,
 ) -> None:
     if head not in models.HEADS:
         raise unknown("head", head, models.HEADS)
+    if head not in (taught := run.about.get("heads", models.HEADS)):
+        raise UserError(f"{run.folder} was not trained on {head}; it was on {', '.join(taught)}.")
+    if path.suffix != ".onnx":
+        raise UserError(f"A model file ends in .onnx, not as {path.name} does.")
     if storage not in AGREES:
         raise unknown("storage", storage, AGREES)
     if storage == "int8" and calibrate is None:
@@ -131,6 +143,14 @@ def _check_wishes(
         raise UserError(f"A window has at most {SIDE} pixels, not {side}.")
     if sharpen <= 0:
         raise UserError(f"sharpen is a number above 0, not {sharpen}.")
+
+
+def _check_loss(stored: dict[str, float], plain: dict[str, float], storage: str) -> None:
+    """Refuse a storage that costs more than a point of accuracy or 0.005 bits of divergence."""
+    for name, most in (("labels", -0.01), ("ferplus", -0.01), ("js_bits", 0.005)):
+        change = stored.get(name, 0.0) - plain.get(name, 0.0)
+        if (change > most) if most > 0 else (change < most):
+            raise UserError(f"Stored as {storage}, {name} changes by {change:+.4f}; not exported.")
 
 
 def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -81,6 +82,17 @@ _CHOICES = {
     "channels": (1, 3),
 }
 
+_RANGES = {
+    "side": (8, 48),
+    "dropout": (0, 1), "smoothing": (0, 1), "ema": (0, 1), "teacher_weight": (0, 1),
+    "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "light": (0, 1), "shift": (0, 1),
+    "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
+    "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
+    "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
+    "clip": (0, math.inf), "warmup": (0, math.inf), "patience": (0, math.inf),
+    "epochs": (1, math.inf), "batch": (1, math.inf), "seed": (0, 2**31 - 1),
+}  # fmt: skip
+
 
 def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
     """The named recipe with changes applied: `parse("default", ["epochs=5", "rate=0.05"])`.
@@ -108,16 +120,16 @@ def checked(recipe: Recipe) -> Recipe:
         if value not in choices:
             allowed = " or ".join(map(str, choices))
             raise UserError(f"Recipe field {field} is {value!r}; it can be {allowed}.")
-    for field in ("epochs", "batch", "side"):
-        if getattr(recipe, field) < 1:
-            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; at least 1.")
-    for field in ("dropout", "smoothing", "ema", "erase", "mixup", "cutmix", "teacher_weight"):
-        if not 0 <= getattr(recipe, field) <= 1:
-            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; from 0 to 1.")
-    if recipe.label_weight <= 0 and recipe.vote_weight <= 0:
+    for field, (low, high) in _RANGES.items():
+        if not low <= getattr(recipe, field) <= high:
+            wanted = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; {wanted}.")
+    if recipe.label_weight == recipe.vote_weight == 0:
         raise UserError("Recipe fields label_weight and vote_weight are both 0: nothing to learn.")
-    if recipe.teacher_weight > 0 and not recipe.teachers:
-        raise UserError("Recipe field teacher_weight is set, but teachers names no run folder.")
+    if bool(recipe.teachers) != (recipe.teacher_weight > 0):
+        raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
+    if recipe.mixup + recipe.cutmix > 1:
+        raise UserError("Recipe fields mixup and cutmix are probabilities; together at most 1.")
     return recipe
 
 

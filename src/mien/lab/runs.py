@@ -31,13 +31,16 @@ class Run:
     weights_file = property(lambda self: self.folder / "weights.pt")
     predictions_file = property(lambda self: self.folder / "predictions.npz")
     metrics_file = property(lambda self: self.folder / "metrics.json")
-    model_file = property(lambda self: self.folder / "model.onnx")
-    figures_folder = property(lambda self: self.folder / "figures")
 
     @property
     def recipe(self) -> Recipe:
         """The recipe that the run follows."""
         return from_json(read_json(self.recipe_file))
+
+    @property
+    def about(self) -> dict:
+        """Versions, commit, machine and data of the run, and the heads that it taught."""
+        return read_json(self.about_file)
 
     @property
     def finished(self) -> bool:
@@ -51,24 +54,28 @@ class Run:
         return list(_whole_lines(self.log_file.read_text()))
 
 
-def start(folder: Path, recipe: Recipe) -> Run:
+def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
     """The run to go on with: new in an empty folder, resumed in one with the same recipe.
 
-    Refuses, with a `UserError`, a folder that holds another recipe's run or somebody's files.
+    facts: what else to remember of the run; its `data`, if given, must stay the same. Refuses,
+    with a `UserError`, a folder that holds a run of another recipe or data, or somebody's files.
     """
+    facts = facts or {}
     run = Run(Path(folder))
     if run.recipe_file.exists():
         if run.recipe != recipe:
             raise UserError(
                 f"{folder} holds a run of another recipe; choose another --out, or remove it."
             )
+        if run.about.get("data", facts.get("data")) != facts.get("data"):
+            raise UserError(f"{folder} holds a run on other data; choose another --out.")
         return run
     # A start that was killed leaves about.json, or the temporary file of either.
     halfway = (run.about_file.name, ".about.", ".recipe.")
     if run.folder.exists() and not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
         raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(run.about_file, about())
+    write_json(run.about_file, about() | facts)
     write_json(run.recipe_file, to_json(recipe))
     return run
 
@@ -135,8 +142,12 @@ def read_json(path: Path) -> dict:
         raise UserError(f"{path} is not JSON.") from None
 
 
-def save_predictions(run: Run, arrays: dict[str, np.ndarray]) -> None:
-    """Write what the run said of each face: `rows` and `truth` (N,), a (N, K) array per head."""
+def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> None:
+    """Write what the run said of each face, and what that is worth, replacing the last time's.
+
+    arrays: `rows` and `truth` (N,), a (N, K) array per head. result: says split, views and window.
+    """
+    write_json(run.metrics_file, result)
     with atomic.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 

@@ -68,7 +68,7 @@ def fit(
     watch = watch or (lambda *_: None)
     with _processes(device) as (place, rank, world):
         if rank == 0:
-            run = runs.start(Path(out), recipe)
+            run = runs.start(Path(out), recipe, facts(recipe, splits))
         _wait(world)
         run = runs.open_run(out)
         if run.finished:
@@ -76,6 +76,20 @@ def fit(
         _train(run, splits, place, rank, world, watch, tensorboard)
         _wait(world)
     return run
+
+
+def facts(recipe: Recipe, splits: dict[str, Samples]) -> dict:
+    """What a run remembers of its data, and which heads have something to learn from it."""
+    train = data.split(splits, "train")
+    taught = recipe.teacher_weight > 0
+    targets = {"labels": bool((train.labels >= 0).any()), "votes": train.voted}
+    weights = {"labels": recipe.label_weight, "votes": recipe.vote_weight}
+    heads = [name for name in HEADS if weights[name] > 0 and (taught or targets[name])]
+    if not heads:
+        raise UserError("The recipe gives weight only to labels or votes that the data lacks.")
+    if (recipe.patience or recipe.keep == "best") and "val" not in splits:
+        raise UserError("To pick an epoch needs a val split, which the data lacks.")
+    return {"data": data.describe(splits), "heads": heads}
 
 
 def _train(
@@ -271,22 +285,30 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.rate)
-    return torch.optim.SGD(groups, lr=recipe.rate, momentum=recipe.momentum, nesterov=True)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov)
+
+
+def val_loss(entry: dict, recipe: Recipe) -> float:
+    """The PublicTest loss of a log entry, weighted as in training; infinite if there is none."""
+    parts = ((recipe.label_weight, "val_loss"), (recipe.vote_weight, "val_vote_loss"))
+    found = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
+    return sum(found) if found else math.inf
 
 
 def exhausted(state: State, recipe: Recipe) -> bool:
     """Whether the recipe's patience has run out: so many epochs without a lower PublicTest loss."""
-    losses_seen = [entry["val_loss"] for entry in state.log if "val_loss" in entry]
-    if not recipe.patience or not losses_seen:
+    if not recipe.patience or not state.log:
         return False
-    return len(losses_seen) - 1 - int(np.argmin(losses_seen)) >= recipe.patience
+    seen = [val_loss(entry, recipe) for entry in state.log]
+    return len(seen) - 1 - int(np.argmin(seen)) >= recipe.patience
 
 
 def keep_best(state: State, recipe: Recipe) -> None:
     """Remember the averaged weights if the recipe keeps the best epoch and this is it."""
-    if recipe.keep != "best" or "val_loss" not in state.log[-1]:
+    if recipe.keep != "best":
         return
-    loss = state.log[-1]["val_loss"]
+    loss = val_loss(state.log[-1], recipe)
     if state.best is None or loss < state.best["loss"]:
         weights = {name: value.clone() for name, value in state.average.state_dict().items()}
         state.best = {"loss": loss, "weights": weights}
@@ -365,7 +387,9 @@ def _tensorboard(run: Run) -> Callable[[dict], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UserError("--tensorboard needs the package tensorboard.") from None
+        raise UserError(
+            "--tensorboard needs tensorboard: pip install 'mien[tensorboard]'."
+        ) from None
     writer = SummaryWriter(run.folder)
 
     def write(entry: dict) -> None:

@@ -6,13 +6,25 @@ PrivateTest) as `Samples`, all in memory as uint8.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.lab.data._samples import Samples, majority, plurality, shares, twins
+from mien.lab.data._fer import OFFICIAL_COUNTS, class_counts
+from mien.lab.data._samples import (
+    Samples,
+    majority,
+    plurality,
+    seven_shares,
+    shares,
+    twins,
+)
 from mien.shelf import names, take
 
-__all__ = ["Samples", "load", "majority", "plurality", "shares", "split", "twins"]
+__all__ = [
+    "Samples", "describe", "load", "majority", "plurality", "seven_shares", "shares", "split",
+    "twins",
+]  # fmt: skip
 
 SHELF = __name__
 
@@ -40,3 +52,22 @@ def split(splits: dict[str, Samples], name: str) -> Samples:
     if name not in splits:
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.")
     return splits[name]
+
+
+def describe(splits: dict[str, Samples]) -> dict:
+    """What data this is: name, whether it is FER2013 as published, faces and sha256 by split."""
+    official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
+    voted = any(samples.voted for samples in splits.values())
+    return {
+        "name": ("FER2013" if official else "other faces") + (" with FER+ votes" if voted else ""),
+        "official": official,
+        "faces": {name: len(samples) for name, samples in splits.items()},
+        "sha256": {name: _digest(samples) for name, samples in splits.items()},
+    }
+
+
+def _digest(samples: Samples) -> str:
+    digest = hashlib.sha256()
+    for array in (samples.faces, samples.labels.astype("<i8"), samples.votes):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

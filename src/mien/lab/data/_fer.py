@@ -40,10 +40,15 @@ def counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
         raise UserError(f"{path} has votes that are not whole numbers from 0 to 255.") from None
 
 
+def class_counts(samples: Samples) -> tuple[int, ...]:
+    """Faces per emotion, angry to neutral."""
+    return tuple(np.bincount(samples.labels[samples.labels >= 0], minlength=7).tolist())
+
+
 def check_counts(splits: dict[str, Samples], source: Path) -> None:
     """Warn if the splits at `source` are not the published ones, face for face in number."""
     for name, samples in splits.items():
-        found = tuple(np.bincount(samples.labels[samples.labels >= 0], minlength=7).tolist())
+        found = class_counts(samples)
         if found != OFFICIAL_COUNTS.get(name, found):
             warnings.warn(
                 f"{source}: {name} is not FER2013 as published: "

@@ -60,6 +60,20 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
+ENOUGH_VOTES = 5
+"""Proportions are compared where at least so many raters named one of the seven emotions."""
+
+
+def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which faces have enough votes on the seven emotions, (N,) bool, and the shares of those.
+
+    votes: (N, 10) counts. The shares are (M, 7) float64, for the M faces that have enough.
+    """
+    counts = votes[:, :7].astype(np.float64)
+    asked = counts.sum(1) >= ENOUGH_VOTES
+    return asked, counts[asked] / counts[asked].sum(1, keepdims=True)
+
+
 def majority(votes: np.ndarray) -> np.ndarray:
     """FER+ labels by protocol A (Barsoum's "majority"): (N, 10) counts -> (N,) int64.
 
