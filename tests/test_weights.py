@@ -20,7 +20,6 @@ ENTRY = weights.Remote(
     url="http://127.0.0.1:9/",
     sha256=hashlib.sha256(BODY).hexdigest(),
     size=len(BODY),
-    licence="none",
     override="MIEN_THING",
 )
 
@@ -179,9 +178,30 @@ def test_offline_asks_nobody(home, server, monkeypatch, word):
     serve_at(monkeypatch, server, "/good")
     monkeypatch.setenv("MIEN_OFFLINE", word)
     server.asked.clear()
-    with pytest.raises(weights.Unavailable, match="mien download thing"):
+    with pytest.raises(weights.Unavailable) as caught:
         weights.remote("thing")
+    assert str(caught.value) == (
+        "thing is not here: `mien download thing` fetches it once MIEN_OFFLINE (or --offline) is "
+        "lifted, or name your own file with MIEN_THING."
+    )
     assert server.asked == []
+
+
+def test_without_leave_to_fetch_nothing_is_said_of_being_offline(home):
+    with pytest.raises(weights.Unavailable, match="`mien download thing` fetches it, or name"):
+        weights.remote("thing", fetch=False)
+
+
+@pytest.mark.parametrize("forbidden", ["fetch", "offline"])
+def test_a_damaged_cache_is_not_said_to_be_fetched_when_it_is_not(
+    home, monkeypatch, capsys, forbidden
+):
+    home.mkdir()
+    (home / "thing.onnx").write_bytes(BODY[:99])
+    monkeypatch.setenv("MIEN_OFFLINE", "1" if forbidden == "offline" else "")
+    with pytest.raises(weights.Unavailable, match="thing is damaged"):
+        weights.remote("thing", fetch=forbidden != "fetch")
+    assert capsys.readouterr().err == ""
 
 
 def test_offline_still_takes_what_is_here(home, monkeypatch):

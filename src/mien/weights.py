@@ -29,7 +29,6 @@ class Remote:
     url: str
     sha256: str
     size: int
-    licence: str
     override: str
 
 
@@ -40,7 +39,6 @@ REMOTES = {
         "face_detection_yunet/face_detection_yunet_2023mar.onnx",
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         size=232_589,
-        licence="MIT",
         override="MIEN_YUNET",
     ),
 }
@@ -95,12 +93,18 @@ def remote(name: str, *, fetch: bool = True) -> Path:
             raise UserError(f"${entry.override} is {source}, and no file is there.")
         return path
     kept = cache() / entry.file
-    if kept.is_file():
-        if _sha256(kept.read_bytes()) == entry.sha256:
-            return kept
-        print(f"mien: {kept} is damaged and is fetched again", file=sys.stderr)
+    here = kept.is_file()
+    if here and _sha256(kept.read_bytes()) == entry.sha256:
+        return kept
     if not fetch or offline():
-        raise Unavailable(f"{name} is not here and downloads are off; `mien download {name}`.")
+        state = f"damaged ({kept})" if here else "not here"
+        when = " once MIEN_OFFLINE (or --offline) is lifted" if offline() else ""
+        raise Unavailable(
+            f"{name} is {state}: `mien download {name}` fetches it{when}, or name your own file "
+            f"with {entry.override}."
+        )
+    if here:
+        print(f"mien: {kept} is damaged and is fetched again", file=sys.stderr)
     _download(entry, source, kept)
     return kept
 
