@@ -64,6 +64,14 @@ def test_no_face_is_an_empty_list(seeing):
     assert seeing.analyze(np.zeros((200, 300, 3), np.uint8)) == []
 
 
+def test_several_pictures_are_for_stream(tiny, tmp_path):
+    for name in ("1.png", "2.png"):
+        Image.fromarray(noise(0)).save(tmp_path / name)
+    with pytest.raises(mien.UserError, match="stream"):
+        tiny.analyze(tmp_path)
+    assert len(list(tiny.stream(tmp_path))) == 2
+
+
 def test_probabilities_are_plain_unrounded_and_sum_to_one(tiny):
     for _, faces in tiny.frames(frames(40)):
         (face,) = faces

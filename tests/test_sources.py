@@ -288,6 +288,16 @@ def test_a_glob_that_finds_only_folders_finds_nothing(tmp_path):
     assert "There is no file" in refusal(f"{tmp_path}/*")
 
 
+def test_one_picture_is_not_quietly_the_first_of_many(tmp_path):
+    for name in ("1.png", "2.png"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    for where in (tmp_path, f"{tmp_path}/*.png"):
+        with pytest.raises(UserError, match=r"is 2 files, and .* use stream\(\)\."):
+            sources.picture(where)
+    (tmp_path / "1.png").unlink()
+    assert sources.picture(tmp_path).source == str(tmp_path / "2.png")
+
+
 def test_a_name_that_looks_like_a_glob_is_a_name_first(tmp_path):
     path = tmp_path / "a[1].png"
     Image.new("L", (1, 1)).save(path)

@@ -54,7 +54,8 @@ class Analyzer:
         """The faces on one picture, surest first; none is an empty list.
 
         picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
-        picture, the first frame. Raises `UserError` for what cannot be read as a picture.
+        picture, the first frame. Raises `UserError` for what cannot be read as a picture, and for
+        a folder or glob of several, which `stream` reads.
         """
         ((_, faces),) = self.frames([sources.picture(picture)])
         return faces

@@ -93,7 +93,13 @@ def frames(where: Picture, skip: Callable[[UserError], None] | None = None) -> I
 
 
 def picture(where: Picture) -> Frame:
-    """One picture as a frame, the first of a moving one. Errors as in `frames`."""
+    """One picture as a frame, the first of a moving one.
+
+    Errors as in `frames`, and for a folder or glob of several, for which it is `Analyzer.stream`.
+    """
+    if isinstance(where, str | os.PathLike) and len(found := paths(os.fspath(where))) > 1:
+        what = _shown(os.fspath(where))
+        raise UserError(f"{what} is {len(found)} files, and analyze() reads one: use stream().")
     return next(frames(where))
 
 
