@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
+import re
 import stat
 
 import pytest
@@ -45,7 +47,10 @@ def test_the_file_is_as_readable_as_any_other(tmp_path):
 
 def test_a_folder_in_the_way_is_said_so_and_kept(tmp_path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(UserError, match="folder"), atomic.writing(tmp_path / "a") as temporary:
+    with (
+        pytest.raises(UserError, match="Is a directory"),
+        atomic.writing(tmp_path / "a") as temporary,
+    ):
         temporary.write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -55,3 +60,28 @@ def test_a_place_that_cannot_be_is_said_in_a_sentence(tmp_path, name):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="Cannot write"), atomic.writing(tmp_path / name):
         pass
+
+
+def test_a_block_that_removes_the_file_leaves_the_old_one(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with atomic.writing(path) as temporary:
+        temporary.unlink()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, number):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    said = f"Cannot write {path}: {os.strerror(number)}."
+    with pytest.raises(UserError, match=re.escape(said)), atomic.writing(path):
+        raise OSError(number, "a library's own words")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_that_is_not_of_the_file_stays_a_bug(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic.writing(tmp_path / "file.txt"):
+        (tmp_path / "another.txt").read_text()

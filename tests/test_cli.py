@@ -141,6 +141,8 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
         (["PHOTO", "--to", "out.cvs"], "Did you mean '.csv'?"),
         (["PHOTO", "--model", "nowhere.onnx"], "There is no model file nowhere.onnx."),
         (["PHOTO", "--to", "no/such/folder/out.csv"], "there is no folder no/such/folder"),
+        (["PHOTO", "--to", ".jsonl"], "Cannot write .jsonl: name a file"),
+        (["PHOTO", "--to", "-"], "Cannot write -: name a file"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(mien, photo, tmp_path, monkeypatch, words, said):
@@ -165,6 +167,24 @@ def test_a_damaged_model_file_is_one_sentence(mien, photo, tmp_path):
     code, out, err = mien("analyze", photo, "--model", tmp_path / "bad.onnx")
     assert (code, out) == (2, "")
     assert "bad.onnx is damaged or not an ONNX model" in one_sentence(err)
+
+
+def test_pictures_annotated_into_their_own_folder_are_all_kept(mien, folder):
+    (folder / "b.jpg").unlink()
+    (folder / "a.jpg").write_bytes((folder / "d.jpg").read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert mien("analyze", folder, "--to", folder)[0] == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list(folder.iterdir())) == 2 * len(before)
+
+
+def test_a_download_while_offline_says_how_to_lift_it(tmp_path):
+    environment = {**os.environ, "MIEN_OFFLINE": "1", "MIEN_HOME": str(tmp_path), "MIEN_YUNET": ""}
+    done = shell("download", "yunet", env=environment, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    said = one_sentence(done.stderr)
+    assert "MIEN_OFFLINE" in said
+    assert "MIEN_YUNET" in said
 
 
 def test_names_with_brackets_are_printed_as_they_are(mien, photo, tmp_path):
@@ -277,8 +297,7 @@ def test_an_interrupted_job_keeps_whole_lines(tmp_path, photo):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    part = tmp_path / "o.jsonl.part"
-    while running.poll() is None and not (part.exists() and part.stat().st_size):
+    while running.poll() is None and not any(p.stat().st_size for p in tmp_path.glob(".o.*")):
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)

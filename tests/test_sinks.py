@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -181,14 +184,34 @@ def test_no_picture_in_a_folder_takes_the_place_of_another(tmp_path_factory, sou
     assert len(names(out)) == len(results)
 
 
-@pytest.mark.parametrize("to", ["photo.png", ""])
-def test_a_picture_is_never_written_over_itself(tmp_path, to):
+def test_a_picture_is_never_written_over_itself(tmp_path):
     source = tmp_path / "photo.png"
     Image.new("RGB", (9, 9)).save(source)
     before = source.read_bytes()
     with pytest.raises(UserError, match="is the picture itself"):
-        put(tmp_path / to, [(frame(str(source)), [face()])])
+        put(source, [(frame(str(source)), [face()])])
     assert source.read_bytes() == before
+
+
+def test_a_folder_keeps_every_file_it_had(tmp_path):
+    for name in ("a.png", "b.png", "b(2).png", "clip-0001.png"):
+        (tmp_path / name).write_bytes(b"precious")
+    (tmp_path / "dangling.png").symlink_to("nowhere")
+    sources = ["a.jpg", "a.png", "b.jpg", "dangling.jpg"]
+    put(tmp_path, [(frame(source), []) for source in sources])
+    put(tmp_path, [(frame("clip.gif"), []), (frame("clip.gif", 1), [])])
+    made = [
+        "a(2).png", "a(3).png", "b(3).png", "dangling(2).png", "clip.png", "clip(2)-0001.png"
+    ]  # fmt: skip
+    had = ["a.png", "b.png", "b(2).png", "clip-0001.png"]
+    assert names(tmp_path) == sorted([*made, *had, "dangling.png"])
+    assert all((tmp_path / name).read_bytes() == b"precious" for name in had)
+
+
+def test_the_same_folder_twice_holds_both_results(tmp_path):
+    for _ in range(2):
+        put(tmp_path / "out", some())
+    assert len(names(tmp_path / "out")) == 2 * len(some())
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
@@ -230,6 +253,104 @@ def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
     assert names(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_an_error_in_the_middle_keeps_both_the_old_file_and_the_new_lines(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    path.write_bytes(b"precious")
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            put_and_fail(path, some()[:2])
+    put(tmp_path / f"whole.{kind}", some()[:2])
+    assert path.read_bytes() == b"precious"
+    parts = [f"out.{kind}.part", f"out.{kind}.part(2)", f"out.{kind}.part(3)"]
+    assert names(tmp_path) == [path.name, *parts, f"whole.{kind}"]
+    whole = (tmp_path / f"whole.{kind}").read_bytes()
+    assert all((tmp_path / part).read_bytes() == whole for part in parts)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_an_error_that_cannot_even_keep_the_lines_is_told_first(tmp_path, kind, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.touch", full)
+    with pytest.raises(TypeError):
+        put_and_fail(tmp_path / f"out.{kind}", some()[:2])
+    assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_two_runs_at_once_and_a_file_called_part_do_not_meet(tmp_path, kind):
+    path, other = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.part"
+    other.write_bytes(b"precious")
+    with sinks.to(path) as first, sinks.to(path) as second:
+        first(*some()[0])
+        second(*some()[1])
+    put(tmp_path / f"whole.{kind}", some()[:1])
+    assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
+    assert other.read_bytes() == b"precious"
+    assert names(tmp_path) == [path.name, other.name, f"whole.{kind}"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_table_without_frames_is_no_file(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    put(path, [])
+    assert names(tmp_path) == []
+    path.write_bytes(b"precious")
+    put(path, [])
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="umask is POSIX")
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])
+def test_a_result_is_as_readable_as_any_other_file(tmp_path, kind):
+    old = os.umask(0o022)
+    try:
+        put(tmp_path / f"out.{kind}", some()[:1])
+    finally:
+        os.umask(old)
+    assert (tmp_path / f"out.{kind}").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder on a disk of 64 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("only root may mount a disk")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def noisy(number):
+    pixels = np.random.default_rng(number).integers(0, 256, (200, 200, 3), np.uint8)
+    return replace(frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [face(number)]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "folder"])
+def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, kind, monkeypatch):
+    monkeypatch.setattr("mien.sinks.parquet.ROWS_AT_ONCE", 3)
+    path = tiny_disk / ("out" if kind == "folder" else f"out.{kind}")
+    results = [noisy(k) for k in range(1 if kind == "png" else 900)]
+    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$") as caught:
+        put(path, results)
+    assert "\n" not in str(caught.value)
+    kept = [path.name] if kind in ("jsonl", "csv", "folder") else []
+    assert names(tiny_disk) == kept
+    if kind == "jsonl":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == [
+            record(*each) for each in results[: len(lines)]
+        ]
+        assert len(lines) > 50
+
+
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
 def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
     with pytest.raises(UserError, match="Did you mean") as caught:
@@ -238,9 +359,27 @@ def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", [".jsonl", ".png", ".hidden", "-"])
+def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for path in (name, tmp_path / name):
+        with pytest.raises(UserError, match=r"Cannot write .*: name a file, such as") as caught:
+            sinks.to(path)
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
+    (tmp_path / ".hidden").mkdir()
+    put(tmp_path / ".hidden", some()[:1])
+    assert names(tmp_path / ".hidden") == ["photo.png"]
+
+
 def test_a_missing_folder_is_said_so(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         sinks.to(tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_source_whose_name_leaves_no_room_for_a_suffix_is_said_so(tmp_path):
+    with pytest.raises(UserError, match="File name too long"):
+        put(tmp_path, [(frame("x" * 254), [])])
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,30 +11,58 @@ from pathlib import Path
 
 from mien.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without error.
 
-    Missing parent folders are made. Raises `UserError` where the folder cannot be written.
+    A block that removes the file leaves `path` as it was. Missing parent folders are made. Raises
+    `UserError` where the folder cannot be written, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot(path, error) from None
+    temporary = beside(path)
+    try:
+        yield temporary
+        if temporary.exists():
+            place(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise cannot(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A new empty file in the folder of `path`, with a hidden name that nobody else has."""
+    try:
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
         )
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from None
+        raise cannot(path, error) from None
     os.close(handle)
-    temporary = Path(name)
+    return Path(name)
+
+
+def place(temporary: Path, path: Path) -> None:
+    """Give `temporary` the name `path`, in the place of a file that had it."""
+    # mkstemp makes private files; a result is as readable as any other new file.
+    mask = os.umask(0)
+    os.umask(mask)
     try:
-        yield temporary
-        # mkstemp makes private files; a result is as readable as any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-    except IsADirectoryError:
-        raise UserError(f"Cannot write {path}: it is a folder.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot(path, error) from None
+
+
+def cannot(path: Path, error: OSError) -> UserError:
+    """The error that says that `path` cannot be written, and why."""
+    # Not error.strerror, in which pyarrow tells a story.
+    return UserError(f"Cannot write {path}: {os.strerror(error.errno or errno.EIO)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
@@ -17,8 +17,9 @@ from mien.sinks import Write
 
 def save(path: Path, frame: Frame, faces: list[Face]) -> None:
     """Write one annotated picture, in the format of the path's suffix, never over its source."""
-    if path.exists() and Path(frame.source).is_file() and path.samefile(frame.source):
-        raise UserError(f"{path} is the picture itself; name another file or folder.")
+    with suppress(OSError, ValueError):  # no such file, or no name that a file can have
+        if path.samefile(frame.source):
+            raise UserError(f"{path} is the picture itself; name another file or folder.")
     with atomic.writing(path) as temporary:
         Image.fromarray(draw(frame.pixels, faces)).save(temporary, quality=92)
 

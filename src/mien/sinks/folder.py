@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -17,28 +18,28 @@ from mien.sinks._pictures import save
 def to(path: Path) -> Iterator[Write]:
     """Write `NAME.png` for each still and `NAME-0001.png` for later frames; makes the folder.
 
-    Two sources of the same name do not overwrite each other: the second gets a number.
+    No file is ever overwritten, of this run, of an earlier one or the user's own: where a name is
+    taken, the picture gets a number, `NAME(2).png`.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}.") from None
-    used: set[str] = set()
     last: dict[str, str] = {}
 
     def write(frame: Frame, faces: list[Face]) -> None:
         end = f"-{frame.number:04d}" if frame.number else ""
         if not end or frame.source not in last:
             last[frame.source] = Path(frame.source).stem or "picture"
-        name = _free(last[frame.source], end, used)
+        name = _free(path, last[frame.source], end)
         if not end:
             last[frame.source] = name
-        used.add(f"{name}{end}")
         save(path / f"{name}{end}.png", frame, faces)
 
     yield write
 
 
-def _free(stem: str, end: str, used: set[str]) -> str:
+def _free(folder: Path, stem: str, end: str) -> str:
     tries = (stem if k == 1 else f"{stem}({k})" for k in count(1))
-    return next(name for name in tries if f"{name}{end}" not in used)
+    # The folder is asked, not a list of names: it may not tell A.png from a.png.
+    return next(name for name in tries if not os.path.lexists(folder / f"{name}{end}.png"))

@@ -15,9 +15,9 @@ from mien.sinks._lines import written
 @contextmanager
 def to(path: Path) -> Iterator[Write]:
     """Write the frame records to a `.jsonl` file."""
-    with written(path) as file:
+    with written(path) as add:
 
         def write(frame: Frame, faces: list[Face]) -> None:
-            file.write(json.dumps(record(frame, faces), ensure_ascii=False) + "\n")
+            add(json.dumps(record(frame, faces), ensure_ascii=False) + "\n")
 
         yield write

@@ -20,7 +20,10 @@ _WHOLE = ("frame", "width", "height", "face_id")
 
 @contextmanager
 def to(path: Path) -> Iterator[Write]:
-    """Write a `.parquet` file; a `UserError` without pyarrow, which the extra `scale` brings."""
+    """Write a `.parquet` file; a `UserError` without pyarrow, which the extra `scale` brings.
+
+    Without frames, as in the other tables, there is no file.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -30,16 +33,22 @@ def to(path: Path) -> Iterator[Write]:
     kinds |= dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_WHOLE, pa.int64())
     schema = pa.schema(kinds.items())
     waiting: list[dict] = []
-    with atomic.writing(path) as temporary, pq.ParquetWriter(temporary, schema) as table:
+    empty = True
+    with atomic.writing(path) as temporary:
+        with pq.ParquetWriter(temporary, schema) as table:
 
-        def flush() -> None:
-            table.write_table(pa.Table.from_pylist(waiting, schema))
-            waiting.clear()
+            def flush() -> None:
+                table.write_table(pa.Table.from_pylist(waiting, schema))
+                waiting.clear()
 
-        def write(frame: Frame, faces: list[Face]) -> None:
-            waiting.extend(rows(frame, faces))
-            if len(waiting) >= ROWS_AT_ONCE:
-                flush()
+            def write(frame: Frame, faces: list[Face]) -> None:
+                nonlocal empty
+                empty = False
+                waiting.extend(rows(frame, faces))
+                if len(waiting) >= ROWS_AT_ONCE:
+                    flush()
 
-        yield write
-        flush()
+            yield write
+            flush()
+        if empty:
+            temporary.unlink()
