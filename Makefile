@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint results clean
 
 demo: $(DEMO)/.made
 	$(DEMO)/bin/python demo.py
@@ -28,6 +28,28 @@ $(DEV)/.made: pyproject.toml
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
 	$(DEV)/bin/python -m pip install --quiet -c constraints.txt -e '.[lab,dev]'
 	touch $@
+
+# Everything published, made again from models/ (trained by `mien train`) and the data in DATA.
+WEIGHTS := src/mien/weights
+MODELS := default default-labels default-int8
+results: $(DEV)/.made
+	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
+	  --side 48 --sharpen 1.08 --storage float16
+	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-labels.onnx --data $(DATA) \
+	  --side 48 --head labels --storage float16
+	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	  --side 48 --sharpen 1.08 --storage int8
+	for model in $(MODELS); do \
+	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
+	for seed in 0 1; do for views in one flip ten; do \
+	  $(DEV)/bin/mien evaluate models/default-seed$$seed --data $(DATA) --side 48 --views $$views \
+	    --out results/run-default-seed$$seed-$$views.json || exit 2; done; done
+	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
+	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
+	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
+	$(DEV)/bin/python benchmarks/speed.py
+	$(DEV)/bin/python benchmarks/memory.py
+	$(DEV)/bin/python benchmarks/tables.py
 
 clean:
 	rm -rf $(DEMO) $(DEV) demo

@@ -18,6 +18,7 @@ import numpy as np
 import scenes
 
 from mien import metrics, weights
+from mien.analyzer import TOO_UNSURE
 from mien.classify import Classifier
 from mien.contract import Geometry, crop
 from mien.detectors import Detector, haar, yunet
@@ -66,31 +67,46 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
     by_label = Classifier(weights.model("default-labels"))
     cuts: dict[str, list[np.ndarray]] = {}
     which: list[int] = []
+    sure: list[float] = []
     for scene in made:
-        for box, _ in detect(scene.pixels):
+        for box, confidence in detect(scene.pixels):
             overlaps = scenes.overlap(np.asarray(box), scene.squares)
             if overlaps.max() < 0.3:
                 continue
             k = int(overlaps.argmax())
             which.append(scene.which[k])
+            sure.append(confidence)
             squares = {name: rule(box) for name, rule in rules(detect.geometry).items()}
             squares["where it was set"] = tuple(scene.squares[k])
             for name, square in squares.items():
                 cuts.setdefault(name, []).append(crop(scene.pixels, square, 48, 1))
     labels = val.labels[which]
     asked, shares = data.seven_shares(val.votes[which])
-    rows = {}
-    for name, crops in cuts.items():
-        faces = np.stack(crops)
-        seven = fold(by_votes(faces[asked]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        rows[name] = {
-            "accuracy": float((by_label(faces).argmax(1) == labels).mean()),
-            "js_bits": float(metrics.js_divergence(shares, seven).mean()),
-            "share_calibration_error": metrics.share_calibration_error(seven, shares),
+
+    def measured(name: str, faces: np.ndarray, chosen: np.ndarray) -> dict:
+        seven = fold(by_votes(faces[asked & chosen]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        truth = shares[chosen[asked]]
+        row = {
+            "faces": int(chosen.sum()),
+            "accuracy": float((by_label(faces[chosen]).argmax(1) == labels[chosen]).mean()),
+            "js_bits": float(metrics.js_divergence(truth, seven).mean()),
+            "share_calibration_error": metrics.share_calibration_error(seven, truth),
         }
-        numbers = "  ".join(f"{key} {value:.4f}" for key, value in rows[name].items())
-        print(f"{detect.name:6s} {name:28s} {len(labels)} faces  {numbers}")
-    return {"faces": len(labels), "rows": rows}
+        numbers = "  ".join(f"{key} {value:.4f}" for key, value in row.items())
+        print(f"{detect.name:6s} {name:28s} {numbers}", flush=True)
+        return row
+
+    everybody = np.ones(len(labels), bool)
+    rows = {name: measured(name, np.stack(crops), everybody) for name, crops in cuts.items()}
+    low = np.array(sure) < TOO_UNSURE
+    faces = np.stack(cuts["measured geometry"])
+    parts = {"below": low, "from": ~low}
+    by_confidence = {
+        f"confidence {word} {TOO_UNSURE}": measured(f"confidence {word} {TOO_UNSURE}", faces, part)
+        for word, part in parts.items()
+        if part.any()
+    }
+    return {"faces": len(labels), "rows": rows, "by_confidence": by_confidence}
 
 
 def main() -> None:

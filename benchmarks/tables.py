@@ -115,32 +115,39 @@ def _process(row: dict) -> str:
 
 def cost() -> str:
     """Time, memory and size."""
-    found = result("speed")
+    found, memory = result("speed"), result("memory")
     processes, stages = found["processes"], found["stages_ms"]
-    rate = {(r["model"], r["threads"], r["batch"]): r for r in found["classifier"]}
     one, bare = processes["mien analyze, 1 picture"], processes["bare script, 1 picture"]
     many, bare_many = processes["mien analyze, 50 pictures"], processes["bare script, 50 pictures"]
-    bare_import = processes["import mien"]["seconds"] - processes["python alone"]["seconds"]
+    importing = processes["import mien"]["seconds"] - processes["python alone"]["seconds"]
+    ratios = [a["seconds"] / b["seconds"] for a, b in ((one, bare), (many, bare_many))]
+    shares = (
+        f"{name} {ms:.1f} ms ({ms / sum(stages.values()):.0%})" for name, ms in stages.items()
+    )
+    resident = memory["resident_mb"]
     rows = [
-        ("`import mien`", f"{bare_import:.3f} s"),
-        ("light installation, dependencies included", f"{found['installed_mb']:.0f} MB"),
+        ("`import mien`", f"{importing:.3f} s"),
+        ("light installation, all it needs included", f"{found['installed_mb']:.0f} MB"),
         ("`mien analyze photo.png`, cold", _process(one)),
-        ("a bare script of YuNet and ONNX Runtime", _process(bare)),
-        ("50 pictures, and the bare script", f"{_process(many)}; {_process(bare_many)}"),
-        ("of a picture's time: detect, cut, classify", " + ".join(
-            f"{stages[k]:.1f}" for k in ("detect", "cut", "classify")) + " ms"),
-        *(
-            (f"faces a second, `{name}`, {threads} thread{'s' * (threads > 1)}",
-             " / ".join(f"{rate[name, threads, n]['faces_a_second']:.0f}" for n in (1, 32))
-             + " (batch 1 / 32)")
-            for name in ("default", "default-int8")
-            for threads in (1, 2)
-        ),
+        ("the same by a bare script of YuNet and ONNX Runtime", _process(bare)),
+        ("ratio to that script, one picture and fifty", "{:.2f} and {:.2f}".format(*ratios)),
+        ("one face of a 512 x 512 photo", ", ".join(shares)),
+        *map(_rate, found["classifier"]),
+        (f"memory while {memory['pictures']:,} pictures pass",
+         f"{min(resident):.0f} to {max(resident):.0f} MB"),
     ]  # fmt: skip
     note = (
-        f"\n\n{found['measured']['machine']}; medians. `python benchmarks/speed.py` measures again."
+        f"\n\n{found['measured']['machine']}; medians. The share is of the multiply-adds a second "
+        "that NumPy's float32 matrix product reaches on as many threads."
     )
     return markdown(("", ""), rows) + note
+
+
+def _rate(row: dict) -> tuple[str, str]:
+    """Faces a second of one model, as a row."""
+    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    speed = f"{row['faces_a_second']:.0f} faces a second ({row['share_of_matmul']:.0%})"
+    return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
 
 
 def detectors() -> str:
@@ -158,12 +165,13 @@ def geometry() -> str:
     """What it gains to cut faces as FER2013 did."""
     found = result("geometry")
     rows = [
-        (f"{name}: {rule}", f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
+        (f"{name}: {rule}", row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
          f"{row['share_calibration_error']:.4f}")
         for name in ("yunet", "haar")
-        for rule, row in found[name]["proved"]["rows"].items()
+        for part in ("rows", "by_confidence")
+        for rule, row in found[name]["proved"][part].items()
     ]  # fmt: skip
-    return markdown(("cut", "labels", "divergence", "share error"), rows)
+    return markdown(("cut", "faces", "labels", "divergence", "share error"), rows)
 
 
 def flags() -> str:

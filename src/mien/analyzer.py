@@ -20,7 +20,7 @@ PIXELS_AT_ONCE = 32_000_000
 """What waits for its batch at most: so many faces, or frames of so many pixels together."""
 
 TOO_SMALL = 24.0
-TOO_SMOOTH = 12.0
+TOO_SMOOTH = 18.0
 TOO_UNSURE = 0.8
 """Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
 its Laplacian at 48 pixels, the detector's confidence."""

@@ -293,7 +293,8 @@ def evaluate(
     """
     evaluator, runs = _lab("evaluate"), _lab("runs")
     path = Path(what) if Path(what).is_dir() else weights.model(what)
-    result = evaluator.evaluate(path, data, split=split, kind=views, side=side)
+    with _terminal().progress(f"measuring {what}", None):
+        result = evaluator.evaluate(path, data, split=split, kind=views, side=side)
     table = _terminal().table
     for head, sections in result["heads"].items():
         rows = [

@@ -1,8 +1,8 @@
 """The Haar cascade that comes with OpenCV 4, tamed: for where nothing can be downloaded.
 
-Viola & Jones 2001, https://doi.org/10.1109/CVPR.2001.990517. As it comes it puts false boxes on a
-third of all photos and takes half a second. Ours looks at a smaller picture and asks a small
-network, trained by mien, whether each box really is a face (`benchmarks/gate.py`).
+Viola & Jones 2001, https://doi.org/10.1109/CVPR.2001.990517. As it comes it is slow and sees faces
+where there are none. Ours looks at a smaller picture and asks a small network, trained by mien,
+whether each box really is a face (`benchmarks/gate.py`; what it gains is in the README).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Haar:
     """Cascade and gate; the cascade is used by one thread at a time."""
 
     name = "haar"
-    geometry = Geometry(size=1.03)
+    geometry = Geometry(size=1.01)
 
     def __init__(self) -> None:
         file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"

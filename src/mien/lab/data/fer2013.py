@@ -2,8 +2,8 @@
 
 `fer2013.csv` (emotion, pixels, Usage; Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414) and
 `fer2013new.csv` (ten votes a face, in the same rows; Barsoum et al. 2016,
-https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits takes half a minute, so it is
-done once: the arrays are kept beside the file, under its size and time.
+https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow, so it is done
+once: the arrays are kept beside the file, under its size and time.
 """
 
 from __future__ import annotations
