@@ -106,7 +106,7 @@ def augment(batch: Batch, recipe: Recipe, dice: Generator) -> Batch:
 def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
     """Mirror, turn, scale and shift each face: (N, C, H, W) -> (N, C, side, side).
 
-    One bilinear resampling for all four. Without them it is the central window, pixel for pixel.
+    One resampling for all four. Without them it is the central window, pixel for pixel.
     """
     count, _, high, wide = faces.shape
     if not (recipe.flip or recipe.rotation or recipe.scale or recipe.shift):
@@ -124,7 +124,7 @@ def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
     theta[:, 1, 1] = cos * (recipe.side / high)
     theta[:, :, 2] = uniform[2:4].T * (2 * recipe.shift)
     grid = F.affine_grid(theta, [count, 1, recipe.side, recipe.side], align_corners=False)
-    return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(faces, grid, recipe.resample, padding_mode="border", align_corners=False)
 
 
 def light(faces: Tensor, amount: float, dice: Generator) -> Tensor:

@@ -25,6 +25,7 @@ class Recipe:
     not applied to norms and biases. warmup: epochs of linear rise before the cosine.
     ema: share of the old in the moving average of the weights, per step; 0 for none.
     shift, scale, light: largest relative change each way; rotation: in degrees each way.
+    resample: "bilinear", or "bicubic", which leaves moved faces as sharp as unmoved ones.
     erase, mixup, cutmix: probability that a face (or a batch) is treated so.
     keep: "last", or "best" (the epoch with the lowest PublicTest loss; it is then no longer
     a measurement). patience: stop after so many epochs without a better one; 0 never stops.
@@ -64,6 +65,7 @@ class Recipe:
     scale: float = 0.125
     shift: float = 0.1
     light: float = 0.3
+    resample: str = "bilinear"
     erase: float = 0.5
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -80,6 +82,7 @@ _CHOICES = {
     "precision": ("float32", "bfloat16"),
     "keep": ("last", "best"),
     "channels": (1, 3),
+    "resample": ("bilinear", "bicubic"),
 }
 
 _RANGES = {
