@@ -85,7 +85,7 @@ def test_several_outputs_are_written_at_once(mien, photo, tmp_path):
     words = [word for path in outputs for word in ("--to", path)]
     code, out, _ = mien("analyze", photo, *words)
     assert code == 0
-    assert f"1 pictures, 1 faces -> {outputs[0]}" in out
+    assert f"1 picture, 1 face -> {outputs[0]}" in out
     record = json.loads(outputs[0].read_text())
     assert record["faces"][0]["dominant_emotion"] == "happy"
     with outputs[1].open() as file:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,6 +55,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Bars and names beyond a narrow encoding become question marks, not a crash.
         sys.stdout.reconfigure(errors="replace")
+    warnings.showwarning = _warn
     try:
         sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
@@ -65,6 +67,11 @@ def main() -> None:
     except click.Abort:
         click.echo("mien: stopped", err=True)
         sys.exit(STOPPED)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line; where in the code it arose is nothing to a person."""
+    click.echo(f"mien: {message}", err=True)
 
 
 def _complain(error: UserError) -> None:
@@ -135,11 +142,15 @@ def analyze(
                 _terminal().show(frame, faces, bars=len(files) <= FEW)
     if not as_json and (to or len(files) > FEW):
         where = f" -> {', '.join(map(str, to))}" if to else ""
-        click.echo(f"{pictures:,} pictures, {faces_found:,} faces{where}")
+        click.echo(f"{_count(pictures, 'picture')}, {_count(faces_found, 'face')}{where}")
     if bad:
         sys.exit(MISTAKE)
     if strict and without:
         sys.exit(NO_FACE)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _files(inputs: tuple[str, ...], skip: Callable[[UserError], None]) -> list[str]:
