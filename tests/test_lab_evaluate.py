@@ -14,7 +14,7 @@ import torch
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, export, runs, train
 from mien.lab.data import Samples
-from mien.lab.evaluate import answer, measure, views
+from mien.lab.evaluate import answer, measure, seen
 from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
@@ -204,28 +204,28 @@ def test_faces_without_a_label_are_left_out():
 
 def test_one_view_is_the_face_and_flip_adds_its_mirror_image():
     faces = tiny.samples(3).faces
-    (one,) = views(faces, "one")
+    (one,) = seen(faces, "one")
     assert np.array_equal(one, faces)
-    both = views(faces, "flip")
+    both = seen(faces, "flip")
     assert np.array_equal(both[0], faces)
     assert np.array_equal(both[1], faces[:, :, ::-1])
 
 
 def test_ten_views_seen_through_44_pixels_are_the_usual_ten_crops():
     faces = tiny.samples(3).faces
-    seen = [batches.window(torch.as_tensor(v.copy())[:, None], 44)[:, 0].numpy()
-            for v in views(faces, "ten")]  # fmt: skip
+    found = [batches.window(torch.as_tensor(v.copy())[:, None], 44)[:, 0].numpy()
+            for v in seen(faces, "ten")]  # fmt: skip
     corners = [(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)]
     crops = [faces[:, y : y + 44, x : x + 44] for y, x in corners]
     crops += [crop[:, :, ::-1] for crop in crops]
-    assert len(seen) == 10
+    assert len(found) == 10
     assert all(any(np.array_equal(a, b) for b in crops) for a in seen)
     assert all(any(np.array_equal(a, b) for a in seen) for b in crops)
 
 
 def test_an_unknown_kind_of_views_gets_a_guess():
     with pytest.raises(UserError, match=r"Did you mean 'flip'\?"):
-        views(tiny.samples(1).faces, "flipp")
+        seen(tiny.samples(1).faces, "flipp")
 
 
 # Answers
@@ -253,7 +253,7 @@ def test_logits_do_not_depend_on_how_the_faces_are_cut_into_batches(run, batch):
 def test_averaged_views_are_the_mean_of_the_views(run):
     faces = tiny.samples(5).faces
     for kind in ("flip", "ten"):
-        mean = np.mean([answer(run, v.copy())["votes"] for v in views(faces, kind)], axis=0)
+        mean = np.mean([answer(run, v.copy())["votes"] for v in seen(faces, kind)], axis=0)
         assert np.allclose(answer(run, faces, kind)["votes"], mean, atol=1e-6)
 
 

@@ -194,7 +194,7 @@ def test_a_refused_export_leaves_no_file(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5])
 def test_a_known_temperature_is_found_again_in_distributions(heat):
     logits = 3 * torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
-    assert export.temperature(logits * heat, logits.softmax(1)) == pytest.approx(heat, rel=1e-3)
+    assert export.fit_temperature(logits * heat, logits.softmax(1)) == pytest.approx(heat, rel=1e-3)
 
 
 @pytest.mark.parametrize("heat", [0.5, 2.0])
@@ -203,7 +203,7 @@ def test_a_known_temperature_is_found_again_in_drawn_labels(heat):
     logits = 2 * torch.randn(20_000, 7, generator=dice)
     drawn = torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]
     targets = torch.eye(7)[drawn]
-    assert export.temperature(logits * heat, targets) == pytest.approx(heat, rel=0.05)
+    assert export.fit_temperature(logits * heat, targets) == pytest.approx(heat, rel=0.05)
 
 
 def test_rows_without_a_target_do_not_move_the_temperature():
@@ -212,7 +212,7 @@ def test_rows_without_a_target_do_not_move_the_temperature():
     targets[100:] = 0
     spoiled = logits.clone()
     spoiled[100:] *= 50
-    assert export.temperature(2 * spoiled, targets) == pytest.approx(2, rel=1e-3)
+    assert export.fit_temperature(2 * spoiled, targets) == pytest.approx(2, rel=1e-3)
 
 
 def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root):

@@ -305,7 +305,7 @@ def evaluate(
     evaluator, runs = _lab("evaluate"), _lab("runs")
     path = Path(what) if Path(what).is_dir() else weights.model(what)
     with _terminal().progress(f"measuring {what}", None):
-        result = evaluator.evaluate(path, data, split=split, kind=views, side=side)
+        result = evaluator.evaluate(path, data, split=split, views=views, side=side)
     table = _terminal().table
     for head, sections in result["heads"].items():
         rows = [

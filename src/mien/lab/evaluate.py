@@ -62,12 +62,12 @@ def logits(
     return torch.cat(answers)
 
 
-def views(faces: np.ndarray, kind: str) -> list[np.ndarray]:
+def seen(faces: np.ndarray, views: str) -> list[np.ndarray]:
     """The faces as test-time augmentation shows them: (N, H, W) -> 1, 2 or 10 of the same."""
-    if kind not in VIEWS:
-        raise unknown("kind of views", kind, VIEWS)
-    moved = [_moved(faces, down, right) for down, right in VIEWS[kind]]
-    return moved if kind == "one" else moved + [face[:, :, ::-1] for face in moved]
+    if views not in VIEWS:
+        raise unknown("kind of views", views, VIEWS)
+    moved = [_moved(faces, down, right) for down, right in VIEWS[views]]
+    return moved if views == "one" else moved + [face[:, :, ::-1] for face in moved]
 
 
 def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
     return faces[:, rows[:, None], columns]
 
 
-def answer(what: Run | Path, faces: np.ndarray, kind: str = "one", side: int = 0) -> Answers:
+def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 0) -> Answers:
     """What a run (both heads) or a model file (one) says of faces, averaged over views.
 
     faces: (N, 48, 48) uint8. side: of the window that a run's network looks at, its recipe's if 0.
@@ -85,9 +85,9 @@ def answer(what: Run | Path, faces: np.ndarray, kind: str = "one", side: int = 0
     if isinstance(what, Run):
         model, recipe = restore(what), what.recipe
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
-        return _mean([_heads(ask(view.copy())) for view in views(faces, kind)])
+        return _mean([_heads(ask(view.copy())) for view in seen(faces, views)])
     classify = Classifier(what)
-    return _mean([_classified(classify, view) for view in views(faces, kind)])
+    return _mean([_classified(classify, view) for view in seen(faces, views)])
 
 
 def _heads(found: Tensor) -> Answers:
@@ -208,7 +208,7 @@ def evaluate(
     root: str | Path,
     *,
     split: str = "val",
-    kind: str = "one",
+    views: str = "one",
     side: int = 0,
     resamples: int = 1000,
 ) -> dict:
@@ -223,13 +223,13 @@ def evaluate(
     path = Path(what)
     target = runs.open_run(path) if path.is_dir() else path
     about = data.describe(splits)
-    said = answer(target, samples.faces, kind, side)
+    said = answer(target, samples.faces, views, side)
     train = splits.get("train") if split != "train" else None
     result = {
         "what": path.name,
         "data": about | {"split": split},
         "protocol": "official" if about["official"] else "as the data is split",
-        "views": kind,
+        "views": views,
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
         "measured": runs.about(),

@@ -83,12 +83,12 @@ def export(
     recipe = run.recipe
     network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     side = side or recipe.side
-    heat = 1 / sharpen
+    temperature = 1 / sharpen
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=recipe.channels)
         said = said[:, models.HEADS[head]]
-        heat *= temperature(said, _targets(head, calibrate))
-    whole = Exported(network, head, side, recipe.channels, heat).eval()
+        temperature *= fit_temperature(said, _targets(head, calibrate))
+    whole = Exported(network, head, side, recipe.channels, temperature).eval()
     labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
     card: dict[str, Any] = {
         "means": MEANS[head],
@@ -96,7 +96,7 @@ def export(
         "data": run.about.get("data"),
         "recipe": to_json(recipe),
         "seed": recipe.seed,
-        "temperature": heat,
+        "temperature": temperature,
         "sharpen": sharpen,
         "window": side,
         "storage": storage,
@@ -112,7 +112,7 @@ def export(
     if calibrate is not None:
         answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
         card["publictest"] = evaluate.summary(answers, calibrate)
-        card["in_float32"] = evaluate.summary((said / heat).softmax(1).numpy(), calibrate)
+        card["in_float32"] = evaluate.summary((said / temperature).softmax(1).numpy(), calibrate)
         _check_loss(card["publictest"], card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:
@@ -266,23 +266,23 @@ def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) 
     return worst
 
 
-def temperature(answers: Tensor, targets: Tensor) -> float:
+def fit_temperature(answers: Tensor, targets: Tensor) -> float:
     """The temperature that minimises cross-entropy: (N, K) logits, (N, K) target distributions.
 
     Guo et al. 2017, https://arxiv.org/abs/1706.04599. Rows without a target count for nothing.
     """
-    heat = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([heat], max_iter=100, line_search_fn="strong_wolfe")
+    log = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log], max_iter=100, line_search_fn="strong_wolfe")
     answers, targets = answers.double(), targets.double()
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = -(targets * F.log_softmax(answers / heat.exp(), 1)).sum(1).mean()
+        value = -(targets * F.log_softmax(answers / log.exp(), 1)).sum(1).mean()
         value.backward()
         return value
 
     optimizer.step(loss)  # type: ignore[arg-type]
-    return float(heat.detach().exp())
+    return float(log.detach().exp())
 
 
 def _targets(head: str, samples: Samples) -> Tensor:
