@@ -219,8 +219,8 @@ def test_ten_views_seen_through_44_pixels_are_the_usual_ten_crops():
     crops = [faces[:, y : y + 44, x : x + 44] for y, x in corners]
     crops += [crop[:, :, ::-1] for crop in crops]
     assert len(found) == 10
-    assert all(any(np.array_equal(a, b) for b in crops) for a in seen)
-    assert all(any(np.array_equal(a, b) for a in seen) for b in crops)
+    assert all(any(np.array_equal(a, b) for b in crops) for a in found)
+    assert all(any(np.array_equal(a, b) for a in found) for b in crops)
 
 
 def test_an_unknown_kind_of_views_gets_a_guess():
