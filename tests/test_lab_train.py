@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, models, runs, train
+from mien.lab.losses import losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import RECIPES, Recipe
 from mien.lab.runs import Run
@@ -294,7 +295,7 @@ def test_the_losses_are_torchs_own():
     torch.manual_seed(0)
     batch, answers = some_batch(), torch.randn(9, 15)
     recipe = replace(TINY, smoothing=0.1, label_weight=0.7, vote_weight=1.3)
-    loss, (label_loss, vote_loss, accuracy) = train.losses(answers, batch, recipe, [])
+    loss, (label_loss, vote_loss, accuracy) = losses(answers, batch, recipe, [])
     hard = batch.labels.argmax(1)
     each = F.cross_entropy(answers[:, :7], hard, label_smoothing=0.1, reduction="none")
     assert label_loss.item() == pytest.approx((each * batch.label_weights).sum().item() / 9)
@@ -306,8 +307,8 @@ def test_the_losses_are_torchs_own():
 
 def test_the_mean_over_two_halves_is_the_loss_of_the_whole():
     batch, answers = some_batch(8), torch.randn(8, 15)
-    whole, _ = train.losses(answers, batch, TINY, [])
-    halves = [train.losses(answers[k], batch.take(k), TINY, [])[0]
+    whole, _ = losses(answers, batch, TINY, [])
+    halves = [losses(answers[k], batch.take(k), TINY, [])[0]
               for k in (slice(0, 4), slice(4, 8))]  # fmt: skip
     assert whole.item() == pytest.approx(torch.stack(halves).mean().item())
 
@@ -320,8 +321,8 @@ def test_a_lesson_is_the_cross_entropy_with_the_teachers_mean():
         TINY, teachers=("a", "b"), teacher_weight=0.25, teacher_temperature=2.0, vote_weight=0.5
     )
     answers = torch.randn(4, 15)
-    plain, _ = train.losses(answers, batch, recipe, [])
-    taught, _ = train.losses(answers, batch, recipe, teachers)
+    plain, _ = losses(answers, batch, recipe, [])
+    taught, _ = losses(answers, batch, recipe, teachers)
     lesson = torch.zeros(())
     with torch.no_grad():
         for part, weight in ((slice(0, 7), 1.0), (slice(7, 15), 0.5)):

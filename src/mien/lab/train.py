@@ -21,7 +21,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 from torch.nn import functional as F
 
 from mien import atomic
@@ -29,6 +29,7 @@ from mien.errors import UserError
 from mien.lab import batches, data, evaluate, models, runs
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
+from mien.lab.losses import cross_entropy, losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
@@ -175,51 +176,6 @@ def train_epoch(
         "vote_loss": vote_loss,
         "accuracy": accuracy,
     }
-
-
-def losses(
-    answers: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
-) -> tuple[Tensor, list[Tensor]]:
-    """What to minimise, and [label loss, vote loss, accuracy] for the log: (B, 15) -> scalars.
-
-    Each is a mean over the batch, faces that do not count included as zeros, so that the mean
-    over processes is the mean over the whole batch.
-    """
-    labels, votes = answers[:, HEADS["labels"]], answers[:, HEADS["votes"]]
-    smooth = batch.labels * (1 - recipe.smoothing) + recipe.smoothing / batch.labels.shape[1]
-    label_loss = (batch.label_weights * cross_entropy(labels, smooth)).mean()
-    vote_loss = (batch.vote_weights * cross_entropy(votes, batch.votes)).mean()
-    loss = recipe.label_weight * label_loss + recipe.vote_weight * vote_loss
-    if teachers:
-        lesson = distillation(labels, votes, batch, recipe, teachers)
-        loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * lesson
-    correct = (labels.argmax(1) == batch.labels.argmax(1)).float().mean()
-    return loss, [label_loss.detach(), vote_loss.detach(), correct]
-
-
-def cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats of logits against distributions: (B, K), (B, K) -> (B,)."""
-    return -(targets * F.log_softmax(answers, 1)).sum(1)
-
-
-def distillation(
-    labels: Tensor, votes: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
-) -> Tensor:
-    """Cross-entropy of both heads against the teachers' mean answers to the same crops.
-
-    Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
-    https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
-    """
-    heat = recipe.teacher_temperature
-    with torch.no_grad():
-        said = [teacher(batch.faces).float() / heat for teacher in teachers]
-        targets = {
-            name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
-            for name, part in HEADS.items()
-        }
-    lesson = recipe.label_weight * cross_entropy(labels / heat, targets["labels"]).mean()
-    lesson = lesson + recipe.vote_weight * cross_entropy(votes / heat, targets["votes"]).mean()
-    return lesson * heat**2
 
 
 def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> dict:
