@@ -104,7 +104,9 @@ def analyze(
     offline: bool,
     threads: int,
 ) -> None:
-    """Read the emotions on the faces of INPUTS: pictures, folders, globs, or - for standard input.
+    """Read the emotions on the faces of pictures.
+
+    INPUTS are pictures, folders, globs, or - for standard input.
 
     \b
         mien analyze photo.jpg
@@ -191,7 +193,7 @@ def _terminal() -> ModuleType:
 
 @app.command()
 def models() -> None:
-    """List the models that come with mien, with what was measured of them.
+    """List the packaged models and their numbers.
 
     \b
         mien models
@@ -214,7 +216,9 @@ def models() -> None:
 @app.command()
 @click.argument("names", nargs=-1)
 def download(names: tuple[str, ...]) -> None:
-    """Fetch the files that mien does not carry (the detector yunet), checked by sha256.
+    """Fetch what mien does not carry: yunet.
+
+    It is the one file that mien ever downloads, checked by its sha256.
 
     \b
         mien download yunet
@@ -254,7 +258,9 @@ def train(
     device: str | None,
     tensorboard: bool,
 ) -> None:
-    """Train RECIPE on the Training faces of --data.
+    """Train a model; goes on where it was stopped.
+
+    RECIPE is default or tiny, changed by --set; it is trained on the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default
@@ -294,9 +300,10 @@ def train(
 def evaluate(
     what: str, data: Path, split: str, views: str, side: int, out: Path | None, report: bool
 ) -> None:
-    """Measure WHAT: a run folder, an .onnx file or a packaged model.
+    """Measure a run or a model.
 
-    Accuracy, calibration, and how true its proportions are, each with its 95 % interval.
+    WHAT is a run folder, an .onnx file or a packaged model. Accuracy, calibration, and how true its
+    proportions are, each with its 95 % interval.
 
     \b
         mien evaluate runs/default --data fer2013/
@@ -348,7 +355,9 @@ def _report(sections: dict) -> None:
 def export(
     run: Path, out: Path, head: str, data: Path | None, side: int, sharpen: float, storage: str
 ) -> None:
-    """Write a finished RUN as one .onnx file, OUT, checked against torch.
+    """Write a finished run as one .onnx file.
+
+    The file is written only if ONNX Runtime gives the same answers as torch.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --storage float16
