@@ -61,8 +61,8 @@ def offline() -> bool:
 
 
 def models() -> dict[str, Path]:
-    """The emotion models that come with mien, by name."""
-    found = sorted(PACKAGED.glob("*.onnx"))
+    """The emotion models that come with mien, by name, the default first."""
+    found = sorted(PACKAGED.glob("*.onnx"), key=lambda path: (path.stem != "default", path.stem))
     return {path.stem: path for path in found if not path.stem.startswith("_")}
 
 
