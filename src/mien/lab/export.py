@@ -6,11 +6,6 @@ and softmax are inside. The file is written only if ONNX Runtime gives torch's a
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +20,7 @@ import mien
 from mien import atomic
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models
+from mien.lab import batches, data, evaluate, models, storages
 from mien.lab.data import Samples
 from mien.lab.recipe import to_json
 from mien.lab.runs import Run
@@ -105,9 +100,9 @@ def export(
     contract = Contract(labels, SIDE, recipe.channels, card=card)
     proto = to_onnx(whole, contract)
     if storage == "float16":
-        proto = with_half_weights(proto)
+        proto = storages.with_half_weights(proto)
     if storage == "int8" and calibrate is not None:
-        proto = quantized(proto, _inputs(calibrate.faces[:512], recipe.channels))
+        proto = storages.quantized(proto, _inputs(calibrate.faces[:512], recipe.channels))
     check(proto, whole, recipe.channels, AGREES[storage])
     if calibrate is not None:
         answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
@@ -168,7 +163,7 @@ def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
 def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
     """The graph of a module from uint8 faces to probabilities, with its contract as metadata."""
     faces = torch.zeros(2, contract.channels, contract.side, contract.side, dtype=torch.uint8)
-    with _quiet():
+    with storages.quiet():
         program = torch.onnx.export(
             model,
             (faces,),
@@ -189,60 +184,6 @@ def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
     del proto.graph.metadata_props[:]
     onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     return proto
-
-
-def with_half_weights(proto: onnx.ModelProto, smallest: int = 256) -> onnx.ModelProto:
-    """The same graph with its larger weights stored as float16 and widened when it is loaded.
-
-    ONNX Runtime folds the casts away at the start, so that it computes as fast as before.
-    """
-    casts = []
-    for weight in proto.graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < smallest:
-            continue
-        name = weight.name
-        half = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
-        weight.CopyFrom(half)
-        casts.append(onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT))
-    nodes = list(proto.graph.node)
-    del proto.graph.node[:]
-    proto.graph.node.extend(casts + nodes)
-    onnx.checker.check_model(proto)
-    return proto
-
-
-def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    """The same graph with 8-bit weights and activations: ranges as they occur on `faces`.
-
-    faces: (N, channels, 48, 48) uint8. Weights per output channel, activations per tensor.
-    """
-    from onnxruntime import quantization as q
-
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.parts = iter(np.array_split(faces, max(1, len(faces) // 64)))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            part = next(self.parts, None)
-            return None if part is None else {INPUT: part}
-
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        before, ready, after = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
-        onnx.save(proto, before)
-        q.shape_inference.quant_pre_process(before, ready, skip_symbolic_shape=True)
-        q.quantize_static(
-            ready,
-            after,
-            Reader(),
-            per_channel=True,
-            activation_type=q.QuantType.QUInt8,
-            weight_type=q.QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "AveragePool"],
-        )
-        made = onnx.load(after)
-    onnx.helper.set_model_props(made, {p.key: p.value for p in proto.metadata_props})
-    return made
 
 
 def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) -> float:
@@ -291,17 +232,3 @@ def _targets(head: str, samples: Samples) -> Tensor:
     return F.one_hot(torch.as_tensor(samples.labels).clamp(min=0), 7) * torch.as_tensor(
         samples.labels[:, None] >= 0
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter warns of its own internals; nothing of that is news to its user."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
