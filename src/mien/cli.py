@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -129,30 +130,29 @@ def analyze(
     if not files:
         sys.exit(MISTAKE)
     analyzer = Analyzer(model, detector, threads, contempt)
-    pictures = faces_found = without = 0
+    counts: Counter[str] = Counter()
+    bars, lines = len(files) <= FEW, len(files) <= FEW or not to
     with ExitStack() as stack:
         writers = [stack.enter_context(_sink(path)) for path in to]
-        frames = _frames(files, skip, stack)
-        for frame, faces in analyzer.frames(frames):
-            pictures, faces_found = pictures + 1, faces_found + len(faces)
-            without += not faces
+        for frame, faces in analyzer.frames(_frames(files, skip, stack)):
+            counts.update(picture=1, face=len(faces), without=not faces)
             for write in writers:
                 write(frame, faces)
             if as_json:
                 click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-            elif len(files) <= FEW or not to:
-                _terminal().show(frame, faces, bars=len(files) <= FEW)
-    if not as_json and (to or len(files) > FEW):
+            elif lines:
+                _terminal().show(frame, faces, bars=bars)
+    if not as_json and (to or not bars):
         where = f" -> {', '.join(map(str, to))}" if to else ""
-        click.echo(f"{_count(pictures, 'picture')}, {_count(faces_found, 'face')}{where}")
+        click.echo(f"{_count(counts, 'picture')}, {_count(counts, 'face')}{where}")
     if bad:
         sys.exit(MISTAKE)
-    if strict and without:
+    if strict and counts["without"]:
         sys.exit(NO_FACE)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def _count(counts: Counter[str], what: str) -> str:
+    return f"{counts[what]:,} {what}" + "s" * (counts[what] != 1)
 
 
 def _files(inputs: tuple[str, ...], skip: Callable[[UserError], None]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mien.faces import Face, Frame
+from mien.faces import Face, Frame, record
 from mien.labels import EMOTIONS_AND_CONTEMPT
 
 COLUMNS = (
@@ -17,16 +17,8 @@ COLUMNS = (
 
 def rows(frame: Frame, faces: list[Face]) -> Iterator[dict]:
     """A dictionary per face, or one without face columns; flags are joined by spaces."""
-    height, width = frame.pixels.shape[:2]
-    common = {
-        "source": frame.source,
-        "frame": frame.number,
-        "seconds": frame.seconds,
-        "width": width,
-        "height": height,
-        "model": frame.model,
-        "detector": frame.detector,
-    }
+    common = record(frame, [])
+    del common["faces"]
     if not faces:
         yield common
     for face in faces:
