@@ -172,7 +172,7 @@ def test_three_channels_are_the_grey_one_three_times():
 @pytest.mark.parametrize("side", [48, 44, 40])
 def test_flipping_alone_gives_the_window_or_its_mirror_image(side):
     faces = batches.standardise(placed().faces)
-    moved = batches.move(faces, replace(STILL, side=side, flip=True), dice())
+    moved = batches.move(faces, replace(STILL, side=side, flip=True), dice(), side)
     straight = batches.window(faces, side)
     plain = torch.isclose(moved, straight, atol=1e-4).all((1, 2, 3))
     mirrored = torch.isclose(moved, straight.flip(3), atol=1e-4).all((1, 2, 3))
@@ -203,7 +203,9 @@ def test_moving_is_the_affine_map_it_says(monkeypatch, uniform, side):
     recipe = replace(STILL, side=side, flip=True, rotation=20.0, scale=0.25, shift=0.1)
     picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
     known(monkeypatch, uniform)
-    moved = batches.move(torch.tensor(picture)[None, None], recipe, dice())[0, 0].numpy()
+    moved = batches.move(torch.tensor(picture)[None, None], recipe, dice(), recipe.side)[
+        0, 0
+    ].numpy()
     # The same in pixels and by another hand: output pixel -> input pixel, both from the centre.
     turn, zoom = np.radians(20) * uniform[0], 1.25 ** uniform[1]
     mirror = np.diag([-1.0 if uniform[4] < 0 else 1.0, 1.0])
@@ -226,7 +228,7 @@ def test_moves_stay_within_what_the_recipe_allows():
     spot = torch.zeros(400, 1, 48, 48)
     spot[:, :, 23:25, 23:25] = 1
     recipe = replace(STILL, side=48, shift=0.125)
-    moved = batches.move(spot, recipe, dice())[:, 0]
+    moved = batches.move(spot, recipe, dice(), recipe.side)[:, 0]
     axis = torch.arange(48) - 23.5
     mass = moved.sum((1, 2))
     right, down = (moved.sum(1) * axis).sum(1) / mass, (moved.sum(2) * axis).sum(1) / mass
@@ -234,6 +236,31 @@ def test_moves_stay_within_what_the_recipe_allows():
         assert found.abs().max() <= 6.01
         assert found.abs().max() > 5.5
         assert found.mean().abs() < 0.6
+
+
+# Growing
+
+
+@pytest.mark.parametrize(("first", "side", "epochs"), [(28, 44, 60), (32, 48, 3), (20, 45, 9)])
+def test_the_faces_grow_from_the_first_size_to_the_window_over_two_thirds(first, side, epochs):
+    recipe = replace(STILL, first_side=first, side=side, epochs=epochs)
+    sizes = [batches.size_in(recipe, number) for number in range(epochs)]
+    assert sizes[0] == first
+    assert sizes == sorted(sizes)
+    assert all(size == side for size in sizes[round(epochs * 2 / 3) - 1 :])
+    assert all(size % 4 == 0 for size in sizes if size < side)
+    assert epoch(replace(recipe, flip=True))[0].faces.shape[-2:] == (first, first)
+
+
+def test_without_a_first_size_the_faces_never_shrink():
+    assert {batches.size_in(replace(STILL, side=44), number) for number in range(60)} == {44}
+
+
+def test_a_shrunk_face_is_the_same_window_on_fewer_pixels():
+    picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
+    shrunk = batches.move(torch.tensor(picture)[None, None], replace(STILL, side=44), dice(), 22)
+    expected = cv2.resize(picture[2:46, 2:46], (22, 22), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(shrunk[0, 0].numpy() - expected)[2:-2, 2:-2].max() < 1.0
 
 
 # Light and erasing

@@ -72,6 +72,7 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["teacher_weight=0.5"], "set both or none."),
         ("default", ["teachers=runs/a"], "set both or none."),
         ("default", ["side=64"], "side is 64; from 8 to 48."),
+        ("default", ["first_side=48"], "a window only grows."),
         ("default", ["rate=nan"], "rate is nan; at least 1e-12."),
         ("default", ["seed=9999999999"], "seed is 9999999999"),
         ("default", ["mixup=0.7", "cutmix=0.7"], "together at most 1."),

@@ -75,6 +75,18 @@ def steps_per_epoch(count: int, recipe: Recipe) -> int:
     return max(1, count // recipe.batch)
 
 
+def size_in(recipe: Recipe, number: int) -> int:
+    """Pixels of the faces that epoch `number` trains on, a multiple of 4 until it is `side`.
+
+    Progressive learning: Tan & Le 2021, https://arxiv.org/abs/2104.00298.
+    """
+    if not recipe.first_side:
+        return recipe.side
+    grown = min(1.0, number / max(1, recipe.epochs * 2 / 3 - 1))
+    size = recipe.first_side + grown * (recipe.side - recipe.first_side)
+    return recipe.side if grown == 1 else min(recipe.side, round(size / 4) * 4)
+
+
 def epoch(
     data: Batch, recipe: Recipe, number: int, *, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
@@ -86,30 +98,32 @@ def epoch(
     device = data.faces.device
     dice = Generator(device=device).manual_seed(recipe.seed * 100_003 + number)
     order = torch.randperm(len(data.faces), generator=dice, device=device)
-    size = min(recipe.batch, len(order)) // world * world
-    mine = slice(rank * size // world, (rank + 1) * size // world)
+    count = min(recipe.batch, len(order)) // world * world
+    mine = slice(rank * count // world, (rank + 1) * count // world)
+    size = size_in(recipe, number)
     for step in range(steps_per_epoch(len(order), recipe)):
-        which = order[step * recipe.batch :][:size]
-        yield augment(data.take(which), recipe, dice).take(mine)
+        which = order[step * recipe.batch :][:count]
+        yield augment(data.take(which), recipe, dice, size).take(mine)
 
 
-def augment(batch: Batch, recipe: Recipe, dice: Generator) -> Batch:
+def augment(batch: Batch, recipe: Recipe, dice: Generator, size: int) -> Batch:
     """A batch as the network sees it in training: uint8 faces -> moved, lit, erased, mixed."""
     faces = standardise(batch.faces)
-    faces = move(faces, recipe, dice)
+    faces = move(faces, recipe, dice, size)
     faces = light(faces, recipe.light, dice)
     faces = erase(faces, recipe.erase, dice)
     batch = replace(batch, faces=faces.expand(-1, recipe.channels, -1, -1))
     return mix(batch, recipe.mixup, recipe.cutmix, dice)
 
 
-def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
-    """Mirror, turn, scale and shift each face: (N, C, H, W) -> (N, C, side, side).
+def move(faces: Tensor, recipe: Recipe, dice: Generator, size: int) -> Tensor:
+    """Mirror, turn, scale and shift each face: (N, C, H, W) -> (N, C, size, size).
 
-    One resampling for all four. Without them it is the central window, pixel for pixel.
+    One resampling for all four, and for shrinking the window of `recipe.side` pixels to `size`.
+    Where nothing changes it is the central window, pixel for pixel.
     """
     count, _, high, wide = faces.shape
-    if not (recipe.flip or recipe.rotation or recipe.scale or recipe.shift):
+    if size == recipe.side and not (recipe.flip or recipe.rotation or recipe.scale or recipe.shift):
         return window(faces, recipe.side)
     uniform = torch.rand(5, count, generator=dice, device=faces.device) * 2 - 1
     turn = uniform[0] * (recipe.rotation * torch.pi / 180)
@@ -123,7 +137,7 @@ def move(faces: Tensor, recipe: Recipe, dice: Generator) -> Tensor:
     theta[:, 1, 0] = sin * (recipe.side / high)
     theta[:, 1, 1] = cos * (recipe.side / high)
     theta[:, :, 2] = uniform[2:4].T * (2 * recipe.shift)
-    grid = F.affine_grid(theta, [count, 1, recipe.side, recipe.side], align_corners=False)
+    grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     return F.grid_sample(faces, grid, recipe.resample, padding_mode="border", align_corners=False)
 
 

@@ -18,6 +18,8 @@ class Recipe:
 
     model: family and variant, `"resnet-32"`. channels: 1 (grey) or 3 (grey, repeated).
     side: pixels of the square window that the network sees in training; the faces have 48.
+    first_side: pixels to which that window is shrunk in the first epoch; it grows to `side` over
+    two thirds of the epochs (early ones need no detail and cost half). 0: never shrunk.
     label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
     drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
     teachers: run folders whose averaged answers are a third target, with teacher_weight.
@@ -34,6 +36,7 @@ class Recipe:
     model: str = "resnet-32"
     channels: int = 1
     side: int = 44
+    first_side: int = 0
     dropout: float = 0.2
 
     label_weight: float = 1.0
@@ -86,7 +89,7 @@ _CHOICES = {
 }
 
 _RANGES = {
-    "side": (8, 48),
+    "side": (8, 48), "first_side": (0, 48),
     "dropout": (0, 1), "smoothing": (0, 1), "ema": (0, 1), "teacher_weight": (0, 1),
     "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "light": (0, 1), "shift": (0, 1),
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
@@ -131,6 +134,8 @@ def checked(recipe: Recipe) -> Recipe:
         raise UserError("Recipe fields label_weight and vote_weight are both 0: nothing to learn.")
     if bool(recipe.teachers) != (recipe.teacher_weight > 0):
         raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
+    if recipe.first_side > recipe.side:
+        raise UserError("Recipe field first_side is larger than side; a window only grows.")
     if recipe.mixup + recipe.cutmix > 1:
         raise UserError("Recipe fields mixup and cutmix are probabilities; together at most 1.")
     return recipe
