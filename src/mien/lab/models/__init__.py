@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+import inspect
+from typing import cast
+
+import torch
+from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.shelf import names, take, unknown
@@ -17,15 +21,18 @@ CLASSES = 15
 
 
 def available() -> list[str]:
-    """Every name that `build` takes: `family-variant`, sorted."""
+    """Every name that `build` takes: `family-variant`, sorted by family."""
     return [f"{family}-{v}" for family in names(SHELF) for v in take(SHELF, family).VARIANTS]
 
 
-def build(name: str, *, channels: int, classes: int, dropout: float = 0.0) -> nn.Module:
+def build(
+    name: str, *, channels: int, classes: int, dropout: float = 0.0, pretrained: bool = False
+) -> nn.Module:
     """A new network: (N, channels, side, side) standardised float -> (N, classes) logits.
 
     `name` is `"family-variant"` (`"resnet-32"`) or a family alone, which means its first variant.
-    Raises `UserError` for an unknown one. Weights come from torch's global generator.
+    Weights come from torch's global generator or, if `pretrained`, from ImageNet as far as the
+    network is a known one. Raises `UserError` for an unknown name, or one without such weights.
     """
     family, _, variant = name.partition("-")
     if family not in names(SHELF):
@@ -36,4 +43,44 @@ def build(name: str, *, channels: int, classes: int, dropout: float = 0.0) -> nn
         raise unknown("model", name, available())
     if classes < 2:
         raise UserError(f"A model needs at least 2 classes, not {classes}.")
-    return module.build(variant, channels=channels, classes=classes, dropout=dropout)
+    if not pretrained:
+        return module.build(variant, channels=channels, classes=classes, dropout=dropout)
+    if "pretrained" not in inspect.signature(module.build).parameters:
+        raise UserError(f"There are no pretrained weights for {family}; train it from scratch.")
+    return module.build(
+        variant, channels=channels, classes=classes, dropout=dropout, pretrained=True
+    )
+
+
+def without(name: str) -> dict[str, str]:
+    """What a network can do without, in words, and the name of the network that does.
+
+    A family may offer them as `WITHOUT`, from variant to words to variant; most have none.
+    """
+    family, _, variant = name.partition("-")
+    offered = getattr(take(SHELF, family), "WITHOUT", {})
+    return {words: f"{family}-{other}" for words, other in offered.get(variant, {}).items()}
+
+
+def parameters(model: nn.Module) -> int:
+    """The number of weights that training can change."""
+    return sum(weights.numel() for weights in model.parameters())
+
+
+@torch.no_grad()
+def multiply_adds(model: nn.Module, side: int, channels: int = 1) -> int:
+    """The multiply-adds of all convolutions and linear layers for one face of `side` pixels."""
+    total = 0
+
+    def count(layer: nn.Module, _: tuple, out: Tensor) -> None:
+        nonlocal total
+        total += cast("Tensor", layer.weight)[0].numel() * out[0].numel()
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = model.training
+    model.eval()(next(model.parameters()).new_zeros(1, channels, side, side))
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return total

@@ -1,0 +1,51 @@
+"""The convolutional block attention module: which channels matter, then where.
+
+Woo et al. 2018, https://arxiv.org/abs/1807.06521. Ours differs: no norm after the 7 x 7
+convolution (the authors' code has one, their formula has not), and never fewer than four hidden
+units. Both attentions return their weights, so that a forward hook can show them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ChannelAttention(nn.Module):
+    """Weighs each channel by its mean and its maximum over the picture."""
+
+    def __init__(self, width: int, reduction: int = 8) -> None:
+        super().__init__()
+        hidden = max(4, width // reduction)
+        self.shared = nn.Sequential(
+            nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, width, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 1, 1) in 0..1
+        mean, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        return (self.shared(mean) + self.shared(largest)).sigmoid()
+
+
+class SpatialAttention(nn.Module):
+    """Weighs each place by the mean and the maximum over the channels around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, H, W) in 0..1
+        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        return self.conv(seen).sigmoid()
+
+
+class CBAM(nn.Module):
+    """Features weighed by channel, then by place."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(width)
+        self.spatial = SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        x = x * self.channel(x)
+        return x * self.spatial(x)

@@ -1,0 +1,186 @@
+"""ResNet50, MobileNetV2 and a small CNN with attention side by side, the paper's proposal.
+
+Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer Vision Technique",
+https://doi.org/10.18178/joig.13.5.469-475. The branches are those of He et al. 2016,
+https://arxiv.org/abs/1512.03385, Sandler et al. 2018, https://arxiv.org/abs/1801.04381 (both from
+timm), and our own with the attention of Woo et al. 2018, https://arxiv.org/abs/1807.06521.
+
+The paper says: the three branches, "concatenating the flattened outputs of each network, followed
+by dense classification layers", dropout and batch norm, which an ablation finds important. It
+gives no depth, width, input size, starting weights or number for any of this. All else is ours:
+
+- `gap`, the first variant, takes the mean of each branch over the picture; `flatten` is the
+  paper's word, and costs 16 M weights more in the first dense layer. Where a window below 48
+  pixels leaves a smaller map, adaptive pooling stretches it.
+- Branches made for 224 pixels shrink 48 to 2 x 2. In both, the last stage that would shrink does
+  not, so they end at 3 x 3: 24 M multiply-adds instead of 16 M in MobileNetV2, 281 M instead of
+  209 M in ResNet50. To spare the first stage instead, as is usual for small pictures, would cost
+  54 M and 731 M. No layer is replaced, so ImageNet weights fit whole.
+- The CNN has three stages of [convolution, norm, ReLU] twice, CBAM (reduction 8) and a max
+  pooling, 32, 64 and 128 wide, so that 6 x 6 are left.
+- The head: dense layers of 512 and 256, each with norm and ReLU, `dropout` after the first and
+  0.6 of it after the second (0.5 and 0.3).
+- `no-norm` drops the norms of what is ours, the CNN and the head; ResNet50 and MobileNetV2 keep
+  theirs.
+- `slim` is for CPUs: ResNet50 at a quarter of its widths (its stem alone stays 64 wide),
+  MobileNetV2 at 0.35, a CNN 16, 32 and 64 wide, and a head of 128 and 64.
+
+At 48 pixels, 1 channel and 7 classes, in millions of parameters and of multiply-adds:
+
+|                         |  full |     | slim- |     |
+|-------------------------|------:|----:|------:|----:|
+| `gap`, `slim`           | 27.92 | 393 |  2.20 |  46 |
+| `flatten`               | 43.85 | 409 |  4.32 |  48 |
+| `no-cbam`               | 27.92 | 393 |  2.20 |  46 |
+| `no-norm`               | 27.92 | 393 |  2.20 |  46 |
+| `resnet50`              | 24.68 | 283 |  1.56 |  19 |
+| `mobilenetv2`           |  3.01 |  25 |  0.57 |   5 |
+| `cnn`                   |  0.49 |  86 |  0.09 |  22 |
+| `resnet50-mobilenetv2`  | 27.56 | 307 |  2.12 |  24 |
+| `resnet50-cnn`          | 25.04 | 369 |  1.64 |  41 |
+| `mobilenetv2-cnn`       |  3.37 | 111 |  0.65 |  27 |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from mien.errors import UserError
+from mien.lab.models._cbam import CBAM
+
+MAPS = {"resnet50": 3, "mobilenetv2": 3, "cnn": 6}
+"""The branches, and the side of what each leaves of 48 pixels."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one variant is made of."""
+
+    branches: tuple[str, ...] = tuple(MAPS)
+    flatten: bool = False
+    attention: bool = True
+    norm: bool = True
+    slim: bool = False
+
+
+def _variants() -> dict[str, Parts]:
+    full = {
+        "gap": Parts(),
+        "flatten": Parts(flatten=True),
+        "no-cbam": Parts(attention=False),
+        "no-norm": Parts(norm=False),
+    }
+    some = [names for count in (1, 2) for names in combinations(MAPS, count)]
+    full |= {"-".join(names): Parts(names) for names in some}
+    slim = {f"slim-{name}": replace(parts, slim=True) for name, parts in full.items()}
+    return full | {"slim": slim.pop("slim-gap")} | slim
+
+
+VARIANTS = _variants()
+
+_PARTS = {
+    "no CBAM": "no-cbam", "no batch norm": "no-norm", "flattened": "flatten",
+    "no CNN": "resnet50-mobilenetv2", "no MobileNetV2": "resnet50-cnn",
+    "no ResNet50": "mobilenetv2-cnn", "ResNet50 alone": "resnet50",
+    "MobileNetV2 alone": "mobilenetv2", "CNN alone": "cnn",
+}  # fmt: skip
+
+WITHOUT = {"gap": _PARTS, "slim": {words: f"slim-{name}" for words, name in _PARTS.items()}}
+"""What an ablation leaves out, and the variant that does without it."""
+
+
+class Hybrid(nn.Module):
+    """Branches that see the same face, and a head that sees all their features in a row."""
+
+    def __init__(self, branches: dict[str, nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, channels, side, side) -> (N, classes) logits
+        return self.head(torch.cat([branch(x) for branch in self.branches.values()], 1))
+
+
+def branch(name: str, channels: int, parts: Parts, pretrained: bool) -> tuple[nn.Module, int]:
+    """A branch, (N, channels, side, side) -> (N, width, h, w), and its width."""
+    if name == "resnet50":
+        return resnet50(channels, parts.slim, pretrained)
+    if name == "mobilenetv2":
+        return mobilenetv2(channels, parts.slim, pretrained)
+    return cnn(channels, parts)
+
+
+def resnet50(channels: int, slim: bool, pretrained: bool) -> tuple[nn.Module, int]:
+    """Timm's ResNet50, whose last stage does not shrink, and the width of its output."""
+    import timm
+
+    widths = {"channels": (16, 32, 64, 128)} if slim else {}
+    model = timm.create_model(
+        "resnet50", pretrained, in_chans=channels, num_classes=0, global_pool="", **widths
+    )
+    first = model.layer4[0]
+    first.conv2.stride = first.downsample[0].stride = (1, 1)
+    return model, model.num_features
+
+
+def mobilenetv2(channels: int, slim: bool, pretrained: bool) -> tuple[nn.Module, int]:
+    """Timm's MobileNetV2, whose last stage does not shrink, and the width of its output."""
+    import timm
+
+    name = "mobilenetv2_035" if slim else "mobilenetv2_100"
+    model = timm.create_model(name, pretrained, in_chans=channels, num_classes=0, global_pool="")
+    model.blocks[5][0].conv_dw.stride = (1, 1)
+    return model, model.num_features
+
+
+def cnn(channels: int, parts: Parts) -> tuple[nn.Module, int]:
+    """Three stages of two convolutions and attention, and the width of the last."""
+    layers = nn.Sequential()
+    for width in (16, 32, 64) if parts.slim else (32, 64, 128):
+        for _ in range(2):
+            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not parts.norm))
+            layers.extend([nn.BatchNorm2d(width)] if parts.norm else [])
+            layers.append(nn.ReLU())
+            channels = width
+        layers.extend([CBAM(width)] if parts.attention else [])
+        layers.append(nn.MaxPool2d(2))
+    # Not the convolutions inside CBAM: such large weights would shut its gates before training.
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layers, channels
+
+
+def head(features: int, classes: int, dropout: float, parts: Parts) -> nn.Module:
+    """Two dense layers and the logits: (N, features) -> (N, classes)."""
+    layers = nn.Sequential()
+    first, second = (128, 64) if parts.slim else (512, 256)
+    for width, share in ((first, dropout), (second, 0.6 * dropout)):
+        layers.append(nn.Linear(features, width, bias=not parts.norm))
+        layers.extend([nn.BatchNorm1d(width)] if parts.norm else [])
+        layers.extend([nn.ReLU(), nn.Dropout(share)])
+        features = width
+    return layers.append(nn.Linear(features, classes))
+
+
+def build(
+    variant: str, *, channels: int, classes: int, dropout: float, pretrained: bool = False
+) -> nn.Module:
+    """The branches of that variant under one head; `pretrained`: timm's from ImageNet."""
+    parts = VARIANTS[variant]
+    if pretrained and (parts.slim or parts.branches == ("cnn",)):
+        raise UserError(f"There are no pretrained weights for hybrid-{variant}, only for full-size "
+                        "variants with resnet50 or mobilenetv2.")  # fmt: skip
+    branches: dict[str, nn.Module] = {}
+    features = 0
+    for name in parts.branches:
+        body, width = branch(name, channels, parts, pretrained)
+        side = MAPS[name] if parts.flatten else 1
+        branches[name] = nn.Sequential(body, nn.AdaptiveAvgPool2d(side), nn.Flatten())
+        features += width * side**2
+    model = Hybrid(branches, head(features, classes, dropout, parts))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,101 @@
+"""VGG19 without its last pooling, the paper's first model.
+
+Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer Vision Technique",
+https://doi.org/10.18178/joig.13.5.469-475; the network is that of Simonyan & Zisserman 2015,
+https://arxiv.org/abs/1409.1556.
+
+The paper says only "VGG19", 25 epochs, and 66.68 % on a validation set. All else is ours:
+
+- Cut after the sixteenth convolution (block5_conv4: 3 x 3 x 512 left of 48 pixels), then the mean
+  over the picture, dropout and one linear layer. So does the public notebook that the paper's
+  Table II fits: same supports, same epochs.
+- `plain` has no norm, as in the notebook, which starts from ImageNet weights. From scratch such
+  depth is hard to train without one, therefore `bn`, batch norm after each convolution, is
+  the first variant.
+- `slim` and `slim-plain` have a quarter of the widths, to be trained on a CPU.
+
+At 48 pixels, 1 channel and 7 classes:
+
+| variant      | parameters | multiply-adds |
+|--------------|-----------:|--------------:|
+| `bn`         |    20.04 M |         893 M |
+| `plain`      |    20.03 M |         893 M |
+| `slim`       |     1.26 M |          56 M |
+| `slim-plain` |     1.25 M |          56 M |
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mien.errors import UserError
+
+VARIANTS = {
+    "bn": (64, True),
+    "plain": (64, False),
+    "slim": (16, True),
+    "slim-plain": (16, False),
+}
+"""Width of the first block, and whether there is batch norm."""
+
+WITHOUT = {"bn": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
+"""What an ablation leaves out, and the variant that does without it."""
+
+BLOCKS = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
+"""Of each block: how many times as wide as the first, and its number of convolutions."""
+
+
+class VGG(nn.Module):
+    """Five blocks of 3 x 3 convolutions with a max pooling between them, and a linear layer."""
+
+    def __init__(self, width: int, norm: bool, channels: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        # One flat list and a bias before each norm: the layout of timm's weights.
+        self.features = nn.Sequential()
+        for number, (times, depth) in enumerate(BLOCKS):
+            if number:
+                self.features.append(nn.MaxPool2d(2))
+            for _ in range(depth):
+                self.features.append(nn.Conv2d(channels, width * times, 3, padding=1))
+                if norm:
+                    self.features.append(nn.BatchNorm2d(width * times))
+                self.features.append(nn.ReLU())
+                channels = width * times
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, channels, side, side) -> (N, classes) logits
+        return self.head(self.dropout(self.features(x).mean((2, 3))))
+
+
+def build(
+    variant: str, *, channels: int, classes: int, dropout: float, pretrained: bool = False
+) -> nn.Module:
+    """A VGG19 of that width, with or without norms; `pretrained`: its features from ImageNet."""
+    width, norm = VARIANTS[variant]
+    model = VGG(width, norm, channels, classes, dropout)
+    for layer in model.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if pretrained:
+        if width != 64:
+            raise UserError(f"There are no pretrained weights for vgg19-{variant}, only for "
+                            "vgg19-bn and vgg19-plain.")  # fmt: skip
+        model.features.load_state_dict(imagenet_features(norm, channels))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def imagenet_features(norm: bool, channels: int) -> dict[str, Tensor]:
+    """The state of `features` as trained on ImageNet, from timm, which may download it.
+
+    For one channel the first kernels are summed over the colours: grey is equal parts of each.
+    """
+    import timm
+
+    weights = timm.create_model("vgg19_bn" if norm else "vgg19", pretrained=True).state_dict()
+    prefix = "features."
+    kept = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+    if channels == 1:
+        kept["0.weight"] = kept["0.weight"].sum(1, keepdim=True)
+    return kept
