@@ -17,13 +17,14 @@ from mien.lab.data._samples import (
     plurality,
     seven_shares,
     shares,
+    together,
     twins,
 )
 from mien.shelf import names, take
 
 __all__ = [
     "Samples", "describe", "load", "majority", "plurality", "seven_shares", "shares", "split",
-    "twins",
+    "together", "twins",
 ]  # fmt: skip
 
 SHELF = __name__

@@ -48,6 +48,12 @@ class Samples:
         return replace(self, **picked)
 
 
+def together(*parts: Samples) -> Samples:
+    """The faces of several samples as one, in that order."""
+    arrays = ([getattr(p, name) for p in parts] for name in Samples.__slots__)
+    return Samples(*(np.concatenate(a) for a in arrays))
+
+
 def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
     """Votes as a distribution over the eight emotions: (N, 10) counts -> (N, 8) float32.
 
