@@ -294,7 +294,8 @@ def test_evaluate_gives_a_result_that_json_can_hold_and_keeps_the_answers(run, r
     val = data.load(root)["val"]
     said = answer(run, val.faces)
     with np.load(run.predictions_file) as saved:
-        assert set(saved) == {"rows", "truth", "labels", "votes"}
+        assert set(saved) == {"rows", "truth", "raters", "labels", "votes"}
+        assert np.array_equal(saved["raters"], val.votes)
         assert np.array_equal(saved["rows"], val.rows)
         assert np.array_equal(saved["truth"], val.labels)
         assert all(np.allclose(saved[head], said[head]) for head in said)

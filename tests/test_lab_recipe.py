@@ -51,7 +51,7 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
     ("name", "changes", "said"),
     [
         ("defualt", [], "Did you mean 'default'?"),
-        ("zzz", [], "There are: default, tiny."),
+        ("zzz", [], "There are: default, tiny, "),
         ("default", ["epoch=5"], "Did you mean 'epochs'?"),
         ("default", ["lr=1"], "No recipe field is called 'lr'."),
         ("default", ["epochs"], "write FIELD=VALUE, as in epochs=5."),

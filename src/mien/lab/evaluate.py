@@ -18,7 +18,7 @@ from mien import metrics
 from mien.classify import Classifier
 from mien.contract import crop
 from mien.errors import UserError
-from mien.lab import batches, data, models, runs
+from mien.lab import batches, data, models, protocols, runs
 from mien.lab.data import Samples
 from mien.lab.recipe import to_json
 from mien.lab.runs import Run
@@ -35,12 +35,21 @@ Answers = dict[str, np.ndarray]
 
 def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """The trained network of a run, in evaluation mode; a `UserError` if it is not trained yet."""
-    if not run.finished:
-        raise UserError(f"{run.folder} is not finished; `mien train` on the same --out goes on.")
     recipe = run.recipe
     model = models.build(recipe.model, channels=recipe.channels, classes=models.CLASSES)
-    model.load_state_dict(torch.load(run.weights_file, map_location="cpu", weights_only=True))
+    load_weights(model, run)
     return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, run: Run) -> None:
+    """Put a run's weights into a network; a `UserError` if there are none yet or they differ."""
+    if not run.finished:
+        raise UserError(f"{run.folder} is not finished; `mien train` on the same --out goes on.")
+    weights = torch.load(run.weights_file, map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise UserError(f"The weights of {run.folder} are not those of this network.") from None
 
 
 @torch.no_grad()
@@ -77,7 +86,7 @@ def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 0) -> Answers:
-    """What a run (both heads) or a model file (one) says of faces, averaged over views.
+    """What a run (each head it taught) or a model file says of faces, averaged over views.
 
     faces: (N, 48, 48) uint8. side: of the window that a run's network looks at, its recipe's if 0.
     A model file with `contempt` among its labels answers as "votes".
@@ -85,13 +94,14 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
     if isinstance(what, Run):
         model, recipe = restore(what), what.recipe
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
-        return _mean([_heads(ask(view.copy())) for view in seen(faces, views)])
+        taught = what.about.get("heads", list(models.HEADS))
+        return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
     classify = Classifier(what)
     return _mean([_classified(classify, view) for view in seen(faces, views)])
 
 
-def _heads(found: Tensor) -> Answers:
-    return {name: found[:, part].softmax(1).numpy() for name, part in models.HEADS.items()}
+def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
+    return {name: found[:, models.HEADS[name]].softmax(1).numpy() for name in taught}
 
 
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
@@ -121,7 +131,6 @@ def measure(
     `train` there is nothing to find twins in, and their section is missing, as is any without a
     face: FER+'s where there are no votes.
     """
-    estimate = partial(_estimate, resamples=resamples)
     seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
     eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
     cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
@@ -133,13 +142,15 @@ def measure(
     for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
         cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
     found = {
-        name: _labelled(said[truth >= 0], truth[truth >= 0], labels, estimate)
+        name: labelled(said[truth >= 0], truth[truth >= 0], labels, resamples)
         for name, (said, truth, labels) in cases.items()
         if (truth >= 0).any()
     }
     asked, shares = data.seven_shares(samples.votes)
     if asked.any():
-        found["proportions"] = _proportions(seven[asked], shares, estimate)
+        found["proportions"] = _proportions(
+            seven[asked], shares, partial(_estimate, resamples=resamples)
+        )
     return found
 
 
@@ -160,9 +171,14 @@ def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
     }
 
 
-def _labelled(
-    probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], estimate: Callable
+def labelled(
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    labels: Sequence[str] = EMOTIONS,
+    resamples: int = 1000,
 ) -> dict:
+    """One section of `measure`: (N, K) probabilities against (N,) true classes."""
+    estimate = partial(_estimate, resamples=resamples)
     count = len(labels)
     guess = probabilities.argmax(1)
     matrix = metrics.confusion(truth, guess, count)
@@ -216,32 +232,45 @@ def evaluate(
 
     what: a run folder or an `.onnx` file. The answers of a run are kept in its folder.
     """
+    path = Path(what)
+    target = runs.open_run(path) if path.is_dir() else path
     splits = data.load(root)
+    about = data.describe(splits)
+    protocol = "official" if about["official"] else "as the data is split"
+    if isinstance(target, Run) and target.recipe.protocol != "official":
+        protocol = target.recipe.protocol
+        splits = protocols.divide(splits, target.recipe)
     samples = data.split(splits, split)
     if not 0 <= side <= samples.faces.shape[1]:
         raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
-    path = Path(what)
-    target = runs.open_run(path) if path.is_dir() else path
-    about = data.describe(splits)
     said = answer(target, samples.faces, views, side)
     train = splits.get("train") if split != "train" else None
     result = {
         "what": path.name,
         "data": about | {"split": split},
-        "protocol": "official" if about["official"] else "as the data is split",
+        "protocol": protocol,
         "views": views,
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
         "measured": runs.about(),
+        **({"network": size(target)} if isinstance(target, Run) else {}),
         "heads": {
             name: measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
         },
     }
     if isinstance(target, Run):
-        arrays = {"rows": samples.rows, "truth": samples.labels} | said
-        runs.save_predictions(target, arrays, result)
+        known = {"rows": samples.rows, "truth": samples.labels, "raters": samples.votes}
+        runs.save_predictions(target, known | said, result)
     return result
+
+
+def size(run: Run) -> dict[str, int]:
+    """Parameters of a run's network with one head of seven, and its multiply-adds for a face."""
+    recipe = run.recipe
+    network = models.build(recipe.model, channels=recipe.channels, classes=len(EMOTIONS))
+    cost = models.multiply_adds(network, recipe.side, recipe.channels)
+    return {"parameters": models.parameters(network), "multiply_adds": cost}
 
 
 def _origin(target: Run | Path) -> dict:

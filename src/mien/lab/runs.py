@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,29 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
     return run
 
 
+class Busy(UserError):
+    """Another process is at work on a run."""
+
+
+@contextmanager
+def claimed(run: Run) -> Iterator[None]:
+    """Nobody else trains this run meanwhile; raises `Busy` if somebody does.
+
+    The claim ends with the process that holds it, however that ends.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows; there, two at once are the person's own lookout
+        yield
+        return
+    with open(run.recipe_file) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Busy(f"{run.folder} is being trained by another process.") from None
+        yield
+
+
 def open_run(folder: Path | str) -> Run:
     """The run in an existing folder; a `UserError` if there is none."""
     run = Run(Path(folder))
@@ -145,11 +169,20 @@ def read_json(path: Path) -> dict:
 def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> None:
     """Write what the run said of each face, and what that is worth, replacing the last time's.
 
-    arrays: `rows` and `truth` (N,), a (N, K) array per head. result: says split, views and window.
+    arrays: `rows` and `truth` (N,), `raters` (N, 10), a (N, K) array per head.
+    result: says split, views and window.
     """
     write_json(run.metrics_file, result)
     with atomic.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def load_predictions(run: Run) -> dict[str, np.ndarray]:
+    """What `save_predictions` kept; a `UserError` that says what to type if there is nothing."""
+    if not run.predictions_file.exists():
+        raise UserError(f"{run.folder} is not measured yet: mien evaluate {run.folder} --data ...")
+    with np.load(run.predictions_file, allow_pickle=False) as saved:
+        return dict(saved)
 
 
 def write_log(run: Run, entries: list[dict]) -> None:

@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from mien import atomic
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, runs
+from mien.lab import batches, data, evaluate, models, protocols, runs
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
 from mien.lab.losses import cross_entropy, losses
@@ -63,13 +63,17 @@ def fit(
     """Train as the recipe says on the data at `root`; the run folder `out`, finished.
 
     A folder with an unfinished run of the same recipe is gone on with; a finished one is
-    returned as it is. `root` must have a `train` split; `val` is measured after each epoch.
+    returned as it is. The recipe's protocol must give a `train` split; `val` is measured after
+    each epoch. Raises `runs.Busy` if another process is at work on the same folder.
     """
-    splits = data.load(root)
+    whole = data.load(root)
+    splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
-    with _processes(device) as (place, rank, world):
+    with _processes(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
-            run = runs.start(Path(out), recipe, facts(recipe, splits))
+            known = {"data": data.describe(whole), "heads": heads(recipe, splits)}
+            run = runs.start(Path(out), recipe, known)
+            stack.enter_context(runs.claimed(run))
         _wait(world)
         run = runs.open_run(out)
         if run.finished:
@@ -79,18 +83,18 @@ def fit(
     return run
 
 
-def facts(recipe: Recipe, splits: dict[str, Samples]) -> dict:
-    """What a run remembers of its data, and which heads have something to learn from it."""
+def heads(recipe: Recipe, splits: dict[str, Samples]) -> list[str]:
+    """The heads that have something to learn from the data; a `UserError` if there is none."""
     train = data.split(splits, "train")
     taught = recipe.teacher_weight > 0
     targets = {"labels": bool((train.labels >= 0).any()), "votes": train.voted}
     weights = {"labels": recipe.label_weight, "votes": recipe.vote_weight}
-    heads = [name for name in HEADS if weights[name] > 0 and (taught or targets[name])]
-    if not heads:
+    found = [name for name in HEADS if weights[name] > 0 and (taught or targets[name])]
+    if not found:
         raise UserError("The recipe gives weight only to labels or votes that the data lacks.")
     if (recipe.patience or recipe.keep == "best") and "val" not in splits:
         raise UserError("To pick an epoch needs a val split, which the data lacks.")
-    return {"data": data.describe(splits), "heads": heads}
+    return found
 
 
 def _train(
@@ -226,8 +230,15 @@ def prepare(recipe: Recipe, device: torch.device) -> State:
     """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
     torch.manual_seed(recipe.seed)
     model = models.build(
-        recipe.model, channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout
-    ).to(device)
+        recipe.model,
+        channels=recipe.channels,
+        classes=models.CLASSES,
+        dropout=recipe.dropout,
+        pretrained=recipe.pretrained,
+    )
+    if recipe.start:
+        evaluate.load_weights(model, runs.open_run(recipe.start))
+    model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     return State(model, average, _optimizer(model, recipe))
 

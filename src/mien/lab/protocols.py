@@ -1,0 +1,155 @@
+"""How the faces are divided into those that teach and those that judge.
+
+Each protocol takes the splits of a dataset to those of one training. The leaky ones repeat, for
+a demonstration, mistakes that are common in published work (docs/reproduce-the-paper.md); their
+names say so wherever a number of theirs is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from mien.errors import UserError
+from mien.lab.data import Samples, together
+from mien.lab.recipe import Recipe
+from mien.shelf import unknown
+
+Splits = dict[str, Samples]
+
+COPIES = 3
+"""So many changed copies of each face does `leaky-augment` make before it divides them."""
+
+
+def divide(splits: Splits, recipe: Recipe) -> Splits:
+    """The `train` and `val` (and perhaps `test`) of a training by the recipe's protocol.
+
+    Raises `UserError` for an unknown protocol, or one that has too few faces of some emotion.
+    """
+    if recipe.protocol not in PROTOCOLS:
+        raise unknown("protocol", recipe.protocol, PROTOCOLS)
+    try:
+        return PROTOCOLS[recipe.protocol](splits, recipe)
+    except ValueError as error:  # scikit-learn names the class that is too small
+        raise UserError(f"The protocol {recipe.protocol} does not fit the data: {error}") from None
+
+
+def official(splits: Splits, _: Recipe) -> Splits:
+    """The splits as published: Training, PublicTest, PrivateTest."""
+    return splits
+
+
+def random10(splits: Splits, _: Recipe) -> Splits:
+    """A tenth of everything, drawn at random by class: the paper's VGG19 table.
+
+    The call and the seed are those of the notebook that the paper's table fits. It mixes the
+    published splits, and one face in eleven that judges has an exact twin among those that teach.
+    """
+    everything = together(*splits.values())
+    return _tenth(everything, seed=42, by_class=True)
+
+
+def kfold(splits: Splits, recipe: Recipe) -> Splits:
+    """Part `fold` of `folds` judges; classes are spread evenly, and exact twins stay together.
+
+    Training and PublicTest are divided; a `test` stays out of it and is passed on.
+    """
+    pool, parts = folds(splits, recipe.folds)
+    return _held_out(splits, pool, parts == recipe.fold)
+
+
+def kfold_ungrouped(splits: Splits, recipe: Recipe) -> Splits:
+    """The same, but twins fall where they may, as in most published cross-validations."""
+    pool, parts = folds(splits, recipe.folds, grouped=False)
+    return _held_out(splits, pool, parts == recipe.fold)
+
+
+def leaky_oversample(splits: Splits, _: Recipe) -> Splits:
+    """Faces of rare emotions repeated until all are as frequent, and only then divided.
+
+    Most of what judges has then an exact copy among what teaches. The call is that of a notebook
+    which many have copied.
+    """
+    pool = _pool(splits)
+    dice = np.random.default_rng(0)
+    largest = np.bincount(pool.labels).max()
+    drawn = [np.arange(len(pool))]
+    for label in np.unique(pool.labels):
+        mine = np.flatnonzero(pool.labels == label)
+        drawn.append(dice.choice(mine, largest - len(mine)))
+    return _tenth(pool.take(np.concatenate(drawn)), seed=45)
+
+
+def leaky_augment(splits: Splits, _: Recipe) -> Splits:
+    """Each face and changed copies of it, divided at random: copies of one face on both sides."""
+    pool = _pool(splits)
+    dice = np.random.default_rng(0)
+    copies = [pool]
+    for _copy in range(COPIES):
+        faces = np.stack([_changed(face, dice) for face in pool.faces])
+        copies.append(Samples(faces, pool.labels, pool.votes, pool.rows))
+    return _tenth(together(*copies), seed=45)
+
+
+PROTOCOLS: dict[str, Callable[[Splits, Recipe], Splits]] = {
+    "official": official,
+    "random10": random10,
+    "kfold": kfold,
+    "kfold-ungrouped": kfold_ungrouped,
+    "leaky-oversample": leaky_oversample,
+    "leaky-augment": leaky_augment,
+    "leaky-kfold": kfold,  # the parts are sound; `trials.crossval` keeps one model for all of them
+}
+"""Name -> how it divides."""
+
+
+def folds(splits: Splits, count: int, *, grouped: bool = True) -> tuple[Samples, np.ndarray]:
+    """The faces that are divided and the part of each: Samples of N, (N,) int64 in 0 to count-1.
+
+    The parts depend on the faces alone. grouped: exact twins fall into the same part.
+    """
+    pool = _pool(splits)
+    first = groups(pool.faces) if grouped else np.arange(len(pool))
+    dealt = np.unique(first)
+    parts = np.empty(len(pool), np.int64)
+    dealer = StratifiedKFold(count, shuffle=True, random_state=0)
+    for part, (_, held) in enumerate(dealer.split(dealt, pool.labels[dealt])):
+        parts[dealt[held]] = part
+    return pool, parts[first]
+
+
+def groups(faces: np.ndarray) -> np.ndarray:
+    """The place of the first of all pixel-identical faces: (N, H, W) uint8 -> (N,) int64."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
+
+
+def _pool(splits: Splits) -> Samples:
+    return together(*(splits[name] for name in ("train", "val") if name in splits))
+
+
+def _held_out(splits: Splits, pool: Samples, held: np.ndarray) -> Splits:
+    kept = {"test": splits["test"]} if "test" in splits else {}
+    return {"train": pool.take(~held), "val": pool.take(held), **kept}
+
+
+def _tenth(pool: Samples, seed: int, by_class: bool = False) -> Splits:
+    train, val = train_test_split(
+        np.arange(len(pool)),
+        test_size=0.1,
+        random_state=seed,
+        stratify=pool.labels if by_class else None,
+    )
+    return {"train": pool.take(train), "val": pool.take(val)}
+
+
+def _changed(face: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+    """A face turned by up to 10 degrees, moved by up to a tenth, mirrored half of the time."""
+    high, wide = face.shape
+    turn = cv2.getRotationMatrix2D((wide / 2, high / 2), dice.uniform(-10, 10), 1)
+    turn[:, 2] += dice.uniform(-0.1, 0.1, 2) * (wide, high)
+    moved = cv2.warpAffine(face, turn, (wide, high), borderMode=cv2.BORDER_REPLICATE)
+    return moved[:, ::-1] if dice.random() < 0.5 else moved

@@ -1,0 +1,218 @@
+"""Many trainings that answer one question: cross-validation and ablation.
+
+Each training has a run folder of its own. What is finished is not done again and what another
+process is training is left to it, so a trial that was killed goes on, and several processes may
+share one.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mien import atomic, metrics
+from mien.errors import UserError
+from mien.lab import data, evaluate, models, protocols, recipe, runs, train
+from mien.lab.recipe import Recipe, to_json
+from mien.lab.runs import Run
+
+Watcher = Callable[[str, Recipe], train.Watcher]
+"""Told the name and the recipe of each training, it gives what watches that one."""
+
+MEASURES = {
+    "accuracy": ("labels", "fer2013", "accuracy"),
+    "macro_f1": ("labels", "fer2013", "macro_f1"),
+    "log_loss": ("labels", "fer2013", "log_loss"),
+    "ferplus": ("votes", "ferplus_majority", "accuracy"),
+    "js_bits": ("votes", "proportions", "js_bits"),
+}
+"""What is averaged over the trainings, and where it stands in a result: head, section, number."""
+
+AS_IT_IS = "as it is"
+"""The name of the unchanged training in an ablation."""
+
+WITHOUT = {
+    "no dropout": ("dropout=0",),
+    "no augmentation": ("flip=no", "rotation=0", "scale=0", "shift=0", "light=0", "erase=0"),
+    "no label smoothing": ("smoothing=0",),
+    "no moving average": ("ema=0",),
+}
+"""What can be left out of any recipe; `models.without` adds the parts of its network."""
+
+
+def crossval(base: Recipe, root: Path, out: Path, watch: Watcher) -> dict:
+    """Train once per fold of the recipe's protocol: the result, also in `out/crossval.json`.
+
+    Its numbers are those of each fold, their mean and sample standard deviation, and those of all
+    held-out answers together. `out/folds.csv` says which face was in which fold. Raises
+    `UserError` for a protocol without folds, and `runs.Busy` if other processes hold some folds.
+    """
+    if "kfold" not in base.protocol:
+        known = ", ".join(name for name in protocols.PROTOCOLS if "kfold" in name)
+        raise UserError(f"The protocol {base.protocol} has no folds; choose one of {known}.")
+    wanted = {f"fold-{k}": replace(base, fold=k) for k in range(base.folds)}
+    if base.protocol == "leaky-kfold":  # one model for all folds: each starts where the last ended
+        for k in range(1, base.folds):
+            wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], start=str(out / f"fold-{k - 1}"))
+    _write_folds(out / "folds.csv", base, root)
+    found = _carry_out(wanted, root, out, watch, in_turn=base.protocol == "leaky-kfold")
+    result = _about(base, found) | {
+        "kind": "crossval",
+        "protocol": base.protocol,
+        "folds": {name: _numbers(one) for name, one in found.items()},
+        "over_folds": over([_numbers(one) for one in found.values()]),
+        "all_held_out": _pooled([runs.open_run(out / name) for name in found]),
+    }
+    runs.write_json(out / "crossval.json", result)
+    return result
+
+
+def ablate(
+    base: Recipe,
+    root: Path,
+    out: Path,
+    changes: dict[str, Iterable[str]],
+    seeds: Iterable[int],
+    watch: Watcher,
+) -> dict:
+    """Train as it is and with each change, once per seed: the result, also in `out/ablation.json`.
+
+    changes: name -> recipe changes, `{"no dropout": ["dropout=0"]}`. Beside the mean and sample
+    standard deviation over seeds stands the change in accuracy, paired face by face, with its 95 %
+    bootstrap interval over faces. Raises `UserError`, and `runs.Busy` as `crossval` does.
+    """
+    cases = {AS_IT_IS: base} | {n: recipe.changed(base, list(c)) for n, c in changes.items()}
+    wanted = {
+        f"{slug(name)}-seed{seed}": replace(case, seed=seed)
+        for seed in seeds
+        for name, case in cases.items()
+    }
+    found = _carry_out(wanted, root, out, watch)
+    by_case = {n: [f"{slug(n)}-seed{seed}" for seed in seeds] for n in cases}
+    hits = {n: _hits([runs.open_run(out / one) for one in ones]) for n, ones in by_case.items()}
+    result = _about(base, found) | {
+        "kind": "ablation",
+        "protocol": base.protocol,
+        "seeds": list(seeds),
+        "cases": {
+            name: {
+                "changes": list(changes.get(name, ())),
+                "parameters": found[by_case[name][0]]["network"]["parameters"],
+                "over_seeds": over([_numbers(found[one]) for one in by_case[name]]),
+                "against_as_it_is": paired(hits[name], hits[AS_IT_IS]),
+            }
+            for name in cases
+        },
+    }
+    runs.write_json(out / "ablation.json", result)
+    return result
+
+
+def parts(base: Recipe) -> dict[str, tuple[str, ...]]:
+    """The usual ablations of a recipe: what any can do without, then each part of its network."""
+    general = {
+        name: changes
+        for name, changes in WITHOUT.items()
+        if recipe.changed(base, list(changes)) != base
+    }
+    return general | {
+        words: (f"model={name}",) for words, name in models.without(base.model).items()
+    }
+
+
+def slug(name: str) -> str:
+    """A name as a folder can bear it: letters and digits, joined by dashes."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def over(numbers: list[dict[str, float]]) -> dict:
+    """Mean and sample standard deviation of each number over several trainings."""
+    return {
+        name: {
+            "mean": float(np.mean([n[name] for n in numbers])),
+            "sd": float(np.std([n[name] for n in numbers], ddof=1)) if len(numbers) > 1 else None,
+        }
+        for name in numbers[0]
+    }
+
+
+def paired(hits: np.ndarray, others: np.ndarray) -> dict:
+    """How much more often the one is right than the other on the same faces, with an interval.
+
+    hits, others: (N,) how often each face was right, over seeds.
+    """
+    gain = hits - others
+    low, high = metrics.interval(lambda g: float(g.mean()), gain)
+    return {"value": float(gain.mean()), "low": low, "high": high}
+
+
+def _carry_out(
+    wanted: dict[str, Recipe], root: Path, out: Path, watch: Watcher, *, in_turn: bool = False
+) -> dict[str, dict]:
+    """Train and measure what is not finished yet: name -> result, in the same order."""
+    busy: list[str] = []
+    for name, one in wanted.items():
+        try:
+            train.fit(one, root, out / name, watch=watch(name, one))
+        except runs.Busy:
+            busy.append(name)
+            if in_turn:
+                break
+    if busy:
+        raise runs.Busy(
+            f"Other processes are training {', '.join(busy)} in {out}; the rest is finished. "
+            "Ask again when they are done."
+        )
+    return {name: _measured(runs.open_run(out / name), root) for name in wanted}
+
+
+def _measured(run: Run, root: Path) -> dict:
+    if not run.metrics_file.exists():
+        evaluate.evaluate(run.folder, root)
+    return runs.read_json(run.metrics_file)
+
+
+def _numbers(result: dict) -> dict[str, float]:
+    return {
+        name: result["heads"][head][section][number]["value"]
+        for name, (head, section, number) in MEASURES.items()
+        if section in result["heads"].get(head, {})
+    }
+
+
+def _about(base: Recipe, found: dict[str, dict]) -> dict:
+    first = next(iter(found.values()))
+    return {
+        "recipe": to_json(base),
+        "data": first["data"],
+        "views": first["views"],
+        "trained_at": sorted({one["trained"]["commit"] or "" for one in found.values()}),
+        "measured": first["measured"],
+    }
+
+
+def _pooled(done: list[Run]) -> dict:
+    """All held-out answers of a cross-validation as one: each face is judged exactly once."""
+    answers = [runs.load_predictions(run) for run in done]
+    truth = np.concatenate([a["truth"] for a in answers])
+    said = np.concatenate([a["labels"] for a in answers])
+    return evaluate.labelled(said, truth)
+
+
+def _hits(done: list[Run]) -> np.ndarray:
+    answers = [runs.load_predictions(run) for run in done]
+    return np.mean([a["labels"].argmax(1) == a["truth"] for a in answers], axis=0)
+
+
+def _write_folds(path: Path, base: Recipe, root: Path) -> None:
+    grouped = base.protocol != "kfold-ungrouped"
+    pool, parts = protocols.folds(data.load(root), base.folds, grouped=grouped)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing(path) as temporary, open(temporary, "w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("row", "fold"))
+        lines.writerows(zip(pool.rows.tolist(), parts.tolist(), strict=True))
