@@ -26,7 +26,7 @@ lint: $(DEV)/.made
 $(DEV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
-	$(DEV)/bin/python -m pip install --quiet -c constraints.txt -e '.[lab,dev]'
+	$(DEV)/bin/python -m pip install --quiet -e '.[lab,dev]'
 	touch $@
 
 # Everything published, made again from models/ (trained by `mien train`) and the data in DATA.

@@ -44,7 +44,8 @@ def test_the_tools_have_nothing_to_say(words):
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_the_light_path_is_free_of_torch(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "matplotlib", "sklearn", "timm")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
 
 

@@ -1,0 +1,231 @@
+"""Pages: numbers against scikit-learn, files that open, nothing missing."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import tiny
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.metrics import classification_report
+
+from mien.errors import UserError
+from mien.lab import claims, evaluate, figures, page, report, reproduce, runs, train
+from mien.lab.page import Page, Picture, Table
+from mien.lab.recipe import RECIPES
+from mien.labels import EMOTIONS
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+TINY = replace(RECIPES["tiny"], batch=14, epochs=3)
+
+
+def quiet(*_):
+    return lambda *_: None
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(56, 35))
+
+
+@pytest.fixture(scope="module")
+def run(root, tmp_path_factory):
+    done = train.fit(TINY, root, tmp_path_factory.mktemp("runs") / "one", device="cpu")
+    evaluate.evaluate(done.folder, root, resamples=5)
+    return done
+
+
+def column(table, name):
+    place = list(table.columns).index(name)
+    return {row[0]: row[place] for row in table.rows}
+
+
+def test_the_class_table_agrees_with_scikit_learn(run):
+    table = report.class_table(run, "labels")
+    said = runs.load_predictions(run)
+    theirs = classification_report(
+        said["truth"], said["labels"].argmax(1), labels=range(7), target_names=EMOTIONS,
+        output_dict=True, zero_division=0,
+    )  # fmt: skip
+    names = {"macro average": "macro avg", "weighted average": "weighted avg"}
+    for ours, title in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+        for row, value in column(table, ours).items():
+            assert value == pytest.approx(theirs[names.get(row, row)][title])
+    assert column(table, "support")["macro average"] == 35
+    truth, guess = said["truth"], said["labels"].argmax(1)
+    happy = ((truth != 3) & (guess != 3)).sum() / (truth != 3).sum()
+    assert column(table, "specificity")["happy"] == pytest.approx(happy)
+
+
+def test_claims_stand_beside_what_is_measured(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(claims.PER_CLASS, "resnet", claims.PER_CLASS["vgg19"])
+    monkeypatch.setitem(claims.TRAINING, "resnet", claims.TRAINING["vgg19"])
+    monkeypatch.setitem(claims.EPOCHS, "resnet", 25)
+    assert column(report.class_table(run, "labels"), "recall, as printed")["fear"] == 0.38
+    table = report.training_table([run])
+    assert column(table, "validation loss")["resnet, as printed"] == 0.9112
+    assert column(table, "accuracy")["one, here"] == run.log()[-1]["accuracy"]
+
+
+def test_what_the_paper_prints_is_copied_right():
+    supports = [row["support"] for row in claims.PER_CLASS["sequential"].values()]
+    assert supports == [467, 56, 496, 895, 653, 415, 607]
+    assert sum(row["support"] for row in claims.PER_CLASS["vgg19"].values()) == 3589
+    assert [r.reference for r in claims.RIVALS] == list(range(5, 15))
+    for table in claims.PER_CLASS.values():
+        for row in table.values():
+            harmonic = 2 / (1 / row["precision"] + 1 / row["recall"])
+            assert row["f1"] == pytest.approx(harmonic, abs=0.011)
+
+
+def test_the_page_of_a_run_has_every_table_and_figure(run, root, tmp_path):
+    made = report.of_run(run, root)
+    names = {picture.name for picture in page.pictures(made)}
+    assert names == {
+        f"one-{what}"
+        for what in (
+            "labels-confusion-counts", "labels-confusion-shares", "labels-reliability",
+            "votes-confusion-counts", "votes-confusion-shares", "votes-reliability",
+            "proportions", "accuracy", "loss", "pace", "mistakes", "grad-cam",
+        )
+    }  # fmt: skip
+    html = page.write(made, tmp_path)
+    text = html.read_text()
+    assert 'src="data:image/png;base64,' in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    linked = re.findall(r"\]\((figures/[^)]+)\)", (tmp_path / "report.md").read_text())
+    assert len(linked) == len(names)
+    for link in linked:
+        with Image.open(tmp_path / link) as picture:
+            assert min(picture.size) > 200
+        assert (tmp_path / link).with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_a_page_is_balanced_html_and_escapes_what_it_shows():
+    made = Page("a <b>", ["# one & two", "text < text", Table("c>", ("a|b", "n"), [("<i>", 0.5)])])
+    text = page.html(made, {})
+    assert "<b>" not in text
+    assert "&lt;i&gt;" in text
+    depth = []
+
+    class Balance(HTMLParser):
+        def handle_starttag(self, tag, _):
+            if tag not in ("meta", "img", "br"):
+                depth.append(tag)
+
+        def handle_endtag(self, tag):
+            assert depth.pop() == tag
+
+    Balance().feed(text)
+    assert depth == []
+    assert "| a\\|b | n |" in page.markdown(made)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (0.12345, "0.123"), ("x", "x")],
+)
+def test_cells_are_shown_as_people_read_them(cell, said):
+    assert page.shown(cell) == said
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_same_figure_is_the_same_bytes(run, suffix):
+    first, again = (page.drawn(report.pace(run).figure, suffix) for _ in range(2))
+    assert first == again
+
+
+def test_several_runs_are_compared(run, root, tmp_path):
+    other = train.fit(replace(TINY, seed=1), root, tmp_path / "two", device="cpu")
+    with pytest.raises(UserError, match="is not measured yet: mien evaluate"):
+        report.of_runs([run, other])
+    evaluate.evaluate(other.folder, root, resamples=2)
+    made = report.of_runs([run, other])
+    table = report.comparison_table([run, other])
+    assert [row[0] for row in table.rows] == ["one", "two"]
+    assert "comparison" in {picture.name for picture in page.pictures(made)}
+
+
+def test_predictions_of_other_data_are_refused(run, tmp_path):
+    elsewhere = tiny.write_packed(tmp_path, tiny.table(56, 28))
+    with pytest.raises(UserError, match="are of other data"):
+        report.faces(run, elsewhere)
+
+
+def test_a_leaky_protocol_is_called_broken(run):
+    broken = replace(TINY, protocol="leaky-augment")
+    fake = type("Fake", (), {"recipe": broken, "about": run.about, "log": run.log})()
+    said = report.summary(fake, report.measured(run) | {"protocol": "leaky-augment"})
+    assert "broken on purpose" in said
+
+
+# The paper again
+
+
+@pytest.mark.parametrize("name", reproduce.NEEDS)
+def test_every_exhibit_is_made_from_runs(name, run, root):
+    done = dict.fromkeys(reproduce.NEEDS[name], run)
+    blocks = reproduce.exhibit(name, root, done)
+    assert blocks
+    wanted = Picture if name.startswith("fig") else Table
+    assert isinstance(blocks[0], wanted)
+
+
+@pytest.mark.parametrize("system", reproduce.SYSTEMS)
+@pytest.mark.parametrize("variant", ["common", "slim", "paper"])
+def test_every_system_has_its_settings(system, variant):
+    found = reproduce.settings(system, variant, ["seed=3"])
+    assert found.model.startswith(system)
+    assert found.seed == 3
+    assert found.epochs == claims.EPOCHS[system]
+    assert found.vote_weight == 0
+    assert found.protocol == ("random10" if system == "vgg19" else "official")
+
+
+def test_reproducing_trains_what_is_missing_and_uses_it_again(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *a, f=evaluate.evaluate: f(*a, resamples=2))
+    changes = ["model=resnet-8", "epochs=1", "batch=14", "side=40", "warmup=0"]
+    made = reproduce.reproduce(["table4", "fig7"], root, tmp_path, quiet, changes=changes)
+    assert [b for b in made.blocks if isinstance(b, str) and b.startswith("#")] == [
+        "# Table 4", "# Figure 7",
+    ]  # fmt: skip
+    monkeypatch.setattr(train, "train_epoch", None)
+    again = reproduce.reproduce(["table3"], root, tmp_path, quiet, changes=changes)
+    assert any(isinstance(block, Table) for block in again.blocks)
+
+
+def test_an_exhibit_nobody_knows_gets_one_sentence(root, tmp_path):
+    with pytest.raises(UserError, match="Did you mean 'table5'"):
+        reproduce.reproduce(["tabel5"], root, tmp_path, quiet)
+    with pytest.raises(UserError, match="No variant is called 'big'"):
+        reproduce.reproduce(["table5"], root, tmp_path, quiet, variant="big")
+
+
+# Figures
+
+
+def test_figures_take_whatever_a_log_lacks():
+    log = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+    assert isinstance(figures.curves(log, "loss", "val_loss", "loss"), Figure)
+    assert isinstance(figures.pace(log), Figure)
+
+
+def test_one_face_makes_a_sheet_and_none_does_not_fail():
+    for count in (0, 1, 9):
+        made = figures.sheet(np.zeros((count, 48, 48), np.uint8), ["a\nb"] * count)
+        assert page.drawn(made, ".png").startswith(b"\x89PNG")
+
+
+def test_a_map_is_brightest_where_it_is_largest():
+    faces, maps = np.zeros((1, 48, 48), np.uint8), np.zeros((1, 6, 6))
+    maps[0, 0, 5] = 1
+    seen = figures.overlaid(faces, maps)
+    assert seen.shape == (1, 48, 48, 3)
+    assert seen[0, 2, 45].sum() > seen[0, 40, 5].sum()
+
+
+def test_reliability_draws_even_when_every_answer_is_sure():
+    assert isinstance(figures.reliability(np.eye(7), np.arange(7)), Figure)
