@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from mien import contract, detectors, sources, weights
+from mien import contract, detectors, live, sources, tracks, video, weights
 from mien.classify import Classifier
 from mien.errors import UserError
 from mien.faces import Box, Face, Frame
@@ -24,6 +24,15 @@ TOO_SMOOTH = 18.0
 TOO_UNSURE = 0.8
 """Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
 its Laplacian at 48 pixels, the detector's confidence."""
+
+
+DETECT_EVERY = 0.08
+"""Seconds between two looks for faces in a video: every second frame at 25 a second."""
+
+Found = dict[int, tuple[Box, float]]
+"""Box and confidence of each face of a frame, by its id."""
+
+Seen = tuple[Frame, Found]
 
 
 class Analyzer:
@@ -61,25 +70,77 @@ class Analyzer:
         return faces
 
     def stream(
-        self, where: sources.Picture, skip: Callable[[UserError], None] | None = None
+        self,
+        where: sources.Picture,
+        skip: Callable[[UserError], None] | None = None,
+        part: video.Part | None = None,
+        time_constant: float = tracks.TIME_CONSTANT,
     ) -> Iterator[tuple[Frame, list[Face]]]:
-        """Every frame of a picture, folder or glob, with its faces, in order.
+        """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
-        A file that cannot be read raises `UserError`; with `skip`, it is told and left out.
+        In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
+        its id, and has `smoothed` emotions beside its own. part: which frames of a video file.
+        time_constant: of the smoothing, in seconds. A file that cannot be read raises `UserError`;
+        with `skip`, it is told and left out.
         """
+        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
+        if live.is_live(place):
+            return self.follow(live.frames(place, skip), time_constant, newest=True)
+        if video.is_video(place):
+            return self.follow(video.frames(place, part, skip), time_constant)
         return self.frames(sources.frames(where, skip))
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
         """The given frames with their faces, in order; works ahead by one batch at most."""
-        waiting: list[tuple[Frame, list[tuple[Box, float]], list[np.ndarray]]] = []
-        faces = pixels = 0
+        seen = ((frame, dict(enumerate(self._detect(frame.pixels)))) for frame in frames)
+        return self._classified_in_batches(seen, FACES_AT_ONCE)
+
+    def follow(
+        self,
+        frames: Iterable[Frame],
+        time_constant: float = tracks.TIME_CONSTANT,
+        *,
+        newest: bool = False,
+        detect_every: float = DETECT_EVERY,
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """The frames of one video with its faces, who keep their ids; emotions smoothed as well.
+
+        Faces are looked for once in `detect_every` seconds, and stand in between where they were
+        on their way. newest: look for them on every frame, and wait for no batch.
+        """
+        smooth = tracks.Smoother(time_constant)
+        seen = self._followed(frames, 0.0 if newest else detect_every)
+        for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
+            yield frame, smooth(frame.seconds, faces)
+
+    def _followed(self, frames: Iterable[Frame], detect_every: float) -> Iterator[Seen]:
+        """Each frame with the boxes of its faces by id, detected or, in between, reckoned."""
+        tracker = tracks.Tracker()
+        before: Seen | None = None
+        between: list[Frame] = []
         for frame in frames:
+            if before and 0 <= frame.seconds - before[0].seconds < detect_every * 0.99:
+                between.append(frame)
+                continue
             found = self._detect(frame.pixels)
-            crops = [self._crop(frame.pixels, box) for box, _ in found]
-            waiting.append((frame, found, crops))
+            ids = tracker.follow(frame.pixels, frame.seconds, [box for box, _ in found])
+            now = (frame, dict(zip(ids, found, strict=True)))
+            yield from _reckoned(before, between, now)
+            yield now
+            before, between = now, []
+        if before:
+            yield from ((frame, before[1]) for frame in between)
+
+    def _classified_in_batches(
+        self, seen: Iterable[Seen], at_once: int
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        waiting: list[tuple[Frame, Found, list[np.ndarray]]] = []
+        faces = pixels = 0
+        for frame, found in seen:
+            waiting.append((frame, found, [self._crop(frame.pixels, b) for b, _ in found.values()]))
             faces += len(found)
             pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
-            if faces >= FACES_AT_ONCE or pixels >= PIXELS_AT_ONCE:
+            if faces >= at_once or pixels >= PIXELS_AT_ONCE or at_once == 1:
                 yield from self._answers(waiting)
                 waiting, faces, pixels = [], 0, 0
         yield from self._answers(waiting)
@@ -90,21 +151,36 @@ class Analyzer:
         return contract.crop(pixels, square, expects.side, expects.channels)
 
     def _answers(
-        self, waiting: list[tuple[Frame, list[tuple[Box, float]], list[np.ndarray]]]
+        self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]
     ) -> Iterator[tuple[Frame, list[Face]]]:
         probabilities = self._classified([crop for *_, crops in waiting for crop in crops])
         for frame, found, crops in waiting:
             faces: list[Face] = []
-            for (box, confidence), cut in zip(found, crops, strict=True):
+            for (face_id, (box, confidence)), cut in zip(found.items(), crops, strict=True):
                 emotions = dict(zip(self.labels, next(probabilities), strict=True))
                 signs = flags(box, confidence, cut)
-                faces.append(Face(box, confidence, emotions, len(faces), signs))
+                faces.append(Face(box, confidence, emotions, face_id, signs))
             yield replace(frame, model=self.model, detector=self.detector), faces
 
     def _classified(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
         for start in range(0, len(crops), FACES_AT_ONCE):
             answers = self._classify(np.stack(crops[start : start + FACES_AT_ONCE]))
             yield from fold(answers, self._classify.contract.labels, self.labels).tolist()
+
+
+def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[Seen]:
+    """The frames between two detections, with the faces of both on their way."""
+    if before is None:
+        return
+    since = now[0].seconds - before[0].seconds
+    for frame in frames:
+        share = (frame.seconds - before[0].seconds) / since
+        boxes = tracks.between(
+            {face_id: box for face_id, (box, _) in before[1].items()},
+            {face_id: box for face_id, (box, _) in now[1].items()},
+            share,
+        )
+        yield frame, {k: (box, before[1][k][1]) for k, box in boxes.items()}
 
 
 def flags(box: Box, confidence: float, crop: np.ndarray) -> tuple[str, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +21,12 @@ import mien
 from mien import shelf, weights
 from mien.cli_lab import VERBS, terminal
 from mien.errors import UserError
+
+if TYPE_CHECKING:
+    from mien.analyzer import Analyzer
+    from mien.faces import Face, Frame
+    from mien.tracks import Summaries
+    from mien.video import Part
 
 MISTAKE, NO_FACE, STOPPED = 2, 3, 130
 
@@ -92,6 +101,16 @@ def _complain(error: UserError) -> None:
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="auto", show_default=True,
               help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
+@click.option("--every", default="1", show_default=True, metavar="N|SECONDSs",
+              help="Of a video, every Nth frame, or one in so many seconds: 0.5s.")  # fmt: skip
+@click.option(
+    "--from", "start", default="0", metavar="TIME", help="Where a video starts: 90, 1:30."
+)
+@click.option("--until", default="", metavar="TIME", help="Where a video ends.")
+@click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS",
+              help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
+@click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
+              help="Write what each face of a video showed over its time.")  # fmt: skip
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
 @click.option("--strict", is_flag=True, help="Exit 3 if a picture shows no face.")
 @click.option("--offline", is_flag=True, help="Download nothing.")
@@ -103,23 +122,33 @@ def analyze(
     as_json: bool,
     model: str,
     detector: str,
+    every: str,
+    start: str,
+    until: str,
+    smooth: float,
+    summary: Path | None,
     contempt: bool,
     strict: bool,
     offline: bool,
     threads: int,
 ) -> None:
-    """Read the emotions on the faces of pictures.
+    """Read the emotions on the faces of pictures and videos.
 
-    INPUTS are pictures, folders, globs, or - for standard input.
+    INPUTS are pictures, videos, folders, globs, - for a picture on standard input, camera:0, or
+    the address of a stream.
 
     \b
         mien analyze photo.jpg
         mien analyze photo.jpg --to annotated.png
         mien analyze holiday/ "more/*.webp" --to faces.csv
+        mien analyze clip.mp4 --to annotated.mp4 --to faces.parquet
+        mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
     from mien.analyzer import Analyzer
     from mien.faces import record
+    from mien.tracks import Summaries
+    from mien.video import Part
 
     if offline:
         os.environ["MIEN_OFFLINE"] = "1"
@@ -129,25 +158,39 @@ def analyze(
         bad.append(error)
         _complain(error)
 
+    part = Part(*_every(every), _time(start), _time(until) if until else math.inf)
     files = _files(inputs, skip)
     if not files:
         sys.exit(MISTAKE)
     analyzer = Analyzer(model, detector, threads, contempt)
     counts: Counter[str] = Counter()
+    showed: dict[str, Summaries] = {}
     bars, lines = len(files) <= FEW, len(files) <= FEW or not to
     with ExitStack() as stack:
         writers = [stack.enter_context(_sink(path)) for path in to]
-        for frame, faces in analyzer.frames(_frames(files, skip, stack)):
-            counts.update(picture=1, face=len(faces), without=not faces)
+        for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack):
+            moving = _is_moving(frame.source)
+            what = "frame" if moving else "picture"
+            counts.update({what: 1, "face": 0 if moving else len(faces), "without": not faces})
+            if moving:
+                showed.setdefault(frame.source, Summaries()).add(frame.seconds, faces)
             for write in writers:
                 write(frame, faces)
             if as_json:
                 click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-            elif lines:
+            elif lines and not moving:
                 terminal().show(frame, faces, bars=bars)
-    if not as_json and (to or not bars):
-        where = f" -> {', '.join(map(str, to))}" if to else ""
-        click.echo(f"{_count(counts, 'picture')}, {_count(counts, 'face')}{where}")
+    if summary:
+        _write_summary(summary, showed)
+    if not as_json:
+        for source, summaries in showed.items():
+            terminal().showed(source, summaries.records())
+        if to or not bars or showed:
+            where = f" -> {', '.join(map(str, to))}" if to else ""
+            kinds = [_count(counts, what) for what in ("frame", "picture") if counts[what]]
+            if counts["picture"] or not counts["frame"]:
+                kinds.append(_count(counts, "face"))
+            click.echo(", ".join(kinds) + where)
     if bad:
         sys.exit(MISTAKE)
     if strict and counts["without"]:
@@ -158,16 +201,97 @@ def _count(counts: Counter[str], what: str) -> str:
     return f"{counts[what]:,} {what}" + "s" * (counts[what] != 1)
 
 
+def _every(text: str) -> tuple[int, float]:
+    """Frames and seconds: `"3"` -> (3, 0), `"0.5s"` -> (1, 0.5)."""
+    try:
+        frames, seconds = (1, float(text[:-1])) if text.endswith("s") else (int(text), 0.0)
+    except ValueError:
+        frames, seconds = 0, 0.0
+    if frames < 1 or seconds < 0 or (text.endswith("s") and not 0 < seconds < math.inf):
+        raise UserError(f"--every {text} means nothing; write a number of frames, or 0.5s.")
+    return frames, seconds
+
+
+def _time(text: str) -> float:
+    """Seconds: `"90"`, `"1:30"` and `"0:01:30.0"` -> 90.0."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < math.inf for part in parts):
+        raise UserError(f"{text} is no time; write seconds, or 1:30.")
+    return sum(part * 60**k for k, part in enumerate(reversed(parts)))
+
+
+def _is_moving(where: str) -> bool:
+    from mien import live, video
+
+    return live.is_live(where) or video.is_video(where)
+
+
 def _files(inputs: tuple[str, ...], skip: Callable[[UserError], None]) -> list[str]:
-    from mien import sources
+    from mien import live, sources, video
 
     files = []
     for where in inputs:
         try:
-            files += sources.paths(where)
+            known = sources.SUFFIXES | video.SUFFIXES
+            files += [where] if live.is_live(where) else sources.paths(where, known)
         except UserError as error:
             skip(error)
     return files
+
+
+def _analyzed(
+    analyzer: Analyzer,
+    files: list[str],
+    part: Part,
+    smooth: float,
+    skip: Callable[[UserError], None],
+    stack: ExitStack,
+) -> Iterator[tuple[Frame, list[Face]]]:
+    """All frames with their faces: stills together, moving pictures one by one."""
+    for moving, some in groupby(files, _is_moving):
+        if not moving:
+            yield from analyzer.frames(_frames(list(some), skip, stack))
+            continue
+        for place in some:
+            try:
+                # Ctrl-C is how something live ends; what has been found is kept.
+                with suppress(*([KeyboardInterrupt] if _is_live(place) else [])):
+                    yield from _timed(place, analyzer.stream(place, skip, part, smooth), part)
+            except UserError as error:
+                skip(error)
+
+
+def _is_live(where: str) -> bool:
+    from mien import live
+
+    return live.is_live(where)
+
+
+def _timed(
+    place: str, found: Iterator[tuple[Frame, list[Face]]], part: Part
+) -> Iterator[tuple[Frame, list[Face]]]:
+    """The same, under a bar that goes by the video's own time if somebody looks."""
+    from mien import video
+
+    if not sys.stderr.isatty() or _is_live(place):
+        yield from found
+        return
+    length = min(video.about(place).seconds, part.end) - part.start
+    with terminal().progress(Path(place).name, max(round(length), 1)) as bar:
+        for frame, faces in found:
+            bar.update(bar.task_ids[0], completed=round(frame.seconds - part.start))
+            yield frame, faces
+
+
+def _write_summary(path: Path, showed: dict[str, Summaries]) -> None:
+    from mien import atomic
+
+    records = {source: summaries.records() for source, summaries in showed.items()}
+    with atomic.writing(path) as temporary:
+        temporary.write_text(json.dumps(records, indent=1) + "\n")
 
 
 def _frames(files: list[str], skip: Callable[[UserError], None], stack: ExitStack) -> Iterator:

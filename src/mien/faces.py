@@ -41,7 +41,9 @@ class Face:
 
     box: where the detector saw it. face_confidence: how sure the detector is, 0 to 1.
     emotions: label -> the share of people who would give it; 0 to 1, summing to 1 within 1e-6.
+    face_id: its place in the frame or, in a video, who it is from frame to frame.
     flags: reasons to trust the emotions less: "too_small", "blurred", "low_confidence".
+    smoothed: in a video, the emotions smoothed over time; None for a still.
     """
 
     box: Box
@@ -49,6 +51,7 @@ class Face:
     emotions: Mapping[str, float]
     face_id: int = 0
     flags: tuple[str, ...] = ()
+    smoothed: Mapping[str, float] | None = None
 
     @cached_property
     def dominant_emotion(self) -> str:
@@ -75,6 +78,7 @@ def record(frame: Frame, faces: list[Face]) -> dict:
                 "emotions": dict(face.emotions),
                 "dominant_emotion": face.dominant_emotion,
                 "flags": list(face.flags),
+                **({"smoothed": dict(face.smoothed)} if face.smoothed is not None else {}),
             }
             for face in faces
         ],

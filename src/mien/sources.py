@@ -41,17 +41,17 @@ Picture = str | os.PathLike | bytes | np.ndarray | Image.Image
 """What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
 
 
-def paths(where: str) -> list[str]:
+def paths(where: str, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
     """The files that `where` means: itself, a folder's pictures (at any depth), a glob, or `-`.
 
-    Sorted. Raises `UserError` where nothing is there.
+    suffixes: what counts in a folder. Sorted. Raises `UserError` where nothing is there.
     """
     if where == "-":
         return [where]
     path = Path(where)
     try:
         if path.is_dir():
-            return _in_folder(path)
+            return _in_folder(path, suffixes)
         if path.exists():
             return [where]
         found = sorted(f for f in glob.glob(where, recursive=True) if not Path(f).is_dir())
@@ -62,8 +62,8 @@ def paths(where: str) -> list[str]:
     return found
 
 
-def _in_folder(path: Path) -> list[str]:
-    files = (f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir())
+def _in_folder(path: Path, suffixes: frozenset[str]) -> list[str]:
+    files = (f for f in path.rglob("*") if f.suffix.lower() in suffixes and not f.is_dir())
     if not (found := sorted(map(str, files))):
         raise UserError(f"The folder {_shown(path)} holds no picture.")
     return found

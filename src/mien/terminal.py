@@ -15,6 +15,9 @@ from mien.faces import Face, Frame
 
 BAR = 30
 
+MOST_FACES = 20
+"""So many faces of a video are listed; the summary file has all."""
+
 # Without markup: a file may be called [1].jpg.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
@@ -50,6 +53,20 @@ def _bars(face: Face) -> None:
         bold = "bold " if emotion == face.dominant_emotion else ""
         line = Text("  ").append(f"{emotion:<9}", style=bold).append(f"{share:>6.1%} ", style=bold)
         out.print(line.append("█" * round(share * BAR), style=COLOURS[emotion]))
+
+
+def showed(source: str, summaries: list[dict]) -> None:
+    """Print what each face of a video showed over its time, longest on screen first."""
+    rows = []
+    for one in summaries[:MOST_FACES]:
+        most = sorted(one["emotions"].items(), key=lambda pair: -pair[1])[:3]
+        mostly = ", ".join(f"{name} {share:.0%}" for name, share in most)
+        times = (f"{one[key]:.1f} s" for key in ("first", "last", "on_screen"))
+        rows.append((one["face_id"], *times, mostly, one["changes"]))
+    count = f"{len(summaries)} face" + "s" * (len(summaries) != 1)
+    table(("face", "first", "last", "on screen", "mostly", "changes"), rows, f"{source}: {count}")
+    if len(summaries) > MOST_FACES:
+        out.print(f"and {len(summaries) - MOST_FACES} more, seen for less time")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:

@@ -1,0 +1,143 @@
+"""Cameras and streams -> the newest frame, for as long as they last.
+
+What is live does not wait and is never queued: whoever is slow sees the newest frame and misses
+some.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.faces import Frame
+from mien.video import Skip, opened, upright, warned, why
+
+STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
+CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
+
+WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before each further attempt at a stream that died; the last one again and again."""
+
+PATIENCE = 10.0
+"""Seconds in which a stream must answer, and go on."""
+
+
+def is_live(where: str) -> bool:
+    """Whether it is a camera (`camera`, `camera:1`) or the address of a stream."""
+    return bool(STREAM.match(where) or CAMERA.match(where))
+
+
+def number(where: str) -> int | None:
+    """Which camera it is, or None if it is no camera."""
+    found = CAMERA.match(where)
+    return int(found[1] or 0) if found else None
+
+
+def frames(where: str, skip: Skip | None = None, attempts: int = 0) -> Iterator[Frame]:
+    """The newest frames of a camera or stream, for as long as it lasts.
+
+    Seconds count from the first frame, by the clock. A stream that dies is tried again, ever more
+    slowly, and `skip` is told; after `attempts` failures in a row (0: never) it raises `UserError`,
+    as it does for a camera that is not there.
+    """
+    told, began = skip or warned, -1.0
+    for frame in _newest(lambda stop: _connected(where, told, attempts, stop)):
+        began = frame.seconds if began < 0 else began
+        yield replace(frame, seconds=frame.seconds - began)
+
+
+def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
+    """Frames as they arrive, with the clock's time; comes back when a stream dies."""
+    failed = count = 0
+    camera = number(where)
+    while not stop.is_set():
+        try:
+            for pixels in _stream(where) if camera is None else _camera(camera):
+                if stop.is_set():
+                    return
+                yield Frame(pixels, where, count, time.monotonic())
+                failed, count = 0, count + 1
+            error = UserError(f"{where} has ended.")
+        except UserError as found:
+            error = found
+        failed += 1
+        if camera is not None or 0 < attempts <= failed:
+            raise error
+        wait = WAITS[min(failed, len(WAITS)) - 1]
+        skip(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))
+        stop.wait(wait)
+
+
+def _camera(which: int) -> Iterator[np.ndarray]:
+    import cv2
+
+    camera = cv2.VideoCapture(which)
+    try:
+        if not camera.isOpened():
+            raise UserError(f"There is no camera {which}, or another program has it.")
+        while True:
+            there, pixels = camera.read()
+            if not there:
+                raise UserError(f"Camera {which} gives no more pictures.")
+            yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    finally:
+        camera.release()
+
+
+def _stream(where: str) -> Iterator[np.ndarray]:
+    import av
+
+    options = {"rtsp_transport": "tcp"} if where.lower().startswith("rtsp") else {}
+    with opened(where, options=options, timeout=(PATIENCE, PATIENCE)) as (container, stream):
+        packets = container.demux(stream)
+        while True:
+            try:
+                found = next(packets).decode()
+            except StopIteration:
+                return
+            except av.error.InvalidDataError:
+                continue
+            except av.error.FFmpegError as error:
+                raise UserError(f"{where} broke off: {why(error)}.") from None
+            for picture in found:
+                yield upright(picture)
+
+
+def _newest(make: Callable[[threading.Event], Iterator[Frame]]) -> Iterator[Frame]:
+    """The frame that is newest each time one is asked for; the others are dropped."""
+    stop, changed = threading.Event(), threading.Condition()
+    newest: list[Frame] = []
+    ended: list[BaseException | None] = []
+
+    def watch() -> None:
+        last: BaseException | None = None
+        try:
+            for frame in make(stop):
+                with changed:
+                    newest[:] = [frame]
+                    changed.notify()
+        except BaseException as error:  # it belongs to whoever takes the frames
+            last = error
+        with changed:
+            ended.append(last)
+            changed.notify()
+
+    threading.Thread(target=watch, name="live", daemon=True).start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: newest or ended)
+                frame = newest.pop() if newest else None
+            if frame is None:
+                if ended[0] is not None:
+                    raise ended[0]
+                return
+            yield frame
+    finally:
+        stop.set()

@@ -1,0 +1,263 @@
+"""Faces over frames: who is who, what they show over time, and a summary of each.
+
+Nothing here looks at a later frame, so that the live path and the path over files are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from mien.faces import Box, Face
+
+PATIENCE = 1.5
+"""Seconds for which a face that is not seen keeps its id."""
+
+MOMENTUM = 0.5
+"""Seconds after which a face that is not seen is thought to have lost most of its pace."""
+
+TIME_CONSTANT = 0.5
+"""Seconds after which smoothed emotions have followed 63 % of a sudden change."""
+
+LOOK = 16
+"""Pixels of the side of the small grey picture by which a face is known again."""
+
+REACH, LOSS = 0.6, 1.2
+"""Farther than so many face widths (and so many more for each second unseen) is another face."""
+
+
+@dataclass(slots=True)
+class Track:
+    """A face that is being followed.
+
+    place: (4,) centre x and y in pixels, logarithms of width and height. pace: its change a second.
+    look: (LOOK, LOOK), mean 0 and length 1. seen: seconds of the last sighting.
+    """
+
+    face_id: int
+    place: np.ndarray
+    pace: np.ndarray
+    look: np.ndarray
+    seen: float
+
+    def ahead(self, seconds: float, wide: int, high: int) -> np.ndarray:
+        """Where it should be by now, if it goes on for a while and then stops, or at the edge.
+
+        Who leaves the picture comes back where it was left.
+        """
+        gone = MOMENTUM * (1 - math.exp(-(seconds - self.seen) / MOMENTUM))
+        there = self.place + self.pace * gone
+        there[:2] = there[:2].clip(0, (wide, high))
+        return there
+
+
+class Tracker:
+    """Gives the faces of successive frames their ids; the ids of a tracker are never used twice.
+
+    A constant-velocity filter per face (Bar-Shalom's alpha-beta) says where it should be; distance
+    in face widths, size and look say which it is. Faces that are close are told apart by look.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._tracks: list[Track] = []
+        self._next = 0
+
+    def follow(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
+        """The id of each box on a frame: (H, W, 3) uint8, its time, boxes -> as many ids.
+
+        Frames come in the order of time; a jump back (another file) starts afresh.
+        """
+        if self._tracks and seconds < max(track.seen for track in self._tracks):
+            self._tracks = []
+        self._tracks = [t for t in self._tracks if seconds - t.seen <= self._patience]
+        places = [_place(box) for box in boxes]
+        looks = [_look(pixels, box) for box in boxes]
+        ids = [-1] * len(boxes)
+        for track, k in self._pairs(seconds, places, looks, pixels.shape):
+            _update(track, places[k], looks[k], seconds)
+            ids[k] = track.face_id
+        for k, (place, look) in enumerate(zip(places, looks, strict=True)):
+            if ids[k] < 0:
+                ids[k] = self._next
+                self._tracks.append(Track(self._next, place, np.zeros(4), look, seconds))
+                self._next += 1
+        return ids
+
+    def _pairs(
+        self,
+        seconds: float,
+        places: list[np.ndarray],
+        looks: list[np.ndarray],
+        shape: tuple[int, ...],
+    ) -> list[tuple[Track, int]]:
+        """Track and face, the cheapest pair first, each at most once."""
+        costs = []
+        for t, track in enumerate(self._tracks):
+            ahead, unseen = track.ahead(seconds, shape[1], shape[0]), seconds - track.seen
+            for k, (place, look) in enumerate(zip(places, looks, strict=True)):
+                far = _distance(ahead, place)
+                if far <= REACH + LOSS * unseen:
+                    grown = abs(ahead[2:] - place[2:]).max()
+                    unlike = 1 - float((track.look * look).sum())
+                    costs.append((far + grown + unlike, t, k))
+        pairs: list[tuple[Track, int]] = []
+        taken_tracks: set[int] = set()
+        taken: set[int] = set()
+        for _, t, k in sorted(costs):
+            if t not in taken_tracks and k not in taken:
+                taken_tracks.add(t)
+                taken.add(k)
+                pairs.append((self._tracks[t], k))
+        return pairs
+
+
+def _place(box: Box) -> np.ndarray:
+    x, y, w, h = box
+    return np.array([x + w / 2, y + h / 2, math.log(max(w, 1)), math.log(max(h, 1))])
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Between centres, in widths of the larger face."""
+    return float(np.hypot(*(one[:2] - other[:2])) / math.exp(max(one[2], other[2])))
+
+
+def _look(pixels: np.ndarray, box: Box) -> np.ndarray:
+    high, wide = pixels.shape[:2]
+    x, y, w, h = box
+    left, right = (int(min(max(v, 0), wide)) for v in (x, x + w))
+    top, bottom = (int(min(max(v, 0), high)) for v in (y, y + h))
+    if right <= left or bottom <= top:
+        return np.zeros((LOOK, LOOK), np.float32)
+    small = cv2.resize(pixels[top:bottom, left:right], (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+    grey = small.astype(np.float32).mean(2)
+    grey -= grey.mean()
+    return grey / max(float(np.sqrt((grey**2).sum())), 1e-6)
+
+
+def _update(track: Track, place: np.ndarray, look: np.ndarray, seconds: float) -> None:
+    """The alpha-beta step: trust a sighting, and change the pace by a part of the surprise."""
+    since = max(seconds - track.seen, 1e-3)
+    surprise = place - (track.place + track.pace * since)
+    weight = 1 - math.exp(-since / 0.1)
+    track.pace = track.pace + weight * 0.5 * surprise / since
+    track.pace[2:] = track.pace[2:].clip(-1, 1)
+    track.place, track.seen = place, seconds
+    mixed = 0.8 * track.look + 0.2 * look
+    track.look = mixed / max(float(np.sqrt((mixed**2).sum())), 1e-6)
+
+
+class Smoother:
+    """Smooths the emotions of each face over time, exponentially, by the clock and not by frames.
+
+    time_constant: in seconds; 0 leaves them as they are. After a gap the past counts for as little
+    as its age says. What is smoothed are probabilities, so their sum stays 1.
+    """
+
+    def __init__(self, time_constant: float = TIME_CONSTANT, patience: float = PATIENCE) -> None:
+        self._constant, self._patience = time_constant, patience
+        self._known: dict[int, tuple[float, dict[str, float]]] = {}
+
+    def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
+        """The faces of a frame with `smoothed` emotions, by their ids."""
+        self._known = {
+            face_id: known
+            for face_id, known in self._known.items()
+            if 0 <= seconds - known[0] <= max(self._patience, self._constant)
+        }
+        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
+
+    def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
+        now = dict(face.emotions)
+        if face.face_id in self._known and self._constant > 0:
+            then, before = self._known[face.face_id]
+            keep = math.exp(-(seconds - then) / self._constant)
+            now = {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
+        self._known[face.face_id] = (seconds, now)
+        return now
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one face showed over the time it was seen.
+
+    first, last: seconds. on_screen: seconds in all, gaps left out. frames: how many it is in.
+    shares: each emotion's mean share over that time. changes: how often the smoothed dominant
+    emotion became another.
+    """
+
+    face_id: int
+    first: float
+    last: float
+    on_screen: float = 0.0
+    frames: int = 0
+    changes: int = 0
+    shares: dict[str, float] = field(default_factory=dict)
+    _dominant: str = ""
+    _weight: float = 0.0
+
+    def add(self, seconds: float, face: Face, longest: float = PATIENCE) -> None:
+        """Take in the next sighting; `longest`: a longer gap is time off the screen."""
+        since = seconds - self.last if self.frames else 0.0
+        since = since if 0 <= since <= longest else 0.0
+        # The first sighting has no time behind it, and still counts a little.
+        weight = since or 1e-3
+        self._weight += weight
+        for name, share in face.emotions.items():
+            known = self.shares.get(name, share)
+            self.shares[name] = known + (share - known) * weight / self._weight
+        shown = face.smoothed or face.emotions
+        dominant = max(shown, key=shown.__getitem__)
+        self.changes += bool(self._dominant) and dominant != self._dominant
+        self._dominant = dominant
+        self.on_screen += since
+        self.last = seconds
+        self.frames += 1
+
+    def record(self) -> dict:
+        """The summary as a dictionary that JSON can hold."""
+        return {
+            "face_id": self.face_id,
+            "first": self.first,
+            "last": self.last,
+            "on_screen": self.on_screen,
+            "frames": self.frames,
+            "changes": self.changes,
+            "emotions": dict(self.shares),
+            "dominant_emotion": max(self.shares, key=self.shares.__getitem__),
+        }
+
+
+class Summaries:
+    """The summaries of all faces, as their frames go by; memory grows with faces, not frames."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, Summary] = {}
+
+    def add(self, seconds: float, faces: Sequence[Face]) -> None:
+        """Take in the faces of the next frame."""
+        for face in faces:
+            known = self._of.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
+            known.add(seconds, face)
+
+    def records(self, at_least: float = 0.0) -> list[dict]:
+        """All, longest on screen first; those seen for fewer seconds than `at_least` left out."""
+        found = (s.record() for s in self._of.values() if s.on_screen >= at_least)
+        return sorted(found, key=lambda record: -record["on_screen"])
+
+
+def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) -> dict[int, Box]:
+    """The boxes of the faces seen both before and after, `share` of the way from one to the other.
+
+    For the frames between two detections of a file.
+    """
+    return {
+        face_id: tuple(  # type: ignore[misc]
+            a + (b - a) * share for a, b in zip(earlier[face_id], later[face_id], strict=True)
+        )
+        for face_id in earlier.keys() & later.keys()
+    }

@@ -1,0 +1,248 @@
+"""Video files -> frames with their own time stamps.
+
+Decoding runs in a thread of its own, a few frames ahead, so that it and the analysis share the
+cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.faces import Frame
+
+SUFFIXES = frozenset((
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+))  # fmt: skip
+"""What counts as a video by its name."""
+
+AHEAD = 40_000_000
+"""Pixels that the decoder may be ahead by: six frames at 4K."""
+
+EARLY = 0.5
+"""A frame may be so much of its own length early and still be the one asked for."""
+
+WHOLE = 0.98
+"""Of the frames that a file says it has, so many must come, or it is said to break off."""
+
+MOST_DAMAGED = 10_000
+"""After so many damaged packets in a row the rest is given up."""
+
+Skip = Callable[[UserError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which frames of a video are wanted.
+
+    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds.
+    """
+
+    every: int = 1
+    seconds: float = 0.0
+    start: float = 0.0
+    end: float = float("inf")
+
+
+def is_video(where: str) -> bool:
+    """Whether a path is a video, by its name."""
+    return Path(where).suffix.lower() in SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a video file says of itself; 0 for what it does not know."""
+
+    seconds: float
+    width: int
+    height: int
+    rate: float
+
+
+def about(path: str) -> About:
+    """Length, size (as coded) and frame rate of a video file; a `UserError` if it is none."""
+    with opened(path) as (container, stream):
+        length = float((stream.duration or 0) * stream.time_base)
+        length = length or (container.duration or 0) / 1_000_000
+        return About(length, stream.width, stream.height, float(stream.average_rate or 0))
+
+
+def frames(path: str, part: Part | None = None, skip: Skip | None = None) -> Iterator[Frame]:
+    """The wanted frames of a video file, upright RGB, decoded ahead in a thread.
+
+    Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
+    told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
+    `UserError` for a file that cannot be read, or without a video in it.
+    """
+    told = skip or warned
+    with _ahead(_decoded(path, part or Part(), told)) as found:
+        yield from found
+
+
+def warned(error: UserError) -> None:
+    """What is told when nobody asked to be: a warning."""
+    warnings.warn(str(error), stacklevel=2)
+
+
+def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
+    with opened(path) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        if part.start > 0:
+            _seek(container, stream, part.start)
+        number, due, kept = -1, part.start, 0
+        for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
+            # Behind a seek the place can only be reckoned; from the start it is counted.
+            number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
+            if seconds < part.start - EARLY / rate:
+                continue
+            if seconds > part.end:
+                return
+            if part.seconds > 0:
+                if seconds < due - EARLY / rate:
+                    continue
+                due = max(due + part.seconds, seconds + part.seconds / 2)
+            elif kept % part.every:
+                kept += 1
+                continue
+            kept += 1
+            yield Frame(upright(picture), path, number, seconds)
+
+
+@contextlib.contextmanager
+def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A container and its first video stream; a `UserError` if there is none."""
+    import av
+
+    try:
+        container = av.open(path, **options)
+    except (av.error.FFmpegError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a video: {why(error)}.") from None
+    with container:
+        if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
+            raise UserError(f"{path} has no video in it.")
+        streams[0].thread_type = "AUTO"
+        yield container, streams[0]
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the picture on the sleeve of a piece of music."""
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def why(error: Exception) -> str:
+    """FFmpeg's reason, to end a sentence with."""
+    return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
+
+
+def _began(stream: Any) -> float:
+    """Where a stream's own clock stands at its start, in seconds."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def _seek(container: Any, stream: Any, seconds: float) -> None:
+    """Go to the last key frame before a time; a file that cannot is read from its start."""
+    import av
+
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(int((_began(stream) + seconds) / stream.time_base), stream=stream)
+
+
+def _pictures(
+    container: Any, stream: Any, path: str, skip: Skip, *, whole: bool
+) -> Iterator[tuple[float, Any]]:
+    """The decoded pictures with their seconds, in the order of time; damage is told by stretches.
+
+    whole: from the start, so that a file that says how many it has can be held to that.
+    """
+    import av
+
+    began, rate = _began(stream), float(stream.guessed_rate or 25)
+    last, count, damaged = -1.0, 0, 0
+    packets = container.demux(stream)
+    while damaged <= MOST_DAMAGED:
+        try:
+            found = next(packets).decode()
+        except (StopIteration, av.error.EOFError):
+            break
+        except av.error.FFmpegError:
+            damaged += 1
+            continue
+        if damaged and found:
+            skip(UserError(f"{path} is damaged after {max(last, 0):.1f} s; the rest is read."))
+            damaged = 0
+        for picture in found:
+            # Some formats keep no times; then all there is to go by is the place.
+            seconds = count / rate if picture.time is None else picture.time - began
+            count += 1
+            # Behind damage, decoders give some pictures late.
+            if seconds > last:
+                last = seconds
+                yield max(seconds, 0.0), picture
+    if damaged or (whole and count < WHOLE * stream.frames - 2):
+        skip(UserError(f"{path} breaks off after {max(last, 0):.1f} s."))
+
+
+def upright(picture: Any) -> np.ndarray:
+    """A decoded picture as (H, W, 3) uint8 RGB, turned as its file says."""
+    pixels = picture.to_ndarray(format="rgb24")
+    # FFmpeg tells by how much to turn it counter-clockwise, as NumPy does.
+    quarter = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter)) if quarter else pixels
+
+
+@contextlib.contextmanager
+def _ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
+    """The same frames, made in a thread that is a bounded number of pixels ahead."""
+    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue()
+    room = threading.Condition()
+    pixels, stopped = 0, False
+
+    def has_room() -> bool:
+        return stopped or pixels < AHEAD
+
+    def make() -> None:
+        nonlocal pixels
+        last: BaseException | None = None
+        try:
+            for frame in found:
+                with room:
+                    room.wait_for(has_room)
+                    if stopped:
+                        return
+                    pixels += frame.pixels.size // 3
+                waiting.put(frame)
+        except BaseException as error:  # it belongs to whoever takes the frames
+            last = error
+        waiting.put(last)
+
+    def take() -> Iterator[Frame]:
+        nonlocal pixels
+        while isinstance(item := waiting.get(), Frame):
+            with room:
+                pixels -= item.pixels.size // 3
+                room.notify()
+            yield item
+        if item is not None:
+            raise item
+
+    maker = threading.Thread(target=make, name="decoder", daemon=True)
+    maker.start()
+    try:
+        yield take()
+    finally:
+        with room:
+            stopped = True
+            room.notify()
+        maker.join()

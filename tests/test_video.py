@@ -1,0 +1,414 @@
+"""Video files, streams, and what is made of them."""
+
+import json
+import math
+import re
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+import tiny
+from conftest import ROOT, SHARED
+from PIL import Image
+
+import mien as package
+from mien import live, sinks, video
+from mien.errors import UserError
+from mien.faces import Face, Frame
+from mien.tracks import TIME_CONSTANT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import clips
+
+PACK = SHARED / "fer2013"
+needs_pack = pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return tiny.samples(28)
+
+
+@pytest.fixture(scope="module")
+def made(faces, tmp_path_factory):
+    """A clip of one second with sound, and its truth."""
+    path = tmp_path_factory.mktemp("clips") / "one.mp4"
+    found = clips.frames("one", faces, size=(320, 180), seconds=1)
+    return path, clips.encode(path, found, sound=True)
+
+
+def times(path, **part):
+    return [frame.seconds for frame in video.frames(str(path), video.Part(**part))]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "variable"),
+    [
+        ("a.mp4", "libx264", False), ("b.mp4", "libx264", True), ("c.webm", "libvpx-vp9", True),
+        ("d.avi", "mjpeg", False), ("e.mp4", "mpeg4", False), ("f.mkv", "libx264", True),
+    ],
+)  # fmt: skip
+def test_every_frame_comes_with_its_own_time(tmp_path, faces, name, codec, variable):
+    path = tmp_path / name
+    pictures = clips.frames("one", faces, size=(320, 180), seconds=1, variable=variable)
+    truths = clips.encode(path, pictures, codec=codec)
+    found = list(video.frames(str(path)))
+    assert clips.time_error(truths, [frame.seconds for frame in found]) < 1e-3
+    assert [frame.number for frame in found] == list(range(len(truths)))
+    assert all(frame.pixels.shape == (180, 320, 3) for frame in found)
+    assert video.is_video(name)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_turned_video_is_upright(tmp_path, faces, rotation):
+    path = tmp_path / "turned.mp4"
+    pictures = list(clips.frames("one", faces, size=(320, 180), seconds=0.2))
+    clips.encode(path, pictures, rotation=rotation)
+    first = next(video.frames(str(path)))
+    assert first.pixels.shape == (180, 320, 3)
+    assert np.abs(first.pixels.astype(int) - pictures[0][0]).mean() < 12
+
+
+def test_every_so_many_frames_or_seconds(made):
+    path, truths = made
+    assert times(path, every=5) == [t.seconds for t in truths[::5]]
+    found = times(path, seconds=0.25)
+    assert len(found) == 4
+    assert all(b - a == pytest.approx(0.25, abs=0.041) for a, b in pairwise(found))
+
+
+def test_a_part_begins_and_ends_where_it_should(made):
+    path, _ = made
+    found = list(video.frames(str(path), video.Part(start=0.4, end=0.6)))
+    assert [f.seconds for f in found] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56, 0.6])
+    assert [f.number for f in found] == [10, 11, 12, 13, 14, 15]
+    whole = list(video.frames(str(path)))
+    assert np.array_equal(found[0].pixels, whole[10].pixels)
+    assert times(path, start=99) == []
+
+
+def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(made):
+    path, truths = made
+    told = []
+    found = list(video.frames(str(clips.truncated(path, 0.5)), skip=told.append))
+    assert 0 < len(found) < len(truths)
+    assert "breaks off after 0." in str(told[-1])
+
+
+def test_behind_a_damaged_stretch_reading_goes_on(tmp_path, faces):
+    path = tmp_path / "long.mp4"
+    truths = clips.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6), fps=25)
+    told = []
+    found = list(video.frames(str(clips.corrupted(path, 0.4, 3000)), skip=told.append))
+    assert len(truths) / 2 < len(found)
+    assert found[-1].seconds > 5.5
+    seconds = [frame.seconds for frame in found]
+    assert seconds == sorted(set(seconds))
+    assert len(told) < 20
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"", "cannot be read as a video"), (b"not a video at all" * 99, "cannot be read as a video")],
+)
+def test_what_is_no_video_gets_one_sentence(tmp_path, body, said):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(body)
+    with pytest.raises(UserError, match=said):
+        next(video.frames(str(path)))
+    with pytest.raises(UserError, match="no such file"):
+        next(video.frames(str(tmp_path / "nowhere.mp4")))
+
+
+def test_a_file_with_sound_alone_has_no_video(made):
+    path, _ = made
+    with pytest.raises(UserError, match="has no video in it"):
+        next(video.frames(str(clips.without_video(path))))
+
+
+def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeypatch):
+    path, _ = made
+    monkeypatch.setattr(video, "AHEAD", 3 * 320 * 180)
+    decoded = []
+    upright = video.upright
+    monkeypatch.setattr(video, "upright", lambda p: decoded.append(p) or upright(p))
+    found = video.frames(str(path))
+    next(found)
+    time.sleep(0.3)
+    assert len(decoded) <= 6
+    found.close()
+    assert not [t for t in threading.enumerate() if t.name == "decoder"]
+
+
+def test_a_file_says_its_length_and_size(made):
+    about = video.about(str(made[0]))
+    assert about.seconds == pytest.approx(1, abs=0.05)
+    assert (about.width, about.height, about.rate) == (320, 180, 25)
+
+
+# What is live
+
+
+class Server:
+    """Serves a motion JPEG over HTTP on loopback, for as long as it is let."""
+
+    def __init__(self):
+        pictures = [np.full((48, 64, 3), 10 * k, np.uint8) for k in range(20)]
+        self.bodies = [self._jpeg(picture) for picture in pictures]
+        self.open = True
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
+                self.end_headers()
+                k = 0
+                while server.open:
+                    body = server.bodies[k % len(server.bodies)]
+                    head = f"--x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+                    try:
+                        self.wfile.write(head.encode() + body + b"\r\n")
+                    except OSError:
+                        return
+                    k += 1
+                    time.sleep(0.01)
+
+            def log_message(self, *_):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}/x.mjpg"
+
+    @staticmethod
+    def _jpeg(pixels):
+        import io
+
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG")
+        return file.getvalue()
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    yield made
+    made.open = False
+    made.http.shutdown()
+    made.http.server_close()
+
+
+def test_whoever_is_slow_sees_the_newest_frame(server):
+    found = live.frames(server.address)
+    first = next(found)
+    time.sleep(0.5)
+    later = next(found)
+    assert first.seconds == 0
+    assert later.number - first.number > 10
+    assert later.seconds == pytest.approx(0.5, abs=0.4)
+    assert first.pixels.shape == (48, 64, 3)
+    found.close()
+
+
+def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
+    monkeypatch.setattr(live, "WAITS", (0.05,))
+    told = []
+    found = live.frames(server.address, skip=told.append)
+    before = next(found)
+    server.open = False
+    time.sleep(0.3)
+    server.open = True
+    deadline = time.monotonic() + 20
+    after = next(found)
+    while not told and time.monotonic() < deadline:
+        after = next(found)
+    after = next(found)
+    assert "trying again in 0.05 s" in str(told[0])
+    assert after.seconds > before.seconds
+    found.close()
+
+
+def test_a_stream_that_never_answers_is_given_up_if_asked(monkeypatch):
+    monkeypatch.setattr(live, "WAITS", (0.01,))
+    told = []
+    with pytest.raises(UserError, match="cannot be read as a video"):
+        next(live.frames("http://127.0.0.1:9/none", told.append, attempts=3))
+    assert len(told) == 2
+
+
+def test_a_camera_that_is_not_there_gets_one_sentence():
+    with pytest.raises(UserError, match="There is no camera 77"):
+        next(live.frames("camera:77"))
+    assert live.number("camera") == 0
+    assert live.number("camera:3") == 3
+    assert live.number("camera.jpg") is None
+    assert live.is_live("rtsp://127.0.0.1/x")
+    assert not live.is_live("clip.mp4")
+
+
+# Outputs
+
+
+def shown(frame, face_id=0):
+    emotions = dict.fromkeys(package.EMOTIONS, 1 / 7)
+    return Face((20.0, 20.0, 40.0, 40.0), 0.9, emotions, face_id, smoothed=emotions)
+
+
+def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
+    path, truths = made
+    with sinks.to(tmp_path / "out.mp4") as write:
+        for frame in video.frames(str(path)):
+            write(frame, [shown(frame)])
+    assert clips.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
+    with av.open(str(tmp_path / "out.mp4")) as out, av.open(str(path)) as source:
+        ours, theirs = (
+            [bytes(p) for p in c.demux(c.streams.audio[0]) if p.size] for c in (out, source)
+        )
+        assert ours == theirs
+    drawn, plain = (next(video.frames(str(p))) for p in (tmp_path / "out.mp4", path))
+    assert drawn.pixels.shape[0] >= plain.pixels.shape[0]
+
+
+def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
+    with sinks.to(tmp_path / "odd.mp4") as write:
+        for k in range(3):
+            write(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), [])
+    assert next(video.frames(str(tmp_path / "odd.mp4"))).pixels.shape == (500, 702, 3)
+    with sinks.to(tmp_path / "none.mp4"):
+        pass
+    assert not (tmp_path / "none.mp4").exists()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".html"])
+def test_a_second_video_in_one_output_is_refused(tmp_path, suffix):
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    with sinks.to(tmp_path / f"x{suffix}") as write:
+        write(Frame(pixels, "a.mp4"), [])
+        with pytest.raises(UserError, match="holds one video"):
+            write(Frame(pixels, "b.mp4"), [])
+
+
+def told(path):
+    text = path.read_text(encoding="utf-8")
+    return text, json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_holds_what_each_face_showed(tmp_path):
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    with sinks.to(tmp_path / "page.html") as write:
+        for k in range(100):
+            frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
+            write(frame, [shown(frame, 0), *([shown(frame, 7)] if k < 50 else [])])
+    text, data = told(tmp_path / "page.html")
+    assert text.count("</script>") == 2
+    assert [face["id"] for face in data["faces"]] == [0, 7]
+    assert data["faces"][0]["times"] == pytest.approx([k / 25 for k in range(100)])
+    assert all(sum(row) == pytest.approx(255, abs=4) for row in data["faces"][1]["shares"])
+    assert data["labels"] == list(package.EMOTIONS)
+    assert not re.findall(r'(?:src|href)="', text)
+
+
+def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
+    from mien.sinks import html
+
+    monkeypatch.setattr(html, "MOST_POINTS", 50)
+    monkeypatch.setattr(html, "MOST_STILLS", 5)
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    with sinks.to(tmp_path / "page.html") as write:
+        for k in range(3000):
+            write(Frame(pixels, "x.mp4", k, k / 10), [shown(None)])
+    _, data = told(tmp_path / "page.html")
+    (face,) = data["faces"]
+    assert 20 <= len(face["times"]) <= 51
+    assert face["times"][-1] > 290
+    gaps = np.diff(face["times"])
+    assert gaps.max() < data["gap"]
+    assert len(data["stills"]) <= 6
+
+
+# The whole of it
+
+
+def test_a_video_is_followed_and_smoothed(made, tiny_model):
+    analyzer = package.Analyzer(str(tiny_model), "whole")
+    found = list(analyzer.stream(str(made[0])))
+    assert len(found) == 25
+    assert {face.face_id for _, faces in found for face in faces} == {0}
+    for frame, (face,) in found:
+        assert face.smoothed is not None
+        assert face.box == pytest.approx((70, 0, 180, 180))
+        assert frame.detector == "whole"
+    assert found[0][1][0].smoothed == pytest.approx(found[0][1][0].emotions)
+
+
+@needs_pack
+@pytest.mark.parametrize("scenario", ["crossing", "growing", "none"])
+def test_real_faces_keep_their_ids(scenario, yunet_file, monkeypatch):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    cast = clips.cast(PACK)
+    truths = []
+
+    def frames():
+        for k, (pixels, truth) in enumerate(clips.frames(scenario, cast, seconds=4)):
+            truths.append(truth)
+            yield Frame(pixels, scenario, k, truth.seconds)
+
+    found, changes = [], []
+    for frame, faces in package.Analyzer(threads=1).follow(frames()):
+        found.append({face.face_id: face.box for face in faces})
+        changes += [(f.face_id, frame.seconds, f) for f in faces]
+    asked, answered = clips.fair(truths, found)
+    assert clips.id_switches(asked, answered) == 0
+    assert clips.id_f1(asked, answered) > 0.97
+    for face_id in {c[0] for c in changes}:
+        mine = [(s, f) for k, s, f in changes if k == face_id]
+        seconds = [s for s, _ in mine]
+        raw = clips.changes_per_second([f.dominant_emotion for _, f in mine], seconds)
+        smooth = [max(f.smoothed, key=f.smoothed.__getitem__) for _, f in mine]
+        assert clips.changes_per_second(smooth, seconds) <= raw
+    assert math.isclose(TIME_CONSTANT, 0.5)
+
+
+def test_the_command_line_tells_what_each_face_showed(mien, made, tiny_model, tmp_path):
+    words = ("analyze", made[0], "--model", tiny_model, "--detector", "whole")
+    code, out, err = mien(*words, "--every", "0.2s", "--summary", tmp_path / "s.json")
+    assert (code, err) == (0, "")
+    assert "one.mp4: 1 face" in out
+    assert out.splitlines()[-1] == "5 frames"
+    ((record,),) = json.loads((tmp_path / "s.json").read_text()).values()
+    assert record["frames"] == 5
+    code, out, _ = mien(*words, "--from", "0.4", "--until", "0:00.6", "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["frame"] for r in records] == [10, 11, 12, 13, 14, 15]
+    assert set(records[0]["faces"][0]["smoothed"]) == set(package.EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--every", "0"), "--every 0 means nothing"),
+        (("--every", "xs"), "--every xs means nothing"),
+        (("--from", "1:2:3:4"), "1:2:3:4 is no time"),
+        (("--until", "-3"), "-3 is no time"),
+    ],
+)
+def test_a_part_that_means_nothing_gets_one_sentence(mien, made, tiny_model, words, said):
+    code, _, err = mien("analyze", made[0], "--model", tiny_model, "--detector", "whole", *words)
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_bad_video_among_good_ones_is_told_and_the_rest_is_done(mien, made, tiny_model, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"nothing")
+    code, out, err = mien("analyze", bad, made[0], "--model", tiny_model, "--detector", "whole")
+    assert code == 2
+    assert "bad.mp4 cannot be read as a video" in err
+    assert "25 frames" in out
