@@ -400,3 +400,20 @@ def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
     (tmp_path / "pictures.png").mkdir()
     put(tmp_path / "pictures.png", [(replace(frame(), source="a.gif"), [])])
     assert names(tmp_path / "pictures.png") == ["a.png"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    emotions, smoothed = {"happy": 0.9, "sad": 0.1}, {"happy": 0.6, "sad": 0.4}
+    faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=smoothed)]
+    with sinks.to(tmp_path / f"x.{suffix}") as write:
+        write(frame("clip.mp4", 7), faces)
+        write(frame("clip.mp4", 8), [])
+    read = pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table
+    first, second = read(tmp_path / f"x.{suffix}").to_pylist()
+    assert (first["happy"], first["smoothed_happy"]) == (0.9, 0.6)
+    assert first["smoothed_fear"] in (None, "")
+    assert second["smoothed_happy"] is None

@@ -10,9 +10,10 @@ from mien.labels import EMOTIONS_AND_CONTEMPT
 COLUMNS = (
     "source", "frame", "seconds", "width", "height", "model", "detector",
     "face_id", "x", "y", "w", "h", "face_confidence", "dominant_emotion",
-    *EMOTIONS_AND_CONTEMPT, "flags",
+    *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
 )  # fmt: skip
-"""The same whatever the model, so that tables can be put together; `contempt` may be empty."""
+"""The same whatever the model and the source, so that tables can be put together: `contempt` may be
+empty, and what is smoothed is so for stills."""
 
 
 def rows(frame: Frame, faces: list[Face]) -> Iterator[dict]:
@@ -30,4 +31,5 @@ def rows(frame: Frame, faces: list[Face]) -> Iterator[dict]:
             "dominant_emotion": face.dominant_emotion,
             **face.emotions,
             "flags": " ".join(face.flags),
+            **{f"smoothed_{name}": share for name, share in (face.smoothed or {}).items()},
         }
