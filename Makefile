@@ -32,18 +32,20 @@ $(DEV)/.made: pyproject.toml
 # Everything published, made again from models/ (trained by `mien train`) and the data in DATA.
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8
+RUNS := default-seed0 default-seed1 first-seed0 first-seed1
+SHARPEN := 1.12
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --side 48 --sharpen 1.08 --storage float16
+	  --side 48 --sharpen $(SHARPEN) --storage float16
 	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-labels.onnx --data $(DATA) \
 	  --side 48 --head labels --storage float16
 	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --side 48 --sharpen 1.08 --storage int8
+	  --side 48 --sharpen $(SHARPEN) --storage int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
-	for seed in 0 1; do for views in one flip ten; do \
-	  $(DEV)/bin/mien evaluate models/default-seed$$seed --data $(DATA) --side 48 --views $$views \
-	    --out results/run-default-seed$$seed-$$views.json || exit 2; done; done
+	for run in $(RUNS); do for views in one flip ten; do \
+	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
+	    --out results/run-$$run-$$views.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)

@@ -96,7 +96,10 @@ _KERAS = replace(
 )  # fmt: skip
 
 RECIPES = {
-    "default": Recipe(precision="bfloat16"),
+    "default": Recipe(
+        model="resnet-32-deep", first_side=28, dropout=0.1, epochs=75, precision="bfloat16",
+        rotation=10.0, resample="bicubic", erase=0.25,
+    ),
     "tiny": Recipe(model="resnet-8", side=40, epochs=2, warmup=0.5),
     "common": _COMMON,
     "vgg19": replace(_COMMON, model="vgg19-bn", dropout=0.5),
