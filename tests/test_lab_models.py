@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from mien.contract import Contract
 from mien.errors import UserError
 from mien.lab import export, models
+from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
 from mien.shelf import names
 
