@@ -252,6 +252,27 @@ def test_a_camera_that_is_not_there_gets_one_sentence():
     assert not live.is_live("clip.mp4")
 
 
+def test_the_camera_verb_shows_each_frame_and_sums_up(mien, server, tiny_model, tmp_path):
+    words = ("camera", server.address, "--model", tiny_model, "--detector", "whole")
+    code, out, err = mien(*words, "--seconds", "1.5", "--to", tmp_path / "live.jsonl")
+    assert (code, err) == (0, "")
+    assert "ms behind" in out
+    assert "1 face" in out
+    records = [json.loads(line) for line in (tmp_path / "live.jsonl").read_text().splitlines()]
+    seconds = [record["seconds"] for record in records]
+    assert seconds == sorted(seconds)
+    assert len(records) > 3
+
+
+def test_the_camera_verb_takes_no_file(mien):
+    code, _, err = mien("camera", "clip.mp4")
+    assert code == 2
+    assert "for a file, mien analyze clip.mp4" in err
+    code, _, err = mien("camera", "camera:77")
+    assert code == 2
+    assert "There is no camera 77" in err
+
+
 # Outputs
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -311,6 +312,47 @@ def _sink(path: Path):  # type: ignore[no-untyped-def]
     from mien import sinks
 
     return sinks.to(path)
+
+
+@app.command()
+@click.argument("source", default="camera:0")
+@click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="Also write .jsonl, .csv, .mp4, .html ...; several times.")  # fmt: skip
+@click.option("--model", default="default", show_default=True)
+@click.option("--detector", default="auto", show_default=True)
+@click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS")
+@click.option("--seconds", default=math.inf, help="Stop by itself after so long.")
+def camera(
+    source: str, to: tuple[Path, ...], model: str, detector: str, smooth: float, seconds: float
+) -> None:
+    """Watch the faces before a camera, in the terminal; Ctrl-C ends it.
+
+    SOURCE is camera:0, camera:1, ..., or the address of a stream.
+
+    \b
+        mien camera
+        mien camera rtsp://192.168.1.9/live --to today.jsonl
+    """
+    from mien import live
+    from mien.analyzer import Analyzer
+    from mien.tracks import Summaries
+
+    if not live.is_live(source):
+        raise UserError(f"{source} is no camera or stream; for a file, mien analyze {source}.")
+    analyzer, summaries = Analyzer(model, detector), Summaries()
+    began = time.monotonic()
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        writers = [stack.enter_context(_sink(path)) for path in to]
+        show = stack.enter_context(terminal().watching())
+        newest = live.frames(source, _complain, began=began)
+        for frame, faces in analyzer.follow(newest, smooth, newest=True):
+            show(frame, faces, time.monotonic() - began - frame.seconds)
+            summaries.add(frame.seconds, faces)
+            for write in writers:
+                write(frame, faces)
+            if frame.seconds >= seconds:
+                break
+    terminal().showed(source, summaries.records(at_least=1.0))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -39,16 +40,18 @@ def number(where: str) -> int | None:
     return int(found[1] or 0) if found else None
 
 
-def frames(where: str, skip: Skip | None = None, attempts: int = 0) -> Iterator[Frame]:
+def frames(
+    where: str, skip: Skip | None = None, attempts: int = 0, began: float | None = None
+) -> Iterator[Frame]:
     """The newest frames of a camera or stream, for as long as it lasts.
 
-    Seconds count from the first frame, by the clock. A stream that dies is tried again, ever more
-    slowly, and `skip` is told; after `attempts` failures in a row (0: never) it raises `UserError`,
-    as it does for a camera that is not there.
+    Seconds count by the clock from the first frame, or from `began` (`time.monotonic()`). A stream
+    that dies is tried again, ever more slowly, and `skip` is told; after `attempts` failures in a
+    row (0: never) it raises `UserError`, as it does for a camera that is not there.
     """
-    told, began = skip or warned, -1.0
+    told = skip or warned
     for frame in _newest(lambda stop: _connected(where, told, attempts, stop)):
-        began = frame.seconds if began < 0 else began
+        began = frame.seconds if began is None else began
         yield replace(frame, seconds=frame.seconds - began)
 
 
@@ -77,7 +80,8 @@ def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> 
 def _camera(which: int) -> Iterator[np.ndarray]:
     import cv2
 
-    camera = cv2.VideoCapture(which)
+    with _silent():
+        camera = cv2.VideoCapture(which)
     try:
         if not camera.isOpened():
             raise UserError(f"There is no camera {which}, or another program has it.")
@@ -88,6 +92,18 @@ def _camera(which: int) -> Iterator[np.ndarray]:
             yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     finally:
         camera.release()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without OpenCV's warnings of a camera that is not there, which we tell ourselves."""
+    from cv2.utils import logging
+
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)
 
 
 def _stream(where: str) -> Iterator[np.ndarray]:

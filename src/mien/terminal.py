@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -49,10 +51,16 @@ def _head(face: Face) -> Text:
 
 
 def _bars(face: Face) -> None:
-    for emotion, share in face.emotions.items():
-        bold = "bold " if emotion == face.dominant_emotion else ""
+    for line in _lines(face.emotions):
+        out.print(line)
+
+
+def _lines(emotions: Mapping[str, float]) -> Iterator[Text]:
+    dominant = max(emotions, key=emotions.__getitem__)
+    for emotion, share in emotions.items():
+        bold = "bold " if emotion == dominant else ""
         line = Text("  ").append(f"{emotion:<9}", style=bold).append(f"{share:>6.1%} ", style=bold)
-        out.print(line.append("█" * round(share * BAR), style=COLOURS[emotion]))
+        yield line.append("█" * round(share * BAR), style=COLOURS[emotion])
 
 
 def showed(source: str, summaries: list[dict]) -> None:
@@ -79,6 +87,28 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
     for row in lines:
         made.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
     out.print(made)
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
+    """A view that is drawn again with each frame: told frame, faces and seconds of delay."""
+    shown: deque[float] = deque(maxlen=30)
+    with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
+
+        def show(frame: Frame, faces: list[Face], delay: float) -> None:
+            shown.append(frame.seconds)
+            span = shown[-1] - shown[0]
+            rate = (len(shown) - 1) / span if span > 0 else 0.0
+            head = Text(frame.source, style="bold")
+            head.append(f"  {rate:.0f} frames a second, {1000 * delay:.0f} ms behind")
+            lines = [head.append("; Ctrl-C ends it", style="not bold dim")]
+            for face in faces:
+                note = ", ".join(face.flags)
+                lines.append(Text(f"\nface {face.face_id}  {note}", style="bold"))
+                lines.extend(_lines(face.smoothed or face.emotions))
+            view.update(Text("\n").join(lines), refresh=True)
+
+        yield show
 
 
 @contextmanager
