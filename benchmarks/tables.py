@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/model-card.md")
+PAGES = ("README.md", "docs/all-of-mien.md", "docs/model-card.md")
 
 
 def result(name: str) -> dict:
@@ -191,8 +191,27 @@ def flags() -> str:
     return markdown(header, rows)
 
 
+def tracking() -> str:
+    """How well faces are followed in clips with known truth."""
+    rows = [
+        (
+            name,
+            f"{row['faces']:.0f}",
+            row["switches"],
+            f"{row['id_f1']:.3f}",
+            f"{row['overlap']:.2f}",
+            *(f"{row[f'changes_{kind}']:.2f}" for kind in ("true", "raw", "smoothed")),
+        )
+        for name, row in result("tracking")["rows"].items()
+        if row["faces"]
+    ]
+    header = ("clip", "faces", "id switches", "IDF1", "overlap", "true changes", "raw", "smoothed")
+    return markdown(header, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes)
+    f.__name__: f
+    for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes, tracking)
 }
 
 
