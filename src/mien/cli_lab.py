@@ -41,7 +41,7 @@ def terminal() -> ModuleType:
 
 @contextmanager
 def _watching():  # type: ignore[no-untyped-def]
-    """A bar for many trainings: gives what `trials` and `reproduce` take as `watch`."""
+    """A bar for one or many trainings: gives what `trials` and `reproduce` take as `watch`."""
     with terminal().progress("training", None) as bar:
         (task,) = bar.task_ids
 
@@ -122,7 +122,8 @@ def train(
 ) -> None:
     """Train a model; goes on where it was stopped.
 
-    RECIPE is default or tiny, changed by --set; it is trained on the train split of --data.
+    RECIPE is default, tiny, common, or vgg19, sequential or hybrid, also with -paper; --set changes
+    it. It is trained on the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default
@@ -131,20 +132,10 @@ def train(
     """
     recipes, trainer = _lab("recipe"), _lab("train")
     wanted = recipes.parse(recipe, changes)
-    with terminal().progress(recipe, None) as bar:
-        (task,) = bar.task_ids
-        epoch = 0
-
-        def watch(what: str, done: int, total: int) -> None:
-            nonlocal epoch
-            if what == "epoch":
-                epoch = done
-                return
-            title = f"{recipe}, epoch {epoch + 1} of {wanted.epochs}"
-            done, total = epoch * total + done, wanted.epochs * total
-            bar.update(task, description=title, completed=done, total=total)
-
-        run = trainer.fit(wanted, data, out, device=device, watch=watch, tensorboard=tensorboard)
+    with _watching() as watch:
+        run = trainer.fit(
+            wanted, data, out, device=device, watch=watch(recipe, wanted), tensorboard=tensorboard
+        )
     if os.environ.get("RANK", "0") == "0":
         click.echo(run.folder)
 
