@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from mien.lab import audit as auditor
-from mien.lab import data
+from mien.lab import data, sheets
 from mien.lab.audit import audit, left_out, summary
 from mien.lab.data import Samples
 from mien.lab.twins import NEAR, alike, identical
@@ -293,7 +293,7 @@ def test_the_list_of_a_clean_evaluation_names_rows_of_the_published_file(found, 
 
 
 def test_there_is_a_sheet_for_each_finding(found, tmp_path):
-    paths = auditor.write_sheets(tmp_path, found)
+    paths = sheets.write(tmp_path, found)
     names = ["twins", "near", "mirrored", "not-a-face", "disagree"]
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     with Image.open(tmp_path / "twins.png") as image:
@@ -305,15 +305,15 @@ def test_there_is_a_sheet_for_each_finding(found, tmp_path):
 def test_what_is_not_found_has_no_sheet(tmp_path):
     samples = tiny.samples(7)
     samples.votes[:] = 0
-    assert auditor.write_sheets(tmp_path, audit({"val": samples})) == []
+    assert sheets.write(tmp_path, audit({"val": samples})) == []
 
 
 def test_a_sheet_of_many_is_no_larger_than_a_screen_is_wide(tmp_path):
     samples = tiny.samples(140)
     samples.votes[:] = votes(no_face=10)
-    (path,) = auditor.write_sheets(tmp_path, audit({"val": samples}, quick=True))
+    (path,) = sheets.write(tmp_path, audit({"val": samples}, quick=True))
     with Image.open(path) as image:
-        assert image.width <= auditor.WIDE + auditor.GAP
+        assert image.width <= sheets.WIDE + sheets.GAP
         assert image.height < 1000
 
 

@@ -187,15 +187,18 @@ def analyze(
         for source, summaries in showed.items():
             terminal().showed(source, summaries.records())
         if to or not bars or showed:
-            where = f" -> {', '.join(map(str, to))}" if to else ""
-            kinds = [_count(counts, what) for what in ("frame", "picture") if counts[what]]
-            if counts["picture"] or not counts["frame"]:
-                kinds.append(_count(counts, "face"))
-            click.echo(", ".join(kinds) + where)
+            click.echo(_counted(counts) + (f" -> {', '.join(map(str, to))}" if to else ""))
     if bad:
         sys.exit(MISTAKE)
     if strict and counts["without"]:
         sys.exit(NO_FACE)
+
+
+def _counted(counts: Counter[str]) -> str:
+    """How many frames and pictures there were, and faces on the pictures."""
+    kinds = [what for what in ("frame", "picture") if counts[what]]
+    kinds += ["face"] if counts["picture"] or not counts["frame"] else []
+    return ", ".join(_count(counts, what) for what in kinds)
 
 
 def _count(counts: Counter[str], what: str) -> str:

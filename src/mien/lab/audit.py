@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from mien import atomic
 from mien.lab import twins
@@ -26,8 +25,6 @@ VOTES = (*EMOTIONS_AND_CONTEMPT, "unknown", "not a face")
 NOT_A_FACE, DECLINED = 9, slice(8, 10)
 MEASURES = ("agree", "share", "nobody")
 
-SHOWN = 48
-ENLARGED, WIDE, LINE, GAP, PAPER = 2, 1280, 15, 10, 224
 
 Table = tuple[str, tuple[str, ...], list[tuple]]
 """Title, columns, rows."""
@@ -72,19 +69,25 @@ def _twin_before(found: Audit, pairs: np.ndarray) -> np.ndarray:
     return pairs[sides[:, 0] < sides[:, 1], 1]
 
 
-def _at_odds(found: Audit) -> np.ndarray:
+def at_odds(found: Audit) -> np.ndarray:
     """The pairs of exact twins that carry different labels: (M, 2)."""
     labels = found.samples.labels[found.exact]
     return found.exact[(labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)]
 
 
-def _one_of_each(found: Audit, pairs: np.ndarray) -> np.ndarray:
+def one_of_each(found: Audit, pairs: np.ndarray) -> np.ndarray:
     """The first pair of each group of exact twins: (M, 2) -> (K, 2)."""
     contents = [found.samples.faces[face].tobytes() for face in pairs[:, 0]]
     return pairs[np.sort(np.unique(np.array(contents, object), return_index=True)[1])]
 
 
 # Faces
+
+
+def labels_of(found: Audit, faces: np.ndarray) -> str:
+    """The labels of some faces, in words, with bars between them."""
+    labels = found.samples.labels[faces]
+    return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
 
 
 def not_a_face(samples: Samples) -> np.ndarray:
@@ -178,9 +181,11 @@ def _between(found: Audit, pairs: np.ndarray, of: int, within: int) -> dict:
 
 def _conflicts(found: Audit) -> dict:
     """Groups of exact twins whose labels differ, their faces, and the first two labels of each."""
-    pairs = _at_odds(found)
-    groups = _one_of_each(found, pairs)
-    labels = Counter(_labels(found, pair[found.samples.labels[pair].argsort()]) for pair in groups)
+    pairs = at_odds(found)
+    groups = one_of_each(found, pairs)
+    labels = Counter(
+        labels_of(found, pair[found.samples.labels[pair].argsort()]) for pair in groups
+    )
     faces = len(np.unique(pairs))
     return {"groups": len(groups), "faces": faces, "labels": dict(labels.most_common())}
 
@@ -246,7 +251,7 @@ def left_out(found: Audit) -> dict[str, np.ndarray]:
     reasons = {
         "exact-twin": _twin_before(found, found.exact),
         "near-twin": _twin_before(found, np.concatenate([found.exact, *near])),
-        "conflicting-twins": _at_odds(found).ravel(),
+        "conflicting-twins": at_odds(found).ravel(),
         "not-a-face": np.flatnonzero(not_a_face(found.samples) | twins.flat(found.samples.faces)),
         "no-emotion": np.flatnonzero(no_emotion(found.samples)),
     }
@@ -266,84 +271,3 @@ def write_clean(path: Path, found: Audit) -> None:
         out.writerow(("row", "split", "reason"))
         for k, reason in sorted(places):
             out.writerow((found.samples.rows[k], found.names[found.split[k]], reason))
-
-
-# Sheets of examples
-
-
-def write_sheets(folder: Path, found: Audit) -> list[Path]:
-    """Write sheets of examples as PNG, one for each finding that has any; their paths."""
-    paths = []
-    for name, cells in _cells(found).items():
-        if cells:
-            paths.append(folder / f"{name}.png")
-            with atomic.writing(paths[-1]) as temporary:
-                _sheet(cells).save(temporary)
-    return paths
-
-
-def _cells(found: Audit) -> dict[str, list[Image.Image]]:
-    samples = found.samples
-    pairs = {"twins": _one_of_each(found, _at_odds(found))}
-    if found.near is not None and found.mirrored is not None:
-        pairs["near"] = twins.without(found.near, found.exact, len(samples))
-        pairs["mirrored"] = found.mirrored
-    faces = {"not-a-face": np.flatnonzero(not_a_face(samples)), "disagree": disagree(samples)}
-    return {
-        name: [_pair_cell(found, pair) for pair in _some(many)] for name, many in pairs.items()
-    } | {name: [_face_cell(found, face) for face in _some(many)] for name, many in faces.items()}
-
-
-def _some(things: np.ndarray) -> np.ndarray:
-    """As many as a sheet shows, evenly from first to last."""
-    picked = np.linspace(0, len(things) - 1, min(len(things), SHOWN))
-    return things[picked.round().astype(int)]
-
-
-def _pair_cell(found: Audit, pair: np.ndarray) -> Image.Image:
-    places = " | ".join(_place(found, face) for face in pair)
-    return _cell(found.samples.faces[pair], _labels(found, pair), places)
-
-
-def _face_cell(found: Audit, face: int) -> Image.Image:
-    votes = found.samples.votes[face]
-    said = f"{VOTES[votes.argmax()]} {votes.max()}/{votes.sum()}"
-    faces = np.array([face])
-    return _cell(
-        found.samples.faces[faces], f"{_labels(found, faces)} | {said}", _place(found, face)
-    )
-
-
-def _labels(found: Audit, faces: np.ndarray) -> str:
-    labels = found.samples.labels[faces]
-    return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
-
-
-def _place(found: Audit, face: int) -> str:
-    return f"{found.names[found.split[face]]} {found.samples.rows[face]}"
-
-
-def _cell(faces: np.ndarray, *captions: str) -> Image.Image:
-    """Faces side by side, enlarged, over their captions: (M, H, W) uint8 -> a grey picture."""
-    parted = np.pad(faces, ((0, 0), (0, 0), (0, 1)), constant_values=PAPER)
-    picture = np.hstack(list(parted)).repeat(ENLARGED, 0).repeat(ENLARGED, 1)
-    font = ImageFont.load_default(LINE - 3)
-    width = max(picture.shape[1], *(round(font.getlength(caption)) for caption in captions))
-    cell = Image.new("L", (width, len(picture) + LINE * len(captions)), PAPER)
-    cell.paste(Image.fromarray(picture))
-    canvas = ImageDraw.Draw(cell)
-    for k, caption in enumerate(captions):
-        canvas.text((0, len(picture) + LINE * k), caption, fill=0, font=font)
-    return cell
-
-
-def _sheet(cells: list[Image.Image]) -> Image.Image:
-    """Cells in rows."""
-    width = max(cell.width for cell in cells) + GAP
-    height = max(cell.height for cell in cells) + GAP
-    abreast = min(len(cells), WIDE // width)
-    size = (abreast * width + GAP, -(-len(cells) // abreast) * height + GAP)
-    sheet = Image.new("L", size, PAPER)
-    for k, cell in enumerate(cells):
-        sheet.paste(cell, (k % abreast * width + GAP, k // abreast * height + GAP))
-    return sheet

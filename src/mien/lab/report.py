@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mien.errors import UserError
-from mien.lab import claims, data, evaluate, explain, figures, models, protocols, runs
+from mien.lab import batches, claims, data, evaluate, explain, figures, models, protocols, runs
 from mien.lab.data import Samples
 from mien.lab.page import Page, Picture, Table
 from mien.lab.runs import Run
@@ -292,8 +293,11 @@ def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
     layers = explain.attention(model, samples.faces[shown], **window)
     maps |= {f"attention-{k + 1}": layer for k, layer in enumerate(layers)}
     captions = [f"{labels[guess[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
+    seen_part = batches.window(torch.as_tensor(samples.faces[shown, None]), recipe.side)[
+        :, 0
+    ].numpy()
     for kind, found in maps.items():
-        seen = figures.overlaid(_window(samples.faces[shown], recipe.side), found)
+        seen = figures.overlaid(seen_part, found)
         caption = {"grad-cam": "What speaks for the answer (Grad-CAM), brightest most."}.get(
             kind, f"Spatial attention, layer {kind.rpartition('-')[2]}, brightest most."
         )
@@ -315,11 +319,6 @@ def sample_sheet(samples: Samples, each: int = 3) -> Picture:
     shown = examples(samples, each)
     figure = figures.sheet(samples.faces[shown], [EMOTIONS[k] for k in samples.labels[shown]])
     return Picture("faces", "Faces of FER2013 with their labels.", figure)
-
-
-def _window(faces: np.ndarray, side: int) -> np.ndarray:
-    top, left = (faces.shape[1] - side) // 2, (faces.shape[2] - side) // 2
-    return faces[:, top : top + side, left : left + side]
 
 
 def _head(head: str) -> str:
