@@ -8,6 +8,7 @@ units. Both attentions return their weights, so that a forward hook can show the
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,7 +23,7 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 1, 1) in 0..1
-        mean, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        mean, largest = F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)
         return (self.shared(mean) + self.shared(largest)).sigmoid()
 
 
@@ -34,7 +35,7 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, H, W) in 0..1
-        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        seen = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], 1)
         return self.conv(seen).sigmoid()
 
 
