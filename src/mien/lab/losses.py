@@ -45,8 +45,10 @@ def distillation(
     https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
     """
     heat = recipe.teacher_temperature
-    with torch.no_grad():
-        said = [teacher(batch.faces).float() / heat for teacher in teachers]
+    faces = batch.faces.contiguous(memory_format=torch.channels_last)
+    half = recipe.precision == "bfloat16"
+    with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=half):
+        said = [teacher(faces).float() / heat for teacher in teachers]
         targets = {
             name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
             for name, part in HEADS.items()
