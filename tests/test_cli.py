@@ -297,13 +297,14 @@ def test_an_interrupted_job_keeps_whole_lines(tmp_path, photo):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    while running.poll() is None and not any(p.stat().st_size for p in tmp_path.glob(".o.*")):
+    part = tmp_path / "o.jsonl.part"
+    while running.poll() is None and not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert b"Traceback" not in err
-    lines = out.read_text().splitlines()
+    lines = part.read_text().splitlines()
     assert 0 < len(lines) < 1000
     assert all(json.loads(line)["faces"] for line in lines)
-    assert [path.name for path in tmp_path.iterdir()] == ["o.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == [part.name]

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mien import shelf, sinks
+from mien import journal, shelf, sinks
 from mien.drawing import draw
 from mien.errors import UserError
 from mien.faces import Face, Frame, record
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png', "line\nbreak.png")
-TABLES = ("csv", "parquet")
+TABLES = ("jsonl", "csv", "parquet")
 
 
 def face(seed=0, labels=EMOTIONS, **more):
@@ -84,7 +84,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_has_a_row_per_face_and_one_for_a_frame_without(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
     put(path, some())
@@ -104,9 +104,9 @@ def test_a_table_has_a_row_per_face_and_one_for_a_frame_without(tmp_path, kind):
 
 
 def test_both_tables_say_the_same(tmp_path):
-    for kind in TABLES:
+    for kind in ("csv", "parquet"):
         put(tmp_path / f"out.{kind}", some())
-    texts, typed = (table(tmp_path / f"out.{kind}") for kind in TABLES)
+    texts, typed = (table(tmp_path / f"out.{kind}") for kind in ("csv", "parquet"))
     for text, values in zip(texts, typed, strict=True):
         assert list(text) == list(values)
         assert [("" if v is None else str(v)) for v in values.values()] == list(text.values())
@@ -119,7 +119,6 @@ def test_parquet_has_types_that_can_be_counted_with(tmp_path):
 
 
 def test_parquet_takes_more_rows_than_it_keeps_waiting(tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.sinks.parquet.ROWS_AT_ONCE", 3)
     put(tmp_path / "out.parquet", [(frame(f"{k}.png"), [face(k)]) for k in range(10)])
     assert [row["source"] for row in table(tmp_path / "out.parquet")] == [
         f"{k}.png" for k in range(10)
@@ -214,18 +213,86 @@ def test_the_same_folder_twice_holds_both_results(tmp_path):
     assert len(names(tmp_path / "out")) == 2 * len(some())
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_an_error_in_the_middle_keeps_whole_lines(tmp_path, kind):
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("had", [False, True])
+def test_an_error_in_the_middle_keeps_what_was_found(tmp_path, kind, had):
+    path = tmp_path / f"out.{kind}"
+    if had:
+        path.write_bytes(b"precious")
+    with pytest.raises(TypeError):
+        put_and_fail(path, some()[:2])
+    assert names(tmp_path) == [path.name] * had + [f"{path.name}.part"]
+    assert [record(*each) for each in some()[:2]] == list(journal.records(path))
+    assert not had or path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("half", ["", '{"source": "half a li'])
+def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
     path = tmp_path / f"out.{kind}"
     with pytest.raises(TypeError):
         put_and_fail(path, some()[:2])
-    whole = tmp_path / f"whole.{kind}"
-    put(whole, some()[:2])
-    assert path.read_bytes() == whole.read_bytes()
-    assert names(tmp_path) == [path.name, whole.name]
+    with open(f"{path}.part", "a") as file:
+        file.write(half)
+    assert len(list(journal.earlier([path]))) == 2
+    with sinks.to(path, resumed=True) as write:
+        for each in some()[2:]:
+            write(*each)
+    put(tmp_path / f"whole.{kind}", some())
+    assert names(tmp_path) == [path.name, f"whole.{kind}"]
+    assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["parquet", "png", "jpg"])
+def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.csv"]
+    for path, count in zip(paths, (3, 2), strict=True):
+        with pytest.raises(TypeError):
+            put_and_fail(path, some()[:count])
+    assert len(list(journal.earlier(paths))) == 2
+    assert [len(list(journal.records(path))) for path in paths] == [2, 2]
+    (tmp_path / "b.csv.part").unlink()
+    with pytest.raises(UserError, match="with the same --to"):
+        list(journal.earlier(paths))
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
+    part = tmp_path / f"out.{kind}.part"
+    part.write_bytes(b"precious")
+    with pytest.raises(UserError, match="--resume goes on with it"):
+        put(tmp_path / f"out.{kind}", some())
+    assert names(tmp_path) == [part.name]
+    assert part.read_bytes() == b"precious"
+
+
+def test_only_one_run_goes_on_with_a_table(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with sinks.to(path) as write:
+        write(*some()[0])
+        with (
+            pytest.raises(UserError, match="being written by another run"),
+            sinks.to(path, resumed=True),
+        ):
+            pass
+        with pytest.raises(UserError, match="being written by another run"):
+            list(journal.earlier([path]))
+        write(*some()[1])
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
+    assert list(journal.earlier([tmp_path / "out.csv"])) == []
+    with sinks.to(tmp_path / "out.csv", resumed=True) as write:
+        write(*some()[0])
+    assert names(tmp_path) == ["out.csv"]
+
+
+def test_a_picture_cannot_be_gone_on_with(tmp_path):
+    with pytest.raises(UserError, match=r"--resume is for \.csv and \.jsonl"):
+        sinks.to(tmp_path / "out.mp4", resumed=True)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_an_error_in_the_middle_leaves_no_broken_file(tmp_path, kind):
     with pytest.raises(TypeError):
         put_and_fail(tmp_path / f"out.{kind}", some()[:1])
@@ -251,45 +318,6 @@ def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
         assert path.read_bytes() == b"precious"
     assert path.read_bytes() != b"precious"
     assert names(tmp_path) == [path.name]
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_an_error_in_the_middle_keeps_both_the_old_file_and_the_new_lines(tmp_path, kind):
-    path = tmp_path / f"out.{kind}"
-    path.write_bytes(b"precious")
-    for _ in range(3):
-        with pytest.raises(TypeError):
-            put_and_fail(path, some()[:2])
-    put(tmp_path / f"whole.{kind}", some()[:2])
-    assert path.read_bytes() == b"precious"
-    parts = [f"out.{kind}.part", f"out.{kind}.part(2)", f"out.{kind}.part(3)"]
-    assert names(tmp_path) == [path.name, *parts, f"whole.{kind}"]
-    whole = (tmp_path / f"whole.{kind}").read_bytes()
-    assert all((tmp_path / part).read_bytes() == whole for part in parts)
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_an_error_that_cannot_even_keep_the_lines_is_told_first(tmp_path, kind, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.touch", full)
-    with pytest.raises(TypeError):
-        put_and_fail(tmp_path / f"out.{kind}", some()[:2])
-    assert len(names(tmp_path)) == 1
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_two_runs_at_once_and_a_file_called_part_do_not_meet(tmp_path, kind):
-    path, other = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.part"
-    other.write_bytes(b"precious")
-    with sinks.to(path) as first, sinks.to(path) as second:
-        first(*some()[0])
-        second(*some()[1])
-    put(tmp_path / f"whole.{kind}", some()[:1])
-    assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
-    assert other.read_bytes() == b"precious"
-    assert names(tmp_path) == [path.name, other.name, f"whole.{kind}"]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
@@ -334,21 +362,18 @@ def noisy(number):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "folder"])
-def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, kind, monkeypatch):
-    monkeypatch.setattr("mien.sinks.parquet.ROWS_AT_ONCE", 3)
+def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, kind):
     path = tiny_disk / ("out" if kind == "folder" else f"out.{kind}")
     results = [noisy(k) for k in range(1 if kind == "png" else 900)]
     with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$") as caught:
         put(path, results)
     assert "\n" not in str(caught.value)
-    kept = [path.name] if kind in ("jsonl", "csv", "folder") else []
+    kept = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
     assert names(tiny_disk) == kept
-    if kind == "jsonl":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        assert [json.loads(line) for line in lines] == [
-            record(*each) for each in results[: len(lines)]
-        ]
-        assert len(lines) > 50
+    if kind in TABLES:
+        found = list(journal.records(path))
+        assert found == [record(*each) for each in results[: len(found)]]
+        assert len(found) > 50
 
 
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -17,7 +19,8 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
 FACES_AT_ONCE = 32
 PIXELS_AT_ONCE = 32_000_000
-"""What waits for its batch at most: so many faces, or frames of so many pixels together."""
+SECONDS_AT_ONCE = 0.5
+"""What waits for its batch at most: so many faces, frames of so many pixels together, so long."""
 
 TOO_SMALL = 24.0
 TOO_SMOOTH = 18.0
@@ -25,9 +28,6 @@ TOO_UNSURE = 0.8
 """Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
 its Laplacian at 48 pixels, the detector's confidence."""
 
-
-DETECT_EVERY = 0.08
-"""Seconds between two looks for faces in a video: every second frame at 25 a second."""
 
 Found = dict[int, tuple[Box, float]]
 """Box and confidence of each face of a frame, by its id."""
@@ -75,19 +75,24 @@ class Analyzer:
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float = tracks.TIME_CONSTANT,
+        past: tracks.Past | None = None,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
         In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
         its id, and has `smoothed` emotions beside its own. part: which frames of a video file.
-        time_constant: of the smoothing, in seconds. A file that cannot be read raises `UserError`;
-        with `skip`, it is told and left out.
+        time_constant: of the smoothing, in seconds. past: of a video file, what an earlier run
+        found; only later frames are given, as if it had gone on. A file that cannot be read raises
+        `UserError`; with `skip`, it is told and left out.
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         if live.is_live(place):
             return self.follow(live.frames(place, skip), time_constant, newest=True)
         if video.is_video(place):
-            return self.follow(video.frames(place, part, skip), time_constant)
+            part = part or video.Part()
+            if past is not None:
+                part = part.from_frame(min(past.faces), past.first)
+            return self.follow(video.frames(place, part, skip), time_constant, past=past)
         return self.frames(sources.frames(where, skip))
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
@@ -101,25 +106,33 @@ class Analyzer:
         time_constant: float = tracks.TIME_CONSTANT,
         *,
         newest: bool = False,
-        detect_every: float = DETECT_EVERY,
+        detect_every: float = tracks.DETECT_EVERY,
+        past: tracks.Past | None = None,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of one video with its faces, who keep their ids; emotions smoothed as well.
 
         Faces are looked for once in `detect_every` seconds, and stand in between where they were
-        on their way. newest: look for them on every frame, and wait for no batch.
+        on their way. newest: look for them on every frame, and wait for no batch. past: what is
+        known of the first of these frames, which are not given again.
         """
-        smooth = tracks.Smoother(time_constant)
-        seen = self._followed(frames, 0.0 if newest else detect_every)
+        smooth, frames = tracks.Smoother(time_constant), iter(frames)
+        tracker = tracks.Tracker(first=past.unused if past else 0)
+        before = _recall(frames, past, tracker, smooth) if past else None
+        seen = self._followed(frames, tracker, before, 0.0 if newest else detect_every)
         for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
             yield frame, smooth(frame.seconds, faces)
 
-    def _followed(self, frames: Iterable[Frame], detect_every: float) -> Iterator[Seen]:
+    def _followed(
+        self,
+        frames: Iterable[Frame],
+        tracker: tracks.Tracker,
+        before: Seen | None,
+        detect_every: float,
+    ) -> Iterator[Seen]:
         """Each frame with the boxes of its faces by id, detected or, in between, reckoned."""
-        tracker = tracks.Tracker()
-        before: Seen | None = None
         between: list[Frame] = []
         for frame in frames:
-            if before and 0 <= frame.seconds - before[0].seconds < detect_every * 0.99:
+            if not tracks.is_due(frame.seconds, before and before[0].seconds, detect_every):
                 between.append(frame)
                 continue
             found = self._detect(frame.pixels)
@@ -136,13 +149,16 @@ class Analyzer:
     ) -> Iterator[tuple[Frame, list[Face]]]:
         waiting: list[tuple[Frame, Found, list[np.ndarray]]] = []
         faces = pixels = 0
+        began = time.monotonic()
         for frame, found in seen:
             waiting.append((frame, found, [self._crop(frame.pixels, b) for b, _ in found.values()]))
             faces += len(found)
             pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
-            if faces >= at_once or pixels >= PIXELS_AT_ONCE or at_once == 1:
+            late = time.monotonic() - began > SECONDS_AT_ONCE
+            if faces >= at_once or pixels >= PIXELS_AT_ONCE or late or at_once == 1:
                 yield from self._answers(waiting)
                 waiting, faces, pixels = [], 0, 0
+                began = time.monotonic()
         yield from self._answers(waiting)
 
     def _crop(self, pixels: np.ndarray, box: Box) -> np.ndarray:
@@ -166,6 +182,20 @@ class Analyzer:
         for start in range(0, len(crops), FACES_AT_ONCE):
             answers = self._classify(np.stack(crops[start : start + FACES_AT_ONCE]))
             yield from fold(answers, self._classify.contract.labels, self.labels).tolist()
+
+
+def _recall(
+    frames: Iterator[Frame], past: tracks.Past, tracker: tracks.Tracker, smooth: tracks.Smoother
+) -> Seen | None:
+    """Take the frames that are known, and tell tracker and smoother of them; the last look."""
+    before: Seen | None = None
+    for frame in islice(frames, len(past.faces)):
+        faces = past.faces[frame.number]
+        smooth(frame.seconds, faces)
+        if frame.number in past.looked:
+            tracker.recall(frame.pixels, frame.seconds, faces)
+            before = frame, {face.face_id: (face.box, face.face_confidence) for face in faces}
+    return before
 
 
 def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[Seen]:

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from mien.errors import UserError
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer
     from mien.faces import Face, Frame
+    from mien.resuming import Left
     from mien.tracks import Summaries
     from mien.video import Part
 
@@ -112,6 +113,8 @@ def _complain(error: UserError) -> None:
               help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write what each face of a video showed over its time.")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
 @click.option("--strict", is_flag=True, help="Exit 3 if a picture shows no face.")
 @click.option("--offline", is_flag=True, help="Download nothing.")
@@ -128,6 +131,7 @@ def analyze(
     until: str,
     smooth: float,
     summary: Path | None,
+    resume: bool,
     contempt: bool,
     strict: bool,
     offline: bool,
@@ -151,6 +155,8 @@ def analyze(
     from mien.tracks import Summaries
     from mien.video import Part
 
+    if resume and not to:
+        raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
     if offline:
         os.environ["MIEN_OFFLINE"] = "1"
     bad: list[UserError] = []
@@ -167,14 +173,21 @@ def analyze(
     counts: Counter[str] = Counter()
     showed: dict[str, Summaries] = {}
     bars, lines = len(files) <= FEW, len(files) <= FEW or not to
+
+    def count(source: str, seconds: float, faces: list[Face]) -> None:
+        moving = _is_moving(source)
+        what = "frame" if moving else "picture"
+        counts.update({what: 1, "face": 0 if moving else len(faces), "without": not faces})
+        if moving:
+            showed.setdefault(source, Summaries()).add(seconds, faces)
+
     with ExitStack() as stack:
-        writers = [stack.enter_context(_sink(path)) for path in to]
-        for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack):
+        left = _left(to, count) if resume else None
+        writers = [stack.enter_context(_sink(path, resume)) for path in to]
+        stack.enter_context(_telling_of_parts(to))
+        for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack, left):
+            count(frame.source, frame.seconds, faces)
             moving = _is_moving(frame.source)
-            what = "frame" if moving else "picture"
-            counts.update({what: 1, "face": 0 if moving else len(faces), "without": not faces})
-            if moving:
-                showed.setdefault(frame.source, Summaries()).add(frame.seconds, faces)
             for write in writers:
                 write(frame, faces)
             if as_json:
@@ -253,8 +266,11 @@ def _analyzed(
     smooth: float,
     skip: Callable[[UserError], None],
     stack: ExitStack,
+    left: Left | None,
 ) -> Iterator[tuple[Frame, list[Face]]]:
     """All frames with their faces: stills together, moving pictures one by one."""
+    if left is not None:
+        files = [file for file in files if file not in left.done]
     for moving, some in groupby(files, _is_moving):
         if not moving:
             yield from analyzer.frames(_frames(list(some), skip, stack))
@@ -263,7 +279,9 @@ def _analyzed(
             try:
                 # Ctrl-C is how something live ends; what has been found is kept.
                 with suppress(*([KeyboardInterrupt] if _is_live(place) else [])):
-                    yield from _timed(place, analyzer.stream(place, skip, part, smooth), part)
+                    past = left.past if left and place == left.video else None
+                    found = analyzer.stream(place, skip, part, smooth, past)
+                    yield from _timed(place, found, part)
             except UserError as error:
                 skip(error)
 
@@ -311,10 +329,36 @@ def _frames(files: list[str], skip: Callable[[UserError], None], stack: ExitStac
         advance()
 
 
-def _sink(path: Path):  # type: ignore[no-untyped-def]
+def _sink(path: Path, resumed: bool = False):  # type: ignore[no-untyped-def]
     from mien import sinks
 
-    return sinks.to(path)
+    return sinks.to(path, resumed=resumed)
+
+
+def _left(to: tuple[Path, ...], count: Callable[[str, float, list[Face]], None]) -> Left:
+    """What an earlier run left to do; what it did is counted."""
+    from mien import journal, resuming
+    from mien.faces import recorded
+
+    left = resuming.read(to, _is_moving)
+    for record in journal.earlier(to):
+        count(record["source"], record["seconds"], recorded(record))
+    return left
+
+
+@contextmanager
+def _telling_of_parts(to: tuple[Path, ...]) -> Iterator[None]:
+    """If it is stopped, where what was found lies, and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, UserError):
+        from mien import journal
+
+        parts = [part for part in map(journal.part, to) if part.exists() and part.stat().st_size]
+        if parts:
+            names = ", ".join(map(str, parts))
+            click.echo(f"mien: {names} holds what was found; --resume goes on with it.", err=True)
+        raise
 
 
 @app.command()

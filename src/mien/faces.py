@@ -83,3 +83,18 @@ def record(frame: Frame, faces: list[Face]) -> dict:
             for face in faces
         ],
     }
+
+
+def recorded(record: Mapping) -> list[Face]:
+    """The faces of a record, as they were."""
+    return [
+        Face(
+            tuple(face["box"]),
+            face["face_confidence"],
+            face["emotions"],
+            face["face_id"],
+            tuple(face["flags"]),
+            face.get("smoothed"),
+        )
+        for face in record["faces"]
+    ]

@@ -6,7 +6,7 @@ Nothing here looks at a later frame, so that the live path and the path over fil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -19,6 +19,9 @@ PATIENCE = 1.5
 
 MOMENTUM = 0.5
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
+
+DETECT_EVERY = 0.08
+"""Seconds between two looks for faces in a video: every second frame at 25 a second."""
 
 TIME_CONSTANT = 0.5
 """Seconds after which smoothed emotions have followed 63 % of a sudden change."""
@@ -55,6 +58,25 @@ class Track:
         return there
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier run found in a video, to go on from: its last moments, by frame number.
+
+    looked: the frames on which faces were looked for. first: seconds of the earliest frame.
+    unused: the first face id that nobody has.
+    """
+
+    faces: Mapping[int, Sequence[Face]]
+    looked: Set[int]
+    first: float
+    unused: int
+
+
+def is_due(seconds: float, before: float | None, every: float = DETECT_EVERY) -> bool:
+    """Whether to look for faces again, after the last time in seconds; a jump back is a start."""
+    return before is None or not 0 <= seconds - before < every * 0.99
+
+
 class Tracker:
     """Gives the faces of successive frames their ids; the ids of a tracker are never used twice.
 
@@ -62,10 +84,10 @@ class Tracker:
     in face widths, size and look say which it is. Faces that are close are told apart by look.
     """
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = PATIENCE, first: int = 0) -> None:
         self._patience = patience
         self._tracks: list[Track] = []
-        self._next = 0
+        self._next = first
 
     def follow(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
         """The id of each box on a frame: (H, W, 3) uint8, its time, boxes -> as many ids.
@@ -87,6 +109,17 @@ class Tracker:
                 self._tracks.append(Track(self._next, place, np.zeros(4), look, seconds))
                 self._next += 1
         return ids
+
+    def recall(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
+        """Take the faces of a frame, and their ids, as known from an earlier run."""
+        known = {track.face_id: track for track in self._tracks}
+        for face in faces:
+            place, look = _place(face.box), _look(pixels, face.box)
+            if track := known.get(face.face_id):
+                _update(track, place, look, seconds)
+            else:
+                self._tracks.append(Track(face.face_id, place, np.zeros(4), look, seconds))
+            self._next = max(self._next, face.face_id + 1)
 
     def _pairs(
         self,
@@ -172,6 +205,9 @@ class Smoother:
         return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
 
     def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
+        if face.smoothed is not None:  # taken up from an earlier run
+            self._known[face.face_id] = (seconds, dict(face.smoothed))
+            return dict(face.smoothed)
         now = dict(face.emotions)
         if face.face_id in self._known and self._constant > 0:
             then, before = self._known[face.face_id]

@@ -11,7 +11,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,20 @@ Skip = Callable[[UserError], None]
 class Part:
     """Which frames of a video are wanted.
 
-    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds.
+    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
+    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`.
     """
 
     every: int = 1
     seconds: float = 0.0
     start: float = 0.0
     end: float = float("inf")
+    number: int = -1
+    origin: float = 0.0
+
+    def from_frame(self, number: int, seconds: float) -> Part:
+        """The same, from a frame that it had on."""
+        return replace(self, start=seconds, number=number, origin=self.start)
 
 
 def is_video(where: str) -> bool:
@@ -99,16 +106,20 @@ def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         if part.start > 0:
             _seek(container, stream, part.start)
-        number, due, kept = -1, part.start, 0
+        number, due, kept = -1, _due(part, rate), 0
+        # A frame that is known is asked for by its very time.
+        early = 1e-6 if part.number >= 0 else EARLY / rate
         for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
             # Behind a seek the place can only be reckoned; from the start it is counted.
             number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
-            if seconds < part.start - EARLY / rate:
+            if seconds < part.start - early:
                 continue
+            known = not kept and part.number >= 0
+            number = part.number if known else number
             if seconds > part.end:
                 return
             if part.seconds > 0:
-                if seconds < due - EARLY / rate:
+                if seconds < due - EARLY / rate and not known:
                     continue
                 due = max(due + part.seconds, seconds + part.seconds / 2)
             elif kept % part.every:
@@ -116,6 +127,15 @@ def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
                 continue
             kept += 1
             yield Frame(upright(picture), path, number, seconds)
+
+
+def _due(part: Part, rate: float) -> float:
+    """When the first frame is due: at the start or, in the middle, at the step nearest to it."""
+    if part.number < 0 or not part.seconds:
+        return part.start
+    steps = round((part.start - part.origin) / part.seconds)
+    due = part.origin + steps * part.seconds
+    return due if abs(due - part.start) < 1 / rate else part.start
 
 
 @contextlib.contextmanager

@@ -1,31 +1,33 @@
 """Where results go: one file per suffix, offering `to(path)`.
 
-`to(path)` is a context manager that yields `write(frame, faces)`. What was written before an
-interruption is kept, in whole lines, as `PATH.part` if there was a file before; a file that existed
-is replaced only at the end.
+`to(path)` is a context manager that yields `write(frame, faces)`. A file that existed is replaced
+only at the end. What a table was given before an interruption is kept in `PATH.part`, as JSON
+lines, from which `to(path, resumed=True)` goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mien import atomic
 from mien.errors import UserError
-from mien.faces import Face, Frame
+from mien.journal import Write
 from mien.shelf import names, take, unknown
 
 SHELF = __name__
 
-Write = Callable[[Frame, list[Face]], None]
-
 ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
 
-def to(path: Path | str) -> AbstractContextManager[Write]:
+RESUMED = ("csv", "jsonl", "parquet")
+"""What another run can go on with."""
+
+
+def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Write]:
     """The sink for a path, by its suffix; a folder gets one annotated picture per frame.
 
+    resumed: go on with what an interrupted run left in `PATH.part`, where there is something.
     Raises `UserError` for a suffix that nobody writes, a suffix without a name, and `-`.
     """
     path = Path(path)
@@ -45,4 +47,9 @@ def to(path: Path | str) -> AbstractContextManager[Write]:
         raise unknown("output suffix", f".{suffix}", [*endings, "a folder"])
     if not path.parent.is_dir() and suffix != "folder":
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
-    return take(SHELF, suffix).to(path)
+    if not resumed:
+        return take(SHELF, suffix).to(path)
+    if suffix not in RESUMED:
+        tables = " and ".join(f".{name}" for name in RESUMED)
+        raise UserError(f"{path} cannot be gone on with; --resume is for {tables}.")
+    return take(SHELF, suffix).to(path, resumed=True)

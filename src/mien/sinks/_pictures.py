@@ -12,7 +12,7 @@ from mien import atomic
 from mien.drawing import draw
 from mien.errors import UserError
 from mien.faces import Face, Frame
-from mien.sinks import Write
+from mien.journal import Write
 
 
 def save(path: Path, frame: Frame, faces: list[Face]) -> None:

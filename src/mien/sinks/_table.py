@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mien.faces import Face, Frame, record
 from mien.labels import EMOTIONS_AND_CONTEMPT
 
 COLUMNS = (
@@ -16,20 +15,19 @@ COLUMNS = (
 empty, and what is smoothed is so for stills."""
 
 
-def rows(frame: Frame, faces: list[Face]) -> Iterator[dict]:
-    """A dictionary per face, or one without face columns; flags are joined by spaces."""
-    common = record(frame, [])
-    del common["faces"]
-    if not faces:
+def rows(record: dict) -> Iterator[dict]:
+    """A dictionary per face of a frame record, or one without face columns; flags are joined."""
+    common = {name: value for name, value in record.items() if name != "faces"}
+    if not record["faces"]:
         yield common
-    for face in faces:
+    for face in record["faces"]:
         yield {
             **common,
-            "face_id": face.face_id,
-            **dict(zip("xywh", face.box, strict=True)),
-            "face_confidence": face.face_confidence,
-            "dominant_emotion": face.dominant_emotion,
-            **face.emotions,
-            "flags": " ".join(face.flags),
-            **{f"smoothed_{name}": share for name, share in (face.smoothed or {}).items()},
+            "face_id": face["face_id"],
+            **dict(zip("xywh", face["box"], strict=True)),
+            "face_confidence": face["face_confidence"],
+            "dominant_emotion": face["dominant_emotion"],
+            **face["emotions"],
+            "flags": " ".join(face["flags"]),
+            **{f"smoothed_{name}": share for name, share in face.get("smoothed", {}).items()},
         }

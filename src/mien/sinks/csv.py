@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mien.faces import Face, Frame
-from mien.sinks import Write
-from mien.sinks._lines import written
+from mien.journal import Write, kept
 from mien.sinks._table import COLUMNS, rows
 
 
-@contextmanager
-def to(path: Path) -> Iterator[Write]:
+def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
     """Write a `.csv` file with a header."""
-    with written(path) as add:
-        header = True
+    return kept(path, resumed, _finish)
 
-        def write(frame: Frame, faces: list[Face]) -> None:
-            nonlocal header
-            text = io.StringIO()
-            table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-            # Not before there is a row: a job that fails at once must not replace a table.
-            if header:
-                table.writeheader()
-            table.writerows(rows(frame, faces))
-            add(text.getvalue())
-            header = False
 
-        yield write
+def _finish(records: Iterator[dict], path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for record in records:
+            table.writerows(rows(record))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.faces import Face, Frame
-from mien.sinks import Write
+from mien.journal import Write
 from mien.sinks._pictures import save
 
 

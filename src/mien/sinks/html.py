@@ -19,8 +19,8 @@ from mien import atomic
 from mien.drawing import COLOURS, draw
 from mien.errors import UserError
 from mien.faces import Face, Frame
+from mien.journal import Write
 from mien.labels import EMOTIONS_AND_CONTEMPT
-from mien.sinks import Write
 from mien.tracks import PATIENCE, Summaries
 
 TEMPLATE = Path(__file__).with_name("_page.html")

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mien.faces import Face, Frame, record
-from mien.sinks import Write
-from mien.sinks._lines import written
+from mien.journal import Write, kept
 
 
-@contextmanager
-def to(path: Path) -> Iterator[Write]:
+def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
     """Write the frame records to a `.jsonl` file."""
-    with written(path) as add:
-
-        def write(frame: Frame, faces: list[Face]) -> None:
-            add(json.dumps(record(frame, faces), ensure_ascii=False) + "\n")
-
-        yield write
+    return kept(path, resumed)

@@ -17,7 +17,7 @@ from mien import atomic
 from mien.drawing import draw
 from mien.errors import UserError
 from mien.faces import Face, Frame
-from mien.sinks import Write
+from mien.journal import Write
 from mien.video import why
 
 TICKS = 90_000

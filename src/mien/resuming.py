@@ -1,0 +1,57 @@
+"""What an interrupted run left behind -> what is still to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mien import journal
+from mien.faces import recorded
+from mien.tracks import PATIENCE, Past, is_due
+
+REMEMBERED = 2 * PATIENCE
+"""Seconds before the end of which faces, looks and smoothing are taken up again."""
+
+
+@dataclass(slots=True)
+class Left:
+    """done: sources that need no work. video: the one it was in the middle of, with its past."""
+
+    done: set[str] = field(default_factory=set)
+    video: str = ""
+    past: Past | None = None
+
+
+def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
+    """What the run that wrote to these paths has done; the picture it was at is done again.
+
+    Raises `UserError` where only some of the paths have something to go on from.
+    """
+    left, last, began, unused = Left(), "", 0, 0
+    looked: float | None = None
+    recent: deque[tuple[dict, bool]] = deque()
+    for place, record in enumerate(journal.earlier(paths)):
+        if record["source"] != last:
+            left.done.add(last)
+            last, began, unused, looked = record["source"], place, 0, None
+            recent.clear()
+        seconds = record["seconds"]
+        if due := is_due(seconds, looked):
+            looked = seconds
+        recent.append((record, due))
+        while seconds - recent[0][0]["seconds"] > REMEMBERED:
+            recent.popleft()
+        unused = max(unused, *(face["face_id"] + 1 for face in record["faces"]), 0)
+    if last and is_video(last):
+        left.video = last
+        left.past = Past(
+            {record["frame"]: recorded(record) for record, _ in recent},
+            {record["frame"] for record, due in recent if due},
+            recent[0][0]["seconds"],
+            unused,
+        )
+    elif last:
+        journal.cut(paths, began)
+    return left

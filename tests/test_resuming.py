@@ -1,0 +1,152 @@
+"""Runs that are stopped, some with a real kill, and go on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tiny
+from conftest import ROOT, SHARED
+from PIL import Image
+
+from mien import journal
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import clips
+
+PACK = SHARED / "fer2013"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def stop_at(count, words, *paths):
+    """Run the command to its end, and leave what it would have left after so many frames."""
+    for path in paths:
+        whole = path.with_suffix(".jsonl") if path.suffix != ".jsonl" else path
+        kept = whole.read_bytes().splitlines(keepends=True)[:count]
+        journal.part(path).write_bytes(b"".join(kept) + b'{"source": "ha')
+    for path in paths:
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "one.mp4"
+    pictures = clips.frames("one", tiny.samples(28), size=(320, 180), seconds=8)
+    clips.encode(path, pictures)
+    return path
+
+
+@pytest.mark.parametrize("every", ["1", "3", "0.11s"])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp_path, every):
+    words = ["analyze", str(clip), "--model", str(tiny_model), "--detector", "haar", "--every",
+             every, "--from", "0.5"]  # fmt: skip
+    out = [word for name in ("a.jsonl", "a.csv") for word in ("--to", str(tmp_path / name))]
+    part = tmp_path / "a.jsonl.part"
+    run = subprocess.Popen([sys.executable, "-m", "mien", *words, *out])
+    while run.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > 5):
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    had = list(journal.records(tmp_path / "a.jsonl"))
+    assert len(had) > 5
+
+    code, _, err = mien(*words, *out)
+    assert code == 2
+    assert "--resume goes on with it" in err
+
+    code, said, err = mien(*words, *out, "--resume", "--summary", tmp_path / "a.json")
+    assert (code, err) == (0, "")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    more = ("--to", whole / "a.jsonl", "--to", whole / "a.csv", "--summary", whole / "a.json")
+    _, expected, _ = mien(*words, *more)
+    assert said.replace(str(tmp_path), "") == expected.replace(str(whole), "")
+    found, wanted = lines(tmp_path / "a.jsonl"), lines(whole / "a.jsonl")
+    assert found[: len(had)] == had
+    assert [(r["frame"], r["seconds"]) for r in found] == [
+        (r["frame"], r["seconds"]) for r in wanted
+    ]
+    assert [[f["face_id"] for f in r["faces"]] for r in found] == [
+        [f["face_id"] for f in r["faces"]] for r in wanted
+    ]
+    for one, other in zip(found, wanted, strict=True):
+        for mine, theirs in zip(one["faces"], other["faces"], strict=True):
+            assert mine["box"] == pytest.approx(theirs["box"])
+            assert mine["smoothed"] == pytest.approx(theirs["smoothed"], abs=1e-6)
+    assert (tmp_path / "a.csv").read_text().count("\n") == (whole / "a.csv").read_text().count("\n")
+    assert not part.exists()
+
+
+@pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
+@pytest.mark.parametrize("count", [30, 62])
+def test_ids_are_kept_over_a_stop(mien, yunet_file, monkeypatch, tmp_path, count):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    path = tmp_path / "crossing.mp4"
+    clips.encode(path, clips.frames("crossing", clips.cast(PACK), seconds=4))
+    out = tmp_path / "a.jsonl"
+    words = ("analyze", path, "--to", out)
+    mien(*words)
+    wanted = lines(out)
+    stop_at(count, words, out)
+    code, _, err = mien(*words, "--resume")
+    assert (code, err) == (0, "")
+    found = lines(out)
+    assert found[:count] == wanted[:count]
+    for mine, theirs in zip(found, wanted, strict=True):
+        boxes = {face["face_id"]: face["box"] for face in theirs["faces"]}
+        assert {face["face_id"] for face in mine["faces"]} == boxes.keys()
+        for face in mine["faces"]:
+            assert face["box"] == pytest.approx(boxes[face["face_id"]], abs=1e-6)
+
+
+def test_pictures_and_videos_that_are_done_are_not_done_again(clip, mien, tiny_model, tmp_path):
+    places = []
+    for name in "abc":
+        Image.new("RGB", (64, 64), "grey").save(tmp_path / f"{name}.png")
+        places.append(str(tmp_path / f"{name}.png"))
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    files = [places[0], str(clip), *places[1:], str(other)]
+    out = tmp_path / "out.jsonl"
+    words = ("analyze", *files, "--model", tiny_model, "--detector", "whole", "--every", "40",
+             "--to", out)  # fmt: skip
+    assert mien(*words)[0] == 0
+    wanted = lines(out)
+    assert len(wanted) == 5 + 5 + 3
+    for count in range(len(wanted)):
+        stop_at(count, words, out)
+        code, said, err = mien(*words, "--resume")
+        assert (code, err) == (0, "")
+        assert "10 frames, 3 pictures" in said
+        assert [(r["source"], r["frame"]) for r in lines(out)] == [
+            (r["source"], r["frame"]) for r in wanted
+        ]
+
+
+def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
+    out = tmp_path / "a.csv"
+    command = [sys.executable, "-m", "mien", "analyze", clip, "--model", tiny_model, "--detector",
+               "haar", "--to", out]  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (journal.part(out).exists() and journal.part(out).stat().st_size):
+        time.sleep(0.005)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate()
+    assert run.returncode == 130
+    assert [line for line in err.splitlines() if line] == [
+        f"mien: {out}.part holds what was found; --resume goes on with it.",
+        "mien: stopped",
+    ]
+    assert not out.exists()
+    assert list(journal.records(out))
+
+
+def test_resume_wants_a_file(mien, clip):
+    code, _, err = mien("analyze", clip, "--resume")
+    assert code == 2
+    assert "--to faces.jsonl" in err
