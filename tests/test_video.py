@@ -336,10 +336,10 @@ def test_the_page_holds_what_each_face_showed(tmp_path):
 
 
 def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
-    from mien.sinks import html
+    from mien import story
 
-    monkeypatch.setattr(html, "MOST_POINTS", 50)
-    monkeypatch.setattr(html, "MOST_STILLS", 5)
+    monkeypatch.setattr(story, "MOST_POINTS", 50)
+    monkeypatch.setattr(story, "MOST_STILLS", 5)
     pixels = np.zeros((48, 64, 3), np.uint8)
     with sinks.to(tmp_path / "page.html") as write:
         for k in range(3000):

@@ -113,6 +113,8 @@ def _complain(error: UserError) -> None:
               help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write what each face of a video showed over its time.")  # fmt: skip
+@click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
+              help="Draw what each face of a video showed over its time.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
@@ -131,6 +133,7 @@ def analyze(
     until: str,
     smooth: float,
     summary: Path | None,
+    timeline: Path | None,
     resume: bool,
     contempt: bool,
     strict: bool,
@@ -155,6 +158,8 @@ def analyze(
     from mien.tracks import Summaries
     from mien.video import Part
 
+    if resume and timeline:
+        raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
     if resume and not to:
         raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
     if offline:
@@ -184,6 +189,8 @@ def analyze(
     with ExitStack() as stack:
         left = _left(to, count) if resume else None
         writers = [stack.enter_context(_sink(path, resume)) for path in to]
+        if timeline:
+            writers.append(stack.enter_context(_timeline(timeline)))
         stack.enter_context(_telling_of_parts(to))
         for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack, left):
             count(frame.source, frame.seconds, faces)
@@ -333,6 +340,12 @@ def _sink(path: Path, resumed: bool = False):  # type: ignore[no-untyped-def]
     from mien import sinks
 
     return sinks.to(path, resumed=resumed)
+
+
+def _timeline(path: Path):  # type: ignore[no-untyped-def]
+    from mien import timeline
+
+    return timeline.to(path)
 
 
 def _left(to: tuple[Path, ...], count: Callable[[str, float, list[Face]], None]) -> Left:
