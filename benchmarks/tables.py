@@ -200,12 +200,14 @@ def tracking() -> str:
             row["switches"],
             f"{row['id_f1']:.3f}",
             f"{row['overlap']:.2f}",
-            *(f"{row[f'changes_{kind}']:.2f}" for kind in ("true", "raw", "smoothed")),
+            *(f"{row[f'changes_{kind}']:.2f}" for kind in ("true", "raw", "smoothed", "twice")),
+            *(f"{row[f'right_{kind}']:.0%}" for kind in ("raw", "smoothed", "twice")),
         )
         for name, row in result("tracking")["rows"].items()
         if row["faces"]
     ]
-    header = ("clip", "faces", "id switches", "IDF1", "overlap", "true changes", "raw", "smoothed")
+    header = ("clip", "faces", "id switches", "IDF1", "overlap", "true changes", "raw", "smoothed",
+              "twice", "right: raw", "smoothed", "twice")  # fmt: skip
     return markdown(header, rows)
 
 

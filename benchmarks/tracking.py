@@ -14,7 +14,7 @@ from pathlib import Path
 import clips
 import numpy as np
 
-from mien import Analyzer
+from mien import Analyzer, twice
 from mien.faces import Face, Frame
 from mien.lab import runs
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 
 def follow(
     analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int
-) -> tuple[list[clips.Truth], list[list[Face]]]:
-    """What is true of each frame of a clip, and the faces found in it."""
+) -> tuple[list[clips.Truth], list[list[Face]], list[list[Face]]]:
+    """What is true of each frame of a clip, the faces found in it, and those when watched twice."""
     truths: list[clips.Truth] = []
 
     def frames() -> Iterator[Frame]:
@@ -32,10 +32,14 @@ def follow(
             truths.append(truth)
             yield Frame(pixels, scenario, number, truth.seconds)
 
-    return truths, [faces for _, faces in analyzer.follow(frames())]
+    found = list(analyzer.follow(frames()))
+    again = twice.watched(found, [frame for frame, _ in found])
+    return truths, [faces for _, faces in found], [faces for _, faces in again]
 
 
-def scores(truths: list[clips.Truth], found: list[list[Face]]) -> dict[str, float]:
+def scores(
+    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
+) -> dict[str, float]:
     """The numbers of one clip."""
     asked, answered = clips.fair(truths, [{f.face_id: f.box for f in faces} for faces in found])
     seen = sum(map(len, asked))
@@ -47,21 +51,47 @@ def scores(truths: list[clips.Truth], found: list[list[Face]]) -> dict[str, floa
         "id_f1": clips.id_f1(asked, answered),
         "recall": hit / seen if seen else 1.0,
         "overlap": clips.box_overlap(asked, answered),
-        **flicker(truths, found),
+        **flicker(truths, found, again),
+        **right(truths, found, again),
     }
 
 
-def flicker(truths: list[clips.Truth], found: list[list[Face]]) -> dict[str, float]:
-    """Changes of the dominant emotion a second: true, by the frame alone, and smoothed."""
+def strongest(face: Face) -> str:
+    """The dominant emotion after smoothing."""
+    shown = face.smoothed or face.emotions
+    return max(shown, key=shown.__getitem__)
+
+
+def right(
+    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
+) -> dict[str, float]:
+    """How often the dominant emotion is the label of the picture shown, of the faces found."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for truth, faces, later in zip(truths, found, again, strict=True):
+        said = {face.face_id: face for face in faces}
+        both = {face.face_id: face for face in later}
+        emotions = {one.identity: one.emotion for one in truth.faces}
+        boxes = {face.face_id: face.box for face in faces}
+        for identity, face_id in clips.matched(truth.boxes, boxes).items():
+            hits["raw"].append(said[face_id].dominant_emotion == emotions[identity])
+            hits["smoothed"].append(strongest(said[face_id]) == emotions[identity])
+            hits["twice"].append(strongest(both[face_id]) == emotions[identity])
+    return {f"right_{kind}": float(np.mean(some)) for kind, some in hits.items()}
+
+
+def flicker(
+    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
+) -> dict[str, float]:
+    """Changes of the dominant emotion a second: true, by frame alone, smoothed, watched twice."""
     shown: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
-    for truth, faces in zip(truths, found, strict=True):
+    for truth, faces, later in zip(truths, found, again, strict=True):
         for one in truth.faces:
             shown["true"][one.identity].append((truth.seconds, one.emotion))
         for face in faces:
-            smoothed = face.smoothed or face.emotions
-            best = max(smoothed, key=smoothed.__getitem__)
             shown["raw"][face.face_id].append((truth.seconds, face.dominant_emotion))
-            shown["smoothed"][face.face_id].append((truth.seconds, best))
+            shown["smoothed"][face.face_id].append((truth.seconds, strongest(face)))
+        for face in later:
+            shown["twice"][face.face_id].append((truth.seconds, strongest(face)))
     return {
         f"changes_{kind}": float(
             np.mean(

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -10,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -442,3 +444,18 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
     assert (first["happy"], first["smoothed_happy"]) == (0.9, 0.6)
     assert first["smoothed_fear"] in (None, "")
     assert second["smoothed_happy"] is None
+
+
+def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
+    duckdb = pytest.importorskip("duckdb")
+    emotions = {"happy": 0.9, "sad": 0.1}
+    with sinks.to(tmp_path / "faces.parquet") as write:
+        for k in range(30):
+            faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
+            write(replace(frame("clip.mp4", k), seconds=k / 10), faces)
+    text = (ROOT / "docs" / "all-of-mien.md").read_text(encoding="utf-8")
+    query = re.search(r"```sql\n(.*?)```", text, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    assert duckdb.sql(query).fetchall() == [
+        ("clip.mp4", 3, 0.0, 0.9, 0.1), ("clip.mp4", 3, 1.0, 0.9, 0.1)
+    ]  # fmt: skip

@@ -74,6 +74,30 @@ def test_a_turned_video_is_upright(tmp_path, faces, rotation):
     assert np.abs(first.pixels.astype(int) - pictures[0][0]).mean() < 12
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_numbered_pictures_are_a_video(tmp_path, faces, suffix):
+    made = [pixels for pixels, _ in clips.frames("one", faces, size=(160, 90), seconds=0.4)]
+    for k, pixels in enumerate(made, 7):
+        Image.fromarray(pixels).save(tmp_path / f"a b{k:03d}.{suffix}", quality=95)
+    where = str(tmp_path / f"a b%03d.{suffix}@10")
+    found = list(video.frames(where))
+    assert [frame.number for frame in found] == list(range(len(made)))
+    assert [frame.seconds for frame in found] == pytest.approx([k / 10 for k in range(len(made))])
+    worst = 25 if suffix == "jpg" else 3
+    for frame, pixels in zip(found, made, strict=True):
+        assert abs(frame.pixels.astype(int) - pixels).mean() < worst
+    assert times(where[:-3]) == pytest.approx([k / 25 for k in range(len(made))])
+    assert times(where, start=0.5) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
+
+
+def test_numbered_pictures_that_are_not_there_get_one_sentence(mien, tmp_path, tiny_model):
+    for place in (tmp_path / "%04d.png", tmp_path / "none" / "%04d.png@30"):
+        code, _, err = mien("analyze", place, "--model", tiny_model, "--detector", "whole")
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert "with a number for the %04d" in err
+
+
 def test_every_so_many_frames_or_seconds(made):
     path, truths = made
     assert times(path, every=5) == [t.seconds for t in truths[::5]]

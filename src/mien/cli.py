@@ -21,6 +21,7 @@ import click
 import mien
 from mien import shelf, weights
 from mien.cli_lab import VERBS, terminal
+from mien.cli_serve import serve
 from mien.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def app() -> None:
     """
 
 
-for verb in VERBS:
+for verb in (*VERBS, serve):
     app.add_command(verb)
 
 
@@ -111,6 +112,8 @@ def _complain(error: UserError) -> None:
 @click.option("--until", default="", metavar="TIME", help="Where a video ends.")
 @click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS",
               help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
+@click.option("--two-pass", is_flag=True,
+              help="Read video files twice, to smooth them without delay.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write what each face of a video showed over its time.")  # fmt: skip
 @click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
@@ -132,6 +135,7 @@ def analyze(
     start: str,
     until: str,
     smooth: float,
+    two_pass: bool,
     summary: Path | None,
     timeline: Path | None,
     resume: bool,
@@ -142,8 +146,8 @@ def analyze(
 ) -> None:
     """Read the emotions on the faces of pictures and videos.
 
-    INPUTS are pictures, videos, folders, globs, - for a picture on standard input, camera:0, or
-    the address of a stream.
+    INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
+    - for a picture on standard input, camera:0, or the address of a stream.
 
     \b
         mien analyze photo.jpg
@@ -160,6 +164,8 @@ def analyze(
 
     if resume and timeline:
         raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
+    if resume and two_pass:
+        raise UserError("--two-pass writes when all is known; there is nothing to --resume.")
     if resume and not to:
         raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
     if offline:
@@ -192,7 +198,7 @@ def analyze(
         if timeline:
             writers.append(stack.enter_context(_timeline(timeline)))
         stack.enter_context(_telling_of_parts(to))
-        for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack, left):
+        for frame, faces in _analyzed(analyzer, files, part, smooth, skip, stack, left, two_pass):
             count(frame.source, frame.seconds, faces)
             moving = _is_moving(frame.source)
             for write in writers:
@@ -260,7 +266,8 @@ def _files(inputs: tuple[str, ...], skip: Callable[[UserError], None]) -> list[s
     for where in inputs:
         try:
             known = sources.SUFFIXES | video.SUFFIXES
-            files += [where] if live.is_live(where) else sources.paths(where, known)
+            alone = live.is_live(where) or video.is_sequence(where)
+            files += [where] if alone else sources.paths(where, known)
         except UserError as error:
             skip(error)
     return files
@@ -274,6 +281,7 @@ def _analyzed(
     skip: Callable[[UserError], None],
     stack: ExitStack,
     left: Left | None,
+    two_pass: bool,
 ) -> Iterator[tuple[Frame, list[Face]]]:
     """All frames with their faces: stills together, moving pictures one by one."""
     if left is not None:
@@ -287,10 +295,21 @@ def _analyzed(
                 # Ctrl-C is how something live ends; what has been found is kept.
                 with suppress(*([KeyboardInterrupt] if _is_live(place) else [])):
                     past = left.past if left and place == left.video else None
-                    found = analyzer.stream(place, skip, part, smooth, past)
-                    yield from _timed(place, found, part)
+                    found = _timed(place, analyzer.stream(place, skip, part, smooth, past), part)
+                    if two_pass and not _is_live(place):
+                        found = _twice(place, found, part, smooth)
+                    yield from found
             except UserError as error:
                 skip(error)
+
+
+def _twice(
+    place: str, found: Iterator[tuple[Frame, list[Face]]], part: Part, smooth: float
+) -> Iterator[tuple[Frame, list[Face]]]:
+    """The same, watched again when all is known; what is damaged was told the first time."""
+    from mien import twice, video
+
+    return twice.watched(found, video.frames(place, part, lambda _: None), smooth)
 
 
 def _is_live(where: str) -> bool:
@@ -382,10 +401,18 @@ def _telling_of_parts(to: tuple[Path, ...]) -> Iterator[None]:
 @click.option("--detector", default="auto", show_default=True)
 @click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS")
 @click.option("--seconds", default=math.inf, help="Stop by itself after so long.")
+@click.option("--window/--no-window", "in_window", default=None,
+              help="In a window, the default where it can be, or in the terminal.")  # fmt: skip
 def camera(
-    source: str, to: tuple[Path, ...], model: str, detector: str, smooth: float, seconds: float
+    source: str,
+    to: tuple[Path, ...],
+    model: str,
+    detector: str,
+    smooth: float,
+    seconds: float,
+    in_window: bool | None,
 ) -> None:
-    """Watch the faces before a camera, in the terminal; Ctrl-C ends it.
+    """Watch the faces before a camera, in a window or the terminal; Ctrl-C ends it.
 
     SOURCE is camera:0, camera:1, ..., or the address of a stream.
 
@@ -393,17 +420,23 @@ def camera(
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    from mien import live
+    from mien import live, window
     from mien.analyzer import Analyzer
     from mien.tracks import Summaries
 
     if not live.is_live(source):
         raise UserError(f"{source} is no camera or stream; for a file, mien analyze {source}.")
+    if in_window is not False and window.is_possible():
+        watching = window.watching
+    elif in_window:
+        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
+    else:
+        watching = terminal().watching
     analyzer, summaries = Analyzer(model, detector), Summaries()
     began = time.monotonic()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         writers = [stack.enter_context(_sink(path)) for path in to]
-        show = stack.enter_context(terminal().watching())
+        show = stack.enter_context(watching())
         newest = live.frames(source, _complain, began=began)
         for frame, faces in analyzer.follow(newest, smooth, newest=True):
             show(frame, faces, time.monotonic() - began - frame.seconds)

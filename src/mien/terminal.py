@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -92,15 +91,13 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 @contextmanager
 def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
     """A view that is drawn again with each frame: told frame, faces and seconds of delay."""
-    shown: deque[float] = deque(maxlen=30)
+    from mien.tracks import Pace  # with OpenCV, which tables need not
+
+    pace = Pace()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 
         def show(frame: Frame, faces: list[Face], delay: float) -> None:
-            shown.append(frame.seconds)
-            span = shown[-1] - shown[0]
-            rate = (len(shown) - 1) / span if span > 0 else 0.0
-            head = Text(frame.source, style="bold")
-            head.append(f"  {rate:.0f} frames a second, {1000 * delay:.0f} ms behind")
+            head = Text(frame.source, style="bold").append(f"  {pace(frame.seconds, delay)}")
             lines = [head.append("; Ctrl-C ends it", style="not bold dim")]
             for face in faces:
                 note = ", ".join(face.flags)

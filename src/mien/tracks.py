@@ -6,6 +6,7 @@ Nothing here looks at a later frame, so that the live path and the path over fil
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -297,3 +298,17 @@ def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) 
         )
         for face_id in earlier.keys() & later.keys()
     }
+
+
+class Pace:
+    """How fast frames come and how late they are, in words."""
+
+    def __init__(self) -> None:
+        self._shown: deque[float] = deque(maxlen=30)
+
+    def __call__(self, seconds: float, delay: float) -> str:
+        """The words after a frame of that time, so many seconds late."""
+        self._shown.append(seconds)
+        span = self._shown[-1] - self._shown[0]
+        rate = (len(self._shown) - 1) / span if span > 0 else 0.0
+        return f"{rate:.0f} frames a second, {1000 * delay:.0f} ms behind"

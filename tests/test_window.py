@@ -1,0 +1,97 @@
+"""The live window, on a display of the tests' own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import ImageGrab
+
+from mien import window
+from mien.faces import Face, Frame
+
+pytest.importorskip("tkinter")
+
+FACE = Face((20.0, 10.0, 60.0, 60.0), 0.9, {"happy": 0.75, "sad": 0.25}, 0, (),
+            {"happy": 0.5, "sad": 0.5})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def display():
+    if not shutil.which("Xvfb"):
+        pytest.skip("no Xvfb")
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write)
+    with os.fdopen(read) as file:
+        number = file.readline().strip()
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def test_without_a_display_there_is_no_window(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if sys.platform.startswith("linux"):
+        assert not window.is_possible()
+
+
+def test_a_display_that_is_not_there_is_none(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":987")
+    assert not window.is_possible()
+
+
+def test_the_window_shows_the_picture_with_its_faces(display, monkeypatch):
+    monkeypatch.setenv("DISPLAY", display)
+    assert window.is_possible()
+    pixels = np.full((480, 640, 3), (0, 90, 200), np.uint8)
+    with window.watching() as show:
+        for k in range(5):
+            show(Frame(pixels, "camera:0", k, k / 10), [FACE], 0.012)
+        time.sleep(0.2)
+        show(Frame(pixels, "camera:0", 5, 0.5), [FACE], 0.012)
+        grabbed = np.asarray(ImageGrab.grab(xdisplay=display).convert("RGB"))
+    blue = (abs(grabbed.astype(int) - (0, 90, 200)) < 8).all(2)
+    assert blue.sum() > 100_000
+    yellow = (abs(grabbed.astype(int) - (242, 193, 78)) < 8).all(2)
+    assert yellow.sum() > 50
+
+
+@pytest.mark.parametrize("way", ["key", "close"])
+def test_the_window_can_be_closed(display, monkeypatch, way):
+    import tkinter
+
+    monkeypatch.setenv("DISPLAY", display)
+    pixels = np.zeros((90, 160, 3), np.uint8)
+
+    def watch():
+        with window.watching() as show:
+            root = tkinter._default_root
+            for k in range(50):
+                if k == 5 and way == "key":
+                    root.focus_force()
+                    root.update()
+                    root.event_generate("<Escape>")
+                elif k == 5:
+                    root.tk.call(root.protocol("WM_DELETE_WINDOW"))
+                show(Frame(pixels, "camera:0", k, k / 10), [], 0.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        watch()
+    with pytest.raises(AttributeError):
+        tkinter._default_root.winfo_exists()
+
+
+def test_a_window_that_cannot_be_gets_one_sentence(mien, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    code, _, err = mien("camera", "http://127.0.0.1:9/x", "--window")
+    if sys.platform.startswith("linux"):
+        assert code == 2
+        assert "There is no display" in err
