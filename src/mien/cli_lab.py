@@ -361,4 +361,27 @@ def reproduce(
     click.echo(_lab("page").write(made, out, "-".join(exhibits)))
 
 
-VERBS = (audit, train, evaluate, export, crossval, ablate, report, reproduce)
+@click.command()
+@click.argument("results", default="results/leaderboard", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Write leaderboard.html, leaderboard.md and the figures.")  # fmt: skip
+def leaderboard(results: Path, out: Path | None) -> None:
+    """Compare systems: what was claimed, what is measured, and at what cost.
+
+    RESULTS is a folder of what mien evaluate --out wrote, all by the same protocol and split.
+
+    \b
+        mien leaderboard
+        mien leaderboard my-results/ --out compared/
+    """
+    board, page = _lab("leaderboard"), _lab("page")
+    made = board.page(board.read(results))
+    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "ms a face")
+    (full,) = [b for b in made.blocks if getattr(b, "columns", ())[-1:] == ("training, min",)]
+    places = [full.columns.index(column) for column in shown]
+    terminal().table(shown, [[row[k] for k in places] for row in full.rows])
+    if out:
+        click.echo(page.write(made, out, "leaderboard"))
+
+
+VERBS = (audit, train, evaluate, export, crossval, ablate, report, reproduce, leaderboard)

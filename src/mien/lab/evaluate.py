@@ -1,7 +1,8 @@
 """A run or a model file -> its answers for every face of a split, and all that they are worth.
 
 Each face is seen exactly once, by one process. What is measured, and why, is the list "Honest
-numbers" of docs/all-of-mien.md.
+numbers" of docs/all-of-mien.md. Runs need neither OpenCV nor ONNX Runtime, which some machines that
+train do not have.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mien import metrics
-from mien.classify import Classifier
-from mien.contract import crop
 from mien.errors import UserError
 from mien.lab import batches, data, models, protocols, runs
 from mien.lab.data import Samples
@@ -24,6 +24,9 @@ from mien.lab.recipe import to_json
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 from mien.shelf import unknown
+
+if TYPE_CHECKING:
+    from mien.classify import Classifier
 
 VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]}
 """Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
@@ -96,6 +99,8 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
         taught = what.about.get("heads", list(models.HEADS))
         return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
+    from mien.classify import Classifier
+
     classify = Classifier(what)
     return _mean([_classified(classify, view) for view in seen(faces, views)])
 
@@ -105,6 +110,8 @@ def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
 
 
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
+    from mien.contract import crop
+
     expects = classify.contract
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
     coloured = faces[..., None].repeat(3, axis=-1)
@@ -253,7 +260,7 @@ def evaluate(
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
         "measured": runs.about(),
-        **({"network": size(target)} if isinstance(target, Run) else {}),
+        **(_costs(target) if isinstance(target, Run) else {}),
         "heads": {
             name: measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
@@ -265,15 +272,20 @@ def evaluate(
     return result
 
 
-def size(run: Run) -> dict[str, int]:
-    """Parameters of a run's network with one head of seven, and its multiply-adds for a face."""
-    recipe = run.recipe
+def _costs(run: Run) -> dict[str, dict]:
+    """Size and work of a run's network with one head of seven, and what its training took."""
+    recipe, log = run.recipe, run.log()
     network = models.build(recipe.model, channels=recipe.channels, classes=len(EMOTIONS))
-    cost = models.multiply_adds(network, recipe.side, recipe.channels)
-    return {"parameters": models.parameters(network), "multiply_adds": cost}
+    work = models.multiply_adds(network, recipe.side, recipe.channels)
+    return {
+        "network": {"parameters": models.parameters(network), "multiply_adds": work},
+        "training": {"epochs": len(log), "seconds": sum(entry["seconds"] for entry in log)},
+    }
 
 
 def _origin(target: Run | Path) -> dict:
     if isinstance(target, Run):
         return {"recipe": to_json(target.recipe), "seed": target.recipe.seed, **target.about}
+    from mien.classify import Classifier
+
     return dict(Classifier(target, threads=1).contract.card)

@@ -174,6 +174,46 @@ def comparison(rows: Sequence[tuple[str, float | None, float | None, float, floa
     return figure
 
 
+def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
+    """Accuracy by work: (name, multiply-adds, accuracy, low, high); the work on a log scale."""
+    figure, axes = _axes(8.0, 5.6)
+    for _, work, accuracy, low, high in points:
+        errors = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
+        axes.errorbar(work / 1e6, accuracy, yerr=errors, color=BLUE, ecolor="#bcd3e3", marker="o")
+    axes.set_xscale("log")
+    axes.margins(x=0.18)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.set_xlabel("millions of multiply-adds for one face")
+    axes.set_ylabel("accuracy")
+    axes.grid(axis="y", color="#e4e4e4")
+    _name_points(axes, [(name, work / 1e6, accuracy) for name, work, accuracy, *_ in points])
+    return figure
+
+
+def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write each point's name to its right, moved up or down until it covers no other."""
+    figure = axes.figure
+    figure.canvas.draw()  # type: ignore[union-attr]
+    taken = [axes.transData.transform((x, y)) for _, x, y in points]
+    boxes = [(px - 5, py - 5, px + 5, py + 5) for px, py in taken]
+    for (name, x, y), (px, py) in zip(points, taken, strict=True):
+        wide, high = 5.6 * len(name), 11.0
+        for shift in sorted(range(-60, 61, 2), key=abs):
+            box = (px + 8, py + shift - high / 2, px + 8 + wide, py + shift + high / 2)
+            if not any(_overlap(box, other) for other in boxes):
+                break
+        boxes.append(box)
+        axes.annotate(
+            name, (x, y), (8, shift), textcoords="offset pixels", fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5} if abs(shift) > 6 else None,
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def overlaid(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Maps laid over their faces: (N, H, W) uint8, (N, h, w) of any range -> (N, H, W, 3) uint8."""
     import cv2

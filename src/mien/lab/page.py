@@ -26,7 +26,31 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 caption, figcaption { color: var(--dim); text-align: left; padding: .3rem 0; font-size: .92rem }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left }
+th button { all: unset; cursor: pointer; white-space: nowrap }
+th button:hover, th button:focus-visible { text-decoration: underline }
+th[aria-sort=ascending] button::after { content: " \\2191" }
+th[aria-sort=descending] button::after { content: " \\2193" }
 figure { margin: 1.2rem 0 } figure img { max-width: 100%; background: #fff; border-radius: 4px }
+"""
+
+
+SORTING = """
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.querySelectorAll("th")], body = table.tBodies[0];
+  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
+    const up = head.ariaSort === "descending" || (head.ariaSort !== "ascending" && column === 0);
+    heads.forEach(other => other.removeAttribute("aria-sort"));
+    head.ariaSort = up ? "ascending" : "descending";
+    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const order = (a, b) => {
+      const x = value(a), y = value(b);
+      if (x === "–" || y === "–") return (x === "–") - (y === "–");  // nothing comes last
+      const way = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+      return up ? way : -way;
+    };
+    body.append(...[...body.rows].sort(order));
+  }));
+}
 """
 
 
@@ -100,7 +124,8 @@ def html(page: Page, images: dict[str, bytes]) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(page.title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<body>\n<h1>{escape(page.title)}</h1>\n{body}\n<script>{SORTING}</script>\n"
+        "</body>\n</html>\n"
     )
 
 
@@ -139,8 +164,9 @@ def _as_html(block: str | Table | Picture, images: dict[str, bytes]) -> str:
             return f"<h2>{escape(block[2:])}</h2>"
         return f"<p>{escape(block)}</p>"
     if isinstance(block, Table):
-        head = "".join(f"<th>{escape(name)}</th>" for name in block.columns)
-        rows = ("".join(f"<td>{escape(shown(cell))}</td>" for cell in row) for row in block.rows)
+        heads = (f'<button type="button">{escape(name)}</button>' for name in block.columns)
+        head = "".join(f'<th scope="col">{button}</th>' for button in heads)
+        rows = ("".join(map(_cell, row)) for row in block.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
         return (
             f'<div class="wide"><table><caption>{escape(block.caption)}</caption>\n'
@@ -152,3 +178,9 @@ def _as_html(block: str | Table | Picture, images: dict[str, bytes]) -> str:
         f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">\n'
         f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+def _cell(cell: object) -> str:
+    number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    value = f' data-value="{cell}"' if number else ""
+    return f"<td{value}>{escape(shown(cell))}</td>"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
@@ -148,6 +147,8 @@ def _tenth(pool: Samples, seed: int, by_class: bool = False) -> Splits:
 
 def _changed(face: np.ndarray, dice: np.random.Generator) -> np.ndarray:
     """A face turned by up to 10 degrees, moved by up to a tenth, mirrored half of the time."""
+    import cv2  # here, for a machine that only trains may lack it
+
     high, wide = face.shape
     turn = cv2.getRotationMatrix2D((wide / 2, high / 2), dice.uniform(-10, 10), 1)
     turn[:, 2] += dice.uniform(-0.1, 0.1, 2) * (wide, high)

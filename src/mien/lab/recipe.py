@@ -95,6 +95,11 @@ _KERAS = replace(
     clip=0.0, light=0.0, erase=0.0, resample="bilinear",
 )  # fmt: skip
 
+_UNKNOWN = replace(
+    _KERAS, channels=1, dropout=0.5, epochs=100, batch=64, rate=1e-3, rotation=10.0, shift=0.1,
+    scale=0.1,
+)  # fmt: skip
+
 RECIPES = {
     "default": Recipe(
         model="resnet-32-deep", first_side=28, dropout=0.1, epochs=75, precision="bfloat16",
@@ -117,6 +122,35 @@ RECIPES = {
         _KERAS, model="hybrid-flatten", dropout=0.5, epochs=100, batch=64, rate=1e-3,
         rotation=10.0, shift=0.1, scale=0.1,
     ),
+    # Of these ten, where nothing is known: what the paper's hybrid has.
+    "jaiswal-paper": replace(_UNKNOWN, model="jaiswal-full", dropout=0.4),
+    "kedari-paper": replace(
+        _UNKNOWN, model="kedari-full", epochs=50, rate=1e-4, flip=False, rotation=0.0, shift=0.0,
+        scale=0.0,
+    ),
+    "ferc-paper": replace(_UNKNOWN, model="ferc-full", dropout=0.0, epochs=50),
+    "xception-paper": replace(
+        _UNKNOWN, model="xception-mini", dropout=0.0, epochs=150, batch=32, keep="best",
+        patience=50,
+    ),
+    "rcnn-paper": replace(
+        _UNKNOWN, model="rcnn-full", channels=3, epochs=50, optimizer="sgd", rate=0.01, decay=5e-4,
+        warmup=1.0, clip=5.0, rotation=0.0, shift=0.0, scale=0.0,
+    ),
+    "li-paper": replace(
+        _UNKNOWN, model="li-full", dropout=0.25, epochs=50, batch=128, rate=1e-4, flip=False,
+        rotation=0.0, shift=0.0, scale=0.0, keep="best",
+    ),
+    "clcm-paper": replace(_UNKNOWN, model="clcm-full"),
+    "salagean-paper": replace(
+        _UNKNOWN, model="salagean-full", class_weights=True, epochs=50, rotation=0.0, shift=0.0,
+        scale=0.0,
+    ),
+    "resemotenet-paper": replace(
+        _UNKNOWN, model="resemotenet-full", channels=3, epochs=80, batch=16, optimizer="sgd",
+        rate=1e-3, decay=1e-4, rotation=0.0, shift=0.0, scale=0.0, patience=15,
+    ),
+    "nathani-paper": replace(_UNKNOWN, model="nathani-modified"),
 }  # fmt: skip
 """The recipes with a name; `parse` starts from one of them.
 

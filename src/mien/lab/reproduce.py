@@ -106,8 +106,7 @@ def run(wanted: Recipe, root: Path, out: Path, watch: Watcher) -> Run:
 def table5(done: dict[str, Run]) -> Blocks:
     """The paper's Table V: systems and the accuracy printed for each, and what is measured here."""
     rows: list[tuple] = [
-        (f"{rival.authors} {rival.year}, {rival.system}", rival.accuracy, None, None, None)
-        for rival in claims.RIVALS
+        (rival.name, rival.claimed, None, None, None) for rival in claims.RIVALS.values()
     ]
     for system, found in done.items():
         accuracy = report.measured(found)["heads"]["labels"]["fer2013"]["accuracy"]

@@ -160,6 +160,7 @@ def train_epoch(
             # A mirrored crop has a strange stride order, and convolutions run faster in this one.
             answers = network(batch.faces.contiguous(memory_format=torch.channels_last)).float()
         loss, parts = losses(answers, batch, recipe, teachers)
+        loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.clip:

@@ -32,7 +32,9 @@ def build(
 
     `name` is `"family-variant"` (`"resnet-32"`) or a family alone, which means its first variant.
     Weights come from torch's global generator or, if `pretrained`, from ImageNet as far as the
-    network is a known one. Raises `UserError` for an unknown name, or one without such weights.
+    network is a known one. A network may leave a loss of its own (a scalar) as `auxiliary` after a
+    forward pass in training, which is added to the others. Raises `UserError` for an unknown name,
+    or one without such weights.
     """
     family, _, variant = name.partition("-")
     if family not in names(SHELF):

@@ -1,0 +1,219 @@
+"""Trains what `results/CAMPAIGN.md` still asks for, within a budget of minutes.
+
+    python benchmarks/campaign.py --left                                    # what there is to do
+    python benchmarks/campaign.py --data fer2013/ --out runs --minutes 25   # do it, in order
+    python benchmarks/campaign.py --unpack returned/ --out models           # what came back
+
+Each line is a command of the laboratory. One that has its result is passed over, one that was
+stopped goes on, and what is finished is at once packed under OUT/packed: results as JSON, weights
+as float16, in pieces that a mail could carry. It runs from a copy of the repository, with no more
+than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at once if --beside says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+LIST = ROOT / "results" / "CAMPAIGN.md"
+PIECE = 15_000_000
+"""Bytes of a piece of weights at most."""
+
+GRACE = 30
+"""Seconds that a training gets to end when the time is over; it loses its unfinished epoch."""
+
+RESULTS = {"train": "metrics.json", "crossval": "crossval.json", "ablate": "ablation.json"}
+"""What each verb leaves in its folder when all is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A line of the list: what for, the words after `mien`, minutes on a CPU core and on a GPU."""
+
+    purpose: str
+    words: tuple[str, ...]
+    cpu: float
+    gpu: float
+
+    @property
+    def verb(self) -> str:
+        """train, crossval or ablate."""
+        return self.words[0]
+
+    @property
+    def name(self) -> str:
+        """Its --out without the `runs/` that each has, such as `board/li-slim-seed0`."""
+        return self.words[self.words.index("--out") + 1].removeprefix("runs/")
+
+
+def read(text: str) -> list[Task]:
+    """The tasks in a Markdown table: | for | `mien ...` | CPU | GPU |."""
+    tasks = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 4 and cells[1].startswith("`mien "):
+            words = tuple(shlex.split(cells[1].strip("`")))[1:]
+            if words[0] not in RESULTS:
+                raise SystemExit(f"The list asks for mien {words[0]}, which cannot be done here.")
+            tasks.append(Task(cells[0], words, float(cells[2]), float(cells[3])))
+    return tasks
+
+
+def left(tasks: Iterable[Task], out: Path) -> list[Task]:
+    """Those without their result."""
+    return [task for task in tasks if not (out / task.name / RESULTS[task.verb]).exists()]
+
+
+def log_file(task: Task, out: Path) -> Path:
+    """Where what a task prints is kept."""
+    return out / (task.name.replace("/", "-") + ".txt")
+
+
+def work(words: list[str], data: Path, out: Path) -> None:
+    """Do one task in this process, and pack what it leaves."""
+    from mien.lab import evaluate, recipe, train, trials
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb")
+    parser.add_argument("recipe")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--protocol", default="kfold")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--data")  # as on the list; what counts is the campaign's own
+    parser.add_argument("--out")
+    asked = parser.parse_args(words)
+    name = asked.out.removeprefix("runs/")
+    folder = out / name
+    changes = [_placed(change, out) for change in asked.set]
+    watch: Callable = lambda *_: lambda *_: None  # noqa: E731
+    if asked.verb == "train":
+        train.fit(recipe.parse(asked.recipe, changes), data, folder)
+        result = evaluate.evaluate(folder, data)
+        (folder / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
+    elif asked.verb == "crossval":
+        changes += [f"protocol={asked.protocol}", f"folds={asked.folds}"]
+        trials.crossval(recipe.parse(asked.recipe, changes), data, folder, watch)
+    else:
+        base = recipe.parse(asked.recipe, changes)
+        trials.ablate(base, data, folder, trials.parts(base), range(asked.seeds), watch)
+    pack(folder, out / "packed" / name)
+
+
+def _placed(change: str, out: Path) -> str:
+    """Teachers and starts that are runs of this campaign, by where they lie here."""
+    return re.sub(r"(?<=[=,])runs/", f"{out}/", change)
+
+
+def pack(folder: Path, to: Path) -> None:
+    """Copy what is worth keeping of one run or all runs below: small files, weights in pieces."""
+    import torch
+
+    for found in sorted(folder.rglob("*")):
+        place = to / found.relative_to(folder)
+        if found.suffix in (".json", ".jsonl", ".csv"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found, place)
+        elif found.name == "weights.pt" and folder == found.parent:
+            to.mkdir(parents=True, exist_ok=True)
+            weights = torch.load(found, map_location="cpu", weights_only=True)
+            half = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+            torch.save(half, to / "whole.pt")
+            body = (to / "whole.pt").read_bytes()
+            for k in range(0, len(body), PIECE):
+                (to / f"weights.{k // PIECE:02d}").write_bytes(body[k : k + PIECE])
+            (to / "whole.pt").unlink()
+
+
+def unpack(packed: Path, to: Path) -> None:
+    """Run folders again of what `pack` made; only those that have weights."""
+    for first in sorted(packed.rglob("weights.00")):
+        folder = to / first.parent.relative_to(packed)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("recipe.json", "about.json", "log.jsonl", "metrics.json"):
+            if (first.parent / name).exists():
+                shutil.copy(first.parent / name, folder)
+        pieces = sorted(first.parent.glob("weights.[0-9][0-9]"))
+        (folder / "weights.pt").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+        print(folder)
+
+
+def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, gpu: bool) -> None:
+    """Do the tasks in order, so many side by side, until the time is over."""
+    end = time.monotonic() + 60 * minutes
+    waiting = iter(_fitting(tasks, minutes, gpu))
+    busy: dict[subprocess.Popen, Task] = {}
+    while True:
+        while len(busy) < beside and time.monotonic() < end and (task := next(waiting, None)):
+            print(f"{task.name}: {task.purpose}", flush=True)
+            words = [sys.executable, __file__, "--one", shlex.join(task.words)]
+            command = [*words, "--data", str(data), "--out", str(out)]
+            with open(log_file(task, out), "ab") as log:
+                busy[subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)] = task
+        if not busy:
+            return
+        time.sleep(0.2)
+        for child in [child for child in busy if child.poll() is not None]:
+            task = busy.pop(child)
+            word = "done" if child.returncode == 0 else f"failed, see {log_file(task, out)}"
+            print(f"{task.name}: {word}", flush=True)
+        if time.monotonic() > end:
+            for child in busy:
+                child.terminate()
+            for child, task in busy.items():
+                child.wait(GRACE)
+                print(f"{task.name}: stopped; it goes on next time", flush=True)
+            return
+
+
+def _fitting(tasks: list[Task], minutes: float, gpu: bool) -> Iterator[Task]:
+    """All but those that alone would take far longer than there is."""
+    for task in tasks:
+        if (task.gpu if gpu else task.cpu) <= 3 * minutes:
+            yield task
+        else:
+            print(f"{task.name}: would take too long, left out")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--list", type=Path, default=LIST)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--beside", type=int, default=1)
+    parser.add_argument("--gpu", action="store_true", help="Go by the minutes on a GPU.")
+    parser.add_argument("--left", action="store_true", help="Only print what is left.")
+    parser.add_argument("--unpack", type=Path)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.unpack:
+        unpack(asked.unpack, asked.out)
+    elif asked.one:
+        work(shlex.split(asked.one), asked.data, asked.out)
+    else:
+        tasks = left(read(asked.list.read_text()), asked.out)
+        if not asked.left:
+            asked.out.mkdir(parents=True, exist_ok=True)
+            run(tasks, asked.data.resolve(), asked.out.resolve(), asked.minutes, asked.beside,
+                asked.gpu)  # fmt: skip
+            tasks = left(tasks, asked.out)
+        for task in tasks:
+            print(f"left: {task.name} ({task.cpu:g} min CPU, {task.gpu:g} min GPU), {task.purpose}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Results -> the table of all systems: what was claimed and what is measured, and at what cost.
+
+Every number but the claimed ones comes from result files that `mien evaluate --out` wrote; those of
+one recipe that differ in their seed alone make one row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.lab import claims, figures, runs
+from mien.lab.page import Page, Picture, Table
+
+TIMES = "times.json"
+"""Where, among the results, `benchmarks/times.py` leaves how long each network takes."""
+
+Number = dict[str, float]
+
+
+@dataclass(slots=True)
+class Row:
+    """A system: its recipe but for the seed, and a result per seed."""
+
+    model: str
+    recipe: dict
+    results: list[dict] = field(default_factory=list)
+    times: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """The model's name before its first dash."""
+        return self.model.partition("-")[0]
+
+    @property
+    def system(self) -> claims.System:
+        """Who built it, and what they claim."""
+        return claims.SYSTEMS.get(self.family) or claims.System(self.model, None)
+
+    def number(self, section: str, name: str) -> Number:
+        """A measured number: mean over seeds, of its interval as well, and the seeds' spread.
+
+        What needs FER+ votes is asked of the head that was taught them, if there is one.
+        """
+        found = [_section(result, section).get(name) for result in self.results]
+        known = [number for number in found if number is not None]
+        if len(known) < len(self.results):
+            return {}
+        values = [number["value"] for number in known]
+        spread = {"sd": float(np.std(values, ddof=1))} if len(values) > 1 else {}
+        return {k: float(np.mean([n[k] for n in known])) for k in ("value", "low", "high")} | spread
+
+    def mean(self, part: str, name: str) -> float | None:
+        """The mean over seeds of a plain number, such as the seconds of training."""
+        found = [result.get(part, {}).get(name) for result in self.results]
+        return float(np.mean(found)) if None not in found else None
+
+
+def read(folder: Path) -> list[Row]:
+    """The systems whose results lie in a folder, the most accurate first.
+
+    Raises `UserError` if there is no result, or results that were not measured on the same faces.
+    """
+    rows: dict[str, Row] = {}
+    times = runs.read_json(folder / TIMES)["rows"] if (folder / TIMES).exists() else {}
+    judges = set()
+    for path in sorted(folder.glob("*.json")):
+        result = runs.read_json(path)
+        if path.name == TIMES or "heads" not in result:
+            continue
+        recipe = dict(result["trained"].get("recipe") or {})
+        if "model" not in recipe:
+            raise UserError(f"{path} does not say which recipe it comes from.")
+        recipe.pop("seed")
+        judges.add((result["protocol"], result["data"]["split"], result["views"]))
+        key = json.dumps(recipe, sort_keys=True)
+        model = recipe["model"]
+        row = rows.setdefault(key, Row(model, recipe, times=times.get(model, {})))
+        row.results.append(result)
+    if not rows:
+        raise UserError(f"{folder} holds no results; `mien evaluate RUN --out` writes one.")
+    if len(judges) > 1:
+        shown = "; ".join(" ".join(judge) for judge in sorted(judges))
+        raise UserError(f"The results in {folder} are not comparable: {shown}.")
+    return sorted(rows.values(), key=lambda row: -row.number("fer2013", "accuracy")["value"])
+
+
+def page(rows: Sequence[Row]) -> Page:
+    """The leaderboard as a page: the table, accuracy against cost, and why claims differ."""
+    made = Page("Thirteen systems and some others, judged alike")
+    made.add(summary(rows), table(rows), cost(rows))
+    made.add("# Claimed and measured", claimed(rows), reasons(rows))
+    return made
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """What judged them, and how long they were trained."""
+    result = rows[0].results[0]
+    epochs = sorted({row.recipe["epochs"] for row in rows})
+    seeds = sorted({len(row.results) for row in rows})
+    return (
+        f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
+        f"{result['protocol']}, views {result['views']}. Epochs: {_span(epochs)}; seeds: "
+        f"{_span(seeds)}. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy "
+        "against the majority of ten raters, divergence the Jensen-Shannon divergence in bits from "
+        "their votes. A name that ends in slim is a smaller network of the same kind."
+    )
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Every system with every number."""
+    columns = (
+        "system", "model", "claimed", "measured", "low", "high", "seeds", "sd", "without twins",
+        "macro-F1", "FER+", "divergence", "calibration error", "parameters, M", "MMAC", "file, MB",
+        "ms a face", "times default", "epochs", "training, min",
+    )  # fmt: skip
+    return Table("The most accurate first.", columns, [_cells(row) for row in rows])
+
+
+def _cells(row: Row) -> tuple:
+    accuracy = row.number("fer2013", "accuracy")
+    seconds = row.mean("training", "seconds")
+    millions = [_scaled(row.mean("network", n), 1e-6) for n in ("parameters", "multiply_adds")]
+    return (
+        row.system.name,
+        row.model,
+        row.system.claimed,
+        *(accuracy[key] for key in ("value", "low", "high")),
+        len(row.results),
+        accuracy.get("sd"),
+        row.number("fer2013_without_twins", "accuracy").get("value"),
+        row.number("fer2013", "macro_f1")["value"],
+        row.number("ferplus_majority", "accuracy").get("value"),
+        row.number("proportions", "js_bits").get("value"),
+        row.number("fer2013", "calibration_error")["value"],
+        *(None if number is None else round(number, 2) for number in millions),
+        *(row.times.get(key) for key in ("megabytes", "ms", "times_default")),
+        row.recipe["epochs"],
+        None if seconds is None else round(seconds / 60),
+    )
+
+
+def cost(rows: Sequence[Row]) -> Picture:
+    """Accuracy by multiply-adds."""
+    points = [
+        (row.model, work, accuracy["value"], accuracy["low"], accuracy["high"])
+        for row in rows
+        if (work := row.mean("network", "multiply_adds")) is not None
+        and (accuracy := row.number("fer2013", "accuracy"))
+    ]
+    caption = "Accuracy on FER2013's labels by the work for one face, with 95 % intervals."
+    return Picture("accuracy-by-cost", caption, figures.cost(points))
+
+
+def claimed(rows: Sequence[Row]) -> Picture:
+    """What was claimed beside what is measured."""
+    shown = []
+    for row in rows:
+        found = row.number("fer2013", "accuracy")
+        if row.system.claimed is not None:
+            name = f"{row.system.name} ({row.model})"
+            numbers = (found["value"], found["low"], found["high"])
+            shown.append((name, row.system.claimed, *numbers))
+    caption = "Accuracy as its authors print it, each by a protocol of their own, and as measured."
+    return Picture("claimed-and-measured", caption, figures.comparison(shown))
+
+
+def reasons(rows: Iterable[Row]) -> Table:
+    """Why the two differ, as far as it is known."""
+    known = {row.system.name: row.system for row in rows if row.system.known}
+    return Table(
+        "What is known of the printed numbers.",
+        ("system", "claimed", "what is known of it"),
+        [(name, system.claimed, system.known) for name, system in known.items()],
+    )
+
+
+def _section(result: Mapping, section: str) -> Mapping:
+    heads = result["heads"]
+    first, second = ("votes", "labels") if _of_votes(section) else ("labels", "votes")
+    return heads.get(first, heads.get(second, {})).get(section, {})
+
+
+def _of_votes(section: str) -> bool:
+    return section.startswith("ferplus") or section == "proportions"
+
+
+def _scaled(number: float | None, factor: float) -> float | None:
+    return None if number is None else number * factor
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,48 @@
+"""The residual block of two 3 x 3 convolutions, which many networks for faces are built from.
+
+He et al. 2016, https://arxiv.org/abs/1512.03385, as in their ResNet18 and ResNet34. The default
+model's block is another one, in `resnet.py`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions beside a shortcut, which is a 1 x 1 convolution where the shape changes."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=bias)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=bias)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Sequential()
+        if stride > 1 or width_in != width:
+            self.shortcut.append(nn.Conv2d(width_in, width, 1, stride, bias=bias))
+            self.shortcut.append(nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C, H / stride, W / stride)
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
+    """A stage of so many blocks for each width; each stage but the first halves the side."""
+    layers = nn.Sequential()
+    for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        stage = nn.Sequential()
+        for k in range(depth):
+            stage.append(BasicBlock(width_in, width, 2 if number and not k else 1))
+            width_in = width
+        layers.append(stage)
+    return layers
+
+
+def draw_weights(model: nn.Module) -> None:
+    """New weights for every convolution, as He et al. 2015 draw them for ReLU."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

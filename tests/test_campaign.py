@@ -1,0 +1,116 @@
+"""The campaign, end to end on a tiny list, as a machine would run it that has little installed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import tiny
+from conftest import ROOT
+
+from mien.lab import evaluate, models, runs
+from mien.lab.recipe import parse
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import campaign
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+TINY = "--set batch=14 --set epochs=1 --set model=resnet-8"
+LIST = f"""
+| for | command | CPU | GPU |
+|---|---|---:|---:|
+| a teacher | `mien train tiny {TINY} --data DATA --out runs/one` | 1 | 0.1 |
+| its pupil | `mien train tiny {TINY} --set teachers=runs/one --set teacher_weight=0.5 --data DATA --out runs/two` | 1 | 1 |
+| folds | `mien crossval tiny {TINY} --folds 2 --data DATA --out runs/folds` | 2 | 1 |
+| far too long | `mien train tiny --set epochs=100000 --data DATA --out runs/long` | 9999 | 900 |
+"""  # noqa: E501
+
+BARE = """
+import sys
+from importlib.machinery import PathFinder
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.split(".")[0] in {"cv2", "onnx", "onnxruntime", "av", "click", "rich", "pyarrow"}:
+            return None
+        return super().find_spec(name, path, target)
+sys.meta_path[:] = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+"""What a machine lacks that has only what trains."""
+
+
+def test_the_list_of_the_repository_can_be_read():
+    tasks = campaign.read(campaign.LIST.read_text(encoding="utf-8"))
+    assert tasks
+    assert len({task.name for task in tasks}) == len(tasks)
+    for task in tasks:
+        changes = [after for word, after in pairwise(task.words) if word == "--set"]
+        assert parse(task.words[1], changes).model in models.available()
+
+
+def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
+    data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
+    copy, out = tmp_path / "copy", tmp_path / "out"
+    for name in ("src", "benchmarks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "list.md").write_text(LIST)
+    (tmp_path / "sitecustomize.py").write_text(BARE)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, copy / "benchmarks" / "campaign.py", "--data", data, "--out", out,
+               "--list", tmp_path / "list.md"]  # fmt: skip
+
+    def run(*more):
+        return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+
+    said = run("--minutes", "10")
+    logs = "".join(path.read_text() for path in out.glob("*.txt"))
+    assert said.returncode == 0, said.stderr + logs
+    assert "long: would take too long" in said.stdout
+    assert [line for line in said.stdout.splitlines() if line.endswith("done")] == [
+        "one: done", "two: done", "folds: done"
+    ], logs  # fmt: skip
+    assert said.stdout.splitlines()[-1].startswith("left: long")
+
+    packed = out / "packed"
+    assert json.loads((packed / "folds" / "crossval.json").read_text())["kind"] == "crossval"
+    assert (packed / "folds" / "fold-1" / "metrics.json").exists()
+    subprocess.run([*command, "--unpack", packed, "--out", tmp_path / "models"], check=True)
+    result = evaluate.evaluate(tmp_path / "models" / "two", data, resamples=1)
+    assert "labels" in result["heads"]
+    assert runs.open_run(tmp_path / "models" / "one").recipe.model == "resnet-8"
+
+    again = run("--minutes", "10")
+    assert "done" not in again.stdout
+
+
+def test_what_is_stopped_goes_on(tmp_path):
+    data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
+    words = "train tiny --set batch=14 --set epochs=40 --set model=resnet-8 --data D --out runs/x"
+    tasks = [campaign.Task("x", tuple(words.split()), 0.01, 0.01)]
+    campaign.run(tasks, data, tmp_path, 8 / 60, 1, gpu=False)
+    assert campaign.left(tasks, tmp_path) == tasks
+    before = len(runs.open_run(tmp_path / "x").log())
+    assert before < 40
+    campaign.run(tasks, data, tmp_path, 5, 1, gpu=False)
+    assert campaign.left(tasks, tmp_path) == []
+
+
+def test_weights_are_cut_and_put_together(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(campaign, "PIECE", 1000)
+    (tmp_path / "run").mkdir()
+    weights = {"a": torch.randn(40, 50), "count": torch.tensor(3)}
+    torch.save(weights, tmp_path / "run" / "weights.pt")
+    campaign.pack(tmp_path / "run", tmp_path / "packed" / "run")
+    pieces = sorted((tmp_path / "packed" / "run").iterdir())
+    assert len(pieces) >= 4
+    assert all(piece.stat().st_size <= 1000 for piece in pieces)
+    campaign.unpack(tmp_path / "packed", tmp_path / "models")
+    found = torch.load(tmp_path / "models" / "run" / "weights.pt", weights_only=True)
+    assert torch.equal(found["a"], weights["a"].half())
+    assert found["count"] == 3

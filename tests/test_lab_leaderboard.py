@@ -1,0 +1,143 @@
+"""The leaderboard: results in, one row per recipe, in the order of what is measured."""
+
+import copy
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+import tiny
+from click.testing import CliRunner
+
+from mien import cli
+from mien.errors import UserError
+from mien.lab import claims, evaluate, leaderboard, models, page, runs, train
+from mien.lab.recipe import RECIPES
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+TINY = replace(RECIPES["tiny"], batch=14, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    root = tiny.write_packed(folder / "data", tiny.table(28, 21))
+    run = train.fit(TINY, root, folder / "run", device="cpu")
+    return evaluate.evaluate(run.folder, root, resamples=5)
+
+
+def as_if(result, model, accuracy, seed=0):
+    """The same result of another model, with another accuracy."""
+    other = copy.deepcopy(result)
+    other["trained"]["recipe"] |= {"model": model, "seed": seed}
+    for section in other["heads"]["labels"].values():
+        if "accuracy" in section:
+            section["accuracy"] = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
+    return other
+
+
+@pytest.fixture
+def folder(result, tmp_path):
+    board = tmp_path / "board"
+    for model, accuracy, seed in (
+        ("jaiswal", 0.5, 0), ("jaiswal", 0.7, 1), ("xception-slim", 0.65, 0), ("resnet-8", 0.4, 0),
+    ):  # fmt: skip
+        runs.write_json(board / f"{model}-{seed}.json", as_if(result, model, accuracy, seed))
+    times = {"xception-slim": {"ms": 1.25, "times_default": 0.5, "megabytes": 2.0}}
+    runs.write_json(board / leaderboard.TIMES, {"rows": times})
+    return board
+
+
+def cells(made, name):
+    place = list(made.columns).index(name)
+    return [row[place] for row in made.rows]
+
+
+def test_a_result_says_what_its_training_took(result):
+    assert result["training"]["epochs"] == 1
+    assert result["training"]["seconds"] > 0
+    assert result["network"]["parameters"] == pytest.approx(89_000, rel=0.5)
+
+
+def test_seeds_of_one_recipe_make_one_row_and_the_best_comes_first(folder):
+    made = leaderboard.table(leaderboard.read(folder))
+    assert cells(made, "model") == ["xception-slim", "jaiswal", "resnet-8"]
+    assert cells(made, "measured") == [0.65, pytest.approx(0.6), 0.4]
+    assert cells(made, "seeds") == [1, 2, 1]
+    assert cells(made, "sd") == [None, pytest.approx(0.1414, abs=1e-4), None]
+    assert cells(made, "low")[1] == pytest.approx(0.5)
+
+
+def test_only_the_claimed_column_comes_from_a_paper(folder):
+    made = leaderboard.table(leaderboard.read(folder))
+    assert cells(made, "claimed") == [0.92, 0.7014, None]
+    assert cells(made, "ms a face") == [1.25, None, None]
+
+
+def test_votes_are_asked_of_the_head_that_learned_them(result):
+    row = leaderboard.Row("resnet-8", {}, [result])
+    votes = result["heads"]["votes"]["ferplus_majority"]["accuracy"]["value"]
+    labels = result["heads"]["labels"]["fer2013"]["macro_f1"]["value"]
+    assert row.number("ferplus_majority", "accuracy")["value"] == votes
+    assert row.number("fer2013", "macro_f1")["value"] == labels
+
+
+def test_without_votes_the_labels_answer_for_them(result):
+    alone = copy.deepcopy(result)
+    del alone["heads"]["votes"]
+    row = leaderboard.Row("resnet-8", {}, [alone])
+    expected = alone["heads"]["labels"]["proportions"]["js_bits"]["value"]
+    assert row.number("proportions", "js_bits")["value"] == expected
+
+
+def test_results_of_different_faces_are_not_compared(folder, result):
+    other = as_if(result, "jaiswal", 0.99, 2)
+    other["data"]["split"] = "test"
+    runs.write_json(folder / "test.json", other)
+    with pytest.raises(UserError, match="not comparable"):
+        leaderboard.read(folder)
+
+
+def test_a_folder_without_results_says_so(tmp_path):
+    with pytest.raises(UserError, match="holds no results"):
+        leaderboard.read(tmp_path)
+
+
+def test_every_system_with_a_claim_is_a_model_here():
+    families = {name.partition("-")[0] for name in models.available()}
+    assert set(claims.SYSTEMS) <= families
+    assert len(claims.RIVALS) == 10
+
+
+def test_the_command_shows_the_table_and_writes_the_page(folder, tmp_path):
+    done = CliRunner().invoke(cli.app, ["leaderboard", str(folder), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "xception-slim" in done.output
+    text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "mini-Xception" in text
+    assert (tmp_path / "out" / "figures" / "accuracy-by-cost.svg").exists()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
+    page.write(leaderboard.page(leaderboard.read(folder)), tmp_path, "board")
+    html = tmp_path / "board.html"
+    click = """<script>
+      const seen = [...Array(2)].map(() => {
+        document.querySelectorAll("th button")[2].click();
+        return [...document.querySelectorAll("tbody")[0].rows].map(r => r.cells[1].textContent);
+      });
+      document.title = JSON.stringify(seen);
+    </script>"""
+    html.write_text(html.read_text().replace("</body>", click + "</body>"))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", html.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    title = dom.split("<title>")[1].split("</title>")[0].replace("&quot;", '"')
+    falling, rising = json.loads(title)
+    assert falling == ["xception-slim", "jaiswal", "resnet-8"]
+    assert rising == ["jaiswal", "xception-slim", "resnet-8"]
