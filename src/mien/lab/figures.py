@@ -170,7 +170,7 @@ def comparison(rows: Sequence[tuple[str, float | None, float | None, float, floa
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel("accuracy")
     axes.grid(axis="x", color="#dddddd")
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     return figure
 
 
@@ -183,6 +183,7 @@ def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
     axes.set_xscale("log")
     axes.margins(x=0.18)
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel("millions of multiply-adds for one face")
     axes.set_ylabel("accuracy")
@@ -193,20 +194,20 @@ def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
 
 def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
     """Write each point's name to its right, moved up or down until it covers no other."""
-    figure = axes.figure
-    figure.canvas.draw()  # type: ignore[union-attr]
-    taken = [axes.transData.transform((x, y)) for _, x, y in points]
-    boxes = [(px - 5, py - 5, px + 5, py + 5) for px, py in taken]
-    for (name, x, y), (px, py) in zip(points, taken, strict=True):
-        wide, high = 5.6 * len(name), 11.0
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    places = axes.transData.transform([(x, y) for _, x, y in points]) * 72 / figure.dpi
+    boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in places]
+    for (name, x, y), (px, py) in zip(points, places, strict=True):
         for shift in sorted(range(-60, 61, 2), key=abs):
-            box = (px + 8, py + shift - high / 2, px + 8 + wide, py + shift + high / 2)
+            box = (px + 7, py + shift - 4, px + 7 + 4.3 * len(name), py + shift + 4)
             if not any(_overlap(box, other) for other in boxes):
                 break
         boxes.append(box)
         axes.annotate(
-            name, (x, y), (8, shift), textcoords="offset pixels", fontsize=8, va="center",
-            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5} if abs(shift) > 6 else None,
+            name, (x, y), (7, shift), textcoords="offset points", fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5} if abs(shift) > 4 else None,
         )  # fmt: skip
 
 

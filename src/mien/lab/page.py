@@ -21,11 +21,14 @@ STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.7rem } h2 { margin-top: 2.5rem; font-size: 1.25rem }
-.wide { overflow-x: auto }
+.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: 96vw;
+  position: relative; left: 50%; transform: translateX(-50%) }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
 caption, figcaption { color: var(--dim); text-align: left; padding: .3rem 0; font-size: .92rem }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left }
+td:first-child { min-width: 11rem } td:not(:first-child) { white-space: nowrap }
+td.words { text-align: left; white-space: normal; min-width: 16rem; max-width: 40rem }
 th button { all: unset; cursor: pointer; white-space: nowrap }
 th button:hover, th button:focus-visible { text-decoration: underline }
 th[aria-sort=ascending] button::after { content: " \\2191" }
@@ -33,6 +36,9 @@ th[aria-sort=descending] button::after { content: " \\2193" }
 figure { margin: 1.2rem 0 } figure img { max-width: 100%; background: #fff; border-radius: 4px }
 """
 
+
+WORDS = 30
+"""Letters beyond which a cell is text, to be set in lines."""
 
 SORTING = """
 for (const table of document.querySelectorAll("table")) {
@@ -183,4 +189,6 @@ def _as_html(block: str | Table | Picture, images: dict[str, bytes]) -> str:
 def _cell(cell: object) -> str:
     number = isinstance(cell, int | float) and not isinstance(cell, bool)
     value = f' data-value="{cell}"' if number else ""
+    if isinstance(cell, str) and len(cell) > WORDS:
+        value = ' class="words"'
     return f"<td{value}>{escape(shown(cell))}</td>"
