@@ -159,6 +159,7 @@ def analyze(
     """
     from mien.analyzer import Analyzer
     from mien.faces import record
+    from mien.printing import show
     from mien.tracks import Summaries
     from mien.video import Part
 
@@ -206,7 +207,7 @@ def analyze(
             if as_json:
                 click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
             elif lines and not moving:
-                terminal().show(frame, faces, bars=bars)
+                show(frame, faces, bars=bars)
     if summary:
         _write_summary(summary, showed)
     if not as_json:

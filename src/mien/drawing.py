@@ -8,18 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.faces import Face, scaled
-
-COLOURS = {
-    "angry": "#e2574c",
-    "disgust": "#8fb339",
-    "fear": "#a481d9",
-    "happy": "#f2c14e",
-    "sad": "#5aa5e8",
-    "surprise": "#f2914a",
-    "neutral": "#c3c8cd",
-    "contempt": "#d98cb3",
-}
-"""One per emotion, all light enough to read on the panel's dark ground."""
+from mien.labels import COLOURS
 
 GROUND = (16, 20, 24, 205)
 SHORTEST, LONGEST = 480, 1600

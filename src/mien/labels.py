@@ -14,6 +14,18 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTIONS_AND_CONTEMPT = (*EMOTIONS, "contempt")
 """The eight emotions of FER+, in the order in which mien's models give them."""
 
+COLOURS = {
+    "angry": "#e2574c",
+    "disgust": "#8fb339",
+    "fear": "#a481d9",
+    "happy": "#f2c14e",
+    "sad": "#5aa5e8",
+    "surprise": "#f2914a",
+    "neutral": "#c3c8cd",
+    "contempt": "#d98cb3",
+}
+"""One per emotion, wherever it is shown; all light enough to read on a dark ground."""
+
 SYNONYMS = {
     "anger": "angry",
     "disgusted": "disgust",

@@ -1,4 +1,4 @@
-"""Results for a person at a terminal: bars, tables, progress."""
+"""Tables, bars and live views for a person at a terminal, by rich."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mien.drawing import COLOURS
 from mien.faces import Face, Frame
-
-BAR = 30
+from mien.labels import COLOURS
+from mien.printing import BAR
 
 MOST_FACES = 20
 """So many faces of a video are listed; the summary file has all."""
@@ -22,36 +21,6 @@ MOST_FACES = 20
 # Without markup: a file may be called [1].jpg.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
-
-
-def show(frame: Frame, faces: list[Face], *, bars: bool) -> None:
-    """Print a frame's faces: with a bar for each emotion, or in one line each."""
-    name = Text(frame.source or "picture", style="bold")
-    if frame.number:
-        name.append(f" at {frame.seconds:.2f} s")
-    if not faces:
-        out.print(name.append(": no face found", style="not bold"))
-    for face in faces:
-        x, y, w, h = (round(v) for v in face.box)
-        line = name.copy().append(f"  face {face.face_id + 1} of {len(faces)}", style="not bold")
-        line.append(f"  {w} x {h} at {x}, {y}", style="not bold dim")
-        if not bars:
-            line.append("  ").append(_head(face))
-        if face.flags:
-            line.append("  " + ", ".join(face.flags), style="not bold yellow")
-        out.print(line)
-        if bars:
-            _bars(face)
-
-
-def _head(face: Face) -> Text:
-    share = face.emotions[face.dominant_emotion]
-    return Text(f"{face.dominant_emotion} {share:.0%}", style=COLOURS[face.dominant_emotion])
-
-
-def _bars(face: Face) -> None:
-    for line in _lines(face.emotions):
-        out.print(line)
 
 
 def _lines(emotions: Mapping[str, float]) -> Iterator[Text]:

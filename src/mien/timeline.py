@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from mien.drawing import COLOURS
 from mien.errors import UserError
 from mien.journal import Write
-from mien.labels import EMOTIONS_AND_CONTEMPT
+from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.story import Line, Story, gathered
 
 MOST_FACES = 16

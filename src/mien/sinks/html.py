@@ -11,9 +11,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mien.drawing import COLOURS
 from mien.journal import Write
-from mien.labels import EMOTIONS_AND_CONTEMPT
+from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.story import MOST_FACES, Story, gathered
 
 TEMPLATE = Path(__file__).with_name("_page.html")

@@ -1,0 +1,53 @@
+"""The faces of a picture as lines for a terminal; without rich, which takes long to import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from mien.faces import Face, Frame
+from mien.labels import COLOURS
+
+BAR = 30
+"""Letters of a bar that stands for all."""
+
+
+def show(frame: Frame, faces: list[Face], *, bars: bool) -> None:
+    """Print a frame's faces: with a bar for each emotion, or in one line each."""
+    colour = False if os.environ.get("NO_COLOR") else None  # else, if it is a terminal
+    for line in _lines(frame, faces, bars):
+        click.echo(line, color=colour)
+
+
+def _lines(frame: Frame, faces: list[Face], bars: bool) -> Iterator[str]:
+    name = click.style(frame.source or "picture", bold=True)
+    if frame.number:
+        name += click.style(f" at {frame.seconds:.2f} s", bold=True)
+    if not faces:
+        yield f"{name}: no face found"
+    for face in faces:
+        x, y, w, h = (round(v) for v in face.box)
+        line = f"{name}  face {face.face_id + 1} of {len(faces)}"
+        line += click.style(f"  {w} x {h} at {x}, {y}", dim=True)
+        if not bars:
+            dominant = face.dominant_emotion
+            line += "  " + _painted(f"{dominant} {face.emotions[dominant]:.0%}", dominant)
+        if face.flags:
+            line += click.style("  " + ", ".join(face.flags), fg="yellow")
+        yield line
+        if bars:
+            yield from _bars(face)
+
+
+def _bars(face: Face) -> Iterator[str]:
+    for emotion, share in face.emotions.items():
+        text = click.style(f"  {emotion:<9}{share:>6.1%} ", bold=emotion == face.dominant_emotion)
+        yield text + _painted("█" * round(share * BAR), emotion)
+
+
+def _painted(text: str, emotion: str) -> str:
+    """In the emotion's colour, by the palette of 256 that every terminal has."""
+    red, green, blue = (round(int(COLOURS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
+    return click.style(text, fg=16 + 36 * red + 6 * green + blue)
