@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer as Analyzer
+    from mien.client import Client as Client
     from mien.drawing import draw as draw
     from mien.errors import UserError as UserError
     from mien.faces import Face as Face
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Analyzer": "analyzer",
+    "Client": "client",
     "EMOTIONS": "labels",
     "Face": "faces",
     "Frame": "faces",
@@ -31,7 +33,7 @@ _HOMES = {
     "draw": "drawing",
 }
 
-__all__ = ["EMOTIONS", "Analyzer", "Face", "Frame", "UserError", "__version__", "draw"]
+__all__ = ["EMOTIONS", "Analyzer", "Client", "Face", "Frame", "UserError", "__version__", "draw"]
 
 
 def __getattr__(name: str) -> object:

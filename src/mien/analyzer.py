@@ -39,21 +39,23 @@ class Analyzer:
     """A detector and a classifier; no other state. Safe to call from several threads.
 
     model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
-    detector: "auto", "yunet", "haar" or "whole". threads: for the classifier; 0 is all cores.
-    contempt: keep the eighth emotion of the models that know it, instead of folding it out.
+    detector: "auto", "yunet", "haar" or "whole". Either may also be a loaded one, to be shared.
+    threads: for the classifier; 0 is all cores. contempt: keep the eighth emotion of the models
+    that know it, instead of folding it out.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike = "default",
-        detector: str = "auto",
+        model: str | os.PathLike | Classifier = "default",
+        detector: str | detectors.Detector = "auto",
         threads: int = 0,
         contempt: bool = False,
     ) -> None:
-        path = weights.model(os.fspath(model))
-        self._classify = Classifier(path, threads)
-        self._detect = detectors.load(detector)
-        self.model = path.stem
+        if not isinstance(model, Classifier):
+            model = Classifier(weights.model(os.fspath(model)), threads)
+        self._classify = model
+        self._detect = detectors.load(detector) if isinstance(detector, str) else detector
+        self.model = self._classify.name
         self.detector = self._detect.name
         known = self._classify.contract.labels
         wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS

@@ -19,6 +19,7 @@ class Classifier:
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
+        self.name = path.stem
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

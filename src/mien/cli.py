@@ -329,9 +329,13 @@ def _timed(
         yield from found
         return
     length = min(video.about(place).seconds, part.end) - part.start
+    began = time.monotonic()
     with terminal().progress(Path(place).name, max(round(length), 1)) as bar:
-        for frame, faces in found:
-            bar.update(bar.task_ids[0], completed=round(frame.seconds - part.start))
+        for count, (frame, faces) in enumerate(found, 1):
+            rate = count / max(time.monotonic() - began, 1e-3)
+            title = f"{Path(place).name}, {rate:.0f} frames a second"
+            done = round(frame.seconds - part.start)
+            bar.update(bar.task_ids[0], completed=done, description=title)
             yield frame, faces
 
 

@@ -23,8 +23,6 @@ MOST_PIXELS = 120_000_000
 
 MOST_BYTES = 256 * 2**20
 
-_LIMIT = f"the limit is {MOST_PIXELS // 1_000_000} million in all"
-
 SUFFIXES = frozenset((
     ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
@@ -69,6 +67,10 @@ def _in_folder(path: Path, suffixes: frozenset[str]) -> list[str]:
     return found
 
 
+def _limit(most: int) -> str:
+    return f"the limit is {most // 1_000_000} million in all"
+
+
 def _shown(path: str | Path) -> str:
     """A path that can be printed and written as UTF-8, whatever bytes its name has."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
@@ -92,12 +94,16 @@ def frames(where: Picture, skip: Callable[[UserError], None] | None = None) -> I
             skip(error)
 
 
-def picture(where: Picture) -> Frame:
+def picture(where: Picture, name: str = "", most_pixels: int | None = None) -> Frame:
     """One picture as a frame, the first of a moving one.
 
-    Errors as in `frames`, and for a folder or glob of several, for which it is `Analyzer.stream`.
+    For a picture that is no path, name: what to call it, in the frame and in errors; most_pixels:
+    a limit of one's own. Errors as in `frames`, and for a folder or glob of several, for which it
+    is `Analyzer.stream`.
     """
-    if isinstance(where, str | os.PathLike) and len(found := paths(os.fspath(where))) > 1:
+    if not isinstance(where, str | os.PathLike):
+        return next(_decoded(where, name, most_pixels))
+    if len(found := paths(os.fspath(where))) > 1:
         what = _shown(os.fspath(where))
         raise UserError(f"{what} is {len(found)} files, and analyze() reads one: use stream().")
     return next(frames(where))
@@ -116,11 +122,13 @@ def _opened(path: str) -> Iterator[Frame]:
     yield from _decoded(body, name)
 
 
-def _decoded(what: bytes | np.ndarray | Image.Image, name: str = "") -> Iterator[Frame]:
+def _decoded(
+    what: bytes | np.ndarray | Image.Image, name: str = "", most: int | None = None
+) -> Iterator[Frame]:
     if isinstance(what, np.ndarray):
         yield Frame(_checked_array(what), name)
     elif isinstance(what, Image.Image):
-        yield from _moving(what, name)
+        yield from _moving(what, name, most)
     elif isinstance(what, bytes | bytearray | memoryview):
         name = name or "bytes"
         if len(what) > MOST_BYTES:
@@ -128,7 +136,7 @@ def _decoded(what: bytes | np.ndarray | Image.Image, name: str = "") -> Iterator
         if not what:
             raise UserError(f"{name} is empty.")
         with _image(bytes(what), name) as image:
-            yield from _moving(image, name)
+            yield from _moving(image, name, most)
     else:
         raise UserError(
             f"A picture is a path, bytes, an RGB array or a PIL image, not {type(what).__name__}."
@@ -147,27 +155,28 @@ def _image(body: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError:
         raise UserError(f"{name} is not a picture in a known format.") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{name} has too many pixels; {_LIMIT}.") from None
+        raise UserError(f"{name} has too many pixels; {_limit(MOST_PIXELS)}.") from None
     except Exception as error:  # decoders raise what they like on a damaged header
         raise _damaged(name, error) from None
 
 
-def _moving(image: Image.Image, name: str) -> Iterator[Frame]:
+def _moving(image: Image.Image, name: str, most: int | None) -> Iterator[Frame]:
     seconds = 0.0
     for number in range(_length(image, name)):
-        pixels = _pixels(image, number, name)
+        pixels = _pixels(image, number, name, most)
         yield Frame(pixels, name, number, seconds)
         seconds += float(image.info.get("duration") or 0) / 1000
 
 
-def _pixels(image: Image.Image, number: int, name: str) -> np.ndarray:
+def _pixels(image: Image.Image, number: int, name: str, most: int | None) -> np.ndarray:
+    most = most or MOST_PIXELS
     try:
         with _quiet():
             if number:
                 image.seek(number)
             width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise UserError(f"{name} has {width} x {height} pixels; {_LIMIT}.")
+            if width * height > most:
+                raise UserError(f"{name} has {width} x {height} pixels; {_limit(most)}.")
             return np.asarray(_rgb(_upright(image)))
     except UserError:
         raise
