@@ -378,6 +378,16 @@ def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, k
         assert len(found) > 50
 
 
+@pytest.mark.parametrize("kind", ["mp4", "html"])
+def test_a_video_that_fills_the_disk_is_said_so_and_leaves_nothing(tiny_disk, kind):
+    dice = np.random.default_rng(0)
+    clip = [dice.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(100)]
+    results = [(Frame(pixels, "x.mp4", k, k / 25), [face()]) for k, pixels in enumerate(clip)]
+    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$"):
+        put(tiny_disk / f"out.{kind}", results)
+    assert names(tiny_disk) == []
+
+
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
 def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
     with pytest.raises(UserError, match="Did you mean") as caught:
