@@ -55,6 +55,14 @@ def quality() -> str:
             f"{shares['share_calibration_error']['value']:.4f}" if votes else "",
             f"{shares['top_share_gap']['value']:+.3f}" if votes else "",
         ))  # fmt: skip
+    ((_, sections),) = result("default-val")["heads"].items()
+    chance = sections["proportions_by_chance"]
+    rows.append((
+        "perfect proportions, as ten raters would judge them", "", "", "",
+        f"{chance['js_bits']['value']:.3f}",
+        f"{chance['share_calibration_error']['value']:.4f}",
+        f"{chance['top_share_gap']['value']:+.3f}",
+    ))  # fmt: skip
     header = ("model", "labels", "without twins", "FER+", "divergence", "share error", "top share")
     return markdown(header, rows)
 

@@ -116,6 +116,20 @@ def test_proportions_are_compared_as_scipy_does_where_five_raters_saw_one_of_sev
     assert numbers["share_calibration_error"] == pytest.approx(expected)
 
 
+def test_what_chance_does_to_perfect_shares_is_told_beside():
+    samples = random_samples()
+    even = np.full((300, 7), 1 / 7)
+    chance = measure(even, samples, resamples=50)["proportions_by_chance"]
+    # The largest of seven shares of a few votes is far above a seventh, whoever answers.
+    assert chance["top_share_gap"]["value"] < -0.1
+    assert chance["js_bits"]["low"] > 0.05
+    assert chance["share_calibration_error"]["value"] == pytest.approx(0, abs=0.02)
+    sure = np.eye(7)[np.arange(300) % 7]
+    chance = measure(sure, samples, resamples=50)["proportions_by_chance"]
+    assert chance["top_share_gap"] == {"value": 0, "low": 0, "high": 0}
+    assert chance["js_bits"]["high"] == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("protocol", ["majority", "plurality"])
 def test_ferplus_is_measured_over_eight_classes_where_its_protocol_has_a_label(protocol):
     probabilities, samples = random_answers(300, 8), random_samples()
@@ -186,7 +200,7 @@ def test_twins_of_training_faces_are_left_out_of_their_section():
 def test_sections_are_there_when_there_is_something_to_measure():
     samples, said = random_samples(60), random_answers(60, 7)
     every = {"fer2013", "fer2013_without_twins", "ferplus_majority", "ferplus_plurality",
-             "proportions"}  # fmt: skip
+             "proportions", "proportions_by_chance"}  # fmt: skip
     assert set(measure(said, samples, samples.take(np.arange(9)), 2)) == every
     assert set(measure(said, samples, None, 2)) == every - {"fer2013_without_twins"}
     unvoted = replace(samples, votes=np.zeros_like(samples.votes))

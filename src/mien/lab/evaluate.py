@@ -32,6 +32,18 @@ VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (
 """Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
 look at each mirrored, too. A window of 44 in 48 pixels makes of "ten" the usual ten crops."""
 
+PROPORTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "kl_nats": lambda said, votes: metrics.kl_divergence(votes, said).mean(),
+    "js_bits": lambda said, votes: metrics.js_divergence(votes, said).mean(),
+    "share_calibration_error": metrics.share_calibration_error,
+    "top_share_gap": metrics.top_share_gap,
+    "brier": metrics.brier,
+}
+"""How predicted shares are held against shares of votes: (N, 7), (N, 7) -> a number."""
+
+PANELS = 100
+"""So often are raters drawn, to see what chance alone does."""
+
 Answers = dict[str, np.ndarray]
 """Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
 
@@ -134,7 +146,8 @@ def measure(
 ) -> dict:
     """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
 
-    Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces. Without
+    Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces; those of
+    `proportions_by_chance` are what perfect shares would be measured at by so few raters. Without
     `train` there is nothing to find twins in, and their section is missing, as is any without a
     face: FER+'s where there are no votes.
     """
@@ -155,9 +168,15 @@ def measure(
     }
     asked, shares = data.seven_shares(samples.votes)
     if asked.any():
-        found["proportions"] = _proportions(
-            seven[asked], shares, partial(_estimate, resamples=resamples)
-        )
+        said, raters = seven[asked], samples.votes[asked][:, : len(EMOTIONS)].sum(1)
+        found["proportions"] = {
+            "faces": len(said),
+            **{
+                name: _estimate(number, said, shares, resamples=resamples)
+                for name, number in PROPORTIONS.items()
+            },
+        }
+        found["proportions_by_chance"] = _by_chance(said, raters, min(resamples, PANELS))
     return found
 
 
@@ -210,14 +229,27 @@ def labelled(
     }
 
 
-def _proportions(said: np.ndarray, truth: np.ndarray, estimate: Callable) -> dict:
-    return {
-        "faces": len(said),
-        "kl_nats": estimate(lambda a, b: metrics.kl_divergence(b, a).mean(), said, truth),
-        "js_bits": estimate(lambda a, b: metrics.js_divergence(b, a).mean(), said, truth),
-        "share_calibration_error": estimate(metrics.share_calibration_error, said, truth),
-        "top_share_gap": estimate(metrics.top_share_gap, said, truth),
-        "brier": estimate(metrics.brier, said, truth),
+def _by_chance(said: np.ndarray, raters: np.ndarray, panels: int) -> dict:
+    """What a perfect answer would be measured at, for so few raters are asked of each face.
+
+    said: (N, 7) shares, taken as true; as many raters as were asked, (N,), are drawn from them, so
+    many times. Mean and 95 % range over these panels.
+    """
+    dice = np.random.default_rng(0)
+    exact = said.astype(np.float64)
+    exact /= exact.sum(1, keepdims=True)
+    found: dict[str, list[float]] = {name: [] for name in PROPORTIONS}
+    for _ in range(panels):
+        votes = dice.multinomial(raters.astype(np.int64), exact) / raters[:, None]
+        for name, number in PROPORTIONS.items():
+            found[name].append(float(number(exact, votes)))
+    return {"faces": len(said)} | {
+        name: {
+            "value": float(np.mean(values)),
+            "low": float(np.quantile(values, 0.025)),
+            "high": float(np.quantile(values, 0.975)),
+        }
+        for name, values in found.items()
     }
 
 
