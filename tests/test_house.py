@@ -19,7 +19,8 @@ import mien
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.sinks", "mien.terminal"]
+LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.sinks", "mien.terminal",
+         "mien.client", "mien.serve.app", "mien.serve.server"]  # fmt: skip
 SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
 
 
