@@ -1,0 +1,262 @@
+"""The Analyzer's methods, answered by a mien that serves somewhere else (`mien serve`).
+
+Of what is sent, nothing is kept there. Only the standard library is needed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+import numpy as np
+from PIL import Image
+
+from mien import live, sources, video
+from mien.errors import UserError
+from mien.faces import Face, Frame, recorded
+
+LOOK = 0.2
+"""Seconds between two looks at how far a video is."""
+
+Body = bytes | IO[bytes] | None
+
+
+class Client:
+    """A service somewhere; no connection is kept open. Safe to call from several threads.
+
+    url: `"http://127.0.0.1:8000"`. token: if the service asks for one. model, detector, contempt:
+    as for the Analyzer, the service's own where nothing is said. patience: seconds to wait for an
+    answer and, if the service is busy, for it to be less so.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        model: str = "",
+        detector: str = "",
+        contempt: bool = False,
+        patience: float = 60.0,
+    ) -> None:
+        self._where = _parsed(url)
+        self._token, self._patience = token, patience
+        self._query = {"model": model, "detector": detector}
+        if contempt:
+            self._query["contempt"] = "true"
+
+    def analyze(self, picture: sources.Picture) -> list[Face]:
+        """The faces on one picture, surest first; none is an empty list.
+
+        picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Raises
+        `UserError` for what cannot be read as a picture, and if the service cannot be reached, is
+        busy for too long, or refuses.
+        """
+        return recorded(self._ask(_bytes(picture)))
+
+    def stream(
+        self,
+        where: sources.Picture,
+        skip: Callable[[UserError], None] | None = None,
+        part: video.Part | None = None,
+        time_constant: float = 0.5,
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """Every frame of a picture, folder or video, with its faces, in order.
+
+        A video is watched by the service as a whole, and read again here for its pixels; its faces
+        keep their ids and have `smoothed` emotions. Otherwise as `Analyzer.stream`, without
+        cameras and streams.
+        """
+        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
+        if live.is_live(place) or video.is_sequence(place):
+            raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
+        if video.is_video(place):
+            yield from self._video(place, skip, part or video.Part(), time_constant)
+            return
+        for frame in sources.frames(where, skip):
+            found = self._ask(_png(frame.pixels))
+            yield replace(frame, model=found["model"], detector=found["detector"]), recorded(found)
+
+    def models(self) -> dict[str, Any]:
+        """What the service can be asked for: its models and detectors, and the usual ones."""
+        return json.loads(self._request("GET", "/models"))
+
+    def _ask(self, body: bytes) -> dict[str, Any]:
+        return json.loads(self._request("POST", "/analyze", self._query, body, "image/*"))
+
+    def _video(
+        self,
+        path: str,
+        skip: Callable[[UserError], None] | None,
+        part: video.Part,
+        time_constant: float,
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """The frames of a video, read here, with what the service says of each of them."""
+        told = skip or video.warned
+        query = self._query | {
+            "every": str(part.every), "seconds": str(part.seconds), "start": str(part.start),
+            "end": str(part.end if part.end < 1e6 else 0), "smooth": str(time_constant),
+            "name": Path(path).name, "to": "faces.jsonl",
+        }  # fmt: skip
+        with self._job(path, query) as job:
+            for note in job["notes"]:
+                told(UserError(note))
+            if not job["results"]:
+                return
+            frames = video.frames(path, part, lambda _: None)
+            with TemporaryFile() as lines:
+                with self._answer("GET", f"/videos/{job['id']}/results/faces.jsonl") as answer:
+                    shutil.copyfileobj(answer, lines)
+                lines.seek(0)
+                for line in lines:
+                    found = json.loads(line)
+                    frame = next((one for one in frames if one.number >= found["frame"]), None)
+                    if frame is None:
+                        return
+                    seen = replace(frame, model=found["model"], detector=found["detector"])
+                    yield seen, recorded(found)
+
+    @contextmanager
+    def _job(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """A video that the service has watched; forgotten there in the end."""
+        try:
+            with open(path, "rb") as file:
+                sent = self._request("POST", "/videos", query, file, "application/octet-stream")
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        job = json.loads(sent)
+        here = f"/videos/{job['id']}"
+        try:
+            while job["state"] not in ("done", "failed"):
+                time.sleep(LOOK)
+                job = json.loads(self._request("GET", here))
+            if job["state"] == "failed":
+                raise UserError(job["error"])
+            yield job
+        finally:
+            self._request("DELETE", here)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Body = None,
+        kind: str = "",
+    ) -> bytes:
+        with self._answer(method, path, query, body, kind) as answer:
+            return answer.read()
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: Body = None,
+        kind: str = "",
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request; if the service is busy, the one that it gives when it is not."""
+        end = time.monotonic() + self._patience
+        target = self._where.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Content-Type": kind} if kind else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        while True:
+            with closing(self._connection()) as connection, self._told():
+                answer = self._sent(connection, method, target, body, headers)
+                wait = _wait(answer)
+                if answer.status != 503 or time.monotonic() + wait > end:
+                    if answer.status >= 400:
+                        raise _refusal(answer)
+                    yield answer
+                    return
+            time.sleep(wait)
+            if body is not None and not isinstance(body, bytes):
+                body.seek(0)
+
+    def _sent(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: Body,
+        headers: dict[str, str],
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, target, body, headers)
+        except (BrokenPipeError, ConnectionResetError):
+            # Who refuses a body does not wait for all of it; the answer may be there already.
+            if connection.sock is None:
+                raise
+        return connection.getresponse()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        host = self._where.hostname or ""
+        return kinds[self._where.scheme](host, self._where.port, timeout=self._patience)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong on the way as one sentence."""
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(f"No mien answers at {self._where.netloc}: {why}.") from None
+
+
+def _parsed(url: str) -> SplitResult:
+    where = urlsplit(url)
+    if where.scheme not in ("http", "https") or not where.hostname:
+        raise UserError(f"{url} is no address of a service, such as http://127.0.0.1:8000.")
+    return where
+
+
+def _wait(answer: http.client.HTTPResponse) -> float:
+    """Seconds after which a busy service wants to be asked again."""
+    said = answer.headers.get("retry-after", "")
+    return float(said) if said.isdigit() else 1.0
+
+
+def _refusal(answer: http.client.HTTPResponse) -> UserError:
+    """The sentence with which a service refuses."""
+    try:
+        said = str(json.loads(answer.read())["error"])
+    except (ValueError, KeyError, TypeError):
+        said = f"The service answers {answer.status} {answer.reason}."
+    return UserError(said)
+
+
+def _bytes(picture: sources.Picture) -> bytes:
+    """A picture as the bytes of a file; files are sent as they are."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
+    if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
+        found = sources.paths(os.fspath(picture))
+        if len(found) == 1:
+            return _read(Path(found[0]))
+    return _png(sources.picture(picture).pixels)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()

@@ -1,0 +1,158 @@
+"""`mien.Client`: the Analyzer's methods, answered by a service."""
+
+import http.server
+import threading
+import time
+
+import pytest
+import serving
+from PIL import Image
+
+import mien
+from mien import video
+
+PICTURE = serving.picture()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model):
+    with serving.on_loopback(tiny_model, token="sesame", most_jobs=2) as (url, server):
+        yield url, server._service
+
+
+@pytest.fixture
+def client(server):
+    return mien.Client(server[0], token="sesame", patience=20)
+
+
+@pytest.fixture(scope="module")
+def analyzer(tiny_model):
+    return mien.Analyzer(tiny_model, "whole")
+
+
+def same(found, want):
+    assert len(found) == len(want)
+    for one, other in zip(found, want, strict=True):
+        assert (one.box, one.face_id, one.flags) == (other.box, other.face_id, other.flags)
+        assert dict(one.emotions) == pytest.approx(dict(other.emotions))
+        assert (one.smoothed is None) == (other.smoothed is None)
+        if one.smoothed is not None:
+            assert dict(one.smoothed) == pytest.approx(dict(other.smoothed))
+    return True
+
+
+def test_a_picture_in_every_form_gives_the_same_faces(client, analyzer, photo, astronaut):
+    want = analyzer.analyze(photo)
+    for what in (photo, str(photo), photo.read_bytes(), astronaut, Image.fromarray(astronaut)):
+        same(client.analyze(what), want)
+    drawn = mien.draw(astronaut, client.analyze(photo))
+    assert drawn.shape[2] == 3
+
+
+def test_a_folder_and_a_moving_picture_stream(client, analyzer, tmp_path):
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    (tmp_path / "b.jpg").write_bytes(b"damaged")
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:], duration=100)
+    bad, bad_here = [], []
+    found = list(client.stream(tmp_path, bad.append))
+    want = list(analyzer.stream(tmp_path, bad_here.append))
+    assert [(f.source, f.number, f.seconds, f.model, f.detector) for f, _ in found] == [
+        (f.source, f.number, f.seconds, f.model, f.detector) for f, _ in want
+    ]
+    assert len(found) == 3
+    assert all(same(one, other) for (_, one), (_, other) in zip(found, want, strict=True))
+    assert list(map(str, bad)) == list(map(str, bad_here))
+    with pytest.raises(mien.UserError, match="not a picture"):
+        list(client.stream(tmp_path))
+
+
+def test_a_video_streams_with_ids_and_smoothed_emotions(client, server, analyzer, tmp_path):
+    path = serving.clip(tmp_path / "clip.mp4", 1)
+    for part in (None, video.Part(every=3, start=0.2, end=0.7)):
+        found = list(client.stream(str(path), None, part, 0.3))
+        want = list(analyzer.stream(str(path), None, part, 0.3))
+        assert [f.number for f, _ in found] == [f.number for f, _ in want]
+        assert all((f.pixels == w.pixels).all() for (f, _), (w, _) in zip(found, want, strict=True))
+        assert all(same(one, other) for (_, one), (_, other) in zip(found, want, strict=True))
+    assert server[1].jobs.count() == 0
+    for _ in client.stream(path):
+        break
+    serving.wait_for(lambda: server[1].jobs.count() == 0)
+
+
+def test_options_are_passed_on(server, tiny_model):
+    client = mien.Client(server[0], "sesame", detector="haar", model="default", contempt=True)
+    (frame, _), *_ = client.stream(PICTURE)
+    assert (frame.model, frame.detector) == ("default", "haar")
+    assert client.models()["default"] == "tiny"
+    contempt = mien.Client(server[0], "sesame", contempt=True).analyze(PICTURE)
+    assert "contempt" in contempt[0].emotions
+
+
+def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server, tmp_path):
+    with pytest.raises(mien.UserError, match="not a picture"):
+        client.analyze(b"nothing")
+    with pytest.raises(mien.UserError, match="There is no file"):
+        client.analyze(tmp_path / "none.png")
+    with pytest.raises(mien.UserError, match="bearer token"):
+        mien.Client(server[0]).analyze(PICTURE)
+    with pytest.raises(mien.UserError, match="No model is called 'x'"):
+        mien.Client(server[0], "sesame", model="x").analyze(PICTURE)
+    with pytest.raises(mien.UserError, match=r"No mien answers at 127\.0\.0\.1:9: "):
+        mien.Client("http://127.0.0.1:9").analyze(PICTURE)
+    for wrong in ("localhost:8000", "ftp://x", ""):
+        with pytest.raises(mien.UserError, match="address of a service"):
+            mien.Client(wrong)
+    for what in ("camera:0", "rtsp://x/y"):
+        with pytest.raises(mien.UserError, match="/live"):
+            list(client.stream(what))
+    (tmp_path / "no.mp4").write_bytes(b"nothing")
+    with pytest.raises(mien.UserError, match=r"^no\.mp4 cannot be read as a video"):
+        list(client.stream(tmp_path / "no.mp4"))
+    with pytest.raises(mien.UserError, match="cannot be read"):
+        list(client.stream(tmp_path / "none.mp4"))
+    assert server[1].jobs.count() == 0
+
+
+class Busy(http.server.BaseHTTPRequestHandler):
+    """Says 503 twice, then that there is no face."""
+
+    asked, wait = 0, "0"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        Busy.asked += 1
+        self.send_response(503 if Busy.asked < 3 else 200)
+        self.send_header("Retry-After", Busy.wait)
+        self.end_headers()
+        self.wfile.write(b'{"error": "later"}' if Busy.asked < 3 else b'{"faces": []}')
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_busy_service_is_asked_again_for_a_while():
+    with http.server.HTTPServer(("127.0.0.1", 0), Busy) as busy:
+        thread = threading.Thread(target=busy.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{busy.server_port}/under/a/path/"
+            assert mien.Client(url).analyze(PICTURE) == []
+            assert Busy.asked == 3
+            Busy.asked, Busy.wait = 0, "9"
+            with pytest.raises(mien.UserError, match="later"):
+                mien.Client(url, patience=5).analyze(PICTURE)
+        finally:
+            busy.shutdown()
+            thread.join()
+
+
+def test_many_threads_may_share_a_client(client):
+    from concurrent.futures import ThreadPoolExecutor
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(client.analyze, [PICTURE] * 40))
+    assert all(len(faces) == 1 for faces in found)
+    assert time.monotonic() - began < 30
