@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, StreamingResponse
 
 import mien
 from mien.errors import UserError
-from mien.serve import examples, uploads
+from mien.serve import examples, looks, uploads
 from mien.serve.metrics import GONE, Counted
 from mien.serve.refusals import Gone, Refused, answer
 from mien.serve.security import Guard
@@ -61,6 +61,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     _add_pictures(app, service)
     _add_videos(app, service)
     _add_state(app, service)
+    looks.add(app)
     _add_refusals(app)
     app.add_middleware(Guard, settings=settings)
     if settings.origins:

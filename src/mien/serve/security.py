@@ -9,10 +9,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from mien.serve import looks
 from mien.serve.refusals import Refused, answer
 from mien.serve.settings import Settings
 
-OPEN = frozenset(("/healthz", "/readyz"))
+OPEN = frozenset(("/healthz", "/readyz", *looks.FILES))
 """What needs no token: it says nothing of anybody."""
 
 PROTOCOL = "mien"
