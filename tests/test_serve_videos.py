@@ -208,7 +208,7 @@ def test_names_of_results_lead_nowhere_else(client, clip):
     ended(client, identity)
     for name in ("..%2f..%2fetc%2fpasswd", "upload", "faces.jsonl%00", ".part"):
         assert client.get(f"/videos/{identity}/results/{name}").status_code == 404
-    for other in ("..", "x" * 5000, "%00", "*"):
+    for other in ("..%2f..", "x" * 5000, "%00", "*"):
         assert client.get(f"/videos/{other}").status_code == 404
 
 
