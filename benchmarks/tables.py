@@ -219,6 +219,19 @@ def tracking() -> str:
     return markdown(header, rows)
 
 
+def video() -> str:
+    """How fast videos are read, and where the time of a frame goes."""
+    found = result("video-speed")
+    rows = [
+        (name, f"{row['decode_fps']:.0f}", f"{row['analyze_fps']:.0f}",
+         f"{row['share_of_decode']:.2f}", *(f"{ms:.1f}" for ms in row["stages_ms"].values()))
+        for name, row in found["rows"].items()
+    ]  # fmt: skip
+    header = ("clip", "decoded a second", "analyzed a second", "ratio", "decode, ms", "detect",
+              "classify", "draw", "encode")  # fmt: skip
+    return f"{markdown(header, rows)}\n\n{found['measured']['machine']}."
+
+
 def leaks() -> str:
     """The same network by sound and by broken protocols, in as many steps."""
     rows = []
@@ -238,7 +251,7 @@ def leaks() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
-    for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes, tracking, leaks)
+    for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes, tracking, video, leaks)
 }
 
 
