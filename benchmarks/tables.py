@@ -251,7 +251,19 @@ def leaks() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
-    for f in (quality, cost, detectors, geometry, flags, seeds, shipped, classes, tracking, video, leaks)
+    for f in (
+        quality,
+        cost,
+        detectors,
+        geometry,
+        flags,
+        seeds,
+        shipped,
+        classes,
+        tracking,
+        video,
+        leaks,
+    )
 }
 
 
