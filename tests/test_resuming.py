@@ -150,3 +150,16 @@ def test_resume_wants_a_file(mien, clip):
     code, _, err = mien("analyze", clip, "--resume")
     assert code == 2
     assert "--to faces.jsonl" in err
+
+
+def test_what_was_read_otherwise_is_not_gone_on_with(clip, mien, tiny_model, tmp_path):
+    out = tmp_path / "a.jsonl"
+    words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--to", out)
+    mien(*words, "--every", "2")
+    stop_at(10, words, out)
+    kept = journal.part(out).read_bytes()
+    code, _, err = mien(*words, "--every", "3", "--resume")
+    assert code == 2
+    assert "not the same part of it" in err
+    assert kept.startswith(journal.part(out).read_bytes())
+    assert len(list(journal.records(out))) == 10

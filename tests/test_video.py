@@ -106,6 +106,23 @@ def test_every_so_many_frames_or_seconds(made):
     assert all(b - a == pytest.approx(0.25, abs=0.041) for a, b in pairwise(found))
 
 
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.parametrize("seconds", [0.06, 0.08, 0.11, 0.2])
+@pytest.mark.parametrize("start", [0.0, 0.3])
+def test_the_same_frames_are_read_from_wherever_reading_begins(
+    tmp_path, faces, variable, seconds, start
+):
+    path = tmp_path / "a.mp4"
+    pictures = clips.frames("one", faces, size=(64, 48), seconds=1, variable=variable)
+    clips.encode(path, pictures)
+    part = video.Part(seconds=seconds, start=start)
+    whole = [(f.number, f.seconds) for f in video.frames(str(path), part)]
+    assert len(whole) > 3
+    for k, known in enumerate(whole):
+        rest = video.frames(str(path), part.from_frame(*known))
+        assert [(f.number, f.seconds) for f in rest] == whole[k:]
+
+
 def test_a_part_begins_and_ends_where_it_should(made):
     path, _ = made
     found = list(video.frames(str(path), video.Part(start=0.4, end=0.6)))

@@ -192,7 +192,11 @@ def _recall(
     """Take the frames that are known, and tell tracker and smoother of them; the last look."""
     before: Seen | None = None
     for frame in islice(frames, len(past.faces)):
-        faces = past.faces[frame.number]
+        if (faces := past.faces.get(frame.number)) is None:
+            raise UserError(
+                f"{frame.source} is not the video that was being read, or not the same part of it; "
+                "--resume goes on with the same command."
+            )
         smooth(frame.seconds, faces)
         if frame.number in past.looked:
             tracker.recall(frame.pixels, frame.seconds, faces)

@@ -292,15 +292,17 @@ def _analyzed(
             yield from analyzer.frames(_frames(list(some), skip, stack))
             continue
         for place in some:
+            past = left.past if left and place == left.video else None
             try:
                 # Ctrl-C is how something live ends; what has been found is kept.
                 with suppress(*([KeyboardInterrupt] if _is_live(place) else [])):
-                    past = left.past if left and place == left.video else None
                     found = _timed(place, analyzer.stream(place, skip, part, smooth, past), part)
                     if two_pass and not _is_live(place):
                         found = _twice(place, found, part, smooth)
                     yield from found
             except UserError as error:
+                if past is not None:  # what was found of it stays to be gone on with
+                    raise
                 skip(error)
 
 

@@ -7,6 +7,7 @@ cores.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import re
 import threading
@@ -119,7 +120,8 @@ def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         if part.start > 0:
             _seek(container, stream, part.start)
-        number, due, kept = -1, _due(part, rate), 0
+        number, step, kept = -1, -1, 0
+        origin = part.start if part.number < 0 else part.origin
         # A frame that is known is asked for by its very time.
         early = 1e-6 if part.number >= 0 else EARLY / rate
         for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
@@ -127,28 +129,21 @@ def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
             number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
             if seconds < part.start - early:
                 continue
-            known = not kept and part.number >= 0
-            number = part.number if known else number
+            if not kept and part.number >= 0:
+                number = part.number
             if seconds > part.end:
                 return
             if part.seconds > 0:
-                if seconds < due - EARLY / rate and not known:
+                # Which step a frame is in is a matter of its time alone, wherever reading began.
+                now = math.floor((seconds - origin + EARLY / rate) / part.seconds + 1e-6)
+                if now == step:
                     continue
-                due = max(due + part.seconds, seconds + part.seconds / 2)
+                step = now
             elif kept % part.every:
                 kept += 1
                 continue
             kept += 1
             yield Frame(upright(picture), path, number, seconds)
-
-
-def _due(part: Part, rate: float) -> float:
-    """When the first frame is due: at the start or, in the middle, at the step nearest to it."""
-    if part.number < 0 or not part.seconds:
-        return part.start
-    steps = round((part.start - part.origin) / part.seconds)
-    due = part.origin + steps * part.seconds
-    return due if abs(due - part.start) < 1 / rate else part.start
 
 
 @contextlib.contextmanager
