@@ -15,7 +15,7 @@ from PIL import Image
 import mien as package
 from mien import cli
 
-VERBS = sorted(cli.app.commands)
+VERBS = cli.app.list_commands(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,58 @@
+"""Train as it is and without each part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mien.errors import UserError
+from mien.verbs._common import terminal
+from mien.verbs._lab import CHANGES, DATA, OUT, lab, watching
+
+
+@click.command()
+@click.argument("recipe")
+@DATA
+@OUT
+@CHANGES
+@click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
+              help="A case to train beside the recipe as it is; several times. By default, all "
+              "that the recipe and its network can do without.")  # fmt: skip
+@click.option("--seeds", default=1, show_default=True, help="Train each so many times.")
+def ablate(
+    recipe: str,
+    data: Path,
+    out: Path,
+    changes: tuple[str, ...],
+    cases: tuple[str, ...],
+    seeds: int,
+) -> None:
+    """Train as it is and without each part; print what each is worth.
+
+    Goes on where it was stopped; several may work on the same --out.
+
+    \b
+        mien ablate hybrid --set model=hybrid-slim --data fer2013/ --out runs/ablation
+        mien ablate default --change "no flip: flip=no" --data fer2013/ --out runs/flip
+    """
+    wanted = lab("recipe").parse(recipe, changes)
+    trials = lab("trials")
+    asked = dict(map(_case, cases)) or trials.parts(wanted)
+    with watching() as watch:
+        result = trials.ablate(wanted, data, out, asked, range(seeds), watch)
+    rows = []
+    for name, case in result["cases"].items():
+        accuracy, gain = case["over_seeds"]["accuracy"], case["against_as_it_is"]
+        rows.append((name, case["parameters"], accuracy["mean"], accuracy["sd"], *gain.values()))
+    columns = ("case", "parameters", "accuracy", "sd", "change", "low", "high")
+    terminal().table(columns, rows, f"{recipe}: the same faces, with and without")
+    click.echo(out / "ablation.json")
+
+
+def _case(text: str) -> tuple[str, tuple[str, ...]]:
+    name, colon, changes = text.partition(":")
+    if not colon or not changes.split():
+        raise UserError(f"{text!r} changes nothing; write 'NAME: FIELD=VALUE', as in "
+                        "'no dropout: dropout=0'.")  # fmt: skip
+    return name.strip(), tuple(changes.split())

@@ -1,0 +1,189 @@
+"""Emotions on pictures and videos."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import click
+
+from mien import journal, resuming, sinks
+from mien.analyzer import Analyzer
+from mien.errors import UserError
+from mien.faces import record, recorded
+from mien.printing import show
+from mien.verbs._common import MISTAKE, NO_FACE, complain
+from mien.verbs._reading import Reading, files, is_moving
+from mien.verbs._tally import Tally
+from mien.video import Part
+
+FEW = 8
+"""Up to so many pictures, each face gets its bars; beyond, a line."""
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="Write .jsonl, .csv, .parquet, .png, .jpg, or a folder of annotated pictures; "
+              "may be given several times.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON record per frame.")
+@click.option("--model", default="default", show_default=True,
+              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
+@click.option("--detector", default="auto", show_default=True,
+              help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
+@click.option("--every", default="1", show_default=True, metavar="N|SECONDSs",
+              help="Of a video, every Nth frame, or one in so many seconds: 0.5s.")  # fmt: skip
+@click.option(
+    "--from", "start", default="0", metavar="TIME", help="Where a video starts: 90, 1:30."
+)
+@click.option("--until", default="", metavar="TIME", help="Where a video ends.")
+@click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS",
+              help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
+@click.option("--two-pass", is_flag=True,
+              help="Read video files twice, to smooth them without delay.")  # fmt: skip
+@click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
+              help="Write what each face of a video showed over its time.")  # fmt: skip
+@click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
+              help="Draw what each face of a video showed over its time.")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
+@click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
+@click.option("--strict", is_flag=True, help="Exit 3 if a picture shows no face.")
+@click.option("--offline", is_flag=True, help="Download nothing.")
+@click.option("--threads", type=click.IntRange(0), default=0,
+              help="For the classifier; all cores by default.")  # fmt: skip
+def analyze(
+    inputs: tuple[str, ...],
+    to: tuple[Path, ...],
+    as_json: bool,
+    model: str,
+    detector: str,
+    every: str,
+    start: str,
+    until: str,
+    smooth: float,
+    two_pass: bool,
+    summary: Path | None,
+    timeline: Path | None,
+    resume: bool,
+    contempt: bool,
+    strict: bool,
+    offline: bool,
+    threads: int,
+) -> None:
+    """Read the emotions on the faces of pictures and videos.
+
+    INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
+    - for a picture on standard input, camera:0, or the address of a stream.
+
+    \b
+        mien analyze photo.jpg
+        mien analyze photo.jpg --to annotated.png
+        mien analyze holiday/ "more/*.webp" --to faces.csv
+        mien analyze clip.mp4 --to annotated.mp4 --to faces.parquet
+        mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
+        cat photo.jpg | mien analyze - --json
+    """
+    if resume:
+        _can_resume(to, timeline, two_pass)
+    if offline:
+        os.environ["MIEN_OFFLINE"] = "1"
+    bad: list[UserError] = []
+
+    def skip(error: UserError) -> None:
+        bad.append(error)
+        complain(error)
+
+    part = Part(*_every(every), _time(start), _time(until) if until else math.inf)
+    found = files(inputs, skip)
+    if not found:
+        sys.exit(MISTAKE)
+    analyzer = Analyzer(model, detector, threads, contempt)
+    tally = Tally()
+    bars, lines = len(found) <= FEW, len(found) <= FEW or not to
+    with ExitStack() as stack:
+        left = _left(to, tally) if resume else resuming.Left()
+        writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
+        if timeline:
+            writers.append(stack.enter_context(_timeline(timeline)))
+        stack.enter_context(_telling_of_parts(to))
+        reading = Reading(analyzer, part, smooth, two_pass, left, skip)
+        for frame, faces in stack.enter_context(closing(reading.faces(found))):
+            tally.add(frame.source, frame.seconds, faces)
+            for write in writers:
+                write(frame, faces)
+            if as_json:
+                click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
+            elif lines and not is_moving(frame.source):
+                show(frame, faces, bars=bars)
+    if summary:
+        tally.write(summary)
+    if not as_json and (tally.print() or to or not bars):
+        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to else ""))
+    if bad:
+        sys.exit(MISTAKE)
+    if strict and tally.without:
+        sys.exit(NO_FACE)
+
+
+def _every(text: str) -> tuple[int, float]:
+    """Frames and seconds: `"3"` -> (3, 0), `"0.5s"` -> (1, 0.5)."""
+    try:
+        frames, seconds = (1, float(text[:-1])) if text.endswith("s") else (int(text), 0.0)
+    except ValueError:
+        frames, seconds = 0, 0.0
+    if frames < 1 or seconds < 0 or (text.endswith("s") and not 0 < seconds < math.inf):
+        raise UserError(f"--every {text} means nothing; write a number of frames, or 0.5s.")
+    return frames, seconds
+
+
+def _time(text: str) -> float:
+    """Seconds: `"90"`, `"1:30"` and `"0:01:30.0"` -> 90.0."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < math.inf for part in parts):
+        raise UserError(f"{text} is no time; write seconds, or 1:30.")
+    return sum(part * 60**k for k, part in enumerate(reversed(parts)))
+
+
+def _can_resume(to: Sequence[Path], timeline: Path | None, two_pass: bool) -> None:
+    if timeline:
+        raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
+    if two_pass:
+        raise UserError("--two-pass writes when all is known; there is nothing to --resume.")
+    if not to:
+        raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
+
+
+def _left(to: Sequence[Path], tally: Tally) -> resuming.Left:
+    """What an earlier run left to do; what it did is counted."""
+    left = resuming.read(to, is_moving)
+    for known in journal.earlier(to):
+        tally.add(known["source"], known["seconds"], recorded(known))
+    return left
+
+
+def _timeline(path: Path):  # type: ignore[no-untyped-def]
+    from mien import timeline  # Pillow's drawing takes a while to import
+
+    return timeline.to(path)
+
+
+@contextmanager
+def _telling_of_parts(to: Sequence[Path]) -> Iterator[None]:
+    """If it is stopped, where what was found lies, and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, UserError):
+        parts = [part for part in map(journal.part, to) if part.exists() and part.stat().st_size]
+        if parts:
+            names = ", ".join(map(str, parts))
+            click.echo(f"mien: {names} holds what was found; --resume goes on with it.", err=True)
+        raise

@@ -1,0 +1,43 @@
+"""Train once per fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mien.verbs._common import terminal
+from mien.verbs._lab import CHANGES, DATA, OUT, lab, watching
+
+
+@click.command()
+@click.argument("recipe")
+@DATA
+@OUT
+@CHANGES
+@click.option("--protocol", default="kfold", show_default=True,
+              help="kfold, kfold-ungrouped, or leaky-kfold, a mistake on show.")  # fmt: skip
+@click.option("--folds", default=5, show_default=True)
+def crossval(
+    recipe: str, data: Path, out: Path, changes: tuple[str, ...], protocol: str, folds: int
+) -> None:
+    """Train once per fold; print mean, spread and all held-out answers.
+
+    Goes on where it was stopped; several may work on the same --out.
+
+    \b
+        mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
+    """
+    wanted = lab("recipe").parse(recipe, (*changes, f"protocol={protocol}", f"folds={folds}"))
+    with watching() as watch:
+        result = lab("trials").crossval(wanted, data, out, watch)
+    rows = [(name, *numbers.values()) for name, numbers in result["folds"].items()]
+    over = result["over_folds"]
+    rows += [(row, *(number[row] for number in over.values())) for row in ("mean", "sd")]
+    terminal().table(("fold", *over), rows, f"{recipe}, {protocol}")
+    pooled = result["all_held_out"]["accuracy"]
+    click.echo(
+        f"all held-out answers: accuracy {pooled['value']:.3f} "
+        f"({pooled['low']:.3f} to {pooled['high']:.3f})"
+    )
+    click.echo(out / "crossval.json")
