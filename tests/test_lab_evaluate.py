@@ -14,7 +14,8 @@ import torch
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, export, runs, train
 from mien.lab.data import Samples
-from mien.lab.evaluate import answer, measure, seen
+from mien.lab.evaluate import answer, seen
+from mien.lab.measures import measure
 from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT

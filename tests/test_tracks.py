@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.faces import Face
-from mien.tracks import PATIENCE, Smoother, Summaries, Tracker, between
+from mien.summaries import Summaries
+from mien.tracks import PATIENCE, Smoother, Tracker, between
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))

@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import numpy as np
 from PIL import Image
 
-from mien import live, sources, video
+from mien import live, sequences, sources, video
 from mien.errors import UserError
 from mien.faces import Face, Frame, recorded
 
@@ -69,16 +69,16 @@ class Client:
         where: sources.Picture,
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
-        time_constant: float = 0.5,
+        time_constant: float | None = None,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """Every frame of a picture, folder or video, with its faces, in order.
 
         A video is watched by the service as a whole, and read again here for its pixels; its faces
-        keep their ids and have `smoothed` emotions. Otherwise as `Analyzer.stream`, without
-        cameras and streams.
+        keep their ids and have `smoothed` emotions, as usual there if no time constant is given.
+        Otherwise as `Analyzer.stream`, without cameras and streams.
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        if live.is_live(place) or video.is_sequence(place):
+        if live.is_live(place) or sequences.is_sequence(place):
             raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
         if video.is_video(place):
             yield from self._video(place, skip, part or video.Part(), time_constant)
@@ -99,15 +99,16 @@ class Client:
         path: str,
         skip: Callable[[UserError], None] | None,
         part: video.Part,
-        time_constant: float,
+        time_constant: float | None,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of a video, read here, with what the service says of each of them."""
         told = skip or video.warned
         query = self._query | {
             "every": str(part.every), "seconds": str(part.seconds), "start": str(part.start),
-            "end": str(part.end if part.end < 1e6 else 0), "smooth": str(time_constant),
-            "name": Path(path).name, "to": "faces.jsonl",
+            "end": str(part.end if part.end < 1e6 else 0), "name": Path(path).name,
+            "to": "faces.jsonl",
         }  # fmt: skip
+        query |= {} if time_constant is None else {"smooth": str(time_constant)}
         with self._job(path, query) as job:
             for note in job["notes"]:
                 told(UserError(note))

@@ -1,8 +1,9 @@
-"""The faces of a picture as lines for a terminal; without rich, which takes long to import."""
+"""The faces of a picture, and the pace of a video, in words; without rich, slow to import."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 
 import click
@@ -51,3 +52,17 @@ def _painted(text: str, emotion: str) -> str:
     """In the emotion's colour, by the palette of 256 that every terminal has."""
     red, green, blue = (round(int(COLOURS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
+
+
+class Pace:
+    """How fast frames come and how late they are, in words."""
+
+    def __init__(self) -> None:
+        self._shown: deque[float] = deque(maxlen=30)
+
+    def __call__(self, seconds: float, delay: float) -> str:
+        """The words after a frame of that time, so many seconds late."""
+        self._shown.append(seconds)
+        span = self._shown[-1] - self._shown[0]
+        rate = (len(self._shown) - 1) / span if span > 0 else 0.0
+        return f"{rate:.0f} frames a second, {1000 * delay:.0f} ms behind"

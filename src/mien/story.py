@@ -17,7 +17,8 @@ from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.journal import Write
 from mien.labels import EMOTIONS_AND_CONTEMPT
-from mien.tracks import PATIENCE, Summaries
+from mien.summaries import Summaries
+from mien.tracks import PATIENCE
 
 MOST_POINTS, MOST_STILLS, MOST_FACES = 2000, 120, 40
 """What the page holds at most, of a face's times, of the video's pictures, and of faces; however

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mien.faces import Face, Frame
 from mien.labels import COLOURS
-from mien.printing import BAR
+from mien.printing import BAR, Pace
 
 MOST_FACES = 20
 """So many faces of a video are listed; the summary file has all."""
@@ -60,8 +60,6 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 @contextmanager
 def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
     """A view that is drawn again with each frame: told frame, faces and seconds of delay."""
-    from mien.tracks import Pace  # with OpenCV, which tables need not
-
     pace = Pace()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 

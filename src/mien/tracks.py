@@ -1,4 +1,4 @@
-"""Faces over frames: who is who, what they show over time, and a summary of each.
+"""Faces over frames: who is who, and what they show, smoothed.
 
 Nothing here looks at a later frame, so that the live path and the path over files are the same.
 """
@@ -6,9 +6,8 @@ Nothing here looks at a later frame, so that the live path and the path over fil
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -218,75 +217,6 @@ class Smoother:
         return now
 
 
-@dataclass(slots=True)
-class Summary:
-    """What one face showed over the time it was seen.
-
-    first, last: seconds. on_screen: seconds in all, gaps left out. frames: how many it is in.
-    shares: each emotion's mean share over that time. changes: how often the smoothed dominant
-    emotion became another.
-    """
-
-    face_id: int
-    first: float
-    last: float
-    on_screen: float = 0.0
-    frames: int = 0
-    changes: int = 0
-    shares: dict[str, float] = field(default_factory=dict)
-    _dominant: str = ""
-    _weight: float = 0.0
-
-    def add(self, seconds: float, face: Face, longest: float = PATIENCE) -> None:
-        """Take in the next sighting; `longest`: a longer gap is time off the screen."""
-        since = seconds - self.last if self.frames else 0.0
-        since = since if 0 <= since <= longest else 0.0
-        # The first sighting has no time behind it, and still counts a little.
-        weight = since or 1e-3
-        self._weight += weight
-        for name, share in face.emotions.items():
-            known = self.shares.get(name, share)
-            self.shares[name] = known + (share - known) * weight / self._weight
-        shown = face.smoothed or face.emotions
-        dominant = max(shown, key=shown.__getitem__)
-        self.changes += bool(self._dominant) and dominant != self._dominant
-        self._dominant = dominant
-        self.on_screen += since
-        self.last = seconds
-        self.frames += 1
-
-    def record(self) -> dict:
-        """The summary as a dictionary that JSON can hold."""
-        return {
-            "face_id": self.face_id,
-            "first": self.first,
-            "last": self.last,
-            "on_screen": self.on_screen,
-            "frames": self.frames,
-            "changes": self.changes,
-            "emotions": dict(self.shares),
-            "dominant_emotion": max(self.shares, key=self.shares.__getitem__),
-        }
-
-
-class Summaries:
-    """The summaries of all faces, as their frames go by; memory grows with faces, not frames."""
-
-    def __init__(self) -> None:
-        self._of: dict[int, Summary] = {}
-
-    def add(self, seconds: float, faces: Sequence[Face]) -> None:
-        """Take in the faces of the next frame."""
-        for face in faces:
-            known = self._of.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
-            known.add(seconds, face)
-
-    def records(self, at_least: float = 0.0) -> list[dict]:
-        """All, longest on screen first; those seen for fewer seconds than `at_least` left out."""
-        found = (s.record() for s in self._of.values() if s.on_screen >= at_least)
-        return sorted(found, key=lambda record: -record["on_screen"])
-
-
 def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) -> dict[int, Box]:
     """The boxes of the faces seen both before and after, `share` of the way from one to the other.
 
@@ -298,17 +228,3 @@ def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) 
         )
         for face_id in earlier.keys() & later.keys()
     }
-
-
-class Pace:
-    """How fast frames come and how late they are, in words."""
-
-    def __init__(self) -> None:
-        self._shown: deque[float] = deque(maxlen=30)
-
-    def __call__(self, seconds: float, delay: float) -> str:
-        """The words after a frame of that time, so many seconds late."""
-        self._shown.append(seconds)
-        span = self._shown[-1] - self._shown[0]
-        rate = (len(self._shown) - 1) / span if span > 0 else 0.0
-        return f"{rate:.0f} frames a second, {1000 * delay:.0f} ms behind"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mien import sequences
 from mien.errors import UserError
 from mien.faces import Frame
 
@@ -63,21 +63,9 @@ class Part:
         return replace(self, start=seconds, number=number, origin=self.start)
 
 
-SEQUENCE = re.compile(r"(?P<path>.*%\d*d[^/]*?)(?:@(?P<rate>\d+(?:\.\d+)?))?$")
-"""Numbered pictures, as FFmpeg writes them, and how many a second: `frames/%04d.png@30`."""
-
-RATE = 25.0
-"""Numbered pictures a second if nothing is said."""
-
-
 def is_video(where: str) -> bool:
     """Whether a path is a video or a sequence of pictures, by its name."""
-    return Path(where).suffix.lower() in SUFFIXES or is_sequence(where)
-
-
-def is_sequence(where: str) -> bool:
-    """Whether this means numbered pictures: `frames/%04d.png`, `frames/%04d.png@30`."""
-    return bool(SEQUENCE.match(where)) and not Path(where).exists()
+    return Path(where).suffix.lower() in SUFFIXES or sequences.is_sequence(where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +140,8 @@ def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        if is_sequence(path):
-            container = _sequence(path)
+        if sequences.is_sequence(path):
+            container = sequences.opened(path)
         else:
             container = av.open(path, **options)
     except (av.error.FFmpegError, OSError) as error:
@@ -163,23 +151,6 @@ def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
             raise UserError(f"{path} has no video in it.")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
-
-
-def _sequence(where: str) -> Any:
-    """A container of numbered pictures, from the lowest number that there is."""
-    import av
-
-    found = SEQUENCE.match(where)
-    assert found is not None
-    pattern = Path(found["path"])
-    before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
-    known = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
-    there = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    numbers = [int(m[1]) for path in there if (m := known.match(path.name))]
-    if not numbers:
-        raise UserError(f"There is no file {found['path']}, with a number for the %{digits}d.")
-    options = {"framerate": found["rate"] or str(RATE), "start_number": str(min(numbers))}
-    return av.open(str(pattern), format="image2", options=options)
 
 
 def _is_cover(stream: Any) -> bool:

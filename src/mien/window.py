@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien.drawing import draw
 from mien.faces import Face, Frame
-from mien.tracks import Pace
+from mien.printing import Pace
 
 LARGEST = (1280, 720)
 """Pixels at most; a larger picture is shown smaller."""

@@ -20,7 +20,7 @@ import mien
 from mien import atomic
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, storages
+from mien.lab import batches, data, evaluate, measures, models, storages
 from mien.lab.data import Samples
 from mien.lab.recipe import to_json
 from mien.lab.runs import Run
@@ -106,8 +106,8 @@ def export(
     check(proto, whole, recipe.channels, AGREES[storage])
     if calibrate is not None:
         answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
-        card["publictest"] = evaluate.summary(answers, calibrate)
-        card["in_float32"] = evaluate.summary((said / temperature).softmax(1).numpy(), calibrate)
+        card["publictest"] = measures.summary(answers, calibrate)
+        card["in_float32"] = measures.summary((said / temperature).softmax(1).numpy(), calibrate)
         _check_loss(card["publictest"], card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:

@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn import functional as F
 
 from mien import atomic
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, protocols, runs
+from mien.lab import batches, data, evaluate, models, processes, protocols, runs
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
 from mien.lab.losses import cross_entropy, losses
@@ -69,17 +67,17 @@ def fit(
     whole = data.load(root)
     splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
-    with _processes(device) as (place, rank, world), ExitStack() as stack:
+    with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
             known = {"data": data.describe(whole), "heads": heads(recipe, splits)}
             run = runs.start(Path(out), recipe, known)
             stack.enter_context(runs.claimed(run))
-        _wait(world)
+        processes.wait(world)
         run = runs.open_run(out)
         if run.finished:
             return run
         _train(run, splits, place, rank, world, watch, tensorboard)
-        _wait(world)
+        processes.wait(world)
     return run
 
 
@@ -110,7 +108,7 @@ def _train(
     train = batches.on_device(data.split(splits, "train"), recipe, device)
     state = prepare(recipe, device)
     load_checkpoint(run, state)
-    network = _parallel(state.model, recipe, device, world)
+    network = processes.parallel(state.model, recipe, device, world)
     teachers = [evaluate.restore(runs.open_run(path), device) for path in recipe.teachers]
     write = _tensorboard(run) if tensorboard and rank == 0 else None
     while state.epoch < recipe.epochs and not exhausted(state, recipe):
@@ -129,7 +127,8 @@ def _train(
             save_checkpoint(run, state)
             if write:
                 write(entry)
-        _share_log(state, world)
+        # All must stop in the same epoch.
+        state.log = processes.firsts(state.log, world)
     if rank == 0:
         runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
         weights = state.average.state_dict() if state.best is None else state.best["weights"]
@@ -307,48 +306,6 @@ def load_checkpoint(run: Run, state: State) -> None:
         getattr(state, name).load_state_dict(saved[name])
     for name in ("epoch", "step", "log", "best"):
         setattr(state, name, saved[name])
-
-
-@contextmanager
-def _processes(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
-    """Device, rank and world size of one process; joins the others if torchrun started us."""
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    place = torch.device(f"cuda:{local}" if name == "cuda" else name)
-    if world == 1:
-        yield place, 0, 1
-        return
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield place, rank, world
-    finally:
-        distributed.destroy_process_group()
-
-
-def _parallel(model: nn.Module, recipe: Recipe, device: torch.device, world: int) -> nn.Module:
-    network = model
-    if world > 1:
-        # On the CPU each process normalises by its own part of the batch: torch has no other way.
-        on_gpu = device.type == "cuda"
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
-        network = nn.parallel.DistributedDataParallel(network)
-    return cast("nn.Module", torch.compile(network)) if recipe.compile else network
-
-
-def _wait(world: int) -> None:
-    if world > 1:
-        distributed.barrier()
-
-
-def _share_log(state: State, world: int) -> None:
-    """Give every rank the first one's log, so that all stop in the same epoch."""
-    if world > 1:
-        box = [state.log]
-        distributed.broadcast_object_list(box)
-        state.log = box[0]
 
 
 def _tensorboard(run: Run) -> Callable[[dict], None]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mien import atomic, metrics
 from mien.errors import UserError
-from mien.lab import data, evaluate, models, protocols, recipe, runs, train
+from mien.lab import data, evaluate, measures, models, protocols, recipe, runs, train
 from mien.lab.recipe import Recipe, to_json
 from mien.lab.runs import Run
 
@@ -200,7 +200,7 @@ def _pooled(done: list[Run]) -> dict:
     answers = [runs.load_predictions(run) for run in done]
     truth = np.concatenate([a["truth"] for a in answers])
     said = np.concatenate([a["labels"] for a in answers])
-    return evaluate.labelled(said, truth)
+    return measures.labelled(said, truth)
 
 
 def _hits(done: list[Run]) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mien import live, sources, twice, video
+from mien import live, sequences, sources, twice, video
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.faces import Face, Frame
@@ -32,7 +32,7 @@ def files(inputs: Iterable[str], skip: Skip) -> list[str]:
     found = []
     for where in inputs:
         try:
-            alone = live.is_live(where) or video.is_sequence(where)
+            alone = live.is_live(where) or sequences.is_sequence(where)
             found += [where] if alone else sources.paths(where, sources.SUFFIXES | video.SUFFIXES)
         except UserError as error:
             skip(error)

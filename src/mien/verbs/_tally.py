@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mien import atomic
 from mien.faces import Face
-from mien.tracks import Summaries
+from mien.summaries import Summaries
 from mien.verbs._common import terminal
 from mien.verbs._reading import is_moving
 

@@ -17,6 +17,7 @@ from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.faces import record, recorded
 from mien.printing import show
+from mien.tracks import TIME_CONSTANT
 from mien.verbs._common import MISTAKE, NO_FACE, complain
 from mien.verbs._reading import Reading, files, is_moving
 from mien.verbs._tally import Tally
@@ -42,7 +43,7 @@ FEW = 8
     "--from", "start", default="0", metavar="TIME", help="Where a video starts: 90, 1:30."
 )
 @click.option("--until", default="", metavar="TIME", help="Where a video ends.")
-@click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS",
+@click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
               help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
               help="Read video files twice, to smooth them without delay.")  # fmt: skip

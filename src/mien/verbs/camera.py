@@ -12,7 +12,8 @@ import click
 from mien import live, sinks, window
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.tracks import Summaries
+from mien.summaries import Summaries
+from mien.tracks import TIME_CONSTANT
 from mien.verbs._common import complain, terminal
 
 
@@ -22,7 +23,7 @@ from mien.verbs._common import complain, terminal
               help="Also write .jsonl, .csv, .mp4, .html ...; several times.")  # fmt: skip
 @click.option("--model", default="default", show_default=True)
 @click.option("--detector", default="auto", show_default=True)
-@click.option("--smooth", default=0.5, show_default=True, metavar="SECONDS")
+@click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS")
 @click.option("--seconds", default=math.inf, help="Stop by itself after so long.")
 @click.option("--window/--no-window", "in_window", default=None,
               help="In a window, the default where it can be, or in the terminal.")  # fmt: skip

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.lab.models._basicblock import draw_weights
+
 VARIANTS = {
     "32": (32, (2, 2, 2, 2)),
     "32-deep": (32, (3, 3, 2, 2)),
@@ -89,7 +91,5 @@ class ResNet(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """A ResNet of that width and depth."""
     model = ResNet(*VARIANTS[variant], channels, classes, dropout)
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    draw_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -41,6 +41,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.lab.models._basicblock import draw_weights
+
 VARIANTS = {
     "full": (32, True),
     "no-symmetry": (32, False),
@@ -130,7 +132,5 @@ class CNN(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """The network of that width, with or without the symmetry layer."""
     model = CNN(*VARIANTS[variant], channels, classes, dropout)
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    draw_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,148 @@
+"""Probabilities and the truth -> every number that mien publishes of a model.
+
+What is measured, and why, is the list "Honest numbers" of docs/all-of-mien.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from mien import metrics
+from mien.lab import data
+from mien.lab.data import Samples
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+
+PROPORTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "kl_nats": lambda said, votes: metrics.kl_divergence(votes, said).mean(),
+    "js_bits": lambda said, votes: metrics.js_divergence(votes, said).mean(),
+    "share_calibration_error": metrics.share_calibration_error,
+    "top_share_gap": metrics.top_share_gap,
+    "brier": metrics.brier,
+}
+"""How predicted shares are held against shares of votes: (N, 7), (N, 7) -> a number."""
+
+PANELS = 100
+"""So often are raters drawn, to see what chance alone does."""
+
+
+def measure(
+    probabilities: np.ndarray,
+    samples: Samples,
+    train: Samples | None = None,
+    resamples: int = 1000,
+) -> dict:
+    """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
+
+    Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces; those of
+    `proportions_by_chance` are what perfect shares would be measured at by so few raters. Without
+    `train` there is nothing to find twins in, and their section is missing, as is any without a
+    face: FER+'s where there are no votes.
+    """
+    seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
+    eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
+    cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
+        "fer2013": (seven, samples.labels, EMOTIONS)
+    }
+    if train is not None:
+        alone = np.where(data.twins(samples.faces, train.faces), -1, samples.labels)
+        cases["fer2013_without_twins"] = (seven, alone, EMOTIONS)
+    for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
+        cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
+    found = {
+        name: labelled(said[truth >= 0], truth[truth >= 0], labels, resamples)
+        for name, (said, truth, labels) in cases.items()
+        if (truth >= 0).any()
+    }
+    asked, shares = data.seven_shares(samples.votes)
+    if asked.any():
+        said, raters = seven[asked], samples.votes[asked][:, : len(EMOTIONS)].sum(1)
+        found["proportions"] = {
+            "faces": len(said),
+            **{
+                name: _estimate(number, said, shares, resamples=resamples)
+                for name, number in PROPORTIONS.items()
+            },
+        }
+        found["proportions_by_chance"] = _by_chance(said, raters, min(resamples, PANELS))
+    return found
+
+
+def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
+    """The few numbers that a model file carries with it; those on votes where there are any."""
+    found = measure(probabilities, samples, resamples=1)
+    wanted = {
+        "labels": ("fer2013", "accuracy"),
+        "ferplus": ("ferplus_majority", "accuracy"),
+        "js_bits": ("proportions", "js_bits"),
+        "share_error": ("proportions", "share_calibration_error"),
+        "top_share_gap": ("proportions", "top_share_gap"),
+    }
+    return {
+        name: round(found[section][number]["value"], 4)
+        for name, (section, number) in wanted.items()
+        if section in found
+    }
+
+
+def labelled(
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    labels: Sequence[str] = EMOTIONS,
+    resamples: int = 1000,
+) -> dict:
+    """One section of `measure`: (N, K) probabilities against (N,) true classes."""
+    estimate = partial(_estimate, resamples=resamples)
+    count = len(labels)
+    guess = probabilities.argmax(1)
+    matrix = metrics.confusion(truth, guess, count)
+    scores = metrics.per_class(matrix)
+    target = np.eye(count)[truth]
+
+    def f1(truth: np.ndarray, guess: np.ndarray) -> float:
+        return metrics.macro_f1(metrics.confusion(truth, guess, count))
+
+    return {
+        "faces": len(truth),
+        "accuracy": estimate(lambda t, g: float((t == g).mean()), truth, guess),
+        "macro_f1": estimate(f1, truth, guess),
+        "log_loss": estimate(metrics.log_loss, probabilities, truth),
+        "brier": estimate(metrics.brier, probabilities, target),
+        "calibration_error": estimate(metrics.calibration_error, probabilities, truth),
+        "per_class": {
+            label: {name: float(values[k]) for name, values in scores.items()}
+            for k, label in enumerate(labels)
+        },
+        "confusion": matrix.tolist(),
+    }
+
+
+def _by_chance(said: np.ndarray, raters: np.ndarray, panels: int) -> dict:
+    """What a perfect answer would be measured at, for so few raters are asked of each face.
+
+    said: (N, 7) shares, taken as true; as many raters as were asked, (N,), are drawn from them, so
+    many times. Mean and 95 % range over these panels.
+    """
+    dice = np.random.default_rng(0)
+    exact = said.astype(np.float64)
+    exact /= exact.sum(1, keepdims=True)
+    found: dict[str, list[float]] = {name: [] for name in PROPORTIONS}
+    for _ in range(panels):
+        votes = dice.multinomial(raters.astype(np.int64), exact) / raters[:, None]
+        for name, number in PROPORTIONS.items():
+            found[name].append(float(number(exact, votes)))
+    return {"faces": len(said)} | {
+        name: {
+            "value": float(np.mean(values)),
+            "low": float(np.quantile(values, 0.025)),
+            "high": float(np.quantile(values, 0.975)),
+        }
+        for name, values in found.items()
+    }
+
+
+def _estimate(statistic: Callable[..., float], *arrays: np.ndarray, resamples: int) -> dict:
+    low, high = metrics.interval(statistic, *arrays, resamples=resamples)
+    return {"value": float(statistic(*arrays)), "low": low, "high": high}
