@@ -32,14 +32,14 @@ $(DEV)/.made: pyproject.toml
 # Everything published, made again from models/ (trained by `mien train`) and the data in DATA.
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8
-RUNS := default-seed0 default-seed1 first-seed0 first-seed1
+RUNS := distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
 SHARPEN := 1.12
 results: $(DEV)/.made
-	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage float16
-	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-labels.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default-labels.onnx --data $(DATA) \
 	  --side 48 --head labels --storage float16
-	$(DEV)/bin/mien export models/default-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done

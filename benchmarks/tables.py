@@ -73,9 +73,11 @@ def seeds() -> str:
     for path in sorted((ROOT / "results").glob("run-*.json")):
         found = json.loads(path.read_text())
         labels, votes = found["heads"]["labels"], found["heads"]["votes"]
+        recipe = found["trained"]["recipe"]
+        taught = f", taught by {len(recipe['teachers'])}" if recipe.get("teachers") else ""
         rows.append((
-            f"{found['trained']['recipe']['model']}, seed {found['trained']['seed']}",
-            found["trained"]["recipe"]["epochs"],
+            f"{recipe['model']}, seed {recipe['seed']}{taught}",
+            recipe["epochs"],
             found["views"],
             within(labels["fer2013"]["accuracy"], 1, 100),
             within(labels["fer2013"]["macro_f1"], 1, 100),

@@ -66,7 +66,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
-    """Milliseconds a frame of each stage by itself; faces are looked for on every second frame."""
+    """Milliseconds a frame of each stage by itself; faces are looked for on every third frame."""
     found = list(analyzer.follow(frames, detect_every=0))
     boxes = [face.box for _, faces in found for face in faces]
     expects, geometry = analyzer._classify.contract, analyzer._detect.geometry
@@ -83,7 +83,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
     drawn = [draw(frame.pixels, faces) for frame, faces in found]
     with tempfile.TemporaryDirectory() as folder:
         spent = {
-            "detect": timed(lambda: [analyzer._detect(frame.pixels) for frame in frames]) / 2,
+            "detect": timed(lambda: [analyzer._detect(frame.pixels) for frame in frames]) / 3,
             "classify": timed(classify),
             "draw": timed(lambda: [draw(frame.pixels, faces) for frame, faces in found]),
             "encode": timed(lambda: encode(Path(folder) / "x.mp4", frames, drawn)),

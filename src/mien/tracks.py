@@ -20,8 +20,8 @@ PATIENCE = 1.5
 MOMENTUM = 0.5
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
 
-DETECT_EVERY = 0.08
-"""Seconds between two looks for faces in a video: every second frame at 25 a second."""
+DETECT_EVERY = 0.12
+"""Seconds between two looks for faces in a video: every third frame at 25 a second."""
 
 TIME_CONSTANT = 0.5
 """Seconds after which smoothed emotions have followed 63 % of a sudden change."""
