@@ -99,6 +99,36 @@ def test_a_file_agrees_with_torch(exported, run, storage, most):
     assert np.abs(classify(crops(28)) - expected).max() < most
 
 
+def test_several_runs_answer_as_one(root, run, tmp_path):
+    other = train.fit(replace(TINY, seed=5), root, tmp_path / "other", device="cpu")
+    path = tmp_path / "both.onnx"
+    export.export([run, other], path, views="flip")
+    faces = crops(9)
+    logits = [
+        evaluate.logits(evaluate.restore(one), view, side=40)[:, 7:15]
+        for one in (run, other)
+        for view in (faces[:, 0], faces[:, 0, :, ::-1].copy())
+    ]
+    expected = torch.stack(logits).mean(0).softmax(1).numpy()
+    classify = Classifier(path)
+    assert np.allclose(classify(faces), expected, atol=1e-5)
+    assert np.allclose(classify(faces[..., ::-1].copy()), expected, atol=1e-5)
+    members = classify.contract.card["members"]
+    assert [member["seed"] for member in members] == [TINY.seed, 5]
+
+
+def test_runs_that_want_other_faces_cannot_be_one(root, run, tmp_path):
+    other = train.fit(replace(TINY, side=44, epochs=1), root, tmp_path / "other", device="cpu")
+    with pytest.raises(UserError, match="windows of 40 and 44 pixels"):
+        export.export([run, other], tmp_path / "x.onnx")
+    export.export([run, other], tmp_path / "x.onnx", side=44)
+    coloured = replace(TINY, channels=3, epochs=1)
+    other = train.fit(coloured, root, tmp_path / "coloured", device="cpu")
+    with pytest.raises(UserError, match="grey"):
+        export.export([run, other], tmp_path / "y.onnx")
+    assert not (tmp_path / "y.onnx").exists()
+
+
 def test_a_label_model_looks_through_the_window_it_was_exported_with(exported, run):
     said = Classifier(exported["labels"])(crops(9))
     assert np.allclose(said, by_torch(run, crops(9)[:, 0], slice(0, 7), 44, 1.0), atol=1e-5)

@@ -266,6 +266,18 @@ def test_packaged_models_are_known_by_name_and_private_ones_are_not():
     assert weights.model("default") == known["default"]
 
 
+def test_larger_models_of_the_repository_are_known_by_name(monkeypatch, tmp_path):
+    for name in ("best.onnx", "_private.onnx"):
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(weights, "BESIDE", tmp_path)
+    assert weights.model("best") == tmp_path / "best.onnx"
+    assert next(iter(weights.models())) == "default"
+    assert "_private" not in weights.models()
+    monkeypatch.setattr(weights, "BESIDE", tmp_path / "not there")
+    with pytest.raises(UserError, match="best"):
+        weights.model("best")
+
+
 def test_a_wrong_model_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'default'"):
         weights.model("defualt")

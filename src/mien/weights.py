@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from mien.errors import UserError
 from mien.shelf import unknown
 
 PACKAGED = Path(__file__).parent / "weights"
+BESIDE = Path(__file__).parent.parent.parent / "models"
+"""Larger models, which only the repository has; of an installed package there is no such folder."""
+
 PATIENCE = 5.0
 """Seconds to wait for a server before giving up."""
 
@@ -62,8 +66,13 @@ def offline() -> bool:
 
 def models() -> dict[str, Path]:
     """The emotion models that come with mien, by name, the default first."""
-    found = sorted(PACKAGED.glob("*.onnx"), key=lambda path: (path.stem != "default", path.stem))
-    return {path.stem: path for path in found if not path.stem.startswith("_")}
+    found = sorted((path.stem != "default", path.stem, path) for path in _shelf())
+    return {name: path for _, name, path in found}
+
+
+def _shelf() -> Iterator[Path]:
+    for folder in (PACKAGED, BESIDE):
+        yield from folder.glob("[!_]*.onnx")
 
 
 def model(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""A run -> one `.onnx` file that holds all a network expects of a face and means by its answer.
+"""A run, or several as one -> an `.onnx` file: what it expects of a face, what it means to say.
 
 The graph begins at uint8 pixels and ends at probabilities: scaling, window, network, temperature
 and softmax are inside. The file is written only if ONNX Runtime gives torch's answers.
@@ -6,6 +6,7 @@ and softmax are inside. The file is written only if ONNX Runtime gives torch's a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,8 @@ import mien
 from mien import atomic
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, measures, models, storages
+from mien.lab import batches, data, ensembles, evaluate, measures, models, storages
 from mien.lab.data import Samples
-from mien.lab.recipe import to_json
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.shelf import unknown
@@ -34,6 +34,8 @@ MEANS = {
     "labels": "the chance that FER2013's label is this one",
     "votes": "the share of people who would give this label (FER+ raters)",
 }
+
+VIEWS = ("one", "flip")
 
 AGREES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.25}
 """How weights are stored -> the largest difference of a probability from torch's that is let pass.
@@ -58,54 +60,55 @@ class Exported(nn.Module):
 
 
 def export(
-    run: Run,
+    runs: Run | Sequence[Run],
     path: Path,
     *,
     head: str = "votes",
+    views: str = "one",
     side: int = 0,
     calibrate: Samples | None = None,
     sharpen: float = 1.0,
     storage: str = "float32",
 ) -> Contract:
-    """Write one head of a finished run as a model file; the contract inside it.
+    """Write one head of a finished run, or of several as one, as a model file; its contract.
 
-    side: of the window that the network looks at, the recipe's if 0. calibrate: the samples
-    (PublicTest) on which the temperature (1 without) is fitted, and the loss by storage measured.
-    sharpen: divides the temperature. storage: "float32"; "float16", which halves the file and is
-    widened again when it is loaded; "int8", weights and activations, which needs `calibrate`.
+    views: "flip" averages the answers to a face and to its mirror image, at twice the cost. side:
+    of the window that the network looks at, the recipe's if 0. calibrate: the samples (PublicTest)
+    on which the temperature (1 without) is fitted, and the loss by storage measured. sharpen:
+    divides the temperature. storage: "float32"; "float16", which halves the file and is widened
+    again when it is loaded; "int8", weights and activations, which needs `calibrate`.
     """
-    _check_wishes(run, path, head, side, sharpen, storage, calibrate)
-    recipe = run.recipe
-    network = evaluate.restore(run).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    side = side or recipe.side
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    _check_wishes(runs, path, head, views, side, sharpen, storage, calibrate)
+    side, channels = side or ensembles.side(runs), runs[0].recipe.channels
+    network = ensembles.restore(runs, mirrored=views == "flip")
+    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     temperature = 1 / sharpen
     if calibrate is not None:
-        said = evaluate.logits(network, calibrate.faces, side=side, channels=recipe.channels)
+        said = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
         said = said[:, models.HEADS[head]]
         temperature *= fit_temperature(said, _targets(head, calibrate))
-    whole = Exported(network, head, side, recipe.channels, temperature).eval()
+    whole = Exported(network, head, side, channels, temperature).eval()
     labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
     card: dict[str, Any] = {
         "means": MEANS[head],
         "head": head,
-        "data": run.about.get("data"),
-        "recipe": to_json(recipe),
-        "seed": recipe.seed,
+        **ensembles.origin(runs),
+        "views": views,
         "temperature": temperature,
         "sharpen": sharpen,
         "window": side,
         "storage": storage,
-        "commit": run.about["commit"],
     }
-    contract = Contract(labels, SIDE, recipe.channels, card=card)
+    contract = Contract(labels, SIDE, channels, card=card)
     proto = to_onnx(whole, contract)
     if storage == "float16":
         proto = storages.with_half_weights(proto)
     if storage == "int8" and calibrate is not None:
-        proto = storages.quantized(proto, _inputs(calibrate.faces[:512], recipe.channels))
-    check(proto, whole, recipe.channels, AGREES[storage])
+        proto = storages.quantized(proto, _inputs(calibrate.faces[:512], channels))
+    check(proto, whole, channels, AGREES[storage])
     if calibrate is not None:
-        answers = _answers(proto, _inputs(calibrate.faces, recipe.channels))
+        answers = _answers(proto, _inputs(calibrate.faces, channels))
         card["publictest"] = measures.summary(answers, calibrate)
         card["in_float32"] = measures.summary((said / temperature).softmax(1).numpy(), calibrate)
         _check_loss(card["publictest"], card["in_float32"], storage)
@@ -116,9 +119,10 @@ def export(
 
 
 def _check_wishes(
-    run: Run,
+    runs: Sequence[Run],
     path: Path,
     head: str,
+    views: str,
     side: int,
     sharpen: float,
     storage: str,
@@ -126,8 +130,12 @@ def _check_wishes(
 ) -> None:
     if head not in models.HEADS:
         raise unknown("head", head, models.HEADS)
-    if head not in (taught := run.about.get("heads", models.HEADS)):
-        raise UserError(f"{run.folder} was not trained on {head}; it was on {', '.join(taught)}.")
+    for run in runs:
+        if head not in (taught := run.about.get("heads", models.HEADS)):
+            them = ", ".join(taught)
+            raise UserError(f"{run.folder} was not trained on {head}; it was on {them}.")
+    if views not in VIEWS:
+        raise unknown("kind of views", views, VIEWS)
     if path.suffix != ".onnx":
         raise UserError(f"A model file ends in .onnx, not as {path.name} does.")
     if storage not in AGREES:

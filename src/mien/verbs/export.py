@@ -1,4 +1,4 @@
-"""A run as one model file."""
+"""Runs as one model file."""
 
 from __future__ import annotations
 
@@ -10,31 +10,41 @@ from mien.verbs._lab import lab
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--head", default="votes", show_default=True,
               help="votes (FER+, eight emotions) or labels (FER2013, seven).")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
               help="Fit the temperature on the PublicTest of this data.")  # fmt: skip
+@click.option("--views", default="one", show_default=True,
+              help="flip averages a face and its mirror image, at twice the cost.")  # fmt: skip
 @click.option("--side", default=0, help="Window that the network sees; as trained by default.")
 @click.option("--sharpen", default=1.0, show_default=True, help="Divide the temperature by this.")
 @click.option("--storage", default="float32", show_default=True, help="float32, float16 or int8.")
 def export(
-    run: Path, out: Path, head: str, data: Path | None, side: int, sharpen: float, storage: str
+    folders: tuple[Path, ...],
+    out: Path,
+    head: str,
+    data: Path | None,
+    views: str,
+    side: int,
+    sharpen: float,
+    storage: str,
 ) -> None:
-    """Write a finished run as one .onnx file.
+    """Write a finished run, or several that answer as one, as an .onnx file.
 
-    The file is written only if ONNX Runtime gives the same answers as torch.
+    FOLDERS are runs. The file is written only if ONNX Runtime gives the same answers as torch.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --storage float16
+        mien export runs/a runs/b runs/c best.onnx --views flip --data fer2013/
     """
     exporter, runs, datasets = lab("export"), lab("runs"), lab("data")
     val = datasets.split(datasets.load(data), "val") if data else None
-    found = runs.open_run(run)
     contract = exporter.export(
-        found, out, head=head, side=side, calibrate=val, sharpen=sharpen, storage=storage
-    )
+        [runs.open_run(folder) for folder in folders], out, head=head, views=views, side=side,
+        calibrate=val, sharpen=sharpen, storage=storage,
+    )  # fmt: skip
     click.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
     for name, value in contract.card.get("publictest", {}).items():
         plain = contract.card["in_float32"][name]
