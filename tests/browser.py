@@ -8,19 +8,23 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import websockets
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
+"""Keys of which a browser wants to know more: their number, and what they write."""
+
 
 class Browser:
     """A page in a browser: `async with Browser(address) as page`."""
 
-    def __init__(self, address, camera=None, size=(1200, 900), dark=False):
+    def __init__(self, address="about:blank", camera=None, size=(1200, 900), dark=False):
         self.address, self.camera, self.size, self.dark = address, camera, size, dark
-        self.complaints, self._number = [], 0
+        self.complaints, self._number, self._chooser = [], 0, None
 
     async def __aenter__(self):
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -43,15 +47,11 @@ class Browser:
 
         await self._wait(pages)
         self._socket = await websockets.connect(pages()[0]["webSocketDebuggerUrl"], max_size=None)
-        for domain in ("Page", "Runtime", "DOM", "Log"):
+        for domain in ("Page", "Runtime", "DOM", "Log", "Network"):
             await self.command(f"{domain}.enable")
-        wide, high = self.size
-        await self.command("Emulation.setDeviceMetricsOverride", width=wide, height=high,
-                           deviceScaleFactor=1, mobile=False)  # fmt: skip
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if self.dark else "light"}
-        await self.command("Emulation.setEmulatedMedia", features=[scheme])
-        await self.command("Page.navigate", url=self.address)
-        await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        await self.command("Page.setInterceptFileChooserDialog", enabled=True)
+        if self.address != "about:blank":
+            await self.visit(self.address, self.size, self.dark)
         return self
 
     async def __aexit__(self, *_):
@@ -72,20 +72,47 @@ class Browser:
                 return told["result"]
             if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.complaints.append(json.dumps(told["params"])[:500])
+            if told.get("method") == "Page.fileChooserOpened":
+                self._chooser = told["params"]["backendNodeId"]
+
+    async def visit(self, address, size=(1200, 900), dark=False):
+        """Go to a page, seen in a window of that size, or on a phone if it is narrow."""
+        await self.resize(*size)
+        await self.scheme(dark)
+        await self.command("Page.navigate", url=address)
+        await self.until(
+            f"document.readyState === 'complete' && location.href.startsWith('{address}')"
+        )
+        self.complaints.clear()
+
+    async def resize(self, wide, high):
+        """Another size of the window."""
+        await self.command("Emulation.setDeviceMetricsOverride", width=wide, height=high,
+                           deviceScaleFactor=1, mobile=wide < 500)  # fmt: skip
+
+    async def scheme(self, dark):
+        """Whether the person prefers dark pages."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.command("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def offline(self, is_gone):
+        """Whether nothing answers."""
+        await self.command("Network.emulateNetworkConditions", offline=is_gone, latency=0,
+                           downloadThroughput=-1, uploadThroughput=-1)  # fmt: skip
 
     async def js(self, code):
         """What some JavaScript comes to."""
         found = await self.command("Runtime.evaluate", expression=code, awaitPromise=True,
-                                   returnByValue=True)  # fmt: skip
+                                   returnByValue=True, userGesture=True)  # fmt: skip
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     async def until(self, code, seconds=60):
-        """The same, asked again until it is something."""
+        """The same, asked again until it is something; an element comes as `{}`."""
         end = time.monotonic() + seconds
-        while not (found := await self.js(code)):
+        while (found := await self.js(code)) in (None, False, 0, ""):
             assert time.monotonic() < end, f"never: {code}"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         return found
 
     async def choose(self, selector, *files):
@@ -96,10 +123,45 @@ class Browser:
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
                            nodeId=node["nodeId"])  # fmt: skip
 
-    async def press(self, key):
+    async def chosen(self, *files):
+        """Choose files in the dialog that has opened, or is about to."""
+        end = time.monotonic() + 10
+        while self._chooser is None:
+            assert time.monotonic() < end, "no dialog has opened"
+            await self.js("0")  # events come with answers
+        node, self._chooser = self._chooser, None
+        await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
+                           backendNodeId=node)  # fmt: skip
+
+    async def press(self, key, times=1):
         """Press and release a key."""
-        for kind in ("keyDown", "keyUp"):
-            await self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+        number, text = KEYS.get(key, (0, ""))
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                await self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                                   windowsVirtualKeyCode=number, text=text)  # fmt: skip
+
+    async def point(self, selector, click=False):
+        """Move the mouse to the middle of an element, and perhaps click there."""
+        x, y = await self.js(
+            "((one) => { one.scrollIntoView({block: 'nearest'});"
+            "const {x, y, width, height} = one.getBoundingClientRect();"
+            "return [x + width / 2, y + height / 2] })"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+        for kind in ("mouseMoved", *(("mousePressed", "mouseReleased") if click else ())):
+            await self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left",
+                               clickCount=1)  # fmt: skip
+
+    async def violations(self):
+        """What axe finds wrong with the page for people who do not see, or use no mouse."""
+        if not await self.js("'axe' in window"):
+            source = Path(find_spec("axe_core_python").origin).with_name("axe.min.js")
+            await self.command("Runtime.evaluate", expression=source.read_text(encoding="utf-8"))
+        return await self.js(
+            "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map((one) =>"
+            "`${one.id}, ${one.impact}: ${one.nodes.map((node) => node.html).join(' ')}`))"
+        )
 
     async def shot(self, path):
         """A picture of the whole page."""

@@ -88,3 +88,8 @@ def clip(path, seconds, size=(320, 180), codec="mpeg4"):
 def service(client):
     """What is behind a TestClient."""
     return client.app.state.service
+
+
+def service_of(server):
+    """What is behind a real server."""
+    return server.config.app.state.service

@@ -1,4 +1,4 @@
-"""The page for people: three files, and what a browser may do on their behalf."""
+"""The page for people: a few files, and what a browser may do on their behalf."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from starlette.responses import FileResponse
 
 from mien.sinks import html
 
-FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
-"""Path -> file. They need no token, for they say nothing of anybody."""
-
 FOLDER = Path(__file__).parent / "page"
+
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+"""Suffix -> what it is. A machine's own list may err, and a wrong type is not run."""
+
+FILES = {
+    "/" if file.name == "index.html" else f"/{file.name}": file
+    for file in sorted(FOLDER.iterdir())
+    if file.suffix in TYPES
+}
+"""Path -> file. They need no token, for they say nothing of anybody."""
 
 
 def add(app: FastAPI) -> None:
     """Serve the page at `/`; whatever it shows comes from this service alone."""
     headers = {"Content-Security-Policy": policy()}
-    for path, name in FILES.items():
+    for path, file in FILES.items():
 
-        async def look(_: Request, name: str = name) -> FileResponse:
-            return FileResponse(FOLDER / name, headers=headers)
+        async def look(_: Request, file: Path = file) -> FileResponse:
+            return FileResponse(file, headers=headers, media_type=TYPES[file.suffix])
 
         app.add_route(path, look, methods=["GET"], include_in_schema=False)
 

@@ -1,0 +1,136 @@
+// Faces: a card with bars for each, and a box over the picture; each leads to the other.
+
+import { button, make } from "./elements.js";
+
+export const COLOURS = { angry: "#e2574c", disgust: "#8fb339", fear: "#a481d9", happy: "#f2c14e",
+  sad: "#5aa5e8", surprise: "#f2914a", neutral: "#c3c8cd", contempt: "#d98cb3" };
+const FLAGS = { too_small: "too small to trust", blurred: "blurred", low_confidence: "perhaps no face" };
+const OPEN = 4;                 // more faces than that begin folded
+
+export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+export const sharesOf = (face) => face.smoothed || face.emotions;
+
+export function strongest(face) {
+  const shares = sharesOf(face);
+  return Object.keys(shares).reduce((best, name) => (shares[name] > shares[best] ? name : best));
+}
+
+// Show the faces of a record, and keep what is there of those that are still the same.
+export function showFaces(list, stage, { width, height, faces }) {
+  const isOpen = faces.length <= OPEN;
+  stage.style.setProperty("--ratio", width / height);
+  follow(list, faces, () => newCard(isOpen), fillCard);
+  follow(stage, faces, newBox, (box, face) => placeBox(box, face, width, height));
+  for (const face of faces) link(of(list, face.face_id), of(stage, face.face_id));
+}
+
+// A button that opens all the cards of a list, or closes them.
+export function foldButton(list, within) {
+  const cards = () => [...list.querySelectorAll("details")];
+  const fold = button("Open all", within, () => {
+    const opens = !cards().every((card) => card.open);
+    for (const card of cards()) card.open = opens;
+  }, "quiet");
+  list.addEventListener("toggle", () => {
+    fold.textContent = cards().every((card) => card.open) ? "Close all" : "Open all";
+  }, true);
+}
+
+const of = (within, id) => within.querySelector(`[data-face="${id}"]`);
+
+function follow(within, faces, makeOne, fill) {
+  const now = new Set(faces.map((face) => String(face.face_id)));
+  for (const old of within.querySelectorAll("[data-face]")) if (!now.has(old.dataset.face)) old.remove();
+  for (const face of faces) {
+    let one = of(within, face.face_id);
+    if (!one) {
+      one = makeOne();
+      one.dataset.face = face.face_id;
+      const after = [...within.querySelectorAll("[data-face]")].find((other) => other.dataset.face > face.face_id);
+      within.insertBefore(one, after || null);
+    }
+    fill(one, face);
+  }
+}
+
+function newCard(isOpen) {
+  const card = make("details", null, { kind: "face", open: isOpen });
+  const summary = make("summary", card);
+  make("b", summary, { kind: "number" });
+  make("span", summary, { kind: "most" });
+  make("i", summary, { kind: "mix" });
+  make("span", summary, { kind: "flags" });
+  make("dl", card, { kind: "bars" });
+  return card;
+}
+
+function fillCard(card, face) {
+  const shares = sharesOf(face), most = strongest(face);
+  const put = (kind, text) => { card.querySelector(kind).textContent = text; };
+  card.style.setProperty("--c", COLOURS[most]);
+  put(".number", `Face ${face.face_id}`);
+  put(".most", `${most} ${percent(shares[most])}`);
+  put(".flags", face.flags.map((flag) => FLAGS[flag] || flag).join(", "));
+  card.querySelector(".mix").style.background = mixed(shares);
+  const bars = card.querySelector(".bars");
+  for (const [name, share] of Object.entries(shares)) fillBar(bars, name, share, name === most);
+}
+
+function fillBar(bars, name, share, isMost) {
+  let row = bars.querySelector(`[data-name="${name}"]`);
+  if (!row) {
+    row = make("div", bars);
+    row.dataset.name = name;
+    row.style.setProperty("--c", COLOURS[name]);
+    make("dt", row, { text: name });
+    make("dd", row);
+  }
+  row.classList.toggle("most", isMost);
+  row.style.setProperty("--share", `${100 * share}%`);
+  row.lastChild.textContent = percent(share);
+}
+
+// All shares in one stripe, as a background.
+function mixed(shares) {
+  let from = 0;
+  const parts = Object.entries(shares).map(([name, share]) => {
+    const part = `${COLOURS[name]} ${100 * from}% ${100 * (from + share)}%`;
+    from += share;
+    return part;
+  });
+  return `linear-gradient(90deg, ${parts.join(", ")})`;
+}
+
+function newBox() {
+  const box = make("div", null, { kind: "box", ariaHidden: "true" });
+  make("b", box);
+  return box;
+}
+
+function placeBox(box, face, width, height) {
+  const [x, y, w, h] = face.box;
+  const place = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
+  for (const [side, share] of Object.entries(place)) box.style[side] = `${100 * share}%`;
+  box.style.setProperty("--c", COLOURS[strongest(face)]);
+  box.classList.toggle("high", place.top < 0.08);
+  box.firstChild.textContent = face.face_id;
+}
+
+// Pointing at one of the two marks both; a click on the box opens the card.
+function link(card, box) {
+  if (card.linked === box) return;
+  card.linked = box;
+  const mark = (isOn) => () => [card, box].forEach((one) => one.classList.toggle("on", isOn));
+  for (const [begin, end] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
+    for (const one of [card, box]) {
+      one.addEventListener(begin, mark(true));
+      one.addEventListener(end, mark(false));
+    }
+  }
+  box.addEventListener("click", () => {
+    card.open = true;
+    card.firstChild.focus({ preventScroll: true });
+    card.firstChild.scrollIntoView({ block: "nearest" });
+  });
+}

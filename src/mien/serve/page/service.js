@@ -1,0 +1,90 @@
+// Asking the service, as anybody may; and asking for its token, where it wants one.
+
+import { $, pause, say } from "./elements.js";
+
+const SILENT = "The service does not answer. Is it still running?";
+const TRIES = 5;                // when it is busy
+const LONGEST_WAIT = 10;        // seconds between two of them
+
+let token = sessionStorage.getItem("mien-token") || "";
+let asking = null;              // a promise, while the form waits for a token
+
+class Refusal extends Error {
+  constructor(status, told, wait) {
+    super(told?.error || `The service answered ${status}.`);
+    Object.assign(this, { status, wait: Math.min(Number(wait) || 1, LONGEST_WAIT) });
+  }
+}
+
+const withToken = (headers) => (token ? { ...headers, Authorization: `Bearer ${token}` } : { ...headers });
+
+export const protocols = () => (token ? ["mien", `mien.bearer.${token}`] : ["mien"]);
+
+export const query = (more = {}) =>
+  new URLSearchParams({ ...($("model").value && { model: $("model").value }), ...more });
+
+// The answer's body, read as "json", "text" or "blob". It waits for a token if one is asked for.
+export async function ask(path, options = {}, read = "json") {
+  const shown = token;
+  let answer, body;
+  try {
+    answer = await fetch(path, { ...options, headers: withToken(options.headers) });
+    body = answer.ok ? answer.status !== 204 && (await answer[read]()) : await answer.json().catch(() => null);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Error(SILENT);
+  }
+  if (answer.ok) return body;
+  if (answer.status !== 401) throw new Refusal(answer.status, body, answer.headers.get("Retry-After"));
+  if (shown === token) await tokenGiven();
+  return ask(path, options, read);
+}
+
+// The same, again and again while the service is busy.
+export async function askPatiently(path, options, tellBusy) {
+  for (let left = TRIES; ; left -= 1) {
+    try {
+      return await ask(path, options);
+    } catch (error) {
+      if (error.status !== 503 || !left) throw error;
+      tellBusy();
+      await pause(1000 * error.wait);
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+// Send a large file, and tell how far it is; `fetch` cannot tell that.
+export function send(path, file, tellShare, signal) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.responseType = "json";
+    const headers = withToken({ "Content-Type": file.type || "application/octet-stream" });
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => tellShare(event.loaded / event.total));
+    request.addEventListener("load", () => (request.status < 300 ? done(request.response)
+      : failed(new Refusal(request.status, request.response, request.getResponseHeader("Retry-After")))));
+    request.addEventListener("error", () => failed(new Error(SILENT)));
+    request.addEventListener("abort", () => failed(signal.reason));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+function tokenGiven() {
+  say(token ? "The service does not know that token." : "This service asks for a token.", true);
+  asking ??= new Promise((given) => {
+    $("token-form").hidden = false;
+    $("token").focus();
+    $("token-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      token = $("token").value.trim();
+      sessionStorage.setItem("mien-token", token);
+      $("token-form").hidden = true;
+      asking = null;
+      say("");
+      given();
+    }, { once: true });
+  });
+  return asking;
+}

@@ -1,0 +1,152 @@
+// A video: it is sent, waits for its turn, is watched; then there is a timeline, and files.
+
+import { $, button, count, pause, save, say } from "./elements.js";
+import { ask, query, send } from "./service.js";
+
+const RESULTS = { "annotated.mp4": "Save video", "page.html": "Save timeline", "timeline.png": "Save chart",
+  "faces.csv": "Save CSV", "faces.jsonl": "Save JSON lines" };
+const LOOK = 500;               // milliseconds between two looks at how far it is
+const KEPT = "mien-video";      // where its id is kept while this page is reloaded
+
+let job = null;                 // {file, id, reading}: the one that is shown
+
+export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|mov|mp4|webm)$/i.test(file.name);
+
+export async function takeVideo(file) {
+  if (file.type && !isVideo(file)) return say("That is no video.", true);
+  await forget();
+  begin({ file, reading: new AbortController() }, file.name);
+  const mine = job;
+  try {
+    const told = await send(`videos?${query({ name: file.name })}`, file, tellSent, mine.reading.signal);
+    mine.id = told.id;
+    sessionStorage.setItem(KEPT, told.id);
+    await watch(mine);
+  } catch (error) {
+    if (!mine.reading.signal.aborted) fail(error.message);
+  }
+}
+
+// Go on with the video of before, if the page was reloaded while the service has it.
+export async function takeUp() {
+  const id = sessionStorage.getItem(KEPT);
+  if (!id || job) return;
+  begin({ id, reading: new AbortController() }, "Your video");
+  const mine = job;
+  try {
+    await watch(mine);
+  } catch {
+    if (job === mine) await forget();
+  }
+}
+
+function begin(one, name) {
+  job = one;
+  say("");
+  $("job-name").textContent = name;
+  $("job-results").replaceChildren();
+  for (const id of ["job-again", "timeline"]) $(id).hidden = true;
+  for (const id of ["job", "job-bar"]) $(id).hidden = false;
+  $("job-stop").textContent = "Stop";
+  tellShare("Sending …");
+}
+
+// A share that is unknown leaves the bar moving to and fro.
+function tellShare(text, share) {
+  $("job-state").textContent = text;
+  if (share === undefined) $("job-bar").removeAttribute("value");
+  else $("job-bar").value = share;
+}
+
+const whole = (share) => `${Math.floor(100 * share)} %`;
+
+const tellSent = (share) => (share < 1 ? tellShare(`Sending: ${whole(share)}`, share)
+  : tellShare("Sent; the service looks at it …"));
+
+function tellWatched({ state, progress, frames }) {
+  if (state !== "running") return tellShare("Waiting for its turn …");
+  tellShare(`Watching: ${whole(progress)}, ${count(frames, "frame")}`, progress);
+}
+
+async function watch(mine) {
+  const { signal } = mine.reading;
+  while (!signal.aborted) {
+    const told = await ask(`videos/${mine.id}`, { signal });
+    $("job-name").textContent = told.name;
+    if (told.error) throw new Error(told.error);
+    if (told.state === "done") return showResults(told, signal);
+    tellWatched(told);
+    await pause(LOOK);
+  }
+}
+
+async function showResults(told, signal) {
+  const minutes = Math.round(told.expires_in / 60);
+  $("job-bar").hidden = true;
+  $("job-stop").textContent = "Forget it";
+  $("job-state").textContent = [`${count(told.frames, "frame")}.`, ...told.notes,
+    `The service keeps the results for ${count(minutes, "minute")}, or until you have it forget them.`].join(" ");
+  for (const [name, text] of Object.entries(RESULTS)) {
+    if (told.results.includes(name)) button(text, $("job-results"), () => saveResult(told.id, name), "quiet");
+  }
+  if (told.results.includes("page.html")) {
+    showTimeline(await ask(`videos/${told.id}/results/page.html`, { signal }, "text"));
+  }
+  say(`${told.name} has been watched.`);
+}
+
+// It stands in a frame that may do nothing but run its own script, so its height must be guessed.
+function showTimeline(text) {
+  const page = new DOMParser().parseFromString(text, "text/html");
+  const { faces } = JSON.parse(page.getElementById("data").textContent);
+  $("timeline").style.setProperty("--lanes", Math.max(1, faces.length));
+  $("timeline").srcdoc = text;
+  $("timeline").hidden = false;
+}
+
+async function saveResult(id, name) {
+  try {
+    say("Fetching …");
+    save(name, await ask(`videos/${id}/results/${name}`, {}, "blob"));
+    say("");
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+function fail(message) {
+  $("job-bar").hidden = true;
+  $("job-state").textContent = "";
+  $("job-again").hidden = !job.file;
+  $("job-stop").textContent = "Remove";
+  say(`${$("job-name").textContent}: ${message}`, true);
+  drop(job);
+}
+
+// Have the service forget a video; if it does not hear, the video's time ends by itself.
+async function drop(one) {
+  sessionStorage.removeItem(KEPT);
+  if (one.id) await ask(`videos/${one.id}`, { method: "DELETE" }).catch(() => {});
+}
+
+async function forget() {
+  if (!job) return;
+  const gone = job;
+  job = null;
+  gone.reading.abort();
+  $("job").hidden = true;
+  $("timeline").removeAttribute("srcdoc");
+  say("");
+  await drop(gone);
+}
+
+$("video-file").addEventListener("change", ({ target }) => {
+  const [file] = target.files;
+  target.value = "";
+  if (file) takeVideo(file);
+});
+$("job-again").addEventListener("click", () => takeVideo(job.file));
+$("job-stop").addEventListener("click", () => {
+  $("video-file").focus();
+  forget();
+});
