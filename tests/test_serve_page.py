@@ -13,9 +13,10 @@ from PIL import Image
 from serving import clip, in_process, on_loopback, service_of
 
 from mien.detectors.whole import Whole
+from mien.faces import Face, Frame
 from mien.labels import COLOURS
 from mien.serve import looks
-from mien.sinks import csv
+from mien.sinks import csv, html
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
@@ -516,6 +517,27 @@ def test_nothing_is_wider_than_a_phone(see, crowd, bad, tmp_path):
                 assert cut == [], (state, wide)
 
     see(look, size=(375, 800), expects="422")
+
+
+def test_axe_finds_nothing_wrong_with_the_page_of_a_video(browser, tmp_path):
+    if find_spec("axe_core_python") is None:
+        pytest.skip("no axe")
+    emotions = dict(zip(COLOURS, [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05], strict=True))
+    pixels = np.zeros((90, 120, 3), np.uint8)
+    with html.to(tmp_path / "faces.html") as write:
+        for k in range(9):
+            faces = [Face((10.0 + 40 * n, 9, 30, 40), 0.9, emotions, n) for n in range(2)]
+            write(Frame(pixels, "a.mp4", k, k / 25, "default", "yunet"), faces)
+    page, run = browser
+
+    async def look():
+        await page.command("Page.navigate", url=(tmp_path / "faces.html").as_uri())
+        await page.until("document.querySelectorAll('[role=slider]').length === 2")
+        for dark in (False, True):
+            await page.scheme(dark)
+            assert await page.violations() == [], dark
+
+    run(look())
 
 
 # What the service says of it.

@@ -170,13 +170,20 @@ def evaluate(
 
 
 def _costs(run: Run) -> dict[str, dict]:
-    """Size and work of a run's network with one head of seven, and what its training took."""
+    """Size and work of a run's network with one head of seven, and what its training took.
+
+    The accuracy is that of the last epoch, on training faces as they were augmented.
+    """
     recipe, log = run.recipe, run.log()
     network = models.build(recipe.model, channels=recipe.channels, classes=len(EMOTIONS))
     work = models.multiply_adds(network, recipe.side, recipe.channels)
     return {
         "network": {"parameters": models.parameters(network), "multiply_adds": work},
-        "training": {"epochs": len(log), "seconds": sum(entry["seconds"] for entry in log)},
+        "training": {
+            "epochs": len(log),
+            "seconds": sum(entry["seconds"] for entry in log),
+            "accuracy": log[-1]["accuracy"],
+        },
     }
 
 

@@ -37,9 +37,9 @@ def measure(
     """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
 
     Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces; those of
-    `proportions_by_chance` are what perfect shares would be measured at by so few raters. Without
-    `train` there is nothing to find twins in, and their section is missing, as is any without a
-    face: FER+'s where there are no votes.
+    `proportions_by_chance` are what perfect shares would be measured at by so few raters. Twins are
+    faces that are in `train`, too: the same pixels, or a changed copy of the same row. Without
+    `train` their section is missing, as is any without a face: FER+'s where there are no votes.
     """
     seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
     eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
@@ -47,7 +47,8 @@ def measure(
         "fer2013": (seven, samples.labels, EMOTIONS)
     }
     if train is not None:
-        alone = np.where(data.twins(samples.faces, train.faces), -1, samples.labels)
+        taught = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
+        alone = np.where(taught, -1, samples.labels)
         cases["fer2013_without_twins"] = (seven, alone, EMOTIONS)
     for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
         cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)

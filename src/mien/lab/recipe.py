@@ -88,6 +88,9 @@ _COMMON = Recipe(
     vote_weight=0.0, rate=0.05, clip=5.0, epochs=100, resample="bicubic", precision="bfloat16"
 )
 
+# For networks that learn slowly under momentum, for want of shortcuts or of a good start.
+_ADAMW = replace(_COMMON, optimizer="adamw", rate=1e-3, decay=0.02)
+
 # What both notebooks behind the paper's baselines share; where a notebook lowers the rate when
 # validation stalls, ours falls along a cosine.
 _KERAS = replace(
@@ -108,8 +111,8 @@ RECIPES = {
     "tiny": Recipe(model="resnet-8", side=40, epochs=2, warmup=0.5),
     "common": _COMMON,
     "vgg19": replace(_COMMON, model="vgg19-bn", dropout=0.5),
-    "sequential": replace(_COMMON, model="sequential-full", dropout=0.5),
-    "hybrid": replace(_COMMON, model="hybrid-gap", dropout=0.5),
+    "sequential": replace(_ADAMW, model="sequential-full", dropout=0.5),
+    "hybrid": replace(_ADAMW, model="hybrid-gap", dropout=0.5),
     "vgg19-paper": replace(
         _KERAS, protocol="random10", model="vgg19-plain", dropout=0.0, epochs=25, batch=32,
         rate=1e-4, rotation=15.0, shift=0.15, scale=0.15,

@@ -42,14 +42,15 @@ def load(root: Path) -> dict[str, Samples]:
     for split, label, folder in _classes(root):
         files = sorted(str(f) for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
         found.setdefault(split, []).extend((file, label) for file in files)
-    splits = {}
+    splits: dict[str, Samples] = {}
     for split, pairs in found.items():
         if not pairs:
             continue
+        first = sum(map(len, splits.values()))
         faces = np.stack([_face(file) for file, _ in pairs])
         labels = np.array([label for _, label in pairs])
         votes = np.zeros((len(pairs), len(VOTE_NAMES)), np.uint8)
-        splits[split] = Samples(faces, labels, votes, np.arange(len(pairs)))
+        splits[split] = Samples(faces, labels, votes, first + np.arange(len(pairs)))
     if not splits:
         raise UserError(f"{root} has folders for emotions, but no picture in them.")
     return splits
