@@ -92,8 +92,8 @@ def _opened(lines: Path, resumed: bool) -> Iterator[FileIO]:
         file = open(lines, "ab" if resumed else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         raise UserError(
-            f"{lines} holds what a run found that was stopped, or is going on. The same command "
-            "with --resume goes on with it; or move it away."
+            f"{lines} holds what a run found that was stopped, or is going on. The same mien "
+            "analyze with --resume goes on with it; or move it away."
         ) from None
     except OSError as error:
         raise atomic.cannot(lines.with_suffix(""), error) from None
