@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -308,3 +309,14 @@ def test_an_interrupted_job_keeps_whole_lines(tmp_path, photo):
     assert 0 < len(lines) < 1000
     assert all(json.loads(line)["faces"] for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == [part.name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_behind_standard_output_gets_one_sentence(photo, tiny_model):
+    words = ("analyze", photo, "--model", tiny_model, "--detector", "whole", "--json")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "mien", *words], stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("mien: The disk is full")
+    assert "Traceback" not in done.stderr

@@ -104,6 +104,11 @@ def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server
     for wrong in ("localhost:8000", "ftp://x", ""):
         with pytest.raises(mien.UserError, match="address of a service"):
             mien.Client(wrong)
+    with pytest.raises(mien.UserError, match="address of a service"):
+        mien.Client("http://127.0.0.1:99999")
+    with pytest.raises(mien.UserError, match="bearer token"):
+        mien.Client(server[0], "слово").analyze(PICTURE)
+    assert mien.Client(server[0], "sesame\n").analyze(PICTURE) == client.analyze(PICTURE)
     for what in ("camera:0", "rtsp://x/y"):
         with pytest.raises(mien.UserError, match="/live"):
             list(client.stream(what))

@@ -1,6 +1,7 @@
 """Runs that are stopped, some with a real kill, and go on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -163,3 +164,33 @@ def test_what_was_read_otherwise_is_not_gone_on_with(clip, mien, tiny_model, tmp
     assert "not the same part of it" in err
     assert kept.startswith(journal.part(out).read_bytes())
     assert len(list(journal.records(out))) == 10
+
+
+def test_who_found_what_was_stopped_must_go_on(clip, mien, tiny_model, tmp_path):
+    out = tmp_path / "a.jsonl"
+    words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--every", "9")
+    mien(*words, "--to", out)
+    stop_at(3, words, out)
+    for other in (("--contempt",), ("--detector", "haar")):
+        code, _, err = mien(*words, *other, "--to", out, "--resume")
+        assert code == 2
+        assert "goes on with the same command" in err
+    assert mien(*words, "--to", out, "--resume")[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_a_name_that_is_no_text_is_kept_as_well_as_it_can_be(clip, mien, tiny_model, tmp_path):
+    path = os.fsencode(tmp_path) + b"/v\xff.mp4"
+    with open(path, "wb") as file:
+        file.write(clip.read_bytes())
+    words = ("--model", tiny_model, "--detector", "whole", "--every", "50")
+    code, _, err = mien("analyze", os.fsdecode(path), *words, "--to", tmp_path / "a.jsonl")
+    assert (code, err) == (0, "")
+    assert lines(tmp_path / "a.jsonl")[0]["source"].endswith("v?.mp4")
+
+
+def test_where_nothing_was_found_nothing_is_said_to_be_written(clip, mien, tiny_model, tmp_path):
+    words = ("--model", tiny_model, "--detector", "whole", "--from", "99")
+    code, out, _ = mien("analyze", clip, *words, "--to", tmp_path / "a.csv")
+    assert (code, out) == (0, "0 faces\n")
+    assert not (tmp_path / "a.csv").exists()

@@ -204,7 +204,7 @@ def test_the_verb_says_what_is_wrong(mien, tmp_path, monkeypatch):
     monkeypatch.delattr("mien.serve.server", raising=False)
     monkeypatch.delitem(sys.modules, "mien.serve.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "This needs uvicorn: pip install 'mien[serve]'." in mien("serve")[2]
+    assert "This needs uvicorn: in mien's folder, pip install '.[serve]'." in mien("serve")[2]
 
 
 def test_an_analyzer_can_share_a_loaded_model_and_detector(tiny_model):

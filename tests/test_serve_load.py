@@ -209,9 +209,13 @@ def test_a_room_gives_back_what_was_taken():
         with pytest.raises(Exception, match="memory"):
             entry.hold(50)
     assert (room.taken, room.held) == (0, 0)
-    with pytest.raises(Exception, match="try again"), room.entered() as entry:
-        entry.take(4)
+    with room.entered() as entry:
+        entry.take(2)
+        with pytest.raises(Exception, match="try again"):
+            entry.take(2)
     assert room.taken == 0
+    with pytest.raises(Exception, match="at most 3 pictures"), room.entered() as entry:
+        entry.take(4)
 
 
 @pytest.fixture(scope="module")

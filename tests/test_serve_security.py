@@ -108,9 +108,29 @@ def test_it_answers_to_its_own_name_alone(client):
     """A page whose name was given this machine's address would be of the same origin."""
     assert Settings().known_hosts() == ("localhost", "127.0.0.1", "::1")
     assert Settings(host="0.0.0.0").known_hosts() == ()
+    assert "127.0.0.2" in Settings(host="127.0.0.2").known_hosts()
+    # By whatever name a proxy calls it, this machine may ask for its health.
+    named = Settings(host="0.0.0.0", hosts=("faces.example",)).known_hosts()
+    assert {"faces.example", "127.0.0.1"} <= set(named)
     for host in ("evil.example", "testserver.evil.example", "", "[", "testserver@evil.example"):
         assert client.get("/healthz", headers={"host": host}).status_code == 421, host
     assert client.get("/healthz", headers={"host": "LOCALHOST:99"}).status_code == 200
+
+
+def test_the_model_that_is_named_is_served_whatever_its_name(tiny_model, tmp_path):
+    path = tmp_path / "default.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    with serving.in_process(path) as client:
+        assert serving.service(client).analyzers.models["default"] == path
+
+
+def test_more_pictures_at_once_than_there_can_be_are_refused_for_good(tiny_model):
+    pictures = [("image", (f"{k}.png", PICTURE)) for k in range(3)]
+    with serving.in_process(tiny_model, most_waiting=2) as client:
+        refused = client.post("/analyze", files=pictures)
+        assert refused.status_code == 413
+        assert "at most 2 pictures" in refused.json()["error"]
+        assert client.post("/analyze", files=pictures[:2]).status_code == 200
 
 
 def test_answers_cannot_be_framed_sniffed_or_kept(client):
@@ -190,7 +210,8 @@ def test_no_picture_and_no_name_is_logged(client, caplog):
      "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::",
      "fe80::1%eth0",
      "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::",
-     "64:ff9b::7f00:1", "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "localhost", ""],
+     "64:ff9b::7f00:1", "fec0::1", "64:ff9b:1::7f00:1", "::127.0.0.1", "192.0.0.8",
+     "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "localhost", ""],
 )  # fmt: skip
 def test_an_inner_address_is_not_public(address):
     assert not fetching.is_public(address)

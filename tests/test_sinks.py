@@ -189,7 +189,7 @@ def test_a_picture_is_never_written_over_itself(tmp_path):
     source = tmp_path / "photo.png"
     Image.new("RGB", (9, 9)).save(source)
     before = source.read_bytes()
-    with pytest.raises(UserError, match="is the picture itself"):
+    with pytest.raises(UserError, match="is the source itself"):
         put(source, [(frame(str(source)), [face()])])
     assert source.read_bytes() == before
 

@@ -1,12 +1,15 @@
 """Video files, streams, and what is made of them."""
 
+import io
 import json
 import math
 import re
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from fractions import Fraction
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import av
@@ -21,6 +24,7 @@ from mien import live, sinks, video
 from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.tracks import TIME_CONSTANT
+from mien.verbs import _tally
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -186,6 +190,25 @@ def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeyp
     assert not [t for t in threading.enumerate() if t.name == "decoder"]
 
 
+def test_a_frame_larger_than_the_file_says_is_damage(tmp_path):
+    path, body = tmp_path / "bomb.avi", io.BytesIO()
+    Image.new("RGB", (3000, 3000)).save(body, "JPEG")
+    with av.open(str(path), "w") as out:
+        film = out.add_stream("mjpeg", rate=25)
+        film.width = film.height = 64
+        film.pix_fmt = "yuvj420p"
+        for k in range(2):
+            packet = av.Packet(body.getvalue())
+            packet.stream, packet.time_base = film, Fraction(1, 25)
+            packet.pts = packet.dts = k
+            out.mux(packet)
+    told = []
+    assert not list(video.frames(str(path), skip=told.append, most_pixels=8_000_000))
+    assert "breaks off" in str(told[0])
+    whole = video.frames(str(path), skip=told.append, most_pixels=10_000_000)
+    assert [frame.pixels.shape for frame in whole] == [(3000, 3000, 3)] * 2
+
+
 def test_a_file_says_its_length_and_size(made):
     about = video.about(str(made[0]))
     assert about.seconds == pytest.approx(1, abs=0.05)
@@ -229,8 +252,6 @@ class Server:
 
     @staticmethod
     def _jpeg(pixels):
-        import io
-
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG")
         return file.getvalue()
@@ -275,12 +296,57 @@ def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
     found.close()
 
 
-def test_a_stream_that_never_answers_is_given_up_if_asked(monkeypatch):
+def test_a_stream_that_was_never_there_is_not_waited_for():
+    with pytest.raises(UserError, match="cannot be read as a video"):
+        next(live.frames("http://127.0.0.1:9/none"))
+
+
+def test_a_stream_that_does_not_return_is_given_up_if_asked(server, monkeypatch):
     monkeypatch.setattr(live, "WAITS", (0.01,))
     told = []
+    found = live.frames(server.address, told.append, attempts=3)
+    next(found)
+    server.open = False
+    server.http.shutdown()
+    server.http.server_close()
     with pytest.raises(UserError, match="cannot be read as a video"):
-        next(live.frames("http://127.0.0.1:9/none", told.append, attempts=3))
+        list(found)
     assert len(told) == 2
+
+
+def test_ctrl_c_ends_what_is_live_and_keeps_it(mien, server, tiny_model, tmp_path, monkeypatch):
+    add, out = _tally.Tally.add, tmp_path / "live.jsonl"
+
+    def stopped(tally, *words):
+        if tally.frames == 3:
+            raise KeyboardInterrupt
+        add(tally, *words)
+
+    monkeypatch.setattr(_tally.Tally, "add", stopped)
+    words = ("analyze", server.address, "--model", tiny_model, "--detector", "whole", "--to", out)
+    code, _, err = mien(*words)
+    assert (code, err) == (0, "")
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_a_video_behind_an_address_is_a_file_that_ends(made, mien, tiny_model, tmp_path):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=made[0].parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{http.server_address[1]}/one.mp4?a=b"
+        words = ("--model", tiny_model, "--detector", "whole", "--to", tmp_path / "a.jsonl")
+        code, _, err = mien("analyze", address, *words)
+        assert (code, err) == (0, "")
+        http.shutdown()
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seconds"] for line in lines] == [t.seconds for t in made[1]]
+    assert not live.is_live(address)
+    assert live.is_live("http://127.0.0.1/x.mjpg")
+    assert live.is_live("rtsp://127.0.0.1/x.mp4")
 
 
 def test_a_camera_that_is_not_there_gets_one_sentence():
@@ -291,6 +357,13 @@ def test_a_camera_that_is_not_there_gets_one_sentence():
     assert live.number("camera.jpg") is None
     assert live.is_live("rtsp://127.0.0.1/x")
     assert not live.is_live("clip.mp4")
+
+
+def test_a_folder_called_camera_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert live.is_live("Camera")
+    (tmp_path / "Camera").mkdir()
+    assert not live.is_live("Camera")
 
 
 def test_the_camera_verb_shows_each_frame_and_sums_up(mien, server, tiny_model, tmp_path):
@@ -337,11 +410,24 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     assert drawn.pixels.shape[0] >= plain.pixels.shape[0]
 
 
+def test_a_video_is_never_written_over_its_source(mien, made, tiny_model, tmp_path):
+    path = tmp_path / "one.mp4"
+    path.write_bytes(made[0].read_bytes())
+    words = ("analyze", path, "--model", tiny_model, "--detector", "whole")
+    code, _, err = mien(*words, "--to", path)
+    assert code == 2
+    assert "is the source itself" in err
+    assert path.read_bytes() == made[0].read_bytes()
+
+
 def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
     with sinks.to(tmp_path / "odd.mp4") as write:
         for k in range(3):
             write(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), [])
     assert next(video.frames(str(tmp_path / "odd.mp4"))).pixels.shape == (500, 702, 3)
+    with sinks.to(tmp_path / "line.mp4") as write:
+        write(Frame(np.zeros((300, 1, 3), np.uint8), "x"), [])
+    assert next(video.frames(str(tmp_path / "line.mp4"))).pixels.shape == (300, 2, 3)
     with sinks.to(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()

@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mien.errors import UserError
@@ -60,6 +60,13 @@ def place(temporary: Path, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise cannot(path, error) from None
+
+
+def not_over(path: Path, source: str) -> None:
+    """Raise `UserError` if writing `path` would destroy what it is made from."""
+    with suppress(OSError, ValueError):  # no such file, or no name that a file can have
+        if path.samefile(source):
+            raise UserError(f"{path} is the source itself; name another file or folder.")
 
 
 def cannot(path: Path, error: OSError) -> UserError:

@@ -9,7 +9,7 @@ import warnings
 import click
 
 import mien
-from mien import shelf
+from mien import atomic, shelf
 from mien.errors import UserError
 from mien.verbs import SHELF
 from mien.verbs._common import MISTAKE, STOPPED, complain
@@ -52,6 +52,11 @@ def main() -> None:
         sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
         complain(error)
+        sys.exit(MISTAKE)
+    except OSError as error:
+        if error.errno not in atomic.FULL:
+            raise
+        complain("The disk is full; what was printed is not all.")
         sys.exit(MISTAKE)
     except click.ClickException as error:
         error.show()

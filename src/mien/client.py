@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -30,6 +30,9 @@ LOOK = 0.2
 """Seconds between two looks at how far a video is."""
 
 Body = bytes | IO[bytes] | None
+
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Client:
@@ -50,7 +53,7 @@ class Client:
         patience: float = 60.0,
     ) -> None:
         self._where = _parsed(url)
-        self._token, self._patience = token, patience
+        self._token, self._patience = (token or "").strip(), patience
         self._query = {"model": model, "detector": detector}
         if contempt:
             self._query["contempt"] = "true"
@@ -145,7 +148,8 @@ class Client:
                 raise UserError(job["error"])
             yield job
         finally:
-            self._request("DELETE", here)
+            with suppress(UserError):  # its time there may be over, or the service gone
+                self._request("DELETE", here)
 
     def _request(
         self,
@@ -170,9 +174,9 @@ class Client:
         """The answer to a request; if the service is busy, the one that it gives when it is not."""
         end = time.monotonic() + self._patience
         target = self._where.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Content-Type": kind} if kind else {}
+        headers: dict[str, str | bytes] = {"Content-Type": kind} if kind else {}
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+            headers["Authorization"] = f"Bearer {self._token}".encode()
         while True:
             with closing(self._connection()) as connection, self._told():
                 answer = self._sent(connection, method, target, body, headers)
@@ -192,7 +196,7 @@ class Client:
         method: str,
         target: str,
         body: Body,
-        headers: dict[str, str],
+        headers: dict[str, str | bytes],
     ) -> http.client.HTTPResponse:
         try:
             connection.request(method, target, body, headers)
@@ -218,8 +222,10 @@ class Client:
 
 
 def _parsed(url: str) -> SplitResult:
-    where = urlsplit(url)
-    if where.scheme not in ("http", "https") or not where.hostname:
+    where, port = urlsplit(url), None
+    with suppress(ValueError):
+        port = where.port or DEFAULT_PORTS.get(where.scheme)
+    if port is None or not where.hostname:
         raise UserError(f"{url} is no address of a service, such as http://127.0.0.1:8000.")
     return where
 

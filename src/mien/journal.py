@@ -117,7 +117,7 @@ def _claim(lines: Path, file: IOBase) -> None:
 
 def _add(path: Path, file: FileIO, text: str) -> None:
     """Add text, whole or not at all."""
-    start, rest = file.tell(), text.encode()
+    start, rest = file.tell(), text.encode(errors="replace")  # a file's name need not be UTF-8
     try:
         while rest:
             rest = rest[file.write(rest) :]

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from mien.errors import UserError
 from mien.faces import Frame
-from mien.video import Skip, opened, upright, warned, why
+from mien.video import Skip, is_remote, opened, upright, warned, why
 
 STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -30,14 +31,14 @@ PATIENCE = 10.0
 
 
 def is_live(where: str) -> bool:
-    """Whether it is a camera (`camera`, `camera:1`) or the address of a stream."""
-    return bool(STREAM.match(where) or CAMERA.match(where))
+    """Whether it is a camera (`camera`, `camera:1`), and no file, or the address of a stream."""
+    return number(where) is not None or bool(STREAM.match(where) and not is_remote(where))
 
 
 def number(where: str) -> int | None:
     """Which camera it is, or None if it is no camera."""
     found = CAMERA.match(where)
-    return int(found[1] or 0) if found else None
+    return int(found[1] or 0) if found and not Path(where).exists() else None
 
 
 def frames(
@@ -47,7 +48,7 @@ def frames(
 
     Seconds count by the clock from the first frame, or from `began` (`time.monotonic()`). A stream
     that dies is tried again, ever more slowly, and `skip` is told; after `attempts` failures in a
-    row (0: never) it raises `UserError`, as it does for a camera that is not there.
+    row (0: never) it raises `UserError`, as it does for what has not been there from the beginning.
     """
     told = skip or warned
     for frame in _newest(lambda stop: _connected(where, told, attempts, stop)):
@@ -70,7 +71,7 @@ def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> 
         except UserError as found:
             error = found
         failed += 1
-        if camera is not None or 0 < attempts <= failed:
+        if camera is not None or not count or 0 < attempts <= failed:
             raise error
         wait = WAITS[min(failed, len(WAITS)) - 1]
         skip(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -28,6 +29,9 @@ SUFFIXES = frozenset((
 ))  # fmt: skip
 """What counts as a video by its name."""
 
+STREAMED = frozenset((".mjpeg", ".mjpg", ".ts"))
+"""What has no end as often as not, behind an address."""
+
 AHEAD = 40_000_000
 """Pixels that the decoder may be ahead by: six frames at 4K."""
 
@@ -36,6 +40,9 @@ EARLY = 0.5
 
 WHOLE = 0.98
 """Of the frames that a file says it has, so many must come, or it is said to break off."""
+
+MOST_PIXELS = 134_000_000
+"""Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
 
 MOST_DAMAGED = 10_000
 """After so many damaged packets in a row the rest is given up."""
@@ -64,8 +71,16 @@ class Part:
 
 
 def is_video(where: str) -> bool:
-    """Whether a path is a video or a sequence of pictures, by its name."""
-    return Path(where).suffix.lower() in SUFFIXES or sequences.is_sequence(where)
+    """Whether a path or address is a video or a sequence of pictures, by its name."""
+    suffix = Path(where).suffix.lower()
+    return suffix in SUFFIXES or is_remote(where) or sequences.is_sequence(where)
+
+
+def is_remote(where: str) -> bool:
+    """Whether it is the address of a video file, which ends, and no stream."""
+    address = urlsplit(where)
+    suffix = Path(address.path).suffix.lower()
+    return address.scheme in ("http", "https") and suffix in SUFFIXES - STREAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +101,20 @@ def about(path: str) -> About:
         return About(length, stream.width, stream.height, float(stream.average_rate or 0))
 
 
-def frames(path: str, part: Part | None = None, skip: Skip | None = None) -> Iterator[Frame]:
+def frames(
+    path: str,
+    part: Part | None = None,
+    skip: Skip | None = None,
+    most_pixels: int = MOST_PIXELS,
+) -> Iterator[Frame]:
     """The wanted frames of a video file, upright RGB, decoded ahead in a thread.
 
     Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
     told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
-    `UserError` for a file that cannot be read, or without a video in it.
+    `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
     """
     told = skip or warned
-    with _ahead(_decoded(path, part or Part(), told)) as found:
+    with _ahead(_decoded(path, part or Part(), told, most_pixels)) as found:
         yield from found
 
 
@@ -103,8 +123,10 @@ def warned(error: UserError) -> None:
     warnings.warn(str(error), stacklevel=2)
 
 
-def _decoded(path: str, part: Part, skip: Skip) -> Iterator[Frame]:
+def _decoded(path: str, part: Part, skip: Skip, most_pixels: int) -> Iterator[Frame]:
     with opened(path) as (container, stream):
+        # What a file says of its size and what a frame of it says are two things.
+        stream.codec_context.options = {"max_pixels": str(most_pixels)}
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         if part.start > 0:
             _seek(container, stream, part.start)

@@ -313,7 +313,7 @@ def _tensorboard(run: Run) -> Callable[[dict], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "--tensorboard needs tensorboard: pip install 'mien[tensorboard]'."
+            "--tensorboard needs tensorboard: in mien's folder, pip install '.[tensorboard]'."
         ) from None
     writer = SummaryWriter(run.folder)
 

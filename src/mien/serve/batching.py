@@ -137,7 +137,7 @@ class Analyzers:
     def __init__(self, settings: Settings, told: Callable[[int], object]) -> None:
         self._settings, self._told = settings, told
         path = weights.model(settings.model)
-        self.models = {path.stem: path} | weights.models()
+        self.models = weights.models() | {path.stem: path}
         self.model = path.stem
         first = PerThread(detectors.load(settings.detector))
         self.detector = first.name

@@ -24,12 +24,19 @@ PORTS = {"http": 80, "https": 443}
 EMBEDDING = ipaddress.ip_network("64:ff9b::/96")
 """Addresses of version 6 that stand for one of version 4, behind a translator (RFC 6052)."""
 
+CLOSED = [
+    ipaddress.ip_network(net) for net in ("::/96", "64:ff9b:1::/48", "fec0::/10", "192.0.0.0/24")
+]
+"""What older Pythons take for public: forms of version 4 and places within a site."""
+
 
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the open internet, whatever it is wrapped in."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
+        return False
+    if any(ip in net for net in CLOSED):
         return False
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

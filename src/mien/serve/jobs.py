@@ -89,7 +89,7 @@ class Jobs:
     def expire(self) -> None:
         """Remove what has outlived its time."""
         with self._lock:
-            known = [job for job in self._jobs.values() if job.state != "running"]
+            known = [job for job in self._jobs.values() if job.state not in ("waiting", "running")]
             old = [job.id for job in known if job.until < time.monotonic()]
         for identity in old:
             self.remove(identity)

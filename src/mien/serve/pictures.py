@@ -9,10 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from mien import sources
+from mien.errors import UserError
 from mien.faces import Frame, record
 from mien.serve import bodies, fetching
 from mien.serve.batching import Analyzers
@@ -46,7 +48,12 @@ class Pictures:
 
     async def _fetched(self, url: str, entry: Entry) -> bodies.Named:
         fetch = partial(fetching.fetch, url, self._settings.most_bytes)
-        body = await asyncio.get_running_loop().run_in_executor(self._fetchers, fetch)
+        try:
+            # A name may take longer to be found than everything else; nobody can hurry that.
+            async with asyncio.timeout(2 * fetching.SECONDS):
+                body = await asyncio.get_running_loop().run_in_executor(self._fetchers, fetch)
+        except TimeoutError:
+            raise UserError(f"{urlsplit(url).hostname} is too slow.") from None
         entry.hold(len(body))
         return bodies.name(url.partition("?")[0]), body
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mien.serve.refusals import busy
+from mien.serve.refusals import Refused, busy
 
 
 class Room:
@@ -55,7 +55,12 @@ class Entry:
         self._bytes = 0
 
     def take(self, places: int) -> None:
-        """Take places for so many pictures; refused with 503 where there are not enough."""
+        """Take places for so many pictures; refused with 503 where there are not enough.
+
+        Refused with 413 if there never are so many.
+        """
+        if places > self._room.most:
+            raise Refused(413, f"Send at most {self._room.most} pictures at once.")
         self._room.check(places)
         self._room.taken += places
         self.places += places

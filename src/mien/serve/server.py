@@ -163,6 +163,6 @@ def _try(settings: Settings) -> None:
         with socket.socket(family) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(where)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UserError(f"Cannot listen on {where[0]}:{where[1]}: {why.lower()}.") from None

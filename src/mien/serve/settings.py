@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 
@@ -66,7 +67,17 @@ class Settings:
 
     def known_hosts(self) -> tuple[str, ...]:
         """The names by which it may be called; none for any."""
-        return self.hosts or (LOOPBACK if self.host in LOOPBACK else ())
+        if self.hosts or is_loopback(self.host):
+            return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.hosts)))
+        return ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, which no other reaches."""
+    try:
+        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _cores() -> int:

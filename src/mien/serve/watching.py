@@ -37,7 +37,7 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
 
     with ExitStack() as stack:
         writers = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
-        frames = video.frames(path, wanted.part, skip)
+        frames = video.frames(path, wanted.part, skip, settings.most_video_pixels)
         for frame, faces in analyzer.follow(frames, wanted.smooth):
             if job.stop.is_set():
                 raise Stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -17,9 +17,7 @@ from mien.journal import Write
 
 def save(path: Path, frame: Frame, faces: list[Face]) -> None:
     """Write one annotated picture, in the format of the path's suffix, never over its source."""
-    with suppress(OSError, ValueError):  # no such file, or no name that a file can have
-        if path.samefile(frame.source):
-            raise UserError(f"{path} is the picture itself; name another file or folder.")
+    atomic.not_over(path, frame.source)
     with atomic.writing(path) as temporary:
         Image.fromarray(draw(frame.pixels, faces)).save(temporary, quality=92)
 

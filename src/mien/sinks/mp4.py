@@ -85,6 +85,7 @@ class _Film:
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
         import av
 
+        atomic.not_over(self._path, frame.source)
         self._source, self._shape = frame.source, (pixels.shape[0], pixels.shape[1])
         try:
             self._out = av.open(str(self._temporary), "w", format="mp4")
@@ -143,9 +144,13 @@ def _start(container: Any) -> float:
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:
-    """H.264 with halved colours takes only even sides: one row or column is left out."""
-    high, wide = (n - n % 2 for n in pixels.shape[:2])
-    return np.ascontiguousarray(pixels[:high, :wide])
+    """H.264 with halved colours takes only even sides: one row or column is left out.
+
+    A single one is repeated.
+    """
+    high, wide = pixels.shape[:2]
+    pixels = np.pad(pixels, ((0, high == 1), (0, wide == 1), (0, 0)), mode="edge")
+    return np.ascontiguousarray(pixels[: max(2, high - high % 2), : max(2, wide - wide % 2)])
 
 
 def _fitted(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -22,7 +22,9 @@ def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise UserError("Parquet needs pyarrow: pip install 'mien[scale]'.") from None
+        raise UserError(
+            "Parquet needs pyarrow: in mien's folder, pip install '.[scale]'."
+        ) from None
     return kept(path, resumed, _finish)
 
 

@@ -22,7 +22,9 @@ def lab(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mien"):
             raise
-        raise UserError(f"This needs {error.name}: pip install 'mien[lab]'.") from None
+        raise UserError(
+            f"This needs {error.name}: in mien's folder, pip install '.[lab]'."
+        ) from None
 
 
 DATA = click.option("--data", type=click.Path(path_type=Path), required=True,

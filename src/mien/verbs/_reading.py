@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,7 +31,7 @@ def files(inputs: Iterable[str], skip: Skip) -> list[str]:
     found = []
     for where in inputs:
         try:
-            alone = live.is_live(where) or sequences.is_sequence(where)
+            alone = live.is_live(where) or video.is_remote(where) or sequences.is_sequence(where)
             found += [where] if alone else sources.paths(where, sources.SUFFIXES | video.SUFFIXES)
         except UserError as error:
             skip(error)
@@ -68,14 +67,12 @@ class Reading:
         is_live = live.is_live(place)
         past = self.left.past if place == self.left.video else None
         try:
-            # Ctrl-C is how something live ends; what has been found is kept.
-            with suppress(*([KeyboardInterrupt] if is_live else [])):
-                found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
-                if not is_live:
-                    found = self._timed(place, found)
-                    if self.two_pass:
-                        found = self._twice(place, found)
-                yield from found
+            found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
+            if not is_live:
+                found = self._timed(place, found)
+                if self.two_pass:
+                    found = self._twice(place, found)
+            yield from found
         except UserError as error:
             if past is not None:  # what was found of it stays to be gone on with
                 raise

@@ -17,16 +17,17 @@ from mien.verbs._reading import is_moving
 class Tally:
     """Counts frames, pictures and the faces on pictures; sums up each face of a video.
 
-    without: frames and pictures without a face.
+    frames: all of them. without: pictures without a face, and videos' frames.
     """
 
     def __init__(self) -> None:
-        self.without = 0
+        self.frames = self.without = 0
         self._counts: Counter[str] = Counter()
         self._videos: dict[str, Summaries] = {}
 
     def add(self, source: str, seconds: float, faces: Sequence[Face]) -> None:
         """Take in the faces of the next frame."""
+        self.frames += 1
         self.without += not faces
         if is_moving(source):
             self._counts["frame"] += 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mien import journal, resuming, sinks
+from mien import journal, live, resuming, sinks
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.faces import record, recorded
@@ -30,8 +30,8 @@ FEW = 8
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
-              help="Write .jsonl, .csv, .parquet, .png, .jpg, or a folder of annotated pictures; "
-              "may be given several times.")  # fmt: skip
+              help="Write .jsonl, .csv, .parquet, .png, .jpg, .mp4, .html, or a folder of "
+              "annotated pictures; may be given several times.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per frame.")
 @click.option("--model", default="default", show_default=True,
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
@@ -54,7 +54,7 @@ FEW = 8
 @click.option("--resume", is_flag=True,
               help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
-@click.option("--strict", is_flag=True, help="Exit 3 if a picture shows no face.")
+@click.option("--strict", is_flag=True, help="Exit 3 if a picture, or a frame, shows no face.")
 @click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--threads", type=click.IntRange(0), default=0,
               help="For the classifier; all cores by default.")  # fmt: skip
@@ -108,24 +108,31 @@ def analyze(
     tally = Tally()
     bars, lines = len(found) <= FEW, len(found) <= FEW or not to
     with ExitStack() as stack:
-        left = _left(to, tally) if resume else resuming.Left()
+        left = _left(to, tally, analyzer) if resume else resuming.Left()
         writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
         if timeline:
             writers.append(stack.enter_context(_timeline(timeline)))
         stack.enter_context(_telling_of_parts(to))
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
-        for frame, faces in stack.enter_context(closing(reading.faces(found))):
-            tally.add(frame.source, frame.seconds, faces)
-            for write in writers:
-                write(frame, faces)
-            if as_json:
-                click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-            elif lines and not is_moving(frame.source):
-                show(frame, faces, bars=bars)
+        source = ""
+        try:
+            for frame, faces in stack.enter_context(closing(reading.faces(found))):
+                source = frame.source
+                tally.add(source, frame.seconds, faces)
+                for write in writers:
+                    write(frame, faces)
+                if as_json:
+                    click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
+                elif lines and not is_moving(source):
+                    show(frame, faces, bars=bars)
+        except KeyboardInterrupt:
+            # That is how something live ends; what has been found is kept.
+            if not live.is_live(source):
+                raise
     if summary:
         tally.write(summary)
     if not as_json and (tally.print() or to or not bars):
-        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to else ""))
+        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
     if bad:
         sys.exit(MISTAKE)
     if strict and tally.without:
@@ -163,11 +170,22 @@ def _can_resume(to: Sequence[Path], timeline: Path | None, two_pass: bool) -> No
         raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
 
 
-def _left(to: Sequence[Path], tally: Tally) -> resuming.Left:
-    """What an earlier run left to do; what it did is counted."""
+def _left(to: Sequence[Path], tally: Tally, analyzer: Analyzer) -> resuming.Left:
+    """What an earlier run left to do; what it did is counted.
+
+    Raises `UserError` if it did it otherwise.
+    """
     left = resuming.read(to, is_moving)
+    ours = (analyzer.model, analyzer.detector, analyzer.labels)
     for known in journal.earlier(to):
-        tally.add(known["source"], known["seconds"], recorded(known))
+        faces = recorded(known)
+        labels = tuple(faces[0].emotions) if faces else analyzer.labels
+        if (known["model"], known["detector"], labels) != ours:
+            raise UserError(
+                f"What was stopped was found by {known['model']} and {known['detector']}, "
+                f"{len(labels)} emotions; --resume goes on with the same command."
+            )
+        tally.add(known["source"], known["seconds"], faces)
     return left
 
 

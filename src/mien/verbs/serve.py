@@ -51,17 +51,19 @@ def serve(
     """
     try:
         from mien.serve import server
-        from mien.serve.settings import LOOPBACK, Settings
+        from mien.serve.settings import Settings, is_loopback
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mien"):
             raise
-        raise UserError(f"This needs {error.name}: pip install 'mien[serve]'.") from None
+        raise UserError(
+            f"This needs {error.name}: in mien's folder, pip install '.[serve]'."
+        ) from None
     token = _token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
         tuple(name.lower() for name in allow_host), allow_origin, allow_urls, most_waiting=waiting,
     )  # fmt: skip
-    if host not in LOOPBACK and not token:
+    if not is_loopback(host) and not token:
         click.echo("mien: whoever reaches this may use it; --token-file asks for a token", err=True)
     server.run(settings, lambda where: click.echo(f"mien: listening on {where}", err=True))
 
