@@ -13,7 +13,6 @@ than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at once if
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
@@ -102,8 +101,7 @@ def work(words: list[str], data: Path, out: Path) -> None:
     watch: Callable = lambda *_: lambda *_: None  # noqa: E731
     if asked.verb == "train":
         train.fit(recipe.parse(asked.recipe, changes), data, folder)
-        result = evaluate.evaluate(folder, data)
-        (folder / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
+        evaluate.evaluate(folder, data)
     elif asked.verb == "crossval":
         changes += [f"protocol={asked.protocol}", f"folds={asked.folds}"]
         trials.crossval(recipe.parse(asked.recipe, changes), data, folder, watch)
@@ -130,7 +128,9 @@ def pack(folder: Path, to: Path) -> None:
         elif found.name == "weights.pt" and folder == found.parent:
             to.mkdir(parents=True, exist_ok=True)
             weights = torch.load(found, map_location="cpu", weights_only=True)
-            half = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+            # Norms' variances and small factors have few digits in half precision, or none.
+            half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v
+                    for k, v in weights.items()}  # fmt: skip
             torch.save(half, to / "whole.pt")
             body = (to / "whole.pt").read_bytes()
             for k in range(0, len(body), PIECE):
@@ -143,7 +143,7 @@ def unpack(packed: Path, to: Path) -> None:
     for first in sorted(packed.rglob("weights.00")):
         folder = to / first.parent.relative_to(packed)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("recipe.json", "about.json", "log.jsonl", "metrics.json"):
+        for name in ("recipe.json", "about.json", "log.jsonl"):  # what was measured was float32
             if (first.parent / name).exists():
                 shutil.copy(first.parent / name, folder)
         pieces = sorted(first.parent.glob("weights.[0-9][0-9]"))

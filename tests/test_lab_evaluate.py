@@ -163,12 +163,8 @@ def test_every_interval_contains_its_value_and_shrinks_with_more_faces():
         for section in found.values():
             for number in section.values():
                 if isinstance(number, dict) and "value" in number:
-                    assert number["low"] <= number["high"]
-        # Calibration errors are biased upwards in a resample, accuracies are not.
+                    assert number["low"] <= number["value"] <= number["high"]
         accuracy = found["fer2013"]["accuracy"]
-        assert accuracy["low"] < accuracy["value"] < accuracy["high"]
-        js = found["proportions"]["js_bits"]
-        assert js["low"] < js["value"] < js["high"]
         return accuracy["high"] - accuracy["low"]
 
     assert width(1200) < 0.7 * width(300)

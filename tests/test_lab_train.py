@@ -557,3 +557,13 @@ def test_two_processes_train_what_one_does(root, tmp_path):
         assert torch.allclose(value, weights(two)[name], atol=1e-5), name
     assert one.log()[-1]["val_loss"] == pytest.approx(two.log()[-1]["val_loss"], abs=1e-4)
     assert abs(one.log()[0]["val_loss"] - one.log()[-1]["val_loss"]) > 1e-4
+
+
+def test_what_may_know_the_judging_faces_is_refused(root, tmp_path):
+    master = train.fit(replace(TINY, epochs=1), root, tmp_path / "master", device="cpu")
+    taught = {"teachers": (str(master.folder),), "teacher_weight": 1.0}
+    for wanted in (taught, {"start": str(master.folder)}):
+        for other in ({"protocol": "kfold", "folds": 2}, {"protocol": "random10"}):
+            with pytest.raises(UserError, match="may know the faces that judge here"):
+                train.fit(replace(TINY, **wanted, **other), root, tmp_path / "x", device="cpu")
+    assert not (tmp_path / "x").exists()

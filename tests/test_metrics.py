@@ -181,6 +181,18 @@ def test_an_interval_covers_a_mean_as_the_normal_law_says():
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=error / 4)
 
 
+def test_a_binned_error_lies_within_its_interval():
+    dice = np.random.default_rng(0)
+    error = metrics.calibration_error
+    for _ in range(5):
+        said = dice.dirichlet(np.ones(7), 1000)
+        truth = np.array([dice.choice(7, p=row) for row in said])
+        usual = metrics.interval(error, said, truth, resamples=200)
+        low, high = metrics.interval(error, said, truth, resamples=200, less_bias=True)
+        assert low < error(said, truth) < high < usual[1]
+        assert high - low == pytest.approx(usual[1] - usual[0])
+
+
 def test_an_interval_draws_rows_together_and_the_same_each_time():
     values = np.random.default_rng(1).normal(size=200)
 

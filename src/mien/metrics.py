@@ -107,15 +107,21 @@ def interval(
     *arrays: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
+    less_bias: bool = False,
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of `statistic(*arrays)`, rows drawn together with replacement."""
+    """95 % bootstrap interval of `statistic(*arrays)`, rows drawn together with replacement.
+
+    less_bias: move the percentiles by what resamples on average have more than the sample. What
+    is binned, such as a calibration error, might else lie outside its own interval.
+    """
     dice = np.random.default_rng(seed)
     count = len(arrays[0])
     found = np.empty(resamples)
     for k in range(resamples):
         which = dice.integers(0, count, count)
         found[k] = statistic(*(array[which] for array in arrays))
-    low, high = np.quantile(found, (0.025, 0.975))
+    bias = found.mean() - statistic(*arrays) if less_bias else 0.0
+    low, high = np.quantile(found, (0.025, 0.975)) - bias
     return float(low), float(high)
 
 

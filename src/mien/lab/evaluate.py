@@ -157,7 +157,8 @@ def evaluate(
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
         "trained": _origin(target),
         "measured": runs.about(),
-        **(_costs(target) if isinstance(target, Run) else {}),
+        **(_costs(target, side) if isinstance(target, Run) else {}),
+        **(_chosen(target) if isinstance(target, Run) else {}),
         "heads": {
             name: measures.measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
@@ -169,14 +170,20 @@ def evaluate(
     return result
 
 
-def _costs(run: Run) -> dict[str, dict]:
+def _chosen(run: Run) -> dict[str, str]:
+    """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
+    by_val = run.recipe.keep == "best" or run.recipe.patience > 0
+    return {"epoch_chosen_on": "val"} if by_val else {}
+
+
+def _costs(run: Run, side: int) -> dict[str, dict]:
     """Size and work of a run's network with one head of seven, and what its training took.
 
     The accuracy is that of the last epoch, on training faces as they were augmented.
     """
     recipe, log = run.recipe, run.log()
     network = models.build(recipe.model, channels=recipe.channels, classes=len(EMOTIONS))
-    work = models.multiply_adds(network, recipe.side, recipe.channels)
+    work = models.multiply_adds(network, side or recipe.side, recipe.channels)
     return {
         "network": {"parameters": models.parameters(network), "multiply_adds": work},
         "training": {

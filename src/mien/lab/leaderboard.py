@@ -77,7 +77,10 @@ def read(folder: Path) -> list[Row]:
         if "model" not in recipe:
             raise UserError(f"{path} does not say which recipe it comes from.")
         recipe.pop("seed")
-        judges.add((result["protocol"], result["data"]["split"], result["views"]))
+        data, split = result["data"], result["data"]["split"]
+        judges.add(
+            (result["protocol"], split, result["views"], str(data["sha256"].get(split))[:12])
+        )
         key = json.dumps(recipe, sort_keys=True)
         model = recipe["model"]
         row = rows.setdefault(key, Row(model, recipe, times=times.get(model, {})))
@@ -103,12 +106,14 @@ def summary(rows: Sequence[Row]) -> str:
     result = rows[0].results[0]
     epochs = sorted({row.recipe["epochs"] for row in rows})
     seeds = sorted({len(row.results) for row in rows})
+    chosen = [row.model for row in rows if any("epoch_chosen_on" in r for r in row.results)]
+    note = f" Its epoch was chosen by the faces that judge: {', '.join(chosen)}." if chosen else ""
     return (
         f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
         f"{result['protocol']}, views {result['views']}. Epochs: {_span(epochs)}; seeds: "
         f"{_span(seeds)}. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy "
         "against the majority of ten raters, divergence the Jensen-Shannon divergence in bits from "
-        "their votes. A name that ends in slim is a smaller network of the same kind."
+        "their votes. A name that ends in slim is a smaller network of the same kind." + note
     )
 
 

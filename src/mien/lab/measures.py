@@ -145,5 +145,6 @@ def _by_chance(said: np.ndarray, raters: np.ndarray, panels: int) -> dict:
 
 
 def _estimate(statistic: Callable[..., float], *arrays: np.ndarray, resamples: int) -> dict:
-    low, high = metrics.interval(statistic, *arrays, resamples=resamples)
+    binned = statistic in (metrics.calibration_error, metrics.share_calibration_error)
+    low, high = metrics.interval(statistic, *arrays, resamples=resamples, less_bias=binned)
     return {"value": float(statistic(*arrays)), "low": low, "high": high}

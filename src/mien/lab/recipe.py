@@ -118,7 +118,7 @@ RECIPES = {
         rate=1e-4, rotation=15.0, shift=0.15, scale=0.15,
     ),
     "sequential-paper": replace(
-        _KERAS, model="sequential-full", dropout=0.5, epochs=50, batch=64, rate=1e-3,
+        _KERAS, channels=1, model="sequential-full", dropout=0.5, epochs=50, batch=64, rate=1e-3,
         rotation=10.0, shift=0.1, scale=0.1,
     ),
     "hybrid-paper": replace(

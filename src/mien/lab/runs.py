@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,18 +114,31 @@ def open_run(folder: Path | str) -> Run:
 
 
 def about() -> dict:
-    """Where and with what something is measured: versions, commit, processor."""
+    """Where and with what something is measured: versions, commit, processor, accelerator."""
     versions = {"python": platform.python_version(), "mien": mien.__version__}
     for name in ("torch", "numpy", "onnxruntime"):
         try:
             versions[name] = __import__(name).__version__
         except ImportError:
             continue
-    return {"versions": versions, "commit": commit(), "machine": machine()}
+    return {"versions": versions, "commit": commit(), "machine": machine(), **accelerator()}
+
+
+def accelerator() -> dict[str, str]:
+    """The GPU that torch would use, if there is one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    return {"accelerator": torch.cuda.get_device_name()}
 
 
 def commit() -> str | None:
-    """The commit of the running source tree, `-dirty` if it is changed; None outside git."""
+    """The commit of the running source tree, `-dirty` if it is changed; None outside git.
+
+    A copy of the tree that has no history is told it by $MIEN_COMMIT.
+    """
+    if told := os.environ.get("MIEN_COMMIT"):
+        return told
     here = Path(__file__).parent
     try:
         found = subprocess.run(
@@ -172,9 +186,9 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     arrays: `rows` and `truth` (N,), `raters` (N, 10), a (N, K) array per head.
     result: says split, views and window.
     """
-    write_json(run.metrics_file, result)
     with atomic.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    write_json(run.metrics_file, result)  # last: by it one knows that all is there
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:

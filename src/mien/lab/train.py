@@ -64,6 +64,7 @@ def fit(
     returned as it is. The recipe's protocol must give a `train` split; `val` is measured after
     each epoch. Raises `runs.Busy` if another process is at work on the same folder.
     """
+    check_sources(recipe)
     whole = data.load(root)
     splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
@@ -79,6 +80,28 @@ def fit(
         _train(run, splits, place, rank, world, watch, tensorboard)
         processes.wait(world)
     return run
+
+
+def check_sources(recipe: Recipe) -> None:
+    """Refuse teachers and a start that may have been taught the faces which judge this run.
+
+    Only `leaky-kfold` goes on with a network across its parts; that is its mistake.
+    """
+    if recipe.protocol == "leaky-kfold":
+        return
+    for path in (*recipe.teachers, *([recipe.start] if recipe.start else [])):
+        other = runs.open_run(path).recipe
+        if _division(other) != _division(recipe):
+            raise UserError(
+                f"{path} was trained by {other.protocol}, part {other.fold}: it may know the faces "
+                f"that judge here, by {recipe.protocol}, part {recipe.fold}."
+            )
+
+
+def _division(recipe: Recipe) -> tuple:
+    """What says which faces teach and which judge."""
+    parts = (recipe.fold, recipe.folds) if "kfold" in recipe.protocol else ()
+    return (recipe.protocol, *parts)
 
 
 def heads(recipe: Recipe, splits: dict[str, Samples]) -> list[str]:
