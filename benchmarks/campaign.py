@@ -2,25 +2,29 @@
 
     python benchmarks/campaign.py --left                                    # what there is to do
     python benchmarks/campaign.py --data fer2013/ --out runs --minutes 25   # do it, in order
-    python benchmarks/campaign.py --unpack returned/ --out models           # what came back
+    python benchmarks/campaign.py --unpack returned/ --out runs             # what came back
 
 Each line is a command of the laboratory. One that has its result is passed over, one that was
-stopped goes on, and what is finished is at once packed under OUT/packed: results as JSON, weights
-as float16, in pieces that a mail could carry. It runs from a copy of the repository, with no more
-than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at once if --beside says so.
+stopped goes on, and what is finished is at once packed under OUT/packed, weights in half
+precision; --parcel leaves that in a few pieces, to be carried home. It runs from a copy of the
+repository, with no more than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at
+once if --beside says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +32,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 LIST = ROOT / "results" / "CAMPAIGN.md"
-PIECE = 15_000_000
-"""Bytes of a piece of weights at most."""
+PIECE, MOST = 15_000_000, 60_000_000
+"""Bytes of a piece of what is sent back, and of all pieces together, at most."""
 
 GRACE = 30
 """Seconds that a training gets to end when the time is over; it loses its unfinished epoch."""
@@ -40,7 +44,10 @@ RESULTS = {"train": "metrics.json", "crossval": "crossval.json", "ablate": "abla
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A line of the list: what for, the words after `mien`, minutes on a CPU core and on a GPU."""
+    """A line of the list: what for, the words after `mien`, minutes on a CPU core and on a GPU.
+
+    Infinite minutes: that machine is not for it.
+    """
 
     purpose: str
     words: tuple[str, ...]
@@ -67,8 +74,12 @@ def read(text: str) -> list[Task]:
             words = tuple(shlex.split(cells[1].strip("`")))[1:]
             if words[0] not in RESULTS:
                 raise SystemExit(f"The list asks for mien {words[0]}, which cannot be done here.")
-            tasks.append(Task(cells[0], words, float(cells[2]), float(cells[3])))
+            tasks.append(Task(cells[0], words, *map(_minutes, cells[2:])))
     return tasks
+
+
+def _minutes(cell: str) -> float:
+    return math.inf if cell == "-" else float(cell)
 
 
 def left(tasks: Iterable[Task], out: Path) -> list[Task]:
@@ -117,47 +128,66 @@ def _placed(change: str, out: Path) -> str:
 
 
 def pack(folder: Path, to: Path) -> None:
-    """Copy what is worth keeping of one run or all runs below: small files, weights in pieces."""
+    """Copy what is worth keeping of one run or all runs below; weights in half precision.
+
+    What was measured was measured before, in full precision.
+    """
     import torch
 
     for found in sorted(folder.rglob("*")):
         place = to / found.relative_to(folder)
-        if found.suffix in (".json", ".jsonl", ".csv"):
-            place.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if found.suffix in (".json", ".jsonl", ".csv", ".npz"):
             shutil.copy(found, place)
-        elif found.name == "weights.pt" and folder == found.parent:
-            to.mkdir(parents=True, exist_ok=True)
+        elif found.name == "weights.pt":
             weights = torch.load(found, map_location="cpu", weights_only=True)
             # Norms' variances and small factors have few digits in half precision, or none.
             half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v
                     for k, v in weights.items()}  # fmt: skip
-            torch.save(half, to / "whole.pt")
-            body = (to / "whole.pt").read_bytes()
-            for k in range(0, len(body), PIECE):
-                (to / f"weights.{k // PIECE:02d}").write_bytes(body[k : k + PIECE])
-            (to / "whole.pt").unlink()
+            torch.save(half, place)
 
 
-def unpack(packed: Path, to: Path) -> None:
-    """Run folders again of what `pack` made; only those that have weights."""
-    for first in sorted(packed.rglob("weights.00")):
-        folder = to / first.parent.relative_to(packed)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("recipe.json", "about.json", "log.jsonl"):  # what was measured was float32
-            if (first.parent / name).exists():
-                shutil.copy(first.parent / name, folder)
-        pieces = sorted(first.parent.glob("weights.[0-9][0-9]"))
-        (folder / "weights.pt").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
-        print(folder)
+def parcel(tasks: Iterable[Task], out: Path, to: Path) -> None:
+    """All that is packed as one archive, in few pieces: results first, then weights, by the list.
+
+    Weights that are beyond what a parcel holds are left out, and named.
+    """
+    files = [path for task in tasks for path in sorted((out / "packed" / task.name).rglob("*"))]
+    files = [path for path in files if path.is_file()]
+    room = MOST
+    to.mkdir(parents=True, exist_ok=True)
+    whole = to / "parcel.tar"
+    with tarfile.open(whole, "w") as archive:
+        for path in sorted(files, key=lambda path: path.name == "weights.pt"):
+            size = path.stat().st_size + 2048  # its header, and filling
+            if size > room:
+                print(f"no room for {path.relative_to(out)}")
+                continue
+            room -= size
+            archive.add(path, path.relative_to(out / "packed"))
+    with open(whole, "rb") as file:
+        for k in range(MOST // PIECE + 1):
+            if body := file.read(PIECE):
+                (to / f"parcel.{k:02d}").write_bytes(body)
+    whole.unlink()
+
+
+def unpack(pieces: Path, to: Path) -> None:
+    """Run folders again, under `to`, of what `parcel` made."""
+    body = b"".join(path.read_bytes() for path in sorted(pieces.glob("parcel.[0-9][0-9]")))
+    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+        archive.extractall(to, filter="data")
+        for name in archive.getnames():
+            print(to / name)
 
 
 def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, gpu: bool) -> None:
     """Do the tasks in order, so many side by side, until the time is over."""
     end = time.monotonic() + 60 * minutes
-    waiting = iter(_fitting(tasks, minutes, gpu))
+    waiting = list(tasks)
     busy: dict[subprocess.Popen, Task] = {}
     while True:
-        while len(busy) < beside and time.monotonic() < end and (task := next(waiting, None)):
+        while len(busy) < beside and (task := _fitting(waiting, end, gpu)):
             print(f"{task.name}: {task.purpose}", flush=True)
             words = [sys.executable, __file__, "--one", shlex.join(task.words)]
             command = [*words, "--data", str(data), "--out", str(out)]
@@ -179,13 +209,14 @@ def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, g
             return
 
 
-def _fitting(tasks: list[Task], minutes: float, gpu: bool) -> Iterator[Task]:
-    """All but those that alone would take far longer than there is."""
-    for task in tasks:
-        if (task.gpu if gpu else task.cpu) <= 3 * minutes:
-            yield task
-        else:
-            print(f"{task.name}: would take too long, left out")
+def _fitting(waiting: list[Task], end: float, gpu: bool) -> Task | None:
+    """The next one that can be done, or nearly so, in the time left; taken from those waiting."""
+    left = (end - time.monotonic()) / 60
+    for task in waiting:
+        if left > 0 and (task.gpu if gpu else task.cpu) <= (1.2 if gpu else 3) * left:
+            waiting.remove(task)
+            return task
+    return None
 
 
 def main() -> None:
@@ -197,7 +228,8 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=1)
     parser.add_argument("--gpu", action="store_true", help="Go by the minutes on a GPU.")
     parser.add_argument("--left", action="store_true", help="Only print what is left.")
-    parser.add_argument("--unpack", type=Path)
+    parser.add_argument("--parcel", type=Path, help="Leave what is done there, in a few pieces.")
+    parser.add_argument("--unpack", type=Path, help="Such a folder; its runs go to --out.")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.unpack:
@@ -205,12 +237,15 @@ def main() -> None:
     elif asked.one:
         work(shlex.split(asked.one), asked.data, asked.out)
     else:
-        tasks = left(read(asked.list.read_text()), asked.out)
+        every = read(asked.list.read_text())
+        tasks = left(every, asked.out)
         if not asked.left:
             asked.out.mkdir(parents=True, exist_ok=True)
             run(tasks, asked.data.resolve(), asked.out.resolve(), asked.minutes, asked.beside,
                 asked.gpu)  # fmt: skip
             tasks = left(tasks, asked.out)
+            if asked.parcel:
+                parcel(every, asked.out, asked.parcel)
         for task in tasks:
             print(f"left: {task.name} ({task.cpu:g} min CPU, {task.gpu:g} min GPU), {task.purpose}")
 

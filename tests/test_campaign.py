@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import pytest
 import tiny
+import torch
 from conftest import ROOT
 
 from mien.lab import evaluate, models, runs
@@ -66,10 +68,10 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
     def run(*more):
         return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
 
-    said = run("--minutes", "10")
+    said = run("--minutes", "10", "--parcel", tmp_path / "home")
     logs = "".join(path.read_text() for path in out.glob("*.txt"))
     assert said.returncode == 0, said.stderr + logs
-    assert "long: would take too long" in said.stdout
+    assert "long:" not in said.stdout.replace("left: long", "")
     assert [line for line in said.stdout.splitlines() if line.endswith("done")] == [
         "one: done", "two: done", "folds: done"
     ], logs  # fmt: skip
@@ -78,7 +80,8 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
     packed = out / "packed"
     assert json.loads((packed / "folds" / "crossval.json").read_text())["kind"] == "crossval"
     assert (packed / "folds" / "fold-1" / "metrics.json").exists()
-    subprocess.run([*command, "--unpack", packed, "--out", tmp_path / "models"], check=True)
+    subprocess.run([*command, "--unpack", tmp_path / "home", "--out", tmp_path / "models"],
+                   check=True)  # fmt: skip
     result = evaluate.evaluate(tmp_path / "models" / "two", data, resamples=1)
     assert "labels" in result["heads"]
     assert runs.open_run(tmp_path / "models" / "one").recipe.model == "resnet-8"
@@ -99,18 +102,31 @@ def test_what_is_stopped_goes_on(tmp_path):
     assert campaign.left(tasks, tmp_path) == []
 
 
-def test_weights_are_cut_and_put_together(tmp_path, monkeypatch):
-    import torch
-
-    monkeypatch.setattr(campaign, "PIECE", 1000)
-    (tmp_path / "run").mkdir()
-    weights = {"a": torch.randn(40, 50), "count": torch.tensor(3)}
-    torch.save(weights, tmp_path / "run" / "weights.pt")
-    campaign.pack(tmp_path / "run", tmp_path / "packed" / "run")
-    pieces = sorted((tmp_path / "packed" / "run").iterdir())
-    assert len(pieces) >= 4
-    assert all(piece.stat().st_size <= 1000 for piece in pieces)
-    campaign.unpack(tmp_path / "packed", tmp_path / "models")
-    found = torch.load(tmp_path / "models" / "run" / "weights.pt", weights_only=True)
+def test_a_parcel_holds_results_first_and_as_many_weights_as_it_can(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(campaign, "PIECE", 4000)
+    monkeypatch.setattr(campaign, "MOST", 20_000)
+    tasks = [campaign.Task("", ("train", "x", "--out", f"runs/{name}"), 1, 1) for name in "ab"]
+    weights = {"a": torch.randn(40, 50), "norm": torch.randn(50), "count": torch.tensor(3)}
+    for name in "ab":
+        folder = tmp_path / name
+        folder.mkdir()
+        torch.save(weights, folder / "weights.pt")
+        (folder / "metrics.json").write_text(name)
+        campaign.pack(folder, tmp_path / "packed" / name)
+    campaign.parcel(tasks, tmp_path, tmp_path / "home")
+    assert "no room for packed/b/weights.pt" in capsys.readouterr().out
+    assert all(path.stat().st_size <= 4000 for path in (tmp_path / "home").iterdir())
+    campaign.unpack(tmp_path / "home", tmp_path / "models")
+    assert (tmp_path / "models" / "b" / "metrics.json").read_text() == "b"
+    assert not (tmp_path / "models" / "b" / "weights.pt").exists()
+    found = torch.load(tmp_path / "models" / "a" / "weights.pt", weights_only=True)
     assert torch.equal(found["a"], weights["a"].half())
+    assert torch.equal(found["norm"], weights["norm"])
     assert found["count"] == 3
+
+
+def test_a_dash_is_not_for_that_machine():
+    (task,) = campaign.read("| x | `mien train tiny --out runs/x` | 5 | - |")
+    assert (task.cpu, task.gpu) == (5, float("inf"))
+    assert campaign._fitting([task], time.monotonic() + 6000, gpu=True) is None
+    assert campaign._fitting([task], time.monotonic() + 6000, gpu=False) == task

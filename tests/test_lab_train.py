@@ -268,7 +268,7 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
         model(torch.randn(5, 3))
-        train.update_average(average, model, 0.7, step)
+        train.update_average(train.pairs(average, model), 0.7, step)
         keep = min(0.7, step / (step + 10))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -281,7 +281,7 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
 
 def test_without_an_average_the_weights_are_the_models():
     model, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    train.update_average(average, model, 0.0, 100)
+    train.update_average(train.pairs(average, model), 0.0, 100)
     assert equal(model.state_dict(), average.state_dict())
 
 

@@ -46,8 +46,8 @@ def showed(source: str, summaries: list[dict]) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
-    """Print rows under a header; numbers to the right."""
-    lines = [list(row) for row in rows]
+    """Print rows under a header; numbers to the right, nothing where there is none."""
+    lines = [["" if cell is None else cell for cell in row] for row in rows]
     made = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for k, name in enumerate(columns):
         numeric = all(isinstance(row[k], int | float) or row[k] == "" for row in lines)

@@ -3,7 +3,7 @@
     mien train default --data DIR --out runs/default
     torchrun --nproc-per-node=4 -m mien train default --data DIR --out runs/default
 
-An epoch ends with a checkpoint, and everything random is a function of the seed and the epoch's
+Epochs end with a checkpoint, and everything random is a function of the seed and the epoch's
 number: a run that is killed and started again ends with the same weights, bit for bit on the CPU.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien import atomic
@@ -34,6 +34,10 @@ from mien.lab.runs import Run
 
 Watcher = Callable[[str, int, int], None]
 """Told "step" or "epoch", how many are done, and how many there are."""
+
+
+SAVE_EVERY = 30.0
+"""Seconds between two checkpoints on a GPU; on the CPU there is one after each epoch."""
 
 
 @dataclass(slots=True)
@@ -129,8 +133,10 @@ def _train(
 ) -> None:
     recipe = run.recipe
     train = batches.on_device(data.split(splits, "train"), recipe, device)
+    torch.backends.cudnn.benchmark = True  # on a GPU: the fastest convolutions for these shapes
     state = prepare(recipe, device)
     load_checkpoint(run, state)
+    saved = time.perf_counter()
     network = processes.parallel(state.model, recipe, device, world)
     teachers = [evaluate.restore(runs.open_run(path), device) for path in recipe.teachers]
     write = _tensorboard(run) if tensorboard and rank == 0 else None
@@ -147,7 +153,11 @@ def _train(
             entry["seconds"] = round(time.perf_counter() - began, 3)
             state.log.append(entry)
             keep_best(state, recipe)
-            save_checkpoint(run, state)
+            # A large network's epoch on a GPU takes no longer than writing it all down.
+            is_last = state.epoch == recipe.epochs or exhausted(state, recipe)
+            if device.type == "cpu" or is_last or time.perf_counter() - saved > SAVE_EVERY:
+                save_checkpoint(run, state)
+                saved = time.perf_counter()
             if write:
                 write(entry)
         # All must stop in the same epoch.
@@ -174,6 +184,7 @@ def train_epoch(
     bfloat16 = recipe.precision == "bfloat16"
     steps = batches.steps_per_epoch(len(train.faces), recipe)
     totals = torch.zeros(4, device=device)
+    both = pairs(state.average, state.model)
     for step, batch in enumerate(batches.epoch(train, recipe, state.epoch, rank=rank, world=world)):
         rate = recipe.rate * rate_factor((state.epoch + step / steps), recipe)
         for group in state.optimizer.param_groups:
@@ -189,7 +200,7 @@ def train_epoch(
             nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
         state.optimizer.step()
         state.step += 1
-        update_average(state.average, state.model, recipe.ema, state.step)
+        update_average(both, recipe.ema, state.step)
         totals += torch.stack([loss.detach(), *parts])
         watch("step", step + 1, steps)
     loss, label_loss, vote_loss, accuracy = (totals / steps).tolist()
@@ -235,18 +246,30 @@ def rate_factor(epoch: float, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+"""Averaged and current weights, averaged and current counters; each in the same order."""
+
+
+def pairs(average: nn.Module, model: nn.Module) -> Pairs:
+    """What `update_average` moves; collected once an epoch, for that takes longer than moving."""
+    ours, theirs = average.state_dict(), model.state_dict()
+    floating = [name for name, value in ours.items() if value.is_floating_point()]
+    counters = [name for name in ours if name not in set(floating)]
+    named = ((ours, floating), (theirs, floating), (ours, counters), (theirs, counters))
+    return tuple([values[name] for name in names] for values, names in named)  # type: ignore[return-value]
+
+
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, keep: float, step: int) -> None:
+def update_average(both: Pairs, keep: float, step: int) -> None:
     """Move the averaged weights towards the model's; early on faster, as there is little to keep.
 
     The buffers of norms are averaged like weights; counters are copied.
     """
     keep = min(keep, step / (step + 10)) if keep else 0.0
-    ours, theirs = average.state_dict(), model.state_dict()
-    floating = [name for name, value in ours.items() if value.is_floating_point()]
-    torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], 1 - keep)
-    for name in ours.keys() - set(floating):
-        ours[name].copy_(theirs[name])
+    ours, theirs, our_counters, their_counters = both
+    torch._foreach_lerp_(ours, theirs, 1 - keep)
+    if our_counters:
+        torch._foreach_copy_(our_counters, their_counters)
 
 
 def prepare(recipe: Recipe, device: torch.device) -> State:
@@ -269,14 +292,15 @@ def prepare(recipe: Recipe, device: torch.device) -> State:
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
+    fused = weights[0].is_cuda
     groups = [
         {"params": weights, "weight_decay": recipe.decay},
         {"params": others, "weight_decay": 0.0},
     ]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.rate)
+        return torch.optim.AdamW(groups, lr=recipe.rate, fused=fused)
     nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=fused)
 
 
 def val_loss(entry: dict, recipe: Recipe) -> float:

@@ -28,7 +28,7 @@ def leaderboard(results: Path, out: Path | None) -> None:
     shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "ms a face")
     (full,) = [b for b in made.blocks if getattr(b, "columns", ())[-1:] == ("training, min",)]
     places = [full.columns.index(column) for column in shown]
-    rows = [["" if row[k] is None else row[k] for k in places] for row in full.rows]
+    rows = [[row[k] for k in places] for row in full.rows]
     terminal().table(shown, rows)
     if out:
         click.echo(page.write(made, out, "leaderboard"))
