@@ -139,9 +139,11 @@ def plot(found: dict, path: Path) -> None:
     """Memory over the time of the video, as a picture."""
     figure = Figure((6.4, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([s / 3600 for s, _ in found["resident_mb"]], [mb for _, mb in found["resident_mb"]],
-              color=figures.BLUE)  # fmt: skip
-    axes.set(ylim=(0, None), xlabel="hours of the video", ylabel="memory, MB")
+    hours = [seconds / 3600 for seconds, _ in found["resident_mb"]]
+    sizes = [size for _, size in found["resident_mb"]]
+    axes.plot(hours, sizes, color=figures.BLUE, linewidth=2)
+    axes.set(xlim=(0, found["hours"]), ylim=(0, 1.25 * max(sizes)))
+    axes.set(xlabel="hours of the video", ylabel="memory, MB")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
 
