@@ -1,6 +1,7 @@
 """What several test files need: a photograph, small models, the command line."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ settings.load_profile("mien")
 def pytest_configure(config):
     if YUNET.is_file():
         os.environ.setdefault("MIEN_YUNET", str(YUNET))
+    # Who is started in the background is told to ignore Ctrl-C, and so would be what tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
 import json
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -121,8 +122,30 @@ def test_a_run_goes_on_only_with_its_data(tmp_path):
 
 
 def test_outside_git_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    monkeypatch.setattr(runs, "PACKAGE", tmp_path)
     assert runs.commit() is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runs.commit() is None
     assert runs.about()["commit"] is None
+    monkeypatch.setenv("MIEN_COMMIT", "0123456789ab")
+    assert runs.about()["commit"] == "0123456789ab"
+
+
+def test_a_commit_is_dirty_if_the_source_is_changed(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=tmp_path,
+                       check=True, capture_output=True)  # fmt: skip
+
+    package = tmp_path / "src"
+    package.mkdir()
+    (package / "a.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    monkeypatch.setattr(runs, "PACKAGE", package)
+    clean = runs.commit()
+    assert len(clean) == 12
+    (tmp_path / "result.json").write_text("{}")
+    assert runs.commit() == clean
+    (package / "a.py").write_text("2")
+    assert runs.commit() == clean + "-dirty"

@@ -19,6 +19,9 @@ from mien import atomic
 from mien.errors import UserError
 from mien.lab.recipe import Recipe, from_json, to_json
 
+PACKAGE = Path(mien.__file__).parent
+"""The source of mien."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -133,20 +136,21 @@ def accelerator() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the running source tree, `-dirty` if it is changed; None outside git.
+    """The commit of the running source, `-dirty` if it is changed; None outside git.
 
     A copy of the tree that has no history is told it by $MIEN_COMMIT.
     """
     if told := os.environ.get("MIEN_COMMIT"):
         return told
-    here = Path(__file__).parent
+    found = _git("rev-parse", "--short=12", "HEAD")
+    # What is written elsewhere in the tree, such as a result, changes nothing of what was run.
+    return found and found + ("-dirty" if _git("status", "--porcelain", "--", PACKAGE) else "")
+
+
+def _git(*words: str | Path) -> str | None:
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *words], cwd=PACKAGE, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
