@@ -11,20 +11,13 @@ from typing import Any
 
 import click
 
-from mien.errors import UserError
-from mien.verbs._common import terminal
+from mien.verbs._common import needing, terminal
 
 
 def lab(name: str) -> ModuleType:
     """A module of the laboratory; a `UserError` that says what to install if torch is missing."""
-    try:
+    with needing("lab"):
         return importlib.import_module(f"mien.lab.{name}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mien"):
-            raise
-        raise UserError(
-            f"This needs {error.name}: in mien's folder, pip install '.[lab]'."
-        ) from None
 
 
 DATA = click.option("--data", type=click.Path(path_type=Path), required=True,

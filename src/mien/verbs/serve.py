@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mien.errors import UserError
+from mien.verbs._common import needing
 
 
 @click.command()
@@ -49,15 +50,9 @@ def serve(
         mien serve
         curl -F image=@photo.jpg http://127.0.0.1:8000/analyze
     """
-    try:
+    with needing("serve"):
         from mien.serve import server
         from mien.serve.settings import Settings, is_loopback
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mien"):
-            raise
-        raise UserError(
-            f"This needs {error.name}: in mien's folder, pip install '.[serve]'."
-        ) from None
     token = _token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
