@@ -134,3 +134,8 @@ def test_the_published_tables_are_what_the_results_say():
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.json")), ids=lambda p: p.stem)
+def test_a_result_does_not_say_where_its_runs_lay(path):
+    assert not re.search(r'": "/\w+/', path.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
-from mien.lab.recipe import RECIPES, Recipe, checked, from_json, parse, to_json
+from mien.lab.recipe import RECIPES, Recipe, checked, from_json, parse, published, to_json
 
 
 def test_a_name_alone_is_the_named_recipe():
@@ -118,3 +118,9 @@ def test_json_of_an_older_mien_gets_the_defaults_and_of_a_newer_one_a_sentence()
 def test_every_field_is_one_that_json_and_parse_know():
     kinds = {type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
     assert kinds == {str, int, float, bool, tuple}
+
+
+def test_what_is_published_does_not_say_where_other_runs_lay():
+    found = published(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
+    assert (found["teachers"], found["start"]) == (["a", "b"], "")
+    assert published(parse("tiny", ["start=/home/me/a"]))["start"] == "a"

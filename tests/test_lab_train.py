@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, runs, train
+from mien.lab import batches, data, evaluate, models, runs, states, train
 from mien.lab.losses import losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import RECIPES, Recipe
@@ -184,9 +184,9 @@ def test_every_option_trains_to_finite_numbers_of_its_own(root, trained, tmp_pat
 # The best epoch, and patience
 
 
-def logged(values: list[float], **changes) -> tuple[train.State, Recipe]:
+def logged(values: list[float], **changes) -> tuple[states.State, Recipe]:
     recipe = replace(TINY, **changes)
-    state = train.prepare(recipe, CPU)
+    state = states.prepare(recipe, CPU)
     for number, value in enumerate(values):
         with torch.no_grad():
             for parameter in state.average.parameters():
@@ -268,7 +268,7 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
         model(torch.randn(5, 3))
-        train.update_average(train.pairs(average, model), 0.7, step)
+        states.update_average(states.pairs(average, model), 0.7, step)
         keep = min(0.7, step / (step + 10))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -281,7 +281,7 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
 
 def test_without_an_average_the_weights_are_the_models():
     model, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    train.update_average(train.pairs(average, model), 0.0, 100)
+    states.update_average(states.pairs(average, model), 0.0, 100)
     assert equal(model.state_dict(), average.state_dict())
 
 
@@ -333,7 +333,7 @@ def test_a_lesson_is_the_cross_entropy_with_the_teachers_mean():
 
 def test_weights_decay_but_norms_and_biases_do_not():
     for optimizer in ("sgd", "adamw"):
-        state = train.prepare(replace(TINY, optimizer=optimizer, decay=0.01), CPU)
+        state = states.prepare(replace(TINY, optimizer=optimizer, decay=0.01), CPU)
         decayed, free = state.optimizer.param_groups
         assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0)
         assert all(p.ndim > 1 for p in decayed["params"])
@@ -345,7 +345,7 @@ def test_weights_decay_but_norms_and_biases_do_not():
 def test_clipping_bounds_the_step(root, tmp_path):
     def moved(clip: float) -> float:
         recipe = replace(TINY, clip=clip, momentum=0.9, decay=0.0, warmup=0.0, batch=42, rate=1.0)
-        state = train.prepare(recipe, CPU)
+        state = states.prepare(recipe, CPU)
         before = [p.detach().clone() for p in state.model.parameters()]
         placed = batches.on_device(data.load(root)["train"], recipe, CPU)
         train.train_epoch(state.model, state, placed, recipe, [], 0, 1, lambda *_: None)
@@ -372,7 +372,7 @@ def test_a_student_comes_nearer_to_its_teacher(knowing, tmp_path):
             for part in HEADS.values()
         )  # fmt: skip
 
-    fresh = train.prepare(recipe, CPU).model
+    fresh = states.prepare(recipe, CPU).model
     assert divergence(evaluate.restore(run)) < 0.7 * divergence(fresh)
 
 

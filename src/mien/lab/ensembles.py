@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import evaluate
-from mien.lab.recipe import to_json
+from mien.lab.recipe import published
 from mien.lab.runs import Run
 
 
@@ -60,7 +60,7 @@ def origin(runs: Sequence[Run]) -> dict:
     each = [
         {
             "data": run.about.get("data"),
-            "recipe": to_json(run.recipe),
+            "recipe": published(run.recipe),
             "seed": run.recipe.seed,
             "commit": run.about["commit"],
         }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import batches, data, measures, models, protocols, runs
-from mien.lab.recipe import to_json
+from mien.lab.recipe import published
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 from mien.shelf import unknown
@@ -196,7 +196,7 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
 
 def _origin(target: Run | Path) -> dict:
     if isinstance(target, Run):
-        return {"recipe": to_json(target.recipe), "seed": target.recipe.seed, **target.about}
+        return {"recipe": published(target.recipe), "seed": target.recipe.seed, **target.about}
     from mien.classify import Classifier
 
     return dict(Classifier(target, threads=1).contract.card)

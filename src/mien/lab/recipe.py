@@ -6,6 +6,7 @@ import math
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from mien.errors import UserError
@@ -229,6 +230,13 @@ def checked(recipe: Recipe) -> Recipe:
     if recipe.mixup + recipe.cutmix > 1:
         raise UserError("Recipe fields mixup and cutmix are probabilities; together at most 1.")
     return recipe
+
+
+def published(recipe: Recipe) -> dict:
+    """As `to_json`, for results and model files: other runs by their names, not where they lie."""
+    start = Path(recipe.start).name
+    teachers = tuple(Path(path).name for path in recipe.teachers)
+    return to_json(replace(recipe, start=start, teachers=teachers))
 
 
 def to_json(recipe: Recipe) -> dict:

@@ -9,28 +9,27 @@ number: a run that is killed and started again ends with the same weights, bit f
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from mien import atomic
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, processes, protocols, runs
+from mien.lab import batches, data, evaluate, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
 from mien.lab.losses import cross_entropy, losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
+from mien.lab.states import State
 
 Watcher = Callable[[str, int, int], None]
 """Told "step" or "epoch", how many are done, and how many there are."""
@@ -38,19 +37,6 @@ Watcher = Callable[[str, int, int], None]
 
 SAVE_EVERY = 30.0
 """Seconds between two checkpoints on a GPU; on the CPU there is one after each epoch."""
-
-
-@dataclass(slots=True)
-class State:
-    """All that changes in training, and so all that a checkpoint holds."""
-
-    model: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
-    epoch: int = 0
-    step: int = 0
-    log: list[dict] = field(default_factory=list)
-    best: dict | None = None
 
 
 def fit(
@@ -134,8 +120,8 @@ def _train(
     recipe = run.recipe
     train = batches.on_device(data.split(splits, "train"), recipe, device)
     torch.backends.cudnn.benchmark = True  # on a GPU: the fastest convolutions for these shapes
-    state = prepare(recipe, device)
-    load_checkpoint(run, state)
+    state = states.prepare(recipe, device)
+    states.load_checkpoint(run, state)
     saved = time.perf_counter()
     network = processes.parallel(state.model, recipe, device, world)
     teachers = [evaluate.restore(runs.open_run(path), device) for path in recipe.teachers]
@@ -156,7 +142,7 @@ def _train(
             # A large network's epoch on a GPU takes no longer than writing it all down.
             is_last = state.epoch == recipe.epochs or exhausted(state, recipe)
             if device.type == "cpu" or is_last or time.perf_counter() - saved > SAVE_EVERY:
-                save_checkpoint(run, state)
+                states.save_checkpoint(run, state)
                 saved = time.perf_counter()
             if write:
                 write(entry)
@@ -184,7 +170,7 @@ def train_epoch(
     bfloat16 = recipe.precision == "bfloat16"
     steps = batches.steps_per_epoch(len(train.faces), recipe)
     totals = torch.zeros(4, device=device)
-    both = pairs(state.average, state.model)
+    both = states.pairs(state.average, state.model)
     for step, batch in enumerate(batches.epoch(train, recipe, state.epoch, rank=rank, world=world)):
         rate = recipe.rate * rate_factor((state.epoch + step / steps), recipe)
         for group in state.optimizer.param_groups:
@@ -200,7 +186,7 @@ def train_epoch(
             nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
         state.optimizer.step()
         state.step += 1
-        update_average(both, recipe.ema, state.step)
+        states.update_average(both, recipe.ema, state.step)
         totals += torch.stack([loss.detach(), *parts])
         watch("step", step + 1, steps)
     loss, label_loss, vote_loss, accuracy = (totals / steps).tolist()
@@ -246,63 +232,6 @@ def rate_factor(epoch: float, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
-"""Averaged and current weights, averaged and current counters; each in the same order."""
-
-
-def pairs(average: nn.Module, model: nn.Module) -> Pairs:
-    """What `update_average` moves; collected once an epoch, for that takes longer than moving."""
-    ours, theirs = average.state_dict(), model.state_dict()
-    floating = [name for name, value in ours.items() if value.is_floating_point()]
-    counters = [name for name in ours if name not in set(floating)]
-    named = ((ours, floating), (theirs, floating), (ours, counters), (theirs, counters))
-    return tuple([values[name] for name in names] for values, names in named)  # type: ignore[return-value]
-
-
-@torch.no_grad()
-def update_average(both: Pairs, keep: float, step: int) -> None:
-    """Move the averaged weights towards the model's; early on faster, as there is little to keep.
-
-    The buffers of norms are averaged like weights; counters are copied.
-    """
-    keep = min(keep, step / (step + 10)) if keep else 0.0
-    ours, theirs, our_counters, their_counters = both
-    torch._foreach_lerp_(ours, theirs, 1 - keep)
-    if our_counters:
-        torch._foreach_copy_(our_counters, their_counters)
-
-
-def prepare(recipe: Recipe, device: torch.device) -> State:
-    """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
-    torch.manual_seed(recipe.seed)
-    model = models.build(
-        recipe.model,
-        channels=recipe.channels,
-        classes=models.CLASSES,
-        dropout=recipe.dropout,
-        pretrained=recipe.pretrained,
-    )
-    if recipe.start:
-        evaluate.load_weights(model, runs.open_run(recipe.start))
-    model = model.to(device)
-    average = copy.deepcopy(model).requires_grad_(False)
-    return State(model, average, _optimizer(model, recipe))
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    fused = weights[0].is_cuda
-    groups = [
-        {"params": weights, "weight_decay": recipe.decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.rate, fused=fused)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=fused)
-
-
 def val_loss(entry: dict, recipe: Recipe) -> float:
     """The PublicTest loss of a log entry, weighted as in training; infinite if there is none."""
     parts = ((recipe.label_weight, "val_loss"), (recipe.vote_weight, "val_vote_loss"))
@@ -326,33 +255,6 @@ def keep_best(state: State, recipe: Recipe) -> None:
     if state.best is None or loss < state.best["loss"]:
         weights = {name: value.clone() for name, value in state.average.state_dict().items()}
         state.best = {"loss": loss, "weights": weights}
-
-
-def save_checkpoint(run: Run, state: State) -> None:
-    """Write all of `state`, at once, and then the log that a person reads."""
-    saved = {
-        "model": state.model.state_dict(),
-        "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "epoch": state.epoch,
-        "step": state.step,
-        "log": state.log,
-        "best": state.best,
-    }
-    with atomic.writing(run.checkpoint_file) as temporary:
-        torch.save(saved, temporary)
-    runs.write_log(run, state.log)
-
-
-def load_checkpoint(run: Run, state: State) -> None:
-    """Put the last checkpoint of the run, if it has one, into `state`."""
-    if not run.checkpoint_file.exists():
-        return
-    saved = torch.load(run.checkpoint_file, map_location="cpu", weights_only=True)
-    for name in ("model", "average", "optimizer"):
-        getattr(state, name).load_state_dict(saved[name])
-    for name in ("epoch", "step", "log", "best"):
-        setattr(state, name, saved[name])
 
 
 def _tensorboard(run: Run) -> Callable[[dict], None]:

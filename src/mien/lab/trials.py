@@ -17,7 +17,7 @@ import numpy as np
 from mien import atomic, metrics
 from mien.errors import UserError
 from mien.lab import data, evaluate, measures, models, protocols, recipe, runs, train
-from mien.lab.recipe import Recipe, to_json
+from mien.lab.recipe import Recipe, published
 from mien.lab.runs import Run
 
 Watcher = Callable[[str, Recipe], train.Watcher]
@@ -187,7 +187,7 @@ def _numbers(result: dict) -> dict[str, float]:
 def _about(base: Recipe, found: dict[str, dict]) -> dict:
     first = next(iter(found.values()))
     return {
-        "recipe": to_json(base),
+        "recipe": published(base),
         "data": first["data"],
         "views": first["views"],
         "trained_at": sorted({one["trained"]["commit"] or "" for one in found.values()}),

@@ -1,0 +1,111 @@
+"""All that changes in training: network, moving average, optimizer; and their checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mien import atomic
+from mien.lab import evaluate, models, runs
+from mien.lab.recipe import Recipe
+from mien.lab.runs import Run
+
+
+@dataclass(slots=True)
+class State:
+    """All that changes in training, and so all that a checkpoint holds."""
+
+    model: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+    log: list[dict] = field(default_factory=list)
+    best: dict | None = None
+
+
+def prepare(recipe: Recipe, device: torch.device) -> State:
+    """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
+    torch.manual_seed(recipe.seed)
+    model = models.build(
+        recipe.model,
+        channels=recipe.channels,
+        classes=models.CLASSES,
+        dropout=recipe.dropout,
+        pretrained=recipe.pretrained,
+    )
+    if recipe.start:
+        evaluate.load_weights(model, runs.open_run(recipe.start))
+    model = model.to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    return State(model, average, _optimizer(model, recipe))
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    fused = weights[0].is_cuda
+    groups = [
+        {"params": weights, "weight_decay": recipe.decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.rate, fused=fused)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=fused)
+
+
+Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+"""Averaged and current weights, averaged and current counters; each in the same order."""
+
+
+def pairs(average: nn.Module, model: nn.Module) -> Pairs:
+    """What `update_average` moves; collected once an epoch, for that takes longer than moving."""
+    ours, theirs = average.state_dict(), model.state_dict()
+    floating = [name for name, value in ours.items() if value.is_floating_point()]
+    counters = [name for name in ours if name not in set(floating)]
+    named = ((ours, floating), (theirs, floating), (ours, counters), (theirs, counters))
+    return tuple([values[name] for name in names] for values, names in named)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def update_average(both: Pairs, keep: float, step: int) -> None:
+    """Move the averaged weights towards the model's; early on faster, as there is little to keep.
+
+    The buffers of norms are averaged like weights; counters are copied.
+    """
+    keep = min(keep, step / (step + 10)) if keep else 0.0
+    ours, theirs, our_counters, their_counters = both
+    torch._foreach_lerp_(ours, theirs, 1 - keep)
+    if our_counters:
+        torch._foreach_copy_(our_counters, their_counters)
+
+
+def save_checkpoint(run: Run, state: State) -> None:
+    """Write all of `state`, at once, and then the log that a person reads."""
+    saved = {
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "log": state.log,
+        "best": state.best,
+    }
+    with atomic.writing(run.checkpoint_file) as temporary:
+        torch.save(saved, temporary)
+    runs.write_log(run, state.log)
+
+
+def load_checkpoint(run: Run, state: State) -> None:
+    """Put the last checkpoint of the run, if it has one, into `state`."""
+    if not run.checkpoint_file.exists():
+        return
+    saved = torch.load(run.checkpoint_file, map_location="cpu", weights_only=True)
+    for name in ("model", "average", "optimizer"):
+        getattr(state, name).load_state_dict(saved[name])
+    for name in ("epoch", "step", "log", "best"):
+        setattr(state, name, saved[name])
