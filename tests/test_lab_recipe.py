@@ -122,5 +122,5 @@ def test_every_field_is_one_that_json_and_parse_know():
 
 def test_what_is_published_does_not_say_where_other_runs_lay():
     found = published(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
-    assert (found["teachers"], found["start"]) == (["a", "b"], "")
+    assert (found["teachers"], found["start"]) == (("a", "b"), "")
     assert published(parse("tiny", ["start=/home/me/a"]))["start"] == "a"

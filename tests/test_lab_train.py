@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 import os
@@ -261,7 +262,7 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
 def test_the_average_is_the_one_of_a_loop_by_hand():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    average = train.copy.deepcopy(model)
+    average = copy.deepcopy(model)
     expected = {k: v.clone() for k, v in model.state_dict().items()}
     for step in range(1, 30):
         with torch.no_grad():
