@@ -73,6 +73,25 @@ def test_who_leaves_at_the_edge_comes_back_there():
     assert back == [0]
 
 
+def test_who_rushes_out_and_in_again_is_the_same():
+    tracker, ids = Tracker(), set()
+    for k in range(21):
+        x = 490 - 29 * abs(k - 10)  # six widths a second; beyond 380 too little is to be seen
+        boxes = [(x, 50, 40, 40)] if x < 380 else []
+        ids |= set(tracker.follow(picture((100, 50, 40, 0)), 0.12 * k, boxes))
+    assert ids == {0}
+
+
+@pytest.mark.parametrize("every", [0.04, 0.12, 0.24, 0.48])
+def test_faces_that_cross_keep_their_ids_however_seldom_they_are_looked_for(every):
+    tracker = Tracker()
+    for seconds in np.arange(0, 3.4, every):
+        one, other = 10 + round(90 * seconds), 330 - round(90 * seconds)
+        pixels = picture((one, 40, 40, 0), (other, 60, 40, 1))
+        ids = tracker.follow(pixels, seconds, [(one, 40, 40, 40), (other, 60, 40, 40)])
+        assert ids == [0, 1]
+
+
 def test_a_face_far_away_is_another():
     tracker = Tracker()
     pixels = picture((10, 50, 40, 0))

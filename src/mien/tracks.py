@@ -17,7 +17,7 @@ from mien.faces import Box, Face
 PATIENCE = 1.5
 """Seconds for which a face that is not seen keeps its id."""
 
-MOMENTUM = 0.5
+MOMENTUM = 2.0
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
 
 DETECT_EVERY = 0.12
@@ -29,8 +29,9 @@ TIME_CONSTANT = 0.5
 LOOK = 16
 """Pixels of the side of the small grey picture by which a face is known again."""
 
-REACH, LOSS = 0.6, 1.2
-"""Farther than so many face widths (and so many more for each second unseen) is another face."""
+REACH, SPEED, FAR = 0.6, 5.0, 2.4
+"""Face widths from where it should be at which a face may be found: so many, so many more for each
+second unseen, and never more than so many. Beyond is another face."""
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Tracker:
             ahead, unseen = track.ahead(seconds, shape[1], shape[0]), seconds - track.seen
             for k, (place, look) in enumerate(zip(places, looks, strict=True)):
                 far = _distance(ahead, place)
-                if far <= REACH + LOSS * unseen:
+                if far <= min(REACH + SPEED * unseen, FAR):
                     grown = abs(ahead[2:] - place[2:]).max()
                     unlike = 1 - float((track.look * look).sum())
                     costs.append((far + grown + unlike, t, k))
