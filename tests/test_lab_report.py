@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import classification_report
 
 from mien.errors import UserError
-from mien.lab import claims, evaluate, figures, page, report, reproduce, runs, train
+from mien.lab import claims, evaluate, figures, page, report, reproduce, runs, tables, train
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
@@ -44,7 +44,7 @@ def column(table, name):
 
 
 def test_the_class_table_agrees_with_scikit_learn(run):
-    table = report.class_table(run, "labels")
+    table = tables.by_class(run, "labels")
     said = runs.load_predictions(run)
     theirs = classification_report(
         said["truth"], said["labels"].argmax(1), labels=range(7), target_names=EMOTIONS,
@@ -64,8 +64,8 @@ def test_claims_stand_beside_what_is_measured(run, tmp_path, monkeypatch):
     monkeypatch.setitem(claims.PER_CLASS, "resnet", claims.PER_CLASS["vgg19"])
     monkeypatch.setitem(claims.TRAINING, "resnet", claims.TRAINING["vgg19"])
     monkeypatch.setitem(claims.EPOCHS, "resnet", 25)
-    assert column(report.class_table(run, "labels"), "recall, as printed")["fear"] == 0.38
-    table = report.training_table([run])
+    assert column(tables.by_class(run, "labels"), "recall, as printed")["fear"] == 0.38
+    table = tables.training([run])
     assert column(table, "validation loss")["resnet, as printed"] == 0.9112
     assert column(table, "accuracy")["one, here"] == run.log()[-1]["accuracy"]
 
@@ -146,7 +146,7 @@ def test_several_runs_are_compared(run, root, tmp_path):
         report.of_runs([run, other])
     evaluate.evaluate(other.folder, root, resamples=2)
     made = report.of_runs([run, other])
-    table = report.comparison_table([run, other])
+    table = tables.comparison([run, other])
     assert [row[0] for row in table.rows] == ["one", "two"]
     assert "comparison" in {picture.name for picture in page.pictures(made)}
 
@@ -160,7 +160,7 @@ def test_predictions_of_other_data_are_refused(run, tmp_path):
 def test_a_leaky_protocol_is_called_broken(run):
     broken = replace(TINY, protocol="leaky-augment")
     fake = type("Fake", (), {"recipe": broken, "about": run.about, "log": run.log})()
-    said = report.summary(fake, report.measured(run) | {"protocol": "leaky-augment"})
+    said = tables.summary(fake, tables.measured(run) | {"protocol": "leaky-augment"})
     assert "broken on purpose" in said
 
 

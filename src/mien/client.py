@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import numpy as np
@@ -29,10 +30,17 @@ from mien.faces import Face, Frame, recorded
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
 
-Body = bytes | IO[bytes] | None
-
-
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Question(NamedTuple):
+    """What a service is asked. query: by name; kind: the content type of the body."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = MappingProxyType({})
+    body: bytes | IO[bytes] | None = None
+    kind: str = ""
 
 
 class Client:
@@ -92,10 +100,10 @@ class Client:
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
-        return json.loads(self._request("GET", "/models"))
+        return json.loads(self._request(Question("GET", "/models")))
 
     def _ask(self, body: bytes) -> dict[str, Any]:
-        return json.loads(self._request("POST", "/analyze", self._query, body, "image/*"))
+        return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
 
     def _video(
         self,
@@ -119,7 +127,8 @@ class Client:
                 return
             frames = video.frames(path, part, lambda _: None)
             with TemporaryFile() as lines:
-                with self._answer("GET", f"/videos/{job['id']}/results/faces.jsonl") as answer:
+                where = f"/videos/{job['id']}/results/faces.jsonl"
+                with self._answer(Question("GET", where)) as answer:
                     shutil.copyfileobj(answer, lines)
                 lines.seek(0)
                 for line in lines:
@@ -135,7 +144,8 @@ class Client:
         """A video that the service has watched; forgotten there in the end."""
         try:
             with open(path, "rb") as file:
-                sent = self._request("POST", "/videos", query, file, "application/octet-stream")
+                asked = Question("POST", "/videos", query, file, "application/octet-stream")
+                sent = self._request(asked)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from None
         job = json.loads(sent)
@@ -143,43 +153,25 @@ class Client:
         try:
             while job["state"] not in ("done", "failed"):
                 time.sleep(LOOK)
-                job = json.loads(self._request("GET", here))
+                job = json.loads(self._request(Question("GET", here)))
             if job["state"] == "failed":
                 raise UserError(job["error"])
             yield job
         finally:
             with suppress(UserError):  # its time there may be over, or the service gone
-                self._request("DELETE", here)
+                self._request(Question("DELETE", here))
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None = None,
-        body: Body = None,
-        kind: str = "",
-    ) -> bytes:
-        with self._answer(method, path, query, body, kind) as answer:
+    def _request(self, asked: Question) -> bytes:
+        with self._answer(asked) as answer:
             return answer.read()
 
     @contextmanager
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None = None,
-        body: Body = None,
-        kind: str = "",
-    ) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a request; if the service is busy, the one that it gives when it is not."""
+    def _answer(self, asked: Question) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a question; if the service is busy, what it says when it is not."""
         end = time.monotonic() + self._patience
-        target = self._where.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        headers: dict[str, str | bytes] = {"Content-Type": kind} if kind else {}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}".encode()
         while True:
             with closing(self._connection()) as connection, self._told():
-                answer = self._sent(connection, method, target, body, headers)
+                answer = self._sent(connection, asked)
                 wait = _wait(answer)
                 if answer.status != 503 or time.monotonic() + wait > end:
                     if answer.status >= 400:
@@ -187,19 +179,19 @@ class Client:
                     yield answer
                     return
             time.sleep(wait)
-            if body is not None and not isinstance(body, bytes):
-                body.seek(0)
+            if asked.body is not None and not isinstance(asked.body, bytes):
+                asked.body.seek(0)
 
     def _sent(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        target: str,
-        body: Body,
-        headers: dict[str, str | bytes],
+        self, connection: http.client.HTTPConnection, asked: Question
     ) -> http.client.HTTPResponse:
+        query = f"?{urlencode(asked.query)}" if asked.query else ""
+        target = self._where.path.rstrip("/") + asked.path + query
+        headers: dict[str, str | bytes] = {"Content-Type": asked.kind} if asked.kind else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}".encode()
         try:
-            connection.request(method, target, body, headers)
+            connection.request(asked.method, target, asked.body, headers)
         except (BrokenPipeError, ConnectionResetError):
             # Who refuses a body does not wait for all of it; the answer may be there already.
             if connection.sock is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mien.lab import claims, data, evaluate, figures, recipe, report, train
+from mien.lab import claims, data, evaluate, figures, recipe, report, tables, train
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
@@ -30,9 +30,9 @@ def exhibit(name: str, root: Path, done: dict[str, Run]) -> Blocks:
         return table5(done)
     ((_, run),) = done.items()
     if name in ("table1", "table3"):
-        return [report.training_table([run])]
+        return [tables.training([run])]
     if name in ("table2", "table4"):
-        return [report.class_table(run, "labels")]
+        return [tables.by_class(run, "labels")]
     if name in ("fig4", "fig7"):
         return [*report.confusions(run)]
     accuracy, loss = report.curves(run)
@@ -76,7 +76,7 @@ def reproduce(
         kind, number = name[:-1], name[-1]
         page.add(f"# {kind.replace('fig', 'figure').title()} {number}")
         mine = {system: done[system] for system in NEEDS[name]}
-        page.add(*(report.summary(r, report.measured(r)) for r in mine.values()))
+        page.add(*(tables.summary(r, tables.measured(r)) for r in mine.values()))
         page.add(*exhibit(name, root, mine))
     return page
 
@@ -109,7 +109,7 @@ def table5(done: dict[str, Run]) -> Blocks:
         (rival.name, rival.claimed, None, None, None) for rival in claims.RIVALS.values()
     ]
     for system, found in done.items():
-        accuracy = report.measured(found)["heads"]["labels"]["fer2013"]["accuracy"]
+        accuracy = tables.measured(found)["heads"]["labels"]["fer2013"]["accuracy"]
         printed = claims.TRAINING[system]["val_accuracy"]
         rows.append((f"{claims.PAPER}, {system}", printed, *accuracy.values()))
     table = Table(

@@ -1,0 +1,155 @@
+"""Finished runs -> the tables of their pages, and a few sentences of what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.lab import claims, runs
+from mien.lab.page import Table
+from mien.lab.runs import Run
+
+SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
+"""Which section of a result each head is judged by."""
+
+NUMBERS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
+
+
+def measured(run: Run) -> dict:
+    """The result that `mien evaluate` left in a run folder; a `UserError` if it has not been."""
+    if not run.metrics_file.exists():
+        raise UserError(f"{run.folder} is not measured yet: mien evaluate {run.folder} --data ...")
+    return runs.read_json(run.metrics_file)
+
+
+def name(run: Run) -> str:
+    """What a run is called in a table: its folder's name."""
+    return run.folder.resolve().name
+
+
+def summary(run: Run, result: Mapping) -> str:
+    """In a few sentences, what was trained, on what, for how long, and what judged it."""
+    log, about, recipe = run.log(), run.about, run.recipe
+    judged = result["data"]
+    minutes = sum(entry.get("seconds", 0) for entry in log) / 60
+    network = result.get("network", {})
+    size = f" ({network['parameters']:,} parameters)" if network else ""
+    warning = (
+        " This protocol is broken on purpose: its numbers say nothing about new faces."
+        if recipe.protocol.startswith("leaky")
+        else ""
+    )
+    return (
+        f"{recipe.model}{size}, {len(log)} of {recipe.epochs} epochs in {minutes:.0f} minutes on "
+        f"{about.get('machine', 'a machine unknown')}, seed {recipe.seed}, commit "
+        f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
+        f"{judged['split']} of {judged['name']}, views {result['views']}.{warning}"
+    )
+
+
+def training(several: Sequence[Run]) -> Table:
+    """The paper's Tables I and III: accuracy and loss at the end of training, claimed and here."""
+    rows: list[tuple] = []
+    for run in several:
+        log = run.log()
+        system = run.recipe.model.partition("-")[0]
+        if claimed := claims.TRAINING.get(system):
+            row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
+            rows.append((f"{system}, as printed", claims.EPOCHS[system], *row))
+        if log:
+            last = log[-1]
+            row = (last.get(k) for k in ("accuracy", "label_loss", "val_accuracy", "val_loss"))
+            rows.append((f"{name(run)}, here", last["epoch"], *row))
+    columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
+    caption = (
+        "Accuracy and loss after the last epoch. Training accuracy is here measured on augmented "
+        "faces with dropout, and loss includes label smoothing where the recipe has it."
+    )
+    return Table(caption, columns, rows)
+
+
+def numbers(result: Mapping, head: str) -> Table:
+    """Every number of a head, by what it is judged against, with its interval."""
+    rows = [
+        (section, values["faces"], number, *values[number].values())
+        for section, values in result["heads"][head].items()
+        for number in NUMBERS
+        if number in values
+    ]
+    columns = ("judged against", "faces", "number", "value", "low", "high")
+    return Table("With the 95 % bootstrap interval over faces.", columns, rows)
+
+
+def by_class(run: Run, head: str) -> Table:
+    """The paper's Tables II and IV, with specificity, beside what the paper prints."""
+    scores = measured(run)["heads"][head][SECTIONS[head]]["per_class"]
+    system = run.recipe.model.partition("-")[0]
+    printed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
+    numbers = ("precision", "recall", "f1")
+    rows: list[tuple] = []
+    for label, row in scores.items():
+        claimed = printed.get(label)
+        theirs = tuple(claimed[n] for n in numbers) if claimed else ()
+        rows.append((label, *_cells(row), int(row["support"]), *theirs))
+    support = np.array([row["support"] for row in scores.values()])
+    for title, weights in (("macro average", np.ones(len(scores))), ("weighted average", support)):
+        means = (np.average([r[n] for r in scores.values()], weights=weights) for n in _SCORES)
+        blank = (None,) * 3 if printed else ()
+        rows.append((title, *map(float, means), int(support.sum()), *blank))
+    columns = ["class", *_SCORES, "support"]
+    if printed:
+        columns += [f"{n}, as printed" for n in numbers]
+    caption = (
+        "By class. Recall is the share of a class that is found; the paper's Eq. 3 by that name is "
+        "specificity, the share of all others that is rightly not taken for it."
+    )
+    return Table(caption, columns, rows)
+
+
+_SCORES = ("precision", "recall", "f1", "specificity")
+
+
+def _cells(row: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(float(row[name]) for name in _SCORES)
+
+
+def comparison(several: Sequence[Run]) -> Table:
+    """Runs side by side: what each reaches on FER2013's labels, and what it costs."""
+    rows = []
+    for run in several:
+        result = measured(run)
+        values = result["heads"].get("labels", {}).get("fer2013")
+        if values is None:
+            continue
+        accuracy = values["accuracy"]
+        network = result.get("network", {})
+        rows.append(
+            (
+                name(run), result["protocol"], run.recipe.seed, accuracy["value"], accuracy["low"],
+                accuracy["high"], values["macro_f1"]["value"], network.get("parameters"),
+                network.get("multiply_adds"),
+            )
+        )  # fmt: skip
+    columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
+               "multiply-adds")  # fmt: skip
+    return Table("Accuracy on FER2013's labels with its 95 % interval.", columns, rows)
+
+
+def proportions(result: Mapping) -> Table | None:
+    """How near predicted proportions come to the raters', if there were votes to compare with."""
+    rows = [
+        (head_name(head), sections["proportions"]["faces"], number, *values.values())
+        for head, sections in result["heads"].items()
+        if "proportions" in sections
+        for number, values in sections["proportions"].items()
+        if isinstance(values, dict)
+    ]
+    columns = ("head", "faces", "number", "value", "low", "high")
+    return Table("Proportions against FER+ votes.", columns, rows) if rows else None
+
+
+def head_name(head: str) -> str:
+    """What a head answers to, in words."""
+    return {"labels": "FER2013's labels", "votes": "FER+ votes"}[head]
