@@ -14,7 +14,8 @@ import mien
 from mien.classify import Classifier
 from mien.contract import Contract
 from mien.errors import UserError
-from mien.lab import data, evaluate, export, runs, train
+from mien.lab import calibration, data, evaluate, export, runs, train
+from mien.lab.calibration import Scaling
 from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
@@ -26,7 +27,7 @@ TINY = replace(RECIPES["tiny"], batch=14, epochs=2, ema=0.5)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(28, 64))
+    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(28, 256))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,14 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def by_torch(run: Run, faces: np.ndarray, part: slice, side: int, heat: float) -> np.ndarray:
+def scaling_of(path: Path) -> Scaling:
+    saved = Classifier(path).contract.card["calibration"]
+    return Scaling(tuple(saved["factors"]), tuple(saved["shifts"]))
+
+
+def by_torch(run: Run, faces: np.ndarray, part: slice, side: int, scaling: Scaling) -> np.ndarray:
     answers = evaluate.logits(evaluate.restore(run), faces, side=side)[:, part]
-    return (answers / heat).softmax(1).numpy()
+    return scaling(answers).softmax(1).numpy()
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "int8", "labels"])
@@ -87,15 +93,14 @@ def test_a_file_says_what_it_is(exported, run, name):
     assert card["seed"] == TINY.seed
     assert card["window"] == (44 if name == "labels" else 40)
     assert card["commit"] == runs.read_json(run.about_file)["commit"]
-    assert (card["temperature"] == 1) == (name == "labels")
+    assert (scaling_of(exported[name]) == calibration.plain(len(labels))) == (name == "labels")
     onnx.checker.check_model(onnx.load(exported[name]))
 
 
 @pytest.mark.parametrize(("storage", "most"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 0.2)])
 def test_a_file_agrees_with_torch(exported, run, storage, most):
     classify = Classifier(exported[storage])
-    heat = classify.contract.card["temperature"]
-    expected = by_torch(run, crops(28)[:, 0], slice(7, 15), 40, heat)
+    expected = by_torch(run, crops(28)[:, 0], slice(7, 15), 40, scaling_of(exported[storage]))
     assert np.abs(classify(crops(28)) - expected).max() < most
 
 
@@ -131,7 +136,9 @@ def test_runs_that_want_other_faces_cannot_be_one(root, run, tmp_path):
 
 def test_a_label_model_looks_through_the_window_it_was_exported_with(exported, run):
     said = Classifier(exported["labels"])(crops(9))
-    assert np.allclose(said, by_torch(run, crops(9)[:, 0], slice(0, 7), 44, 1.0), atol=1e-5)
+    assert np.allclose(
+        said, by_torch(run, crops(9)[:, 0], slice(0, 7), 44, calibration.plain(7)), atol=1e-5
+    )
 
 
 def test_a_faces_answer_does_not_depend_on_its_neighbours(exported):
@@ -218,44 +225,31 @@ def test_a_refused_export_leaves_no_file(run, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-# Temperature
-
-
-@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5])
-def test_a_known_temperature_is_found_again_in_distributions(heat):
-    logits = 3 * torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
-    assert export.fit_temperature(logits * heat, logits.softmax(1)) == pytest.approx(heat, rel=1e-3)
-
-
-@pytest.mark.parametrize("heat", [0.5, 2.0])
-def test_a_known_temperature_is_found_again_in_drawn_labels(heat):
-    dice = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(20_000, 7, generator=dice)
-    drawn = torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]
-    targets = torch.eye(7)[drawn]
-    assert export.fit_temperature(logits * heat, targets) == pytest.approx(heat, rel=0.05)
-
-
-def test_rows_without_a_target_do_not_move_the_temperature():
-    logits = 3 * torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
-    targets = logits.softmax(1)
-    targets[100:] = 0
-    spoiled = logits.clone()
-    spoiled[100:] *= 50
-    assert export.fit_temperature(2 * spoiled, targets) == pytest.approx(2, rel=1e-3)
+# Calibration
 
 
 def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root):
     val = data.load(root)["val"]
     targets = data.shares(val.votes)
-    heat = Classifier(exported["float32"]).contract.card["temperature"]
 
-    def loss(temperature: float) -> float:
-        said = by_torch(run, val.faces, slice(7, 15), 40, temperature)
+    def loss(scaling: Scaling) -> float:
+        said = by_torch(run, val.faces, slice(7, 15), 40, scaling)
         return float(-(targets * np.log(said)).sum(1).mean())
 
-    assert loss(heat) < loss(1.0)
-    assert loss(heat) < min(loss(heat * 1.1), loss(heat / 1.1))
+    assert loss(scaling_of(exported["float32"])) < loss(calibration.plain(8))
+
+
+def test_what_was_not_fitted_on_the_faces_that_judge_it_is_told_as_well(exported):
+    card = Classifier(exported["float32"]).contract.card
+    assert card["crossvalidated"].keys() == card["publictest"].keys()
+    assert card["crossvalidated"]["js_bits"] != card["publictest"]["js_bits"]
+
+
+def test_sharpening_multiplies_what_was_calibrated(root, run, exported, tmp_path):
+    sharp = tmp_path / "sharp.onnx"
+    export.export(run, sharp, calibrate=data.load(root)["val"], sharpen=1.5)
+    expected = scaling_of(exported["float32"]).sharpened(1.5)
+    assert scaling_of(sharp) == expected
 
 
 def test_a_head_that_was_not_taught_is_refused(tmp_path, run):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mien.contract import Contract
 from mien.errors import UserError
-from mien.lab import export, models
+from mien.lab import calibration, export, models
 from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
 from mien.shelf import names
@@ -110,7 +110,7 @@ def test_every_model_learns_in_half_precision(name):
 def test_a_model_file_answers_as_the_network_does(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
     # A cold softmax, so that differences in the logits of a new network show.
-    whole = export.Exported(network, "labels", side, 1, temperature=0.1).eval()
+    whole = export.Exported(network, "labels", side, 1, calibration.plain(7, 0.1)).eval()
     proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
     export.check(proto, whole, 1, 1e-5)
 

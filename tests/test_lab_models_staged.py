@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.contract import Contract
-from mien.lab import export, models
+from mien.lab import calibration, export, models
 from mien.lab.models import ferc, rcnn, salagean
 from mien.labels import EMOTIONS
 
@@ -64,7 +64,7 @@ def test_a_model_file_answers_as_the_network_does(name):
     model = built(name)
     model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
     network = model.eval().to(memory_format=torch.contiguous_format)
-    whole = export.Exported(network, "labels", 40, 1, temperature=0.1).eval()
+    whole = export.Exported(network, "labels", 40, 1, calibration.plain(7, 0.1)).eval()
     export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
 
 

@@ -1,12 +1,13 @@
 """A run, or several as one -> an `.onnx` file: what it expects of a face, what it means to say.
 
-The graph begins at uint8 pixels and ends at probabilities: scaling, window, network, temperature
-and softmax are inside. The file is written only if ONNX Runtime gives torch's answers.
+The graph begins at uint8 pixels and ends at probabilities: standardising, window, network,
+calibration and softmax are inside. The file is written only if ONNX Runtime gives torch's answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,8 @@ import mien
 from mien import atomic
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
-from mien.lab import batches, data, ensembles, evaluate, measures, models, storages
+from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
+from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
@@ -47,16 +49,18 @@ class Exported(nn.Module):
     """A network with all that comes before and after it."""
 
     def __init__(
-        self, network: nn.Module, head: str, side: int, channels: int, temperature: float
+        self, network: nn.Module, head: str, side: int, channels: int, scaling: Scaling
     ) -> None:
         super().__init__()
         self.network, self.part = network, models.HEADS[head]
-        self.side, self.channels, self.temperature = side, channels, temperature
+        self.side, self.channels = side, channels
+        self.register_buffer("factors", torch.tensor(scaling.factors))
+        self.register_buffer("shifts", torch.tensor(scaling.shifts))
 
     def forward(self, faces: Tensor) -> Tensor:  # (N, channels, 48, 48) uint8 -> (N, K)
         """Probabilities of one head."""
         crops = batches.window(batches.standardise(faces), self.side)
-        return (self.network(crops)[:, self.part] / self.temperature).softmax(1)
+        return (self.network(crops)[:, self.part] * self.factors + self.shifts).softmax(1)
 
 
 def export(
@@ -74,28 +78,29 @@ def export(
 
     views: "flip" averages the answers to a face and to its mirror image, at twice the cost. side:
     of the window that the network looks at, the recipe's if 0. calibrate: the samples (PublicTest)
-    on which the temperature (1 without) is fitted, and the loss by storage measured. sharpen:
-    divides the temperature. storage: "float32"; "float16", which halves the file and is widened
-    again when it is loaded; "int8", weights and activations, which needs `calibrate`.
+    on which the calibration is fitted (none without), and the loss by storage measured. sharpen:
+    multiplies the calibrated logits. storage: "float32"; "float16", which halves the file and is
+    widened again when it is loaded; "int8", weights and activations, which needs `calibrate`.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     _check_wishes(runs, path, head, views, side, sharpen, storage, calibrate)
     side, channels = side or ensembles.side(runs), runs[0].recipe.channels
     network = ensembles.restore(runs, mirrored=views == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    temperature = 1 / sharpen
+    labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
+    scaling = calibration.plain(len(labels))
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
-        said = said[:, models.HEADS[head]]
-        temperature *= fit_temperature(said, _targets(head, calibrate))
-    whole = Exported(network, head, side, channels, temperature).eval()
-    labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
+        said, targets = said[:, models.HEADS[head]], _targets(head, calibrate)
+        scaling = calibration.fit(said, targets)
+    scaling = scaling.sharpened(sharpen)
+    whole = Exported(network, head, side, channels, scaling).eval()
     card: dict[str, Any] = {
         "means": MEANS[head],
         "head": head,
         **ensembles.origin(runs),
         "views": views,
-        "temperature": temperature,
+        "calibration": asdict(scaling),
         "sharpen": sharpen,
         "window": side,
         "storage": storage,
@@ -110,7 +115,9 @@ def export(
     if calibrate is not None:
         answers = _answers(proto, _inputs(calibrate.faces, channels))
         card["publictest"] = measures.summary(answers, calibrate)
-        card["in_float32"] = measures.summary((said / temperature).softmax(1).numpy(), calibrate)
+        card["in_float32"] = measures.summary(scaling(said).softmax(1).numpy(), calibrate)
+        crossed = sharpen * calibration.crossed(said, targets)
+        card["crossvalidated"] = measures.summary(crossed.softmax(1).numpy(), calibrate)
         _check_loss(card["publictest"], card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:
@@ -213,25 +220,6 @@ def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) 
             f"ONNX Runtime differs from torch by {worst:.2g} in a probability; not exported."
         )
     return worst
-
-
-def fit_temperature(answers: Tensor, targets: Tensor) -> float:
-    """The temperature that minimises cross-entropy: (N, K) logits, (N, K) target distributions.
-
-    Guo et al. 2017, https://arxiv.org/abs/1706.04599. Rows without a target count for nothing.
-    """
-    log = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log], max_iter=100, line_search_fn="strong_wolfe")
-    answers, targets = answers.double(), targets.double()
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = -(targets * F.log_softmax(answers / log.exp(), 1)).sum(1).mean()
-        value.backward()
-        return value
-
-    optimizer.step(loss)  # type: ignore[arg-type]
-    return float(log.detach().exp())
 
 
 def _targets(head: str, samples: Samples) -> Tensor:

@@ -15,11 +15,12 @@ from mien.verbs._lab import lab
 @click.option("--head", default="votes", show_default=True,
               help="votes (FER+, eight emotions) or labels (FER2013, seven).")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Fit the temperature on the PublicTest of this data.")  # fmt: skip
+              help="Calibrate on the PublicTest of this data.")  # fmt: skip
 @click.option("--views", default="one", show_default=True,
               help="flip averages a face and its mirror image, at twice the cost.")  # fmt: skip
 @click.option("--side", default=0, help="Window that the network sees; as trained by default.")
-@click.option("--sharpen", default=1.0, show_default=True, help="Divide the temperature by this.")
+@click.option("--sharpen", default=1.0, show_default=True,
+              help="Multiply the calibrated logits by this.")  # fmt: skip
 @click.option("--storage", default="float32", show_default=True, help="float32, float16 or int8.")
 def export(
     folders: tuple[Path, ...],
@@ -47,5 +48,7 @@ def export(
     )  # fmt: skip
     click.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
     for name, value in contract.card.get("publictest", {}).items():
-        plain = contract.card["in_float32"][name]
-        click.echo(f"  {name:14s} {value:+.4f}  (as float32 {plain:+.4f})")
+        plain, crossed = contract.card["in_float32"][name], contract.card["crossvalidated"][name]
+        click.echo(
+            f"  {name:14s} {value:+.4f}  (float32 {plain:+.4f}, crossvalidated {crossed:+.4f})"
+        )
