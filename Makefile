@@ -33,7 +33,7 @@ $(DEV)/.made: pyproject.toml
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8 best
 RUNS := distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
-SHARPEN = 1.10
+SHARPEN := 1.10
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage float16
@@ -42,7 +42,7 @@ results: $(DEV)/.made
 	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage int8
 	$(DEV)/bin/mien export models/distilled-seed0 models/default-seed0 models/default-seed1 \
-	  models/best.onnx --data $(DATA) --views flip --side 48 --sharpen $(SHARPEN) --storage float16
+	  models/best.onnx --data $(DATA) --views flip --side 48 --sharpen 1.11 --storage float16
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
 	for run in $(RUNS); do for views in one flip ten; do \

@@ -1,5 +1,8 @@
 """Faces drawn on their picture, legible at any size."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import ImageDraw
 
 from mien import drawing
-from mien.drawing import COLOURS, draw
+from mien.drawing import COLOURS, Painter, draw
 from mien.faces import Face
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
@@ -30,10 +33,9 @@ def panels(monkeypatch):
     seen = []
     real = drawing._panel
 
-    def spy(canvas, picture, *rest):
-        corners = real(canvas, picture, *rest)
-        seen.append((corners, picture))
-        return corners
+    def spy(canvas, corners, *rest, **more):
+        seen.append((corners, canvas.im.size))
+        return real(canvas, corners, *rest, **more)
 
     monkeypatch.setattr(drawing, "_panel", spy)
     return seen
@@ -123,8 +125,10 @@ def test_the_longest_head_fits_its_panel(texts, panels, emotion):
     for side in (30.0, 300.0):
         texts.clear()
         panels.clear()
-        draw(ground(900, 900), [Face((9.0, 9.0, side, side), 0.9, emotions, 0, ("blurred",))])
-        (_, wide, _, (x, _)), *_ = texts
+        doubtful = Face((9.0, 9.0, side, side), 0.9, emotions, 88, ("blurred",))
+        Painter()(ground(900, 900), [doubtful])
+        (head, wide, _, (x, _)), *_ = texts
+        assert head == f"88  {emotion} 100% ?"
         ((corners, _),) = panels
         assert x + wide <= corners[2]
 
@@ -156,6 +160,49 @@ def test_panels_of_neighbours_do_not_cover_each_other(panels):
     for k, mine in enumerate(corners):
         assert drawing._covered(mine, corners[:k] + corners[k + 1 :]) == 0
         assert drawing._covered(mine, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
+
+
+def test_where_there_is_no_room_a_panel_is_one_line(panels, texts):
+    boxes = [(100 * x, 100 * y, 90, 90) for x in range(6) for y in range(6)]
+    draw(ground(600, 600), [face(box) for box in boxes])
+    assert len(texts) < 3 * len(boxes)
+
+
+def test_in_a_video_a_panel_stays_with_its_face(panels, texts):
+    paint, places = Painter(), {3: [], 7: []}
+    for step in range(60):
+        panels.clear()
+        texts.clear()
+        shake = (step * 7) % 5 - 2
+        boxes = {7: (250 + shake, 120, 120, 120), 3: (640 - shake, 140 + shake, 110, 110)}
+        order = list(boxes) if step % 2 else list(boxes)[::-1]
+        paint(ground(1000, 500), [face(boxes[k], face_id=k) for k in order])
+        names = [text.split()[0] for text, *_ in texts if "%" in text]
+        for name, (corners, _) in zip(names, panels, strict=True):
+            box = boxes[int(name)]
+            places[int(name)].append((corners[0] - box[0], corners[1] - box[1]))
+    for found in places.values():
+        assert len(found) == 60
+        assert np.ptp(found, axis=0).max() <= 5
+
+
+def test_where_two_meet_their_panels_become_lines_and_grow_again_when_they_part(texts):
+    paint, rows = Painter(), []
+    for x in (*range(10, 200, 5), *range(200, 10, -5)):
+        texts.clear()
+        paint(ground(640, 330), [face((x, 100, 110, 110), face_id=0),
+                                 face((520 - x, 110, 110, 110), face_id=1)])  # fmt: skip
+        rows.append(len(texts))
+    assert rows[0] == rows[-1] == 2 * (1 + len(EMOTIONS))
+    assert min(rows) < rows[0]
+    assert sum(a != b for a, b in itertools.pairwise(rows)) <= 8
+
+
+def test_a_video_shows_what_is_smoothed(texts):
+    shown = face((100, 100, 200, 200), "happy")
+    smoothed = {name: 1.0 if name == "sad" else 0.0 for name in EMOTIONS}
+    Painter()(ground(640, 640), [replace(shown, smoothed=smoothed)])
+    assert texts[0][0] == "0  sad 100%"
 
 
 def test_the_picture_shows_through_nowhere_but_round_the_face():

@@ -140,7 +140,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
     _, err = run.communicate()
     assert run.returncode == 130
     assert [line for line in err.splitlines() if line] == [
-        f"mien: {out}.part holds what was found; --resume goes on with it.",
+        f"mien: {out}.part holds what was found; the same with --resume goes on with it.",
         "mien: stopped",
     ]
     assert not out.exists()
@@ -189,8 +189,32 @@ def test_a_name_that_is_no_text_is_kept_as_well_as_it_can_be(clip, mien, tiny_mo
     assert lines(tmp_path / "a.jsonl")[0]["source"].endswith("v?.mp4")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--smooth", "2"), "was smoothed otherwise"),
+        (("--from", "2"), "begins at 0.0 s"),
+        (("other",), "What was stopped was reading"),
+    ],
+)
+def test_another_command_does_not_go_on_with_it(clip, mien, tiny_model, tmp_path, words, said):
+    out, other = tmp_path / "out.jsonl", tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    usual = ("--model", tiny_model, "--detector", "whole", "--to", out)
+    assert mien("analyze", clip, *usual, "--until", "1")[0] == 0
+    stop_at(9, (), out)
+    kept = list(journal.records(out))
+    where, more = (other, ()) if words == ("other",) else (clip, words)
+    code, _, err = mien("analyze", where, *usual, *more, "--resume")
+    assert code == 2
+    assert said in err
+    assert list(journal.records(out)) == kept
+    assert not out.exists()
+
+
 def test_where_nothing_was_found_nothing_is_said_to_be_written(clip, mien, tiny_model, tmp_path):
     words = ("--model", tiny_model, "--detector", "whole", "--from", "99")
-    code, out, _ = mien("analyze", clip, *words, "--to", tmp_path / "a.csv")
-    assert (code, out) == (0, "0 faces\n")
+    code, out, err = mien("analyze", clip, *words, "--to", tmp_path / "a.csv")
+    assert (code, out) == (2, "0 faces\n")
+    assert "has no frame from 99 s on" in err
     assert not (tmp_path / "a.csv").exists()

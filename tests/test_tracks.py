@@ -92,6 +92,24 @@ def test_faces_that_cross_keep_their_ids_however_seldom_they_are_looked_for(ever
         assert ids == [0, 1]
 
 
+@pytest.mark.parametrize("every", [1.0, 2.0, 10.0])
+def test_who_is_looked_for_seldom_is_still_the_same(every):
+    tracker, sums = Tracker(), Summaries()
+    pixels, box = picture((100, 50, 40, 0)), (100, 50, 40, 40)
+    for k in range(6):
+        assert tracker.follow(pixels, k * every, [box] if k != 3 else []) == [0] * (k != 3)
+        sums.add(k * every, [face(0)] if k != 3 else [])
+    assert sums.records()[0]["on_screen"] == 5 * every
+
+
+def test_one_long_pause_makes_nobody_patient():
+    tracker = Tracker()
+    pixels, box = picture((100, 50, 40, 0)), (100, 50, 40, 40)
+    for seconds in (0.0, 0.1, 0.2, 20.2):
+        (last,) = tracker.follow(pixels, seconds, [box])
+    assert last == 1
+
+
 def test_a_face_far_away_is_another():
     tracker = Tracker()
     pixels = picture((10, 50, 40, 0))

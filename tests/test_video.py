@@ -134,7 +134,8 @@ def test_a_part_begins_and_ends_where_it_should(made):
     assert [f.number for f in found] == [10, 11, 12, 13, 14, 15]
     whole = list(video.frames(str(path)))
     assert np.array_equal(found[0].pixels, whole[10].pixels)
-    assert times(path, start=99) == []
+    with pytest.raises(UserError, match=r"no frame from 99 s on; the last read is at 1\.0 s"):
+        times(path, start=99)
 
 
 def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(made):
@@ -410,6 +411,84 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     assert drawn.pixels.shape[0] >= plain.pixels.shape[0]
 
 
+def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made, tmp_path):
+    path, _ = made
+    with sinks.to(tmp_path / "cut.mp4") as write:
+        for frame in video.frames(str(path), video.Part(start=0.4, end=0.6)):
+            write(frame, [shown(frame)])
+    assert times(tmp_path / "cut.mp4") == pytest.approx([0.04 * k for k in range(6)], abs=1e-3)
+    with av.open(str(tmp_path / "cut.mp4")) as cut:
+        (heard,) = cut.streams.audio
+        sound = [float(p.pts * heard.time_base) for p in cut.demux(heard) if p.size]
+    assert -0.06 < sound[0] < 0.03
+    assert sound[-1] == pytest.approx(0.24, abs=0.05)
+
+
+def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):
+    path = tmp_path / "whole.mp4"
+    clips.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6))
+    told = []
+    found = times_told(clips.corrupted(path, 0.5, 3000), told)
+    assert found[-1] == pytest.approx(5.96, abs=0.1)
+    assert told
+    assert not [error for error in told if "breaks off" in str(error)]
+    if lost := [str(error) for error in told if "nothing could be read between" in str(error)]:
+        begin, end = map(float, re.findall(r"(\d+\.\d) ", lost[0])[-2:])
+        assert 2 < begin < end < 5.96
+
+
+def times_told(path, told):
+    return [frame.seconds for frame in video.frames(str(path), skip=told.append)]
+
+
+def test_what_is_live_ends_when_it_is_told_to(mien, server, tiny_model, tmp_path):
+    words = ("--model", tiny_model, "--detector", "whole", "--to", tmp_path / "live.jsonl")
+    assert mien("analyze", server.address, *words, "--until", "1", "--every", "0.4s")[0] == 0
+    lines = (tmp_path / "live.jsonl").read_text().splitlines()
+    seconds = [json.loads(line)["seconds"] for line in lines]
+    assert len(seconds) == 3
+    assert seconds == pytest.approx([0, 0.4, 0.8], abs=0.2)
+
+
+@pytest.mark.parametrize("option", ["--summary", "--timeline"])
+def test_a_source_is_not_written_over_by_what_is_told_of_it(mien, made, tmp_path, option):
+    suffix = {"--summary": ".json", "--timeline": ".png"}[option]
+    source = tmp_path / f"clip{suffix}"
+    source.write_bytes(made[0].read_bytes())
+    where = tmp_path / "clip.mp4"
+    where.symlink_to(source)
+    code, _, err = mien("analyze", where, "--detector", "whole", option, source)
+    assert code == 2
+    assert "is the source itself" in err
+    assert source.read_bytes() == made[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--summary", "faces.csv"), "A summary is JSON"),
+        (("--summary", "nowhere/faces.json"), "there is no folder nowhere"),
+        (("again", "--to", "page.html"), "page.html holds one video or picture, and here are 2"),
+        (("again", "--timeline", "t.png"), "t.png holds one video or picture, and here are 2"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(
+    mien, made, tmp_path, monkeypatch, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    words = [str(made[0]) if word == "again" else word for word in words]
+    code, out, err = mien("analyze", made[0], "--detector", "whole", *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_is_not_read_twice(mien, server):
+    code, _, err = mien("analyze", server.address, "--two-pass")
+    assert code == 2
+    assert "is live" in err
+
+
 def test_a_video_is_never_written_over_its_source(mien, made, tiny_model, tmp_path):
     path = tmp_path / "one.mp4"
     path.write_bytes(made[0].read_bytes())
@@ -544,6 +623,12 @@ def test_the_command_line_tells_what_each_face_showed(mien, made, tiny_model, tm
         (("--every", "xs"), "--every xs means nothing"),
         (("--from", "1:2:3:4"), "1:2:3:4 is no time"),
         (("--until", "-3"), "-3 is no time"),
+        (("--from", "1:99"), "1:99 is no time"),
+        (("--from", "3", "--until", "2"), "--until 2 lies before --from 3"),
+        (("--from", "99"), "has no frame from 99 s on"),
+        (("--smooth", "-1"), "--smooth -1 means nothing"),
+        (("--smooth", "nan"), "--smooth nan means nothing"),
+        (("--smooth", "abc"), "'abc' is not a valid float"),
     ],
 )
 def test_a_part_that_means_nothing_gets_one_sentence(mien, made, tiny_model, words, said):

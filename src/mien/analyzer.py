@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -82,17 +82,21 @@ class Analyzer:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
         In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
-        its id, and has `smoothed` emotions beside its own. part: which frames of a video file.
+        its id, and has `smoothed` emotions beside its own. part: which frames of it.
         time_constant: of the smoothing, in seconds. past: of a video file, what an earlier run
         found; only later frames are given, as if it had gone on. A file that cannot be read raises
         `UserError`; with `skip`, it is told and left out.
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
+        part = part or video.Part()
         if live.is_live(place):
-            return self.follow(live.frames(place, skip), time_constant, newest=True)
+            frames = video.within(live.frames(place, skip), part)
+            return self.follow(frames, time_constant, newest=True)
         if video.is_video(place):
-            part = part or video.Part()
             if past is not None:
+                if abs(past.began - part.start) > 1 + part.seconds:
+                    raise UserError(f"What was found of {place} begins at {past.began:.1f} s; "
+                                    "--resume with the same --from.")  # fmt: skip
                 part = part.from_frame(min(past.faces), past.first)
             return self.follow(video.frames(place, part, skip), time_constant, past=past)
         return self.frames(sources.frames(where, skip))
@@ -139,7 +143,7 @@ class Analyzer:
                 continue
             found = self._detect(frame.pixels)
             ids = tracker.follow(frame.pixels, frame.seconds, [box for box, _ in found])
-            now = (frame, dict(zip(ids, found, strict=True)))
+            now = (frame, dict(sorted(zip(ids, found, strict=True))))
             yield from _reckoned(before, between, now)
             yield now
             before, between = now, []
@@ -197,11 +201,20 @@ def _recall(
                 f"{frame.source} is not the video that was being read, or not the same part of it; "
                 "--resume goes on with the same command."
             )
+        again = {face.face_id: face.smoothed for face in smooth.again(frame.seconds, faces)}
+        if any(_differ(again.get(face.face_id), face.smoothed) for face in faces):
+            raise UserError(
+                f"{frame.source} was smoothed otherwise; --resume with the same --smooth."
+            )
         smooth(frame.seconds, faces)
         if frame.number in past.looked:
             tracker.recall(frame.pixels, frame.seconds, faces)
             before = frame, {face.face_id: (face.box, face.face_confidence) for face in faces}
     return before
+
+
+def _differ(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
+    return bool(one and other and any(abs(one[name] - other[name]) > 1e-6 for name in one))
 
 
 def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[Seen]:

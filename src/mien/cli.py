@@ -58,9 +58,14 @@ def main() -> None:
             raise
         complain("The disk is full; what was printed is not all.")
         sys.exit(MISTAKE)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(MISTAKE)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        more = f" See {context.command_path} --help." if context else ""
+        complain(error.format_message() + more)
+        sys.exit(MISTAKE)
     except click.Abort:
         click.echo("mien: stopped", err=True)
         sys.exit(STOPPED)

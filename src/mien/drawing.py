@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,12 +17,54 @@ SHORTEST, LONGEST = 480, 1600
 text grows with the picture up to the second."""
 
 
+HIDES = 0.1
+"""So much of a face, its own or another, or of another's panel may lie under a panel; else it is
+only a line of text. A face that is alone has its bars in any case."""
+
+Corners = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the picture with its faces drawn on it: (H, W, 3) uint8 RGB -> the same kind.
 
     Pictures shorter than 480 pixels come back enlarged, for the text would not fit. Without faces
-    the copy is the picture as it was.
+    the copy is the picture as it was. A `?` behind a share: there are reasons to trust it less.
     """
+    return _drawn(pixels, faces, {}, named=False)
+
+
+class Painter:
+    """Draws the faces of successive frames of one video, each with its id.
+
+    A panel stays on its side of the face, and as large as it was, for as long as it hides little.
+    """
+
+    def __init__(self) -> None:
+        self._manners: dict[int, Manner] = {}
+
+    def __call__(self, pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """As `draw`, for the next frame; smoothed emotions where there are any."""
+        shown = [replace(face, emotions=face.smoothed or face.emotions) for face in faces]
+        self._manners = {
+            face.face_id: self._manners[face.face_id]
+            for face in shown
+            if face.face_id in self._manners
+        }
+        return _drawn(pixels, sorted(shown, key=lambda f: f.face_id), self._manners, named=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a face's panel is drawn: with a bar for each emotion or not, and on which side."""
+
+    full: bool
+    side: int
+
+
+def _drawn(
+    pixels: np.ndarray, faces: Sequence[Face], manners: dict[int, Manner], *, named: bool
+) -> np.ndarray:
     if not len(faces):
         return pixels.copy()
     image = Image.fromarray(pixels)
@@ -34,10 +77,52 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     boxes = [scaled(face.box, scale) for face in faces]
     for face, box in zip(faces, boxes, strict=True):
         _box(canvas, box, face, max(2, size // 6))
-    taken = [(x, y, x + w, y + h) for x, y, w, h in boxes]
-    for face, box in zip(faces, boxes, strict=True):
-        taken.append(_panel(canvas, image.size, box, face, font, size, taken))
+    own = [(x, y, x + w, y + h) for x, y, w, h in boxes]
+    panels: list[Corners] = []
+    for k, (face, box) in enumerate(zip(faces, boxes, strict=True)):
+        # What hides a little of a panel hides its words.
+        others = [*own[:k], *own[k + 1 :], *3 * panels]
+        corners, manner = _placed(image.size, box, face, size, own[k], others,
+                                  manners.get(face.face_id), named)  # fmt: skip
+        manners[face.face_id] = manner
+        name = f"{face.face_id}  " if named else ""
+        _panel(canvas, corners, face, font, size, name, full=manner.full)
+        panels.append(corners)
     return np.asarray(image)
+
+
+def _placed(
+    picture: tuple[int, int],
+    box: Sequence[float],
+    face: Face,
+    size: int,
+    own: Corners,
+    others: Sequence[Corners],
+    before: Manner | None,
+    named: bool,
+) -> tuple[Corners, Manner]:
+    """Where the panel hides least, and how it is drawn there; as before, if it can be."""
+    sizes = {full: _measures(face, size, full=full, named=named) for full in (True, False)}
+    roomy = box[3] >= 5 * size and picture[1] >= sizes[True][1]
+    places = {
+        full: [
+            (corners, _covered(corners, [*others, own]))
+            for corners in _beside(picture, box, sizes[full])
+        ]
+        for full in (True, False)
+    }
+    if before and (roomy or not before.full):
+        # From a line of text to all bars only when nothing at all is in the way.
+        best = min(range(SIDES), key=lambda k: places[True][k][1])
+        if before.full or not roomy or places[True][best][1] > 0:
+            corners, hidden = places[before.full][before.side]
+            if hidden <= 2 * HIDES:
+                return corners, before
+    for full in (True, False) if roomy else (False,):
+        side = min(range(SIDES), key=lambda k: places[full][k][1])
+        if not full or not others or places[full][side][1] <= HIDES:
+            break
+    return places[full][side][0], Manner(full, side)
 
 
 def _box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: int) -> None:
@@ -50,47 +135,49 @@ def _box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: i
     )
 
 
+def _measures(face: Face, size: int, *, full: bool, named: bool) -> tuple[int, int]:
+    """Width and height of a panel."""
+    rows = len(face.emotions) if full else 0
+    wide = 12.5 if full else 9.2 + 2.3 * named
+    return round(size * wide), round(size * 1.25) * (rows + 1) + 2 * (size // 2)
+
+
 def _panel(
     canvas: ImageDraw.ImageDraw,
-    picture: tuple[int, int],
-    box: Sequence[float],
+    corners: Corners,
     face: Face,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: int,
-    taken: list[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
-    """Draw the panel where it hides least; the corners it takes."""
+    name: str,
+    *,
+    full: bool,
+) -> None:
+    left, top, right, _ = corners
     line, pad = round(size * 1.25), size // 2
-    full = box[3] >= 5 * size and picture[1] >= line * (len(face.emotions) + 1) + 2 * pad
-    rows = list(face.emotions.items()) if full else []
-    width = round(size * (12.5 if full else 9.2))
-    height = line * (len(rows) + 1) + 2 * pad
-    left, top = _place(picture, box, (width, height), taken)
-    corners = (left, top, left + width, top + height)
     canvas.rounded_rectangle(corners, pad, fill=GROUND)
     share = face.emotions[face.dominant_emotion]
-    head = f"{face.dominant_emotion} {share:.0%}" + (" ?" if face.flags else "")
+    head = f"{name}{face.dominant_emotion} {share:.0%}" + (" ?" if face.flags else "")
     colour = COLOURS[face.dominant_emotion]
     canvas.text((left + pad, top + pad / 2), head, fill=colour, font=font)
-    start, full_bar = left + round(size * 5.2), width - round(size * 5.2) - pad
-    for k, (name, share) in enumerate(rows, 1):
+    start = left + round(size * 5.2)
+    full_bar = right - pad - start
+    for k, (emotion, share) in enumerate(face.emotions.items() if full else (), 1):
         y = top + pad / 2 + line * k
-        canvas.text((left + pad, y), name, fill="white", font=font)
+        canvas.text((left + pad, y), emotion, fill="white", font=font)
         middle = y + size * 0.62
         bar = (start, middle - size * 0.25, start + full_bar, middle + size * 0.25)
         canvas.rectangle(bar, fill=(255, 255, 255, 40))
         if share * full_bar >= 1:
-            canvas.rectangle((*bar[:2], start + share * full_bar, bar[3]), fill=COLOURS[name])
-    return corners
+            canvas.rectangle((*bar[:2], start + share * full_bar, bar[3]), fill=COLOURS[emotion])
 
 
-def _place(
-    picture: tuple[int, int],
-    box: Sequence[float],
-    panel: tuple[int, int],
-    taken: list[tuple[float, float, float, float]],
-) -> tuple[float, float]:
-    """The panel's left upper corner: beside, below or above the box, where it covers least."""
+SIDES = 6
+
+
+def _beside(
+    picture: tuple[int, int], box: Sequence[float], panel: tuple[int, int]
+) -> list[Corners]:
+    """The `SIDES` places of a panel beside, below and above the box, all within the picture."""
     (x, y, w, h), (width, height) = box, panel
     gap = 4
     wanted = [
@@ -103,12 +190,14 @@ def _place(
     ]
     most_left, most_top = max(picture[0] - width, 0), max(picture[1] - height, 0)
     inside = [(min(max(a, 0), most_left), min(max(b, 0), most_top)) for a, b in wanted]
-    return min(inside, key=lambda at: _covered((*at, at[0] + width, at[1] + height), taken))
+    return [(left, top, left + width, top + height) for left, top in inside]
 
 
-def _covered(panel: Sequence[float], taken: list[tuple[float, float, float, float]]) -> float:
+def _covered(panel: Corners, taken: Sequence[Corners]) -> float:
+    """How much of what is taken lies under a panel: the sum of the shares of each."""
     return sum(
         max(0.0, min(panel[2], other[2]) - max(panel[0], other[0]))
         * max(0.0, min(panel[3], other[3]) - max(panel[1], other[1]))
+        / max((other[2] - other[0]) * (other[3] - other[1]), 1.0)
         for other in taken
     )

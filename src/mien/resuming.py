@@ -11,8 +11,9 @@ from mien import journal
 from mien.faces import recorded
 from mien.tracks import PATIENCE, Past, is_due
 
-REMEMBERED = 2 * PATIENCE
-"""Seconds before the end of which faces, looks and smoothing are taken up again."""
+REMEMBERED, LEAST = 2 * PATIENCE, 8
+"""Seconds before the end of which faces, looks and smoothing are taken up again, and so many frames
+at least."""
 
 
 @dataclass(slots=True)
@@ -31,17 +32,19 @@ def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
     """
     left, last, began, unused = Left(), "", 0, 0
     looked: float | None = None
+    started = 0.0
     recent: deque[tuple[dict, bool]] = deque()
     for place, record in enumerate(journal.earlier(paths)):
         if record["source"] != last:
             left.done.add(last)
             last, began, unused, looked = record["source"], place, 0, None
             recent.clear()
+            started = record["seconds"]
         seconds = record["seconds"]
         if due := is_due(seconds, looked):
             looked = seconds
         recent.append((record, due))
-        while seconds - recent[0][0]["seconds"] > REMEMBERED:
+        while len(recent) > LEAST and seconds - recent[0][0]["seconds"] > REMEMBERED:
             recent.popleft()
         unused = max(unused, *(face["face_id"] + 1 for face in record["faces"]), 0)
     if last and is_video(last):
@@ -49,6 +52,7 @@ def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
         left.past = Past(
             {record["frame"]: recorded(record) for record, _ in recent},
             {record["frame"] for record, due in recent if due},
+            started,
             recent[0][0]["seconds"],
             unused,
         )

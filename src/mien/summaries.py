@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mien.faces import Face
-from mien.tracks import PATIENCE
+from mien.tracks import PATIENCE, Rhythm
 
 
 @dataclass(slots=True)
@@ -65,12 +65,14 @@ class Summaries:
 
     def __init__(self) -> None:
         self._of: dict[int, Summary] = {}
+        self._rhythm = Rhythm()
 
     def add(self, seconds: float, faces: Sequence[Face]) -> None:
         """Take in the faces of the next frame."""
+        longest = self._rhythm(seconds)
         for face in faces:
             known = self._of.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
-            known.add(seconds, face)
+            known.add(seconds, face, longest)
 
     def records(self, at_least: float = 0.0) -> list[dict]:
         """All, longest on screen first; those seen for fewer seconds than `at_least` left out."""

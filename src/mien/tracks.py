@@ -17,6 +17,9 @@ from mien.faces import Box, Face
 PATIENCE = 1.5
 """Seconds for which a face that is not seen keeps its id."""
 
+STEPS = 2.5
+"""If moments are far apart, as when one frame in two seconds is read, patience is so many steps."""
+
 MOMENTUM = 2.0
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
 
@@ -59,16 +62,37 @@ class Track:
         return there
 
 
+class Rhythm:
+    """How far apart moments usually come, to tell whether somebody is away or not looked for."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._last = math.nan
+        self._steps = (0.0, 0.0)
+
+    def __call__(self, seconds: float) -> float:
+        """Take in the next moment; the seconds that one may be unseen by now and still be there.
+
+        A single long step is a pause, and changes nothing.
+        """
+        if seconds > self._last:
+            step = seconds - self._last
+            self._steps = (self._steps[1] or step, step)
+        self._last = seconds
+        return max(self._patience, STEPS * min(self._steps))
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """What an earlier run found in a video, to go on from: its last moments, by frame number.
 
-    looked: the frames on which faces were looked for. first: seconds of the earliest frame.
-    unused: the first face id that nobody has.
+    looked: the frames on which faces were looked for. began: seconds of the first frame that was
+    read, and first: of the earliest of these. unused: the first face id that nobody has.
     """
 
     faces: Mapping[int, Sequence[Face]]
     looked: Set[int]
+    began: float
     first: float
     unused: int
 
@@ -86,7 +110,7 @@ class Tracker:
     """
 
     def __init__(self, patience: float = PATIENCE, first: int = 0) -> None:
-        self._patience = patience
+        self._rhythm = Rhythm(patience)
         self._tracks: list[Track] = []
         self._next = first
 
@@ -97,7 +121,8 @@ class Tracker:
         """
         if self._tracks and seconds < max(track.seen for track in self._tracks):
             self._tracks = []
-        self._tracks = [t for t in self._tracks if seconds - t.seen <= self._patience]
+        patience = self._rhythm(seconds)
+        self._tracks = [t for t in self._tracks if seconds - t.seen <= patience]
         places = [_place(box) for box in boxes]
         looks = [_look(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
@@ -113,6 +138,7 @@ class Tracker:
 
     def recall(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
         """Take the faces of a frame, and their ids, as known from an earlier run."""
+        self._rhythm(seconds)
         known = {track.face_id: track for track in self._tracks}
         for face in faces:
             place, look = _place(face.box), _look(pixels, face.box)
@@ -198,24 +224,35 @@ class Smoother:
 
     def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
         """The faces of a frame with `smoothed` emotions, by their ids."""
+        self._forget(seconds)
+        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
+
+    def again(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
+        """Those of the faces that are known, as they would be smoothed; nothing is taken in."""
+        self._forget(seconds)
+        known = [face for face in faces if face.face_id in self._known]
+        return [replace(face, smoothed=self._mixed(seconds, face)) for face in known]
+
+    def _forget(self, seconds: float) -> None:
         self._known = {
             face_id: known
             for face_id, known in self._known.items()
             if 0 <= seconds - known[0] <= max(self._patience, self._constant)
         }
-        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
 
     def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
-        if face.smoothed is not None:  # taken up from an earlier run
-            self._known[face.face_id] = (seconds, dict(face.smoothed))
-            return dict(face.smoothed)
-        now = dict(face.emotions)
-        if face.face_id in self._known and self._constant > 0:
-            then, before = self._known[face.face_id]
-            keep = math.exp(-(seconds - then) / self._constant)
-            now = {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
+        """Smoothed emotions; those taken up from an earlier run stay as they are."""
+        now = self._mixed(seconds, face) if face.smoothed is None else dict(face.smoothed)
         self._known[face.face_id] = (seconds, now)
         return now
+
+    def _mixed(self, seconds: float, face: Face) -> dict[str, float]:
+        now = dict(face.emotions)
+        if face.face_id not in self._known or self._constant <= 0:
+            return now
+        then, before = self._known[face.face_id]
+        keep = math.exp(-(seconds - then) / self._constant)
+        return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
 
 
 def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) -> dict[int, Box]:
@@ -227,5 +264,6 @@ def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) 
         face_id: tuple(  # type: ignore[misc]
             a + (b - a) * share for a, b in zip(earlier[face_id], later[face_id], strict=True)
         )
-        for face_id in earlier.keys() & later.keys()
+        for face_id in earlier
+        if face_id in later
     }

@@ -11,7 +11,7 @@ import math
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,22 @@ class Part:
     def from_frame(self, number: int, seconds: float) -> Part:
         """The same, from a frame that it had on."""
         return replace(self, start=seconds, number=number, origin=self.start)
+
+    def steps(self, rate: float) -> Callable[[float], bool]:
+        """Whether a frame is wanted, asked of all in turn by their seconds from `start` on."""
+        origin = self.start if self.number < 0 else self.origin
+        step, count = -1, 0
+
+        def wanted(seconds: float) -> bool:
+            nonlocal step, count
+            count += 1
+            if not self.seconds:
+                return (count - 1) % self.every == 0
+            # Which step a frame is in is a matter of its time alone, wherever reading began.
+            before, step = step, math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
+            return step != before
+
+        return wanted
 
 
 def is_video(where: str) -> bool:
@@ -130,30 +146,42 @@ def _decoded(path: str, part: Part, skip: Skip, most_pixels: int) -> Iterator[Fr
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         if part.start > 0:
             _seek(container, stream, part.start)
-        number, step, kept = -1, -1, 0
-        origin = part.start if part.number < 0 else part.origin
+        number, last, wanted = -1, 0.0, part.steps(rate)
+        nothing = True
         # A frame that is known is asked for by its very time.
         early = 1e-6 if part.number >= 0 else EARLY / rate
         for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
             # Behind a seek the place can only be reckoned; from the start it is counted.
             number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
+            last = seconds
             if seconds < part.start - early:
                 continue
-            if not kept and part.number >= 0:
+            if nothing and part.number >= 0:
                 number = part.number
             if seconds > part.end:
-                return
-            if part.seconds > 0:
-                # Which step a frame is in is a matter of its time alone, wherever reading began.
-                now = math.floor((seconds - origin + EARLY / rate) / part.seconds + 1e-6)
-                if now == step:
-                    continue
-                step = now
-            elif kept % part.every:
-                kept += 1
-                continue
-            kept += 1
-            yield Frame(upright(picture), path, number, seconds)
+                break
+            nothing = False
+            if wanted(seconds):
+                yield Frame(upright(picture), path, number, seconds)
+        if nothing and (part.start > 0 or part.end < math.inf):
+            raise UserError(
+                f"{path} has no frame {_between(part)}; the last read is at {last:.1f} s."
+            )
+
+
+def within(frames: Iterable[Frame], part: Part) -> Iterator[Frame]:
+    """The wanted ones of frames that come by themselves, such as a camera's."""
+    wanted = part.steps(rate=25)
+    for frame in frames:
+        if frame.seconds > part.end:
+            return
+        if frame.seconds >= part.start and wanted(frame.seconds):
+            yield frame
+
+
+def _between(part: Part) -> str:
+    until = f" and {part.end:g} s" if part.end < math.inf else ""
+    return f"between {part.start:g} s{until}" if until else f"from {part.start:g} s on"
 
 
 @contextlib.contextmanager
@@ -211,6 +239,7 @@ def _pictures(
 
     began, rate = _began(stream), float(stream.guessed_rate or 25)
     last, count, damaged = -1.0, 0, 0
+    gap = (0.0, 0.0)
     packets = container.demux(stream)
     while damaged <= MOST_DAMAGED:
         try:
@@ -229,10 +258,16 @@ def _pictures(
             count += 1
             # Behind damage, decoders give some pictures late.
             if seconds > last:
+                gap = max(gap, (max(last, 0.0), seconds), key=lambda g: g[1] - g[0])
                 last = seconds
                 yield max(seconds, 0.0), picture
     if damaged or (whole and count < WHOLE * stream.frames - 2):
-        skip(UserError(f"{path} breaks off after {max(last, 0):.1f} s."))
+        length = float((stream.duration or 0) * stream.time_base)
+        if not damaged and last > length - 3 / rate and gap[1] - gap[0] > 3 / rate:
+            said = f"is damaged: nothing could be read between {gap[0]:.1f} and {gap[1]:.1f} s"
+        else:
+            said = f"breaks off after {max(last, 0):.1f} s"
+        skip(UserError(f"{path} {said}."))
 
 
 def upright(picture: Any) -> np.ndarray:

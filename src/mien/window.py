@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
-from mien.drawing import draw
+from mien.drawing import Painter
 from mien.faces import Face, Frame
 from mien.printing import Pace
 
@@ -47,6 +46,7 @@ def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
     from PIL import ImageTk
 
     window, pace, closed = tkinter.Tk(className="mien"), Pace(), False
+    paint = Painter()
 
     def close(_: object = None) -> None:
         nonlocal closed
@@ -62,8 +62,7 @@ def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
     line.pack(fill="x")
 
     def show(frame: Frame, faces: list[Face], delay: float) -> None:
-        shown = [replace(face, emotions=face.smoothed or face.emotions) for face in faces]
-        image = Image.fromarray(draw(frame.pixels, shown))
+        image = Image.fromarray(paint(frame.pixels, faces))
         image.thumbnail(LARGEST)
         photo: Any = ImageTk.PhotoImage(image)
         picture.configure(image=photo)

@@ -23,6 +23,26 @@ ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 RESUMED = ("csv", "jsonl", "parquet")
 """What another run can go on with."""
 
+SINGLE = ("html", "jpg", "mp4", "png")
+"""What holds one video, or one picture."""
+
+
+def can_be_resumed(path: Path) -> bool:
+    """Whether another run can go on with what was given to this path."""
+    return _suffix(path) in RESUMED
+
+
+def holds_one(path: Path) -> bool:
+    """Whether there is only room for one video, or one picture."""
+    return _suffix(path) in SINGLE
+
+
+def _suffix(path: Path) -> str:
+    """The name of the sink, whether there is one or not."""
+    suffix = path.suffix.lower().removeprefix(".")
+    is_folder = path.is_dir() or not suffix
+    return "folder" if is_folder else ALIASES.get(suffix, suffix)
+
 
 def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Write]:
     """The sink for a path, by its suffix; a folder gets one annotated picture per frame.
@@ -31,16 +51,13 @@ def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Wri
     Raises `UserError` for a suffix that nobody writes, a suffix without a name, and `-`.
     """
     path = Path(path)
-    suffix = path.suffix.lower().removeprefix(".")
     try:
+        suffix = _suffix(path)
         is_folder = path.is_dir()
     except OSError as error:
         raise atomic.cannot(path, error) from None
-    if not is_folder and (path.name == "-" or (path.name.startswith(".") and not suffix)):
+    if not is_folder and (path.name == "-" or (path.name.startswith(".") and not path.suffix)):
         raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
-    if is_folder or not suffix:
-        suffix = "folder"
-    suffix = ALIASES.get(suffix, suffix)
     known = names(SHELF)
     if suffix not in known:
         endings = [f".{name}" for name in known if name != "folder"]

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mien import atomic
-from mien.drawing import draw
+from mien.drawing import Painter
 from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.journal import Write
@@ -49,6 +48,8 @@ class _Film:
         self._source = ""
         self._shape = (0, 0)
         self._last = -1
+        self._paint = Painter()
+        self._began = self._ends = 0.0
         self._sound: Iterator[Any] = iter(())
 
     def __enter__(self) -> _Film:
@@ -60,15 +61,14 @@ class _Film:
             return
         with contextlib.suppress(*([] if kind is None else [Exception])):
             self._mux(self._picture.encode())
-            self._sounds(math.inf)
+            self._sounds(self._ends)
         self._out.close()
 
     def write(self, frame: Frame, faces: list[Face]) -> None:
         """Add one frame; what is drawn are the smoothed emotions where there are any."""
         import av
 
-        shown = [replace(f, emotions=f.smoothed) if f.smoothed else f for f in faces]
-        pixels = _even(draw(frame.pixels, shown))
+        pixels = _even(self._paint(frame.pixels, faces))
         if self._out is None:
             self._open(frame, pixels)
         if frame.source != self._source:
@@ -77,16 +77,19 @@ class _Film:
             pixels = np.ascontiguousarray(_fitted(pixels, self._shape))
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         # Two frames may not share a time, whatever their file says.
-        self._last = picture.pts = max(self._last + 1, round(frame.seconds * TICKS))
+        seconds = frame.seconds - self._began
+        self._ends = 2 * seconds - max(self._last, 0) / TICKS  # it is shown as long as the last
+        self._last = picture.pts = max(self._last + 1, round(seconds * TICKS))
         picture.time_base = Fraction(1, TICKS)
         self._mux(self._picture.encode(picture))
-        self._sounds(frame.seconds)
+        self._sounds(seconds)
 
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
         import av
 
         atomic.not_over(self._path, frame.source)
-        self._source, self._shape = frame.source, (pixels.shape[0], pixels.shape[1])
+        self._source, self._began = frame.source, frame.seconds
+        self._shape = (pixels.shape[0], pixels.shape[1])
         try:
             self._out = av.open(str(self._temporary), "w", format="mp4")
             self._picture = self._out.add_stream("libx264", options=QUALITY)
@@ -99,7 +102,10 @@ class _Film:
         next(self._sound, None)
 
     def _copied(self, frame: Frame) -> Iterator[float]:
-        """Copies the sound of the source packet by packet; each time, how far it has come."""
+        """Copies the sound of the source packet by packet; each time, how far it has come.
+
+        Sound that goes on behind the last picture is kept; what lies behind a part is not.
+        """
         import av
 
         try:
@@ -110,18 +116,21 @@ class _Film:
             known = [s for s in container.streams.audio if s.codec_context.name in SOUNDS]
             if not known:
                 return
-            began = _start(container)
+            began = _start(container) + frame.seconds
+            whole = _length(container) - frame.seconds - 0.02
             copy = self._out.add_stream_from_template(known[0])
             yield 0.0
             for packet in container.demux(known[0]):
-                if packet.pts is None:
+                if packet.pts is None or packet.dts is None:
                     continue
                 seconds = float(packet.pts * packet.time_base) - began
-                if seconds < frame.seconds - 0.05:
+                if seconds < -0.05:
                     continue
+                late = round(began / packet.time_base)
+                packet.pts, packet.dts = packet.pts - late, packet.dts - late
                 packet.stream = copy
                 self._out.mux(packet)
-                yield seconds
+                yield min(seconds, whole)
 
     def _sounds(self, until: float) -> None:
         for seconds in self._sound:
@@ -135,6 +144,14 @@ class _Film:
             self._out.mux(packets)
         except (av.error.FFmpegError, OSError) as error:
             raise UserError(f"Cannot write {self._path}: {why(error)}.") from None
+
+
+def _length(container: Any) -> float:
+    """Seconds after which the pictures of a file end, as far as it says so."""
+    for stream in container.streams.video[:1]:
+        if stream.duration:
+            return float(stream.duration * stream.time_base)
+    return math.inf
 
 
 def _start(container: Any) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,11 @@ from mien.errors import UserError
 from mien.faces import record, recorded
 from mien.printing import show
 from mien.tracks import TIME_CONSTANT
+from mien.verbs import _wishes
 from mien.verbs._common import MISTAKE, NO_FACE, complain
 from mien.verbs._reading import Reading, files, is_moving
 from mien.verbs._tally import Tally
-from mien.video import Part
+from mien.verbs._wishes import Wishes
 
 FEW = 8
 """Up to so many pictures, each face gets its bars; beyond, a line."""
@@ -37,12 +37,10 @@ FEW = 8
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="auto", show_default=True,
               help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
-@click.option("--every", default="1", show_default=True, metavar="N|SECONDSs",
-              help="Of a video, every Nth frame, or one in so many seconds: 0.5s.")  # fmt: skip
-@click.option(
-    "--from", "start", default="0", metavar="TIME", help="Where a video starts: 90, 1:30."
-)
-@click.option("--until", default="", metavar="TIME", help="Where a video ends.")
+@click.option("--every", default="1", show_default=True, metavar="N|0.5s",
+              help="Of a video or stream, every Nth frame, or one in so many seconds.")  # fmt: skip
+@click.option("--from", "start", default="0", metavar="TIME", help="Where to start: 90, 1:30.")
+@click.option("--until", default="", metavar="TIME", help="Where to end.")
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
               help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
@@ -90,8 +88,6 @@ def analyze(
         mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
-    if resume:
-        _can_resume(to, timeline, two_pass)
     if offline:
         os.environ["MIEN_OFFLINE"] = "1"
     bad: list[UserError] = []
@@ -100,19 +96,21 @@ def analyze(
         bad.append(error)
         complain(error)
 
-    part = Part(*_every(every), _time(start), _time(until) if until else math.inf)
+    part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
+    wishes = Wishes(to, summary, timeline, two_pass, resume)
     found = files(inputs, skip)
     if not found:
         sys.exit(MISTAKE)
+    wishes.check(found)
     analyzer = Analyzer(model, detector, threads, contempt)
     tally = Tally()
     bars, lines = len(found) <= FEW, len(found) <= FEW or not to
     with ExitStack() as stack:
-        left = _left(to, tally, analyzer) if resume else resuming.Left()
+        left = _left(to, found, tally, analyzer) if resume else resuming.Left()
         writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
         if timeline:
             writers.append(stack.enter_context(_timeline(timeline)))
-        stack.enter_context(_telling_of_parts(to))
+        stack.enter_context(_telling_how_to_go_on(wishes))
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
         source = ""
         try:
@@ -139,43 +137,16 @@ def analyze(
         sys.exit(NO_FACE)
 
 
-def _every(text: str) -> tuple[int, float]:
-    """Frames and seconds: `"3"` -> (3, 0), `"0.5s"` -> (1, 0.5)."""
-    try:
-        frames, seconds = (1, float(text[:-1])) if text.endswith("s") else (int(text), 0.0)
-    except ValueError:
-        frames, seconds = 0, 0.0
-    if frames < 1 or seconds < 0 or (text.endswith("s") and not 0 < seconds < math.inf):
-        raise UserError(f"--every {text} means nothing; write a number of frames, or 0.5s.")
-    return frames, seconds
-
-
-def _time(text: str) -> float:
-    """Seconds: `"90"`, `"1:30"` and `"0:01:30.0"` -> 90.0."""
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        parts = []
-    if not 1 <= len(parts) <= 3 or not all(0 <= part < math.inf for part in parts):
-        raise UserError(f"{text} is no time; write seconds, or 1:30.")
-    return sum(part * 60**k for k, part in enumerate(reversed(parts)))
-
-
-def _can_resume(to: Sequence[Path], timeline: Path | None, two_pass: bool) -> None:
-    if timeline:
-        raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
-    if two_pass:
-        raise UserError("--two-pass writes when all is known; there is nothing to --resume.")
-    if not to:
-        raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
-
-
-def _left(to: Sequence[Path], tally: Tally, analyzer: Analyzer) -> resuming.Left:
+def _left(
+    to: Sequence[Path], files: Sequence[str], tally: Tally, analyzer: Analyzer
+) -> resuming.Left:
     """What an earlier run left to do; what it did is counted.
 
     Raises `UserError` if it did it otherwise.
     """
     left = resuming.read(to, is_moving)
+    if others := sorted({*left.done, left.video} - {"", "standard input", *files}):
+        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
     for known in journal.earlier(to):
         faces = recorded(known)
@@ -196,13 +167,11 @@ def _timeline(path: Path):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def _telling_of_parts(to: Sequence[Path]) -> Iterator[None]:
+def _telling_how_to_go_on(wishes: Wishes) -> Iterator[None]:
     """If it is stopped, where what was found lies, and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, UserError):
-        parts = [part for part in map(journal.part, to) if part.exists() and part.stat().st_size]
-        if parts:
-            names = ", ".join(map(str, parts))
-            click.echo(f"mien: {names} holds what was found; --resume goes on with it.", err=True)
+        if said := wishes.how_to_go_on():
+            complain(said)
         raise
