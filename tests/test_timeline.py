@@ -1,15 +1,18 @@
 """The picture of a video: strips whose colours are what each face showed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from mien import timeline
+from mien import story, timeline
 from mien.drawing import COLOURS
 from mien.errors import UserError
 from mien.faces import Face, Frame
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
+WIDE = timeline.WIDE - timeline.LEFT - timeline.RIGHT
 
 
 def face(face_id=0, **shares):
@@ -26,13 +29,22 @@ def put(path, found, source="clip.mp4"):
 
 
 def colours(pixels, row, column):
-    """The colours of a strip, bottom to top, at a share of its length."""
+    """The colours of a strip, top to bottom, at a share of its length."""
+    return strip(pixels, row)[round(column * (WIDE - 1))]
+
+
+def strip(pixels, row):
+    """The colours of a strip by name, column by column, each top to bottom."""
     top = timeline.HEAD + row * (timeline.ROW + timeline.GAP)
-    x = timeline.LEFT + round(column * (timeline.WIDE - timeline.LEFT - timeline.RIGHT - 1))
-    seen = [tuple(int(v) for v in rgb) for rgb in pixels[top : top + timeline.ROW, x][::-1]]
-    names = {ImageColor.getrgb(colour): name for name, colour in COLOURS.items()}
-    names[ImageColor.getrgb(timeline.AWAY)] = "away"
-    return [names[rgb] for rgb in seen]
+    seen = pixels[top : top + timeline.ROW, timeline.LEFT : timeline.LEFT + WIDE]
+    away = np.array(ImageColor.getrgb(timeline.AWAY))
+    names = {tuple(away.tolist()): "away"}
+    for name, colour in COLOURS.items():
+        rgb = np.array(ImageColor.getrgb(colour))
+        names[tuple(rgb.tolist())] = name
+        pale = rgb * timeline.FADED + away * (1 - timeline.FADED)
+        names[tuple(pale.round().astype(int).tolist())] = f"pale {name}"
+    return [[names[tuple(rgb)] for rgb in column] for column in seen.swapaxes(0, 1).tolist()]
 
 
 def test_a_strip_shows_the_shares_of_each_moment(tmp_path):
@@ -41,7 +53,7 @@ def test_a_strip_shows_the_shares_of_each_moment(tmp_path):
     early, late = colours(pixels, 0, 0.2), colours(pixels, 0, 0.8)
     assert early.count("happy") == pytest.approx(0.75 * timeline.ROW, abs=1)
     assert early.count("sad") == pytest.approx(0.25 * timeline.ROW, abs=1)
-    assert early[0] == "happy"
+    assert early == sorted(early, key=list(COLOURS).index)  # the first label at the top
     assert set(late) == {"neutral"}
 
 
@@ -49,6 +61,78 @@ def test_who_is_away_has_no_colour(tmp_path):
     found = [[face(happy=1.0)]] * 40 + [[]] * 40 + [[face(happy=1.0)]] * 40
     pixels = put(tmp_path / "x.png", found)
     assert [colours(pixels, 0, at)[0] for at in (0.1, 0.5, 0.9)] == ["happy", "away", "happy"]
+
+
+def test_who_is_not_seen_for_a_moment_is_pale(tmp_path):
+    found = [[face(happy=1.0)]] * 40 + [[]] * 10 + [[face(happy=1.0)]] * 20 + [[]] * 2
+    found += [[face(happy=1.0)]] * 28
+    seen = [column[0] for column in strip(put(tmp_path / "x.png", found), 0)]
+    assert set(seen) == {"happy", "pale happy"}
+    places = [k / (WIDE - 1) * 9.9 for k, name in enumerate(seen) if name == "pale happy"]
+    assert (places[0], places[-1]) == pytest.approx((3.95, 4.95), abs=0.02)
+
+
+def test_who_is_there_in_the_last_frame_alone_can_be_seen(tmp_path):
+    found = [[face(0, happy=1.0)]] * 999 + [[face(0, happy=1.0), face(1, sad=1.0)]]
+    seen = [column[0] for column in strip(put(tmp_path / "x.png", found), 1)]
+    assert 3 <= seen.count("sad") <= timeline.FEWEST
+    assert seen[-3:] == ["sad"] * 3
+    assert set(seen[: -timeline.FEWEST]) == {"away"}
+
+
+def story_of(found, step=0.1):
+    told = story.Story()
+    for k, faces in enumerate(found):
+        told.add(Frame(PIXELS, "clip.mp4", k, k * step), faces)
+    return told
+
+
+def test_a_face_is_there_between_sightings_and_half_a_step_around_them():
+    told = story_of([[]] * 20 + [[face()]] * 20 + [[]] * 30 + [[face()]] * 2 + [[]] * 28)
+    places = np.array([1.9, 1.96, 2.0, 3.0, 3.94, 4.0, 5.0, 6.9, 7.05, 7.1, 7.2])
+    _, how = told.seen(told.lines[0], places)
+    assert how.tolist() == [0, 2, 2, 2, 2, 0, 0, 0, 2, 2, 0]
+
+
+def test_frames_that_are_far_apart_make_nobody_pale_or_gone():
+    told = story_of([[face()]] * 10 + [[]] + [[face()]] * 9, step=2.0)
+    assert told.gap() == 5.0
+    _, how = told.seen(told.lines[0], np.arange(0, 38, 0.1))
+    assert set(how.tolist()) == {story.SEEN}
+
+
+def test_a_pause_between_frames_does_not_change_the_usual_step():
+    told = story.Story()
+    for k in range(100):
+        told.add(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()])
+    assert told.step() == pytest.approx(0.1)
+    assert told.gap() == story.PATIENCE
+    _, how = told.seen(told.lines[0], np.array([5.0, 5.2, 30.0, 65.1]))
+    assert how.tolist() == [2, 0, 0, 2]
+
+
+def test_a_story_of_any_length_stays_small(monkeypatch):
+    monkeypatch.setattr(story, "MOST_POINTS", 50)
+    monkeypatch.setattr(story, "MOST_STEPS", 20)
+    monkeypatch.setattr(story, "MOST_STILLS", 5)
+    # There for the first and the last quarter.
+    told = story_of([[face(happy=1.0)] if k < 500 or k >= 1500 else [] for k in range(2000)])
+    line = told.lines[0]
+    assert 20 <= len(line.times) == len(line.shares) == len(line.boxes) <= 50
+    assert len(told.steps) <= 20
+    assert told.step() == pytest.approx(0.1)
+    assert sum(line.often) == 1000
+    assert set(map(tuple, line.boxes)) == {(125, 111, 250, 556)}
+    assert line.times[-1] == pytest.approx(199.9)
+    _, how = told.seen(line, np.array([10.0, 40.0, 100.0, 160.0, 199.0]))
+    assert how.tolist() == [2, 2, 0, 2, 2]
+    assert line.step < 10  # the time away does not count
+
+
+def test_only_what_was_smoothed_is_said_to_be():
+    assert not story_of([[face(happy=1.0)]]).smoothed
+    smooth = replace(face(happy=1.0), smoothed={"happy": 0.5, "sad": 0.5})
+    assert story_of([[face(happy=1.0)], [smooth]]).smoothed
 
 
 def test_smoothed_emotions_are_what_is_shown(tmp_path):

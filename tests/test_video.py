@@ -468,19 +468,46 @@ def test_a_source_is_not_written_over_by_what_is_told_of_it(mien, made, tmp_path
     [
         (("--summary", "faces.csv"), "A summary is JSON"),
         (("--summary", "nowhere/faces.json"), "there is no folder nowhere"),
-        (("again", "--to", "page.html"), "page.html holds one video or picture, and here are 2"),
-        (("again", "--timeline", "t.png"), "t.png holds one video or picture, and here are 2"),
+        (
+            ("again.mp4", "--to", "page.html"),
+            "page.html holds one video or picture, and here are 2",
+        ),
+        (("again.mp4", "--timeline", "t.png"), "t.png holds one video or picture, and here are 2"),
+        (("--to", "a.csv", "--to", "a.csv"), "--to a.csv was given twice"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(
     mien, made, tmp_path, monkeypatch, words, said
 ):
     monkeypatch.chdir(tmp_path)
-    words = [str(made[0]) if word == "again" else word for word in words]
+    again = made[0].with_name("again.mp4")
+    again.unlink(missing_ok=True)
+    again.symlink_to(made[0])
+    words = [str(again) if word == "again.mp4" else word for word in words]
     code, out, err = mien("analyze", made[0], "--detector", "whole", *words)
     assert (code, out) == (2, "")
     assert said in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("rtsp://me:s3cret@10.0.0.9/live", "rtsp://me:***@10.0.0.9/live"),
+        ("http://me:a@b@host:81/x", "http://me:***@host:81/x"),
+        ("rtsp://me@host:554/x", "rtsp://me@host:554/x"),
+        ("http://host:80/a:b@c", "http://host:80/a:b@c"),
+        ("camera:0", "camera:0"),
+    ],
+)
+def test_a_password_is_not_told(where, said):
+    assert live.shown(where) == said
+
+
+def test_nobody_is_told_the_password_of_a_stream_that_is_not_there():
+    with pytest.raises(UserError) as told:
+        next(live.frames("http://me:s3cret@127.0.0.1:9/x.mjpg"))
+    assert "s3cret" not in str(told.value)
 
 
 def test_a_stream_is_not_read_twice(mien, server):

@@ -21,6 +21,7 @@ from mien.faces import Frame
 from mien.video import Skip, is_remote, opened, upright, warned, why
 
 STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
+SECRET = re.compile(r"(://[^/@:]*:)[^/]*@")
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
 
 WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -41,6 +42,11 @@ def number(where: str) -> int | None:
     return int(found[1] or 0) if found and not Path(where).exists() else None
 
 
+def shown(where: str) -> str:
+    """An address as it may be shown and kept: without a password in it."""
+    return SECRET.sub(r"\1***@", where)
+
+
 def frames(
     where: str, skip: Skip | None = None, attempts: int = 0, began: float | None = None
 ) -> Iterator[Frame]:
@@ -59,17 +65,17 @@ def frames(
 def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
     """Frames as they arrive, with the clock's time; comes back when a stream dies."""
     failed = count = 0
-    camera = number(where)
+    camera, name = number(where), shown(where)
     while not stop.is_set():
         try:
             for pixels in _stream(where) if camera is None else _camera(camera):
                 if stop.is_set():
                     return
-                yield Frame(pixels, where, count, time.monotonic())
+                yield Frame(pixels, name, count, time.monotonic())
                 failed, count = 0, count + 1
-            error = UserError(f"{where} has ended.")
+            error = UserError(f"{name} has ended.")
         except UserError as found:
-            error = found
+            error = UserError(str(found).replace(where, name))
         failed += 1
         if camera is not None or not count or 0 < attempts <= failed:
             raise error

@@ -14,7 +14,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.journal import Write
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
-from mien.story import Line, Story, gathered
+from mien.story import GONE, PALE, Line, Story, gathered
 
 MOST_FACES = 16
 """The others, shorter on screen, are only counted."""
@@ -22,6 +22,13 @@ MOST_FACES = 16
 WIDE, LEFT, RIGHT = 1400, 150, 30
 ROW, GAP, HEAD, FOOT, PORTRAIT = 96, 22, 92, 46, 88
 INK, DIM, PAPER, AWAY = "#1c2024", "#5b6570", "#ffffff", "#eef1f3"
+
+FADED, FEWEST = 0.35, 8
+"""How much of its colour a face keeps that is not seen for a moment; pixels of the shortest
+sighting."""
+
+NOTES = {"smoothed": "shares smoothed over time", "pale": "pale: not seen for a moment"}
+"""What a legend says beside the emotions."""
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Seconds between two marks of the axis."""
@@ -45,13 +52,13 @@ def drawn(story: Story) -> Image.Image:
     canvas = ImageDraw.Draw(image)
     title = Path(story.source).name or story.source
     canvas.text((LEFT, 16), title, INK, ImageFont.load_default(22))
-    _legend(canvas, known)
+    _legend(canvas, known, story.smoothed)
     places = np.linspace(story.start, max(story.end, story.start + 1e-3), WIDE - LEFT - RIGHT)
     for number, face in enumerate(shown):
         top, line = HEAD + number * (ROW + GAP), story.lines[face["face_id"]]
         _portrait(image, line, top)
         canvas.text((LEFT - 12, top + ROW / 2), f"{face['face_id']}", INK, _font(16), "rm")
-        strip, mostly = _strip(line, places, story.gap(), known)
+        strip, mostly = _strip(story, line, places, known)
         image.paste(Image.fromarray(strip), (LEFT, top))
         _words(canvas, mostly, top)
     _axis(canvas, story, high)
@@ -67,13 +74,15 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _legend(canvas: ImageDraw.ImageDraw, known: list[int]) -> None:
+def _legend(canvas: ImageDraw.ImageDraw, known: list[int], smoothed: bool) -> None:
     x, y = float(LEFT), 56
     for k in known:
         name = EMOTIONS_AND_CONTEMPT[k]
         canvas.rectangle((x, y, x + 14, y + 14), COLOURS[name])
         canvas.text((x + 20, y - 2), name, INK, _font(15))
         x += 44 + canvas.textlength(name, _font(15))
+    notes = [NOTES["smoothed"]] * smoothed + [NOTES["pale"]]
+    canvas.text((WIDE - RIGHT, y - 1), "; ".join(notes), DIM, _font(14), "ra")
 
 
 def _portrait(image: Image.Image, line: Line, top: int) -> None:
@@ -86,28 +95,24 @@ def _portrait(image: Image.Image, line: Line, top: int) -> None:
 
 
 def _strip(
-    line: Line, places: np.ndarray, gap: float, known: list[int]
+    story: Story, line: Line, places: np.ndarray, known: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The shares over time as pixels, (ROW, W, 3) uint8, and the largest of them, -1 for away."""
-    times = np.array(line.times)
-    after = np.searchsorted(times, places).clip(0, len(times) - 1)
-    before = (after - 1).clip(0)
-    nearest = np.where(places - times[before] < times[after] - places, before, after)
-    # Between two sightings that are close a face was there; elsewhere only about its time.
-    inside = (times[before] <= places) & (places <= times[after])
-    step = np.diff(places[:2])[0]
-    there = (inside & (times[after] - times[before] <= gap)) | (abs(times[nearest] - places) < step)
+    """The shares over time as pixels, (ROW, W, 3) uint8, and the largest of them, -1 for away.
+
+    The first emotion is at the top.
+    """
+    nearest, how = story.seen(line, places, FEWEST * np.diff(places[:2])[0])
     shares = np.array(line.shares, np.float64)[nearest][:, known]
     shares /= shares.sum(1, keepdims=True).clip(1e-9)
     edges = shares.cumsum(1).T[:, None, :]  # (K, 1, W)
-    level = (np.arange(ROW, 0, -1) - 0.5)[:, None] / ROW
+    level = (np.arange(ROW) + 0.5)[:, None] / ROW
     which = (level > edges).sum(0).clip(max=len(known) - 1)
-    colours = np.array(
-        [ImageColor.getrgb(COLOURS[EMOTIONS_AND_CONTEMPT[k]]) for k in known], np.uint8
-    )
-    away = np.array(ImageColor.getrgb(AWAY), np.uint8)
-    pixels = np.where(there[:, None], colours[which], away)
-    return pixels, np.where(there, np.array(known)[shares.argmax(1)], -1)
+    colours = np.array([ImageColor.getrgb(COLOURS[EMOTIONS_AND_CONTEMPT[k]]) for k in known])
+    away = np.array(ImageColor.getrgb(AWAY))
+    # How much of the colour there is: (W, 1).
+    alpha = np.select([how == GONE, how == PALE], [0, FADED], 1)[:, None]
+    pixels = (colours[which] * alpha + away * (1 - alpha)).round().astype(np.uint8)
+    return pixels, np.where(how == GONE, -1, np.array(known)[shares.argmax(1)])
 
 
 def _words(canvas: ImageDraw.ImageDraw, mostly: np.ndarray, top: int) -> None:

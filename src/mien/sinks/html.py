@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 from mien.journal import Write
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
-from mien.story import MOST_FACES, Story, gathered
+from mien.story import MOST_FACES, Line, Story, gathered
+from mien.timeline import FADED, FEWEST, NOTES, TICKS
 
 TEMPLATE = Path(__file__).with_name("_page.html")
 
@@ -29,9 +28,8 @@ def to(path: Path) -> AbstractContextManager[Write]:
 
 def page(story: Story, path: Path) -> str:
     """The story as HTML; `path` is where it will lie, for the way from there to the video."""
-    summaries = story.summaries.records()[:MOST_FACES]
+    summaries = story.summaries.records()
     known = story.known()
-    steps = [np.diff(line.times).min() for line in story.lines.values() if len(line.times) > 1]
     told = {
         "name": Path(story.source).name or story.source,
         "video": _relative(story.source, path),
@@ -39,26 +37,37 @@ def page(story: Story, path: Path) -> str:
         "frames": story.frames,
         "start": story.start,
         "end": story.end,
-        "step": float(min(steps, default=0.04)),
+        "step": story.step(),
         "gap": story.gap(),
+        "ticks": TICKS,
+        "notes": [NOTES["smoothed"]] * story.smoothed + [NOTES["pale"]] * bool(summaries),
+        "faded": FADED,
+        "fewest": FEWEST,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in known],
         "colours": COLOURS,
         "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
+        "found": len(summaries),
         "faces": [
-            {
-                "id": one["face_id"],
-                "picture": _inline(story.lines[one["face_id"]].portrait),
-                "on_screen": one["on_screen"],
-                "emotions": one["emotions"],
-                "times": [round(s, 3) for s in story.lines[one["face_id"]].times],
-                "shares": [[row[k] for k in known] for row in story.lines[one["face_id"]].shares],
-            }
-            for one in summaries
+            _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MOST_FACES]
         ],
     }
     # A name may not end the script it stands in.
-    text = json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace('{"nothing": "yet"}', text)
+
+
+def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
+    return {
+        "id": summary["face_id"],
+        "picture": _inline(line.portrait),
+        "on_screen": summary["on_screen"],
+        "often": [line.often[k] for k in known],
+        "reach": story.reach(line),
+        "look": story.look(line),
+        "times": line.times,
+        "shares": [[row[k] for k in known] for row in line.shares],
+        "boxes": line.boxes,
+    }
 
 
 def _relative(source: str, path: Path) -> str:
@@ -69,7 +78,7 @@ def _relative(source: str, path: Path) -> str:
         way = os.path.relpath(Path(source).resolve(), path.resolve().parent)
     except ValueError:  # another drive
         return ""
-    return quote(way.replace(os.sep, "/"))
+    return quote(os.fsencode(way.replace(os.sep, "/")))
 
 
 def _inline(body: bytes) -> str:

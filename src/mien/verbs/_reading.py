@@ -27,7 +27,10 @@ def is_moving(where: str) -> bool:
 
 
 def files(inputs: Iterable[str], skip: Skip) -> list[str]:
-    """Every picture, video, camera and stream that these mean; what is none is told to `skip`."""
+    """Every picture, video, camera and stream that these mean; what is none is told to `skip`.
+
+    A video is read once, however often it is named: its faces are told by its name.
+    """
     found = []
     for where in inputs:
         try:
@@ -35,7 +38,8 @@ def files(inputs: Iterable[str], skip: Skip) -> list[str]:
             found += [where] if alone else sources.paths(where, sources.SUFFIXES | video.SUFFIXES)
         except UserError as error:
             skip(error)
-    return found
+    once = dict.fromkeys(found)
+    return [where for where in found if not is_moving(where) or once.pop(where, 0) is None]
 
 
 @dataclass(frozen=True, slots=True)

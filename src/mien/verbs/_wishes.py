@@ -32,6 +32,8 @@ class Wishes:
             self._check_resume()
         if self.two_pass and (endless := [file for file in files if live.is_live(file)]):
             raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
+        if twice := [path for path in self.to if list(self.to).count(path) > 1]:
+            raise UserError(f"--to {twice[0]} was given twice.")
         alone = [path for path in self.to if sinks.holds_one(path)]
         alone += [self.timeline] if self.timeline else []
         if alone and len(files) > 1:

@@ -15,6 +15,7 @@ from mien.errors import UserError
 from mien.summaries import Summaries
 from mien.tracks import TIME_CONSTANT
 from mien.verbs._common import complain, terminal
+from mien.verbs._wishes import smoothing
 
 
 @click.command()
@@ -52,6 +53,9 @@ def camera(
         raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
     else:
         watching = terminal().watching
+    if not seconds > 0:
+        raise UserError(f"--seconds {seconds:g} means nothing; write a number above 0.")
+    smooth = smoothing(smooth)
     analyzer, summaries = Analyzer(model, detector), Summaries()
     began = time.monotonic()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
@@ -65,4 +69,4 @@ def camera(
                 write(frame, faces)
             if frame.seconds >= seconds:
                 break
-    terminal().showed(source, summaries.records(at_least=1.0))
+    terminal().showed(live.shown(source), summaries.records(at_least=1.0))
