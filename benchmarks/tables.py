@@ -259,7 +259,8 @@ def systems() -> str:
 def leaks() -> str:
     """The same network by sound and by broken protocols."""
     rows = []
-    for name in ("honest", "oversampled", "augmented", "kfold"):
+    for name in ("honest", "honest-on", "oversampled", "oversampled-on", "oversampled-on2",
+                 "augmented", "kfold"):  # fmt: skip
         found = result(f"leak-{name}")
         whole, alone = (found["heads"]["labels"].get(key, {"faces": 0})
                         for key in ("fer2013", "fer2013_without_twins"))  # fmt: skip
@@ -267,13 +268,62 @@ def leaks() -> str:
         # Of its last part, a network that is kept has been taught every face before.
         kept = found["protocol"] == "leaky-kfold"
         rows.append((
-            f"`{found['protocol']}`", found["training"]["epochs"] * (5 if kept else 1),
+            f"`{found['protocol']}`", 15 if kept else epochs_in_all(found),
             f"{found['training']['accuracy']:.0%}", f"{whole['faces']:,}",
             "100%" if kept else f"{seen:.0%}", percent(whole["accuracy"]),
             percent(alone["accuracy"]) if alone["faces"] >= 1000 and not kept else "",
         ))  # fmt: skip
     header = ("protocol", "epochs", "right in training", "faces that judge", "of them taught",
               "accuracy", "of those not taught")  # fmt: skip
+    return markdown(header, rows)
+
+
+def epochs_in_all(found: dict) -> int:
+    """Those of a training, and of the one that it went on from."""
+    start = found["trained"]["recipe"]["start"]
+    return found["training"]["epochs"] + (epochs_in_all(result(start)) if start else 0)
+
+
+def crossval() -> str:
+    """Five folds of the small hybrid: each face is judged once, by a network not taught it."""
+    found = result("crossval-hybrid-slim")
+    rows: list[tuple[str, ...]] = [
+        (name.replace("-", " "), *(f"{100 * fold[k]:.1f} %" for k in ("accuracy", "macro_f1")),
+         f"{fold['log_loss']:.3f}")
+        for name, fold in found["folds"].items()
+    ]  # fmt: skip
+    over = found["over_folds"]
+    rows.append((
+        "mean and sd over folds",
+        *(f"{100 * over[k]['mean']:.1f} % ± {100 * over[k]['sd']:.1f}"
+          for k in ("accuracy", "macro_f1")),
+        f"{over['log_loss']['mean']:.3f} ± {over['log_loss']['sd']:.3f}",
+    ))  # fmt: skip
+    whole = found["all_held_out"]
+    rows.append((
+        f"all {whole['faces']:,} held-out answers",
+        *(f"{percent(whole[k])} ({100 * whole[k]['low']:.1f} to {100 * whole[k]['high']:.1f})"
+          for k in ("accuracy", "macro_f1")),
+        f"{whole['log_loss']['value']:.3f}",
+    ))  # fmt: skip
+    return markdown(("fold", "accuracy", "macro-F1", "log loss"), rows)
+
+
+def ablation() -> str:
+    """The small hybrid without each of its parts, on the same faces."""
+    found = result("ablation-hybrid-slim")
+    rows = []
+    for name, case in found["cases"].items():
+        gain = case["against_as_it_is"]
+        less = (f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to "
+                f"{100 * gain['high']:+.1f})")  # fmt: skip
+        rows.append((
+            name, f"{case['parameters'] / 1e6:.2f} M",
+            f"{100 * case['over_seeds']['accuracy']['mean']:.1f} %",
+            f"{100 * case['over_seeds']['macro_f1']['mean']:.1f} %",
+            "" if name == "as it is" else less,
+        ))  # fmt: skip
+    header = ("hybrid", "parameters", "accuracy", "macro-F1", "points against as it is")
     return markdown(header, rows)
 
 
@@ -292,6 +342,8 @@ TABLES: dict[str, Callable[[], str]] = {
         video,
         systems,
         leaks,
+        crossval,
+        ablation,
     )
 }
 
