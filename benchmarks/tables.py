@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/all-of-mien.md", "docs/model-card.md", "docs/reproduce-the-paper.md")
+PAGES = (
+    "README.md", "docs/all-of-mien.md", "docs/model-card.md", "docs/reproduce-the-paper.md",
+    "docs/serve.md",
+)  # fmt: skip
 
 
 def result(name: str) -> dict:
@@ -327,6 +330,38 @@ def ablation() -> str:
     return markdown(header, rows)
 
 
+def load() -> str:
+    """What the service bears, beside a bare loop on the same cores."""
+    found = result("load")
+    flood, after = found["overload"]["flood"], found["overload"]["after"]
+    rows = [
+        (f"{row['connections']} at once", f"{row['a_second']:.0f}",
+         f"{row['share_of_bare']:.0%}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
+        for row in found["rows"]
+    ]  # fmt: skip
+    for name, row in (
+        (f"ten times too much: {flood['asked_a_second']:.0f} a second", flood),
+        ("8 at once behind that", after),
+    ):
+        refused = row["statuses"].get("503", 0) / sum(row["statuses"].values())
+        share = row["a_second"] / found["bare_a_second"]
+        rows.append((
+            name, f"{row['a_second']:.0f}", f"{share:.0%}", f"{row['p50_ms']:.0f}",
+            f"{row['p99_ms']:.0f}", f"{refused:.0%}" if refused else "",
+        ))  # fmt: skip
+    header = ("", "answered a second", "of the bare loop", "p50, ms", "p99, ms", "told 503")
+    memory = found["memory"]
+    neither = sum(n for kind, n in flood["statuses"].items() if kind not in ("200", "503"))
+    return (
+        f"{markdown(header, rows)}\n\n{found['measured']['machine']}; the bare loop answers "
+        f"{found['bare_a_second']:.0f} a second. Memory before and after {memory['requests']:,} "
+        f"requests: {memory['before_mb']:.0f} and {memory['after_mb']:.0f} MB; at most "
+        f"{flood['peak_mb']:.0f} MB under ten times too much, where {neither} of "
+        f"{flood['asked']:,} met a closed connection instead. Wrong answers: "
+        f"{memory['wrong'] + flood['wrong'] + sum(row['wrong'] for row in found['rows'])}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
@@ -344,6 +379,7 @@ TABLES: dict[str, Callable[[], str]] = {
         leaks,
         crossval,
         ablation,
+        load,
     )
 }
 

@@ -191,6 +191,27 @@ def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeyp
     assert not [t for t in threading.enumerate() if t.name == "decoder"]
 
 
+def test_a_reader_left_behind_may_be_closed_in_the_decoder_itself(made, monkeypatch):
+    """As garbage collection does, which runs in whatever thread there is."""
+    suspended, closed, wrong, count = threading.Event(), threading.Event(), [], iter(range(99))
+
+    def turned(picture):
+        if next(count) == 1 and suspended.wait(10):
+            try:
+                reader.close()
+            except RuntimeError as error:
+                wrong.append(error)
+            closed.set()
+        return picture.to_ndarray(format="rgb24")
+
+    monkeypatch.setattr(video, "upright", turned)
+    reader = video.frames(str(made[0]))
+    next(reader)
+    suspended.set()
+    assert closed.wait(10)
+    assert wrong == []
+
+
 def test_a_frame_larger_than_the_file_says_is_damage(tmp_path):
     path, body = tmp_path / "bomb.avi", io.BytesIO()
     Image.new("RGB", (3000, 3000)).save(body, "JPEG")

@@ -321,4 +321,6 @@ def _ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
         with room:
             stopped = True
             room.notify()
-        maker.join()
+        # Whoever left a reader behind has it closed wherever garbage is collected; here, perhaps.
+        if threading.current_thread() is not maker:
+            maker.join()
