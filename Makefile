@@ -49,6 +49,7 @@ results: $(DEV)/.made
 	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
 	    --out results/run-$$run-$$views.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
+	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/distilled-seed0
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/speed.py

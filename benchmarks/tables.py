@@ -271,7 +271,9 @@ def leaks() -> str:
         # Of its last part, a network that is kept has been taught every face before.
         kept = found["protocol"] == "leaky-kfold"
         rows.append((
-            f"`{found['protocol']}`", 15 if kept else epochs_in_all(found),
+            f"`{found['protocol']}`",
+            found["training"]["epochs"] * found["trained"]["recipe"]["folds"] if kept
+            else epochs_in_all(found),
             f"{found['training']['accuracy']:.0%}", f"{whole['faces']:,}",
             "100%" if kept else f"{seen:.0%}", percent(whole["accuracy"]),
             percent(alone["accuracy"]) if alone["faces"] >= 1000 and not kept else "",

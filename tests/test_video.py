@@ -20,7 +20,7 @@ from conftest import ROOT, SHARED
 from PIL import Image
 
 import mien as package
-from mien import live, sinks, video
+from mien import ahead, live, sinks, video
 from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.tracks import TIME_CONSTANT
@@ -179,7 +179,7 @@ def test_a_file_with_sound_alone_has_no_video(made):
 
 def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeypatch):
     path, _ = made
-    monkeypatch.setattr(video, "AHEAD", 3 * 320 * 180)
+    monkeypatch.setattr(ahead, "AHEAD", 3 * 320 * 180)
     decoded = []
     upright = video.upright
     monkeypatch.setattr(video, "upright", lambda p: decoded.append(p) or upright(p))

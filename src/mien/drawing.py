@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,8 +82,9 @@ def _drawn(
     for k, (face, box) in enumerate(zip(faces, boxes, strict=True)):
         # What hides a little of a panel hides its words.
         others = [*own[:k], *own[k + 1 :], *3 * panels]
-        corners, manner = _placed(image.size, box, face, size, own[k], others,
-                                  manners.get(face.face_id), named)  # fmt: skip
+        sizes = {full: _measures(face, size, full=full, named=named) for full in (True, False)}
+        before = manners.get(face.face_id)
+        corners, manner = _placed(image.size, box, 5 * size, sizes, others, before)
         manners[face.face_id] = manner
         name = f"{face.face_id}  " if named else ""
         _panel(canvas, corners, face, font, size, name, full=manner.full)
@@ -94,35 +95,28 @@ def _drawn(
 def _placed(
     picture: tuple[int, int],
     box: Sequence[float],
-    face: Face,
-    size: int,
-    own: Corners,
+    tall: float,
+    sizes: Mapping[bool, tuple[int, int]],
     others: Sequence[Corners],
     before: Manner | None,
-    named: bool,
 ) -> tuple[Corners, Manner]:
-    """Where the panel hides least, and how it is drawn there; as before, if it can be."""
-    sizes = {full: _measures(face, size, full=full, named=named) for full in (True, False)}
-    roomy = box[3] >= 5 * size and picture[1] >= sizes[True][1]
-    places = {
-        full: [
-            (corners, _covered(corners, [*others, own]))
-            for corners in _beside(picture, box, sizes[full])
-        ]
-        for full in (True, False)
-    }
+    """Where the panel hides least, and how it is drawn there; as before, if it can be.
+
+    tall: pixels from which a face has all its bars. sizes: of a panel with them, and without.
+    """
+    x, y, w, h = box
+    taken = [*others, (x, y, x + w, y + h)]
+    places = {full: _beside(picture, box, size) for full, size in sizes.items()}
+    hidden = {full: [_covered(place, taken) for place in some] for full, some in places.items()}
+    best = {full: min(range(SIDES), key=some.__getitem__) for full, some in hidden.items()}
+    roomy = h >= tall and picture[1] >= sizes[True][1]
     if before and (roomy or not before.full):
         # From a line of text to all bars only when nothing at all is in the way.
-        best = min(range(SIDES), key=lambda k: places[True][k][1])
-        if before.full or not roomy or places[True][best][1] > 0:
-            corners, hidden = places[before.full][before.side]
-            if hidden <= 2 * HIDES:
-                return corners, before
-    for full in (True, False) if roomy else (False,):
-        side = min(range(SIDES), key=lambda k: places[full][k][1])
-        if not full or not others or places[full][side][1] <= HIDES:
-            break
-    return places[full][side][0], Manner(full, side)
+        grows = not before.full and roomy and hidden[True][best[True]] == 0
+        if not grows and hidden[before.full][before.side] <= 2 * HIDES:
+            return places[before.full][before.side], before
+    full = roomy and (not others or hidden[True][best[True]] <= HIDES)
+    return places[full][best[full]], Manner(full, best[full])
 
 
 def _box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: int) -> None:

@@ -18,7 +18,7 @@ from mien.faces import Face, Frame
 from mien.journal import Write
 from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.summaries import Summaries
-from mien.tracks import PATIENCE
+from mien.tracks import PATIENCE, STEPS
 
 MOST_POINTS, MOST_STILLS, MOST_FACES = 2000, 120, 40
 """What the page holds at most, of a face's times, of the video's pictures, and of faces; however
@@ -27,8 +27,8 @@ long the video is. Where there is more, every second one goes, and so on."""
 MOST_STEPS = 1000
 """Of the times between frames, from which the usual one is told; thinned alike."""
 
-STEPS, LOOK = 2.5, 0.3
-"""Who has no sighting for longer than so many usual steps, and so many seconds, is not seen."""
+LOOK = 0.3
+"""Who has no sighting for longer than so many seconds, and `STEPS` usual steps, is not seen."""
 
 GONE, PALE, SEEN = 0, 1, 2
 """How a face is there: not at all, not seen for a moment but there before and after, or seen."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mien import sequences
+from mien.ahead import made_ahead
 from mien.errors import UserError
 from mien.faces import Frame
 
@@ -31,9 +30,6 @@ SUFFIXES = frozenset((
 
 STREAMED = frozenset((".mjpeg", ".mjpg", ".ts"))
 """What has no end as often as not, behind an address."""
-
-AHEAD = 40_000_000
-"""Pixels that the decoder may be ahead by: six frames at 4K."""
 
 EARLY = 0.5
 """A frame may be so much of its own length early and still be the one asked for."""
@@ -130,7 +126,7 @@ def frames(
     `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
     """
     told = skip or warned
-    with _ahead(_decoded(path, part or Part(), told, most_pixels)) as found:
+    with made_ahead(_decoded(path, part or Part(), told, most_pixels)) as found:
         yield from found
 
 
@@ -180,8 +176,9 @@ def within(frames: Iterable[Frame], part: Part) -> Iterator[Frame]:
 
 
 def _between(part: Part) -> str:
-    until = f" and {part.end:g} s" if part.end < math.inf else ""
-    return f"between {part.start:g} s{until}" if until else f"from {part.start:g} s on"
+    if part.end == math.inf:
+        return f"from {part.start:g} s on"
+    return f"between {part.start:g} and {part.end:g} s"
 
 
 @contextlib.contextmanager
@@ -276,51 +273,3 @@ def upright(picture: Any) -> np.ndarray:
     # FFmpeg tells by how much to turn it counter-clockwise, as NumPy does.
     quarter = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarter)) if quarter else pixels
-
-
-@contextlib.contextmanager
-def _ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
-    """The same frames, made in a thread that is a bounded number of pixels ahead."""
-    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue()
-    room = threading.Condition()
-    pixels, stopped = 0, False
-
-    def has_room() -> bool:
-        return stopped or pixels < AHEAD
-
-    def make() -> None:
-        nonlocal pixels
-        last: BaseException | None = None
-        try:
-            for frame in found:
-                with room:
-                    room.wait_for(has_room)
-                    if stopped:
-                        return
-                    pixels += frame.pixels.size // 3
-                waiting.put(frame)
-        except BaseException as error:  # it belongs to whoever takes the frames
-            last = error
-        waiting.put(last)
-
-    def take() -> Iterator[Frame]:
-        nonlocal pixels
-        while isinstance(item := waiting.get(), Frame):
-            with room:
-                pixels -= item.pixels.size // 3
-                room.notify()
-            yield item
-        if item is not None:
-            raise item
-
-    maker = threading.Thread(target=make, name="decoder", daemon=True)
-    maker.start()
-    try:
-        yield take()
-    finally:
-        with room:
-            stopped = True
-            room.notify()
-        # Whoever left a reader behind has it closed wherever garbage is collected; here, perhaps.
-        if threading.current_thread() is not maker:
-            maker.join()

@@ -53,10 +53,10 @@ def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Wri
     path = Path(path)
     try:
         suffix = _suffix(path)
-        is_folder = path.is_dir()
     except OSError as error:
         raise atomic.cannot(path, error) from None
-    if not is_folder and (path.name == "-" or (path.name.startswith(".") and not path.suffix)):
+    nameless = path.name == "-" or (path.name.startswith(".") and not path.suffix)
+    if nameless and not path.is_dir():
         raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
     known = names(SHELF)
     if suffix not in known:
