@@ -364,6 +364,27 @@ def load() -> str:
     )
 
 
+def leaderboard() -> str:
+    """All systems judged alike, in short; the rest is docs/leaderboard/."""
+    from mien.lab import leaderboard as board
+
+    rows = board.read(ROOT / "results" / "leaderboard")
+    lines = []
+    for row in rows:
+        accuracy = row.number("fer2013", "accuracy")
+        claim = row.system.claimed
+        lines.append((
+            row.system.name, f"`{row.model}`", "" if claim is None else f"{claim:.1%}",
+            f"{percent(accuracy)} ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
+            percent(row.number("fer2013_without_twins", "accuracy")),
+            percent(row.number("ferplus_majority", "accuracy")),
+            f"{row.mean('network', 'parameters') / 1e6:.2f} M", row.times["times_default"],
+        ))  # fmt: skip
+    header = ("system", "network here", "claimed", "measured", "without twins", "FER+",
+              "parameters", "time of a face, `default` = 1")  # fmt: skip
+    return f"{markdown(header, lines)}\n\n{board.summary(rows)}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
@@ -382,6 +403,7 @@ TABLES: dict[str, Callable[[], str]] = {
         crossval,
         ablation,
         load,
+        leaderboard,
     )
 }
 

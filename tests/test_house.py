@@ -129,6 +129,7 @@ def test_the_readme_does_what_it_shows(number, tmp_path, photo, yunet_file, monk
 
 
 def test_the_published_tables_are_what_the_results_say():
+    pytest.importorskip("matplotlib", reason="the leaderboard's table comes from mien.lab")
     done = subprocess.run(
         [sys.executable, "benchmarks/tables.py", "--check"],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -187,6 +187,32 @@ def test_every_system_has_its_settings(system, variant):
     assert found.protocol == ("random10" if system == "vgg19" else "official")
 
 
+@pytest.mark.parametrize("system", claims.RIVALS)
+def test_every_rival_has_its_settings(system):
+    common, slim, paper = (
+        reproduce.settings(system, variant) for variant in ("common", "slim", "paper")
+    )
+    assert common.model == system
+    assert slim.model in {f"{system}-slim", system}
+    assert (common.protocol, common.epochs) == (slim.protocol, slim.epochs) == ("official", 100)
+    assert paper == RECIPES[f"{system}-paper"]
+
+
+def test_table_five_measures_the_rivals_when_it_is_asked_to(root, run, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        reproduce, "run", lambda wanted, root, out, watch: asked.append(out.name) or run
+    )
+    ten = len(claims.RIVALS)
+    for rivals, trained in ((False, 3), (True, 3 + ten)):
+        asked.clear()
+        made = reproduce.reproduce(["table5"], root, tmp_path, quiet, rivals=rivals)
+        (table,) = [block for block in made.blocks if isinstance(block, Table)]
+        assert len(asked) == trained
+        assert len(table.rows) == 3 + ten
+        assert sum(row[2] is not None for row in table.rows) == trained
+
+
 def test_reproducing_trains_what_is_missing_and_uses_it_again(root, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda *a, f=evaluate.evaluate: f(*a, resamples=2))
     changes = ["model=resnet-8", "epochs=1", "batch=14", "side=40", "warmup=0"]

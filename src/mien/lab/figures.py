@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from mien import metrics
 
@@ -166,7 +166,7 @@ def comparison(rows: Sequence[tuple[str, float | None, float | None, float, floa
     axes.plot([], [], color=ORANGE, marker="D", linestyle="", label="claimed")
     axes.plot([], [], color=BLUE, marker="o", linestyle="", label="measured, 95 % interval")
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel("accuracy")
     axes.grid(axis="x", color="#dddddd")
@@ -182,7 +182,9 @@ def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
         axes.errorbar(work / 1e6, accuracy, yerr=errors, color=BLUE, ecolor="#bcd3e3", marker="o")
     axes.set_xscale("log")
     axes.margins(x=0.18)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel("millions of multiply-adds for one face")

@@ -111,9 +111,10 @@ def summary(rows: Sequence[Row]) -> str:
     return (
         f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
         f"{result['protocol']}, views {result['views']}. Epochs: {_span(epochs)}; seeds: "
-        f"{_span(seeds)}. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy "
-        "against the majority of ten raters, divergence the Jensen-Shannon divergence in bits from "
-        "their votes. A name that ends in slim is a smaller network of the same kind." + note
+        f"{_span(seeds)}: what so many give, not the most that a network can. Intervals are 95 % "
+        "bootstrap intervals over faces. FER+ is the accuracy against the majority of ten raters, "
+        "divergence the Jensen-Shannon divergence in bits from their votes. A name with slim in it "
+        "is a smaller network of the same kind." + note
     )
 
 
@@ -143,7 +144,7 @@ def _cells(row: Row) -> tuple:
         row.number("ferplus_majority", "accuracy").get("value"),
         row.number("proportions", "js_bits").get("value"),
         row.number("fer2013", "calibration_error")["value"],
-        *(None if number is None else round(number, 2) for number in millions),
+        *millions,
         *(row.times.get(key) for key in ("megabytes", "ms", "times_default")),
         row.recipe["epochs"],
         None if seconds is None else round(seconds / 60),
@@ -171,7 +172,11 @@ def claimed(rows: Sequence[Row]) -> Picture:
             name = f"{row.system.name} ({row.model})"
             numbers = (found["value"], found["low"], found["high"])
             shown.append((name, row.system.claimed, *numbers))
-    caption = "Accuracy as its authors print it, each by a protocol of their own, and as measured."
+    epochs = _span(sorted({row.recipe["epochs"] for row in rows}))
+    caption = (
+        "Accuracy as its authors print it, each by a protocol of their own, and as measured after "
+        f"{epochs} epochs."
+    )
     return Picture("claimed-and-measured", caption, figures.comparison(shown))
 
 

@@ -18,8 +18,15 @@ from mien.verbs._lab import CHANGES, DATA, OUT, lab, watching
 @click.option("--variant", default="common", show_default=True,
               help="common (mien's recipe), paper (the authors' settings, as far as known) or "
               "slim (small networks, for CPUs).")  # fmt: skip
+@click.option("--rivals", is_flag=True,
+              help="Train the ten related systems, too, for table5 to measure.")  # fmt: skip
 def reproduce(
-    exhibits: tuple[str, ...], data: Path, out: Path, changes: tuple[str, ...], variant: str
+    exhibits: tuple[str, ...],
+    data: Path,
+    out: Path,
+    changes: tuple[str, ...],
+    variant: str,
+    rivals: bool,
 ) -> None:
     """Make the paper's tables and figures again, from real trainings.
 
@@ -31,7 +38,7 @@ def reproduce(
     """
     with watching() as watch:
         made = lab("reproduce").reproduce(
-            exhibits, data, out, watch, variant=variant, changes=changes
+            exhibits, data, out, watch, variant=variant, changes=changes, rivals=rivals
         )
     for block in made.blocks:
         if hasattr(block, "rows"):
