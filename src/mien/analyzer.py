@@ -11,11 +11,12 @@ from itertools import islice
 import cv2
 import numpy as np
 
-from mien import contract, detectors, live, sources, tracks, video, weights
+from mien import contract, detectors, live, occlusion, sources, tracks, video, weights
 from mien.classify import Classifier
 from mien.errors import UserError
 from mien.faces import Box, Face, Frame
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
+from mien.occlusion import Explanation
 
 FACES_AT_ONCE = 32
 PIXELS_AT_ONCE = 32_000_000
@@ -70,6 +71,24 @@ class Analyzer:
         """
         ((_, faces),) = self.frames([sources.picture(picture)])
         return faces
+
+    def explain(self, picture: sources.Picture, emotion: str = "") -> list[Explanation]:
+        """What in each face of a picture speaks for an emotion; its dominant one if none is named.
+
+        picture: as for `analyze`. Asks the model 170 times for a face. Raises `UserError` for what
+        cannot be read, and for an emotion that the model does not give.
+        """
+        wanted = canonical(emotion) if emotion else ""
+        if wanted and wanted not in self.labels:
+            raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
+        frame = sources.picture(picture)
+        explained = []
+        for face in self.analyze(frame.pixels):
+            crop, asked = self._crop(frame.pixels, face.box), wanted or face.dominant_emotion
+            place = self.labels.index(asked)
+            lost = occlusion.effect(lambda crops, k=place: self._shares(crops)[:, k], crop)  # type: ignore[misc]
+            explained.append(Explanation(face, asked, crop, lost))
+        return explained
 
     def stream(
         self,
@@ -186,8 +205,11 @@ class Analyzer:
 
     def _classified(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
         for start in range(0, len(crops), FACES_AT_ONCE):
-            answers = self._classify(np.stack(crops[start : start + FACES_AT_ONCE]))
-            yield from fold(answers, self._classify.contract.labels, self.labels).tolist()
+            yield from self._shares(np.stack(crops[start : start + FACES_AT_ONCE])).tolist()
+
+    def _shares(self, crops: np.ndarray) -> np.ndarray:
+        """(N, C, side, side) uint8 -> (N, K) float64, in the order of `labels`."""
+        return fold(self._classify(crops), self._classify.contract.labels, self.labels)
 
 
 def _recall(

@@ -1,0 +1,64 @@
+"""What in a face speaks for an emotion: hide a place, ask again, and see what its share loses.
+
+Zeiler & Fergus 2014, https://arxiv.org/abs/1311.2901. Needs nothing of a model but its answers, so
+any will do. Ours differs in what hides: not a grey square, whose edges are new to a network and
+tell it things of their own, but the face itself, blurred, under a mask without an edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mien.faces import Face
+
+PLACES = 13
+"""Places to hide, in each direction."""
+
+SPREAD, BLUR = 0.13, 0.16
+"""Standard deviations, as shares of the crop's side: of what hides a place, and of its blur. The
+smaller the first, the sharper the map, and the less a face that is sure of itself loses; after the
+second no mouth can be told. How far the map can be trusted: `benchmarks/explaining.py`."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What in a face speaks for one emotion.
+
+    crop: what the model was shown, (C, side, side) uint8. effect: (side, side) float32, how much of
+    the emotion's share is lost when what lies around this place is hidden, -1 to 1; below zero, the
+    share grows. It tells what the model went by, not why anybody would look like this.
+    """
+
+    face: Face
+    emotion: str
+    crop: np.ndarray = field(repr=False)
+    effect: np.ndarray = field(repr=False)
+
+
+def hidden(crop: np.ndarray) -> np.ndarray:
+    """A crop with one place hidden after the other, row by row: (C, S, S) -> (PLACES², C, S, S)."""
+    side = crop.shape[-1]
+    planes = [
+        cv2.GaussianBlur(p, (0, 0), BLUR * side, borderType=cv2.BORDER_REPLICATE) for p in crop
+    ]
+    blurred, sharp = np.stack(planes).astype(np.float32), crop.astype(np.float32)
+    pixels = np.arange(side) + 0.5
+    centres = (np.arange(PLACES) + 0.5) * side / PLACES
+    near = np.exp(-(((pixels - centres[:, None]) / (SPREAD * side)) ** 2) / 2)
+    masks = (near[:, None, :, None] * near[None, :, None, :]).reshape(-1, 1, side, side)
+    return (sharp + masks * (blurred - sharp)).round().astype(np.uint8)
+
+
+def effect(shares: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.ndarray:
+    """How much of a share is lost by hiding each place: (C, S, S) uint8 -> (S, S) float32.
+
+    shares: (N, C, S, S) uint8 -> (N,), that emotion's share of each crop.
+    """
+    side = crop.shape[-1]
+    answers = shares(np.concatenate([crop[None], hidden(crop)]))
+    lost = (answers[0] - answers[1:]).reshape(PLACES, PLACES).astype(np.float32)
+    return cv2.resize(lost, (side, side), interpolation=cv2.INTER_CUBIC).clip(-1, 1)

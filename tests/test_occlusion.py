@@ -1,0 +1,141 @@
+"""Hiding a place and asking again: does the map show what an answer hangs on?"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import mien as package
+from mien import explained, occlusion
+from mien.errors import UserError
+from mien.verbs.explain import ninths
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def smile(photo, tmp_path_factory):
+    """The astronaut's face, explained by the packaged model."""
+    with Image.open(photo) as image:
+        path = tmp_path_factory.mktemp("face") / "face.png"
+        image.crop((172, 65, 272, 165)).save(path)
+    (found,) = package.Analyzer(detector="whole").explain(path)
+    return found
+
+
+def contrast_at(row, column):
+    """A model whose share hangs on the contrast round one place, and on nothing else."""
+
+    def shares(crops):
+        patch = crops[:, 0, row - 4 : row + 5, column - 4 : column + 5].astype(float)
+        return patch.std((1, 2)) / 128
+
+    return shares
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(6, 41), st.integers(6, 41), st.integers(0, 99))
+def test_the_map_is_strongest_where_the_answer_comes_from(row, column, seed):
+    crop = np.random.default_rng(seed).integers(0, 256, (1, SIDE, SIDE), np.uint8)
+    found = occlusion.effect(contrast_at(row, column), crop)
+    top = np.unravel_index(found.argmax(), found.shape)
+    assert found.shape == (SIDE, SIDE)
+    assert found.dtype == np.float32
+    assert np.hypot(top[0] - row, top[1] - column) <= 5
+    far = np.hypot(*np.ogrid[-row : SIDE - row, -column : SIDE - column]) > 30
+    assert np.abs(found[far]).max(initial=0) < found.max() / 10
+
+
+def test_an_answer_that_hangs_on_nothing_has_no_effects(astronaut):
+    crop = astronaut[65:113, 172:220].transpose(2, 0, 1)
+    assert not occlusion.effect(lambda crops: np.full(len(crops), 0.4), crop).any()
+
+
+def test_one_place_after_the_other_is_hidden_row_by_row():
+    crop = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    found = occlusion.hidden(crop)
+    assert found.shape == (occlusion.PLACES**2, 3, SIDE, SIDE)
+    change = np.abs(found.astype(int) - crop).sum(1)
+    for place, (row, column) in ((0, (0, 0)), (occlusion.PLACES - 1, (0, 1)), (-1, (1, 1))):
+        rows, columns = np.nonzero(change[place])
+        assert abs(np.median(rows) - row * SIDE) < SIDE / 3
+        assert abs(np.median(columns) - column * SIDE) < SIDE / 3
+
+
+def test_a_smile_is_seen_in_the_mouth(smile):
+    assert smile.emotion == "happy"
+    top, below = smile.effect[: SIDE // 2].max(), smile.effect[SIDE // 2 :].max()
+    assert below > 3 * top
+    assert below > 0.005
+    words = ninths(smile)
+    assert [row[0] for row in words] == ["above", "middle", "below"]
+    assert max(map(float, words[2][1:])) == pytest.approx(100 * below, abs=0.06)
+
+
+def test_any_emotion_of_the_model_can_be_asked_about(photo, yunet_file, monkeypatch):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    analyzer = package.Analyzer()
+    (found,) = analyzer.explain(photo, "Sadness")
+    assert found.emotion == "sad"
+    assert found.face == analyzer.analyze(photo)[0]
+    with pytest.raises(UserError, match=r"default gives no contempt; it gives angry,"):
+        analyzer.explain(photo, "contempt")
+    with pytest.raises(UserError, match="not an emotion"):
+        analyzer.explain(photo, "bored")
+    (eighth,) = package.Analyzer(contempt=True).explain(photo, "contempt")
+    assert eighth.emotion == "contempt"
+
+
+def test_the_picture_is_orange_where_it_speaks_for_and_blue_where_against(smile):
+    effect = np.zeros((SIDE, SIDE), np.float32)
+    effect[:, :16], effect[:, 32:] = 0.3, -0.3
+    made = np.asarray(
+        explained.overlaid(
+            occlusion.Explanation(
+                smile.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), effect
+            )
+        ),
+        int,
+    )
+    middle = explained.FACE // 2
+    left, centre, right = (made[middle, x] for x in (20, middle, explained.FACE - 20))
+    assert left[0] > left[2] + 60
+    assert right[2] > right[0] + 60
+    assert np.ptp(centre) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_picture_has_a_row_per_face(smile, count):
+    made = explained.drawn([smile] * count)
+    assert made.height > max(count, 1) * explained.FACE
+    assert made.width == explained.WIDE
+
+
+def test_the_verb_prints_and_draws(mien, photo, yunet_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
+    assert code == 0
+    assert "face 1 of 1: happy 99" in out
+    assert "below" in out
+    with Image.open(tmp_path / "why.png") as drawn:
+        assert drawn.width == explained.WIDE
+
+
+def test_a_picture_without_a_face_says_so(mien, yunet_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+    Image.new("RGB", (99, 80), "white").save(tmp_path / "wall.png")
+    code, out, _ = mien("explain", tmp_path / "wall.png")
+    assert (code, out.split()[-2:]) == (0, ["no", "face"])
+
+
+def test_bad_wishes_get_one_sentence(mien, photo, tmp_path):
+    for words, said in (
+        (("--to", tmp_path / "why.txt"), "is a picture"),
+        (("--to", photo), "is the source itself"),
+        (("--model", "defalt"), "Did you mean"),
+    ):
+        code, _, err = mien("explain", photo, *words)
+        assert code == 2
+        assert said in err
+        assert err.count("\n") == 1
