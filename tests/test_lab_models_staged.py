@@ -267,3 +267,24 @@ def test_a_detector_learns_in_training_and_gives_boxes_in_evaluation(detector):
     with torch.no_grad():
         answers = whole.eval()(pictures)
     assert [set(answer) for answer in answers] == [{"boxes", "labels", "scores"}] * 2
+
+
+def test_a_block_on_a_single_place_has_the_gradients_that_it_should():
+    from mien.lab.models._basicblock import BasicBlock
+
+    found = {}
+    for bfloat16 in (False, True):
+        for seed in range(8):
+            torch.manual_seed(seed)
+            block = BasicBlock(64, 128, stride=2)
+            x = torch.randn(32, 64, 1, 1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                block(x).float().square().sum().backward()
+            found[bfloat16, seed] = block.conv1.weight.grad
+    for seed in range(8):
+        exact, rough = found[False, seed], found[True, seed]
+        assert rough.isfinite().all()
+        assert (exact - rough).norm() < 0.2 * exact.norm()
+        beside = torch.ones(3, 3, dtype=torch.bool)
+        beside[1, 1] = False
+        assert not rough[..., beside].any()

@@ -35,6 +35,9 @@ Watcher = Callable[[str, int, int], None]
 """Told "step" or "epoch", how many are done, and how many there are."""
 
 
+ASKED = 50
+"""Steps after which a training is asked whether its loss is still finite."""
+
 SAVE_EVERY = 30.0
 """Seconds between two checkpoints on a GPU; on the CPU there is one after each epoch."""
 
@@ -188,10 +191,13 @@ def train_epoch(
         state.step += 1
         states.update_average(both, recipe.ema, state.step)
         totals += torch.stack([loss.detach(), *parts])
+        # Asked now and then: on a GPU each time is a wait.
+        if ((step + 1) % ASKED == 0 or step + 1 == steps) and not math.isfinite(totals[0].item()):
+            raise UserError(
+                f"The loss is no longer finite in epoch {state.epoch + 1}; lower the rate."
+            )
         watch("step", step + 1, steps)
     loss, label_loss, vote_loss, accuracy = (totals / steps).tolist()
-    if not math.isfinite(loss):
-        raise UserError(f"The loss is no longer finite in epoch {state.epoch + 1}; lower the rate.")
     return {
         "epoch": state.epoch + 1,
         "rate": rate,
