@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.errors import UserError
 from mien.journal import Write, kept
 from mien.sinks._table import COLUMNS, rows
+
+if TYPE_CHECKING:
+    import pyarrow
 
 ROWS_AT_ONCE = 4096
 
@@ -28,16 +32,23 @@ def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
     return kept(path, resumed, _finish)
 
 
+def schema() -> pyarrow.Schema:
+    """The columns and their types."""
+    import pyarrow as pa
+
+    kinds = {name: pa.float64() for name in COLUMNS}
+    kinds |= dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_WHOLE, pa.int64())
+    return pa.schema(kinds.items())
+
+
 def _finish(records: Iterator[dict], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {name: pa.float64() for name in COLUMNS}
-    kinds |= dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_WHOLE, pa.int64())
-    schema = pa.schema(kinds.items())
-    with pq.ParquetWriter(path, schema) as table:
+    kinds = schema()
+    with pq.ParquetWriter(path, kinds) as table:
         for some in _batched(chain.from_iterable(map(rows, records))):
-            table.write_table(pa.Table.from_pylist(some, schema))
+            table.write_table(pa.Table.from_pylist(some, kinds))
 
 
 def _batched(found: Iterable[dict]) -> Iterator[list[dict]]:
