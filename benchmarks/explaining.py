@@ -1,6 +1,6 @@
 """How far `mien explain` can be trusted: hide what it names, and see what is lost. Writes results/.
 
-python benchmarks/explaining.py --data fer2013/ --faces 500
+python benchmarks/explaining.py --data fer2013/ --faces 300
 
 A fifth of each face is blurred: the fifth that speaks most for the dominant emotion, the fifth that
 speaks most against it, the middle of the face, and a fifth that chance chose. A map that shows what
@@ -65,7 +65,7 @@ def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--faces", default=500, type=int)
+    parser.add_argument("--faces", default=300, type=int)
     wishes = parser.parse_args()
     rng = np.random.default_rng(0)
     val = data.split(data.load(wishes.data), "val")
