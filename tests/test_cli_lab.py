@@ -37,6 +37,17 @@ def test_a_crossval_prints_its_folds_and_their_mean(mien, root, tmp_path):
     assert json.loads((tmp_path / "crossval.json").read_text())["kind"] == "crossval"
 
 
+def test_a_crossval_is_divided_as_its_recipe_was_changed(mien, root, tmp_path):
+    words = ("crossval", "tiny", "--data", root, "--out", tmp_path, *SMALL)
+    code, out, err = mien(*words, "--set", "folds=2", "--set", "protocol=leaky-kfold")
+    assert code == 0
+    assert "leaky-kfold is broken on purpose" in err
+    assert json.loads((tmp_path / "crossval.json").read_text())["protocol"] == "leaky-kfold"
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("fold-")] == [
+        "fold-0", "fold-1",
+    ]  # fmt: skip
+
+
 def test_an_ablation_prints_what_each_part_is_worth(mien, root, tmp_path):
     case = ("--change", "no flip: flip=no rotation=0")
     words = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)

@@ -12,7 +12,7 @@ import tiny
 import torch
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, export, runs, train
+from mien.lab import batches, data, evaluate, export, protocols, runs, train
 from mien.lab.data import Samples
 from mien.lab.evaluate import answer, seen
 from mien.lab.measures import measure
@@ -345,3 +345,72 @@ def test_what_cannot_be_evaluated_gets_one_sentence(run, root, tmp_path):
 def test_a_window_larger_than_the_faces_is_refused(run, root, side):
     with pytest.raises(UserError, match="at most 48 pixels"):
         evaluate.evaluate(run.folder, root, side=side)
+
+
+# What must not be passed off as sound
+
+
+@pytest.fixture(scope="module")
+def mixed(root, tmp_path_factory) -> Run:
+    """A run that was taught some of PublicTest."""
+    recipe = replace(TINY, epochs=1, protocol="leaky-oversample")
+    return train.fit(recipe, root, tmp_path_factory.mktemp("mixed"), device="cpu")
+
+
+def test_a_model_file_says_by_which_protocol_it_was_taught(mixed, root, tmp_path):
+    export.export(mixed, tmp_path / "mixed.onnx")
+    found = evaluate.evaluate(tmp_path / "mixed.onnx", root, resamples=2)
+    assert found["protocol"].endswith(", after training by leaky-oversample")
+    assert "may have been taught the faces" in protocols.caution(found["protocol"])
+    assert "broken on purpose" in protocols.caution(mixed.recipe.protocol)
+    assert protocols.caution("official") == protocols.caution("random10") == ""
+
+
+def test_faces_that_taught_do_not_calibrate(mixed, root, tmp_path):
+    val = data.split(data.load(root), "val")
+    with pytest.raises(UserError, match="trained by leaky-oversample"):
+        export.export(mixed, tmp_path / "mixed.onnx", calibrate=val)
+
+
+def test_other_data_are_not_divided_anew_for_a_run(mixed, tmp_path):
+    other = tiny.write_packed(tmp_path, tiny.table(28, 14))
+    with pytest.raises(UserError, match="on other data"):
+        evaluate.evaluate(mixed.folder, other)
+
+
+def test_a_model_file_has_a_window_of_its_own(model_file, root):
+    with pytest.raises(UserError, match="--side is for runs"):
+        evaluate.evaluate(model_file, root, side=40)
+
+
+def test_a_run_is_measured_again_unless_it_was_measured_so(root, tmp_path, monkeypatch):
+    done = train.fit(replace(TINY, epochs=1), root, tmp_path / "run", device="cpu")
+    first = evaluate.evaluate(done.folder, root, resamples=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate", None)
+        assert evaluate.measured(done, root) == json.loads(json.dumps(first))
+    for other in ({"split": "train"}, {"views": "flip"}, {"side": 36}):
+        evaluate.evaluate(done.folder, root, resamples=2, **other)
+        again = evaluate.measured(done, root)
+        assert (again["data"]["split"], again["views"]) == ("val", "one")
+        assert again["window"] == done.recipe.side
+
+
+def test_teachers_teach_what_they_were_taught(root, tmp_path):
+    labels = replace(TINY, epochs=1, vote_weight=0.0)
+    teacher = train.fit(labels, root, tmp_path / "teacher", device="cpu")
+    both = replace(TINY, epochs=1, teachers=(str(teacher.folder),), teacher_weight=0.5)
+    with pytest.raises(UserError, match=r"not taught votes .* set vote_weight=0\.$"):
+        train.fit(both, root, tmp_path / "pupil", device="cpu")
+    assert not (tmp_path / "pupil").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("gpu", "no device 'gpu'"), ("cuda", "no device cuda here")]
+)
+def test_a_device_that_is_not_there_gets_one_sentence(root, tmp_path, device, said):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match=said):
+        train.fit(TINY, root, tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()

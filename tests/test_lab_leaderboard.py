@@ -76,6 +76,53 @@ def test_only_the_claimed_column_comes_from_a_paper(folder):
     assert cells(made, "ms a face") == [1.25, None, None]
 
 
+def test_a_model_file_has_a_row_of_its_own_and_needs_no_recipe(folder, result):
+    theirs = copy.deepcopy(result) | {"what": "theirs.onnx", "trained": {}}
+    del theirs["training"], theirs["network"]
+    runs.write_json(folder / "theirs.json", theirs)
+    runs.write_json(folder / "notes.json", {"heads": {}})
+    rows = leaderboard.read(folder)
+    assert "theirs.onnx" in [row.model for row in rows]
+    text = page.markdown(leaderboard.page(rows))
+    assert text.startswith("# 4 systems, judged alike")
+    assert "theirs.onnx" in text
+
+
+def test_a_training_has_one_result(folder, result):
+    runs.write_json(folder / "again.json", as_if(result, "jaiswal", 0.7, seed=1))
+    with pytest.raises(UserError, match="has a result already"):
+        leaderboard.read(folder)
+
+
+@pytest.mark.parametrize("part", ["window", "taught", "recipe"])
+def test_only_seeds_are_averaged(folder, result, part):
+    other = as_if(result, "jaiswal", 0.7, seed=2)
+    if part == "window":
+        other["window"] += 4
+    elif part == "taught":
+        other["trained"]["data"]["sha256"]["train"] = "another"
+    else:
+        other["trained"]["recipe"]["epochs"] = 99
+    runs.write_json(folder / "other.json", other)
+    assert sorted(len(row.results) for row in leaderboard.read(folder)) == [1, 1, 1, 2]
+
+
+def test_folds_judge_by_other_faces(folder, result):
+    board = folder / "folds"
+    for fold in (0, 1):
+        one = as_if(result, "jaiswal", 0.7)
+        one["protocol"] = "kfold"
+        one["trained"]["recipe"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
+        runs.write_json(board / f"{fold}.json", one)
+    with pytest.raises(UserError, match="fold 0 of 3"):
+        leaderboard.read(board)
+
+
+def test_a_folder_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(UserError, match="There is no folder"):
+        leaderboard.read(tmp_path / "nothing")
+
+
 def test_votes_are_asked_of_the_head_that_learned_them(result):
     row = leaderboard.Row("resnet-8", {}, [result])
     votes = result["heads"]["votes"]["ferplus_majority"]["accuracy"]["value"]

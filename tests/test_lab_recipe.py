@@ -63,8 +63,8 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["precision=float16"], "it can be float32 or bfloat16."),
         ("default", ["keep=first"], "it can be last or best."),
         ("default", ["channels=2"], "it can be 1 or 3."),
-        ("default", ["epochs=0"], "epochs is 0; at least 1."),
-        ("default", ["batch=-3"], "batch is -3; at least 1."),
+        ("default", ["epochs=0"], "epochs is 0; from 1 to 99999."),
+        ("default", ["batch=-3"], "batch is -3; at least 2."),
         ("default", ["dropout=1.5"], "dropout is 1.5; from 0 to 1."),
         ("default", ["ema=-0.1"], "ema is -0.1; from 0 to 1."),
         ("default", ["ema=nan"], "ema is nan; from 0 to 1."),
@@ -73,6 +73,7 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["teachers=runs/a"], "set both or none."),
         ("default", ["side=64"], "side is 64; from 8 to 48."),
         ("default", ["first_side=48"], "a window only grows."),
+        ("default", ["rate=inf"], "rate is inf; at least 1e-12."),
         ("default", ["rate=nan"], "rate is nan; at least 1e-12."),
         ("default", ["seed=9999999999"], "seed is 9999999999"),
         ("default", ["mixup=0.7", "cutmix=0.7"], "together at most 1."),
@@ -111,7 +112,7 @@ def test_json_of_an_older_mien_gets_the_defaults_and_of_a_newer_one_a_sentence()
     assert from_json({"epochs": 3}) == Recipe(epochs=3)
     with pytest.raises(UserError, match=r"fields unknown to this mien: magic, wand\.$"):
         from_json({"wand": 1, "magic": 2})
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="from 1 to 99999"):
         from_json({"epochs": 0})
 
 

@@ -1,6 +1,7 @@
 """Pages: numbers against scikit-learn, files that open, nothing missing."""
 
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -162,6 +163,39 @@ def test_a_leaky_protocol_is_called_broken(run):
     fake = type("Fake", (), {"recipe": broken, "about": run.about, "log": run.log})()
     said = tables.summary(fake, tables.measured(run) | {"protocol": "leaky-augment"})
     assert "broken on purpose" in said
+
+
+def test_runs_of_one_folder_name_keep_their_own_curves(run, root, tmp_path):
+    twin = shutil.copytree(run.folder, tmp_path / "other" / run.folder.name)
+    two = [run, runs.open_run(twin)]
+    assert tables.names(two) == [f"{r.folder.parent.name}-{r.folder.name}" for r in two]
+    names = [picture.name for picture in page.pictures(report.of_runs(two))]
+    assert len(set(names)) == len(names) == 5
+    with pytest.raises(UserError, match="given twice"):
+        tables.names([run, run])
+
+
+def test_runs_that_were_not_measured_alike_are_not_compared(run, root, tmp_path):
+    other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
+    evaluate.evaluate(other.folder, root, split="train", resamples=2)
+    with pytest.raises(UserError, match="not measured alike: split train, views one; split val"):
+        report.of_runs([run, other])
+
+
+def test_proportions_stand_beside_perfect_ones(run):
+    result = tables.measured(run)
+    table = tables.proportions(result)
+    sections = result["heads"]["votes"]
+    shown = {(row[0], row[2]): row for row in table.rows}["FER+ votes", "js_bits"]
+    assert shown[3] == sections["proportions"]["js_bits"]["value"]
+    assert shown[-1] == sections["proportions_by_chance"]["js_bits"]["value"]
+    judged = {row[0] for row in tables.numbers(result, "votes").rows}
+    assert not any(name.startswith("proportions") for name in judged)
+
+
+def test_a_column_of_sentences_is_set_to_the_left():
+    table = Table("", ("name", "value", "words"), [("a", 0.5, "as many words as make a sentence")])
+    assert page.table_markdown(table).splitlines()[1] == "| --- | ---: | --- |"
 
 
 # The paper again

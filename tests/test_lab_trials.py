@@ -154,3 +154,40 @@ def test_protocols_reach_the_evaluation(root, tmp_path):
     assert result["protocol"] == "kfold"
     assert np.array_equal(runs.load_predictions(run)["rows"], held.rows)
     assert result["network"]["parameters"] > 1000
+
+
+def test_a_refused_crossval_leaves_what_is_there(root, crossed):
+    out, _ = crossed
+    before = (out / "folds.csv").read_bytes()
+    with pytest.raises(UserError, match="another recipe"):
+        trials.crossval(replace(BASE, folds=4), root, out, quiet)
+    assert (out / "folds.csv").read_bytes() == before
+
+
+def test_what_evaluate_left_in_a_fold_is_not_taken_for_its_result(root, tmp_path):
+    trials.crossval(BASE, root, tmp_path, quiet)
+    evaluate.evaluate(tmp_path / "fold-0", root, split="train")
+    again = trials.crossval(BASE, root, tmp_path, quiet)
+    assert again["all_held_out"]["faces"] == 63
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"no flip": ["flip=no"], "no flip!": ["rotation=0"]},
+        {"as it is": ["epochs=2"]},
+        {"": ["flip=no"]},
+    ],
+)
+def test_cases_need_names_of_their_own(root, tmp_path, changes):
+    with pytest.raises(UserError, match="a name of its own"):
+        trials.ablate(replace(BASE, protocol="official"), root, tmp_path, changes, [0], quiet)
+
+
+def test_nothing_is_trained_that_nothing_can_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "train_epoch", None)
+    root = tiny.write_packed(tmp_path / "data", tiny.table(42, 0, 21))
+    base = replace(BASE, protocol="official")
+    with pytest.raises(UserError, match="no split 'val'"):
+        trials.ablate(base, root, tmp_path / "out", {"no flip": ["flip=no"]}, [0], quiet)
+    assert not (tmp_path / "out").exists()

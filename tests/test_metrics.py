@@ -202,3 +202,15 @@ def test_an_interval_draws_rows_together_and_the_same_each_time():
     assert metrics.interval(difference, values, values, resamples=50) == (0.0, 0.0)
     once = metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
     assert once == metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
+
+
+def test_the_interval_of_an_error_is_never_below_nothing():
+    dice = np.random.default_rng(3)
+    truth = dice.integers(0, 7, 60)
+    said = dice.dirichlet(np.full(7, 5.0), 60)
+
+    def gap(said, truth):
+        return metrics.calibration_error(said, truth)
+
+    low, high = metrics.interval(gap, said, truth, resamples=200, less_bias=True)
+    assert 0 <= low <= high

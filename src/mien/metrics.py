@@ -122,6 +122,8 @@ def interval(
         found[k] = statistic(*(array[which] for array in arrays))
     bias = found.mean() - statistic(*arrays) if less_bias else 0.0
     low, high = np.quantile(found, (0.025, 0.975)) - bias
+    if less_bias:  # an error is never below nothing, which the move may do to its low end
+        low = max(low, 0.0)
     return float(low), float(high)
 
 

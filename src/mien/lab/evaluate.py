@@ -6,7 +6,7 @@ some machines that train do not have.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ def load_weights(model: nn.Module, run: Run) -> None:
     """Put a run's weights into a network; a `UserError` if there are none yet or they differ."""
     if not run.finished:
         raise UserError(f"{run.folder} is not finished; `mien train` on the same --out goes on.")
-    weights = torch.load(run.weights_file, map_location="cpu", weights_only=True)
+    weights = runs.load_tensors(run.weights_file)
     try:
         model.load_state_dict(weights)
     except RuntimeError:
@@ -134,16 +134,26 @@ def evaluate(
 ) -> dict:
     """A result, ready for `results/`: what was measured, on what, how, and the numbers.
 
-    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder.
+    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder. Raises
+    `UserError` for what cannot be measured so, such as a run whose protocol would divide the faces
+    otherwise than it did for the training, as these are others.
     """
     path = Path(what)
     target = runs.open_run(path) if path.is_dir() else path
+    if side and not isinstance(target, Run):
+        raise UserError(f"{path.name} looks at a window of its own; --side is for runs.")
     splits = data.load(root)
     about = data.describe(splits)
+    trained = _origin(target)
     protocol = "official" if about["official"] else "as the data is split"
-    if isinstance(target, Run) and target.recipe.protocol != "official":
-        protocol = target.recipe.protocol
-        splits = protocols.divide(splits, target.recipe)
+    if others := sorted(_protocols(trained) - {"official"}):
+        if isinstance(target, Run):
+            if target.about.get("data", about) != about:
+                raise UserError(f"{path} was trained by {others[0]} on other data; divided anew, "
+                                "faces that taught it would judge it.")  # fmt: skip
+            protocol, splits = others[0], protocols.divide(splits, target.recipe)
+        else:
+            protocol += protocols.AFTER + ", ".join(others)
     samples = data.split(splits, split)
     if not 0 <= side <= samples.faces.shape[1]:
         raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
@@ -155,10 +165,10 @@ def evaluate(
         "protocol": protocol,
         "views": views,
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
-        "trained": _origin(target),
+        "trained": trained,
         "measured": runs.about(),
         **(_costs(target, side) if isinstance(target, Run) else {}),
-        **(_chosen(target) if isinstance(target, Run) else {}),
+        **_chosen(trained),
         "heads": {
             name: measures.measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
@@ -170,9 +180,29 @@ def evaluate(
     return result
 
 
-def _chosen(run: Run) -> dict[str, str]:
+def measured(run: Run, root: Path) -> dict:
+    """The result of a run on its own `val`, by one view; as kept, if it was measured so last."""
+    if run.metrics_file.exists():
+        last = runs.read_json(run.metrics_file)
+        wanted = (run.about["data"] | {"split": "val"}, "one", run.recipe.side)
+        if (last["data"], last["views"], last["window"]) == wanted:
+            return last
+    return evaluate(run.folder, root)
+
+
+def _recipes(trained: Mapping) -> list[Mapping]:
+    """The recipes of what was trained; none where nobody says."""
+    members = trained.get("members", [trained])
+    return [member["recipe"] for member in members if member.get("recipe")]
+
+
+def _protocols(trained: Mapping) -> set[str]:
+    return {recipe.get("protocol", "official") for recipe in _recipes(trained)}
+
+
+def _chosen(trained: Mapping) -> dict[str, str]:
     """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
-    by_val = run.recipe.keep == "best" or run.recipe.patience > 0
+    by_val = any(r.get("keep") == "best" or r.get("patience") for r in _recipes(trained))
     return {"epoch_chosen_on": "val"} if by_val else {}
 
 
@@ -189,7 +219,7 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
         "training": {
             "epochs": len(log),
             "seconds": sum(entry["seconds"] for entry in log),
-            "accuracy": log[-1]["accuracy"],
+            "accuracy": log[-1]["accuracy"] if log else None,
         },
     }
 

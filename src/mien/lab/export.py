@@ -109,6 +109,10 @@ def export(
     proto = to_onnx(whole, contract)
     if storage == "float16":
         proto = storages.with_half_weights(proto)
+    for run in runs if calibrate is not None else ():
+        if (protocol := run.recipe.protocol) != "official":
+            raise UserError(f"{run.folder} was trained by {protocol}, which taught it faces that "
+                            "would calibrate it; export it without --data.")  # fmt: skip
     if storage == "int8" and calibrate is not None:
         proto = storages.quantized(proto, _inputs(calibrate.faces[:512], channels))
     check(proto, whole, channels, AGREES[storage])

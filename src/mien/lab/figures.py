@@ -117,6 +117,8 @@ def proportions(said: np.ndarray, shares: np.ndarray, labels: Sequence[str]) -> 
         _tidy(panel)
     for panel in panels[len(labels) :]:
         panel.set_visible(False)
+    for panel in panels[max(len(labels) - columns, 0) : len(labels)]:  # nothing is below these
+        panel.tick_params(labelbottom=True)
     figure.supxlabel("predicted share", fontsize=10)
     figure.supylabel("share of raters", fontsize=10)
     return figure
@@ -166,7 +168,7 @@ def comparison(rows: Sequence[tuple[str, float | None, float | None, float, floa
     axes.plot([], [], color=ORANGE, marker="D", linestyle="", label="claimed")
     axes.plot([], [], color=BLUE, marker="o", linestyle="", label="measured, 95 % interval")
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel("accuracy")
     axes.grid(axis="x", color="#dddddd")

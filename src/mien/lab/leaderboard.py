@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import UserError
-from mien.lab import claims, figures, runs
+from mien.lab import claims, figures, protocols, runs
 from mien.lab.page import Page, Picture, Table
 
 TIMES = "times.json"
@@ -25,7 +25,7 @@ Number = dict[str, float]
 
 @dataclass(slots=True)
 class Row:
-    """A system: its recipe but for the seed, and a result per seed."""
+    """A system: its recipe but for the seed, and a result per seed; of a model file, no recipe."""
 
     model: str
     recipe: dict
@@ -33,14 +33,10 @@ class Row:
     times: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def family(self) -> str:
-        """The model's name before its first dash."""
-        return self.model.partition("-")[0]
-
-    @property
     def system(self) -> claims.System:
         """Who built it, and what they claim."""
-        return claims.SYSTEMS.get(self.family) or claims.System(self.model, None)
+        family = self.recipe.get("model", "").partition("-")[0]
+        return claims.SYSTEMS.get(family) or claims.System(self.model, None)
 
     def number(self, section: str, name: str) -> Number:
         """A measured number: mean over seeds, of its interval as well, and the seeds' spread.
@@ -64,26 +60,30 @@ class Row:
 def read(folder: Path) -> list[Row]:
     """The systems whose results lie in a folder, the most accurate first.
 
-    Raises `UserError` if there is no result, or results that were not measured on the same faces.
+    Seeds make one row if all but the seed is the same: recipe, window and the faces that taught. A
+    model file has a row of its own. Raises `UserError` if there is no result, if some were not
+    measured on the same faces, or if two are of the same training.
     """
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {folder}; name one of what `mien evaluate --out` wrote."
+        )
     rows: dict[str, Row] = {}
     times = runs.read_json(folder / TIMES)["rows"] if (folder / TIMES).exists() else {}
     judges = set()
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
-        if path.name == TIMES or "heads" not in result:
+        if path.name == TIMES or not {"heads", "data", "protocol", "views", "trained"} <= set(
+            result
+        ):
             continue
-        recipe = dict(result["trained"].get("recipe") or {})
-        if "model" not in recipe:
-            raise UserError(f"{path} does not say which recipe it comes from.")
-        recipe.pop("seed")
-        data, split = result["data"], result["data"]["split"]
-        judges.add(
-            (result["protocol"], split, result["views"], str(data["sha256"].get(split))[:12])
-        )
-        key = json.dumps(recipe, sort_keys=True)
-        model = recipe["model"]
-        row = rows.setdefault(key, Row(model, recipe, times=times.get(model, {})))
+        judges.add(_judge(result))
+        key, row = _row(result, times)
+        row = rows.setdefault(key, row)
+        if any(_seed(other) == _seed(result) for other in row.results):
+            raise UserError(
+                f"{path} is of a training that has a result already; leave one of them."
+            )
         row.results.append(result)
     if not rows:
         raise UserError(f"{folder} holds no results; `mien evaluate RUN --out` writes one.")
@@ -93,9 +93,32 @@ def read(folder: Path) -> list[Row]:
     return sorted(rows.values(), key=lambda row: -row.number("fer2013", "accuracy")["value"])
 
 
+def _judge(result: Mapping) -> tuple[str, ...]:
+    """Which faces judged, and how they were looked at."""
+    data, split = result["data"], result["data"]["split"]
+    recipe = result["trained"].get("recipe") or {}
+    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in result["protocol"] else ()
+    return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
+
+
+def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
+    """What tells a result's row from others, and that row, still without results."""
+    recipe = dict(result["trained"].get("recipe") or {})
+    if "training" not in result or "model" not in recipe:
+        return result["what"], Row(result["what"], recipe)
+    recipe.pop("seed")
+    taught = (result["trained"].get("data") or {}).get("sha256", {})
+    key = json.dumps([recipe, result["window"], taught], sort_keys=True)
+    return key, Row(recipe["model"], recipe, times=times.get(recipe["model"], {}))
+
+
+def _seed(result: Mapping) -> int | None:
+    return (result["trained"].get("recipe") or {}).get("seed")
+
+
 def page(rows: Sequence[Row]) -> Page:
     """The leaderboard as a page: the table, accuracy against cost, and why claims differ."""
-    made = Page("Thirteen systems and some others, judged alike")
+    made = Page(f"{len(rows)} systems, judged alike" if len(rows) > 1 else "One system, judged")
     made.add(summary(rows), table(rows), cost(rows))
     made.add("# Claimed and measured", claimed(rows), reasons(rows))
     return made
@@ -104,17 +127,17 @@ def page(rows: Sequence[Row]) -> Page:
 def summary(rows: Sequence[Row]) -> str:
     """What judged them, and how long they were trained."""
     result = rows[0].results[0]
-    epochs = sorted({row.recipe["epochs"] for row in rows})
+    caution = protocols.caution(result["protocol"])
     seeds = sorted({len(row.results) for row in rows})
     chosen = [row.model for row in rows if any("epoch_chosen_on" in r for r in row.results)]
     note = f" Its epoch was chosen by the faces that judge: {', '.join(chosen)}." if chosen else ""
     return (
         f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
-        f"{result['protocol']}, views {result['views']}. Epochs: {_span(epochs)}; seeds: "
-        f"{_span(seeds)}: what so many give, not the most that a network can. Intervals are 95 % "
-        "bootstrap intervals over faces. FER+ is the accuracy against the majority of ten raters, "
-        "divergence the Jensen-Shannon divergence in bits from their votes. A name with slim in it "
-        "is a smaller network of the same kind." + note
+        f"{result['protocol']}, views {result['views']}. {caution}{' ' * bool(caution)}Epochs: "
+        f"{_epochs(rows)}; seeds: {_span(seeds)}: what so many give, not the most that a network "
+        "can. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
+        "majority of ten raters, divergence the Jensen-Shannon divergence in bits from their "
+        "votes. A name with slim in it is a smaller network of the same kind." + note
     )
 
 
@@ -146,7 +169,7 @@ def _cells(row: Row) -> tuple:
         row.number("fer2013", "calibration_error")["value"],
         *millions,
         *(row.times.get(key) for key in ("megabytes", "ms", "times_default")),
-        row.recipe["epochs"],
+        row.recipe.get("epochs"),
         None if seconds is None else round(seconds / 60),
     )
 
@@ -172,10 +195,9 @@ def claimed(rows: Sequence[Row]) -> Picture:
             name = f"{row.system.name} ({row.model})"
             numbers = (found["value"], found["low"], found["high"])
             shown.append((name, row.system.claimed, *numbers))
-    epochs = _span(sorted({row.recipe["epochs"] for row in rows}))
     caption = (
         "Accuracy as its authors print it, each by a protocol of their own, and as measured after "
-        f"{epochs} epochs."
+        f"{_epochs(rows)} epochs."
     )
     return Picture("claimed-and-measured", caption, figures.comparison(shown))
 
@@ -202,6 +224,11 @@ def _of_votes(section: str) -> bool:
 
 def _scaled(number: float | None, factor: float) -> float | None:
     return None if number is None else number * factor
+
+
+def _epochs(rows: Sequence[Row]) -> str:
+    """How long the systems were trained, as far as it is known."""
+    return _span(sorted({row.recipe["epochs"] for row in rows if row.recipe}) or [0])
 
 
 def _span(numbers: Sequence[int]) -> str:

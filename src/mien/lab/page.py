@@ -23,8 +23,8 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 h1 { font-size: 1.7rem } h2 { margin-top: 2.5rem; font-size: 1.25rem }
 .wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: 96vw;
   position: relative; left: 50%; transform: translateX(-50%) }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-caption, figcaption { color: var(--dim); text-align: left; padding: .3rem 0; font-size: .92rem }
+table { border-collapse: collapse; margin: .3rem 0 1rem; font-variant-numeric: tabular-nums }
+.caption, figcaption { color: var(--dim); padding: .3rem 0; font-size: .92rem; margin: 1rem 0 0 }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left }
 td:first-child { min-width: 11rem } td:not(:first-child) { white-space: nowrap }
@@ -137,7 +137,10 @@ def html(page: Page, images: dict[str, bytes]) -> str:
 
 def table_markdown(table: Table) -> str:
     """A table as Markdown, its numbers to the right."""
-    lines = [_line(table.columns), _line(("---", *("---:" for _ in table.columns[1:])))]
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    words = [any(isinstance(cell, str) and len(cell) > WORDS for cell in c) for c in columns]
+    sides = ("---" if k == 0 or text else "---:" for k, text in enumerate(words))
+    lines = [_line(table.columns), _line(list(sides))]
     return "\n".join(lines + [_line([shown(cell) for cell in row]) for row in table.rows])
 
 
@@ -175,7 +178,7 @@ def _as_html(block: str | Table | Picture, images: dict[str, bytes]) -> str:
         rows = ("".join(map(_cell, row)) for row in block.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
         return (
-            f'<div class="wide"><table><caption>{escape(block.caption)}</caption>\n'
+            f'<p class="caption">{escape(block.caption)}</p>\n<div class="wide"><table>\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
         )
     data = base64.b64encode(images[block.name]).decode()

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import torch
 from torch import distributed, nn
 
+from mien.errors import UserError
 from mien.lab.recipe import Recipe
 
 T = TypeVar("T")
@@ -21,6 +22,10 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise UserError(f"There is no device {name!r}; there are cpu, cuda and mps.")
+    if name != "cpu" and not getattr(torch, name).is_available():
+        raise UserError(f"There is no device {name} here; --device cpu always works.")
     place = torch.device(f"cuda:{local}" if name == "cuda" else name)
     if world == 1:
         yield place, 0, 1

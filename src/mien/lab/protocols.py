@@ -36,6 +36,20 @@ def divide(splits: Splits, recipe: Recipe) -> Splits:
         raise UserError(f"The protocol {recipe.protocol} does not fit the data: {error}") from None
 
 
+AFTER = ", after training by "
+"""Between the protocol that judges a model file and another that taught it."""
+
+
+def caution(protocol: str) -> str:
+    """What must stand beside numbers by a protocol; empty if nothing must."""
+    judged, _, taught = protocol.partition(AFTER)
+    if judged.startswith("leaky"):
+        return f"{judged} is broken on purpose: its numbers say nothing about new faces."
+    if taught:
+        return f"It was trained by {taught}, so it may have been taught the faces that judge it."
+    return ""
+
+
 def official(splits: Splits, _: Recipe) -> Splits:
     """The splits as published: Training, PublicTest, PrivateTest."""
     return splits

@@ -180,7 +180,7 @@ _RANGES = {
     "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
     "clip": (0, math.inf), "warmup": (0, math.inf), "patience": (0, math.inf),
     "fold": (0, math.inf), "folds": (2, math.inf),
-    "epochs": (1, math.inf), "batch": (1, math.inf), "seed": (0, 2**31 - 1),
+    "epochs": (1, 99_999), "batch": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
 
@@ -216,7 +216,8 @@ def checked(recipe: Recipe) -> Recipe:
             allowed = " or ".join(map(str, choices))
             raise UserError(f"Recipe field {field} is {value!r}; it can be {allowed}.")
     for field, (low, high) in _RANGES.items():
-        if not low <= getattr(recipe, field) <= high:
+        value = getattr(recipe, field)
+        if not (low <= value <= high and math.isfinite(value)):
             wanted = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
             raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; {wanted}.")
     if recipe.label_weight == recipe.vote_weight == 0:

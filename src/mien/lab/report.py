@@ -54,28 +54,34 @@ def of_runs(several: Sequence[Run]) -> Page:
     """The page that compares runs."""
     page = Page(f"{len(several)} runs compared")
     page.add(tables.training(several), tables.comparison(several), comparison(several))
-    for run in several:
-        page.add(f"# {tables.name(run)}", tables.summary(run, tables.measured(run)), *curves(run))
+    for run, called in zip(several, tables.names(several), strict=True):
+        page.add(f"# {called}", tables.summary(run, tables.measured(run)), *curves(run, called))
     return page
+
+
+def name_of(run: Run) -> str:
+    """What a run alone is called: as its folder."""
+    (name,) = tables.names([run])
+    return name
 
 
 def comparison(several: Sequence[Run]) -> Picture:
     """Claimed and measured accuracy of runs, as a figure."""
     rows = []
-    for run in several:
+    for run, called in zip(several, tables.names(several), strict=True):
         values = tables.measured(run)["heads"].get("labels", {}).get("fer2013")
         if values:
-            claimed = claims.TRAINING.get(run.recipe.model.partition("-")[0], {})
+            system = claims.SYSTEMS.get(run.recipe.model.partition("-")[0])
             found = values["accuracy"]
-            rows.append(
-                (tables.name(run), claimed.get("val_accuracy"), found["value"], found["low"],
-                 found["high"])
-            )  # fmt: skip
+            rows.append((called, system and system.claimed, *found.values()))
     return Picture("comparison", "Accuracy, claimed and measured.", figures.comparison(rows))
 
 
-def curves(run: Run) -> list[Picture]:
-    """The paper's Figures 2, 3, 5, 6, 8, 9: accuracy and loss by epoch."""
+def curves(run: Run, called: str = "") -> list[Picture]:
+    """The paper's Figures 2, 3, 5, 6, 8, 9: accuracy and loss by epoch.
+
+    called: the name of the run among others, if not its folder's.
+    """
     log = run.log()
     if not log:
         return []
@@ -91,14 +97,15 @@ def curves(run: Run) -> list[Picture]:
             if key in claimed
         ]
         figure = figures.curves(log, train, f"val_{what}", label, said)
-        made.append(Picture(f"{tables.name(run)}-{what}", f"{what.title()} by epoch.", figure))
+        name = f"{called or name_of(run)}-{what}"
+        made.append(Picture(name, f"{what.title()} by epoch.", figure))
     return made
 
 
 def pace(run: Run) -> Picture:
     """Learning rate and time by epoch."""
     caption = "Learning rate and seconds by epoch."
-    return Picture(f"{tables.name(run)}-pace", caption, figures.pace(run.log()))
+    return Picture(f"{name_of(run)}-pace", caption, figures.pace(run.log()))
 
 
 def confusions(run: Run, head: str = "labels") -> list[Picture]:
@@ -107,7 +114,7 @@ def confusions(run: Run, head: str = "labels") -> list[Picture]:
     matrix, labels = np.array(values["confusion"]), list(values["per_class"])
     return [
         Picture(
-            f"{tables.name(run)}-{head}-confusion-{kind}",
+            f"{name_of(run)}-{head}-confusion-{kind}",
             f"Confusion matrix, {kind}: truth by row, answer by column.",
             figures.confusion(matrix, labels, shares=kind == "shares"),
         )
@@ -122,7 +129,7 @@ def reliability(run: Run, head: str = "labels") -> Picture:
     known = truth >= 0
     figure = figures.reliability(said[head][known], truth[known])
     caption = "How often the answer is right, by its probability, and how many faces that concerns."
-    return Picture(f"{tables.name(run)}-{head}-reliability", caption, figure)
+    return Picture(f"{name_of(run)}-{head}-reliability", caption, figure)
 
 
 def proportions(run: Run) -> Picture | None:
@@ -135,7 +142,7 @@ def proportions(run: Run) -> Picture | None:
     seven = fold(said[head][asked], LABELS[head], EMOTIONS)
     caption = "On the dotted line, a predicted share is the share of raters. Larger: more faces."
     figure = figures.proportions(seven, shares, EMOTIONS)
-    return Picture(f"{tables.name(run)}-proportions", caption, figure)
+    return Picture(f"{name_of(run)}-proportions", caption, figure)
 
 
 def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
@@ -160,7 +167,7 @@ def mistakes(run: Run, samples: Samples, shares: np.ndarray, head: str, count: i
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     captions = [f"{labels[guess[k]]} {sure[k]:.2f}\n({labels[truth[k]]})" for k in worst]
     return Picture(
-        f"{tables.name(run)}-mistakes",
+        f"{name_of(run)}-mistakes",
         "The most confident mistakes: the answer with its probability, and (the label).",
         figures.sheet(samples.faces[worst], captions),
     )
@@ -183,7 +190,7 @@ def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Pic
     part = batches.window(torch.as_tensor(faces[:, None]), recipe.side)[:, 0].numpy()
     return [
         Picture(
-            f"{tables.name(run)}-{kind}",
+            f"{name_of(run)}-{kind}",
             f"{caption} Answer, (label).",
             figures.sheet(figures.overlaid(part, found), captions),
         )

@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +79,14 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
         return run
     # A start that was killed leaves about.json, or the temporary file of either.
     halfway = (run.about_file.name, ".about.", ".recipe.")
+    if run.folder.exists() and not run.folder.is_dir():
+        raise UserError(f"{folder} is a file; choose another --out.")
     if run.folder.exists() and not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
         raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
-    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.cannot(run.folder, error) from None
     write_json(run.about_file, about() | facts)
     write_json(run.recipe_file, to_json(recipe))
     return run
@@ -165,7 +172,7 @@ def machine() -> str:
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {count} cores"
+    return f"{model}, {count} core{'s' if count != 1 else ''}"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -199,8 +206,23 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
     """What `save_predictions` kept; a `UserError` that says what to type if there is nothing."""
     if not run.predictions_file.exists():
         raise UserError(f"{run.folder} is not measured yet: mien evaluate {run.folder} --data ...")
-    with np.load(run.predictions_file, allow_pickle=False) as saved:
-        return dict(saved)
+    try:
+        with open(run.predictions_file, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            return dict(saved)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise UserError(
+            f"{run.predictions_file} is damaged: mien evaluate {run.folder} --data ..."
+        ) from None
+
+
+def load_tensors(path: Path) -> dict:
+    """What torch saved in a file, on the CPU; a `UserError` if it is damaged."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # it raises what it likes on damaged data
+        raise UserError(f"{path} is damaged.") from None
 
 
 def write_log(run: Run, entries: list[dict]) -> None:

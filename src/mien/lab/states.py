@@ -104,7 +104,7 @@ def load_checkpoint(run: Run, state: State) -> None:
     """Put the last checkpoint of the run, if it has one, into `state`."""
     if not run.checkpoint_file.exists():
         return
-    saved = torch.load(run.checkpoint_file, map_location="cpu", weights_only=True)
+    saved = runs.load_tensors(run.checkpoint_file)
     for name in ("model", "average", "optimizer"):
         getattr(state, name).load_state_dict(saved[name])
     for name in ("epoch", "step", "log", "best"):

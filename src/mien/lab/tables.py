@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mien.errors import UserError
-from mien.lab import claims, runs
+from mien.lab import claims, protocols, runs
 from mien.lab.page import Table
 from mien.lab.runs import Run
 
@@ -24,9 +24,19 @@ def measured(run: Run) -> dict:
     return runs.read_json(run.metrics_file)
 
 
-def name(run: Run) -> str:
-    """What a run is called in a table: its folder's name."""
-    return run.folder.resolve().name
+def names(several: Sequence[Run]) -> list[str]:
+    """What runs are called: their folders' names, with as many of the parents' as tell them apart.
+
+    Raises `UserError` for a run that is given twice.
+    """
+    parts = [run.folder.resolve().parts for run in several]
+    if len(set(parts)) < len(parts):
+        raise UserError("A run was given twice.")
+    for deep in range(1, 1 + max(map(len, parts))):
+        found = ["-".join(one[-deep:]) for one in parts]
+        if len(set(found)) == len(found):
+            break
+    return found
 
 
 def summary(run: Run, result: Mapping) -> str:
@@ -36,23 +46,21 @@ def summary(run: Run, result: Mapping) -> str:
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
     size = f" ({network['parameters']:,} parameters)" if network else ""
-    warning = (
-        " This protocol is broken on purpose: its numbers say nothing about new faces."
-        if recipe.protocol.startswith("leaky")
-        else ""
-    )
+    notes = [protocols.caution(result["protocol"])]
+    if "epoch_chosen_on" in result:
+        notes.append(f"Its epoch was chosen by the split {result['epoch_chosen_on']}.")
     return (
         f"{recipe.model}{size}, {len(log)} of {recipe.epochs} epochs in {minutes:.0f} minutes on "
         f"{about.get('machine', 'a machine unknown')}, seed {recipe.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
-        f"{judged['split']} of {judged['name']}, views {result['views']}.{warning}"
-    )
+        f"{judged['split']} of {judged['name']}, views {result['views']}. " + " ".join(notes)
+    ).strip()
 
 
 def training(several: Sequence[Run]) -> Table:
     """The paper's Tables I and III: accuracy and loss at the end of training, claimed and here."""
     rows: list[tuple] = []
-    for run in several:
+    for run, called in zip(several, names(several), strict=True):
         log = run.log()
         system = run.recipe.model.partition("-")[0]
         if claimed := claims.TRAINING.get(system):
@@ -61,7 +69,7 @@ def training(several: Sequence[Run]) -> Table:
         if log:
             last = log[-1]
             row = (last.get(k) for k in ("accuracy", "label_loss", "val_accuracy", "val_loss"))
-            rows.append((f"{name(run)}, here", last["epoch"], *row))
+            rows.append((f"{called}, here", last["epoch"], *row))
     columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
     caption = (
         "Accuracy and loss after the last epoch. Training accuracy is here measured on augmented "
@@ -75,6 +83,7 @@ def numbers(result: Mapping, head: str) -> Table:
     rows = [
         (section, values["faces"], number, *values[number].values())
         for section, values in result["heads"][head].items()
+        if not section.startswith("proportions")
         for number in NUMBERS
         if number in values
     ]
@@ -117,9 +126,10 @@ def _cells(row: Mapping[str, float]) -> tuple[float, ...]:
 
 def comparison(several: Sequence[Run]) -> Table:
     """Runs side by side: what each reaches on FER2013's labels, and what it costs."""
-    rows = []
-    for run in several:
+    rows, judges = [], set()
+    for run, called in zip(several, names(several), strict=True):
         result = measured(run)
+        judges.add((result["data"]["split"], result["views"]))
         values = result["heads"].get("labels", {}).get("fer2013")
         if values is None:
             continue
@@ -127,11 +137,14 @@ def comparison(several: Sequence[Run]) -> Table:
         network = result.get("network", {})
         rows.append(
             (
-                name(run), result["protocol"], run.recipe.seed, accuracy["value"], accuracy["low"],
+                called, result["protocol"], run.recipe.seed, accuracy["value"], accuracy["low"],
                 accuracy["high"], values["macro_f1"]["value"], network.get("parameters"),
                 network.get("multiply_adds"),
             )
         )  # fmt: skip
+    if len(judges) > 1:
+        shown = "; ".join(f"split {split}, views {views}" for split, views in sorted(judges))
+        raise UserError(f"These runs were not measured alike: {shown}; mien evaluate each again.")
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
     return Table("Accuracy on FER2013's labels with its 95 % interval.", columns, rows)
@@ -140,14 +153,21 @@ def comparison(several: Sequence[Run]) -> Table:
 def proportions(result: Mapping) -> Table | None:
     """How near predicted proportions come to the raters', if there were votes to compare with."""
     rows = [
-        (head_name(head), sections["proportions"]["faces"], number, *values.values())
+        (
+            head_name(head), sections["proportions"]["faces"], number, *values.values(),
+            sections.get("proportions_by_chance", {}).get(number, {}).get("value"),
+        )
         for head, sections in result["heads"].items()
         if "proportions" in sections
         for number, values in sections["proportions"].items()
         if isinstance(values, dict)
-    ]
-    columns = ("head", "faces", "number", "value", "low", "high")
-    return Table("Proportions against FER+ votes.", columns, rows) if rows else None
+    ]  # fmt: skip
+    columns = ("head", "faces", "number", "value", "low", "high", "perfect")
+    caption = (
+        "Proportions against FER+ votes. Perfect: what these same proportions would be measured at "
+        "by so few raters, were they exactly true."
+    )
+    return Table(caption, columns, rows) if rows else None
 
 
 def head_name(head: str) -> str:

@@ -57,8 +57,8 @@ def fit(
     returned as it is. The recipe's protocol must give a `train` split; `val` is measured after
     each epoch. Raises `runs.Busy` if another process is at work on the same folder.
     """
-    check_sources(recipe)
     whole = data.load(root)
+    check_sources(recipe, data.describe(whole))
     splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
@@ -75,10 +75,12 @@ def fit(
     return run
 
 
-def check_sources(recipe: Recipe) -> None:
+def check_sources(recipe: Recipe, about: dict) -> None:
     """Refuse teachers and a start that may have been taught the faces which judge this run.
 
-    Only `leaky-kfold` goes on with a network across its parts; that is its mistake.
+    about: the data, as `data.describe` gives it; where a protocol divides the faces anew, it must
+    be the same. Only `leaky-kfold` goes on with a network across its parts; that is its mistake.
+    Teachers must know every head that they are to teach.
     """
     if recipe.protocol == "leaky-kfold":
         return
@@ -89,6 +91,16 @@ def check_sources(recipe: Recipe) -> None:
                 f"{path} was trained by {other.protocol}, part {other.fold}: it may know the faces "
                 f"that judge here, by {recipe.protocol}, part {recipe.fold}."
             )
+        if recipe.protocol != "official" and runs.open_run(path).about.get("data", about) != about:
+            raise UserError(f"{path} was trained on other data, which {recipe.protocol} divided "
+                            "otherwise: it may know the faces that judge here.")  # fmt: skip
+    weights = {"labels": recipe.label_weight, "votes": recipe.vote_weight}
+    for path in recipe.teachers:
+        known = runs.open_run(path).about.get("heads", list(HEADS))
+        if unknown := [name for name in HEADS if weights[name] > 0 and name not in known]:
+            field = f"{unknown[0].removesuffix('s')}_weight"
+            raise UserError(f"{path} was not taught {unknown[0]} and cannot teach them; set "
+                            f"{field}=0.")  # fmt: skip
 
 
 def _division(recipe: Recipe) -> tuple:

@@ -58,8 +58,8 @@ def crossval(base: Recipe, root: Path, out: Path, watch: Watcher) -> dict:
     if base.protocol == "leaky-kfold":  # one model for all folds: each starts where the last ended
         for k in range(1, base.folds):
             wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], start=str(out / f"fold-{k - 1}"))
-    _write_folds(out / "folds.csv", base, root)
     found = _carry_out(wanted, root, out, watch, in_turn=base.protocol == "leaky-kfold")
+    _write_folds(out / "folds.csv", base, root)
     result = _about(base, found) | {
         "kind": "crossval",
         "protocol": base.protocol,
@@ -83,8 +83,15 @@ def ablate(
 
     changes: name -> recipe changes, `{"no dropout": ["dropout=0"]}`. Beside the mean and sample
     standard deviation over seeds stands the change in accuracy, paired face by face, with its 95 %
-    bootstrap interval over faces. Raises `UserError`, and `runs.Busy` as `crossval` does.
+    bootstrap interval over faces. Raises `UserError` for names that no two folders can bear, and
+    `runs.Busy` as `crossval` does.
     """
+    seeds, names = list(seeds), [AS_IT_IS, *changes]
+    if not seeds:
+        raise UserError("An ablation trains each case at least once.")
+    for name in names:
+        if not slug(name) or [slug(other) for other in names].count(slug(name)) > 1:
+            raise UserError(f"The case {name!r} needs a name of its own, in letters or digits.")
     cases = {AS_IT_IS: base} | {n: recipe.changed(base, list(c)) for n, c in changes.items()}
     wanted = {
         f"{slug(name)}-seed{seed}": replace(case, seed=seed)
@@ -154,6 +161,8 @@ def _carry_out(
     wanted: dict[str, Recipe], root: Path, out: Path, watch: Watcher, *, in_turn: bool = False
 ) -> dict[str, dict]:
     """Train and measure what is not finished yet: name -> result, in the same order."""
+    judges = protocols.divide(data.load(root), next(iter(wanted.values())))
+    data.split(judges, "val")  # before hours are spent on what nothing can judge
     busy: list[str] = []
     for name, one in wanted.items():
         try:
@@ -167,13 +176,7 @@ def _carry_out(
             f"Other processes are training {', '.join(busy)} in {out}; the rest is finished. "
             "Ask again when they are done."
         )
-    return {name: _measured(runs.open_run(out / name), root) for name in wanted}
-
-
-def _measured(run: Run, root: Path) -> dict:
-    if not run.metrics_file.exists():
-        evaluate.evaluate(run.folder, root)
-    return runs.read_json(run.metrics_file)
+    return {name: evaluate.measured(runs.open_run(out / name), root) for name in wanted}
 
 
 def _numbers(result: dict) -> dict[str, float]:

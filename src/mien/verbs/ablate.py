@@ -19,7 +19,8 @@ from mien.verbs._lab import CHANGES, DATA, OUT, lab, watching
 @click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
               help="A case to train beside the recipe as it is; several times. By default, all "
               "that the recipe and its network can do without.")  # fmt: skip
-@click.option("--seeds", default=1, show_default=True, help="Train each so many times.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
+              help="Train each so many times.")  # fmt: skip
 def ablate(
     recipe: str,
     data: Path,
@@ -38,7 +39,10 @@ def ablate(
     """
     wanted = lab("recipe").parse(recipe, changes)
     trials = lab("trials")
-    asked = dict(map(_case, cases)) or trials.parts(wanted)
+    named = [_case(case) for case in cases]
+    if len(dict(named)) < len(named):
+        raise UserError("Two cases of --change have the same name.")
+    asked = dict(named) or trials.parts(wanted)
     with watching() as watch:
         result = trials.ablate(wanted, data, out, asked, range(seeds), watch)
     rows = []

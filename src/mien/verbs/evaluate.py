@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien import weights
-from mien.verbs._common import terminal
+from mien.verbs._common import complain, terminal
 from mien.verbs._lab import DATA, lab
 
 
@@ -37,6 +37,8 @@ def evaluate(
     path = Path(what) if Path(what).is_dir() else weights.model(what)
     with terminal().progress(f"measuring {what}", None):
         result = evaluator.evaluate(path, data, split=split, views=views, side=side)
+    if caution := lab("protocols").caution(result["protocol"]):
+        complain(caution)
     table = terminal().table
     for head, sections in result["heads"].items():
         rows = [
@@ -45,7 +47,7 @@ def evaluate(
             for measure, number in values.items()
             if isinstance(number, dict) and "value" in number
         ]
-        title = f"{what}: {head}, {split}, views {views}"
+        title = f"{what}: {head}, {result['protocol']}, {split}, views {views}"
         table(("on", "faces", "measure", "value", "low", "high"), rows, title)
         if report:
             _report(sections)
@@ -61,6 +63,10 @@ def _report(sections: dict) -> None:
             continue
         scores = values["per_class"]
         columns = ("class", *next(iter(scores.values())))
-        table(columns, [(label, *row.values()) for label, row in scores.items()], section)
+        lines = [
+            (label, *(round(n) if name == "support" else n for name, n in row.items()))
+            for label, row in scores.items()
+        ]
+        table(columns, lines, section)
         rows = [(label, *row) for label, row in zip(scores, values["confusion"], strict=True)]
         table(("true, by row", *scores), rows)

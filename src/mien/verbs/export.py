@@ -46,7 +46,8 @@ def export(
         [runs.open_run(folder) for folder in folders], out, head=head, views=views, side=side,
         calibrate=val, sharpen=sharpen, storage=storage,
     )  # fmt: skip
-    click.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
+    size = out.stat().st_size
+    click.echo(f"{out}  {size / 1e6:.1f} MB" if size > 1e6 else f"{out}  {size / 1e3:.0f} kB")
     for name, value in contract.card.get("publictest", {}).items():
         plain, crossed = contract.card["in_float32"][name], contract.card["crossvalidated"][name]
         click.echo(

@@ -49,9 +49,13 @@ def build(
         return module.build(variant, channels=channels, classes=classes, dropout=dropout)
     if "pretrained" not in inspect.signature(module.build).parameters:
         raise UserError(f"There are no pretrained weights for {family}; train it from scratch.")
-    return module.build(
-        variant, channels=channels, classes=classes, dropout=dropout, pretrained=True
-    )
+    try:
+        return module.build(
+            variant, channels=channels, classes=classes, dropout=dropout, pretrained=True
+        )
+    except OSError as error:
+        why = type(error).__name__
+        raise UserError(f"The pretrained weights of {name} could not be had ({why}).") from None
 
 
 def without(name: str) -> dict[str, str]:
