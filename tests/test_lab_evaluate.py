@@ -414,3 +414,20 @@ def test_a_device_that_is_not_there_gets_one_sentence(root, tmp_path, device, sa
     with pytest.raises(UserError, match=said):
         train.fit(TINY, root, tmp_path / "run", device=device)
     assert not (tmp_path / "run").exists()
+
+
+def test_faces_of_a_list_do_not_judge(run, root, tmp_path):
+    val = data.split(data.load(root), "val")
+    listed = tmp_path / "clean.csv"
+    listed.write_text("row,split,reason\n" + "".join(f"{row},val,twin\n" for row in val.rows[:5]))
+    found = evaluate.evaluate(run.folder, root, leave_out=listed, resamples=2)
+    assert found["data"]["left_out"] == {"list": "clean.csv", "faces": 5}
+    assert found["heads"]["labels"]["fer2013"]["faces"] == len(val) - 5
+    assert not np.isin(val.rows[:5], runs.load_predictions(run)["rows"]).any()
+    assert "left_out" not in evaluate.measured(run, root)["data"]
+    for content, said in (("a,b\n1,2\n", "column row"), ("row\nx\n", "column row")):
+        listed.write_text(content)
+        with pytest.raises(UserError, match=said):
+            evaluate.evaluate(run.folder, root, leave_out=listed)
+    with pytest.raises(UserError, match="cannot be read"):
+        evaluate.evaluate(run.folder, root, leave_out=tmp_path / "none.csv")

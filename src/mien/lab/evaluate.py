@@ -6,6 +6,7 @@ some machines that train do not have.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -130,11 +131,13 @@ def evaluate(
     split: str = "val",
     views: str = "one",
     side: int = 0,
+    leave_out: Path | None = None,
     resamples: int = 1000,
 ) -> dict:
     """A result, ready for `results/`: what was measured, on what, how, and the numbers.
 
-    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder. Raises
+    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder. leave_out: a
+    CSV file whose column `row` names faces that shall not judge (`mien audit --clean`). Raises
     `UserError` for what cannot be measured so, such as a run whose protocol would divide the faces
     otherwise than it did for the training, as these are others.
     """
@@ -155,13 +158,20 @@ def evaluate(
         else:
             protocol += protocols.AFTER + ", ".join(others)
     samples = data.split(splits, split)
+    about = about | {"split": split}
+    if leave_out is not None:
+        kept = ~np.isin(samples.rows, _rows(leave_out))
+        about["left_out"] = {"list": leave_out.name, "faces": int((~kept).sum())}
+        samples = samples.take(kept)
+        if not len(samples):
+            raise UserError(f"{leave_out} leaves out every face of {split}.")
     if not 0 <= side <= samples.faces.shape[1]:
         raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
     said = answer(target, samples.faces, views, side)
     train = splits.get("train") if split != "train" else None
     result = {
         "what": path.name,
-        "data": about | {"split": split},
+        "data": about,
         "protocol": protocol,
         "views": views,
         "window": side or (target.recipe.side if isinstance(target, Run) else None),
@@ -178,6 +188,17 @@ def evaluate(
         known = {"rows": samples.rows, "truth": samples.labels, "raters": samples.votes}
         runs.save_predictions(target, known | said, result)
     return result
+
+
+def _rows(path: Path) -> list[int]:
+    """The column `row` of a CSV file; a `UserError` if it has none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [int(line["row"]) for line in csv.DictReader(file)]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is no list of faces: a CSV file with a column row.") from None
 
 
 def measured(run: Run, root: Path) -> dict:

@@ -98,6 +98,8 @@ def _judge(result: Mapping) -> tuple[str, ...]:
     data, split = result["data"], result["data"]["split"]
     recipe = result["trained"].get("recipe") or {}
     part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in result["protocol"] else ()
+    if left := data.get("left_out"):
+        part = (*part, f"without {left['faces']} faces of {left['list']}")
     return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
 
 

@@ -129,7 +129,8 @@ def comparison(several: Sequence[Run]) -> Table:
     rows, judges = [], set()
     for run, called in zip(several, names(several), strict=True):
         result = measured(run)
-        judges.add((result["data"]["split"], result["views"]))
+        left = result["data"].get("left_out", {}).get("faces", 0)
+        judges.add((result["data"]["split"], result["views"], left))
         values = result["heads"].get("labels", {}).get("fer2013")
         if values is None:
             continue
@@ -143,7 +144,10 @@ def comparison(several: Sequence[Run]) -> Table:
             )
         )  # fmt: skip
     if len(judges) > 1:
-        shown = "; ".join(f"split {split}, views {views}" for split, views in sorted(judges))
+        shown = "; ".join(
+            f"split {split}, views {views}" + f", {left} left out" * bool(left)
+            for split, views, left in sorted(judges)
+        )
         raise UserError(f"These runs were not measured alike: {shown}; mien evaluate each again.")
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip

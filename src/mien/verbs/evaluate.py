@@ -19,10 +19,19 @@ from mien.verbs._lab import DATA, lab
 @click.option("--views", default="one", show_default=True,
               help="one, flip or ten: test-time augmentation.")  # fmt: skip
 @click.option("--side", default=0, help="Window that a run's network sees; as trained by default.")
+@click.option("--leave-out", type=click.Path(path_type=Path), metavar="FILE.csv",
+              help="Faces that shall not judge: what `mien audit --clean` wrote.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Write the result as JSON.")
 @click.option("--report", is_flag=True, help="Also show each class and the confusions.")
 def evaluate(
-    what: str, data: Path, split: str, views: str, side: int, out: Path | None, report: bool
+    what: str,
+    data: Path,
+    split: str,
+    views: str,
+    side: int,
+    leave_out: Path | None,
+    out: Path | None,
+    report: bool,
 ) -> None:
     """Measure a run or a model.
 
@@ -36,7 +45,9 @@ def evaluate(
     evaluator, runs = lab("evaluate"), lab("runs")
     path = Path(what) if Path(what).is_dir() else weights.model(what)
     with terminal().progress(f"measuring {what}", None):
-        result = evaluator.evaluate(path, data, split=split, views=views, side=side)
+        result = evaluator.evaluate(
+            path, data, split=split, views=views, side=side, leave_out=leave_out
+        )
     if caution := lab("protocols").caution(result["protocol"]):
         complain(caution)
     table = terminal().table
