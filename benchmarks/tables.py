@@ -19,6 +19,9 @@ PAGES = (
     "docs/serve.md",
 )  # fmt: skip
 
+BOARD = "docs/leaderboard"
+"""The folder of the leaderboard's page, Markdown and HTML, with its figures."""
+
 
 def result(name: str) -> dict:
     """A result file by name."""
@@ -421,6 +424,19 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def is_board_stale(check: bool) -> bool:
+    """Whether docs/leaderboard/ is not what the results say; written anew unless only asked."""
+    from mien.lab import leaderboard as board
+    from mien.lab import page
+
+    made, folder = board.page(board.read(ROOT / "results" / "leaderboard")), ROOT / BOARD
+    written = folder / "leaderboard.md"
+    stale = not written.exists() or written.read_text() != page.markdown(made)
+    if stale and not check:
+        page.write(made, folder, "leaderboard")
+    return stale
+
+
 def filled(text: str) -> str:
     """A page with each of its tables made anew."""
 
@@ -435,7 +451,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    stale = []
+    stale = [BOARD] if is_board_stale(check) else []
     for name in PAGES:
         path = ROOT / name
         text = path.read_text()

@@ -7,6 +7,7 @@ anything by colour alone. Nothing is drawn on a screen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -178,7 +179,7 @@ def comparison(rows: Sequence[tuple[str, float | None, float | None, float, floa
 
 def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
     """Accuracy by work: (name, multiply-adds, accuracy, low, high); the work on a log scale."""
-    figure, axes = _axes(8.0, 5.6)
+    figure, axes = _axes(8.0, 6.4)
     for _, work, accuracy, low, high in points:
         errors = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
         axes.errorbar(work / 1e6, accuracy, yerr=errors, color=BLUE, ecolor="#bcd3e3", marker="o")
@@ -197,20 +198,26 @@ def cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
 
 
 def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each point's name to its right, moved up or down until it covers no other."""
+    """Write each point's name to its right or left, moved up or down until it covers no other."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
     places = axes.transData.transform([(x, y) for _, x, y in points]) * 72 / figure.dpi
     boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in places]
+    tries = sorted(
+        product(range(-90, 91, 2), (True, False)), key=lambda one: (abs(one[0]), -one[1])
+    )
     for (name, x, y), (px, py) in zip(points, places, strict=True):
-        for shift in sorted(range(-60, 61, 2), key=abs):
-            box = (px + 7, py + shift - 4, px + 7 + 4.3 * len(name), py + shift + 4)
+        wide = 4.5 * len(name)
+        for shift, right in tries:
+            left = px + 7 if right else px - 7 - wide
+            box = (left, py + shift - 4.5, left + wide, py + shift + 4.5)
             if not any(_overlap(box, other) for other in boxes):
                 break
         boxes.append(box)
         axes.annotate(
-            name, (x, y), (7, shift), textcoords="offset points", fontsize=8, va="center",
+            name, (x, y), (7 if right else -7, shift), textcoords="offset points", fontsize=8,
+            va="center", ha="left" if right else "right",
             arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5} if abs(shift) > 4 else None,
         )  # fmt: skip
 
