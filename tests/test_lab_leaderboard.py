@@ -123,6 +123,15 @@ def test_a_folder_that_is_not_there_says_so(tmp_path):
         leaderboard.read(tmp_path / "nothing")
 
 
+def test_whether_claims_say_anything_is_said_of_five_and_more(folder, result):
+    assert leaderboard.agreement(leaderboard.read(folder)) == ""
+    board = folder / "five"
+    claimed = {name: system.claimed for name, system in claims.RIVALS.items()}
+    for name, claim in list(claimed.items())[:5]:
+        runs.write_json(board / f"{name}.json", as_if(result, name, 1 - claim))
+    assert "over 5 networks: -1.00" in leaderboard.agreement(leaderboard.read(board))
+
+
 def test_votes_are_asked_of_the_head_that_learned_them(result):
     row = leaderboard.Row("resnet-8", {}, [result])
     votes = result["heads"]["votes"]["ferplus_majority"]["accuracy"]["value"]

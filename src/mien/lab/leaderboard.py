@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from mien.errors import UserError
 from mien.lab import claims, figures, protocols, runs
@@ -19,6 +20,9 @@ from mien.lab.page import Page, Picture, Table
 
 TIMES = "times.json"
 """Where, among the results, `benchmarks/times.py` leaves how long each network takes."""
+
+FEWEST = 5
+"""Systems whose claims can be set against what is measured as a whole."""
 
 Number = dict[str, float]
 
@@ -122,7 +126,8 @@ def page(rows: Sequence[Row]) -> Page:
     """The leaderboard as a page: the table, accuracy against cost, and why claims differ."""
     made = Page(f"{len(rows)} systems, judged alike" if len(rows) > 1 else "One system, judged")
     made.add(summary(rows), table(rows), cost(rows))
-    made.add("# Claimed and measured", claimed(rows), reasons(rows))
+    made.add("# Claimed and measured", claimed(rows), *filter(None, [agreement(rows)]))
+    made.add(reasons(rows))
     return made
 
 
@@ -202,6 +207,21 @@ def claimed(rows: Sequence[Row]) -> Picture:
         f"{_epochs(rows)} epochs."
     )
     return Picture("claimed-and-measured", caption, figures.comparison(shown))
+
+
+def agreement(rows: Sequence[Row]) -> str:
+    """Whether systems that claim more are measured better, in a sentence; empty for too few."""
+    known = [row for row in rows if row.system.claimed is not None]
+    if len(known) < FEWEST:
+        return ""
+    said = [row.system.claimed for row in known]
+    found = [row.number("fer2013", "accuracy")["value"] for row in known]
+    correlation = spearmanr(said, found).statistic
+    return (
+        f"Rank correlation (Spearman) of claimed and measured accuracy over {len(known)} networks: "
+        f"{correlation:+.2f}. At +1 the printed numbers would order the systems as they are "
+        "ordered here, at 0 they say nothing of that order."
+    )
 
 
 def reasons(rows: Iterable[Row]) -> Table:
