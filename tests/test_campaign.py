@@ -98,7 +98,7 @@ def test_what_is_stopped_goes_on(tmp_path):
     assert campaign.left(tasks, tmp_path) == tasks
     before = len(runs.open_run(tmp_path / "x").log())
     assert before < 150
-    campaign.run(tasks, data, tmp_path, 5, 1, gpu=False)
+    campaign.run(tasks, data, tmp_path, 15, 1, gpu=False)
     assert campaign.left(tasks, tmp_path) == []
 
 
