@@ -39,6 +39,12 @@ def percent(number: dict) -> str:
     return f"{100 * number['value']:.1f} %"
 
 
+def size(parameters: float) -> str:
+    """A number of parameters in millions, or thousands if they are few."""
+    few = parameters < 1e5
+    return f"{parameters / 1e3:.1f} k" if few else f"{parameters / 1e6:.2f} M"
+
+
 def within(number: dict, digits: int = 3, factor: float = 1.0) -> str:
     """A number with its interval."""
     value, low, high = (factor * number[key] for key in ("value", "low", "high"))
@@ -367,6 +373,21 @@ def load() -> str:
     )
 
 
+def canvases() -> str:
+    """Faster R-CNN on pictures of several faces, where there is something to find, and on crops."""
+    found = result("canvases")
+    titles = {"canvases": "one to four faces in a photograph", "crops": "bare crops"}
+    rows = [
+        (titles[name], row["pictures"], row["faces"],
+         *(f"{row[key]:.1%}" for key in ("face_ap", "emotion_map", "recall", "precision")),
+         f"{row['accuracy']:.1%}")
+        for name, row in found["rows"].items()
+    ]  # fmt: skip
+    header = ("pictures", "number", "faces", "AP of a face", "mAP of emotions", "recall",
+              "precision", "emotion right, of faces found")  # fmt: skip
+    return markdown(header, rows)
+
+
 def explaining() -> str:
     """What an emotion loses when the fifth that `mien explain` names is blurred, and others."""
     found = result("explaining")
@@ -389,11 +410,11 @@ def leaderboard() -> str:
         accuracy = row.number("fer2013", "accuracy")
         claim = row.system.claimed
         lines.append((
-            row.system.name, f"`{row.model}`", "" if claim is None else f"{claim:.1%}",
+            row.system.name, f"`{row.model}`", "" if claim is None else f"{100 * claim:.1f} %",
             f"{percent(accuracy)} ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
             percent(row.number("fer2013_without_twins", "accuracy")),
             percent(row.number("ferplus_majority", "accuracy")),
-            f"{row.mean('network', 'parameters') / 1e6:.2f} M", row.times["times_default"],
+            size(row.mean("network", "parameters") or 0), row.times["times_default"],
         ))  # fmt: skip
     header = ("system", "network here", "claimed", "measured", "without twins", "FER+",
               "parameters", "time of a face, `default` = 1")  # fmt: skip
@@ -418,6 +439,7 @@ TABLES: dict[str, Callable[[], str]] = {
         crossval,
         ablation,
         load,
+        canvases,
         explaining,
         leaderboard,
     )

@@ -21,7 +21,7 @@ import torch
 from mien import weights
 from mien.classify import Classifier
 from mien.contract import Contract
-from mien.lab import export, models, runs
+from mien.lab import calibration, export, models, runs
 from mien.lab.leaderboard import TIMES
 from mien.labels import EMOTIONS
 
@@ -34,8 +34,9 @@ def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
     """A new network of that name as users would load it, and the megabytes of its file."""
     network = models.build(name, channels=1, classes=models.CLASSES)
     whole = export.Exported(
-        network.to(memory_format=torch.contiguous_format), "labels", SIDE, 1
-    ).eval()  # type: ignore[call-overload]
+        network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+        "labels", SIDE, 1, calibration.plain(len(EMOTIONS)),
+    ).eval()  # fmt: skip
     proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
     path = folder / f"{name}.onnx"
     path.write_bytes(proto.SerializeToString())

@@ -1,6 +1,7 @@
 """The leaderboard: results in, one row per recipe, in the order of what is measured."""
 
 import copy
+import importlib
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 import tiny
 from click.testing import CliRunner
+from conftest import ROOT
 
 from mien import cli
 from mien.errors import UserError
@@ -197,3 +199,13 @@ def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
     falling, rising = json.loads(title)
     assert falling == ["xception-slim", "jaiswal", "resnet-8"]
     assert rising == ["jaiswal", "xception-slim", "resnet-8"]
+
+
+def test_a_network_is_timed_beside_the_default(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    times = importlib.import_module("times")
+    monkeypatch.setattr(times, "ROUNDS", 3)
+    found = times.measure("resnet-8")
+    assert set(found) == {"ms", "times_default", "megabytes"}
+    assert 0 < found["times_default"] < 5
+    assert found["megabytes"] == pytest.approx(0.36, abs=0.2)
