@@ -23,8 +23,7 @@ class Classifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from the detector: with two, a frame
-        # took 20 ms instead of 12 (`mien bench`).
+        # Threads that spin while they wait take the cores from the detector.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(

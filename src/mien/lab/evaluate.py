@@ -145,30 +145,18 @@ def evaluate(
     target = runs.open_run(path) if path.is_dir() else path
     if side and not isinstance(target, Run):
         raise UserError(f"{path.name} looks at a window of its own; --side is for runs.")
-    splits = data.load(root)
-    about = data.describe(splits)
     trained = _origin(target)
-    protocol = "official" if about["official"] else "as the data is split"
-    if others := sorted(_protocols(trained) - {"official"}):
-        if isinstance(target, Run):
-            if target.about.get("data", about) != about:
-                raise UserError(f"{path} was trained by {others[0]} on other data; divided anew, "
-                                "faces that taught it would judge it.")  # fmt: skip
-            protocol, splits = others[0], protocols.divide(splits, target.recipe)
-        else:
-            protocol += protocols.AFTER + ", ".join(others)
-    samples = data.split(splits, split)
+    protocol, splits, about = _divided(data.load(root), target, trained)
+    samples, train = data.split(splits, split), splits.get("train") if split != "train" else None
     about = about | {"split": split}
     if leave_out is not None:
-        kept = ~np.isin(samples.rows, _rows(leave_out))
-        about["left_out"] = {"list": leave_out.name, "faces": int((~kept).sum())}
-        samples = samples.take(kept)
+        samples, gone = _without(samples, _rows(leave_out))
+        about["left_out"] = {"list": leave_out.name, "faces": gone}
         if not len(samples):
             raise UserError(f"{leave_out} leaves out every face of {split}.")
     if not 0 <= side <= samples.faces.shape[1]:
         raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
     said = answer(target, samples.faces, views, side)
-    train = splits.get("train") if split != "train" else None
     result = {
         "what": path.name,
         "data": about,
@@ -188,6 +176,31 @@ def evaluate(
         known = {"rows": samples.rows, "truth": samples.labels, "raters": samples.votes}
         runs.save_predictions(target, known | said, result)
     return result
+
+
+def _divided(
+    splits: protocols.Splits, target: Run | Path, trained: Mapping
+) -> tuple[str, protocols.Splits, dict]:
+    """The protocol, the faces as it divides them, and what data they are, as they came."""
+    about = data.describe(splits)
+    protocol = "official" if about["official"] else "as the data is split"
+    others = sorted(_protocols(trained) - {"official"})
+    if not others:
+        return protocol, splits, about
+    if not isinstance(target, Run):
+        return protocol + protocols.AFTER + ", ".join(others), splits, about
+    if target.about.get("data", about) != about:
+        raise UserError(
+            f"{target.folder} was trained by {others[0]} on other data; divided anew, faces that "
+            "taught it would judge it."
+        )
+    return others[0], protocols.divide(splits, target.recipe), about
+
+
+def _without(samples: data.Samples, rows: list[int]) -> tuple[data.Samples, int]:
+    """The samples without those of the rows, and how many those were."""
+    kept = ~np.isin(samples.rows, rows)
+    return samples.take(kept), int((~kept).sum())
 
 
 def _rows(path: Path) -> list[int]:
