@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mien.classify import Classifier
+from mien.classify import Classifier, prepare
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 
@@ -133,3 +133,15 @@ def test_a_damaged_model_file_is_said_so(make_model, kind):
 
 def test_a_missing_model_file_is_said_so(tmp_path):
     assert "nowhere.onnx" in refusal(tmp_path / "nowhere.onnx")
+
+
+def test_a_model_prepared_by_a_thread_is_the_same_model(tiny_model):
+    prepared, made = prepare(tiny_model).result(), Classifier(tiny_model)
+    assert prepared.contract == made.contract
+    np.testing.assert_array_equal(prepared(crops(3)), made(crops(3)))
+
+
+def test_what_is_wrong_with_a_model_is_told_when_it_is_asked_for(tmp_path):
+    waiting = prepare(tmp_path / "missing.onnx")
+    with pytest.raises(UserError, match=r"missing\.onnx"):
+        waiting.result()

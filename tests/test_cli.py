@@ -311,6 +311,19 @@ def test_an_interrupted_job_keeps_whole_lines(tmp_path, photo):
     assert [path.name for path in tmp_path.iterdir()] == [part.name]
 
 
+@pytest.mark.parametrize(("words", "code"), [(["models"], 0), (["analyze", "missing.png"], 2)])
+def test_the_program_leaves_early_but_does_what_is_registered_for_the_end(words, code):
+    script = (
+        "import atexit, sys; from mien.__main__ import program\n"
+        "atexit.register(print, 'registered', end='')\n"
+        f"sys.argv = {['mien', *words]}\n"
+        "program()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (done.returncode, done.stdout[-10:]) == (code, "registered")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
 def test_a_full_disk_behind_standard_output_gets_one_sentence(photo, tiny_model):
     words = ("analyze", photo, "--model", tiny_model, "--detector", "whole", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ class Classifier:
             raise
         if found != (2, len(contract.labels)):
             raise UserError(f"{path} names {len(contract.labels)} labels but gives {found[1:]}.")
+
+
+def prepare(path: Path, threads: int = 0) -> Future[Classifier]:
+    """A `Classifier`, or its `UserError`, which a thread makes while its caller does other things.
+
+    ONNX Runtime does most of it without Python's lock.
+    """
+    maker = ThreadPoolExecutor(1)
+    try:
+        return maker.submit(Classifier, path, threads)
+    finally:
+        maker.shutdown(wait=False)
 
 
 def _contract(path: Path, session: onnxruntime.InferenceSession) -> Contract:

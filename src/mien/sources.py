@@ -39,6 +39,11 @@ Picture = str | os.PathLike | bytes | np.ndarray | Image.Image
 """What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
 
 
+def warm_up() -> None:
+    """Import Pillow's usual decoders now, not with the first picture."""
+    Image.preinit()
+
+
 def paths(where: str, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
     """The files that `where` means: itself, a folder's pictures (at any depth), a glob, or `-`.
 

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
-from mien import journal, live, resuming, sinks
-from mien.analyzer import Analyzer
-from mien.errors import UserError
-from mien.faces import record, recorded
-from mien.printing import show
+from mien import weights
+from mien.classify import prepare
 from mien.tracks import TIME_CONSTANT
-from mien.verbs import _wishes
-from mien.verbs._common import MISTAKE, NO_FACE, complain
-from mien.verbs._reading import Reading, files, is_moving
-from mien.verbs._tally import Tally
-from mien.verbs._wishes import Wishes
-
-FEW = 8
-"""Up to so many pictures, each face gets its bars; beyond, a line."""
 
 
 @click.command()
@@ -56,25 +42,7 @@ FEW = 8
 @click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--threads", type=click.IntRange(0), default=0,
               help="For the classifier; all cores by default.")  # fmt: skip
-def analyze(
-    inputs: tuple[str, ...],
-    to: tuple[Path, ...],
-    as_json: bool,
-    model: str,
-    detector: str,
-    every: str,
-    start: str,
-    until: str,
-    smooth: float,
-    two_pass: bool,
-    summary: Path | None,
-    timeline: Path | None,
-    resume: bool,
-    contempt: bool,
-    strict: bool,
-    offline: bool,
-    threads: int,
-) -> None:
+def analyze(model: str, threads: int, offline: bool, **asked: Any) -> None:
     """Read the emotions on the faces of pictures and videos.
 
     INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
@@ -90,88 +58,7 @@ def analyze(
     """
     if offline:
         os.environ["MIEN_OFFLINE"] = "1"
-    bad: list[UserError] = []
+    classifier = prepare(weights.model(model), threads)
+    from mien.verbs import _analysis  # while a thread prepares the model
 
-    def skip(error: UserError) -> None:
-        bad.append(error)
-        complain(error)
-
-    part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
-    wishes = Wishes(to, summary, timeline, two_pass, resume)
-    found = files(inputs, skip)
-    if not found:
-        sys.exit(MISTAKE)
-    wishes.check(found)
-    analyzer = Analyzer(model, detector, threads, contempt)
-    tally = Tally()
-    bars, lines = len(found) <= FEW, len(found) <= FEW or not to
-    with ExitStack() as stack:
-        left = _left(to, found, tally, analyzer) if resume else resuming.Left()
-        writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
-        if timeline:
-            writers.append(stack.enter_context(_timeline(timeline)))
-        stack.enter_context(_telling_how_to_go_on(wishes))
-        reading = Reading(analyzer, part, smooth, two_pass, left, skip)
-        source = ""
-        try:
-            for frame, faces in stack.enter_context(closing(reading.faces(found))):
-                source = frame.source
-                tally.add(source, frame.seconds, faces)
-                for write in writers:
-                    write(frame, faces)
-                if as_json:
-                    click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-                elif lines and not is_moving(source):
-                    show(frame, faces, bars=bars)
-        except KeyboardInterrupt:
-            # That is how something live ends; what has been found is kept.
-            if not live.is_live(source):
-                raise
-    if summary:
-        tally.write(summary)
-    if not as_json and (tally.print() or to or not bars):
-        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
-    if bad:
-        sys.exit(MISTAKE)
-    if strict and tally.without:
-        sys.exit(NO_FACE)
-
-
-def _left(
-    to: Sequence[Path], files: Sequence[str], tally: Tally, analyzer: Analyzer
-) -> resuming.Left:
-    """What an earlier run left to do; what it did is counted.
-
-    Raises `UserError` if it did it otherwise.
-    """
-    left = resuming.read(to, is_moving)
-    if others := sorted({*left.done, left.video} - {"", "standard input", *files}):
-        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
-    ours = (analyzer.model, analyzer.detector, analyzer.labels)
-    for known in journal.earlier(to):
-        faces = recorded(known)
-        labels = tuple(faces[0].emotions) if faces else analyzer.labels
-        if (known["model"], known["detector"], labels) != ours:
-            raise UserError(
-                f"What was stopped was found by {known['model']} and {known['detector']}, "
-                f"{len(labels)} emotions; --resume goes on with the same command."
-            )
-        tally.add(known["source"], known["seconds"], faces)
-    return left
-
-
-def _timeline(path: Path):  # type: ignore[no-untyped-def]
-    from mien import timeline  # Pillow's drawing takes a while to import
-
-    return timeline.to(path)
-
-
-@contextmanager
-def _telling_how_to_go_on(wishes: Wishes) -> Iterator[None]:
-    """If it is stopped, where what was found lies, and how to go on."""
-    try:
-        yield
-    except (KeyboardInterrupt, UserError):
-        if said := wishes.how_to_go_on():
-            complain(said)
-        raise
+    _analysis.run(classifier, **asked)
