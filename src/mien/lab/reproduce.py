@@ -79,9 +79,7 @@ def reproduce(
     exhibit or variant.
     """
     wanted = _named(names)
-    settings(
-        "vgg19", variant, changes
-    )  # a variant that nobody knows is told even if none is needed
+    settings("vgg19", variant, changes)  # told what is wrong with these, even if none is needed
     needs = NEEDS | {"table5": (*SYSTEMS, *claims.RIVALS)} if rivals else NEEDS
     needed = dict.fromkeys(system for name in wanted for system in needs[name])
     done = {
