@@ -83,8 +83,9 @@ def _minutes(cell: str) -> float:
 
 
 def left(tasks: Iterable[Task], out: Path) -> list[Task]:
-    """Those without their result."""
-    return [task for task in tasks if not (out / task.name / RESULTS[task.verb]).exists()]
+    """Those whose result is not packed yet."""
+    packed = out / "packed"
+    return [task for task in tasks if not (packed / task.name / RESULTS[task.verb]).exists()]
 
 
 def log_file(task: Task, out: Path) -> Path:
@@ -118,7 +119,8 @@ def work(words: list[str], data: Path, out: Path) -> None:
         trials.crossval(recipe.parse(asked.recipe, changes), data, folder, watch)
     else:
         base = recipe.parse(asked.recipe, changes)
-        trials.ablate(base, data, folder, trials.parts(base), range(asked.seeds), watch)
+        seeds = range(base.seed, base.seed + asked.seeds)
+        trials.ablate(base, data, folder, trials.parts(base), seeds, watch)
     pack(folder, out / "packed" / name)
 
 
@@ -134,7 +136,9 @@ def pack(folder: Path, to: Path) -> None:
     """
     import torch
 
-    for found in sorted(folder.rglob("*")):
+    results = [folder / name for name in RESULTS.values()]
+    # The result comes last: by it one knows that all is packed.
+    for found in sorted(folder.rglob("*"), key=lambda path: (path in results, path)):
         place = to / found.relative_to(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         if found.suffix in (".json", ".jsonl", ".csv", ".npz"):

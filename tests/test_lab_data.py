@@ -369,9 +369,10 @@ def test_a_damaged_table_of_strips_gets_one_sentence(tmp_path, column, value):
 def test_strips_that_do_not_match_their_table_get_one_sentence(tmp_path):
     path = tiny.write_packed(tmp_path, tiny.table()) / "labels.csv"
     rows = lines(path)
-    write_lines(path, [*rows, *rows[1:]])
-    with pytest.raises(UserError, match="faces but 84 rows of labels"):
-        data.load(tmp_path)
+    for wrong in ([*rows, *rows[1:]], [*rows[:4], *rows[8:]]):
+        write_lines(path, wrong)
+        with pytest.raises(UserError, match=f"faces but {len(wrong) - 1} rows of labels"):
+            data.load(tmp_path)
 
 
 def test_a_strip_of_another_size_or_no_picture_gets_one_sentence(tmp_path):

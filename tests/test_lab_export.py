@@ -241,8 +241,16 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
 
 def test_what_was_not_fitted_on_the_faces_that_judge_it_is_told_as_well(exported):
     card = Classifier(exported["float32"]).contract.card
-    assert card["crossvalidated"].keys() == card["publictest"].keys()
-    assert card["crossvalidated"]["js_bits"] != card["publictest"]["js_bits"]
+    assert card["crossvalidated"].keys() == card["val"].keys()
+    assert card["crossvalidated"]["js_bits"] != card["val"]["js_bits"]
+
+
+def test_faces_that_cannot_calibrate_a_head_are_refused(root, run, tmp_path):
+    val = data.load(root)["val"]
+    silent = replace(val, votes=np.zeros_like(val.votes))
+    with pytest.raises(UserError, match="has no votes to calibrate by"):
+        export.export(run, tmp_path / "x.onnx", calibrate=silent)
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_sharpening_multiplies_what_was_calibrated(root, run, exported, tmp_path):

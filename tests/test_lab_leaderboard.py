@@ -86,7 +86,7 @@ def test_a_model_file_has_a_row_of_its_own_and_needs_no_recipe(folder, result):
     rows = leaderboard.read(folder)
     assert "theirs.onnx" in [row.model for row in rows]
     text = page.markdown(leaderboard.page(rows))
-    assert text.startswith("# 4 systems, judged alike")
+    assert text.startswith("# 4 networks, judged alike")
     assert "theirs.onnx" in text
 
 
@@ -118,6 +118,27 @@ def test_folds_judge_by_other_faces(folder, result):
         runs.write_json(board / f"{fold}.json", one)
     with pytest.raises(UserError, match="fold 0 of 3"):
         leaderboard.read(board)
+
+
+def test_an_ensemble_after_other_folds_is_judged_by_the_official_split(folder, result):
+    theirs = copy.deepcopy(result) | {"what": "folds.onnx", "trained": {"members": []}}
+    theirs["protocol"] += ", after training by kfold"
+    del theirs["training"], theirs["network"]
+    runs.write_json(folder / "alone" / "theirs.json", theirs)
+    rows = leaderboard.read(folder / "alone")
+    said = leaderboard.summary(rows)
+    assert "after training by kfold" in said
+    assert "Epochs: unknown" in said
+
+
+@pytest.mark.parametrize(("judged", "told"), [("val", True), ("test", False)])
+def test_only_faces_that_chose_an_epoch_are_said_to_have(folder, result, judged, told):
+    one = as_if(result, "jaiswal", 0.7) | {"epoch_chosen_on": "val"}
+    one["data"]["split"] = judged
+    one["data"]["sha256"]["test"] = "x"
+    runs.write_json(folder / "chosen" / "one.json", one)
+    said = leaderboard.summary(leaderboard.read(folder / "chosen"))
+    assert ("chosen by the faces that judge" in said) == told
 
 
 def test_a_folder_that_is_not_there_says_so(tmp_path):

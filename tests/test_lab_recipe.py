@@ -73,6 +73,8 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["teachers=runs/a"], "set both or none."),
         ("default", ["side=64"], "side is 64; from 8 to 48."),
         ("default", ["first_side=48"], "a window only grows."),
+        ("default", ["first_side=26"], "a multiple of 4 from 8, or 0."),
+        ("default", ["first_side=4"], "a multiple of 4 from 8, or 0."),
         ("default", ["rate=inf"], "rate is inf; at least 1e-12."),
         ("default", ["rate=nan"], "rate is nan; at least 1e-12."),
         ("default", ["seed=9999999999"], "seed is 9999999999"),

@@ -1,6 +1,7 @@
 import json
 import re
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,36 @@ def test_the_same_recipe_goes_on_and_keeps_what_is_there(tmp_path):
     assert again == run
     assert again.log() == [{"epoch": 1}]
     assert run.about_file.read_bytes() == before
+
+
+CLAIMS = """
+import sys, time
+from mien.lab import runs
+from mien.lab.recipe import RECIPES
+try:
+    with runs.claimed(sys.argv[1]):
+        runs.start(sys.argv[1], RECIPES["tiny"])
+        print("mine", flush=True)
+        sys.stdin.read()
+except runs.Busy:
+    print("busy", flush=True)
+"""
+
+
+def test_of_several_that_start_the_same_run_at_once_one_gets_it(tmp_path):
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMS, tmp_path / "run"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    said = [process.stdout.readline().strip() for process in several]
+    for process in several:
+        process.communicate()
+    assert sorted(said) == ["busy", "busy", "mine"]
 
 
 def test_another_recipe_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -245,6 +246,20 @@ def test_keeping_the_best_writes_the_weights_of_that_epoch(root, tmp_path):
 
 
 # Its parts
+
+
+def test_faces_without_a_label_count_neither_as_right_nor_as_wrong(root):
+    splits, recipe = data.load(root), replace(TINY, epochs=1)
+    val = splits["val"]
+    known = np.arange(len(val)) % 3 > 0
+    model = models.build(recipe.model, channels=1, classes=models.CLASSES)
+    half = replace(val, labels=np.where(known, val.labels, -1))
+    found = train.validate(model, {"val": half}, recipe)
+    alone = train.validate(model, {"val": val.take(known)}, recipe)
+    assert found["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-5)
+    assert found["val_accuracy"] == pytest.approx(alone["val_accuracy"])
+    none = train.validate(model, {"val": replace(val, labels=val.labels * 0 - 1)}, recipe)
+    assert not {"val_loss", "val_accuracy"} & set(none)
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():

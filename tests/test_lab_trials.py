@@ -75,7 +75,7 @@ def test_asked_again_a_crossval_trains_nothing(root, crossed, monkeypatch):
 def test_a_fold_that_another_process_trains_is_left_to_it(root, tmp_path):
     folder = tmp_path / "fold-1"
     held = runs.start(folder, replace(BASE, fold=1), {"data": data.describe(data.load(root))})
-    with runs.claimed(held), pytest.raises(runs.Busy, match="training fold-1"):
+    with runs.claimed(folder), pytest.raises(runs.Busy, match="training fold-1"):
         trials.crossval(BASE, root, tmp_path, quiet)
     assert runs.open_run(tmp_path / "fold-2").finished
     assert not held.finished
@@ -125,6 +125,20 @@ def test_a_paired_gain_is_the_difference_and_its_interval_holds_it(hits, seed):
     found = trials.paired(one, other)
     assert found["value"] == pytest.approx(one.mean() - other.mean())
     assert -1 <= found["low"] <= found["high"] <= 1
+
+
+@pytest.mark.parametrize("change", ["seed=5", "protocol=random10", "folds=7"])
+def test_a_case_judged_by_other_faces_or_seeds_is_refused(root, tmp_path, change):
+    with pytest.raises(UserError, match=f"changes {change.partition('=')[0]}, which is for all"):
+        trials.ablate(BASE, root, tmp_path / "out", {"other": [change]}, [0], quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_says_nothing_of_labels_is_refused_before_it_is_trained(root, tmp_path):
+    silent = replace(BASE, label_weight=0.0, vote_weight=1.0)
+    with pytest.raises(UserError, match="one of them is taught none"):
+        trials.crossval(silent, root, tmp_path / "out", quiet)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

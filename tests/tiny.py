@@ -17,9 +17,8 @@ from PIL import Image
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS
 
-torch.set_num_threads(
-    1
-)  # networks as small as these are slower on two, and far slower on busy ones
+# Networks as small as these are slower on two, and far slower on busy ones.
+torch.set_num_threads(1)
 
 NOT_OFFICIAL = "ignore:.*is not FER2013 as published"
 """The warning that tiny data deserve: for `pytest.mark.filterwarnings`."""

@@ -60,7 +60,7 @@ def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> Scaling:
     def loss() -> Tensor:
         optimizer.zero_grad()
         scaled = logits * (common + own[0]).exp() + own[1]
-        value = -(targets * F.log_softmax(scaled, 1)).sum(1).mean()
+        value = F.cross_entropy(scaled, targets)
         if math.isfinite(strength):
             value = value + strength / 2 * (own**2).sum() / max(len(logits), 1)
         value.backward()

@@ -109,20 +109,16 @@ def export(
     proto = to_onnx(whole, contract)
     if storage == "float16":
         proto = storages.with_half_weights(proto)
-    for run in runs if calibrate is not None else ():
-        if (protocol := run.recipe.protocol) != "official":
-            raise UserError(f"{run.folder} was trained by {protocol}, which taught it faces that "
-                            "would calibrate it; export it without --data.")  # fmt: skip
     if storage == "int8" and calibrate is not None:
         proto = storages.quantized(proto, _inputs(calibrate.faces[:512], channels))
     check(proto, whole, channels, AGREES[storage])
     if calibrate is not None:
-        answers = _answers(proto, _inputs(calibrate.faces, channels))
-        card["publictest"] = measures.summary(answers, calibrate)
+        answers = measures.summary(_answers(proto, _inputs(calibrate.faces, channels)), calibrate)
+        card["publictest" if data.describe({"val": calibrate})["official"] else "val"] = answers
         card["in_float32"] = measures.summary(scaling(said).softmax(1).numpy(), calibrate)
         crossed = sharpen * calibration.crossed(said, targets)
         card["crossvalidated"] = measures.summary(crossed.softmax(1).numpy(), calibrate)
-        _check_loss(card["publictest"], card["in_float32"], storage)
+        _check_loss(answers, card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic.writing(path) as temporary:
         onnx.save(proto, temporary)
@@ -153,6 +149,15 @@ def _check_wishes(
         raise unknown("storage", storage, AGREES)
     if storage == "int8" and calibrate is None:
         raise UserError("int8 needs faces to see what values occur; give --data.")
+    if calibrate is not None:
+        if not bool(_targets(head, calibrate).any()):
+            raise UserError(f"The val split has no {head} to calibrate by; export without --data.")
+        for run in runs:
+            if (protocol := run.recipe.protocol) != "official":
+                raise UserError(
+                    f"{run.folder} was trained by {protocol}, which taught it faces that would "
+                    "calibrate it; export it without --data."
+                )
     if not 0 <= side <= SIDE:
         raise UserError(f"A window has at most {SIDE} pixels, not {side}.")
     if sharpen <= 0:

@@ -101,7 +101,8 @@ def _judge(result: Mapping) -> tuple[str, ...]:
     """Which faces judged, and how they were looked at."""
     data, split = result["data"], result["data"]["split"]
     recipe = result["trained"].get("recipe") or {}
-    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in result["protocol"] else ()
+    judged = result["protocol"].partition(protocols.AFTER)[0]
+    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in judged else ()
     if left := data.get("left_out"):
         part = (*part, f"without {left['faces']} faces of {left['list']}")
     return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
@@ -124,7 +125,7 @@ def _seed(result: Mapping) -> int | None:
 
 def page(rows: Sequence[Row]) -> Page:
     """The leaderboard as a page: the table, accuracy against cost, and why claims differ."""
-    made = Page(f"{len(rows)} systems, judged alike" if len(rows) > 1 else "One system, judged")
+    made = Page(f"{len(rows)} networks, judged alike" if len(rows) > 1 else "One network, judged")
     made.add(summary(rows), table(rows), cost(rows))
     made.add("# Claimed and measured", claimed(rows), *filter(None, [agreement(rows)]))
     made.add(reasons(rows))
@@ -136,12 +137,16 @@ def summary(rows: Sequence[Row]) -> str:
     result = rows[0].results[0]
     caution = protocols.caution(result["protocol"])
     seeds = sorted({len(row.results) for row in rows})
-    chosen = [row.model for row in rows if any("epoch_chosen_on" in r for r in row.results)]
+    split = result["data"]["split"]
+    chosen = [
+        row.model for row in rows if any(r.get("epoch_chosen_on") == split for r in row.results)
+    ]
     note = f" Its epoch was chosen by the faces that judge: {', '.join(chosen)}." if chosen else ""
+    epochs = _epochs(rows) or "unknown"
     return (
-        f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
+        f"Judged by split {split} of {result['data']['name']}, protocol "
         f"{result['protocol']}, views {result['views']}. {caution}{' ' * bool(caution)}Epochs: "
-        f"{_epochs(rows)}; seeds: {_span(seeds)}: what so many give, not the most that a network "
+        f"{epochs}; seeds: {_span(seeds)}: what so many give, not the most that a network "
         "can. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
         "majority of ten raters, divergence the Jensen-Shannon divergence in bits from their "
         "votes. A name with slim in it is a smaller network of the same kind." + note
@@ -203,8 +208,8 @@ def claimed(rows: Sequence[Row]) -> Picture:
             numbers = (found["value"], found["low"], found["high"])
             shown.append((name, row.system.claimed, *numbers))
     caption = (
-        "Accuracy as its authors print it, each by a protocol of their own, and as measured after "
-        f"{_epochs(rows)} epochs."
+        "Accuracy as its authors print it, each by a protocol of their own, and as measured"
+        + (f" after {epochs} epochs." if (epochs := _epochs(rows)) else ".")
     )
     return Picture("claimed-and-measured", caption, figures.comparison(shown))
 
@@ -250,7 +255,8 @@ def _scaled(number: float | None, factor: float) -> float | None:
 
 def _epochs(rows: Sequence[Row]) -> str:
     """How long the systems were trained, as far as it is known."""
-    return _span(sorted({row.recipe["epochs"] for row in rows if row.recipe}) or [0])
+    known = sorted({row.recipe["epochs"] for row in rows if row.recipe})
+    return _span(known) if known else ""
 
 
 def _span(numbers: Sequence[int]) -> str:

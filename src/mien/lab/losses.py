@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,19 +23,16 @@ def losses(
     """
     labels, votes = answers[:, HEADS["labels"]], answers[:, HEADS["votes"]]
     smooth = batch.labels * (1 - recipe.smoothing) + recipe.smoothing / batch.labels.shape[1]
-    label_loss = (batch.label_weights * cross_entropy(labels, smooth)).mean()
-    vote_loss = (batch.vote_weights * cross_entropy(votes, batch.votes)).mean()
+    each = partial(F.cross_entropy, reduction="none")
+    label_loss = (batch.label_weights * each(labels, smooth)).mean()
+    vote_loss = (batch.vote_weights * each(votes, batch.votes)).mean()
     loss = recipe.label_weight * label_loss + recipe.vote_weight * vote_loss
     if teachers:
         lesson = distillation(labels, votes, batch, recipe, teachers)
         loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * lesson
-    correct = (labels.argmax(1) == batch.labels.argmax(1)).float().mean()
+    labelled = batch.label_weights > 0
+    correct = (labelled & (labels.argmax(1) == batch.labels.argmax(1))).float().mean()
     return loss, [label_loss.detach(), vote_loss.detach(), correct]
-
-
-def cross_entropy(answers: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats of logits against distributions: (B, K), (B, K) -> (B,)."""
-    return -(targets * F.log_softmax(answers, 1)).sum(1)
 
 
 def distillation(
@@ -44,15 +43,16 @@ def distillation(
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
     https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
     """
-    heat = recipe.teacher_temperature
+    temperature = recipe.teacher_temperature
     faces = batch.faces.contiguous(memory_format=torch.channels_last)
     half = recipe.precision == "bfloat16"
     with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=half):
-        said = [teacher(faces).float() / heat for teacher in teachers]
+        said = [teacher(faces).float() / temperature for teacher in teachers]
         targets = {
             name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
             for name, part in HEADS.items()
         }
-    lesson = recipe.label_weight * cross_entropy(labels / heat, targets["labels"]).mean()
-    lesson = lesson + recipe.vote_weight * cross_entropy(votes / heat, targets["votes"]).mean()
-    return lesson * heat**2
+    of_labels = F.cross_entropy(labels / temperature, targets["labels"])
+    of_votes = F.cross_entropy(votes / temperature, targets["votes"])
+    lesson = recipe.label_weight * of_labels + recipe.vote_weight * of_votes
+    return lesson * temperature**2

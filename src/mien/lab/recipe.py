@@ -23,8 +23,8 @@ class Recipe:
     pretrained: start from ImageNet weights, where the family has them; needs the network.
     start: a run folder from whose weights to start.
     side: pixels of the square window that the network sees in training; the faces have 48.
-    first_side: pixels to which that window is shrunk in the first epoch; it grows to `side` over
-    two thirds of the epochs (early ones need no detail and cost half). 0: never shrunk.
+    first_side: pixels to which that window is shrunk in the first epoch, a multiple of 4; it grows
+    to `side` over two thirds of the epochs (early ones need no detail and cost half). 0: never.
     label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
     drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
     teachers: run folders whose averaged answers are a third target, with teacher_weight.
@@ -119,13 +119,9 @@ RECIPES = {
         rate=1e-4, rotation=15.0, shift=0.15, scale=0.15,
     ),
     "sequential-paper": replace(
-        _KERAS, channels=1, model="sequential-full", dropout=0.5, epochs=50, batch=64, rate=1e-3,
-        rotation=10.0, shift=0.1, scale=0.1,
+        _UNKNOWN, model="sequential-full", epochs=50
     ),
-    "hybrid-paper": replace(
-        _KERAS, model="hybrid-flatten", dropout=0.5, epochs=100, batch=64, rate=1e-3,
-        rotation=10.0, shift=0.1, scale=0.1,
-    ),
+    "hybrid-paper": replace(_UNKNOWN, model="hybrid-flatten", channels=3),
     # Of these ten, where nothing is known: what the paper's hybrid has.
     "jaiswal-paper": replace(_UNKNOWN, model="jaiswal-full", dropout=0.4),
     "kedari-paper": replace(
@@ -226,6 +222,10 @@ def checked(recipe: Recipe) -> Recipe:
         raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
     if recipe.fold >= recipe.folds:
         raise UserError(f"Recipe field fold is {recipe.fold}; it counts from 0 to folds - 1.")
+    if recipe.first_side % 4 or 0 < recipe.first_side < 8:
+        raise UserError(
+            f"Recipe field first_side is {recipe.first_side}; a multiple of 4 from 8, or 0."
+        )
     if recipe.first_side > recipe.side:
         raise UserError("Recipe field first_side is larger than side; a window only grows.")
     if recipe.mixup + recipe.cutmix > 1:

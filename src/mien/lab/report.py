@@ -7,6 +7,7 @@ need the data, and only those that show where the network looks need the network
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,8 @@ def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Pic
     """Where the network looks: Grad-CAM for its answer and, if it has any, spatial attention."""
     recipe, shown, guess = run.recipe, examples(samples), shares.argmax(1)
     faces, model = samples.faces[shown], evaluate.restore(run)
-    window = {"side": recipe.side, "channels": recipe.channels}
+    side = tables.measured(run)["window"]  # with which it gave the answers
+    window = {"side": side, "channels": recipe.channels}
     maps = {
         "grad-cam": (
             "What speaks for the answer (Grad-CAM), brightest most.",
@@ -187,7 +189,7 @@ def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Pic
     for k, layer in enumerate(explain.attention(model, faces, **window), 1):
         maps[f"attention-{k}"] = f"Spatial attention, layer {k}, brightest most.", layer
     captions = [f"{LABELS[head][guess[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
-    part = batches.window(torch.as_tensor(faces[:, None]), recipe.side)[:, 0].numpy()
+    part = batches.window(torch.as_tensor(faces[:, None]), side)[:, 0].numpy()
     return [
         Picture(
             f"{name_of(run)}-{kind}",
@@ -199,15 +201,13 @@ def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Pic
 
 
 def examples(samples: Samples, each: int = 2) -> np.ndarray:
-    """Places of the first faces of each emotion, emotion by emotion: (7 * each,) or fewer."""
+    """Places of the first faces of each emotion, one of each in turn: (7 * each,) or fewer."""
     first = [np.flatnonzero(samples.labels == k)[:each] for k in range(len(EMOTIONS))]
-    return (
-        np.stack(first).T.ravel() if all(len(f) == each for f in first) else np.concatenate(first)
-    )
+    return np.array([k for row in zip_longest(*first) for k in row if k is not None], int)
 
 
 def sample_sheet(samples: Samples, each: int = 3) -> Picture:
     """The paper's Figure 1: some faces of each emotion, with their labels."""
     shown = examples(samples, each)
     figure = figures.sheet(samples.faces[shown], [EMOTIONS[k] for k in samples.labels[shown]])
-    return Picture("faces", "Faces of FER2013 with their labels.", figure)
+    return Picture("faces", "Faces with their labels.", figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from mien.lab import (
     evaluate,
     figures,
     models,
-    protocols,
     recipe,
     report,
     tables,
@@ -21,7 +20,7 @@ from mien.lab import (
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
-from mien.lab.trials import Watcher
+from mien.lab.trials import Watcher, check_judged
 from mien.shelf import unknown
 
 Blocks = list[str | Table | Picture]
@@ -68,7 +67,7 @@ def reproduce(
     watch: Watcher,
     *,
     variant: str = "common",
-    changes: Iterable[str] = (),
+    changes: Sequence[str] = (),
     rivals: bool = False,
 ) -> Page:
     """The exhibits by these names ("all" for every one), as a page; trains what is missing.
@@ -104,7 +103,7 @@ def shown(names: Iterable[str], root: Path, done: dict[str, Run]) -> Page:
     return page
 
 
-def settings(system: str, variant: str, changes: Iterable[str] = ()) -> Recipe:
+def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe by which a system is trained to stand beside the paper."""
     protocol, epochs = SYSTEMS.get(system, RIVAL)
     ours = recipe.RECIPES.get(system) or replace(recipe.RECIPES["common"], model=system)
@@ -122,7 +121,7 @@ def settings(system: str, variant: str, changes: Iterable[str] = ()) -> Recipe:
 
 def run(wanted: Recipe, root: Path, out: Path, watch: Watcher) -> Run:
     """The finished and measured run of a recipe in `out`, trained if it is not there yet."""
-    data.split(protocols.divide(data.load(root), wanted), "val")  # before hours are spent
+    check_judged([wanted], root)
     found = train.fit(wanted, root, out, watch=watch(out.name, wanted))
     evaluate.measured(found, root)
     return found

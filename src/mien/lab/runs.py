@@ -64,11 +64,12 @@ class Run:
 def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
     """The run to go on with: new in an empty folder, resumed in one with the same recipe.
 
-    facts: what else to remember of the run; its `data`, if given, must stay the same. Refuses,
-    with a `UserError`, a folder that holds a run of another recipe or data, or somebody's files.
+    facts: what else to remember of the run; its `data` must stay the same. Refuses, with a
+    `UserError`, a folder that holds a run of another recipe or data, or somebody's files. Only
+    one process at a time may start a run: `claimed`.
     """
     facts = facts or {}
-    run = Run(Path(folder))
+    run = _made(folder)
     if run.recipe_file.exists():
         if run.recipe != recipe:
             raise UserError(
@@ -79,16 +80,21 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
         return run
     # A start that was killed leaves about.json, or the temporary file of either.
     halfway = (run.about_file.name, ".about.", ".recipe.")
+    if not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
+        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
+    write_json(run.about_file, about() | facts)
+    write_json(run.recipe_file, to_json(recipe))
+    return run
+
+
+def _made(folder: Path | str) -> Run:
+    run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
         raise UserError(f"{folder} is a file; choose another --out.")
-    if run.folder.exists() and not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
-        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic.cannot(run.folder, error) from None
-    write_json(run.about_file, about() | facts)
-    write_json(run.recipe_file, to_json(recipe))
     return run
 
 
@@ -97,22 +103,27 @@ class Busy(UserError):
 
 
 @contextmanager
-def claimed(run: Run) -> Iterator[None]:
-    """Nobody else trains this run meanwhile; raises `Busy` if somebody does.
+def claimed(folder: Path | str) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile; raises `Busy` if somebody does.
 
-    The claim ends with the process that holds it, however that ends.
+    The folder is made if it is not there. The claim ends with the process that holds it, however
+    that ends.
     """
+    run = _made(folder)
     try:
         import fcntl
     except ImportError:  # not on Windows; there, two at once are the person's own lookout
         yield
         return
-    with open(run.recipe_file) as file:
+    held = os.open(run.folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Busy(f"{run.folder} is being trained by another process.") from None
         yield
+    finally:
+        os.close(held)
 
 
 def open_run(folder: Path | str) -> Run:
@@ -197,6 +208,7 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     arrays: `rows` and `truth` (N,), `raters` (N, 10), a (N, K) array per head.
     result: says split, views and window.
     """
+    run.metrics_file.unlink(missing_ok=True)
     with atomic.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     write_json(run.metrics_file, result)  # last: by it one knows that all is there

@@ -25,7 +25,7 @@ from mien.errors import UserError
 from mien.lab import batches, data, evaluate, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
-from mien.lab.losses import cross_entropy, losses
+from mien.lab.losses import losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
@@ -58,14 +58,15 @@ def fit(
     each epoch. Raises `runs.Busy` if another process is at work on the same folder.
     """
     whole = data.load(root)
-    check_sources(recipe, data.describe(whole))
+    about = data.describe(whole)
+    if not Run(Path(out)).finished:
+        check_sources(recipe, about)
     splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
-            known = {"data": data.describe(whole), "heads": heads(recipe, splits)}
-            run = runs.start(Path(out), recipe, known)
-            stack.enter_context(runs.claimed(run))
+            stack.enter_context(runs.claimed(out))
+            runs.start(Path(out), recipe, {"data": about, "heads": heads(recipe, splits)})
         processes.wait(world)
         run = runs.open_run(out)
         if run.finished:
@@ -227,15 +228,16 @@ def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> di
     samples = splits["val"]
     model.eval()
     answers = evaluate.logits(model, samples.faces, side=recipe.side, channels=recipe.channels)
-    labels = torch.as_tensor(samples.labels)
-    found = {
-        "val_loss": F.cross_entropy(answers[:, HEADS["labels"]], labels).item(),
-        "val_accuracy": (answers[:, HEADS["labels"]].argmax(1) == labels).float().mean().item(),
-    }
+    known = torch.as_tensor(samples.labels) >= 0
+    said, labels = answers[known, HEADS["labels"]], torch.as_tensor(samples.labels)[known]
+    found = {}
+    if len(labels):
+        found["val_loss"] = F.cross_entropy(said, labels).item()
+        found["val_accuracy"] = (said.argmax(1) == labels).float().mean().item()
     targets, truth = torch.as_tensor(data.shares(samples.votes)), data.majority(samples.votes)
     votes = answers[:, HEADS["votes"]]
     if (asked := targets.sum(1) > 0).any():
-        found["val_vote_loss"] = cross_entropy(votes, targets)[asked].mean().item()
+        found["val_vote_loss"] = F.cross_entropy(votes[asked], targets[asked]).item()
     if (clear := truth >= 0).any():
         hit = votes.argmax(1).numpy()[clear] == truth[clear]
         found["val_majority_accuracy"] = float(np.mean(hit))

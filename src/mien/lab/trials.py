@@ -8,7 +8,7 @@ share one.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,9 @@ MEASURES = {
     "js_bits": ("votes", "proportions", "js_bits"),
 }
 """What is averaged over the trainings, and where it stands in a result: head, section, number."""
+
+FIXED = ("protocol", "fold", "folds", "seed")
+"""What no case of an ablation may change: all are judged by the same faces, seed by seed."""
 
 AS_IT_IS = "as it is"
 """The name of the unchanged training in an ablation."""
@@ -57,7 +60,8 @@ def crossval(base: Recipe, root: Path, out: Path, watch: Watcher) -> dict:
     wanted = {f"fold-{k}": replace(base, fold=k) for k in range(base.folds)}
     if base.protocol == "leaky-kfold":  # one model for all folds: each starts where the last ended
         for k in range(1, base.folds):
-            wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], start=str(out / f"fold-{k - 1}"))
+            last = (out / f"fold-{k - 1}").resolve()
+            wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], start=str(last))
     found = _carry_out(wanted, root, out, watch, in_turn=base.protocol == "leaky-kfold")
     _write_folds(out / "folds.csv", base, root)
     result = _about(base, found) | {
@@ -75,24 +79,29 @@ def ablate(
     base: Recipe,
     root: Path,
     out: Path,
-    changes: dict[str, Iterable[str]],
-    seeds: Iterable[int],
+    changes: Mapping[str, Sequence[str]],
+    seeds: Sequence[int],
     watch: Watcher,
 ) -> dict:
     """Train as it is and with each change, once per seed: the result, also in `out/ablation.json`.
 
-    changes: name -> recipe changes, `{"no dropout": ["dropout=0"]}`. Beside the mean and sample
-    standard deviation over seeds stands the change in accuracy, paired face by face, with its 95 %
-    bootstrap interval over faces. Raises `UserError` for names that no two folders can bear, and
-    `runs.Busy` as `crossval` does.
+    changes: name -> recipe changes, `{"no dropout": ["dropout=0"]}`. seeds: in place of the
+    recipe's own. Beside the mean and sample standard deviation over seeds stands the change in
+    accuracy, paired face by face, with its 95 % bootstrap interval over faces. Raises `UserError`
+    for names that no two folders can bear and for what `FIXED` names, and `runs.Busy` as
+    `crossval` does.
     """
-    seeds, names = list(seeds), [AS_IT_IS, *changes]
+    names = [AS_IT_IS, *changes]
     if not seeds:
         raise UserError("An ablation trains each case at least once.")
     for name in names:
         if not slug(name) or [slug(other) for other in names].count(slug(name)) > 1:
             raise UserError(f"The case {name!r} needs a name of its own, in letters or digits.")
-    cases = {AS_IT_IS: base} | {n: recipe.changed(base, list(c)) for n, c in changes.items()}
+    cases = {AS_IT_IS: base} | {n: recipe.changed(base, c) for n, c in changes.items()}
+    for name, case in cases.items():
+        for field in FIXED:
+            if getattr(case, field) != getattr(base, field):
+                raise UserError(f"The case {name!r} changes {field}, which is for all to share.")
     wanted = {
         f"{slug(name)}-seed{seed}": replace(case, seed=seed)
         for seed in seeds
@@ -122,9 +131,7 @@ def ablate(
 def parts(base: Recipe) -> dict[str, tuple[str, ...]]:
     """The usual ablations of a recipe: what any can do without, then each part of its network."""
     general = {
-        name: changes
-        for name, changes in WITHOUT.items()
-        if recipe.changed(base, list(changes)) != base
+        name: changes for name, changes in WITHOUT.items() if recipe.changed(base, changes) != base
     }
     return general | {
         words: (f"model={name}",) for words, name in models.without(base.model).items()
@@ -157,12 +164,22 @@ def paired(hits: np.ndarray, others: np.ndarray) -> dict:
     return {"value": float(gain.mean()), "low": low, "high": high}
 
 
+def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
+    """Refuse, before hours are spent, trainings whose answers about labels nothing can judge."""
+    splits = data.load(root)
+    for one in wanted:
+        divided = protocols.divide(splits, one)
+        data.split(divided, "val")
+        if "labels" not in train.heads(one, divided):
+            raise UserError("These trainings are compared by what they say of labels, and one of "
+                            "them is taught none: label_weight=0, or data without.")  # fmt: skip
+
+
 def _carry_out(
     wanted: dict[str, Recipe], root: Path, out: Path, watch: Watcher, *, in_turn: bool = False
 ) -> dict[str, dict]:
     """Train and measure what is not finished yet: name -> result, in the same order."""
-    judges = protocols.divide(data.load(root), next(iter(wanted.values())))
-    data.split(judges, "val")  # before hours are spent on what nothing can judge
+    check_judged({replace(one, fold=0) for one in wanted.values()}, root)
     busy: list[str] = []
     for name, one in wanted.items():
         try:
@@ -203,12 +220,14 @@ def _pooled(done: list[Run]) -> dict:
     answers = [runs.load_predictions(run) for run in done]
     truth = np.concatenate([a["truth"] for a in answers])
     said = np.concatenate([a["labels"] for a in answers])
-    return measures.labelled(said, truth)
+    return measures.labelled(said[truth >= 0], truth[truth >= 0])
 
 
 def _hits(done: list[Run]) -> np.ndarray:
+    """(N,) how often, over the runs, each face that has a label was given it."""
     answers = [runs.load_predictions(run) for run in done]
-    return np.mean([a["labels"].argmax(1) == a["truth"] for a in answers], axis=0)
+    hits = [(a["labels"].argmax(1) == a["truth"])[a["truth"] >= 0] for a in answers]
+    return np.mean(hits, axis=0)
 
 
 def _write_folds(path: Path, base: Recipe, root: Path) -> None:

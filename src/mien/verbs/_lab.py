@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,17 @@ CHANGES = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
                        help="Change one field of the recipe.")  # fmt: skip
 
 
+def is_first() -> bool:
+    """Whether this process speaks for all that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def watching():  # type: ignore[no-untyped-def]
     """A bar for one or many trainings: gives what `trials` and `reproduce` take as `watch`."""
+    if not is_first():
+        yield lambda *_: lambda *_: None
+        return
     with terminal().progress("training", None) as bar:
         (task,) = bar.task_ids
 

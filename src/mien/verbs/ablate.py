@@ -20,7 +20,7 @@ from mien.verbs._lab import CHANGES, DATA, OUT, lab, watching
               help="A case to train beside the recipe as it is; several times. By default, all "
               "that the recipe and its network can do without.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
-              help="Train each so many times.")  # fmt: skip
+              help="Train each so many times, from the recipe's seed on.")  # fmt: skip
 def ablate(
     recipe: str,
     data: Path,
@@ -43,8 +43,9 @@ def ablate(
     if len(dict(named)) < len(named):
         raise UserError("Two cases of --change have the same name.")
     asked = dict(named) or trials.parts(wanted)
+    several = range(wanted.seed, wanted.seed + seeds)
     with watching() as watch:
-        result = trials.ablate(wanted, data, out, asked, range(seeds), watch)
+        result = trials.ablate(wanted, data, out, asked, several, watch)
     rows = []
     for name, case in result["cases"].items():
         accuracy, gain = case["over_seeds"]["accuracy"], case["against_as_it_is"]

@@ -15,7 +15,7 @@ from mien.verbs._lab import lab
 @click.option("--head", default="votes", show_default=True,
               help="votes (FER+, eight emotions) or labels (FER2013, seven).")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Calibrate on the PublicTest of this data.")  # fmt: skip
+              help="Calibrate on the val split of this data: of FER2013, PublicTest.")  # fmt: skip
 @click.option("--views", default="one", show_default=True,
               help="flip averages a face and its mirror image, at twice the cost.")  # fmt: skip
 @click.option("--side", default=0, help="Window that the network sees; as trained by default.")
@@ -42,14 +42,14 @@ def export(
     """
     exporter, runs, datasets = lab("export"), lab("runs"), lab("data")
     val = datasets.split(datasets.load(data), "val") if data else None
-    contract = exporter.export(
+    card = exporter.export(
         [runs.open_run(folder) for folder in folders], out, head=head, views=views, side=side,
         calibrate=val, sharpen=sharpen, storage=storage,
-    )  # fmt: skip
+    ).card  # fmt: skip
     size = out.stat().st_size
     click.echo(f"{out}  {size / 1e6:.1f} MB" if size > 1e6 else f"{out}  {size / 1e3:.0f} kB")
-    for name, value in contract.card.get("publictest", {}).items():
-        plain, crossed = contract.card["in_float32"][name], contract.card["crossvalidated"][name]
+    for name, value in card.get("publictest", card.get("val", {})).items():
+        plain, crossed = card["in_float32"][name], card["crossvalidated"][name]
         click.echo(
             f"  {name:14s} {value:+.4f}  (float32 {plain:+.4f}, crossvalidated {crossed:+.4f})"
         )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from mien.verbs._lab import DATA, lab, watching
+from mien.verbs._lab import DATA, is_first, lab, watching
 
 
 @click.command()
@@ -16,7 +15,7 @@ from mien.verbs._lab import DATA, lab, watching
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="The run folder; an unfinished run is gone on with.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
-@click.option("--device", help="cpu or cuda; by default what there is.")
+@click.option("--device", help="cpu, cuda or mps; by default what there is.")
 @click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
 def train(
     recipe: str,
@@ -28,8 +27,9 @@ def train(
 ) -> None:
     """Train a model; goes on where it was stopped.
 
-    RECIPE is default, tiny, common, or vgg19, sequential or hybrid, also with -paper; --set changes
-    it. It is trained on the train split of --data.
+    RECIPE is default, tiny, common, or vgg19, sequential or hybrid; these three and each related
+    system also as its authors trained it, such as hybrid-paper. --set changes it. It is trained on
+    the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default
@@ -42,5 +42,5 @@ def train(
         run = trainer.fit(
             wanted, data, out, device=device, watch=watch(recipe, wanted), tensorboard=tensorboard
         )
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         click.echo(run.folder)

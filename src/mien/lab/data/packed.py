@@ -32,7 +32,7 @@ def load(root: Path) -> dict[str, Samples]:
         raise UserError(f"{root / 'labels.csv'} lacks the columns {', '.join(sorted(missing))}.")
     place = {name: k for k, name in enumerate(columns)}
     faces = np.concatenate([_strip(path) for path in sorted(root.glob("faces_*.webp"))])
-    if not 0 <= len(faces) - len(table) < 10 * ABREAST:
+    if not 0 <= len(faces) - len(table) < ABREAST:
         raise UserError(f"{root} has {len(faces):,} faces but {len(table):,} rows of labels.")
     usage = np.array([line[place["usage"]] for line in table])
     try:
