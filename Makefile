@@ -29,7 +29,8 @@ $(DEV)/.made: pyproject.toml
 	$(DEV)/bin/python -m pip install --quiet -e '.[lab,dev]'
 	touch $@
 
-# Everything published, made again from models/ (trained by `mien train`) and the data in DATA.
+# The packaged models and what was measured of them, made again from models/ (trained by `mien train`)
+# and the data in DATA.
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8 best
 RUNS := distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1

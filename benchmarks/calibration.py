@@ -6,7 +6,6 @@ python benchmarks/calibration.py --data fer2013/ --run models/distilled-seed0
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def main() -> None:
             print(rows[-1])
     found = {"run": asked.run.name, "folds": calibration.FOLDS, "rows": rows}
     found["measured"] = runs.about()
-    (ROOT / "results" / "calibration.json").write_text(json.dumps(found, indent=1) + "\n")
+    runs.write_json(ROOT / "results" / "calibration.json", found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ crops are judged too.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -265,7 +264,7 @@ def main() -> None:
         "seed": asked.seed,
         "measured": runs.about(),
     }
-    (ROOT / "results" / "canvases.json").write_text(json.dumps(found, indent=1) + "\n")
+    runs.write_json(ROOT / "results" / "canvases.json", found)
 
 
 if __name__ == "__main__":

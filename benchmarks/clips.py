@@ -23,6 +23,7 @@ import av
 import cv2
 import numpy as np
 from scenes import overlap
+from scipy.optimize import linear_sum_assignment
 
 from mien.analyzer import sharpness
 from mien.detectors import Detector, yunet
@@ -594,34 +595,9 @@ def _overlaps(truth: Boxes, found: Boxes) -> np.ndarray:
 
 
 def assigned(gain: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs (row, column), each once, that gain most together; none that gains nothing.
-
-    The Hungarian method by shortest augmenting paths, https://doi.org/10.1007/BF02278710.
-    """
-    if gain.shape[0] > gain.shape[1]:
-        return sorted((row, column) for column, row in assigned(gain.T))
-    rows, columns = gain.shape
-    paid, price = np.zeros(rows), np.zeros(columns + 1)
-    owner = np.full(columns + 1, -1)  # the last column is where a new row waits
-    for new in range(rows):
-        owner[-1], at = new, columns
-        reached, came = np.zeros(columns + 1, bool), np.full(columns, columns)
-        least = np.full(columns, np.inf)
-        while owner[at] >= 0:
-            reached[at] = True
-            cost = -gain[owner[at]] - paid[owner[at]] - price[:-1]
-            better = ~reached[:-1] & (cost < least)
-            least[better], came[better] = cost[better], at
-            nearest = int(np.where(reached[:-1], np.inf, least).argmin())
-            step = least[nearest]
-            paid[owner[reached]] += step
-            price[reached] -= step
-            least[~reached[:-1]] -= step
-            at = nearest
-        while at != columns:
-            owner[at], at = owner[came[at]], came[at]
-    pairs = ((int(owner[column]), column) for column in range(columns) if owner[column] >= 0)
-    return sorted((row, column) for row, column in pairs if gain[row, column] > 0)
+    """The pairs (row, column), each once, that gain most together; none that gains nothing."""
+    pairs = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if gain[row, column] > 0]
 
 
 def id_switches(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = LEAST) -> int:

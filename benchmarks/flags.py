@@ -19,6 +19,8 @@ from mien.classify import Classifier
 from mien.lab import data, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
+ROOT = Path(__file__).parent.parent
+
 
 def shrunk(face: np.ndarray, side: int) -> np.ndarray:
     """A face as it is when the detector found it `side` pixels large."""
@@ -55,7 +57,8 @@ def main() -> None:
             f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()}
         )
     about = {"what": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
-    runs.write_json(Path("results/flags.json"), about | {"rows": rows, "measured": runs.about()})
+    result = about | {"rows": rows, "measured": runs.about()}
+    runs.write_json(ROOT / "results" / "flags.json", result)
 
 
 if __name__ == "__main__":

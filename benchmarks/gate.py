@@ -26,6 +26,8 @@ from mien.detectors import haar, yunet
 from mien.lab import data, runs
 from mien.lab.data import Samples
 
+ROOT = Path(__file__).parent.parent
+
 SIDE = 24
 CARD = {
     "means": "how likely a 24 x 24 grey crop is a face",
@@ -245,4 +247,4 @@ if __name__ == "__main__":
     if options.do == "train":
         train(options.data, haar.GATE)
     else:
-        measure(options.data, Path("results/detectors.json"))
+        measure(options.data, ROOT / "results" / "detectors.json")

@@ -26,6 +26,8 @@ from mien.faces import Box
 from mien.lab import data, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
+ROOT = Path(__file__).parent.parent
+
 ENLARGED = 144
 
 
@@ -131,7 +133,7 @@ def main() -> None:
         print(detect.name, learned)
         result[detect.name] = {"learned": learned, "proved": prove(detect, splits["val"], made)}
     about = {"what": "crop geometry", "data": "FER2013 Training (learned), PublicTest (proved)"}
-    runs.write_json(Path("results/geometry.json"), about | result | {"measured": runs.about()})
+    runs.write_json(ROOT / "results" / "geometry.json", about | result | {"measured": runs.about()})
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ from mien.analyzer import Analyzer
 from mien.faces import record
 from mien.lab import runs
 
+ROOT = Path(__file__).parent.parent
+
 CONNECTIONS = (1, 8, 64, 256)
 TIMES = 10
 WAITING = 64
@@ -280,7 +282,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--to", type=Path, default=Path("results/load.json"))
+    parser.add_argument("--to", type=Path, default=ROOT / "results" / "load.json")
     wanted = parser.parse_args()
     body, seconds = photograph(), wanted.seconds
     (found,) = Analyzer(detector="yunet", threads=1).frames([sources.picture(body)])

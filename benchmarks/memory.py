@@ -19,6 +19,8 @@ import mien
 from mien import sources
 from mien.lab import runs
 
+ROOT = Path(__file__).parent.parent
+
 
 def resident() -> float:
     """Megabytes of this process in memory now."""
@@ -49,7 +51,7 @@ def main() -> None:
         rate = count / (time.perf_counter() - began)
     print(f"{count:,} pictures, {faces:,} faces, {rate:.0f} a second, MB: {sizes}")
     about = {"what": "memory", "pictures": count, "faces": faces, "pictures_a_second": rate}
-    runs.write_json(Path("results/memory.json"),
+    runs.write_json(ROOT / "results" / "memory.json",
                     about | {"resident_mb": sizes, "measured": runs.about()})  # fmt: skip
 
 

@@ -6,7 +6,6 @@ python benchmarks/tracking.py --data fer2013/        # eight scenarios, three se
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,15 +114,16 @@ def main() -> None:
     rows = {}
     for scenario in clips.SCENARIOS:
         each = [scores(*follow(analyzer, scenario, cast, seed)) for seed in range(asked.seeds)]
-        rows[scenario] = {
-            name: sum(one[name] for one in each) if name == "switches"
-            else float(np.mean([one.get(name, np.nan) for one in each]))
+        over = {
+            name: np.sum(numbers) if name == "switches" else np.mean(numbers)
             for name in each[0]
-        }  # fmt: skip
-        print(scenario, {name: round(value, 3) for name, value in rows[scenario].items()})
+            if (numbers := [one.get(name, np.nan) for one in each])
+        }
+        print(scenario, {name: round(float(value), 3) for name, value in over.items()})
+        # In a clip without faces there is nothing to measure, and so no number.
+        rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in over.items()}
     found = {"rows": rows, "seeds": asked.seeds, "size": [640, 360], "measured": runs.about()}
-    text = json.dumps(found, indent=1).replace("NaN", "null")
-    (ROOT / "results" / "tracking.json").write_text(text + "\n")
+    runs.write_json(ROOT / "results" / "tracking.json", found)
 
 
 if __name__ == "__main__":

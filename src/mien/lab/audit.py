@@ -15,13 +15,13 @@ import numpy as np
 
 from mien import atomic
 from mien.lab import twins
-from mien.lab.data import Samples, majority, plurality, together
+from mien.lab.data import VOTE_NAMES, Samples, majority, plurality, together
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 SPLITS = ("train", "val", "test")
 """In this order: a twin counts against the later split of the two."""
 
-VOTES = (*EMOTIONS_AND_CONTEMPT, "unknown", "not a face")
+VOTES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
 NOT_A_FACE, DECLINED = 9, slice(8, 10)
 MEASURES = ("agree", "share", "nobody")
 

@@ -3,7 +3,7 @@
 FER2013's training faces are 66 MB of uint8, so no loader and no workers: they sit on the device,
 and augmentation is a chain of functions from batch to batch. Every random number of a global
 batch is drawn on every rank, and each rank then takes its part: the faces do not depend on how
-many processes share the work.
+many processes share the work, if their number divides the batch.
 """
 
 from __future__ import annotations

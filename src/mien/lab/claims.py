@@ -113,7 +113,8 @@ which for some is not what their authors do, and what is known of that number.""
 SYSTEMS = RIVALS | {
     "vgg19": System(
         f"{PAPER}, VGG19", 0.6668,
-        "a random tenth of all faces; one in eleven has an exact twin among the training faces",
+        "a random tenth of all faces; without PrivateTest one in twelve has an exact twin among "
+        "the training faces",
     ),
     "sequential": System(
         f"{PAPER}, Sequential", 0.6741,

@@ -1,6 +1,6 @@
 """Several trained networks that answer as one (Lakshminarayanan et al. 2017, deep ensembles).
 
-https://arxiv.org/abs/1612.01474. Ours average logits, so that one temperature sharpens the whole.
+https://arxiv.org/abs/1612.01474. Ours average logits, so that one calibration fits the whole.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from mien.errors import UserError
 from mien.lab import batches, data, measures, models, protocols, runs
 from mien.lab.recipe import published
 from mien.lab.runs import Run
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, fold
 from mien.shelf import unknown
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
     crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
     said = np.concatenate([classify(crops[k : k + 256]) for k in range(0, len(crops), 256)])
     head = "votes" if "contempt" in expects.labels else "labels"
-    wanted = EMOTIONS_AND_CONTEMPT if head == "votes" else EMOTIONS
-    return {head: fold(said, expects.labels, wanted)}
+    return {head: fold(said, expects.labels, models.LABELS[head])}
 
 
 def _mean(answers: Sequence[Answers]) -> Answers:

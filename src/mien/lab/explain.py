@@ -45,10 +45,10 @@ def grad_cam(
         logits = model.eval()(_crops(model, faces, side, channels).requires_grad_())
         score = logits[torch.arange(len(faces)), torch.as_tensor(answers)].sum()
         last = [next(out for out in reversed(outs) if _is_map(out)) for outs in seen]
-        slopes = torch.autograd.grad(score, last)
+        gradients = torch.autograd.grad(score, last)
     found = [
-        (slope.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True).relu()
-        for slope, maps in zip(slopes, last, strict=True)
+        (gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True).relu()
+        for gradient, maps in zip(gradients, last, strict=True)
     ]
     size = max(tuple(one.shape[-2:]) for one in found)
     same = [F.interpolate(one, size, mode="bilinear", align_corners=False) for one in found]

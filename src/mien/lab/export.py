@@ -26,7 +26,6 @@ from mien.lab import batches, calibration, data, ensembles, evaluate, measures, 
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.shelf import unknown
 
 SIDE = 48
@@ -87,7 +86,7 @@ def export(
     side, channels = side or ensembles.side(runs), runs[0].recipe.channels
     network = ensembles.restore(runs, mirrored=views == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    labels = EMOTIONS if head == "labels" else EMOTIONS_AND_CONTEMPT
+    labels = models.LABELS[head]
     scaling = calibration.plain(len(labels))
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=channels)

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from mien import metrics
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 
 Claim = tuple[str, float]
 """What somebody printed, as a caption and a value: drawn as a dotted line."""

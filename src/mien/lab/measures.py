@@ -37,9 +37,10 @@ def measure(
     """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
 
     Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces; those of
-    `proportions_by_chance` are what perfect shares would be measured at by so few raters. Twins are
-    faces that are in `train`, too: the same pixels, or a changed copy of the same row. Without
-    `train` their section is missing, as is any without a face: FER+'s where there are no votes.
+    `per_class` and `confusion` are plain, and those of `proportions_by_chance` are what perfect
+    shares would be measured at by so few raters. Twins are faces that are in `train`, too: the
+    same pixels, or a changed copy of the same row. Without `train` their section is missing, as is
+    any without a face: FER+'s where there are no votes.
     """
     seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
     eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))

@@ -59,7 +59,8 @@ def random10(splits: Splits, _: Recipe) -> Splits:
     """A tenth of everything, drawn at random by class: the paper's VGG19 table.
 
     The call and the seed are those of the notebook that the paper's table fits. It mixes the
-    published splits, and one face in eleven that judges has an exact twin among those that teach.
+    published splits, and about one face in twelve that judges has an exact twin among those that
+    teach.
     """
     everything = together(*splits.values())
     return _tenth(everything, seed=42, by_class=True)

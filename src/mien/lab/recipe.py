@@ -155,8 +155,9 @@ RECIPES = {
 """The recipes with a name; `parse` starts from one of them.
 
 default: the model that mien ships. common: for any model, on the FER2013 labels alone, by which
-systems are compared. NAME and NAME-paper: a system by the common recipe, and as its authors
-trained it, as far as that is known.
+systems are compared. vgg19, sequential, hybrid: the paper's three by the same but for dropout and,
+where momentum learns slowly, the optimizer. NAME-paper: a system as its authors trained it, as far
+as that is known.
 """
 
 _CHOICES = {

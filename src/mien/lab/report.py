@@ -29,9 +29,7 @@ from mien.lab import (
 from mien.lab.data import Samples
 from mien.lab.page import Page, Picture
 from mien.lab.runs import Run
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
-
-LABELS = {"labels": EMOTIONS, "votes": EMOTIONS_AND_CONTEMPT}
+from mien.labels import EMOTIONS, fold
 
 
 def of_run(run: Run, root: Path | None = None) -> Page:
@@ -140,7 +138,7 @@ def proportions(run: Run) -> Picture | None:
     if not asked.any():
         return None
     head = "votes" if "votes" in said else "labels"
-    seven = fold(said[head][asked], LABELS[head], EMOTIONS)
+    seven = fold(said[head][asked], models.LABELS[head], EMOTIONS)
     caption = "On the dotted line, a predicted share is the share of raters. Larger: more faces."
     figure = figures.proportions(seven, shares, EMOTIONS)
     return Picture(f"{name_of(run)}-proportions", caption, figure)
@@ -162,7 +160,7 @@ def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
 
 def mistakes(run: Run, samples: Samples, shares: np.ndarray, head: str, count: int = 14) -> Picture:
     """The most confident mistakes of a head; shares: (N, K), what it said of each face."""
-    labels, guess, sure = LABELS[head], shares.argmax(1), shares.max(1)
+    labels, guess, sure = models.LABELS[head], shares.argmax(1), shares.max(1)
     truth = samples.labels if head == "labels" else data.majority(samples.votes)
     wrong = np.flatnonzero((guess != truth) & (truth >= 0))
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
@@ -188,7 +186,7 @@ def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Pic
     }
     for k, layer in enumerate(explain.attention(model, faces, **window), 1):
         maps[f"attention-{k}"] = f"Spatial attention, layer {k}, brightest most.", layer
-    captions = [f"{LABELS[head][guess[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
+    captions = [f"{models.LABELS[head][guess[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
     part = batches.window(torch.as_tensor(faces[:, None]), side)[:, 0].numpy()
     return [
         Picture(

@@ -3,8 +3,9 @@
     mien train default --data DIR --out runs/default
     torchrun --nproc-per-node=4 -m mien train default --data DIR --out runs/default
 
-Epochs end with a checkpoint, and everything random is a function of the seed and the epoch's
-number: a run that is killed and started again ends with the same weights, bit for bit on the CPU.
+Epochs end with a checkpoint (on a GPU, not each of them), and everything random is a function of
+the seed and the epoch's number: a run that is killed and started again ends with the same weights,
+bit for bit on the CPU.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None
             bar.update(task, completed=done, total=total)
 
         found = auditor.audit(splits, quick=quick, watch=watch)
-    result = {"data": datasets.describe(splits)} | auditor.summary(found)
+    result = {"data": datasets.describe(splits), "measured": runs.about()} | auditor.summary(found)
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):
         click.echo()

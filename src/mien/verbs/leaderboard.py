@@ -23,12 +23,11 @@ def leaderboard(results: Path, out: Path | None) -> None:
         mien leaderboard
         mien leaderboard my-results/ --out compared/
     """
-    board, page = lab("leaderboard"), lab("page")
-    made = board.page(board.read(results))
+    board = lab("leaderboard")
+    rows = board.read(results)
     shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "ms a face")
-    (full,) = [b for b in made.blocks if getattr(b, "columns", ())[-1:] == ("training, min",)]
+    full = board.table(rows)
     places = [full.columns.index(column) for column in shown]
-    rows = [[row[k] for k in places] for row in full.rows]
-    terminal().table(shown, rows)
+    terminal().table(shown, [[row[k] for k in places] for row in full.rows])
     if out:
-        click.echo(page.write(made, out, "leaderboard"))
+        click.echo(lab("page").write(board.page(rows), out, "leaderboard"))

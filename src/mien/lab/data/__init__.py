@@ -12,6 +12,7 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.lab.data._fer import OFFICIAL_COUNTS, class_counts
 from mien.lab.data._samples import (
+    VOTE_NAMES,
     Samples,
     majority,
     plurality,
@@ -23,8 +24,8 @@ from mien.lab.data._samples import (
 from mien.shelf import names, take
 
 __all__ = [
-    "Samples", "describe", "load", "majority", "plurality", "seven_shares", "shares", "split",
-    "together", "twins",
+    "VOTE_NAMES", "Samples", "describe", "load", "majority", "plurality", "seven_shares", "shares",
+    "split", "together", "twins",
 ]  # fmt: skip
 
 SHELF = __name__
