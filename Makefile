@@ -33,14 +33,14 @@ $(DEV)/.made: pyproject.toml
 # and the data in DATA.
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8 best
-RUNS := distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
+RUNS := second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
 SHARPEN := 1.10
 results: $(DEV)/.made
-	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage float16
-	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default-labels.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default-labels.onnx --data $(DATA) \
 	  --side 48 --head labels --storage float16
-	$(DEV)/bin/mien export models/distilled-seed0 $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default-int8.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage int8
 	$(DEV)/bin/mien export models/distilled-seed0 models/default-seed0 models/default-seed1 \
 	  models/best.onnx --data $(DATA) --views flip --side 48 --sharpen 1.11 --storage float16
@@ -50,7 +50,7 @@ results: $(DEV)/.made
 	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
 	    --out results/run-$$run-$$views.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
-	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/distilled-seed0
+	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/second-pupil
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)

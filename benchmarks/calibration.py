@@ -1,6 +1,6 @@
 """What each way to calibrate gains, by ten-fold cross-validation on PublicTest. Writes results/.
 
-python benchmarks/calibration.py --data fer2013/ --run models/distilled-seed0
+python benchmarks/calibration.py --data fer2013/ --run models/second-pupil
 """
 
 from __future__ import annotations
