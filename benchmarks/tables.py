@@ -256,7 +256,8 @@ def systems() -> str:
         whole, alone = (found["heads"]["labels"][key]
                         for key in ("fer2013", "fer2013_without_twins"))  # fmt: skip
         rows.append((
-            f"`{found['trained']['recipe']['model']}`", f"`{found['protocol']}`", f"{100 * claim:.1f} %",
+            f"`{found['trained']['recipe']['model']}`", f"`{found['protocol']}`",
+            f"{100 * claim:.1f} %",
             f"{percent(whole['accuracy'])} ({100 * whole['accuracy']['low']:.1f} to "
             f"{100 * whole['accuracy']['high']:.1f})",
             percent(alone["accuracy"]), f"{100 * whole['macro_f1']['value']:.1f} %",

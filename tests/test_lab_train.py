@@ -329,20 +329,24 @@ def test_the_mean_over_two_halves_is_the_loss_of_the_whole():
     assert whole.item() == pytest.approx(torch.stack(halves).mean().item())
 
 
-def test_a_lesson_is_the_cross_entropy_with_the_teachers_mean():
+@pytest.mark.parametrize("views", ["one", "flip"])
+def test_a_lesson_is_the_cross_entropy_with_the_teachers_mean(views):
     torch.manual_seed(0)
     batch = replace(some_batch(4), faces=torch.randn(4, 1, 40, 40))
     teachers = [models.build("resnet-8", channels=1, classes=15).eval() for _ in range(2)]
     recipe = replace(
-        TINY, teachers=("a", "b"), teacher_weight=0.25, teacher_temperature=2.0, vote_weight=0.5
-    )
+        TINY, teachers=("a", "b"), teacher_weight=0.25, teacher_temperature=2.0, vote_weight=0.5,
+        teacher_views=views,
+    )  # fmt: skip
     answers = torch.randn(4, 15)
     plain, _ = losses(answers, batch, recipe, [])
     taught, _ = losses(answers, batch, recipe, teachers)
     lesson = torch.zeros(())
     with torch.no_grad():
         for part, weight in ((slice(0, 7), 1.0), (slice(7, 15), 0.5)):
-            said = sum((t(batch.faces)[:, part] / 2).softmax(1) for t in teachers) / 2
+            seen = [batch.faces, batch.faces.flip(-1)][: 2 if views == "flip" else 1]
+            each = [(t(faces)[:, part] / 2).softmax(1) for t in teachers for faces in seen]
+            said = torch.stack(each).mean(0)
             lesson = lesson + weight * F.cross_entropy(answers[:, part] / 2, said) * 4
     assert taught.item() == pytest.approx((0.75 * plain + 0.25 * lesson).item(), rel=1e-5)
 

@@ -38,7 +38,7 @@ def losses(
 def distillation(
     labels: Tensor, votes: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
 ) -> Tensor:
-    """Cross-entropy of both heads against the teachers' mean answers to the same crops.
+    """Cross-entropy of both heads against the teachers' mean answers to the same crops, or views.
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
     https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
@@ -47,7 +47,8 @@ def distillation(
     faces = batch.faces.contiguous(memory_format=torch.channels_last)
     half = recipe.precision == "bfloat16"
     with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=half):
-        said = [teacher(faces).float() / temperature for teacher in teachers]
+        views = [faces, faces.flip(-1)] if recipe.teacher_views == "flip" else [faces]
+        said = [teacher(view).float() / temperature for teacher in teachers for view in views]
         targets = {
             name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
             for name, part in HEADS.items()

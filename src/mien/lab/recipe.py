@@ -27,7 +27,8 @@ class Recipe:
     to `side` over two thirds of the epochs (early ones need no detail and cost half). 0: never.
     label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
     drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
-    teachers: run folders whose averaged answers are a third target, with teacher_weight.
+    teachers: run folders whose averaged answers are a third target, with teacher_weight;
+    teacher_views: "one", or "flip" to ask them of the mirrored crop as well.
     batch: faces per step, over all processes. rate: peak learning rate. decay: weight decay,
     not applied to norms and biases. warmup: epochs of linear rise before the cosine.
     ema: share of the old in the moving average of the weights, per step; 0 for none.
@@ -58,6 +59,7 @@ class Recipe:
     teachers: tuple[str, ...] = ()
     teacher_weight: float = 0.0
     teacher_temperature: float = 1.0
+    teacher_views: str = "one"
 
     epochs: int = 45
     batch: int = 128
@@ -166,6 +168,7 @@ _CHOICES = {
     "keep": ("last", "best"),
     "channels": (1, 3),
     "resample": ("bilinear", "bicubic"),
+    "teacher_views": ("one", "flip"),
 }
 
 _RANGES = {
