@@ -150,6 +150,26 @@ def test_several_runs_are_compared(run, root, tmp_path):
     table = tables.comparison([run, other])
     assert [row[0] for row in table.rows] == ["one", "two"]
     assert "comparison" in {picture.name for picture in page.pictures(made)}
+    differences = tables.paired([run, other])
+    assert differences in made.blocks
+    results = [tables.measured(one)["heads"] for one in (run, other)]
+    gain = {row[1]: row[2] for row in differences.rows}
+    for number, (head, section, name) in {
+        "accuracy": ("labels", "fer2013", "accuracy"),
+        "log loss": ("labels", "fer2013", "log_loss"),
+        "FER+ accuracy": ("votes", "ferplus_majority", "accuracy"),
+        "divergence, bits": ("votes", "proportions", "js_bits"),
+    }.items():
+        first, second = (heads[head][section][name]["value"] for heads in results)
+        assert gain[number] == pytest.approx(second - first, abs=1e-6)
+    assert all(low <= value <= high for *_, value, low, high in differences.rows)
+
+
+def test_runs_judged_by_other_faces_are_not_paired(run, tmp_path):
+    elsewhere = tiny.write_packed(tmp_path / "data", tiny.table(56, 28))
+    other = train.fit(replace(TINY, seed=2), elsewhere, tmp_path / "two", device="cpu")
+    evaluate.evaluate(other.folder, elsewhere, resamples=2)
+    assert tables.paired([run, other]) is None
 
 
 def test_predictions_of_other_data_are_refused(run, tmp_path):

@@ -5,7 +5,7 @@ What is measured, and why, is the list "Honest numbers" of docs/all-of-mien.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -87,6 +87,40 @@ def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
         for name, (section, number) in wanted.items()
         if section in found
     }
+
+
+def of_each_face(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Numbers of single faces, of which a run's are the means: name -> (M,), of those that have it.
+
+    said: `truth` (N,), `raters` (N, 10) and the answers of each head, as a run folder keeps them.
+    """
+    found = {}
+    if "labels" in said and (known := said["truth"] >= 0).any():
+        probabilities, truth = said["labels"][known], said["truth"][known]
+        found["accuracy"] = (probabilities.argmax(1) == truth).astype(float)
+        found["log loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12))
+    if "votes" in said and (known := (truth := data.majority(said["raters"])) >= 0).any():
+        found["FER+ accuracy"] = (said["votes"].argmax(1) == truth)[known].astype(float)
+    asked, shares = data.seven_shares(said["raters"])
+    if "votes" in said and asked.any():
+        seven = fold(said["votes"][asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        found["divergence, bits"] = metrics.js_divergence(shares, seven)
+    return found
+
+
+def paired(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, dict]:
+    """One run less another, in each number that both have, with a 95 % interval over faces.
+
+    Both: as for `of_each_face`, of the same faces in the same order.
+    """
+    ours, theirs = of_each_face(one), of_each_face(other)
+    return {name: difference(ours[name], theirs[name]) for name in ours if name in theirs}
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """The mean of ours less theirs, (M,) each, paired face by face, with its 95 % interval."""
+    low, high = metrics.interval(lambda gain: float(gain.mean()), ours - theirs)
+    return {"value": float((ours - theirs).mean()), "low": low, "high": high}
 
 
 def labelled(

@@ -53,6 +53,8 @@ def of_runs(several: Sequence[Run]) -> Page:
     """The page that compares runs."""
     page = Page(f"{len(several)} runs compared")
     page.add(tables.training(several), tables.comparison(several), comparison(several))
+    if differences := tables.paired(several):
+        page.add(differences)
     for run, called in zip(several, tables.names(several), strict=True):
         page.add(f"# {called}", tables.summary(run, tables.measured(run)), *curves(run, called))
     return page

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mien.errors import UserError
-from mien.lab import claims, protocols, runs
+from mien.lab import claims, measures, protocols, runs
 from mien.lab.page import Table
 from mien.lab.runs import Run
 
@@ -152,6 +152,23 @@ def comparison(several: Sequence[Run]) -> Table:
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
     return Table("Accuracy on FER2013's labels with its 95 % interval.", columns, rows)
+
+
+def paired(several: Sequence[Run]) -> Table | None:
+    """Each run less the first on the same faces; None if no other was judged by those."""
+    rows = []
+    (first, *others), (name, *called) = several, names(several)
+    said = runs.load_predictions(first)
+    for run, its_name in zip(others, called, strict=True):
+        other = runs.load_predictions(run)
+        if np.array_equal(said["rows"], other["rows"]):
+            found = measures.paired(other, said)
+            rows += [(its_name, number, *values.values()) for number, values in found.items()]
+    caption = (
+        f"Each less {name}, face by face. An interval (95 %, over faces) without 0 is more than "
+        "chance makes of these faces; another seed may differ by as much."
+    )
+    return Table(caption, ("run", "number", "difference", "low", "high"), rows) if rows else None
 
 
 def proportions(result: Mapping) -> Table | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import atomic, metrics
+from mien import atomic
 from mien.errors import UserError
 from mien.lab import data, evaluate, measures, models, protocols, recipe, runs, train
 from mien.lab.recipe import Recipe, published
@@ -119,7 +119,7 @@ def ablate(
                 "changes": list(changes.get(name, ())),
                 "parameters": found[by_case[name][0]]["network"]["parameters"],
                 "over_seeds": over([_numbers(found[one]) for one in by_case[name]]),
-                "against_as_it_is": paired(hits[name], hits[AS_IT_IS]),
+                "against_as_it_is": measures.difference(hits[name], hits[AS_IT_IS]),
             }
             for name in cases
         },
@@ -152,16 +152,6 @@ def over(numbers: list[dict[str, float]]) -> dict:
         }
         for name in numbers[0]
     }
-
-
-def paired(hits: np.ndarray, others: np.ndarray) -> dict:
-    """How much more often the one is right than the other on the same faces, with an interval.
-
-    hits, others: (N,) how often each face was right, over seeds.
-    """
-    gain = hits - others
-    low, high = metrics.interval(lambda g: float(g.mean()), gain)
-    return {"value": float(gain.mean()), "low": low, "high": high}
 
 
 def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
