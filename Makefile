@@ -34,6 +34,7 @@ $(DEV)/.made: pyproject.toml
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8 best
 RUNS := second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
+PAPER := vgg19 sequential hybrid
 SHARPEN := 1.10
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
@@ -49,7 +50,12 @@ results: $(DEV)/.made
 	for run in $(RUNS); do for views in one flip ten; do \
 	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
 	    --out results/run-$$run-$$views.json || exit 2; done; done
+	for system in $(PAPER); do \
+	  $(DEV)/bin/mien evaluate models/paper/$$system --data $(DATA) --out results/slim-$$system.json \
+	    || exit 2; done
+	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
+	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/second-pupil models/distilled-seed0
 	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/second-pupil
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
