@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import threading
 from itertools import repeat
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 import mien
 from mien import analyzer, contract
+from mien.errors import UserError
 from mien.faces import Frame
 
 EIGHT = (*mien.EMOTIONS, "contempt")
@@ -250,3 +252,18 @@ def test_a_picture_that_cannot_be_read_is_said_so(tiny, tmp_path):
     for bad in (b"", b"text", tmp_path / "nowhere.png", tmp_path, np.zeros(3), None):
         with pytest.raises(mien.UserError):
             tiny.analyze(bad)
+
+
+def test_what_came_before_a_damaged_picture_is_given_first(tmp_path, photo, tiny_model):
+    for name in ("a.png", "c.png"):
+        shutil.copy(photo, tmp_path / name)
+    (tmp_path / "b.png").write_text("not a picture")
+    given = mien.Analyzer(tiny_model, "whole").stream(tmp_path)
+    assert next(given)[0].source.endswith("a.png")
+    with pytest.raises(UserError, match=r"b\.png"):
+        next(given)
+
+
+def test_a_picture_without_a_name_gets_one_sentence(tiny_model):
+    with pytest.raises(UserError, match="The name of a picture is empty"):
+        mien.Analyzer(tiny_model, "whole").analyze("")

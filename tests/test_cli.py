@@ -311,6 +311,12 @@ def test_an_interrupted_job_keeps_whole_lines(tmp_path, photo):
     assert [path.name for path in tmp_path.iterdir()] == [part.name]
 
 
+def test_the_address_of_a_picture_gets_one_sentence(mien, tiny_model):
+    code, _, err = mien("analyze", "http://127.0.0.1:9/photo.jpg", "--model", tiny_model)
+    assert code == 2
+    assert "is an address, and pictures are read from files" in one_sentence(err)
+
+
 @pytest.mark.parametrize(("words", "code"), [(["models"], 0), (["analyze", "missing.png"], 2)])
 def test_the_program_leaves_early_but_does_what_is_registered_for_the_end(words, code):
     script = (

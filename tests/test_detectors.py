@@ -213,3 +213,9 @@ def test_haar_is_surer_of_a_face_than_of_a_wall(astronaut):
 def test_an_unknown_detector_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'haar'"):
         detectors.load("harr")
+
+
+def test_an_opencv_without_cascades_gets_one_sentence(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(UserError, match="has no Haar cascade; OpenCV 4 has"):
+        haar.load()

@@ -321,7 +321,7 @@ def test_a_crowd_is_counted_and_cut(see, film):
 def test_words_are_true_and_do_not_break(see):
     async def look(page):
         words = await page.js("document.querySelector('.who').innerText")
-        assert "most often happy, 100\u00a0%" in words
+        assert "happy largest on 100\u00a0% of frames" in words
         legend = await page.js("document.getElementById('legend').innerText")
         assert set(timeline.NOTES.values()) <= set(legend.split("\n"))
         title = await page.js("document.getElementById('title').textContent")

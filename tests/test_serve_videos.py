@@ -61,6 +61,25 @@ def result(client, identity, name):
     return found.content
 
 
+def test_what_failed_makes_room_for_a_new_video(client, clip, tmp_path):
+    junk = tmp_path / "junk.mp4"
+    junk.write_text("not a video")
+    failed = [post(client, junk) for _ in range(3)]
+    for identity in failed:
+        assert ended(client, identity)["state"] == "failed"
+    assert ended(client, post(client, clip))["state"] == "done"
+    assert client.get(f"/videos/{failed[0]}").status_code == 404
+    assert client.get(f"/videos/{failed[2]}").status_code == 200
+
+
+def test_where_all_videos_are_kept_it_is_told_for_how_long(client, clip):
+    for _ in range(3):
+        ended(client, post(client, clip))
+    refused = client.post("/videos", content=b"x", headers={"content-type": "video/mp4"})
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 3000
+
+
 def test_a_video_becomes_all_results(client, clip, tiny_model):
     sent = client.post("/videos", files={"video": ("../my clip.mp4", clip.read_bytes())})
     assert sent.status_code == 202

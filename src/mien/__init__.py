@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mien.errors import UserError as UserError
     from mien.faces import Face as Face
     from mien.faces import Frame as Frame
+    from mien.faces import record as record
     from mien.labels import EMOTIONS as EMOTIONS
+    from mien.video import Part as Part
 
 _HOMES = {
     "Analyzer": "analyzer",
@@ -29,11 +31,16 @@ _HOMES = {
     "EMOTIONS": "labels",
     "Face": "faces",
     "Frame": "faces",
+    "Part": "video",
     "UserError": "errors",
     "draw": "drawing",
+    "record": "faces",
 }
 
-__all__ = ["EMOTIONS", "Analyzer", "Client", "Face", "Frame", "UserError", "__version__", "draw"]
+__all__ = [
+    "EMOTIONS", "Analyzer", "Client", "Face", "Frame", "Part", "UserError", "__version__", "draw",
+    "record",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

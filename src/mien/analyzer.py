@@ -175,7 +175,8 @@ class Analyzer:
         waiting: list[tuple[Frame, Found, list[np.ndarray]]] = []
         faces = pixels = 0
         began = time.monotonic()
-        for frame, found in seen:
+        failed: list[UserError] = []
+        for frame, found in _up_to_an_error(seen, failed):
             waiting.append((frame, found, [self._crop(frame.pixels, b) for b, _ in found.values()]))
             faces += len(found)
             pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
@@ -185,6 +186,8 @@ class Analyzer:
                 waiting, faces, pixels = [], 0, 0
                 began = time.monotonic()
         yield from self._answers(waiting)
+        if failed:  # what came before it has been given
+            raise failed[0]
 
     def _crop(self, pixels: np.ndarray, box: Box) -> np.ndarray:
         expects = self._classify.contract
@@ -210,6 +213,13 @@ class Analyzer:
     def _shares(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64, in the order of `labels`."""
         return fold(self._classify(crops), self._classify.contract.labels, self.labels)
+
+
+def _up_to_an_error(seen: Iterable[Seen], failed: list[UserError]) -> Iterator[Seen]:
+    try:
+        yield from seen
+    except UserError as error:
+        failed.append(error)
 
 
 def _recall(

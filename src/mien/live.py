@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from mien.errors import UserError
 from mien.faces import Frame
+from mien.sources import SUFFIXES
 from mien.video import Skip, is_remote, opened, upright, warned, why
 
 STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
@@ -33,7 +35,15 @@ PATIENCE = 10.0
 
 def is_live(where: str) -> bool:
     """Whether it is a camera (`camera`, `camera:1`), and no file, or the address of a stream."""
-    return number(where) is not None or bool(STREAM.match(where) and not is_remote(where))
+    if number(where) is not None:
+        return True
+    return bool(STREAM.match(where)) and not (is_remote(where) or is_picture(where))
+
+
+def is_picture(where: str) -> bool:
+    """Whether it is the address of a single picture, which is no stream and is not fetched."""
+    address = urlsplit(where)
+    return bool(address.scheme) and Path(address.path).suffix.lower() in SUFFIXES
 
 
 def number(where: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,6 +52,11 @@ def paths(where: str, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
     """
     if where == "-":
         return [where]
+    if not where:
+        raise UserError("The name of a picture is empty.")
+    if re.match(r"https?://", where, re.IGNORECASE):
+        raise UserError(f"{_shown(where)} is an address, and pictures are read from files; "
+                        "fetch it first.")  # fmt: skip
     path = Path(where)
     try:
         if path.is_dir():

@@ -41,8 +41,9 @@ STILL, PORTRAIT = 480, 96
 class Line:
     """What one face showed over time, thinned as it grows.
 
-    times: seconds, to the millisecond. shares: in 255ths. boxes: x, y, width, height in thousandths
-    of the frame. often: on how many frames each emotion was the largest; these are never thinned.
+    times: seconds, to the millisecond. shares: in ten-thousandths. boxes: x, y, width, height in
+    thousandths of the frame. often: on how many frames each emotion was the largest; these are
+    never thinned.
     """
 
     times: list[float] = field(default_factory=list)
@@ -194,7 +195,7 @@ def gathered(path: Path, finish: Callable[[Story, Path], None]) -> Iterator[Writ
 
 
 def _shares(emotions: Mapping[str, float]) -> list[int]:
-    return [round(255 * emotions.get(name, 0.0)) for name in EMOTIONS_AND_CONTEMPT]
+    return [round(10_000 * emotions.get(name, 0.0)) for name in EMOTIONS_AND_CONTEMPT]
 
 
 def _portrait(pixels: np.ndarray, face: Face) -> bytes:

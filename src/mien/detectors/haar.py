@@ -16,6 +16,7 @@ import onnxruntime
 
 from mien.contract import Geometry, crop
 from mien.detectors import shrink
+from mien.errors import UserError
 from mien.faces import Box, scaled
 from mien.weights import PACKAGED
 
@@ -35,6 +36,8 @@ class Haar:
     geometry = Geometry(size=1.01)
 
     def __init__(self) -> None:
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise UserError(f"OpenCV {cv2.__version__} has no Haar cascade; OpenCV 4 has.")
         file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
         self._cascade = cv2.CascadeClassifier(str(file))
         self._gate = onnxruntime.InferenceSession(GATE, providers=["CPUExecutionProvider"])

@@ -42,10 +42,11 @@ class Jobs:
         self.expire()
         if shutil.disk_usage(self._folder.path).free < self._settings.most_video_bytes + LEAST_FREE:
             raise busy("The disk is full", 30)
+        self._forget_a_failed_one()
         with self._lock:
             if len(self._jobs) >= self._settings.most_jobs:
                 soonest = min(job.until for job in self._jobs.values()) - time.monotonic()
-                raise busy("There are as many videos as can be kept", soonest)
+                raise busy("There are as many videos as can be kept", soonest, most=None)
             # Nobody guesses an identity, so it is all that one needs to show.
             identity = secrets.token_urlsafe(18)
             folder = self._folder.path / identity
@@ -93,6 +94,14 @@ class Jobs:
             old = [job.id for job in known if job.until < time.monotonic()]
         for identity in old:
             self.remove(identity)
+
+    def _forget_a_failed_one(self) -> None:
+        """Make room for a new video, if there is none, at the cost of the first that failed."""
+        with self._lock:
+            failed = [job for job in self._jobs.values() if job.state == "failed"]
+            if len(self._jobs) < self._settings.most_jobs or not failed:
+                return
+        self.remove(min(failed, key=lambda job: job.until).id)
 
     def count(self) -> int:
         """How many there are."""
