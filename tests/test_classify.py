@@ -145,3 +145,8 @@ def test_what_is_wrong_with_a_model_is_told_when_it_is_asked_for(tmp_path):
     waiting = prepare(tmp_path / "missing.onnx")
     with pytest.raises(UserError, match=r"missing\.onnx"):
         waiting.result()
+
+
+def test_fewer_threads_than_none_are_refused(tiny_model):
+    with pytest.raises(UserError, match="not -1"):
+        Classifier(tiny_model, threads=-1)

@@ -11,6 +11,7 @@ from PIL import ImageDraw
 
 from mien import drawing
 from mien.drawing import COLOURS, Painter, draw
+from mien.errors import UserError
 from mien.faces import Face
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
@@ -223,3 +224,9 @@ def test_any_box_on_any_picture_can_be_drawn(size, boxes):
     assert drawn.dtype == np.uint8
     scale = max(1, 480 / max(size))
     assert drawn.shape == (round(size[1] * scale), round(size[0] * scale), 3)
+
+
+@pytest.mark.parametrize("pixels", ["photo.jpg", np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3))])
+def test_what_are_no_pixels_of_a_frame_gets_one_sentence(pixels):
+    with pytest.raises(UserError, match="takes RGB pixels as frames have them"):
+        draw(pixels, [])

@@ -192,7 +192,7 @@ def test_a_name_that_is_no_text_is_kept_as_well_as_it_can_be(clip, mien, tiny_mo
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--smooth", "2"), "was smoothed otherwise"),
+        (("--smooth", "2"), "was read or smoothed otherwise"),
         (("--from", "2"), "begins at 0.0 s"),
         (("other",), "What was stopped was reading"),
     ],

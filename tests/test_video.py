@@ -694,3 +694,9 @@ def test_a_bad_video_among_good_ones_is_told_and_the_rest_is_done(mien, made, ti
     assert code == 2
     assert "bad.mp4 cannot be read as a video" in err
     assert "25 frames" in out
+
+
+@pytest.mark.parametrize("steps", [{"every": 0}, {"every": -2}, {"seconds": -0.1}])
+def test_steps_that_lead_nowhere_are_refused(steps):
+    with pytest.raises(UserError, match="Frames are every"):
+        package.Part(**steps)

@@ -236,7 +236,8 @@ def _recall(
         again = {face.face_id: face.smoothed for face in smooth.again(frame.seconds, faces)}
         if any(_differ(again.get(face.face_id), face.smoothed) for face in faces):
             raise UserError(
-                f"{frame.source} was smoothed otherwise; --resume with the same --smooth."
+                f"{frame.source} was read or smoothed otherwise; --resume with the same --every "
+                "and --smooth."
             )
         smooth(frame.seconds, faces)
         if frame.number in past.looked:

@@ -21,6 +21,9 @@ class Classifier:
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         self.name = path.stem
+        if threads < 0:
+            raise UserError(f"A classifier has so many threads as are asked for, 0 for all cores, "
+                            f"not {threads}.")  # fmt: skip
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mien.errors import UserError
 from mien.faces import Face, scaled
 from mien.labels import COLOURS
 
@@ -30,7 +31,10 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 
     Pictures shorter than 480 pixels come back enlarged, for the text would not fit. Without faces
     the copy is the picture as it was. A `?` behind a share: there are reasons to trust it less.
+    Raises `UserError` for what are no such pixels.
     """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
+        raise UserError("draw() takes RGB pixels as frames have them: an array (H, W, 3) of uint8.")
     return _drawn(pixels, faces, {}, named=False)
 
 

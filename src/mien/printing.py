@@ -44,8 +44,9 @@ def _lines(frame: Frame, faces: list[Face], bars: bool) -> Iterator[str]:
 
 def _bars(face: Face) -> Iterator[str]:
     for emotion, share in face.emotions.items():
-        text = click.style(f"  {emotion:<9}{share:>6.1%} ", bold=emotion == face.dominant_emotion)
-        yield text + _painted("█" * round(share * BAR), emotion)
+        text = click.style(f"  {emotion:<9}{share:>6.1%}", bold=emotion == face.dominant_emotion)
+        bar = "█" * round(share * BAR)
+        yield f"{text} {_painted(bar, emotion)}" if bar else text
 
 
 def _painted(text: str, emotion: str) -> str:

@@ -207,7 +207,7 @@ def _length(image: Image.Image, name: str) -> int:
 
 
 def _damaged(name: str, error: Exception) -> UserError:
-    why = " ".join(str(error).split()).rstrip(".")
+    why, name = " ".join(str(error).split()).rstrip("."), name or "The picture"
     return UserError(f"{name} is damaged: {why}." if why else f"{name} is damaged.")
 
 

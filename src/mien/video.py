@@ -51,7 +51,8 @@ class Part:
     """Which frames of a video are wanted.
 
     every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
-    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`.
+    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`. Raises
+    `UserError` for steps that lead nowhere.
     """
 
     every: int = 1
@@ -60,6 +61,11 @@ class Part:
     end: float = float("inf")
     number: int = -1
     origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.seconds < 0:
+            raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
+                            "number of frames from 1, or of seconds from 0.")  # fmt: skip
 
     def from_frame(self, number: int, seconds: float) -> Part:
         """The same, from a frame that it had on."""
