@@ -369,6 +369,7 @@ def test_a_video_behind_an_address_is_a_file_that_ends(made, mien, tiny_model, t
     assert not live.is_live(address)
     assert live.is_live("http://127.0.0.1/x.mjpg")
     assert not live.is_live("http://127.0.0.1/x.JPG?size=2")
+    assert live.is_live("rtsp://127.0.0.1/x.jpg")
     assert live.is_live("rtsp://127.0.0.1/x.mp4")
 
 

@@ -43,7 +43,7 @@ def is_live(where: str) -> bool:
 def is_picture(where: str) -> bool:
     """Whether it is the address of a single picture, which is no stream and is not fetched."""
     address = urlsplit(where)
-    return bool(address.scheme) and Path(address.path).suffix.lower() in SUFFIXES
+    return address.scheme in ("http", "https") and Path(address.path).suffix.lower() in SUFFIXES
 
 
 def number(where: str) -> int | None:

@@ -66,8 +66,9 @@ def fit(
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
+            known = {"data": about, "heads": heads(recipe, splits)}
             stack.enter_context(runs.claimed(out))
-            runs.start(Path(out), recipe, {"data": about, "heads": heads(recipe, splits)})
+            runs.start(Path(out), recipe, known)
         processes.wait(world)
         run = runs.open_run(out)
         if run.finished:

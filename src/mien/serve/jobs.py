@@ -46,7 +46,7 @@ class Jobs:
         with self._lock:
             if len(self._jobs) >= self._settings.most_jobs:
                 soonest = min(job.until for job in self._jobs.values()) - time.monotonic()
-                raise busy("There are as many videos as can be kept", soonest, most=None)
+                raise busy("There are as many videos as can be kept", soonest, most=soonest)
             # Nobody guesses an identity, so it is all that one needs to show.
             identity = secrets.token_urlsafe(18)
             folder = self._folder.path / identity

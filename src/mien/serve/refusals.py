@@ -20,9 +20,9 @@ class Gone(Exception):
     """The client left, or was too slow to be waited for; there is nobody to answer."""
 
 
-def busy(what: str, seconds: float = 1.0, most: float | None = 30) -> Refused:
+def busy(what: str, seconds: float = 1.0, most: float = 30) -> Refused:
     """The refusal of more than can be done now, with when to come again, in `most` seconds."""
-    wait = str(max(1, round(seconds if most is None else min(most, seconds))))
+    wait = str(max(1, round(min(most, seconds))))
     return Refused(503, f"{what}; try again in {wait} s.", {"Retry-After": wait})
 
 

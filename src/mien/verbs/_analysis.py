@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from mien import detectors, journal, live, resuming, sinks, sources
 from mien.analyzer import Analyzer
 from mien.classify import Classifier
 from mien.errors import UserError
-from mien.faces import record, recorded
+from mien.faces import Face, Frame, record, recorded
 from mien.printing import show
 from mien.verbs import _wishes
 from mien.verbs._common import MISTAKE, NO_FACE, complain
@@ -62,12 +63,13 @@ def run(
     sources.warm_up()
     analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
     tally = Tally()
-    bars, lines = len(found) <= FEW, len(found) <= FEW or not to
+    few = len(found) <= FEW
     with ExitStack() as stack:
         left = _left(to, found, tally, analyzer) if resume else resuming.Left()
         writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
         if timeline:
             writers.append(stack.enter_context(_timeline(timeline)))
+        writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
         stack.enter_context(_telling_how_to_go_on(wishes))
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
         source = ""
@@ -77,22 +79,26 @@ def run(
                 tally.add(source, frame.seconds, faces)
                 for write in writers:
                     write(frame, faces)
-                if as_json:
-                    click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-                elif lines and not is_moving(source):
-                    show(frame, faces, bars=bars)
         except KeyboardInterrupt:
             # That is how something live ends; what has been found is kept.
             if not live.is_live(source):
                 raise
     if summary:
         tally.write(summary)
-    if not as_json and (tally.print() or to or not bars):
+    if not as_json and (tally.print() or to or not few):
         click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
     if bad:
         sys.exit(MISTAKE)
     if strict and tally.without:
         sys.exit(NO_FACE)
+
+
+def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines: bool) -> None:
+    """A frame's record, or a still's faces: with bars, in lines, or not at all."""
+    if as_json:
+        click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
+    elif lines and not is_moving(frame.source):
+        show(frame, faces, bars=bars)
 
 
 def _left(
