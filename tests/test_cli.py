@@ -58,7 +58,7 @@ def test_the_astronaut_is_happy(mien, photo):
     code, out, err = mien("analyze", photo)
     assert (code, err) == (0, "")
     assert "astronaut.png" in out
-    assert "face 1 of 1" in out
+    assert "face 0" in out
     (happy,) = [line for line in out.splitlines() if line.split()[:1] == ["happy"]]
     assert float(happy.split()[1].rstrip("%")) > 50
     assert "█" in happy
@@ -144,6 +144,11 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
         (["PHOTO", "--to", "no/such/folder/out.csv"], "there is no folder no/such/folder"),
         (["PHOTO", "--to", ".jsonl"], "Cannot write .jsonl: name a file"),
         (["PHOTO", "--to", "-"], "Cannot write -: name a file"),
+        (["PHOTO", "--every", "2"], "--every, --from and --until are for videos"),
+        (["PHOTO", "--until", "1:30"], "--every, --from and --until are for videos"),
+        (["PHOTO", "--two-pass"], "--two-pass is for videos, and here are only pictures."),
+        (["PHOTO", "--summary", "s.json"], "--summary is for videos"),
+        (["PHOTO", "--timeline", "t.png"], "--timeline is for videos"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(mien, photo, tmp_path, monkeypatch, words, said):

@@ -56,11 +56,21 @@ def texts(monkeypatch):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_without_faces_the_picture_comes_back_as_it_was(size):
+def test_without_faces_the_picture_comes_back_in_the_size_it_would_have_with_them(size):
     pixels = ground(*size)
     drawn = draw(pixels, [])
-    assert np.array_equal(drawn, pixels)
+    assert drawn.shape == draw(pixels, [face((0, 0, 9, 9))]).shape
     assert drawn is not pixels
+    assert max(size) < 480 or np.array_equal(drawn, pixels)
+
+
+def test_where_there_are_several_faces_each_has_its_number(texts):
+    pixels = ground(900, 700)
+    draw(pixels, [face((50, 50, 200, 200))])
+    assert texts[0][0].startswith("happy")
+    texts.clear()
+    draw(pixels, [face((50, 50, 200, 200)), replace(face((600, 50, 200, 200)), face_id=1)])
+    assert [text[:3] for text, *_ in texts if "%" in text] == ["0  ", "1  "]
 
 
 @pytest.mark.parametrize("size", SIZES)

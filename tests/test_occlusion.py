@@ -116,7 +116,7 @@ def test_the_verb_prints_and_draws(mien, photo, yunet_file, tmp_path, monkeypatc
     monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
     code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
     assert code == 0
-    assert "face 1 of 1: happy 99" in out
+    assert "face 0: happy 99" in out
     assert "below" in out
     with Image.open(tmp_path / "why.png") as drawn:
         assert drawn.width == explained.WIDE

@@ -24,7 +24,7 @@ def lines(frame, faces, bars=True):
 
 def test_a_face_has_a_bar_for_each_emotion():
     first, *rest = (click.unstyle(line) for line in lines(Frame(PIXELS, "a.png"), [face()]))
-    assert first == "a.png  face 1 of 1  30 x 31 at 1, 2"
+    assert first == "a.png  face 0  30 x 31 at 1, 2"
     assert [line.split()[0] for line in rest] == list(EMOTIONS)
     assert rest[3] == "  happy     70.0% " + "█" * 21
 
@@ -33,7 +33,7 @@ def test_in_short_a_face_has_a_line():
     frame = Frame(PIXELS, "a.gif", 3, 0.5)
     (line,) = lines(frame, [face(flags=("blurred", "too_small"))], bars=False)
     assert click.unstyle(line) == (
-        "a.gif at 0.50 s  face 1 of 1  30 x 31 at 1, 2  happy 70%  blurred, too_small"
+        "a.gif at 0.50 s  face 0  30 x 31 at 1, 2  happy 70%  blurred, too_small"
     )
     assert click.unstyle(lines(frame, [])[0]) == "a.gif at 0.50 s: no face found"
 

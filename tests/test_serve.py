@@ -99,6 +99,7 @@ def test_model_detector_and_contempt_can_be_chosen(client, tiny_model):
           "headers": {"content-type": "multipart/form-data; boundary=a"}}, 422, "form"),
         ({"content": PICTURE, "params": {"model": "nobody"}}, 422, "No model is called 'nobody'"),
         ({"content": PICTURE, "params": {"model": "/etc/x.onnx"}}, 422, "No model"),
+        ({"content": PICTURE, "params": {"modle": "best"}}, 422, "Nothing here is called modle"),
         ({"content": PICTURE, "params": {"detector": "hare"}}, 422, "Did you mean 'haar'"),
         ({"content": PICTURE, "params": {"contempt": "perhaps"}}, 422, "contempt: "),
     ],

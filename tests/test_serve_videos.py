@@ -54,6 +54,17 @@ def ended(client, identity):
     return client.get(f"/videos/{identity}").json()
 
 
+def test_a_job_that_ends_with_the_service_says_so_at_last(client, long_clip):
+    identity = post(client, long_clip)
+    client.app.state.service.stopping.set()
+    (kind, told), *more = [
+        event.splitlines()
+        for event in client.get(f"/videos/{identity}/events").text.split("\n\n")[:-1]
+    ]
+    assert (kind, more) == ("event: end", [])
+    assert json.loads(told.removeprefix("data: "))["state"] == "removed"
+
+
 def result(client, identity, name):
     found = client.get(f"/videos/{identity}/results/{name}")
     assert found.status_code == 200, found.text

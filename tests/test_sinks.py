@@ -164,6 +164,13 @@ def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
     )  # fmt: skip
 
 
+def test_a_videos_frames_lie_in_their_order(tmp_path):
+    put(tmp_path, [(frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)])
+    assert names(tmp_path) == ["clip-0000.png", "clip-0030.png", "clip-0060.png"]
+    put(tmp_path, [(frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)])
+    assert names(tmp_path)[:2] == ["clip(2)-0000.png", "clip(2)-0030.png"]
+
+
 @given(
     st.lists(
         st.tuples(

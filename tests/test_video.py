@@ -556,7 +556,7 @@ def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
     assert next(video.frames(str(tmp_path / "odd.mp4"))).pixels.shape == (500, 702, 3)
     with sinks.to(tmp_path / "line.mp4") as write:
         write(Frame(np.zeros((300, 1, 3), np.uint8), "x"), [])
-    assert next(video.frames(str(tmp_path / "line.mp4"))).pixels.shape == (300, 2, 3)
+    assert next(video.frames(str(tmp_path / "line.mp4"))).pixels.shape == (480, 2, 3)
     with sinks.to(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()

@@ -29,13 +29,14 @@ Corners = tuple[float, float, float, float]
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of the picture with its faces drawn on it: (H, W, 3) uint8 RGB -> the same kind.
 
-    Pictures shorter than 480 pixels come back enlarged, for the text would not fit. Without faces
-    the copy is the picture as it was. A `?` behind a share: there are reasons to trust it less.
+    Pictures shorter than 480 pixels come back enlarged, with faces or without: the text would not
+    fit. Where there are several faces, each has its `face_id`. A `?` behind a share: there are
+    reasons to trust it less.
     Raises `UserError` for what are no such pixels.
     """
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
         raise UserError("draw() takes RGB pixels as frames have them: an array (H, W, 3) of uint8.")
-    return _drawn(pixels, faces, {}, named=False)
+    return _drawn(pixels, faces, {}, named=len(faces) > 1)
 
 
 class Painter:
@@ -69,8 +70,6 @@ class Manner:
 def _drawn(
     pixels: np.ndarray, faces: Sequence[Face], manners: dict[int, Manner], *, named: bool
 ) -> np.ndarray:
-    if not len(faces):
-        return pixels.copy()
     image = Image.fromarray(pixels)
     scale = max(1.0, SHORTEST / max(image.size))
     if scale > 1:

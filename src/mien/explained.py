@@ -28,7 +28,7 @@ def drawn(explanations: Sequence[Explanation]) -> Image.Image:
         top = GAP + number * (FACE + GAP)
         image.paste(_enlarged(explanation.crop), (GAP, top))
         image.paste(overlaid(explanation), (2 * GAP + FACE, top))
-        _words(canvas, explanation, f"face {number + 1} of {len(explanations)}", top)
+        _words(canvas, explanation, f"face {explanation.face.face_id}", top)
     if not explanations:
         canvas.text((GAP, high / 2), "no face", DIM, ImageFont.load_default(18), "lm")
     canvas.text((GAP, high - GAP), NOTE, DIM, ImageFont.load_default(14), "lm")

@@ -18,9 +18,9 @@ def scaled(box: Sequence[float], factor: float) -> Box:
     return x, y, width, height
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture, alone or of a sequence.
+    """One picture, alone or of a sequence. Equal only to itself, as pixels have no one answer.
 
     pixels: (H, W, 3) uint8 RGB, upright. source: where it came from, for a person to read.
     number: its place in the source, from 0. seconds: the source's own time stamp, 0 for a still.

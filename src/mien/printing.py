@@ -30,7 +30,7 @@ def _lines(frame: Frame, faces: list[Face], bars: bool) -> Iterator[str]:
         yield f"{name}: no face found"
     for face in faces:
         x, y, w, h = (round(v) for v in face.box)
-        line = f"{name}  face {face.face_id + 1} of {len(faces)}"
+        line = f"{name}  face {face.face_id}"
         line += click.style(f"  {w} x {h} at {x}, {y}", dim=True)
         if not bars:
             dominant = face.dominant_emotion

@@ -16,18 +16,12 @@ from starlette.responses import FileResponse, StreamingResponse
 
 import mien
 from mien.errors import UserError
-from mien.serve import examples, looks, uploads
+from mien.serve import examples, looks, queries, uploads
 from mien.serve.metrics import GONE, Counted
 from mien.serve.refusals import Gone, Refused, answer
 from mien.serve.security import Guard
 from mien.serve.service import Service
 from mien.serve.settings import Settings
-from mien.tracks import TIME_CONSTANT
-
-Model = Annotated[str, Query(description="A name from /models; the usual one if it is left out.")]
-Detector = Annotated[str, Query(description="auto, yunet, haar or whole (it is one face).")]
-Contempt = Annotated[bool, Query(description="Keep the eighth emotion of the models that know it.")]
-Smooth = Annotated[float, Query(ge=0, le=60, allow_inf_nan=False, description="In seconds.")]
 
 
 def create(settings: Settings | None = None) -> FastAPI:
@@ -85,26 +79,18 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         openapi_extra={"requestBody": examples.PICTURES},
         responses={200: examples.RECORDS, **examples.refusals(408, 413, 415, 422, 503)},
     )
-    async def analyze(
-        request: Request, model: Model = "", detector: Detector = "", contempt: Contempt = False
-    ) -> Response:
-        body = await service.pictures.answer(request, model, detector, contempt)
+    async def analyze(request: Request, asked: Annotated[queries.Pictures, Query()]) -> Response:
+        body = await service.pictures.answer(request, *asked.by())
         return Response(body, media_type="application/json")
 
     @app.websocket("/live")
-    async def live(
-        socket: WebSocket,
-        model: Model = "",
-        detector: Detector = "",
-        contempt: Contempt = False,
-        smooth: Smooth = TIME_CONSTANT,
-    ) -> None:
+    async def live(socket: WebSocket, asked: Annotated[queries.Live, Query()]) -> None:
         try:
-            analyzer = await asyncio.to_thread(service.analyzers.take, model, detector, contempt)
+            analyzer = await asyncio.to_thread(service.analyzers.take, *asked.by())
         except UserError as error:
             await socket.send_denial_response(answer(422, str(error)))
             return
-        await service.live.serve(socket, analyzer, smooth)
+        await service.live.serve(socket, analyzer, asked.smooth)
 
 
 def _add_videos(app: FastAPI, service: Service) -> None:
@@ -121,10 +107,7 @@ def _add_videos(app: FastAPI, service: Service) -> None:
             **examples.refusals(408, 413, 415, 422, 503),
         },
     )
-    async def post_video(
-        request: Request,
-        asked: Annotated[uploads.Asked, Query()],
-    ) -> Response:
+    async def post_video(request: Request, asked: Annotated[queries.Video, Query()]) -> Response:
         job = await uploads.receive(request, jobs, asked.wanted(), service.settings)
         return _json(job.record(), 202, {"Location": f"/videos/{job.id}"})
 
@@ -214,6 +197,8 @@ def _add_refusals(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = first["loc"][1] if len(first["loc"]) > 1 else "the request"
+        if first["type"] == "extra_forbidden":
+            return answer(422, f"Nothing here is called {where}; /openapi.json tells what is.")
         return answer(422, f"{where}: {first['msg']}.")
 
     @app.exception_handler(HTTPException)

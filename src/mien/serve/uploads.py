@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
@@ -21,8 +18,6 @@ from mien.serve import bodies
 from mien.serve.job import ENDED, Job, Wanted
 from mien.serve.jobs import Jobs
 from mien.serve.settings import Settings
-from mien.tracks import TIME_CONSTANT
-from mien.video import Part
 
 LOOK = 0.1
 """Seconds between two looks at how far a video is."""
@@ -32,33 +27,6 @@ ALIVE = 15.0
 
 LONGEST = 900.0
 """Seconds that a video may take to arrive."""
-
-Result = Literal["faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png"]
-Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-
-
-class Asked(BaseModel):
-    """What the query of `POST /videos` may say."""
-
-    model: str = Field("", description="A name from /models; the usual one if it is left out.")
-    detector: str = Field("", description="auto, yunet, haar or whole (it is one face).")
-    contempt: bool = Field(False, description="Keep the eighth emotion.")
-    every: int = Field(1, ge=1, le=10_000, description="Every so manieth frame.")
-    seconds: Seconds = Field(0.0, description="One frame in so many seconds.")
-    start: Seconds = Field(0.0, description="Where to start, in seconds.")
-    end: Seconds = Field(0.0, description="Where to end, in seconds; 0 is its end.")
-    smooth: Annotated[Seconds, Field(le=60)] = Field(TIME_CONSTANT, description="In seconds.")
-    name: str = Field("", description="What the video is called, if the body does not say.")
-    to: list[Result] = Field(
-        default=list(get_args(Result)), description="What is to be made of it."
-    )
-
-    def wanted(self) -> tuple[str, Wanted]:
-        """The same as a job understands it, after its name."""
-        part = Part(self.every, self.seconds, self.start, self.end or math.inf)
-        results = tuple(dict.fromkeys(self.to))
-        wanted = Wanted(self.model, self.detector, self.contempt, part, self.smooth, results)
-        return bodies.name(self.name), wanted
 
 
 async def receive(
@@ -113,7 +81,9 @@ async def events(job: Job, stopping: asyncio.Event) -> AsyncIterator[str]:
     before, told = "", time.monotonic()
     while True:
         record = job.record()
-        over = job.state in ENDED or stopping.is_set()
+        if stopping.is_set() and job.state not in ENDED:
+            record["state"] = "removed"  # as everything is when the service ends
+        over = record["state"] in ENDED
         now = json.dumps({**record, "expires_in": 0.0})
         if over:
             yield f"event: end\ndata: {json.dumps(record)}\n\n"

@@ -12,11 +12,14 @@ from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.journal import Write
 from mien.sinks._pictures import save
+from mien.video import is_video
 
 
 @contextmanager
 def to(path: Path) -> Iterator[Write]:
-    """Write `NAME.png` for each still and `NAME-0001.png` for later frames; makes the folder.
+    """Write `NAME.png` for each still and `NAME-0000.png` for a video's frames; makes the folder.
+
+    What has several frames and is no video, as a GIF, has its first as a still.
 
     No file is ever overwritten, of this run, of an earlier one or the user's own: where a name is
     taken, the picture gets a number, `NAME(2).png`.
@@ -28,11 +31,12 @@ def to(path: Path) -> Iterator[Write]:
     last: dict[str, str] = {}
 
     def write(frame: Frame, faces: list[Face]) -> None:
-        end = f"-{frame.number:04d}" if frame.number else ""
-        if not end or frame.source not in last:
+        numbered = frame.number or is_video(frame.source)
+        end = f"-{frame.number:04d}" if numbered else ""
+        if not frame.number or frame.source not in last:
             last[frame.source] = Path(frame.source).stem or "picture"
         name = _free(path, last[frame.source], end)
-        if not end:
+        if not frame.number:
             last[frame.source] = name
         save(path / f"{name}{end}.png", frame, faces)
 

@@ -32,7 +32,7 @@ def page(story: Story, path: Path) -> str:
     known = story.known()
     told = {
         "name": Path(story.source).name or story.source,
-        "video": _relative(story.source, path),
+        "video": _relative(story.source, path) if story.frames > 1 else "",
         "model": story.model,
         "frames": story.frames,
         "start": story.start,

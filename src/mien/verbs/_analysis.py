@@ -54,7 +54,7 @@ def run(
         complain(error)
 
     part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
-    wishes = Wishes(to, summary, timeline, two_pass, resume)
+    wishes = Wishes(to, part, summary, timeline, two_pass, resume)
     found = files(inputs, skip)
     if not found:
         sys.exit(MISTAKE)

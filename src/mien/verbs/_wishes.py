@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mien import atomic, journal, live, sinks
 from mien.errors import UserError
+from mien.verbs._reading import is_moving
 from mien.video import Part
 
 
@@ -16,11 +17,12 @@ from mien.video import Part
 class Wishes:
     """Where results shall go, and how.
 
-    to: the files of `--to`. summary, timeline: files of their own, or None. two_pass: read videos
-    twice. resume: go on where this was stopped.
+    to: the files of `--to`. part: of each video. summary, timeline: files of their own, or None.
+    two_pass: read videos twice. resume: go on where this was stopped.
     """
 
     to: Sequence[Path] = ()
+    part: Part = field(default_factory=Part)
     summary: Path | None = None
     timeline: Path | None = None
     two_pass: bool = False
@@ -30,6 +32,8 @@ class Wishes:
         """Raise `UserError` for what cannot be had of these files, or would destroy one of them."""
         if self.resume:
             self._check_resume()
+        if not any(map(is_moving, files)):
+            self._check_stills()
         if self.two_pass and (endless := [file for file in files if live.is_live(file)]):
             raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
         if twice := [path for path in self.to if list(self.to).count(path) > 1]:
@@ -59,6 +63,17 @@ class Wishes:
         without = f", without {', '.join(drop)}" if drop else ""
         names = ", ".join(map(str, parts))
         return f"{names} holds what was found; the same with --resume{without} goes on with it."
+
+    def _check_stills(self) -> None:
+        """No wish for a video may be silently of no account."""
+        of_videos = {
+            "--every, --from and --until are": self.part != Part(),
+            "--two-pass is": self.two_pass,
+            "--summary is": self.summary,
+            "--timeline is": self.timeline,
+        }
+        if vain := [which for which, wished in of_videos.items() if wished]:
+            raise UserError(f"{vain[0]} for videos, and here are only pictures.")
 
     def _check_resume(self) -> None:
         if self.timeline:

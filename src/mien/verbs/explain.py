@@ -50,9 +50,9 @@ def explain(
     if to:
         atomic.not_over(to, picture)
     explanations = Analyzer(model, detector).explain(picture, emotion)
-    for number, explanation in enumerate(explanations, 1):
+    for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
-        title = f"face {number} of {len(explanations)}: {explanation.emotion} {share:.1%}"
+        title = f"face {explanation.face.face_id}: {explanation.emotion} {share:.1%}"
         caption = f"{title}; points that it loses when this is hidden"
         terminal().table(("", *COLUMNS), ninths(explanation), caption)
     if not explanations:
