@@ -54,7 +54,8 @@ def test_the_second_time_has_the_faces_of_the_first():
         for k, frame in enumerate(frames)
     ]
     found = list(twice.watched(iter(first), iter(frames)))
-    assert [frame for frame, _ in found] == frames
+    assert [frame.number for frame, _ in found] == [0, 1]
+    assert all(frame.pixels is PIXELS for frame, _ in found)
     for (_, (face,)), (_, (was,)) in zip(found, first, strict=True):
         assert (face.box, face.face_id, face.flags) == ((0, 0, 5, 5), 3, ("blurred",))
         assert face.emotions == was.emotions

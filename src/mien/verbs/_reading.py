@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from mien import live, sequences, sources, twice, video
 from mien.analyzer import Analyzer
@@ -19,6 +21,8 @@ from mien.verbs._common import terminal
 Skip = Callable[[UserError], None]
 
 Found = Iterator[tuple[Frame, list[Face]]]
+
+Each = TypeVar("Each")
 
 
 def is_moving(where: str) -> bool:
@@ -73,7 +77,7 @@ class Reading:
         try:
             found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
             if not is_live:
-                found = self._timed(place, found)
+                found = self._timed(place, found, itemgetter(0))
                 if self.two_pass:
                     found = self._twice(place, found)
             yield from found
@@ -84,9 +88,12 @@ class Reading:
 
     def _twice(self, place: str, found: Found) -> Found:
         """The same, watched again when all is known; damage was told the first time."""
-        return twice.watched(found, video.frames(place, self.part, lambda _: None), self.smooth)
+        again = video.frames(place, self.part, lambda _: None)
+        return twice.watched(found, self._timed(place, again, lambda frame: frame), self.smooth)
 
-    def _timed(self, place: str, found: Found) -> Found:
+    def _timed(
+        self, place: str, found: Iterator[Each], frame: Callable[[Each], Frame]
+    ) -> Iterator[Each]:
         """The same, under a bar that goes by the video's own time if somebody looks."""
         if not sys.stderr.isatty():
             yield from found
@@ -95,12 +102,12 @@ class Reading:
         length = min(video.about(place).seconds, self.part.end) - start
         began = time.monotonic()
         with terminal().progress(name, max(round(length), 1)) as bar:
-            for count, (frame, faces) in enumerate(found, 1):
+            for count, each in enumerate(found, 1):
                 rate = count / max(time.monotonic() - began, 1e-3)
                 title = f"{name}, {rate:.0f} frames a second"
-                done = round(frame.seconds - start)
+                done = round(frame(each).seconds - start)
                 bar.update(bar.task_ids[0], completed=done, description=title)
-                yield frame, faces
+                yield each
 
     def _stills(self, files: list[str]) -> Iterator[Frame]:
         """The frames of all files, under a bar that advances by file if somebody looks."""
