@@ -36,7 +36,7 @@ def main() -> None:
             print(rows[-1])
     found = {"run": asked.run.name, "folds": calibration.FOLDS, "rows": rows}
     found["measured"] = runs.about()
-    runs.write_json(ROOT / "results" / "calibration.json", found)
+    runs.write_json(ROOT / "results" / f"calibration-{asked.run.name}.json", found)
 
 
 if __name__ == "__main__":

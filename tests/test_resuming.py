@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import tiny
 from conftest import ROOT, SHARED
 from PIL import Image
 
 from mien import journal
+from mien.errors import UserError
+from mien.faces import Frame
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -218,3 +221,23 @@ def test_where_nothing_was_found_nothing_is_said_to_be_written(clip, mien, tiny_
     assert (code, out) == (2, "0 faces\n")
     assert "has no frame from 99 s on" in err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_an_empty_part_stands_in_nobodys_way(clip, mien, tiny_model, tmp_path):
+    out, part = tmp_path / "a.csv", tmp_path / "a.csv.part"
+    part.touch()
+    words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--every", "40")
+    assert mien(*words, "--to", out)[0] == 0
+    assert out.exists()
+    assert not part.exists()
+
+
+def test_what_is_being_written_is_nobody_elses(tmp_path):
+    with journal.kept(tmp_path / "a.jsonl", False) as write:
+        with (
+            pytest.raises(UserError, match="being written by another run"),
+            journal.kept(tmp_path / "a.jsonl", False),
+        ):
+            pass
+        write(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), [])
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1

@@ -138,6 +138,12 @@ def test_models_health_and_metrics(client):
     assert text.count("other") <= client.get("/metrics").text.count("other") <= 30
 
 
+def test_before_a_face_came_none_is_counted(tiny_model):
+    with serving.in_process(tiny_model) as fresh:
+        fresh.get("/models")
+        assert "mien_batch_faces" not in fresh.get("/metrics").text
+
+
 def test_histograms_add_up():
     metrics = Metrics()
     for value in (0.5, 1, 3, 99):

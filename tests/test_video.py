@@ -447,6 +447,43 @@ def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made,
     assert sound[-1] == pytest.approx(0.24, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "channels"), [("avi", "pcm_s16le", 1), ("mkv", "flac", 2)]
+)
+def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(made, tmp_path, suffix, codec, channels):
+    path, rate, hertz = tmp_path / f"in.{suffix}", 44_100, 700
+    layout = "mono" if channels == 1 else "stereo"
+    tone = 9000 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate)
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("mpeg4", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 96, 96, "yuv420p"
+        sound = out.add_stream(codec, rate=rate, layout=layout)
+        for _ in range(25):
+            still = av.VideoFrame.from_ndarray(np.zeros((96, 96, 3), np.uint8), format="rgb24")
+            out.mux(picture.encode(still))
+        packed = np.repeat(tone.astype(np.int16), channels)[None]
+        heard = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
+        heard.rate, heard.pts = rate, 0
+        resampled = av.AudioResampler(sound.codec_context.format.name, layout, rate, 4096)
+        for piece in [*resampled.resample(heard), *resampled.resample(None)]:
+            out.mux(sound.encode(piece))
+        for stream in (picture, sound):
+            out.mux(stream.encode())
+    for part, seconds in ((video.Part(), 1.0), (video.Part(start=0.4, end=0.6), 0.24)):
+        with sinks.to(tmp_path / "out.mp4") as write:
+            for frame in video.frames(str(path), part):
+                write(frame, [])
+        with av.open(str(tmp_path / "out.mp4")) as made_of_it:
+            (heard,) = made_of_it.streams.audio
+            assert heard.codec_context.name == "aac"
+            assert heard.codec_context.channels == channels
+            pieces = [piece.to_ndarray()[0] for piece in made_of_it.decode(heard)]
+        samples = np.concatenate(pieces)
+        assert len(samples) / 48_000 == pytest.approx(seconds, abs=0.12)
+        spectrum = np.abs(np.fft.rfft(samples))
+        assert spectrum.argmax() * 48_000 / len(samples) == pytest.approx(hertz, abs=8)
+
+
 def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):
     path = tmp_path / "whole.mp4"
     clips.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6))

@@ -6,6 +6,7 @@ A run that is stopped, however roughly, leaves the lines in `PATH.part`, from wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO, IOBase
@@ -31,7 +32,8 @@ def kept(path: Path, resumed: bool, finish: Finish | None = None) -> Iterator[Wr
     """Keep what is written in `PATH.part`, line by line, and make `path` of it at the end.
 
     Without `finish`, the lines are the file. An error leaves the part, unless it is empty; without
-    a frame there is no file. Raises `UserError` if there is a part already and it is not `resumed`.
+    a frame there is no file. Raises `UserError` if there is a part already that holds something,
+    and it is not `resumed`, or if somebody else is writing it.
     """
     lines = part(path)
     with _opened(lines, resumed) as file:
@@ -89,17 +91,16 @@ def cut(paths: Sequence[Path], count: int) -> None:
 @contextmanager
 def _opened(lines: Path, resumed: bool) -> Iterator[FileIO]:
     try:
-        file = open(lines, "ab" if resumed else "xb", buffering=0)  # noqa: SIM115
-    except FileExistsError:
-        raise UserError(
-            f"{lines} holds what a run found that was stopped, or is going on. The same mien "
-            "analyze with --resume goes on with it; or move it away."
-        ) from None
+        file = open(lines, "ab", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise atomic.cannot(lines.with_suffix(""), error) from None
     with file:
         _claim(lines, file)
-        file.seek(0, 2)
+        if file.seek(0, 2) and not resumed:
+            raise UserError(
+                f"{lines} holds what a run found that was stopped. The same mien analyze with "
+                "--resume goes on with it; or move it away."
+            )
         yield file
 
 
@@ -111,8 +112,12 @@ def _claim(lines: Path, file: IOBase) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its name may have been taken from it since it was opened, by a run that just ended.
+        mine = os.path.samestat(os.fstat(file.fileno()), lines.stat())
     except OSError:
-        raise UserError(f"{lines} is being written by another run.") from None
+        mine = False
+    if not mine:
+        raise UserError(f"{lines} is being written by another run.")
 
 
 def _add(path: Path, file: FileIO, text: str) -> None:

@@ -13,5 +13,5 @@ def load() -> Detector:
     try:
         return yunet.load()
     except Unavailable as error:
-        print(f"mien: {error} Going on with the weaker detector haar.", file=sys.stderr)
+        print(f"mien: {error} Going on with the slower detector haar.", file=sys.stderr)
         return haar.load()

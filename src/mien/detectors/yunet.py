@@ -1,4 +1,4 @@
-"""YuNet, a small convolutional face detector: fast, and hardly ever wrong. The one to use.
+"""YuNet, a small convolutional face detector: fast, with few false boxes. The one to use.
 
 Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y. Its weights (MIT) are fetched once from
 the OpenCV Zoo, or by `mien download yunet`.

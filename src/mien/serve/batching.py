@@ -47,12 +47,14 @@ class Together(Classifier):
         patience: float,
         told: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self._patience, self._told = patience, told
+        self._patience = patience
+        self._told: Callable[[int], object] = lambda _: None  # of what it tries itself with, nobody
         self._changed = threading.Condition()
         self._asks: list[Ask] = []
         self._coming = 0
         self._is_led = False
         super().__init__(path, threads)
+        self._told = told
 
     @contextmanager
     def coming(self) -> Iterator[None]:

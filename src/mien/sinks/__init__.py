@@ -8,6 +8,7 @@ lines, from which `to(path, resumed=True)` goes on.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from inspect import signature
 from pathlib import Path
 
 from mien import atomic
@@ -20,21 +21,19 @@ SHELF = __name__
 ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
 
-RESUMED = ("csv", "jsonl", "parquet")
-"""What another run can go on with."""
-
-SINGLE = ("html", "jpg", "mp4", "png")
-"""What holds one video, or one picture."""
-
-
 def can_be_resumed(path: Path) -> bool:
     """Whether another run can go on with what was given to this path."""
-    return _suffix(path) in RESUMED
+    return _suffix(path) in _resumed()
 
 
 def holds_one(path: Path) -> bool:
     """Whether there is only room for one video, or one picture."""
-    return _suffix(path) in SINGLE
+    suffix = _suffix(path)
+    return suffix in names(SHELF) and getattr(take(SHELF, suffix), "HOLDS_ONE", False)
+
+
+def _resumed() -> list[str]:
+    return [n for n in names(SHELF) if "resumed" in signature(take(SHELF, n).to).parameters]
 
 
 def _suffix(path: Path) -> str:
@@ -66,7 +65,7 @@ def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Wri
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
     if not resumed:
         return take(SHELF, suffix).to(path)
-    if suffix not in RESUMED:
-        tables = " and ".join(f".{name}" for name in RESUMED)
+    if suffix not in (able := _resumed()):
+        tables = " and ".join(f".{name}" for name in able)
         raise UserError(f"{path} cannot be gone on with; --resume is for {tables}.")
     return take(SHELF, suffix).to(path, resumed=True)

@@ -14,6 +14,8 @@ from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.story import MOST_FACES, Line, Story, gathered
 from mien.timeline import FADED, FEWEST, NOTES, TICKS
 
+HOLDS_ONE = True
+
 TEMPLATE = Path(__file__).with_name("_page.html")
 
 

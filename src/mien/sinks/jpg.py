@@ -2,4 +2,6 @@
 
 from mien.sinks._pictures import one as to
 
-__all__ = ["to"]
+__all__ = ["HOLDS_ONE", "to"]
+
+HOLDS_ONE = True

@@ -17,6 +17,7 @@ from mien.drawing import Painter
 from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.journal import Write
+from mien.sinks import _sound
 from mien.video import why
 
 TICKS = 90_000
@@ -24,8 +25,7 @@ TICKS = 90_000
 
 QUALITY = {"crf": "20", "preset": "veryfast"}
 
-SOUNDS = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
-"""What an MP4 can hold as it is; other sound is left out."""
+HOLDS_ONE = True
 
 
 @contextmanager
@@ -49,8 +49,8 @@ class _Film:
         self._shape = (0, 0)
         self._last = -1
         self._paint = Painter()
-        self._began = self._ends = 0.0
-        self._sound: Iterator[Any] = iter(())
+        self._began = self._ends = self._heard = 0.0
+        self._sound: _sound.Sound = (0.0 for _ in ())
 
     def __enter__(self) -> _Film:
         return self
@@ -59,10 +59,13 @@ class _Film:
         if self._out is None:
             self._temporary.unlink(missing_ok=True)
             return
-        with contextlib.suppress(*([] if kind is None else [Exception])):
-            self._mux(self._picture.encode())
-            self._sounds(self._ends)
-        self._out.close()
+        try:
+            with contextlib.suppress(*([] if kind is None else [Exception])):
+                self._mux(self._picture.encode())
+                self._sounds(self._ends)
+        finally:
+            self._sound.close()
+            self._out.close()
 
     def write(self, frame: Frame, faces: list[Face]) -> None:
         """Add one frame; what is drawn are the smoothed emotions where there are any."""
@@ -98,44 +101,12 @@ class _Film:
         self._picture.height, self._picture.width = self._shape
         self._picture.pix_fmt = "yuv420p"
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
-        self._sound = self._copied(frame)
+        self._sound = _sound.of(frame.source, frame.seconds, self._out)
         next(self._sound, None)
 
-    def _copied(self, frame: Frame) -> Iterator[float]:
-        """Copies the sound of the source packet by packet; each time, how far it has come.
-
-        Sound that goes on behind the last picture is kept; what lies behind a part is not.
-        """
-        import av
-
-        try:
-            container = av.open(frame.source)
-        except (av.error.FFmpegError, OSError):
-            return
-        with container, contextlib.suppress(av.error.FFmpegError):
-            known = [s for s in container.streams.audio if s.codec_context.name in SOUNDS]
-            if not known:
-                return
-            began = _start(container) + frame.seconds
-            whole = _length(container) - frame.seconds - 0.02
-            copy = self._out.add_stream_from_template(known[0])
-            yield 0.0
-            for packet in container.demux(known[0]):
-                if packet.pts is None or packet.dts is None:
-                    continue
-                seconds = float(packet.pts * packet.time_base) - began
-                if seconds < -0.05:
-                    continue
-                late = round(began / packet.time_base)
-                packet.pts, packet.dts = packet.pts - late, packet.dts - late
-                packet.stream = copy
-                self._out.mux(packet)
-                yield min(seconds, whole)
-
     def _sounds(self, until: float) -> None:
-        for seconds in self._sound:
-            if seconds >= until:
-                return
+        while self._heard < until:
+            self._heard = next(self._sound, math.inf)
 
     def _mux(self, packets: list[Any]) -> None:
         import av
@@ -144,20 +115,6 @@ class _Film:
             self._out.mux(packets)
         except (av.error.FFmpegError, OSError) as error:
             raise UserError(f"Cannot write {self._path}: {why(error)}.") from None
-
-
-def _length(container: Any) -> float:
-    """Seconds after which the pictures of a file end, as far as it says so."""
-    for stream in container.streams.video[:1]:
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-    return math.inf
-
-
-def _start(container: Any) -> float:
-    """Seconds at which the first video stream of a file begins, by its own clock."""
-    streams = container.streams.video
-    return float((streams[0].start_time or 0) * streams[0].time_base) if streams else 0.0
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:

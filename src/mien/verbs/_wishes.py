@@ -59,9 +59,10 @@ class Wishes:
             return ""
         drop = [f"--to {path}" for path in self.to if not sinks.can_be_resumed(path)]
         drop += [f"--timeline {self.timeline}"] if self.timeline else []
-        drop += ["--two-pass"] if self.two_pass else []
         without = f", without {', '.join(drop)}" if drop else ""
         names = ", ".join(map(str, parts))
+        if self.two_pass:
+            return f"{names} holds what was found; --two-pass begins again, so move it away first."
         return f"{names} holds what was found; the same with --resume{without} goes on with it."
 
     def _check_stills(self) -> None:
@@ -79,7 +80,7 @@ class Wishes:
         if self.timeline:
             raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
         if self.two_pass:
-            raise UserError("--two-pass writes when all is known; there is nothing to --resume.")
+            raise UserError("--two-pass cannot be gone on with; move what it left away.")
         if not self.to:
             raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
 

@@ -22,7 +22,10 @@ def models() -> None:
         contract = Classifier(path, threads=1).contract
         measured = contract.card.get("publictest")
         found = measured if isinstance(measured, dict) else {}
-        numbers = (found.get(key, "") for key in ("labels", "ferplus", "js_bits", "share_error"))
+        numbers = (
+            f"{found[key]:.4f}" if key in found else ""
+            for key in ("labels", "ferplus", "js_bits", "share_error")
+        )
         rows.append((name, f"{path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers))
         click.echo(f"{name} gives {contract.card.get('means', '')}")
     columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "divergence", "share error")

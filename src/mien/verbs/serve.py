@@ -29,6 +29,7 @@ from mien.verbs._common import needing
               help="A name by which it may be called, such as that of a proxy.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
               help="Pages from there may call it; none may by default.")  # fmt: skip
+@click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--allow-urls", is_flag=True,
               help="Fetch pictures from public addresses that requests name.")  # fmt: skip
 def serve(
@@ -42,6 +43,7 @@ def serve(
     token_file: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
+    offline: bool,
     allow_urls: bool,
 ) -> None:
     """Serve pictures, videos and live frames over HTTP, to this machine alone by default.
@@ -50,6 +52,8 @@ def serve(
         mien serve
         curl -F image=@photo.jpg http://127.0.0.1:8000/analyze
     """
+    if offline:
+        os.environ["MIEN_OFFLINE"] = "1"
     with needing("serve"):
         from mien.serve import server
         from mien.serve.settings import Settings, is_loopback
