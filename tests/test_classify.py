@@ -150,3 +150,11 @@ def test_what_is_wrong_with_a_model_is_told_when_it_is_asked_for(tmp_path):
 def test_fewer_threads_than_none_are_refused(tiny_model):
     with pytest.raises(UserError, match="not -1"):
         Classifier(tiny_model, threads=-1)
+
+
+def test_what_gives_no_probabilities_is_refused(make_model):
+    path = foreign(make_model)
+    sidecar = path.with_suffix(".toml")
+    sidecar.write_text(sidecar.read_text().replace("softmax = true", "softmax = false"))
+    with pytest.raises(UserError, match=r"gives no probabilities.*softmax = true"):
+        Classifier(path)(crops(4))

@@ -317,7 +317,9 @@ def test_contempt_other_folders_and_other_files_are_left_out(tmp_path):
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "contempt")
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "misc")
     (tmp_path / "train" / "sad" / "notes.txt").write_text("not a picture")
-    assert len(data.load(tmp_path)["train"]) == 7
+    with pytest.warns(UserWarning, match=r"none of the seven emotions; its pictures") as told:
+        assert len(data.load(tmp_path)["train"]) == 7
+    assert [Path(str(one.message).split(" is ")[0]).name for one in told] == ["contempt", "misc"]
 
 
 def test_a_damaged_picture_gets_one_sentence(tmp_path):

@@ -431,3 +431,6 @@ def test_faces_of_a_list_do_not_judge(run, root, tmp_path):
             evaluate.evaluate(run.folder, root, leave_out=listed)
     with pytest.raises(UserError, match="cannot be read"):
         evaluate.evaluate(run.folder, root, leave_out=tmp_path / "none.csv")
+    listed.write_text("row\n99999999\n")
+    with pytest.raises(UserError, match="names no face of val"):
+        evaluate.evaluate(run.folder, root, leave_out=listed)

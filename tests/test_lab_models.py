@@ -1,13 +1,17 @@
+import re
+from dataclasses import fields
+
 import pytest
 import tiny  # noqa: F401 (one thread)
 import torch
+from conftest import ROOT
 from torch import nn
 from torch.nn import functional as F
 
 from mien.contract import Contract
 from mien.errors import UserError
 from mien.lab import calibration, export, models
-from mien.lab.recipe import RECIPES
+from mien.lab.recipe import RECIPES, Recipe
 from mien.labels import EMOTIONS
 from mien.shelf import names
 
@@ -171,3 +175,11 @@ def test_an_unknown_model_gets_a_guess(name, said):
 def test_one_class_is_too_few():
     with pytest.raises(UserError, match="at least 2 classes, not 1"):
         models.build("resnet-8", channels=1, classes=1)
+
+
+def test_the_page_of_recipes_names_every_field_recipe_and_network():
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    named = set(re.findall("`([^`]*)`", page))
+    assert {field.name for field in fields(Recipe)} <= named
+    assert set(RECIPES) <= named
+    assert set(models.available()) <= named

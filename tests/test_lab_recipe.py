@@ -65,9 +65,9 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["channels=2"], "it can be 1 or 3."),
         ("default", ["epochs=0"], "epochs is 0; from 1 to 99999."),
         ("default", ["batch=-3"], "batch is -3; at least 2."),
-        ("default", ["dropout=1.5"], "dropout is 1.5; from 0 to 1."),
-        ("default", ["ema=-0.1"], "ema is -0.1; from 0 to 1."),
-        ("default", ["ema=nan"], "ema is nan; from 0 to 1."),
+        ("default", ["dropout=1.5"], "dropout is 1.5; from 0 to 0.99."),
+        ("default", ["ema=-0.1"], "ema is -0.1; from 0 to 0.99999."),
+        ("default", ["ema=nan"], "ema is nan; from 0 to 0.99999."),
         ("default", ["label_weight=0", "vote_weight=0"], "nothing to learn."),
         ("default", ["teacher_weight=0.5"], "set both or none."),
         ("default", ["teachers=runs/a"], "set both or none."),
@@ -99,7 +99,7 @@ def test_a_recipe_survives_json(name):
         Recipe,
         rate=st.floats(1e-9, 10),
         decay=st.floats(0, 1),
-        ema=st.floats(0, 1),
+        ema=st.floats(0, 0.99999),
         seed=st.integers(0, 2**31 - 1),
         teachers=st.lists(st.text(), min_size=1).map(tuple),
         teacher_weight=st.floats(0.01, 1),
@@ -127,3 +127,14 @@ def test_what_is_published_does_not_say_where_other_runs_lay():
     found = published(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
     assert (found["teachers"], found["start"]) == (("a", "b"), "")
     assert published(parse("tiny", ["start=/home/me/a"]))["start"] == "a"
+
+
+def test_a_runs_recipe_is_trained_by_again(tmp_path):
+    saved = tmp_path / "recipe.json"
+    saved.write_text(json.dumps(to_json(parse("hybrid", ["seed=3"]))))
+    assert parse(str(saved), ["epochs=2"]) == parse("hybrid", ["seed=3", "epochs=2"])
+    with pytest.raises(UserError, match="cannot be read"):
+        parse(str(tmp_path / "none.json"))
+    saved.write_text("[1]")
+    with pytest.raises(UserError, match="is no recipe"):
+        parse(str(saved))

@@ -13,7 +13,18 @@ from PIL import Image
 from sklearn.metrics import classification_report
 
 from mien.errors import UserError
-from mien.lab import claims, evaluate, figures, page, report, reproduce, runs, tables, train
+from mien.lab import (
+    claims,
+    evaluate,
+    figures,
+    page,
+    protocols,
+    report,
+    reproduce,
+    runs,
+    tables,
+    train,
+)
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
@@ -198,7 +209,7 @@ def test_runs_of_one_folder_name_keep_their_own_curves(run, root, tmp_path):
 def test_runs_that_were_not_measured_alike_are_not_compared(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     evaluate.evaluate(other.folder, root, split="train", resamples=2)
-    with pytest.raises(UserError, match="not measured alike: split train, views one; split val"):
+    with pytest.raises(UserError, match="not measured alike: split train of other faces"):
         report.of_runs([run, other])
 
 
@@ -269,14 +280,22 @@ def test_table_five_measures_the_rivals_when_it_is_asked_to(root, run, tmp_path,
 
 def test_reproducing_trains_what_is_missing_and_uses_it_again(root, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda *a, f=evaluate.evaluate: f(*a, resamples=2))
-    changes = ["model=resnet-8", "epochs=1", "batch=14", "side=40", "warmup=0"]
-    made = reproduce.reproduce(["table4", "fig7"], root, tmp_path, quiet, changes=changes)
+    slim = "slim"
+    changes = ["epochs=1", "batch=14", "side=40", "warmup=0"]
+    made = reproduce.reproduce(
+        ["table4", "fig7"], root, tmp_path, quiet, variant=slim, changes=changes
+    )
     assert [b for b in made.blocks if isinstance(b, str) and b.startswith("#")] == [
         "# Table 4", "# Figure 7",
     ]  # fmt: skip
     monkeypatch.setattr(train, "train_epoch", None)
-    again = reproduce.reproduce(["table3"], root, tmp_path, quiet, changes=changes)
+    again = reproduce.reproduce(["table3"], root, tmp_path, quiet, variant=slim, changes=changes)
     assert any(isinstance(block, Table) for block in again.blocks)
+
+
+def test_another_network_does_not_stand_under_the_papers_names(root, tmp_path):
+    with pytest.raises(UserError, match="resnet-8 is no vgg19"):
+        reproduce.reproduce(["table4"], root, tmp_path, quiet, changes=["model=resnet-8"])
 
 
 def test_an_exhibit_nobody_knows_gets_one_sentence(root, tmp_path):
@@ -311,3 +330,35 @@ def test_a_map_is_brightest_where_it_is_largest():
 
 def test_reliability_draws_even_when_every_answer_is_sure():
     assert isinstance(figures.reliability(np.eye(7), np.arange(7)), Figure)
+
+
+def test_runs_judged_by_other_faces_are_not_compared(run, tmp_path):
+    others = tiny.write_packed(tmp_path / "others", tiny.table(56, 42))
+    other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
+    evaluate.evaluate(other.folder, others, resamples=2)
+    with pytest.raises(UserError, match="not measured alike"):
+        report.of_runs([run, other])
+
+
+def test_another_division_of_the_same_rows_is_not_paired(run, tmp_path):
+    other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
+    assert tables.paired([run, other]) is not None
+    result = runs.read_json(other.metrics_file)
+    result["data"]["sha256"]["val"] = "0" * 64
+    runs.write_json(other.metrics_file, result)
+    assert tables.paired([run, other]) is None
+
+
+def test_the_macro_average_is_of_the_classes_that_occur(run):
+    result = tables.measured(run)
+    rows = {row[0]: row for row in tables.by_class(run, "labels").rows}
+    section = result["heads"]["labels"]["fer2013"]
+    assert rows["macro average"][3] == pytest.approx(section["macro_f1"]["value"])
+
+
+def test_what_flatters_stands_beside_it(run, root, tmp_path):
+    other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
+    result = evaluate.evaluate(other.folder, root, split="train", resamples=2)
+    assert "These faces taught it" in tables.summary(other, result)
+    assert protocols.cautions(result | {"calibrated_on": "train"})[-1].startswith("It was calib")
+    assert protocols.cautions(tables.measured(run)) == []

@@ -201,3 +201,16 @@ def test_a_file_or_a_place_that_cannot_be_written_is_no_run_folder(tmp_path):
         runs.start(tmp_path / "file", TINY)
     with pytest.raises(UserError, match="Cannot write"):
         runs.start(tmp_path / "file" / "run", TINY)
+
+
+def test_what_differs_is_named(tmp_path):
+    runs.start(tmp_path / "run", TINY)
+    with pytest.raises(UserError, match=r"another recipe \(epochs=2, not 9; seed=0, not 4\)"):
+        runs.start(tmp_path / "run", replace(TINY, epochs=9, seed=4))
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    for name in ("fold-0", "fold-1"):
+        runs.start(tmp_path / name, TINY)
+    with pytest.raises(UserError, match="The runs in it are fold-0, fold-1"):
+        runs.open_run(tmp_path)

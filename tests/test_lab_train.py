@@ -587,3 +587,26 @@ def test_what_may_know_the_judging_faces_is_refused(root, tmp_path):
             with pytest.raises(UserError, match="may know the faces that judge here"):
                 train.fit(replace(TINY, **wanted, **other), root, tmp_path / "x", device="cpu")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "rsnet-8"}, "Did you mean 'resnet-8'"),
+        ({"model": "vgg19-slim", "side": 8, "first_side": 0}, "vgg19-slim cannot look at 8 pixels"),
+        ({"pretrained": True}, "no pretrained weights"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(root, tmp_path, changes, said):
+    state = torch.get_rng_state()
+    with pytest.raises(UserError, match=said):
+        train.fit(replace(TINY, **changes), root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nobody_starts_from_what_is_not_finished(root, tmp_path):
+    runs.start(tmp_path / "half", TINY)
+    with pytest.raises(UserError, match="half is not finished"):
+        train.fit(replace(TINY, start=str(tmp_path / "half")), root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

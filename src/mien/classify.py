@@ -11,6 +11,9 @@ import onnxruntime
 from mien.contract import Contract, from_metadata, from_sidecar
 from mien.errors import UserError
 
+LEAST, NEARLY = 1e-4, 0.05
+"""So far below 0 may a probability be, and so far from 1 their sum, by rounding."""
+
 
 class Classifier:
     """An exported network in an ONNX Runtime session; safe to call from several threads.
@@ -58,7 +61,15 @@ class Classifier:
         answers = answers.astype(np.float64)
         if contract.softmax:
             answers = np.exp(answers - answers.max(1, keepdims=True))
-        return answers / answers.sum(1, keepdims=True)
+            return answers / answers.sum(1, keepdims=True)
+        sums = answers.sum(1, keepdims=True)
+        if not (answers.min(initial=0) >= -LEAST and np.all(np.abs(sums - 1) < NEARLY)):
+            raise UserError(
+                f"{self.name} gives no probabilities: from {answers.min():.2g} to "
+                f"{answers.max():.2g}, {sums.min():.2g} in all. If its graph ends with logits, its "
+                "TOML file says softmax = true."
+            )
+        return np.maximum(answers, 0) / sums
 
     def _try(self, path: Path) -> None:
         """Answer two grey crops, so that a contract the graph does not keep is told at once."""

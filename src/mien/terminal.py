@@ -15,6 +15,9 @@ from mien.faces import Face, Frame
 from mien.labels import COLOURS
 from mien.printing import BAR, Pace
 
+WIDE = 1000
+"""Columns of what no terminal shows: nothing is cut."""
+
 MOST_FACES = 20
 """So many faces of a video are listed; the summary file has all."""
 
@@ -54,6 +57,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
         made.add_column(name, justify="right" if numeric else "left")
     for row in lines:
         made.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+    if not out.is_terminal:
+        out.width = WIDE
     out.print(made)
 
 

@@ -151,6 +151,8 @@ def evaluate(
     if leave_out is not None:
         samples, gone = _without(samples, _rows(leave_out))
         about["left_out"] = {"list": leave_out.name, "faces": gone}
+        if not gone:
+            raise UserError(f"{leave_out} names no face of {split}; it is of other data.")
         if not len(samples):
             raise UserError(f"{leave_out} leaves out every face of {split}.")
     if not 0 <= side <= samples.faces.shape[1]:
@@ -234,9 +236,10 @@ def _protocols(trained: Mapping) -> set[str]:
 
 
 def _chosen(trained: Mapping) -> dict[str, str]:
-    """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
+    """Which split chose its epoch or calibration, if one did: that split flatters it."""
     by_val = any(r.get("keep") == "best" or r.get("patience") for r in _recipes(trained))
-    return {"epoch_chosen_on": "val"} if by_val else {}
+    found = {"epoch_chosen_on": "val"} if by_val else {}
+    return found | ({"calibrated_on": "val"} if "crossvalidated" in trained else {})
 
 
 def _costs(run: Run, side: int) -> dict[str, dict]:

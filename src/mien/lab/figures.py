@@ -42,11 +42,12 @@ def curves(
         if points:
             size = 3 if len(points) <= 30 else 0
             axes.plot(*zip(*points, strict=True), label=name, markersize=size, **style)  # type: ignore[arg-type]
+    lowest = min((value for _, value in claims), default=0)
     for caption, value in claims:
         axes.axhline(value, color=GREY, linestyle=":", linewidth=1)
         axes.annotate(
-            caption, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-            fontsize=8, color=GREY,
+            caption, (0.99, value), xycoords=("axes fraction", "data"), ha="right",
+            va="top" if value == lowest and len(claims) > 1 else "bottom", fontsize=8, color=GREY,
         )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)

@@ -75,15 +75,18 @@ def read(folder: Path) -> list[Row]:
         )
     rows: dict[str, Row] = {}
     times = runs.read_json(folder / TIMES)["rows"] if (folder / TIMES).exists() else {}
-    judges = set()
+    judges: dict[tuple[str, ...], str] = {}
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
         if path.name == TIMES or not {"heads", "data", "protocol", "views", "trained"} <= set(
             result
         ):
             continue
-        judges.add(_judge(result))
-        key, row = _row(result, times)
+        try:
+            judges[protocols.judge(result)] = result["data"]["name"]
+            key, row = _row(result, times)
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{path} is damaged, or no result of mien evaluate.") from None
         row = rows.setdefault(key, row)
         if any(_seed(other) == _seed(result) for other in row.results):
             raise UserError(
@@ -93,20 +96,9 @@ def read(folder: Path) -> list[Row]:
     if not rows:
         raise UserError(f"{folder} holds no results; `mien evaluate RUN --out` writes one.")
     if len(judges) > 1:
-        shown = "; ".join(" ".join(judge) for judge in sorted(judges))
+        shown = "; ".join(f"{' '.join(judge)} of {judges[judge]}" for judge in sorted(judges))
         raise UserError(f"The results in {folder} are not comparable: {shown}.")
     return sorted(rows.values(), key=lambda row: -row.number("fer2013", "accuracy")["value"])
-
-
-def _judge(result: Mapping) -> tuple[str, ...]:
-    """Which faces judged, and how they were looked at."""
-    data, split = result["data"], result["data"]["split"]
-    recipe = result["trained"].get("recipe") or {}
-    judged = result["protocol"].partition(protocols.AFTER)[0]
-    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in judged else ()
-    if left := data.get("left_out"):
-        part = (*part, f"without {left['faces']} faces of {left['list']}")
-    return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
 
 
 def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:

@@ -7,7 +7,7 @@ names say so wherever a number of theirs is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -48,6 +48,31 @@ def caution(protocol: str) -> str:
     if taught:
         return f"It was trained by {taught}, so it may have been taught the faces that judge it."
     return ""
+
+
+def cautions(result: Mapping) -> list[str]:
+    """What must stand beside the numbers of a result that `mien evaluate` made, if anything."""
+    found, split = [caution(result["protocol"])], result["data"]["split"]
+    taught = (result["trained"].get("data") or {}).get("sha256", {}).get("train")
+    if split == "train" or (taught and taught == result["data"]["sha256"].get(split)):
+        found.append("These faces taught it: that says nothing about new ones.")
+    if chosen := result.get("epoch_chosen_on"):
+        found.append(f"Its epoch was chosen by the split {chosen}.")
+    if result.get("calibrated_on") == split:
+        found.append("It was calibrated on these faces, so they flatter it a little; what "
+                     "cross-validation gives stands in its card.")  # fmt: skip
+    return [one for one in found if one]
+
+
+def judge(result: Mapping) -> tuple[str, ...]:
+    """Which faces judged in a result, by which division, and how they were looked at."""
+    data, split = result["data"], result["data"]["split"]
+    recipe = result["trained"].get("recipe") or {}
+    judged = result["protocol"].partition(AFTER)[0]
+    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in judged else ()
+    if left := data.get("left_out"):
+        part = (*part, f"without {left['faces']} faces of {left['list']}")
+    return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
 
 
 def official(splits: Splits, _: Recipe) -> Splits:

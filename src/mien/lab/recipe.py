@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import typing
 from collections.abc import Iterable
@@ -173,7 +174,7 @@ _CHOICES = {
 
 _RANGES = {
     "side": (8, 48), "first_side": (0, 48),
-    "dropout": (0, 1), "smoothing": (0, 1), "ema": (0, 1), "teacher_weight": (0, 1),
+    "dropout": (0, 0.99), "smoothing": (0, 0.99), "ema": (0, 0.99999), "teacher_weight": (0, 1),
     "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "light": (0, 1), "shift": (0, 1),
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
     "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
@@ -187,11 +188,23 @@ _RANGES = {
 def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
     """The named recipe with changes applied: `parse("default", ["epochs=5", "rate=0.05"])`.
 
-    Raises `UserError` for an unknown recipe or field and for a value of the wrong kind.
+    name: of `RECIPES`, or the path of a run's `recipe.json`. Raises `UserError` for an unknown
+    recipe or field and for a value of the wrong kind.
     """
+    if name.endswith(".json"):
+        return changed(_saved(Path(name)), changes)
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return changed(RECIPES[name], changes)
+
+
+def _saved(path: Path) -> Recipe:
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is no recipe, as a run folder holds one.") from None
 
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:

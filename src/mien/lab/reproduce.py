@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mien.errors import UserError
 from mien.lab import (
     claims,
     data,
@@ -116,7 +117,11 @@ def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Recipe:
     }
     if variant not in variants:
         raise unknown("variant", variant, variants)
-    return recipe.changed(variants[variant], changes)
+    wanted = recipe.changed(variants[variant], changes)
+    if wanted.model.partition("-")[0] != system.partition("-")[0]:
+        raise UserError(f"{wanted.model} is no {system}, and would stand under its name; for a "
+                        "network of yours, mien train common.")  # fmt: skip
+    return wanted
 
 
 def run(wanted: Recipe, root: Path, out: Path, watch: Watcher) -> Run:

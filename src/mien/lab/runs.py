@@ -72,8 +72,11 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
     run = _made(folder)
     if run.recipe_file.exists():
         if run.recipe != recipe:
+            ours, theirs = to_json(recipe), to_json(run.recipe)
+            differ = [f"{k}={theirs[k]}, not {ours[k]}" for k in ours if ours[k] != theirs[k]]
             raise UserError(
-                f"{folder} holds a run of another recipe; choose another --out, or remove it."
+                f"{folder} holds a run of another recipe ({'; '.join(differ)}); choose another "
+                "--out, or remove it."
             )
         if run.about.get("data", facts.get("data")) != facts.get("data"):
             raise UserError(f"{folder} holds a run on other data; choose another --out.")
@@ -130,7 +133,9 @@ def open_run(folder: Path | str) -> Run:
     """The run in an existing folder; a `UserError` if there is none."""
     run = Run(Path(folder))
     if not run.recipe_file.exists():
-        raise UserError(f"{folder} is not a run folder: it has no {run.recipe_file.name}.")
+        below = sorted(found.parent.name for found in run.folder.glob(f"*/{run.recipe_file.name}"))
+        those = f" The runs in it are {', '.join(below)}." if below else ""
+        raise UserError(f"{folder} is not a run folder: it has no {run.recipe_file.name}.{those}")
     return run
 
 

@@ -46,14 +46,12 @@ def summary(run: Run, result: Mapping) -> str:
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
     size = f" ({network['parameters']:,} parameters)" if network else ""
-    notes = [protocols.caution(result["protocol"])]
-    if "epoch_chosen_on" in result:
-        notes.append(f"Its epoch was chosen by the split {result['epoch_chosen_on']}.")
+    notes = " ".join(protocols.cautions(result))
     return (
         f"{recipe.model}{size}, {len(log)} of {recipe.epochs} epochs in {minutes:.0f} minutes on "
         f"{about.get('machine', 'a machine unknown')}, seed {recipe.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
-        f"{judged['split']} of {judged['name']}, views {result['views']}. " + " ".join(notes)
+        f"{judged['split']} of {judged['name']}, views {result['views']}. {notes}"
     ).strip()
 
 
@@ -103,7 +101,9 @@ def by_class(run: Run, head: str) -> Table:
         theirs = tuple(claimed[n] for n in numbers) if claimed else ()
         rows.append((label, *_cells(row), int(row["support"]), *theirs))
     support = np.array([row["support"] for row in scores.values()])
-    for title, weights in (("macro average", np.ones(len(scores))), ("weighted average", support)):
+    matrix = np.array(measured(run)["heads"][head][SECTIONS[head]]["confusion"])
+    occur = (matrix.sum(0) + matrix.sum(1)) > 0
+    for title, weights in (("macro average", occur), ("weighted average", support)):
         means = (np.average([r[n] for r in scores.values()], weights=weights) for n in _SCORES)
         blank = (None,) * 3 if printed else ()
         rows.append((title, *map(float, means), int(support.sum()), *blank))
@@ -111,8 +111,9 @@ def by_class(run: Run, head: str) -> Table:
     if printed:
         columns += [f"{n}, as printed" for n in numbers]
     caption = (
-        "By class. Recall is the share of a class that is found; the paper's Eq. 3 by that name is "
-        "specificity, the share of all others that is rightly not taken for it."
+        "By class; the macro average is of the classes that occur. Recall is the share of a class "
+        "that is found; the paper's Eq. 3 by that name is specificity, the share of all others "
+        "that is rightly not taken for it."
     )
     return Table(caption, columns, rows)
 
@@ -129,8 +130,7 @@ def comparison(several: Sequence[Run]) -> Table:
     rows, judges = [], set()
     for run, called in zip(several, names(several), strict=True):
         result = measured(run)
-        left = result["data"].get("left_out", {}).get("faces", 0)
-        judges.add((result["data"]["split"], result["views"], left))
+        judges.add(_judge(result))
         values = result["heads"].get("labels", {}).get("fer2013")
         if values is None:
             continue
@@ -138,20 +138,38 @@ def comparison(several: Sequence[Run]) -> Table:
         network = result.get("network", {})
         rows.append(
             (
-                called, result["protocol"], run.recipe.seed, accuracy["value"], accuracy["low"],
+                called, _division(result), run.recipe.seed, accuracy["value"], accuracy["low"],
                 accuracy["high"], values["macro_f1"]["value"], network.get("parameters"),
                 network.get("multiply_adds"),
             )
         )  # fmt: skip
     if len(judges) > 1:
         shown = "; ".join(
-            f"split {split}, views {views}" + f", {left} left out" * bool(left)
-            for split, views, left in sorted(judges)
+            f"split {split} of {faces}, views {views}" + f", {left} left out" * bool(left)
+            for split, views, left, faces in sorted(judges)
         )
         raise UserError(f"These runs were not measured alike: {shown}; mien evaluate each again.")
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
     return Table("Accuracy on FER2013's labels with its 95 % interval.", columns, rows)
+
+
+def _judge(result: Mapping) -> tuple[str, str, int, str]:
+    """Split, views, how many faces were left out, and of which data: alike in runs to compare.
+
+    How those faces were divided may differ, and stands in the table.
+    """
+    data = result["data"]
+    whole = "official" in result["protocol"] or "as the data is split" in result["protocol"]
+    faces = data["sha256"].get(data["split"]) if whole else sorted(data["sha256"].items())
+    left = data.get("left_out", {}).get("faces", 0)
+    return data["split"], result["views"], left, f"{data['name']} {faces}"
+
+
+def _division(result: Mapping) -> str:
+    """The protocol, and the fold where there is one."""
+    protocol, *part, _split, _views, _digest = protocols.judge(result)
+    return ", ".join([protocol, *(one for one in part if one.startswith("fold"))])
 
 
 def paired(several: Sequence[Run]) -> Table | None:
@@ -161,7 +179,8 @@ def paired(several: Sequence[Run]) -> Table | None:
     said = runs.load_predictions(first)
     for run, its_name in zip(others, called, strict=True):
         other = runs.load_predictions(run)
-        if np.array_equal(said["rows"], other["rows"]):
+        alike = protocols.judge(measured(first)) == protocols.judge(measured(run))
+        if alike and np.array_equal(said["rows"], other["rows"]):
             found = measures.paired(other, said)
             rows += [(its_name, number, *values.values()) for number, values in found.items()]
     caption = (

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from mien import atomic
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, processes, protocols, runs, states
+from mien.lab import batches, data, evaluate, models, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
 from mien.lab.losses import losses
@@ -62,6 +62,7 @@ def fit(
     about = data.describe(whole)
     if not Run(Path(out)).finished:
         check_sources(recipe, about)
+        check_network(recipe)
     splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
@@ -78,6 +79,25 @@ def fit(
     return run
 
 
+def check_network(recipe: Recipe) -> None:
+    """Refuse a recipe whose network there is not, or which cannot look at what it would be shown.
+
+    So nothing is begun in a folder that could not go on.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = models.build(
+            recipe.model, channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout,
+            pretrained=recipe.pretrained,
+        ).eval()  # fmt: skip
+    for side in {recipe.side, recipe.first_side or recipe.side}:
+        try:
+            with torch.no_grad():
+                network(torch.zeros(2, recipe.channels, side, side))
+        except RuntimeError as error:
+            why = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{recipe.model} cannot look at {side} pixels: {why}.") from None
+
+
 def check_sources(recipe: Recipe, about: dict) -> None:
     """Refuse teachers and a start that may have been taught the faces which judge this run.
 
@@ -88,6 +108,8 @@ def check_sources(recipe: Recipe, about: dict) -> None:
     if recipe.protocol == "leaky-kfold":
         return
     for path in (*recipe.teachers, *([recipe.start] if recipe.start else [])):
+        if not runs.open_run(path).finished:
+            raise UserError(f"{path} is not finished; `mien train` on the same --out goes on.")
         other = runs.open_run(path).recipe
         if _division(other) != _division(recipe):
             raise UserError(

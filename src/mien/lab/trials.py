@@ -158,6 +158,7 @@ def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
     """Refuse, before hours are spent, trainings whose answers about labels nothing can judge."""
     splits = data.load(root)
     for one in wanted:
+        train.check_network(one)
         divided = protocols.divide(splits, one)
         data.split(divided, "val")
         if "labels" not in train.heads(one, divided):

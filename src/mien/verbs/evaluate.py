@@ -48,8 +48,10 @@ def evaluate(
         result = evaluator.evaluate(
             path, data, split=split, views=views, side=side, leave_out=leave_out
         )
-    if caution := lab("protocols").caution(result["protocol"]):
+    for caution in lab("protocols").cautions(result):
         complain(caution)
+    if left := result["data"].get("left_out"):
+        click.echo(f"{left['faces']:,} faces left out by {left['list']}")
     table = terminal().table
     for head, sections in result["heads"].items():
         rows = [

@@ -25,9 +25,10 @@ def leaderboard(results: Path, out: Path | None) -> None:
     """
     board = lab("leaderboard")
     rows = board.read(results)
-    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "ms a face")
+    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms a face")
     full = board.table(rows)
     places = [full.columns.index(column) for column in shown]
     terminal().table(shown, [[row[k] for k in places] for row in full.rows])
+    click.echo(board.summary(rows))
     if out:
         click.echo(lab("page").write(board.page(rows), out, "leaderboard"))

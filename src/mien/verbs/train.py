@@ -28,8 +28,9 @@ def train(
     """Train a model; goes on where it was stopped.
 
     RECIPE is default, tiny, common, or vgg19, sequential or hybrid; these three and each related
-    system also as its authors trained it, such as hybrid-paper. --set changes it. It is trained on
-    the train split of --data.
+    system also as its authors trained it, such as hybrid-paper; or the recipe.json of a run. --set
+    changes it (docs/recipes.md has all fields and models). It is trained on the train split of
+    --data.
 
     \b
         mien train default --data fer2013/ --out runs/default

@@ -52,7 +52,8 @@ def load(root: Path | str) -> dict[str, Samples]:
 def split(splits: dict[str, Samples], name: str) -> Samples:
     """One split of what `load` gave; a `UserError` that says which there are."""
     if name not in splits:
-        raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.")
+        hint = " Name the folder that is to judge val." * (name == "val")
+        raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
     return splits[name]
 
 

@@ -7,6 +7,7 @@ emotions in any of their usual spellings. Pictures of another size are resampled
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
             for second in sorted(p for p in first.iterdir() if p.is_dir()):
                 if (label := _label(second.name)) is not None:
                     yield split, label, second
+                else:
+                    warnings.warn(
+                        f"{second} is none of the seven emotions; its pictures are left out.",
+                        stacklevel=2,
+                    )
 
 
 def _label(name: str) -> int | None:
