@@ -1,4 +1,4 @@
-"""What a network gains over another on the same PublicTest faces. Writes results/paired.json.
+"""What a network gains over another on the same PublicTest faces. Writes results/.
 
 python benchmarks/paired.py --data fer2013/ models/second-pupil models/distilled-seed0
 """
@@ -34,7 +34,7 @@ def main() -> None:
     }
     for name, row in found["less"].items():
         print(f"{name:18s} {row['value']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
-    runs.write_json(ROOT / "results" / "paired.json", found)
+    runs.write_json(ROOT / "results" / f"paired-{asked.runs[0].name}.json", found)
 
 
 if __name__ == "__main__":
