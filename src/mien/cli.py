@@ -47,7 +47,14 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Bars and names beyond a narrow encoding become question marks, not a crash.
         sys.stdout.reconfigure(errors="replace")
-    warnings.showwarning = lambda message, *_, **__: complain(message)
+    told: set[str] = set()
+
+    def warn_once(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            complain(message)
+
+    warnings.showwarning = warn_once
     try:
         sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
