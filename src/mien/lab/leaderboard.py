@@ -129,22 +129,25 @@ def page(rows: Sequence[Row]) -> Page:
 def summary(rows: Sequence[Row]) -> str:
     """What judged them, and how long they were trained."""
     result = rows[0].results[0]
-    caution = protocols.caution(result["protocol"])
     seeds = sorted({len(row.results) for row in rows})
-    split = result["data"]["split"]
-    chosen = [
-        row.model for row in rows if any(r.get("epoch_chosen_on") == split for r in row.results)
-    ]
-    note = f" Its epoch was chosen by the faces that judge: {', '.join(chosen)}." if chosen else ""
     epochs = _epochs(rows) or "unknown"
     return (
-        f"Judged by split {split} of {result['data']['name']}, protocol "
-        f"{result['protocol']}, views {result['views']}. {caution}{' ' * bool(caution)}Epochs: "
+        f"Judged by split {result['data']['split']} of {result['data']['name']}, protocol "
+        f"{result['protocol']}, views {result['views']}. Epochs: "
         f"{epochs}; seeds: {_span(seeds)}: what so many give, not the most that a network "
         "can. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
         "majority of ten raters, divergence the Jensen-Shannon divergence in bits from their "
-        "votes. A name with slim in it is a smaller network of the same kind." + note
+        f"votes. A name with slim in it is a smaller network of the same kind.{_cautions(rows)}"
     )
+
+
+def _cautions(rows: Sequence[Row]) -> str:
+    """What must stand beside some rows or all, each with a space before it."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for one in sorted({c for result in row.results for c in protocols.cautions(result)}):
+            said.setdefault(one, []).append(row.model)
+    return "".join(f" {', '.join(models)}: {one}" for one, models in said.items())
 
 
 def table(rows: Sequence[Row]) -> Table:

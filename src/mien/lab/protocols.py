@@ -56,8 +56,8 @@ def cautions(result: Mapping) -> list[str]:
     taught = (result["trained"].get("data") or {}).get("sha256", {}).get("train")
     if split == "train" or (taught and taught == result["data"]["sha256"].get(split)):
         found.append("These faces taught it: that says nothing about new ones.")
-    if chosen := result.get("epoch_chosen_on"):
-        found.append(f"Its epoch was chosen by the split {chosen}.")
+    if result.get("epoch_chosen_on") == split:
+        found.append("Its epoch was chosen by the faces that judge.")
     if result.get("calibrated_on") == split:
         found.append("It was calibrated on these faces, so they flatter it a little; what "
                      "cross-validation gives stands in its card.")  # fmt: skip
