@@ -148,7 +148,6 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
         (["PHOTO", "--until", "1:30"], "--every, --from and --until are for videos"),
         (["PHOTO", "--two-pass"], "--two-pass is for videos, and here are only pictures."),
         (["PHOTO", "--summary", "s.json"], "--summary is for videos"),
-        (["PHOTO", "--timeline", "t.png"], "--timeline is for videos"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_2(mien, photo, tmp_path, monkeypatch, words, said):

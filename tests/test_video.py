@@ -447,41 +447,81 @@ def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made,
     assert sound[-1] == pytest.approx(0.24, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "codec", "channels"), [("avi", "pcm_s16le", 1), ("mkv", "flac", 2)]
-)
-def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(made, tmp_path, suffix, codec, channels):
-    path, rate, hertz = tmp_path / f"in.{suffix}", 44_100, 700
+RATE, HERTZ = 44_100, 700
+
+
+def with_a_tone(path, codec, channels, piece=4096):
+    """A second of black, and of a tone in packets of so many samples."""
     layout = "mono" if channels == 1 else "stereo"
-    tone = 9000 * np.sin(2 * np.pi * hertz * np.arange(rate) / rate)
+    tone = (9000 * np.sin(2 * np.pi * HERTZ * np.arange(RATE) / RATE)).astype(np.int16)
     with av.open(str(path), "w") as out:
         picture = out.add_stream("mpeg4", rate=25)
         picture.width, picture.height, picture.pix_fmt = 96, 96, "yuv420p"
-        sound = out.add_stream(codec, rate=rate, layout=layout)
+        sound = out.add_stream(codec, rate=RATE, layout=layout)
         for _ in range(25):
             still = av.VideoFrame.from_ndarray(np.zeros((96, 96, 3), np.uint8), format="rgb24")
             out.mux(picture.encode(still))
-        packed = np.repeat(tone.astype(np.int16), channels)[None]
-        heard = av.AudioFrame.from_ndarray(packed, format="s16", layout=layout)
-        heard.rate, heard.pts = rate, 0
-        resampled = av.AudioResampler(sound.codec_context.format.name, layout, rate, 4096)
-        for piece in [*resampled.resample(heard), *resampled.resample(None)]:
-            out.mux(sound.encode(piece))
+        heard = av.AudioFrame.from_ndarray(np.repeat(tone, channels)[None], "s16", layout)
+        heard.rate, heard.pts = RATE, 0
+        even = av.AudioResampler(sound.codec_context.format.name, layout, RATE, piece)
+        for part in [*even.resample(heard), *even.resample(None)]:
+            out.mux(sound.encode(part))
         for stream in (picture, sound):
             out.mux(stream.encode())
-    for part, seconds in ((video.Part(), 1.0), (video.Part(start=0.4, end=0.6), 0.24)):
-        with sinks.to(tmp_path / "out.mp4") as write:
-            for frame in video.frames(str(path), part):
-                write(frame, [])
-        with av.open(str(tmp_path / "out.mp4")) as made_of_it:
-            (heard,) = made_of_it.streams.audio
-            assert heard.codec_context.name == "aac"
-            assert heard.codec_context.channels == channels
-            pieces = [piece.to_ndarray()[0] for piece in made_of_it.decode(heard)]
-        samples = np.concatenate(pieces)
-        assert len(samples) / 48_000 == pytest.approx(seconds, abs=0.12)
-        spectrum = np.abs(np.fft.rfft(samples))
-        assert spectrum.argmax() * 48_000 / len(samples) == pytest.approx(hertz, abs=8)
+
+
+def sound_of(path, part, out):
+    """When each bit of an annotated video's sound begins, and its samples; it is AAC."""
+    with sinks.to(out) as write:
+        for frame in video.frames(str(path), part, lambda _: None):
+            write(frame, [])
+    with av.open(str(out)) as container:
+        (heard,) = container.streams.audio
+        assert heard.codec_context.name == "aac"
+        pieces = [(float(p.pts * p.time_base), p.to_ndarray()) for p in container.decode(heard)]
+    return [begins for begins, _ in pieces], np.concatenate([s for _, s in pieces], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "channels", "piece"),
+    [("avi", "pcm_s16le", 1, 4096), ("mkv", "flac", 2, 4096), ("mkv", "pcm_s16le", 2, RATE)],
+)
+@pytest.mark.parametrize(
+    ("part", "seconds"), [(video.Part(), 1.0), (video.Part(start=0.4, end=0.6), 0.24)]
+)
+def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(
+    tmp_path, suffix, codec, channels, piece, part, seconds
+):
+    path = tmp_path / f"in.{suffix}"
+    with_a_tone(path, codec, channels, piece)
+    begins, samples = sound_of(path, part, tmp_path / "out.mp4")
+    assert len(samples) == channels
+    assert begins[0] == pytest.approx(0, abs=0.03)
+    assert samples.shape[1] / 48_000 == pytest.approx(seconds, abs=0.06)
+    spectrum = np.abs(np.fft.rfft(samples[0]))
+    assert spectrum.argmax() * 48_000 / samples.shape[1] == pytest.approx(HERTZ, abs=8)
+
+
+def test_sound_goes_on_where_its_kind_changes(tmp_path):
+    halves = [tmp_path / "mono.ts", tmp_path / "stereo.ts"]
+    for path, channels in zip(halves, (1, 2), strict=True):
+        with_a_tone(path, "mp2", channels)
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(path.read_bytes() for path in halves))
+    _, samples = sound_of(both, video.Part(), tmp_path / "out.mp4")
+    assert np.abs(samples[0, -9_600:-4_800]).max() > 0.1
+
+
+def test_sound_goes_on_behind_damage(tmp_path):
+    path = tmp_path / "in.mkv"
+    with_a_tone(path, "flac", 1)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(container.streams.audio[0])]
+    body = bytearray(path.read_bytes())
+    body[places[3] + 20 : places[3] + 400] = bytes(380)
+    path.write_bytes(body)
+    begins, _ = sound_of(path, video.Part(), tmp_path / "out.mp4")
+    assert begins[-1] > 0.9
 
 
 def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):

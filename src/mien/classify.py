@@ -62,14 +62,17 @@ class Classifier:
         if contract.softmax:
             answers = np.exp(answers - answers.max(1, keepdims=True))
             return answers / answers.sum(1, keepdims=True)
-        sums = answers.sum(1, keepdims=True)
-        if not (answers.min(initial=0) >= -LEAST and np.all(np.abs(sums - 1) < NEARLY)):
+        if not answers.min(initial=0) >= -LEAST:
             raise UserError(
-                f"{self.name} gives no probabilities: from {answers.min():.2g} to "
-                f"{answers.max():.2g}, {sums.min():.2g} in all. If its graph ends with logits, its "
-                "TOML file says softmax = true."
+                f"{self.name} gives no probabilities but {answers.min():.2g} to "
+                f"{answers.max():.2g}. If its graph ends with logits, its TOML file says "
+                "softmax = true."
             )
-        return np.maximum(answers, 0) / sums
+        answers = np.maximum(answers, 0)
+        sums = answers.sum(1, keepdims=True)
+        if not np.all(np.abs(sums - 1) < NEARLY):
+            raise UserError(f"{self.name} gives shares that sum to {sums.min():.2g}, not to 1.")
+        return answers / sums
 
     def _try(self, path: Path) -> None:
         """Answer two grey crops, so that a contract the graph does not keep is told at once."""

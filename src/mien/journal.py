@@ -12,6 +12,11 @@ from contextlib import contextmanager
 from io import FileIO, IOBase
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # on Windows; there, two that go on with the same are the person's own lookout
+    fcntl = None  # type: ignore[assignment]
+
 from mien import atomic
 from mien.errors import UserError
 from mien.faces import Face, Frame, record
@@ -91,24 +96,28 @@ def cut(paths: Sequence[Path], count: int) -> None:
 @contextmanager
 def _opened(lines: Path, resumed: bool) -> Iterator[FileIO]:
     try:
-        file = open(lines, "ab", buffering=0)  # noqa: SIM115
+        file = open(lines, "ab" if resumed or fcntl else "xb", buffering=0)  # noqa: SIM115
+    except FileExistsError:
+        raise _holds(lines) from None
     except OSError as error:
         raise atomic.cannot(lines.with_suffix(""), error) from None
     with file:
         _claim(lines, file)
         if file.seek(0, 2) and not resumed:
-            raise UserError(
-                f"{lines} holds what a run found that was stopped. The same mien analyze with "
-                "--resume goes on with it; or move it away."
-            )
+            raise _holds(lines)
         yield file
+
+
+def _holds(lines: Path) -> UserError:
+    return UserError(
+        f"{lines} holds what a run found that was stopped. The same mien analyze with --resume "
+        "goes on with it; or move it away."
+    )
 
 
 def _claim(lines: Path, file: IOBase) -> None:
     """Nobody else writes this part meanwhile; the claim ends with the process."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows; there, two at once are the person's own lookout
+    if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

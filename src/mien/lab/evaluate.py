@@ -236,10 +236,9 @@ def _protocols(trained: Mapping) -> set[str]:
 
 
 def _chosen(trained: Mapping) -> dict[str, str]:
-    """Which split chose its epoch or calibration, if one did: that split flatters it."""
+    """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
     by_val = any(r.get("keep") == "best" or r.get("patience") for r in _recipes(trained))
-    found = {"epoch_chosen_on": "val"} if by_val else {}
-    return found | ({"calibrated_on": "val"} if "crossvalidated" in trained else {})
+    return {"epoch_chosen_on": "val"} if by_val else {}
 
 
 def _costs(run: Run, side: int) -> dict[str, dict]:

@@ -78,15 +78,15 @@ def read(folder: Path) -> list[Row]:
     judges: dict[tuple[str, ...], str] = {}
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
-        if path.name == TIMES or not {"heads", "data", "protocol", "views", "trained"} <= set(
-            result
-        ):
+        wanted = {"heads", "data", "protocol", "views", "trained"}
+        if path.name == TIMES or not (isinstance(result, dict) and wanted <= set(result)):
             continue
         try:
             judges[protocols.judge(result)] = result["data"]["name"]
             key, row = _row(result, times)
+            float(result["heads"]["labels"]["fer2013"]["accuracy"]["value"])
         except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{path} is damaged, or no result of mien evaluate.") from None
+            raise UserError(f"{path} is damaged, or says nothing of labels.") from None
         row = rows.setdefault(key, row)
         if any(_seed(other) == _seed(result) for other in row.results):
             raise UserError(

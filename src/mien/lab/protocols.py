@@ -53,12 +53,15 @@ def caution(protocol: str) -> str:
 def cautions(result: Mapping) -> list[str]:
     """What must stand beside the numbers of a result that `mien evaluate` made, if anything."""
     found, split = [caution(result["protocol"])], result["data"]["split"]
-    taught = (result["trained"].get("data") or {}).get("sha256", {}).get("train")
-    if split == "train" or (taught and taught == result["data"]["sha256"].get(split)):
+    judged = result["data"]["sha256"].get(split)
+    trained = [result["trained"], *result["trained"].get("members", [])]
+    known = [(one.get("data") or {}).get("sha256", {}) for one in trained]
+    if split == "train" or judged in [digests.get("train") for digests in known if digests]:
         found.append("These faces taught it: that says nothing about new ones.")
     if result.get("epoch_chosen_on") == split:
         found.append("Its epoch was chosen by the faces that judge.")
-    if result.get("calibrated_on") == split:
+    looked_at = judged in [digests.get("val") for digests in known if digests]
+    if "crossvalidated" in result["trained"] and looked_at:
         found.append("It was calibrated on these faces, so they flatter it a little; what "
                      "cross-validation gives stands in its card.")  # fmt: skip
     return [one for one in found if one]

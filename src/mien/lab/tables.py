@@ -161,7 +161,8 @@ def _judge(result: Mapping) -> tuple[str, str, int, str]:
     """
     data = result["data"]
     whole = "official" in result["protocol"] or "as the data is split" in result["protocol"]
-    faces = data["sha256"].get(data["split"]) if whole else sorted(data["sha256"].items())
+    asked = [data["split"]] if whole else sorted(data["sha256"])
+    faces = " ".join(str(data["sha256"].get(split))[:12] for split in asked)
     left = data.get("left_out", {}).get("faces", 0)
     return data["split"], result["views"], left, f"{data['name']} {faces}"
 

@@ -23,7 +23,8 @@ ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
 def can_be_resumed(path: Path) -> bool:
     """Whether another run can go on with what was given to this path."""
-    return _suffix(path) in _resumed()
+    suffix = _suffix(path)
+    return suffix in names(SHELF) and _takes_resumed(suffix)
 
 
 def holds_one(path: Path) -> bool:
@@ -32,8 +33,8 @@ def holds_one(path: Path) -> bool:
     return suffix in names(SHELF) and getattr(take(SHELF, suffix), "HOLDS_ONE", False)
 
 
-def _resumed() -> list[str]:
-    return [n for n in names(SHELF) if "resumed" in signature(take(SHELF, n).to).parameters]
+def _takes_resumed(suffix: str) -> bool:
+    return "resumed" in signature(take(SHELF, suffix).to).parameters
 
 
 def _suffix(path: Path) -> str:
@@ -65,7 +66,7 @@ def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Wri
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
     if not resumed:
         return take(SHELF, suffix).to(path)
-    if suffix not in (able := _resumed()):
-        tables = " and ".join(f".{name}" for name in able)
+    if not _takes_resumed(suffix):
+        tables = " and ".join(f".{name}" for name in known if _takes_resumed(name))
         raise UserError(f"{path} cannot be gone on with; --resume is for {tables}.")
     return take(SHELF, suffix).to(path, resumed=True)

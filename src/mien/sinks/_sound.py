@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 """What an MP4 can hold as it is; all other sound is encoded anew, as AAC."""
 
-RATE = 48_000
+RATE, PIECE = 48_000, 1024
+"""Samples a second and, as AAC has them, in a piece."""
 
 EARLY = 0.05
-"""Seconds by which a packet may begin before the first picture."""
+"""Seconds by which a packet that is copied may begin before the first picture."""
 
 Sound = Generator[float, None, None]
 """Puts the next bit of sound with each step, and says to which second it has come. The first step
@@ -63,24 +67,57 @@ def _encoded(sound: Any, began: float, whole: float, out: Any) -> Sound:
 
     layout = "mono" if sound.codec_context.channels == 1 else "stereo"
     made = out.add_stream("aac", rate=RATE, layout=layout)
-    even = av.AudioResampler("fltp", layout, RATE)
     yield 0.0
     try:
-        for heard in sound.container.decode(sound):
-            if heard.pts is None:
-                continue
-            seconds = float(heard.pts * heard.time_base) - began
-            if seconds < -EARLY:
-                continue
-            heard.pts -= round(began / heard.time_base)
-            for piece in even.resample(heard):
-                out.mux(made.encode(piece))
-            yield min(seconds + heard.samples / heard.sample_rate, whole)
+        for piece in _pieces(sound, began, layout):
+            out.mux(made.encode(piece))
+            yield min((piece.pts + piece.samples) / RATE, whole)
     finally:
         with contextlib.suppress(av.error.FFmpegError):
-            for piece in even.resample(None):
-                out.mux(made.encode(piece))
             out.mux(made.encode(None))
+
+
+def _pieces(sound: Any, began: float, layout: str) -> Iterator[Any]:
+    """What is heard from then on, in even pieces of an encoder's size; damage is left out."""
+    import av
+
+    even, kind = None, None
+    for heard in _decoded(sound):
+        seconds = float(heard.pts * heard.time_base) - began
+        if seconds + heard.samples / heard.sample_rate <= 0:
+            continue
+        if kind != (kind := (heard.format.name, heard.layout.name, heard.sample_rate)):
+            if even:
+                yield from even.resample(None)
+            even = av.AudioResampler("fltp", layout, RATE, PIECE)
+        heard.pts -= round(began / heard.time_base)
+        assert even
+        yield from filter(None, map(_from_the_start, even.resample(heard)))
+    if even:
+        yield from even.resample(None)
+
+
+def _decoded(sound: Any) -> Iterator[Any]:
+    import av
+
+    for packet in sound.container.demux(sound):
+        with contextlib.suppress(av.error.FFmpegError):
+            yield from (heard for heard in packet.decode() if heard.pts is not None)
+
+
+def _from_the_start(piece: Any) -> Any:
+    """A piece without what lies before second 0; None if nothing is left of it."""
+    import av
+
+    early = -piece.pts
+    if early <= 0:
+        return piece
+    if early >= piece.samples:
+        return None
+    samples = np.ascontiguousarray(piece.to_ndarray()[:, early:])
+    rest = av.AudioFrame.from_ndarray(samples, format="fltp", layout=piece.layout.name)
+    rest.sample_rate, rest.pts, rest.time_base = RATE, 0, Fraction(1, RATE)
+    return rest
 
 
 def _length(container: Any) -> float:

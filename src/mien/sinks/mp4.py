@@ -59,13 +59,20 @@ class _Film:
         if self._out is None:
             self._temporary.unlink(missing_ok=True)
             return
+        import av
+
         try:
-            with contextlib.suppress(*([] if kind is None else [Exception])):
+            if kind is None:
                 self._mux(self._picture.encode())
                 self._sounds(self._ends)
+                self._sound.close()
+                self._out.close()
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._cannot(error) from None
         finally:
-            self._sound.close()
-            self._out.close()
+            with contextlib.suppress(av.error.FFmpegError, OSError):
+                self._sound.close()
+                self._out.close()
 
     def write(self, frame: Frame, faces: list[Face]) -> None:
         """Add one frame; what is drawn are the smoothed emotions where there are any."""
@@ -114,7 +121,12 @@ class _Film:
         try:
             self._out.mux(packets)
         except (av.error.FFmpegError, OSError) as error:
-            raise UserError(f"Cannot write {self._path}: {why(error)}.") from None
+            raise self._cannot(error) from None
+
+    def _cannot(self, error: Exception) -> UserError:
+        if isinstance(error, OSError):
+            return atomic.cannot(self._path, error)
+        return UserError(f"Cannot write {self._path}: {why(error)}.")
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:

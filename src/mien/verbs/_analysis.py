@@ -58,7 +58,7 @@ def run(
     found = files(inputs, skip)
     if not found:
         sys.exit(MISTAKE)
-    wishes.check(found)
+    wishes.check(found, all_there=not bad)
     detect = detectors.load(detector)
     sources.warm_up()
     analyzer = Analyzer(classifier.result(), detect, contempt=contempt)

@@ -28,11 +28,14 @@ class Wishes:
     two_pass: bool = False
     resume: bool = False
 
-    def check(self, files: Sequence[str]) -> None:
-        """Raise `UserError` for what cannot be had of these files, or would destroy one of them."""
+    def check(self, files: Sequence[str], *, all_there: bool = True) -> None:
+        """Raise `UserError` for what cannot be had of these files, or would destroy one of them.
+
+        all_there: whether these are all that were named, or some could not be read.
+        """
         if self.resume:
             self._check_resume()
-        if not any(map(is_moving, files)):
+        if all_there and not any(map(is_moving, files)):
             self._check_stills()
         if self.two_pass and (endless := [file for file in files if live.is_live(file)]):
             raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
@@ -71,7 +74,6 @@ class Wishes:
             "--every, --from and --until are": self.part != Part(),
             "--two-pass is": self.two_pass,
             "--summary is": self.summary,
-            "--timeline is": self.timeline,
         }
         if vain := [which for which, wished in of_videos.items() if wished]:
             raise UserError(f"{vain[0]} for videos, and here are only pictures.")
