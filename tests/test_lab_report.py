@@ -277,7 +277,9 @@ def test_table_five_measures_the_rivals_when_it_is_asked_to(root, run, tmp_path,
         (table,) = [block for block in made.blocks if isinstance(block, Table)]
         assert len(asked) == trained
         assert len(table.rows) == 3 + ten
-        assert sum(row[2] is not None for row in table.rows) == trained
+        measured = [row for row in table.rows if row[2] is not None]
+        assert len(measured) == trained
+        assert {row[5:] for row in measured} == {("resnet-8", TINY.epochs, "as the data is split")}
 
 
 def test_reproducing_trains_what_is_missing_and_uses_it_again(root, tmp_path, monkeypatch):

@@ -140,12 +140,13 @@ def table5(done: dict[str, Run]) -> Blocks:
     rows: list[tuple] = [
         (*cells, *_accuracy(done.get(system))) for system, cells in printed.items()
     ]
+    here = [_network(done.get(system)) for system in printed]
     table = Table(
         "Accuracy on FER2013: printed, each by a protocol of its authors' own, and measured here. "
         "For the hybrid the paper's table prints 0.96, which is its training accuracy; its "
         "validation accuracy stands here.",
-        ("system", "printed", "measured", "low", "high"),
-        rows,
+        ("system", "printed", "measured", "low", "high", "network here", "epochs", "protocol"),
+        [(*row, *which) for row, which in zip(rows, here, strict=True)],
     )
     return [table, Picture("table5", "Printed and measured.", figures.comparison(rows))]
 
@@ -155,6 +156,13 @@ def _accuracy(found: Run | None) -> tuple[float | None, ...]:
     if found is None:
         return None, None, None
     return tuple(tables.measured(found)["heads"]["labels"]["fer2013"]["accuracy"].values())
+
+
+def _network(found: Run | None) -> tuple[str | int | None, ...]:
+    """What a run is of a system: its network, how long it was trained, and what judged it."""
+    if found is None:
+        return None, None, None
+    return found.recipe.model, len(found.log()), tables.measured(found)["protocol"]
 
 
 def _named(names: Iterable[str]) -> list[str]:
