@@ -16,7 +16,7 @@ import numpy as np
 
 from mien import atomic
 from mien.errors import UserError
-from mien.lab import data, evaluate, measures, models, protocols, recipe, runs, train
+from mien.lab import checks, data, evaluate, measures, models, protocols, recipe, runs, train
 from mien.lab.recipe import Recipe, published
 from mien.lab.runs import Run
 
@@ -158,10 +158,10 @@ def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
     """Refuse, before hours are spent, trainings whose answers about labels nothing can judge."""
     splits = data.load(root)
     for one in wanted:
-        train.check_network(one)
+        checks.network(one)
         divided = protocols.divide(splits, one)
         data.split(divided, "val")
-        if "labels" not in train.heads(one, divided):
+        if "labels" not in checks.heads(one, divided):
             raise UserError("These trainings are compared by what they say of labels, and one of "
                             "them is taught none: label_weight=0, or data without.")  # fmt: skip
 
