@@ -56,12 +56,12 @@ def cautions(result: Mapping) -> list[str]:
     judged = result["data"]["sha256"].get(split)
     trained = [result["trained"], *result["trained"].get("members", [])]
     known = [(one.get("data") or {}).get("sha256", {}) for one in trained]
-    if split == "train" or judged in [digests.get("train") for digests in known if digests]:
+    if split == "train" or judged in {digests.get("train") for digests in known} - {None}:
         found.append("These faces taught it: that says nothing about new ones.")
     if result.get("epoch_chosen_on") == split:
         found.append("Its epoch was chosen by the faces that judge.")
-    looked_at = judged in [digests.get("val") for digests in known if digests]
-    if "crossvalidated" in result["trained"] and looked_at:
+    looked_at = {digests.get("val") for digests in known} - {None}
+    if "crossvalidated" in result["trained"] and judged in looked_at:
         found.append("It was calibrated on these faces, so they flatter it a little; what "
                      "cross-validation gives stands in its card.")  # fmt: skip
     return [one for one in found if one]

@@ -91,7 +91,8 @@ def numbers(result: Mapping, head: str) -> Table:
 
 def by_class(run: Run, head: str) -> Table:
     """The paper's Tables II and IV, with specificity, beside what the paper prints."""
-    scores = measured(run)["heads"][head][SECTIONS[head]]["per_class"]
+    section = measured(run)["heads"][head][SECTIONS[head]]
+    scores, matrix = section["per_class"], np.array(section["confusion"])
     system = run.recipe.model.partition("-")[0]
     printed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
     numbers = ("precision", "recall", "f1")
@@ -101,7 +102,6 @@ def by_class(run: Run, head: str) -> Table:
         theirs = tuple(claimed[n] for n in numbers) if claimed else ()
         rows.append((label, *_cells(row), int(row["support"]), *theirs))
     support = np.array([row["support"] for row in scores.values()])
-    matrix = np.array(measured(run)["heads"][head][SECTIONS[head]]["confusion"])
     occur = (matrix.sum(0) + matrix.sum(1)) > 0
     for title, weights in (("macro average", occur), ("weighted average", support)):
         means = (np.average([r[n] for r in scores.values()], weights=weights) for n in _SCORES)
@@ -160,8 +160,8 @@ def _judge(result: Mapping) -> tuple[str, str, int, str]:
     How those faces were divided may differ, and stands in the table.
     """
     data = result["data"]
-    whole = "official" in result["protocol"] or "as the data is split" in result["protocol"]
-    asked = [data["split"]] if whole else sorted(data["sha256"])
+    as_it_came = result["protocol"].startswith(("official", "as the data is split"))
+    asked = [data["split"]] if as_it_came else sorted(data["sha256"])
     faces = " ".join(str(data["sha256"].get(split))[:12] for split in asked)
     left = data.get("left_out", {}).get("faces", 0)
     return data["split"], result["views"], left, f"{data['name']} {faces}"
@@ -169,19 +169,18 @@ def _judge(result: Mapping) -> tuple[str, str, int, str]:
 
 def _division(result: Mapping) -> str:
     """The protocol, and the fold where there is one."""
-    protocol, *part, _split, _views, _digest = protocols.judge(result)
-    return ", ".join([protocol, *(one for one in part if one.startswith("fold"))])
+    protocol, part, *_ = protocols.judge(result)
+    return f"{protocol}, {part}" if part.startswith("fold") else protocol
 
 
 def paired(several: Sequence[Run]) -> Table | None:
     """Each run less the first on the same faces; None if no other was judged by those."""
     rows = []
     (first, *others), (name, *called) = several, names(several)
-    said = runs.load_predictions(first)
+    said, judge = runs.load_predictions(first), protocols.judge(measured(first))
     for run, its_name in zip(others, called, strict=True):
         other = runs.load_predictions(run)
-        alike = protocols.judge(measured(first)) == protocols.judge(measured(run))
-        if alike and np.array_equal(said["rows"], other["rows"]):
+        if protocols.judge(measured(run)) == judge and np.array_equal(said["rows"], other["rows"]):
             found = measures.paired(other, said)
             rows += [(its_name, number, *values.values()) for number, values in found.items()]
     caption = (

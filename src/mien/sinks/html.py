@@ -13,6 +13,7 @@ from mien.journal import Write
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.story import MOST_FACES, Line, Story, gathered
 from mien.timeline import FADED, FEWEST, NOTES, TICKS
+from mien.video import is_video
 
 HOLDS_ONE = True
 
@@ -34,7 +35,7 @@ def page(story: Story, path: Path) -> str:
     known = story.known()
     told = {
         "name": Path(story.source).name or story.source,
-        "video": _relative(story.source, path) if story.frames > 1 else "",
+        "video": _relative(story.source, path) if is_video(story.source) else "",
         "model": story.model,
         "frames": story.frames,
         "start": story.start,
