@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from hypothesis import settings
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 YUNET = SHARED / "weights" / "face_detection_yunet_2023mar.onnx"
+
+# Without `.[lab]` the light tests still run: `.[dev]` alone is enough for them.
+LABORATORY = ("add_a_model", "campaign", "canvases", "cli_lab", "lab", "metrics")
+collect_ignore_glob = [] if find_spec("torch") else [f"test_{name}*" for name in LABORATORY]
 
 EIGHT = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 

@@ -68,6 +68,50 @@ def test_every_frame_comes_with_its_own_time(tmp_path, faces, name, codec, varia
     assert video.is_video(name)
 
 
+def gif(path, faces, count, **options):
+    """An animated GIF of so many frames, and what they were before it took 256 colours."""
+    pictures = [p for p, *_ in clips.frames("one", faces, size=(320, 180), seconds=1)][:count]
+    first, *others = map(Image.fromarray, pictures)
+    first.save(path, save_all=True, append_images=others, **options)
+    return pictures
+
+
+def test_an_animated_gif_is_a_video_and_a_still_one_is_none(tmp_path, faces):
+    moving, still = tmp_path / "moving.GIF", tmp_path / "still.gif"
+    pictures = gif(moving, faces, 5, duration=[40, 200, 40, 40, 40])
+    gif(still, faces, 1)
+    assert video.is_video(str(moving))
+    assert not video.is_video(str(still))
+    found = list(video.frames(str(moving)))
+    assert [frame.seconds for frame in found] == pytest.approx([0, 0.04, 0.24, 0.28, 0.32])
+    for frame, picture in zip(found, pictures, strict=True):
+        assert np.abs(frame.pixels.astype(int) - picture).mean() < 8
+    gif(moving, faces, 1)  # a file may change under its name
+    assert not video.is_video(str(moving))
+
+
+@pytest.mark.parametrize("body", [b"", b"GIF89a", b"GIF89a" + bytes(40), b"not a gif"])
+def test_what_is_no_gif_is_left_to_who_reads_pictures(tmp_path, body):
+    path = tmp_path / "a.gif"
+    path.write_bytes(body)
+    assert not video.is_video(str(path))
+    assert not video.is_video(str(tmp_path / "there is none.gif"))
+    assert not video.is_video(str(tmp_path))
+
+
+def test_a_face_in_an_animated_gif_keeps_its_id(tmp_path, mien, tiny_model, faces):
+    path = tmp_path / "one.gif"
+    gif(path, faces, 5, duration=40)
+    asked = ("analyze", path, "--detector", "whole", "--model", tiny_model, "--json")
+    code, said, _ = mien(*asked)
+    told = [json.loads(line) for line in said.splitlines()]
+    assert code == 0
+    assert [one["faces"][0]["face_id"] for one in told] == [0] * 5
+    assert all("smoothed" in one["faces"][0] for one in told)
+    _, said, _ = mien(*asked, "--every", "2")
+    assert [json.loads(line)["frame"] for line in said.splitlines()] == [0, 2, 4]
+
+
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_a_turned_video_is_upright(tmp_path, faces, rotation):
     path = tmp_path / "turned.mp4"

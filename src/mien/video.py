@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,9 +90,34 @@ class Part:
 
 
 def is_video(where: str) -> bool:
-    """Whether a path or address is a video or a sequence of pictures, by its name."""
+    """Whether a path or address is a video or a sequence of pictures, by its name.
+
+    A GIF's name does not tell; it is one if it has a second frame.
+    """
     suffix = Path(where).suffix.lower()
+    if suffix == ".gif":
+        return _moves(where)
     return suffix in SUFFIXES or is_remote(where) or sequences.is_sequence(where)
+
+
+def _moves(path: str) -> bool:
+    try:
+        known = Path(path).stat()
+    except (OSError, ValueError):
+        return False
+    return _has_second_frame(path, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _has_second_frame(path: str, _changed: int, _size: int) -> bool:
+    """Asked of each frame's source, so remembered for as long as the file is the same."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["GIF"]) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # whatever is wrong with it is told by who reads it as a picture
+        return False
 
 
 def is_remote(where: str) -> bool:

@@ -19,7 +19,7 @@ from mien.video import is_video
 def to(path: Path) -> Iterator[Write]:
     """Write `NAME.png` for each still and `NAME-0000.png` for a video's frames; makes the folder.
 
-    What has several frames and is no video, as a GIF, has its first as a still.
+    What has several frames and is no video, as a WebP, has its first as a still.
 
     No file is ever overwritten, of this run, of an earlier one or the user's own: where a name is
     taken, the picture gets a number, `NAME(2).png`.
