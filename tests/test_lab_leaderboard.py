@@ -65,11 +65,19 @@ def test_a_result_says_what_its_training_took(result):
 
 def test_seeds_of_one_recipe_make_one_row_and_the_best_comes_first(folder):
     made = leaderboard.table(leaderboard.read(folder))
-    assert cells(made, "model") == ["xception-slim", "jaiswal", "resnet-8"]
+    assert cells(made, "model") == ["xception-slim", "jaiswal-full", "resnet-8"]
     assert cells(made, "measured") == [0.65, pytest.approx(0.6), 0.4]
     assert cells(made, "seeds") == [1, 2, 1]
     assert cells(made, "sd") == [None, pytest.approx(0.1414, abs=1e-4), None]
     assert cells(made, "low")[1] == pytest.approx(0.5)
+
+
+def test_a_family_alone_is_its_first_variant(folder, result):
+    whole = as_if(result, "jaiswal", 0.5, seed=3)
+    whole["trained"]["recipe"]["model"] = "jaiswal-full"
+    runs.write_json(folder / "whole.json", whole)
+    seeds = {row.model: len(row.results) for row in leaderboard.read(folder)}
+    assert seeds == {"xception-slim": 1, "jaiswal-full": 3, "resnet-8": 1}
 
 
 def test_only_the_claimed_column_comes_from_a_paper(folder):
@@ -218,8 +226,8 @@ def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     title = dom.split("<title>")[1].split("</title>")[0].replace("&quot;", '"')
     falling, rising = json.loads(title)
-    assert falling == ["xception-slim", "jaiswal", "resnet-8"]
-    assert rising == ["jaiswal", "xception-slim", "resnet-8"]
+    assert falling == ["xception-slim", "jaiswal-full", "resnet-8"]
+    assert rising == ["jaiswal-full", "xception-slim", "resnet-8"]
 
 
 def test_a_network_is_timed_beside_the_default(monkeypatch):

@@ -210,6 +210,10 @@ def test_gradients_reach_every_branch():
         assert first.weight.grad.any()
 
 
+def test_a_family_alone_can_do_without_what_its_first_variant_can():
+    assert models.without("hybrid") == models.without("hybrid-gap") != {}
+
+
 @pytest.mark.parametrize("branch", hybrid.MAPS)
 def test_without_the_features_of_a_branch_the_answer_is_another(branch):
     model, faces = built("hybrid-slim"), torch.randn(2, 1, 48, 48)

@@ -29,22 +29,28 @@ def available() -> list[str]:
     return [f"{family}-{v}" for family in names(SHELF) for v in take(SHELF, family).VARIANTS]
 
 
+def whole(name: str) -> str:
+    """A network's name in full: a family alone means its first variant. Unknown ones stay."""
+    if "-" in name or name not in names(SHELF):
+        return name
+    return f"{name}-{next(iter(take(SHELF, name).VARIANTS))}"
+
+
 def build(
     name: str, *, channels: int, classes: int, dropout: float = 0.0, pretrained: bool = False
 ) -> nn.Module:
     """A new network: (N, channels, side, side) standardised float -> (N, classes) logits.
 
-    `name` is `"family-variant"` (`"resnet-32"`) or a family alone, which means its first variant.
+    `name` is `"family-variant"` (`"resnet-32"`) or a family alone, as `whole` reads it.
     Weights come from torch's global generator or, if `pretrained`, from ImageNet as far as the
     network is a known one. A network may leave a loss of its own (a scalar) as `auxiliary` after a
     forward pass in training, which is added to the others. Raises `UserError` for an unknown name,
     or one without such weights.
     """
-    family, _, variant = name.partition("-")
+    family, _, variant = whole(name).partition("-")
     if family not in names(SHELF):
         raise unknown("model", name, available())
     module = take(SHELF, family)
-    variant = variant or next(iter(module.VARIANTS))
     if variant not in module.VARIANTS:
         raise unknown("model", name, available())
     if classes < 2:
@@ -67,7 +73,7 @@ def without(name: str) -> dict[str, str]:
 
     A family may offer them as `WITHOUT`, from variant to words to variant; most have none.
     """
-    family, _, variant = name.partition("-")
+    family, _, variant = whole(name).partition("-")
     offered = getattr(take(SHELF, family), "WITHOUT", {})
     return {words: f"{family}-{other}" for words, other in offered.get(variant, {}).items()}
 
