@@ -3,7 +3,9 @@
 import http.server
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import serving
 from PIL import Image
@@ -79,6 +81,37 @@ def test_a_video_streams_with_ids_and_smoothed_emotions(client, server, analyzer
     for _ in client.stream(path):
         break
     serving.wait_for(lambda: server[1].jobs.count() == 0)
+
+
+def test_a_folder_streams_its_videos_too(client, analyzer, tmp_path):
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    serving.clip(tmp_path / "b.mp4", 0.4)
+    (tmp_path / "c.mp4").write_bytes(b"nothing")
+    (tmp_path / "d.png").write_bytes(PICTURE)
+    for who in (client, analyzer):
+        bad = []
+        found = [Path(frame.source).name for frame, _ in who.stream(tmp_path, bad.append)]
+        assert list(dict.fromkeys(found)) == ["a.png", "b.mp4", "d.png"]
+        assert found.count("b.mp4") > 5
+        assert ["c.mp4" in str(error) for error in bad] == [True]
+        assert len(list(who.stream(str(tmp_path / "[ad].png")))) == 2
+        with pytest.raises(mien.UserError, match=r"c\.mp4"):
+            list(who.stream(tmp_path))
+
+
+def test_a_still_is_sent_as_its_file_and_what_is_refused_is_skipped(tiny_model, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg", quality=60)
+    Image.fromarray(noise).save(tmp_path / "b.png")
+    assert (tmp_path / "a.jpg").stat().st_size < 2**19 < (tmp_path / "b.png").stat().st_size
+    with serving.on_loopback(tiny_model, most_bytes=2**19) as (address, _):
+        bad = []
+        client = mien.Client(address)
+        found = [Path(frame.source).name for frame, _ in client.stream(tmp_path, bad.append)]
+        assert found == ["a.jpg"]
+        assert ["larger" in str(error) for error in bad] == [True]
+        with pytest.raises(mien.UserError, match="larger"):
+            list(client.stream(tmp_path))
 
 
 def test_options_are_passed_on(server, tiny_model):

@@ -150,6 +150,12 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
     assert list(journal.records(out))
 
 
+def test_what_cannot_be_gone_on_with_is_named(mien, clip, tmp_path):
+    tables = ("--to", tmp_path / "a.jsonl", "--to", tmp_path / "a.mp4")
+    code, _, err = mien("analyze", clip, *tables, "--resume")
+    assert (code, "a.mp4 is made whole or not at all; leave it out" in err) == (2, True)
+
+
 def test_resume_wants_a_file(mien, clip):
     code, _, err = mien("analyze", clip, "--resume")
     assert code == 2

@@ -120,6 +120,14 @@ def test_other_paths_and_methods_are_refused_in_the_same_form(client):
     assert client.get("/docs").status_code == 404
 
 
+def test_large_counts_keep_their_digits():
+    metrics = Metrics()
+    metrics.count("mien_faces_total", by=1_234_567)
+    metrics.observe("mien_seconds", 1_234_567.25)
+    assert "mien_faces_total 1234567\n" in metrics.text()
+    assert "mien_seconds_sum 1234567.25\n" in metrics.text()
+
+
 def test_models_health_and_metrics(client):
     client.post("/analyze", content=PICTURE)
     found = client.get("/models").json()

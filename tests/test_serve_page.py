@@ -1,6 +1,7 @@
 """The page that people see, in a real browser."""
 
 import asyncio
+import base64
 import json
 import re
 from contextlib import nullcontext
@@ -372,6 +373,48 @@ def test_a_video_is_sent_watched_and_shown_over_time(see, tmp_path):
         await asyncio.sleep(0.5)  # were its script refused, that would be complained of by now
         await click(page, "#job-stop")
         await page.until("document.getElementById('job').hidden")
+        await gone(server)
+
+    see(look)
+
+
+def test_a_video_outlives_a_service_that_is_silent_for_a_while(see, tmp_path):
+    path = clip(tmp_path / "walk.mp4", 1)
+
+    async def look(page, server):
+        await page.js("""
+          window.left = 2;
+          const fetched = window.fetch;
+          const away = (where) => String(where).startsWith("videos/") && window.left-- > 0;
+          window.fetch = (where, ...more) => away(where)
+            ? Promise.reject(new TypeError("away")) : fetched(where, ...more);
+        """)
+        await watch_video(page, path)
+        assert await page.js("window.left") < 0
+        assert await page.js("document.getElementById('trouble').textContent") == ""
+        await click(page, "#job-stop")
+        await gone(server)
+
+    see(look)
+
+
+def test_what_is_dropped_together_is_all_taken_or_told(see, photo, tmp_path):
+    path = clip(tmp_path / "walk.mp4", 0.4)
+
+    async def look(page, server):
+        body, film = (base64.b64encode(p.read_bytes()).decode() for p in (photo, path))
+        await page.js(f"""
+          const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+          const given = new DataTransfer();
+          given.items.add(new File([bytes("{body}")], "a.png", {{type: "image/png"}}));
+          for (const name of ["x.mp4", "y.mp4"])
+            given.items.add(new File([bytes("{film}")], name, {{type: "video/mp4"}}));
+          dispatchEvent(new DragEvent("drop", {{dataTransfer: given}}));
+        """)
+        await page.until("document.getElementById('job-results')?.children.length === 5")
+        await page.until("document.querySelector('.shown .faces')")
+        assert await page.js("document.getElementById('job-name').textContent") == "x.mp4"
+        await click(page, "#job-stop")
         await gone(server)
 
     see(look)

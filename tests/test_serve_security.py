@@ -8,6 +8,7 @@ import time
 import zlib
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 import serving
@@ -74,6 +75,22 @@ def test_a_live_connection_needs_the_token_too(tiny_model):
             assert live.receive_json()["frame"] == 0
         with client.websocket_connect("/live", subprotocols=["mien", "mien.bearer.sesame"]) as live:
             assert live.accepted_subprotocol == "mien"
+
+
+def test_a_token_may_have_signs_that_a_subprotocol_may_not(tiny_model):
+    token = "a/b+c (d)=, \u00e9"
+    with serving.in_process(tiny_model, token=token) as client:
+        offered = ["mien", f"mien.bearer.{quote(token, safe='')}"]
+        with client.websocket_connect("/live", subprotocols=offered) as live:
+            live.send_bytes(PICTURE)
+            assert live.receive_json()["frame"] == 0
+
+
+def test_a_refusal_is_sealed_as_well(guarded):
+    refused = guarded.get("/models")
+    assert refused.status_code == 401
+    assert refused.headers["cache-control"] == "no-store"
+    assert refused.headers["x-content-type-options"] == "nosniff"
 
 
 def test_pages_of_elsewhere_are_kept_out_by_default(client):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import time
 
 import av
@@ -253,6 +254,23 @@ def test_a_bug_in_one_video_is_told_and_others_go_on(client, clip, monkeypatch):
         job = ended(client, post(client, clip))
     assert (job["state"], "bug" in job["error"]) == ("failed", True)
     assert ended(client, post(client, clip, "?to=faces.csv"))["state"] == "done"
+
+
+def test_a_folder_that_was_tidied_away_is_made_again(client, clip):
+    gone = serving.service(client).jobs._folder.path
+    shutil.rmtree(gone)
+    assert ended(client, post(client, clip, "?to=faces.csv"))["state"] == "done"
+    assert not gone.exists()
+
+
+def test_a_job_that_wants_few_frames_can_be_stopped(client, long_clip):
+    identity = post(client, long_clip, "?to=faces.jsonl&seconds=1000")
+    job = serving.service(client).jobs.get(identity)
+    serving.wait_for(lambda: job.state != "waiting")
+    began = time.monotonic()
+    client.delete(f"/videos/{identity}")
+    serving.wait_for(lambda: not job.upload.exists())
+    assert time.monotonic() - began < 3
 
 
 def test_a_video_that_takes_too_long_is_given_up(tiny_model, long_clip):

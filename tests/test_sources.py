@@ -8,6 +8,7 @@ import re
 import struct
 import sys
 import time
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -139,6 +140,24 @@ def test_floats_are_stretched_over_what_they_span(span):
     values = np.linspace(*span, 5, dtype=np.float32)[None]
     frame = sources.picture(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == [0, 64, 128, 191, 255]
+
+
+def test_deep_pictures_take_little_more_memory_than_they_hold():
+    body = encoded(Image.fromarray(np.zeros((1500, 1500), np.uint16)), "PNG")
+    tracemalloc.start()
+    try:
+        sources.picture(body)
+        assert tracemalloc.get_traced_memory()[1] < 14 * 1500**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_who_wants_the_first_picture_does_not_wait_until_all_are_counted(monkeypatch):
+    pages = [Image.new("L", (2, 2), shade) for shade in (10, 20, 30)]
+    body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert len(list(sources.frames(body))) == 3
+    monkeypatch.setattr(sources, "_length", lambda *_: pytest.fail("it was counted"))
+    assert sources.picture(body).pixels[0, 0, 0] == 10
 
 
 def test_floats_that_are_no_numbers_are_no_trouble():

@@ -129,6 +129,16 @@ def test_a_story_of_any_length_stays_small(monkeypatch):
     assert line.step < 10  # the time away does not count
 
 
+def test_of_many_passers_by_the_shortest_are_only_counted(monkeypatch, tmp_path):
+    monkeypatch.setattr(story, "MOST_LINES", 40)
+    who_stays = face(0, happy=1.0)
+    passing = [[who_stays, face(k, sad=1.0)] for k in range(1, 301)]
+    told = story_of(passing)
+    assert len(told.lines) == len(told.summaries.records()) <= 41
+    assert told.lines[0].often[3] == 300  # happy
+    assert told.forgotten + len(told.lines) == 301
+
+
 def test_only_what_was_smoothed_is_said_to_be():
     assert not story_of([[face(happy=1.0)]]).smoothed
     smooth = replace(face(happy=1.0), smoothed={"happy": 0.5, "sad": 0.5})

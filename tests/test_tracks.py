@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mien.faces import Face
 from mien.summaries import Summaries
-from mien.tracks import PATIENCE, Smoother, Tracker, between
+from mien.tracks import PATIENCE, Looks, Smoother, Tracker, between
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -216,6 +216,23 @@ def test_the_longest_seen_comes_first():
         summaries.add(k / 10, [face(0), *([face(1)] if k < 3 else [])])
     assert [r["face_id"] for r in summaries.records()] == [0, 1]
     assert [r["face_id"] for r in summaries.records(at_least=0.5)] == [0]
+
+
+def test_faces_are_looked_for_before_too_many_pixels_wait():
+    looks, tiny_ticks = Looks(), [k * 1e-6 for k in range(40)]
+    looked = [looks.due(seconds, 8000, 5000) for seconds in tiny_ticks]
+    assert looked == [True, *[False, True] * 19, False]
+    small = Looks()
+    assert [small.due(seconds, 640, 480) for seconds in tiny_ticks] == [True, *[False] * 39]
+
+
+def test_looks_go_on_as_if_they_had_never_stopped():
+    times = [k / 100 for k in range(60)]
+    whole, again = Looks(), Looks()
+    looked = [whole.due(seconds, 5000, 4000) for seconds in times]
+    for seconds, known in zip(times[:37], looked[:37], strict=True):
+        again.recall(seconds, 5000, 4000, looked=known)
+    assert [again.due(seconds, 5000, 4000) for seconds in times[37:]] == looked[37:]
 
 
 def test_boxes_between_two_sightings_lie_on_the_way():

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mien import twice
+from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.tracks import PATIENCE
 
@@ -60,6 +61,14 @@ def test_the_second_time_has_the_faces_of_the_first():
         assert (face.box, face.face_id, face.flags) == ((0, 0, 5, 5), 3, ("blurred",))
         assert face.emotions == was.emotions
     assert found[0][1][0].smoothed["happy"] == pytest.approx(1 - found[1][1][0].smoothed["happy"])
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_video_that_changes_meanwhile_is_told(more):
+    frames = [Frame(PIXELS, "x", k, k / 10) for k in range(5)]
+    first = [(frame, []) for frame in frames[: 4 - more]]
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(twice.watched(first, frames[:4]))
 
 
 def test_the_command_line_smooths_both_ways(mien, tiny_model, tmp_path):

@@ -112,6 +112,81 @@ def test_a_face_in_an_animated_gif_keeps_its_id(tmp_path, mien, tiny_model, face
     assert [json.loads(line)["frame"] for line in said.splitlines()] == [0, 2, 4]
 
 
+def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
+    parts = []
+    for name in ("a.ts", "b.ts"):
+        found = clips.frames("one", faces, size=(320, 180), seconds=3)
+        clips.encode(tmp_path / name, found)
+        parts.append((tmp_path / name).read_bytes())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    one, both = times(tmp_path / "a.ts"), times(joined)
+    assert len(both) == pytest.approx(2 * len(one), abs=2)
+    assert all(a < b for a, b in pairwise(both))
+    assert both[-1] == pytest.approx(2 * one[-1], abs=0.3)
+
+
+def test_who_is_told_that_it_is_over_decodes_no_further(made):
+    asked = []
+    part = video.Part(seconds=1e6)
+    assert list(video.frames(str(made[0]), part, is_over=lambda: not asked.append(1))) == []
+    assert len(asked) == 1
+    # Nor does who is no longer waited for.
+    frames = video.frames(str(made[0]), part)
+    next(frames)
+    frames.close()
+    assert "decoder" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_address_with_a_space_is_no_sequence():
+    for address in ("https://host/my%20dog.mp4", "rtsp://cam/front%20door"):
+        assert not video.sequences.is_sequence(address)
+    assert video.is_video("https://host/my%20dog.mp4")
+    assert live.is_live("rtsp://cam/front%20door")
+
+
+def test_a_number_that_is_missing_is_told(tmp_path, faces):
+    for k in (1, 2, 4):
+        Image.new("RGB", (64, 48)).save(tmp_path / f"{k:04d}.png")
+    with pytest.raises(UserError, match="number 3 is missing"):
+        list(video.frames(str(tmp_path / "%04d.png")))
+
+
+def test_frames_are_counted_or_timed_but_not_both():
+    with pytest.raises(UserError, match="one of the two"):
+        video.Part(every=2, seconds=1)
+
+
+def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mien.sinks._sound.of", lambda *words: asked.append(words) or iter(()))
+    for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
+        with sinks.to(tmp_path / "x.mp4") as write:
+            write(Frame(np.zeros((48, 64, 3), np.uint8), source), [])
+    assert asked == []
+
+
+def test_a_picture_that_no_encoder_takes_is_one_sentence(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"Cannot write .*wide\.mp4"),
+        sinks.to(tmp_path / "wide.mp4") as write,
+    ):
+        write(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_something_live_ends_in_time_though_nothing_comes(server, monkeypatch):
+    monkeypatch.setattr(live, "WAITS", (30.0,))
+    found = live.frames(server.address, lambda _: None, until=1.5)
+    next(found)
+    server.open = False
+    server.http.shutdown()
+    server.http.server_close()
+    began = time.monotonic()
+    assert all(frame.seconds < 1.5 for frame in found)
+    assert 0.5 < time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_a_turned_video_is_upright(tmp_path, faces, rotation):
     path = tmp_path / "turned.mp4"

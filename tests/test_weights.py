@@ -290,6 +290,14 @@ def test_a_model_file_must_be_there(tmp_path):
     assert weights.model(str(tmp_path / "mine.onnx")) == tmp_path / "mine.onnx"
 
 
+def test_what_may_not_be_looked_at_is_said_in_a_sentence(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "is_file", lambda _: (_ for _ in ()).throw(PermissionError(13, "No")))
+    with pytest.raises(UserError, match=r"m\.onnx cannot be read: No"):
+        weights.model(str(tmp_path / "m.onnx"))
+    with pytest.raises(weights.Unavailable, match=r"cannot be read: No\. .*MIEN_HOME"):
+        weights.remote("thing")
+
+
 def test_an_unknown_download_is_answered_with_what_there_is():
     with pytest.raises(UserError, match="Did you mean 'yunet'"):
         weights.remote("yunett")

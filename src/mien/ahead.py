@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mien.faces import Frame
@@ -14,8 +14,11 @@ AHEAD = 40_000_000
 
 
 @contextmanager
-def made_ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
-    """The same frames, made in a thread; it ends with the block."""
+def made_ahead(make: Callable[[Callable[[], bool]], Iterator[Frame]]) -> Iterator[Iterator[Frame]]:
+    """The frames that `make(stopped)` gives, made in a thread; it ends with the block.
+
+    stopped: tells a maker that works long for a frame whether anybody still waits for it.
+    """
     waiting: queue.Queue[Frame | BaseException | None] = queue.Queue()
     room = threading.Condition()
     pixels, stopped = 0, False
@@ -23,11 +26,11 @@ def made_ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
     def has_room() -> bool:
         return stopped or pixels < AHEAD
 
-    def make() -> None:
+    def work() -> None:
         nonlocal pixels
         last: BaseException | None = None
         try:
-            for frame in found:
+            for frame in make(lambda: stopped):
                 with room:
                     room.wait_for(has_room)
                     if stopped:
@@ -48,7 +51,7 @@ def made_ahead(found: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
         if item is not None:
             raise item
 
-    maker = threading.Thread(target=make, name="decoder", daemon=True)
+    maker = threading.Thread(target=work, name="decoder", daemon=True)
     maker.start()
     try:
         yield take()

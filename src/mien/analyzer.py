@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, groupby, islice
 
 import cv2
 import numpy as np
@@ -109,7 +109,7 @@ class Analyzer:
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         part = part or video.Part()
         if live.is_live(place):
-            frames = video.within(live.frames(place, skip), part)
+            frames = video.within(live.frames(place, skip, until=part.end), part)
             return self.follow(frames, time_constant, newest=True)
         if video.is_video(place):
             if past is not None:
@@ -118,7 +118,31 @@ class Analyzer:
                                     "--resume with the same --from.")  # fmt: skip
                 part = part.from_frame(min(past.faces), past.first)
             return self.follow(video.frames(place, part, skip), time_constant, past=past)
-        return self.frames(sources.frames(where, skip))
+        if place in ("", "-"):
+            return self.frames(sources.frames(where, skip))
+        return self._each(place, skip, part, time_constant)
+
+    def _each(
+        self,
+        place: str,
+        skip: Callable[[UserError], None] | None,
+        part: video.Part,
+        time_constant: float,
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """The frames of each file that a path means: stills together, videos one by one."""
+        files = sources.paths(place, sources.SUFFIXES | video.SUFFIXES)
+        for moving, some in groupby(files, video.is_video):
+            if not moving:
+                stills = chain.from_iterable(sources.frames(file, skip) for file in some)
+                yield from self.frames(stills)
+                continue
+            for file in some:
+                try:
+                    yield from self.stream(file, skip, part, time_constant)
+                except UserError as error:
+                    if skip is None:
+                        raise
+                    skip(error)
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
         """The given frames with their faces, in order; works ahead by one batch at most."""
@@ -142,8 +166,9 @@ class Analyzer:
         """
         smooth, frames = tracks.Smoother(time_constant), iter(frames)
         tracker = tracks.Tracker(first=past.unused if past else 0)
-        before = _recall(frames, past, tracker, smooth) if past else None
-        seen = self._followed(frames, tracker, before, 0.0 if newest else detect_every)
+        looks = tracks.Looks(0.0 if newest else detect_every)
+        before = _recall(frames, past, tracker, looks, smooth) if past else None
+        seen = self._followed(frames, tracker, looks, before)
         for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
             yield frame, smooth(frame.seconds, faces)
 
@@ -151,13 +176,14 @@ class Analyzer:
         self,
         frames: Iterable[Frame],
         tracker: tracks.Tracker,
+        looks: tracks.Looks,
         before: Seen | None,
-        detect_every: float,
     ) -> Iterator[Seen]:
         """Each frame with the boxes of its faces by id, detected or, in between, reckoned."""
         between: list[Frame] = []
         for frame in frames:
-            if not tracks.is_due(frame.seconds, before and before[0].seconds, detect_every):
+            high, wide = frame.pixels.shape[:2]
+            if not looks.due(frame.seconds, wide, high):
                 between.append(frame)
                 continue
             found = self._detect(frame.pixels)
@@ -223,9 +249,13 @@ def _up_to_an_error(seen: Iterable[Seen], failed: list[UserError]) -> Iterator[S
 
 
 def _recall(
-    frames: Iterator[Frame], past: tracks.Past, tracker: tracks.Tracker, smooth: tracks.Smoother
+    frames: Iterator[Frame],
+    past: tracks.Past,
+    tracker: tracks.Tracker,
+    looks: tracks.Looks,
+    smooth: tracks.Smoother,
 ) -> Seen | None:
-    """Take the frames that are known, and tell tracker and smoother of them; the last look."""
+    """Take the frames that are known, and tell the others of them; the last look."""
     before: Seen | None = None
     for frame in islice(frames, len(past.faces)):
         if (faces := past.faces.get(frame.number)) is None:
@@ -240,7 +270,9 @@ def _recall(
                 "and --smooth."
             )
         smooth(frame.seconds, faces)
-        if frame.number in past.looked:
+        looked, (high, wide) = frame.number in past.looked, frame.pixels.shape[:2]
+        looks.recall(frame.seconds, wide, high, looked=looked)
+        if looked:
             tracker.recall(frame.pixels, frame.seconds, faces)
             before = frame, {face.face_id: (face.box, face.face_confidence) for face in faces}
     return before

@@ -33,6 +33,10 @@ LOOK = 0.2
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+class Refusal(UserError):
+    """Of one picture: another may be served."""
+
+
 class Question(NamedTuple):
     """What a service is asked. query: by name; kind: the content type of the body."""
 
@@ -91,16 +95,46 @@ class Client:
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         if live.is_live(place) or sequences.is_sequence(place):
             raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
-        if video.is_video(place):
-            yield from self._video(place, skip, part or video.Part(), time_constant)
+        if place in ("", "-"):
+            yield from self._pictures(where, skip, _png_of)
             return
-        for frame in sources.frames(where, skip):
-            found = self._ask(_png(frame.pixels))
-            yield replace(frame, model=found["model"], detector=found["detector"]), recorded(found)
+        part = part or video.Part()
+        every = (
+            [place]
+            if video.is_video(place)
+            else sources.paths(place, sources.SUFFIXES | video.SUFFIXES)
+        )
+        for path in every:
+            if not video.is_video(path):
+                yield from self._pictures(path, skip, _file_of)
+                continue
+            try:
+                yield from self._video(path, skip, part, time_constant)
+            except UserError as error:
+                if skip is None or path == place:
+                    raise
+                skip(error)
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
         return json.loads(self._request(Question("GET", "/models")))
+
+    def _pictures(
+        self,
+        where: sources.Picture,
+        skip: Callable[[UserError], None] | None,
+        body: Callable[[Frame], bytes],
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
+        for frame in sources.frames(where, skip):
+            try:
+                found = self._ask(body(frame))
+            except Refusal as error:
+                if skip is None:
+                    raise
+                skip(error)
+                continue
+            yield replace(frame, model=found["model"], detector=found["detector"]), recorded(found)
 
     def _ask(self, body: bytes) -> dict[str, Any]:
         return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
@@ -234,7 +268,16 @@ def _refusal(answer: http.client.HTTPResponse) -> UserError:
         said = str(json.loads(answer.read())["error"])
     except (ValueError, KeyError, TypeError):
         said = f"The service answers {answer.status} {answer.reason}."
-    return UserError(said)
+    return Refusal(said) if answer.status in (400, 413, 415) else UserError(said)
+
+
+def _png_of(frame: Frame) -> bytes:
+    return _png(frame.pixels)
+
+
+def _file_of(frame: Frame) -> bytes:
+    """What a frame was read from; as pixels, a photograph would be many times as much."""
+    return _png(frame.pixels) if frame.number else _read(Path(frame.source))
 
 
 def _bytes(picture: sources.Picture) -> bytes:

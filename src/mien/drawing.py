@@ -13,7 +13,7 @@ from mien.faces import Face, scaled
 from mien.labels import COLOURS
 
 GROUND = (16, 20, 24, 205)
-SHORTEST, LONGEST = 480, 1600
+SHORTEST, LONGEST = 480, 6400
 """Pixels of the longer side: smaller pictures are enlarged so that text stays legible, and
 text grows with the picture up to the second."""
 
@@ -74,7 +74,7 @@ def _drawn(
     scale = max(1.0, SHORTEST / max(image.size))
     if scale > 1:
         image = image.resize([round(n * scale) for n in image.size], Image.Resampling.BICUBIC)
-    size = round(13 * max(1.0, min(max(image.size), 4 * LONGEST) / 900))
+    size = round(13 * max(1.0, min(max(image.size), LONGEST) / 900))
     font = ImageFont.load_default(size)
     canvas = ImageDraw.Draw(image, "RGBA")
     boxes = [scaled(face.box, scale) for face in faces]

@@ -6,6 +6,7 @@ some.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -28,6 +29,9 @@ CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
 
 WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before each further attempt at a stream that died; the last one again and again."""
+
+LONGEST = 1e6
+"""Seconds that nobody waits for a frame."""
 
 PATIENCE = 10.0
 """Seconds in which a stream must answer, and go on."""
@@ -58,16 +62,25 @@ def shown(where: str) -> str:
 
 
 def frames(
-    where: str, skip: Skip | None = None, attempts: int = 0, began: float | None = None
+    where: str,
+    skip: Skip | None = None,
+    attempts: int = 0,
+    began: float | None = None,
+    until: float = math.inf,
 ) -> Iterator[Frame]:
     """The newest frames of a camera or stream, for as long as it lasts.
 
     Seconds count by the clock from the first frame, or from `began` (`time.monotonic()`). A stream
     that dies is tried again, ever more slowly, and `skip` is told; after `attempts` failures in a
     row (0: never) it raises `UserError`, as it does for what has not been there from the beginning.
+    until: the second at which it ends, whether frames come or not.
     """
     told = skip or warned
-    for frame in _newest(lambda stop: _connected(where, told, attempts, stop)):
+
+    def left() -> float:
+        return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
+
+    for frame in _newest(lambda stop: _connected(where, told, attempts, stop), left):
         began = frame.seconds if began is None else began
         yield replace(frame, seconds=frame.seconds - began)
 
@@ -142,8 +155,13 @@ def _stream(where: str) -> Iterator[np.ndarray]:
                 yield upright(picture)
 
 
-def _newest(make: Callable[[threading.Event], Iterator[Frame]]) -> Iterator[Frame]:
-    """The frame that is newest each time one is asked for; the others are dropped."""
+def _newest(
+    make: Callable[[threading.Event], Iterator[Frame]], left: Callable[[], float]
+) -> Iterator[Frame]:
+    """The frame that is newest each time one is asked for; the others are dropped.
+
+    left: how many seconds it may be waited for.
+    """
     stop, changed = threading.Event(), threading.Condition()
     newest: list[Frame] = []
     ended: list[BaseException | None] = []
@@ -165,7 +183,8 @@ def _newest(make: Callable[[threading.Event], Iterator[Frame]]) -> Iterator[Fram
     try:
         while True:
             with changed:
-                changed.wait_for(lambda: newest or ended)
+                if not changed.wait_for(lambda: newest or ended, max(left(), 0)):
+                    return
                 frame = newest.pop() if newest else None
             if frame is None:
                 if ended[0] is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mien import journal
 from mien.faces import recorded
-from mien.tracks import PATIENCE, Past, is_due
+from mien.tracks import PATIENCE, Looks, Past
 
 REMEMBERED, LEAST = 2 * PATIENCE, 8
 """Seconds before the end of which faces, looks and smoothing are taken up again, and so many frames
@@ -31,19 +31,17 @@ def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
     Raises `UserError` where only some of the paths have something to go on from.
     """
     left, last, began, unused = Left(), "", 0, 0
-    looked: float | None = None
+    looks = Looks()
     started = 0.0
     recent: deque[tuple[dict, bool]] = deque()
     for place, record in enumerate(journal.earlier(paths)):
         if record["source"] != last:
             left.done.add(last)
-            last, began, unused, looked = record["source"], place, 0, None
+            last, began, unused, looks = record["source"], place, 0, Looks()
             recent.clear()
             started = record["seconds"]
         seconds = record["seconds"]
-        if due := is_due(seconds, looked):
-            looked = seconds
-        recent.append((record, due))
+        recent.append((record, looks.due(seconds, record["width"], record["height"])))
         while len(recent) > LEAST and seconds - recent[0][0]["seconds"] > REMEMBERED:
             recent.popleft()
         unused = max(unused, *(face["face_id"] + 1 for face in record["faces"]), 0)

@@ -17,7 +17,8 @@ RATE = 25.0
 
 def is_sequence(where: str) -> bool:
     """Whether this means numbered pictures: `frames/%04d.png`, `frames/%04d.png@30`."""
-    return bool(SEQUENCE.match(where)) and not Path(where).exists()
+    # In an address, %20 is a space.
+    return "://" not in where and bool(SEQUENCE.match(where)) and not Path(where).exists()
 
 
 def opened(where: str) -> Any:
@@ -30,8 +31,12 @@ def opened(where: str) -> Any:
     before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
     known = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
     there = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    numbers = [int(m[1]) for path in there if (m := known.match(path.name))]
+    numbers = {int(m[1]) for path in there if (m := known.match(path.name))}
     if not numbers:
         raise UserError(f"There is no file {found['path']}, with a number for the %{digits}d.")
+    if missing := set(range(min(numbers), max(numbers))) - numbers:
+        raise UserError(
+            f"Of {found['path']}, number {min(missing)} is missing; a sequence has every number."
+        )
     options = {"framerate": found["rate"] or str(RATE), "start_number": str(min(numbers))}
     return av.open(str(pattern), format="image2", options=options)

@@ -172,11 +172,17 @@ def _image(body: bytes, name: str) -> Image.Image:
 
 
 def _moving(image: Image.Image, name: str, most: int | None) -> Iterator[Frame]:
-    seconds = 0.0
-    for number in range(_length(image, name)):
-        pixels = _pixels(image, number, name, most)
-        yield Frame(pixels, name, number, seconds)
-        seconds += float(image.info.get("duration") or 0) / 1000
+    yield Frame(_pixels(image, 0, name, most), name, 0, 0.0)
+    seconds = _shown_for(image)
+    # Who wants the first alone does not wait until all are counted.
+    for number in range(1, _length(image, name)):
+        yield Frame(_pixels(image, number, name, most), name, number, seconds)
+        seconds += _shown_for(image)
+
+
+def _shown_for(image: Image.Image) -> float:
+    """Seconds for which a moving picture shows the frame it is at."""
+    return float(image.info.get("duration") or 0) / 1000
 
 
 def _pixels(image: Image.Image, number: int, name: str, most: int | None) -> np.ndarray:
@@ -243,11 +249,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """16-bit grey as 8-bit; wider integers and floats are stretched over what they span."""
     whole = np.issubdtype(values.dtype, np.integer)
-    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    # In place, as these are the pictures that take most memory.
+    scaled = values.astype(np.float32)
+    np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
     low, high = 0.0, 65535.0
-    if not whole or values.min() < 0 or values.max() > high:
-        low, high = float(values.min()), float(values.max())
-    return ((values - low) * (255 / max(high - low, 1e-12))).round().clip(0, 255).astype(np.uint8)
+    if not whole or scaled.min() < 0 or scaled.max() > high:
+        low, high = float(scaled.min()), float(scaled.max())
+    scaled -= low
+    scaled /= max(high - low, 1e-12)
+    scaled *= 255
+    return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
 def _checked_array(pixels: Any) -> np.ndarray:

@@ -24,6 +24,10 @@ MOST_POINTS, MOST_STILLS, MOST_FACES = 2000, 120, 40
 """What the page holds at most, of a face's times, of the video's pictures, and of faces; however
 long the video is. Where there is more, every second one goes, and so on."""
 
+MOST_LINES = 400
+"""Faces of which anything is kept. When there are more, half of them go that are away and were
+shortest on screen, and are only counted."""
+
 MOST_STEPS = 1000
 """Of the times between frames, from which the usual one is told; thinned alike."""
 
@@ -90,6 +94,7 @@ class Story:
     every: int = 1
     smoothed: bool = False
     summaries: Summaries = field(default_factory=Summaries)
+    forgotten: int = 0
     paint: Painter = field(default_factory=Painter)
 
     def add(self, frame: Frame, faces: list[Face]) -> None:
@@ -104,6 +109,11 @@ class Story:
         self.summaries.add(frame.seconds, faces)
         for face in faces:
             self._face(frame, face)
+        if len(self.lines) > MOST_LINES:
+            for face_id in self.summaries.fleeting(frame.seconds - self.gap(), MOST_LINES // 2):
+                self.summaries.forget(face_id)
+                del self.lines[face_id]
+                self.forgotten += 1
         if not self.stills or frame.seconds - self.stills[-1][0] >= self.apart:
             self.stills.append((frame.seconds, _jpeg(self.paint(frame.pixels, faces), STILL)))
             if len(self.stills) > MOST_STILLS:

@@ -74,6 +74,15 @@ class Summaries:
             known = self._of.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
             known.add(seconds, face, longest)
 
+    def fleeting(self, before: float, count: int) -> list[int]:
+        """The ids of so many faces, all last seen before that second, the shortest on screen."""
+        gone = [one for one in self._of.values() if one.last < before]
+        return [one.face_id for one in sorted(gone, key=lambda one: one.on_screen)[:count]]
+
+    def forget(self, face_id: int) -> None:
+        """Keep nothing of a face."""
+        del self._of[face_id]
+
     def records(self, at_least: float = 0.0) -> list[dict]:
         """All, longest on screen first; those seen for fewer seconds than `at_least` left out."""
         found = (s.record() for s in self._of.values() if s.on_screen >= at_least)

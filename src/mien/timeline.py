@@ -64,9 +64,9 @@ def drawn(story: Story) -> Image.Image:
     _axis(canvas, story, high)
     if not shown:
         canvas.text((LEFT, HEAD + ROW / 3), "no face", DIM, _font(18))
-    elif len(faces) > len(shown):
-        others = f"and {len(faces) - len(shown)} more faces, shorter on screen"
-        canvas.text((LEFT, high - 6), others, DIM, _font(14), "ls")
+    elif others := len(faces) - len(shown) + story.forgotten:
+        told = f"and {others} more faces, shorter on screen"
+        canvas.text((LEFT, high - 6), told, DIM, _font(14), "ls")
     return image
 
 

@@ -26,6 +26,9 @@ MOMENTUM = 2.0
 DETECT_EVERY = 0.12
 """Seconds between two looks for faces in a video: every third frame at 25 a second."""
 
+MOST_PIXELS = 64_000_000
+"""Of frames that wait for the next look, which else comes sooner. 4K at 60 a second has room."""
+
 TIME_CONSTANT = 0.5
 """Seconds after which smoothed emotions have followed 63 % of a sudden change."""
 
@@ -97,9 +100,27 @@ class Past:
     unused: int
 
 
-def is_due(seconds: float, before: float | None, every: float = DETECT_EVERY) -> bool:
-    """Whether to look for faces again, after the last time in seconds; a jump back is a start."""
-    return before is None or not 0 <= seconds - before < every * 0.99
+class Looks:
+    """When to look for faces: once in so many seconds, and before too many pixels wait for it."""
+
+    def __init__(self, every: float = DETECT_EVERY) -> None:
+        self._every = every * 0.99
+        self._before: float | None = None
+        self._waiting = 0
+
+    def recall(self, seconds: float, wide: int, high: int, *, looked: bool) -> None:
+        """Take a frame as known from an earlier run, which looked at it or did not."""
+        self._waiting = 0 if looked else self._waiting + wide * high
+        self._before = seconds if looked else self._before
+
+    def due(self, seconds: float, wide: int, high: int) -> bool:
+        """Whether to look at this frame, the next in time; a jump back is a start."""
+        self._waiting += wide * high
+        late = self._before is None or not 0 <= seconds - self._before < self._every
+        if late or self._waiting > MOST_PIXELS:
+            self._before, self._waiting = seconds, 0
+            return True
+        return False
 
 
 class Tracker:

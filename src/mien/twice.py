@@ -10,9 +10,11 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 
+from mien.errors import UserError
 from mien.faces import Face, Frame, record, recorded
 from mien.tracks import PATIENCE, TIME_CONSTANT
 
@@ -39,10 +41,17 @@ def watched(
             smooth[face_id] = iter(both_ways(seconds, shares, time_constant))
         lines.clear()
         kept.seek(0)
-        for frame, text in zip(again, kept, strict=True):
+        for frame, text in _pairs(again, kept):
             known = json.loads(text)
             found = replace(frame, model=known["model"], detector=known["detector"])
             yield found, [_smoothed(f, next(smooth[f.face_id])) for f in recorded(known)]
+
+
+def _pairs(again: Iterable[Frame], kept: Iterable[str]) -> Iterator[tuple[Frame, str]]:
+    for frame, text in zip_longest(again, kept):
+        if frame is None or text is None:
+            raise UserError("The video changed while it was read; let it be finished first.")
+        yield frame, text
 
 
 def both_ways(

@@ -41,6 +41,10 @@ WHOLE = 0.98
 MOST_PIXELS = 134_000_000
 """Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
 
+BACK = 1.0
+"""Seconds by which a file's clock may go back for a moment; by more, it is thought to be set anew,
+as where two recordings were joined, and to go on."""
+
 MOST_DAMAGED = 10_000
 """After so many damaged packets in a row the rest is given up."""
 
@@ -64,6 +68,8 @@ class Part:
     origin: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.every > 1 and self.seconds > 0:
+            raise UserError(f"Every {self.every} frames or {self.seconds:g} s: say one of the two.")
         if self.every < 1 or self.seconds < 0:
             raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
                             "number of frames from 1, or of seconds from 0.")  # fmt: skip
@@ -150,15 +156,21 @@ def frames(
     part: Part | None = None,
     skip: Skip | None = None,
     most_pixels: int = MOST_PIXELS,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
     """The wanted frames of a video file, upright RGB, decoded ahead in a thread.
 
     Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
     told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
     `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
+    is_over: asked of each picture, wanted or not; once it says so, no more frames come.
     """
     told = skip or warned
-    with made_ahead(_decoded(path, part or Part(), told, most_pixels)) as found:
+
+    def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
+        return _decoded(path, part or Part(), told, most_pixels, lambda: stopped() or is_over())
+
+    with made_ahead(make) as found:
         yield from found
 
 
@@ -167,7 +179,9 @@ def warned(error: UserError) -> None:
     warnings.warn(str(error), stacklevel=2)
 
 
-def _decoded(path: str, part: Part, skip: Skip, most_pixels: int) -> Iterator[Frame]:
+def _decoded(
+    path: str, part: Part, skip: Skip, most_pixels: int, is_over: Callable[[], bool]
+) -> Iterator[Frame]:
     with opened(path) as (container, stream):
         # What a file says of its size and what a frame of it says are two things.
         stream.codec_context.options = {"max_pixels": str(most_pixels)}
@@ -179,6 +193,8 @@ def _decoded(path: str, part: Part, skip: Skip, most_pixels: int) -> Iterator[Fr
         # A frame that is known is asked for by its very time.
         early = 1e-6 if part.number >= 0 else EARLY / rate
         for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
+            if is_over():
+                return
             # Behind a seek the place can only be reckoned; from the start it is counted.
             number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
             last = seconds
@@ -268,7 +284,7 @@ def _pictures(
 
     began, rate = _began(stream), float(stream.guessed_rate or 25)
     last, count, damaged = -1.0, 0, 0
-    gap = (0.0, 0.0)
+    set_back, gap = 0.0, (0.0, 0.0)
     packets = container.demux(stream)
     while damaged <= MOST_DAMAGED:
         try:
@@ -283,7 +299,10 @@ def _pictures(
             damaged = 0
         for picture in found:
             # Some formats keep no times; then all there is to go by is the place.
-            seconds = count / rate if picture.time is None else picture.time - began
+            seconds = count / rate if picture.time is None else picture.time - began + set_back
+            if seconds < last - BACK:
+                set_back += last + 1 / rate - seconds
+                seconds = last + 1 / rate
             count += 1
             # Behind damage, decoders give some pictures late.
             if seconds > last:

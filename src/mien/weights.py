@@ -83,7 +83,11 @@ def model(name: str) -> Path:
     if not name.endswith(".onnx"):
         raise unknown("model", name, [*known, "or a path that ends in .onnx"])
     path = Path(name)
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # of a folder that may not be looked into, say
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    if not is_there:
         raise UserError(f"There is no model file {name}.")
     return path
 
@@ -102,9 +106,13 @@ def remote(name: str, *, fetch: bool = True) -> Path:
             raise UserError(f"${entry.override} is {source}, and no file is there.")
         return path
     kept = cache() / entry.file
-    here = kept.is_file()
-    if here and _sha256(kept.read_bytes()) == entry.sha256:
-        return kept
+    try:
+        here = kept.is_file()
+        if here and _sha256(kept.read_bytes()) == entry.sha256:
+            return kept
+    except OSError as error:
+        why = f"{kept} cannot be read: {error.strerror}"
+        raise Unavailable(f"{why}. Name a folder of your own with MIEN_HOME.") from None
     if not fetch or offline():
         state = f"damaged ({kept})" if here else "not here"
         when = " once MIEN_OFFLINE (or --offline) is lifted" if offline() else ""

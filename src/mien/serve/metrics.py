@@ -68,7 +68,7 @@ class Metrics:
         with self._lock:
             for name, counters in sorted(self._counters.items()):
                 lines.append(f"# TYPE {name} counter")
-                lines += [f"{name}{_in(labels)} {n:g}" for labels, n in sorted(counters.items())]
+                lines += [f"{name}{_in(labels)} {n:.15g}" for labels, n in sorted(counters.items())]
             for name, histograms in sorted(self._histograms.items()):
                 lines.append(f"# TYPE {name} histogram")
                 for labels, histogram in sorted(histograms.items()):
@@ -87,7 +87,7 @@ def _lines(name: str, labels: str, histogram: Histogram) -> list[str]:
     for edge, count in zip([*histogram.edges, "+Inf"], histogram.counts, strict=True):
         total += count
         lines.append(f'{name}_bucket{{{before}le="{edge}"}} {total}')
-    sums = [f"{name}_sum{_in(labels)} {histogram.total:.9g}", f"{name}_count{_in(labels)} {total}"]
+    sums = [f"{name}_sum{_in(labels)} {histogram.total:.15g}", f"{name}_count{_in(labels)} {total}"]
     return lines + sums
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +19,7 @@ OPEN = frozenset(("/healthz", "/readyz", *looks.FILES))
 PROTOCOL = "mien"
 BEARER = "mien.bearer."
 """Pages cannot give a WebSocket a header; they offer the subprotocols `mien` and
-`mien.bearer.TOKEN`."""
+`mien.bearer.TOKEN`, the token percent-encoded where it has signs that a subprotocol may not."""
 
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -46,7 +46,7 @@ class Guard:
         try:
             self._look(scope, Headers(scope=scope))
         except Refused as refused:
-            response = answer(refused.status, str(refused), refused.headers)
+            response = answer(refused.status, str(refused), ALWAYS | refused.headers)
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(response)
             else:
@@ -78,11 +78,13 @@ class Guard:
 
     def _look_at_token(self, headers: Headers) -> None:
         scheme, _, shown = headers.get("authorization", "").partition(" ")
+        # Headers are read as Latin-1, which gives back the bytes that were sent.
+        token = shown.strip(" ").encode("latin-1")
         if scheme.lower() != "bearer":
             offered = [one.strip() for one in headers.get("sec-websocket-protocol", "").split(",")]
             shown = next((one[len(BEARER) :] for one in offered if one.startswith(BEARER)), "")
-        # Headers are read as Latin-1, which gives back the bytes that were sent.
-        if not hmac.compare_digest(shown.strip(" ").encode("latin-1"), self._token):
+            token = unquote_to_bytes(shown.encode("latin-1"))
+        if not hmac.compare_digest(token, self._token):
             raise Refused(
                 401, "This service asks for a bearer token.", {"WWW-Authenticate": "Bearer"}
             )

@@ -35,17 +35,24 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
         if len(job.notes) < MOST_NOTES:
             job.notes.append(str(error).replace(path, job.name))
 
+    def is_over() -> bool:
+        return job.stop.is_set() or time.monotonic() > give_up
+
+    def look_at_the_clock() -> None:
+        if job.stop.is_set():
+            raise Stopped
+        if time.monotonic() > give_up:
+            raise UserError(f"{path} takes longer than this service has for a video.")
+
     with ExitStack() as stack:
         writers = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
-        frames = video.frames(path, wanted.part, skip, settings.most_video_pixels)
+        frames = video.frames(path, wanted.part, skip, settings.most_video_pixels, is_over)
         for frame, faces in analyzer.follow(frames, wanted.smooth):
-            if job.stop.is_set():
-                raise Stopped
-            if time.monotonic() > give_up:
-                raise UserError(f"{path} takes longer than this service has for a video.")
+            look_at_the_clock()
             for name, write in writers:
                 _tell(write, name, job, frame, faces)
             job.seconds, job.frames = frame.seconds - wanted.part.start, job.frames + 1
+        look_at_the_clock()
 
 
 def examined(path: str, most_pixels: int) -> video.About:

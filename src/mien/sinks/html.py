@@ -49,7 +49,7 @@ def page(story: Story, path: Path) -> str:
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in known],
         "colours": COLOURS,
         "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
-        "found": len(summaries),
+        "found": len(summaries) + story.forgotten,
         "faces": [
             _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MOST_FACES]
         ],

@@ -18,7 +18,7 @@ from mien.errors import UserError
 from mien.faces import Face, Frame
 from mien.journal import Write
 from mien.sinks import _sound
-from mien.video import why
+from mien.video import is_remote, why
 
 TICKS = 90_000
 """Time stamps a second: fine enough for every common frame rate, and for none at all."""
@@ -63,7 +63,7 @@ class _Film:
 
         try:
             if kind is None:
-                self._mux(self._picture.encode())
+                self._mux(None)
                 self._sounds(self._ends)
                 self._sound.close()
                 self._out.close()
@@ -91,7 +91,7 @@ class _Film:
         self._ends = 2 * seconds - max(self._last, 0) / TICKS  # it is shown as long as the last
         self._last = picture.pts = max(self._last + 1, round(seconds * TICKS))
         picture.time_base = Fraction(1, TICKS)
-        self._mux(self._picture.encode(picture))
+        self._mux(picture)
         self._sounds(seconds)
 
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
@@ -108,18 +108,20 @@ class _Film:
         self._picture.height, self._picture.width = self._shape
         self._picture.pix_fmt = "yuv420p"
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
-        self._sound = _sound.of(frame.source, frame.seconds, self._out)
+        # What is live has no past to hear, and may let nobody in twice.
+        if is_remote(frame.source) or Path(frame.source).is_file():
+            self._sound = _sound.of(frame.source, frame.seconds, self._out)
         next(self._sound, None)
 
     def _sounds(self, until: float) -> None:
         while self._heard < until:
             self._heard = next(self._sound, math.inf)
 
-    def _mux(self, packets: list[Any]) -> None:
+    def _mux(self, picture: Any) -> None:
         import av
 
         try:
-            self._out.mux(packets)
+            self._out.mux(self._picture.encode(picture))
         except (av.error.FFmpegError, OSError) as error:
             raise self._cannot(error) from None
 

@@ -66,7 +66,7 @@ def camera(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         writers = [stack.enter_context(sinks.to(path)) for path in to]
         show = stack.enter_context(watching())
-        newest = live.frames(source, complain, began=began)
+        newest = live.frames(source, complain, began=began, until=seconds)
         for frame, faces in analyzer.follow(newest, smooth, newest=True):
             show(frame, faces, time.monotonic() - began - frame.seconds)
             summaries.add(frame.seconds, faces)

@@ -3,21 +3,18 @@
 import * as camera from "./camera.js";
 import { $, make, pause, say } from "./elements.js";
 import * as pictures from "./pictures.js";
-import { ask } from "./service.js";
+import { ask, LATER } from "./service.js";
 import { open } from "./tabs.js";
 import * as videos from "./videos.js";
-
-const LATER = 3000;             // milliseconds until a service that did not answer is asked again
 
 // Files may be dropped anywhere, and pasted.
 
 function take(files) {
-  if (![...files].some(videos.isVideo)) {
-    open($("tab-picture"));
-    return pictures.takePictures(files);
-  }
-  open($("tab-video"));
-  return videos.takeVideo([...files].find(videos.isVideo));
+  const films = [...files].filter(videos.isVideo);
+  const stills = [...files].filter((file) => !videos.isVideo(file));
+  open($(films.length ? "tab-video" : "tab-picture"));
+  if (stills.length) pictures.takePictures(stills);
+  if (films.length) videos.takeVideo(films[0], films.length - 1);
 }
 
 const dropsFiles = (event) => event.dataTransfer?.types.includes("Files");

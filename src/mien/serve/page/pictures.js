@@ -136,7 +136,7 @@ function remove(...gone) {
   $("files").focus();
 }
 
-// What is saved: the same columns as everywhere in mien.
+// What is saved: the same columns as everywhere in mien, but for what only a video has.
 
 const records = () => shown.flatMap((one) => one.record || []);
 

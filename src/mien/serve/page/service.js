@@ -5,6 +5,7 @@ import { $, pause, say } from "./elements.js";
 const SILENT = "The service does not answer. Is it still running?";
 const TRIES = 5;                // when it is busy
 const LONGEST_WAIT = 10;        // seconds between two of them
+export const LATER = 3000;      // milliseconds until a service that did not answer is asked again
 
 let token = sessionStorage.getItem("mien-token") || "";
 let asking = null;              // a promise, while the form waits for a token
@@ -18,7 +19,10 @@ class Refusal extends Error {
 
 const withToken = (headers) => (token ? { ...headers, Authorization: `Bearer ${token}` } : { ...headers });
 
-export const protocols = () => (token ? ["mien", `mien.bearer.${token}`] : ["mien"]);
+// A subprotocol may hold few signs; the service takes the others percent-encoded.
+const plain = (text) => encodeURIComponent(text).replace(/[()]/g, (sign) => `%${sign.charCodeAt(0).toString(16)}`);
+
+export const protocols = () => (token ? ["mien", `mien.bearer.${plain(token)}`] : ["mien"]);
 
 export const query = (more = {}) =>
   new URLSearchParams({ ...($("model").value && { model: $("model").value }), ...more });
@@ -48,6 +52,23 @@ export async function askPatiently(path, options, tellBusy) {
       if (error.status !== 503 || !left) throw error;
       tellBusy();
       await pause(1000 * error.wait);
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+// The same, again and again while nobody answers: a laptop may have slept, or its network been away.
+export async function askUntilAnswered(path, options, read) {
+  for (let hasFailed = false; ; ) {
+    try {
+      const answer = await ask(path, options, read);
+      if (hasFailed) say("");
+      return answer;
+    } catch (error) {
+      if (error.name === "AbortError" || (error.status && ![502, 503, 504].includes(error.status))) throw error;
+      hasFailed = true;
+      say(error.message, true);
+      await pause(LATER);
       options.signal?.throwIfAborted();
     }
   }

@@ -1,7 +1,7 @@
 // A video: it is sent, waits for its turn, is watched; then there is a timeline, and files.
 
 import { $, button, count, pause, save, say } from "./elements.js";
-import { ask, query, send } from "./service.js";
+import { ask, askUntilAnswered, query, send } from "./service.js";
 
 const RESULTS = { "annotated.mp4": "Save video", "page.html": "Save timeline", "timeline.png": "Save chart",
   "faces.csv": "Save CSV", "faces.jsonl": "Save JSON lines" };
@@ -12,10 +12,11 @@ let job = null;                 // {file, id, reading}: the one that is shown
 
 export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|mov|mp4|webm)$/i.test(file.name);
 
-export async function takeVideo(file) {
+export async function takeVideo(file, others = 0) {
   if (file.type && !isVideo(file)) return say("That is no video.", true);
   await forget();
   begin({ file, reading: new AbortController() }, file.name);
+  if (others) say(`One video at a time; ${count(others, "other")} left out.`);
   const mine = job;
   try {
     const told = await send(`videos?${query({ name: file.name })}`, file, tellSent, mine.reading.signal);
@@ -71,7 +72,7 @@ function tellWatched({ state, progress, frames }) {
 async function watch(mine) {
   const { signal } = mine.reading;
   while (!signal.aborted) {
-    const told = await ask(`videos/${mine.id}`, { signal });
+    const told = await askUntilAnswered(`videos/${mine.id}`, { signal });
     $("job-name").textContent = told.name;
     if (told.error) throw new Error(told.error);
     if (told.state === "done") return showResults(told, signal);
@@ -90,7 +91,7 @@ async function showResults(told, signal) {
     if (told.results.includes(name)) button(text, $("job-results"), () => saveResult(told.id, name), "quiet");
   }
   if (told.results.includes("page.html")) {
-    showTimeline(await ask(`videos/${told.id}/results/page.html`, { signal }, "text"));
+    showTimeline(await askUntilAnswered(`videos/${told.id}/results/page.html`, { signal }, "text"));
   }
   say(`${told.name} has been watched.`);
 }
