@@ -8,7 +8,8 @@ Each line is a command of the laboratory. One that has its result is passed over
 stopped goes on, and what is finished is at once packed under OUT/packed, weights in half
 precision; --parcel leaves that in a few pieces, to be carried home. It runs from a copy of the
 repository, with no more than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at
-once if --beside says so.
+once if --beside says so. Where there is no git, $MIEN_COMMIT says what is run. Where a command may
+last less than a machine is there for, --lease has longer ones begun, to go on in the next command.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ PIECE, MOST = 15_000_000, 60_000_000
 """Bytes of a piece of what is sent back, and of all pieces together, at most."""
 
 GRACE = 30
-"""Seconds that a training gets to end when the time is over; it loses its unfinished epoch."""
+"""Seconds that a training gets to end when the time is over; what came after its last checkpoint,
+on a GPU half a minute at most, is done again."""
+
+SHOWN = 15
+"""Lines of what a failed task printed last."""
 
 RESULTS = {"train": "metrics.json", "crossval": "crossval.json", "ablate": "ablation.json"}
 """What each verb leaves in its folder when all is done."""
@@ -63,6 +68,12 @@ class Task:
     def name(self) -> str:
         """Its --out without the `runs/` that each has, such as `board/li-slim-seed0`."""
         return self.words[self.words.index("--out") + 1].removeprefix("runs/")
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of the runs that teach it, or from which it starts."""
+        changes = (word for word in self.words if word.startswith(("teachers=", "start=")))
+        return [name for change in changes for name in re.findall(r"[=,]runs/([^,]+)", change)]
 
 
 def read(text: str) -> list[Task]:
@@ -101,8 +112,8 @@ def work(words: list[str], data: Path, out: Path) -> None:
     parser.add_argument("verb")
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--protocol", default="kfold")
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--protocol")
+    parser.add_argument("--folds")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data")  # as on the list; what counts is the campaign's own
     parser.add_argument("--out")
@@ -112,11 +123,12 @@ def work(words: list[str], data: Path, out: Path) -> None:
     changes = [_placed(change, out) for change in asked.set]
     watch: Callable = lambda *_: lambda *_: None  # noqa: E731
     if asked.verb == "train":
-        train.fit(recipe.parse(asked.recipe, changes), data, folder)
-        evaluate.evaluate(folder, data)
+        evaluate.measured(train.fit(recipe.parse(asked.recipe, changes), data, folder), data)
     elif asked.verb == "crossval":
-        changes += [f"protocol={asked.protocol}", f"folds={asked.folds}"]
-        trials.crossval(recipe.parse(asked.recipe, changes), data, folder, watch)
+        wanted = {"protocol": asked.protocol, "folds": asked.folds}
+        typed = [f"{field}={value}" for field, value in wanted.items() if value]
+        folded = recipe.parse(asked.recipe, ["protocol=kfold", *changes, *typed])
+        trials.crossval(folded, data, folder, watch)
     else:
         base = recipe.parse(asked.recipe, changes)
         seeds = range(base.seed, base.seed + asked.seeds)
@@ -177,21 +189,36 @@ def parcel(tasks: Iterable[Task], out: Path, to: Path) -> None:
 
 
 def unpack(pieces: Path, to: Path) -> None:
-    """Run folders again, under `to`, of what `parcel` made."""
+    """Run folders again, under `to`, of what `parcel` made; to the campaign there they are done."""
     body = b"".join(path.read_bytes() for path in sorted(pieces.glob("parcel.[0-9][0-9]")))
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        archive.extractall(to, filter="data")
+        for place in (to, to / "packed"):
+            archive.extractall(place, filter="data")
         for name in archive.getnames():
             print(to / name)
 
 
-def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, gpu: bool) -> None:
-    """Do the tasks in order, so many side by side, until the time is over."""
-    end = time.monotonic() + 60 * minutes
+def run(
+    tasks: list[Task],
+    data: Path,
+    out: Path,
+    minutes: float,
+    beside: int = 1,
+    *,
+    lease: float = 0,
+    gpu: bool = False,
+) -> None:
+    """Do the tasks in order, so many side by side, until the time is over.
+
+    lease: minutes that tasks may take in all, of which this command has the first.
+    """
+    now = time.monotonic()
+    end, last = now + 60 * minutes, now + 60 * max(minutes, lease)
     waiting = list(tasks)
     busy: dict[subprocess.Popen, Task] = {}
     while True:
-        while len(busy) < beside and (task := _fitting(waiting, end, gpu)):
+        there = out / "packed"
+        while len(busy) < beside and (task := _fitting(waiting, last, gpu, there)):
             print(f"{task.name}: {task.purpose}", flush=True)
             words = [sys.executable, __file__, "--one", shlex.join(task.words)]
             command = [*words, "--data", str(data), "--out", str(out)]
@@ -202,8 +229,10 @@ def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, g
         time.sleep(0.2)
         for child in [child for child in busy if child.poll() is not None]:
             task = busy.pop(child)
-            word = "done" if child.returncode == 0 else f"failed, see {log_file(task, out)}"
-            print(f"{task.name}: {word}", flush=True)
+            print(f"{task.name}: {'failed' if child.returncode else 'done'}", flush=True)
+            if child.returncode:  # its log stays behind on a machine that is lent
+                said = log_file(task, out).read_text(errors="replace").splitlines()[-SHOWN:]
+                print(*(f"    {line}" for line in said), sep="\n", flush=True)
         if time.monotonic() > end:
             for child in busy:
                 child.terminate()
@@ -213,10 +242,15 @@ def run(tasks: list[Task], data: Path, out: Path, minutes: float, beside: int, g
             return
 
 
-def _fitting(waiting: list[Task], end: float, gpu: bool) -> Task | None:
-    """The next one that can be done, or nearly so, in the time left; taken from those waiting."""
+def _fitting(waiting: list[Task], end: float, gpu: bool, packed: Path) -> Task | None:
+    """The next one that can be done, or nearly so, in the time left; taken from those waiting.
+
+    Pupils wait for their teachers.
+    """
     left = (end - time.monotonic()) / 60
     for task in waiting:
+        if any(not (packed / name / "weights.pt").exists() for name in task.needs):
+            continue
         if left > 0 and (task.gpu if gpu else task.cpu) <= (1.2 if gpu else 3) * left:
             waiting.remove(task)
             return task
@@ -230,7 +264,8 @@ def main() -> None:
     parser.add_argument("--list", type=Path, default=LIST)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--beside", type=int, default=1)
-    parser.add_argument("--gpu", action="store_true", help="Go by the minutes on a GPU.")
+    parser.add_argument("--lease", type=float, default=0, help="Minutes of several commands.")
+    parser.add_argument("--gpu", action="store_true", help="On a GPU, and go by its minutes.")
     parser.add_argument("--left", action="store_true", help="Only print what is left.")
     parser.add_argument("--parcel", type=Path, help="Leave what is done there, in a few pieces.")
     parser.add_argument("--unpack", type=Path, help="Such a folder; its runs go to --out.")
@@ -244,14 +279,29 @@ def main() -> None:
         every = read(asked.list.read_text())
         tasks = left(every, asked.out)
         if not asked.left:
+            _check(parser, asked)
             asked.out.mkdir(parents=True, exist_ok=True)
             run(tasks, asked.data.resolve(), asked.out.resolve(), asked.minutes, asked.beside,
-                asked.gpu)  # fmt: skip
+                lease=asked.lease, gpu=asked.gpu)  # fmt: skip
             tasks = left(tasks, asked.out)
             if asked.parcel:
                 parcel(every, asked.out, asked.parcel)
         for task in tasks:
             print(f"left: {task.name} ({task.cpu:g} min CPU, {task.gpu:g} min GPU), {task.purpose}")
+
+
+def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
+    """Nothing is trained that could not be published, or not in time."""
+    import torch
+
+    from mien.lab import runs
+
+    if asked.data is None:
+        parser.error("--data is needed: the folder of FER2013.")
+    if not runs.commit():
+        parser.error("No result may lack its commit: set MIEN_COMMIT, as there is no git here.")
+    if asked.gpu and not torch.cuda.is_available():
+        parser.error("torch finds no GPU here.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import tiny
@@ -50,8 +51,11 @@ def test_the_list_of_the_repository_can_be_read():
     assert tasks
     assert len({task.name for task in tasks}) == len(tasks)
     for task in tasks:
-        changes = [after for word, after in pairwise(task.words) if word == "--set"]
-        assert parse(task.words[1], changes).model in models.available()
+        assert parse(task.words[1], _changes(task)).model in models.available()
+
+
+def _changes(task):
+    return [after for word, after in pairwise(task.words) if word == "--set"]
 
 
 def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
@@ -61,7 +65,11 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "list.md").write_text(LIST)
     (tmp_path / "sitecustomize.py").write_text(BARE)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "MIEN_COMMIT": "x",
+    }
     command = [sys.executable, copy / "benchmarks" / "campaign.py", "--data", data, "--out", out,
                "--list", tmp_path / "list.md"]  # fmt: skip
 
@@ -85,6 +93,8 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
     result = evaluate.evaluate(tmp_path / "models" / "two", data, resamples=1)
     assert "labels" in result["heads"]
     assert runs.open_run(tmp_path / "models" / "one").recipe.model == "resnet-8"
+    known = subprocess.run([*command, "--left", "--out", tmp_path / "models"], capture_output=True)
+    assert known.stdout.decode().count("left: ") == 1
 
     again = run("--minutes", "10")
     assert "done" not in again.stdout
@@ -94,11 +104,11 @@ def test_what_is_stopped_goes_on(tmp_path):
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     words = "train tiny --set batch=14 --set epochs=150 --set model=resnet-8 --data D --out runs/x"
     tasks = [campaign.Task("x", tuple(words.split()), 0.01, 0.01)]
-    campaign.run(tasks, data, tmp_path, 8 / 60, 1, gpu=False)
+    campaign.run(tasks, data, tmp_path, 8 / 60)
     assert campaign.left(tasks, tmp_path) == tasks
     before = len(runs.open_run(tmp_path / "x").log())
     assert before < 150
-    campaign.run(tasks, data, tmp_path, 15, 1, gpu=False)
+    campaign.run(tasks, data, tmp_path, 15)
     assert campaign.left(tasks, tmp_path) == []
 
 
@@ -128,5 +138,48 @@ def test_a_parcel_holds_results_first_and_as_many_weights_as_it_can(tmp_path, mo
 def test_a_dash_is_not_for_that_machine():
     (task,) = campaign.read("| x | `mien train tiny --out runs/x` | 5 | - |")
     assert (task.cpu, task.gpu) == (5, float("inf"))
-    assert campaign._fitting([task], time.monotonic() + 6000, gpu=True) is None
-    assert campaign._fitting([task], time.monotonic() + 6000, gpu=False) == task
+    end = time.monotonic() + 6000
+    assert campaign._fitting([task], end, True, Path("none")) is None
+    assert campaign._fitting([task], end, False, Path("none")) == task
+
+
+def test_pupils_wait_for_their_teachers(tmp_path):
+    tasks = campaign.read(campaign.LIST.read_text(encoding="utf-8"))
+    pupil = next(task for task in tasks if task.name == "pupil-seed0")
+    assert len(pupil.needs) == 4
+    assert set(pupil.needs) < {task.name for task in tasks}
+    end = time.monotonic() + 6e6
+    assert campaign._fitting([pupil], end, False, tmp_path) is None
+    for name in pupil.needs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.pt").touch()
+    assert campaign._fitting([pupil], end, False, tmp_path) == pupil
+
+
+def test_teachers_fit_one_parcel_and_one_lease():
+    tasks = campaign.read(campaign.LIST.read_text(encoding="utf-8"))
+    teachers = [task for task in tasks if task.name.startswith("teacher-")]
+    names = [parse(task.words[1], _changes(task)).model for task in teachers]
+    with torch.device("meta"):
+        networks = [models.build(name, channels=1, classes=models.CLASSES) for name in names]
+    assert sum(2 * models.parameters(network) for network in networks) < campaign.MOST
+    pupils = [task for task in tasks if task.name.startswith("pupil-")]
+    assert sum(task.gpu for task in teachers) + max(task.gpu for task in pupils) < 25
+
+
+def test_what_could_not_be_published_or_not_in_time_is_not_begun(tmp_path, monkeypatch):
+    command = [sys.executable, ROOT / "benchmarks" / "campaign.py", "--out", tmp_path / "out"]
+    for more, says in (([], "--data is needed"), (["--data", tmp_path, "--gpu"], "no GPU")):
+        if "--gpu" in more and torch.cuda.is_available():
+            continue
+        said = subprocess.run([*command, *more], capture_output=True, text=True)
+        assert (said.returncode, says in said.stderr) == (2, True), said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_is_told_where_it_is_seen(tmp_path, capfd):
+    words = ("train", "tiny", "--set", "model=nothing", "--out", "runs/x")
+    campaign.run([campaign.Task("x", words, 1, 1)], tmp_path, tmp_path, 1)
+    said = capfd.readouterr().out
+    assert "x: failed" in said
+    assert "No model is called" in said or "UserError" in said

@@ -32,7 +32,9 @@ def test_grad_cam_is_bright_where_the_answer_comes_from():
     assert found[0, 20:30, 20:30].max() == 0
 
 
-@pytest.mark.parametrize("name", ["resnet-8", "hybrid-slim", "vgg19-slim", "sequential-slim"])
+@pytest.mark.parametrize(
+    "name", ["resnet-8", "hybrid-slim", "vgg19-slim", "sequential-slim", "jaiswal-slim"]
+)
 def test_every_kind_of_network_has_a_map(name):
     torch.manual_seed(0)
     model = models.build(name, channels=1, classes=15)

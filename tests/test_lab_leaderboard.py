@@ -160,7 +160,12 @@ def test_whether_claims_say_anything_is_said_of_five_and_more(folder, result):
     claimed = {name: system.claimed for name, system in claims.RIVALS.items()}
     for name, claim in list(claimed.items())[:5]:
         runs.write_json(board / f"{name}.json", as_if(result, name, 1 - claim))
-    assert "over 5 networks: -1.00" in leaderboard.agreement(leaderboard.read(board))
+    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read(board))
+    # Two networks of one system are one claim, and the better one answers for it.
+    name, claim = next(iter(claimed.items()))
+    variant = [one for one in models.available() if one.startswith(f"{name}-")][1]
+    runs.write_json(board / "second.json", as_if(result, variant, 0.99 - claim))
+    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read(board))
 
 
 def test_votes_are_asked_of_the_head_that_learned_them(result):

@@ -118,6 +118,17 @@ def test_json_of_an_older_mien_gets_the_defaults_and_of_a_newer_one_a_sentence()
         from_json({"epochs": 0})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("flip", "no"), ("flip", 1), ("epochs", 2.5), ("epochs", True), ("model", 5), ("rate", "0.1"),
+     ("teachers", "runs/a"), ("teachers", [1]), ("teachers", None)],
+)  # fmt: skip
+def test_json_of_another_kind_is_refused(field, value):
+    with pytest.raises(UserError, match=f"{field} is .* of another kind"):
+        from_json({field: value})
+    assert from_json({"rate": 1}).rate == 1
+
+
 def test_every_field_is_one_that_json_and_parse_know():
     kinds = {type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
     assert kinds == {str, int, float, bool, tuple}

@@ -191,6 +191,14 @@ def test_predictions_of_other_data_are_refused(run, tmp_path):
         report.faces(run, elsewhere)
 
 
+def test_faces_may_have_been_left_out_of_what_is_shown(run, root, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    rows = runs.load_predictions(runs.open_run(folder))["rows"]
+    (tmp_path / "clean.csv").write_text(f"row\n{rows[0]}\n{rows[3]}\n")
+    evaluate.evaluate(folder, root, leave_out=tmp_path / "clean.csv", resamples=2)
+    assert report.faces(runs.open_run(folder), root)
+
+
 def test_a_leaky_protocol_is_called_broken(run):
     broken = replace(TINY, protocol="leaky-augment")
     fake = type("Fake", (), {"recipe": broken, "about": run.about, "log": run.log})()

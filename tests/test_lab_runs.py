@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import subprocess
@@ -69,6 +70,15 @@ def test_of_several_that_start_the_same_run_at_once_one_gets_it(tmp_path):
     for process in several:
         process.communicate()
     assert sorted(said) == ["busy", "busy", "mine"]
+
+
+def test_a_drive_that_knows_no_locks_is_trained_on_all_the_same(tmp_path, monkeypatch):
+    def cannot(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", cannot)
+    with runs.claimed(tmp_path / "run"):
+        pass
 
 
 def test_another_recipe_is_refused(tmp_path):

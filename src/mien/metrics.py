@@ -19,11 +19,6 @@ def confusion(truth: np.ndarray, guess: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def accuracy(matrix: np.ndarray) -> float:
-    """The share of faces on the diagonal of a confusion matrix."""
-    return float(np.trace(matrix) / max(matrix.sum(), 1))
-
-
 def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall, specificity, F1 and support of each class: (K, K) -> five of (K,).
 

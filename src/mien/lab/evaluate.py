@@ -93,7 +93,7 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
     A model file with `contempt` among its labels answers as "votes".
     """
     if isinstance(what, Run):
-        model, recipe = restore(what), what.recipe
+        model, recipe = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.recipe
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
         taught = what.about.get("heads", list(models.HEADS))
         return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])

@@ -37,7 +37,7 @@ def grad_cam(
     features that still tell places apart; where a network has `branches`, the maps of all are
     summed. Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
     """
-    branches = getattr(model, "branches", {"": model}).values()
+    branches = list(getattr(model, "branches", nn.ModuleList([model])).children())
     seen: list[list[Tensor]] = [[] for _ in branches]
     with torch.enable_grad(), ExitStack() as stack:
         for branch, outs in zip(branches, seen, strict=True):

@@ -151,7 +151,7 @@ RECIPES = {
     ),
     "resemotenet-paper": replace(
         _UNKNOWN, model="resemotenet-full", channels=3, epochs=80, batch=16, optimizer="sgd",
-        rate=1e-3, decay=1e-4, rotation=0.0, shift=0.0, scale=0.0, patience=15,
+        rate=1e-3, decay=1e-4, rotation=0.0, shift=0.0, scale=0.0, keep="best", patience=15,
     ),
     "nathani-paper": replace(_UNKNOWN, model="nathani-modified"),
 }  # fmt: skip
@@ -160,7 +160,8 @@ RECIPES = {
 default: the model that mien ships. common: for any model, on the FER2013 labels alone, by which
 systems are compared. vgg19, sequential, hybrid: the paper's three by the same but for dropout and,
 where momentum learns slowly, the optimizer. NAME-paper: a system as its authors trained it, as far
-as that is known.
+as that is known and can be said here: the rate always falls along a cosine, momentum is Nesterov's,
+nothing is sheared, and the best epoch is that with the lowest loss.
 """
 
 _CHOICES = {
@@ -267,7 +268,20 @@ def from_json(saved: dict) -> Recipe:
     known = {field.name for field in fields(Recipe)}
     if strange := sorted(set(saved) - known):
         raise UserError(f"The saved recipe has fields unknown to this mien: {', '.join(strange)}.")
+    kinds = typing.get_type_hints(Recipe)
+    for field, value in saved.items():
+        if not _is(value, kinds[field]):
+            raise UserError(f"The saved recipe's {field} is {value!r}: that is of another kind.")
     return checked(Recipe(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether what JSON held is of a field's kind; a whole number is a number, too."""
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+    if isinstance(value, bool) or kind is bool:
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
 
 
 def _value(field: str, kind: Any, text: str) -> object:

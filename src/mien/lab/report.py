@@ -154,6 +154,7 @@ def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
     said, recipe = runs.load_predictions(run), run.recipe
     splits = protocols.divide(data.load(root), recipe)
     samples = data.split(splits, tables.measured(run)["data"]["split"])
+    samples = samples.take(np.isin(samples.rows, said["rows"]))  # some may have been left out
     if not np.array_equal(samples.rows, said["rows"]):
         raise UserError(f"The predictions in {run.folder} are of other data than {root}.")
     head = "labels" if "labels" in said else "votes"

@@ -122,8 +122,10 @@ def claimed(folder: Path | str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Busy(f"{run.folder} is being trained by another process.") from None
+        except OSError:  # some drives know no locks; there, too
+            pass
         yield
     finally:
         os.close(held)
