@@ -70,7 +70,8 @@ def measure(name: str) -> dict[str, float]:
 
 def main() -> None:
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
-    names = sys.argv[1:] or sorted({r["trained"]["recipe"]["model"] for r in results})
+    trained = sys.argv[1:] or {r["trained"]["recipe"]["model"] for r in results}
+    names = sorted({models.whole(name) for name in trained})
     path = RESULTS / TIMES
     rows = runs.read_json(path)["rows"] if path.exists() else {}
     for name in names:

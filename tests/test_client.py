@@ -1,8 +1,10 @@
 """`mien.Client`: the Analyzer's methods, answered by a service."""
 
 import http.server
+import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import serving
 from PIL import Image
 
 import mien
-from mien import video
+from mien import sources, video
+from mien.client import _file_of
 
 PICTURE = serving.picture()
 
@@ -114,6 +117,29 @@ def test_a_still_is_sent_as_its_file_and_what_is_refused_is_skipped(tiny_model, 
             list(client.stream(tmp_path))
 
 
+def test_what_a_service_will_not_read_and_what_has_no_name_here(tiny_model, tmp_path):
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
+    strange = os.fsencode(tmp_path) + b"/b\xff.png"
+    with open(strange, "wb") as file:
+        file.write(PICTURE)
+    with serving.on_loopback(tiny_model, most_pixels=10_000) as (address, _):
+        bad = []
+        found = list(mien.Client(address).stream(tmp_path, bad.append))
+    assert len(found) == 1
+    assert ["pixels" in str(error) for error in bad] == [True]
+
+
+def test_of_a_large_still_its_pixels_are_sent_if_they_are_less(monkeypatch, tmp_path):
+    monkeypatch.setattr("mien.client.LARGE", 1000)
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.bmp")
+    frame = replace(sources.picture(tmp_path / "a.bmp"))
+    assert len(_file_of(frame)) < 20_000 < (tmp_path / "a.bmp").stat().st_size
+    assert _file_of(replace(frame, number=1)).startswith(b"\x89PNG")
+    Image.fromarray(np.zeros((200, 200, 3), np.uint8)).save(tmp_path / "b.png")
+    small = sources.picture(tmp_path / "b.png")
+    assert _file_of(small) == (tmp_path / "b.png").read_bytes()
+
+
 def test_options_are_passed_on(server, tiny_model):
     client = mien.Client(server[0], "sesame", detector="haar", model="default", contempt=True)
     (frame, _), *_ = client.stream(PICTURE)
@@ -148,8 +174,15 @@ def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server
     (tmp_path / "no.mp4").write_bytes(b"nothing")
     with pytest.raises(mien.UserError, match=r"^no\.mp4 cannot be read as a video"):
         list(client.stream(tmp_path / "no.mp4"))
-    with pytest.raises(mien.UserError, match="cannot be read"):
+    with pytest.raises(mien.UserError, match="There is no file"):
         list(client.stream(tmp_path / "none.mp4"))
+    for one in ("a.png", "b.png"):
+        (tmp_path / one).write_bytes(PICTURE)
+    for wrong in (mien.Client("http://127.0.0.1:9"), mien.Client(server[0], "wrong")):
+        bad = []
+        with pytest.raises(mien.UserError, match=r"No mien answers|bearer token"):
+            list(wrong.stream(tmp_path, bad.append))
+        assert bad == []
     assert server[1].jobs.count() == 0
 
 

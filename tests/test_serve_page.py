@@ -414,6 +414,9 @@ def test_what_is_dropped_together_is_all_taken_or_told(see, photo, tmp_path):
         await page.until("document.getElementById('job-results')?.children.length === 5")
         await page.until("document.querySelector('.shown .faces')")
         assert await page.js("document.getElementById('job-name').textContent") == "x.mp4"
+        assert "1 other left out" in await page.js(
+            "document.getElementById('job-state').textContent"
+        )
         await click(page, "#job-stop")
         await gone(server)
 

@@ -142,6 +142,15 @@ def test_floats_are_stretched_over_what_they_span(span):
     assert frame.pixels[0, :, 0].tolist() == [0, 64, 128, 191, 255]
 
 
+def test_wide_integers_keep_their_shades():
+    values = (2_000_000_000 + np.arange(256, dtype=np.int32))[None]
+    frame = sources.picture(encoded(Image.fromarray(values), "TIFF"))
+    assert frame.pixels[0, :, 0].tolist() == list(range(256))
+    huge = np.array([[-3e38, 0, 3e38]], np.float32)
+    frame = sources.picture(encoded(Image.fromarray(huge), "TIFF"))
+    assert frame.pixels[0, :, 0].tolist() == [0, 128, 255]
+
+
 def test_deep_pictures_take_little_more_memory_than_they_hold():
     body = encoded(Image.fromarray(np.zeros((1500, 1500), np.uint16)), "PNG")
     tracemalloc.start()

@@ -137,6 +137,11 @@ def test_of_many_passers_by_the_shortest_are_only_counted(monkeypatch, tmp_path)
     assert len(told.lines) == len(told.summaries.records()) <= 41
     assert told.lines[0].often[3] == 300  # happy
     assert told.forgotten + len(told.lines) == 301
+    # Who was there for long is kept, though gone.
+    long = [[face(k, happy=1.0) for k in range(15)]] * 100
+    short = [[face(100 + k, sad=1.0) for k in range(26)]] * 25
+    told = story_of(long + [[]] * 40 + short)
+    assert set(range(15)) < set(told.lines)
 
 
 def test_only_what_was_smoothed_is_said_to_be():

@@ -104,7 +104,7 @@ class Analyzer:
         its id, and has `smoothed` emotions beside its own. part: which frames of it.
         time_constant: of the smoothing, in seconds. past: of a video file, what an earlier run
         found; only later frames are given, as if it had gone on. A file that cannot be read raises
-        `UserError`; with `skip`, it is told and left out.
+        `UserError`; with `skip`, a picture or a folder's video is told and left out.
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         part = part or video.Part()
@@ -118,7 +118,7 @@ class Analyzer:
                                     "--resume with the same --from.")  # fmt: skip
                 part = part.from_frame(min(past.faces), past.first)
             return self.follow(video.frames(place, part, skip), time_constant, past=past)
-        if place in ("", "-"):
+        if not place:
             return self.frames(sources.frames(where, skip))
         return self._each(place, skip, part, time_constant)
 

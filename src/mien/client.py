@@ -30,11 +30,14 @@ from mien.faces import Face, Frame, recorded
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
 
+LARGE = 2**24
+"""Bytes of a still's file from which its pixels may take less, as of a TIFF."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Refusal(UserError):
-    """Of one picture: another may be served."""
+class Unserved(UserError):
+    """The service cannot be reached or lets nobody in, whatever it is asked; of no file alone."""
 
 
 class Question(NamedTuple):
@@ -95,23 +98,19 @@ class Client:
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         if live.is_live(place) or sequences.is_sequence(place):
             raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
-        if place in ("", "-"):
+        if not place:
             yield from self._pictures(where, skip, _png_of)
             return
-        part = part or video.Part()
-        every = (
-            [place]
-            if video.is_video(place)
-            else sources.paths(place, sources.SUFFIXES | video.SUFFIXES)
-        )
-        for path in every:
+        for path in sources.paths(place, sources.SUFFIXES | video.SUFFIXES):
             if not video.is_video(path):
                 yield from self._pictures(path, skip, _file_of)
                 continue
             try:
-                yield from self._video(path, skip, part, time_constant)
+                yield from self._video(path, skip, part or video.Part(), time_constant)
+            except Unserved:
+                raise
             except UserError as error:
-                if skip is None or path == place:
+                if skip is None:
                     raise
                 skip(error)
 
@@ -129,7 +128,9 @@ class Client:
         for frame in sources.frames(where, skip):
             try:
                 found = self._ask(body(frame))
-            except Refusal as error:
+            except Unserved:
+                raise
+            except UserError as error:
                 if skip is None:
                     raise
                 skip(error)
@@ -244,7 +245,7 @@ class Client:
             yield
         except (OSError, http.client.HTTPException) as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"No mien answers at {self._where.netloc}: {why}.") from None
+            raise Unserved(f"No mien answers at {self._where.netloc}: {why}.") from None
 
 
 def _parsed(url: str) -> SplitResult:
@@ -268,7 +269,8 @@ def _refusal(answer: http.client.HTTPResponse) -> UserError:
         said = str(json.loads(answer.read())["error"])
     except (ValueError, KeyError, TypeError):
         said = f"The service answers {answer.status} {answer.reason}."
-    return Refusal(said) if answer.status in (400, 413, 415) else UserError(said)
+    refused = answer.status in (401, 403, 421, 429) or answer.status >= 500
+    return Unserved(said) if refused else UserError(said)
 
 
 def _png_of(frame: Frame) -> bytes:
@@ -277,7 +279,12 @@ def _png_of(frame: Frame) -> bytes:
 
 def _file_of(frame: Frame) -> bytes:
     """What a frame was read from; as pixels, a photograph would be many times as much."""
-    return _png(frame.pixels) if frame.number else _read(Path(frame.source))
+    body = b""
+    with suppress(OSError):  # of standard input, say, or a name that cannot be written
+        body = Path(frame.source).read_bytes() if not frame.number else b""
+    if body and len(body) < LARGE:
+        return body
+    return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
 def _bytes(picture: sources.Picture) -> bytes:

@@ -80,9 +80,12 @@ def frames(
     def left() -> float:
         return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
 
+    nothing = True
     for frame in _newest(lambda stop: _connected(where, told, attempts, stop), left):
-        began = frame.seconds if began is None else began
+        nothing, began = False, frame.seconds if began is None else began
         yield replace(frame, seconds=frame.seconds - began)
+    if nothing:
+        raise UserError(f"{shown(where)} gave no picture within {until:g} s.")
 
 
 def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
@@ -183,7 +186,7 @@ def _newest(
     try:
         while True:
             with changed:
-                if not changed.wait_for(lambda: newest or ended, max(left(), 0)):
+                if left() <= 0 or not changed.wait_for(lambda: newest or ended, left()):
                     return
                 frame = newest.pop() if newest else None
             if frame is None:

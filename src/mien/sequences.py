@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def opened(where: str) -> Any:
     numbers = {int(m[1]) for path in there if (m := known.match(path.name))}
     if not numbers:
         raise UserError(f"There is no file {found['path']}, with a number for the %{digits}d.")
-    if missing := set(range(min(numbers), max(numbers))) - numbers:
-        raise UserError(
-            f"Of {found['path']}, number {min(missing)} is missing; a sequence has every number."
-        )
+    for number, following in pairwise(sorted(numbers)):
+        if following != number + 1:
+            missing = number + 1
+            raise UserError(
+                f"Of {found['path']}, number {missing} is missing; a sequence has every number."
+            )
     options = {"framerate": found["rate"] or str(RATE), "start_number": str(min(numbers))}
     return av.open(str(pattern), format="image2", options=options)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import UserError
@@ -250,7 +251,8 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """16-bit grey as 8-bit; wider integers and floats are stretched over what they span."""
     whole = np.issubdtype(values.dtype, np.integer)
     # In place, as these are the pictures that take most memory.
-    scaled = values.astype(np.float32)
+    kind = np.float32 if values.itemsize <= 2 else np.float64
+    scaled: NDArray[np.floating] = values.astype(kind)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
     low, high = 0.0, 65535.0
     if not whole or scaled.min() < 0 or scaled.max() > high:

@@ -25,8 +25,8 @@ MOST_POINTS, MOST_STILLS, MOST_FACES = 2000, 120, 40
 long the video is. Where there is more, every second one goes, and so on."""
 
 MOST_LINES = 400
-"""Faces of which anything is kept. When there are more, half of them go that are away and were
-shortest on screen, and are only counted."""
+"""Faces of which anything is kept. When there are more, those go of the half that was shortest on
+screen that are away, and are only counted."""
 
 MOST_STEPS = 1000
 """Of the times between frames, from which the usual one is told; thinned alike."""

@@ -75,9 +75,9 @@ class Summaries:
             known.add(seconds, face, longest)
 
     def fleeting(self, before: float, count: int) -> list[int]:
-        """The ids of so many faces, all last seen before that second, the shortest on screen."""
-        gone = [one for one in self._of.values() if one.last < before]
-        return [one.face_id for one in sorted(gone, key=lambda one: one.on_screen)[:count]]
+        """Of so many faces, the shortest on screen, the ids of who was last seen before that."""
+        shortest = sorted(self._of.values(), key=lambda one: one.on_screen)[:count]
+        return [one.face_id for one in shortest if one.last < before]
 
     def forget(self, face_id: int) -> None:
         """Keep nothing of a face."""

@@ -186,17 +186,18 @@ def _decoded(
         # What a file says of its size and what a frame of it says are two things.
         stream.codec_context.options = {"max_pixels": str(most_pixels)}
         rate = float(stream.average_rate or stream.guessed_rate or 25)
-        if part.start > 0:
+        sought = part.start > 0 and not has_breaks(container)
+        if sought:
             _seek(container, stream, part.start)
         number, last, wanted = -1, 0.0, part.steps(rate)
         nothing = True
         # A frame that is known is asked for by its very time.
         early = 1e-6 if part.number >= 0 else EARLY / rate
-        for seconds, picture in _pictures(container, stream, path, skip, whole=part.start == 0):
+        for seconds, picture in _pictures(container, stream, path, skip, whole=not sought):
             if is_over():
                 return
             # Behind a seek the place can only be reckoned; from the start it is counted.
-            number = round(seconds * rate) if number < 0 and part.start > 0 else number + 1
+            number = round(seconds * rate) if number < 0 and sought else number + 1
             last = seconds
             if seconds < part.start - early:
                 continue
@@ -246,6 +247,16 @@ def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
             raise UserError(f"{path} has no video in it.")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
+
+
+def has_breaks(container: Any) -> bool:
+    """Whether the clock of such files may be set anew, so that they are read from the start.
+
+    In them, to seek a time is to find one of several moments, or one nearby.
+    """
+    import av
+
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
 
 
 def _is_cover(stream: Any) -> bool:

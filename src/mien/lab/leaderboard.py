@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from mien.errors import UserError
-from mien.lab import claims, figures, models, protocols, runs
+from mien.lab import claims, figures, protocols, runs
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import Recipe, to_json
 
@@ -107,11 +107,20 @@ def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     if "training" not in result or "model" not in recipe:
         return result["what"], Row(result["what"], recipe)
     recipe = to_json(Recipe()) | recipe  # with fields younger than the result
-    recipe["model"] = models.whole(recipe["model"])
+    recipe["model"] = _whole(recipe["model"])
     recipe.pop("seed")
     taught = (result["trained"].get("data") or {}).get("sha256", {})
     key = json.dumps([recipe, result["window"], taught], sort_keys=True)
     return key, Row(recipe["model"], recipe, times=times.get(recipe["model"], {}))
+
+
+def _whole(name: str) -> str:
+    """A network's name in full; torch is there only for those who left it short."""
+    if "-" in name:
+        return name
+    from mien.lab import models
+
+    return models.whole(name)
 
 
 def _seed(result: Mapping) -> int | None:

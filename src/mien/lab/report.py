@@ -155,7 +155,8 @@ def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
     splits = protocols.divide(data.load(root), recipe)
     samples = data.split(splits, tables.measured(run)["data"]["split"])
     samples = samples.take(np.isin(samples.rows, said["rows"]))  # some may have been left out
-    if not np.array_equal(samples.rows, said["rows"]):
+    ours, theirs = (samples.rows, samples.labels), (said["rows"], said["truth"])
+    if not all(map(np.array_equal, ours, theirs)):
         raise UserError(f"The predictions in {run.folder} are of other data than {root}.")
     head = "labels" if "labels" in said else "votes"
     return [mistakes(run, samples, said[head], head, count), *looks(run, samples, said[head], head)]

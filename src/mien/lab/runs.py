@@ -124,7 +124,7 @@ def claimed(folder: Path | str) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(f"{run.folder} is being trained by another process.") from None
-        except OSError:  # some drives know no locks; there, too
+        except OSError:  # some drives know no locks; there, two at once are not told either
             pass
         yield
     finally:

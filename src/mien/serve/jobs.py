@@ -40,9 +40,10 @@ class Jobs:
         """
         self._analyzers.take(*wanted.by())
         self.expire()
-        if not self._folder.path.is_dir():  # who tidies up temporary files has taken it
-            self._folder.close()
-            self._folder = Folder()
+        with self._lock:
+            if not self._folder.path.is_dir():  # who tidies up temporary files has taken it
+                self._folder.close()
+                self._folder = Folder()
         if shutil.disk_usage(self._folder.path).free < self._settings.most_video_bytes + LEAST_FREE:
             raise busy("The disk is full", 30)
         self._forget_a_failed_one()

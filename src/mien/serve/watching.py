@@ -41,7 +41,7 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     def look_at_the_clock() -> None:
         if job.stop.is_set():
             raise Stopped
-        if time.monotonic() > give_up:
+        if is_over():
             raise UserError(f"{path} takes longer than this service has for a video.")
 
     with ExitStack() as stack:

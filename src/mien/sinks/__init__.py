@@ -68,5 +68,5 @@ def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Wri
         return take(SHELF, suffix).to(path)
     if not _takes_resumed(suffix):
         tables = " and ".join(f".{name}" for name in known if _takes_resumed(name))
-        raise UserError(f"{path} cannot be gone on with; --resume is for {tables}.")
+        raise UserError(f"{path} cannot be gone on with, leave it out; --resume is for {tables}.")
     return take(SHELF, suffix).to(path, resumed=True)

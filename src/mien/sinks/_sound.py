@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
+from mien.video import BACK, has_breaks
 
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 """What an MP4 can hold as it is; all other sound is encoded anew, as AAC."""
@@ -37,7 +39,9 @@ def of(source: str, seconds: float, out: Any) -> Sound:
         return
     with container, contextlib.suppress(av.error.FFmpegError):
         began = _start(container) + seconds
-        whole = _length(container) - seconds - 0.02
+        # Where clocks are set anew, no length is that of the whole.
+        breaks = has_breaks(container)
+        whole = math.inf if breaks else _length(container) - seconds - 0.02
         heard = container.streams.audio
         if known := [stream for stream in heard if stream.codec_context.name in COPIED]:
             yield from _copied(known[0], began, whole, out)
@@ -48,9 +52,13 @@ def of(source: str, seconds: float, out: Any) -> Sound:
 def _copied(sound: Any, began: float, whole: float, out: Any) -> Sound:
     copy = out.add_stream_from_template(sound)
     yield 0.0
+    on = _goes_on(sound.time_base)
     for packet in sound.container.demux(sound):
         if packet.pts is None or packet.dts is None:
             continue
+        behind = packet.pts - packet.dts
+        packet.dts = on(packet.dts, packet.duration or 0)
+        packet.pts = packet.dts + behind
         seconds = float(packet.pts * packet.time_base) - began
         if seconds < -EARLY:
             continue
@@ -71,7 +79,7 @@ def _encoded(sound: Any, began: float, whole: float, out: Any) -> Sound:
     try:
         for piece in _pieces(sound, began, layout):
             out.mux(made.encode(piece))
-            yield min((piece.pts + piece.samples) / RATE, whole)
+            yield min(float(piece.pts * piece.time_base) + piece.samples / RATE, whole)
     finally:
         with contextlib.suppress(av.error.FFmpegError):
             out.mux(made.encode(None))
@@ -100,16 +108,35 @@ def _pieces(sound: Any, began: float, layout: str) -> Iterator[Any]:
 def _decoded(sound: Any) -> Iterator[Any]:
     import av
 
+    on = _goes_on(sound.time_base)
     for packet in sound.container.demux(sound):
         with contextlib.suppress(av.error.FFmpegError):
-            yield from (heard for heard in packet.decode() if heard.pts is not None)
+            for heard in packet.decode():
+                if heard.pts is not None:
+                    length = heard.samples / heard.sample_rate / heard.time_base
+                    heard.pts = on(heard.pts, round(length))
+                    yield heard
+
+
+def _goes_on(base: Fraction) -> Callable[[int, int], int]:
+    """Times that go on where a clock was set back: (time, length) in ticks of `base` -> time."""
+    back, shift, end = round(BACK / base), 0, 0
+
+    def on(time: int, length: int) -> int:
+        nonlocal shift, end
+        if time + shift < end - back:
+            shift = end - time
+        end = time + shift + length
+        return time + shift
+
+    return on
 
 
 def _from_the_start(piece: Any) -> Any:
     """A piece without what lies before second 0; None if nothing is left of it."""
     import av
 
-    early = -piece.pts
+    early = round(-piece.pts * piece.time_base * RATE)
     if early <= 0:
         return piece
     if early >= piece.samples:

@@ -85,8 +85,8 @@ class Wishes:
             raise UserError("--two-pass cannot be gone on with; move what it left away.")
         if not self.to:
             raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
-        if whole := [path for path in self.to if not sinks.can_be_resumed(path)]:
-            raise UserError(f"{whole[0]} is made whole or not at all; leave it out with --resume.")
+        for path in self.to:
+            sinks.to(path, resumed=True)  # refuses what nobody can go on with
 
 
 def _check_summary(path: Path) -> None:

@@ -15,8 +15,7 @@ export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|m
 export async function takeVideo(file, others = 0) {
   if (file.type && !isVideo(file)) return say("That is no video.", true);
   await forget();
-  begin({ file, reading: new AbortController() }, file.name);
-  if (others) say(`One video at a time; ${count(others, "other")} left out.`);
+  begin({ file, others, reading: new AbortController() }, file.name);
   const mine = job;
   try {
     const told = await send(`videos?${query({ name: file.name })}`, file, tellSent, mine.reading.signal);
@@ -86,6 +85,7 @@ async function showResults(told, signal) {
   $("job-bar").hidden = true;
   $("job-stop").textContent = "Forget it";
   $("job-state").textContent = [`${count(told.frames, "frame")}.`, ...told.notes,
+    ...(job.others ? [`One video at a time: ${count(job.others, "other")} left out.`] : []),
     `The service keeps the results for ${count(minutes, "minute")}, or until you have it forget them.`].join(" ");
   for (const [name, text] of Object.entries(RESULTS)) {
     if (told.results.includes(name)) button(text, $("job-results"), () => saveResult(told.id, name), "quiet");
