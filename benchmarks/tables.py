@@ -88,7 +88,7 @@ def seeds() -> str:
         recipe = found["trained"]["recipe"]
         taught = f", taught by {len(recipe['teachers'])}" if recipe.get("teachers") else ""
         rows.append((
-            f"{recipe['model']}, seed {recipe['seed']}{taught}",
+            f"`{found['what']}`: {recipe['model']}{taught}",
             recipe["epochs"],
             found["views"],
             within(labels["fer2013"]["accuracy"], 1, 100),
