@@ -33,15 +33,15 @@ $(DEV)/.made: pyproject.toml
 # and the data in DATA.
 WEIGHTS := src/mien/weights
 MODELS := default default-labels default-int8 best
-RUNS := second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
+RUNS := fourth-pupil second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
 PAPER := vgg19 sequential hybrid
-SHARPEN := 1.10
+SHARPEN := 1.105
 results: $(DEV)/.made
-	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage float16
-	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default-labels.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default-labels.onnx --data $(DATA) \
 	  --side 48 --head labels --storage float16
-	$(DEV)/bin/mien export models/second-pupil $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default-int8.onnx --data $(DATA) \
 	  --side 48 --sharpen $(SHARPEN) --storage int8
 	$(DEV)/bin/mien export models/distilled-seed0 models/default-seed0 models/default-seed1 \
 	  models/best.onnx --data $(DATA) --views flip --side 48 --sharpen 1.11 --storage float16
@@ -55,8 +55,8 @@ results: $(DEV)/.made
 	    || exit 2; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
-	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/second-pupil models/distilled-seed0
-	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/second-pupil
+	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fourth-pupil models/second-pupil
+	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/fourth-pupil
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)

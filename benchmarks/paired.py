@@ -1,6 +1,6 @@
 """What a network gains over another on the same PublicTest faces. Writes results/.
 
-python benchmarks/paired.py --data fer2013/ models/second-pupil models/distilled-seed0
+python benchmarks/paired.py --data fer2013/ models/fourth-pupil models/second-pupil
 """
 
 from __future__ import annotations
