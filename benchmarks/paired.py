@@ -8,9 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mien.lab import data, evaluate, measures, runs
+import numpy as np
+import torch
+
+from mien.lab import calibration, data, evaluate, measures, models, runs
 
 ROOT = Path(__file__).parent.parent
+SHARPENED = 1.1
+"""Alike for both, as what is shipped is sharpened by about so much."""
 
 
 def main() -> None:
@@ -20,21 +25,32 @@ def main() -> None:
     parser.add_argument("runs", nargs=2, type=Path)
     asked = parser.parse_args()
     val = data.split(data.load(asked.data), "val")
-    known = {"truth": val.labels, "raters": val.votes}
-    one, other = (
-        known | evaluate.answer(runs.open_run(path), val.faces, side=asked.side)
-        for path in asked.runs
-    )
+    (one, calibrated), (other, others) = (answers(path, val, asked.side) for path in asked.runs)
     found = {
         "runs": [path.name for path in asked.runs],
         "data": data.describe({"val": val}),
         "window": asked.side,
         "less": measures.paired(one, other),
+        "less_calibrated": measures.paired(calibrated, others),
         "measured": runs.about(),
     }
-    for name, row in found["less"].items():
-        print(f"{name:18s} {row['value']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})")
+    for section in ("less", "less_calibrated"):
+        for name, row in found[section].items():
+            print(f"{section:16s} {name:18s} {row['value']:+.4f} "
+                  f"({row['low']:+.4f} to {row['high']:+.4f})")  # fmt: skip
     runs.write_json(ROOT / "results" / f"paired-{asked.runs[0].name}.json", found)
+
+
+def answers(
+    path: Path, val: data.Samples, side: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What a run says as it is, and its votes calibrated by the faces of other folds."""
+    known = {"truth": val.labels, "raters": val.votes}
+    said = evaluate.logits(evaluate.restore(runs.open_run(path)), val.faces, side=side)
+    heads = {name: said[:, part].softmax(1).numpy() for name, part in models.HEADS.items()}
+    targets = torch.as_tensor(data.shares(val.votes))
+    votes = SHARPENED * calibration.crossed(said[:, models.HEADS["votes"]], targets)
+    return known | heads, known | {"votes": votes.softmax(1).numpy()}
 
 
 if __name__ == "__main__":
