@@ -100,7 +100,8 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
     assert "done" not in again.stdout
 
 
-def test_what_is_stopped_goes_on(tmp_path):
+def test_what_is_stopped_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for a busy core wait long
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     words = "train tiny --set batch=14 --set epochs=150 --set model=resnet-8 --data D --out runs/x"
     tasks = [campaign.Task("x", tuple(words.split()), 0.01, 0.01)]
@@ -182,7 +183,8 @@ def test_what_could_not_be_published_or_not_in_time_is_not_begun(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_is_told_where_it_is_seen(tmp_path, capfd):
+def test_a_failure_is_told_where_it_is_seen(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     words = ("train", "tiny", "--set", "model=nothing", "--out", "runs/x")
     campaign.run([campaign.Task("x", words, 1, 1)], tmp_path, tmp_path, 1)
     said = capfd.readouterr().out
