@@ -247,12 +247,12 @@ def video() -> str:
 
 
 def systems() -> str:
-    """The paper's three systems: what it prints, and what small ones reach here."""
+    """The paper's three systems: what it prints, and what small ones and one full reach here."""
     from mien.lab import claims, reproduce
 
     rows = []
-    for name in reproduce.SYSTEMS:
-        found, claim = result(f"slim-{name}"), claims.SYSTEMS[name].claimed
+    for kind, name in (*(("slim", name) for name in reproduce.SYSTEMS), ("full", "hybrid")):
+        found, claim = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed
         whole, alone = (found["heads"]["labels"][key]
                         for key in ("fer2013", "fer2013_without_twins"))  # fmt: skip
         rows.append((
