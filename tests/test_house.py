@@ -41,6 +41,8 @@ def run(*words):
     ids=" ".join,
 )
 def test_the_tools_have_nothing_to_say(words):
+    if words == ("mypy",):
+        pytest.importorskip("torch", reason="types of the laboratory are those of torch")
     done = run(tool(words[0]), *words[1:])
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -152,7 +152,7 @@ def _stream(where: str) -> Iterator[np.ndarray]:
                 return
             except av.error.InvalidDataError:
                 continue
-            except av.error.FFmpegError as error:
+            except (av.error.FFmpegError, ValueError) as error:
                 raise UserError(f"{where} broke off: {why(error)}.") from None
             for picture in found:
                 yield upright(picture)

@@ -302,7 +302,7 @@ def _pictures(
             found = next(packets).decode()
         except (StopIteration, av.error.EOFError):
             break
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, ValueError):  # the latter of a decoder that would not open
             damaged += 1
             continue
         if damaged and found:

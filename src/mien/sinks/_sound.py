@@ -110,7 +110,7 @@ def _decoded(sound: Any) -> Iterator[Any]:
 
     on = _goes_on(sound.time_base)
     for packet in sound.container.demux(sound):
-        with contextlib.suppress(av.error.FFmpegError):
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
             for heard in packet.decode():
                 if heard.pts is not None:
                     length = heard.samples / heard.sample_rate / heard.time_base
