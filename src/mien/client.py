@@ -105,14 +105,8 @@ class Client:
             if not video.is_video(path):
                 yield from self._pictures(path, skip, _file_of)
                 continue
-            try:
+            with _telling(skip):
                 yield from self._video(path, skip, part or video.Part(), time_constant)
-            except Unserved:
-                raise
-            except UserError as error:
-                if skip is None:
-                    raise
-                skip(error)
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
@@ -126,16 +120,10 @@ class Client:
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
         for frame in sources.frames(where, skip):
-            try:
+            with _telling(skip):
                 found = self._ask(body(frame))
-            except Unserved:
-                raise
-            except UserError as error:
-                if skip is None:
-                    raise
-                skip(error)
-                continue
-            yield replace(frame, model=found["model"], detector=found["detector"]), recorded(found)
+                seen = replace(frame, model=found["model"], detector=found["detector"])
+                yield seen, recorded(found)
 
     def _ask(self, body: bytes) -> dict[str, Any]:
         return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
@@ -246,6 +234,19 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             why = " ".join(str(error).split()) or type(error).__name__
             raise Unserved(f"No mien answers at {self._where.netloc}: {why}.") from None
+
+
+@contextmanager
+def _telling(skip: Callable[[UserError], None] | None) -> Iterator[None]:
+    """What is wrong with one file is told to `skip`, if there is one; the service's own is not."""
+    try:
+        yield
+    except Unserved:
+        raise
+    except UserError as error:
+        if skip is None:
+            raise
+        skip(error)
 
 
 def _parsed(url: str) -> SplitResult:
