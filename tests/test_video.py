@@ -24,6 +24,7 @@ import mien as package
 from mien import ahead, live, sinks, video
 from mien.errors import UserError
 from mien.faces import Face, Frame
+from mien.sinks import _sound
 from mien.tracks import TIME_CONSTANT
 from mien.verbs import _tally
 
@@ -934,3 +935,10 @@ def test_a_bad_video_among_good_ones_is_told_and_the_rest_is_done(mien, made, ti
 def test_steps_that_lead_nowhere_are_refused(steps):
     with pytest.raises(UserError, match="Frames are every"):
         package.Part(**steps)
+
+
+def test_sound_that_begins_long_before_the_first_picture_stays_there():
+    on = _sound._goes_on(Fraction(1, 100))
+    assert [on(time, 50) for time in (-300, -250, 0, 50, -300, -250)] == [
+        -300, -250, 0, 50, 100, 150,
+    ]  # fmt: skip

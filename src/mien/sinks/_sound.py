@@ -120,11 +120,12 @@ def _decoded(sound: Any) -> Iterator[Any]:
 
 def _goes_on(base: Fraction) -> Callable[[int, int], int]:
     """Times that go on where a clock was set back: (time, length) in ticks of `base` -> time."""
-    back, shift, end = round(BACK / base), 0, 0
+    back, shift = round(BACK / base), 0
+    end: int | None = None  # sound may begin long before second 0
 
     def on(time: int, length: int) -> int:
         nonlocal shift, end
-        if time + shift < end - back:
+        if end is not None and time + shift < end - back:
             shift = end - time
         end = time + shift + length
         return time + shift
