@@ -60,7 +60,7 @@ def test_the_last_of_two_changes_counts_and_the_rest_stays():
         ("default", ["rate=fast"], "rate is a number, not 'fast'."),
         ("default", ["flip=perhaps"], "flip is yes or no, not 'perhaps'."),
         ("default", ["optimizer=adam"], "it can be sgd or adamw."),
-        ("default", ["precision=float16"], "it can be float32 or bfloat16."),
+        ("default", ["precision=float16"], "it can be float32 or bfloat16 or auto."),
         ("default", ["keep=first"], "it can be last or best."),
         ("default", ["channels=2"], "it can be 1 or 3."),
         ("default", ["epochs=0"], "epochs is 0; from 1 to 99999."),

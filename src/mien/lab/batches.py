@@ -8,6 +8,7 @@ many processes share the work, if their number divides the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from mien.lab.data import Samples, shares
+from mien.lab.data import Samples, pooled, shares
 from mien.lab.recipe import Recipe
 
 MEAN, SPREAD = 129.5, 65.0
@@ -58,14 +59,15 @@ def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
     labels = np.zeros((len(samples), 7), np.float32)
     known = samples.labels >= 0
     labels[known, samples.labels[known]] = 1
-    votes = shares(samples.votes, drop_single=recipe.drop_single_votes)
+    counts = pooled(samples) if recipe.pool_votes else samples.votes
+    votes = shares(counts, drop_single=recipe.drop_single_votes)
     label_weights = known.astype(np.float32)
     if recipe.class_weights:
-        counts = np.maximum(labels.sum(0), 1)
-        label_weights[known] = (known.sum() / (7 * counts))[samples.labels[known]]
+        by_class = np.maximum(labels.sum(0), 1)
+        label_weights[known] = (known.sum() / (7 * by_class))[samples.labels[known]]
     # A face on which few raters saw an emotion says less about how people share them out.
-    asked = np.maximum(samples.votes.sum(1), 1)
-    vote_weights = (samples.votes[:, :8].sum(1) / asked).astype(np.float32)
+    asked = np.maximum(counts.sum(1), 1)
+    vote_weights = (counts[:, :8].sum(1) / asked).astype(np.float32)
     arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)
     return Batch(*(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in arrays))
 
@@ -88,22 +90,34 @@ def size_in(recipe: Recipe, number: int) -> int:
 
 
 def epoch(
-    data: Batch, recipe: Recipe, number: int, *, rank: int = 0, world: int = 1
+    data: Batch,
+    recipe: Recipe,
+    number: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    stored: tuple[int, int] | None = None,
 ) -> Iterator[Batch]:
     """The batches of epoch `number` for one rank of `world`, each face at most once.
 
     The order and the augmentation depend on the recipe's seed and the epoch's number alone, so
-    that a resumed run sees what an uninterrupted one would have seen.
+    that a resumed run sees what an uninterrupted one would have seen. stored: the seed and epoch
+    whose order and augmentation to repeat instead, as teachers were asked of it.
     """
     device = data.faces.device
-    dice = Generator(device=device).manual_seed(recipe.seed * 100_003 + number)
+    own = recipe.seed * 100_003 + number
+    seed, shown = stored or (recipe.seed, number)
+    dice = Generator(device=device).manual_seed(seed * 100_003 + shown)
+    domain_rng = Generator(device=device).manual_seed(own + 2**40)
     order = torch.randperm(len(data.faces), generator=dice, device=device)
     count = min(recipe.batch, len(order)) // world * world
     mine = slice(rank * count // world, (rank + 1) * count // world)
     size = size_in(recipe, number)
     for step in range(steps_per_epoch(len(order), recipe)):
         which = order[step * recipe.batch :][:count]
-        yield augment(data.take(which), recipe, dice, size).take(mine)
+        batch = augment(data.take(which), recipe, dice, size)
+        faces = other_domains(batch.faces, recipe.domain, domain_rng)
+        yield replace(batch, faces=faces).take(mine)
 
 
 def augment(batch: Batch, recipe: Recipe, dice: Generator, size: int) -> Batch:
@@ -160,6 +174,57 @@ def erase(faces: Tensor, probability: float, dice: Generator) -> Tensor:
     chosen = torch.rand(len(faces), 1, 1, 1, generator=dice, device=faces.device) < probability
     noise = torch.randn(faces.shape, generator=dice, device=faces.device)
     return torch.where(inside & chosen, noise, faces)
+
+
+MARGINS = (0.8, 1.4)
+GAMMAS = (0.5, 2.0)
+CONTRASTS = (0.5, 1.3)
+BLURS = (0.0, 1.5)
+"""What other sources of faces do, from the least to the most: size of the crop as a share of
+FER2013's, exponent of the tone curve, contrast, and standard deviation of a blur in pixels."""
+
+
+def other_domains(faces: Tensor, probability: float, rng: Generator) -> Tensor:
+    """Faces as other sources might have cut, lit and blurred them: (N, C, H, W), standardised.
+
+    Applied after mixing and after teachers have answered, so that the targets of a face are those
+    of its clearer version.
+    """
+    if not probability:
+        return faces
+    count, side, device = len(faces), faces.shape[2], faces.device
+    uniform = torch.rand(6, count, generator=rng, device=device)
+    chosen = (uniform[0] < probability).view(-1, 1, 1, 1)
+
+    def between(u: Tensor, limits: tuple[float, float]) -> Tensor:
+        return limits[0] + (limits[1] - limits[0]) * u
+
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0] = theta[:, 1, 1] = between(uniform[1], MARGINS)
+    grid = F.affine_grid(theta, [count, 1, side, side], align_corners=False)
+    changed = F.grid_sample(faces, grid, "bilinear", padding_mode="border", align_corners=False)
+    changed = blurred(changed, between(uniform[2], BLURS))
+    grey = (changed * SPREAD + MEAN) / 255
+    gamma = torch.exp(between(uniform[3], (math.log(GAMMAS[0]), math.log(GAMMAS[1]))))
+    grey = grey.clamp(0, 1) ** gamma.view(-1, 1, 1, 1)
+    mean = grey.mean((1, 2, 3), keepdim=True)
+    contrast = between(uniform[4], CONTRASTS).view(-1, 1, 1, 1)
+    light = between(uniform[5], (-0.15, 0.15)).view(-1, 1, 1, 1)
+    grey = ((grey - mean) * contrast + mean + light).clamp(0, 1)
+    return torch.where(chosen, (grey * 255 - MEAN) / SPREAD, faces)
+
+
+def blurred(faces: Tensor, sigma: Tensor) -> Tensor:
+    """Each face blurred by its own Gaussian: (N, C, H, W), (N,) pixels."""
+    count, channels, high, wide = faces.shape
+    offset = torch.arange(-4, 5, device=faces.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    planes = faces.reshape(1, count * channels, high, wide)
+    planes = F.pad(planes, (4, 4, 4, 4), mode="replicate")
+    planes = F.conv2d(planes, kernel[:, None, None, :], groups=count * channels)
+    planes = F.conv2d(planes, kernel[:, None, :, None], groups=count * channels)
+    return planes.reshape(faces.shape)
 
 
 def rectangles(faces: Tensor, smallest: float, largest: float, dice: Generator) -> Tensor:

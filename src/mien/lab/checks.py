@@ -36,7 +36,9 @@ def sources(recipe: Recipe, about: dict) -> None:
     """
     if recipe.protocol == "leaky-kfold":
         return
-    for path in (*recipe.teachers, *([recipe.start] if recipe.start else [])):
+    # The answers of a store were taken from teachers that need not be here any more.
+    asked = () if recipe.stored_answers else recipe.teachers
+    for path in (*asked, *([recipe.start] if recipe.start else [])):
         if not runs.open_run(path).finished:
             raise UserError(f"{path} is not finished; `mien train` on the same --out goes on.")
         other = runs.open_run(path).recipe
@@ -49,7 +51,7 @@ def sources(recipe: Recipe, about: dict) -> None:
             raise UserError(f"{path} was trained on other data, which {recipe.protocol} divided "
                             "otherwise: it may know the faces that judge here.")  # fmt: skip
     weights = {"labels": recipe.label_weight, "votes": recipe.vote_weight}
-    for path in recipe.teachers:
+    for path in asked:
         known = runs.open_run(path).about.get("heads", list(HEADS))
         if unknown := [name for name in HEADS if weights[name] > 0 and name not in known]:
             field = f"{unknown[0].removesuffix('s')}_weight"

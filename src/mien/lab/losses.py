@@ -14,12 +14,17 @@ from mien.lab.recipe import Recipe
 
 
 def losses(
-    answers: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
+    answers: Tensor,
+    batch: Batch,
+    recipe: Recipe,
+    teachers: list[nn.Module],
+    stored: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """What to minimise, and [label loss, vote loss, accuracy] for the log: (B, 15) -> scalars.
 
     Each is a mean over the batch, faces that do not count included as zeros, so that the mean
-    over processes is the mean over the whole batch.
+    over processes is the mean over the whole batch. stored: the teachers' answers, if they were
+    asked before.
     """
     labels, votes = answers[:, HEADS["labels"]], answers[:, HEADS["votes"]]
     smooth = batch.labels * (1 - recipe.smoothing) + recipe.smoothing / batch.labels.shape[1]
@@ -27,33 +32,49 @@ def losses(
     label_loss = (batch.label_weights * each(labels, smooth)).mean()
     vote_loss = (batch.vote_weights * each(votes, batch.votes)).mean()
     loss = recipe.label_weight * label_loss + recipe.vote_weight * vote_loss
-    if teachers:
-        lesson = distillation(labels, votes, batch, recipe, teachers)
+    if teachers or stored:
+        targets = stored or teacher_targets(batch.faces, recipe, teachers)
+        lesson = distillation(labels, votes, targets, recipe)
         loss = (1 - recipe.teacher_weight) * loss + recipe.teacher_weight * lesson
     labelled = batch.label_weights > 0
     correct = (labelled & (labels.argmax(1) == batch.labels.argmax(1))).float().mean()
     return loss, [label_loss.detach(), vote_loss.detach(), correct]
 
 
-def distillation(
-    labels: Tensor, votes: Tensor, batch: Batch, recipe: Recipe, teachers: list[nn.Module]
-) -> Tensor:
-    """Cross-entropy of both heads against the teachers' mean answers to the same crops, or views.
+def teacher_targets(faces: Tensor, recipe: Recipe, teachers: list[nn.Module]) -> dict[str, Tensor]:
+    """Head -> (B, classes): the teachers' mean probabilities for the same crops, or views.
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
-    https://arxiv.org/abs/2106.05237. Each is scaled by the temperature's square.
+    https://arxiv.org/abs/2106.05237.
     """
-    temperature = recipe.teacher_temperature
-    faces = batch.faces.contiguous(memory_format=torch.channels_last)
-    half = recipe.precision == "bfloat16"
+    faces = faces.contiguous(memory_format=torch.channels_last)
+    half = bfloat16(recipe, faces.device)
     with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=half):
         views = [faces, faces.flip(-1)] if recipe.teacher_views == "flip" else [faces]
-        said = [teacher(view).float() / temperature for teacher in teachers for view in views]
-        targets = {
+        said = [
+            teacher(view).float() / recipe.teacher_temperature
+            for teacher in teachers
+            for view in views
+        ]
+        return {
             name: torch.stack([s[:, part].softmax(1) for s in said]).mean(0)
             for name, part in HEADS.items()
         }
+
+
+def distillation(
+    labels: Tensor, votes: Tensor, targets: dict[str, Tensor], recipe: Recipe
+) -> Tensor:
+    """Cross-entropy of both heads against the teachers' answers, times the temperature's square."""
+    temperature = recipe.teacher_temperature
     of_labels = F.cross_entropy(labels / temperature, targets["labels"])
     of_votes = F.cross_entropy(votes / temperature, targets["votes"])
     lesson = recipe.label_weight * of_labels + recipe.vote_weight * of_votes
     return lesson * temperature**2
+
+
+def bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Whether to multiply in bfloat16; `auto` does where the hardware is fast at it."""
+    if recipe.precision != "auto":
+        return recipe.precision == "bfloat16"
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())

@@ -29,13 +29,18 @@ class Recipe:
     label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
     drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
     teachers: run folders whose averaged answers are a third target, with teacher_weight;
-    teacher_views: "one", or "flip" to ask them of the mirrored crop as well.
+    teacher_views: "one", or "flip" to ask them of the mirrored crop as well. stored_answers: a
+    folder of their logits that `mien distill` wrote; the faces are then augmented as it says.
+    pool_votes: exact copies of a training face share the sum of their FER+ votes.
     batch: faces per step, over all processes. rate: peak learning rate. decay: weight decay,
     not applied to norms and biases. warmup: epochs of linear rise before the cosine.
     ema: share of the old in the moving average of the weights, per step; 0 for none.
     shift, scale, light: largest relative change each way; rotation: in degrees each way.
     resample: "bilinear", or "bicubic", which leaves moved faces as sharp as unmoved ones.
-    erase, mixup, cutmix: probability that a face (or a batch) is treated so.
+    erase, mixup, cutmix: probability that a face (or a batch) is treated so. domain: probability
+    that a face, after all this and out of the teachers' sight, is changed as another source might
+    have it: margin 0.8 to 1.4, tone curve, contrast, blur.
+    precision: of matrix products; "auto" is bfloat16 on a GPU or a CPU with AMX, else float32.
     keep: "last", or "best" (the epoch with the lowest PublicTest loss; it is then no longer
     a measurement). patience: stop after so many epochs without a better one; 0 never stops.
     """
@@ -61,6 +66,8 @@ class Recipe:
     teacher_weight: float = 0.0
     teacher_temperature: float = 1.0
     teacher_views: str = "one"
+    stored_answers: str = ""
+    pool_votes: bool = False
 
     epochs: int = 45
     batch: int = 128
@@ -86,6 +93,7 @@ class Recipe:
     erase: float = 0.5
     mixup: float = 0.0
     cutmix: float = 0.0
+    domain: float = 0.0
 
 
 _COMMON = Recipe(
@@ -166,7 +174,7 @@ nothing is sheared, and the best epoch is that with the lowest loss.
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
-    "precision": ("float32", "bfloat16"),
+    "precision": ("float32", "bfloat16", "auto"),
     "keep": ("last", "best"),
     "channels": (1, 3),
     "resample": ("bilinear", "bicubic"),
@@ -176,7 +184,8 @@ _CHOICES = {
 _RANGES = {
     "side": (8, 48), "first_side": (0, 48),
     "dropout": (0, 0.99), "smoothing": (0, 0.99), "ema": (0, 0.99999), "teacher_weight": (0, 1),
-    "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "light": (0, 1), "shift": (0, 1),
+    "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "domain": (0, 1),
+    "light": (0, 1), "shift": (0, 1),
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
     "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
     "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
@@ -238,6 +247,8 @@ def checked(recipe: Recipe) -> Recipe:
         raise UserError("Recipe fields label_weight and vote_weight are both 0: nothing to learn.")
     if bool(recipe.teachers) != (recipe.teacher_weight > 0):
         raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
+    if recipe.stored_answers and not (recipe.teachers and recipe.first_side == 0):
+        raise UserError("Recipe field stored_answers needs teachers, and first_side=0.")
     if recipe.fold >= recipe.folds:
         raise UserError(f"Recipe field fold is {recipe.fold}; it counts from 0 to folds - 1.")
     if recipe.first_side % 4 or 0 < recipe.first_side < 8:
@@ -255,7 +266,8 @@ def published(recipe: Recipe) -> dict:
     """As `to_json`, for results and model files: other runs by their names, not where they lie."""
     start = Path(recipe.start).name
     teachers = tuple(Path(path).name for path in recipe.teachers)
-    return to_json(replace(recipe, start=start, teachers=teachers))
+    stored = Path(recipe.stored_answers).name
+    return to_json(replace(recipe, start=start, teachers=teachers, stored_answers=stored))
 
 
 def to_json(recipe: Recipe) -> dict:

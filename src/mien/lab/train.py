@@ -26,11 +26,12 @@ from mien.errors import UserError
 from mien.lab import batches, checks, data, evaluate, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
-from mien.lab.losses import losses
+from mien.lab.losses import bfloat16, losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.states import State
+from mien.lab.teacher_answers import StoredAnswers
 
 Watcher = Callable[[str, int, int], None]
 """Told "step" or "epoch", how many are done, and how many there are."""
@@ -95,7 +96,9 @@ def _train(
     states.load_checkpoint(run, state)
     saved = time.perf_counter()
     network = processes.parallel(state.model, recipe, device, world)
-    teachers = [evaluate.restore(runs.open_run(path), device) for path in recipe.teachers]
+    stored = StoredAnswers(recipe, splits["train"]) if recipe.stored_answers else None
+    asked = () if stored else recipe.teachers
+    teachers = [evaluate.restore(runs.open_run(path), device) for path in asked]
     write = _tensorboard(run) if tensorboard and rank == 0 else None
     while state.epoch < recipe.epochs and not exhausted(state, recipe):
         began = time.perf_counter()
@@ -103,7 +106,7 @@ def _train(
         state.model.train()
         # Dropout draws from torch's global generator; tie that, too, to the epoch.
         torch.manual_seed((recipe.seed * 100_003 + state.epoch) * 64 + rank)
-        entry = train_epoch(network, state, train, recipe, teachers, rank, world, watch)
+        entry = train_epoch(network, state, train, recipe, teachers, rank, world, watch, stored)
         state.epoch += 1
         if rank == 0:
             entry |= validate(state.average, splits, recipe)
@@ -135,21 +138,30 @@ def train_epoch(
     rank: int,
     world: int,
     watch: Watcher,
+    stored: StoredAnswers | None = None,
 ) -> dict:
     """One epoch of steps on `state`; its log entry, with means over the faces this rank saw."""
     device = train.faces.device
-    bfloat16 = recipe.precision == "bfloat16"
+    half = bfloat16(recipe, device)
     steps = batches.steps_per_epoch(len(train.faces), recipe)
     totals = torch.zeros(4, device=device)
     both = states.pairs(state.average, state.model)
-    for step, batch in enumerate(batches.epoch(train, recipe, state.epoch, rank=rank, world=world)):
+    shown = (stored.seed, stored.epoch(state.epoch)) if stored else None
+    targets = stored.targets(state.epoch) if stored else {}
+    count = min(recipe.batch, len(train.faces)) // world * world
+    dealt = batches.epoch(train, recipe, state.epoch, rank=rank, world=world, stored=shown)
+    for step, batch in enumerate(dealt):
+        mine = slice(
+            step * count + rank * count // world, step * count + (rank + 1) * count // world
+        )
+        answered = {name: rows[mine].to(device) for name, rows in targets.items()}
         rate = recipe.rate * rate_factor((state.epoch + step / steps), recipe)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             # A mirrored crop has a strange stride order, and convolutions run faster in this one.
             answers = network(batch.faces.contiguous(memory_format=torch.channels_last)).float()
-        loss, parts = losses(answers, batch, recipe, teachers)
+        loss, parts = losses(answers, batch, recipe, teachers, answered)
         loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()

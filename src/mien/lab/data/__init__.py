@@ -16,6 +16,7 @@ from mien.lab.data._samples import (
     Samples,
     majority,
     plurality,
+    pooled,
     seven_shares,
     shares,
     together,
@@ -24,8 +25,8 @@ from mien.lab.data._samples import (
 from mien.shelf import names, take
 
 __all__ = [
-    "VOTE_NAMES", "Samples", "describe", "load", "majority", "plurality", "seven_shares", "shares",
-    "split", "together", "twins",
+    "VOTE_NAMES", "Samples", "describe", "load", "majority", "plurality", "pooled", "seven_shares",
+    "shares", "split", "together", "twins",
 ]  # fmt: skip
 
 SHELF = __name__

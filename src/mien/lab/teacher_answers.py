@@ -1,0 +1,166 @@
+"""Teachers' answers to augmented training faces: stored once, used by every student.
+
+A teacher can cost ten times what its student does. Its logits for a number of augmented epochs
+are small (0.9 MB an epoch and teacher), and students that repeat these epochs need no teacher.
+
+    STORE/augmentation.json          what the faces were shown like: config fields, seed, data
+    STORE/TEACHER/epoch-003.npy      (faces, 15) float16 logits, in the order of the batches
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien import atomic
+from mien.errors import UserError
+from mien.lab import batches, checks, data, evaluate, protocols, runs
+from mien.lab.losses import bfloat16
+from mien.lab.models import HEADS
+from mien.lab.recipe import Recipe
+
+AUGMENTATION = (
+    "protocol", "fold", "folds", "channels", "side", "batch", "flip", "rotation", "scale", "shift",
+    "light", "resample", "erase", "mixup", "cutmix",
+)  # fmt: skip
+"""The fields that decide what a batch looks like; a student must share them with the store."""
+
+
+def augmentation(recipe: Recipe) -> dict:
+    """The fields of a recipe that decide what a batch looks like."""
+    return {name: getattr(recipe, name) for name in AUGMENTATION}
+
+
+def store(
+    recipe: Recipe,
+    root: Path | str,
+    folder: Path | str,
+    teachers: list[str],
+    epochs: int,
+    watch: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Store the logits of each teacher for augmented epochs 0 to `epochs - 1`.
+
+    Args:
+        recipe: its augmentation fields and seed say how the faces are shown.
+        root: the data, as for training.
+        folder: where the answers go; files that are there already are kept, so a run that was
+            stopped goes on, and a further teacher or epoch can be added later.
+        teachers: run folders.
+        epochs: how many augmented epochs to store.
+        watch: called with "epoch", the epochs done and their number.
+
+    Raises:
+        UserError: `folder` holds answers for another augmentation or other data, or a teacher is
+            not trained.
+    """
+    folder = Path(folder)
+    whole = data.load(root)
+    checks.sources(replace(recipe, teachers=tuple(teachers), start=""), data.describe(whole))
+    splits = protocols.divide(whole, recipe)
+    train = data.split(splits, "train")
+    about = {
+        "augmentation": augmentation(recipe),
+        "seed": recipe.seed,
+        "epochs": epochs,
+        "train": data.describe({"train": train})["sha256"]["train"],
+    }
+    described = folder / "augmentation.json"
+    if described.exists():
+        known = runs.read_json(described)
+        if {**known, "epochs": 0} != {**json.loads(json.dumps(about)), "epochs": 0}:
+            raise UserError(f"{folder} holds answers for another augmentation or other data.")
+        about["epochs"] = max(epochs, known["epochs"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    faces = batches.on_device(train, recipe, device)
+    runs.write_json(described, about)
+    for epoch in range(epochs):
+        if watch:
+            watch("epoch", epoch, epochs)
+        missing = [path for path in teachers if not _file(folder, Path(path).name, epoch).exists()]
+        networks = [evaluate.restore(runs.open_run(path), device) for path in missing]
+        if not networks:
+            continue
+        answers = _answers(networks, faces, recipe, epoch)
+        for path, logits in zip(missing, answers, strict=True):
+            file = _file(folder, Path(path).name, epoch)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with atomic.writing(file) as temporary, open(temporary, "wb") as opened:
+                np.save(opened, logits.astype(np.float16))
+
+
+def _file(folder: Path, teacher: str, epoch: int) -> Path:
+    return folder / teacher / f"epoch-{epoch:03}.npy"
+
+
+@torch.no_grad()
+def _answers(
+    networks: list[nn.Module], faces: batches.Batch, recipe: Recipe, epoch: int
+) -> list[np.ndarray]:
+    """The logits of each network for one augmented epoch: (faces, 15) each."""
+    device = faces.faces.device
+    half = bfloat16(recipe, device)
+    collected: list[list[Tensor]] = [[] for _ in networks]
+    for batch in batches.epoch(faces, recipe, epoch):
+        shown = batch.faces.contiguous(memory_format=torch.channels_last)
+        for network, answers in zip(networks, collected, strict=True):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                answers.append(network(shown).float().cpu())
+    return [torch.cat(answers).numpy() for answers in collected]
+
+
+class StoredAnswers:
+    """The stored answers that a student learns from.
+
+    The student's epoch n shows the faces of stored epoch `(n + seed) % epochs`.
+
+    Raises:
+        UserError: the store's augmentation or data is not the student's, or a teacher's file is
+            missing or damaged.
+    """
+
+    def __init__(self, recipe: Recipe, train: data.Samples) -> None:
+        self.folder = Path(recipe.stored_answers)
+        self.teachers = [Path(path).name for path in recipe.teachers]
+        about = runs.read_json(self.folder / "augmentation.json")
+        ours = json.loads(json.dumps(augmentation(recipe)))
+        if differ := [k for k in ours if about["augmentation"].get(k) != ours[k]]:
+            values = ", ".join(f"{k}={about['augmentation'].get(k)}" for k in differ)
+            raise UserError(f"{self.folder} was made with {values}; use the same.")
+        if about["train"] != data.describe({"train": train})["sha256"]["train"]:
+            raise UserError(f"{self.folder} was made from other training faces.")
+        self.seed, self.epochs, self._offset = about["seed"], about["epochs"], recipe.seed
+        self._temperature = recipe.teacher_temperature
+        for teacher in self.teachers:
+            for epoch in range(self.epochs):
+                self._load(teacher, epoch)
+
+    def epoch(self, number: int) -> int:
+        """The stored epoch that the student's epoch `number` repeats."""
+        return (number + self._offset) % self.epochs
+
+    def targets(self, number: int) -> dict[str, Tensor]:
+        """Head -> (faces, classes) float32: the teachers' mean probabilities, in batch order."""
+        epoch = self.epoch(number)
+        logits = [torch.as_tensor(self._load(name, epoch)).float() for name in self.teachers]
+        return {
+            name: torch.stack(
+                [(one[:, part] / self._temperature).softmax(1) for one in logits]
+            ).mean(0)
+            for name, part in HEADS.items()
+        }
+
+    def _load(self, teacher: str, epoch: int) -> np.ndarray:
+        path = _file(self.folder, teacher, epoch)
+        try:
+            return np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: `mien teacher-answers` adds it.") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(f"{path} is damaged; delete it and store it again.") from None
