@@ -26,7 +26,7 @@ from scenes import overlap
 from scipy.optimize import linear_sum_assignment
 
 from mien.analyzer import sharpness
-from mien.detectors import Detector, yunet
+from mien.detection import Detector, yunet
 from mien.faces import Box
 from mien.lab import data
 from mien.labels import EMOTIONS

@@ -21,7 +21,7 @@ from mien import metrics, weights
 from mien.analyzer import TOO_UNSURE
 from mien.classify import Classifier
 from mien.contract import Geometry, crop
-from mien.detectors import Detector, haar, yunet
+from mien.detection import Detector, haar, yunet
 from mien.faces import Box
 from mien.lab import data, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold

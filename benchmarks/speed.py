@@ -22,7 +22,7 @@ from PIL import Image
 
 from mien import contract, weights
 from mien.classify import Classifier
-from mien.detectors import yunet
+from mien.detection import yunet
 from mien.lab import runs
 
 MACS = 99.6e6

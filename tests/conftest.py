@@ -1,6 +1,5 @@
 """What several test files need: a photograph, small models, the command line."""
 
-import os
 import signal
 import sys
 from importlib.util import find_spec
@@ -12,7 +11,6 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
-YUNET = SHARED / "weights" / "face_detection_yunet_2023mar.onnx"
 
 # Without `.[lab]` the light tests still run: `.[dev]` alone is enough for them.
 LABORATORY = ("add_a_model", "campaign", "canvases", "cli_lab", "lab", "metrics")
@@ -27,25 +25,30 @@ settings.load_profile("mien")
 
 
 def pytest_configure(config):
-    if YUNET.is_file():
-        os.environ.setdefault("MIEN_YUNET", str(YUNET))
     # Who is started in the background is told to ignore Ctrl-C, and so would be what tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path_factory, monkeypatch):
-    """No test reads or writes the cache of the person who runs it, or goes online unasked."""
-    monkeypatch.setenv("MIEN_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("MIEN_OFFLINE", raising=False)
+@pytest.fixture(scope="session")
+def yunet_file(tmp_path_factory):
+    """YuNet as OpenCV reads it: what `hatch_build.prepared` did, undone."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
+    from mien.detection import yunet
 
-@pytest.fixture
-def yunet_file():
-    """The path of YuNet's weights, which are too large for the repository."""
-    path = Path(os.environ.get("MIEN_YUNET", YUNET))
-    if not path.is_file():
-        pytest.skip("YuNet's weights are not here; name them with MIEN_YUNET")
+    model = onnx.load(yunet.FILE)
+    graph = model.graph
+    first = graph.node[3]
+    del graph.node[:3]
+    weight = next(w for w in graph.initializer if w.name == first.input[1])
+    flipped = numpy_helper.to_array(weight)[:, ::-1].copy()
+    weight.CopyFrom(numpy_helper.from_array(flipped, weight.name))
+    del graph.input[:]
+    shape = (1, 3, 640, 640)
+    graph.input.append(helper.make_tensor_value_info(first.input[0], TensorProto.FLOAT, shape))
+    path = tmp_path_factory.mktemp("yunet") / "yunet.onnx"
+    onnx.save(model, path)
     return path
 
 
@@ -143,7 +146,6 @@ def mien(monkeypatch, capsys):
         from mien import cli
 
         monkeypatch.setattr(sys, "argv", ["mien", *map(str, words)])
-        monkeypatch.setenv("MIEN_OFFLINE", "")
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             cli.main()

@@ -37,9 +37,8 @@ def tiny(tiny_model):
 
 
 @pytest.fixture
-def seeing(yunet_file, monkeypatch):
+def seeing():
     """The default analyzer, YuNet and all."""
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
     return mien.Analyzer()
 
 
@@ -187,8 +186,7 @@ def resident():
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_memory_stays_flat_over_two_thousand_pictures(tiny_model, yunet_file, monkeypatch):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_memory_stays_flat_over_two_thousand_pictures(tiny_model):
     watching = mien.Analyzer(tiny_model, detector="yunet", threads=1)
     whole = mien.Analyzer(tiny_model, detector="whole", threads=1)
     dice = np.random.default_rng(0)
@@ -229,7 +227,26 @@ def test_the_models_margin_decides_how_much_is_cut(make_model):
 )
 def test_flags_say_why_to_doubt(box, confidence, pixels, wanted):
     cut = contract.crop(pixels, (0, 0, 48, 48), 48, 1)
-    assert analyzer.flags(box, confidence, cut) == wanted
+    assert analyzer.flags(mien.Detection(box, confidence), cut) == wanted
+
+
+@pytest.mark.parametrize(
+    ("roll", "nose", "wanted"),
+    [
+        (0.0, 50, ()),
+        (-20.0, 50, ()),
+        (40.0, 50, ("tilted",)),
+        (-100.0, 50, ("tilted",)),
+        (0.0, 70, ("turned",)),
+        (0.0, 30, ("turned",)),
+        (50.0, 30, ("tilted", "turned")),
+    ],
+)
+def test_flags_tell_of_a_head_that_is_tilted_or_turned(roll, nose, wanted):
+    landmarks = ((30, 40), (70, 40), (nose, 60), (35, 80), (65, 80))
+    face = mien.Detection((0, 0, 100, 100), 0.95, landmarks, roll)
+    cut = contract.crop(noise(0, 48), (0, 0, 48, 48), 48, 1)
+    assert analyzer.flags(face, cut) == wanted
 
 
 def test_sharpness_falls_as_a_picture_is_blurred(astronaut):

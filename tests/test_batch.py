@@ -15,11 +15,6 @@ from mien import batch, sinks
 from mien.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def seeing(monkeypatch, yunet_file):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
-
-
 @pytest.fixture
 def pictures(tmp_path, photo):
     """Paths: the astronaut, a wall, text with a picture's name, nothing, the astronaut again."""

@@ -20,8 +20,7 @@ VERBS = cli.app.list_commands(None)
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch, yunet_file):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def plain(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "200")
@@ -183,15 +182,6 @@ def test_pictures_annotated_into_their_own_folder_are_all_kept(mien, folder):
     assert len(list(folder.iterdir())) == 2 * len(before)
 
 
-def test_a_download_while_offline_says_how_to_lift_it(tmp_path):
-    environment = {**os.environ, "MIEN_OFFLINE": "1", "MIEN_HOME": str(tmp_path), "MIEN_YUNET": ""}
-    done = shell("download", "yunet", env=environment, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    said = one_sentence(done.stderr)
-    assert "MIEN_OFFLINE" in said
-    assert "MIEN_YUNET" in said
-
-
 def test_names_with_brackets_are_printed_as_they_are(mien, photo, tmp_path):
     out = tmp_path / "[bold]o[1].jsonl"
     code, said, _ = mien("analyze", photo, "--to", out)
@@ -201,31 +191,11 @@ def test_names_with_brackets_are_printed_as_they_are(mien, photo, tmp_path):
     assert "[red]nowhere" in one_sentence(err)
 
 
-def test_offline_without_yunet_goes_on_with_haar(mien, photo, monkeypatch):
-    monkeypatch.delenv("MIEN_YUNET")
-    code, out, err = mien("analyze", photo, "--json", "--offline")
-    assert code == 0
-    assert json.loads(out)["detector"] == "haar"
-    assert json.loads(out)["faces"][0]["dominant_emotion"] == "happy"
-    assert "mien download yunet" in one_sentence(err)
-    code, out, err = mien("analyze", photo, "--offline", "--detector", "yunet")
-    assert (code, out) == (2, "")
-    one_sentence(err)
-
-
 def test_the_shelf_of_models_is_shown(mien):
     code, out, err = mien("models")
     assert (code, err) == (0, "")
     assert "default" in out
     assert "MB" in out
-
-
-def test_a_download_says_where_the_file_lies(mien, yunet_file):
-    code, out, _ = mien("download", "yunet")
-    assert (code, out.strip()) == (0, f"yunet: {yunet_file}")
-    code, _, err = mien("download", "yunett")
-    assert code == 2
-    assert "Did you mean 'yunet'?" in one_sentence(err)
 
 
 def test_the_version_is_told(mien):

@@ -141,9 +141,9 @@ def test_of_a_large_still_its_pixels_are_sent_if_they_are_less(monkeypatch, tmp_
 
 
 def test_options_are_passed_on(server, tiny_model):
-    client = mien.Client(server[0], "sesame", detector="haar", model="default", contempt=True)
+    client = mien.Client(server[0], "sesame", detector="whole", model="default", contempt=True)
     (frame, _), *_ = client.stream(PICTURE)
-    assert (frame.model, frame.detector) == ("default", "haar")
+    assert (frame.model, frame.detector) == ("default", "whole")
     assert client.models()["default"] == "tiny"
     contempt = mien.Client(server[0], "sesame", contempt=True).analyze(PICTURE)
     assert "contempt" in contempt[0].emotions

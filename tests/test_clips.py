@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, SHARED
 
 from mien import contract
-from mien.detectors import yunet
+from mien.detection import yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
 
@@ -111,7 +111,7 @@ def test_who_comes_near_grows_and_who_is_still_does_not_move(faces):
     assert not any(t.faces for t in truths("none", faces, seconds=1))
 
 
-def test_the_real_faces_that_play_are_found_where_they_are(yunet_file):
+def test_the_real_faces_that_play_are_found_where_they_are():
     if not (SHARED / "fer2013").is_dir():
         pytest.skip("the pack of FER2013 is not here")
     detect = yunet.load()

@@ -49,6 +49,7 @@ def test_the_record_holds_what_the_contract_promises_in_its_order():
             "emotions": {"happy": 0.7, "sad": 0.3},
             "dominant_emotion": "happy",
             "flags": ["blurred"],
+            "landmarks": None,
         }
     ]
 

@@ -73,8 +73,7 @@ def test_a_smile_is_seen_in_the_mouth(smile):
     assert max(map(float, words[2][1:])) == pytest.approx(100 * below, abs=0.06)
 
 
-def test_any_emotion_of_the_model_can_be_asked_about(photo, yunet_file, monkeypatch):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_any_emotion_of_the_model_can_be_asked_about(photo):
     analyzer = package.Analyzer()
     (found,) = analyzer.explain(photo, "Sadness")
     assert found.emotion == "sad"
@@ -112,8 +111,7 @@ def test_a_picture_has_a_row_per_face(smile, count):
     assert made.width == explained.WIDE
 
 
-def test_the_verb_prints_and_draws(mien, photo, yunet_file, tmp_path, monkeypatch):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_the_verb_prints_and_draws(mien, photo, tmp_path):
     code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
     assert code == 0
     assert "face 0: happy 99" in out
@@ -122,8 +120,7 @@ def test_the_verb_prints_and_draws(mien, photo, yunet_file, tmp_path, monkeypatc
         assert drawn.width == explained.WIDE
 
 
-def test_a_picture_without_a_face_says_so(mien, yunet_file, tmp_path, monkeypatch):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_a_picture_without_a_face_says_so(mien, tmp_path):
     Image.new("RGB", (99, 80), "white").save(tmp_path / "wall.png")
     code, out, _ = mien("explain", tmp_path / "wall.png")
     assert (code, out.split()[-2:]) == (0, ["no", "face"])

@@ -47,7 +47,7 @@ def clip(tmp_path_factory):
 
 @pytest.mark.parametrize("every", ["1", "3", "0.11s"])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp_path, every):
-    words = ["analyze", str(clip), "--model", str(tiny_model), "--detector", "haar", "--every",
+    words = ["analyze", str(clip), "--model", str(tiny_model), "--detector", "yunet", "--every",
              every, "--from", "0.5"]  # fmt: skip
     out = [word for name in ("a.jsonl", "a.csv") for word in ("--to", str(tmp_path / name))]
     part = tmp_path / "a.jsonl.part"
@@ -88,8 +88,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
 
 @pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
 @pytest.mark.parametrize("count", [30, 62])
-def test_ids_are_kept_over_a_stop(mien, yunet_file, monkeypatch, tmp_path, count):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_ids_are_kept_over_a_stop(mien, monkeypatch, tmp_path, count):
     path = tmp_path / "crossing.mp4"
     clips.encode(path, clips.frames("crossing", clips.cast(PACK), seconds=4))
     out = tmp_path / "a.jsonl"
@@ -135,7 +134,7 @@ def test_pictures_and_videos_that_are_done_are_not_done_again(clip, mien, tiny_m
 def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
     out = tmp_path / "a.csv"
     command = [sys.executable, "-m", "mien", "analyze", clip, "--model", tiny_model, "--detector",
-               "haar", "--to", out]  # fmt: skip
+               "yunet", "--to", out]  # fmt: skip
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (journal.part(out).exists() and journal.part(out).stat().st_size):
         time.sleep(0.005)
@@ -182,7 +181,7 @@ def test_who_found_what_was_stopped_must_go_on(clip, mien, tiny_model, tmp_path)
     words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--every", "9")
     mien(*words, "--to", out)
     stop_at(3, words, out)
-    for other in (("--contempt",), ("--detector", "haar")):
+    for other in (("--contempt",), ("--detector", "yunet")):
         code, _, err = mien(*words, *other, "--to", out, "--resume")
         assert code == 2
         assert "goes on with the same command" in err

@@ -66,8 +66,8 @@ def test_model_detector_and_contempt_can_be_chosen(client, tiny_model):
     found = client.post("/analyze?contempt=true", content=PICTURE).json()
     assert found == expected(tiny_model, PICTURE, contempt=True)
     assert "contempt" in found["faces"][0]["emotions"]
-    found = client.post("/analyze?model=default-int8&detector=haar", content=PICTURE).json()
-    assert (found["model"], found["detector"]) == ("default-int8", "haar")
+    found = client.post("/analyze?model=default-int8&detector=whole", content=PICTURE).json()
+    assert (found["model"], found["detector"]) == ("default-int8", "whole")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_model_detector_and_contempt_can_be_chosen(client, tiny_model):
         ({"content": PICTURE, "params": {"model": "nobody"}}, 422, "No model is called 'nobody'"),
         ({"content": PICTURE, "params": {"model": "/etc/x.onnx"}}, 422, "No model"),
         ({"content": PICTURE, "params": {"modle": "best"}}, 422, "Nothing here is called modle"),
-        ({"content": PICTURE, "params": {"detector": "hare"}}, 422, "Did you mean 'haar'"),
+        ({"content": PICTURE, "params": {"detector": "yunnet"}}, 422, "Did you mean 'yunet'"),
         ({"content": PICTURE, "params": {"contempt": "perhaps"}}, 422, "contempt: "),
     ],
     ids=str,
@@ -133,7 +133,7 @@ def test_models_health_and_metrics(client):
     found = client.get("/models").json()
     assert found["default"] == "tiny"
     assert {"tiny", "default", "default-int8"} <= {one["name"] for one in found["models"]}
-    assert {"haar", "whole"} <= set(found["detectors"])
+    assert {"yunet", "whole"} <= set(found["detectors"])
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     text = client.get("/metrics").text
@@ -223,10 +223,10 @@ def test_the_verb_says_what_is_wrong(mien, tmp_path, monkeypatch):
 
 
 def test_an_analyzer_can_share_a_loaded_model_and_detector(tiny_model):
-    from mien import detectors
+    from mien import detection
     from mien.classify import Classifier
 
-    classifier, detector = Classifier(tiny_model), detectors.load("whole")
+    classifier, detector = Classifier(tiny_model), detection.load("whole")
     shared = mien.Analyzer(classifier, detector)
     assert (shared.model, shared.detector) == ("tiny", "whole")
     assert shared.analyze(PICTURE) == mien.Analyzer(tiny_model, "whole").analyze(PICTURE)

@@ -13,7 +13,7 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 from serving import clip, in_process, on_loopback, service_of
 
-from mien.detectors.whole import Whole
+from mien.detection.whole import Whole
 from mien.faces import Face, Frame
 from mien.labels import COLOURS
 from mien.serve import looks

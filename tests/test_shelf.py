@@ -20,23 +20,23 @@ def test_a_shelf_names_its_public_modules_sorted():
 
 def test_naming_a_shelf_imports_nothing_on_it():
     code = (
-        "import sys; from mien import shelf; shelf.names('mien.detectors');"
-        "print([m for m in sys.modules if m.startswith('mien.detectors.')])"
+        "import sys; from mien import shelf; shelf.names('mien.detection');"
+        "print([m for m in sys.modules if m.startswith('mien.detection.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_taking_a_name_gives_its_module():
-    assert shelf.take("mien.detectors", "whole").__name__ == "mien.detectors.whole"
+    assert shelf.take("mien.detection", "whole").__name__ == "mien.detection.whole"
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(UserError) as caught:
-        shelf.take("mien.detectors", "yunnet")
+        shelf.take("mien.sinks", "jsonk")
     said = str(caught.value)
-    assert said.startswith("No detector is called 'yunnet'. Did you mean 'yunet'?")
-    for name in shelf.names("mien.detectors"):
+    assert said.startswith("No sink is called 'jsonk'. Did you mean 'jsonl'?")
+    for name in shelf.names("mien.sinks"):
         assert name in said
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.faces import Face
+from mien.faces import Detection, Face
 from mien.summaries import Summaries
 from mien.tracks import PATIENCE, Looks, Smoother, Tracker, between
 
@@ -235,10 +235,16 @@ def test_looks_go_on_as_if_they_had_never_stopped():
     assert [again.due(seconds, 5000, 4000) for seconds in times[37:]] == looked[37:]
 
 
-def test_boxes_between_two_sightings_lie_on_the_way():
-    earlier, later = (
-        {0: (0.0, 0.0, 10.0, 10.0), 1: (5.0, 5.0, 5.0, 5.0)},
-        {0: (10.0, 20.0, 20.0, 10.0)},
-    )
-    assert between(earlier, later, 0.5) == {0: (5.0, 10.0, 15.0, 10.0)}
-    assert between(earlier, later, 0.0)[0] == earlier[0]
+def test_faces_between_two_detections_lie_on_the_way():
+    points = tuple((float(k), 2.0) for k in range(5))
+    there = tuple((float(k) + 4, 4.0) for k in range(5))
+    earlier = {
+        0: Detection((0.0, 0.0, 10.0, 10.0), 0.9, points, 7.0),
+        1: Detection((5.0, 5.0, 5.0, 5.0), 0.8),
+    }
+    later = {0: Detection((10.0, 20.0, 20.0, 10.0), 0.7, there, 9.0)}
+    assert between(earlier, later, 0.5) == {
+        0: Detection((5.0, 10.0, 15.0, 10.0), 0.9, tuple((k + 2.0, 3.0) for k in range(5)), 7.0)
+    }
+    later = {0: Detection((10.0, 20.0, 20.0, 10.0), 0.7)}
+    assert between(earlier, later, 0.5)[0].landmarks is None

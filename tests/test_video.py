@@ -860,8 +860,7 @@ def test_a_video_is_followed_and_smoothed(made, tiny_model):
 
 @needs_pack
 @pytest.mark.parametrize("scenario", ["crossing", "growing", "none"])
-def test_real_faces_keep_their_ids(scenario, yunet_file, monkeypatch):
-    monkeypatch.setenv("MIEN_YUNET", str(yunet_file))
+def test_real_faces_keep_their_ids(scenario):
     cast = clips.cast(PACK)
     truths = []
 

@@ -17,8 +17,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer as Analyzer
     from mien.client import Client as Client
+    from mien.contract import Geometry as Geometry
     from mien.drawing import draw as draw
     from mien.errors import UserError as UserError
+    from mien.faces import Detection as Detection
     from mien.faces import Face as Face
     from mien.faces import Frame as Frame
     from mien.faces import record as record
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "Analyzer": "analyzer",
     "Client": "client",
+    "Detection": "faces",
     "EMOTIONS": "labels",
     "Face": "faces",
     "Frame": "faces",
+    "Geometry": "contract",
     "Part": "video",
     "UserError": "errors",
     "draw": "drawing",
@@ -38,13 +42,13 @@ _HOMES = {
 }
 
 __all__ = [
-    "EMOTIONS", "Analyzer", "Client", "Face", "Frame", "Part", "UserError", "__version__", "draw",
-    "record",
+    "EMOTIONS", "Analyzer", "Client", "Detection", "Face", "Frame", "Geometry", "Part", "UserError",
+    "__version__", "draw", "record",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: OpenCV and ONNX Runtime take their time."""
+    """Import a public name when it is first asked for: ONNX Runtime takes its time."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     value = getattr(import_module(f"mien.{_HOMES[name]}"), name)

@@ -11,10 +11,12 @@ from itertools import chain, groupby, islice
 import cv2
 import numpy as np
 
-from mien import contract, detectors, live, occlusion, sources, tracks, video, weights
+from mien import detection, live, occlusion, sources, tracks, video, weights
 from mien.classify import Classifier
+from mien.crops import face_crop
+from mien.detection import _roll, _turned
 from mien.errors import UserError
-from mien.faces import Box, Face, Frame
+from mien.faces import Detection, Face, Frame, yaw
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
 from mien.occlusion import Explanation
 
@@ -30,8 +32,12 @@ TOO_UNSURE = 0.8
 its Laplacian at 48 pixels, the detector's confidence."""
 
 
-Found = dict[int, tuple[Box, float]]
-"""Box and confidence of each face of a frame, by its id."""
+TOO_TILTED, TOO_TURNED = 30.0, 0.35
+"""Limits of the flags of pose, read off `benchmarks/pose.py`: degrees of roll, `faces.yaw`."""
+
+
+Found = dict[int, Detection]
+"""The faces of a frame by their ids."""
 
 Seen = tuple[Frame, Found]
 
@@ -40,7 +46,8 @@ class Analyzer:
     """A detector and a classifier; no other state. Safe to call from several threads.
 
     model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
-    detector: "auto", "yunet", "haar" or "whole". Either may also be a loaded one, to be shared.
+    detector: "yunet", "whole" (the picture is one face) or any `detection.Detector`. Either may
+    also be a loaded one, to be shared.
     threads: for the classifier; 0 is all cores. contempt: keep the eighth emotion of the models
     that know it, instead of folding it out.
     """
@@ -48,14 +55,15 @@ class Analyzer:
     def __init__(
         self,
         model: str | os.PathLike | Classifier = "default",
-        detector: str | detectors.Detector = "auto",
+        detector: str | detection.Detector = "yunet",
         threads: int = 0,
         contempt: bool = False,
     ) -> None:
         if not isinstance(model, Classifier):
             model = Classifier(weights.model(os.fspath(model)), threads)
         self._classify = model
-        self._detect = detectors.load(detector) if isinstance(detector, str) else detector
+        self._detect = detection.load(detector) if isinstance(detector, str) else detector
+        self._estimate_roll = _roll.RollEstimator()
         self.model = self._classify.name
         self.detector = self._detect.name
         known = self._classify.contract.labels
@@ -83,8 +91,11 @@ class Analyzer:
             raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
         frame = sources.picture(picture)
         explained = []
-        for face in self.analyze(frame.pixels):
-            crop, asked = self._crop(frame.pixels, face.box), wanted or face.dominant_emotion
+        found = dict(enumerate(self._find_in_still(frame.pixels)))
+        ((_, faces),) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
+        for face in faces:
+            crop = self._crop(frame.pixels, found[face.face_id])
+            asked = wanted or face.dominant_emotion
             place = self.labels.index(asked)
             lost = occlusion.effect(lambda crops, k=place: self._shares(crops)[:, k], crop)  # type: ignore[misc]
             explained.append(Explanation(face, asked, crop, lost))
@@ -145,8 +156,11 @@ class Analyzer:
                     skip(error)
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
-        """The given frames with their faces, in order; works ahead by one batch at most."""
-        seen = ((frame, dict(enumerate(self._detect(frame.pixels)))) for frame in frames)
+        """The given still pictures with their faces, in order; works ahead by one batch at most.
+
+        Where no face is upright, the quarter turns of the picture are looked at as well.
+        """
+        seen = ((frame, dict(enumerate(self._find_in_still(frame.pixels)))) for frame in frames)
         return self._classified_in_batches(seen, FACES_AT_ONCE)
 
     def follow(
@@ -167,10 +181,42 @@ class Analyzer:
         smooth, frames = tracks.Smoother(time_constant), iter(frames)
         tracker = tracks.Tracker(first=past.unused if past else 0)
         looks = tracks.Looks(0.0 if newest else detect_every)
-        before = _recall(frames, past, tracker, looks, smooth) if past else None
+        before = self._recall(frames, past, tracker, looks, smooth) if past else None
         seen = self._followed(frames, tracker, looks, before)
         for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
             yield frame, smooth(frame.seconds, faces)
+
+    def _recall(
+        self,
+        frames: Iterator[Frame],
+        past: tracks.Past,
+        tracker: tracks.Tracker,
+        looks: tracks.Looks,
+        smooth: tracks.Smoother,
+    ) -> Seen | None:
+        """Take the frames that are known, and tell the others of them; the last look."""
+        before: Seen | None = None
+        for frame in islice(frames, len(past.faces)):
+            if (faces := past.faces.get(frame.number)) is None:
+                raise UserError(
+                    f"{frame.source} is not the video that was being read, or not the same part "
+                    "of it; --resume goes on with the same command."
+                )
+            again = {face.face_id: face.smoothed for face in smooth.again(frame.seconds, faces)}
+            if any(_differ(again.get(face.face_id), face.smoothed) for face in faces):
+                raise UserError(
+                    f"{frame.source} was read or smoothed otherwise; --resume with the same "
+                    "--every and --smooth."
+                )
+            smooth(frame.seconds, faces)
+            looked, (high, wide) = frame.number in past.looked, frame.pixels.shape[:2]
+            looks.recall(frame.seconds, wide, high, looked=looked)
+            if looked:
+                tracker.recall(frame.pixels, frame.seconds, faces)
+                known = [Detection(f.box, f.face_confidence, f.landmarks) for f in faces]
+                rolled = self._estimate_roll(frame.pixels, known, self._detect.geometry)
+                before = frame, {f.face_id: one for f, one in zip(faces, rolled, strict=True)}
+        return before
 
     def _followed(
         self,
@@ -186,8 +232,8 @@ class Analyzer:
             if not looks.due(frame.seconds, wide, high):
                 between.append(frame)
                 continue
-            found = self._detect(frame.pixels)
-            ids = tracker.follow(frame.pixels, frame.seconds, [box for box, _ in found])
+            found = self._find(frame.pixels)
+            ids = tracker.follow(frame.pixels, frame.seconds, [face.box for face in found])
             now = (frame, dict(sorted(zip(ids, found, strict=True))))
             yield from _reckoned(before, between, now)
             yield now
@@ -203,7 +249,7 @@ class Analyzer:
         began = time.monotonic()
         failed: list[UserError] = []
         for frame, found in _up_to_an_error(seen, failed):
-            waiting.append((frame, found, [self._crop(frame.pixels, b) for b, _ in found.values()]))
+            waiting.append((frame, found, [self._crop(frame.pixels, f) for f in found.values()]))
             faces += len(found)
             pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
             late = time.monotonic() - began > SECONDS_AT_ONCE
@@ -215,10 +261,15 @@ class Analyzer:
         if failed:  # what came before it has been given
             raise failed[0]
 
-    def _crop(self, pixels: np.ndarray, box: Box) -> np.ndarray:
-        expects = self._classify.contract
-        square = self._detect.geometry.square(box, expects.margin)
-        return contract.crop(pixels, square, expects.side, expects.channels)
+    def _find(self, pixels: np.ndarray) -> list[Detection]:
+        """The faces of a picture, with their roll."""
+        return self._estimate_roll(pixels, self._detect(pixels), self._detect.geometry)
+
+    def _find_in_still(self, pixels: np.ndarray) -> list[Detection]:
+        return _turned.find(self._find, pixels)
+
+    def _crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
+        return face_crop(pixels, face, self._detect.geometry, self._classify.contract)
 
     def _answers(
         self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]
@@ -226,10 +277,14 @@ class Analyzer:
         probabilities = self._classified([crop for *_, crops in waiting for crop in crops])
         for frame, found, crops in waiting:
             faces: list[Face] = []
-            for (face_id, (box, confidence)), cut in zip(found.items(), crops, strict=True):
+            for (face_id, one), cut in zip(found.items(), crops, strict=True):
                 emotions = dict(zip(self.labels, next(probabilities), strict=True))
-                signs = flags(box, confidence, cut)
-                faces.append(Face(box, confidence, emotions, face_id, signs))
+                faces.append(
+                    Face(
+                        one.box, one.confidence, emotions, face_id, flags(one, cut),
+                        landmarks=one.landmarks,
+                    )
+                )  # fmt: skip
             yield replace(frame, model=self.model, detector=self.detector), faces
 
     def _classified(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
@@ -248,36 +303,6 @@ def _up_to_an_error(seen: Iterable[Seen], failed: list[UserError]) -> Iterator[S
         failed.append(error)
 
 
-def _recall(
-    frames: Iterator[Frame],
-    past: tracks.Past,
-    tracker: tracks.Tracker,
-    looks: tracks.Looks,
-    smooth: tracks.Smoother,
-) -> Seen | None:
-    """Take the frames that are known, and tell the others of them; the last look."""
-    before: Seen | None = None
-    for frame in islice(frames, len(past.faces)):
-        if (faces := past.faces.get(frame.number)) is None:
-            raise UserError(
-                f"{frame.source} is not the video that was being read, or not the same part of it; "
-                "--resume goes on with the same command."
-            )
-        again = {face.face_id: face.smoothed for face in smooth.again(frame.seconds, faces)}
-        if any(_differ(again.get(face.face_id), face.smoothed) for face in faces):
-            raise UserError(
-                f"{frame.source} was read or smoothed otherwise; --resume with the same --every "
-                "and --smooth."
-            )
-        smooth(frame.seconds, faces)
-        looked, (high, wide) = frame.number in past.looked, frame.pixels.shape[:2]
-        looks.recall(frame.seconds, wide, high, looked=looked)
-        if looked:
-            tracker.recall(frame.pixels, frame.seconds, faces)
-            before = frame, {face.face_id: (face.box, face.face_confidence) for face in faces}
-    return before
-
-
 def _differ(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
     return bool(one and other and any(abs(one[name] - other[name]) > 1e-6 for name in one))
 
@@ -289,23 +314,22 @@ def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[S
     since = now[0].seconds - before[0].seconds
     for frame in frames:
         share = (frame.seconds - before[0].seconds) / since
-        boxes = tracks.between(
-            {face_id: box for face_id, (box, _) in before[1].items()},
-            {face_id: box for face_id, (box, _) in now[1].items()},
-            share,
-        )
-        yield frame, {k: (box, before[1][k][1]) for k, box in boxes.items()}
+        yield frame, tracks.between(before[1], now[1], share)
 
 
-def flags(box: Box, confidence: float, crop: np.ndarray) -> tuple[str, ...]:
-    """Reasons to trust a face's emotions less, from its box, confidence and (C, S, S) crop."""
+def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
+    """Reasons to trust a face's emotions less, from what was detected and its (C, S, S) crop."""
     found = []
-    if min(box[2:]) < TOO_SMALL:
+    if min(face.box[2:]) < TOO_SMALL:
         found.append("too_small")
     elif sharpness(crop) < TOO_SMOOTH:
         found.append("blurred")
-    if confidence < TOO_UNSURE:
+    if face.confidence < TOO_UNSURE:
         found.append("low_confidence")
+    if abs(face.roll or 0.0) > TOO_TILTED:
+        found.append("tilted")
+    if face.landmarks and abs(yaw(face.landmarks)) > TOO_TURNED:
+        found.append("turned")
     return tuple(found)
 
 

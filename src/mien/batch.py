@@ -43,7 +43,7 @@ class Faces:
     column: str = "path"
     names: str = ""
     model: str = "default"
-    detector: str = "auto"
+    detector: str = "yunet"
     threads: int = 1
     contempt: bool = False
 

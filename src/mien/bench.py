@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien import contract, detectors, weights
+from mien import contract, detection, weights
 from mien.classify import Classifier
 from mien.faces import Box
 
@@ -38,13 +38,13 @@ def measure(
 ) -> list[Stage]:
     """The stages of a frame of noise, `size` wide and high, that has one face.
 
-    What a detector or a network does takes the same time whatever the pixels are; only the Haar
-    cascade is slower on some pictures than on noise. seconds: for each stage.
+    What a detector or a network does takes the same time whatever the pixels are. seconds: for
+    each stage.
     """
     dice = np.random.default_rng(0)
     pixels = dice.integers(0, 256, (size[1], size[0], 3), np.uint8)
     began = time.perf_counter()
-    classify, detect = Classifier(weights.model(model), threads), detectors.load(detector)
+    classify, detect = Classifier(weights.model(model), threads), detection.load(detector)
     loading = 1000 * (time.perf_counter() - began)
     expects = classify.contract
     half = min(size) / 2

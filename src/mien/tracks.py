@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mien.faces import Box, Face
+from mien.faces import Box, Detection, Face
 
 PATIENCE = 1.5
 """Seconds for which a face that is not seen keeps its id."""
@@ -276,15 +276,25 @@ class Smoother:
         return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
 
 
-def between(earlier: Mapping[int, Box], later: Mapping[int, Box], share: float) -> dict[int, Box]:
-    """The boxes of the faces seen both before and after, `share` of the way from one to the other.
+def between(
+    earlier: Mapping[int, Detection], later: Mapping[int, Detection], share: float
+) -> dict[int, Detection]:
+    """The faces seen both before and after, `share` of the way from one to the other.
 
-    For the frames between two detections of a file.
+    For the frames between two detections of a file; confidence and roll are those before.
     """
     return {
-        face_id: tuple(  # type: ignore[misc]
-            a + (b - a) * share for a, b in zip(earlier[face_id], later[face_id], strict=True)
-        )
-        for face_id in earlier
+        face_id: _between(one, later[face_id], share)
+        for face_id, one in earlier.items()
         if face_id in later
     }
+
+
+def _between(one: Detection, other: Detection, share: float) -> Detection:
+    def mixed(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
+        return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
+
+    landmarks = None
+    if one.landmarks and other.landmarks:
+        landmarks = tuple(map(mixed, one.landmarks, other.landmarks))
+    return replace(one, box=mixed(one.box, other.box), landmarks=landmarks)  # type: ignore[arg-type]

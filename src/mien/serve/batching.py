@@ -1,4 +1,4 @@
-"""Many threads, few batches: what lets one classifier and one kind of detector serve them all."""
+"""Many threads, few batches: what lets one classifier serve them all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import detectors, weights
+from mien import detection, weights
 from mien.analyzer import FACES_AT_ONCE, Analyzer
 from mien.classify import Classifier
-from mien.detectors import Detector
-from mien.errors import UserError
-from mien.faces import Box
+from mien.detection import Detector
 from mien.serve.settings import Settings
 from mien.shelf import unknown
 
@@ -118,21 +116,6 @@ class Together(Classifier):
                 self._changed.notify_all()
 
 
-class PerThread:
-    """A detector of which each thread has its own: most work for one thread at a time."""
-
-    def __init__(self, first: Detector) -> None:
-        self.name, self.geometry = first.name, first.geometry
-        self._own = threading.local()
-        self._own.detector = first
-
-    def __call__(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
-        """(H, W, 3) uint8 RGB -> a box and a confidence per face, surest first."""
-        if not hasattr(self._own, "detector"):
-            self._own.detector = detectors.load(self.name)
-        return self._own.detector(pixels)
-
-
 class Analyzers:
     """The analyzers that requests can ask for, each made when first wanted, their parts shared."""
 
@@ -141,7 +124,7 @@ class Analyzers:
         path = weights.model(settings.model)
         self.models = weights.models() | {path.stem: path}
         self.model = path.stem
-        first = PerThread(detectors.load(settings.detector))
+        first = detection.load(settings.detector)
         self.detector = first.name
         self._detectors: dict[str, Detector] = {first.name: first}
         self._classifiers: dict[str, Together] = {}
@@ -149,14 +132,8 @@ class Analyzers:
         self._making = threading.Lock()
 
     def detectors(self) -> list[str]:
-        """The detectors that can be asked for: those for which nothing would be downloaded."""
-        known = set(detectors.available()) - {"auto"}
-        if "yunet" not in self._detectors:
-            try:
-                weights.remote("yunet", fetch=False)
-            except UserError:
-                known.discard("yunet")
-        return sorted(known)
+        """The names of the detectors that can be asked for."""
+        return sorted({self.detector, *detection.available()})
 
     def classifier(self, model: str = "") -> Together:
         """The classifier of that name, the usual one without; a `UserError` if there is none."""
@@ -181,10 +158,8 @@ class Analyzers:
             return self._analyzers[wanted]
 
     def _detector(self, name: str) -> Detector:
-        name = self.detector if name in ("", "auto") else name
+        name = name or self.detector
         with self._making:
             if name not in self._detectors:
-                if name not in (known := self.detectors()):
-                    raise unknown("detector", name, ["auto", *known])
-                self._detectors[name] = PerThread(detectors.load(name))
+                self._detectors[name] = detection.load(name)
             return self._detectors[name]

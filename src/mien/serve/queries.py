@@ -21,7 +21,7 @@ class Pictures(BaseModel, extra="forbid"):
     """Of `POST /analyze`."""
 
     model: str = Field("", description="A name from /models; the usual one if it is left out.")
-    detector: str = Field("", description="auto, yunet, haar or whole (it is one face).")
+    detector: str = Field("", description="yunet, or whole (the picture is one face).")
     contempt: bool = Field(False, description="Keep the eighth emotion of the models that know it.")
 
     def by(self) -> tuple[str, str, bool]:

@@ -20,7 +20,7 @@ class Settings:
     """
 
     model: str = "default"
-    detector: str = "auto"
+    detector: str = "yunet"
     threads: int = 1
     workers: int = 0
     host: str = "127.0.0.1"

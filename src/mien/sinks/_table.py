@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mien.faces import LANDMARKS
 from mien.labels import EMOTIONS_AND_CONTEMPT
 
 COLUMNS = (
     "source", "frame", "seconds", "width", "height", "model", "detector",
     "face_id", "x", "y", "w", "h", "face_confidence", "dominant_emotion",
     *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
+    *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"),
 )  # fmt: skip
 """The same whatever the model and the source, so that tables can be put together: `contempt` may be
-empty, and what is smoothed is so for stills."""
+empty, and what is smoothed is so for stills. Landmarks: `right_eye_x` and so on, in pixels."""
 
 
 def rows(record: dict) -> Iterator[dict]:
@@ -30,4 +32,13 @@ def rows(record: dict) -> Iterator[dict]:
             **face["emotions"],
             "flags": " ".join(face["flags"]),
             **{f"smoothed_{name}": share for name, share in face.get("smoothed", {}).items()},
+            **_landmarks(face["landmarks"]),
         }
+
+
+def _landmarks(points: list | None) -> dict:
+    return {
+        f"{name}_{axis}": value
+        for name, point in zip(LANDMARKS, points or (), strict=bool(points))
+        for axis, value in zip("xy", point, strict=True)
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mien import detectors, journal, live, resuming, sinks, sources
+from mien import detection, journal, live, resuming, sinks, sources
 from mien.analyzer import Analyzer
 from mien.classify import Classifier
 from mien.errors import UserError
@@ -59,7 +59,7 @@ def run(
     if not found:
         sys.exit(MISTAKE)
     wishes.check(found, all_there=not bad)
-    detect = detectors.load(detector)
+    detect = detection.load(detector)
     sources.warm_up()
     analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
     tally = Tally()

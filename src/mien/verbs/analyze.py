@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from mien.tracks import TIME_CONSTANT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record per frame.")
 @click.option("--model", default="default", show_default=True,
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="auto", show_default=True,
-              help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
+@click.option("--detector", default="yunet", show_default=True,
+              help="yunet, or whole (the picture is one face).")  # fmt: skip
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
               help="Of a video or stream, every Nth frame, or one in so many seconds.")  # fmt: skip
 @click.option("--from", "start", default="0", metavar="TIME", help="Where to start: 90, 1:30.")
@@ -39,10 +38,9 @@ from mien.tracks import TIME_CONSTANT
               help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
 @click.option("--strict", is_flag=True, help="Exit 3 if a picture, or a frame, shows no face.")
-@click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--threads", type=click.IntRange(0), default=0,
               help="For the classifier; all cores by default.")  # fmt: skip
-def analyze(model: str, threads: int, offline: bool, **asked: Any) -> None:
+def analyze(model: str, threads: int, **asked: Any) -> None:
     """Read the emotions on the faces of pictures and videos.
 
     INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
@@ -56,8 +54,6 @@ def analyze(model: str, threads: int, offline: bool, **asked: Any) -> None:
         mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
-    if offline:
-        os.environ["MIEN_OFFLINE"] = "1"
     classifier = prepare(weights.model(model), threads)
     from mien.verbs import _analysis  # while a thread prepares the model
 

@@ -17,14 +17,13 @@ LARGEST = 8192
 @click.command()
 @click.option("--model", default="default", show_default=True,
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="auto", show_default=True, help="auto, yunet, haar or whole.")
+@click.option("--detector", default="yunet", show_default=True, help="yunet or whole.")
 @click.option("--threads", type=click.IntRange(0), default=0,
               help="For the classifier; all cores by default.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",
               help="Pixels of the frame.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
-@click.option("--offline", is_flag=True, help="Download nothing.")
-def bench(model: str, detector: str, threads: int, size: str, as_json: bool, offline: bool) -> None:
+def bench(model: str, detector: str, threads: int, size: str, as_json: bool) -> None:
     """Measure how fast a model and a detector are on this machine.
 
     \b
@@ -33,8 +32,6 @@ def bench(model: str, detector: str, threads: int, size: str, as_json: bool, off
     """
     from mien import bench as measuring
 
-    if offline:
-        os.environ["MIEN_OFFLINE"] = "1"
     stages = measuring.measure(model, detector, threads, _pixels(size))
     if as_json:
         found = {stage.name: stage.milliseconds for stage in stages}

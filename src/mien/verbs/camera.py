@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -24,10 +23,9 @@ from mien.verbs._wishes import smoothing
 @click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Also write .jsonl, .csv, .mp4, .html ...; several times.")  # fmt: skip
 @click.option("--model", default="default", show_default=True)
-@click.option("--detector", default="auto", show_default=True)
+@click.option("--detector", default="yunet", show_default=True)
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS")
 @click.option("--seconds", default=math.inf, help="Stop by itself after so long.")
-@click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--window/--no-window", "in_window", default=None,
               help="In a window, the default where it can be, or in the terminal.")  # fmt: skip
 def camera(
@@ -37,7 +35,6 @@ def camera(
     detector: str,
     smooth: float,
     seconds: float,
-    offline: bool,
     in_window: bool | None,
 ) -> None:
     """Watch the faces before a camera, in a window or the terminal; Ctrl-C ends it.
@@ -48,8 +45,6 @@ def camera(
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    if offline:
-        os.environ["MIEN_OFFLINE"] = "1"
     if not live.is_live(source):
         raise UserError(f"{source} is no camera or stream; for a file, mien analyze {source}.")
     if in_window is not False and window.is_possible():

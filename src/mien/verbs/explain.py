@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,12 +27,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
               help="Draw it: .png, .jpg or .webp.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="auto", show_default=True,
-              help="auto, yunet, haar or whole (the picture is one face).")  # fmt: skip
-@click.option("--offline", is_flag=True, help="Download nothing.")
-def explain(
-    picture: str, emotion: str, to: Path | None, model: str, detector: str, offline: bool
-) -> None:
+@click.option("--detector", default="yunet", show_default=True,
+              help="yunet, or whole (the picture is one face).")  # fmt: skip
+def explain(picture: str, emotion: str, to: Path | None, model: str, detector: str) -> None:
     """Show what in a face speaks for its emotion, and what against.
 
     Each place is hidden in turn: what the emotion's share loses by it is what the model saw in
@@ -43,8 +39,6 @@ def explain(
         mien explain photo.jpg --to explained.png
         mien explain photo.jpg --emotion sad
     """
-    if offline:
-        os.environ["MIEN_OFFLINE"] = "1"
     if to and to.suffix.lower() not in SUFFIXES:
         raise UserError(f"An explanation is a picture, such as explained.png, not {to}.")
     if to:

@@ -16,7 +16,7 @@ from mien.verbs._common import needing
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--model", default="default", show_default=True,
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="auto", show_default=True)
+@click.option("--detector", default="yunet", show_default=True)
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
               help="For the classifier; 0 is all cores.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0,
@@ -29,7 +29,6 @@ from mien.verbs._common import needing
               help="A name by which it may be called, such as that of a proxy.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
               help="Pages from there may call it; none may by default.")  # fmt: skip
-@click.option("--offline", is_flag=True, help="Download nothing.")
 @click.option("--allow-urls", is_flag=True,
               help="Fetch pictures from public addresses that requests name.")  # fmt: skip
 def serve(
@@ -43,7 +42,6 @@ def serve(
     token_file: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
-    offline: bool,
     allow_urls: bool,
 ) -> None:
     """Serve pictures, videos and live frames over HTTP, to this machine alone by default.
@@ -52,8 +50,6 @@ def serve(
         mien serve
         curl -F image=@photo.jpg http://127.0.0.1:8000/analyze
     """
-    if offline:
-        os.environ["MIEN_OFFLINE"] = "1"
     with needing("serve"):
         from mien.serve import server
         from mien.serve.settings import Settings, is_loopback

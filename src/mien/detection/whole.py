@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mien.contract import Geometry
-from mien.faces import Box
+from mien.faces import Detection
 
 
 class Whole:
@@ -14,13 +14,13 @@ class Whole:
     name = "whole"
     geometry = Geometry()
 
-    def __call__(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
+    def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """(H, W, 3) uint8 RGB -> its central square, with confidence 1."""
         height, width = pixels.shape[:2]
         side = float(min(height, width))
-        return [(((width - side) / 2, (height - side) / 2, side, side), 1.0)]
+        return [Detection(((width - side) / 2, (height - side) / 2, side, side), 1.0, roll=0.0)]
 
 
 def load() -> Whole:
-    """The detector that believes everything is a face."""
+    """The detector that takes every picture for a face."""
     return Whole()
