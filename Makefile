@@ -54,7 +54,7 @@ results: $(DEV)/.made
 	  $(DEV)/bin/mien evaluate models/paper/$$system --data $(DATA) --out results/slim-$$system.json \
 	    || exit 2; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
-	$(DEV)/bin/python benchmarks/gate.py measure --data $(DATA)
+	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
 	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fourth-pupil models/second-pupil
 	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/fourth-pupil
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)

@@ -1,10 +1,10 @@
-"""How each detector's boxes lie to FER2013's crops, and what it gains to know.
+"""How a detector's boxes lie relative to FER2013's crops, and what it gains to know.
 
     python benchmarks/geometry.py --data fer2013/
 
-First the detectors look at FER2013's own Training faces, enlarged and with mirrored surroundings:
-the median of where they put their box is the `geometry` written in each detector. Then PublicTest
-faces are set into photographs, found, cut by several rules, and classified.
+First the detector looks at FER2013's own Training faces, enlarged and with mirrored surroundings:
+the median of where it puts its box is the `geometry` written in `detection/yunet.py`. Then
+PublicTest faces are set into photographs, found, cut by several rules, and classified.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mien import metrics, weights
 from mien.analyzer import TOO_UNSURE
 from mien.classify import Classifier
 from mien.contract import Geometry, crop
-from mien.detection import Detector, haar, yunet
+from mien.detection import Detector, yunet
 from mien.faces import Box
 from mien.lab import data, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
@@ -38,7 +38,8 @@ def learn(detect: Callable, faces: np.ndarray) -> dict:
         large = cv2.resize(face, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
         pad = ENLARGED // 2
         large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
-        for (x, y, w, h), _ in detect(large[..., None].repeat(3, -1))[:1]:
+        for face in detect(large[..., None].repeat(3, -1))[:1]:
+            x, y, w, h = face.box
             right, down = (ENLARGED - x - w / 2) / w, (ENLARGED - y - h / 2) / h
             if w > 0.4 * ENLARGED and max(abs(right), abs(down)) < 0.3:
                 found.append((ENLARGED / (w * h) ** 0.5, right, down))
@@ -71,7 +72,8 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
     which: list[int] = []
     sure: list[float] = []
     for scene in made:
-        for box, confidence in detect(scene.pixels):
+        for face in detect(scene.pixels):
+            box, confidence = face.box, face.confidence
             overlaps = scenes.overlap(np.asarray(box), scene.squares)
             if overlaps.max() < 0.3:
                 continue
@@ -128,7 +130,7 @@ def main() -> None:
         for k, which in enumerate(cells)
     ]
     result = {}
-    for detect in (yunet.load(), haar.load()):
+    for detect in (yunet.load(),):
         learned = learn(detect, sample)
         print(detect.name, learned)
         result[detect.name] = {"learned": learned, "proved": prove(detect, splits["val"], made)}

@@ -3,7 +3,7 @@
     python benchmarks/load.py                      # all; 50,000 requests for the memory
     python benchmarks/load.py --seconds 3 --requests 500
 
-Needs the detector yunet and scikit-image for the photograph. Server and client share the machine's
+Needs scikit-image for the photograph. Server and client share the machine's
 cores, and so does the bare loop that they are compared with: decode, YuNet, ONNX Runtime, nothing
 else, in as many threads as there are cores.
 """
@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import cv2
 import numpy as np
 import onnxruntime
 import skimage.data
@@ -34,6 +33,7 @@ from PIL import Image
 
 from mien import sources, weights
 from mien.analyzer import Analyzer
+from mien.detection import yunet
 from mien.faces import record
 from mien.lab import runs
 
@@ -79,21 +79,18 @@ def photograph() -> bytes:
 
 def bare(body: bytes, seconds: float, threads: int) -> float:
     """Pictures a second of the loop without any service."""
-    model = np.frombuffer(weights.remote("yunet", fetch=False).read_bytes(), np.uint8)
+    detect = yunet.YuNet(threads=1)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(weights.model("default")), options)
-    cv2.setNumThreads(1)
     end, counts = time.monotonic() + seconds, Counter()
 
     def work(k: int) -> None:
-        net = cv2.FaceDetectorYN.create("onnx", model, np.empty(0, np.uint8), (512, 512), 0.7)
         while time.monotonic() < end:
             pixels = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
-            _, found = net.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
-            x, y, w, h = (int(v) for v in found[0][:4])
-            grey = cv2.cvtColor(pixels[y : y + h, x : x + w], cv2.COLOR_RGB2GRAY)
-            session.run(None, {"faces": cv2.resize(grey, (48, 48))[None, None]})
+            x, y, w, h = (int(v) for v in detect(pixels)[0].box)
+            face = Image.fromarray(pixels[y : y + h, x : x + w]).convert("L").resize((48, 48))
+            session.run(None, {"faces": np.asarray(face)[None, None]})
             counts[k] += 1
 
     workers = [threading.Thread(target=work, args=[k]) for k in range(threads)]

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py            # prints, and writes results/speed.json
 
-Needs the detector yunet (`mien download yunet`) and scikit-image for the photograph. Commands that
+Needs scikit-image for the photograph. Commands that
 are compared run in turn in the same minutes, and medians are given.
 """
 
@@ -130,7 +130,7 @@ def _size(folder: Path) -> int:
 
 def main() -> None:
     photo = skimage.data.astronaut()
-    model, detector = weights.model("default"), weights.remote("yunet", fetch=False)
+    model, detector = weights.model("default"), yunet.FILE
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "photo.png")
         Image.fromarray(photo).save(path)

@@ -172,26 +172,14 @@ def _rate(row: dict) -> tuple[str, str]:
     return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
 
 
-def detectors() -> str:
-    """The detectors on scenes."""
-    found = result("detectors")
-    rows = [
-        (name, f"{row['recall']:.2f}", row["false_boxes"], f"{row['ms']:.0f}")
-        for name, row in found["rows"].items()
-    ]
-    about = f"{found['scenes']} scenes, {found['faces']} faces"
-    return markdown((about, "recall", "false boxes", "ms a picture"), rows)
-
-
 def geometry() -> str:
     """What it gains to cut faces as FER2013 did."""
     found = result("geometry")
     rows = [
-        (f"{name}: {rule}", row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
+        (rule, row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
          f"{row['share_calibration_error']:.4f}")
-        for name in ("yunet", "haar")
         for part in ("rows", "by_confidence")
-        for rule, row in found[name]["proved"][part].items()
+        for rule, row in found["yunet"]["proved"][part].items()
     ]  # fmt: skip
     return markdown(("cut", "faces", "labels", "divergence", "share error"), rows)
 
@@ -433,7 +421,6 @@ TABLES: dict[str, Callable[[], str]] = {
     for f in (
         quality,
         cost,
-        detectors,
         geometry,
         flags,
         seeds,

@@ -22,6 +22,7 @@ FACE = {
     "emotions": dict(zip(EMOTIONS, (0.0, 0.0, 0.0, 0.98, 0.0, 0.01, 0.01), strict=True)),
     "dominant_emotion": "happy",
     "flags": [],
+    "landmarks": [[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]],
 }
 
 RECORD = {
@@ -63,6 +64,12 @@ _FACE = shaped(
     face_confidence=_SHARE,
     emotions=_SHARES,
     flags={"type": "array", "items": {"type": "string"}},
+    landmarks={
+        "anyOf": [
+            {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+            {"type": "null"},
+        ]
+    },
 )
 _FACE["properties"]["smoothed"] = _SHARES
 
