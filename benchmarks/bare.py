@@ -3,7 +3,8 @@
 import sys
 
 import cv2
-import onnxruntime
+
+from mien.onnx_runtime import onnxruntime
 
 picture, yunet, model, repeats = *sys.argv[1:4], int(sys.argv[4])
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
-import onnxruntime
 import skimage.data
 from PIL import Image
 
@@ -36,6 +35,7 @@ from mien import sources, weights
 from mien.analyzer import Analyzer
 from mien.faces import record
 from mien.lab import runs
+from mien.onnx_runtime import onnxruntime
 
 ROOT = Path(__file__).parent.parent
 

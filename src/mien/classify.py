@@ -6,10 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from mien.contract import Contract, from_metadata, from_sidecar
 from mien.errors import UserError
+from mien.onnx_runtime import onnxruntime
 
 LEAST, NEARLY = 1e-4, 0.05
 """So far below 0 may a probability be, and so far from 1 their sum, by rounding."""

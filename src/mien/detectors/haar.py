@@ -12,12 +12,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from mien.contract import Geometry, crop
 from mien.detectors import shrink
 from mien.errors import UserError
 from mien.faces import Box, scaled
+from mien.onnx_runtime import onnxruntime
 from mien.weights import PACKAGED
 
 LONGEST = 640

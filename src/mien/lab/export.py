@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +25,7 @@ from mien.lab import batches, calibration, data, ensembles, evaluate, measures, 
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
+from mien.onnx_runtime import onnxruntime
 from mien.shelf import unknown
 
 SIDE = 48
