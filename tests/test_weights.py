@@ -252,6 +252,17 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert weights.cache() == Path.home() / ".cache" / "mien"
 
 
+def test_without_a_home_a_file_is_unavailable(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MIEN_HOME", "XDG_CACHE_HOME", "MIEN_YUNET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(weights.Path, "home", no_home)
+    with pytest.raises(weights.Unavailable, match="no home folder; name a folder for downloads"):
+        weights.remote("yunet")
+
+
 def test_yunet_is_pinned_to_the_file_that_was_measured(yunet_file):
     entry = weights.REMOTES["yunet"]
     body = yunet_file.read_bytes()

@@ -53,10 +53,20 @@ class Unavailable(UserError):
 
 
 def cache() -> Path:
-    """Where downloads are kept: $MIEN_HOME, or `mien` in the user's cache folder."""
+    """Where downloads are kept: $MIEN_HOME, or `mien` in the user's cache folder.
+
+    Raises `Unavailable` where the user has no home.
+    """
     if home := os.environ.get("MIEN_HOME"):
         return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "mien"
+    try:
+        return Path.home() / ".cache" / "mien"
+    except RuntimeError:  # no $HOME, and a user without a name, as in containers
+        raise Unavailable(
+            "There is no home folder; name a folder for downloads with MIEN_HOME."
+        ) from None
 
 
 def offline() -> bool:
