@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 import mien
 from mien import atomic
+from mien.classify import open_session
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
-from mien.onnx_runtime import onnxruntime
 from mien.shelf import unknown
 
 SIDE = 48
@@ -176,9 +176,7 @@ def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
     return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
 
