@@ -6,11 +6,14 @@ YUNET is the prepared graph of the package, (height, width, 3) uint8 RGB. Defaul
 pixels as in mien, resized as in mien. Of overlapping boxes only the most confident is kept.
 """
 
+import os
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime
 
 picture, yunet, model, repeats = *sys.argv[1:4], int(sys.argv[4])
 detector = onnxruntime.InferenceSession(yunet, providers=["CPUExecutionProvider"])

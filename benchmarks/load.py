@@ -27,7 +27,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import onnxruntime
 import skimage.data
 from PIL import Image
 
@@ -36,6 +35,7 @@ from mien.analyzer import Analyzer
 from mien.detection import yunet
 from mien.faces import record
 from mien.lab import runs
+from mien.onnx_runtime import onnxruntime
 
 ROOT = Path(__file__).parent.parent
 

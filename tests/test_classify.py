@@ -1,11 +1,19 @@
 """Crops -> probabilities, by mien's own models and other people's."""
 
+import csv
+
 import numpy as np
 import pytest
+import saturation
+import tiny
+from conftest import SHARED
+from PIL import Image
 
-from mien.classify import Classifier, prepare
+from mien import classify, weights
+from mien.classify import Classifier, needs_exact_int8, prepare
 from mien.errors import UserError
 from mien.labels import EMOTIONS
+from mien.onnx_runtime import onnxruntime
 
 SIDECAR = """
 labels = ["neutral", "happiness", "surprise"]
@@ -23,6 +31,27 @@ softmax = true
 def crops(count, channels=1, side=8, seed=0):
     dice = np.random.default_rng(seed)
     return dice.integers(0, 256, (count, channels, side, side), np.uint8)
+
+
+def faces(count):
+    """So many faces that no model was trained on: FER2013's PublicTest, or else synthetic ones."""
+    packed = SHARED / "fer2013"
+    if not packed.is_dir():
+        return tiny.faces(np.arange(count) % 7)[:, None]
+    with open(packed / "labels.csv", newline="") as file:
+        evaluated = [row["usage"] == "PublicTest" for row in csv.DictReader(file)]
+    strips = []  # the last first
+    for path in sorted(packed.glob("faces_*.webp"), reverse=True)[:2]:
+        with Image.open(path) as image:
+            strip = np.asarray(image.convert("L"))
+        strips.insert(0, strip.reshape(-1, 48, 4, 48).transpose(0, 2, 1, 3).reshape(-1, 48, 48))
+    assert all(evaluated[-sum(map(len, strips)) :])
+    return np.concatenate(strips)[:count, None]
+
+
+def agreement(some, others):
+    """How often two arrays of probabilities have the same top emotion: 0 to 1."""
+    return (some.argmax(1) == others.argmax(1)).mean()
 
 
 def refusal(path):
@@ -57,8 +86,6 @@ def test_a_face_gets_the_same_answer_alone_and_in_company(tiny_model):
 
 
 def test_the_default_model_answers_the_same_alone_and_in_company():
-    from mien import weights
-
     classify = Classifier(weights.model("default"))
     expects = classify.contract
     faces = crops(9, expects.channels, expects.side)
@@ -158,3 +185,68 @@ def test_what_gives_no_probabilities_is_refused(make_model):
     sidecar.write_text(sidecar.read_text().replace("softmax = true", "softmax = false"))
     with pytest.raises(UserError, match=r"gives no probabilities.*softmax = true"):
         Classifier(path)(crops(4))
+
+
+CPUINFO = """processor\t: 0
+vendor_id\t: {vendor}
+model name\t: {name}
+flags\t\t: fpu vme sse4_2 avx avx2 {flags}
+bugs\t\t: spectre_v1
+
+processor\t: 1
+"""
+HASWELL = CPUINFO.format(vendor="GenuineIntel", name="Intel(R) Core(TM) i7-4770", flags="bmi1 fma")
+SKYLAKE = CPUINFO.format(vendor="GenuineIntel", name="Intel(R) Xeon(R) Gold 6130",
+                         flags="avx512f avx512bw avx512vl")  # fmt: skip
+ICE_LAKE = CPUINFO.format(vendor="GenuineIntel", name="Intel(R) Xeon(R) Platinum 8375C",
+                          flags="avx512f avx512_vnni avx512_bitalg")  # fmt: skip
+ALDER_LAKE = CPUINFO.format(vendor="GenuineIntel", name="12th Gen Intel(R) Core(TM) i5-12400",
+                            flags="avx_vnni vaes")  # fmt: skip
+GRAVITON = "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\nCPU part\t: 0xd40\n"
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "needed"),
+    [
+        pytest.param("x86_64", HASWELL, True, id="AVX2"),
+        pytest.param("x86_64", SKYLAKE, True, id="AVX-512 without VNNI"),
+        pytest.param("x86_64", ICE_LAKE, False, id="AVX-512 VNNI"),
+        pytest.param("x86_64", ALDER_LAKE, False, id="AVX-VNNI"),
+        pytest.param("x86_64", "", True, id="an Intel Mac"),
+        pytest.param("AMD64", "", True, id="Windows"),
+        pytest.param("aarch64", GRAVITON, False, id="ARM"),
+        pytest.param("arm64", "", False, id="Apple silicon"),
+    ],
+)
+def test_exact_sums_are_asked_for_on_x86_without_vnni(machine, cpuinfo, needed):
+    assert needs_exact_int8(machine, cpuinfo) is needed
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_session_is_exact_where_it_needs_to_be(monkeypatch, tiny_model, needed):
+    class Options(onnxruntime.SessionOptions):
+        def add_session_config_entry(self, key, value):
+            entries[key] = value
+            super().add_session_config_entry(key, value)
+
+    entries = {}
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    monkeypatch.setattr(classify, "_needs_exact_int8_here", lambda: needed)
+    Classifier(tiny_model)
+    assert entries.get("session.x64quantprecision") == ("1" if needed else None)
+
+
+def test_default_int8_agrees_with_default():
+    """On this CPU, whatever it is: without exact sums, one without VNNI comes to 88 %."""
+    some = faces(400)
+    said = [Classifier(weights.model(name))(some) for name in ("default", "default-int8")]
+    assert agreement(*said) >= 0.97
+
+
+def test_default_int8_would_disagree_with_saturating_sums():
+    some = faces(50)
+    path = weights.model("default-int8")
+    here = Classifier(path)(some)
+    exact, saturated = (saturation.probabilities(path, some, saturate=s) for s in (False, True))
+    assert np.abs(exact - here).max() < 1e-3
+    assert agreement(saturated, here) < 0.95

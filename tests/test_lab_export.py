@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import tiny
 import torch
@@ -19,6 +18,7 @@ from mien.lab.calibration import Scaling
 from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from mien.onnx_runtime import onnxruntime
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

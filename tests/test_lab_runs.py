@@ -12,6 +12,7 @@ import mien
 from mien.errors import UserError
 from mien.lab import runs
 from mien.lab.recipe import RECIPES
+from mien.onnx_runtime import onnxruntime
 
 TINY = RECIPES["tiny"]
 
@@ -26,6 +27,17 @@ def test_a_new_run_holds_its_recipe_and_where_it_was_made(tmp_path):
     assert {"python", "torch", "numpy", "onnxruntime"} <= set(about["versions"])
     assert re.search(r"\d cores?$", about["machine"])
     assert sorted(p.name for p in run.folder.iterdir()) == ["about.json", "recipe.json"]
+
+
+def test_the_versions_are_found_without_an_import():
+    code = (
+        "import sys; from mien.lab import runs; print(runs.about()['versions']['onnxruntime']);"
+        "print([name for name in ('torch', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    version, imported = done.stdout.splitlines()
+    assert version == onnxruntime.__version__
+    assert imported == "[]"
 
 
 def test_an_empty_folder_will_do(tmp_path):
@@ -46,6 +58,7 @@ CLAIMS = """
 import sys, time
 from mien.lab import runs
 from mien.lab.recipe import RECIPES
+from mien.onnx_runtime import onnxruntime
 try:
     with runs.claimed(sys.argv[1]):
         runs.start(sys.argv[1], RECIPES["tiny"])

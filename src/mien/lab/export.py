@@ -13,13 +13,13 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mien
 from mien import atomic
+from mien.classify import open_session
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
@@ -176,9 +176,7 @@ def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
     return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
 

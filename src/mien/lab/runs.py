@@ -10,8 +10,9 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,11 @@ def about() -> dict:
     """Where and with what something is measured: versions, commit, processor, accelerator."""
     versions = {"python": platform.python_version(), "mien": mien.__version__}
     for name in ("torch", "numpy", "onnxruntime"):
-        try:
-            versions[name] = __import__(name).__version__
-        except ImportError:
+        if loaded := sys.modules.get(name):
+            versions[name] = loaded.__version__  # torch's names its build as well
             continue
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {"versions": versions, "commit": commit(), "machine": machine(), **accelerator()}
 
 
@@ -173,10 +175,9 @@ def commit() -> str | None:
 
 
 def _git(*words: str | Path) -> str | None:
+    command = ["git", "--no-optional-locks", *words]  # writes nothing into the repository
     try:
-        found = subprocess.run(
-            ["git", *words], cwd=PACKAGE, capture_output=True, text=True, timeout=10
-        )
+        found = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

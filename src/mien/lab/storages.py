@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from mien.contract import INPUT
+from mien.onnx_runtime import quantization
 
 
 def with_half_weights(proto: onnx.ModelProto, smallest: int = 256) -> onnx.ModelProto:
@@ -41,9 +42,9 @@ def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
 
     faces: (N, channels, 48, 48) uint8. Weights per output channel, activations per tensor.
     """
-    from onnxruntime import quantization as q
+    q = quantization()
 
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self.parts = iter(np.array_split(faces, max(1, len(faces) // 64)))
 
