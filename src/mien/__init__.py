@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: OpenCV and ONNX Runtime take their time."""
+    """Import a public name when it is first asked for: ONNX Runtime takes its time."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     value = getattr(import_module(f"mien.{_HOMES[name]}"), name)
