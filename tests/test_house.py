@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
@@ -22,6 +24,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.sinks", "mien.terminal",
          "mien.client", "mien.serve.app", "mien.serve.server",
          *(f"mien.verbs.{name}" for name in shelf.names("mien.verbs"))]  # fmt: skip
+
 SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
 
 
@@ -60,6 +63,72 @@ def test_an_analyzer_at_work_is_free_of_torch(tiny_model):
         "print('torch' in sys.modules)"
     )
     assert run(sys.executable, "-c", code).stdout.strip() == "False"
+
+
+def imports_opencv(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.split(".")[0] == "cv2" for name in names):
+            return True
+    return False
+
+
+def test_only_a_camera_imports_opencv():
+    found = {
+        path.relative_to(ROOT / "src" / "mien").as_posix()
+        for path in filter(imports_opencv, SOURCES)
+    }
+    assert found == {"live.py"}
+
+
+WITHOUT_OPENCV = """
+import builtins, importlib, pathlib, pkgutil, sys
+
+ordinary = builtins.__import__
+
+def without_opencv(name, names=None, *more):
+    if name.split(".")[0] == "cv2":
+        raise ModuleNotFoundError(f"{{names['__name__']}} imports {{name}}", name=name)
+    return ordinary(name, names, *more)
+
+builtins.__import__ = without_opencv
+
+import mien
+for module in pkgutil.walk_packages(mien.__path__, "mien."):
+    if not module.name.startswith(("mien.lab", "mien.__main__")):
+        importlib.import_module(module.name)
+
+from mien import live, sinks
+analyzer = mien.Analyzer({model!r}, "whole")
+assert len(analyzer.analyze({photo!r})) == 1
+analyzer.explain({photo!r})
+with sinks.to(pathlib.Path("out.mp4")) as write:
+    frames = [write(*found) for found in analyzer.stream({clip!r})]
+assert len(frames) == 5
+try:
+    next(live.frames("camera:0"))
+except mien.UserError as error:
+    print(error)
+assert "cv2" not in sys.modules
+"""
+
+
+def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        for shade in range(0, 250, 50):
+            pixels = np.full((96, 96, 3), shade, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode())
+    clip = str(tmp_path / "clip.mp4")
+    code = WITHOUT_OPENCV.format(model=str(tiny_model), photo=str(photo), clip=clip)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "A camera needs OpenCV: in mien's folder, pip install '.[camera]'.\n"
 
 
 def test_importing_mien_is_quick():

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from mien.lab import audit as auditor
-from mien.lab import data, sheets
+from mien.lab import data, sheets, twins
 from mien.lab.audit import audit, left_out, summary
 from mien.lab.data import Samples
 from mien.lab.twins import NEAR, alike, identical
@@ -60,8 +60,17 @@ def pairs(found):
     return {tuple(pair) for pair in found.tolist()}
 
 
+LEVELS = st.sampled_from([0, 1, 7, 100, 101, 102, 200, 255])
+
+
 def equalised(faces):
     return np.stack([cv2.equalizeHist(face) for face in faces]).reshape(len(faces), -1)
+
+
+@settings(deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 50), st.integers(1, 50)), elements=LEVELS))
+def test_faces_are_equalised_as_opencv_does(face):
+    assert np.array_equal(twins.equalised(face), cv2.equalizeHist(face))
 
 
 def rows_of(numbers, kind):

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -119,6 +120,19 @@ def test_augmenting_first_puts_copies_of_one_face_on_both_sides():
     rows = set(found["train"].rows.tolist())
     assert np.mean([row in rows for row in found["val"].rows]) > 0.9
     assert found["train"].faces.dtype == np.uint8
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_are_changed_as_opencv_would_change_them(seed):
+    face = cv2.GaussianBlur(tiny_splits()["train"].faces[seed], (0, 0), 1.5)
+    rng = np.random.default_rng(seed)
+    turn = cv2.getRotationMatrix2D((24, 24), rng.uniform(-10, 10), 1)
+    turn[:, 2] += 48 * rng.uniform(-0.1, 0.1, 2)
+    wanted = cv2.warpAffine(face, turn, (48, 48), borderMode=cv2.BORDER_REPLICATE)
+    wanted = wanted[:, ::-1] if rng.random() < 0.5 else wanted
+    made, again = (protocols._changed(face, np.random.default_rng(seed)) for _ in range(2))
+    assert np.abs(made.astype(int) - wanted).max() <= 2
+    assert np.array_equal(made, again)
 
 
 def test_a_protocol_nobody_knows_gets_one_sentence():

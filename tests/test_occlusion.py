@@ -1,5 +1,6 @@
 """Hiding a place and asking again: does the map show what an answer hangs on?"""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +62,16 @@ def test_one_place_after_the_other_is_hidden_row_by_row():
         rows, columns = np.nonzero(change[place])
         assert abs(np.median(rows) - row * SIDE) < SIDE / 3
         assert abs(np.median(columns) - column * SIDE) < SIDE / 3
+
+
+@pytest.mark.parametrize("side", [16, SIDE, 97])
+def test_places_are_hidden_by_opencvs_gaussian_blur(side):
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side)).astype(np.float32)
+    blur = occlusion._blur(side)
+    wanted = cv2.GaussianBlur(
+        pixels, (0, 0), occlusion.BLUR * side, borderType=cv2.BORDER_REPLICATE
+    )
+    assert np.abs(blur @ pixels @ blur.T - wanted).max() < 0.5
 
 
 def test_a_smile_is_seen_in_the_mouth(smile):

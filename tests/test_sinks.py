@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mien import journal, shelf, sinks
+from mien import journal, shelf, sinks, video
 from mien.drawing import draw
 from mien.errors import UserError
 from mien.faces import Face, Frame, record
@@ -476,3 +476,19 @@ def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
     assert duckdb.sql(query).fetchall() == [
         ("clip.mp4", 3, 0.0, 0.9, 0.1), ("clip.mp4", 3, 1.0, 0.9, 0.1)
     ]  # fmt: skip
+
+
+def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
+    def halves(number, width, height):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[: height // 2], pixels[height // 2 :] = (200, 40, 40), (40, 40, 200)
+        return Frame(pixels, "photo.jpg", number, number / 10)
+
+    with sinks.to(tmp_path / "out.mp4") as write:
+        for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
+            write(halves(number, width, height), [])
+    found = [frame.pixels for frame in video.frames(str(tmp_path / "out.mp4"))]
+    assert [pixels.shape for pixels in found] == [(480, 640, 3)] * 4
+    for pixels in found:
+        for row, colour in ((100, (200, 40, 40)), (380, (40, 40, 200))):
+            assert np.abs(pixels[row].mean(0) - colour).max() < 12

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mien.faces import Detection, Face
 from mien.summaries import Summaries
-from mien.tracks import PATIENCE, Looks, Smoother, Tracker, between
+from mien.tracks import LOOK, PATIENCE, Looks, Smoother, Tracker, _look, between
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -28,6 +29,16 @@ def picture(*marks, size=(200, 400)):
         own = np.tile(ramp, (w, 1)) if shade == 0 else np.tile(ramp[:, None], (1, w))
         pixels[y : y + w, x : x + w] = own[..., None]
     return pixels
+
+
+@pytest.mark.parametrize("width", [16, 100, 300, 700])
+def test_an_appearance_is_the_mean_of_areas(width):
+    rng = np.random.default_rng(0)
+    coarse = cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (700, 700))
+    pixels = (coarse * 0.9 + rng.integers(0, 25, coarse.shape)).astype(np.uint8)
+    wanted = cv2.resize(pixels[:width, :width], (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+    wanted = wanted.astype(np.float32).mean(2)
+    assert np.corrcoef(_look(pixels, (0, 0, width, width)).ravel(), wanted.ravel())[0, 1] > 0.99
 
 
 def test_a_moving_face_keeps_its_id():

@@ -568,6 +568,14 @@ def test_the_camera_verb_takes_no_file(mien):
     assert "There is no camera 77" in err
 
 
+def test_a_camera_without_opencv_says_what_to_install(mien, tiny_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    wanted = "mien: A camera needs OpenCV: in mien's folder, pip install '.[camera]'.\n"
+    for words in (("camera", "--no-window"), ("analyze", "camera:0")):
+        code, _, err = mien(*words, "--model", tiny_model, "--detector", "whole")
+        assert (code, err) == (2, wanted)
+
+
 # Outputs
 
 

@@ -12,8 +12,8 @@ from mien.cli import main
 def program() -> None:
     """Run the command line and leave at once.
 
-    With OpenCV and ONNX Runtime loaded, Python takes longer to take itself apart than mien to find
-    a face; what is registered to be done at the end is done.
+    With ONNX Runtime loaded, Python takes longer to take itself apart than mien to find a face;
+    what is registered to be done at the end is done.
     """
     try:
         main()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, groupby, islice
 
-import cv2
 import numpy as np
 
 from mien import detection, live, occlusion, sources, tracks, video, weights
@@ -336,4 +335,7 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
 def sharpness(crop: np.ndarray) -> float:
     """Spread of a crop's Laplacian relative to its contrast, in percent: (C, S, S) uint8."""
     grey = crop.mean(0).astype(np.float32)
-    return float(100 * cv2.Laplacian(grey, cv2.CV_32F).std() / (grey.std() + 1))
+    padded = np.pad(grey, 1, mode="reflect")
+    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    laplacian -= 4 * grey
+    return float(100 * laplacian.std() / (grey.std() + 1))

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from mien import resize
 from mien.errors import UserError
 from mien.faces import Box
 from mien.labels import canonical
@@ -187,8 +187,8 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
     cut = pixels[top:bottom, left:right] if inside else pixels[rows[:, None], columns]
     if channels == 1:
-        cut = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
+        cut = resize.to_grey(cut)
     if cut.shape[:2] != (side, side):
-        way = cv2.INTER_AREA if cut.shape[0] > side else cv2.INTER_LINEAR
-        cut = cv2.resize(cut, (side, side), interpolation=way)
+        change = resize.area if cut.shape[0] > side else resize.linear
+        cut = change(cut, (side, side))
     return cut[None] if channels == 1 else cut.transpose(2, 0, 1)

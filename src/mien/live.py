@@ -111,8 +111,12 @@ def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> 
 
 
 def _camera(which: int) -> Iterator[np.ndarray]:
-    import cv2
-
+    try:
+        import cv2
+    except ImportError:
+        raise UserError(
+            "A camera needs OpenCV: in mien's folder, pip install '.[camera]'."
+        ) from None
     with _silent():
         camera = cv2.VideoCapture(which)
     try:

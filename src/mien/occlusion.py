@@ -7,12 +7,14 @@ tell it things of their own, but the face itself, blurred, under a mask without 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-import cv2
 import numpy as np
 
+from mien import resize
 from mien.faces import Face
 
 PLACES = 13
@@ -42,10 +44,8 @@ class Explanation:
 def hidden(crop: np.ndarray) -> np.ndarray:
     """A crop with one place hidden after the other, row by row: (C, S, S) -> (PLACES², C, S, S)."""
     side = crop.shape[-1]
-    planes = [
-        cv2.GaussianBlur(p, (0, 0), BLUR * side, borderType=cv2.BORDER_REPLICATE) for p in crop
-    ]
-    blurred, sharp = np.stack(planes).astype(np.float32), crop.astype(np.float32)
+    blur, sharp = _blur(side), crop.astype(np.float32)
+    blurred = blur @ sharp @ blur.T
     pixels = np.arange(side) + 0.5
     centres = (np.arange(PLACES) + 0.5) * side / PLACES
     near = np.exp(-(((pixels - centres[:, None]) / (SPREAD * side)) ** 2) / 2)
@@ -61,4 +61,17 @@ def effect(shares: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.n
     side = crop.shape[-1]
     answers = shares(np.concatenate([crop[None], hidden(crop)]))
     lost = (answers[0] - answers[1:]).reshape(PLACES, PLACES).astype(np.float32)
-    return cv2.resize(lost, (side, side), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
+    return resize.cubic(lost, (side, side)).clip(-1, 1)
+
+
+@lru_cache(maxsize=8)
+def _blur(side: int) -> np.ndarray:
+    """(side, side) float32: the Gaussian blur of a line of pixels whose ends are repeated."""
+    deviation = BLUR * side
+    reach = math.ceil(4 * deviation)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-((offsets / deviation) ** 2) / 2)
+    blur = np.zeros((side, side))
+    for row, weights in enumerate(blur):
+        np.add.at(weights, (row + offsets).clip(0, side - 1), kernel / kernel.sum())
+    return blur.astype(np.float32)

@@ -15,7 +15,7 @@ from mien.errors import UserError
 def names(shelf: str) -> list[str]:
     """The names on a shelf, sorted: the public modules of the package `shelf`, none imported.
 
-    `shelf` is a dotted package name, `"mien.detectors"`. Modules that start with an underscore
+    `shelf` is a dotted package name, `"mien.sinks"`. Modules that start with an underscore
     are the shelf's own business.
     """
     spec = importlib.util.find_spec(shelf)

@@ -1,7 +1,7 @@
 """A run or a model file -> its answers for every face of a split, and all that they are worth.
 
-Each face is seen exactly once, by one process. Runs need neither OpenCV nor ONNX Runtime, which
-some machines that train do not have.
+Each face is seen exactly once, by one process. Runs do not need ONNX Runtime, which some
+machines that train do not have.
 """
 
 from __future__ import annotations

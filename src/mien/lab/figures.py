@@ -229,14 +229,15 @@ def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def overlaid(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Maps laid over their faces: (N, H, W) uint8, (N, h, w) of any range -> (N, H, W, 3) uint8."""
-    import cv2
     from matplotlib import colormaps
+    from PIL import Image
 
     made = []
     for face, found in zip(faces, maps, strict=True):
         spread = found - found.min()
-        heat = cv2.resize(spread / max(float(spread.max()), 1e-9), face.shape[::-1])
-        colours = colormaps["viridis"](heat)[..., :3] * 255
+        heat = Image.fromarray((spread / max(float(spread.max()), 1e-9)).astype(np.float32))
+        large = np.asarray(heat.resize(face.shape[::-1], Image.Resampling.BILINEAR))
+        colours = colormaps["viridis"](large)[..., :3] * 255
         grey = np.repeat(face[..., None], 3, axis=2)
         made.append((0.55 * grey + 0.45 * colours).astype(np.uint8))
     return np.array(made)

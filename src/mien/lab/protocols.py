@@ -7,6 +7,7 @@ names say so wherever a number of theirs is shown.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -190,10 +191,18 @@ def _tenth(pool: Samples, seed: int, by_class: bool = False) -> Splits:
 
 def _changed(face: np.ndarray, dice: np.random.Generator) -> np.ndarray:
     """A face turned by up to 10 degrees, moved by up to a tenth, mirrored half of the time."""
-    import cv2  # here, for a machine that only trains may lack it
-
     high, wide = face.shape
-    turn = cv2.getRotationMatrix2D((wide / 2, high / 2), dice.uniform(-10, 10), 1)
-    turn[:, 2] += dice.uniform(-0.1, 0.1, 2) * (wide, high)
-    moved = cv2.warpAffine(face, turn, (wide, high), borderMode=cv2.BORDER_REPLICATE)
+    angle = math.radians(dice.uniform(-10, 10))
+    right, down = dice.uniform(-0.1, 0.1, 2) * (wide, high)
+    y, x = np.mgrid[:high, :wide]
+    x, y = x - wide / 2 - right, y - high / 2 - down
+    # Where each pixel came from, and the four pixels around that place.
+    column = math.cos(angle) * x - math.sin(angle) * y + wide / 2
+    row = math.sin(angle) * x + math.cos(angle) * y + high / 2
+    left, top = np.floor(column).astype(int), np.floor(row).astype(int)
+    columns = [k.clip(0, wide - 1) for k in (left, left + 1)]
+    rows = [k.clip(0, high - 1) for k in (top, top + 1)]
+    across, along = column - left, row - top
+    above, below = (face[k, columns[0]] * (1 - across) + face[k, columns[1]] * across for k in rows)
+    moved = np.rint(above * (1 - along) + below * along).astype(np.uint8)
     return moved[:, ::-1] if dice.random() < 0.5 else moved

@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import Callable
 
-import cv2
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -148,8 +147,6 @@ def run(settings: Settings, told: Callable[[str], object] = lambda _: None) -> N
     Raises `UserError` where it cannot listen there.
     """
     _try(settings)
-    # Pictures are worked on side by side, so each needs one core and not all of them.
-    cv2.setNumThreads(1)
     # It writes a line for each damaged form, and anybody may send one.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     Server(settings, told).run()

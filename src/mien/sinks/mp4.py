@@ -23,6 +23,7 @@ from mien.video import is_remote, why
 TICKS = 90_000
 """Time stamps a second: fine enough for every common frame rate, and for none at all."""
 
+FORMAT = "yuv420p"
 QUALITY = {"crf": "20", "preset": "veryfast"}
 
 HOLDS_ONE = True
@@ -83,9 +84,10 @@ class _Film:
             self._open(frame, pixels)
         if frame.source != self._source:
             raise UserError(f"{self._path} holds one video, and {frame.source} is another.")
-        if pixels.shape[:2] != self._shape:
-            pixels = np.ascontiguousarray(_fitted(pixels, self._shape))
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        if pixels.shape[:2] != self._shape:
+            high, wide = self._shape
+            picture = picture.reformat(wide, high, format=FORMAT, interpolation="AREA")
         # Two frames may not share a time, whatever their file says.
         seconds = frame.seconds - self._began
         self._ends = 2 * seconds - max(self._last, 0) / TICKS  # it is shown as long as the last
@@ -106,7 +108,7 @@ class _Film:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise UserError(f"Cannot write {self._path}: {why(error)}.") from None
         self._picture.height, self._picture.width = self._shape
-        self._picture.pix_fmt = "yuv420p"
+        self._picture.pix_fmt = FORMAT
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
         # What is live has no past to hear, and may let nobody in twice.
         if is_remote(frame.source) or Path(frame.source).is_file():
@@ -139,9 +141,3 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     high, wide = pixels.shape[:2]
     pixels = np.pad(pixels, ((0, high == 1), (0, wide == 1), (0, 0)), mode="edge")
     return np.ascontiguousarray(pixels[: max(2, high - high % 2), : max(2, wide - wide % 2)])
-
-
-def _fitted(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA)

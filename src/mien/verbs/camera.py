@@ -39,7 +39,8 @@ def camera(
 ) -> None:
     """Watch the faces before a camera, in a window or the terminal; Ctrl-C ends it.
 
-    SOURCE is camera:0, camera:1, ..., or the address of a stream.
+    SOURCE is camera:0, camera:1, ..., or the address of a stream. A camera needs OpenCV: in mien's
+    folder, pip install '.[camera]'.
 
     \b
         mien camera
