@@ -9,11 +9,11 @@ import tiny
 from conftest import SHARED
 from PIL import Image
 
-from mien import classify, weights
-from mien.classify import Classifier, needs_exact_int8, prepare
+from mien import onnx_runtime, weights
+from mien.classify import Classifier, prepare
 from mien.errors import UserError
 from mien.labels import EMOTIONS
-from mien.onnx_runtime import onnxruntime
+from mien.onnx_runtime import needs_exact_int8, onnxruntime
 
 SIDECAR = """
 labels = ["neutral", "happiness", "surprise"]
@@ -231,7 +231,7 @@ def test_a_session_is_exact_where_it_needs_to_be(monkeypatch, tiny_model, needed
 
     entries = {}
     monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
-    monkeypatch.setattr(classify, "_needs_exact_int8_here", lambda: needed)
+    monkeypatch.setattr(onnx_runtime, "_needs_exact_int8_here", lambda: needed)
     Classifier(tiny_model)
     assert entries.get("session.x64quantprecision") == ("1" if needed else None)
 

@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from mien.contract import Contract, from_metadata, from_sidecar
 from mien.errors import UserError
-from mien.onnx_runtime import onnxruntime
+from mien.onnx_runtime import InferenceSession, open_session, return_memory
 
 LEAST, NEARLY = 1e-4, 0.05
 """So far below 0 may a probability be, and so far from 1 their sum, by rounding."""
-
-X86 = ("x86_64", "AMD64")
-VNNI = {"avx512_vnni", "avx_vnni"}
-
-
-def needs_exact_int8(machine: str, cpuinfo: str) -> bool:
-    """Whether 8-bit layers overflow on a CPU unless ONNX Runtime is asked to be exact.
-
-    x86 CPUs without VNNI instructions add the products of an 8-bit layer in pairs of 16 bits,
-    which saturate: `default-int8` then agrees with `default` on 88 % of faces instead of 99.5 %.
-    With VNNI, asking for exact sums changes nothing and takes twice the time.
-
-    Args:
-        machine: what `platform.machine()` says.
-        cpuinfo: the text of Linux's /proc/cpuinfo; without any, no VNNI is assumed.
-    """
-    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
-    return machine in X86 and VNNI.isdisjoint(flags.split())
-
-
-@cache
-def _needs_exact_int8_here() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            cpuinfo = file.read(2**14)  # the first core's; there may be hundreds
-    except OSError:
-        cpuinfo = ""
-    return needs_exact_int8(platform.machine(), cpuinfo)
-
-
-def open_session(model: str | bytes, threads: int = 0) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session of a model's path or bytes, on the CPU; threads: 0 is all cores."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Threads that spin while they wait take the cores from the detector.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if _needs_exact_int8_here():
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class Classifier:
@@ -79,6 +37,7 @@ class Classifier:
         shapes = {port.name: port.shape for port in self._session.get_inputs()}
         self._one_by_one = shapes[self.contract.input][0] == 1
         self._try(path)
+        return_memory()
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
@@ -136,7 +95,7 @@ def prepare(path: Path, threads: int = 0) -> Future[Classifier]:
         maker.shutdown(wait=False)
 
 
-def _contract(path: Path, session: onnxruntime.InferenceSession) -> Contract:
+def _contract(path: Path, session: InferenceSession) -> Contract:
     metadata = session.get_modelmeta().custom_metadata_map
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mien.contract import Geometry, crop
 from mien.faces import Detection
-from mien.onnx_runtime import onnxruntime
+from mien.onnx_runtime import open_session
 
 FILE = Path(__file__).with_name("roll.onnx")
 SIDE = 48
@@ -27,12 +27,7 @@ class RollEstimator:
     """The network in an ONNX Runtime session; safe to call from several threads."""
 
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(str(path), threads)
 
     def __call__(
         self, pixels: np.ndarray, faces: Sequence[Detection], geometry: Geometry

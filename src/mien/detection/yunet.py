@@ -17,7 +17,7 @@ from PIL import Image
 from mien.contract import Geometry
 from mien.errors import UserError
 from mien.faces import Detection, suppressed
-from mien.onnx_runtime import onnxruntime
+from mien.onnx_runtime import open_session
 
 FILE = Path(__file__).with_name("yunet.onnx")
 
@@ -54,16 +54,11 @@ class YuNet:
     geometry = Geometry(size=1.11, right=0.01, down=-0.02)
 
     def __init__(self, path: Path = FILE, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from the classifier.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-            self._outputs = [f"{kind}_{n}" for n in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
+            self._session = open_session(str(path), threads)
+            self._outputs = [
+                f"{kind}_{n}" for n in STRIDES for kind in ("cls", "obj", "bbox", "kps")
+            ]
             self._detect(np.zeros((SMALLEST, SMALLEST, 3), np.uint8))
         except Exception as error:  # ONNX Runtime's errors share no public base class
             if not path.is_file():

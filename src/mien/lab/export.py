@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 import mien
 from mien import atomic
-from mien.classify import open_session
 from mien.contract import INPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
+from mien.onnx_runtime import open_session
 from mien.shelf import unknown
 
 SIDE = 48
