@@ -104,7 +104,7 @@ def _clear(face: np.ndarray, detect: Detector) -> bool:
     large = cv2.resize(face, (144, 144), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, 72, 72, 72, 72, cv2.BORDER_REFLECT_101)
     found = detect(large[..., None].repeat(3, 2))
-    squares = np.array([detect.geometry.square(b) for b, sure in found if sure > 0.85])
+    squares = np.array([detect.geometry.square(f.box) for f in found if f.confidence > 0.85])
     return bool(len(squares)) and overlap(np.array([72, 72, 144, 144]), squares).max() > 0.7
 
 

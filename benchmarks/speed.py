@@ -104,8 +104,8 @@ def classifier_rows() -> list[dict]:
 def stages(photo: np.ndarray) -> dict[str, float]:
     """Milliseconds of detection, cutting and classification on the photograph."""
     detect, classify = yunet.load(), Classifier(weights.model("default"))
-    (box, _), *_ = detect(photo)
-    square = detect.geometry.square(box)
+    face, *_ = detect(photo)
+    square = detect.geometry.square(face.box)
     cut = contract.crop(photo, square, 48, 1)
     return {
         "detect": 1000 * median(lambda: detect(photo)),

@@ -118,7 +118,7 @@ def test_the_real_faces_that_play_are_found_where_they_are():
     playing = clips.playable(data.load(SHARED / "fer2013")["val"], detect, most=1)
     assert playing.labels.tolist() == list(range(7))
     for pixels, truth in clips.frames("four", playing, fps=1, seconds=4):
-        found = dict(enumerate(box for box, _ in detect(pixels)))
+        found = dict(enumerate(face.box for face in detect(pixels)))
         assert len(clips.matched(truth.boxes, found)) == len(found) == 4
 
 

@@ -1,0 +1,161 @@
+"""Two installations of mien and the bare script, in turn on one machine: size, time, memory.
+
+    python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
+    python benchmarks/compare.py --before ... --after ... --serve     # adds the server's throughput
+
+Writes results/compare.json. The interpreters belong to environments into which only mien was
+installed (for --serve, with its extra serve). An old mien finds YuNet by $MIEN_YUNET.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import skimage.data
+from PIL import Image
+from speed import HERE, commands
+
+from mien.detection import yunet
+from mien.lab import runs
+
+RESULT = HERE.parent / "results" / "compare.json"
+
+LEFT_OUT = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+
+DETECT = """
+import sys, time, numpy as np
+from PIL import Image
+try:
+    from mien.detection import yunet
+    detect = yunet.YuNet(threads=1)
+except ImportError:
+    import cv2
+    cv2.setNumThreads(1)
+    from mien.detectors import yunet
+    detect = yunet.load()
+photo = Image.fromarray(np.load(sys.argv[1]))
+for size in ((640, 640), (320, 320)):
+    pixels, spent = np.asarray(photo.resize(size)), []
+    for _ in range(25):
+        began = time.perf_counter()
+        detect(pixels)
+        spent.append(time.perf_counter() - began)
+    print(1000 * sorted(spent)[12])
+"""
+
+SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+
+def installed_mb(python: str) -> float:
+    """Megabytes in an environment's site-packages, without pip and setuptools."""
+    where = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True).stdout
+    total = 0
+    for entry in Path(where.strip()).iterdir():
+        if not entry.name.startswith(LEFT_OUT):
+            files = entry.rglob("*") if entry.is_dir() else [entry]
+            total += sum(f.lstat().st_blocks * 512 for f in files if not f.is_dir())
+    return total / 1e6
+
+
+def detection_ms(python: str, photo: Path) -> list[float]:
+    """Milliseconds of one detection at 640 x 640 and 320 x 320, one thread."""
+    said = subprocess.run(
+        [python, "-c", DETECT, str(photo)], capture_output=True, text=True, check=True
+    )
+    return [float(line) for line in said.stdout.split()]
+
+
+def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4) -> float:
+    """Pictures a second that `mien serve` answers to four clients at once."""
+    child = subprocess.Popen(
+        [python, "-m", "mien", "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    where = urlsplit(child.stderr.readline().split()[-1])
+    counts = [0] * clients
+    end = time.monotonic() + 2 + seconds
+
+    def ask(k: int) -> None:
+        connection = http.client.HTTPConnection(where.hostname, where.port)
+        while (now := time.monotonic()) < end:
+            connection.request("POST", "/analyze", body, {"Content-Type": "image/jpeg"})
+            connection.getresponse().read()
+            counts[k] += now > end - seconds
+
+    threads = [threading.Thread(target=ask, args=[k]) for k in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    child.terminate()
+    child.wait()
+    child.stderr.close()
+    return sum(counts) / seconds
+
+
+def light(before: str, after: str) -> dict:
+    """What the light installations cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = skimage.data.astronaut()
+        path, array = Path(folder) / "photo.png", Path(folder) / "photo.npy"
+        Image.fromarray(photo).save(path)
+        np.save(array, photo)
+        model = HERE.parent / "src" / "mien" / "weights" / "default.onnx"
+        named = {}
+        for name, python in (("before", before), ("after", after)):
+            analyze = [python, "-m", "mien", "analyze", "--json"]
+            named |= {
+                f"{name}: python alone": [python, "-c", ""],
+                f"{name}: import mien": [python, "-c", "import mien"],
+                f"{name}: 1 picture": [*analyze, str(path)],
+                f"{name}: 50 pictures": [*analyze, *[str(path)] * 50],
+            }
+        bare = [after, str(HERE / "bare.py"), str(path), str(yunet.FILE), str(model)]
+        named |= {"bare: 1 picture": [*bare, "1"], "bare: 50 pictures": [*bare, "50"]}
+        return {
+            "installed_mb": {"before": installed_mb(before), "after": installed_mb(after)},
+            "processes": commands(named),
+            "detection_ms": {
+                "before": detection_ms(before, array), "after": detection_ms(after, array),
+            },
+        }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", required=True)
+    parser.add_argument("--after", required=True)
+    parser.add_argument("--serve", action="store_true")
+    options = parser.parse_args()
+    if options.serve:
+        result = runs.read_json(RESULT)
+        file = io.BytesIO()
+        Image.fromarray(skimage.data.astronaut()).save(file, "JPEG", quality=90)
+        rounds = [
+            {
+                name: throughput(getattr(options, name), file.getvalue())
+                for name in ("before", "after")
+            }
+            for _ in range(3)
+        ]
+        result["pictures_a_second"] = {
+            name: sorted(row[name] for row in rounds)[1] for name in ("before", "after")
+        }
+    else:
+        result = {"what": "cost before and after", **light(options.before, options.after)}
+    result["measured"] = runs.about()
+    runs.write_json(RESULT, result)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
