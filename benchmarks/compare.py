@@ -56,15 +56,15 @@ for size in ((640, 640), (320, 320)):
 SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
-def installed_mb(python: str) -> float:
-    """Megabytes in an environment's site-packages, without pip and setuptools."""
+def installed_mib(python: str) -> float:
+    """MiB that `du` counts in an environment's site-packages, without pip and setuptools."""
     where = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True).stdout
     total = 0
     for entry in Path(where.strip()).iterdir():
         if not entry.name.startswith(LEFT_OUT):
             files = entry.rglob("*") if entry.is_dir() else [entry]
             total += sum(f.lstat().st_blocks * 512 for f in files if not f.is_dir())
-    return total / 1e6
+    return total / 2**20
 
 
 def detection_ms(python: str, photo: Path) -> list[float]:
@@ -122,7 +122,7 @@ def light(before: str, after: str) -> dict:
         bare = [after, str(HERE / "bare.py"), str(path), str(yunet.FILE), str(model)]
         named |= {"bare: 1 picture": [*bare, "1"], "bare: 50 pictures": [*bare, "50"]}
         return {
-            "installed_mb": {"before": installed_mb(before), "after": installed_mb(after)},
+            "installed_mib": {"before": installed_mib(before), "after": installed_mib(after)},
             "processes": commands(named),
             "detection_ms": {
                 "before": detection_ms(before, array), "after": detection_ms(after, array),

@@ -13,6 +13,7 @@ import argparse
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -175,12 +176,13 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
     rows: dict = {}
     for angle in ANGLES:
         for name, analyzer in analyzers.items():
+            look = LOOKS[name]
             found = right = false = 0
             for scene in made:
                 pixels, matrix = turn(scene.pixels, angle)
                 x, y, side, _ = scene.squares[0]
                 centre = matrix @ (x + side / 2, y + side / 2, 1)
-                ((_, faces),) = analyzer.frames([mien.Frame(pixels)])
+                ((_, faces),) = look(analyzer, [mien.Frame(pixels)])
                 hits = [face for face in faces if _is_at(face.box, centre, side)]
                 found += bool(hits)
                 false += len(faces) - len(hits)
@@ -191,6 +193,12 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
             }  # fmt: skip
         print(angle, rows[angle], flush=True)
     return rows
+
+
+LOOKS = {
+    "now": mien.Analyzer.frames,
+    "before": partial(mien.Analyzer.follow, newest=True),  # frames of a video are never turned
+}
 
 
 class UprightOnly:
@@ -218,7 +226,7 @@ def empty_pictures() -> dict:
     pictures = [cv2.resize(g, None, fx=s, fy=s) for g in grounds for s in (0.5, 1, 1.7)]
     pictures += [turn(ground, angle)[0] for ground in grounds for angle in (20, 70, 110, 200)]
     boxes = {
-        name: sum(len(faces) for _, faces in analyzer.frames(map(mien.Frame, pictures)))
+        name: sum(len(faces) for _, faces in LOOKS[name](analyzer, map(mien.Frame, pictures)))
         for name, analyzer in analyzers.items()
     }
     return {"pictures": len(pictures), "false_boxes": boxes}

@@ -1,7 +1,6 @@
 """Detectors: every one of the registry, and what each promises."""
 
 import threading
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -296,23 +295,55 @@ def test_a_tilted_head_is_read_as_the_upright_one(astronaut, degrees):
     assert ("tilted" in face.flags) == (abs(degrees) > 30 or "tilted" in face.flags)
 
 
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_what_is_found_in_a_quarter_turn_lies_where_it_is(quarters):
-    before = Detection(
-        (10.0, 20.0, 30.0, 50.0), 0.9, tuple((12.0 + k, 24.0) for k in range(5)), 5.0
-    )
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_what_is_found_in_a_quarter_turn_lies_where_it_is(degrees):
+    box = (10.0, 20.0, 30.0, 50.0)
     pixels = np.zeros((120, 200, 3), np.uint8)
     pixels[20:70, 10:40] = 255
-    spot = np.argwhere(np.rot90(pixels, quarters)[..., 0])
-    (top, left), (bottom, right) = spot.min(0), spot.max(0) + 1
-    there = replace(before, box=tuple(map(float, (left, top, right - left, bottom - top))))
-    back = _turned.turned_back(there, quarters, 200, 120)
-    assert back.box == before.box
-    assert (back.roll - 5) % 360 == 90 * quarters
+    shown = np.rot90(pixels, degrees // 90)
+    (top, left), (bottom, right) = (
+        np.argwhere(shown[..., 0]).min(0),
+        np.argwhere(shown[..., 0]).max(0) + 1,
+    )
+    there = Detection(tuple(map(float, (left, top, right - left, bottom - top))), 0.9, roll=5.0)
+    back = _turned.turned_back(there, degrees, (shown.shape[1], shown.shape[0]), (200, 120))
+    assert back.box == pytest.approx(box)
+    assert (back.roll - 5) % 360 == degrees
     assert back.confidence == 0.9
 
 
-def test_an_upright_picture_is_looked_at_once_and_an_empty_one_four_times():
+@pytest.mark.parametrize("degrees", [45, 135, 225, 315])
+def test_what_is_found_in_an_eighth_turn_lies_where_it_is(degrees):
+    pixels = np.zeros((900, 1800, 3), np.uint8)
+    pixels[300:340, 500:540] = 255
+    looks = []
+
+    def find(shown):
+        looks.append(shown.shape)
+        if shown.shape[:2] in ((900, 1800), (1800, 900)):
+            return []
+        (top, left), (bottom, right) = (f(np.argwhere(shown[..., 0] > 99)) for f in (_low, _high))
+        middle = ((left + right) / 2, (top + bottom) / 2)
+        point = tuple(middle for _ in range(5))
+        return [Detection((middle[0] - 10, middle[1] - 10, 20.0, 20.0), 0.9, point, roll=1.0)]
+
+    found = _turned._turned(find, pixels, degrees)
+    ((x, y, w, h),) = [face.box for face in found]
+    assert (x + w / 2, y + h / 2) == pytest.approx((520, 320), abs=3)
+    assert found[0].landmarks[0] == pytest.approx((520, 320), abs=3)
+    assert w == h == pytest.approx(40, abs=1)
+    assert (found[0].roll - 1) % 360 == degrees
+
+
+def _low(places):
+    return places.min(0)
+
+
+def _high(places):
+    return places.max(0) + 1
+
+
+def test_an_upright_picture_is_looked_at_once_and_an_empty_one_eight_times():
     shapes, upright = [], [Detection((0.0, 0.0, 9.0, 9.0), 0.9, roll=10.0)]
 
     def find(faces):
@@ -322,7 +353,21 @@ def test_an_upright_picture_is_looked_at_once_and_an_empty_one_four_times():
     assert _turned.find(find(upright), pixels) == upright
     assert len(shapes) == 1
     assert _turned.find(find([]), pixels) == []
-    assert shapes[1:] == [(20, 40, 3), (40, 20, 3), (20, 40, 3), (40, 20, 3)]
+    assert shapes[1:5] == [(20, 40, 3), (40, 20, 3), (20, 40, 3), (40, 20, 3)]
+    assert len(shapes) == 9
+
+
+def test_less_confident_faces_of_turned_pictures_do_not_count():
+    unsure = [Detection((0.0, 0.0, 9.0, 9.0), 0.75, roll=0.0)]
+    leaning = [Detection((0.0, 0.0, 9.0, 9.0), 0.95, roll=80.0)]
+    for faces in (unsure, leaning):
+        first = iter([[]])
+        assert (
+            _turned.find(
+                lambda _, f=faces, n=first: next(n, list(f)), np.zeros((9, 9, 3), np.uint8)
+            )
+            == []
+        )
 
 
 def test_video_frames_are_never_turned(astronaut, monkeypatch):

@@ -31,7 +31,7 @@ TOO_UNSURE = 0.8
 its Laplacian at 48 pixels, the detector's confidence."""
 
 
-TOO_TILTED, TOO_TURNED = 30.0, 0.35
+TOO_TILTED, TOO_TURNED = 45.0, 0.3
 """Limits of the flags of pose, read off `benchmarks/pose.py`: degrees of roll, `faces.yaw`."""
 
 

@@ -1,4 +1,4 @@
-"""Face detectors: one file each, offering `load() -> Detector`.
+"""Face detectors: one file each, offering `load(threads) -> Detector`.
 
 What belongs here finds faces in one picture. Following them over time is tracking's business.
 """
@@ -55,11 +55,16 @@ class Detector(Protocol):
         ...
 
 
-def load(name: str) -> Detector:
-    """The detector called `name`; a `UserError` that guesses what was meant if there is none."""
+def load(name: str, threads: int = 0) -> Detector:
+    """The detector called `name`; a `UserError` that guesses what was meant if there is none.
+
+    Args:
+        name: `"yunet"` or `"whole"`.
+        threads: for one picture; 0 is all cores.
+    """
     if name not in available():
         raise unknown("detector", name, available())
-    return take(SHELF, name).load()
+    return take(SHELF, name).load(threads)
 
 
 def available() -> list[str]:

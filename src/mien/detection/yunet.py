@@ -186,6 +186,6 @@ def _is_cut(one: Detection, tile: np.ndarray, left: int, top: int, whole: np.nda
     )
 
 
-def load() -> YuNet:
-    """YuNet as it is packaged."""
-    return YuNet()
+def load(threads: int = 0) -> YuNet:
+    """YuNet as it is packaged; threads: for one picture, 0 is all cores."""
+    return YuNet(threads=threads)

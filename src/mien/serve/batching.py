@@ -16,6 +16,9 @@ from mien.detection import Detector
 from mien.serve.settings import Settings
 from mien.shelf import unknown
 
+ONE_THREAD = 1
+"""For a detector: pictures are worked on side by side, so each needs one core and not all."""
+
 
 class Ask:
     """One caller's crops, and their answer or error when there is one."""
@@ -124,7 +127,7 @@ class Analyzers:
         path = weights.model(settings.model)
         self.models = weights.models() | {path.stem: path}
         self.model = path.stem
-        first = detection.load(settings.detector)
+        first = detection.load(settings.detector, ONE_THREAD)
         self.detector = first.name
         self._detectors: dict[str, Detector] = {first.name: first}
         self._classifiers: dict[str, Together] = {}
@@ -161,5 +164,5 @@ class Analyzers:
         name = name or self.detector
         with self._making:
             if name not in self._detectors:
-                self._detectors[name] = detection.load(name)
+                self._detectors[name] = detection.load(name, ONE_THREAD)
             return self._detectors[name]
