@@ -235,7 +235,8 @@ def test_flags_say_why_to_doubt(box, confidence, pixels, wanted):
     [
         (0.0, 50, ()),
         (-20.0, 50, ()),
-        (40.0, 50, ("tilted",)),
+        (40.0, 50, ()),
+        (-50.0, 50, ("tilted",)),
         (-100.0, 50, ("tilted",)),
         (0.0, 70, ("turned",)),
         (0.0, 30, ("turned",)),

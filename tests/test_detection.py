@@ -292,7 +292,7 @@ def test_a_tilted_head_is_read_as_the_upright_one(astronaut, degrees):
     assert np.hypot(face.box[0] + face.box[2] / 2 - centre[0],
                     face.box[1] + face.box[3] / 2 - centre[1]) < 30  # fmt: skip
     assert face.emotions["happy"] > 0.9
-    assert ("tilted" in face.flags) == (abs(degrees) > 30 or "tilted" in face.flags)
+    assert ("tilted" in face.flags) == (abs(degrees) > 45)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
