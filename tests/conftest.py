@@ -45,6 +45,7 @@ def yunet_file(tmp_path_factory):
     flipped = numpy_helper.to_array(weight)[:, ::-1].copy()
     weight.CopyFrom(numpy_helper.from_array(flipped, weight.name))
     del graph.input[:]
+    del model.metadata_props[:]
     shape = (1, 3, 640, 640)
     graph.input.append(helper.make_tensor_value_info(first.input[0], TensorProto.FLOAT, shape))
     path = tmp_path_factory.mktemp("yunet") / "yunet.onnx"
