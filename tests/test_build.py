@@ -12,7 +12,7 @@ from mien.onnx_runtime import open_session
 
 pytest.importorskip("hatchling")
 sys.path.insert(0, str(ROOT))
-import hatch_build  # noqa: E402
+import hatch_build
 
 
 def test_the_packaged_graph_is_up_to_date():
