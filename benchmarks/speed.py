@@ -1,9 +1,8 @@
-"""How fast, how large: the numbers of the README's table on cost.
+"""How fast the stages and the packaged models are: part of the README's table on cost.
 
     python benchmarks/speed.py            # prints, and writes results/speed.json
 
-Needs scikit-image for the photograph. Commands that
-are compared run in turn in the same minutes, and medians are given.
+Needs scikit-image for the photograph. Whole processes are timed by `benchmarks/compare.py`.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import skimage.data
-from PIL import Image
 
 from mien import contract, weights
 from mien.classify import Classifier
@@ -114,45 +111,11 @@ def stages(photo: np.ndarray) -> dict[str, float]:
     }
 
 
-def installed_mb() -> float:
-    """Megabytes of a fresh environment with mien and what it needs, beyond an empty one."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        before = _size(Path(folder))
-        pip = [str(Path(folder) / "bin" / "pip"), "install", "--quiet", str(HERE.parent)]
-        subprocess.run(pip, check=True, stderr=subprocess.DEVNULL)
-        return (_size(Path(folder)) - before) / 1e6
-
-
-def _size(folder: Path) -> int:
-    return sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
-
-
 def main() -> None:
-    photo = skimage.data.astronaut()
-    model, detector = weights.model("default"), yunet.FILE
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "photo.png")
-        Image.fromarray(photo).save(path)
-        mien = [sys.executable, "-m", "mien", "analyze", "--json"]
-        bare = [sys.executable, str(HERE / "bare.py"), path, str(detector), str(model)]
-        python = [sys.executable, "-c"]
-        found = commands({
-            "import mien": [*python, "import mien"],
-            "python alone": [*python, ""],
-            "mien analyze, 1 picture": [*mien, path],
-            "bare script, 1 picture": [*bare, "1"],
-            "mien analyze, 50 pictures": [*mien, *[path] * 50],
-            "bare script, 50 pictures": [*bare, "50"],
-        })  # fmt: skip
-    for name, row in found.items():
-        print(f"{name:28s} {row['seconds']:.3f} s  {row['peak_mb']:.0f} MB")
     result = {
         "what": "speed",
-        "processes": found,
-        "installed_mb": installed_mb(),
         "classifier": classifier_rows(),
-        "stages_ms": stages(photo),
+        "stages_ms": stages(skimage.data.astronaut()),
         "measured": runs.about(),
     }
     print(result["stages_ms"])

@@ -137,21 +137,26 @@ def _process(row: dict) -> str:
 
 def cost() -> str:
     """Time, memory and size."""
-    found, memory = result("speed"), result("memory")
-    processes, stages = found["processes"], found["stages_ms"]
-    one, bare = processes["mien analyze, 1 picture"], processes["bare script, 1 picture"]
-    many, bare_many = processes["mien analyze, 50 pictures"], processes["bare script, 50 pictures"]
-    importing = processes["import mien"]["seconds"] - processes["python alone"]["seconds"]
-    ratios = [a["seconds"] / b["seconds"] for a, b in ((one, bare), (many, bare_many))]
+    found, memory, light = result("speed"), result("memory"), result("compare")
+    processes, stages = light["processes"], found["stages_ms"]
+    importing = (
+        processes["after: import mien"]["seconds"] - processes["after: python alone"]["seconds"]
+    )
+    ratios = [
+        processes[f"after: {what}"]["seconds"] / processes[f"bare: {what}"]["seconds"]
+        for what in ("1 picture", "50 pictures")
+    ]
     shares = (
         f"{name} {ms:.1f} ms ({ms / sum(stages.values()):.0%})" for name, ms in stages.items()
     )
     resident = memory["resident_mb"]
     rows = [
         ("`import mien`", f"{importing:.3f} s"),
-        ("light installation, all it needs included", f"{found['installed_mb']:.0f} MB"),
-        ("`mien analyze photo.png`, cold", _process(one)),
-        ("the same by a bare script of YuNet and ONNX Runtime", _process(bare)),
+        ("light installation, all it needs included",
+         f"{light['installed_mib']['after']:.0f} MiB"),
+        ("`mien analyze photo.png`, cold", _process(processes["after: 1 picture"])),
+        ("the same by a bare script of YuNet and ONNX Runtime",
+         _process(processes["bare: 1 picture"])),
         ("ratio to that script, one picture and fifty", "{:.2f} and {:.2f}".format(*ratios)),
         ("one face of a 512 x 512 photo", ", ".join(shares)),
         *map(_rate, found["classifier"]),
@@ -170,6 +175,69 @@ def _rate(row: dict) -> tuple[str, str]:
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
     speed = f"{row['faces_a_second']:.0f} faces a second ({row['share_of_matmul']:.0%})"
     return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
+
+
+def compare() -> str:
+    """What the detector inside the package and the absence of OpenCV changed."""
+    found = result("compare")
+    processes = found["processes"]
+
+    def spent(who: str, what: str) -> str:
+        seconds, bare = (processes[f"{one}: {what}"]["seconds"] for one in (who, "bare"))
+        return f"{seconds:.2f} s" + ("" if who == "bare" else f" ({seconds / bare:.2f})")
+
+    def imported(who: str) -> str:
+        with_it, alone = (processes[f"{who}: {what}"] for what in ("import mien", "python alone"))
+        return f"{with_it['seconds'] - alone['seconds']:.3f} s"
+
+    def peak(who: str) -> str:
+        return f"{processes[f'{who}: 1 picture']['peak_mb']:.0f} MB"
+
+    both, three = ("before", "after"), ("before", "after", "bare")
+    rows = [
+        ("installed, without pip and setuptools",
+         *(f"{found['installed_mib'][who]:.0f} MiB" for who in both), ""),
+        ("`import mien`", *map(imported, both), ""),
+        ("`mien analyze photo.png`, cold", *(spent(who, "1 picture") for who in three)),
+        ("its peak memory", *map(peak, three)),
+        ("50 pictures", *(spent(who, "50 pictures") for who in three)),
+        *((f"detection, {size} x {size}, one thread",
+           *(f"{found['detection_ms'][who][k]:.1f} ms" for who in both), "")
+          for k, size in enumerate((640, 320))),
+        ("`mien serve`, pictures a second to four clients",
+         *(f"{found['pictures_a_second'][who]:.0f}" for who in both), ""),
+    ]  # fmt: skip
+    note = (
+        f"\n\n{found['measured']['machine']}; medians, taken in turn; in brackets, relative to the "
+        "bare script, `benchmarks/bare.py`."
+    )
+    return markdown(("", "before", "now", "bare script"), rows) + note
+
+
+def pose() -> str:
+    """Tilted heads: what is found and right, by YuNet alone and by mien."""
+    found = result("pose")["scenes"]
+    rows = [
+        (
+            f"{angle} degrees",
+            *(f"{row[who]['recall']:.0%}" for who in ("before", "now")),
+            *(f"{row[who]['right']:.0%}" for who in ("before", "now")),
+            *(row[who]["false_boxes"] for who in ("before", "now")),
+        )
+        for angle, row in found["by_angle"].items()
+    ]
+    header = (f"{found['faces']} scenes, turned by", "found: YuNet", "mien",
+              "found and right: YuNet", "mien", "false boxes: YuNet", "mien")  # fmt: skip
+    return markdown(header, rows)
+
+
+def yaw() -> str:
+    """Accuracy by how far a head looks aside."""
+    rows = [
+        (span, row["faces"], f"{100 * row['accuracy']:.1f} %")
+        for span, row in result("pose")["yaw"].items()
+    ]
+    return markdown(("sine of the yaw", "PublicTest faces", "labels"), rows)
 
 
 def geometry() -> str:
@@ -421,6 +489,9 @@ TABLES: dict[str, Callable[[], str]] = {
     for f in (
         quality,
         cost,
+        compare,
+        pose,
+        yaw,
         geometry,
         flags,
         seeds,
