@@ -31,7 +31,7 @@ $(DEV)/.made: pyproject.toml
 
 # The packaged models and what was measured of them, made again from models/ (trained by `mien train`)
 # and the data in DATA.
-WEIGHTS := src/mien/weights
+WEIGHTS := src/mien/classification
 MODELS := default default-labels default-int8 best
 RUNS := fourth-pupil second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
 PAPER := vgg19 sequential hybrid

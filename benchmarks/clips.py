@@ -27,9 +27,9 @@ from scipy.optimize import linear_sum_assignment
 
 from mien.analyzer import sharpness
 from mien.detection import Detector, yunet
-from mien.faces import Box
 from mien.lab import data
 from mien.labels import EMOTIONS
+from mien.results import Box
 
 SIDE = 48
 LEFT, ABOVE, WIDE, HIGH = 28, 20, 104, 250

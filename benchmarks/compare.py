@@ -109,7 +109,7 @@ def light(before: str, after: str) -> dict:
         path, array = Path(folder) / "photo.png", Path(folder) / "photo.npy"
         Image.fromarray(photo).save(path)
         np.save(array, photo)
-        model = HERE.parent / "src" / "mien" / "weights" / "default.onnx"
+        model = HERE.parent / "src" / "mien" / "classification" / "default.onnx"
         named = {}
         for name, python in (("before", before), ("after", after)):
             analyze = [python, "-m", "mien", "analyze", "--json"]

@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien import occlusion, weights
-from mien.classify import Classifier
+from mien.classification import occlusion, weights
+from mien.classification.classifier import Classifier
 from mien.lab import data, runs
 from mien.labels import EMOTIONS, fold
 

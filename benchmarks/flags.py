@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien import metrics, weights
 from mien.analyzer import sharpness
-from mien.classify import Classifier
-from mien.lab import data, runs
+from mien.classification import weights
+from mien.classification.classifier import Classifier
+from mien.lab import data, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
 ROOT = Path(__file__).parent.parent

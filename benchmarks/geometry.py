@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 import scenes
 
-from mien import metrics, weights
 from mien.analyzer import TOO_UNSURE
-from mien.classify import Classifier
-from mien.contract import Geometry, crop
+from mien.classification import weights
+from mien.classification.classifier import Classifier
+from mien.classification.model_spec import Geometry, crop
 from mien.detection import Detector, yunet
-from mien.faces import Box
-from mien.lab import data, runs
+from mien.lab import data, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.results import Box
 
 ROOT = Path(__file__).parent.parent
 

@@ -30,12 +30,13 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from mien import sources, weights
 from mien.analyzer import Analyzer
+from mien.classification import weights
 from mien.detection import yunet
-from mien.faces import record
+from mien.io import image
 from mien.lab import runs
 from mien.onnx_runtime import onnxruntime
+from mien.results import record
 
 ROOT = Path(__file__).parent.parent
 
@@ -282,7 +283,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=ROOT / "results" / "load.json")
     wanted = parser.parse_args()
     body, seconds = photograph(), wanted.seconds
-    (found,) = Analyzer(detector="yunet", threads=1).frames([sources.picture(body)])
+    (found,) = Analyzer(detector="yunet", threads=1).frames([image.picture(body)])
     want = record(*found)
     cores = len(os.sched_getaffinity(0))
     limit = bare(body, seconds, cores)

@@ -16,7 +16,7 @@ import skimage.data
 from PIL import Image
 
 import mien
-from mien import sources
+from mien.io import image
 from mien.lab import runs
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,7 @@ def main() -> None:
 
         def frames() -> Iterator[mien.Frame]:
             for k in range(count):
-                yield from sources.frames(files[k % len(files)])
+                yield from image.frames(files[k % len(files)])
 
         sizes, faces, began = [], 0, time.perf_counter()
         for done, (_, found) in enumerate(mien.Analyzer(detector="yunet").frames(frames()), 1):

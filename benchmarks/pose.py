@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 import mien
 from mien.detection import _roll, yunet
-from mien.faces import yaw
 from mien.lab import batches, data, runs
 from mien.labels import EMOTIONS
+from mien.results import yaw
 
 SIDE = 48
 STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0

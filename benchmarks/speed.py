@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from mien import contract, weights
-from mien.classify import Classifier
+from mien.classification import model_spec, weights
+from mien.classification.classifier import Classifier
 from mien.detection import yunet
 from mien.lab import runs
 
@@ -103,10 +103,10 @@ def stages(photo: np.ndarray) -> dict[str, float]:
     detect, classify = yunet.load(), Classifier(weights.model("default"))
     face, *_ = detect(photo)
     square = detect.geometry.square(face.box)
-    cut = contract.crop(photo, square, 48, 1)
+    cut = model_spec.crop(photo, square, 48, 1)
     return {
         "detect": 1000 * median(lambda: detect(photo)),
-        "cut": 1000 * median(lambda: contract.crop(photo, square, 48, 1)),
+        "cut": 1000 * median(lambda: model_spec.crop(photo, square, 48, 1)),
         "classify": 1000 * median(lambda: classify(cut[None])),
     }
 

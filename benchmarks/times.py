@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien import weights
-from mien.classify import Classifier
-from mien.contract import Contract
+from mien.classification import weights
+from mien.classification.classifier import Classifier
+from mien.classification.model_spec import Contract
 from mien.lab import calibration, export, models, runs
 from mien.lab.leaderboard import TIMES
 from mien.labels import EMOTIONS

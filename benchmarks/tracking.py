@@ -13,9 +13,10 @@ from pathlib import Path
 import clips
 import numpy as np
 
-from mien import Analyzer, twice
-from mien.faces import Face, Frame
+from mien import Analyzer
 from mien.lab import runs
+from mien.results import Face, Frame
+from mien.tracking import bidirectional
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,7 +33,7 @@ def follow(
             yield Frame(pixels, scenario, number, truth.seconds)
 
     found = list(analyzer.follow(frames()))
-    again = twice.watched(found, [frame for frame, _ in found])
+    again = bidirectional.watched(found, [frame for frame, _ in found])
     return truths, [faces for _, faces in found], [faces for _, faces in again]
 
 

@@ -21,10 +21,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from memory import resident
 
-from mien import Analyzer, contract, sinks, video
-from mien.drawing import draw
-from mien.faces import Face, Frame
+from mien import Analyzer, writers
+from mien.classification import model_spec
+from mien.io import video
 from mien.lab import figures, runs
+from mien.results import Face, Frame
+from mien.visualization.annotate import draw
 
 RESULTS = Path(__file__).parent.parent / "results"
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
@@ -75,7 +77,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
     def classify() -> None:
         for start in range(0, len(boxes), 32):
             crops = [
-                contract.crop(frames[0].pixels, geometry.square(box, expects.margin),
+                model_spec.crop(frames[0].pixels, geometry.square(box, expects.margin),
                               expects.side, expects.channels)
                 for box in boxes[start : start + 32]
             ]  # fmt: skip
@@ -95,7 +97,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
 
 def encode(path: Path, frames: list[Frame], drawn: list[np.ndarray]) -> None:
     """Write pictures as the sink does, which would draw nothing on them again."""
-    with sinks.to(path) as write:
+    with writers.to(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, drawn, strict=True)):
             write(Frame(pixels, frame.source, k, k / 25), [])
 
@@ -123,7 +125,7 @@ def long(data: Path) -> dict:
         clips.encode(short, some, fps=LONG_RATE)
         length = repeated(short, path, round(HOURS * 60))
         sizes, faces, frames, began = [], 0, 0, time.perf_counter()
-        with sinks.to(Path(folder) / "faces.jsonl") as write:
+        with writers.to(Path(folder) / "faces.jsonl") as write:
             for frame, found in Analyzer().stream(path):
                 frames, faces = frames + 1, faces + len(found)
                 write(frame, found)

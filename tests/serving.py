@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
-from mien.serve.app import create
-from mien.serve.settings import Settings
+from mien.server.app import create
+from mien.server.settings import Settings
 
 HOSTS = ("testserver", "localhost", "127.0.0.1")
 
@@ -31,7 +31,7 @@ def in_process(model, **wanted):
 @contextmanager
 def on_loopback(model, **wanted):
     """A real server in a thread; gives its address, and the server."""
-    from mien.serve.server import Server
+    from mien.server.server import Server
 
     server = Server(settings(model, port=0, **wanted))
     thread = threading.Thread(target=server.run)

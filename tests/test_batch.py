@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import mien as package
-from mien import batch, sinks
+from mien import distributed, writers
 from mien.errors import UserError
 
 
@@ -32,8 +32,8 @@ def names(found):
 
 
 def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
-    found = batch.Faces()(pictures)
-    assert found.schema == batch.SCHEMA
+    found = distributed.Faces()(pictures)
+    assert found.schema == distributed.SCHEMA
     assert names(found) == ["a.png", "wall.png", "z.jpg", "bad.png", "nothing.png"]
     errors = found["error"].to_pylist()
     assert errors[:3] == [None] * 3
@@ -44,10 +44,10 @@ def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
 
 def test_the_table_is_what_parquet_holds(pictures, tmp_path):
     place = pictures["path"][0].as_py()
-    with sinks.to(tmp_path / "faces.parquet") as write:
+    with writers.to(tmp_path / "faces.parquet") as write:
         for frame, faces in package.Analyzer().stream(place):
             write(frame, faces)
-    found = batch.Faces()(pictures.slice(0, 1)).drop_columns("error")
+    found = distributed.Faces()(pictures.slice(0, 1)).drop_columns("error")
     assert found.equals(pq.read_table(tmp_path / "faces.parquet"))
 
 
@@ -55,11 +55,11 @@ def test_bytes_are_called_by_another_column(pictures):
     with open(pictures["path"][0].as_py(), "rb") as file:
         body = file.read()
     table = pa.table({"body": [body, b"junk", None], "key": ["one", "two", "three"]})
-    found = batch.Faces("body", "key")(table)
+    found = distributed.Faces("body", "key")(table)
     assert found["source"].to_pylist() == ["one", "two", "three"]
     assert found["face_confidence"][0].as_py() > 0.9
     assert all(found["error"].to_pylist()[1:])
-    assert batch.Faces("body")(table)["source"].to_pylist() == ["bytes", "bytes", "NoneType"]
+    assert distributed.Faces("body")(table)["source"].to_pylist() == ["bytes", "bytes", "NoneType"]
 
 
 def test_a_video_gives_all_its_frames(tmp_path, photo):
@@ -69,7 +69,7 @@ def test_a_video_gives_all_its_frames(tmp_path, photo):
     for _ in range(4):
         writer.write(cv2.imread(str(photo)))
     writer.release()
-    found = batch.Faces()(pa.table({"path": [str(photo), clip, str(tmp_path / "no.mp4")]}))
+    found = distributed.Faces()(pa.table({"path": [str(photo), clip, str(tmp_path / "no.mp4")]}))
     assert names(found) == ["astronaut.png", *["clip.avi"] * 4, "no.mp4"]
     assert found["seconds"].to_pylist()[1:5] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert found["smoothed_happy"][4].as_py() > 0.9
@@ -77,17 +77,17 @@ def test_a_video_gives_all_its_frames(tmp_path, photo):
 
 def test_no_pictures_give_no_rows():
     empty = pa.table({"path": pa.array([], pa.string())})
-    assert batch.Faces()(empty).schema == batch.SCHEMA
-    assert list(batch.Faces().each([])) == []
+    assert distributed.Faces()(empty).schema == distributed.SCHEMA
+    assert list(distributed.Faces().each([])) == []
 
 
 def test_a_column_that_is_not_there_gets_one_sentence(pictures):
     with pytest.raises(UserError, match="no column 'file'; it has path, number"):
-        batch.Faces("file")(pictures)
+        distributed.Faces("file")(pictures)
 
 
 def test_it_is_sent_to_other_processes_and_makes_its_analyzer_there(pictures):
-    faces = batch.Faces()
+    faces = distributed.Faces()
     faces(pictures)
     assert len(pickle.dumps(faces)) < 300
     parts = [pictures.slice(0, 2), pictures.slice(4, 1)]
@@ -107,7 +107,7 @@ def test_in_ray(pictures):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         dataset = ray.data.from_arrow(pictures).repartition(2)
-        found = dataset.map_batches(batch.Faces(), batch_format="pyarrow").to_pandas()
+        found = dataset.map_batches(distributed.Faces(), batch_format="pyarrow").to_pandas()
     finally:
         ray.shutdown()
     assert sorted(found["dominant_emotion"].dropna()) == ["happy", "happy"]
@@ -122,7 +122,9 @@ def test_in_spark(pictures):
     spark = pyspark.SparkSession.builder.master("local[2]").getOrCreate()
     try:
         frame = spark.createDataFrame(pictures).repartition(2)
-        found = frame.mapInArrow(batch.Faces().each, from_arrow_schema(batch.SCHEMA)).toPandas()
+        found = frame.mapInArrow(
+            distributed.Faces().each, from_arrow_schema(distributed.SCHEMA)
+        ).toPandas()
     finally:
         spark.stop()
     assert sorted(found["dominant_emotion"].dropna()) == ["happy", "happy"]
@@ -133,7 +135,7 @@ def test_in_spark(pictures):
 def test_in_dask(pictures):
     dask = pytest.importorskip("dask.dataframe")
     frame = dask.from_pandas(pictures.to_pandas(), npartitions=2)
-    nothing = batch.SCHEMA.empty_table().to_pandas()
-    found = frame.map_partitions(batch.Faces().pandas, meta=nothing).compute()
+    nothing = distributed.SCHEMA.empty_table().to_pandas()
+    found = frame.map_partitions(distributed.Faces().pandas, meta=nothing).compute()
     assert sorted(found["dominant_emotion"].dropna()) == ["happy", "happy"]
     assert found["error"].notna().sum() == 2

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mien import bench
+from mien.cli import _stages
 
 
 def test_a_median_is_of_many_and_leaves_the_first_out():
@@ -16,25 +16,25 @@ def test_a_median_is_of_many_and_leaves_the_first_out():
         count.append(1)
         time.sleep(next(times))
 
-    found = bench.median(work, seconds=0.02)
+    found = _stages.median(work, seconds=0.02)
     assert 2 <= found < 20
-    assert len(count) >= 1 + bench.FEWEST
+    assert len(count) >= 1 + _stages.FEWEST
 
 
 def test_every_stage_is_timed_and_batches_count_their_faces(tiny_model):
-    stages = bench.measure(str(tiny_model), "whole", 1, (64, 48), seconds=0.01)
+    stages = _stages.measure(str(tiny_model), "whole", 1, (64, 48), seconds=0.01)
     assert [stage.name for stage in stages] == [
         "load model and detector", "detect (whole), 64 x 48", "cut a face", "classify a face",
-        f"classify {bench.BATCH} faces", "a frame with one face",
+        f"classify {_stages.BATCH} faces", "a frame with one face",
     ]  # fmt: skip
     assert all(stage.milliseconds > 0 for stage in stages)
     many = stages[4]
-    assert many.a_second == pytest.approx(1000 * bench.BATCH / many.milliseconds)
+    assert many.a_second == pytest.approx(1000 * _stages.BATCH / many.milliseconds)
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(bench.measure, "__defaults__", (0.01,))
+    monkeypatch.setattr(_stages.measure, "__defaults__", (0.01,))
 
 
 @pytest.mark.usefixtures("quick")

@@ -9,8 +9,9 @@ import tiny
 from conftest import SHARED
 from PIL import Image
 
-from mien import onnx_runtime, weights
-from mien.classify import Classifier, prepare
+from mien import onnx_runtime
+from mien.classification import weights
+from mien.classification.classifier import Classifier, prepare
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 from mien.onnx_runtime import needs_exact_int8, onnxruntime

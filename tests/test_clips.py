@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SHARED
 
-from mien import contract
+from mien.classification import model_spec
 from mien.detection import yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
@@ -68,7 +68,7 @@ def test_a_box_holds_a_face_of_its_emotion(scenario, faces):
     for pixels, truth in itertools.islice(played, 1, None, 2):  # at full seconds faces fade
         for face in truth.faces:
             if face.visible == 1:
-                crop = contract.crop(pixels, face.box, 48, 1)[0][inside]
+                crop = model_spec.crop(pixels, face.box, 48, 1)[0][inside]
                 alike = [np.corrcoef(crop, other)[0, 1] for other in known[face.emotion]]
                 assert max(alike) > 0.95
                 seen += 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mien.contract import Contract, Geometry, crop, from_metadata, from_sidecar
+from mien.classification.model_spec import Contract, Geometry, crop, from_metadata, from_sidecar
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 

@@ -12,7 +12,7 @@ import mien
 from mien import detection
 from mien.detection import _roll, _turned, whole, yunet
 from mien.errors import UserError
-from mien.faces import Detection, overlap, suppressed, yaw
+from mien.results import Detection, overlap, suppressed, yaw
 
 FACE = (150, 40, 300, 210)
 """Left, top, right, bottom of a generous frame round the astronaut's face."""

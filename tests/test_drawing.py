@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageDraw
 
-from mien import drawing
-from mien.drawing import COLOURS, Painter, draw
 from mien.errors import UserError
-from mien.faces import Face
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from mien.results import Face
+from mien.visualization import annotate
+from mien.visualization.annotate import COLOURS, Painter, draw
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
 
@@ -32,13 +32,13 @@ def ground(width, height):
 def panels(monkeypatch):
     """What `draw` draws: its panels' corners, each with the picture's size, and every text."""
     seen = []
-    real = drawing._panel
+    real = annotate._panel
 
     def spy(canvas, corners, *rest, **more):
         seen.append((corners, canvas.im.size))
         return real(canvas, corners, *rest, **more)
 
-    monkeypatch.setattr(drawing, "_panel", spy)
+    monkeypatch.setattr(annotate, "_panel", spy)
     return seen
 
 
@@ -160,7 +160,7 @@ def test_every_emotion_has_a_colour_that_reads_on_the_panel():
     assert set(COLOURS) == set(EMOTIONS_AND_CONTEMPT)
     for colour in COLOURS.values():
         rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
-        contrast = (brightness(rgb) + 0.05) / (brightness(drawing.GROUND[:3]) + 0.05)
+        contrast = (brightness(rgb) + 0.05) / (brightness(annotate.GROUND[:3]) + 0.05)
         assert contrast >= 4.5
 
 
@@ -169,8 +169,8 @@ def test_panels_of_neighbours_do_not_cover_each_other(panels):
     draw(ground(1200, 900), [face(box) for box in boxes])
     corners = [corners for corners, _ in panels]
     for k, mine in enumerate(corners):
-        assert drawing._covered(mine, corners[:k] + corners[k + 1 :]) == 0
-        assert drawing._covered(mine, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
+        assert annotate._covered(mine, corners[:k] + corners[k + 1 :]) == 0
+        assert annotate._covered(mine, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
 
 
 def test_where_there_is_no_room_a_panel_is_one_line(panels, texts):

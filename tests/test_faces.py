@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.faces import Face, Frame, record, scaled
+from mien.results import Face, Frame, record, scaled
 
 
 def face(**changes):

@@ -17,13 +17,13 @@ from conftest import ROOT
 from PIL import Image
 
 import mien
-from mien import shelf
+from mien import registry
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.sinks", "mien.terminal",
-         "mien.client", "mien.serve.app", "mien.serve.server",
-         *(f"mien.verbs.{name}" for name in shelf.names("mien.verbs"))]  # fmt: skip
+LIGHT = ["mien", "mien.cli", "mien.analyzer", "mien.writers", "mien.visualization.terminal",
+         "mien.client", "mien.server.app", "mien.server.server",
+         *(f"mien.cli.{name}" for name in registry.names("mien.cli"))]  # fmt: skip
 
 SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
 

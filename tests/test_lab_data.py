@@ -249,7 +249,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
     tiny.write_csv(tmp_path, tiny.table())
     tmp_path.chmod(0o500)
     if os.access(tmp_path, os.W_OK):  # root may write everywhere
-        monkeypatch.setattr("mien.atomic.tempfile.mkstemp", denied)
+        monkeypatch.setattr("mien.io.atomic_file.tempfile.mkstemp", denied)
     try:
         assert len(data.load(tmp_path)["train"]) == 28
         assert not caches(tmp_path)

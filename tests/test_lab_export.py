@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import mien
-from mien.classify import Classifier
-from mien.contract import Contract
+from mien.classification.classifier import Classifier
+from mien.classification.model_spec import Contract
 from mien.errors import UserError
 from mien.lab import calibration, data, evaluate, export, runs, train
 from mien.lab.calibration import Scaling

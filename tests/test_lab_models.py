@@ -8,12 +8,12 @@ from conftest import ROOT
 from torch import nn
 from torch.nn import functional as F
 
-from mien.contract import Contract
+from mien.classification.model_spec import Contract
 from mien.errors import UserError
 from mien.lab import calibration, export, models
 from mien.lab.recipe import RECIPES, Recipe
 from mien.labels import EMOTIONS
-from mien.shelf import names
+from mien.registry import names
 
 EVERY = models.available()
 

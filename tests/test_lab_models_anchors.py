@@ -10,7 +10,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.contract import Contract
+from mien.classification.model_spec import Contract
 from mien.lab import calibration, export, models
 from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13
 from mien.labels import EMOTIONS

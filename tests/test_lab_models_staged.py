@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.contract import Contract
+from mien.classification.model_spec import Contract
 from mien.lab import calibration, export, models
 from mien.lab.models import ferc, rcnn, salagean
 from mien.labels import EMOTIONS

@@ -37,7 +37,7 @@ HARMLESS = ("/dev/", "/proc/")
 WORKER = """
 import multiprocessing, sys
 import pyarrow
-from mien.batch import Faces
+from mien.distributed import Faces
 
 if __name__ == "__main__":
     faces = Faces("path", detector="whole")

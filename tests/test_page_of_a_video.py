@@ -11,9 +11,10 @@ import tiny
 from browser import CHROMIUM, Browser
 from conftest import ROOT
 
-from mien import sinks, story, timeline
-from mien.faces import Face, Frame
+from mien import writers
 from mien.labels import EMOTIONS
+from mien.results import Face, Frame
+from mien.visualization import timeline, timeline_data
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -42,7 +43,7 @@ def who(k):
 
 def write(path, source, faces=who, seconds=SECONDS, rate=RATE):
     pixels = np.full((180, 320, 3), 90, np.uint8)
-    with sinks.to(path) as put:
+    with writers.to(path) as put:
         for k in range(int(seconds * rate)):
             put(Frame(pixels, str(source), k, k / rate, "default", "yunet"), faces(k))
     return path
@@ -279,7 +280,7 @@ def test_strip_and_panel_agree_at_every_pixel(see):
 
 def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
     """What is there, pale and nearest is the same by `Story.seen` and by the page's `at`."""
-    told = story.Story()
+    told = timeline_data.Story()
     pixels = np.zeros((18, 32, 3), np.uint8)
 
     def chance(k):
@@ -298,7 +299,11 @@ def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
                     ".map((one) => one ? [one.k, one.pale ? 1 : 2] : [-1, 0])"
                 )
                 nearest, how = told.seen(told.lines[one], places, least)
-                assert set(how.tolist()) == {story.GONE, story.PALE, story.SEEN}
+                assert set(how.tolist()) == {
+                    timeline_data.GONE,
+                    timeline_data.PALE,
+                    timeline_data.SEEN,
+                }
                 ours = [[k if h else -1, h] for k, h in zip(nearest.tolist(), how.tolist(),
                                                             strict=True)]  # fmt: skip
                 assert page_says == ours
@@ -313,7 +318,9 @@ def test_a_crowd_is_counted_and_cut(see, film):
     async def look(page):
         about = await page.js("document.getElementById('about').textContent")
         assert "52 faces (the 40 longest on screen are shown)" in about
-        assert await page.js("document.querySelectorAll('.lane').length") == story.MOST_FACES
+        assert (
+            await page.js("document.querySelectorAll('.lane').length") == timeline_data.MOST_FACES
+        )
 
     see(look, faces=crowd, seconds=1)
 

@@ -6,9 +6,9 @@ import click
 import numpy as np
 import pytest
 
-from mien import printing
-from mien.faces import Face, Frame
 from mien.labels import COLOURS, EMOTIONS
+from mien.results import Face, Frame
+from mien.visualization import text
 
 PIXELS = np.zeros((40, 40, 3), np.uint8)
 
@@ -19,7 +19,7 @@ def face(emotion="happy", share=0.7, **more):
 
 
 def lines(frame, faces, bars=True):
-    return list(printing._lines(frame, faces, bars))
+    return list(text._lines(frame, faces, bars))
 
 
 def test_a_face_has_a_bar_for_each_emotion():
@@ -40,7 +40,7 @@ def test_in_short_a_face_has_a_line():
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_the_colour_is_near_the_one_on_pictures(emotion):
-    number = int(re.search(r"38;5;(\d+)m", printing._painted("x", emotion))[1]) - 16
+    number = int(re.search(r"38;5;(\d+)m", text._painted("x", emotion))[1]) - 16
     cube = np.array([number // 36, number // 6 % 6, number % 6]) * 51
     wanted = [int(COLOURS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
     assert abs(cube - wanted).max() <= 26
@@ -51,5 +51,5 @@ def test_who_wants_no_colour_gets_none(monkeypatch, wanted, styled):
     monkeypatch.setenv("NO_COLOR", wanted)
     asked = []
     monkeypatch.setattr(click, "echo", lambda _, color: asked.append(color))
-    printing.show(Frame(PIXELS, "a.png"), [face()], bars=True)
+    text.show(Frame(PIXELS, "a.png"), [face()], bars=True)
     assert set(asked) == {styled}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mien import resize
 from mien.analyzer import sharpness
-from mien.contract import crop
+from mien.classification.model_spec import crop
+from mien.io import resize
 
 OPENCV_FUSES = platform.machine() not in ("x86_64", "AMD64")
 """Elsewhere its sums may be rounded once where NumPy's are rounded twice."""

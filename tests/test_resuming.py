@@ -13,9 +13,9 @@ import tiny
 from conftest import ROOT, SHARED
 from PIL import Image
 
-from mien import journal
 from mien.errors import UserError
-from mien.faces import Frame
+from mien.io import partial_file
+from mien.results import Frame
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -32,7 +32,7 @@ def stop_at(count, words, *paths):
     for path in paths:
         whole = path.with_suffix(".jsonl") if path.suffix != ".jsonl" else path
         kept = whole.read_bytes().splitlines(keepends=True)[:count]
-        journal.part(path).write_bytes(b"".join(kept) + b'{"source": "ha')
+        partial_file.part(path).write_bytes(b"".join(kept) + b'{"source": "ha')
     for path in paths:
         path.unlink()
 
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
-    had = list(journal.records(tmp_path / "a.jsonl"))
+    had = list(partial_file.records(tmp_path / "a.jsonl"))
     assert len(had) > 5
 
     code, _, err = mien(*words, *out)
@@ -136,7 +136,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
     command = [sys.executable, "-m", "mien", "analyze", clip, "--model", tiny_model, "--detector",
                "yunet", "--to", out]  # fmt: skip
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (journal.part(out).exists() and journal.part(out).stat().st_size):
+    while not (partial_file.part(out).exists() and partial_file.part(out).stat().st_size):
         time.sleep(0.005)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate()
@@ -146,7 +146,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
         "mien: stopped",
     ]
     assert not out.exists()
-    assert list(journal.records(out))
+    assert list(partial_file.records(out))
 
 
 def test_what_cannot_be_gone_on_with_is_named(mien, clip, tmp_path):
@@ -168,12 +168,12 @@ def test_what_was_read_otherwise_is_not_gone_on_with(clip, mien, tiny_model, tmp
     words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--to", out)
     mien(*words, "--every", "2")
     stop_at(10, words, out)
-    kept = journal.part(out).read_bytes()
+    kept = partial_file.part(out).read_bytes()
     code, _, err = mien(*words, "--every", "3", "--resume")
     assert code == 2
     assert "not the same part of it" in err
-    assert kept.startswith(journal.part(out).read_bytes())
-    assert len(list(journal.records(out))) == 10
+    assert kept.startswith(partial_file.part(out).read_bytes())
+    assert len(list(partial_file.records(out))) == 10
 
 
 def test_who_found_what_was_stopped_must_go_on(clip, mien, tiny_model, tmp_path):
@@ -213,12 +213,12 @@ def test_another_command_does_not_go_on_with_it(clip, mien, tiny_model, tmp_path
     usual = ("--model", tiny_model, "--detector", "whole", "--to", out)
     assert mien("analyze", clip, *usual, "--until", "1")[0] == 0
     stop_at(9, (), out)
-    kept = list(journal.records(out))
+    kept = list(partial_file.records(out))
     where, more = (other, ()) if words == ("other",) else (clip, words)
     code, _, err = mien("analyze", where, *usual, *more, "--resume")
     assert code == 2
     assert said in err
-    assert list(journal.records(out)) == kept
+    assert list(partial_file.records(out)) == kept
     assert not out.exists()
 
 
@@ -240,10 +240,10 @@ def test_an_empty_part_stands_in_nobodys_way(clip, mien, tiny_model, tmp_path):
 
 
 def test_what_is_being_written_is_nobody_elses(tmp_path):
-    with journal.kept(tmp_path / "a.jsonl", False) as write:
+    with partial_file.kept(tmp_path / "a.jsonl", False) as write:
         with (
             pytest.raises(UserError, match="being written by another run"),
-            journal.kept(tmp_path / "a.jsonl", False),
+            partial_file.kept(tmp_path / "a.jsonl", False),
         ):
             pass
         write(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), [])

@@ -12,10 +12,10 @@ import serving
 
 import mien
 from mien.errors import UserError
-from mien.faces import record
-from mien.serve.batching import Together
-from mien.serve.metrics import Metrics
-from mien.sources import picture as as_frame
+from mien.io.image import picture as as_frame
+from mien.results import record
+from mien.server.batching import Together
+from mien.server.metrics import Metrics
 
 PICTURE = serving.picture()
 
@@ -216,15 +216,15 @@ def test_the_verb_says_what_is_wrong(mien, tmp_path, monkeypatch):
     assert "no token" in mien("serve", "--token-file", "/dev/null")[2]
     assert "cannot be read" in mien("serve", "--token-file", tmp_path / "none")[2]
     assert "No detector" in mien("serve", "--port", "0", "--detector", "eagle")[2]
-    monkeypatch.delattr("mien.serve.server", raising=False)
-    monkeypatch.delitem(sys.modules, "mien.serve.server", raising=False)
+    monkeypatch.delattr("mien.server.server", raising=False)
+    monkeypatch.delitem(sys.modules, "mien.server.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "This needs uvicorn: in mien's folder, pip install '.[serve]'." in mien("serve")[2]
 
 
 def test_an_analyzer_can_share_a_loaded_model_and_detector(tiny_model):
     from mien import detection
-    from mien.classify import Classifier
+    from mien.classification.classifier import Classifier
 
     classifier, detector = Classifier(tiny_model), detection.load("whole")
     shared = mien.Analyzer(classifier, detector)

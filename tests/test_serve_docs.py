@@ -66,7 +66,7 @@ def test_every_example_is_run():
 
 
 def test_the_limits_are_those_of_the_settings():
-    from mien.serve.settings import Settings
+    from mien.server.settings import Settings
 
     said, known = re.sub(r"\s+", " ", TEXT), Settings()
     assert f"At most {known.most_waiting} pictures wait" in said

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import mien
-from mien.serve.live import Newest
+from mien.server.live import Newest
 
 FRAME = serving.picture(form="JPEG")
 
@@ -79,7 +79,7 @@ def test_text_and_frames_that_are_too_large_end_it(server):
 def test_who_sends_faster_than_can_be_answered_misses_frames_and_nothing_queues(
     server, monkeypatch
 ):
-    from mien.serve import live as module
+    from mien.server import live as module
 
     def slowly(self, body, number, seconds):
         time.sleep(0.05)
@@ -136,7 +136,7 @@ def test_who_sends_nothing_is_let_go(tiny_model):
 
 
 def test_who_takes_no_answers_is_let_go(tiny_model, monkeypatch):
-    from mien.serve import live as module
+    from mien.server import live as module
 
     monkeypatch.setattr(module.Follower, "__call__", lambda *_: ("x" * 2**20, 0))
     with serving.on_loopback(tiny_model, slow=0.3) as (url, server):

@@ -17,9 +17,9 @@ import pytest
 import serving
 
 import mien
-from mien.serve import server as module
-from mien.serve.job import Wanted
-from mien.serve.room import Room
+from mien.server import server as module
+from mien.server.job import Wanted
+from mien.server.room import Room
 
 PICTURE = serving.picture()
 

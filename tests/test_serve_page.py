@@ -14,10 +14,10 @@ from PIL import Image
 from serving import clip, in_process, on_loopback, service_of
 
 from mien.detection.whole import Whole
-from mien.faces import Face, Frame
 from mien.labels import COLOURS
-from mien.serve import looks
-from mien.sinks import csv, html
+from mien.results import Face, Frame
+from mien.server import looks
+from mien.writers import csv, html
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 

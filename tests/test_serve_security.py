@@ -16,8 +16,8 @@ from PIL import Image
 from starlette.testclient import WebSocketDenialResponse
 
 from mien.errors import UserError
-from mien.serve import bodies, fetching
-from mien.serve.settings import Settings
+from mien.server import bodies, fetching
+from mien.server.settings import Settings
 
 PICTURE = serving.picture()
 

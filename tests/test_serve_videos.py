@@ -13,13 +13,13 @@ import serving
 from PIL import Image
 
 import mien
-from mien import video
-from mien.faces import record
-from mien.serve import jobs as jobs_module
-from mien.serve import watching
-from mien.serve.folders import Folder
-from mien.serve.job import RESULTS
-from mien.serve.watching import examined
+from mien.io import video
+from mien.results import record
+from mien.server import jobs as jobs_module
+from mien.server import watching
+from mien.server.folders import Folder
+from mien.server.job import RESULTS
+from mien.server.watching import examined
 
 HERE = jobs_module.__name__
 

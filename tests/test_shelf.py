@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien import shelf
+from mien import registry
 from mien.errors import UserError
 
 
 def test_a_shelf_names_its_public_modules_sorted():
-    found = shelf.names("mien.sinks")
+    found = registry.names("mien.writers")
     assert found == sorted(found)
     assert {"csv", "folder", "jpg", "jsonl", "parquet", "png"} <= set(found)
     assert not [name for name in found if name.startswith("_")]
@@ -28,30 +28,30 @@ def test_naming_a_shelf_imports_nothing_on_it():
 
 
 def test_taking_a_name_gives_its_module():
-    assert shelf.take("mien.detection", "whole").__name__ == "mien.detection.whole"
+    assert registry.take("mien.detection", "whole").__name__ == "mien.detection.whole"
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(UserError) as caught:
-        shelf.take("mien.sinks", "jsonk")
+        registry.take("mien.writers", "jsonk")
     said = str(caught.value)
     assert said.startswith("No sink is called 'jsonk'. Did you mean 'jsonl'?")
-    for name in shelf.names("mien.sinks"):
+    for name in registry.names("mien.writers"):
         assert name in said
 
 
 def test_a_name_like_no_other_gets_no_guess():
-    assert "Did you mean" not in str(shelf.unknown("sink", "qqqqq", ["csv"]))
+    assert "Did you mean" not in str(registry.unknown("sink", "qqqqq", ["csv"]))
 
 
 @given(st.text())
 def test_no_name_reaches_beyond_its_shelf(name):
-    if name not in shelf.names("mien.sinks"):
+    if name not in registry.names("mien.writers"):
         with pytest.raises(UserError):
-            shelf.take("mien.sinks", name)
+            registry.take("mien.writers", name)
 
 
-@pytest.mark.parametrize("place", ["mien.nowhere", "mien.shelf"])
+@pytest.mark.parametrize("place", ["mien.nowhere", "mien.registry"])
 def test_what_is_no_folder_is_no_shelf(place):
     with pytest.raises(LookupError):
-        shelf.names(place)
+        registry.names(place)

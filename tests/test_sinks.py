@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mien import journal, shelf, sinks, video
-from mien.drawing import draw
+from mien import registry, writers
 from mien.errors import UserError
-from mien.faces import Face, Frame, record
+from mien.io import partial_file, video
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from mien.results import Face, Frame, record
+from mien.visualization.annotate import draw
 
 NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png', "line\nbreak.png")
 TABLES = ("jsonl", "csv", "parquet")
@@ -48,13 +49,13 @@ def some():
 
 
 def put(path, results):
-    with sinks.to(path) as write:
+    with writers.to(path) as write:
         for each in results:
             write(*each)
 
 
 def put_and_fail(path, results):
-    with sinks.to(path) as write:
+    with writers.to(path) as write:
         for each in results:
             write(*each)
         raise TypeError
@@ -65,7 +66,7 @@ def names(folder):
 
 
 def test_every_sink_of_the_shelf_writes_or_asks_for_another_name(tmp_path):
-    for name in shelf.names("mien.sinks"):
+    for name in registry.names("mien.writers"):
         path = tmp_path / ("out" if name == "folder" else f"out.{name}")
         put(path, [(frame(), [face()])])
         assert path.exists()
@@ -231,7 +232,7 @@ def test_an_error_in_the_middle_keeps_what_was_found(tmp_path, kind, had):
     with pytest.raises(TypeError):
         put_and_fail(path, some()[:2])
     assert names(tmp_path) == [path.name] * had + [f"{path.name}.part"]
-    assert [record(*each) for each in some()[:2]] == list(journal.records(path))
+    assert [record(*each) for each in some()[:2]] == list(partial_file.records(path))
     assert not had or path.read_bytes() == b"precious"
 
 
@@ -243,8 +244,8 @@ def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
         put_and_fail(path, some()[:2])
     with open(f"{path}.part", "a") as file:
         file.write(half)
-    assert len(list(journal.earlier([path]))) == 2
-    with sinks.to(path, resumed=True) as write:
+    assert len(list(partial_file.earlier([path]))) == 2
+    with writers.to(path, resumed=True) as write:
         for each in some()[2:]:
             write(*each)
     put(tmp_path / f"whole.{kind}", some())
@@ -257,11 +258,11 @@ def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
     for path, count in zip(paths, (3, 2), strict=True):
         with pytest.raises(TypeError):
             put_and_fail(path, some()[:count])
-    assert len(list(journal.earlier(paths))) == 2
-    assert [len(list(journal.records(path))) for path in paths] == [2, 2]
+    assert len(list(partial_file.earlier(paths))) == 2
+    assert [len(list(partial_file.records(path))) for path in paths] == [2, 2]
     (tmp_path / "b.csv.part").unlink()
     with pytest.raises(UserError, match="with the same --to"):
-        list(journal.earlier(paths))
+        list(partial_file.earlier(paths))
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -276,29 +277,29 @@ def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
 
 def test_only_one_run_goes_on_with_a_table(tmp_path):
     path = tmp_path / "out.jsonl"
-    with sinks.to(path) as write:
+    with writers.to(path) as write:
         write(*some()[0])
         with (
             pytest.raises(UserError, match="being written by another run"),
-            sinks.to(path, resumed=True),
+            writers.to(path, resumed=True),
         ):
             pass
         with pytest.raises(UserError, match="being written by another run"):
-            list(journal.earlier([path]))
+            list(partial_file.earlier([path]))
         write(*some()[1])
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
-    assert list(journal.earlier([tmp_path / "out.csv"])) == []
-    with sinks.to(tmp_path / "out.csv", resumed=True) as write:
+    assert list(partial_file.earlier([tmp_path / "out.csv"])) == []
+    with writers.to(tmp_path / "out.csv", resumed=True) as write:
         write(*some()[0])
     assert names(tmp_path) == ["out.csv"]
 
 
 def test_a_picture_cannot_be_gone_on_with(tmp_path):
     with pytest.raises(UserError, match=r"--resume is for \.csv and \.jsonl"):
-        sinks.to(tmp_path / "out.mp4", resumed=True)
+        writers.to(tmp_path / "out.mp4", resumed=True)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
@@ -322,7 +323,7 @@ def test_an_error_at_once_leaves_an_existing_file_alone(tmp_path, kind):
 def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
     path.write_bytes(b"precious")
-    with sinks.to(path) as write:
+    with writers.to(path) as write:
         write(*some()[0])
         assert path.read_bytes() == b"precious"
     assert path.read_bytes() != b"precious"
@@ -380,7 +381,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, k
     kept = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
     assert names(tiny_disk) == kept
     if kind in TABLES:
-        found = list(journal.records(path))
+        found = list(partial_file.records(path))
         assert found == [record(*each) for each in results[: len(found)]]
         assert len(found) > 50
 
@@ -398,7 +399,7 @@ def test_a_video_that_fills_the_disk_is_said_so_and_leaves_nothing(tiny_disk, ki
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
 def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
     with pytest.raises(UserError, match="Did you mean") as caught:
-        sinks.to(tmp_path / f"out.{suffix}")
+        writers.to(tmp_path / f"out.{suffix}")
     assert ".jsonl" in str(caught.value)
     assert names(tmp_path) == []
 
@@ -408,7 +409,7 @@ def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name)
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name):
         with pytest.raises(UserError, match=r"Cannot write .*: name a file, such as") as caught:
-            sinks.to(path)
+            writers.to(path)
         assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
     (tmp_path / ".hidden").mkdir()
@@ -418,7 +419,7 @@ def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name)
 
 def test_a_missing_folder_is_said_so(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
-        sinks.to(tmp_path / "nowhere" / "out.csv")
+        writers.to(tmp_path / "nowhere" / "out.csv")
 
 
 def test_a_source_whose_name_leaves_no_room_for_a_suffix_is_said_so(tmp_path):
@@ -453,7 +454,7 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
 
     emotions, smoothed = {"happy": 0.9, "sad": 0.1}, {"happy": 0.6, "sad": 0.4}
     faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=smoothed)]
-    with sinks.to(tmp_path / f"x.{suffix}") as write:
+    with writers.to(tmp_path / f"x.{suffix}") as write:
         write(frame("clip.mp4", 7), faces)
         write(frame("clip.mp4", 8), [])
     read = pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table
@@ -466,7 +467,7 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
 def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
     duckdb = pytest.importorskip("duckdb")
     emotions = {"happy": 0.9, "sad": 0.1}
-    with sinks.to(tmp_path / "faces.parquet") as write:
+    with writers.to(tmp_path / "faces.parquet") as write:
         for k in range(30):
             faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
             write(replace(frame("clip.mp4", k), seconds=k / 10), faces)
@@ -484,7 +485,7 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
         pixels[: height // 2], pixels[height // 2 :] = (200, 40, 40), (40, 40, 200)
         return Frame(pixels, "photo.jpg", number, number / 10)
 
-    with sinks.to(tmp_path / "out.mp4") as write:
+    with writers.to(tmp_path / "out.mp4") as write:
         for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
             write(halves(number, width, height), [])
     found = [frame.pixels for frame in video.frames(str(tmp_path / "out.mp4"))]

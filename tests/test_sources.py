@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mien import sources
 from mien.errors import UserError
+from mien.io import image as sources
 
 SENTENCE = re.compile(r"bytes [^\n]*[^. ]\.")
 RED, WHITE = (255, 0, 0), (255, 255, 255)

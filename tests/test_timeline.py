@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from mien import story, timeline
-from mien.drawing import COLOURS
 from mien.errors import UserError
-from mien.faces import Face, Frame
+from mien.results import Face, Frame
+from mien.visualization import timeline, timeline_data
+from mien.visualization.annotate import COLOURS
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
 WIDE = timeline.WIDE - timeline.LEFT - timeline.RIGHT
@@ -81,7 +81,7 @@ def test_who_is_there_in_the_last_frame_alone_can_be_seen(tmp_path):
 
 
 def story_of(found, step=0.1):
-    told = story.Story()
+    told = timeline_data.Story()
     for k, faces in enumerate(found):
         told.add(Frame(PIXELS, "clip.mp4", k, k * step), faces)
     return told
@@ -98,23 +98,23 @@ def test_frames_that_are_far_apart_make_nobody_pale_or_gone():
     told = story_of([[face()]] * 10 + [[]] + [[face()]] * 9, step=2.0)
     assert told.gap() == 5.0
     _, how = told.seen(told.lines[0], np.arange(0, 38, 0.1))
-    assert set(how.tolist()) == {story.SEEN}
+    assert set(how.tolist()) == {timeline_data.SEEN}
 
 
 def test_a_pause_between_frames_does_not_change_the_usual_step():
-    told = story.Story()
+    told = timeline_data.Story()
     for k in range(100):
         told.add(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()])
     assert told.step() == pytest.approx(0.1)
-    assert told.gap() == story.PATIENCE
+    assert told.gap() == timeline_data.PATIENCE
     _, how = told.seen(told.lines[0], np.array([5.0, 5.2, 30.0, 65.1]))
     assert how.tolist() == [2, 0, 0, 2]
 
 
 def test_a_story_of_any_length_stays_small(monkeypatch):
-    monkeypatch.setattr(story, "MOST_POINTS", 50)
-    monkeypatch.setattr(story, "MOST_STEPS", 20)
-    monkeypatch.setattr(story, "MOST_STILLS", 5)
+    monkeypatch.setattr(timeline_data, "MOST_POINTS", 50)
+    monkeypatch.setattr(timeline_data, "MOST_STEPS", 20)
+    monkeypatch.setattr(timeline_data, "MOST_STILLS", 5)
     # There for the first and the last quarter.
     told = story_of([[face(happy=1.0)] if k < 500 or k >= 1500 else [] for k in range(2000)])
     line = told.lines[0]
@@ -130,7 +130,7 @@ def test_a_story_of_any_length_stays_small(monkeypatch):
 
 
 def test_of_many_passers_by_the_shortest_are_only_counted(monkeypatch, tmp_path):
-    monkeypatch.setattr(story, "MOST_LINES", 40)
+    monkeypatch.setattr(timeline_data, "MOST_LINES", 40)
     who_stays = face(0, happy=1.0)
     passing = [[who_stays, face(k, sad=1.0)] for k in range(1, 301)]
     told = story_of(passing)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.faces import Detection, Face
-from mien.summaries import Summaries
-from mien.tracks import LOOK, PATIENCE, Looks, Smoother, Tracker, _look, between
+from mien.results import Detection, Face
+from mien.tracking.summaries import Summaries
+from mien.tracking.tracker import LOOK, PATIENCE, Looks, Smoother, Tracker, _look, between
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))

@@ -21,12 +21,12 @@ from conftest import ROOT, SHARED
 from PIL import Image
 
 import mien as package
-from mien import ahead, live, sinks, video
+from mien import writers
+from mien.cli import _tally
 from mien.errors import UserError
-from mien.faces import Face, Frame
-from mien.sinks import _sound
-from mien.tracks import TIME_CONSTANT
-from mien.verbs import _tally
+from mien.io import audio, camera, prefetch, video
+from mien.results import Face, Frame
+from mien.tracking.tracker import TIME_CONSTANT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -135,12 +135,12 @@ def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
 @pytest.mark.parametrize("kept", [True, False])
 def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept, monkeypatch):
     if not kept:  # nor is any sound left as it is
-        monkeypatch.setattr("mien.sinks._sound.COPIED", ())
+        monkeypatch.setattr("mien.io.audio.COPIED", ())
     found = clips.frames("one", faces, size=(320, 180), seconds=3)
     clips.encode(tmp_path / "one.ts", found, sound=True)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * (tmp_path / "one.ts").read_bytes())
-    with sinks.to(tmp_path / "x.mp4") as write:
+    with writers.to(tmp_path / "x.mp4") as write:
         for frame in video.frames(str(joined)):
             write(frame, [])
     with av.open(str(tmp_path / "x.mp4")) as told:
@@ -164,7 +164,7 @@ def test_an_address_with_a_space_is_no_sequence():
     for address in ("https://host/my%20dog.mp4", "rtsp://cam/front%20door"):
         assert not video.sequences.is_sequence(address)
     assert video.is_video("https://host/my%20dog.mp4")
-    assert live.is_live("rtsp://cam/front%20door")
+    assert camera.is_live("rtsp://cam/front%20door")
 
 
 def test_a_number_that_is_missing_is_told(tmp_path, faces):
@@ -184,9 +184,9 @@ def test_frames_are_counted_or_timed_but_not_both():
 
 def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("mien.sinks._sound.of", lambda *words: asked.append(words) or iter(()))
+    monkeypatch.setattr("mien.io.audio.of", lambda *words: asked.append(words) or iter(()))
     for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
-        with sinks.to(tmp_path / "x.mp4") as write:
+        with writers.to(tmp_path / "x.mp4") as write:
             write(Frame(np.zeros((48, 64, 3), np.uint8), source), [])
     assert asked == []
 
@@ -194,28 +194,28 @@ def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
 def test_a_picture_that_no_encoder_takes_is_one_sentence(tmp_path):
     with (
         pytest.raises(UserError, match=r"Cannot write .*wide\.mp4"),
-        sinks.to(tmp_path / "wide.mp4") as write,
+        writers.to(tmp_path / "wide.mp4") as write,
     ):
         write(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), [])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_something_live_ends_in_time_though_frames_go_on(server):
-    found = live.frames(server.address, until=0.5)
+    found = camera.frames(server.address, until=0.5)
     assert all(frame.seconds < 0.6 for frame in found)
 
 
 def test_something_live_that_gives_nothing_in_time_is_told():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/x.mjpg"
-        found = live.frames(address, began=time.monotonic(), until=0.5)
+        found = camera.frames(address, began=time.monotonic(), until=0.5)
         with pytest.raises(UserError, match=r"gave no picture within 0\.5 s"):
             next(found)
 
 
 def test_something_live_ends_in_time_though_nothing_comes(server, monkeypatch):
-    monkeypatch.setattr(live, "WAITS", (30.0,))
-    found = live.frames(server.address, lambda _: None, until=1.5)
+    monkeypatch.setattr(camera, "WAITS", (30.0,))
+    found = camera.frames(server.address, lambda _: None, until=1.5)
     next(found)
     server.open = False
     server.http.shutdown()
@@ -336,7 +336,7 @@ def test_a_file_with_sound_alone_has_no_video(made):
 
 def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeypatch):
     path, _ = made
-    monkeypatch.setattr(ahead, "AHEAD", 3 * 320 * 180)
+    monkeypatch.setattr(prefetch, "AHEAD", 3 * 320 * 180)
     decoded = []
     upright = video.upright
     monkeypatch.setattr(video, "upright", lambda p: decoded.append(p) or upright(p))
@@ -446,7 +446,7 @@ def server():
 
 
 def test_whoever_is_slow_sees_the_newest_frame(server):
-    found = live.frames(server.address)
+    found = camera.frames(server.address)
     first = next(found)
     time.sleep(0.5)
     later = next(found)
@@ -458,9 +458,9 @@ def test_whoever_is_slow_sees_the_newest_frame(server):
 
 
 def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
-    monkeypatch.setattr(live, "WAITS", (0.05,))
+    monkeypatch.setattr(camera, "WAITS", (0.05,))
     told = []
-    found = live.frames(server.address, skip=told.append)
+    found = camera.frames(server.address, skip=told.append)
     before = next(found)
     server.open = False
     time.sleep(0.3)
@@ -477,13 +477,13 @@ def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
 
 def test_a_stream_that_was_never_there_is_not_waited_for():
     with pytest.raises(UserError, match="cannot be read as a video"):
-        next(live.frames("http://127.0.0.1:9/none"))
+        next(camera.frames("http://127.0.0.1:9/none"))
 
 
 def test_a_stream_that_does_not_return_is_given_up_if_asked(server, monkeypatch):
-    monkeypatch.setattr(live, "WAITS", (0.01,))
+    monkeypatch.setattr(camera, "WAITS", (0.01,))
     told = []
-    found = live.frames(server.address, told.append, attempts=3)
+    found = camera.frames(server.address, told.append, attempts=3)
     next(found)
     server.open = False
     server.http.shutdown()
@@ -523,28 +523,28 @@ def test_a_video_behind_an_address_is_a_file_that_ends(made, mien, tiny_model, t
         http.shutdown()
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
     assert [json.loads(line)["seconds"] for line in lines] == [t.seconds for t in made[1]]
-    assert not live.is_live(address)
-    assert live.is_live("http://127.0.0.1/x.mjpg")
-    assert not live.is_live("http://127.0.0.1/x.JPG?size=2")
-    assert live.is_live("rtsp://127.0.0.1/x.jpg")
-    assert live.is_live("rtsp://127.0.0.1/x.mp4")
+    assert not camera.is_live(address)
+    assert camera.is_live("http://127.0.0.1/x.mjpg")
+    assert not camera.is_live("http://127.0.0.1/x.JPG?size=2")
+    assert camera.is_live("rtsp://127.0.0.1/x.jpg")
+    assert camera.is_live("rtsp://127.0.0.1/x.mp4")
 
 
 def test_a_camera_that_is_not_there_gets_one_sentence():
     with pytest.raises(UserError, match="There is no camera 77"):
-        next(live.frames("camera:77"))
-    assert live.number("camera") == 0
-    assert live.number("camera:3") == 3
-    assert live.number("camera.jpg") is None
-    assert live.is_live("rtsp://127.0.0.1/x")
-    assert not live.is_live("clip.mp4")
+        next(camera.frames("camera:77"))
+    assert camera.number("camera") == 0
+    assert camera.number("camera:3") == 3
+    assert camera.number("camera.jpg") is None
+    assert camera.is_live("rtsp://127.0.0.1/x")
+    assert not camera.is_live("clip.mp4")
 
 
 def test_a_folder_called_camera_is_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert live.is_live("Camera")
+    assert camera.is_live("Camera")
     (tmp_path / "Camera").mkdir()
-    assert not live.is_live("Camera")
+    assert not camera.is_live("Camera")
 
 
 def test_the_camera_verb_shows_each_frame_and_sums_up(mien, server, tiny_model, tmp_path):
@@ -586,7 +586,7 @@ def shown(frame, face_id=0):
 
 def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     path, truths = made
-    with sinks.to(tmp_path / "out.mp4") as write:
+    with writers.to(tmp_path / "out.mp4") as write:
         for frame in video.frames(str(path)):
             write(frame, [shown(frame)])
     assert clips.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
@@ -601,7 +601,7 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
 
 def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made, tmp_path):
     path, _ = made
-    with sinks.to(tmp_path / "cut.mp4") as write:
+    with writers.to(tmp_path / "cut.mp4") as write:
         for frame in video.frames(str(path), video.Part(start=0.4, end=0.6)):
             write(frame, [shown(frame)])
     assert times(tmp_path / "cut.mp4") == pytest.approx([0.04 * k for k in range(6)], abs=1e-3)
@@ -637,7 +637,7 @@ def with_a_tone(path, codec, channels, piece=4096):
 
 def sound_of(path, part, out):
     """When each bit of an annotated video's sound begins, and its samples; it is AAC."""
-    with sinks.to(out) as write:
+    with writers.to(out) as write:
         for frame in video.frames(str(path), part, lambda _: None):
             write(frame, [])
     with av.open(str(out)) as container:
@@ -766,12 +766,12 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     ],
 )
 def test_a_password_is_not_told(where, said):
-    assert live.shown(where) == said
+    assert camera.shown(where) == said
 
 
 def test_nobody_is_told_the_password_of_a_stream_that_is_not_there():
     with pytest.raises(UserError) as told:
-        next(live.frames("http://me:s3cret@127.0.0.1:9/x.mjpg"))
+        next(camera.frames("http://me:s3cret@127.0.0.1:9/x.mjpg"))
     assert "s3cret" not in str(told.value)
 
 
@@ -792,14 +792,14 @@ def test_a_video_is_never_written_over_its_source(mien, made, tiny_model, tmp_pa
 
 
 def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
-    with sinks.to(tmp_path / "odd.mp4") as write:
+    with writers.to(tmp_path / "odd.mp4") as write:
         for k in range(3):
             write(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), [])
     assert next(video.frames(str(tmp_path / "odd.mp4"))).pixels.shape == (500, 702, 3)
-    with sinks.to(tmp_path / "line.mp4") as write:
+    with writers.to(tmp_path / "line.mp4") as write:
         write(Frame(np.zeros((300, 1, 3), np.uint8), "x"), [])
     assert next(video.frames(str(tmp_path / "line.mp4"))).pixels.shape == (480, 2, 3)
-    with sinks.to(tmp_path / "none.mp4"):
+    with writers.to(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()
 
@@ -807,7 +807,7 @@ def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".html"])
 def test_a_second_video_in_one_output_is_refused(tmp_path, suffix):
     pixels = np.zeros((480, 640, 3), np.uint8)
-    with sinks.to(tmp_path / f"x{suffix}") as write:
+    with writers.to(tmp_path / f"x{suffix}") as write:
         write(Frame(pixels, "a.mp4"), [])
         with pytest.raises(UserError, match="holds one video"):
             write(Frame(pixels, "b.mp4"), [])
@@ -820,7 +820,7 @@ def told(path):
 
 def test_the_page_holds_what_each_face_showed(tmp_path):
     pixels = np.zeros((480, 640, 3), np.uint8)
-    with sinks.to(tmp_path / "page.html") as write:
+    with writers.to(tmp_path / "page.html") as write:
         for k in range(100):
             frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
             write(frame, [shown(frame, 0), *([shown(frame, 7)] if k < 50 else [])])
@@ -834,12 +834,12 @@ def test_the_page_holds_what_each_face_showed(tmp_path):
 
 
 def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
-    from mien import story
+    from mien.visualization import timeline_data
 
-    monkeypatch.setattr(story, "MOST_POINTS", 50)
-    monkeypatch.setattr(story, "MOST_STILLS", 5)
+    monkeypatch.setattr(timeline_data, "MOST_POINTS", 50)
+    monkeypatch.setattr(timeline_data, "MOST_STILLS", 5)
     pixels = np.zeros((48, 64, 3), np.uint8)
-    with sinks.to(tmp_path / "page.html") as write:
+    with writers.to(tmp_path / "page.html") as write:
         for k in range(3000):
             write(Frame(pixels, "x.mp4", k, k / 10), [shown(None)])
     _, data = told(tmp_path / "page.html")
@@ -945,7 +945,7 @@ def test_steps_that_lead_nowhere_are_refused(steps):
 
 
 def test_sound_that_begins_long_before_the_first_picture_stays_there():
-    on = _sound._goes_on(Fraction(1, 100))
+    on = audio._goes_on(Fraction(1, 100))
     assert [on(time, 50) for time in (-300, -250, 0, 50, -300, -250)] == [
         -300, -250, 0, 50, 100, 150,
     ]  # fmt: skip

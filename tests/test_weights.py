@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mien import weights
+from mien.classification import weights
 from mien.errors import UserError
 
 

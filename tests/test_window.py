@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import ImageGrab
 
-from mien import window
-from mien.faces import Face, Frame
+from mien.results import Face, Frame
+from mien.visualization import window
 
 pytest.importorskip("tkinter")
 

@@ -16,29 +16,29 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer as Analyzer
+    from mien.classification.model_spec import Geometry as Geometry
     from mien.client import Client as Client
-    from mien.contract import Geometry as Geometry
-    from mien.drawing import draw as draw
     from mien.errors import UserError as UserError
-    from mien.faces import Detection as Detection
-    from mien.faces import Face as Face
-    from mien.faces import Frame as Frame
-    from mien.faces import record as record
+    from mien.io.video import Part as Part
     from mien.labels import EMOTIONS as EMOTIONS
-    from mien.video import Part as Part
+    from mien.results import Detection as Detection
+    from mien.results import Face as Face
+    from mien.results import Frame as Frame
+    from mien.results import record as record
+    from mien.visualization.annotate import draw as draw
 
 _HOMES = {
     "Analyzer": "analyzer",
     "Client": "client",
-    "Detection": "faces",
+    "Detection": "results",
     "EMOTIONS": "labels",
-    "Face": "faces",
-    "Frame": "faces",
-    "Geometry": "contract",
-    "Part": "video",
+    "Face": "results",
+    "Frame": "results",
+    "Geometry": "classification.model_spec",
+    "Part": "io.video",
     "UserError": "errors",
-    "draw": "drawing",
-    "record": "faces",
+    "draw": "visualization.annotate",
+    "record": "results",
 }
 
 __all__ = [

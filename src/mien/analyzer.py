@@ -10,14 +10,17 @@ from itertools import chain, groupby, islice
 
 import numpy as np
 
-from mien import detection, live, occlusion, sources, tracks, video, weights
-from mien.classify import Classifier
-from mien.crops import face_crop
+from mien import detection
+from mien.classification import occlusion, weights
+from mien.classification.classifier import Classifier
+from mien.classification.crops import face_crop
+from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _turned
 from mien.errors import UserError
-from mien.faces import Detection, Face, Frame, yaw
+from mien.io import camera, image, video
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
-from mien.occlusion import Explanation
+from mien.results import Detection, Face, Frame, yaw
+from mien.tracking import tracker as tracks
 
 FACES_AT_ONCE = 32
 PIXELS_AT_ONCE = 32_000_000
@@ -69,17 +72,17 @@ class Analyzer:
         wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS
         self.labels = tuple(name for name in wanted if name in known)
 
-    def analyze(self, picture: sources.Picture) -> list[Face]:
+    def analyze(self, picture: image.Picture) -> list[Face]:
         """The faces on one picture, surest first; none is an empty list.
 
         picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
         picture, the first frame. Raises `UserError` for what cannot be read as a picture, and for
         a folder or glob of several, which `stream` reads.
         """
-        ((_, faces),) = self.frames([sources.picture(picture)])
+        ((_, faces),) = self.frames([image.picture(picture)])
         return faces
 
-    def explain(self, picture: sources.Picture, emotion: str = "") -> list[Explanation]:
+    def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
         """What in each face of a picture speaks for an emotion; its dominant one if none is named.
 
         picture: as for `analyze`. Asks the model 170 times for a face. Raises `UserError` for what
@@ -88,7 +91,7 @@ class Analyzer:
         wanted = canonical(emotion) if emotion else ""
         if wanted and wanted not in self.labels:
             raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
-        frame = sources.picture(picture)
+        frame = image.picture(picture)
         explained = []
         found = dict(enumerate(self._find_in_still(frame.pixels)))
         ((_, faces),) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
@@ -102,7 +105,7 @@ class Analyzer:
 
     def stream(
         self,
-        where: sources.Picture,
+        where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float = tracks.TIME_CONSTANT,
@@ -118,8 +121,8 @@ class Analyzer:
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
         part = part or video.Part()
-        if live.is_live(place):
-            frames = video.within(live.frames(place, skip, until=part.end), part)
+        if camera.is_live(place):
+            frames = video.within(camera.frames(place, skip, until=part.end), part)
             return self.follow(frames, time_constant, newest=True)
         if video.is_video(place):
             if past is not None:
@@ -129,7 +132,7 @@ class Analyzer:
                 part = part.from_frame(min(past.faces), past.first)
             return self.follow(video.frames(place, part, skip), time_constant, past=past)
         if not place:
-            return self.frames(sources.frames(where, skip))
+            return self.frames(image.frames(where, skip))
         return self._each(place, skip, part, time_constant)
 
     def _each(
@@ -140,10 +143,10 @@ class Analyzer:
         time_constant: float,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of each file that a path means: stills together, videos one by one."""
-        files = sources.paths(place, sources.SUFFIXES | video.SUFFIXES)
+        files = image.paths(place, image.SUFFIXES | video.SUFFIXES)
         for moving, some in groupby(files, video.is_video):
             if not moving:
-                stills = chain.from_iterable(sources.frames(file, skip) for file in some)
+                stills = chain.from_iterable(image.frames(file, skip) for file in some)
                 yield from self.frames(stills)
                 continue
             for file in some:

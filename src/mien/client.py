@@ -23,9 +23,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import numpy as np
 from PIL import Image
 
-from mien import live, sequences, sources, video
 from mien.errors import UserError
-from mien.faces import Face, Frame, recorded
+from mien.io import camera, image, sequence, video
+from mien.results import Face, Frame, recorded
 
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
@@ -73,7 +73,7 @@ class Client:
         if contempt:
             self._query["contempt"] = "true"
 
-    def analyze(self, picture: sources.Picture) -> list[Face]:
+    def analyze(self, picture: image.Picture) -> list[Face]:
         """The faces on one picture, surest first; none is an empty list.
 
         picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Raises
@@ -84,7 +84,7 @@ class Client:
 
     def stream(
         self,
-        where: sources.Picture,
+        where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float | None = None,
@@ -96,12 +96,12 @@ class Client:
         Otherwise as `Analyzer.stream`, without cameras and streams.
         """
         place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        if live.is_live(place) or sequences.is_sequence(place):
+        if camera.is_live(place) or sequence.is_sequence(place):
             raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
         if not place:
             yield from self._pictures(where, skip, _png_of)
             return
-        for path in sources.paths(place, sources.SUFFIXES | video.SUFFIXES):
+        for path in image.paths(place, image.SUFFIXES | video.SUFFIXES):
             if not video.is_video(path):
                 yield from self._pictures(path, skip, _file_of)
                 continue
@@ -114,12 +114,12 @@ class Client:
 
     def _pictures(
         self,
-        where: sources.Picture,
+        where: image.Picture,
         skip: Callable[[UserError], None] | None,
         body: Callable[[Frame], bytes],
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
-        for frame in sources.frames(where, skip):
+        for frame in image.frames(where, skip):
             with _telling(skip):
                 found = self._ask(body(frame))
                 seen = replace(frame, model=found["model"], detector=found["detector"])
@@ -288,15 +288,15 @@ def _file_of(frame: Frame) -> bytes:
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
-def _bytes(picture: sources.Picture) -> bytes:
+def _bytes(picture: image.Picture) -> bytes:
     """A picture as the bytes of a file; files are sent as they are."""
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
-        found = sources.paths(os.fspath(picture))
+        found = image.paths(os.fspath(picture))
         if len(found) == 1:
             return _read(Path(found[0]))
-    return _png(sources.picture(picture).pixels)
+    return _png(image.picture(picture).pixels)
 
 
 def _read(path: Path) -> bytes:

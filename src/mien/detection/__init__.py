@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from mien.contract import Geometry
-from mien.faces import Detection
-from mien.shelf import names, take, unknown
+from mien.classification.model_spec import Geometry
+from mien.registry import names, take, unknown
+from mien.results import Detection
 
 SHELF = __name__
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.contract import Geometry, crop
-from mien.faces import Detection
+from mien.classification.model_spec import Geometry, crop
 from mien.onnx_runtime import open_session
+from mien.results import Detection
 
 FILE = Path(__file__).with_name("roll.onnx")
 SIDE = 48

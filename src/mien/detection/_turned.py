@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from mien.faces import Detection, suppressed
+from mien.results import Detection, suppressed
 
 MIN_CONFIDENCE = 0.84
 """Of a face in a turned picture: who looks again and again sees more that is no face."""

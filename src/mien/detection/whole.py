@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.contract import Geometry
-from mien.faces import Detection
+from mien.classification.model_spec import Geometry
+from mien.results import Detection
 
 
 class Whole:

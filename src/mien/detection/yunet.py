@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien.contract import Geometry
+from mien.classification.model_spec import Geometry
 from mien.errors import UserError
-from mien.faces import Detection, suppressed
 from mien.onnx_runtime import open_session
+from mien.results import Detection, suppressed
 
 FILE = Path(__file__).with_name("yunet.onnx")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import atomic
+from mien.io import atomic_file
 from mien.lab import twins
 from mien.lab.data import VOTE_NAMES, Samples, majority, plurality, together
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
@@ -266,7 +266,7 @@ def left_out(found: Audit) -> dict[str, np.ndarray]:
 def write_clean(path: Path, found: Audit) -> None:
     """Write row, split and reason of each face that a clean evaluation leaves out, as CSV."""
     places = [(int(k), reason) for reason, faces in left_out(found).items() for k in faces]
-    with atomic.writing(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_file.writing(path) as temporary, open(temporary, "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(("row", "split", "reason"))
         for k, reason in sorted(places):

@@ -21,10 +21,10 @@ from mien.lab import batches, data, measures, models, protocols, runs
 from mien.lab.recipe import published
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, fold
-from mien.shelf import unknown
+from mien.registry import unknown
 
 if TYPE_CHECKING:
-    from mien.classify import Classifier
+    from mien.classification.classifier import Classifier
 
 VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]}
 """Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
@@ -97,7 +97,7 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
         taught = what.about.get("heads", list(models.HEADS))
         return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
-    from mien.classify import Classifier
+    from mien.classification.classifier import Classifier
 
     classify = Classifier(what)
     return _mean([_classified(classify, view) for view in seen(faces, views)])
@@ -108,7 +108,7 @@ def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
 
 
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
-    from mien.contract import crop
+    from mien.classification.model_spec import crop
 
     expects = classify.contract
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
@@ -262,6 +262,6 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
 def _origin(target: Run | Path) -> dict:
     if isinstance(target, Run):
         return {"recipe": published(target.recipe), "seed": target.recipe.seed, **target.about}
-    from mien.classify import Classifier
+    from mien.classification.classifier import Classifier
 
     return dict(Classifier(target, threads=1).contract.card)

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mien
-from mien import atomic
-from mien.contract import INPUT, OUTPUT, Contract
+from mien.classification.model_spec import INPUT, OUTPUT, Contract
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
 from mien.lab.runs import Run
 from mien.onnx_runtime import open_session
-from mien.shelf import unknown
+from mien.registry import unknown
 
 SIDE = 48
 """Pixels of the faces that an exported network takes, as FER2013 has them."""
@@ -119,7 +119,7 @@ def export(
         card["crossvalidated"] = measures.summary(crossed.softmax(1).numpy(), calibrate)
         _check_loss(answers, card["in_float32"], storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
-    with atomic.writing(path) as temporary:
+    with atomic_file.writing(path) as temporary:
         onnx.save(proto, temporary)
     return contract
 

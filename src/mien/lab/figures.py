@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from mien import metrics
+from mien.lab import metrics
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 

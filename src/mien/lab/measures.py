@@ -10,8 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from mien import metrics
-from mien.lab import data
+from mien.lab import data, metrics
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 

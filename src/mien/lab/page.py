@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from mien import atomic
+from mien.io import atomic_file
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #5b6570; --line: #d9dee3; --paper: #fff }
@@ -96,10 +96,10 @@ def write(page: Page, folder: Path, name: str = "report") -> Path:
     for picture in pictures(page):
         files = {".png": images[picture.name], ".svg": drawn(picture.figure, ".svg")}
         for suffix, content in files.items():
-            with atomic.writing(folder / "figures" / (picture.name + suffix)) as temporary:
+            with atomic_file.writing(folder / "figures" / (picture.name + suffix)) as temporary:
                 temporary.write_bytes(content)
     for suffix, text in ((".md", markdown(page)), (".html", html(page, images))):
-        with atomic.writing(folder / (name + suffix)) as temporary:
+        with atomic_file.writing(folder / (name + suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return folder / f"{name}.html"
 

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from mien.errors import UserError
 from mien.lab.data import Samples, together
 from mien.lab.recipe import Recipe
-from mien.shelf import unknown
+from mien.registry import unknown
 
 Splits = dict[str, Samples]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import UserError
-from mien.shelf import unknown
+from mien.registry import unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

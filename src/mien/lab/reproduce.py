@@ -22,7 +22,7 @@ from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.trials import Watcher, check_judged
-from mien.shelf import unknown
+from mien.registry import unknown
 
 Blocks = list[str | Table | Picture]
 

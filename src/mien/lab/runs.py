@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import mien
-from mien import atomic
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab.recipe import Recipe, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
@@ -98,7 +98,7 @@ def _made(folder: Path | str) -> Run:
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise atomic.cannot(run.folder, error) from None
+        raise atomic_file.cannot(run.folder, error) from None
     return run
 
 
@@ -196,7 +196,7 @@ def machine() -> str:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
-    with atomic.writing(path) as temporary:
+    with atomic_file.writing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -217,7 +217,7 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     result: says split, views and window.
     """
     run.metrics_file.unlink(missing_ok=True)
-    with atomic.writing(run.predictions_file) as temporary:
+    with atomic_file.writing(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     write_json(run.metrics_file, result)  # last: by it one knows that all is there
 
@@ -247,7 +247,7 @@ def load_tensors(path: Path) -> dict:
 
 def write_log(run: Run, entries: list[dict]) -> None:
     """Write the whole log again, at once: after a resume it must not repeat an epoch."""
-    with atomic.writing(run.log_file) as temporary:
+    with atomic_file.writing(run.log_file) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien import atomic
+from mien.io import atomic_file
 from mien.lab import twins
 from mien.lab.audit import VOTES, Audit, at_odds, disagree, labels_of, not_a_face, one_of_each
 
@@ -21,7 +21,7 @@ def write(folder: Path, found: Audit) -> list[Path]:
     for name, cells in _cells(found).items():
         if cells:
             paths.append(folder / f"{name}.png")
-            with atomic.writing(paths[-1]) as temporary:
+            with atomic_file.writing(paths[-1]) as temporary:
                 _sheet(cells).save(temporary)
     return paths
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mien import atomic
+from mien.io import atomic_file
 from mien.lab import evaluate, models, runs
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
@@ -95,7 +95,7 @@ def save_checkpoint(run: Run, state: State) -> None:
         "log": state.log,
         "best": state.best,
     }
-    with atomic.writing(run.checkpoint_file) as temporary:
+    with atomic_file.writing(run.checkpoint_file) as temporary:
         torch.save(saved, temporary)
     runs.write_log(run, state.log)
 

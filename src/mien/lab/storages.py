@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from mien.contract import INPUT
+from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import quantization
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien import atomic
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab import batches, checks, data, evaluate, protocols, runs
 from mien.lab.losses import bfloat16
 from mien.lab.models import HEADS
@@ -91,7 +91,7 @@ def store(
         for path, logits in zip(missing, answers, strict=True):
             file = _file(folder, Path(path).name, epoch)
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic.writing(file) as temporary, open(temporary, "wb") as opened:
+            with atomic_file.writing(file) as temporary, open(temporary, "wb") as opened:
                 np.save(opened, logits.astype(np.float16))
 
 

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mien import atomic
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab import batches, checks, data, evaluate, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
@@ -125,7 +125,7 @@ def _train(
     if rank == 0:
         runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
         weights = state.average.state_dict() if state.best is None else state.best["weights"]
-        with atomic.writing(run.weights_file) as temporary:
+        with atomic_file.writing(run.weights_file) as temporary:
             torch.save(weights, temporary)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import atomic
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab import checks, data, evaluate, measures, models, protocols, recipe, runs, train
 from mien.lab.recipe import Recipe, published
 from mien.lab.runs import Run
@@ -225,7 +225,7 @@ def _write_folds(path: Path, base: Recipe, root: Path) -> None:
     grouped = base.protocol != "kfold-ungrouped"
     pool, parts = protocols.folds(data.load(root), base.folds, grouped=grouped)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.writing(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_file.writing(path) as temporary, open(temporary, "w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("row", "fold"))
         lines.writerows(zip(pool.rows.tolist(), parts.tolist(), strict=True))

@@ -22,7 +22,7 @@ from mien.lab.data._samples import (
     together,
     twins,
 )
-from mien.shelf import names, take
+from mien.registry import names, take
 
 __all__ = [
     "VOTE_NAMES", "Samples", "describe", "load", "majority", "plurality", "pooled", "seven_shares",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import atomic
 from mien.errors import UserError
+from mien.io import atomic_file
 from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, counts, read_table
 from mien.lab.data._samples import VOTE_NAMES, Samples
 
@@ -62,7 +62,7 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             pass  # A damaged cache is made anew.
     parsed = _parsed(path)
     try:
-        with atomic.writing(cache) as temporary:
+        with atomic_file.writing(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
     except UserError:
         pass  # A folder that cannot be written is no reason not to read it.

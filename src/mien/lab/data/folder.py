@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
+from mien.io.image import SUFFIXES
 from mien.lab.data._samples import VOTE_NAMES, Samples
 from mien.labels import EMOTIONS, canonical
-from mien.sources import SUFFIXES
 
 SIDE = 48
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
-from mien.shelf import names, take, unknown
+from mien.registry import names, take, unknown
 
 SHELF = __name__
 

@@ -1,0 +1,1 @@
+"""From a face to its proportions: crops, model files, their classifier. Detection is not here."""

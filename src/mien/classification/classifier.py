@@ -1,0 +1,117 @@
+"""Crops -> probabilities, by one ONNX file."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from mien.classification.model_spec import Contract, from_metadata, from_sidecar
+from mien.errors import UserError
+from mien.onnx_runtime import InferenceSession, open_session, return_memory
+
+LEAST, NEARLY = 1e-4, 0.05
+"""So far below 0 may a probability be, and so far from 1 their sum, by rounding."""
+
+
+class Classifier:
+    """An exported network in an ONNX Runtime session; safe to call from several threads.
+
+    Everything it needs to know is inside the file, or in a TOML file of the same name beside it.
+    Raises `UserError` if the file is damaged or says nothing of what it expects.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self.name = path.stem
+        if threads < 0:
+            raise UserError(f"A classifier has so many threads as are asked for, 0 for all cores, "
+                            f"not {threads}.")  # fmt: skip
+        try:
+            self._session = open_session(str(path), threads)
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            if type(error).__module__.startswith("onnxruntime"):
+                raise UserError(f"{path} is damaged or not an ONNX model.") from error
+            raise
+        self.contract = _contract(path, self._session)
+        shapes = {port.name: port.shape for port in self._session.get_inputs()}
+        self._one_by_one = shapes[self.contract.input][0] == 1
+        self._try(path)
+        return_memory()
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
+        contract = self.contract
+        fed = crops
+        if contract.dtype == "float32":
+            mean = np.asarray(contract.mean, np.float32).reshape(-1, 1, 1)
+            spread = np.asarray(contract.spread, np.float32).reshape(-1, 1, 1)
+            fed = (crops.astype(np.float32) - mean) / spread
+        if contract.layout == "NHWC":
+            fed = np.ascontiguousarray(fed.transpose(0, 2, 3, 1))
+        feeds = np.split(fed, len(fed)) if self._one_by_one else [fed]
+        run = self._session.run
+        answers = np.concatenate([run([contract.output], {contract.input: x})[0] for x in feeds])
+        answers = answers.astype(np.float64)
+        if contract.softmax:
+            answers = np.exp(answers - answers.max(1, keepdims=True))
+            return answers / answers.sum(1, keepdims=True)
+        if not answers.min(initial=0) >= -LEAST:
+            raise UserError(
+                f"{self.name} gives no probabilities but {answers.min():.2g} to "
+                f"{answers.max():.2g}. If its graph ends with logits, its TOML file says "
+                "softmax = true."
+            )
+        answers = np.maximum(answers, 0)
+        sums = answers.sum(1, keepdims=True)
+        if not np.all(np.abs(sums - 1) < NEARLY):
+            raise UserError(f"{self.name} gives shares that sum to {sums.min():.2g}, not to 1.")
+        return answers / sums
+
+    def _try(self, path: Path) -> None:
+        """Answer two grey crops, so that a contract the graph does not keep is told at once."""
+        contract = self.contract
+        crops = np.full((2, contract.channels, contract.side, contract.side), 128, np.uint8)
+        try:
+            found = self(crops).shape
+        except Exception as error:  # as above
+            if isinstance(error, ValueError) or type(error).__module__.startswith("onnxruntime"):
+                why = " ".join(str(error).split())
+                raise UserError(f"{path} does not keep its contract: {why}.") from error
+            raise
+        if found != (2, len(contract.labels)):
+            raise UserError(f"{path} names {len(contract.labels)} labels but gives {found[1:]}.")
+
+
+def prepare(path: Path, threads: int = 0) -> Future[Classifier]:
+    """A `Classifier`, or its `UserError`, which a thread makes while its caller does other things.
+
+    ONNX Runtime does most of it without Python's lock.
+    """
+    maker = ThreadPoolExecutor(1)
+    try:
+        return maker.submit(Classifier, path, threads)
+    finally:
+        maker.shutdown(wait=False)
+
+
+def _contract(path: Path, session: InferenceSession) -> Contract:
+    metadata = session.get_modelmeta().custom_metadata_map
+    sidecar = path.with_suffix(".toml")
+    if "mien.labels" in metadata:
+        source = path
+        contract = from_metadata(metadata, session.get_inputs()[0].shape)
+    elif sidecar.exists():
+        source = sidecar
+        contract = from_sidecar(sidecar)
+    else:
+        raise UserError(
+            f"{path} does not say what it expects of faces; {sidecar.name} beside it may do so."
+        )
+    for kind, name, there in (
+        ("input", contract.input, session.get_inputs()),
+        ("output", contract.output, session.get_outputs()),
+    ):
+        if name not in (names := [port.name for port in there]):
+            raise UserError(f"{source}: the graph has no {kind} {name!r}; it has {names}.")
+    return contract

@@ -1,0 +1,144 @@
+"""What `mien analyze` does once its options are read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from mien import detection
+from mien import writers as sinks
+from mien.analyzer import Analyzer
+from mien.classification.classifier import Classifier
+from mien.cli import _wishes
+from mien.cli._common import MISTAKE, NO_FACE, complain
+from mien.cli._tally import Tally
+from mien.cli._wishes import Wishes
+from mien.errors import UserError
+from mien.io import camera, image, partial_file
+from mien.pipeline import Reading, files, is_moving
+from mien.results import Face, Frame, record, recorded
+from mien.tracking import checkpoint
+from mien.visualization.text import show
+
+FEW = 8
+"""Up to so many pictures, each face gets its bars; beyond, a line."""
+
+
+def run(
+    classifier: Future[Classifier],
+    *,
+    inputs: tuple[str, ...],
+    to: tuple[Path, ...],
+    as_json: bool,
+    detector: str,
+    every: str,
+    start: str,
+    until: str,
+    smooth: float,
+    two_pass: bool,
+    summary: Path | None,
+    timeline: Path | None,
+    resume: bool,
+    contempt: bool,
+    strict: bool,
+) -> None:
+    """Read, tell and write, as the options of the same names say; exits as they say, too."""
+    bad: list[UserError] = []
+
+    def skip(error: UserError) -> None:
+        bad.append(error)
+        complain(error)
+
+    part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
+    wishes = Wishes(to, part, summary, timeline, two_pass, resume)
+    found = files(inputs, skip)
+    if not found:
+        sys.exit(MISTAKE)
+    wishes.check(found, all_there=not bad)
+    detect = detection.load(detector)
+    image.warm_up()
+    analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
+    tally = Tally()
+    few = len(found) <= FEW
+    with ExitStack() as stack:
+        left = _left(to, found, tally, analyzer) if resume else checkpoint.Left()
+        writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
+        if timeline:
+            writers.append(stack.enter_context(_timeline(timeline)))
+        writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
+        stack.enter_context(_telling_how_to_go_on(wishes))
+        reading = Reading(analyzer, part, smooth, two_pass, left, skip)
+        source = ""
+        try:
+            for frame, faces in stack.enter_context(closing(reading.faces(found))):
+                source = frame.source
+                tally.add(source, frame.seconds, faces)
+                for write in writers:
+                    write(frame, faces)
+        except KeyboardInterrupt:
+            # That is how something live ends; what has been found is kept.
+            if not camera.is_live(source):
+                raise
+    if summary:
+        tally.write(summary)
+    if not as_json and (tally.print() or to or not few):
+        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
+    if bad:
+        sys.exit(MISTAKE)
+    if strict and tally.without:
+        sys.exit(NO_FACE)
+
+
+def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines: bool) -> None:
+    """A frame's record, or a still's faces: with bars, in lines, or not at all."""
+    if as_json:
+        click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
+    elif lines and not is_moving(frame.source):
+        show(frame, faces, bars=bars)
+
+
+def _left(
+    to: Sequence[Path], files: Sequence[str], tally: Tally, analyzer: Analyzer
+) -> checkpoint.Left:
+    """What an earlier run left to do; what it did is counted.
+
+    Raises `UserError` if it did it otherwise.
+    """
+    left = checkpoint.read(to, is_moving)
+    if others := sorted({*left.done, left.video} - {"", "standard input", *files}):
+        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
+    ours = (analyzer.model, analyzer.detector, analyzer.labels)
+    for known in partial_file.earlier(to):
+        faces = recorded(known)
+        labels = tuple(faces[0].emotions) if faces else analyzer.labels
+        if (known["model"], known["detector"], labels) != ours:
+            raise UserError(
+                f"What was stopped was found by {known['model']} and {known['detector']}, "
+                f"{len(labels)} emotions; --resume goes on with the same command."
+            )
+        tally.add(known["source"], known["seconds"], faces)
+    return left
+
+
+def _timeline(path: Path):  # type: ignore[no-untyped-def]
+    from mien.visualization import timeline  # Pillow's drawing takes a while to import
+
+    return timeline.to(path)
+
+
+@contextmanager
+def _telling_how_to_go_on(wishes: Wishes) -> Iterator[None]:
+    """If it is stopped, where what was found lies, and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, UserError):
+        if said := wishes.how_to_go_on():
+            complain(said)
+        raise

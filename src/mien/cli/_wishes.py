@@ -1,0 +1,135 @@
+"""What was asked for on the command line, checked before anything is read or written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mien import writers
+from mien.errors import UserError
+from mien.io import atomic_file, camera, partial_file
+from mien.io.video import Part
+from mien.pipeline import is_moving
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Where results shall go, and how.
+
+    to: the files of `--to`. part: of each video. summary, timeline: files of their own, or None.
+    two_pass: read videos twice. resume: go on where this was stopped.
+    """
+
+    to: Sequence[Path] = ()
+    part: Part = field(default_factory=Part)
+    summary: Path | None = None
+    timeline: Path | None = None
+    two_pass: bool = False
+    resume: bool = False
+
+    def check(self, files: Sequence[str], *, all_there: bool = True) -> None:
+        """Raise `UserError` for what cannot be had of these files, or would destroy one of them.
+
+        all_there: whether these are all that were named, or some could not be read.
+        """
+        if self.resume:
+            self._check_resume()
+        if all_there and not any(map(is_moving, files)):
+            self._check_stills()
+        if self.two_pass and (endless := [file for file in files if camera.is_live(file)]):
+            raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
+        if twice := [path for path in self.to if list(self.to).count(path) > 1]:
+            raise UserError(f"--to {twice[0]} was given twice.")
+        alone = [path for path in self.to if writers.holds_one(path)]
+        alone += [self.timeline] if self.timeline else []
+        if alone and len(files) > 1:
+            raise UserError(f"{alone[0]} holds one video or picture, and here are {len(files)}.")
+        if self.summary:
+            _check_summary(self.summary)
+        for path in (*self.to, *filter(None, (self.summary, self.timeline))):
+            for file in files:
+                atomic_file.not_over(path, file)
+
+    def how_to_go_on(self) -> str:
+        """Where an interrupted run left what it found, and how to go on; empty if it left nothing.
+
+        Pictures, pages and annotated videos are made whole or not at all.
+        """
+        parts = [part for part in map(partial_file.part, self.to) if part.exists()]
+        parts = [part for part in parts if part.stat().st_size]
+        if not parts:
+            return ""
+        drop = [f"--to {path}" for path in self.to if not writers.can_be_resumed(path)]
+        drop += [f"--timeline {self.timeline}"] if self.timeline else []
+        without = f", without {', '.join(drop)}" if drop else ""
+        names = ", ".join(map(str, parts))
+        if self.two_pass:
+            return f"{names} holds what was found; --two-pass begins again, so move it away first."
+        return f"{names} holds what was found; the same with --resume{without} goes on with it."
+
+    def _check_stills(self) -> None:
+        """No wish for a video may be silently of no account."""
+        of_videos = {
+            "--every, --from and --until are": self.part != Part(),
+            "--two-pass is": self.two_pass,
+            "--summary is": self.summary,
+        }
+        if vain := [which for which, wished in of_videos.items() if wished]:
+            raise UserError(f"{vain[0]} for videos, and here are only pictures.")
+
+    def _check_resume(self) -> None:
+        if self.timeline:
+            raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
+        if self.two_pass:
+            raise UserError("--two-pass cannot be gone on with; move what it left away.")
+        if not self.to:
+            raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
+        for path in self.to:
+            writers.to(path, resumed=True)  # refuses what nobody can go on with
+
+
+def _check_summary(path: Path) -> None:
+    if path.suffix.lower() != ".json":
+        raise UserError(f"A summary is JSON, such as summary.json, not {path}.")
+    if not path.parent.is_dir():
+        raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
+
+
+def part(every: str, start: str, until: str) -> Part:
+    """The part of a video: `"3"` or `"0.5s"`, `"1:30"`, and `"2:00"` or nothing for its end."""
+    begin, end = seconds(start), seconds(until) if until else math.inf
+    if begin > end:
+        raise UserError(f"--until {until} lies before --from {start}.")
+    return Part(*_every(every), begin, end)
+
+
+def seconds(text: str) -> float:
+    """Seconds: `"90"`, `"1:30"` and `"0:01:30.0"` -> 90.0."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    fine = all(0 <= part < (60 if k else math.inf) for k, part in enumerate(parts))
+    if not 1 <= len(parts) <= 3 or not fine:
+        raise UserError(f"{text} is no time; write seconds, or 1:30.")
+    return sum(part * 60**k for k, part in enumerate(reversed(parts)))
+
+
+def smoothing(time_constant: float) -> float:
+    """The same, if it can be one."""
+    if not 0 <= time_constant < math.inf:
+        raise UserError(f"--smooth {time_constant:g} means nothing; write seconds, or 0 for none.")
+    return time_constant
+
+
+def _every(text: str) -> tuple[int, float]:
+    """Frames and seconds: `"3"` -> (3, 0), `"0.5s"` -> (1, 0.5)."""
+    try:
+        frames, apart = (1, float(text[:-1])) if text.endswith("s") else (int(text), 0.0)
+    except ValueError:
+        frames, apart = 0, 0.0
+    if frames < 1 or apart < 0 or (text.endswith("s") and not 0 < apart < math.inf):
+        raise UserError(f"--every {text} means nothing; write a number of frames, or 0.5s.")
+    return frames, apart

@@ -1,0 +1,34 @@
+"""All systems side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mien.cli._common import terminal
+from mien.cli._lab import lab
+
+
+@click.command()
+@click.argument("results", default="results/leaderboard", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Write leaderboard.html, leaderboard.md and the figures.")  # fmt: skip
+def leaderboard(results: Path, out: Path | None) -> None:
+    """Compare systems: what was claimed, what is measured, and at what cost.
+
+    RESULTS is a folder of what mien evaluate --out wrote, all by the same protocol and split.
+
+    \b
+        mien leaderboard
+        mien leaderboard my-results/ --out compared/
+    """
+    board = lab("leaderboard")
+    rows = board.read(results)
+    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms a face")
+    full = board.table(rows)
+    places = [full.columns.index(column) for column in shown]
+    terminal().table(shown, [[row[k] for k in places] for row in full.rows])
+    click.echo(board.summary(rows))
+    if out:
+        click.echo(lab("page").write(board.page(rows), out, "leaderboard"))

@@ -1,0 +1,1 @@
+"""Reads pictures, videos and cameras, writes files whole; does not look for faces in them."""

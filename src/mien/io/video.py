@@ -1,0 +1,337 @@
+"""Video files -> frames with their own time stamps.
+
+Decoding runs in a thread of its own, a few frames ahead, so that it and the analysis share the
+cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.io import sequence
+from mien.io.prefetch import made_ahead
+from mien.results import Frame
+
+SUFFIXES = frozenset((
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+))  # fmt: skip
+"""What counts as a video by its name."""
+
+STREAMED = frozenset((".mjpeg", ".mjpg", ".ts"))
+"""What has no end as often as not, behind an address."""
+
+EARLY = 0.5
+"""A frame may be so much of its own length early and still be the one asked for."""
+
+WHOLE = 0.98
+"""Of the frames that a file says it has, so many must come, or it is said to break off."""
+
+MOST_PIXELS = 134_000_000
+"""Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
+
+BACK = 1.0
+"""Seconds by which a file's clock may go back for a moment; by more, it is thought to be set anew,
+as where two recordings were joined, and to go on."""
+
+MOST_DAMAGED = 10_000
+"""After so many damaged packets in a row the rest is given up."""
+
+Skip = Callable[[UserError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which frames of a video are wanted.
+
+    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
+    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`. Raises
+    `UserError` for steps that lead nowhere.
+    """
+
+    every: int = 1
+    seconds: float = 0.0
+    start: float = 0.0
+    end: float = float("inf")
+    number: int = -1
+    origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.every > 1 and self.seconds > 0:
+            raise UserError(f"Every {self.every} frames or {self.seconds:g} s: say one of the two.")
+        if self.every < 1 or self.seconds < 0:
+            raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
+                            "number of frames from 1, or of seconds from 0.")  # fmt: skip
+
+    def from_frame(self, number: int, seconds: float) -> Part:
+        """The same, from a frame that it had on."""
+        return replace(self, start=seconds, number=number, origin=self.start)
+
+    def steps(self, rate: float) -> Callable[[float], bool]:
+        """Whether a frame is wanted, asked of all in turn by their seconds from `start` on."""
+        origin = self.start if self.number < 0 else self.origin
+        step, count = -1, 0
+
+        def wanted(seconds: float) -> bool:
+            nonlocal step, count
+            count += 1
+            if not self.seconds:
+                return (count - 1) % self.every == 0
+            # Which step a frame is in is a matter of its time alone, wherever reading began.
+            before, step = step, math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
+            return step != before
+
+        return wanted
+
+
+def is_video(where: str) -> bool:
+    """Whether a path or address is a video or a sequence of pictures, by its name.
+
+    A GIF's name does not tell; it is one if it has a second frame.
+    """
+    suffix = Path(where).suffix.lower()
+    if suffix == ".gif":
+        return _moves(where)
+    return suffix in SUFFIXES or is_remote(where) or sequence.is_sequence(where)
+
+
+def _moves(path: str) -> bool:
+    try:
+        known = Path(path).stat()
+    except (OSError, ValueError):
+        return False
+    return _has_second_frame(path, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _has_second_frame(path: str, _changed: int, _size: int) -> bool:
+    """Asked of each frame's source, so remembered for as long as the file is the same."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["GIF"]) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # whatever is wrong with it is told by who reads it as a picture
+        return False
+
+
+def is_remote(where: str) -> bool:
+    """Whether it is the address of a video file, which ends, and no stream."""
+    address = urlsplit(where)
+    suffix = Path(address.path).suffix.lower()
+    return address.scheme in ("http", "https") and suffix in SUFFIXES - STREAMED
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a video file says of itself; 0 for what it does not know."""
+
+    seconds: float
+    width: int
+    height: int
+    rate: float
+
+
+def about(path: str) -> About:
+    """Length, size (as coded) and frame rate of a video file; a `UserError` if it is none."""
+    with opened(path) as (container, stream):
+        length = float((stream.duration or 0) * stream.time_base)
+        length = length or (container.duration or 0) / 1_000_000
+        return About(length, stream.width, stream.height, float(stream.average_rate or 0))
+
+
+def frames(
+    path: str,
+    part: Part | None = None,
+    skip: Skip | None = None,
+    most_pixels: int = MOST_PIXELS,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Iterator[Frame]:
+    """The wanted frames of a video file, upright RGB, decoded ahead in a thread.
+
+    Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
+    told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
+    `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
+    is_over: asked of each picture, wanted or not; once it says so, no more frames come.
+    """
+    told = skip or warned
+
+    def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
+        return _decoded(path, part or Part(), told, most_pixels, lambda: stopped() or is_over())
+
+    with made_ahead(make) as found:
+        yield from found
+
+
+def warned(error: UserError) -> None:
+    """What is told when nobody asked to be: a warning."""
+    warnings.warn(str(error), stacklevel=2)
+
+
+def _decoded(
+    path: str, part: Part, skip: Skip, most_pixels: int, is_over: Callable[[], bool]
+) -> Iterator[Frame]:
+    with opened(path) as (container, stream):
+        # What a file says of its size and what a frame of it says are two things.
+        stream.codec_context.options = {"max_pixels": str(most_pixels)}
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        sought = part.start > 0 and not has_breaks(container)
+        if sought:
+            _seek(container, stream, part.start)
+        number, last, wanted = -1, 0.0, part.steps(rate)
+        nothing = True
+        # A frame that is known is asked for by its very time.
+        early = 1e-6 if part.number >= 0 else EARLY / rate
+        for seconds, picture in _pictures(container, stream, path, skip, whole=not sought):
+            if is_over():
+                return
+            # Behind a seek the place can only be reckoned; from the start it is counted.
+            number = round(seconds * rate) if number < 0 and sought else number + 1
+            last = seconds
+            if seconds < part.start - early:
+                continue
+            if nothing and part.number >= 0:
+                number = part.number
+            if seconds > part.end:
+                break
+            nothing = False
+            if wanted(seconds):
+                yield Frame(upright(picture), path, number, seconds)
+        if nothing and (part.start > 0 or part.end < math.inf):
+            raise UserError(
+                f"{path} has no frame {_between(part)}; the last read is at {last:.1f} s."
+            )
+
+
+def within(frames: Iterable[Frame], part: Part) -> Iterator[Frame]:
+    """The wanted ones of frames that come by themselves, such as a camera's."""
+    wanted = part.steps(rate=25)
+    for frame in frames:
+        if frame.seconds > part.end:
+            return
+        if frame.seconds >= part.start and wanted(frame.seconds):
+            yield frame
+
+
+def _between(part: Part) -> str:
+    if part.end == math.inf:
+        return f"from {part.start:g} s on"
+    return f"between {part.start:g} and {part.end:g} s"
+
+
+@contextlib.contextmanager
+def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A container and its first video stream; a `UserError` if there is none."""
+    import av
+
+    try:
+        if sequence.is_sequence(path):
+            container = sequence.opened(path)
+        else:
+            container = av.open(path, **options)
+    except (av.error.FFmpegError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a video: {why(error)}.") from None
+    with container:
+        if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
+            raise UserError(f"{path} has no video in it.")
+        streams[0].thread_type = "AUTO"
+        yield container, streams[0]
+
+
+def has_breaks(container: Any) -> bool:
+    """Whether the clock of such files may be set anew, so that they are read from the start.
+
+    In them, to seek a time is to find one of several moments, or one nearby.
+    """
+    import av
+
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is the picture on the sleeve of a piece of music."""
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def why(error: Exception) -> str:
+    """FFmpeg's reason, to end a sentence with."""
+    return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
+
+
+def _began(stream: Any) -> float:
+    """Where a stream's own clock stands at its start, in seconds."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def _seek(container: Any, stream: Any, seconds: float) -> None:
+    """Go to the last key frame before a time; a file that cannot is read from its start."""
+    import av
+
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(int((_began(stream) + seconds) / stream.time_base), stream=stream)
+
+
+def _pictures(
+    container: Any, stream: Any, path: str, skip: Skip, *, whole: bool
+) -> Iterator[tuple[float, Any]]:
+    """The decoded pictures with their seconds, in the order of time; damage is told by stretches.
+
+    whole: from the start, so that a file that says how many it has can be held to that.
+    """
+    import av
+
+    began, rate = _began(stream), float(stream.guessed_rate or 25)
+    last, count, damaged = -1.0, 0, 0
+    set_back, gap = 0.0, (0.0, 0.0)
+    packets = container.demux(stream)
+    while damaged <= MOST_DAMAGED:
+        try:
+            found = next(packets).decode()
+        except (StopIteration, av.error.EOFError):
+            break
+        except (av.error.FFmpegError, ValueError):  # the latter of a decoder that would not open
+            damaged += 1
+            continue
+        if damaged and found:
+            skip(UserError(f"{path} is damaged after {max(last, 0):.1f} s; the rest is read."))
+            damaged = 0
+        for picture in found:
+            # Some formats keep no times; then all there is to go by is the place.
+            seconds = count / rate if picture.time is None else picture.time - began + set_back
+            if seconds < last - BACK:
+                set_back += last + 1 / rate - seconds
+                seconds = last + 1 / rate
+            count += 1
+            # Behind damage, decoders give some pictures late.
+            if seconds > last:
+                gap = max(gap, (max(last, 0.0), seconds), key=lambda g: g[1] - g[0])
+                last = seconds
+                yield max(seconds, 0.0), picture
+    if damaged or (whole and count < WHOLE * stream.frames - 2):
+        length = float((stream.duration or 0) * stream.time_base)
+        if not damaged and last > length - 3 / rate and gap[1] - gap[0] > 3 / rate:
+            said = f"is damaged: nothing could be read between {gap[0]:.1f} and {gap[1]:.1f} s"
+        else:
+            said = f"breaks off after {max(last, 0):.1f} s"
+        skip(UserError(f"{path} {said}."))
+
+
+def upright(picture: Any) -> np.ndarray:
+    """A decoded picture as (H, W, 3) uint8 RGB, turned as its file says."""
+    pixels = picture.to_ndarray(format="rgb24")
+    # FFmpeg tells by how much to turn it counter-clockwise, as NumPy does.
+    quarter = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter)) if quarter else pixels

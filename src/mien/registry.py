@@ -1,0 +1,41 @@
+"""A folder is a registry: every module in it is one thing that a user can name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from mien.errors import UserError
+
+
+def names(shelf: str) -> list[str]:
+    """The names on a shelf, sorted: the public modules of the package `shelf`, none imported.
+
+    `shelf` is a dotted package name, `"mien.writers"`. Modules that start with an underscore
+    are the shelf's own business.
+    """
+    spec = importlib.util.find_spec(shelf)
+    if spec is None or spec.submodule_search_locations is None:
+        raise LookupError(f"{shelf} is not a package")
+    files = (path for place in spec.submodule_search_locations for path in Path(place).iterdir())
+    return sorted(f.stem for f in files if f.suffix == ".py" and not f.stem.startswith("_"))
+
+
+def take(shelf: str, name: str) -> ModuleType:
+    """The module called `name` on a shelf; a `UserError` that guesses what was meant otherwise."""
+    known = names(shelf)
+    if name not in known:
+        raise unknown(shelf.rsplit(".", 1)[-1].removesuffix("s"), name, known)
+    return importlib.import_module(f"{shelf}.{name}")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that nobody knows: the nearest known one, then all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return UserError(f"No {kind} is called {name!r}.{guess} There are: {', '.join(known)}.")

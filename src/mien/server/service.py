@@ -1,0 +1,63 @@
+"""What the paths share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mien.server.batching import Analyzers
+from mien.server.jobs import Jobs
+from mien.server.live import Live
+from mien.server.metrics import FACES, Metrics, resident_bytes
+from mien.server.pictures import Pictures
+from mien.server.settings import Settings
+
+SWEEP = 15.0
+"""Seconds between two looks for videos whose time is over."""
+
+
+class Service:
+    """What the paths share: the analyzers, what is being done with them, and whether it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.stopping = asyncio.Event()
+        self.analyzers = Analyzers(settings, self._tell_batch)
+        self.analyzers.take()
+        self.pictures = Pictures(settings, self.analyzers, self.metrics)
+        self.jobs = Jobs(settings, self.analyzers, self.metrics)
+        self.live = Live(settings, self.metrics, self.stopping)
+        self.metrics.gauge("mien_pictures_waiting", lambda: self.pictures.room.taken)
+        self.metrics.gauge("mien_body_bytes", lambda: self.pictures.room.held)
+        self.metrics.gauge("mien_live_connections", lambda: self.live.connections)
+        self.metrics.gauge("mien_videos", self.jobs.count)
+        self.metrics.gauge("process_resident_memory_bytes", resident_bytes)
+
+    def _tell_batch(self, faces: int) -> None:
+        self.metrics.observe("mien_batch_faces", faces, edges=FACES)
+
+    def close(self) -> None:
+        """Finish what has begun, stop the videos, and leave nothing on disk."""
+        self.pictures.close()
+        self.live.close()
+        self.jobs.close()
+
+    def models(self) -> dict[str, Any]:
+        """What can be asked for, and what is used when nothing is said."""
+        analyzers, found = self.analyzers, []
+        for name in analyzers.models:
+            contract = analyzers.classifier(name).contract
+            means = contract.card.get("means", "")
+            found.append({"name": name, "labels": list(contract.labels), "means": means})
+        return {
+            "default": analyzers.model,
+            "models": found,
+            "detector": analyzers.detector,
+            "detectors": analyzers.detectors(),
+        }
+
+    async def sweep(self) -> None:
+        """Remove videos whose time is over, again and again."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            await asyncio.to_thread(self.jobs.expire)

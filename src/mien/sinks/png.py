@@ -1,7 +1,0 @@
-"""One annotated picture as PNG."""
-
-from mien.sinks._pictures import one as to
-
-__all__ = ["HOLDS_ONE", "to"]
-
-HOLDS_ONE = True

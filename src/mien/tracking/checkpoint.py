@@ -1,0 +1,59 @@
+"""What an interrupted run left behind -> what is still to do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mien.io import partial_file
+from mien.results import recorded
+from mien.tracking.tracker import PATIENCE, Looks, Past
+
+REMEMBERED, LEAST = 2 * PATIENCE, 8
+"""Seconds before the end of which faces, looks and smoothing are taken up again, and so many frames
+at least."""
+
+
+@dataclass(slots=True)
+class Left:
+    """done: sources that need no work. video: the one it was in the middle of, with its past."""
+
+    done: set[str] = field(default_factory=set)
+    video: str = ""
+    past: Past | None = None
+
+
+def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
+    """What the run that wrote to these paths has done; the picture it was at is done again.
+
+    Raises `UserError` where only some of the paths have something to go on from.
+    """
+    left, last, began, unused = Left(), "", 0, 0
+    looks = Looks()
+    started = 0.0
+    recent: deque[tuple[dict, bool]] = deque()
+    for place, record in enumerate(partial_file.earlier(paths)):
+        if record["source"] != last:
+            left.done.add(last)
+            last, began, unused, looks = record["source"], place, 0, Looks()
+            recent.clear()
+            started = record["seconds"]
+        seconds = record["seconds"]
+        recent.append((record, looks.due(seconds, record["width"], record["height"])))
+        while len(recent) > LEAST and seconds - recent[0][0]["seconds"] > REMEMBERED:
+            recent.popleft()
+        unused = max(unused, *(face["face_id"] + 1 for face in record["faces"]), 0)
+    if last and is_video(last):
+        left.video = last
+        left.past = Past(
+            {record["frame"]: recorded(record) for record, _ in recent},
+            {record["frame"] for record, due in recent if due},
+            started,
+            recent[0][0]["seconds"],
+            unused,
+        )
+    elif last:
+        partial_file.cut(paths, began)
+    return left

@@ -1,0 +1,1 @@
+"""Results for people: annotated pictures, timelines, saliency maps, terminal, window."""

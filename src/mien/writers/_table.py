@@ -1,0 +1,44 @@
+"""Frame records in long form: what CSV and Parquet have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mien.labels import EMOTIONS_AND_CONTEMPT
+from mien.results import LANDMARKS
+
+COLUMNS = (
+    "source", "frame", "seconds", "width", "height", "model", "detector",
+    "face_id", "x", "y", "w", "h", "face_confidence", "dominant_emotion",
+    *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
+    *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"),
+)  # fmt: skip
+"""The same whatever the model and the source, so that tables can be put together: `contempt` may be
+empty, and what is smoothed is so for stills. Landmarks: `right_eye_x` and so on, in pixels."""
+
+
+def rows(record: dict) -> Iterator[dict]:
+    """A dictionary per face of a frame record, or one without face columns; flags are joined."""
+    common = {name: value for name, value in record.items() if name != "faces"}
+    if not record["faces"]:
+        yield common
+    for face in record["faces"]:
+        yield {
+            **common,
+            "face_id": face["face_id"],
+            **dict(zip("xywh", face["box"], strict=True)),
+            "face_confidence": face["face_confidence"],
+            "dominant_emotion": face["dominant_emotion"],
+            **face["emotions"],
+            "flags": " ".join(face["flags"]),
+            **{f"smoothed_{name}": share for name, share in face.get("smoothed", {}).items()},
+            **_landmarks(face["landmarks"]),
+        }
+
+
+def _landmarks(points: list | None) -> dict:
+    return {
+        f"{name}_{axis}": value
+        for name, point in zip(LANDMARKS, points or (), strict=bool(points))
+        for axis, value in zip("xy", point, strict=True)
+    }

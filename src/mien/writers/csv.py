@@ -1,0 +1,25 @@
+"""A table: one row per face, and one with empty face columns for a frame without faces."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from mien.io.partial_file import kept
+from mien.results import Write
+from mien.writers._table import COLUMNS, rows
+
+
+def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
+    """Write a `.csv` file with a header."""
+    return kept(path, resumed, _finish)
+
+
+def _finish(records: Iterator[dict], path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for record in records:
+            table.writerows(rows(record))

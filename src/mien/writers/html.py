@@ -1,0 +1,88 @@
+"""A page on which a person can see what each face of a video showed, and when. One file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import quote
+
+from mien.io.video import is_video
+from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
+from mien.results import Write
+from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
+from mien.visualization.timeline_data import MOST_FACES, Line, Story, gathered
+
+HOLDS_ONE = True
+
+TEMPLATE = Path(__file__).with_name("_page.html")
+
+
+def to(path: Path) -> AbstractContextManager[Write]:
+    """Write the frames of one video as an `.html` page; a `UserError` for a second source."""
+
+    def finish(story: Story, temporary: Path) -> None:
+        temporary.write_text(page(story, path), encoding="utf-8")
+
+    return gathered(path, finish)
+
+
+def page(story: Story, path: Path) -> str:
+    """The story as HTML; `path` is where it will lie, for the way from there to the video."""
+    summaries = story.summaries.records()
+    known = story.known()
+    told = {
+        "name": Path(story.source).name or story.source,
+        "video": _relative(story.source, path) if is_video(story.source) else "",
+        "model": story.model,
+        "frames": story.frames,
+        "start": story.start,
+        "end": story.end,
+        "step": story.step(),
+        "gap": story.gap(),
+        "ticks": TICKS,
+        "notes": [NOTES["smoothed"]] * story.smoothed + [NOTES["pale"]] * bool(summaries),
+        "faded": FADED,
+        "fewest": FEWEST,
+        "labels": [EMOTIONS_AND_CONTEMPT[k] for k in known],
+        "colours": COLOURS,
+        "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
+        "found": len(summaries) + story.forgotten,
+        "faces": [
+            _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MOST_FACES]
+        ],
+    }
+    # A name may not end the script it stands in.
+    text = json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
+    return TEMPLATE.read_text(encoding="utf-8").replace('{"nothing": "yet"}', text)
+
+
+def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
+    return {
+        "id": summary["face_id"],
+        "picture": _inline(line.portrait),
+        "on_screen": summary["on_screen"],
+        "often": [line.often[k] for k in known],
+        "reach": story.reach(line),
+        "look": story.look(line),
+        "times": line.times,
+        "shares": [[row[k] for k in known] for row in line.shares],
+        "boxes": line.boxes,
+    }
+
+
+def _relative(source: str, path: Path) -> str:
+    """The way from the page to the video, as an address; nothing for what is not a file."""
+    if not Path(source).is_file():
+        return ""
+    try:
+        way = os.path.relpath(Path(source).resolve(), path.resolve().parent)
+    except ValueError:  # another drive
+        return ""
+    return quote(os.fsencode(way.replace(os.sep, "/")))
+
+
+def _inline(body: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(body).decode() if body else ""

@@ -1,0 +1,14 @@
+"""One JSON object per frame and line."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from mien.io.partial_file import kept
+from mien.results import Write
+
+
+def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
+    """Write the frame records to a `.jsonl` file."""
+    return kept(path, resumed)
