@@ -152,7 +152,7 @@ def main() -> None:
         }
     else:
         result = {"what": "cost before and after", **light(options.before, options.after)}
-    result["measured"] = runs.about()
+    result["served_measured" if options.serve else "measured"] = runs.about()
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))
 

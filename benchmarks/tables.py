@@ -231,6 +231,17 @@ def pose() -> str:
     return markdown(header, rows)
 
 
+def alignment() -> str:
+    """Tilted faces, cut as they are and aligned."""
+    rows = [
+        (f"{angle} degrees", f"{row['aligned']:.0%}",
+         *(f"{100 * row[f'accuracy_{when}']:.1f} %" for when in ("before", "now")))
+        for angle, row in result("pose")["alignment"].items()
+    ]  # fmt: skip
+    header = ("PublicTest faces, rotated by", "aligned", "labels: as they are", "aligned")
+    return markdown(header, rows)
+
+
 def yaw() -> str:
     """Accuracy by how far a head looks aside."""
     rows = [
@@ -492,6 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
         compare,
         pose,
         yaw,
+        alignment,
         geometry,
         flags,
         seeds,

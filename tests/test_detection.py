@@ -1,5 +1,6 @@
 """Detectors: every one of the registry, and what each promises."""
 
+import itertools
 import threading
 
 import cv2
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import mien
 from mien import detection
-from mien.detection import _roll, _turned, whole, yunet
+from mien.detection import _roll, _rotated, whole, yunet
 from mien.errors import UserError
 from mien.results import Detection, overlap, suppressed, yaw
 
@@ -224,14 +226,19 @@ def test_what_is_not_yunet_is_said_so(tiny_model, tmp_path, capfd, kind):
 
 
 @given(st.integers(1, 20000))
-@settings(max_examples=60)
+@settings(max_examples=100)
 def test_tiles_cover_a_side_and_overlap(length):
-    starts = yunet._starts(length)
-    ends = [min(start + yunet.TILE, length) for start in starts]
-    assert starts[0] == 0
-    assert ends[-1] == length
-    for end, start in zip(ends, starts[1:], strict=False):
-        assert end - start >= yunet.TILE_OVERLAP - 1
+    spans = yunet.spans(length)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == length
+    sizes = {end - start for start, end in spans}
+    assert max(sizes) <= yunet.TILE
+    assert max(sizes) - min(sizes) <= 1
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        assert end - start >= yunet.TILE_OVERLAP - 2
+    assert sum(end - start for start, end in spans) <= length + len(spans) * (
+        yunet.TILE_OVERLAP + 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,7 +313,7 @@ def test_what_is_found_in_a_quarter_turn_lies_where_it_is(degrees):
         np.argwhere(shown[..., 0]).max(0) + 1,
     )
     there = Detection(tuple(map(float, (left, top, right - left, bottom - top))), 0.9, roll=5.0)
-    back = _turned.turned_back(there, degrees, (shown.shape[1], shown.shape[0]), (200, 120))
+    back = _rotated.rotated_back(there, degrees, (shown.shape[1], shown.shape[0]), (200, 120))
     assert back.box == pytest.approx(box)
     assert (back.roll - 5) % 360 == degrees
     assert back.confidence == 0.9
@@ -314,25 +321,21 @@ def test_what_is_found_in_a_quarter_turn_lies_where_it_is(degrees):
 
 @pytest.mark.parametrize("degrees", [45, 135, 225, 315])
 def test_what_is_found_in_an_eighth_turn_lies_where_it_is(degrees):
-    pixels = np.zeros((900, 1800, 3), np.uint8)
-    pixels[300:340, 500:540] = 255
-    looks = []
+    pixels = np.zeros((450, 900, 3), np.uint8)
+    pixels[150:170, 250:270] = 255
 
     def find(shown):
-        looks.append(shown.shape)
-        if shown.shape[:2] in ((900, 1800), (1800, 900)):
-            return []
         (top, left), (bottom, right) = (f(np.argwhere(shown[..., 0] > 99)) for f in (_low, _high))
         middle = ((left + right) / 2, (top + bottom) / 2)
-        point = tuple(middle for _ in range(5))
-        return [Detection((middle[0] - 10, middle[1] - 10, 20.0, 20.0), 0.9, point, roll=1.0)]
+        box = (middle[0] - 10, middle[1] - 10, 20.0, 20.0)
+        return [Detection(box, 0.9, (middle,) * 5, roll=1.0)]
 
-    found = _turned._turned(find, pixels, degrees)
-    ((x, y, w, h),) = [face.box for face in found]
-    assert (x + w / 2, y + h / 2) == pytest.approx((520, 320), abs=3)
-    assert found[0].landmarks[0] == pytest.approx((520, 320), abs=3)
-    assert w == h == pytest.approx(40, abs=1)
-    assert (found[0].roll - 1) % 360 == degrees
+    (face,) = _rotated._rotated(find, Image.fromarray(pixels), degrees)
+    x, y, w, h = face.box
+    assert (x + w / 2, y + h / 2) == pytest.approx((260, 160), abs=2)
+    assert face.landmarks[0] == pytest.approx((260, 160), abs=2)
+    assert w == h == pytest.approx(20)
+    assert (face.roll - 1) % 360 == degrees
 
 
 def _low(places):
@@ -349,29 +352,29 @@ def test_an_upright_picture_is_looked_at_once_and_an_empty_one_eight_times():
     def find(faces):
         return lambda pixels: shapes.append(pixels.shape) or list(faces)
 
-    pixels = np.zeros((20, 40, 3), np.uint8)
-    assert _turned.find(find(upright), pixels) == upright
+    pixels = np.zeros((2000, 4000, 3), np.uint8)
+    assert _rotated.find(find(upright), pixels) == upright
     assert len(shapes) == 1
-    assert _turned.find(find([]), pixels) == []
-    assert shapes[1:5] == [(20, 40, 3), (40, 20, 3), (20, 40, 3), (40, 20, 3)]
+    assert _rotated.find(find([]), pixels) == []
+    assert shapes[1:5] == [(2000, 4000, 3), (900, 450, 3), (450, 900, 3), (900, 450, 3)]
     assert len(shapes) == 9
 
 
-def test_less_confident_faces_of_turned_pictures_do_not_count():
+def test_less_confident_faces_of_rotated_pictures_do_not_count():
     unsure = [Detection((0.0, 0.0, 9.0, 9.0), 0.75, roll=0.0)]
     leaning = [Detection((0.0, 0.0, 9.0, 9.0), 0.95, roll=80.0)]
     for faces in (unsure, leaning):
         first = iter([[]])
         assert (
-            _turned.find(
+            _rotated.find(
                 lambda _, f=faces, n=first: next(n, list(f)), np.zeros((9, 9, 3), np.uint8)
             )
             == []
         )
 
 
-def test_video_frames_are_never_turned(astronaut, monkeypatch):
-    monkeypatch.setattr(_turned, "find", lambda *_: pytest.fail("a video frame was turned"))
+def test_video_frames_are_never_rotated(astronaut, monkeypatch):
+    monkeypatch.setattr(_rotated, "find", lambda *_: pytest.fail("a video frame was turned"))
     analyzer = mien.Analyzer()
     frames = [mien.Frame(np.rot90(astronaut).copy(), "a.mp4", k, k / 25) for k in range(3)]
     assert len(list(analyzer.follow(frames))) == 3
@@ -381,3 +384,27 @@ def test_a_roll_that_the_detector_gives_is_kept(astronaut):
     known = Detection((178.0, 63.0, 90.0, 113.0), 0.9, roll=123.0)
     (face,) = _roll.RollEstimator()(astronaut, [known], mien.Geometry())
     assert face is known
+
+
+def test_a_detection_takes_lists_and_arrays_and_refuses_what_it_is_not():
+    points = np.arange(10.0).reshape(5, 2)
+    face = Detection([1, 2, 3, 4], 0.9, points, 5.0)
+    assert face.box == (1.0, 2.0, 3.0, 4.0)
+    assert face.landmarks[4] == (8.0, 9.0)
+    for bad in (
+        {"box": (1, 2, 3)}, {"box": (1, 2, 0, 4)}, {"box": (1, np.nan, 3, 4)},
+        {"landmarks": points[:2]}, {"roll": float("nan")},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"box|landmarks|roll"):
+            Detection(**{"box": (1, 2, 3, 4), "confidence": 0.9, **bad})
+
+
+def test_a_detector_without_geometry_or_threads_is_used_as_it_is(astronaut):
+    class Bare:
+        name = "bare"
+
+        def __call__(self, pixels):
+            return [mien.Detection([178, 63, 90, 113], 0.9)]
+
+    (face,) = mien.Analyzer(detector=Bare()).analyze(astronaut)
+    assert face.dominant_emotion == "happy"

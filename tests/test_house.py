@@ -79,7 +79,7 @@ def test_only_a_camera_imports_opencv():
         path.relative_to(ROOT / "src" / "mien").as_posix()
         for path in filter(imports_opencv, SOURCES)
     }
-    assert found == {"live.py"}
+    assert found == {"io/camera.py"}
 
 
 WITHOUT_OPENCV = """

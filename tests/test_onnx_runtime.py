@@ -40,7 +40,7 @@ import pyarrow
 from mien.distributed import Faces
 
 if __name__ == "__main__":
-    faces = Faces("path", detector="whole")
+    faces = Faces("path")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         (table,) = pool.map(faces, [pyarrow.table({"path": [sys.argv[1]]})])
     assert table["error"].to_pylist() == [None], table
@@ -145,7 +145,7 @@ def run(place, *words):
 
 
 def test_analyze_sends_and_leaves_nothing(place):
-    words = ("analyze", "photo.png", "--json", "--detector", "whole")
+    words = ("analyze", "photo.png", "--json")
     done = run(place, sys.executable, "-m", "mien", *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)["faces"]) == 1
@@ -160,7 +160,7 @@ def test_a_worker_process_sends_and_leaves_nothing(place):
 
 
 def test_serve_sends_nothing_but_its_answers_and_leaves_nothing(place, photo):
-    words = ("serve", "--port", "0", "--detector", "whole", "--workers", "1")
+    words = ("serve", "--port", "0", "--workers", "1")
     serving = subprocess.Popen(
         place.command(sys.executable, "-m", "mien", *words), cwd=place.folder,
         env=place.environment, stderr=subprocess.PIPE, text=True, start_new_session=True,

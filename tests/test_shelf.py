@@ -20,7 +20,7 @@ def test_a_shelf_names_its_public_modules_sorted():
 
 def test_naming_a_shelf_imports_nothing_on_it():
     code = (
-        "import sys; from mien import shelf; shelf.names('mien.detection');"
+        "import sys; from mien import registry; registry.names('mien.detection');"
         "print([m for m in sys.modules if m.startswith('mien.detection.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -35,7 +35,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(UserError) as caught:
         registry.take("mien.writers", "jsonk")
     said = str(caught.value)
-    assert said.startswith("No sink is called 'jsonk'. Did you mean 'jsonl'?")
+    assert said.startswith("No writer is called 'jsonk'. Did you mean 'jsonl'?")
     for name in registry.names("mien.writers"):
         assert name in said
 

@@ -14,8 +14,9 @@ from mien import detection
 from mien.classification import occlusion, weights
 from mien.classification.classifier import Classifier
 from mien.classification.crops import face_crop
+from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
-from mien.detection import _roll, _turned
+from mien.detection import _roll, _rotated
 from mien.errors import UserError
 from mien.io import camera, image, video
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
@@ -34,8 +35,8 @@ TOO_UNSURE = 0.8
 its Laplacian at 48 pixels, the detector's confidence."""
 
 
-TOO_TILTED, TOO_TURNED = 45.0, 0.3
-"""Limits of the flags of pose, read off `benchmarks/pose.py`: degrees of roll, `faces.yaw`."""
+TOO_TURNED = 0.4
+"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.yaw`."""
 
 
 Found = dict[int, Detection]
@@ -50,7 +51,8 @@ class Analyzer:
     model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
     detector: "yunet", "whole" (the picture is one face) or any `detection.Detector`. Either may
     also be a loaded one, to be shared.
-    threads: for the classifier; 0 is all cores. contempt: keep the eighth emotion of the models
+    threads: for detector and classifier, where they are named; 0 is all cores. contempt: keep the
+    eighth emotion of the models
     that know it, instead of folding it out.
     """
 
@@ -64,7 +66,8 @@ class Analyzer:
         if not isinstance(model, Classifier):
             model = Classifier(weights.model(os.fspath(model)), threads)
         self._classify = model
-        self._detect = detection.load(detector) if isinstance(detector, str) else detector
+        self._detect = detection.load(detector, threads) if isinstance(detector, str) else detector
+        self._geometry = getattr(self._detect, "geometry", Geometry())
         self._estimate_roll = _roll.RollEstimator()
         self.model = self._classify.name
         self.detector = self._detect.name
@@ -160,7 +163,7 @@ class Analyzer:
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.
 
-        Where no face is upright, the quarter turns of the picture are looked at as well.
+        Where no face is upright, rotations of the picture are looked at as well.
         """
         seen = ((frame, dict(enumerate(self._find_in_still(frame.pixels)))) for frame in frames)
         return self._classified_in_batches(seen, FACES_AT_ONCE)
@@ -215,9 +218,8 @@ class Analyzer:
             looks.recall(frame.seconds, wide, high, looked=looked)
             if looked:
                 tracker.recall(frame.pixels, frame.seconds, faces)
-                known = [Detection(f.box, f.face_confidence, f.landmarks) for f in faces]
-                rolled = self._estimate_roll(frame.pixels, known, self._detect.geometry)
-                before = frame, {f.face_id: one for f, one in zip(faces, rolled, strict=True)}
+                found = {one.box: one for one in self._find(frame.pixels)}
+                before = frame, {f.face_id: found[f.box] for f in faces if f.box in found}
         return before
 
     def _followed(
@@ -265,13 +267,13 @@ class Analyzer:
 
     def _find(self, pixels: np.ndarray) -> list[Detection]:
         """The faces of a picture, with their roll."""
-        return self._estimate_roll(pixels, self._detect(pixels), self._detect.geometry)
+        return self._estimate_roll(pixels, self._detect(pixels), self._geometry)
 
     def _find_in_still(self, pixels: np.ndarray) -> list[Detection]:
-        return _turned.find(self._find, pixels)
+        return _rotated.find(self._find, pixels)
 
     def _crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
-        return face_crop(pixels, face, self._detect.geometry, self._classify.contract)
+        return face_crop(pixels, face, self._geometry, self._classify.contract)
 
     def _answers(
         self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]
@@ -328,7 +330,7 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
         found.append("blurred")
     if face.confidence < TOO_UNSURE:
         found.append("low_confidence")
-    if abs(face.roll or 0.0) > TOO_TILTED:
+    if abs(face.roll or 0.0) > _rotated.TILTED:
         found.append("tilted")
     if face.landmarks and abs(yaw(face.landmarks)) > TOO_TURNED:
         found.append("turned")

@@ -34,6 +34,10 @@ Landmarks = tuple[tuple[float, float], ...]
 """x and y in pixels of each of `LANDMARKS`."""
 
 
+def _points(points: Sequence | None) -> Landmarks | None:
+    return None if points is None else tuple((float(x), float(y)) for x, y in points)
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """A face that a detector found.
@@ -56,6 +60,18 @@ class Detection:
     confidence: float
     landmarks: Landmarks | None = None
     roll: float | None = None
+
+    def __post_init__(self) -> None:
+        """Take lists and arrays as well; a `ValueError` for what is no box, landmarks or roll."""
+        box, landmarks = tuple(map(float, self.box)), _points(self.landmarks)
+        if len(box) != 4 or min(box[2:]) <= 0 or not all(map(math.isfinite, box)):
+            raise ValueError(f"a box is x, y, width and height in pixels, not {self.box}")
+        if landmarks is not None and len(landmarks) != len(LANDMARKS):
+            raise ValueError(f"landmarks are the five points {', '.join(LANDMARKS)}, or None")
+        if self.roll is not None and not math.isfinite(self.roll):
+            raise ValueError(f"roll is in degrees, or None, not {self.roll}")
+        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "landmarks", landmarks)
 
     def scaled(self, factor: float) -> Detection:
         """The same in a picture that is `factor` times as large."""
@@ -183,7 +199,7 @@ def recorded(record: Mapping) -> list[Face]:
             face["face_id"],
             tuple(face["flags"]),
             face.get("smoothed"),
-            face["landmarks"] and tuple((x, y) for x, y in face["landmarks"]),
+            _points(face.get("landmarks")),
         )
         for face in record["faces"]
     ]

@@ -38,6 +38,7 @@ def run(
     to: tuple[Path, ...],
     as_json: bool,
     detector: str,
+    threads: int,
     every: str,
     start: str,
     until: str,
@@ -62,7 +63,7 @@ def run(
     if not found:
         sys.exit(MISTAKE)
     wishes.check(found, all_there=not bad)
-    detect = detection.load(detector)
+    detect = detection.load(detector, threads)
     image.warm_up()
     analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
     tally = Tally()

@@ -45,7 +45,7 @@ def measure(
     dice = np.random.default_rng(0)
     pixels = dice.integers(0, 256, (size[1], size[0], 3), np.uint8)
     began = time.perf_counter()
-    classify, detect = Classifier(weights.model(model), threads), detection.load(detector)
+    classify, detect = Classifier(weights.model(model), threads), detection.load(detector, threads)
     loading = 1000 * (time.perf_counter() - began)
     expects = classify.contract
     half = min(size) / 2

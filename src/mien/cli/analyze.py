@@ -39,7 +39,7 @@ from mien.tracking.tracker import TIME_CONSTANT
 @click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
 @click.option("--strict", is_flag=True, help="Exit 3 if a picture, or a frame, shows no face.")
 @click.option("--threads", type=click.IntRange(0), default=0,
-              help="For the classifier; all cores by default.")  # fmt: skip
+              help="For one picture; all cores by default.")  # fmt: skip
 def analyze(model: str, threads: int, **asked: Any) -> None:
     """Read the emotions on the faces of pictures and videos.
 
@@ -57,4 +57,4 @@ def analyze(model: str, threads: int, **asked: Any) -> None:
     classifier = prepare(weights.model(model), threads)
     from mien.cli import _analysis  # while a thread prepares the model
 
-    _analysis.run(classifier, **asked)
+    _analysis.run(classifier, threads=threads, **asked)

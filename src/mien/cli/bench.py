@@ -19,7 +19,7 @@ LARGEST = 8192
               help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True, help="yunet or whole.")
 @click.option("--threads", type=click.IntRange(0), default=0,
-              help="For the classifier; all cores by default.")  # fmt: skip
+              help="For one picture; all cores by default.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",
               help="Pixels of the frame.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
