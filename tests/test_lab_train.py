@@ -415,7 +415,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 import torch
 import torch._dynamo  # the first step of an optimizer imports it: once for all children
-from mien import atomic
+from mien.io import atomic_file
 from mien.lab import data, train
 from mien.lab.recipe import RECIPES
 
@@ -428,8 +428,8 @@ data.load(root)
 
 
 def deadly(name, when):
-    # What `atomic.writing` becomes: the process dies with a file half written, or just after.
-    whole = atomic.writing
+    # What `atomic_file.writing` becomes: the process dies with a file half written, or just after.
+    whole = atomic_file.writing
 
     @contextmanager
     def writing(path):
@@ -451,7 +451,7 @@ def start(folder, death=None):
         return pid
     try:
         if death:
-            atomic.writing = deadly(*death)
+            atomic_file.writing = deadly(*death)
         train.fit(recipe, root, folder, device="cpu")
     except BaseException as error:
         print(type(error).__name__, error, file=sys.stderr, flush=True)

@@ -162,7 +162,7 @@ def test_who_is_told_that_it_is_over_decodes_no_further(made):
 
 def test_an_address_with_a_space_is_no_sequence():
     for address in ("https://host/my%20dog.mp4", "rtsp://cam/front%20door"):
-        assert not video.sequences.is_sequence(address)
+        assert not video.sequence.is_sequence(address)
     assert video.is_video("https://host/my%20dog.mp4")
     assert camera.is_live("rtsp://cam/front%20door")
 
