@@ -1,9 +1,10 @@
-# The two commands: `make demo` and `make test`. Each makes its own environment first.
+# The commands: `make demo`, `make test` and `make test-lowest`. Each makes its own environment first.
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
+LOWEST := .venv-lowest
 
-.PHONY: demo test lint results clean
+.PHONY: demo test test-lowest lint results clean
 
 demo: $(DEMO)/.made
 	$(DEMO)/bin/python demo.py
@@ -27,6 +28,20 @@ $(DEV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
 	$(DEV)/bin/python -m pip install --quiet -e '.[lab,dev]'
+	touch $@
+
+# The light tests (without torch) with the lowest version of each package that pyproject.toml allows
+# and that has a wheel for this Python. Old packages may call what newer ones deprecate.
+test-lowest: $(LOWEST)/.made
+	$(LOWEST)/bin/python -m pytest -W default::DeprecationWarning \
+	  -W default::PendingDeprecationWarning
+
+$(LOWEST)/.made: pyproject.toml
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+	  --resolution lowest-direct --only-binary :all: --no-binary mien -e '.[dev]' 'httpx>=0.28'
 	touch $@
 
 # The packaged models and what was measured of them, made again from models/ (trained by `mien train`)
@@ -65,4 +80,4 @@ results: $(DEV)/.made
 	$(DEV)/bin/python benchmarks/tables.py
 
 clean:
-	rm -rf $(DEMO) $(DEV) demo
+	rm -rf $(DEMO) $(DEV) $(LOWEST) demo
