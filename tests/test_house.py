@@ -99,15 +99,16 @@ for module in pkgutil.walk_packages(mien.__path__, "mien."):
     if not module.name.startswith(("mien.lab", "mien.__main__")):
         importlib.import_module(module.name)
 
-from mien import live, sinks
+from mien import writers
+from mien.io import camera
 analyzer = mien.Analyzer({model!r}, "whole")
 assert len(analyzer.analyze({photo!r})) == 1
 analyzer.explain({photo!r})
-with sinks.to(pathlib.Path("out.mp4")) as write:
+with writers.to(pathlib.Path("out.mp4")) as write:
     frames = [write(*found) for found in analyzer.stream({clip!r})]
 assert len(frames) == 5
 try:
-    next(live.frames("camera:0"))
+    next(camera.frames("camera:0"))
 except mien.UserError as error:
     print(error)
 assert "cv2" not in sys.modules
