@@ -24,11 +24,12 @@ def test_a_median_is_of_many_and_leaves_the_first_out():
 def test_every_stage_is_timed_and_batches_count_their_faces(tiny_model):
     stages = _stages.measure(str(tiny_model), "whole", 1, (64, 48), seconds=0.01)
     assert [stage.name for stage in stages] == [
-        "load model and detector", "detect (whole), 64 x 48", "cut a face", "classify a face",
+        "load model and detector", "detect (whole), 64 x 48", "estimate the roll of a face",
+        "cut a face", "classify a face",
         f"classify {_stages.BATCH} faces", "a frame with one face",
     ]  # fmt: skip
     assert all(stage.milliseconds > 0 for stage in stages)
-    many = stages[4]
+    many = stages[5]
     assert many.a_second == pytest.approx(1000 * _stages.BATCH / many.milliseconds)
 
 

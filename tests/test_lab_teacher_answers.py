@@ -11,7 +11,7 @@ import torch
 
 from mien.errors import UserError
 from mien.lab import batches, data, runs, teacher_answers, train
-from mien.lab.recipe import RECIPES
+from mien.lab.recipe import RECIPES, checked
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
@@ -158,3 +158,18 @@ def test_a_run_is_its_recipe_with_stored_answers_as_well(root, teachers, answers
     recipe = student(teachers, stored_answers=str(answers))
     run = train.fit(recipe, root, tmp_path / "run", device="cpu")
     assert runs.open_run(run.folder).recipe == recipe
+
+
+def test_faces_of_changing_size_are_not_stored(root, teachers, tmp_path):
+    with pytest.raises(UserError, match="first_side=0"):
+        teacher_answers.store(replace(TINY, first_side=28), root, tmp_path / "s", teachers, 1)
+    assert not (tmp_path / "s").exists()
+
+
+def test_teachers_answer_what_other_domains_have_not_changed(root, teachers, answers, tmp_path):
+    folder = tmp_path / "store"
+    teacher_answers.store(replace(TINY, domain=1.0), root, folder, teachers[:1], 1)
+    place = "t0/epoch-000.npy"
+    assert np.array_equal(np.load(folder / place), np.load(answers / place))
+    with pytest.raises(UserError, match="must not see"):
+        checked(student(teachers, domain=0.5))

@@ -52,8 +52,7 @@ class Analyzer:
     detector: "yunet", "whole" (the picture is one face) or any `detection.Detector`. Either may
     also be a loaded one, to be shared.
     threads: for detector and classifier, where they are named; 0 is all cores. contempt: keep the
-    eighth emotion of the models
-    that know it, instead of folding it out.
+    eighth emotion of the models that know it, instead of folding it out.
     """
 
     def __init__(

@@ -11,7 +11,8 @@ import numpy as np
 from mien import detection
 from mien.classification import model_spec, weights
 from mien.classification.classifier import Classifier
-from mien.results import Box
+from mien.detection._roll import RollEstimator
+from mien.results import Box, Detection
 
 BATCH = 32
 """Faces in the larger batch."""
@@ -46,6 +47,7 @@ def measure(
     pixels = dice.integers(0, 256, (size[1], size[0], 3), np.uint8)
     began = time.perf_counter()
     classify, detect = Classifier(weights.model(model), threads), detection.load(detector, threads)
+    roll = RollEstimator()
     loading = 1000 * (time.perf_counter() - began)
     expects = classify.contract
     half = min(size) / 2
@@ -58,8 +60,12 @@ def measure(
     one = cut()[None]
     many = dice.integers(0, 256, (BATCH, *one.shape[1:]), np.uint8)
 
+    def estimate_roll() -> None:
+        roll(pixels, [Detection(box, 1.0)], detect.geometry)
+
     def frame() -> None:
         detect(pixels)
+        estimate_roll()
         classify(cut()[None])
 
     return [
@@ -68,6 +74,7 @@ def measure(
             f"detect ({detect.name}), {size[0]} x {size[1]}",
             median(lambda: detect(pixels), seconds),
         ),
+        Stage("estimate the roll of a face", median(estimate_roll, seconds)),
         Stage("cut a face", median(cut, seconds)),
         Stage("classify a face", median(lambda: classify(one), seconds)),
         Stage(f"classify {BATCH} faces", median(lambda: classify(many), seconds), BATCH),

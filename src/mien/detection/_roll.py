@@ -1,6 +1,6 @@
 """How far a head is tilted, by a small network that mien trained (`benchmarks/pose.py`).
 
-YuNet's landmarks hardly follow a tilted head: they read 9 degrees on a head at 30, and -4 at 90.
+YuNet's landmarks cannot say it: it learnt from upright heads, and they hardly follow a tilted one.
 """
 
 from __future__ import annotations

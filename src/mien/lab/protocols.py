@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mien.errors import UserError
-from mien.lab.data import Samples, together
+from mien.lab.data import Samples, groups, together
 from mien.lab.recipe import Recipe
 from mien.registry import unknown
 
@@ -162,12 +162,6 @@ def folds(splits: Splits, count: int, *, grouped: bool = True) -> tuple[Samples,
     for part, (_, held) in enumerate(dealer.split(dealt, pool.labels[dealt])):
         parts[dealt[held]] = part
     return pool, parts[first]
-
-
-def groups(faces: np.ndarray) -> np.ndarray:
-    """The place of the first of all pixel-identical faces: (N, H, W) uint8 -> (N,) int64."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
 
 
 def _pool(splits: Splits) -> Samples:

@@ -249,6 +249,8 @@ def checked(recipe: Recipe) -> Recipe:
         raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
     if recipe.stored_answers and not (recipe.teachers and recipe.first_side == 0):
         raise UserError("Recipe field stored_answers needs teachers, and first_side=0.")
+    if recipe.domain and recipe.teachers and not recipe.stored_answers:
+        raise UserError("Recipe field domain, which teachers must not see, needs stored_answers.")
     if recipe.fold >= recipe.folds:
         raise UserError(f"Recipe field fold is {recipe.fold}; it counts from 0 to folds - 1.")
     if recipe.first_side % 4 or 0 < recipe.first_side < 8:

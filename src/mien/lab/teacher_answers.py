@@ -57,10 +57,12 @@ def store(
         watch: called with "epoch", the epochs done and their number.
 
     Raises:
-        UserError: `folder` holds answers for another augmentation or other data, or a teacher is
-            not trained.
+        UserError: `folder` holds answers for another augmentation or other data, a teacher is not
+            trained, or the size of the faces changes from epoch to epoch (`first_side`).
     """
-    folder = Path(folder)
+    if recipe.first_side:
+        raise UserError("Stored answers need faces of one size; set first_side=0.")
+    folder, recipe = Path(folder), replace(recipe, domain=0.0)
     whole = data.load(root)
     checks.sources(replace(recipe, teachers=tuple(teachers), start=""), data.describe(whole))
     splits = protocols.divide(whole, recipe)

@@ -14,6 +14,7 @@ from mien.lab.data._fer import OFFICIAL_COUNTS, class_counts
 from mien.lab.data._samples import (
     VOTE_NAMES,
     Samples,
+    groups,
     majority,
     plurality,
     pooled,
@@ -25,8 +26,8 @@ from mien.lab.data._samples import (
 from mien.registry import names, take
 
 __all__ = [
-    "VOTE_NAMES", "Samples", "describe", "load", "majority", "plurality", "pooled", "seven_shares",
-    "shares", "split", "together", "twins",
+    "VOTE_NAMES", "Samples", "describe", "groups", "load", "majority", "plurality", "pooled",
+    "seven_shares", "shares", "split", "together", "twins",
 ]  # fmt: skip
 
 SHELF = __name__

@@ -66,10 +66,15 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
+def groups(faces: np.ndarray) -> np.ndarray:
+    """The place of the first of all pixel-identical faces: (N, H, W) uint8 -> (N,) int64."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
+
+
 def pooled(samples: Samples) -> np.ndarray:
     """Votes in which pixel-identical faces share the sum of theirs: (N, 10) uint16 counts."""
-    known: dict[bytes, int] = {}
-    first = np.array([known.setdefault(face.tobytes(), k) for k, face in enumerate(samples.faces)])
+    first = groups(samples.faces)
     total = np.zeros(samples.votes.shape, np.uint16)
     np.add.at(total, first, samples.votes)
     return total[first]
