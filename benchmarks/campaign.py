@@ -1,22 +1,26 @@
-"""Trains what `results/CAMPAIGN.md` still asks for, within a budget of minutes.
+"""Trains what `results/CAMPAIGN.md` still asks for, in the time that there is.
 
     python benchmarks/campaign.py --left                                    # what there is to do
-    python benchmarks/campaign.py --data fer2013/ --out runs --minutes 25   # do it, in order
+    python benchmarks/campaign.py --data fer2013/ --out runs --minutes 10   # do it, in order
+    python benchmarks/campaign.py --export carry/                           # the code it needs
     python benchmarks/campaign.py --unpack returned/ --out runs             # what came back
 
-Each line is a command of the laboratory. One that has its result is passed over, one that was
-stopped goes on, and what is finished is at once packed under OUT/packed, weights in half
-precision; --parcel leaves that in a few pieces, to be carried home. It runs from a copy of the
-repository, with no more than torch, timm, scikit-learn, NumPy, Pillow and matplotlib; several at
-once if --beside says so. Where there is no git, $MIEN_COMMIT says what is run. Where a command may
-last less than a machine is there for, --lease has longer ones begun, to go on in the next command.
+Each line of the list is a command of the laboratory and the minutes that it gets on a GPU; every
+training ends in its minutes, or in those that are left, with finished weights. A task waits for
+those whose output it names. What was stopped goes on first, what has its result is passed over.
+
+What is finished is packed at once under OUT/packed, weights in half precision; --parcel leaves
+what has not been sent yet in a few pieces to be carried home, again after each task. Several
+tasks run side by side if --beside says so, on a GPU under CUDA MPS. The code runs from a copy of
+src and benchmarks alone, with no more than torch, timm, scikit-learn, NumPy, Pillow and
+matplotlib; where there is no git, $MIEN_COMMIT says what is run.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import math
+import json
 import os
 import re
 import shlex
@@ -24,8 +28,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,70 +38,98 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 LIST = ROOT / "results" / "CAMPAIGN.md"
+EXPORTED = ("src", "benchmarks/campaign.py", "benchmarks/training_speed.py", "results/CAMPAIGN.md")
 PIECE, MOST = 15_000_000, 60_000_000
 """Bytes of a piece of what is sent back, and of all pieces together, at most."""
 
+RESERVE = 35.0
+"""Seconds kept for measuring and packing what has been trained."""
+
+LEAST = 15.0
+"""Seconds for which no training is begun."""
+
 GRACE = 30
-"""Seconds that a training gets to end when the time is over; what came after its last checkpoint,
-on a GPU half a minute at most, is done again."""
+"""Seconds that a training gets to end when it is stopped, to go on in the next command."""
 
 SHOWN = 15
 """Lines of what a failed task printed last."""
 
-RESULTS = {"train": "metrics.json", "crossval": "crossval.json", "ablate": "ablation.json"}
+RESULTS = {"train": "metrics.json", "distill": "augmentation.json"}
 """What each verb leaves in its folder when all is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A line of the list: what for, the words after `mien`, minutes on a CPU core and on a GPU.
-
-    Infinite minutes: that machine is not for it.
-    """
+    """A line of the list: what for, the words after `mien`, the minutes that it gets."""
 
     purpose: str
     words: tuple[str, ...]
-    cpu: float
-    gpu: float
+    minutes: float
 
     @property
     def verb(self) -> str:
-        """train, crossval or ablate."""
+        """train or distill."""
         return self.words[0]
 
     @property
-    def name(self) -> str:
+    def folder(self) -> str:
         """Its --out without the `runs/` that each has, such as `board/li-slim-seed0`."""
         return self.words[self.words.index("--out") + 1].removeprefix("runs/")
 
     @property
+    def name(self) -> str:
+        """Its folder; of several that fill one store, the teachers too."""
+        if self.verb == "train":
+            return self.folder
+        return "-".join([self.folder, *(Path(name).name for name in self._named())])
+
+    @property
     def needs(self) -> list[str]:
-        """Names of the runs that teach it, or from which it starts."""
-        changes = (word for word in self.words if word.startswith(("teachers=", "start=")))
-        return [name for change in changes for name in re.findall(r"[=,]runs/([^,]+)", change)]
+        """Folders of runs, or stores, that it takes something from."""
+        return [name for name in self._named() if name != self.folder]
+
+    @property
+    def gives(self) -> list[str]:
+        """The runs that others lack if it fails: its own, or the teachers it asks."""
+        return [self.folder] if self.verb == "train" else self.needs
+
+    def _named(self) -> list[str]:
+        others = [w for w in self.words if w != f"runs/{self.folder}"]
+        return re.findall(r"(?:^|[=, ])runs/([^, ]+)", " ".join(others))
+
+    def without(self, lost: Iterable[str]) -> Task:
+        """The same without the teachers whose training failed."""
+        words = list(self.words)
+        for name in lost:
+            words = [re.sub(rf"(?<=[=,])runs/{re.escape(name)}(,|$)", "", w) for w in words]
+            while f"runs/{name}" in words:
+                at = words.index(f"runs/{name}")
+                del words[at - 1 : at + 1]
+        return Task(self.purpose, tuple(word.rstrip(",") for word in words), self.minutes)
 
 
 def read(text: str) -> list[Task]:
-    """The tasks in a Markdown table: | for | `mien ...` | CPU | GPU |."""
+    """The tasks in a Markdown table: | for | `mien ...` | minutes |."""
     tasks = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) == 4 and cells[1].startswith("`mien "):
+        if len(cells) == 3 and cells[1].startswith("`mien "):
             words = tuple(shlex.split(cells[1].strip("`")))[1:]
             if words[0] not in RESULTS:
                 raise SystemExit(f"The list asks for mien {words[0]}, which cannot be done here.")
-            tasks.append(Task(cells[0], words, *map(_minutes, cells[2:])))
+            tasks.append(Task(cells[0], words, float(cells[2])))
     return tasks
 
 
-def _minutes(cell: str) -> float:
-    return math.inf if cell == "-" else float(cell)
+def is_done(task: Task, out: Path) -> bool:
+    """Whether its result is packed."""
+    return (out / "packed" / task.name / RESULTS[task.verb]).exists()
 
 
 def left(tasks: Iterable[Task], out: Path) -> list[Task]:
-    """Those whose result is not packed yet."""
-    packed = out / "packed"
-    return [task for task in tasks if not (packed / task.name / RESULTS[task.verb]).exists()]
+    """Those not done yet, the ones that were begun first."""
+    waiting = [task for task in tasks if not is_done(task, out)]
+    return sorted(waiting, key=lambda task: not (out / task.folder / "checkpoint.pt").exists())
 
 
 def log_file(task: Task, out: Path) -> Path:
@@ -104,88 +137,96 @@ def log_file(task: Task, out: Path) -> Path:
     return out / (task.name.replace("/", "-") + ".txt")
 
 
-def work(words: list[str], data: Path, out: Path) -> None:
+def work(words: list[str], data: Path, out: Path, seconds: float) -> None:
     """Do one task in this process, and pack what it leaves."""
-    from mien.lab import evaluate, recipe, train, trials
+    from mien.lab import evaluate, recipe, teacher_answers, train
 
     parser = argparse.ArgumentParser()
     parser.add_argument("verb")
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--protocol")
-    parser.add_argument("--folds")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--teacher", action="append", default=[])
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--data")  # as on the list; what counts is the campaign's own
     parser.add_argument("--out")
     asked = parser.parse_args(words)
-    name = asked.out.removeprefix("runs/")
-    folder = out / name
-    changes = [_placed(change, out) for change in asked.set]
-    watch: Callable = lambda *_: lambda *_: None  # noqa: E731
+    task = Task("", tuple(words), 0)
+    folder = out / task.folder
+    changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in asked.set]
+    wanted = recipe.parse(asked.recipe, changes)
     if asked.verb == "train":
-        evaluate.measured(train.fit(recipe.parse(asked.recipe, changes), data, folder), data)
-    elif asked.verb == "crossval":
-        wanted = {"protocol": asked.protocol, "folds": asked.folds}
-        typed = [f"{field}={value}" for field, value in wanted.items() if value]
-        folded = recipe.parse(asked.recipe, ["protocol=kfold", *changes, *typed])
-        trials.crossval(folded, data, folder, watch)
+        evaluate.measured(train.fit(wanted, data, folder, seconds=seconds), data)
+        pack(folder, out / "packed" / task.name)
     else:
-        base = recipe.parse(asked.recipe, changes)
-        seeds = range(base.seed, base.seed + asked.seeds)
-        trials.ablate(base, data, folder, trials.parts(base), seeds, watch)
-    pack(folder, out / "packed" / name)
-
-
-def _placed(change: str, out: Path) -> str:
-    """Teachers and starts that are runs of this campaign, by where they lie here."""
-    return re.sub(r"(?<=[=,])runs/", f"{out}/", change)
+        teachers = [str(out / name.removeprefix("runs/")) for name in asked.teacher]
+        teacher_answers.store(wanted, data, folder, teachers, asked.epochs)
+        place = out / "packed" / task.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / RESULTS["distill"], place)
 
 
 def pack(folder: Path, to: Path) -> None:
-    """Copy what is worth keeping of one run or all runs below; weights in half precision.
+    """Copy what is worth keeping of a run; weights in half precision.
 
     What was measured was measured before, in full precision.
     """
     import torch
 
-    results = [folder / name for name in RESULTS.values()]
+    result = folder / RESULTS["train"]
     # The result comes last: by it one knows that all is packed.
-    for found in sorted(folder.rglob("*"), key=lambda path: (path in results, path)):
-        place = to / found.relative_to(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    for found in sorted(folder.iterdir(), key=lambda path: (path == result, path)):
+        to.mkdir(parents=True, exist_ok=True)
         if found.suffix in (".json", ".jsonl", ".csv", ".npz"):
-            shutil.copy(found, place)
+            shutil.copy(found, to / found.name)
         elif found.name == "weights.pt":
             weights = torch.load(found, map_location="cpu", weights_only=True)
             # Norms' variances and small factors have few digits in half precision, or none.
             half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v
                     for k, v in weights.items()}  # fmt: skip
-            torch.save(half, place)
+            torch.save(half, to / found.name)
 
 
-def parcel(tasks: Iterable[Task], out: Path, to: Path) -> None:
-    """All that is packed as one archive, in few pieces: results first, then weights, by the list.
+def parcel(tasks: Iterable[Task], out: Path, to: Path) -> list[str]:
+    """What is packed and has not been sent, in few pieces; names of the files that are in them.
 
-    Weights that are beyond what a parcel holds are left out, and named.
+    Results come first, then weights, then checkpoints of what is not finished, each by the list.
+    What is beyond the limit is left out, and named.
     """
-    files = [path for task in tasks for path in sorted((out / "packed" / task.name).rglob("*"))]
-    files = [path for path in files if path.is_file()]
-    room = MOST
-    to.mkdir(parents=True, exist_ok=True)
-    whole = to / "parcel.tar"
-    with tarfile.open(whole, "w") as archive:
-        for path in sorted(files, key=lambda path: path.name == "weights.pt"):
+    tasks = list(tasks)
+    sent = _sent(out)
+    packed = [p for task in tasks for p in sorted((out / "packed" / task.name).rglob("*"))]
+    packed = [path for path in packed if path.is_file()]
+    places = {str(path.relative_to(out / "packed")): path for path in packed}
+    for task in tasks:
+        checkpoint = out / task.folder / "checkpoint.pt"
+        if checkpoint.exists() and not is_done(task, out):
+            for path in (checkpoint, *checkpoint.parent.glob("*.json*")):
+                places[str(path.relative_to(out))] = path
+    order = {"weights.pt": 1, "checkpoint.pt": 2}
+    room, names = MOST, []
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir(parents=True)
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as archive:
+        for name, path in sorted(places.items(), key=lambda item: order.get(item[1].name, 0)):
             size = path.stat().st_size + 2048  # its header, and filling
+            if name in sent:
+                continue
             if size > room:
-                print(f"no room for {path.relative_to(out)}")
+                print(f"no room for {name}", flush=True)
                 continue
             room -= size
-            archive.add(path, path.relative_to(out / "packed"))
-    with open(whole, "rb") as file:
-        for k in range(MOST // PIECE + 1):
-            if body := file.read(PIECE):
-                (to / f"parcel.{k:02d}").write_bytes(body)
-    whole.unlink()
+            archive.add(path, name)
+            names.append(name)
+    whole = body.getvalue()
+    for k, start in enumerate(range(0, len(whole), PIECE)):
+        (to / f"parcel.{k:02d}").write_bytes(whole[start : start + PIECE])
+    return names
+
+
+def _sent(out: Path) -> list[str]:
+    path = out / "sent.json"
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def unpack(pieces: Path, to: Path) -> None:
@@ -198,63 +239,126 @@ def unpack(pieces: Path, to: Path) -> None:
             print(to / name)
 
 
+def export(to: Path) -> None:
+    """Copy the code that a campaign needs, without models and documents, to a folder."""
+    ignored = shutil.ignore_patterns("*.onnx", "__pycache__", "static", "web", "*.woff2")
+    for name in EXPORTED:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, to / name, ignore=ignored, dirs_exist_ok=True)
+        else:
+            shutil.copy(ROOT / name, to / name)
+
+
 def run(
-    tasks: list[Task],
+    tasks: Sequence[Task],
     data: Path,
     out: Path,
     minutes: float,
     beside: int = 1,
     *,
     lease: float = 0,
-    gpu: bool = False,
+    to: Path | None = None,
+    shorter: float = 1.0,
 ) -> None:
-    """Do the tasks in order, so many side by side, until the time is over.
+    """Do the tasks, so many side by side, until the time is over.
 
-    lease: minutes that tasks may take in all, of which this command has the first.
+    Args:
+        tasks: the whole list, most valuable first.
+        data: the folder of FER2013.
+        out: where runs and what is packed go.
+        minutes: that this command may take.
+        beside: how many tasks run at once.
+        lease: minutes of this command and the next ones; a training that needs longer than this
+            command is stopped at its end, and goes on.
+        to: where to leave a parcel after each task.
+        shorter: what the minutes of each task are multiplied by.
     """
-    now = time.monotonic()
-    end, last = now + 60 * minutes, now + 60 * max(minutes, lease)
-    waiting = list(tasks)
+    start = time.monotonic()
+    end, last = start + 60 * minutes, start + 60 * max(minutes, lease)
+    waiting, failed = left(tasks, out), []
     busy: dict[subprocess.Popen, Task] = {}
-    while True:
-        there = out / "packed"
-        while len(busy) < beside and (task := _fitting(waiting, last, gpu, there)):
-            print(f"{task.name}: {task.purpose}", flush=True)
-            words = [sys.executable, __file__, "--one", shlex.join(task.words)]
-            command = [*words, "--data", str(data), "--out", str(out)]
-            with open(log_file(task, out), "ab") as log:
-                busy[subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)] = task
+    while waiting or busy:
+        while len(busy) < beside and (task := _ready(waiting, tasks, out, failed)):
+            waiting.remove(task)
+            seconds = min(60 * shorter * task.minutes, last - RESERVE - time.monotonic())
+            rest = task.without(name for other in failed for name in other.gives)
+            if seconds < LEAST * min(1.0, shorter) or (task.needs and not rest.needs):
+                print(f"{_since(start)} {task.name}: no time for it, or nothing", flush=True)
+                failed.append(task)
+                continue
+            print(f"{_since(start)} {task.name}: {task.purpose}, {seconds:.0f} s", flush=True)
+            busy[_started(rest, data, out, seconds)] = task
         if not busy:
-            return
-        time.sleep(0.2)
+            break
+        time.sleep(0.1)
         for child in [child for child in busy if child.poll() is not None]:
             task = busy.pop(child)
-            print(f"{task.name}: {'failed' if child.returncode else 'done'}", flush=True)
-            if child.returncode:  # its log stays behind on a machine that is lent
-                said = log_file(task, out).read_text(errors="replace").splitlines()[-SHOWN:]
-                print(*(f"    {line}" for line in said), sep="\n", flush=True)
+            ended = "failed" if child.returncode else "done"
+            print(f"{_since(start)} {task.name}: {ended}", flush=True)
+            if child.returncode:
+                failed.append(task)
+                _tell(task, out)
+            if to:
+                parcel(tasks, out, to)
         if time.monotonic() > end:
-            for child in busy:
-                child.terminate()
-            for child, task in busy.items():
-                child.wait(GRACE)
-                print(f"{task.name}: stopped; it goes on next time", flush=True)
-            return
+            break
+    for child, task in busy.items():
+        child.terminate()
+        print(f"{task.name}: stopped; it goes on next time", flush=True)
+    for child in busy:
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
-def _fitting(waiting: list[Task], end: float, gpu: bool, packed: Path) -> Task | None:
-    """The next one that can be done, or nearly so, in the time left; taken from those waiting.
+def _since(start: float) -> str:
+    return f"{time.monotonic() - start:5.0f} s"
 
-    Pupils wait for their teachers.
+
+def _tell(task: Task, out: Path) -> None:
+    """The last lines of what a failed task printed: its log stays behind on a lent machine."""
+    said = log_file(task, out).read_text(errors="replace").splitlines()[-SHOWN:]
+    print(*(f"    {line}" for line in said), sep="\n", flush=True)
+
+
+def _started(task: Task, data: Path, out: Path, seconds: float) -> subprocess.Popen:
+    words = [sys.executable, __file__, "--one", shlex.join(task.words)]
+    command = [*words, "--data", str(data), "--out", str(out), "--seconds", f"{seconds:.1f}"]
+    with open(log_file(task, out), "ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def _ready(
+    waiting: list[Task], tasks: Sequence[Task], out: Path, failed: list[Task]
+) -> Task | None:
+    """The first one of those waiting whose needs are met.
+
+    What failed is waited for no more: a student has its other teachers.
     """
-    left = (end - time.monotonic()) / 60
     for task in waiting:
-        if any(not (packed / name / "weights.pt").exists() for name in task.needs):
-            continue
-        if left > 0 and (task.gpu if gpu else task.cpu) <= (1.2 if gpu else 3) * left:
-            waiting.remove(task)
+        makers = [o for o in tasks if o.folder in task.needs and o not in failed]
+        if all(is_done(maker, out) for maker in makers):
             return task
     return None
+
+
+def side_by_side(count: int) -> None:
+    """Let several processes share the GPU's multiprocessors, and the CPU's cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    folder = Path(tempfile.gettempdir()) / "mien-mps"
+    folder.mkdir(exist_ok=True)
+    shared = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
+    try:
+        if not (folder / "control").exists():  # it outlives the command that starts it
+            command = ["nvidia-cuda-mps-control", "-d"]
+            subprocess.run(command, check=True, timeout=20, env={**os.environ, **shared})
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"no CUDA MPS: {error}", flush=True)
+    else:
+        os.environ |= shared
+        print("CUDA MPS is on", flush=True)
 
 
 def main() -> None:
@@ -262,36 +366,50 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--list", type=Path, default=LIST)
+    parser.add_argument("--weights", type=Path, help="Folder of runs that others need.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--beside", type=int, default=1)
     parser.add_argument("--lease", type=float, default=0, help="Minutes of several commands.")
-    parser.add_argument("--gpu", action="store_true", help="On a GPU, and go by its minutes.")
+    parser.add_argument("--shorter", type=float, default=1.0, help="Factor on the list's minutes.")
+    parser.add_argument("--gpu", action="store_true", help="Refuse to run without one.")
     parser.add_argument("--left", action="store_true", help="Only print what is left.")
     parser.add_argument("--parcel", type=Path, help="Leave what is done there, in a few pieces.")
     parser.add_argument("--unpack", type=Path, help="Such a folder; its runs go to --out.")
+    parser.add_argument("--export", type=Path, help="Copy the code to that folder.")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.unpack:
+    if asked.export:
+        export(asked.export)
+    elif asked.unpack:
         unpack(asked.unpack, asked.out)
     elif asked.one:
-        work(shlex.split(asked.one), asked.data, asked.out)
+        work(shlex.split(asked.one), asked.data, asked.out, asked.seconds)
     else:
-        every = read(asked.list.read_text())
-        tasks = left(every, asked.out)
-        if not asked.left:
-            _check(parser, asked)
-            asked.out.mkdir(parents=True, exist_ok=True)
-            run(tasks, asked.data.resolve(), asked.out.resolve(), asked.minutes, asked.beside,
-                lease=asked.lease, gpu=asked.gpu)  # fmt: skip
-            tasks = left(tasks, asked.out)
-            if asked.parcel:
-                parcel(every, asked.out, asked.parcel)
-        for task in tasks:
-            print(f"left: {task.name} ({task.cpu:g} min CPU, {task.gpu:g} min GPU), {task.purpose}")
+        _campaign(parser, asked)
+
+
+def _campaign(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
+    tasks = read(asked.list.read_text())
+    out = asked.out.resolve()
+    if not asked.left:
+        _check(parser, asked)
+        out.mkdir(parents=True, exist_ok=True)
+        for folder in asked.weights.iterdir() if asked.weights else ():
+            shutil.copytree(folder, out / folder.name, dirs_exist_ok=True)
+        if asked.gpu and asked.beside > 1:
+            side_by_side(asked.beside)
+        run(tasks, asked.data.resolve(), out, asked.minutes, asked.beside, lease=asked.lease,
+            to=asked.parcel, shorter=asked.shorter)  # fmt: skip
+        if asked.parcel:
+            names = parcel(tasks, out, asked.parcel)
+            (out / "sent.json").write_text(json.dumps(_sent(out) + names))
+    for task in left(tasks, out):
+        print(f"left: {task.name} ({task.minutes:g} min), {task.purpose}")
 
 
 def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
-    """Nothing is trained that could not be published, or not in time."""
+    """Nothing is trained that could not be published."""
     import torch
 
     from mien.lab import runs

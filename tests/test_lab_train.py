@@ -21,6 +21,7 @@ from mien.lab.losses import losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import RECIPES, Recipe
 from mien.lab.runs import Run
+from mien.lab.step import Step
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
@@ -284,8 +285,9 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
         model(torch.randn(5, 3))
-        states.update_average(states.pairs(average, model), 0.7, step)
-        keep = min(0.7, step / (step + 10))
+        keep = states.kept(replace(TINY, ema=0.7), step)
+        assert keep == min(0.7, step / (step + 10))
+        states.update_average(states.pairs(average, model), torch.tensor(keep))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 expected[name] = keep * expected[name] + (1 - keep) * value
@@ -297,7 +299,8 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
 
 def test_without_an_average_the_weights_are_the_models():
     model, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    states.update_average(states.pairs(average, model), 0.0, 100)
+    keep = states.kept(replace(TINY, ema=0.0), 100)
+    states.update_average(states.pairs(average, model), torch.tensor(keep))
     assert equal(model.state_dict(), average.state_dict())
 
 
@@ -368,7 +371,9 @@ def test_clipping_bounds_the_step(root, tmp_path):
         state = states.prepare(recipe, CPU)
         before = [p.detach().clone() for p in state.model.parameters()]
         placed = batches.on_device(data.load(root)["train"], recipe, CPU)
-        train.train_epoch(state.model, state, placed, recipe, [], 0, 1, lambda *_: None)
+        step = Step(state.model, state, placed, recipe, [])
+        plan = train.planned(state, recipe, train.NO_LIMIT, step, None)
+        train.train_epoch(step, plan, 0, lambda *_: None)
         pairs = zip(before, state.model.parameters(), strict=True)
         return math.sqrt(sum((a - b).square().sum().item() for a, b in pairs))
 

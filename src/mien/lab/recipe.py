@@ -34,6 +34,7 @@ class Recipe:
     pool_votes: exact copies of a training face share the sum of their FER+ votes.
     batch: faces per step, over all processes. rate: peak learning rate. decay: weight decay,
     not applied to norms and biases. warmup: epochs of linear rise before the cosine.
+    schedule: "cosine", or "constant", whose rate falls in the last `cooldown` of the training.
     ema: share of the old in the moving average of the weights, per step; 0 for none.
     shift, scale, light: largest relative change each way; rotation: in degrees each way.
     resample: "bilinear", or "bicubic", which leaves moved faces as sharp as unmoved ones.
@@ -76,6 +77,8 @@ class Recipe:
     momentum: float = 0.9
     decay: float = 5e-4
     warmup: float = 3.0
+    schedule: str = "cosine"
+    cooldown: float = 0.3
     ema: float = 0.998
     clip: float = 0.0
     precision: str = "float32"
@@ -174,6 +177,7 @@ nothing is sheared, and the best epoch is that with the lowest loss.
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
+    "schedule": ("cosine", "constant"),
     "precision": ("float32", "bfloat16", "auto"),
     "keep": ("last", "best"),
     "channels": (1, 3),
@@ -189,7 +193,7 @@ _RANGES = {
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
     "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
     "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
-    "clip": (0, math.inf), "warmup": (0, math.inf), "patience": (0, math.inf),
+    "cooldown": (0.01, 1), "clip": (0, math.inf), "warmup": (0, math.inf), "patience": (0, math.inf),
     "fold": (0, math.inf), "folds": (2, math.inf),
     "epochs": (1, 99_999), "batch": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip

@@ -47,15 +47,16 @@ def prepare(recipe: Recipe, device: torch.device) -> State:
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    fused = weights[0].is_cuda
     groups = [
         {"params": weights, "weight_decay": recipe.decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    # Fused, they take the learning rate from a tensor without a look at its value.
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.rate, fused=fused)
+        on_gpu = weights[0].is_cuda
+        return torch.optim.AdamW(groups, lr=recipe.rate, fused=True, capturable=on_gpu)
     nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=fused)
+    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=True)
 
 
 Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
@@ -72,16 +73,24 @@ def pairs(average: nn.Module, model: nn.Module) -> Pairs:
 
 
 @torch.no_grad()
-def update_average(both: Pairs, keep: float, step: int) -> None:
-    """Move the averaged weights towards the model's; early on faster, as there is little to keep.
+def update_average(both: Pairs, keep: Tensor) -> None:
+    """Move the averaged weights towards the model's: keep times the old, the rest of the new.
 
     The buffers of norms are averaged like weights; counters are copied.
     """
-    keep = min(keep, step / (step + 10)) if keep else 0.0
     ours, theirs, our_counters, their_counters = both
-    torch._foreach_lerp_(ours, theirs, 1 - keep)
+    torch._foreach_mul_(ours, keep)
+    torch._foreach_add_(ours, torch._foreach_mul(theirs, 1 - keep))
     if our_counters:
         torch._foreach_copy_(our_counters, their_counters)
+
+
+def kept(recipe: Recipe, step: int) -> float:
+    """The share of the old average that step number `step` (from 1) keeps.
+
+    Early on less, as there is little to keep; none where the recipe wants no average.
+    """
+    return min(recipe.ema, step / (step + 10))
 
 
 def save_checkpoint(run: Run, state: State) -> None:

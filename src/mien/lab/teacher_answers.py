@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, checks, data, evaluate, protocols, runs
+from mien.lab import augmentation, batches, checks, data, evaluate, protocols, runs
 from mien.lab.losses import bfloat16
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
@@ -32,7 +32,7 @@ AUGMENTATION = (
 """The fields that decide what a batch looks like; a student must share them with the store."""
 
 
-def augmentation(recipe: Recipe) -> dict:
+def shown_like(recipe: Recipe) -> dict:
     """The fields of a recipe that decide what a batch looks like."""
     return {name: getattr(recipe, name) for name in AUGMENTATION}
 
@@ -68,7 +68,7 @@ def store(
     splits = protocols.divide(whole, recipe)
     train = data.split(splits, "train")
     about = {
-        "augmentation": augmentation(recipe),
+        "augmentation": shown_like(recipe),
         "seed": recipe.seed,
         "epochs": epochs,
         "train": data.describe({"train": train})["sha256"]["train"],
@@ -109,12 +109,12 @@ def _answers(
     device = faces.faces.device
     half = bfloat16(recipe, device)
     collected: list[list[Tensor]] = [[] for _ in networks]
-    for batch in batches.epoch(faces, recipe, epoch):
+    for batch in augmentation.epoch(faces, recipe, epoch):
         shown = batch.faces.contiguous(memory_format=torch.channels_last)
         for network, answers in zip(networks, collected, strict=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                answers.append(network(shown).float().cpu())
-    return [torch.cat(answers).numpy() for answers in collected]
+                answers.append(network(shown).float())
+    return [torch.cat(answers).cpu().numpy() for answers in collected]
 
 
 class StoredAnswers:
@@ -131,7 +131,7 @@ class StoredAnswers:
         self.folder = Path(recipe.stored_answers)
         self.teachers = [Path(path).name for path in recipe.teachers]
         about = runs.read_json(self.folder / "augmentation.json")
-        ours = json.loads(json.dumps(augmentation(recipe)))
+        ours = json.loads(json.dumps(shown_like(recipe)))
         if differ := [k for k in ours if about["augmentation"].get(k) != ours[k]]:
             values = ", ".join(f"{k}={about['augmentation'].get(k)}" for k in differ)
             raise UserError(f"{self.folder} was made with {values}; use the same.")

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,23 @@ from torch.nn import functional as F
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, checks, data, evaluate, processes, protocols, runs, states
-from mien.lab.batches import Batch
+from mien.lab import (
+    augmentation,
+    batches,
+    checks,
+    data,
+    evaluate,
+    processes,
+    protocols,
+    runs,
+    states,
+)
 from mien.lab.data import Samples
-from mien.lab.losses import bfloat16, losses
 from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.states import State
+from mien.lab.step import Plan, Step
 from mien.lab.teacher_answers import StoredAnswers
 
 Watcher = Callable[[str, int, int], None]
@@ -40,8 +50,11 @@ Watcher = Callable[[str, int, int], None]
 ASKED = 50
 """Steps after which a training is asked whether its loss is still finite."""
 
-SAVE_EVERY = 30.0
+SAVE_EVERY = 60.0
 """Seconds between two checkpoints on a GPU; on the CPU there is one after each epoch."""
+
+VALIDATE_EVERY = 5
+"""Epochs from one measurement to the next on a GPU."""
 
 
 def fit(
@@ -52,13 +65,30 @@ def fit(
     device: str | None = None,
     watch: Watcher | None = None,
     tensorboard: bool = False,
+    seconds: float = math.inf,
 ) -> Run:
-    """Train as the recipe says on the data at `root`; the run folder `out`, finished.
+    """Train as the recipe says on the data at `root`.
 
-    A folder with an unfinished run of the same recipe is gone on with; a finished one is
-    returned as it is. The recipe's protocol must give a `train` split; `val` is measured after
-    each epoch. Raises `runs.Busy` if another process is at work on the same folder.
+    Args:
+        recipe: of the training. Its protocol must give a split `train`; `val` is measured as the
+            training goes on.
+        root: the data.
+        out: the run folder. An unfinished run of the same recipe there is gone on with; a
+            finished one is returned as it is.
+        device: cpu, cuda or mps; by default the GPU if there is one.
+        watch: told of steps and epochs.
+        tensorboard: whether to write the log for TensorBoard, too.
+        seconds: the training is finished in this time, with fewer epochs if it must be: the
+            learning rate falls as the time or the epochs run out, whichever comes first.
+
+    Returns:
+        The run folder, finished.
+
+    Raises:
+        UserError: the data, the recipe and the folder do not fit together.
+        runs.Busy: another process is at work on the same folder.
     """
+    end = time.monotonic() + seconds
     whole = data.load(root)
     about = data.describe(whole)
     if not Run(Path(out)).finished:
@@ -75,7 +105,7 @@ def fit(
         run = runs.open_run(out)
         if run.finished:
             return run
-        _train(run, splits, place, rank, world, watch, tensorboard)
+        _train(run, splits, place, rank, world, watch, tensorboard, end)
         processes.wait(world)
     return run
 
@@ -88,6 +118,7 @@ def _train(
     world: int,
     watch: Watcher,
     tensorboard: bool,
+    end: float,
 ) -> None:
     recipe = run.recipe
     train = batches.on_device(data.split(splits, "train"), recipe, device)
@@ -99,29 +130,34 @@ def _train(
     stored = StoredAnswers(recipe, splits["train"]) if recipe.stored_answers else None
     asked = () if stored else recipe.teachers
     teachers = [evaluate.restore(runs.open_run(path), device) for path in asked]
+    share = batches.faces_per_step(len(train.faces), recipe, world) // world
+    part = slice(rank * share, (rank + 1) * share)
+    step = Step(network, state, train, recipe, teachers, part)
     write = _tensorboard(run) if tensorboard and rank == 0 else None
-    while state.epoch < recipe.epochs and not exhausted(state, recipe):
+    clock = Clock(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
+    is_over = state.epoch == recipe.epochs or exhausted(state, recipe)
+    while not is_over:
         began = time.perf_counter()
         watch("epoch", state.epoch, recipe.epochs)
-        state.model.train()
-        # Dropout draws from torch's global generator; tie that, too, to the epoch.
-        torch.manual_seed((recipe.seed * 100_003 + state.epoch) * 64 + rank)
-        entry = train_epoch(network, state, train, recipe, teachers, rank, world, watch, stored)
+        plan = planned(state, recipe, clock, step, stored, world)
+        entry = train_epoch(step, plan, rank, watch)
         state.epoch += 1
+        is_over = state.epoch == recipe.epochs or clock.is_last(time.perf_counter() - began)
         if rank == 0:
-            entry |= validate(state.average, splits, recipe)
+            if is_over or validates(recipe, state.epoch, device):
+                entry |= validate(state.average, splits, recipe)
             entry["seconds"] = round(time.perf_counter() - began, 3)
             state.log.append(entry)
             keep_best(state, recipe)
+            is_over = is_over or exhausted(state, recipe)
             # A large network's epoch on a GPU takes no longer than writing it all down.
-            is_last = state.epoch == recipe.epochs or exhausted(state, recipe)
-            if device.type == "cpu" or is_last or time.perf_counter() - saved > SAVE_EVERY:
+            if device.type == "cpu" or is_over or time.perf_counter() - saved > SAVE_EVERY:
                 states.save_checkpoint(run, state)
                 saved = time.perf_counter()
             if write:
                 write(entry)
         # All must stop in the same epoch.
-        state.log = processes.firsts(state.log, world)
+        state.log, is_over = processes.firsts((state.log, is_over), world)
     if rank == 0:
         runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
         weights = state.average.state_dict() if state.best is None else state.best["weights"]
@@ -129,63 +165,102 @@ def _train(
             torch.save(weights, temporary)
 
 
-def train_epoch(
-    network: nn.Module,
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How much of the time that a training has is over.
+
+    Attributes:
+        spent: seconds that its epochs took before this process went on with it.
+        start: when this process began its first epoch, by `time.monotonic`.
+        end: when it must have ended; infinite without a limit.
+    """
+
+    spent: float
+    start: float
+    end: float
+
+    def progress(self, ahead: float = 0.0) -> float:
+        """The share of its time that is over so many seconds from now, 0 to 1."""
+        if math.isinf(self.end):
+            return 0.0
+        whole = self.spent + max(self.end - self.start, 1e-9)
+        return min(1.0, (self.spent + time.monotonic() - self.start + ahead) / whole)
+
+    def is_last(self, seconds: float) -> bool:
+        """Whether no further epoch fits, if it takes so long."""
+        return time.monotonic() + seconds > self.end
+
+
+NO_LIMIT = Clock(0.0, 0.0, math.inf)
+
+
+def planned(
     state: State,
-    train: Batch,
     recipe: Recipe,
-    teachers: list[nn.Module],
-    rank: int,
-    world: int,
-    watch: Watcher,
-    stored: StoredAnswers | None = None,
-) -> dict:
-    """One epoch of steps on `state`; its log entry, with means over the faces this rank saw."""
-    device = train.faces.device
-    half = bfloat16(recipe, device)
-    steps = batches.steps_per_epoch(len(train.faces), recipe)
-    totals = torch.zeros(4, device=device)
-    both = states.pairs(state.average, state.model)
+    clock: Clock,
+    step: Step,
+    stored: StoredAnswers | None,
+    world: int = 1,
+) -> Plan:
+    """What the steps of the next epoch need, on the device."""
+    device, count = step.train.faces.device, len(step.train.faces)
+    steps = batches.steps_per_epoch(count, recipe)
+    shares = [k / steps for k in range(steps)]
+    last = state.log[-1]["seconds"] if state.log else 0.0
+    before, after = clock.progress(), clock.progress(last)
+    rates = [
+        recipe.rate * rate_factor(state.epoch + s, recipe, before + s * (after - before))
+        for s in shares
+    ]
+    keeps = [states.kept(recipe, state.step + k + 1) for k in range(steps)]
     shown = (stored.seed, stored.epoch(state.epoch)) if stored else None
+    draws = augmentation.draw(recipe, count, state.epoch, device, world=world, shown=shown)
     targets = stored.targets(state.epoch) if stored else {}
-    count = min(recipe.batch, len(train.faces)) // world * world
-    dealt = batches.epoch(train, recipe, state.epoch, rank=rank, world=world, stored=shown)
-    for step, batch in enumerate(dealt):
-        mine = slice(
-            step * count + rank * count // world, step * count + (rank + 1) * count // world
-        )
-        answered = {name: rows[mine].to(device) for name, rows in targets.items()}
-        rate = recipe.rate * rate_factor((state.epoch + step / steps), recipe)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            # A mirrored crop has a strange stride order, and convolutions run faster in this one.
-            answers = network(batch.faces.contiguous(memory_format=torch.channels_last)).float()
-        loss, parts = losses(answers, batch, recipe, teachers, answered)
-        loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
-        state.optimizer.step()
+    in_steps = {
+        name: rows.view(steps, -1, rows.shape[1])[:, step.part].to(device)
+        for name, rows in targets.items()
+    }
+    numbers = (torch.tensor(one, device=device) for one in (rates, keeps))
+    return Plan(draws, *numbers, in_steps)
+
+
+def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
+    """One epoch of steps; its log entry, with means over the faces this process saw."""
+    state, recipe, steps = step.state, step.recipe, len(plan.rates)
+    step.begin(plan)
+    state.model.train()
+    # Dropout draws from torch's global generator; tie that, too, to the epoch.
+    torch.manual_seed((recipe.seed * 100_003 + state.epoch) * 64 + rank)
+    for k in range(steps):
+        step()
         state.step += 1
-        states.update_average(both, recipe.ema, state.step)
-        totals += torch.stack([loss.detach(), *parts])
-        # Asked now and then: on a GPU each time is a wait.
-        if ((step + 1) % ASKED == 0 or step + 1 == steps) and not math.isfinite(totals[0].item()):
+        on_cpu = step.totals.device.type == "cpu"  # on a GPU each look is a wait
+        is_asked = k + 1 == steps or (on_cpu and (k + 1) % ASKED == 0)
+        if is_asked and not math.isfinite(step.totals[0].item()):
             raise UserError(
                 f"The loss is no longer finite in epoch {state.epoch + 1}; lower the rate."
             )
-        watch("step", step + 1, steps)
-    loss, label_loss, vote_loss, accuracy = (totals / steps).tolist()
+        watch("step", k + 1, steps)
+    loss, label_loss, vote_loss, accuracy = (step.totals / steps).tolist()
     return {
         "epoch": state.epoch + 1,
-        "rate": rate,
+        "rate": plan.rates[-1].item(),
         "loss": loss,
         "label_loss": label_loss,
         "vote_loss": vote_loss,
         "accuracy": accuracy,
     }
+
+
+def validates(recipe: Recipe, epoch: int, device: torch.device) -> bool:
+    """Whether the network is measured after this many epochs.
+
+    Always, but on a GPU, whose epochs are as short as a measurement, only now and then, unless
+    the training goes by it.
+    """
+    if device.type == "cpu" or recipe.keep == "best" or recipe.patience:
+        return True
+    return epoch % VALIDATE_EVERY == 0
 
 
 def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> dict:
@@ -211,12 +286,27 @@ def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> di
     return found
 
 
-def rate_factor(epoch: float, recipe: Recipe) -> float:
-    """The learning rate as a share of its peak: a linear rise, then half a cosine to zero."""
-    if epoch < recipe.warmup:
+def rate_factor(epoch: float, recipe: Recipe, time_spent: float = 0.0) -> float:
+    """The learning rate as a share of its peak: a linear rise, then a fall to zero.
+
+    The fall is half a cosine; or, with `schedule="constant"`, the rate stays as it is and falls
+    with the last `cooldown` of the training by a square root, as in Haegele et al. 2024,
+    https://arxiv.org/abs/2405.18392.
+
+    Args:
+        epoch: how many have been done, with fractions.
+        recipe: of the training.
+        time_spent: the share of the training's time that is over, 0 to 1; it counts where it is
+            more than the share of the epochs.
+    """
+    if epoch < recipe.warmup and time_spent < 1:
         return (epoch + 1e-3) / recipe.warmup
     done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1e-9)
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    done = min(max(done, time_spent), 1.0)
+    if recipe.schedule == "constant":
+        late = max(0.0, done - (1 - recipe.cooldown)) / recipe.cooldown
+        return 1 - math.sqrt(late)
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def val_loss(entry: dict, recipe: Recipe) -> float:

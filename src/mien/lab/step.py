@@ -1,0 +1,210 @@
+"""One training step, and the same as a CUDA graph.
+
+A step of these small networks is a thousand short kernels, which Python launches more slowly than
+a GPU works them off. So everything that changes from step to step (random numbers, learning rate,
+weight of the moving average) lies on the device for a whole epoch, the step finds its own by a
+counter there, and nothing in it waits for the host. On a GPU the step is recorded once for each
+size of the faces and then replayed; on the CPU the same function runs as it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from mien.lab import augmentation, states
+from mien.lab.augmentation import Draws
+from mien.lab.batches import Batch
+from mien.lab.losses import bfloat16, losses
+from mien.lab.recipe import Recipe
+from mien.lab.states import State
+
+log = logging.getLogger(__name__)
+
+TRIED = 4
+"""Steps by which a recorded step is compared with the one as it stands."""
+
+TOLERANCE = 0.02
+"""How far their mean losses may differ, relatively: bfloat16 sums in no fixed order."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the S steps of one epoch need, on the device.
+
+    Attributes:
+        draws: their random numbers.
+        rates: (S,) float32, the learning rate of each.
+        keeps: (S,) float32, the share of the old in the moving average.
+        targets: head -> (S, B, classes), what teachers were heard to say of these faces before;
+            empty where none were.
+    """
+
+    draws: Draws
+    rates: Tensor
+    keeps: Tensor
+    targets: dict[str, Tensor]
+
+    def tensors(self) -> list[Tensor]:
+        """All of it, in a fixed order."""
+        drawn = [getattr(self.draws, field.name) for field in fields(Draws)]
+        return [*drawn, self.rates, self.keeps, *self.targets.values()]
+
+    def shapes(self) -> list[torch.Size]:
+        """The shape of each."""
+        return [tensor.shape for tensor in self.tensors()]
+
+
+class Step:
+    """A training step that takes what it needs from its `Plan` and moves on.
+
+    Args:
+        network: what is trained: the model of `state`, or that wrapped for several processes.
+        state: what changes in training.
+        train: the dataset on the device.
+        recipe: of the training.
+        teachers: networks that are asked of every batch.
+        part: the rows of each batch that are this process's own.
+
+    Attributes:
+        totals: (4,) sums over the steps of this epoch of loss, label loss, vote loss and accuracy.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        state: State,
+        train: Batch,
+        recipe: Recipe,
+        teachers: list[nn.Module],
+        part: slice = slice(None),
+    ) -> None:
+        self.network, self.state, self.train = network, state, train
+        self.recipe, self.teachers, self.part = recipe, teachers, part
+        device = train.faces.device
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        self.totals = torch.zeros(4, device=device)
+        self.rate = torch.zeros((), device=device)
+        for group in state.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.half = bfloat16(recipe, device)
+        self.both = states.pairs(state.average, state.model)
+        self.plan: Plan | None = None
+        self.replay: Callable[[], None] | None = None
+
+    def begin(self, plan: Plan) -> None:
+        """Start an epoch: the next call takes the first step of the plan."""
+        if self.plan is None or self.plan.shapes() != plan.shapes():
+            self.plan = plan
+            self.number.zero_()
+            self.totals.zero_()
+            self.replay = _recorded(self) if self._recordable() else None
+            return
+        for old, new in zip(self.plan.tensors(), plan.tensors(), strict=True):
+            old.copy_(new)  # a recorded step reads where it read before
+        self.number.zero_()
+        self.totals.zero_()
+
+    def _recordable(self) -> bool:
+        alone = self.network is self.state.model  # neither compiled nor shared
+        return self.train.faces.is_cuda and alone
+
+    def __call__(self) -> None:
+        """Take a step."""
+        if self.replay:
+            self.replay()
+        else:
+            self.take()
+
+    def take(self) -> None:
+        """The step itself. Nothing in here may wait for the device."""
+        assert self.plan is not None
+        recipe, state, number = self.recipe, self.state, self.number
+        draws = self.plan.draws.at(number)
+        size = draws.noise.shape[-1]
+        with torch.no_grad():
+            shown = augmentation.augment(self.train.take(draws.faces), draws, recipe, size)
+        batch = shown.take(self.part)
+        targets = {name: t.index_select(0, number)[0] for name, t in self.plan.targets.items()}
+        # A mirrored crop has a strange stride order, and convolutions run faster in this one.
+        faces = batch.faces.contiguous(memory_format=torch.channels_last)
+        kind = faces.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.half, cache_enabled=False):
+            answers = self.network(faces).float()
+        loss, parts = losses(answers, batch, recipe, self.teachers, targets)
+        loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+        self.rate.copy_(self.plan.rates.index_select(0, number)[0])
+        state.optimizer.step()
+        states.update_average(self.both, self.plan.keeps.index_select(0, number)[0])
+        self.totals += torch.stack([loss.detach(), *parts])
+        self.number += 1
+
+    def changing(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        state = self.state
+        optimized = [v for each in state.optimizer.state.values() for v in each.values()]
+        return [
+            *(tensor for one in (state.model, state.average) for tensor in one.parameters()),
+            *(tensor for one in (state.model, state.average) for tensor in one.buffers()),
+            *(value for value in optimized if isinstance(value, Tensor)),
+            self.number,
+            self.totals,
+        ]
+
+
+def _recorded(step: Step) -> Callable[[], None] | None:
+    """The step as a CUDA graph, or None, with a line in the log, where that cannot be had.
+
+    A few steps are tried both ways; network, average and optimizer are then put back as they were.
+    """
+    before = {id(tensor): tensor.clone() for tensor in step.changing()}
+    try:
+        plain = _tried(step, before, step.take)
+        step.state.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step.take()
+        replayed = _tried(step, before, graph.replay)
+    except RuntimeError as error:
+        log.warning("no CUDA graph, steps are launched one by one: %s", str(error).split("\n")[0])
+        return None
+    finally:
+        _put_back(step, before)
+    if not abs(replayed - plain) <= TOLERANCE * abs(plain):
+        log.warning("the CUDA graph's loss is %g, not %g; it is not used", replayed, plain)
+        return None
+    return graph.replay
+
+
+def _tried(step: Step, before: dict[int, Tensor], take: Callable[[], None]) -> float:
+    """The loss of a few steps from where the training stands, on a stream of their own.
+
+    Also what a graph needs before it: everything has then been allocated and chosen.
+    """
+    _put_back(step, before)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(TRIED):
+            take()
+    torch.cuda.current_stream().wait_stream(side)
+    return step.totals[0].item()
+
+
+@torch.no_grad()
+def _put_back(step: Step, before: dict[int, Tensor]) -> None:
+    """Undo the steps tried; the optimizer's memory of a first step is nothing."""
+    for tensor in step.changing():
+        if (saved := before.get(id(tensor))) is not None:
+            tensor.copy_(saved)
+        else:
+            tensor.zero_()
+    torch.manual_seed(step.recipe.seed)
