@@ -166,15 +166,20 @@ def _recorded(step: Step) -> Callable[[], None] | None:
     A few steps are tried both ways; network, average and optimizer are then put back as they were.
     """
     before = {id(tensor): tensor.clone() for tensor in step.changing()}
+    stream = torch.cuda.Stream()  # the same for all: autograd remembers where it first ran
     try:
-        plain = _tried(step, before, step.take)
-        step.state.optimizer.zero_grad(set_to_none=True)
+        plain = _tried(step, before, step.take, stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             step.take()
-        replayed = _tried(step, before, graph.replay)
+        replayed = _tried(step, before, graph.replay, stream)
     except RuntimeError as error:
-        log.warning("no CUDA graph, steps are launched one by one: %s", str(error).split("\n")[0])
+        # What ended the recording comes first; leaving it then fails as well.
+        reason = str(error.__context__ or error).split("\n")[0]
+        log.warning("no CUDA graph, steps are launched one by one: %s", reason)
+        torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
+            torch.Generator("cuda")  # the old one still waits for the recording's end
+        )
         return None
     finally:
         _put_back(step, before)
@@ -184,18 +189,23 @@ def _recorded(step: Step) -> Callable[[], None] | None:
     return graph.replay
 
 
-def _tried(step: Step, before: dict[int, Tensor], take: Callable[[], None]) -> float:
-    """The loss of a few steps from where the training stands, on a stream of their own.
+def _tried(
+    step: Step,
+    before: dict[int, Tensor],
+    take: Callable[[], None],
+    stream: torch.cuda.Stream,
+) -> float:
+    """The loss of a few steps from where the training stands.
 
     Also what a graph needs before it: everything has then been allocated and chosen.
     """
     _put_back(step, before)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         for _ in range(TRIED):
             take()
-    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.current_stream().wait_stream(stream)
+    step.state.optimizer.zero_grad(set_to_none=True)
     return step.totals[0].item()
 
 
