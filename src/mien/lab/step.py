@@ -165,8 +165,9 @@ def _recorded(step: Step) -> Callable[[], None] | None:
 
     A few steps are tried both ways; network, average and optimizer are then put back as they were.
     """
-    before = {id(tensor): tensor.clone() for tensor in step.changing()}
-    stream = torch.cuda.Stream()  # the same for all: autograd remembers where it first ran
+    # A clone that autograd knew of would tie the weights to the stream that is current now.
+    before = {id(tensor): tensor.detach().clone() for tensor in step.changing()}
+    current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     try:
         plain = _tried(step, before, step.take, stream)
         graph = torch.cuda.CUDAGraph()
@@ -177,6 +178,7 @@ def _recorded(step: Step) -> Callable[[], None] | None:
         # What ended the recording comes first; leaving it then fails as well.
         reason = str(error.__context__ or error).split("\n")[0]
         log.warning("no CUDA graph, steps are launched one by one: %s", reason)
+        torch.cuda.set_stream(current)
         torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
             torch.Generator("cuda")  # the old one still waits for the recording's end
         )
