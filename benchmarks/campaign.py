@@ -68,7 +68,7 @@ class Task:
 
     @property
     def verb(self) -> str:
-        """train or distill."""
+        """Either train or distill."""
         return self.words[0]
 
     @property
@@ -137,8 +137,8 @@ def log_file(task: Task, out: Path) -> Path:
     return out / (task.name.replace("/", "-") + ".txt")
 
 
-def work(words: list[str], data: Path, out: Path, seconds: float) -> None:
-    """Do one task in this process, and pack what it leaves."""
+def work(words: list[str], name: str, data: Path, out: Path, seconds: float) -> None:
+    """Do one task in this process, and pack what it leaves under that name."""
     from mien.lab import evaluate, recipe, teacher_answers, train
 
     parser = argparse.ArgumentParser()
@@ -150,17 +150,16 @@ def work(words: list[str], data: Path, out: Path, seconds: float) -> None:
     parser.add_argument("--data")  # as on the list; what counts is the campaign's own
     parser.add_argument("--out")
     asked = parser.parse_args(words)
-    task = Task("", tuple(words), 0)
-    folder = out / task.folder
+    folder = out / asked.out.removeprefix("runs/")
     changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in asked.set]
     wanted = recipe.parse(asked.recipe, changes)
     if asked.verb == "train":
         evaluate.measured(train.fit(wanted, data, folder, seconds=seconds), data)
-        pack(folder, out / "packed" / task.name)
+        pack(folder, out / "packed" / name)
     else:
-        teachers = [str(out / name.removeprefix("runs/")) for name in asked.teacher]
+        teachers = [str(out / teacher.removeprefix("runs/")) for teacher in asked.teacher]
         teacher_answers.store(wanted, data, folder, teachers, asked.epochs)
-        place = out / "packed" / task.name
+        place = out / "packed" / name
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / RESULTS["distill"], place)
 
@@ -189,8 +188,8 @@ def pack(folder: Path, to: Path) -> None:
 def parcel(tasks: Iterable[Task], out: Path, to: Path) -> list[str]:
     """What is packed and has not been sent, in few pieces; names of the files that are in them.
 
-    Results come first, then weights, then checkpoints of what is not finished, each by the list.
-    What is beyond the limit is left out, and named.
+    Results come first, then weights, then checkpoints of what is not finished, the smallest first:
+    so most of them find room. What does not is left out, and can be sent by the next command.
     """
     tasks = list(tasks)
     sent = _sent(out)
@@ -203,21 +202,18 @@ def parcel(tasks: Iterable[Task], out: Path, to: Path) -> list[str]:
             for path in (checkpoint, *checkpoint.parent.glob("*.json*")):
                 places[str(path.relative_to(out))] = path
     order = {"weights.pt": 1, "checkpoint.pt": 2}
+    sizes = {name: path.stat().st_size + 2048 for name, path in places.items()}  # with its header
+    by_worth = sorted(places, key=lambda name: (order.get(places[name].name, 0), sizes[name]))
     room, names = MOST, []
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w") as archive:
-        for name, path in sorted(places.items(), key=lambda item: order.get(item[1].name, 0)):
-            size = path.stat().st_size + 2048  # its header, and filling
-            if name in sent:
-                continue
-            if size > room:
-                print(f"no room for {name}", flush=True)
-                continue
-            room -= size
-            archive.add(path, name)
-            names.append(name)
+        for name in by_worth:
+            if name not in sent and sizes[name] <= room:
+                room -= sizes[name]
+                archive.add(places[name], name)
+                names.append(name)
     whole = body.getvalue()
     for k, start in enumerate(range(0, len(whole), PIECE)):
         (to / f"parcel.{k:02d}").write_bytes(whole[start : start + PIECE])
@@ -288,7 +284,7 @@ def run(
                 failed.append(task)
                 continue
             print(f"{_since(start)} {task.name}: {task.purpose}, {seconds:.0f} s", flush=True)
-            busy[_started(rest, data, out, seconds)] = task
+            busy[_started(task, rest.words, data, out, seconds)] = task
         if not busy:
             break
         time.sleep(0.1)
@@ -323,9 +319,13 @@ def _tell(task: Task, out: Path) -> None:
     print(*(f"    {line}" for line in said), sep="\n", flush=True)
 
 
-def _started(task: Task, data: Path, out: Path, seconds: float) -> subprocess.Popen:
-    words = [sys.executable, __file__, "--one", shlex.join(task.words)]
-    command = [*words, "--data", str(data), "--out", str(out), "--seconds", f"{seconds:.1f}"]
+def _started(
+    task: Task, words: Sequence[str], data: Path, out: Path, seconds: float
+) -> subprocess.Popen:
+    command = [
+        sys.executable, __file__, "--one", shlex.join(words), "--name", task.name,
+        "--data", str(data), "--out", str(out), "--seconds", f"{seconds:.1f}",
+    ]  # fmt: skip
     with open(log_file(task, out), "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -377,6 +377,7 @@ def main() -> None:
     parser.add_argument("--unpack", type=Path, help="Such a folder; its runs go to --out.")
     parser.add_argument("--export", type=Path, help="Copy the code to that folder.")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--name", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.export:
@@ -384,7 +385,7 @@ def main() -> None:
     elif asked.unpack:
         unpack(asked.unpack, asked.out)
     elif asked.one:
-        work(shlex.split(asked.one), asked.data, asked.out, asked.seconds)
+        work(shlex.split(asked.one), asked.name, asked.data, asked.out, asked.seconds)
     else:
         _campaign(parser, asked)
 
@@ -402,8 +403,8 @@ def _campaign(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Non
         run(tasks, asked.data.resolve(), out, asked.minutes, asked.beside, lease=asked.lease,
             to=asked.parcel, shorter=asked.shorter)  # fmt: skip
         if asked.parcel:
-            names = parcel(tasks, out, asked.parcel)
-            (out / "sent.json").write_text(json.dumps(_sent(out) + names))
+            sent = _sent(out) + parcel(tasks, out, asked.parcel)
+            (out / "sent.json").write_text(json.dumps(sent))
     for task in left(tasks, out):
         print(f"left: {task.name} ({task.minutes:g} min), {task.purpose}")
 

@@ -30,7 +30,7 @@ import mien
 from mien.classification import crops, weights
 from mien.classification.classifier import Classifier
 from mien.detection import _roll, yunet
-from mien.lab import batches, data, runs
+from mien.lab import augmentation, batches, data, runs
 from mien.labels import EMOTIONS
 from mien.results import yaw
 
@@ -78,7 +78,7 @@ def turned(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
     theta[:, :, 2] = (uniform[2:4].T - 0.5) * 0.4
     grid = F.affine_grid(theta, [count, 1, SIDE, SIDE], align_corners=False)
     moved = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    moved = batches.blurred(moved, uniform[4] * 1.2)
+    moved = augmentation.blurred(moved, uniform[4] * 1.2)
     mean = moved.mean((1, 2, 3), keepdim=True)
     contrast = (0.5 + uniform[5]).view(-1, 1, 1, 1)
     shift = (torch.rand(count, 1, 1, 1, generator=rng) - 0.5) * 60

@@ -1,6 +1,6 @@
 """How fast networks train on this machine: steps launched one by one, and as a CUDA graph.
 
-    python benchmarks/training_speed.py --data fer2013/ --seconds 3 cifarnet-18:256 resnet-32-deep:256
+    python benchmarks/training_speed.py --data fer2013/ cifarnet-18:256 resnet-32-deep:256
 
 A network's name is followed by the faces in a batch. Prints a Markdown table and a line of JSON.
 """

@@ -2,12 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import tiny
@@ -22,14 +19,19 @@ import campaign
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = "--set batch=14 --set epochs=1 --set model=resnet-8"
+TINY = "--set batch=14 --set model=resnet-8"
+DISTILL = (
+    "mien distill tiny --set batch=14 --set cutmix=0.5 --epochs 1 --data DATA --out runs/answers"
+)
 LIST = f"""
-| for | command | CPU | GPU |
-|---|---|---:|---:|
-| a teacher | `mien train tiny {TINY} --data DATA --out runs/one` | 1 | 0.1 |
-| its pupil | `mien train tiny {TINY} --set teachers=runs/one --set teacher_weight=0.5 --data DATA --out runs/two` | 1 | 1 |
-| folds | `mien crossval tiny {TINY} --folds 2 --data DATA --out runs/folds` | 2 | 1 |
-| far too long | `mien train tiny --set epochs=100000 --data DATA --out runs/long` | 9999 | 900 |
+| for | command | minutes |
+|---|---|---:|
+| a teacher | `mien train tiny {TINY} --set epochs=1 --data DATA --out runs/one` | 1 |
+| a teacher that fails | `mien train tiny --set model=nothing --data DATA --out runs/two` | 1 |
+| answers | `{DISTILL} --teacher runs/one --teacher runs/two` | 1 |
+| a student | `mien train tiny {TINY} --set cutmix=0.5 --set epochs=2 --set stored_answers=runs/answers --set teachers=runs/one,runs/two --set teacher_weight=0.5 --data DATA --out runs/student` | 1 |
+| long | `mien train tiny {TINY} --set epochs=99999 --set schedule=constant --data DATA --out runs/long` | 0.3 |
+| no time | `mien train tiny {TINY} --set epochs=2 --data DATA --out runs/never` | 0.1 |
 """  # noqa: E501
 
 BARE = """
@@ -52,17 +54,18 @@ def test_the_list_of_the_repository_can_be_read():
     assert len({task.name for task in tasks}) == len(tasks)
     for task in tasks:
         assert parse(task.words[1], _changes(task)).model in models.available()
+        assert 0 < task.minutes <= 15
 
 
 def _changes(task):
     return [after for word, after in pairwise(task.words) if word == "--set"]
 
 
-def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
+def test_a_tiny_campaign_on_a_bare_machine(tmp_path, monkeypatch):
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     copy, out = tmp_path / "copy", tmp_path / "out"
-    for name in ("src", "benchmarks"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    campaign.export(copy)
+    assert sum(path.stat().st_size for path in copy.rglob("*")) < 4_000_000
     (tmp_path / "list.md").write_text(LIST)
     (tmp_path / "sitecustomize.py").write_text(BARE)
     environment = os.environ | {
@@ -76,96 +79,100 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path):
     def run(*more):
         return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
 
-    said = run("--minutes", "10", "--parcel", tmp_path / "home")
+    said = run("--minutes", "10", "--beside", "2", "--parcel", tmp_path / "home")
     logs = "".join(path.read_text() for path in out.glob("*.txt"))
     assert said.returncode == 0, said.stderr + logs
-    assert "long:" not in said.stdout.replace("left: long", "")
-    assert [line for line in said.stdout.splitlines() if line.endswith("done")] == [
-        "one: done", "two: done", "folds: done"
-    ], logs  # fmt: skip
-    assert said.stdout.splitlines()[-1].startswith("left: long")
-
+    done = [line.split()[2] for line in said.stdout.splitlines() if line.endswith(": done")]
+    assert sorted(done) == ["answers-one-two:", "long:", "one:", "student:"], said.stdout + logs
+    assert [line.split()[1] for line in said.stdout.splitlines() if "left:" in line] == [
+        "two", "never"
+    ]  # fmt: skip
     packed = out / "packed"
-    assert json.loads((packed / "folds" / "crossval.json").read_text())["kind"] == "crossval"
-    assert (packed / "folds" / "fold-1" / "metrics.json").exists()
+    assert json.loads((packed / "student" / "recipe.json").read_text())["teachers"] == [
+        str(out / "one")
+    ]
+    rates = [entry["rate"] for entry in runs.open_run(packed / "long").log()]
+    assert len(rates) < 99_999
+    assert rates[-1] < rates[0]
+
     subprocess.run([*command, "--unpack", tmp_path / "home", "--out", tmp_path / "models"],
                    check=True)  # fmt: skip
-    result = evaluate.evaluate(tmp_path / "models" / "two", data, resamples=1)
+    result = evaluate.evaluate(tmp_path / "models" / "long", data, resamples=1)
     assert "labels" in result["heads"]
     assert runs.open_run(tmp_path / "models" / "one").recipe.model == "resnet-8"
     known = subprocess.run([*command, "--left", "--out", tmp_path / "models"], capture_output=True)
-    assert known.stdout.decode().count("left: ") == 1
+    assert known.stdout.decode().count("left: ") == 2
 
-    again = run("--minutes", "10")
-    assert "done" not in again.stdout
+    again = run("--minutes", "10", "--parcel", tmp_path / "more")
+    assert ": done" not in again.stdout
+    subprocess.run([*command, "--unpack", tmp_path / "more", "--out", tmp_path / "other"],
+                   check=True)  # fmt: skip
+    assert not (tmp_path / "other" / "one").exists()  # it was sent before
 
 
-def test_what_is_stopped_goes_on(tmp_path, monkeypatch):
+def test_what_is_stopped_goes_on_and_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for a busy core wait long
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     words = "train tiny --set batch=14 --set epochs=150 --set model=resnet-8 --data D --out runs/x"
-    tasks = [campaign.Task("x", tuple(words.split()), 0.01, 0.01)]
-    campaign.run(tasks, data, tmp_path, 8 / 60)
-    assert campaign.left(tasks, tmp_path) == tasks
+    tasks = [campaign.Task("y", tuple(words.replace("/x", "/y").split()), 15)]
+    tasks.append(campaign.Task("x", tuple(words.split()), 15))
+    campaign.run(tasks[1:], data, tmp_path, 8 / 60, lease=15)
+    assert campaign.left(tasks, tmp_path) == tasks[::-1]
     before = len(runs.open_run(tmp_path / "x").log())
-    assert before < 150
-    campaign.run(tasks, data, tmp_path, 15)
-    assert campaign.left(tasks, tmp_path) == []
+    assert 0 < before < 150
+    names = campaign.parcel(tasks, tmp_path, tmp_path / "home")
+    assert "x/checkpoint.pt" in names
+    campaign.run(tasks[1:], data, tmp_path, 15)
+    assert campaign.left(tasks, tmp_path) == tasks[:1]
+    assert len(runs.open_run(tmp_path / "x").log()) == 150
 
 
-def test_a_parcel_holds_results_first_and_as_many_weights_as_it_can(tmp_path, monkeypatch, capsys):
+def test_a_parcel_holds_results_first_and_as_many_weights_as_it_can(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "PIECE", 4000)
     monkeypatch.setattr(campaign, "MOST", 20_000)
-    tasks = [campaign.Task("", ("train", "x", "--out", f"runs/{name}"), 1, 1) for name in "ab"]
-    weights = {"a": torch.randn(40, 50), "norm": torch.randn(50), "count": torch.tensor(3)}
-    for name in "ab":
+    tasks = [campaign.Task("", ("train", "x", "--out", f"runs/{name}"), 1) for name in "abc"]
+    for name, width in (("a", 60), ("b", 50), ("c", 70)):
         folder = tmp_path / name
         folder.mkdir()
+        weights = {"a": torch.randn(40, width), "norm": torch.randn(50), "count": torch.tensor(3)}
         torch.save(weights, folder / "weights.pt")
         (folder / "metrics.json").write_text(name)
         campaign.pack(folder, tmp_path / "packed" / name)
-    campaign.parcel(tasks, tmp_path, tmp_path / "home")
-    assert "no room for packed/b/weights.pt" in capsys.readouterr().out
+    names = campaign.parcel(tasks, tmp_path, tmp_path / "home")
+    assert names == ["a/metrics.json", "b/metrics.json", "c/metrics.json", "b/weights.pt"]
     assert all(path.stat().st_size <= 4000 for path in (tmp_path / "home").iterdir())
     campaign.unpack(tmp_path / "home", tmp_path / "models")
-    assert (tmp_path / "models" / "b" / "metrics.json").read_text() == "b"
-    assert not (tmp_path / "models" / "b" / "weights.pt").exists()
-    found = torch.load(tmp_path / "models" / "a" / "weights.pt", weights_only=True)
-    assert torch.equal(found["a"], weights["a"].half())
-    assert torch.equal(found["norm"], weights["norm"])
+    assert (tmp_path / "models" / "a" / "metrics.json").read_text() == "a"
+    found = torch.load(tmp_path / "models" / "b" / "weights.pt", weights_only=True)
+    packed = torch.load(tmp_path / "b" / "weights.pt", weights_only=True)
+    assert torch.equal(found["a"], packed["a"].half())
+    assert torch.equal(found["norm"], packed["norm"])
     assert found["count"] == 3
 
 
-def test_a_dash_is_not_for_that_machine():
-    (task,) = campaign.read("| x | `mien train tiny --out runs/x` | 5 | - |")
-    assert (task.cpu, task.gpu) == (5, float("inf"))
-    end = time.monotonic() + 6000
-    assert campaign._fitting([task], end, True, Path("none")) is None
-    assert campaign._fitting([task], end, False, Path("none")) == task
+def test_a_task_waits_for_what_it_names_unless_that_failed(tmp_path):
+    tasks = campaign.read(LIST)
+    one, two, answers, student, *_ = tasks
+    assert answers.needs == ["one", "two"]
+    assert student.needs == ["answers", "one", "two"]
+    assert answers.gives == ["one", "two"]
 
+    def finish(task):
+        path = tmp_path / "packed" / task.name / campaign.RESULTS[task.verb]
+        path.parent.mkdir(parents=True)
+        path.touch()
 
-def test_pupils_wait_for_their_teachers(tmp_path):
-    tasks = campaign.read(campaign.LIST.read_text(encoding="utf-8"))
-    pupil = next(task for task in tasks if task.name == "pupil-seed0")
-    assert len(pupil.needs) == 4
-    assert set(pupil.needs) < {task.name for task in tasks}
-    end = time.monotonic() + 6e6
-    assert campaign._fitting([pupil], end, False, tmp_path) is None
-    for name in pupil.needs:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "weights.pt").touch()
-    assert campaign._fitting([pupil], end, False, tmp_path) == pupil
-
-
-def test_teachers_fit_one_parcel_and_one_lease():
-    tasks = campaign.read(campaign.LIST.read_text(encoding="utf-8"))
-    teachers = [task for task in tasks if task.name.startswith("teacher-")]
-    names = [parse(task.words[1], _changes(task)).model for task in teachers]
-    with torch.device("meta"):
-        networks = [models.build(name, channels=1, classes=models.CLASSES) for name in names]
-    assert sum(2 * models.parameters(network) for network in networks) < campaign.MOST
-    pupils = [task for task in tasks if task.name.startswith("pupil-")]
-    assert sum(task.gpu for task in teachers) + pupils[0].gpu < 25
+    assert campaign._ready([answers], tasks, tmp_path, []) is None
+    finish(one)
+    assert campaign._ready([answers], tasks, tmp_path, []) is None
+    assert campaign._ready([answers], tasks, tmp_path, [two]) == answers
+    assert campaign._ready([student], tasks, tmp_path, [two]) is None
+    finish(answers)
+    assert campaign._ready([student], tasks, tmp_path, [two]) == student
+    rest = student.without(["two"])
+    assert rest.needs == ["answers", "one"]
+    assert parse("tiny", _changes(rest)).teachers == ("runs/one",)
+    assert answers.without(["one", "two"]).needs == []
 
 
 def test_what_could_not_be_published_or_not_in_time_is_not_begun(tmp_path):
@@ -186,7 +193,7 @@ def test_what_could_not_be_published_or_not_in_time_is_not_begun(tmp_path):
 def test_a_failure_is_told_where_it_is_seen(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     words = ("train", "tiny", "--set", "model=nothing", "--out", "runs/x")
-    campaign.run([campaign.Task("x", words, 1, 1)], tmp_path, tmp_path, 1)
+    campaign.run([campaign.Task("x", words, 1)], tmp_path, tmp_path, 2)
     said = capfd.readouterr().out
     assert "x: failed" in said
     assert "No model is called" in said or "UserError" in said

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from mien.lab import batches
+from mien.lab import augmentation, batches
+from mien.lab.augmentation import Draws
 from mien.lab.batches import Batch
 from mien.lab.data import shares
 from mien.lab.recipe import Recipe
@@ -19,8 +20,15 @@ BUSY = replace(Recipe(), batch=12, mixup=0.4, cutmix=0.4)
 CPU = torch.device("cpu")
 
 
-def dice(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def drawn(count: int, seed: int = 0, **known: Tensor) -> Draws:
+    """The random numbers of one step over so many faces."""
+    recipe = replace(STILL, batch=count, side=48, seed=seed)
+    draws = augmentation.draw(recipe, count, 0, CPU).at(torch.tensor([0]))
+    return replace(draws, **known)
 
 
 def placed(count: int = 40, recipe: Recipe = STILL) -> Batch:
@@ -36,7 +44,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def epoch(recipe: Recipe, number: int = 0, **share) -> list[Batch]:
-    return list(batches.epoch(placed(recipe=recipe), recipe, number, **share))
+    return list(augmentation.epoch(placed(recipe=recipe), recipe, number, **share))
 
 
 def marked(count: int, recipe: Recipe) -> Batch:
@@ -118,35 +126,43 @@ def test_another_epoch_or_seed_gives_other_batches(other):
 
 def test_the_global_generator_plays_no_part_and_is_left_alone():
     torch.manual_seed(1)
-    first = epoch(BUSY)
     before = torch.random.get_rng_state()
+    first = epoch(BUSY)
+    assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(2)
     assert all(map(same, first, epoch(BUSY)))
-    torch.manual_seed(1)
-    assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_the_ranks_parts_together_are_the_single_processs_batches(world):
-    whole = epoch(BUSY, 3)
-    ranks = [epoch(BUSY, 3, rank=rank, world=world) for rank in range(world)]
-    assert [len(rank) for rank in ranks] == [len(whole)] * world
-    for step, batch in enumerate(whole):
-        joined = [torch.cat(x) for x in zip(*(parts(r[step]) for r in ranks), strict=True)]
-        assert same(batch, Batch(*joined))
+def test_an_epoch_shown_again_looks_the_same_but_for_its_other_domains():
+    recipe = replace(BUSY, seed=3)
+    again = epoch(recipe, 5, shown=(BUSY.seed, 0))
+    assert all(map(same, epoch(BUSY, 0), again))
+    other = replace(recipe, domain=1.0)
+    one, two = epoch(other, 5, shown=(0, 0))[0], epoch(other, 6, shown=(0, 0))[0]
+    assert torch.equal(one.labels, two.labels)
+    assert not torch.equal(one.faces, two.faces)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [7, 12, 40, 48])
-def test_a_face_comes_at_most_once_an_epoch_and_ranks_get_equal_parts(world, count):
-    data = marked(count, STILL)
-    ranks = [list(batches.epoch(data, STILL, 0, rank=r, world=world)) for r in range(world)]
-    assert {len(rank) for rank in ranks} == {batches.steps_per_epoch(count, STILL)}
-    assert len({len(batch.faces) for rank in ranks for batch in rank}) == 1
-    seen = [number for rank in ranks for batch in rank for number in numbers(batch)]
+def test_a_face_comes_at_most_once_an_epoch_and_processes_share_evenly(world, count):
+    draws = augmentation.draw(STILL, count, 0, CPU, world=world)
+    steps, batch = draws.faces.shape
+    assert steps == batches.steps_per_epoch(count, STILL)
+    assert batch == batches.faces_per_step(count, STILL, world)
+    assert batch % world == 0
+    seen = draws.faces.flatten().tolist()
     assert len(seen) == len(set(seen))
-    whole = min(12, count) // world * world * batches.steps_per_epoch(count, STILL)
-    assert len(seen) == whole
+    assert all(sorted(row) == list(range(batch)) for row in draws.partners.tolist())
+
+
+def test_the_numbers_of_a_step_are_those_of_its_place():
+    draws = augmentation.draw(BUSY, 40, 2, CPU)
+    step = draws.at(torch.tensor([2]))
+    assert torch.equal(step.faces, draws.faces[2])
+    assert torch.equal(step.move, draws.move[2])
+    assert step.coin == draws.coin[2]
+    assert torch.equal(step.noise, draws.noise[draws.partners[2]])
 
 
 def test_over_the_epochs_every_face_has_its_turn_and_its_own_targets():
@@ -154,7 +170,7 @@ def test_over_the_epochs_every_face_has_its_turn_and_its_own_targets():
     data = replace(data, votes=torch.arange(40.0)[:, None].expand(-1, 8))
     seen = set()
     for number in range(12):
-        for batch in batches.epoch(data, STILL, number):
+        for batch in augmentation.epoch(data, STILL, number):
             assert numbers(batch) == batch.votes[:, 0].int().tolist()
             seen.update(numbers(batch))
     assert seen == set(range(40))
@@ -172,7 +188,7 @@ def test_three_channels_are_the_grey_one_three_times():
 @pytest.mark.parametrize("side", [48, 44, 40])
 def test_flipping_alone_gives_the_window_or_its_mirror_image(side):
     faces = batches.standardise(placed().faces)
-    moved = batches.move(faces, replace(STILL, side=side, flip=True), dice(), side)
+    moved = augmentation.move(faces, uniform(5, 40), replace(STILL, side=side, flip=True), side)
     straight = batches.window(faces, side)
     plain = torch.isclose(moved, straight, atol=1e-4).all((1, 2, 3))
     mirrored = torch.isclose(moved, straight.flip(3), atol=1e-4).all((1, 2, 3))
@@ -180,14 +196,8 @@ def test_flipping_alone_gives_the_window_or_its_mirror_image(side):
     assert 10 <= plain.sum() <= 30
 
 
-def known(monkeypatch, uniform: list[float]) -> None:
-    """Let the next draws be these, in -1 to 1: turn, zoom, right, down, mirror."""
-    values = (torch.tensor(uniform)[:, None] + 1) / 2
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: values)
-
-
 @pytest.mark.parametrize(
-    ("uniform", "side"),
+    ("each_way", "side"),
     [
         ([1, 0, 0, 0, 1], 48),
         ([-1, 0, 0, 0, 1], 44),
@@ -199,19 +209,19 @@ def known(monkeypatch, uniform: list[float]) -> None:
         ([0.7, 0.6, 0.3, -0.8, -1], 40),
     ],
 )
-def test_moving_is_the_affine_map_it_says(monkeypatch, uniform, side):
+def test_moving_is_the_affine_map_it_says(each_way, side):
+    """each_way: turn, zoom, right, down, mirror, from -1 to 1."""
     recipe = replace(STILL, side=side, flip=True, rotation=20.0, scale=0.25, shift=0.1)
     picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
-    known(monkeypatch, uniform)
-    moved = batches.move(torch.tensor(picture)[None, None], recipe, dice(), recipe.side)[
-        0, 0
-    ].numpy()
+    known = (torch.tensor(each_way)[:, None] + 1) / 2
+    found = augmentation.move(torch.tensor(picture)[None, None], known, recipe, recipe.side)
+    moved = found[0, 0].numpy()
     # The same in pixels and by another hand: output pixel -> input pixel, both from the centre.
-    turn, zoom = np.radians(20) * uniform[0], 1.25 ** uniform[1]
-    mirror = np.diag([-1.0 if uniform[4] < 0 else 1.0, 1.0])
+    turn, zoom = np.radians(20) * each_way[0], 1.25 ** each_way[1]
+    mirror = np.diag([-1.0 if each_way[4] < 0 else 1.0, 1.0])
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = mirror @ rotation / zoom
-    shift = 48 * 0.1 * np.array(uniform[2:4])
+    shift = 48 * 0.1 * np.array(each_way[2:4])
     offset = np.full(2, 23.5) + shift - linear @ np.full(2, (side - 1) / 2)
     expected = cv2.warpAffine(
         picture,
@@ -228,7 +238,7 @@ def test_moves_stay_within_what_the_recipe_allows():
     spot = torch.zeros(400, 1, 48, 48)
     spot[:, :, 23:25, 23:25] = 1
     recipe = replace(STILL, side=48, shift=0.125)
-    moved = batches.move(spot, recipe, dice(), recipe.side)[:, 0]
+    moved = augmentation.move(spot, uniform(5, 400), recipe, recipe.side)[:, 0]
     axis = torch.arange(48) - 23.5
     mass = moved.sum((1, 2))
     right, down = (moved.sum(1) * axis).sum(1) / mass, (moved.sum(2) * axis).sum(1) / mass
@@ -258,7 +268,8 @@ def test_without_a_first_size_the_faces_never_shrink():
 
 def test_a_shrunk_face_is_the_same_window_on_fewer_pixels():
     picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
-    shrunk = batches.move(torch.tensor(picture)[None, None], replace(STILL, side=44), dice(), 22)
+    face, still = torch.tensor(picture)[None, None], replace(STILL, side=44)
+    shrunk = augmentation.move(face, uniform(5, 1), still, 22)
     expected = cv2.resize(picture[2:46, 2:46], (22, 22), interpolation=cv2.INTER_LINEAR)
     assert np.abs(shrunk[0, 0].numpy() - expected)[2:-2, 2:-2].max() < 1.0
 
@@ -268,18 +279,18 @@ def test_a_shrunk_face_is_the_same_window_on_fewer_pixels():
 
 def test_light_is_one_line_per_face_within_its_bounds():
     faces = batches.standardise(placed().faces)
-    lit = batches.light(faces, 0.3, dice())
+    lit = augmentation.light(faces, uniform(2, 40), 0.3)
     for before, after in zip(faces, lit, strict=True):
         slope, shift = np.polyfit(before.flatten().numpy(), after.flatten().numpy(), 1)
         assert 0.699 <= slope <= 1.301
         assert abs(shift) <= 0.301
         assert np.allclose(before * slope + shift, after, atol=1e-4)
-    assert batches.light(faces, 0.0, dice()) is faces
+    assert augmentation.light(faces, uniform(2, 40), 0.0) is faces
 
 
 def test_erasing_touches_one_rectangle_only():
     faces = torch.full((200, 1, 44, 44), 7.0)
-    erased = batches.erase(faces, 1.0, dice())
+    erased = augmentation.erase(faces, uniform(5, 200), torch.randn(faces.shape), 1.0)
     for face in erased[:, 0]:
         touched = face != 7
         rows, columns = touched.any(1).nonzero()[:, 0], touched.any(0).nonzero()[:, 0]
@@ -293,13 +304,15 @@ def test_erasing_touches_one_rectangle_only():
 
 def test_erasing_happens_as_often_as_asked():
     faces = torch.full((2000, 1, 12, 12), 7.0)
-    share = (batches.erase(faces, 0.25, dice()) != 7).any((1, 2, 3)).float().mean()
+    noise = torch.zeros(faces.shape)
+    erased = augmentation.erase(faces, uniform(5, 2000), noise, 0.25)
+    share = (erased != 7).any((1, 2, 3)).float().mean()
     assert share.item() == pytest.approx(0.25, abs=0.03)
-    assert batches.erase(faces, 0.0, dice()) is faces
+    assert augmentation.erase(faces, uniform(5, 2000), noise, 0.0) is faces
 
 
 def test_rectangles_have_the_areas_asked_for():
-    masks = batches.rectangles(torch.zeros(500, 1, 100, 100), 0.1, 0.3, dice())
+    masks = augmentation.rectangles(uniform(4, 500), 0.1, 0.3, 100, 100)
     areas = masks.float().mean((1, 2, 3))
     assert masks.shape == (500, 1, 100, 100)
     assert areas.min() > 0.08
@@ -323,7 +336,7 @@ def mixable(count: int = 24) -> Batch:
 @pytest.mark.parametrize("seed", range(5))
 def test_mixed_targets_stay_distributions_and_weights_shares(mixup, cutmix, seed):
     batch = mixable()
-    mixed = batches.mix(batch, mixup, cutmix, dice(seed))
+    mixed = augmentation.mix(batch, drawn(24, seed), mixup, cutmix)
     for targets, weights in (
         (mixed.labels, mixed.label_weights),
         (mixed.votes, mixed.vote_weights),
@@ -340,7 +353,7 @@ def test_mixed_targets_stay_distributions_and_weights_shares(mixup, cutmix, seed
 def test_a_row_without_votes_adds_none(mixup, cutmix):
     """Whatever is mixed in, a face's targets are its own where the other has nothing to say."""
     batch = mixable()
-    mixed = batches.mix(batch, mixup, cutmix, dice(3))
+    mixed = augmentation.mix(batch, drawn(24, 3), mixup, cutmix)
     silent = batch.vote_weights == 0
     changed = (mixed.faces != batch.faces).any((1, 2, 3))
     untouched = torch.isclose(mixed.votes, batch.votes, atol=1e-5).all(1)
@@ -360,7 +373,7 @@ def test_mixup_blends_faces_and_targets_by_one_share():
     flat = (torch.arange(24) % 7).float()[:, None, None, None].expand(-1, 1, 8, 8)
     eye = torch.eye(7)[torch.arange(24) % 7]
     batch = replace(batch, faces=flat, labels=eye, label_weights=torch.ones(24))
-    mixed = batches.mix(batch, 1.0, 0.0, dice(1))
+    mixed = augmentation.mix(batch, drawn(24, mixup=torch.tensor(0.3)), 1.0, 0.0)
     mean_class = (mixed.labels * torch.arange(7.0)).sum(1)
     assert torch.allclose(mixed.faces[:, 0, 0, 0], mean_class, atol=1e-5)
 
@@ -370,7 +383,7 @@ def test_cutmix_weighs_targets_by_the_area_that_is_left():
     flat = (torch.arange(24) % 7).float()[:, None, None, None].expand(-1, 1, 44, 44)
     eye = torch.eye(7)[torch.arange(24) % 7]
     batch = replace(batch, faces=flat, labels=eye, label_weights=torch.ones(24))
-    mixed = batches.mix(batch, 0.0, 1.0, dice(1))
+    mixed = augmentation.mix(batch, drawn(24), 0.0, 1.0)
     mean_class = (mixed.labels * torch.arange(7.0)).sum(1)
     assert torch.allclose(mixed.faces.mean((1, 2, 3)), mean_class, atol=1e-4)
     own = (mixed.faces == flat).float().mean((1, 2, 3))
@@ -379,17 +392,46 @@ def test_cutmix_weighs_targets_by_the_area_that_is_left():
 
 def test_mixing_happens_as_often_as_asked():
     batch = mixable(6)
-    batch = replace(batch, faces=batch.faces[..., :4, :4])
-    some = dice()
-    kinds = [batches.mix(batch, 0.3, 0.2, some) is batch for _ in range(500)]
-    assert np.mean(kinds) == pytest.approx(0.5, abs=0.07)
-    assert batches.mix(batch, 0.0, 0.0, some) is batch
+    draws = drawn(6, partners=torch.arange(6).roll(1), mixup=torch.tensor(0.4))
+    coins = torch.linspace(0, 0.999, 200)
+    mixed = [augmentation.mix(batch, replace(draws, coin=coin), 0.3, 0.2) for coin in coins]
+    blended = np.array([torch.equal(m.faces, 0.4 * batch.faces + 0.6 * batch.faces[draws.partners])
+                        for m in mixed])  # fmt: skip
+    untouched = np.array([torch.equal(m.faces, batch.faces) for m in mixed])
+    assert blended.mean() == pytest.approx(0.3, abs=0.01)
+    assert untouched.mean() == pytest.approx(0.5, abs=0.01)
+    plain = mixed[-1]
+    assert torch.allclose(plain.votes[plain.vote_weights > 0], batch.votes[batch.vote_weights > 0])
+    assert torch.equal(plain.label_weights, batch.label_weights)
+    assert augmentation.mix(batch, draws, 0.0, 0.0) is batch
 
 
-def test_beta_draws_have_the_mean_and_variance_of_their_distribution():
-    some = dice()
-    for alpha in (0.2, 1.0, 2.0):
-        draws = np.array([batches.beta(alpha, some) for _ in range(4000)])
-        assert ((draws >= 0) & (draws <= 1)).all()
-        assert draws.mean() == pytest.approx(0.5, abs=0.03)
-        assert draws.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+def test_mixup_shares_have_the_mean_and_variance_of_their_distribution():
+    draws = augmentation.draw(replace(STILL, batch=2), 8000, 0, CPU)
+    shares = draws.mixup.numpy()
+    alpha = augmentation.MIXUP_ALPHA
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+
+
+# Other domains
+
+
+def test_other_domains_change_the_chosen_faces_alone_and_keep_their_range():
+    faces = batches.standardise(torch.as_tensor(tiny.samples(64).faces)[:, None])
+    assert augmentation.other_domains(faces, uniform(6, 64), 0.0) is faces
+    changed = augmentation.other_domains(faces, uniform(6, 64), 0.5)
+    moved = (changed != faces).flatten(1).any(1).float().mean()
+    assert 0.3 < moved < 0.7
+    grey = changed * batches.SPREAD + batches.MEAN
+    assert grey.min() > -0.01
+    assert grey.max() < 255.01
+
+
+def test_a_blur_keeps_the_mean_and_a_sharp_one_changes_nothing():
+    faces = torch.rand(3, 1, 40, 40)
+    assert torch.allclose(augmentation.blurred(faces, torch.full((3,), 0.1)), faces, atol=1e-5)
+    flat = torch.full((2, 1, 40, 40), 0.25)
+    blurred = augmentation.blurred(flat, torch.tensor([0.5, 1.5]))
+    assert torch.allclose(blurred, flat, atol=1e-6)

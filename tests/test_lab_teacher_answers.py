@@ -124,25 +124,6 @@ def test_copies_share_their_votes():
     assert torch.equal(on_device.votes[2], on_device.votes[5])
 
 
-def test_other_domains_change_the_chosen_faces_alone_and_keep_their_range():
-    faces = batches.standardise(torch.as_tensor(tiny.samples(64).faces)[:, None])
-    same = batches.other_domains(faces, 0.0, torch.Generator().manual_seed(0))
-    assert same is faces
-    changed = batches.other_domains(faces, 0.5, torch.Generator().manual_seed(0))
-    moved = (changed != faces).flatten(1).any(1).float().mean()
-    assert 0.3 < moved < 0.7
-    grey = changed * batches.SPREAD + batches.MEAN
-    assert grey.min() > -0.01
-    assert grey.max() < 255.01
-
-
-def test_a_blur_keeps_the_mean_and_a_sharp_one_changes_nothing():
-    faces = torch.rand(3, 1, 40, 40)
-    assert torch.allclose(batches.blurred(faces, torch.full((3,), 0.1)), faces, atol=1e-5)
-    flat = torch.full((2, 1, 40, 40), 0.25)
-    assert torch.allclose(batches.blurred(flat, torch.tensor([0.5, 1.5])), flat, atol=1e-6)
-
-
 def test_auto_precision_is_bfloat16_only_where_it_is_fast(monkeypatch):
     from mien.lab.losses import bfloat16
 

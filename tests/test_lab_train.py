@@ -275,6 +275,55 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
     assert train.rate_factor(1.5, Recipe(epochs=1, warmup=2.0)) == pytest.approx(0.75, abs=1e-3)
 
 
+def test_a_constant_rate_falls_by_a_square_root_at_the_end():
+    recipe = Recipe(epochs=12, warmup=2.0, schedule="constant", cooldown=0.2)
+    assert train.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
+    assert train.rate_factor(2, recipe) == train.rate_factor(10, recipe) == 1
+    assert train.rate_factor(10.5, recipe) == pytest.approx(0.5)
+    assert train.rate_factor(12, recipe) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_time_that_runs_out_lowers_the_rate_as_epochs_do(schedule):
+    recipe = Recipe(epochs=10, warmup=0.0, schedule=schedule)
+    for share in (0.0, 0.3, 0.8, 0.95, 1.0):
+        by_epochs = train.rate_factor(10 * share, recipe)
+        assert train.rate_factor(0, recipe, share) == pytest.approx(by_epochs, abs=1e-6)
+        assert train.rate_factor(10 * share, recipe, share / 2) == pytest.approx(by_epochs)
+    assert train.rate_factor(0, replace(recipe, warmup=2.0), 1.0) == pytest.approx(0, abs=1e-7)
+
+
+def test_a_clock_counts_what_was_spent_before_it():
+    now = train.time.monotonic()
+    clock = train.Clock(spent=30, start=now - 20, end=now + 50)
+    assert clock.progress() == pytest.approx(0.5, abs=0.01)
+    assert clock.progress(25) == pytest.approx(0.75, abs=0.01)
+    assert clock.progress(1000) == 1
+    assert not clock.is_last(40)
+    assert clock.is_last(60)
+    assert train.NO_LIMIT.progress(1000) == 0
+    assert not train.NO_LIMIT.is_last(1e9)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_a_training_ends_in_its_time_with_a_rate_that_has_fallen(root, tmp_path, schedule):
+    recipe = replace(TINY, epochs=100_000 - 1, warmup=0.0, schedule=schedule)
+    began = train.time.monotonic()
+    run = train.fit(recipe, root, tmp_path / "run", device="cpu", seconds=4)
+    assert train.time.monotonic() - began < 6
+    rates = [entry["rate"] for entry in run.log()]
+    assert run.finished
+    assert 2 < len(rates) < recipe.epochs
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.35 * recipe.rate
+    assert "val_accuracy" in run.log()[-1]
+
+
+def test_a_training_with_time_to_spare_is_as_without_a_limit_at_its_end(root, tmp_path):
+    run = train.fit(TINY, root, tmp_path / "run", device="cpu", seconds=3600)
+    assert [entry["epoch"] for entry in run.log()] == [1, 2]
+
+
 def test_the_average_is_the_one_of_a_loop_by_hand():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))

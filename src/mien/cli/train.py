@@ -16,6 +16,8 @@ from mien.cli._lab import DATA, is_first, lab, watching
               help="The run folder; an unfinished run is gone on with.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
 @click.option("--device", help="cpu, cuda or mps; by default what there is.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
+              help="End in this time, with as many epochs as it holds.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
 def train(
     recipe: str,
@@ -23,6 +25,7 @@ def train(
     out: Path,
     changes: tuple[str, ...],
     device: str | None,
+    minutes: float,
     tensorboard: bool,
 ) -> None:
     """Train a model; goes on where it was stopped.
@@ -35,13 +38,20 @@ def train(
     \b
         mien train default --data fer2013/ --out runs/default
         mien train default --data fer2013/ --out runs/quick --set epochs=5 --set seed=1
+        mien train default --data fer2013/ --out runs/hour --minutes 60
         torchrun --nproc-per-node=8 -m mien train default --data fer2013/ --out runs/fast
     """
     recipes, trainer = lab("recipe"), lab("train")
     wanted = recipes.parse(recipe, changes)
     with watching() as watch:
         run = trainer.fit(
-            wanted, data, out, device=device, watch=watch(recipe, wanted), tensorboard=tensorboard
+            wanted,
+            data,
+            out,
+            device=device,
+            watch=watch(recipe, wanted),
+            tensorboard=tensorboard,
+            seconds=60 * minutes,
         )
     if is_first():
         click.echo(run.folder)

@@ -50,7 +50,7 @@ def window(faces: Tensor, side: int) -> Tensor:
 
 
 def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
-    """All samples as one batch, faces still uint8 and whole: what each step takes its batch from."""
+    """All samples as one batch, faces still uint8 and whole: each step takes its own from it."""
     labels = np.zeros((len(samples), 7), np.float32)
     known = samples.labels >= 0
     labels[known, samples.labels[known]] = 1

@@ -193,7 +193,8 @@ _RANGES = {
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
     "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
     "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
-    "cooldown": (0.01, 1), "clip": (0, math.inf), "warmup": (0, math.inf), "patience": (0, math.inf),
+    "cooldown": (0.01, 1), "patience": (0, math.inf),
+    "clip": (0, math.inf), "warmup": (0, math.inf),
     "fold": (0, math.inf), "folds": (2, math.inf),
     "epochs": (1, 99_999), "batch": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip
