@@ -220,8 +220,8 @@ def planned(
         name: rows.view(steps, -1, rows.shape[1])[:, step.part].to(device)
         for name, rows in targets.items()
     }
-    numbers = (torch.tensor(one, device=device) for one in (rates, keeps))
-    return Plan(draws, *numbers, in_steps)
+    on_device = (torch.tensor(rates, device=device), torch.tensor(keeps, device=device))
+    return Plan(draws, *on_device, in_steps)
 
 
 def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
