@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 
 from mien.lab import evaluate, models, runs
+from mien.lab.heads import CLASSES
 from mien.lab.recipe import parse
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -162,7 +163,7 @@ def test_teachers_fit_one_parcel_and_one_lease():
     teachers = [task for task in tasks if task.name.startswith("teacher-")]
     names = [parse(task.words[1], _changes(task)).model for task in teachers]
     with torch.device("meta"):
-        networks = [models.build(name, channels=1, classes=models.CLASSES) for name in names]
+        networks = [models.build(name, channels=1, classes=CLASSES) for name in names]
     assert sum(2 * models.parameters(network) for network in networks) < campaign.MOST
     pupils = [task for task in tasks if task.name.startswith("pupil-")]
     assert sum(task.gpu for task in teachers) + pupils[0].gpu < 25

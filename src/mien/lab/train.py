@@ -26,8 +26,8 @@ from mien.io import atomic_file
 from mien.lab import batches, checks, data, evaluate, processes, protocols, runs, states
 from mien.lab.batches import Batch
 from mien.lab.data import Samples
+from mien.lab.heads import HEADS
 from mien.lab.losses import bfloat16, losses
-from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.states import State
