@@ -65,7 +65,7 @@ def calm() -> dict[str, str]:
 
 def test_a_run_ends_with_weights_a_log_and_nothing_else(trained):
     assert sorted(p.name for p in trained.folder.iterdir()) == [
-        "about.json", "checkpoint.pt", "log.jsonl", "recipe.json", "weights.pt",
+        ".lock", "about.json", "checkpoint.pt", "log.jsonl", "recipe.json", "weights.pt",
     ]  # fmt: skip
     assert trained.finished
     assert trained.recipe == TINY

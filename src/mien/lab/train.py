@@ -69,7 +69,7 @@ def fit(
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
             known = {"data": about, "heads": checks.heads(recipe, splits)}
-            stack.enter_context(runs.claimed(out))
+            stack.enter_context(runs.locked(out))
             runs.start(Path(out), recipe, known)
         processes.wait(world)
         run = runs.open_run(out)

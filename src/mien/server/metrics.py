@@ -53,9 +53,7 @@ class Metrics:
         self.live_seconds = histogram(
             "mien_live_seconds", "Time to answer a live frame.", buckets=SECONDS
         )
-        self.live_dropped = counter(
-            "mien_live_dropped_total", "Live frames dropped for a newer."
-        )
+        self.live_dropped = counter("mien_live_dropped_total", "Live frames dropped for a newer.")
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish a value that is read whenever the metrics are."""
