@@ -15,7 +15,7 @@ from serving import clip, in_process, on_loopback, service_of
 
 from mien.detection.whole import Whole
 from mien.labels import COLOURS
-from mien.results import Face, Frame
+from mien.results import Detection, Face, Frame
 from mien.server import looks
 from mien.writers import csv, html
 
@@ -99,8 +99,8 @@ def crowd(monkeypatch, tmp_path):
 
     def rows(_, pixels):
         high, wide = pixels.shape[0] / 3, pixels.shape[1] / 4
-        return [((k % 4 * wide, k // 4 * high, 0.6 * wide, 0.8 * high), 0.99 - 0.05 * k)
-                for k in range(CROWD)]  # fmt: skip
+        boxes = [(k % 4 * wide, k // 4 * high, 0.6 * wide, 0.8 * high) for k in range(CROWD)]
+        return [Detection(box, 0.99 - 0.05 * k, roll=0.0) for k, box in enumerate(boxes)]
 
     monkeypatch.setattr(Whole, "__call__", rows)
     path = tmp_path / f"{'a-name-without-an-end-' * 6}.jpg"
