@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
+from mien.labels import COLOURS
+from mien.results import LANDMARKS
+from mien.server.job import RESULTS
 from mien.writers import html
+from mien.writers._table import COLUMNS
 
 FOLDER = Path(__file__).parent / "page"
 
@@ -22,7 +27,11 @@ FILES = {
     for file in sorted(FOLDER.iterdir())
     if file.suffix in TYPES
 }
-"""Path -> file. They need no token, for they say nothing of anybody."""
+"""Path -> file."""
+
+CONSTANTS = "/constants.js"
+PATHS = (*FILES, CONSTANTS)
+"""The paths of the page. They need no token, for they say nothing about anybody."""
 
 
 def add(app: FastAPI) -> None:
@@ -34,6 +43,23 @@ def add(app: FastAPI) -> None:
             return FileResponse(file, headers=headers, media_type=TYPES[file.suffix])
 
         app.add_route(path, look, methods=["GET"], include_in_schema=False)
+
+    async def shared(_: Request) -> Response:
+        return Response(constants(), headers=headers, media_type=TYPES[".js"])
+
+    app.add_route(CONSTANTS, shared, methods=["GET"], include_in_schema=False)
+
+
+def constants() -> str:
+    """What the page shares with Python, as a module; `page/constants.d.ts` has the types."""
+    shared = {
+        "COLOURS": COLOURS,
+        "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
+        "LANDMARKS": LANDMARKS,
+        "RESULTS": RESULTS,
+    }
+    lines = (f"export const {name} = {json.dumps(value)};\n" for name, value in shared.items())
+    return "".join(lines)
 
 
 def policy() -> str:

@@ -1,9 +1,8 @@
 // Faces: a card with bars for each, and a box over the picture; each leads to the other.
 
+import { COLOURS } from "./constants.js";
 import { button, make } from "./elements.js";
 
-export const COLOURS = { angry: "#e2574c", disgust: "#8fb339", fear: "#a481d9", happy: "#f2c14e",
-  sad: "#5aa5e8", surprise: "#f2914a", neutral: "#c3c8cd", contempt: "#d98cb3" };
 const FLAGS = { too_small: "too small to trust", blurred: "blurred", low_confidence: "perhaps no face",
   tilted: "the head is tilted", turned: "the face looks aside" };
 const OPEN = 4;                 // more faces than that begin folded

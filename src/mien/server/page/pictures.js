@@ -1,11 +1,10 @@
 // Pictures: dropped, pasted or chosen; read one after the other; saved with what was found.
 
+import { COLOURS, COLUMNS, LANDMARKS } from "./constants.js";
 import { $, button, canvasOf, count, encoded, make, save, say } from "./elements.js";
-import { COLOURS, foldButton, percent, showFaces } from "./faces.js";
+import { foldButton, percent, showFaces } from "./faces.js";
 import { askPatiently, query } from "./service.js";
 
-const COLUMNS = ["source", "frame", "seconds", "width", "height", "model", "detector", "face_id", "x", "y",
-  "w", "h", "face_confidence", "dominant_emotion", ...Object.keys(COLOURS), "flags"];
 const MANY = 5;                 // faces from which on one wants to open all at once
 
 let shown = [];                 // newest first: what `place` makes, with a `record` or a `trouble` in time
@@ -142,8 +141,13 @@ const records = () => shown.flatMap((one) => one.record || []);
 
 function rows({ faces, ...common }) {
   if (!faces.length) return [common];
-  return faces.map(({ box: [x, y, w, h], emotions, flags, ...face }) =>
-    ({ ...common, ...face, x, y, w, h, ...emotions, flags: flags.join(" ") }));
+  return faces.map(({ box: [x, y, w, h], emotions, flags, landmarks, ...face }) =>
+    ({ ...common, ...face, x, y, w, h, ...emotions, flags: flags.join(" "), ...placed(landmarks) }));
+}
+
+function placed(landmarks) {
+  const points = (landmarks ?? []).map(([x, y], place) => [LANDMARKS[place], x, y]);
+  return Object.fromEntries(points.flatMap(([name, x, y]) => [[`${name}_x`, x], [`${name}_y`, y]]));
 }
 
 function cell(value = "") {

@@ -1,10 +1,9 @@
 // A video: it is sent, waits for its turn, is watched; then there is a timeline, and files.
 
+import { RESULTS } from "./constants.js";
 import { $, button, count, pause, save, say } from "./elements.js";
 import { ask, askUntilAnswered, query, send } from "./service.js";
 
-const RESULTS = { "annotated.mp4": "Save video", "page.html": "Save timeline", "timeline.png": "Save chart",
-  "faces.csv": "Save CSV", "faces.jsonl": "Save JSON lines" };
 const LOOK = 500;               // milliseconds between two looks at how far it is
 const KEPT = "mien-video";      // where its id is kept while this page is reloaded
 
@@ -88,7 +87,7 @@ async function showResults(told, signal) {
     ...(job.others ? [`One video at a time: ${count(job.others, "other")} left out.`] : []),
     `The service keeps the results for ${count(minutes, "minute")}, or until you have it forget them.`].join(" ");
   for (const [name, text] of Object.entries(RESULTS)) {
-    if (told.results.includes(name)) button(text, $("job-results"), () => saveResult(told.id, name), "quiet");
+    if (told.results.includes(name)) button(`Save ${text}`, $("job-results"), () => saveResult(told.id, name), "quiet");
   }
   if (told.results.includes("page.html")) {
     showTimeline(await askUntilAnswered(`videos/${told.id}/results/page.html`, { signal }, "text"));
