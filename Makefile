@@ -3,6 +3,7 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 LOWEST := .venv-lowest
+SCRIPTS := tests/javascript
 
 .PHONY: demo test test-lowest lint results clean
 
@@ -15,7 +16,7 @@ $(DEMO)/.made: pyproject.toml
 	$(DEMO)/bin/python -m pip install --quiet -e '.[demo]'
 	touch $@
 
-test: $(DEV)/.made lint
+test: $(DEV)/.made $(SCRIPTS)/node_modules/.made lint
 	$(DEV)/bin/python -m pytest
 
 lint: $(DEV)/.made
@@ -29,6 +30,10 @@ $(DEV)/.made: pyproject.toml
 	$(DEV)/bin/python -m pip install --quiet --upgrade pip
 	$(DEV)/bin/python -m pip install --quiet -e '.[lab,dev]'
 	touch $@
+
+# What checks the JavaScript; its tests are skipped where this cannot be fetched.
+$(SCRIPTS)/node_modules/.made: $(SCRIPTS)/package.json $(DEV)/.made
+	-PATH="$$PATH:$(CURDIR)/$(DEV)/bin" npm install --silent --prefix $(SCRIPTS) && touch $@
 
 # The light tests (without torch) with the lowest version of each package that pyproject.toml allows
 # and that has a wheel for this Python. Old packages may call what newer ones deprecate.
@@ -80,4 +85,4 @@ results: $(DEV)/.made
 	$(DEV)/bin/python benchmarks/tables.py
 
 clean:
-	rm -rf $(DEMO) $(DEV) $(LOWEST) demo
+	rm -rf $(DEMO) $(DEV) $(LOWEST) $(SCRIPTS)/node_modules demo

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from mien.lab import calibration, data, evaluate, measures, models, runs
+from mien.lab import calibration, data, evaluate, measures, runs
+from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
 WAYS = {"one temperature": math.inf, "a factor and a shift for each class": calibration.STRENGTH}
@@ -25,7 +26,7 @@ def main() -> None:
     asked = parser.parse_args()
     samples = data.split(data.load(asked.data), "val")
     network = evaluate.restore(runs.open_run(asked.run))
-    said = evaluate.logits(network, samples.faces, side=48)[:, models.HEADS["votes"]]
+    said = evaluate.logits(network, samples.faces, side=48)[:, HEADS["votes"]]
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
     for way, strength in WAYS.items():

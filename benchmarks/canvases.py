@@ -26,6 +26,7 @@ from torchvision import ops
 
 from mien.lab import batches, data, evaluate, models, runs
 from mien.lab.data import Samples
+from mien.lab.heads import CLASSES
 from mien.lab.models import rcnn
 
 ROOT = Path(__file__).parent.parent
@@ -236,7 +237,7 @@ def main() -> None:
     asked = parser.parse_args()
     splits, dice = data.load(asked.data), np.random.default_rng(asked.seed)
     torch.manual_seed(asked.seed)
-    model = models.build("rcnn-slim", channels=1, classes=models.CLASSES)
+    model = models.build("rcnn-slim", channels=1, classes=CLASSES)
     if asked.start:
         evaluate.load_weights(model, runs.open_run(asked.start))
     detector = rcnn.detector(model, SIDE)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.lab import calibration, data, evaluate, measures, models, runs
+from mien.lab import calibration, data, evaluate, measures, runs
+from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
 SHARPENED = 1.1
@@ -47,9 +48,9 @@ def answers(
     """What a run says as it is, and its votes calibrated by the faces of other folds."""
     known = {"truth": val.labels, "raters": val.votes}
     said = evaluate.logits(evaluate.restore(runs.open_run(path)), val.faces, side=side)
-    heads = {name: said[:, part].softmax(1).numpy() for name, part in models.HEADS.items()}
+    heads = {name: said[:, part].softmax(1).numpy() for name, part in HEADS.items()}
     targets = torch.as_tensor(data.shares(val.votes))
-    votes = SHARPENED * calibration.crossed(said[:, models.HEADS["votes"]], targets)
+    votes = SHARPENED * calibration.crossed(said[:, HEADS["votes"]], targets)
     return known | heads, known | {"votes": votes.softmax(1).numpy()}
 
 

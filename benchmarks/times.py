@@ -22,6 +22,7 @@ from mien.classification import weights
 from mien.classification.classifier import Classifier
 from mien.classification.model_spec import Contract
 from mien.lab import calibration, export, models, runs
+from mien.lab.heads import CLASSES
 from mien.lab.leaderboard import TIMES
 from mien.labels import EMOTIONS
 
@@ -32,7 +33,7 @@ ROUNDS = 30
 
 def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
     """A new network of that name as users would load it, and the megabytes of its file."""
-    network = models.build(name, channels=1, classes=models.CLASSES)
+    network = models.build(name, channels=1, classes=CLASSES)
     whole = export.Exported(
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         "labels", SIDE, 1, calibration.plain(len(EMOTIONS)),

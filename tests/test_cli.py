@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,8 +207,17 @@ def test_help_says_once_what_it_is_not(mien):
     code, out, _ = mien("--help")
     assert code == 0
     assert "does not read minds" in " ".join(out.split())
-    for verb in VERBS:
-        assert verb in out
+
+
+def test_help_shows_each_command_once_in_its_panel(mien):
+    _, out, _ = mien("--help")
+    panels = re.split(r"^(Using|Serving|Laboratory):\n", out, flags=re.MULTILINE)[1:]
+    assert panels[::2] == ["Using", "Serving", "Laboratory"]
+    shown = [re.findall(r"^  (\w+) ", text, re.MULTILINE) for text in panels[1::2]]
+    assert sorted(name for panel in shown for name in panel) == sorted(VERBS)
+    assert "analyze" in shown[0]
+    assert shown[1] == ["serve"]
+    assert "train" in shown[2]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mien.classification.model_spec import Contract
 from mien.errors import UserError
 from mien.lab import calibration, export, models
+from mien.lab.heads import CLASSES
 from mien.lab.recipe import RECIPES, Recipe
 from mien.labels import EMOTIONS
 from mien.registry import names
@@ -20,7 +21,7 @@ EVERY = models.available()
 
 def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     torch.manual_seed(0)
-    return models.build(name, channels=channels, classes=models.CLASSES, dropout=dropout)
+    return models.build(name, channels=channels, classes=CLASSES, dropout=dropout)
 
 
 def sketch(name: str, channels: int = 1) -> nn.Module:

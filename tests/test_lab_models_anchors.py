@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mien.classification.model_spec import Contract
 from mien.lab import calibration, export, models
+from mien.lab.heads import CLASSES
 from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13
 from mien.labels import EMOTIONS
 
@@ -76,7 +77,7 @@ def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
         rmn.Mask(8, 2),
         convnext.Halve(8),
         convnext.Block(16, 0.0),
-        resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, models.CLASSES, 0.5),
+        resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
     )
     whole = export.Exported(network, "labels", 44, 1, calibration.plain(7, 0.1)).eval()
     export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)

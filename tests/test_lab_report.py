@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import tiny
+import without
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import classification_report
@@ -22,6 +23,7 @@ from mien.lab import (
     page,
     protocols,
     report,
+    report_faces,
     reproduce,
     runs,
     tables,
@@ -98,7 +100,8 @@ def test_what_the_paper_prints_is_copied_right():
 
 
 def test_the_page_of_a_run_has_every_table_and_figure(run, root, tmp_path):
-    made = report.of_run(run, root)
+    made = report.of_run(run)
+    made.add(*report_faces.faces(run, root))
     names = {picture.name for picture in page.pictures(made)}
     assert names == {
         f"one-{what}"
@@ -118,6 +121,14 @@ def test_the_page_of_a_run_has_every_table_and_figure(run, root, tmp_path):
         with Image.open(tmp_path / link) as picture:
             assert min(picture.size) > 200
         assert (tmp_path / link).with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_a_report_needs_torch_for_faces_alone(run, root, tmp_path):
+    done = without.mien("report", run.folder, "--out", "made", cwd=tmp_path)
+    assert done == (0, "made/report.html\n", "")
+    code, out, err = without.mien("report", run.folder, "--data", root, "--out", "x", cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert err == "mien: This needs torch: in mien's folder, pip install '.[lab]'.\n"
 
 
 def test_a_page_is_balanced_html_and_escapes_what_it_shows():
@@ -188,7 +199,7 @@ def test_runs_judged_by_other_faces_are_not_paired(run, tmp_path):
 def test_predictions_of_other_data_are_refused(run, tmp_path):
     elsewhere = tiny.write_packed(tmp_path, tiny.table(56, 28))
     with pytest.raises(UserError, match="are of other data"):
-        report.faces(run, elsewhere)
+        report_faces.faces(run, elsewhere)
 
 
 def test_faces_may_have_been_left_out_of_what_is_shown(run, root, tmp_path):
@@ -196,7 +207,7 @@ def test_faces_may_have_been_left_out_of_what_is_shown(run, root, tmp_path):
     rows = runs.load_predictions(runs.open_run(folder))["rows"]
     (tmp_path / "clean.csv").write_text(f"row\n{rows[0]}\n{rows[3]}\n")
     evaluate.evaluate(folder, root, leave_out=tmp_path / "clean.csv", resamples=2)
-    assert report.faces(runs.open_run(folder), root)
+    assert report_faces.faces(runs.open_run(folder), root)
 
 
 def test_a_leaky_protocol_is_called_broken(run):

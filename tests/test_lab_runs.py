@@ -60,7 +60,7 @@ from mien.lab import runs
 from mien.lab.recipe import RECIPES
 from mien.onnx_runtime import onnxruntime
 try:
-    with runs.claimed(sys.argv[1]):
+    with runs.locked(sys.argv[1]):
         runs.start(sys.argv[1], RECIPES["tiny"])
         print("mine", flush=True)
         sys.stdin.read()
@@ -90,7 +90,7 @@ def test_a_drive_that_knows_no_locks_is_trained_on_all_the_same(tmp_path, monkey
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", cannot)
-    with runs.claimed(tmp_path / "run"):
+    with runs.locked(tmp_path / "run"):
         pass
 
 
@@ -104,6 +104,8 @@ def test_somebodys_files_are_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match="is not a run folder and not empty"):
         runs.start(tmp_path, TINY)
+    with pytest.raises(UserError, match="is not a run folder"), runs.locked(tmp_path):
+        pass
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 

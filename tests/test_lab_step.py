@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mien.lab import augmentation, batches, models, recipe, states, step, train
-from mien.lab.models import HEADS
+from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.step import Plan, Step
 

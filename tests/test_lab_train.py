@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, models, runs, states, train
+from mien.lab.heads import CLASSES, HEADS
 from mien.lab.losses import losses
-from mien.lab.models import HEADS
 from mien.lab.recipe import RECIPES, Recipe
 from mien.lab.runs import Run
 from mien.lab.step import Step
@@ -66,7 +66,7 @@ def calm() -> dict[str, str]:
 
 def test_a_run_ends_with_weights_a_log_and_nothing_else(trained):
     assert sorted(p.name for p in trained.folder.iterdir()) == [
-        "about.json", "checkpoint.pt", "log.jsonl", "recipe.json", "weights.pt",
+        ".lock", "about.json", "checkpoint.pt", "log.jsonl", "recipe.json", "weights.pt",
     ]  # fmt: skip
     assert trained.finished
     assert trained.recipe == TINY
@@ -253,7 +253,7 @@ def test_faces_without_a_label_count_neither_as_right_nor_as_wrong(root):
     splits, recipe = data.load(root), replace(TINY, epochs=1)
     val = splits["val"]
     known = np.arange(len(val)) % 3 > 0
-    model = models.build(recipe.model, channels=1, classes=models.CLASSES)
+    model = models.build(recipe.model, channels=1, classes=CLASSES)
     half = replace(val, labels=np.where(known, val.labels, -1))
     found = train.validate(model, {"val": half}, recipe)
     alone = train.validate(model, {"val": val.take(known)}, recipe)
@@ -590,6 +590,7 @@ warnings.simplefilter("ignore")
 import torch
 from torch import nn
 from mien.lab import models, train
+from mien.lab.heads import CLASSES
 from mien.lab.recipe import RECIPES
 
 torch.set_num_threads(1)

@@ -75,7 +75,7 @@ def test_asked_again_a_crossval_trains_nothing(root, crossed, monkeypatch):
 def test_a_fold_that_another_process_trains_is_left_to_it(root, tmp_path):
     folder = tmp_path / "fold-1"
     held = runs.start(folder, replace(BASE, fold=1), {"data": data.describe(data.load(root))})
-    with runs.claimed(folder), pytest.raises(runs.Busy, match="training fold-1"):
+    with runs.locked(folder), pytest.raises(runs.Busy, match="training fold-1"):
         trials.crossval(BASE, root, tmp_path, quiet)
     assert runs.open_run(tmp_path / "fold-2").finished
     assert not held.finished

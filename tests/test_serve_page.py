@@ -10,12 +10,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from conftest import ROOT
 from PIL import Image
 from serving import clip, in_process, on_loopback, service_of
 
 from mien.detection.whole import Whole
 from mien.labels import COLOURS
-from mien.results import Face, Frame
+from mien.results import LANDMARKS, Detection, Face, Frame
 from mien.server import looks
 from mien.writers import csv, html
 
@@ -99,8 +100,8 @@ def crowd(monkeypatch, tmp_path):
 
     def rows(_, pixels):
         high, wide = pixels.shape[0] / 3, pixels.shape[1] / 4
-        return [((k % 4 * wide, k // 4 * high, 0.6 * wide, 0.8 * high), 0.99 - 0.05 * k)
-                for k in range(CROWD)]  # fmt: skip
+        boxes = [(k % 4 * wide, k // 4 * high, 0.6 * wide, 0.8 * high) for k in range(CROWD)]
+        return [Detection(box, 0.99 - 0.05 * k, roll=0.0) for k, box in enumerate(boxes)]
 
     monkeypatch.setattr(Whole, "__call__", rows)
     path = tmp_path / f"{'a-name-without-an-end-' * 6}.jpg"
@@ -605,7 +606,8 @@ def test_the_page_may_do_nothing_with_other_places(tiny_model):
         assert {"/", "/page.css", "/page.js"} < set(looks.FILES)
 
 
-def test_colours_are_those_of_mien():
-    script = (looks.FOLDER / "faces.js").read_text(encoding="utf-8")
-    found = re.search(r"COLOURS = \{(.*?)\}", script, re.DOTALL)[1]
-    assert dict(re.findall(r'(\w+): "(#\w+)"', found)) == COLOURS
+def test_what_python_knows_is_written_nowhere_else():
+    known = (*COLOURS, *COLOURS.values(), *LANDMARKS, "detector")
+    for path in (*looks.FOLDER.glob("*.js"), ROOT / "src" / "mien" / "writers" / "_page.js"):
+        script = path.read_text(encoding="utf-8")
+        assert not [word for word in known if re.search(rf"\b{word}\b", script)], path

@@ -846,8 +846,8 @@ def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
     (face,) = data["faces"]
     assert 20 <= len(face["times"]) <= 51
     assert face["times"][-1] > 290
-    gaps = np.diff(face["times"])
-    assert gaps.max() < data["gap"]
+    first, last = face["visible"]  # one stretch, although most points are gone
+    assert first <= face["times"][0] < face["times"][-1] <= last
     assert len(data["stills"]) <= 6
 
 

@@ -10,7 +10,7 @@ import click
 
 import mien
 from mien import registry
-from mien.cli._common import MISTAKE, STOPPED, complain
+from mien.cli._common import MISTAKE, PANELS, STOPPED, complain
 from mien.errors import UserError
 from mien.io import atomic_file
 
@@ -29,6 +29,20 @@ class Verbs(click.Group):
         if cmd_name not in (known := self.list_commands(ctx)):
             raise registry.unknown("command", cmd_name, known)
         return getattr(registry.take(SHELF, cmd_name), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands of each panel with a line on each, names in one column."""
+        known = self.list_commands(ctx)
+        wide = max(map(len, known))
+        for panel in PANELS:
+            rows = []
+            for name in known:
+                module = registry.take(SHELF, name)
+                if panel == module.PANEL:
+                    text = getattr(module, name).get_short_help_str(formatter.width - wide - 6)
+                    rows.append((f"{name:{wide}}", text))
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

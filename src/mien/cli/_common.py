@@ -14,6 +14,9 @@ from mien.errors import UserError
 MISTAKE, NO_FACE, STOPPED = 2, 3, 130
 """Exit codes: the user's mistake, no face though one was asked for, Ctrl-C."""
 
+PANELS = USING, SERVING, LABORATORY = "Using", "Serving", "Laboratory"
+"""The panels of `mien --help`, in order; each command's file says with `PANEL` which is its own."""
+
 
 def terminal() -> ModuleType:
     """The module that draws tables and bars; rich takes a tenth of a second to import."""

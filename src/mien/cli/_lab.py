@@ -15,9 +15,12 @@ import click
 from mien.cli._common import needing, terminal
 
 
-def lab(name: str) -> ModuleType:
-    """A module of the laboratory; a `UserError` that says what to install if torch is missing."""
-    with needing("lab"):
+def lab(name: str, extra: str = "lab") -> ModuleType:
+    """A module of the laboratory; a `UserError` that says which extra to install if it needs one.
+
+    extra: `"report"` for modules that only read results, which need no torch.
+    """
+    with needing(extra):
         return importlib.import_module(f"mien.lab.{name}")
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import terminal
+from mien.cli._common import LABORATORY, terminal
 from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
 from mien.errors import UserError
+
+PANEL = LABORATORY
 
 
 @click.command()

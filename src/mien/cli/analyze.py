@@ -9,7 +9,10 @@ import click
 
 from mien.classification import weights
 from mien.classification.classifier import prepare
+from mien.cli._common import USING
 from mien.tracking.tracker import TIME_CONSTANT
+
+PANEL = USING
 
 
 @click.command()

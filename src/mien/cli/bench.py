@@ -8,10 +8,12 @@ import re
 
 import click
 
-from mien.cli._common import terminal
+from mien.cli._common import USING, terminal
 from mien.errors import UserError
 
 LARGEST = 8192
+
+PANEL = USING
 
 
 @click.command()

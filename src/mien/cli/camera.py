@@ -11,13 +11,15 @@ import click
 
 from mien import writers as sinks
 from mien.analyzer import Analyzer
-from mien.cli._common import complain, terminal
+from mien.cli._common import USING, complain, terminal
 from mien.cli._wishes import smoothing
 from mien.errors import UserError
 from mien.io import camera as live
 from mien.tracking.summaries import Summaries
 from mien.tracking.tracker import TIME_CONSTANT
 from mien.visualization import window
+
+PANEL = USING
 
 
 @click.command()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
+from mien.cli._common import LABORATORY
 from mien.cli._lab import CHANGES, DATA, lab, watching
+
+PANEL = LABORATORY
 
 
 @click.command()

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from mien.classification import weights
-from mien.cli._common import complain, terminal
+from mien.cli._common import LABORATORY, complain, terminal
 from mien.cli._lab import DATA, lab
+
+PANEL = LABORATORY
 
 
 @click.command()

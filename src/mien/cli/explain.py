@@ -10,13 +10,15 @@ import numpy as np
 
 from mien.analyzer import Analyzer
 from mien.classification.occlusion import Explanation
-from mien.cli._common import terminal
+from mien.cli._common import USING, terminal
 from mien.errors import UserError
 from mien.io import atomic_file
 
 ROWS, COLUMNS = ("above", "middle", "below"), ("left", "centre", "right")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+PANEL = USING
 
 
 @click.command()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
+from mien.cli._common import LABORATORY
 from mien.cli._lab import lab
+
+PANEL = LABORATORY
 
 
 @click.command()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import terminal
+from mien.cli._common import LABORATORY, needing, terminal
 from mien.cli._lab import lab
+
+PANEL = LABORATORY
 
 
 @click.command()
@@ -18,17 +20,19 @@ def leaderboard(results: Path, out: Path | None) -> None:
     """Compare systems: what was claimed, what is measured, and at what cost.
 
     RESULTS is a folder of what mien evaluate --out wrote, all by the same protocol and split.
+    It needs no torch: the extra "report" is enough.
 
     \b
         mien leaderboard
         mien leaderboard my-results/ --out compared/
     """
-    board = lab("leaderboard")
-    rows = board.read(results)
+    board = lab("leaderboard", "report")
+    with needing("lab"):  # a result may name its network by the family alone
+        rows = board.read(results)
     shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms a face")
     full = board.table(rows)
     places = [full.columns.index(column) for column in shown]
     terminal().table(shown, [[row[k] for k in places] for row in full.rows])
     click.echo(board.summary(rows))
     if out:
-        click.echo(lab("page").write(board.page(rows), out, "leaderboard"))
+        click.echo(lab("page", "report").write(board.page(rows), out, "leaderboard"))

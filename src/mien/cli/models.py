@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from mien.classification import weights
-from mien.cli._common import terminal
+from mien.cli._common import USING, terminal
+
+PANEL = USING
 
 
 @click.command()

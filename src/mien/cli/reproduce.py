@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import terminal
+from mien.cli._common import LABORATORY, terminal
 from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
+
+PANEL = LABORATORY
 
 
 @click.command()

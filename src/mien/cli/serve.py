@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import needing
+from mien.cli._common import SERVING, needing
 from mien.errors import UserError
+
+PANEL = SERVING
 
 
 @click.command()

@@ -7,7 +7,7 @@ import torch
 from mien.errors import UserError
 from mien.lab import data, models, runs
 from mien.lab.data import Samples
-from mien.lab.models import HEADS
+from mien.lab.heads import CLASSES, HEADS
 from mien.lab.recipe import Recipe
 
 
@@ -15,7 +15,7 @@ def network(recipe: Recipe) -> None:
     """Refuse a network that there is not, or which cannot look at what it would be shown."""
     with torch.random.fork_rng(devices=[]):
         built = models.build(
-            recipe.model, channels=recipe.channels, classes=models.CLASSES, dropout=recipe.dropout,
+            recipe.model, channels=recipe.channels, classes=CLASSES, dropout=recipe.dropout,
             pretrained=recipe.pretrained,
         ).eval()  # fmt: skip
     for side in {recipe.side, recipe.first_side or recipe.side}:

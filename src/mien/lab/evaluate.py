@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import batches, data, measures, models, protocols, runs
+from mien.lab.heads import CLASSES, HEADS, LABELS
 from mien.lab.recipe import published
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, fold
@@ -37,7 +38,7 @@ Answers = dict[str, np.ndarray]
 def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """The trained network of a run, in evaluation mode; a `UserError` if it is not trained yet."""
     recipe = run.recipe
-    model = models.build(recipe.model, channels=recipe.channels, classes=models.CLASSES)
+    model = models.build(recipe.model, channels=recipe.channels, classes=CLASSES)
     load_weights(model, run)
     return model.to(device).eval()
 
@@ -95,7 +96,7 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
     if isinstance(what, Run):
         model, recipe = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.recipe
         ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
-        taught = what.about.get("heads", list(models.HEADS))
+        taught = what.about.get("heads", list(HEADS))
         return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
     from mien.classification.classifier import Classifier
 
@@ -104,7 +105,7 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
 
 
 def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
-    return {name: found[:, models.HEADS[name]].softmax(1).numpy() for name in taught}
+    return {name: found[:, HEADS[name]].softmax(1).numpy() for name in taught}
 
 
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
@@ -116,7 +117,7 @@ def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
     crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
     said = np.concatenate([classify(crops[k : k + 256]) for k in range(0, len(crops), 256)])
     head = "votes" if "contempt" in expects.labels else "labels"
-    return {head: fold(said, expects.labels, models.LABELS[head])}
+    return {head: fold(said, expects.labels, LABELS[head])}
 
 
 def _mean(answers: Sequence[Answers]) -> Answers:

@@ -21,9 +21,10 @@ import mien
 from mien.classification.model_spec import INPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, calibration, data, ensembles, evaluate, measures, models, storages
+from mien.lab import batches, calibration, data, ensembles, evaluate, measures, storages
 from mien.lab.calibration import Scaling
 from mien.lab.data import Samples
+from mien.lab.heads import HEADS, LABELS
 from mien.lab.runs import Run
 from mien.onnx_runtime import open_session
 from mien.registry import unknown
@@ -51,7 +52,7 @@ class Exported(nn.Module):
         self, network: nn.Module, head: str, side: int, channels: int, scaling: Scaling
     ) -> None:
         super().__init__()
-        self.network, self.part = network, models.HEADS[head]
+        self.network, self.part = network, HEADS[head]
         self.side, self.channels = side, channels
         self.register_buffer("factors", torch.tensor(scaling.factors))
         self.register_buffer("shifts", torch.tensor(scaling.shifts))
@@ -86,11 +87,11 @@ def export(
     side, channels = side or ensembles.side(runs), runs[0].recipe.channels
     network = ensembles.restore(runs, mirrored=views == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    labels = models.LABELS[head]
+    labels = LABELS[head]
     scaling = calibration.plain(len(labels))
     if calibrate is not None:
         said = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
-        said, targets = said[:, models.HEADS[head]], _targets(head, calibrate)
+        said, targets = said[:, HEADS[head]], _targets(head, calibrate)
         scaling = calibration.fit(said, targets)
     scaling = scaling.sharpened(sharpen)
     whole = Exported(network, head, side, channels, scaling).eval()
@@ -134,10 +135,10 @@ def _check_wishes(
     storage: str,
     calibrate: Samples | None,
 ) -> None:
-    if head not in models.HEADS:
-        raise unknown("head", head, models.HEADS)
+    if head not in HEADS:
+        raise unknown("head", head, HEADS)
     for run in runs:
-        if head not in (taught := run.about.get("heads", models.HEADS)):
+        if head not in (taught := run.about.get("heads", HEADS)):
             them = ", ".join(taught)
             raise UserError(f"{run.folder} was not trained on {head}; it was on {them}.")
     if views not in VIEWS:

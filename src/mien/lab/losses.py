@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.lab.batches import Batch
-from mien.lab.models import HEADS
+from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 
 

@@ -6,58 +6,16 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mien.io import atomic_file
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --dim: #5b6570; --line: #d9dee3; --paper: #fff }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ec; --dim: #9aa5b0; --line: #333b43; --paper: #14181c } }
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.7rem } h2 { margin-top: 2.5rem; font-size: 1.25rem }
-.wide { overflow-x: auto; width: max-content; min-width: 100%; max-width: 96vw;
-  position: relative; left: 50%; transform: translateX(-50%) }
-table { border-collapse: collapse; margin: .3rem 0 1rem; font-variant-numeric: tabular-nums }
-.caption, figcaption { color: var(--dim); padding: .3rem 0; font-size: .92rem; margin: 1rem 0 0 }
-th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
-th:first-child, td:first-child { text-align: left }
-td:first-child { min-width: 11rem } td:not(:first-child) { white-space: nowrap }
-td.words { text-align: left; white-space: normal; min-width: 16rem; max-width: 40rem }
-th button { all: unset; cursor: pointer; white-space: nowrap }
-th button:hover, th button:focus-visible { text-decoration: underline }
-th[aria-sort=ascending] button::after { content: " \\2191" }
-th[aria-sort=descending] button::after { content: " \\2193" }
-figure { margin: 1.2rem 0 } figure img { max-width: 100%; background: #fff; border-radius: 4px }
-"""
-
-
 WORDS = 30
 """Letters beyond which a cell is text, to be set in lines."""
-
-SORTING = """
-for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.querySelectorAll("th")], body = table.tBodies[0];
-  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
-    const up = head.ariaSort === "descending" || (head.ariaSort !== "ascending" && column === 0);
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    head.ariaSort = up ? "ascending" : "descending";
-    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    const order = (a, b) => {
-      const x = value(a), y = value(b);
-      if (x === "–" || y === "–") return (x === "–") - (y === "–");  // nothing comes last
-      const way = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-      return up ? way : -way;
-    };
-    body.append(...[...body.rows].sort(order));
-  }));
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +83,11 @@ def markdown(page: Page) -> str:
 
 def html(page: Page, images: dict[str, bytes]) -> str:
     """The page as HTML with everything inside; images: PNG by the name of the figure."""
-    body = "\n".join(_as_html(block, images) for block in page.blocks)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(page.title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(page.title)}</h1>\n{body}\n<script>{SORTING}</script>\n"
-        "</body>\n</html>\n"
-    )
+    files = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(loader=files, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    pages.filters["shown"] = shown
+    inside = {name: base64.b64encode(image).decode() for name, image in images.items()}
+    return pages.get_template("_page.html").render(page=page, images=inside, WORDS=WORDS) + "\n"
 
 
 def table_markdown(table: Table) -> str:
@@ -165,33 +120,3 @@ def _as_markdown(block: str | Table | Picture) -> str:
     if isinstance(block, Table):
         return f"{block.caption}\n\n{table_markdown(block)}"
     return f"![{block.caption}](figures/{block.name}.png)\n\n{block.caption}"
-
-
-def _as_html(block: str | Table | Picture, images: dict[str, bytes]) -> str:
-    if isinstance(block, str):
-        if block.startswith("# "):
-            return f"<h2>{escape(block[2:])}</h2>"
-        return f"<p>{escape(block)}</p>"
-    if isinstance(block, Table):
-        heads = (f'<button type="button">{escape(name)}</button>' for name in block.columns)
-        head = "".join(f'<th scope="col">{button}</th>' for button in heads)
-        rows = ("".join(map(_cell, row)) for row in block.rows)
-        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        return (
-            f'<p class="caption">{escape(block.caption)}</p>\n<div class="wide"><table>\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-        )
-    data = base64.b64encode(images[block.name]).decode()
-    caption = escape(block.caption)
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">\n'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _cell(cell: object) -> str:
-    number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    value = f' data-value="{cell}"' if number else ""
-    if isinstance(cell, str) and len(cell) > WORDS:
-        value = ' class="words"'
-    return f"<td{value}>{escape(shown(cell))}</td>"

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mien.errors import UserError
 from mien.lab.data import Samples, groups, together
@@ -154,6 +153,8 @@ def folds(splits: Splits, count: int, *, grouped: bool = True) -> tuple[Samples,
 
     The parts depend on the faces alone. grouped: exact twins fall into the same part.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     pool = _pool(splits)
     first = groups(pool.faces) if grouped else np.arange(len(pool))
     dealt = np.unique(first)
@@ -174,6 +175,8 @@ def _held_out(splits: Splits, pool: Samples, held: np.ndarray) -> Splits:
 
 
 def _tenth(pool: Samples, seed: int, by_class: bool = False) -> Splits:
+    from sklearn.model_selection import train_test_split
+
     train, val = train_test_split(
         np.arange(len(pool)),
         test_size=0.1,

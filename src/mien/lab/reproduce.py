@@ -15,6 +15,7 @@ from mien.lab import (
     models,
     recipe,
     report,
+    report_faces,
     tables,
     train,
 )
@@ -37,7 +38,7 @@ RIVAL = ("official", 100)
 def exhibit(name: str, root: Path, done: dict[str, Run]) -> Blocks:
     """The table or figure by that name, from the finished runs of the systems it needs."""
     if name == "fig1":
-        return [report.sample_sheet(data.split(data.load(root), "train"))]
+        return [report_faces.sample_sheet(data.split(data.load(root), "train"))]
     if name == "table5":
         return table5(done)
     ((_, run),) = done.items()

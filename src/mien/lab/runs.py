@@ -10,7 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +24,9 @@ from mien.lab.recipe import Recipe, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
 """The source of mien."""
+
+LOCK = ".lock"
+"""A file in a run folder, locked by the process that trains there; it stays, and says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
 
     facts: what else to remember of the run; its `data` must stay the same. Refuses, with a
     `UserError`, a folder that holds a run of another recipe or data, or somebody's files. Only
-    one process at a time may start a run: `claimed`.
+    one process at a time may start a run: `locked`.
     """
     facts = facts or {}
     run = _made(folder)
@@ -82,10 +85,6 @@ def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
         if run.about.get("data", facts.get("data")) != facts.get("data"):
             raise UserError(f"{folder} holds a run on other data; choose another --out.")
         return run
-    # A start that was killed leaves about.json, or the temporary file of either.
-    halfway = (run.about_file.name, ".about.", ".recipe.")
-    if not all(p.name.startswith(halfway) for p in run.folder.iterdir()):
-        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     write_json(run.about_file, about() | facts)
     write_json(run.recipe_file, to_json(recipe))
     return run
@@ -99,6 +98,11 @@ def _made(folder: Path | str) -> Run:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.cannot(run.folder, error) from None
+    # A start that was killed leaves about.json, or the temporary file of either.
+    started = (LOCK, run.about_file.name, run.recipe_file.name, ".about.", ".recipe.")
+    names = [path.name for path in run.folder.iterdir()]
+    if not run.recipe_file.exists() and not all(name.startswith(started) for name in names):
+        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     return run
 
 
@@ -107,29 +111,23 @@ class Busy(UserError):
 
 
 @contextmanager
-def claimed(folder: Path | str) -> Iterator[None]:
-    """Nobody else trains in this folder meanwhile; raises `Busy` if somebody does.
+def locked(folder: Path | str) -> Iterator[None]:
+    """Keep other processes from training in this folder; raises `Busy` if one does.
 
-    The folder is made if it is not there. The claim ends with the process that holds it, however
+    The folder is made if it is not there. The lock ends with the process that holds it, however
     that ends.
     """
+    from filelock import FileLock, Timeout  # whoever only reads runs need not have it
+
     run = _made(folder)
-    try:
-        import fcntl
-    except ImportError:  # not on Windows; there, two at once are the person's own lookout
-        yield
-        return
-    held = os.open(run.folder, os.O_RDONLY)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(FileLock(run.folder / LOCK, blocking=False))
+        except Timeout:
             raise Busy(f"{run.folder} is being trained by another process.") from None
-        except OSError:  # some drives know no locks; there, two at once are not told either
-            pass
+        except (OSError, NotImplementedError):
+            pass  # some drives have no locks; training goes on without
         yield
-    finally:
-        os.close(held)
 
 
 def open_run(folder: Path | str) -> Run:

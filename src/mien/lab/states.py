@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mien.io import atomic_file
 from mien.lab import evaluate, models, runs
+from mien.lab.heads import CLASSES
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 
@@ -33,7 +34,7 @@ def prepare(recipe: Recipe, device: torch.device) -> State:
     model = models.build(
         recipe.model,
         channels=recipe.channels,
-        classes=models.CLASSES,
+        classes=CLASSES,
         dropout=recipe.dropout,
         pretrained=recipe.pretrained,
     )

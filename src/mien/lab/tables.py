@@ -39,6 +39,12 @@ def names(several: Sequence[Run]) -> list[str]:
     return found
 
 
+def name_of(run: Run) -> str:
+    """What a run alone is called: as its folder."""
+    (name,) = names([run])
+    return name
+
+
 def summary(run: Run, result: Mapping) -> str:
     """In a few sentences, what was trained, on what, for how long, and what judged it."""
     log, about, recipe = run.log(), run.about, run.recipe

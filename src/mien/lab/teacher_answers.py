@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import augmentation, batches, checks, data, evaluate, protocols, runs
+from mien.lab.heads import HEADS
 from mien.lab.losses import bfloat16
-from mien.lab.models import HEADS
 from mien.lab.recipe import Recipe
 
 AUGMENTATION = (

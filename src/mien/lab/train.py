@@ -36,7 +36,7 @@ from mien.lab import (
     states,
 )
 from mien.lab.data import Samples
-from mien.lab.models import HEADS
+from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.states import State
@@ -99,7 +99,7 @@ def fit(
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
             known = {"data": about, "heads": checks.heads(recipe, splits)}
-            stack.enter_context(runs.claimed(out))
+            stack.enter_context(runs.locked(out))
             runs.start(Path(out), recipe, known)
         processes.wait(world)
         run = runs.open_run(out)

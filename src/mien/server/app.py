@@ -12,16 +12,23 @@ from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 
 import mien
 from mien.errors import UserError
-from mien.server import examples, looks, queries, uploads
+from mien.server import looks, queries, schemas, uploads
 from mien.server.metrics import GONE, Counted
 from mien.server.refusals import Gone, Refused, answer
 from mien.server.security import Guard
 from mien.server.service import Service
 from mien.server.settings import Settings
+
+
+class _Spaced(JSONResponse):
+    """JSON as `json.dumps` writes it: scripts search answers for `"id": "`."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
 
 
 def create(settings: Settings | None = None) -> FastAPI:
@@ -46,7 +53,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="mien",
         version=mien.__version__,
-        description=examples.DESCRIPTION,
+        description=schemas.DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # its pages fetch scripts from elsewhere
         redoc_url=None,
@@ -76,8 +83,10 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         "/analyze",
         tags=["pictures"],
         summary="The faces on one picture or several, and what they show",
-        openapi_extra={"requestBody": examples.PICTURES},
-        responses={200: examples.RECORDS, **examples.refusals(408, 413, 415, 422, 503)},
+        openapi_extra={"requestBody": schemas.PICTURES},
+        response_model=schemas.Record | list[schemas.Record],
+        response_description="The record of the picture; of several pictures, a list of records.",
+        responses=schemas.errors(408, 413, 415, 422, 503),
     )
     async def analyze(request: Request, asked: Annotated[queries.Pictures, Query()]) -> Response:
         body = await service.pictures.answer(request, *asked.by())
@@ -101,45 +110,47 @@ def _add_videos(app: FastAPI, service: Service) -> None:
         status_code=202,
         tags=["videos"],
         summary="Have a video watched",
-        openapi_extra={"requestBody": examples.VIDEO},
-        responses={
-            202: examples.named("Job", "It is watched when it is its turn; see Location."),
-            **examples.refusals(408, 413, 415, 422, 503),
-        },
+        openapi_extra={"requestBody": schemas.VIDEO},
+        response_class=_Spaced,
+        response_model=schemas.Job,
+        response_description="It is analysed when it is its turn; see Location.",
+        responses=schemas.errors(408, 413, 415, 422, 503),
     )
-    async def post_video(request: Request, asked: Annotated[queries.Video, Query()]) -> Response:
+    async def post_video(
+        request: Request, response: Response, asked: Annotated[queries.Video, Query()]
+    ) -> dict[str, Any]:
         job = await uploads.receive(request, jobs, asked.wanted(), service.settings)
-        return _json(job.record(), 202, {"Location": f"/videos/{job.id}"})
+        response.headers["Location"] = f"/videos/{job.id}"
+        return job.record()
 
     @app.get(
         "/videos/{identity}",
         tags=["videos"],
         summary="How far a video is",
-        responses={200: examples.named("Job", "Its state."), **examples.refusals(404, 422)},
+        response_class=_Spaced,
+        response_model=schemas.Job,
+        responses=schemas.errors(404, 422),
     )
-    async def video(identity: str) -> Response:
-        return _json(jobs.get(identity).record())
+    async def video(identity: str) -> dict[str, Any]:
+        return jobs.get(identity).record()
 
     @app.get(
         "/videos/{identity}/events",
         tags=["videos"],
         summary="How far a video is, as server-sent events until it is over",
         response_class=StreamingResponse,
-        responses={
-            200: examples.named("Job", "Events `progress`, then `end`.", "text/event-stream"),
-            **examples.refusals(404, 422),
-        },
+        responses={200: schemas.EVENTS, **schemas.errors(404, 422)},
     )
     async def events(identity: str) -> StreamingResponse:
-        told = uploads.events(jobs.get(identity), service.stopping)
-        return StreamingResponse(told, media_type="text/event-stream")
+        stream = uploads.events(jobs.get(identity), service.stopping)
+        return StreamingResponse(stream, media_type="text/event-stream")
 
     @app.get(
         "/videos/{identity}/results/{name}",
         tags=["videos"],
         summary="One result of a video, as a file",
         response_class=FileResponse,
-        responses={200: examples.FILE, **examples.refusals(404, 409, 422)},
+        responses={200: schemas.FILE, **schemas.errors(404, 409, 422)},
     )
     async def result(identity: str, name: str) -> FileResponse:
         return FileResponse(jobs.result(identity, name), filename=name)
@@ -149,7 +160,7 @@ def _add_videos(app: FastAPI, service: Service) -> None:
         status_code=204,
         tags=["videos"],
         summary="Stop a video, and forget it and its results",
-        responses=examples.refusals(404, 422),
+        responses=schemas.errors(404, 422),
     )
     async def remove(identity: str) -> Response:
         jobs.get(identity)
@@ -159,25 +170,25 @@ def _add_videos(app: FastAPI, service: Service) -> None:
 
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/models", tags=["state"], summary="The models and detectors that can be asked for",
-             responses=examples.refusals())  # fmt: skip
+             response_model=schemas.Models, responses=schemas.errors())  # fmt: skip
     async def models() -> dict[str, Any]:
         return await asyncio.to_thread(service.models)
 
     @app.get("/healthz", tags=["state"], summary="Whether the process lives",
-             responses=examples.refusals())  # fmt: skip
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
+             responses=schemas.errors())  # fmt: skip
+    async def healthz() -> schemas.Status:
+        return schemas.Status(status="alive")
 
     @app.get("/readyz", tags=["state"], summary="Whether it takes another picture now",
-             responses=examples.refusals(503))  # fmt: skip
-    async def readyz() -> dict[str, str]:
+             responses=schemas.errors(503))  # fmt: skip
+    async def readyz() -> schemas.Status:
         room = service.pictures.room
         if service.stopping.is_set() or room.taken >= room.most:
             raise Refused(503, "Not ready: it ends, or is full.", {"Retry-After": "1"})
-        return {"status": "ready"}
+        return schemas.Status(status="ready")
 
     @app.get("/metrics", tags=["state"], summary="Counters for Prometheus", response_class=Response,
-             responses={200: {"content": {"text/plain": {}}}, **examples.refusals()})  # fmt: skip
+             responses={200: {"content": {"text/plain": {}}}, **schemas.errors()})  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
@@ -217,12 +228,7 @@ def _add_refusals(app: FastAPI) -> None:
 
 def _describe(app: FastAPI, settings: Settings) -> None:
     made = app.openapi()
-    made.setdefault("components", {})["schemas"] = dict(examples.SCHEMAS)
     if settings.token:
         made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{"token": []}]
     app.openapi_schema = made
-
-
-def _json(found: dict, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(found), status, headers, "application/json")

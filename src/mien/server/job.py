@@ -10,8 +10,14 @@ from pathlib import Path
 from mien.io import video
 from mien.tracking.tracker import TIME_CONSTANT
 
-RESULTS = ("faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png")
-"""What a job can make, each by a sink of its own."""
+RESULTS = {
+    "annotated.mp4": "video",
+    "page.html": "timeline",
+    "timeline.png": "chart",
+    "faces.csv": "CSV",
+    "faces.jsonl": "JSON lines",
+}
+"""The files that a job can make, each by a writer of its own, with what the page calls them."""
 
 
 ENDED = ("done", "failed", "removed")
@@ -26,7 +32,7 @@ class Wanted:
     contempt: bool = False
     part: video.Part = field(default_factory=video.Part)
     smooth: float = TIME_CONSTANT
-    results: tuple[str, ...] = RESULTS
+    results: tuple[str, ...] = tuple(RESULTS)
 
     def by(self) -> tuple[str, str, bool]:
         """Who is to look at it, as `Analyzers.take` wants it."""

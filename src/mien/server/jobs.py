@@ -140,4 +140,4 @@ class Jobs:
                 shutil.rmtree(job.folder, ignore_errors=True)
             job.until = time.monotonic() + self._settings.job_seconds
             job.state = state
-            self._metrics.count("mien_videos_total", f'state="{state}"')
+            self._metrics.videos.labels(state).inc()

@@ -108,7 +108,7 @@ class Live:
         finally:
             for task in (*ways, stopped):
                 task.cancel()
-            self._metrics.count("mien_live_dropped_total", by=newest.dropped)
+            self._metrics.live_dropped.inc(newest.dropped)
         code, reason = next(
             (way.result() for way in ways if way.done()), (GOING_AWAY, "The service ends.")
         )
@@ -141,7 +141,7 @@ class Live:
                 seconds = came - newest.began
                 work = loop.run_in_executor(self._pool, follow, body, number, seconds)
                 text, faces = await asyncio.shield(work)
-                self._metrics.count("mien_faces_total", by=faces)
+                self._metrics.faces.inc(faces)
             except UserError as error:
                 text = json.dumps({"error": str(error), "frame": number})
             try:
@@ -151,7 +151,7 @@ class Live:
                 return TOO_BUSY, "Answers are not taken."
             except (RuntimeError, WebSocketDisconnect):
                 return 0, ""
-            self._metrics.observe("mien_live_seconds", time.monotonic() - came)
+            self._metrics.live_seconds.observe(time.monotonic() - came)
 
     def close(self) -> None:
         """Finish the frames that have begun."""

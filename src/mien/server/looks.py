@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
+import json
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
+from mien.labels import COLOURS
+from mien.results import LANDMARKS
+from mien.server.job import RESULTS
 from mien.writers import html
+from mien.writers._table import COLUMNS
 
 FOLDER = Path(__file__).parent / "page"
 
@@ -23,7 +27,11 @@ FILES = {
     for file in sorted(FOLDER.iterdir())
     if file.suffix in TYPES
 }
-"""Path -> file. They need no token, for they say nothing of anybody."""
+"""Path -> file."""
+
+CONSTANTS = "/constants.js"
+PATHS = (*FILES, CONSTANTS)
+"""The paths of the page. They need no token, for they say nothing about anybody."""
 
 
 def add(app: FastAPI) -> None:
@@ -36,6 +44,23 @@ def add(app: FastAPI) -> None:
 
         app.add_route(path, look, methods=["GET"], include_in_schema=False)
 
+    async def shared(_: Request) -> Response:
+        return Response(constants(), headers=headers, media_type=TYPES[".js"])
+
+    app.add_route(CONSTANTS, shared, methods=["GET"], include_in_schema=False)
+
+
+def constants() -> str:
+    """What the page shares with Python, as a module; `page/constants.d.ts` has the types."""
+    shared = {
+        "COLOURS": COLOURS,
+        "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
+        "LANDMARKS": LANDMARKS,
+        "RESULTS": RESULTS,
+    }
+    lines = (f"export const {name} = {json.dumps(value)};\n" for name, value in shared.items())
+    return "".join(lines)
+
 
 def policy() -> str:
     """The Content-Security-Policy: no script but its own, and that of a video's page in its frame.
@@ -43,11 +68,9 @@ def policy() -> str:
     What stands in a `srcdoc` is under the policy of the page around it, so its script and its style
     are let in by their hashes.
     """
-    template = html.TEMPLATE.read_text(encoding="utf-8")
-    scripts = " ".join(map(_hash, re.findall(r"<script>(.*?)</script>", template, re.DOTALL)))
     return "; ".join((
         "default-src 'none'",
-        f"script-src 'self' {scripts}",
+        f"script-src 'self' {_hash(html.SCRIPT)}",
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' blob: data:",
         "media-src 'self' blob:",

@@ -1,14 +1,21 @@
-"""Counters and histograms, in Prometheus's text; and the middleware that counts every request."""
+"""The service's metrics for Prometheus, and the middleware that counts and times every request."""
 
 from __future__ import annotations
 
 import asyncio
-import bisect
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 
+import prometheus_client
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.server.refusals import Gone
@@ -20,85 +27,43 @@ GONE = 499
 """Stands for a client that left, as in nginx; it is never sent."""
 
 
-@dataclass
-class Histogram:
-    """How often a value was at most each of `edges`, and the sum of all."""
-
-    edges: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
-    total: float = 0.0
-
-    def add(self, value: float) -> None:
-        """Take in a value."""
-        self.counts = self.counts or [0] * (len(self.edges) + 1)
-        self.counts[bisect.bisect_left(self.edges, value)] += 1
-        self.total += value
+# Otherwise each series has a second one with the time of its first value.
+prometheus_client.disable_created_metrics()
 
 
 class Metrics:
-    """What the service tells of itself: numbers, never what anybody sent. Safe in many threads."""
+    """What the service publishes about itself: numbers, never what was sent. Safe in many threads.
+
+    A registry of its own, so that several services in one process do not share their numbers.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counters: dict[str, dict[str, float]] = {}
-        self._histograms: dict[str, dict[str, Histogram]] = {}
-        self._gauges: dict[str, Callable[[], float]] = {}
+        self._registry, self._state = CollectorRegistry(), CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        counter = partial(Counter, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry)
+        self.requests = counter("mien_requests_total", "Requests.", ["route", "status"])
+        self.request_seconds = histogram(
+            "mien_request_seconds", "Time to answer a request.", ["route"], buckets=SECONDS
+        )
+        self.pictures = counter("mien_pictures_total", "Pictures analysed.")
+        self.faces = counter("mien_faces_total", "Faces found on pictures and live frames.")
+        self.batch_faces = histogram("mien_batch_faces", "Faces in a batch.", buckets=FACES)
+        self.videos = counter("mien_videos_total", "Videos by how they ended.", ["state"])
+        self.live_seconds = histogram(
+            "mien_live_seconds", "Time to answer a live frame.", buckets=SECONDS
+        )
+        self.live_dropped = counter("mien_live_dropped_total", "Live frames dropped for a newer.")
 
-    def count(self, name: str, labels: str = "", by: float = 1) -> None:
-        """Add to a counter. labels: as Prometheus writes them, `'reason="busy"'`."""
-        with self._lock:
-            known = self._counters.setdefault(name, {})
-            known[labels] = known.get(labels, 0) + by
-
-    def observe(
-        self, name: str, value: float, labels: str = "", edges: tuple[float, ...] = SECONDS
-    ) -> None:
-        """Add to a histogram."""
-        with self._lock:
-            known = self._histograms.setdefault(name, {})
-            known.setdefault(labels, Histogram(edges)).add(value)
-
-    def gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Tell a value as it is when somebody asks."""
-        self._gauges[name] = value
+    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Publish a value that is read whenever the metrics are."""
+        # In a registry of their own: the gauge mien_videos and the counter mien_videos_total would
+        # be one name to the other.
+        Gauge(name, meaning, registry=self._state).set_function(read)
 
     def text(self) -> str:
         """All of it, in Prometheus's text format."""
-        lines = []
-        with self._lock:
-            for name, counters in sorted(self._counters.items()):
-                lines.append(f"# TYPE {name} counter")
-                lines += [f"{name}{_in(labels)} {n:.15g}" for labels, n in sorted(counters.items())]
-            for name, histograms in sorted(self._histograms.items()):
-                lines.append(f"# TYPE {name} histogram")
-                for labels, histogram in sorted(histograms.items()):
-                    lines += _lines(name, labels, histogram)
-        for name, value in sorted(self._gauges.items()):
-            lines += [f"# TYPE {name} gauge", f"{name} {value():.15g}"]
-        return "\n".join(lines) + "\n"
-
-
-def _in(labels: str) -> str:
-    return f"{{{labels}}}" if labels else ""
-
-
-def _lines(name: str, labels: str, histogram: Histogram) -> list[str]:
-    lines, total, before = [], 0, f"{labels}," if labels else ""
-    for edge, count in zip([*histogram.edges, "+Inf"], histogram.counts, strict=True):
-        total += count
-        lines.append(f'{name}_bucket{{{before}le="{edge}"}} {total}')
-    sums = [f"{name}_sum{_in(labels)} {histogram.total:.15g}", f"{name}_count{_in(labels)} {total}"]
-    return lines + sums
-
-
-def resident_bytes() -> float:
-    """Memory of this process, where the system tells it; else 0."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            found = [line.split()[1] for line in file if line.startswith("VmRSS")]
-    except OSError:
-        return 0.0
-    return 1024.0 * int(found[0]) if found else 0.0
+        return "".join(generate_latest(one).decode() for one in (self._registry, self._state))
 
 
 class Counted:
@@ -133,6 +98,5 @@ class Counted:
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count("mien_requests_total", f'route="{route}",status="{status}"')
-            spent = time.perf_counter() - began
-            self._metrics.observe("mien_request_seconds", spent, f'route="{route}"')
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - began)

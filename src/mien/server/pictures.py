@@ -64,8 +64,8 @@ class Pictures:
         frames = self._frames(named)
         with self._analyzers.classifier(model).coming():
             records = [record(frame, faces) for frame, faces in analyzer.frames(frames)]
-        self._metrics.count("mien_pictures_total", by=len(records))
-        self._metrics.count("mien_faces_total", by=sum(len(one["faces"]) for one in records))
+        self._metrics.pictures.inc(len(records))
+        self._metrics.faces.inc(sum(len(one["faces"]) for one in records))
         return records
 
     def _frames(self, named: Sequence[bodies.Named]) -> Iterator[Frame]:

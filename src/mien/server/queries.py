@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from mien.io.video import Part
 from mien.server import bodies
-from mien.server.job import Wanted
+from mien.server.job import RESULTS, Wanted
 from mien.tracking.tracker import TIME_CONSTANT
 
-Result = Literal["faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png"]
+Result = Literal[*RESULTS]  # type: ignore[valid-type]  # mypy knows no unpacked names
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Smooth = Annotated[Seconds, Field(le=60)]
 
@@ -43,9 +43,7 @@ class Video(Live):
     start: Seconds = Field(0.0, description="Where to start, in seconds.")
     end: Seconds = Field(0.0, description="Where to end, in seconds; 0 is its end.")
     name: str = Field("", description="What the video is called, if the body does not say.")
-    to: list[Result] = Field(
-        default=list(get_args(Result)), description="What is to be made of it."
-    )
+    to: list[Result] = Field(default=list(RESULTS), description="What is to be made of it.")
 
     def wanted(self) -> tuple[str, Wanted]:
         """The same as a job understands it, after its name."""

@@ -13,7 +13,7 @@ from mien.server import looks
 from mien.server.refusals import Refused, answer
 from mien.server.settings import Settings
 
-OPEN = frozenset(("/healthz", "/readyz", *looks.FILES))
+OPEN = frozenset(("/healthz", "/readyz", *looks.PATHS))
 """What needs no token: it says nothing of anybody."""
 
 PROTOCOL = "mien"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from mien.errors import UserError
 from mien.server.app import create
@@ -29,7 +29,7 @@ STOP_WITHIN = 20
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP whose headers have to come in time, and end."""
+    """HTTP whose headers have to come in time, and end; uvicorn has no setting for either."""
 
     _patience: asyncio.TimerHandle | None = None
     _is_waiting = False
@@ -63,21 +63,6 @@ class Protocol(HttpToolsProtocol):
         self._heed()
         super().on_headers_complete()
 
-    def on_response_complete(self) -> None:
-        """The answer is given, though perhaps not taken."""
-        super().on_response_complete()
-        self._part()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing more was asked."""
-        super().timeout_keep_alive_handler()
-        self._part()
-
-    def _part(self) -> None:
-        # Closing waits for the last bytes to be taken, for ever if need be.
-        if self.transport.is_closing() and self.transport.get_write_buffer_size():
-            self.loop.call_later(CUT_AFTER, self.transport.abort)
-
     def _heed(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
@@ -87,15 +72,6 @@ class Protocol(HttpToolsProtocol):
         self._heed()
         self._is_waiting, self._heard = True, 0
         self._patience = self.loop.call_later(HEADERS_WITHIN, self.transport.abort)
-
-
-class LiveProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket that is cut, with what nobody takes from it, soon after it has ended."""
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """Wait a little for the client to say goodbye, and not longer."""
-        super().on_task_complete(task)
-        self.loop.call_later(CUT_AFTER, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -111,7 +87,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 http=Protocol,
-                ws=LiveProtocol,
+                ws="websockets-sansio",
                 ws_max_size=settings.most_frame_bytes,
                 ws_max_queue=2,
                 ws_per_message_deflate=False,  # pictures do not shrink
@@ -128,6 +104,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell where."""
         await super().startup(sockets)
+        self._cutting = asyncio.create_task(self._cut())
         self._told(self.address())
 
     def address(self) -> str:
@@ -139,6 +116,18 @@ class Server(uvicorn.Server):
         """End what streams, finish what has begun, stop the videos."""
         self._service.stopping.set()
         await super().shutdown(sockets)
+        self._cutting.cancel()
+
+    async def _cut(self) -> None:
+        """Cut connections that have ended, but wait for ever for their last bytes to be taken."""
+        ended: dict[asyncio.Transport, float] = {}
+        while True:
+            await asyncio.sleep(CUT_AFTER / 10)
+            now, transports = time.monotonic(), [c.transport for c in self.server_state.connections]
+            ended = {one: ended.get(one, now) for one in transports if one.is_closing()}
+            for transport, since in ended.items():
+                if now - since > CUT_AFTER:
+                    transport.abort()
 
 
 def run(settings: Settings, told: Callable[[str], object] = lambda _: None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from mien.server.batching import Analyzers
 from mien.server.jobs import Jobs
 from mien.server.live import Live
-from mien.server.metrics import FACES, Metrics, resident_bytes
+from mien.server.metrics import Metrics
 from mien.server.pictures import Pictures
 from mien.server.settings import Settings
 
@@ -22,19 +22,16 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.stopping = asyncio.Event()
-        self.analyzers = Analyzers(settings, self._tell_batch)
+        self.analyzers = Analyzers(settings, self.metrics.batch_faces.observe)
         self.analyzers.take()
         self.pictures = Pictures(settings, self.analyzers, self.metrics)
         self.jobs = Jobs(settings, self.analyzers, self.metrics)
         self.live = Live(settings, self.metrics, self.stopping)
-        self.metrics.gauge("mien_pictures_waiting", lambda: self.pictures.room.taken)
-        self.metrics.gauge("mien_body_bytes", lambda: self.pictures.room.held)
-        self.metrics.gauge("mien_live_connections", lambda: self.live.connections)
-        self.metrics.gauge("mien_videos", self.jobs.count)
-        self.metrics.gauge("process_resident_memory_bytes", resident_bytes)
-
-    def _tell_batch(self, faces: int) -> None:
-        self.metrics.observe("mien_batch_faces", faces, edges=FACES)
+        room, gauge = self.pictures.room, self.metrics.gauge
+        gauge("mien_pictures_waiting", "Pictures that wait or are analysed.", lambda: room.taken)
+        gauge("mien_body_bytes", "Bytes of request bodies in memory.", lambda: room.held)
+        gauge("mien_live_connections", "Live connections.", lambda: self.live.connections)
+        gauge("mien_videos", "Videos kept, whatever their state.", self.jobs.count)
 
     def close(self) -> None:
         """Finish what has begun, stop the videos, and leave nothing on disk."""

@@ -146,29 +146,42 @@ class Story:
         """Seconds between two sightings beyond which the face was not seen for a moment."""
         return max(STEPS * self.step(line), LOOK)
 
+    def visible(self, line: Line) -> np.ndarray:
+        """From when to when a face is there, stretch after stretch: (2 M,) seconds, in order.
+
+        Between two points not farther apart than the gap a face is there, elsewhere only within
+        reach of one. The page of a video is given these times and has no rule of its own.
+        """
+        times = np.array(line.times)
+        cuts = np.flatnonzero(np.diff(times) > self.gap())
+        first, last = times[np.append(0, cuts + 1)], times[np.append(cuts, len(times) - 1)]
+        return _stretches(first - self.reach(line), last + self.reach(line))
+
+    def interpolated(self, line: Line) -> np.ndarray:
+        """From when to when a face is there but was not seen, in the same form: (2 M,) seconds."""
+        times = np.array(line.times)
+        apart = np.diff(times)
+        unseen = (apart > self.look(line)) & (apart <= self.gap())
+        reach = self.reach(line)
+        return _stretches(times[:-1][unseen] + reach, times[1:][unseen] - reach)
+
     def seen(
         self, line: Line, places: np.ndarray, least: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
         """For each of many times the place of the nearest point, and GONE, PALE or SEEN: (N,) each.
 
-        Between two points not farther apart than the gap a face is there, elsewhere only within
-        reach of one. A stretch shorter than `least` seconds is taken to be that long, to be drawn.
-        `at` in the page follows the same rule.
+        A stretch shorter than `least` seconds is taken to be that long, to be drawn.
         """
-        times, gap, reach = np.array(line.times), self.gap(), self.reach(line)
-        after = np.searchsorted(times, places).clip(0, len(times) - 1)
-        before = (after - 1).clip(0)
+        times, visible = np.array(line.times), self.visible(line)
+        found = np.searchsorted(times, places, "right") - 1
+        before, after = found.clip(0), (found + 1).clip(max=len(times) - 1)
         nearest = np.where(places - times[before] < times[after] - places, before, after)
-        far, apart = abs(times[nearest] - places), times[after] - times[before]
-        between = (times[before] <= places) & (places <= times[after]) & (apart <= gap)
-        cuts = np.diff(times) > gap
-        ends = np.append(np.flatnonzero(cuts), len(times) - 1)
-        lengths = times[ends] - times[np.append(0, ends[:-1] + 1)]
-        stretch = np.append(0, cuts.cumsum())[nearest]
-        wide = np.maximum(reach, (least - lengths[stretch]) / 2)
-        pale = between & (apart > self.look(line)) & (far > reach)
-        there = np.where(between | (far <= wide), SEEN, GONE)
-        return nearest, np.where(pale, PALE, there)
+        stretch = (np.searchsorted(visible, times[nearest], "right") - 1) & ~1
+        start, end = visible[stretch], visible[stretch + 1]
+        wider = np.maximum(0, (least - (end - start)) / 2)
+        there = (start - wider <= places) & (places <= end + wider)
+        pale = np.searchsorted(self.interpolated(line), places, "right") % 2 == 1
+        return nearest, np.where(there, np.where(pale, PALE, SEEN), GONE)
 
     def _face(self, frame: Frame, face: Face) -> None:
         line = self.lines.setdefault(face.face_id, Line())
@@ -201,6 +214,11 @@ def gathered(path: Path, finish: Callable[[Story, Path], None]) -> Iterator[Writ
     if story.frames:
         with atomic_file.writing(path) as temporary:
             finish(story, temporary)
+
+
+def _stretches(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Start, end, start, end and so on, to the millisecond as the points are."""
+    return np.stack((starts, ends), 1).ravel().round(3)
 
 
 def _shares(emotions: Mapping[str, float]) -> list[int]:

@@ -17,7 +17,10 @@ from mien.visualization.timeline_data import MOST_FACES, Line, Story, gathered
 
 HOLDS_ONE = True
 
-TEMPLATE = Path(__file__).with_name("_page.html")
+MARKUP, STYLE, SCRIPT = (
+    Path(__file__).with_name(f"_page.{suffix}").read_text("utf-8")
+    for suffix in ("html", "css", "js")
+)
 
 
 def to(path: Path) -> AbstractContextManager[Write]:
@@ -41,7 +44,6 @@ def page(story: Story, path: Path) -> str:
         "start": story.start,
         "end": story.end,
         "step": story.step(),
-        "gap": story.gap(),
         "ticks": TICKS,
         "notes": [NOTES["smoothed"]] * story.smoothed + [NOTES["pale"]] * bool(summaries),
         "faded": FADED,
@@ -56,7 +58,8 @@ def page(story: Story, path: Path) -> str:
     }
     # A name may not end the script it stands in.
     text = json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
-    return TEMPLATE.read_text(encoding="utf-8").replace('{"nothing": "yet"}', text)
+    page = MARKUP.replace("/* _page.css */", STYLE).replace("// _page.js\n", SCRIPT)
+    return page.replace('{"nothing": "yet"}', text)
 
 
 def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
@@ -65,8 +68,8 @@ def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
         "picture": _inline(line.portrait),
         "on_screen": summary["on_screen"],
         "often": [line.often[k] for k in known],
-        "reach": story.reach(line),
-        "look": story.look(line),
+        "visible": story.visible(line).tolist(),
+        "interpolated": story.interpolated(line).tolist(),
         "times": line.times,
         "shares": [[row[k] for k in known] for row in line.shares],
         "boxes": line.boxes,

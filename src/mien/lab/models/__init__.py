@@ -9,19 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.registry import names, take, unknown
 
 SHELF = __name__
-
-HEADS = {"labels": slice(0, 7), "votes": slice(7, 15)}
-"""Where the two answers lie among the logits of a network trained on both: FER2013's label over
-seven emotions, the share of FER+ votes over eight."""
-
-LABELS = {"labels": EMOTIONS, "votes": EMOTIONS_AND_CONTEMPT}
-"""What each of the two can answer."""
-
-CLASSES = 15
 
 
 def available() -> list[str]:

@@ -1,6 +1,8 @@
 // The camera: one frame at a time goes to the service, and its faces are shown over the video.
 
-import { $, canvasOf, encoded, make, pause, say } from "./elements.js";
+/** @import { Face, FrameRecord } from "./types" */
+
+import { $, canvasOf, encoded, make, messageOf, pause, say } from "./elements.js";
 import { showFaces, strongest } from "./faces.js";
 import { takePictures } from "./pictures.js";
 import { ask, protocols, query } from "./service.js";
@@ -9,6 +11,7 @@ import { open } from "./tabs.js";
 const LONGER_SIDE = 640;        // pixels of what is sent
 const PACED = 30;               // answers over which the pace is taken
 const CALM = 3000;              // milliseconds between two things said to who does not see the bars
+/** @type {Record<string, string>} */
 const REFUSED = {
   NotAllowedError: "The camera was not allowed. The browser's settings for this page can allow it.",
   NotFoundError: "There is no camera.",
@@ -16,7 +19,13 @@ const REFUSED = {
   OverconstrainedError: "That camera is gone.",
 };
 
-let watching = null;            // {media, socket, sent, times, told}
+/**
+ * @typedef {{ media: MediaStream, socket?: WebSocket, sent: number, times: number[],
+ *   told: { text: string, at: number } }} Watching
+ */
+
+/** @type {Watching | null} */
+let watching = null;
 let wanted = 0;                 // counts starts and stops, so that a late camera knows it is not wanted
 
 const view = $("camera-view"), stage = $("camera-stage"), list = $("camera-faces");
@@ -32,7 +41,8 @@ async function start() {
   } catch (error) {
     if (mine !== wanted) return;
     stop();
-    say(REFUSED[error.name] || `The camera does not start: ${error.message}`, true);
+    const known = error instanceof Error && REFUSED[error.name];
+    say(known || `The camera does not start: ${messageOf(error)}`, true);
   }
 }
 
@@ -45,21 +55,25 @@ async function cameraMedia() {
   return navigator.mediaDevices.getUserMedia({ video });
 }
 
+/** @param {MediaStream} media */
 async function watch(media) {
-  watching = { media, times: [], told: { text: "", at: -CALM } };
+  /** @type {Watching} */
+  const mine = { media, sent: 0, times: [], told: { text: "", at: -CALM } };
+  watching = mine;
   show(true);
   view.srcObject = media;
   await view.play();
-  connect();
+  if (watching === mine) connect(mine);
   await listCameras(media);
 }
 
-function connect() {
-  const mine = watching;
+/** @param {Watching} mine */
+function connect(mine) {
   const address = new URL(`live?${query()}`, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   mine.socket?.close();
-  const socket = mine.socket = new WebSocket(address, protocols());
+  const socket = new WebSocket(address, protocols());
+  mine.socket = socket;
   const isMine = () => watching === mine && mine.socket === socket;
   let wasOpen = false;
   socket.addEventListener("open", () => {
@@ -68,7 +82,7 @@ function connect() {
   });
   socket.addEventListener("message", ({ data }) => {
     if (!isMine()) return;
-    take(JSON.parse(data));
+    take(mine, JSON.parse(data));
     sendFrame(mine);
   });
   socket.addEventListener("close", async ({ reason }) => {
@@ -81,17 +95,21 @@ function connect() {
   });
 }
 
-// A browser does not tell pages why a connection was refused; the service's other paths may.
+/**
+ * A browser does not tell pages why a connection was refused; the service's other paths may.
+ * @param {boolean} wasOpen
+ */
 async function whyClosed(wasOpen) {
   try {
     await ask("models");
   } catch (error) {
-    return error.message;
+    return messageOf(error);
   }
   return wasOpen ? "The connection to the service was lost."
     : "The service takes no more cameras now; try again in a moment.";
 }
 
+/** @param {Watching} mine */
 async function sendFrame(mine) {
   while (watching === mine && !view.videoWidth) await pause(50);
   if (watching !== mine) return;
@@ -99,35 +117,43 @@ async function sendFrame(mine) {
   const share = Math.min(1, LONGER_SIDE / Math.max(width, height));
   const body = await encoded(canvasOf(view, Math.round(share * width), Math.round(share * height)),
     "image/jpeg", 0.85);
-  if (watching !== mine || mine.socket.readyState !== WebSocket.OPEN) return;
+  if (watching !== mine || !body || mine.socket?.readyState !== WebSocket.OPEN) return;
   mine.sent = performance.now();
   mine.socket.send(body);
 }
 
-function take(record) {
-  if (record.error) return say(record.error, true);
+/** @type {(mine: Watching, record: FrameRecord | { error: string }) => void} */
+function take(mine, record) {
+  if ("error" in record) return say(record.error, true);
+  /** @type {Face[]} */
   const faces = record.faces.map((face) => ({ ...face, box: mirrored(face.box, record.width) }));
   showFaces(list, stage, { ...record, faces });
-  showPace(faces.length ? "" : "No face in sight. ");
-  tell(record.faces);
+  showPace(mine, faces.length ? "" : "No face in sight. ");
+  tell(mine, record.faces);
 }
 
+/** @type {(box: Face["box"], width: number) => Face["box"]} */
 const mirrored = ([x, y, w, h], width) => ($("mirror").checked ? [width - x - w, y, w, h] : [x, y, w, h]);
 
-function showPace(before) {
-  const { times, sent } = watching, now = performance.now();
+/** @type {(mine: Watching, before: string) => void} */
+function showPace({ times, sent }, before) {
+  const now = performance.now();
   times.push(now);
   if (times.length > PACED) times.shift();
   const rate = 1000 * (times.length - 1) / (now - times[0]) || 0;
   $("pace").textContent = `${before}${rate.toFixed(0)} readings a second, ${(now - sent).toFixed(0)} ms behind`;
 }
 
-// The same for those who do not see the bars: what is strongest, when it has changed, and not too often.
-function tell(faces) {
-  const { told } = watching, now = performance.now();
+/**
+ * The same for those who do not see the bars: what is strongest, when it has changed, and not too often.
+ * @param {Watching} mine
+ * @param {Face[]} faces
+ */
+function tell(mine, faces) {
+  const { told } = mine, now = performance.now();
   const text = faces.map((face) => `face ${face.face_id} ${strongest(face)}`).join(", ") || "no face";
   if (text === told.text || now - told.at < CALM) return;
-  watching.told = { text, at: now };
+  mine.told = { text, at: now };
   say(`Watching: ${text}.`);
 }
 
@@ -145,10 +171,16 @@ function stop() {
   say("");
 }
 
-const release = (media) => media.getTracks().forEach((track) => track.stop());
+/** @param {MediaStream} media */
+function release(media) {
+  for (const track of media.getTracks()) track.stop();
+}
 
-// Show what there is to do while it runs, or while it does not; who pressed a button that goes away
-// finds themselves on its counterpart.
+/**
+ * Show what there is to do while it runs, or while it does not; who pressed a button that goes away
+ * finds themselves on its counterpart.
+ * @param {boolean} isOn
+ */
 function show(isOn) {
   const focused = document.activeElement;
   for (const id of ["camera-start", "camera-hint"]) $(id).hidden = isOn;
@@ -156,6 +188,7 @@ function show(isOn) {
   if (focused === $(isOn ? "camera-start" : "camera-stop")) $(isOn ? "camera-stop" : "camera-start").focus();
 }
 
+/** @param {MediaStream} media */
 async function listCameras(media) {
   const known = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
   const now = media.getVideoTracks()[0].getSettings().deviceId;
@@ -166,12 +199,13 @@ async function listCameras(media) {
 
 async function keep() {
   const body = await encoded(canvasOf(view, view.videoWidth, view.videoHeight), "image/jpeg", 0.92);
+  if (!body) return;
   open($("tab-picture"));
   $("tab-picture").focus();
   await takePictures([new File([body], "camera.jpg", { type: "image/jpeg" })]);
 }
 
-export const readAgain = () => watching && connect();
+export const readAgain = () => watching && connect(watching);
 export { stop };
 
 $("camera-start").addEventListener("click", start);

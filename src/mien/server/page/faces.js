@@ -1,32 +1,46 @@
 // Faces: a card with bars for each, and a box over the picture; each leads to the other.
 
+/** @import { Face, FrameRecord, Shares } from "./types" */
+
+import { COLOURS } from "./constants.js";
 import { button, make } from "./elements.js";
 
-export const COLOURS = { angry: "#e2574c", disgust: "#8fb339", fear: "#a481d9", happy: "#f2c14e",
-  sad: "#5aa5e8", surprise: "#f2914a", neutral: "#c3c8cd", contempt: "#d98cb3" };
+/** @type {Record<string, string>} */
 const FLAGS = { too_small: "too small to trust", blurred: "blurred", low_confidence: "perhaps no face",
   tilted: "the head is tilted", turned: "the face looks aside" };
 const OPEN = 4;                 // more faces than that begin folded
 
+/** @param {number} share */
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
+/** @param {Face} face */
 export const sharesOf = (face) => face.smoothed || face.emotions;
 
+/** @param {Face} face */
 export function strongest(face) {
   const shares = sharesOf(face);
   return Object.keys(shares).reduce((best, name) => (shares[name] > shares[best] ? name : best));
 }
 
-// Show the faces of a record, and keep what is there of those that are still the same.
+/**
+ * Show the faces of a record, and keep what is there of those that are still the same.
+ * @param {Element} list
+ * @param {HTMLElement} stage
+ * @param {Pick<FrameRecord, "width" | "height" | "faces">} record
+ */
 export function showFaces(list, stage, { width, height, faces }) {
   const isOpen = faces.length <= OPEN;
-  stage.style.setProperty("--ratio", width / height);
+  stage.style.setProperty("--ratio", `${width / height}`);
   follow(list, faces, () => newCard(isOpen), fillCard);
   follow(stage, faces, newBox, (box, face) => placeBox(box, face, width, height));
   for (const face of faces) link(of(list, face.face_id), of(stage, face.face_id));
 }
 
-// A button that opens all the cards of a list, or closes them.
+/**
+ * A button that opens all the cards of a list, or closes them.
+ * @param {Element} list
+ * @param {Element} within
+ */
 export function foldButton(list, within) {
   const cards = () => [...list.querySelectorAll("details")];
   const fold = button("Open all", within, () => {
@@ -38,23 +52,32 @@ export function foldButton(list, within) {
   }, true);
 }
 
+/** @type {(within: Element, id: number) => any} */
 const of = (within, id) => within.querySelector(`[data-face="${id}"]`);
 
+/**
+ * @param {Element} within
+ * @param {Face[]} faces
+ * @param {() => HTMLElement} makeOne
+ * @param {(one: any, face: Face) => void} fill
+ */
 function follow(within, faces, makeOne, fill) {
   const now = new Set(faces.map((face) => String(face.face_id)));
-  for (const old of within.querySelectorAll("[data-face]")) if (!now.has(old.dataset.face)) old.remove();
+  const all = () => [.../** @type {NodeListOf<HTMLElement>} */ (within.querySelectorAll("[data-face]"))];
+  for (const old of all()) if (!now.has(`${old.dataset.face}`)) old.remove();
   for (const face of faces) {
     let one = of(within, face.face_id);
     if (!one) {
       one = makeOne();
-      one.dataset.face = face.face_id;
-      const after = [...within.querySelectorAll("[data-face]")].find((other) => other.dataset.face > face.face_id);
+      one.dataset.face = `${face.face_id}`;
+      const after = all().find((other) => Number(other.dataset.face) > face.face_id);
       within.insertBefore(one, after || null);
     }
     fill(one, face);
   }
 }
 
+/** @param {boolean} isOpen */
 function newCard(isOpen) {
   const card = make("details", null, { kind: "face", open: isOpen });
   const summary = make("summary", card);
@@ -66,19 +89,31 @@ function newCard(isOpen) {
   return card;
 }
 
+/**
+ * @param {HTMLElement} card
+ * @param {Face} face
+ */
 function fillCard(card, face) {
   const shares = sharesOf(face), most = strongest(face);
-  const put = (kind, text) => { card.querySelector(kind).textContent = text; };
+  /** @type {(kind: string) => any} */
+  const part = (kind) => card.querySelector(kind);
   card.style.setProperty("--c", COLOURS[most]);
-  put(".number", `Face ${face.face_id}`);
-  put(".most", `${most} ${percent(shares[most])}`);
-  put(".flags", face.flags.map((flag) => FLAGS[flag] || flag).join(", "));
-  card.querySelector(".mix").style.background = mixed(shares);
-  const bars = card.querySelector(".bars");
+  part(".number").textContent = `Face ${face.face_id}`;
+  part(".most").textContent = `${most} ${percent(shares[most])}`;
+  part(".flags").textContent = face.flags.map((flag) => FLAGS[flag] || flag).join(", ");
+  part(".mix").style.background = mixed(shares);
+  const bars = part(".bars");
   for (const [name, share] of Object.entries(shares)) fillBar(bars, name, share, name === most);
 }
 
+/**
+ * @param {HTMLElement} bars
+ * @param {string} name
+ * @param {number} share
+ * @param {boolean} isMost
+ */
 function fillBar(bars, name, share, isMost) {
+  /** @type {HTMLElement | null} */
   let row = bars.querySelector(`[data-name="${name}"]`);
   if (!row) {
     row = make("div", bars);
@@ -89,10 +124,13 @@ function fillBar(bars, name, share, isMost) {
   }
   row.classList.toggle("most", isMost);
   row.style.setProperty("--share", `${100 * share}%`);
-  row.lastChild.textContent = percent(share);
+  if (row.lastChild) row.lastChild.textContent = percent(share);
 }
 
-// All shares in one stripe, as a background.
+/**
+ * All shares in one stripe, as a background.
+ * @param {Shares} shares
+ */
 function mixed(shares) {
   let from = 0;
   const parts = Object.entries(shares).map(([name, share]) => {
@@ -109,20 +147,35 @@ function newBox() {
   return box;
 }
 
+/**
+ * @param {HTMLElement} box
+ * @param {Face} face
+ * @param {number} width
+ * @param {number} height
+ */
 function placeBox(box, face, width, height) {
   const [x, y, w, h] = face.box;
   const place = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
-  for (const [side, share] of Object.entries(place)) box.style[side] = `${100 * share}%`;
+  for (const [side, share] of Object.entries(place)) box.style.setProperty(side, `${100 * share}%`);
   box.style.setProperty("--c", COLOURS[strongest(face)]);
   box.classList.toggle("high", place.top < 0.08);
-  box.firstChild.textContent = face.face_id;
+  if (box.firstChild) box.firstChild.textContent = `${face.face_id}`;
 }
 
-// Pointing at one of the two marks both; a click on the box opens the card.
+/** @type {WeakMap<Element, Element>} */
+const linked = new WeakMap();
+
+/**
+ * Pointing at one of the two marks both; a click on the box opens the card.
+ * @param {HTMLDetailsElement} card
+ * @param {HTMLElement} box
+ */
 function link(card, box) {
-  if (card.linked === box) return;
-  card.linked = box;
-  const mark = (isOn) => () => [card, box].forEach((one) => one.classList.toggle("on", isOn));
+  if (linked.get(card) === box) return;
+  linked.set(card, box);
+  const mark = (/** @type {boolean} */ isOn) => () => {
+    for (const one of [card, box]) one.classList.toggle("on", isOn);
+  };
   for (const [begin, end] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
     for (const one of [card, box]) {
       one.addEventListener(begin, mark(true));
@@ -131,7 +184,8 @@ function link(card, box) {
   }
   box.addEventListener("click", () => {
     card.open = true;
-    card.firstChild.focus({ preventScroll: true });
-    card.firstChild.scrollIntoView({ block: "nearest" });
+    const summary = card.querySelector("summary");
+    summary?.focus({ preventScroll: true });
+    summary?.scrollIntoView({ block: "nearest" });
   });
 }

@@ -1,7 +1,9 @@
 // The page that `mien serve` offers. It calls the same paths as anybody.
 
+/** @import { Model, Models } from "./types" */
+
 import * as camera from "./camera.js";
-import { $, make, pause, say } from "./elements.js";
+import { $, make, messageOf, pause, say } from "./elements.js";
 import * as pictures from "./pictures.js";
 import { ask, LATER } from "./service.js";
 import { open } from "./tabs.js";
@@ -9,6 +11,7 @@ import * as videos from "./videos.js";
 
 // Files may be dropped anywhere, and pasted.
 
+/** @param {Iterable<File>} files */
 function take(files) {
   const films = [...files].filter(videos.isVideo);
   const stills = [...files].filter((file) => !videos.isVideo(file));
@@ -17,6 +20,7 @@ function take(files) {
   if (films.length) videos.takeVideo(films[0], films.length - 1);
 }
 
+/** @param {DragEvent} event */
 const dropsFiles = (event) => event.dataTransfer?.types.includes("Files");
 
 addEventListener("dragover", (event) => {
@@ -31,15 +35,19 @@ addEventListener("drop", (event) => {
   if (!dropsFiles(event)) return;
   event.preventDefault();
   document.body.classList.remove("over");
-  take(event.dataTransfer.files);
+  if (event.dataTransfer) take(event.dataTransfer.files);
 });
-addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && take(clipboardData.files));
+addEventListener("paste", ({ clipboardData }) => {
+  if (clipboardData?.files.length) take(clipboardData.files);
+});
 
 // Models.
 
+/** @type {Model[]} */
 let known = [];
 
 async function fillModels() {
+  /** @type {Models} */
   const told = await ask("models");
   known = told.models;
   $("model").replaceChildren(...known.map(({ name }) =>
@@ -48,7 +56,7 @@ async function fillModels() {
 }
 
 function explainModel() {
-  const { means } = known.find(({ name }) => name === $("model").value) || {};
+  const means = known.find(({ name }) => name === $("model").value)?.means;
   $("means").textContent = means ? `estimates ${means}` : "";
 }
 
@@ -66,7 +74,7 @@ async function begin() {
       if (hasFailed) say("");
     } catch (error) {
       hasFailed = true;
-      say(error.message, true);
+      say(messageOf(error), true);
       await pause(LATER);
     }
   }

@@ -2,15 +2,16 @@
 
 import { $, say } from "./elements.js";
 
-const tabs = [...document.querySelectorAll("[role=tab]")];
+const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[role=tab]"))];
 
+/** @param {HTMLElement} tab */
 export function open(tab) {
   if (tab.getAttribute("aria-selected") === "true") return;
   for (const other of tabs) {
     const isChosen = other === tab;
-    other.setAttribute("aria-selected", isChosen);
+    other.setAttribute("aria-selected", `${isChosen}`);
     other.tabIndex = isChosen ? 0 : -1;
-    $(other.getAttribute("aria-controls")).hidden = !isChosen;
+    $(`${other.getAttribute("aria-controls")}`).hidden = !isChosen;
   }
   say("");
   document.dispatchEvent(new Event("tab"));
@@ -20,8 +21,10 @@ for (const [place, tab] of tabs.entries()) {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", (event) => {
     const last = tabs.length - 1;
-    const next = { ArrowRight: place === last ? 0 : place + 1, ArrowLeft: place === 0 ? last : place - 1,
-      Home: 0, End: last }[event.key];
+    /** @type {Record<string, number>} */
+    const places = { ArrowRight: place === last ? 0 : place + 1, ArrowLeft: place === 0 ? last : place - 1,
+      Home: 0, End: last };
+    const next = places[event.key];
     if (next === undefined) return;
     event.preventDefault();
     open(tabs[next]);

@@ -1,0 +1,52 @@
+// What the service answers; the same as the models of schemas.py, which a test holds them to.
+
+export type Shares = Record<string, number>;
+
+export interface Face {
+  face_id: number;
+  box: [x: number, y: number, w: number, h: number];
+  face_confidence: number;
+  emotions: Shares;
+  dominant_emotion: string;
+  flags: string[];
+  landmarks: [x: number, y: number][] | null;
+  smoothed?: Shares;
+}
+
+export interface FrameRecord {
+  source: string;
+  frame: number;
+  seconds: number;
+  width: number;
+  height: number;
+  model: string;
+  detector: string;
+  faces: Face[];
+}
+
+export interface Job {
+  id: string;
+  name: string;
+  state: string;
+  progress: number;
+  seconds: number;
+  length: number;
+  frames: number;
+  error: string;
+  notes: string[];
+  results: string[];
+  expires_in: number;
+}
+
+export interface Model {
+  name: string;
+  labels: string[];
+  means: string;
+}
+
+export interface Models {
+  default: string;
+  models: Model[];
+  detector: string;
+  detectors: string[];
+}
