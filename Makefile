@@ -54,7 +54,6 @@ $(LOWEST)/.made: pyproject.toml
 WEIGHTS := src/mien/classification
 MODELS := default default-labels default-int8 best
 RUNS := fourth-pupil second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
-PAPER := vgg19 sequential hybrid
 SHARPEN := 1.105
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
@@ -70,9 +69,6 @@ results: $(DEV)/.made
 	for run in $(RUNS); do for views in one flip ten; do \
 	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
 	    --out results/run-$$run-$$views.json || exit 2; done; done
-	for system in $(PAPER); do \
-	  $(DEV)/bin/mien evaluate models/paper/$$system --data $(DATA) --out results/slim-$$system.json \
-	    || exit 2; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
 	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fourth-pupil models/second-pupil
