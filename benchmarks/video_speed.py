@@ -24,6 +24,7 @@ from memory import resident
 from mien import Analyzer, writers
 from mien.classification import model_spec
 from mien.io import video
+from mien.io.source import Source
 from mien.lab import figures, runs
 from mien.results import Face, Frame
 from mien.visualization.annotate import draw
@@ -54,10 +55,10 @@ def drained(found: Iterable) -> int:
 
 def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
     """Frames a second of one clip, in all and alone decoded, and where the time goes."""
-    decoding = timed(lambda: drained(video.frames(str(path))))
+    decoding = timed(lambda: drained(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: drained(analyzer.stream(path)))
-    frames = drained(video.frames(str(path)))
-    some = list(video.frames(str(path), video.Part(every=8)))
+    frames = drained(video.frames(Source.parse(str(path))))
+    some = list(video.frames(Source.parse(str(path)), video.Part(every=8)))
     return {
         "faces": count,
         "frames": frames,

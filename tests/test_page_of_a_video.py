@@ -45,7 +45,10 @@ def write(path, source, faces=who, seconds=SECONDS, rate=RATE):
     pixels = np.full((180, 320, 3), 90, np.uint8)
     with writers.to(path) as put:
         for k in range(int(seconds * rate)):
-            put(Frame(pixels, str(source), k, k / rate, "default", "yunet"), faces(k))
+            frame = Frame(
+                pixels, str(source), k, k / rate, "default", "yunet", "video", str(source)
+            )
+            put(frame, faces(k))
     return path
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from mien import registry, writers
 from mien.errors import UserError
 from mien.io import partial_file, video
+from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, record
 from mien.visualization.annotate import draw
@@ -35,7 +36,8 @@ def face(seed=0, labels=EMOTIONS, **more):
 
 def frame(source="photo.jpg", number=0, size=(60, 50)):
     pixels = np.full((size[1], size[0], 3), 90, np.uint8)
-    return Frame(pixels, source, number, number / 8, "default", "yunet")
+    kind = "video" if source.endswith(".mp4") else "image"
+    return Frame(pixels, source, number, number / 8, "default", "yunet", kind)
 
 
 def some():
@@ -488,7 +490,7 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
     with writers.to(tmp_path / "out.mp4") as write:
         for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
             write(halves(number, width, height), [])
-    found = [frame.pixels for frame in video.frames(str(tmp_path / "out.mp4"))]
+    found = [frame.pixels for frame in video.frames(Source.parse(str(tmp_path / "out.mp4")))]
     assert [pixels.shape for pixels in found] == [(480, 640, 3)] * 4
     for pixels in found:
         for row, colour in ((100, (200, 40, 40)), (380, (40, 40, 200))):

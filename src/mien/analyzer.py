@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotated
 from mien.errors import UserError
-from mien.io import camera, image, video
+from mien.io import image, reader, video
+from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
 from mien.results import Detection, Face, Frame, yaw
 from mien.tracking import tracker as tracks
@@ -81,7 +83,7 @@ class Analyzer:
         picture, the first frame. Raises `UserError` for what cannot be read as a picture, and for
         a folder or glob of several, which `stream` reads.
         """
-        ((_, faces),) = self.frames([image.picture(picture)])
+        ((_, faces),) = self.frames([reader.picture(picture)])
         return faces
 
     def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
@@ -93,7 +95,7 @@ class Analyzer:
         wanted = canonical(emotion) if emotion else ""
         if wanted and wanted not in self.labels:
             raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
-        frame = image.picture(picture)
+        frame = reader.picture(picture)
         explained = []
         found = dict(enumerate(self._find_in_still(frame.pixels)))
         ((_, faces),) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
@@ -111,53 +113,58 @@ class Analyzer:
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float = tracks.TIME_CONSTANT,
-        past: tracks.Past | None = None,
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
         In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
         its id, and has `smoothed` emotions beside its own. part: which frames of it.
-        time_constant: of the smoothing, in seconds. past: of a video file, what an earlier run
-        found; only later frames are given, as if it had gone on. A file that cannot be read raises
-        `UserError`; with `skip`, a picture or a folder's video is told and left out.
+        time_constant: of the smoothing, in seconds. A file that cannot be read raises
+        `UserError`; with `skip`, that is called with the error and the other files are read.
         """
-        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        part = part or video.Part()
-        if camera.is_live(place):
-            frames = video.within(camera.frames(place, skip, until=part.end), part)
-            return self.follow(frames, time_constant, newest=True)
-        if video.is_video(place):
-            if past is not None:
-                if abs(past.began - part.start) > 1 + part.seconds:
-                    raise UserError(f"What was found of {place} begins at {past.began:.1f} s; "
-                                    "--resume with the same --from.")  # fmt: skip
-                part = part.from_frame(min(past.faces), past.first)
-            return self.follow(video.frames(place, part, skip), time_constant, past=past)
-        if not place:
-            return self.frames(image.frames(where, skip))
-        return self._each(place, skip, part, time_constant)
+        if not isinstance(where, str | os.PathLike):
+            return self.frames(image.frames(where))
+        sources = Source.expand(os.fspath(where))
+        return self.read(sources, skip, part or video.Part(), time_constant)
 
-    def _each(
+    def read(
         self,
-        place: str,
+        sources: Iterable[Source],
         skip: Callable[[UserError], None] | None,
         part: video.Part,
         time_constant: float,
     ) -> Iterator[tuple[Frame, list[Face]]]:
-        """The frames of each file that a path means: stills together, videos one by one."""
-        files = image.paths(place, image.SUFFIXES | video.SUFFIXES)
-        for moving, some in groupby(files, video.is_video):
-            if not moving:
-                stills = chain.from_iterable(image.frames(file, skip) for file in some)
-                yield from self.frames(stills)
+        """The frames of each source with its faces: images together, videos one by one."""
+        for is_video, some in groupby(sources, attrgetter("is_video")):
+            if not is_video:
+                yield from self.frames(reader.pictures(some, skip))
                 continue
-            for file in some:
+            for source in some:
                 try:
-                    yield from self.stream(file, skip, part, time_constant)
+                    yield from self.video(source, skip, part, time_constant)
                 except UserError as error:
                     if skip is None:
                         raise
                     skip(error)
+
+    def video(
+        self,
+        source: Source,
+        skip: Callable[[UserError], None] | None,
+        part: video.Part,
+        time_constant: float,
+        past: tracks.Past | None = None,
+    ) -> Iterator[tuple[Frame, list[Face]]]:
+        """The frames of one video, or something live, with its faces.
+
+        past: what an earlier run found; only later frames are given, as if it had gone on.
+        """
+        if past is not None:
+            if abs(past.began - part.start) > 1 + part.seconds:
+                raise UserError(f"What was found of {source.name} begins at {past.began:.1f} s; "
+                                "--resume with the same --from.")  # fmt: skip
+            part = part.from_frame(min(past.faces), past.first)
+        frames = reader.frames(source, part, skip)
+        return self.follow(frames, time_constant, newest=source.is_live, past=past)
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io import camera, image, sequence, video
+from mien.io import image, reader, video
+from mien.io.source import Source
 from mien.results import Face, Frame, recorded
 
 LOOK = 0.2
@@ -95,18 +96,19 @@ class Client:
         keep their ids and have `smoothed` emotions, as usual there if no time constant is given.
         Otherwise as `Analyzer.stream`, without cameras and streams.
         """
-        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        if camera.is_live(place) or sequence.is_sequence(place):
-            raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
-        if not place:
-            yield from self._pictures(where, skip, _png_of)
+        if not isinstance(where, str | os.PathLike):
+            yield from self._pictures(image.frames(where), skip, _png_of)
             return
-        for path in image.paths(place, image.SUFFIXES | video.SUFFIXES):
-            if not video.is_video(path):
-                yield from self._pictures(path, skip, _file_of)
-                continue
-            with _telling(skip):
-                yield from self._video(path, skip, part or video.Part(), time_constant)
+        for source in Source.expand(os.fspath(where)):
+            if source.is_video and not Path(source.location).is_file():
+                raise UserError(
+                    f"{source.name} cannot be sent as a file; use Analyzer, or the path /live."
+                )
+            if source.is_video:
+                with _telling(skip):
+                    yield from self._video(source, skip, part or video.Part(), time_constant)
+            else:
+                yield from self._pictures(reader.pictures([source], skip), skip, _file_of)
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
@@ -114,12 +116,12 @@ class Client:
 
     def _pictures(
         self,
-        where: image.Picture,
+        frames: Iterable[Frame],
         skip: Callable[[UserError], None] | None,
         body: Callable[[Frame], bytes],
     ) -> Iterator[tuple[Frame, list[Face]]]:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
-        for frame in image.frames(where, skip):
+        for frame in frames:
             with _telling(skip):
                 found = self._ask(body(frame))
                 seen = replace(frame, model=found["model"], detector=found["detector"])
@@ -130,7 +132,7 @@ class Client:
 
     def _video(
         self,
-        path: str,
+        source: Source,
         skip: Callable[[UserError], None] | None,
         part: video.Part,
         time_constant: float | None,
@@ -139,16 +141,16 @@ class Client:
         told = skip or video.warned
         query = self._query | {
             "every": str(part.every), "seconds": str(part.seconds), "start": str(part.start),
-            "end": str(part.end if part.end < 1e6 else 0), "name": Path(path).name,
+            "end": str(part.end if part.end < 1e6 else 0), "name": Path(source.name).name,
             "to": "faces.jsonl",
         }  # fmt: skip
         query |= {} if time_constant is None else {"smooth": str(time_constant)}
-        with self._job(path, query) as job:
+        with self._job(source, query) as job:
             for note in job["notes"]:
                 told(UserError(note))
             if not job["results"]:
                 return
-            frames = video.frames(path, part, lambda _: None)
+            frames = video.frames(source, part, lambda _: None)
             with TemporaryFile() as lines:
                 where = f"/videos/{job['id']}/results/faces.jsonl"
                 with self._answer(Question("GET", where)) as answer:
@@ -163,14 +165,14 @@ class Client:
                     yield seen, recorded(found)
 
     @contextmanager
-    def _job(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         """A video that the service has watched; forgotten there in the end."""
         try:
-            with open(path, "rb") as file:
+            with open(source.location, "rb") as file:
                 asked = Question("POST", "/videos", query, file, "application/octet-stream")
                 sent = self._request(asked)
         except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+            raise UserError(f"{source.name} cannot be read: {error.strerror}.") from None
         job = json.loads(sent)
         here = f"/videos/{job['id']}"
         try:
@@ -282,7 +284,7 @@ def _file_of(frame: Frame) -> bytes:
     """What a frame was read from; as pixels, a photograph would be many times as much."""
     body = b""
     with suppress(OSError):  # of standard input, say, or a name that cannot be written
-        body = Path(frame.source).read_bytes() if not frame.number else b""
+        body = Path(frame.location).read_bytes() if not frame.number else b""
     if body and len(body) < LARGE:
         return body
     return min(filter(None, (body, _png(frame.pixels))), key=len)
@@ -293,10 +295,10 @@ def _bytes(picture: image.Picture) -> bytes:
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
-        found = image.paths(os.fspath(picture))
-        if len(found) == 1:
-            return _read(Path(found[0]))
-    return _png(image.picture(picture).pixels)
+        source = Source.parse(os.fspath(picture))
+        if source.kind in ("image", "animation"):
+            return _read(Path(source.location))
+    return _png(reader.picture(picture).pixels)
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Files, and what is left of them to do -> frames with their faces."""
+"""Sources, and what is left of them to do -> frames with their faces."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TypeVar
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.io import camera, image, sequence, video
+from mien.io import reader, video
+from mien.io.source import Source
 from mien.results import Face, Frame
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Left
@@ -25,25 +26,19 @@ Found = Iterator[tuple[Frame, list[Face]]]
 Each = TypeVar("Each")
 
 
-def is_moving(where: str) -> bool:
-    """Whether this is a video, a camera or a stream."""
-    return camera.is_live(where) or video.is_video(where)
-
-
-def files(inputs: Iterable[str], skip: Skip) -> list[str]:
-    """Every picture, video, camera and stream that these mean; what is none is told to `skip`.
+def find(inputs: Iterable[str], skip: Skip) -> list[Source]:
+    """Every source that these mean; what is none is told to `skip`.
 
     A video is read once, however often it is named: its faces are told by its name.
     """
-    found = []
-    for where in inputs:
+    found: list[Source] = []
+    for text in inputs:
         try:
-            alone = camera.is_live(where) or video.is_remote(where) or sequence.is_sequence(where)
-            found += [where] if alone else image.paths(where, image.SUFFIXES | video.SUFFIXES)
+            found += Source.expand(text)
         except UserError as error:
             skip(error)
     once = dict.fromkeys(found)
-    return [where for where in found if not is_moving(where) or once.pop(where, 0) is None]
+    return [source for source in found if not source.is_video or once.pop(source, 0) is None]
 
 
 def _progress(title: str, total: int):  # type: ignore[no-untyped-def]
@@ -67,47 +62,46 @@ class Reading:
     left: Left
     skip: Skip
 
-    def faces(self, files: Iterable[str]) -> Generator[tuple[Frame, list[Face]], None, None]:
-        """All frames with their faces: stills together, moving pictures one by one."""
-        to_do = (file for file in files if file not in self.left.done)
-        for moving, some in groupby(to_do, is_moving):
-            if moving:
-                for place in some:
-                    yield from self._moving(place)
+    def faces(self, sources: Iterable[Source]) -> Generator[tuple[Frame, list[Face]], None, None]:
+        """All frames with their faces: images together, videos one by one."""
+        to_do = (source for source in sources if source.name not in self.left.done)
+        for is_video, some in groupby(to_do, attrgetter("is_video")):
+            if is_video:
+                for source in some:
+                    yield from self._video(source)
             else:
-                yield from self.analyzer.frames(self._stills(list(some)))
+                yield from self.analyzer.frames(self._images(list(some)))
 
-    def _moving(self, place: str) -> Found:
-        is_live = camera.is_live(place)
-        past = self.left.past if place == self.left.video else None
+    def _video(self, source: Source) -> Found:
+        past = self.left.past if source.name == self.left.video else None
         try:
-            found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
-            if not is_live:
-                found = self._timed(place, found, itemgetter(0))
+            found = self.analyzer.video(source, self.skip, self.part, self.smooth, past)
+            if not source.is_live:
+                found = self._timed(source, found, itemgetter(0))
                 if self.two_pass:
-                    found = self._twice(place, found)
+                    found = self._twice(source, found)
             yield from found
         except UserError as error:
             if past is not None:  # what was found of it stays to be gone on with
                 raise
             self.skip(error)
 
-    def _twice(self, place: str, found: Found) -> Found:
+    def _twice(self, source: Source, found: Found) -> Found:
         """The same, watched again when all is known; damage was told the first time."""
-        again = video.frames(place, self.part, lambda _: None)
+        again = reader.frames(source, self.part, lambda _: None)
         return bidirectional.watched(
-            found, self._timed(place, again, lambda frame: frame), self.smooth
+            found, self._timed(source, again, lambda frame: frame), self.smooth
         )
 
     def _timed(
-        self, place: str, found: Iterator[Each], frame: Callable[[Each], Frame]
+        self, source: Source, found: Iterator[Each], frame: Callable[[Each], Frame]
     ) -> Iterator[Each]:
         """The same, under a bar that goes by the video's own time if somebody looks."""
         if not sys.stderr.isatty():
             yield from found
             return
-        name, start = Path(place).name, self.part.start
-        length = min(video.about(place).seconds, self.part.end) - start
+        name, start = Path(source.name).name, self.part.start
+        length = min(video.about(source).seconds, self.part.end) - start
         began = time.monotonic()
         with _progress(name, max(round(length), 1)) as bar:
             for count, each in enumerate(found, 1):
@@ -117,13 +111,12 @@ class Reading:
                 bar.update(bar.task_ids[0], completed=done, description=title)
                 yield each
 
-    def _stills(self, files: list[str]) -> Iterator[Frame]:
-        """The frames of all files, under a bar that advances by file if somebody looks."""
-        if len(files) == 1 or not sys.stderr.isatty():
-            for file in files:
-                yield from image.frames(file, self.skip)
+    def _images(self, sources: list[Source]) -> Iterator[Frame]:
+        """The frames of all images, under a bar that advances by image if somebody looks."""
+        if len(sources) == 1 or not sys.stderr.isatty():
+            yield from reader.pictures(sources, self.skip)
             return
-        with _progress("analyzing", len(files)) as bar:
-            for file in files:
-                yield from image.frames(file, self.skip)
+        with _progress("analyzing", len(sources)) as bar:
+            for source in sources:
+                yield from reader.pictures([source], self.skip)
                 bar.advance(bar.task_ids[0])

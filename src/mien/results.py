@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -113,6 +114,13 @@ def yaw(landmarks: Landmarks) -> float:
     return max(-1.0, min(1.0, aside / length))
 
 
+Kind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
+"""What a frame was read from, as `io.source.Source` says it."""
+
+LIVE: tuple[Kind, ...] = ("camera", "stream")
+"""Kinds that drop frames instead of waiting."""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture, alone or of a sequence. Equal only to itself, as pixels have no one answer.
@@ -120,6 +128,8 @@ class Frame:
     pixels: (H, W, 3) uint8 RGB, upright. source: where it came from, for a person to read.
     number: its place in the source, from 0. seconds: the source's own time stamp, 0 for a still.
     model, detector: who looked at it; empty until somebody did.
+    kind: of its source, such as "image" or "video". location: where its source can be opened
+    again, for its sound; empty if that is not known.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -128,6 +138,18 @@ class Frame:
     seconds: float = 0.0
     model: str = ""
     detector: str = ""
+    kind: Kind = "image"
+    location: str = field(default="", repr=False)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the frames of its source follow each other in time, so that faces keep ids."""
+        return self.kind != "image"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it comes from a camera or a stream."""
+        return self.kind in LIVE
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from mien.cli._common import MISTAKE, NO_FACE, complain
 from mien.cli._tally import Tally
 from mien.cli._wishes import Wishes
 from mien.errors import UserError
-from mien.io import camera, image, partial_file
-from mien.pipeline import Reading, files, is_moving
+from mien.io import image, partial_file
+from mien.io.source import Source
+from mien.pipeline import Reading, find
 from mien.results import Face, Frame, record, recorded
 from mien.tracking import checkpoint
 from mien.visualization.text import show
@@ -59,7 +60,7 @@ def run(
 
     part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
     wishes = Wishes(to, part, summary, timeline, two_pass, resume)
-    found = files(inputs, skip)
+    found = find(inputs, skip)
     if not found:
         sys.exit(MISTAKE)
     wishes.check(found, all_there=not bad)
@@ -76,16 +77,16 @@ def run(
         writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
         stack.enter_context(_telling_how_to_go_on(wishes))
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
-        source = ""
+        is_live = False
         try:
             for frame, faces in stack.enter_context(closing(reading.faces(found))):
-                source = frame.source
-                tally.add(source, frame.seconds, faces)
+                is_live = frame.is_live
+                tally.add(frame.source, frame.seconds, faces, is_video=frame.is_video)
                 for write in writers:
                     write(frame, faces)
         except KeyboardInterrupt:
             # That is how something live ends; what has been found is kept.
-            if not camera.is_live(source):
+            if not is_live:
                 raise
     if summary:
         tally.write(summary)
@@ -101,30 +102,30 @@ def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines:
     """A frame's record, or a still's faces: with bars, in lines, or not at all."""
     if as_json:
         click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-    elif lines and not is_moving(frame.source):
+    elif lines and not frame.is_video:
         show(frame, faces, bars=bars)
 
 
 def _left(
-    to: Sequence[Path], files: Sequence[str], tally: Tally, analyzer: Analyzer
+    to: Sequence[Path], sources: Sequence[Source], tally: Tally, analyzer: Analyzer
 ) -> checkpoint.Left:
     """What an earlier run left to do; what it did is counted.
 
     Raises `UserError` if it did it otherwise.
     """
-    left = checkpoint.read(to, is_moving)
-    if others := sorted({*left.done, left.video} - {"", "standard input", *files}):
-        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
+    known = {source.name: source for source in sources}
+    left = checkpoint.read(to, known)
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
-    for known in partial_file.earlier(to):
-        faces = recorded(known)
+    for one in partial_file.earlier(to):
+        faces = recorded(one)
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
-        if (known["model"], known["detector"], labels) != ours:
+        if (one["model"], one["detector"], labels) != ours:
             raise UserError(
-                f"What was stopped was found by {known['model']} and {known['detector']}, "
+                f"What was stopped was found by {one['model']} and {one['detector']}, "
                 f"{len(labels)} emotions; --resume goes on with the same command."
             )
-        tally.add(known["source"], known["seconds"], faces)
+        is_video = known[one["source"]].is_video
+        tally.add(one["source"], one["seconds"], faces, is_video=is_video)
     return left
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mien.cli._common import terminal
 from mien.io import atomic_file
-from mien.pipeline import is_moving
 from mien.results import Face
 from mien.tracking.summaries import Summaries
 
@@ -25,11 +24,11 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._videos: dict[str, Summaries] = {}
 
-    def add(self, source: str, seconds: float, faces: Sequence[Face]) -> None:
+    def add(self, source: str, seconds: float, faces: Sequence[Face], *, is_video: bool) -> None:
         """Take in the faces of the next frame."""
         self.frames += 1
         self.without += not faces
-        if is_moving(source):
+        if is_video:
             self._counts["frame"] += 1
             self._videos.setdefault(source, Summaries()).add(seconds, faces)
         else:

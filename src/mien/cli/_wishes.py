@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mien import writers
 from mien.errors import UserError
-from mien.io import atomic_file, camera, partial_file
+from mien.io import atomic_file, partial_file
+from mien.io.source import Source
 from mien.io.video import Part
-from mien.pipeline import is_moving
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +29,28 @@ class Wishes:
     two_pass: bool = False
     resume: bool = False
 
-    def check(self, files: Sequence[str], *, all_there: bool = True) -> None:
-        """Raise `UserError` for what cannot be had of these files, or would destroy one of them.
+    def check(self, sources: Sequence[Source], *, all_there: bool = True) -> None:
+        """Raise `UserError` for what cannot be had of these sources, or would destroy one of them.
 
         all_there: whether these are all that were named, or some could not be read.
         """
         if self.resume:
             self._check_resume()
-        if all_there and not any(map(is_moving, files)):
+        if all_there and not any(source.is_video for source in sources):
             self._check_stills()
-        if self.two_pass and (endless := [file for file in files if camera.is_live(file)]):
-            raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
+        if self.two_pass and (live := [source for source in sources if source.is_live]):
+            raise UserError(f"--two-pass reads a file twice; {live[0].name} is live.")
         if twice := [path for path in self.to if list(self.to).count(path) > 1]:
             raise UserError(f"--to {twice[0]} was given twice.")
         alone = [path for path in self.to if writers.holds_one(path)]
         alone += [self.timeline] if self.timeline else []
-        if alone and len(files) > 1:
-            raise UserError(f"{alone[0]} holds one video or picture, and here are {len(files)}.")
+        if alone and len(sources) > 1:
+            raise UserError(f"{alone[0]} holds one video or picture, and here are {len(sources)}.")
         if self.summary:
             _check_summary(self.summary)
         for path in (*self.to, *filter(None, (self.summary, self.timeline))):
-            for file in files:
-                atomic_file.not_over(path, file)
+            for source in sources:
+                atomic_file.not_over(path, source.location)
 
     def how_to_go_on(self) -> str:
         """Where an interrupted run left what it found, and how to go on; empty if it left nothing.

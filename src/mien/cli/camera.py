@@ -14,7 +14,8 @@ from mien.analyzer import Analyzer
 from mien.cli._common import complain, terminal
 from mien.cli._wishes import smoothing
 from mien.errors import UserError
-from mien.io import camera as live
+from mien.io.camera import frames
+from mien.io.source import Source
 from mien.tracking.summaries import Summaries
 from mien.tracking.tracker import TIME_CONSTANT
 from mien.visualization import window
@@ -48,8 +49,7 @@ def camera(
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    if not live.is_live(source):
-        raise UserError(f"{source} is no camera or stream; for a file, mien analyze {source}.")
+    live = _live(source)
     if in_window is not False and window.is_possible():
         watching = window.watching
     elif in_window:
@@ -64,7 +64,7 @@ def camera(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         writers = [stack.enter_context(sinks.to(path)) for path in to]
         show = stack.enter_context(watching())
-        newest = live.frames(source, complain, began=began, until=seconds)
+        newest = frames(live, complain, began=began, until=seconds)
         for frame, faces in analyzer.follow(newest, smooth, newest=True):
             show(frame, faces, time.monotonic() - began - frame.seconds)
             summaries.add(frame.seconds, faces)
@@ -72,4 +72,15 @@ def camera(
                 write(frame, faces)
             if frame.seconds >= seconds:
                 break
-    terminal().showed(live.shown(source), summaries.records(at_least=1.0))
+    terminal().showed(live.name, summaries.records(at_least=1.0))
+
+
+def _live(text: str) -> Source:
+    """The camera or stream that a string means."""
+    try:
+        source = Source.parse(text)
+    except UserError:
+        source = None
+    if source is None or not source.is_live:
+        raise UserError(f"{text} is no camera or stream; for a file, mien analyze {text}.")
+    return source

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mien.errors import UserError
 from mien.io import partial_file
+from mien.io.source import Source
 from mien.results import recorded
 from mien.tracking.tracker import PATIENCE, Looks, Past
 
@@ -25,10 +27,11 @@ class Left:
     past: Past | None = None
 
 
-def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
+def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Left:
     """What the run that wrote to these paths has done; the picture it was at is done again.
 
-    Raises `UserError` where only some of the paths have something to go on from.
+    sources: what is to be read now, by name. Raises `UserError` where only some of the paths have
+    something to go on from, and for a run that read something else.
     """
     left, last, began, unused = Left(), "", 0, 0
     looks = Looks()
@@ -45,7 +48,10 @@ def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
         while len(recent) > LEAST and seconds - recent[0][0]["seconds"] > REMEMBERED:
             recent.popleft()
         unused = max(unused, *(face["face_id"] + 1 for face in record["faces"]), 0)
-    if last and is_video(last):
+    left.done.discard("")
+    if others := sorted({*left.done, *filter(None, [last])} - {*sources}):
+        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
+    if last and sources[last].is_video:
         left.video = last
         left.past = Past(
             {record["frame"]: recorded(record) for record, _ in recent},

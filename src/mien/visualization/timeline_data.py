@@ -79,9 +79,13 @@ class Line:
 
 @dataclass(slots=True)
 class Story:
-    """What one video showed: its faces over time, and pictures of it."""
+    """What one video showed: its faces over time, and pictures of it.
+
+    location: where the video can be opened again, empty if there is none.
+    """
 
     source: str = ""
+    location: str = ""
     model: str = ""
     frames: int = 0
     start: float = 0.0
@@ -100,6 +104,7 @@ class Story:
         """Take in a frame."""
         if not self.frames:
             self.source, self.model, self.start = frame.source, frame.model, frame.seconds
+            self.location = frame.location if frame.is_video else ""
         elif self.frames % self.every == 0:
             self.steps.append(frame.seconds - self.end)
             if len(self.steps) > MOST_STEPS:

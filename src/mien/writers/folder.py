@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.io.video import is_video
 from mien.results import Face, Frame, Write
 from mien.writers._pictures import save
 
@@ -30,7 +29,7 @@ def to(path: Path) -> Iterator[Write]:
     last: dict[str, str] = {}
 
     def write(frame: Frame, faces: list[Face]) -> None:
-        numbered = frame.number or is_video(frame.source)
+        numbered = frame.number or frame.is_video
         end = f"-{frame.number:04d}" if numbered else ""
         if not frame.number or frame.source not in last:
             last[frame.source] = Path(frame.source).stem or "picture"

@@ -14,7 +14,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file, audio
-from mien.io.video import is_remote, why
+from mien.io.video import why
 from mien.results import Face, Frame, Write
 from mien.visualization.annotate import Painter
 
@@ -108,9 +108,8 @@ class _Film:
         self._picture.height, self._picture.width = self._shape
         self._picture.pix_fmt = FORMAT
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
-        # What is live has no past to hear, and may let nobody in twice.
-        if is_remote(frame.source) or Path(frame.source).is_file():
-            self._sound = audio.of(frame.source, frame.seconds, self._out)
+        if frame.kind == "video" and frame.location:
+            self._sound = audio.of(frame.location, frame.seconds, self._out)
         next(self._sound, None)
 
     def _sounds(self, until: float) -> None:
