@@ -1,0 +1,19 @@
+"""The nouns that every other module takes and gives; nothing that reads, finds or writes them."""
+
+from mien.results.detection import (
+    LANDMARKS,
+    Box,
+    Detection,
+    Landmarks,
+    overlap,
+    scaled,
+    suppressed,
+    yaw,
+)
+from mien.results.face import Face
+from mien.results.result import Frame, Write, record, recorded
+
+__all__ = [
+    "LANDMARKS", "Box", "Detection", "Face", "Frame", "Landmarks", "Write",
+    "overlap", "record", "recorded", "scaled", "suppressed", "yaw",
+]  # fmt: skip
