@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.results import Face, Frame, record, scaled
+from mien.results import Face, Frame, Result, scaled
 
 
 def face(**changes):
@@ -36,7 +36,7 @@ def test_the_nouns_are_frozen(thing, field):
 
 def test_the_record_holds_what_the_contract_promises_in_its_order():
     frame = Frame(np.zeros((5, 7, 3), np.uint8), "ä.jpg", 3, 1.5, "default", "yunet")
-    made = json.loads(json.dumps(record(frame, [face(flags=("blurred",), face_id=2)])))
+    made = json.loads(json.dumps(Result(frame, [face(flags=("blurred",), face_id=2)]).to_dict()))
     assert list(made) == [
         "source", "frame", "seconds", "width", "height", "model", "detector", "faces",
     ]  # fmt: skip
@@ -55,7 +55,7 @@ def test_the_record_holds_what_the_contract_promises_in_its_order():
 
 
 def test_a_frame_without_faces_has_an_empty_list():
-    assert record(Frame(np.zeros((1, 1, 3), np.uint8)), [])["faces"] == []
+    assert Result(Frame(np.zeros((1, 1, 3), np.uint8))).to_dict()["faces"] == []
 
 
 def test_pixels_stay_out_of_a_frames_repr():

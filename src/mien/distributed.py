@@ -16,14 +16,14 @@ import pyarrow as pa
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import image, video
-from mien.results import Face, Frame, record
+from mien.results import Frame, Result
 from mien.writers import parquet
 from mien.writers._table import rows
 
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
 """The columns of `.parquet` files, a row per face, and what is wrong with a source, if anything."""
 
-Found = Iterator[tuple[Frame, list[Face]]]
+Found = Iterator[Result]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Faces:
         for moving, some in groupby(zip(what, names, strict=True), lambda one: _is_video(one[0])):
             bad: list[dict] = []
             look = _at_videos if moving else _at_stills
-            for frame, faces in look(analyzer, some, bad):
-                yield from rows(record(frame, faces))
+            for result in look(analyzer, some, bad):
+                yield from rows(result.to_dict())
             yield from bad
 
 

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import camera, image, sequence, video
-from mien.results import Face, Frame
+from mien.results import Frame, Result
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Left
 
 Skip = Callable[[UserError], None]
 
-Found = Iterator[tuple[Frame, list[Face]]]
+Found = Iterator[Result]
 
 Each = TypeVar("Each")
 
@@ -67,7 +67,7 @@ class Reading:
     left: Left
     skip: Skip
 
-    def faces(self, files: Iterable[str]) -> Generator[tuple[Frame, list[Face]], None, None]:
+    def faces(self, files: Iterable[str]) -> Generator[Result, None, None]:
         """All frames with their faces: stills together, moving pictures one by one."""
         to_do = (file for file in files if file not in self.left.done)
         for moving, some in groupby(to_do, is_moving):
@@ -83,7 +83,7 @@ class Reading:
         try:
             found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
             if not is_live:
-                found = self._timed(place, found, itemgetter(0))
+                found = self._timed(place, found, attrgetter("frame"))
                 if self.two_pass:
                     found = self._twice(place, found)
             yield from found

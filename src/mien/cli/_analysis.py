@@ -23,7 +23,7 @@ from mien.cli._wishes import Wishes
 from mien.errors import UserError
 from mien.io import camera, image, partial_file
 from mien.pipeline import Reading, files, is_moving
-from mien.results import Face, Frame, record, recorded
+from mien.results import Face, Result
 from mien.tracking import checkpoint
 from mien.visualization.text import show
 
@@ -78,11 +78,11 @@ def run(
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
         source = ""
         try:
-            for frame, faces in stack.enter_context(closing(reading.faces(found))):
-                source = frame.source
-                tally.add(source, frame.seconds, faces)
+            for result in stack.enter_context(closing(reading.faces(found))):
+                source = result.frame.source
+                tally.add(source, result.frame.seconds, result)
                 for write in writers:
-                    write(frame, faces)
+                    write(result)
         except KeyboardInterrupt:
             # That is how something live ends; what has been found is kept.
             if not camera.is_live(source):
@@ -97,12 +97,12 @@ def run(
         sys.exit(NO_FACE)
 
 
-def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines: bool) -> None:
+def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
     """A frame's record, or a still's faces: with bars, in lines, or not at all."""
     if as_json:
-        click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-    elif lines and not is_moving(frame.source):
-        show(frame, faces, bars=bars)
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+    elif lines and not is_moving(result.frame.source):
+        show(result, bars=bars)
 
 
 def _left(
@@ -117,7 +117,7 @@ def _left(
         raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
     for known in partial_file.earlier(to):
-        faces = recorded(known)
+        faces = [Face.from_dict(face) for face in known["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
         if (known["model"], known["detector"], labels) != ours:
             raise UserError(

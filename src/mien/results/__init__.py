@@ -11,9 +11,9 @@ from mien.results.detection import (
     yaw,
 )
 from mien.results.face import Face
-from mien.results.result import Frame, Write, record, recorded
+from mien.results.result import Frame, Result, Write
 
 __all__ = [
-    "LANDMARKS", "Box", "Detection", "Face", "Frame", "Landmarks", "Write",
-    "overlap", "record", "recorded", "scaled", "suppressed", "yaw",
+    "LANDMARKS", "Box", "Detection", "Face", "Frame", "Landmarks", "Result", "Write",
+    "overlap", "scaled", "suppressed", "yaw",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from mien import writers as sinks
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import video
-from mien.results import Face, Frame, Write
+from mien.results import Result, Write
 from mien.server.job import Job, Stopped
 from mien.server.settings import Settings
 from mien.visualization import timeline
@@ -48,11 +48,12 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     with ExitStack() as stack:
         writers = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
         frames = video.frames(path, wanted.part, skip, settings.most_video_pixels, is_over)
-        for frame, faces in analyzer.follow(frames, wanted.smooth):
+        for result in analyzer.follow(frames, wanted.smooth):
             look_at_the_clock()
             for name, write in writers:
-                _tell(write, name, job, frame, faces)
-            job.seconds, job.frames = frame.seconds - wanted.part.start, job.frames + 1
+                _tell(write, name, job, result)
+            job.seconds = result.frame.seconds - wanted.part.start
+            job.frames += 1
         look_at_the_clock()
 
 
@@ -77,11 +78,13 @@ def _sink(job: Job, name: str) -> AbstractContextManager[Write]:
     return timeline.to(path) if name == "timeline.png" else sinks.to(path)
 
 
-def _tell(write: Write, name: str, job: Job, frame: Frame, faces: list[Face]) -> None:
-    """Write a frame with the name that its sender knows it by; never where it lies here."""
+def _tell(write: Write, name: str, job: Job, result: Result) -> None:
+    """Write a result with the name that its sender knows it by; never where it lies here."""
     if name == "page.html":
         # It looks for a file of that name, to play it; here there is none.
-        frame = replace(frame, source=str(job.folder / "none" / job.name))
-    elif name != "annotated.mp4":  # which takes the sound from the file
-        frame = replace(frame, source=job.name)
-    write(frame, faces)
+        source = str(job.folder / "none" / job.name)
+    elif name == "annotated.mp4":  # which takes the sound from the file
+        source = result.frame.source
+    else:
+        source = job.name
+    write(replace(result, frame=replace(result.frame, source=source)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mien.io import partial_file
-from mien.results import recorded
+from mien.results import Face
 from mien.tracking.tracker import PATIENCE, Looks, Past
 
 REMEMBERED, LEAST = 2 * PATIENCE, 8
@@ -48,7 +48,7 @@ def read(paths: Sequence[Path], is_video: Callable[[str], bool]) -> Left:
     if last and is_video(last):
         left.video = last
         left.past = Past(
-            {record["frame"]: recorded(record) for record, _ in recent},
+            {record["frame"]: list(map(Face.from_dict, record["faces"])) for record, _ in recent},
             {record["frame"] for record, due in recent if due},
             started,
             recent[0][0]["seconds"],
