@@ -2,9 +2,12 @@
 
 import gc
 import os
+import pickle
 import shutil
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,13 @@ from mien.errors import UserError
 from mien.results import Frame
 
 EIGHT = (*mien.EMOTIONS, "contempt")
+
+
+class Corner:
+    name, geometry = "corner", mien.Geometry()
+
+    def __call__(self, pixels):
+        return [mien.Detection((0, 0, 8, 8), 1.0)]
 
 
 def noise(seed, size=16):
@@ -177,6 +187,27 @@ def test_eight_threads_share_one_analyzer(seeing, astronaut):
         thread.join()
     assert together == alone
     assert sum(map(len, alone)) >= 4
+
+
+def test_an_analyzer_works_in_other_processes_which_load_its_models_once(seeing, photo):
+    assert len(pickle.dumps(seeing)) < 10_000
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        first, *later = pool.map(seeing.analyze, [str(photo)] * 3)
+    assert first == seeing.analyze(str(photo))
+    assert all(one == first and hash(one) == hash(first) for one in later)
+    one, other = (pickle.loads(pickle.dumps(seeing)) for _ in range(2))
+    assert one._classify._session is other._classify._session
+
+
+def test_a_detector_of_ones_own_goes_with_its_analyzer(tiny_model):
+    sent = pickle.loads(pickle.dumps(mien.Analyzer(tiny_model, Corner(), contempt=True)))
+    assert [face.box for face in sent.analyze(noise(0))] == [(0, 0, 8, 8)]
+    assert sent.labels == EIGHT
+
+
+def test_the_repr_says_what_analyzes(tiny_model):
+    said = repr(mien.Analyzer(tiny_model, "whole"))
+    assert said == f"<Analyzer: model tiny, detector whole, labels {', '.join(mien.EMOTIONS)}>"
 
 
 def resident():

@@ -12,7 +12,7 @@ import ctypes
 import os
 import platform
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -63,7 +63,13 @@ class _Session(InferenceSession):  # type: ignore[misc]
         self._opened_with = model, threads
 
     def __reduce__(self) -> tuple:
-        return _Session, self._opened_with
+        return _reopened, self._opened_with
+
+
+@lru_cache(maxsize=8)
+def _reopened(model: str | bytes, threads: int) -> InferenceSession:
+    """One session for all copies unpickled in this process: pools send one with every task."""
+    return _Session(model, threads)
 
 
 def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
