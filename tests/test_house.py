@@ -105,7 +105,7 @@ analyzer = mien.Analyzer({model!r}, "whole")
 assert len(analyzer.analyze({photo!r})) == 1
 analyzer.explain({photo!r})
 with writers.to(pathlib.Path("out.mp4")) as write:
-    frames = [write(*found) for found in analyzer.stream({clip!r})]
+    frames = [write(result) for result in analyzer.stream({clip!r})]
 assert len(frames) == 5
 try:
     next(camera.frames("camera:0"))

@@ -13,7 +13,6 @@ import serving
 import mien
 from mien.errors import UserError
 from mien.io.image import picture as as_frame
-from mien.results import record
 from mien.server.batching import Together
 from mien.server.metrics import Metrics
 
@@ -29,7 +28,7 @@ def client(tiny_model):
 def expected(model, body, source="", **options):
     analyzer = mien.Analyzer(model, "whole", **options)
     (found,) = analyzer.frames([as_frame(body, "x")])
-    return {**record(*found), "source": source}
+    return {**found.to_dict(), "source": source}
 
 
 def encoded(body=PICTURE):

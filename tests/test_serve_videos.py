@@ -15,7 +15,6 @@ from PIL import Image
 import mien
 from mien.io import video
 from mien.io.source import Source
-from mien.results import record
 from mien.server import jobs as jobs_module
 from mien.server import watching
 from mien.server.folders import Folder
@@ -110,7 +109,7 @@ def test_a_video_becomes_all_results(client, clip, tiny_model):
     assert (job["state"], job["progress"], job["name"]) == ("done", 1.0, "my clip.mp4")
     assert job["results"] == list(RESULTS)
     records = [json.loads(line) for line in result(client, job["id"], "faces.jsonl").splitlines()]
-    want = [record(*found) for found in mien.Analyzer(tiny_model, "whole").stream(str(clip))]
+    want = [found.to_dict() for found in mien.Analyzer(tiny_model, "whole").stream(str(clip))]
     assert records == [{**one, "source": "my clip.mp4"} for one in want]
     rows = list(csv.DictReader(io.StringIO(result(client, job["id"], "faces.csv").decode())))
     assert len(rows) == sum(len(one["faces"]) for one in records) == job["frames"]

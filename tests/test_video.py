@@ -26,7 +26,7 @@ from mien.cli import _tally
 from mien.errors import UserError
 from mien.io import audio, camera, prefetch, video
 from mien.io.source import Source
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.tracking.tracker import TIME_CONSTANT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -134,7 +134,7 @@ def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept
     joined.write_bytes(2 * (tmp_path / "one.ts").read_bytes())
     with writers.to(tmp_path / "x.mp4") as write:
         for frame in video.frames(Source.parse(str(joined))):
-            write(frame, [])
+            write(Result(frame, []))
     with av.open(str(tmp_path / "x.mp4")) as told:
         heard = told.streams.audio[0]
         assert float(heard.duration * heard.time_base) == pytest.approx(6.0, abs=0.3)
@@ -175,7 +175,7 @@ def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
     monkeypatch.setattr("mien.io.audio.of", lambda *words: asked.append(words) or iter(()))
     for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
         with writers.to(tmp_path / "x.mp4") as write:
-            write(Frame(np.zeros((48, 64, 3), np.uint8), source), [])
+            write(Result(Frame(np.zeros((48, 64, 3), np.uint8), source), []))
     assert asked == []
 
 
@@ -184,7 +184,7 @@ def test_a_picture_that_no_encoder_takes_is_one_sentence(tmp_path):
         pytest.raises(UserError, match=r"Cannot write .*wide\.mp4"),
         writers.to(tmp_path / "wide.mp4") as write,
     ):
-        write(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), [])
+        write(Result(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), []))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -561,7 +561,7 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     path, truths = made
     with writers.to(tmp_path / "out.mp4") as write:
         for frame in video.frames(Source.parse(str(path))):
-            write(frame, [shown(frame)])
+            write(Result(frame, [shown(frame)]))
     assert clips.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
     with av.open(str(tmp_path / "out.mp4")) as out, av.open(str(path)) as source:
         ours, theirs = (
@@ -576,7 +576,7 @@ def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made,
     path, _ = made
     with writers.to(tmp_path / "cut.mp4") as write:
         for frame in video.frames(Source.parse(str(path)), video.Part(start=0.4, end=0.6)):
-            write(frame, [shown(frame)])
+            write(Result(frame, [shown(frame)]))
     assert times(tmp_path / "cut.mp4") == pytest.approx([0.04 * k for k in range(6)], abs=1e-3)
     with av.open(str(tmp_path / "cut.mp4")) as cut:
         (heard,) = cut.streams.audio
@@ -612,7 +612,7 @@ def sound_of(path, part, out):
     """When each bit of an annotated video's sound begins, and its samples; it is AAC."""
     with writers.to(out) as write:
         for frame in video.frames(Source.parse(str(path)), part, lambda _: None):
-            write(frame, [])
+            write(Result(frame, []))
     with av.open(str(out)) as container:
         (heard,) = container.streams.audio
         assert heard.codec_context.name == "aac"
@@ -753,10 +753,10 @@ def test_a_video_is_never_written_over_its_source(mien, made, tiny_model, tmp_pa
 def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
     with writers.to(tmp_path / "odd.mp4") as write:
         for k in range(3):
-            write(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), [])
+            write(Result(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), []))
     assert next(video.frames(Source.parse(str(tmp_path / "odd.mp4")))).pixels.shape == (500, 702, 3)
     with writers.to(tmp_path / "line.mp4") as write:
-        write(Frame(np.zeros((300, 1, 3), np.uint8), "x"), [])
+        write(Result(Frame(np.zeros((300, 1, 3), np.uint8), "x"), []))
     assert next(video.frames(Source.parse(str(tmp_path / "line.mp4")))).pixels.shape == (480, 2, 3)
     with writers.to(tmp_path / "none.mp4"):
         pass
@@ -767,9 +767,9 @@ def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
 def test_a_second_video_in_one_output_is_refused(tmp_path, suffix):
     pixels = np.zeros((480, 640, 3), np.uint8)
     with writers.to(tmp_path / f"x{suffix}") as write:
-        write(Frame(pixels, "a.mp4"), [])
+        write(Result(Frame(pixels, "a.mp4"), []))
         with pytest.raises(UserError, match="holds one video"):
-            write(Frame(pixels, "b.mp4"), [])
+            write(Result(Frame(pixels, "b.mp4"), []))
 
 
 def told(path):
@@ -782,7 +782,7 @@ def test_the_page_holds_what_each_face_showed(tmp_path):
     with writers.to(tmp_path / "page.html") as write:
         for k in range(100):
             frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
-            write(frame, [shown(frame, 0), *([shown(frame, 7)] if k < 50 else [])])
+            write(Result(frame, [shown(frame, 0), *([shown(frame, 7)] if k < 50 else [])]))
     text, data = told(tmp_path / "page.html")
     assert text.count("</script>") == 2
     assert [face["id"] for face in data["faces"]] == [0, 7]
@@ -800,7 +800,7 @@ def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
     pixels = np.zeros((48, 64, 3), np.uint8)
     with writers.to(tmp_path / "page.html") as write:
         for k in range(3000):
-            write(Frame(pixels, "x.mp4", k, k / 10), [shown(None)])
+            write(Result(Frame(pixels, "x.mp4", k, k / 10), [shown(None)]))
     _, data = told(tmp_path / "page.html")
     (face,) = data["faces"]
     assert 20 <= len(face["times"]) <= 51
@@ -817,12 +817,13 @@ def test_a_video_is_followed_and_smoothed(made, tiny_model):
     analyzer = package.Analyzer(str(tiny_model), "whole")
     found = list(analyzer.stream(str(made[0])))
     assert len(found) == 25
-    assert {face.face_id for _, faces in found for face in faces} == {0}
-    for frame, (face,) in found:
+    assert {face.face_id for result in found for face in result} == {0}
+    for result in found:
+        (face,) = result
         assert face.smoothed is not None
         assert face.box == pytest.approx((70, 0, 180, 180))
-        assert frame.detector == "whole"
-    assert found[0][1][0].smoothed == pytest.approx(found[0][1][0].emotions)
+        assert result.frame.detector == "whole"
+    assert found[0][0].smoothed == pytest.approx(found[0][0].emotions)
 
 
 @needs_pack
@@ -837,9 +838,9 @@ def test_real_faces_keep_their_ids(scenario):
             yield Frame(pixels, scenario, k, truth.seconds)
 
     found, changes = [], []
-    for frame, faces in package.Analyzer(threads=1).follow(frames()):
-        found.append({face.face_id: face.box for face in faces})
-        changes += [(f.face_id, frame.seconds, f) for f in faces]
+    for result in package.Analyzer(threads=1).follow(frames()):
+        found.append({face.face_id: face.box for face in result})
+        changes += [(f.face_id, result.frame.seconds, f) for f in result]
     asked, answered = clips.fair(truths, found)
     assert clips.id_switches(asked, answered) == 0
     assert clips.id_f1(asked, answered) > 0.97

@@ -22,7 +22,7 @@ from mien.errors import UserError
 from mien.io import image, reader, video
 from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
-from mien.results import Detection, Face, Frame, yaw
+from mien.results import Detection, Face, Frame, Result, yaw
 from mien.tracking import tracker as tracks
 
 FACES_AT_ONCE = 32
@@ -50,11 +50,30 @@ Seen = tuple[Frame, Found]
 class Analyzer:
     """A detector and a classifier; no other state. Safe to call from several threads.
 
-    model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
-    detector: "yunet", "whole" (the picture is one face) or any `detection.Detector`. Either may
-    also be a loaded one, to be shared.
-    threads: for detector and classifier, where they are named; 0 is all cores. contempt: keep the
-    eighth emotion of the models that know it, instead of folding it out.
+    It pickles, and loads its models again where it is unpickled, in processes of
+    `multiprocessing` say.
+
+    Args:
+        model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
+        detector: "yunet", "whole" (the picture is one face) or any `mien.Detector`. Either may
+            also be a loaded one, to be shared.
+        threads: for detector and classifier, where they are named; 0 is all cores.
+        contempt: keep the eighth emotion of the models that know it, instead of folding it out.
+
+    Attributes:
+        model: the model's name.
+        detector: the detector's name.
+        labels: the emotions that it gives, in their order.
+
+    Raises:
+        UserError: there is no such model or detector, or its file is damaged.
+
+    Example:
+        ```python
+        analyzer = mien.Analyzer()
+        for face in analyzer.analyze("photo.jpg"):
+            print(face.dominant_emotion, face.emotions)
+        ```
     """
 
     def __init__(
@@ -76,15 +95,32 @@ class Analyzer:
         wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS
         self.labels = tuple(name for name in wanted if name in known)
 
-    def analyze(self, picture: image.Picture) -> list[Face]:
-        """The faces on one picture, surest first; none is an empty list.
+    def __repr__(self) -> str:
+        labels = ", ".join(self.labels)
+        return f"<Analyzer: model {self.model}, detector {self.detector}, labels {labels}>"
 
-        picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
-        picture, the first frame. Raises `UserError` for what cannot be read as a picture, and for
-        a folder or glob of several, which `stream` reads.
+    def analyze(self, picture: image.Picture) -> Result:
+        """The faces on one picture.
+
+        Args:
+            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
+                picture, the first frame.
+
+        Returns:
+            A sequence of faces, most confident first, with its `frame`; empty without a face.
+
+        Raises:
+            UserError: it cannot be read as a picture, or is a folder or glob of several, which
+                `stream` reads.
+
+        Example:
+            ```python
+            result = analyzer.analyze("photo.jpg")
+            result.save("annotated.png")
+            ```
         """
-        ((_, faces),) = self.frames([reader.picture(picture)])
-        return faces
+        (result,) = self.frames([reader.picture(picture)])
+        return result
 
     def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
         """What in each face of a picture speaks for an emotion; its dominant one if none is named.
@@ -98,8 +134,8 @@ class Analyzer:
         frame = reader.picture(picture)
         explained = []
         found = dict(enumerate(self._find_in_still(frame.pixels)))
-        ((_, faces),) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
-        for face in faces:
+        (result,) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
+        for face in result:
             crop = self._crop(frame.pixels, found[face.face_id])
             asked = wanted or face.dominant_emotion
             place = self.labels.index(asked)
@@ -113,7 +149,7 @@ class Analyzer:
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float = tracks.TIME_CONSTANT,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
         In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
@@ -132,7 +168,7 @@ class Analyzer:
         skip: Callable[[UserError], None] | None,
         part: video.Part,
         time_constant: float,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of each source with its faces: images together, videos one by one."""
         for is_video, some in groupby(sources, attrgetter("is_video")):
             if not is_video:
@@ -153,7 +189,7 @@ class Analyzer:
         part: video.Part,
         time_constant: float,
         past: tracks.Past | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of one video, or something live, with its faces.
 
         past: what an earlier run found; only later frames are given, as if it had gone on.
@@ -166,7 +202,7 @@ class Analyzer:
         frames = reader.frames(source, part, skip)
         return self.follow(frames, time_constant, newest=source.is_live, past=past)
 
-    def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.
 
         Where no face is upright, rotations of the picture are looked at as well.
@@ -182,7 +218,7 @@ class Analyzer:
         newest: bool = False,
         detect_every: float = tracks.DETECT_EVERY,
         past: tracks.Past | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of one video with its faces, who keep their ids; emotions smoothed as well.
 
         Faces are looked for once in `detect_every` seconds, and stand in between where they were
@@ -194,8 +230,8 @@ class Analyzer:
         looks = tracks.Looks(0.0 if newest else detect_every)
         before = self._recall(frames, past, tracker, looks, smooth) if past else None
         seen = self._followed(frames, tracker, looks, before)
-        for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
-            yield frame, smooth(frame.seconds, faces)
+        for result in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
+            yield replace(result, faces=smooth(result.frame.seconds, result))
 
     def _recall(
         self,
@@ -251,9 +287,7 @@ class Analyzer:
         if before:
             yield from ((frame, before[1]) for frame in between)
 
-    def _classified_in_batches(
-        self, seen: Iterable[Seen], at_once: int
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    def _classified_in_batches(self, seen: Iterable[Seen], at_once: int) -> Iterator[Result]:
         waiting: list[tuple[Frame, Found, list[np.ndarray]]] = []
         faces = pixels = 0
         began = time.monotonic()
@@ -281,9 +315,7 @@ class Analyzer:
     def _crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
         return face_crop(pixels, face, self._geometry, self._classify.contract)
 
-    def _answers(
-        self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    def _answers(self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]) -> Iterator[Result]:
         probabilities = self._classified([crop for *_, crops in waiting for crop in crops])
         for frame, found, crops in waiting:
             faces: list[Face] = []
@@ -295,7 +327,7 @@ class Analyzer:
                         landmarks=one.landmarks,
                     )
                 )  # fmt: skip
-            yield replace(frame, model=self.model, detector=self.detector), faces
+            yield Result(replace(frame, model=self.model, detector=self.detector), faces)
 
     def _classified(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
         for start in range(0, len(crops), FACES_AT_ONCE):

@@ -26,7 +26,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import image, reader, video
 from mien.io.source import Source
-from mien.results import Face, Frame, recorded
+from mien.results import Face, Frame, Result
 
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
@@ -74,14 +74,21 @@ class Client:
         if contempt:
             self._query["contempt"] = "true"
 
-    def analyze(self, picture: image.Picture) -> list[Face]:
-        """The faces on one picture, surest first; none is an empty list.
+    def analyze(self, picture: image.Picture) -> Result:
+        """The faces on one picture.
 
-        picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Raises
-        `UserError` for what cannot be read as a picture, and if the service cannot be reached, is
-        busy for too long, or refuses.
+        Args:
+            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image.
+
+        Returns:
+            A sequence of faces, most confident first, with its `frame`; empty without a face.
+
+        Raises:
+            UserError: it cannot be read as a picture, or the service cannot be reached, is busy
+                for too long, or refuses.
         """
-        return recorded(self._ask(_bytes(picture)))
+        frame = reader.picture(picture)
+        return _result(frame, self._ask(_bytes(picture, frame)))
 
     def stream(
         self,
@@ -89,7 +96,7 @@ class Client:
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
         time_constant: float | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """Every frame of a picture, folder or video, with its faces, in order.
 
         A video is watched by the service as a whole, and read again here for its pixels; its faces
@@ -119,13 +126,11 @@ class Client:
         frames: Iterable[Frame],
         skip: Callable[[UserError], None] | None,
         body: Callable[[Frame], bytes],
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
         for frame in frames:
             with _telling(skip):
-                found = self._ask(body(frame))
-                seen = replace(frame, model=found["model"], detector=found["detector"])
-                yield seen, recorded(found)
+                yield _result(frame, self._ask(body(frame)))
 
     def _ask(self, body: bytes) -> dict[str, Any]:
         return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
@@ -136,7 +141,7 @@ class Client:
         skip: Callable[[UserError], None] | None,
         part: video.Part,
         time_constant: float | None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""
         told = skip or video.warned
         query = self._query | {
@@ -161,8 +166,7 @@ class Client:
                     frame = next((one for one in frames if one.number >= found["frame"]), None)
                     if frame is None:
                         return
-                    seen = replace(frame, model=found["model"], detector=found["detector"])
-                    yield seen, recorded(found)
+                    yield _result(frame, found)
 
     @contextmanager
     def _job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -276,6 +280,12 @@ def _refusal(answer: http.client.HTTPResponse) -> UserError:
     return Unserved(said) if refused else UserError(said)
 
 
+def _result(frame: Frame, record: Mapping[str, Any]) -> Result:
+    """A frame that was read here with the faces that the service found on it."""
+    frame = replace(frame, model=record["model"], detector=record["detector"])
+    return Result(frame, [Face.from_dict(face) for face in record["faces"]])
+
+
 def _png_of(frame: Frame) -> bytes:
     return _png(frame.pixels)
 
@@ -290,15 +300,15 @@ def _file_of(frame: Frame) -> bytes:
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
-def _bytes(picture: image.Picture) -> bytes:
-    """A picture as the bytes of a file; files are sent as they are."""
+def _bytes(picture: image.Picture, frame: Frame) -> bytes:
+    """A picture, read as a frame already, as the bytes of a file; files are sent as they are."""
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
         source = Source.parse(os.fspath(picture))
         if source.kind in ("image", "animation"):
             return _read(Path(source.location))
-    return _png(reader.picture(picture).pixels)
+    return _png(frame.pixels)
 
 
 def _read(path: Path) -> bytes:

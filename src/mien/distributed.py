@@ -20,7 +20,7 @@ from mien.errors import UserError
 from mien.io import image, reader
 from mien.io.source import Source
 from mien.io.video import Part
-from mien.results import Face, Frame, record
+from mien.results import Frame, Result
 from mien.tracking.tracker import TIME_CONSTANT
 from mien.writers import parquet
 from mien.writers._table import rows
@@ -28,7 +28,7 @@ from mien.writers._table import rows
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
 """The columns of `.parquet` files, a row per face, and what is wrong with a source, if anything."""
 
-Found = Iterator[tuple[Frame, list[Face]]]
+Found = Iterator[Result]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Faces:
         inputs = _inputs(zip(what, names, strict=True), bad)
         for is_video, some in groupby(inputs, attrgetter("is_video")):
             look = _at_videos if is_video else _at_stills
-            for frame, faces in look(analyzer, some, bad):
-                yield from rows(record(frame, faces))
+            for result in look(analyzer, some, bad):
+                yield from rows(result.to_dict())
             yield from bad
             bad.clear()
         yield from bad

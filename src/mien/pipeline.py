@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,13 +15,13 @@ from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import reader, video
 from mien.io.source import Source
-from mien.results import Face, Frame
+from mien.results import Frame, Result
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Left
 
 Skip = Callable[[UserError], None]
 
-Found = Iterator[tuple[Frame, list[Face]]]
+Found = Iterator[Result]
 
 Each = TypeVar("Each")
 
@@ -62,7 +62,7 @@ class Reading:
     left: Left
     skip: Skip
 
-    def faces(self, sources: Iterable[Source]) -> Generator[tuple[Frame, list[Face]], None, None]:
+    def faces(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
         """All frames with their faces: images together, videos one by one."""
         to_do = (source for source in sources if source.name not in self.left.done)
         for is_video, some in groupby(to_do, attrgetter("is_video")):
@@ -77,7 +77,7 @@ class Reading:
         try:
             found = self.analyzer.video(source, self.skip, self.part, self.smooth, past)
             if not source.is_live:
-                found = self._timed(source, found, itemgetter(0))
+                found = self._timed(source, found, attrgetter("frame"))
                 if self.two_pass:
                     found = self._twice(source, found)
             yield from found

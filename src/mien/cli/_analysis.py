@@ -24,7 +24,7 @@ from mien.errors import UserError
 from mien.io import image, partial_file
 from mien.io.source import Source
 from mien.pipeline import Reading, find
-from mien.results import Face, Frame, record, recorded
+from mien.results import Face, Result
 from mien.tracking import checkpoint
 from mien.visualization.text import show
 
@@ -79,11 +79,12 @@ def run(
         reading = Reading(analyzer, part, smooth, two_pass, left, skip)
         is_live = False
         try:
-            for frame, faces in stack.enter_context(closing(reading.faces(found))):
+            for result in stack.enter_context(closing(reading.faces(found))):
+                frame = result.frame
                 is_live = frame.is_live
-                tally.add(frame.source, frame.seconds, faces, is_video=frame.is_video)
+                tally.add(frame.source, frame.seconds, result, is_video=frame.is_video)
                 for write in writers:
-                    write(frame, faces)
+                    write(result)
         except KeyboardInterrupt:
             # That is how something live ends; what has been found is kept.
             if not is_live:
@@ -98,12 +99,12 @@ def run(
         sys.exit(NO_FACE)
 
 
-def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines: bool) -> None:
+def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
     """A frame's record, or a still's faces: with bars, in lines, or not at all."""
     if as_json:
-        click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-    elif lines and not frame.is_video:
-        show(frame, faces, bars=bars)
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+    elif lines and not result.frame.is_video:
+        show(result, bars=bars)
 
 
 def _left(
@@ -117,7 +118,7 @@ def _left(
     left = checkpoint.read(to, known)
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
     for one in partial_file.earlier(to):
-        faces = recorded(one)
+        faces = [Face.from_dict(face) for face in one["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
         if (one["model"], one["detector"], labels) != ours:
             raise UserError(

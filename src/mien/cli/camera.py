@@ -65,12 +65,13 @@ def camera(
         writers = [stack.enter_context(sinks.to(path)) for path in to]
         show = stack.enter_context(watching())
         newest = frames(live, complain, began=began, until=seconds)
-        for frame, faces in analyzer.follow(newest, smooth, newest=True):
-            show(frame, faces, time.monotonic() - began - frame.seconds)
-            summaries.add(frame.seconds, faces)
+        for result in analyzer.follow(newest, smooth, newest=True):
+            now = result.frame.seconds
+            show(result, time.monotonic() - began - now)
+            summaries.add(now, result)
             for write in writers:
-                write(frame, faces)
-            if frame.seconds >= seconds:
+                write(result)
+            if now >= seconds:
                 break
     terminal().showed(live.name, summaries.records(at_least=1.0))
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.results import Frame, record
+from mien.results import Frame
 from mien.server.metrics import Metrics
 from mien.server.pictures import decoded
 from mien.server.refusals import answer, busy
@@ -45,8 +45,8 @@ class Follower:
         """The record of a frame as JSON, and its number of faces; a `UserError` if it is none."""
         pixels = decoded(body, "", self._most_pixels).pixels
         self._next.append(Frame(pixels, "live", number, seconds))
-        frame, faces = next(self._found)
-        return json.dumps(record(frame, faces)), len(faces)
+        result = next(self._found)
+        return json.dumps(result.to_dict()), len(result)
 
 
 class Newest:

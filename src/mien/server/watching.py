@@ -12,7 +12,7 @@ from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import video
 from mien.io.source import Source
-from mien.results import Frame, Write
+from mien.results import Result, Write
 from mien.server.job import Job, Stopped
 from mien.server.settings import Settings
 from mien.visualization import timeline
@@ -49,11 +49,12 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     with ExitStack() as stack:
         outputs = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
         frames = video.frames(source, wanted.part, skip, settings.most_video_pixels, is_over)
-        for frame, faces in analyzer.follow(frames, wanted.smooth):
+        for result in analyzer.follow(frames, wanted.smooth):
             look_at_the_clock()
             for name, write in outputs:
-                write(_unlinked(frame) if name == "page.html" else frame, faces)
-            job.seconds, job.frames = frame.seconds - wanted.part.start, job.frames + 1
+                write(_unlinked(result) if name == "page.html" else result)
+            job.seconds = result.frame.seconds - wanted.part.start
+            job.frames += 1
         look_at_the_clock()
 
 
@@ -80,6 +81,6 @@ def _sink(job: Job, name: str) -> AbstractContextManager[Write]:
     return timeline.to(path) if name == "timeline.png" else writers.to(path)
 
 
-def _unlinked(frame: Frame) -> Frame:
-    """The frame for a page, which would look for the video beside it; there is none."""
-    return replace(frame, location="")
+def _unlinked(result: Result) -> Result:
+    """The result for a page, which would link to the video beside it; that is deleted."""
+    return replace(result, frame=replace(result.frame, location=""))

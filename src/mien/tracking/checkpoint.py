@@ -10,7 +10,7 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.io import partial_file
 from mien.io.source import Source
-from mien.results import recorded
+from mien.results import Face
 from mien.tracking.tracker import PATIENCE, Looks, Past
 
 REMEMBERED, LEAST = 2 * PATIENCE, 8
@@ -54,7 +54,7 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Left:
     if last and sources[last].is_video:
         left.video = last
         left.past = Past(
-            {record["frame"]: recorded(record) for record, _ in recent},
+            {record["frame"]: list(map(Face.from_dict, record["faces"])) for record, _ in recent},
             {record["frame"] for record, due in recent if due},
             started,
             recent[0][0]["seconds"],

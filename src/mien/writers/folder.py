@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.results import Face, Frame, Write
+from mien.results import Result, Write
 from mien.writers._pictures import save
 
 
@@ -28,7 +28,8 @@ def to(path: Path) -> Iterator[Write]:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}.") from None
     last: dict[str, str] = {}
 
-    def write(frame: Frame, faces: list[Face]) -> None:
+    def write(result: Result) -> None:
+        frame = result.frame
         numbered = frame.number or frame.is_video
         end = f"-{frame.number:04d}" if numbered else ""
         if not frame.number or frame.source not in last:
@@ -36,7 +37,7 @@ def to(path: Path) -> Iterator[Write]:
         name = _free(path, last[frame.source], end)
         if not frame.number:
             last[frame.source] = name
-        save(path / f"{name}{end}.png", frame, faces)
+        save(path / f"{name}{end}.png", result)
 
     yield write
 

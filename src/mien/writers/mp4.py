@@ -15,7 +15,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.io import atomic_file, audio
 from mien.io.video import why
-from mien.results import Face, Frame, Write
+from mien.results import Frame, Result, Write
 from mien.visualization.annotate import Painter
 
 TICKS = 90_000
@@ -73,11 +73,12 @@ class _Film:
                 self._sound.close()
                 self._out.close()
 
-    def write(self, frame: Frame, faces: list[Face]) -> None:
+    def write(self, result: Result) -> None:
         """Add one frame; what is drawn are the smoothed emotions where there are any."""
         import av
 
-        pixels = _even(self._paint(frame.pixels, faces))
+        frame = result.frame
+        pixels = _even(self._paint(frame.pixels, result))
         if self._out is None:
             self._open(frame, pixels)
         if frame.source != self._source:
