@@ -16,7 +16,7 @@ from PIL import Image
 
 import mien
 from mien import analyzer
-from mien.classification import model_spec
+from mien.classification import flags, model_spec
 from mien.errors import UserError
 from mien.results import Frame
 
@@ -258,7 +258,7 @@ def test_the_models_margin_decides_how_much_is_cut(make_model):
 )
 def test_flags_say_why_to_doubt(box, confidence, pixels, wanted):
     cut = model_spec.crop(pixels, (0, 0, 48, 48), 48, 1)
-    assert analyzer.flags(mien.Detection(box, confidence), cut) == wanted
+    assert flags.flags(mien.Detection(box, confidence), cut) == wanted
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_flags_tell_of_a_head_that_is_tilted_or_turned(roll, nose, wanted):
     landmarks = ((30, 40), (70, 40), (nose, 60), (35, 80), (65, 80))
     face = mien.Detection((0, 0, 100, 100), 0.95, landmarks, roll)
     cut = model_spec.crop(noise(0, 48), (0, 0, 48, 48), 48, 1)
-    assert analyzer.flags(face, cut) == wanted
+    assert flags.flags(face, cut) == wanted
 
 
 def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
@@ -286,9 +286,9 @@ def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
 
     face = model_spec.crop(astronaut, (170, 60, 110, 110), 48, 1)
     blurred = [cv2.GaussianBlur(face[0], (0, 0), sigma)[None] for sigma in (1, 2, 4)]
-    found = [analyzer.sharpness(each) for each in (face, *blurred)]
+    found = [flags.sharpness(each) for each in (face, *blurred)]
     assert found == sorted(found, reverse=True)
-    assert found[0] > analyzer.TOO_SMOOTH > found[-1]
+    assert found[0] > flags.TOO_SMOOTH > found[-1]
 
 
 @pytest.mark.parametrize(("model", "detector"), [("defualt", "whole"), ("default", "yunnet")])

@@ -27,7 +27,7 @@ from mien.errors import UserError
 from mien.io import audio, camera, prefetch, video
 from mien.io.source import Source
 from mien.results import Face, Frame, Result
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips

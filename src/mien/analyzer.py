@@ -15,6 +15,7 @@ from mien import detection
 from mien.classification import occlusion, weights
 from mien.classification.classifier import Classifier
 from mien.classification.crops import face_crop
+from mien.classification.flags import flags
 from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotated
@@ -22,24 +23,15 @@ from mien.errors import UserError
 from mien.io import image, reader, video
 from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
-from mien.results import Detection, Face, Frame, Result, yaw
-from mien.tracking import tracker as tracks
+from mien.results import Detection, Face, Frame, Result
+from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule, between
+from mien.tracking.smoothing import TIME_CONSTANT, Smoother
+from mien.tracking.tracker import Past, Tracker
 
 FACES_AT_ONCE = 32
 PIXELS_AT_ONCE = 32_000_000
 SECONDS_AT_ONCE = 0.5
 """What waits for its batch at most: so many faces, frames of so many pixels together, so long."""
-
-TOO_SMALL = 24.0
-TOO_SMOOTH = 18.0
-TOO_UNSURE = 0.8
-"""Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
-its Laplacian at 48 pixels, the detector's confidence."""
-
-
-TOO_TURNED = 0.4
-"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.yaw`."""
-
 
 Found = dict[int, Detection]
 """The faces of a frame by their ids."""
@@ -148,7 +140,7 @@ class Analyzer:
         where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
-        time_constant: float = tracks.TIME_CONSTANT,
+        time_constant: float = TIME_CONSTANT,
     ) -> Iterator[Result]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
@@ -188,7 +180,7 @@ class Analyzer:
         skip: Callable[[UserError], None] | None,
         part: video.Part,
         time_constant: float,
-        past: tracks.Past | None = None,
+        past: Past | None = None,
     ) -> Iterator[Result]:
         """The frames of one video, or something live, with its faces.
 
@@ -213,11 +205,11 @@ class Analyzer:
     def follow(
         self,
         frames: Iterable[Frame],
-        time_constant: float = tracks.TIME_CONSTANT,
+        time_constant: float = TIME_CONSTANT,
         *,
         newest: bool = False,
-        detect_every: float = tracks.DETECT_EVERY,
-        past: tracks.Past | None = None,
+        detect_every: float = DETECT_EVERY,
+        past: Past | None = None,
     ) -> Iterator[Result]:
         """The frames of one video with its faces, who keep their ids; emotions smoothed as well.
 
@@ -225,9 +217,9 @@ class Analyzer:
         on their way. newest: look for them on every frame, and wait for no batch. past: what is
         known of the first of these frames, which are not given again.
         """
-        smooth, frames = tracks.Smoother(time_constant), iter(frames)
-        tracker = tracks.Tracker(first=past.unused if past else 0)
-        looks = tracks.Looks(0.0 if newest else detect_every)
+        smooth, frames = Smoother(time_constant), iter(frames)
+        tracker = Tracker(first=past.unused if past else 0)
+        looks = DetectionSchedule(0.0 if newest else detect_every)
         before = self._recall(frames, past, tracker, looks, smooth) if past else None
         seen = self._followed(frames, tracker, looks, before)
         for result in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
@@ -236,10 +228,10 @@ class Analyzer:
     def _recall(
         self,
         frames: Iterator[Frame],
-        past: tracks.Past,
-        tracker: tracks.Tracker,
-        looks: tracks.Looks,
-        smooth: tracks.Smoother,
+        past: Past,
+        tracker: Tracker,
+        looks: DetectionSchedule,
+        smooth: Smoother,
     ) -> Seen | None:
         """Take the frames that are known, and tell the others of them; the last look."""
         before: Seen | None = None
@@ -267,8 +259,8 @@ class Analyzer:
     def _followed(
         self,
         frames: Iterable[Frame],
-        tracker: tracks.Tracker,
-        looks: tracks.Looks,
+        tracker: Tracker,
+        looks: DetectionSchedule,
         before: Seen | None,
     ) -> Iterator[Seen]:
         """Each frame with the boxes of its faces by id, detected or, in between, reckoned."""
@@ -356,29 +348,4 @@ def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[S
     since = now[0].seconds - before[0].seconds
     for frame in frames:
         share = (frame.seconds - before[0].seconds) / since
-        yield frame, tracks.between(before[1], now[1], share)
-
-
-def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
-    """Reasons to trust a face's emotions less, from what was detected and its (C, S, S) crop."""
-    found = []
-    if min(face.box[2:]) < TOO_SMALL:
-        found.append("too_small")
-    elif sharpness(crop) < TOO_SMOOTH:
-        found.append("blurred")
-    if face.confidence < TOO_UNSURE:
-        found.append("low_confidence")
-    if abs(face.roll or 0.0) > _rotated.TILTED:
-        found.append("tilted")
-    if face.landmarks and abs(yaw(face.landmarks)) > TOO_TURNED:
-        found.append("turned")
-    return tuple(found)
-
-
-def sharpness(crop: np.ndarray) -> float:
-    """Spread of a crop's Laplacian relative to its contrast, in percent: (C, S, S) uint8."""
-    grey = crop.mean(0).astype(np.float32)
-    padded = np.pad(grey, 1, mode="reflect")
-    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    laplacian -= 4 * grey
-    return float(100 * laplacian.std() / (grey.std() + 1))
+        yield frame, between(before[1], now[1], share)

@@ -21,7 +21,7 @@ from mien.io import image, reader
 from mien.io.source import Source
 from mien.io.video import Part
 from mien.results import Frame, Result
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 from mien.writers import parquet
 from mien.writers._table import rows
 

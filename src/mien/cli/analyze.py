@@ -9,7 +9,7 @@ import click
 
 from mien.classification import weights
 from mien.classification.classifier import prepare
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 
 @click.command()

@@ -16,8 +16,8 @@ from mien.cli._wishes import smoothing
 from mien.errors import UserError
 from mien.io.camera import frames
 from mien.io.source import Source
+from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import TIME_CONSTANT
 from mien.visualization import window
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mien.io import video
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = ("faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png")
 """What a job can make, each by a sink of its own."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mien.io.video import Part
 from mien.server import bodies
 from mien.server.job import Wanted
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 Result = Literal["faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png"]
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]

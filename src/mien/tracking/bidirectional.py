@@ -16,7 +16,8 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.results import Face, Frame, Result
-from mien.tracking.tracker import PATIENCE, TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
+from mien.tracking.tracker import PATIENCE
 
 
 def watched(

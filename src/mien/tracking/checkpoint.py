@@ -11,7 +11,8 @@ from mien.errors import UserError
 from mien.io import partial_file
 from mien.io.source import Source
 from mien.results import Face
-from mien.tracking.tracker import PATIENCE, Looks, Past
+from mien.tracking.schedule import DetectionSchedule
+from mien.tracking.tracker import PATIENCE, Past
 
 REMEMBERED, LEAST = 2 * PATIENCE, 8
 """Seconds before the end of which faces, looks and smoothing are taken up again, and so many frames
@@ -34,13 +35,13 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Left:
     something to go on from, and for a run that read something else.
     """
     left, last, began, unused = Left(), "", 0, 0
-    looks = Looks()
+    looks = DetectionSchedule()
     started = 0.0
     recent: deque[tuple[dict, bool]] = deque()
     for place, record in enumerate(partial_file.earlier(paths)):
         if record["source"] != last:
             left.done.add(last)
-            last, began, unused, looks = record["source"], place, 0, Looks()
+            last, began, unused, looks = record["source"], place, 0, DetectionSchedule()
             recent.clear()
             started = record["seconds"]
         seconds = record["seconds"]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from mien.io import resize
-from mien.results import Box, Detection, Face
+from mien.results import Box, Face
 
 PATIENCE = 1.5
 """Seconds for which a face that is not seen keeps its id."""
@@ -22,15 +22,6 @@ STEPS = 2.5
 
 MOMENTUM = 2.0
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
-
-DETECT_EVERY = 0.12
-"""Seconds between two looks for faces in a video: every third frame at 25 a second."""
-
-MOST_PIXELS = 64_000_000
-"""Of frames that wait for the next look, which else comes sooner. 4K at 60 a second has room."""
-
-TIME_CONSTANT = 0.5
-"""Seconds after which smoothed emotions have followed 63 % of a sudden change."""
 
 LOOK = 16
 """Pixels of the side of the small grey picture by which a face is known again."""
@@ -101,29 +92,6 @@ class Past:
     began: float
     first: float
     unused: int
-
-
-class Looks:
-    """When to look for faces: once in so many seconds, and before too many pixels wait for it."""
-
-    def __init__(self, every: float = DETECT_EVERY) -> None:
-        self._every = every * 0.99
-        self._before: float | None = None
-        self._waiting = 0
-
-    def recall(self, seconds: float, wide: int, high: int, *, looked: bool) -> None:
-        """Take a frame as known from an earlier run, which looked at it or did not."""
-        self._waiting = 0 if looked else self._waiting + wide * high
-        self._before = seconds if looked else self._before
-
-    def due(self, seconds: float, wide: int, high: int) -> bool:
-        """Whether to look at this frame, the next in time; a jump back is a start."""
-        self._waiting += wide * high
-        late = self._before is None or not 0 <= seconds - self._before < self._every
-        if late or self._waiting > MOST_PIXELS:
-            self._before, self._waiting = seconds, 0
-            return True
-        return False
 
 
 class Tracker:
@@ -235,71 +203,3 @@ def _update(track: Track, place: np.ndarray, look: np.ndarray, seconds: float) -
     track.place, track.seen = place, seconds
     mixed = 0.8 * track.look + 0.2 * look
     track.look = mixed / max(float(np.sqrt((mixed**2).sum())), 1e-6)
-
-
-class Smoother:
-    """Smooths the emotions of each face over time, exponentially, by the clock and not by frames.
-
-    time_constant: in seconds; 0 leaves them as they are. After a gap the past counts for as little
-    as its age says. What is smoothed are probabilities, so their sum stays 1.
-    """
-
-    def __init__(self, time_constant: float = TIME_CONSTANT, patience: float = PATIENCE) -> None:
-        self._constant, self._patience = time_constant, patience
-        self._known: dict[int, tuple[float, dict[str, float]]] = {}
-
-    def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """The faces of a frame with `smoothed` emotions, by their ids."""
-        self._forget(seconds)
-        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
-
-    def again(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """Those of the faces that are known, as they would be smoothed; nothing is taken in."""
-        self._forget(seconds)
-        known = [face for face in faces if face.face_id in self._known]
-        return [replace(face, smoothed=self._mixed(seconds, face)) for face in known]
-
-    def _forget(self, seconds: float) -> None:
-        self._known = {
-            face_id: known
-            for face_id, known in self._known.items()
-            if 0 <= seconds - known[0] <= max(self._patience, self._constant)
-        }
-
-    def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
-        """Smoothed emotions; those taken up from an earlier run stay as they are."""
-        now = self._mixed(seconds, face) if face.smoothed is None else dict(face.smoothed)
-        self._known[face.face_id] = (seconds, now)
-        return now
-
-    def _mixed(self, seconds: float, face: Face) -> dict[str, float]:
-        now = dict(face.emotions)
-        if face.face_id not in self._known or self._constant <= 0:
-            return now
-        then, before = self._known[face.face_id]
-        keep = math.exp(-(seconds - then) / self._constant)
-        return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
-
-
-def between(
-    earlier: Mapping[int, Detection], later: Mapping[int, Detection], share: float
-) -> dict[int, Detection]:
-    """The faces seen both before and after, `share` of the way from one to the other.
-
-    For the frames between two detections of a file; confidence and roll are those before.
-    """
-    return {
-        face_id: _between(one, later[face_id], share)
-        for face_id, one in earlier.items()
-        if face_id in later
-    }
-
-
-def _between(one: Detection, other: Detection, share: float) -> Detection:
-    def mixed(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-        return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
-
-    landmarks = None
-    if one.landmarks and other.landmarks:
-        landmarks = tuple(map(mixed, one.landmarks, other.landmarks))
-    return replace(one, box=mixed(one.box, other.box), landmarks=landmarks)  # type: ignore[arg-type]
