@@ -115,10 +115,23 @@ class Analyzer:
         return result
 
     def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
-        """What in each face of a picture speaks for an emotion; its dominant one if none is named.
+        """What in each face of a picture speaks for an emotion; the model runs 170 times per face.
 
-        picture: as for `analyze`. Asks the model 170 times for a face. Raises `UserError` for what
-        cannot be read, and for an emotion that the model does not give.
+        Args:
+            picture: as for `analyze`.
+            emotion: one of `labels`; each face's dominant emotion by default.
+
+        Returns:
+            An explanation per face, in the order of `analyze`.
+
+        Raises:
+            UserError: the picture cannot be read, or the model does not give this emotion.
+
+        Example:
+            ```python
+            for found in analyzer.explain("photo.jpg", "happy"):
+                print(found.face.box, found.effect.max())
+            ```
         """
         wanted = canonical(emotion) if emotion else ""
         if wanted and wanted not in self.labels:

@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -26,7 +25,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import image, reader, video
 from mien.io.source import Source
-from mien.results import Face, Frame, Result
+from mien.results import Frame, Result
 
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
@@ -54,9 +53,23 @@ class Question(NamedTuple):
 class Client:
     """A service somewhere; no connection is kept open. Safe to call from several threads.
 
-    url: `"http://127.0.0.1:8000"`. token: if the service asks for one. model, detector, contempt:
-    as for the Analyzer, the service's own where nothing is said. patience: seconds to wait for an
-    answer and, if the service is busy, for it to be less so.
+    Args:
+        url: its address, such as `"http://127.0.0.1:8000"`.
+        token: if the service asks for one.
+        model: as for `Analyzer`; the service's own default if empty.
+        detector: as for `Analyzer`; the service's own default if empty.
+        contempt: keep the eighth emotion of the models that know it.
+        patience: seconds to wait for an answer and, if the service is busy, for it to be less so.
+
+    Raises:
+        UserError: the url is not the address of a service.
+
+    Example:
+        ```python
+        client = mien.Client("http://127.0.0.1:8000")
+        for face in client.analyze("photo.jpg"):
+            print(face.dominant_emotion)
+        ```
     """
 
     def __init__(
@@ -88,7 +101,7 @@ class Client:
                 for too long, or refuses.
         """
         frame = reader.picture(picture)
-        return _result(frame, self._ask(_bytes(picture, frame)))
+        return Result.from_dict(self._ask(_bytes(picture, frame)), frame)
 
     def stream(
         self,
@@ -130,7 +143,7 @@ class Client:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
         for frame in frames:
             with _telling(skip):
-                yield _result(frame, self._ask(body(frame)))
+                yield Result.from_dict(self._ask(body(frame)), frame)
 
     def _ask(self, body: bytes) -> dict[str, Any]:
         return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
@@ -166,7 +179,7 @@ class Client:
                     frame = next((one for one in frames if one.number >= found["frame"]), None)
                     if frame is None:
                         return
-                    yield _result(frame, found)
+                    yield Result.from_dict(found, frame)
 
     @contextmanager
     def _job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -278,12 +291,6 @@ def _refusal(answer: http.client.HTTPResponse) -> UserError:
         said = f"The service answers {answer.status} {answer.reason}."
     refused = answer.status in (401, 403, 421, 429) or answer.status >= 500
     return Unserved(said) if refused else UserError(said)
-
-
-def _result(frame: Frame, record: Mapping[str, Any]) -> Result:
-    """A frame that was read here with the faces that the service found on it."""
-    frame = replace(frame, model=record["model"], detector=record["detector"])
-    return Result(frame, [Face.from_dict(face) for face in record["faces"]])
 
 
 def _png_of(frame: Frame) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -72,8 +72,8 @@ class Frame:
 
     def _key(self) -> tuple:
         """Everything but the pixels, which would take long to hash."""
-        return (self.source, self.number, self.seconds, self.model, self.detector,
-                self.pixels.shape)  # fmt: skip
+        others = [value for name, value in vars(self).items() if name != "pixels"]
+        return (*others, self.pixels.shape)
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,22 +149,23 @@ class Result(Sequence[Face]):
         }
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], pixels: np.ndarray | None = None) -> Result:
+    def from_dict(cls, record: Mapping[str, Any], frame: Frame | None = None) -> Result:
         """The result that a record was made of.
 
         Args:
             record: what `to_dict` gave, a line of JSONL say.
-            pixels: of its frame, (H, W, 3) uint8 RGB, for a record has none; black by default.
+            frame: the same frame, read again, for a record has no pixels; it gets the record's
+                `model` and `detector`. By default, a black picture of the same size.
 
         Example:
             ```python
             results = [mien.Result.from_dict(json.loads(line)) for line in open("faces.jsonl")]
             ```
         """
-        if pixels is None:
+        if frame is None:
             pixels = np.zeros((record["height"], record["width"], 3), np.uint8)
-        names = ("source", "frame", "seconds", "model", "detector")
-        frame = Frame(pixels, *(record[name] for name in names))
+            frame = Frame(pixels, record["source"], record["frame"], record["seconds"])
+        frame = replace(frame, model=record["model"], detector=record["detector"])
         return cls(frame, [Face.from_dict(face) for face in record["faces"]])
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -41,7 +41,7 @@ def watched(
         lines.clear()
         kept.seek(0)
         for frame, text in _pairs(again, kept):
-            result = Result.from_dict(json.loads(text), frame.pixels)
+            result = Result.from_dict(json.loads(text), frame)
             yield replace(result, faces=[_smoothed(f, next(smooth[f.face_id])) for f in result])
 
 
