@@ -32,7 +32,7 @@ def follow(
             truths.append(truth)
             yield Frame(pixels, scenario, number, truth.seconds)
 
-    found = list(analyzer.follow(frames()))
+    found = list(analyzer.session().stream(frames()))
     again = bidirectional.watched(found, [result.frame for result in found])
     return truths, found, list(again)
 

@@ -69,7 +69,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
     """Milliseconds a frame of each stage by itself; faces are looked for on every third frame."""
-    found = list(analyzer.follow(frames, detect_every=0))
+    found = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in found for face in result]
     expects, geometry = analyzer._classify.contract, analyzer._detect.geometry
 

@@ -838,7 +838,7 @@ def test_real_faces_keep_their_ids(scenario):
             yield Frame(pixels, scenario, k, truth.seconds)
 
     found, changes = [], []
-    for result in package.Analyzer(threads=1).follow(frames()):
+    for result in package.Analyzer(threads=1).session().stream(frames()):
         found.append({face.face_id: face.box for face in result})
         changes += [(f.face_id, result.frame.seconds, f) for f in result]
     asked, answered = clips.fair(truths, found)

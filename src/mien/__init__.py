@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mien.results import Face as Face
     from mien.results import Frame as Frame
     from mien.results import Result as Result
+    from mien.tracking.session import VideoSession as VideoSession
     from mien.visualization.annotate import draw as draw
 
 _HOMES = {
@@ -42,12 +43,14 @@ _HOMES = {
     "Part": "io.video",
     "Result": "results",
     "UserError": "errors",
+    "VideoSession": "tracking.session",
     "draw": "visualization.annotate",
 }
 
 __all__ = [
     "EMOTIONS", "Analyzer", "Client", "Detection", "Detector", "Explanation", "Face", "Frame",
-    "Geometry", "Part", "Result", "UserError", "__version__", "draw",
+    "Geometry", "Part", "Result", "UserError", "VideoSession", "__version__",
+    "draw",
 ]  # fmt: skip
 
 

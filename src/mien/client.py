@@ -108,12 +108,12 @@ class Client:
         where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
         part: video.Part | None = None,
-        time_constant: float | None = None,
+        smoothing: float | None = None,
     ) -> Iterator[Result]:
         """Every frame of a picture, folder or video, with its faces, in order.
 
         A video is watched by the service as a whole, and read again here for its pixels; its faces
-        keep their ids and have `smoothed` emotions, as usual there if no time constant is given.
+        keep their ids and have `smoothed` emotions, as usual there if none is given.
         Otherwise as `Analyzer.stream`, without cameras and streams.
         """
         if not isinstance(where, str | os.PathLike):
@@ -126,7 +126,7 @@ class Client:
                 )
             if source.is_video:
                 with _telling(skip):
-                    yield from self._video(source, skip, part or video.Part(), time_constant)
+                    yield from self._video(source, skip, part or video.Part(), smoothing)
             else:
                 yield from self._pictures(reader.pictures([source], skip), skip, _file_of)
 
@@ -153,7 +153,7 @@ class Client:
         source: Source,
         skip: Callable[[UserError], None] | None,
         part: video.Part,
-        time_constant: float | None,
+        smoothing: float | None,
     ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""
         told = skip or video.warned
@@ -162,7 +162,7 @@ class Client:
             "end": str(part.end if part.end < 1e6 else 0), "name": Path(source.name).name,
             "to": "faces.jsonl",
         }  # fmt: skip
-        query |= {} if time_constant is None else {"smooth": str(time_constant)}
+        query |= {} if smoothing is None else {"smooth": str(smoothing)}
         with self._job(source, query) as job:
             for note in job["notes"]:
                 told(UserError(note))

@@ -19,9 +19,7 @@ from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import image, reader
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.results import Frame, Result
-from mien.tracking.smoothing import TIME_CONSTANT
 from mien.writers import parquet
 from mien.writers._table import rows
 
@@ -127,7 +125,7 @@ def _at_videos(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> F
     """The frames of videos and their faces, one video after the other."""
     for one in some:
         with _noting(bad, _called(one)):
-            yield from analyzer.video(one.content, None, Part(), TIME_CONSTANT)
+            yield from analyzer.session().stream(one.frames())
 
 
 def _called(one: _Input) -> str:

@@ -17,7 +17,7 @@ from mien.io import reader, video
 from mien.io.source import Source
 from mien.results import Frame, Result
 from mien.tracking import bidirectional
-from mien.tracking.checkpoint import Left
+from mien.tracking.checkpoint import Checkpoint, UnfinishedVideo
 
 Skip = Callable[[UserError], None]
 
@@ -51,7 +51,7 @@ def _progress(title: str, total: int):  # type: ignore[no-untyped-def]
 class Reading:
     """How files are read.
 
-    part: of each video. smooth: time constant in seconds. left: what an earlier run left to do.
+    part: of each video. smooth: time constant in seconds. checkpoint: what an earlier run has done.
     skip: is told of each file that cannot be read; the others are.
     """
 
@@ -59,12 +59,12 @@ class Reading:
     part: video.Part
     smooth: float
     two_pass: bool
-    left: Left
+    checkpoint: Checkpoint
     skip: Skip
 
     def faces(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
         """All frames with their faces: images together, videos one by one."""
-        to_do = (source for source in sources if source.name not in self.left.done)
+        to_do = (source for source in sources if source.name not in self.checkpoint.done)
         for is_video, some in groupby(to_do, attrgetter("is_video")):
             if is_video:
                 for source in some:
@@ -73,18 +73,29 @@ class Reading:
                 yield from self.analyzer.frames(self._images(list(some)))
 
     def _video(self, source: Source) -> Found:
-        past = self.left.past if source.name == self.left.video else None
+        unfinished = self.checkpoint.unfinished
+        if unfinished and unfinished.name != source.name:
+            unfinished = None
         try:
-            found = self.analyzer.video(source, self.skip, self.part, self.smooth, past)
+            found = self._followed(source, unfinished)
             if not source.is_live:
                 found = self._timed(source, found, attrgetter("frame"))
                 if self.two_pass:
                     found = self._twice(source, found)
             yield from found
         except UserError as error:
-            if past is not None:  # what was found of it stays to be gone on with
+            if unfinished:  # what was found of it stays to be gone on with
                 raise
             self.skip(error)
+
+    def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Found:
+        """The results of a video, or of the rest of one."""
+        session = self.analyzer.session(self.smooth)
+        part = unfinished.part(self.part) if unfinished else self.part
+        frames = reader.frames(source, part, self.skip)
+        if unfinished:
+            unfinished.replay(session, frames)
+        yield from session.stream(frames)
 
     def _twice(self, source: Source, found: Found) -> Found:
         """The same, watched again when all is known; damage was told the first time."""

@@ -26,6 +26,7 @@ from mien.io.source import Source
 from mien.pipeline import Reading, find
 from mien.results import Face, Result
 from mien.tracking import checkpoint
+from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
 
 FEW = 8
@@ -70,13 +71,13 @@ def run(
     tally = Tally()
     few = len(found) <= FEW
     with ExitStack() as stack:
-        left = _left(to, found, tally, analyzer) if resume else checkpoint.Left()
+        done = _done(to, found, tally, analyzer) if resume else Checkpoint()
         writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
         if timeline:
             writers.append(stack.enter_context(_timeline(timeline)))
         writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
         stack.enter_context(_telling_how_to_go_on(wishes))
-        reading = Reading(analyzer, part, smooth, two_pass, left, skip)
+        reading = Reading(analyzer, part, smooth, two_pass, done, skip)
         is_live = False
         try:
             for result in stack.enter_context(closing(reading.faces(found))):
@@ -107,15 +108,15 @@ def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
         show(result, bars=bars)
 
 
-def _left(
+def _done(
     to: Sequence[Path], sources: Sequence[Source], tally: Tally, analyzer: Analyzer
-) -> checkpoint.Left:
-    """What an earlier run left to do; what it did is counted.
+) -> Checkpoint:
+    """What an earlier run has done, counted.
 
     Raises `UserError` if it did it otherwise.
     """
     known = {source.name: source for source in sources}
-    left = checkpoint.read(to, known)
+    done = checkpoint.read(to, known)
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
     for one in partial_file.earlier(to):
         faces = [Face.from_dict(face) for face in one["faces"]]
@@ -127,7 +128,7 @@ def _left(
             )
         is_video = known[one["source"]].is_video
         tally.add(one["source"], one["seconds"], faces, is_video=is_video)
-    return left
+    return done
 
 
 def _timeline(path: Path):  # type: ignore[no-untyped-def]

@@ -65,7 +65,7 @@ def camera(
         writers = [stack.enter_context(sinks.to(path)) for path in to]
         show = stack.enter_context(watching())
         newest = frames(live, complain, began=began, until=seconds)
-        for result in analyzer.follow(newest, smooth, newest=True):
+        for result in analyzer.session(smooth).stream(newest):
             now = result.frame.seconds
             show(result, time.monotonic() - began - now)
             summaries.add(now, result)

@@ -28,8 +28,7 @@ LIVE: tuple[Kind, ...] = ("camera", "stream")
 class Frame:
     """One picture, alone or of a sequence.
 
-    Frames are equal if their pixels and everything else are; how they were read (`kind`,
-    `location`) does not count, for records do not hold it.
+    Frames are equal if their pixels and everything else are.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB, upright.

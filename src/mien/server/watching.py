@@ -49,7 +49,7 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     with ExitStack() as stack:
         outputs = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
         frames = video.frames(source, wanted.part, skip, settings.most_video_pixels, is_over)
-        for result in analyzer.follow(frames, wanted.smooth):
+        for result in analyzer.session(wanted.smooth).stream(frames):
             look_at_the_clock()
             for name, write in outputs:
                 write(_unlinked(result) if name == "page.html" else result)

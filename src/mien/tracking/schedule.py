@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mien.results import Detection
 
@@ -22,12 +23,20 @@ class DetectionSchedule:
         self._before: float | None = None
         self._waiting = 0
 
-    def recall(self, seconds: float, wide: int, high: int, *, looked: bool) -> None:
-        """Take a frame as known from an earlier run, which looked at it or did not."""
-        self._waiting = 0 if looked else self._waiting + wide * high
-        self._before = seconds if looked else self._before
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        return {"last": self._before, "waiting_pixels": self._waiting}
 
-    def due(self, seconds: float, wide: int, high: int) -> bool:
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._before, self._waiting = state["last"], state["waiting_pixels"]
+
+    def replay(self, seconds: float, wide: int, high: int, *, detected: bool) -> None:
+        """Take in a frame of an earlier run, in which faces were detected or not."""
+        self._waiting = 0 if detected else self._waiting + wide * high
+        self._before = seconds if detected else self._before
+
+    def is_due(self, seconds: float, wide: int, high: int) -> bool:
         """Whether to look at this frame, the next in time; a jump back is a start."""
         self._waiting += wide * high
         late = self._before is None or not 0 <= seconds - self._before < self._every

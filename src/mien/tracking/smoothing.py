@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mien.results import Face
 from mien.tracking.tracker import PATIENCE
@@ -21,7 +22,7 @@ class Smoother:
     """
 
     def __init__(self, time_constant: float = TIME_CONSTANT, patience: float = PATIENCE) -> None:
-        self._constant, self._patience = time_constant, patience
+        self.time_constant, self._patience = time_constant, patience
         self._known: dict[int, tuple[float, dict[str, float]]] = {}
 
     def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
@@ -29,17 +30,34 @@ class Smoother:
         self._forget(seconds)
         return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
 
-    def again(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """Those of the faces that are known, as they would be smoothed; nothing is taken in."""
+    def replay(self, seconds: float, faces: Sequence[Face]) -> bool:
+        """Take in the smoothed faces of an earlier run; whether this would have given the same."""
         self._forget(seconds)
         known = [face for face in faces if face.face_id in self._known]
-        return [replace(face, smoothed=self._mixed(seconds, face)) for face in known]
+        agrees = all(_agree(face.smoothed, self._mixed(seconds, face)) for face in known)
+        self(seconds, faces)
+        return agrees
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        faces = [
+            {"face_id": face_id, "seconds": seconds, "emotions": dict(emotions)}
+            for face_id, (seconds, emotions) in self._known.items()
+        ]
+        return {"time_constant": self.time_constant, "faces": faces}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.time_constant = float(state["time_constant"])
+        self._known = {
+            face["face_id"]: (face["seconds"], dict(face["emotions"])) for face in state["faces"]
+        }
 
     def _forget(self, seconds: float) -> None:
         self._known = {
             face_id: known
             for face_id, known in self._known.items()
-            if 0 <= seconds - known[0] <= max(self._patience, self._constant)
+            if 0 <= seconds - known[0] <= max(self._patience, self.time_constant)
         }
 
     def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
@@ -50,8 +68,12 @@ class Smoother:
 
     def _mixed(self, seconds: float, face: Face) -> dict[str, float]:
         now = dict(face.emotions)
-        if face.face_id not in self._known or self._constant <= 0:
+        if face.face_id not in self._known or self.time_constant <= 0:
             return now
         then, before = self._known[face.face_id]
-        keep = math.exp(-(seconds - then) / self._constant)
+        keep = math.exp(-(seconds - then) / self.time_constant)
         return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
+
+
+def _agree(one: Mapping[str, float] | None, other: Mapping[str, float]) -> bool:
+    return one is None or all(abs(one[name] - other[name]) <= 1e-6 for name in one)

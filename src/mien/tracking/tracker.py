@@ -6,8 +6,9 @@ Nothing here looks at a later frame, so that the live path and the path over fil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,27 @@ class Track:
     look: np.ndarray
     seen: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """The track as a dictionary that JSON can hold."""
+        return {
+            "face_id": self.face_id,
+            "place": self.place.tolist(),
+            "velocity": self.pace.tolist(),
+            "appearance": self.look.tolist(),
+            "seen": self.seen,
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Track:
+        """The track that `to_dict` gave."""
+        return cls(
+            state["face_id"],
+            np.array(state["place"], np.float64),
+            np.array(state["velocity"], np.float64),
+            np.array(state["appearance"], np.float32),
+            state["seen"],
+        )
+
     def ahead(self, seconds: float, wide: int, high: int) -> np.ndarray:
         """Where it should be by now, if it goes on for a while and then stops, or at the edge.
 
@@ -67,6 +89,17 @@ class Rhythm:
         self._last = math.nan
         self._steps = (0.0, 0.0)
 
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        last = None if math.isnan(self._last) else self._last
+        return {"last": last, "steps": list(self._steps)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._last = math.nan if state["last"] is None else state["last"]
+        first, second = state["steps"]
+        self._steps = (first, second)
+
     def __call__(self, seconds: float) -> float:
         """Take in the next moment; the seconds that one may be unseen by now and still be there.
 
@@ -79,21 +112,6 @@ class Rhythm:
         return max(self._patience, STEPS * min(self._steps))
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier run found in a video, to go on from: its last moments, by frame number.
-
-    looked: the frames on which faces were looked for. began: seconds of the first frame that was
-    read, and first: of the earliest of these. unused: the first face id that nobody has.
-    """
-
-    faces: Mapping[int, Sequence[Face]]
-    looked: Set[int]
-    began: float
-    first: float
-    unused: int
-
-
 class Tracker:
     """Gives the faces of successive frames their ids; the ids of a tracker are never used twice.
 
@@ -101,10 +119,25 @@ class Tracker:
     in face widths, size and look say which it is. Faces that are close are told apart by look.
     """
 
-    def __init__(self, patience: float = PATIENCE, first: int = 0) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self._rhythm = Rhythm(patience)
         self._tracks: list[Track] = []
-        self._next = first
+        self._next = 0
+
+    def reserve_ids(self, count: int) -> None:
+        """Give new faces ids from `count` on."""
+        self._next = max(self._next, count)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        tracks = [track.to_dict() for track in self._tracks]
+        return {"next_id": self._next, "tracks": tracks, "intervals": self._rhythm.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._next = state["next_id"]
+        self._tracks = [Track.from_dict(track) for track in state["tracks"]]
+        self._rhythm.restore(state["intervals"])
 
     def follow(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
         """The id of each box on a frame: (H, W, 3) uint8, its time, boxes -> as many ids.
@@ -128,8 +161,8 @@ class Tracker:
                 self._next += 1
         return ids
 
-    def recall(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
-        """Take the faces of a frame, and their ids, as known from an earlier run."""
+    def replay(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
+        """Take in the faces of a frame and their ids from an earlier run."""
         self._rhythm(seconds)
         known = {track.face_id: track for track in self._tracks}
         for face in faces:
