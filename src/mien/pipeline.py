@@ -1,35 +1,75 @@
-"""Sources, and what is left of them to do -> frames with their faces."""
+"""Sources -> results -> writers: the one loop of command line, camera and video jobs."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
-from typing import TypeVar
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import reader, video
 from mien.io.source import Source
-from mien.results import Frame, Result
+from mien.results import Frame, Result, Write
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Checkpoint, UnfinishedVideo
-
-Skip = Callable[[UserError], None]
-
-Found = Iterator[Result]
-
-Each = TypeVar("Each")
+from mien.tracking.smoothing import TIME_CONSTANT
 
 
-def find(inputs: Iterable[str], skip: Skip) -> list[Source]:
-    """Every source that these mean; what is none is told to `skip`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How sources are read and analyzed.
 
-    A video is read once, however often it is named: its faces are told by its name.
+    Attributes:
+        part: which frames of a video.
+        smoothing: time constant of a video's smoothed emotions in seconds; 0 for none.
+        two_pass: read video files twice, and smooth from both ends.
+        max_pixels: of a video's frame; larger ones count as damage.
+        started: when the seconds of live sources begin, by `time.monotonic()`; None is with their
+            first frame.
+    """
+
+    part: video.Part = field(default_factory=video.Part)
+    smoothing: float = TIME_CONSTANT
+    two_pass: bool = False
+    max_pixels: int = video.MOST_PIXELS
+    started: float | None = None
+
+
+def _raise(error: UserError) -> None:
+    raise error
+
+
+def _unchanged(_: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
+    return frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """What a run calls while it goes on.
+
+    Attributes:
+        warn: with what is damaged, while reading goes on; a Python warning by default.
+        skip: with the error of a source that cannot be read; the others are. Raises by default.
+        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        watch: passes on the frames of a source as they are read, under a progress bar say.
+    """
+
+    warn: Callable[[UserError], None] = video.warned
+    skip: Callable[[UserError], None] = _raise
+    is_over: Callable[[], bool] = lambda: False
+    watch: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
+
+
+def find(inputs: Iterable[str], skip: Callable[[UserError], None]) -> list[Source]:
+    """Every source that some strings mean.
+
+    Args:
+        inputs: each as for `Source.expand`. A video that is named twice is read once, since its
+            faces are told apart by its name.
+        skip: called with what is wrong with one of them; the others are found.
     """
     found: list[Source] = []
     for text in inputs:
@@ -41,93 +81,107 @@ def find(inputs: Iterable[str], skip: Skip) -> list[Source]:
     return [source for source in found if not source.is_video or once.pop(source, 0) is None]
 
 
-def _progress(title: str, total: int):  # type: ignore[no-untyped-def]
-    from mien.visualization import terminal  # rich takes a tenth of a second to import
+def run(
+    sources: Iterable[Source],
+    analyzer: Analyzer,
+    writers: Sequence[Write],
+    options: Options | None = None,
+    callbacks: Callbacks | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Read, analyze and write: every result of the sources, in their order, to every writer.
 
-    return terminal.progress(title, total)
+    Ctrl-C ends a run that is at a live source as its end would; otherwise it is raised.
 
+    Args:
+        sources: images are classified together, videos one by one.
+        analyzer: finds the faces.
+        writers: functions that take a `Result`, called in their order.
+        options: how to read and analyze; `Options()` by default.
+        callbacks: what to call meanwhile; `Callbacks()` by default.
+        checkpoint: what an earlier run has done.
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How files are read.
+    Raises:
+        UserError: a source that cannot be read, if `callbacks.skip` raises it, and whatever the
+            writers raise.
 
-    part: of each video. smooth: time constant in seconds. checkpoint: what an earlier run has done.
-    skip: is told of each file that cannot be read; the others are.
+    Example:
+        ```python
+        with mien.writers.to("faces.csv") as write:
+            run(Source.expand("holiday/"), mien.Analyzer(), [write])
+        ```
     """
+    reading = _Reading(
+        analyzer, options or Options(), callbacks or Callbacks(), checkpoint or Checkpoint()
+    )
+    with closing(reading.results(sources)) as results:
+        try:
+            for result in results:
+                for write in writers:
+                    write(result)
+        except KeyboardInterrupt:
+            if not reading.is_live:
+                raise
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The sources of a run -> their results. is_live: whether it is at a live source."""
 
     analyzer: Analyzer
-    part: video.Part
-    smooth: float
-    two_pass: bool
+    options: Options
+    callbacks: Callbacks
     checkpoint: Checkpoint
-    skip: Skip
+    is_live: bool = False
 
-    def faces(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
-        """All frames with their faces: images together, videos one by one."""
+    def results(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
         to_do = (source for source in sources if source.name not in self.checkpoint.done)
         for is_video, some in groupby(to_do, attrgetter("is_video")):
-            if is_video:
-                for source in some:
-                    yield from self._video(source)
-            else:
-                yield from self.analyzer.frames(self._images(list(some)))
+            if not is_video:
+                yield from self.analyzer.frames(self._images(some))
+                continue
+            for source in some:
+                self.is_live = source.is_live
+                yield from self._video(source)
+                self.is_live = False
 
-    def _video(self, source: Source) -> Found:
-        unfinished = self.checkpoint.unfinished
-        if unfinished and unfinished.name != source.name:
-            unfinished = None
+    def _images(self, sources: Iterable[Source]) -> Iterator[Frame]:
+        for source in sources:
+            try:
+                yield from self.callbacks.watch(source, reader.frames(source))
+            except UserError as error:
+                self.callbacks.skip(error)
+
+    def _video(self, source: Source) -> Iterator[Result]:
+        unfinished = self.checkpoint.unfinished_part_of(source)
         try:
-            found = self._followed(source, unfinished)
-            if not source.is_live:
-                found = self._timed(source, found, attrgetter("frame"))
-                if self.two_pass:
-                    found = self._twice(source, found)
-            yield from found
+            results = self._followed(source, unfinished)
+            yield from self._twice(source, results) if self.options.two_pass else results
         except UserError as error:
-            if unfinished:  # what was found of it stays to be gone on with
+            if unfinished:  # what was found of it stays, to resume from
                 raise
-            self.skip(error)
+            self.callbacks.skip(error)
 
-    def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Found:
+    def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
         """The results of a video, or of the rest of one."""
-        session = self.analyzer.session(self.smooth)
-        part = unfinished.part(self.part) if unfinished else self.part
-        frames = reader.frames(source, part, self.skip)
+        part = self.options.part
+        frames = self._frames(source, unfinished.part(part) if unfinished else part)
+        session = self.analyzer.session(self.options.smoothing)
         if unfinished:
             unfinished.replay(session, frames)
         yield from session.stream(frames)
 
-    def _twice(self, source: Source, found: Found) -> Found:
-        """The same, watched again when all is known; damage was told the first time."""
-        again = reader.frames(source, self.part, lambda _: None)
-        return bidirectional.watched(
-            found, self._timed(source, again, lambda frame: frame), self.smooth
-        )
+    def _twice(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
+        """The same, read again when all is known; of damage, the first time has warned."""
+        again = self._frames(source, self.options.part, warn=lambda _: None)
+        return bidirectional.watched(results, again, self.options.smoothing)
 
-    def _timed(
-        self, source: Source, found: Iterator[Each], frame: Callable[[Each], Frame]
-    ) -> Iterator[Each]:
-        """The same, under a bar that goes by the video's own time if somebody looks."""
-        if not sys.stderr.isatty():
-            yield from found
-            return
-        name, start = Path(source.name).name, self.part.start
-        length = min(video.about(source).seconds, self.part.end) - start
-        began = time.monotonic()
-        with _progress(name, max(round(length), 1)) as bar:
-            for count, each in enumerate(found, 1):
-                rate = count / max(time.monotonic() - began, 1e-3)
-                title = f"{name}, {rate:.0f} frames a second"
-                done = round(frame(each).seconds - start)
-                bar.update(bar.task_ids[0], completed=done, description=title)
-                yield each
-
-    def _images(self, sources: list[Source]) -> Iterator[Frame]:
-        """The frames of all images, under a bar that advances by image if somebody looks."""
-        if len(sources) == 1 or not sys.stderr.isatty():
-            yield from reader.pictures(sources, self.skip)
-            return
-        with _progress("analyzing", len(sources)) as bar:
-            for source in sources:
-                yield from reader.pictures([source], self.skip)
-                bar.advance(bar.task_ids[0])
+    def _frames(
+        self, source: Source, part: video.Part, warn: Callable[[UserError], None] | None = None
+    ) -> Iterator[Frame]:
+        options, callbacks = self.options, self.callbacks
+        frames = reader.frames(
+            source, part, warn or callbacks.warn, max_pixels=options.max_pixels,
+            is_over=callbacks.is_over, started=options.started,
+        )  # fmt: skip
+        return callbacks.watch(source, frames)

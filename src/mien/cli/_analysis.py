@@ -6,25 +6,24 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
 
-from mien import detection
-from mien import writers as sinks
+from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli import _wishes
 from mien.cli._common import MISTAKE, NO_FACE, complain
+from mien.cli._options import AnalyzeOptions
+from mien.cli._progress import ProgressBar
 from mien.cli._tally import Tally
-from mien.cli._wishes import Wishes
 from mien.errors import UserError
 from mien.io import image, partial_file
 from mien.io.source import Source
-from mien.pipeline import Reading, find
-from mien.results import Face, Result
+from mien.pipeline import Callbacks
+from mien.results import Face, Result, Write
 from mien.tracking import checkpoint
 from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
@@ -33,71 +32,68 @@ FEW = 8
 """Up to so many pictures, each face gets its bars; beyond, a line."""
 
 
-def run(
-    classifier: Future[Classifier],
-    *,
-    inputs: tuple[str, ...],
-    to: tuple[Path, ...],
-    as_json: bool,
-    detector: str,
-    threads: int,
-    every: str,
-    start: str,
-    until: str,
-    smooth: float,
-    two_pass: bool,
-    summary: Path | None,
-    timeline: Path | None,
-    resume: bool,
-    contempt: bool,
-    strict: bool,
-) -> None:
-    """Read, tell and write, as the options of the same names say; exits as they say, too."""
-    bad: list[UserError] = []
+class _Complaints:
+    """Prints errors as they come, and counts them."""
 
-    def skip(error: UserError) -> None:
-        bad.append(error)
+    count = 0
+
+    def __call__(self, error: UserError) -> None:
+        self.count += 1
         complain(error)
 
-    part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
-    wishes = Wishes(to, part, summary, timeline, two_pass, resume)
-    found = find(inputs, skip)
-    if not found:
+
+def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
+    """Analyze, write and print, as the options say; exits as they say, too."""
+    complaints, options = _Complaints(), asked.pipeline()
+    sources = pipeline.find(asked.inputs, complaints)
+    if not sources:
         sys.exit(MISTAKE)
-    wishes.check(found, all_there=not bad)
-    detect = detection.load(detector, threads)
+    asked.check(sources, all_there=not complaints.count)
+    detect = detection.load(asked.detector, asked.threads)
     image.warm_up()
-    analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
-    tally = Tally()
-    few = len(found) <= FEW
-    with ExitStack() as stack:
-        done = _done(to, found, tally, analyzer) if resume else Checkpoint()
-        writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
-        if timeline:
-            writers.append(stack.enter_context(_timeline(timeline)))
-        writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
-        stack.enter_context(_telling_how_to_go_on(wishes))
-        reading = Reading(analyzer, part, smooth, two_pass, done, skip)
-        is_live = False
-        try:
-            for result in stack.enter_context(closing(reading.faces(found))):
-                frame = result.frame
-                is_live = frame.is_live
-                tally.add(frame.source, frame.seconds, result, is_video=frame.is_video)
-                for write in writers:
-                    write(result)
-        except KeyboardInterrupt:
-            # That is how something live ends; what has been found is kept.
-            if not is_live:
-                raise
-    if summary:
-        tally.write(summary)
-    if not as_json and (tally.print() or to or not few):
-        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
-    if bad:
+    analyzer = Analyzer(classifier.result(), detect, contempt=asked.contempt)
+    tally = _analyzed(sources, analyzer, asked, options, complaints)
+    _conclude(asked, tally, few=len(sources) <= FEW)
+    if complaints.count:
         sys.exit(MISTAKE)
-    if strict and tally.without:
+    if asked.strict and tally.without:
         sys.exit(NO_FACE)
+
+
+def _analyzed(
+    sources: Sequence[Source],
+    analyzer: Analyzer,
+    asked: AnalyzeOptions,
+    options: pipeline.Options,
+    complaints: _Complaints,
+) -> Tally:
+    """What was read, once all of it is written and printed."""
+    tally = Tally()
+    with ExitStack() as stack:
+        done = _done(asked.to, sources, tally, analyzer) if asked.resume else Checkpoint()
+        outputs = _outputs(asked, stack, few=len(sources) <= FEW)
+        stack.enter_context(_telling_how_to_resume(asked))
+        watch = stack.enter_context(ProgressBar(sources, options.part))
+        callbacks = Callbacks(warn=complaints, skip=complaints, watch=watch)
+        pipeline.run(sources, analyzer, [tally.add, *outputs], options, callbacks, done)
+    return tally
+
+
+def _outputs(asked: AnalyzeOptions, stack: ExitStack, *, few: bool) -> list[Write]:
+    """The writers of all files, open until the stack is closed, and the one that prints."""
+    found = [stack.enter_context(writers.to(path, resumed=asked.resume)) for path in asked.to]
+    if asked.timeline:
+        found.append(stack.enter_context(_timeline(asked.timeline)))
+    return [*found, partial(_print, as_json=asked.as_json, bars=few, lines=few or not asked.to)]
+
+
+def _conclude(asked: AnalyzeOptions, tally: Tally, *, few: bool) -> None:
+    """Write the summary, and print what was read and where it was written."""
+    if asked.summary:
+        tally.write(asked.summary)
+    if not asked.as_json and (tally.print() or asked.to or not few):
+        files = ", ".join(map(str, asked.to)) if tally.frames else ""
+        click.echo(f"{tally} -> {files}" if files else f"{tally}")
 
 
 def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
@@ -127,7 +123,7 @@ def _done(
                 f"{len(labels)} emotions; --resume goes on with the same command."
             )
         is_video = known[one["source"]].is_video
-        tally.add(one["source"], one["seconds"], faces, is_video=is_video)
+        tally.count(one["source"], one["seconds"], faces, is_video=is_video)
     return done
 
 
@@ -138,11 +134,11 @@ def _timeline(path: Path):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def _telling_how_to_go_on(wishes: Wishes) -> Iterator[None]:
+def _telling_how_to_resume(asked: AnalyzeOptions) -> Iterator[None]:
     """If it is stopped, where what was found lies, and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, UserError):
-        if said := wishes.how_to_go_on():
+        if said := asked.how_to_resume():
             complain(said)
         raise

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import click
 
-from mien import writers as sinks
+from mien import writers
 from mien.analyzer import Analyzer
 from mien.cli._common import complain, terminal
-from mien.cli._wishes import smoothing
+from mien.cli._options import smoothing
 from mien.errors import UserError
-from mien.io.camera import frames
 from mien.io.source import Source
+from mien.io.video import Part
+from mien.pipeline import Callbacks, Options, run
+from mien.results import Result
 from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
 from mien.visualization import window
+
+View = Callable[[Result, float], None]
+"""Shows a result, which is so many seconds old."""
 
 
 @click.command()
@@ -49,31 +55,32 @@ def camera(
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    live = _live(source)
-    if in_window is not False and window.is_possible():
-        watching = window.watching
-    elif in_window:
-        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
-    else:
-        watching = terminal().watching
+    live, show = _live(source), _view(in_window)
     if not seconds > 0:
         raise UserError(f"--seconds {seconds:g} means nothing; write a number above 0.")
     smooth = smoothing(smooth)
     analyzer, summaries = Analyzer(model, detector), Summaries()
     began = time.monotonic()
+    options = Options(part=Part(end=seconds), smoothing=smooth, started=began)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        writers = [stack.enter_context(sinks.to(path)) for path in to]
-        show = stack.enter_context(watching())
-        newest = frames(live, complain, began=began, until=seconds)
-        for result in analyzer.session(smooth).stream(newest):
-            now = result.frame.seconds
-            show(result, time.monotonic() - began - now)
-            summaries.add(now, result)
-            for write in writers:
-                write(result)
-            if now >= seconds:
-                break
+        outputs = [stack.enter_context(writers.to(path)) for path in to]
+        view = stack.enter_context(show())
+        steps = [
+            lambda result: view(result, time.monotonic() - began - result.frame.seconds),
+            lambda result: summaries.add(result.frame.seconds, result),
+            *outputs,
+        ]
+        run([live], analyzer, steps, options, Callbacks(warn=complain))
     terminal().showed(live.name, summaries.records(at_least=1.0))
+
+
+def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
+    """What shows the faces: a window where there can be one, or the terminal."""
+    if in_window is not False and window.is_possible():
+        return window.watching
+    if in_window:
+        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
+    return terminal().watching
 
 
 def _live(text: str) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from mien.errors import UserError
 from mien.io import camera, image, video
@@ -13,7 +13,15 @@ from mien.io.video import Part, Skip
 from mien.results import Frame
 
 
-def frames(source: Source, part: Part | None = None, warn: Skip | None = None) -> Iterator[Frame]:
+def frames(
+    source: Source,
+    part: Part | None = None,
+    warn: Skip | None = None,
+    *,
+    max_pixels: int = video.MOST_PIXELS,
+    is_over: Callable[[], bool] = lambda: False,
+    started: float | None = None,
+) -> Iterator[Frame]:
     """The frames of one source, in the order of time.
 
     Args:
@@ -21,6 +29,10 @@ def frames(source: Source, part: Part | None = None, warn: Skip | None = None) -
         part: which frames of a video; of an image, all pages are read.
         warn: called with what is damaged, or broke off, while reading goes on; a Python warning
             is given otherwise.
+        max_pixels: of a frame of a video file; larger ones count as damage.
+        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        started: when the seconds of something live begin, by `time.monotonic()`; None is with its
+            first frame.
 
     Raises:
         UserError: for what cannot be read.
@@ -29,8 +41,9 @@ def frames(source: Source, part: Part | None = None, warn: Skip | None = None) -
     if source.kind == "image":
         return image.frames(source.location, source.name)
     if source.is_live:
-        return video.within(camera.frames(source, warn, until=part.end), part)
-    return video.frames(source, part, warn)
+        newest = camera.frames(source, warn, began=started, until=part.end)
+        return video.within(newest, part)
+    return video.frames(source, part, warn, max_pixels, is_over)
 
 
 def pictures(sources: Iterable[Source], skip: Skip | None = None) -> Iterator[Frame]:

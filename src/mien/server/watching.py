@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
 from mien import writers
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import video
 from mien.io.source import Source
+from mien.pipeline import Callbacks, Options, run
 from mien.results import Result, Write
 from mien.server.job import Job, Stopped
 from mien.server.settings import Settings
@@ -31,31 +34,42 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     source, wanted = Source("video", str(job.upload), job.name), job.wanted
     about = examined(source, settings.most_video_pixels)
     job.length = max(0.0, min(about.seconds, wanted.part.end) - wanted.part.start)
-    give_up = time.monotonic() + settings.job_seconds
-
-    def skip(error: UserError) -> None:
-        if len(job.notes) < MOST_NOTES:
-            job.notes.append(str(error))
-
-    def is_over() -> bool:
-        return job.stop.is_set() or time.monotonic() > give_up
-
-    def look_at_the_clock() -> None:
-        if job.stop.is_set():
-            raise Stopped
-        if is_over():
-            raise UserError(f"{job.name} takes longer than this service has for a video.")
-
+    timer = _Timer(job, time.monotonic() + settings.job_seconds)
+    options = Options(
+        part=wanted.part, smoothing=wanted.smooth, max_pixels=settings.most_video_pixels
+    )
+    callbacks = Callbacks(warn=partial(_note, job), is_over=timer.is_over)
     with ExitStack() as stack:
-        outputs = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
-        frames = video.frames(source, wanted.part, skip, settings.most_video_pixels, is_over)
-        for result in analyzer.session(wanted.smooth).stream(frames):
-            look_at_the_clock()
-            for name, write in outputs:
-                write(_unlinked(result) if name == "page.html" else result)
-            job.seconds = result.frame.seconds - wanted.part.start
-            job.frames += 1
-        look_at_the_clock()
+        outputs = [stack.enter_context(_output(job, name)) for name in wanted.results]
+        run([source], analyzer, [timer.check, *outputs, partial(_count, job)], options, callbacks)
+        timer.check()
+
+
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    """Whether a job is to end before its video does. deadline: by `time.monotonic()`."""
+
+    job: Job
+    deadline: float
+
+    def is_over(self) -> bool:
+        return self.job.stop.is_set() or time.monotonic() > self.deadline
+
+    def check(self, _: Result | None = None) -> None:
+        if self.job.stop.is_set():
+            raise Stopped
+        if self.is_over():
+            raise UserError(f"{self.job.name} takes longer than this service has for a video.")
+
+
+def _note(job: Job, error: UserError) -> None:
+    if len(job.notes) < MOST_NOTES:
+        job.notes.append(str(error))
+
+
+def _count(job: Job, result: Result) -> None:
+    job.seconds = result.frame.seconds - job.wanted.part.start
+    job.frames += 1
 
 
 def examined(source: Source, most_pixels: int) -> video.About:
@@ -76,11 +90,14 @@ def examined(source: Source, most_pixels: int) -> video.About:
     return about
 
 
-def _sink(job: Job, name: str) -> AbstractContextManager[Write]:
+@contextmanager
+def _output(job: Job, name: str) -> Iterator[Write]:
+    """The writer of one of a job's results."""
     path = job.folder / name
-    return timeline.to(path) if name == "timeline.png" else writers.to(path)
+    with timeline.to(path) if name == "timeline.png" else writers.to(path) as write:
+        # A page would link to the video beside it, which is deleted.
+        yield (lambda result: write(_unlinked(result))) if name == "page.html" else write
 
 
 def _unlinked(result: Result) -> Result:
-    """The result for a page, which would link to the video beside it; that is deleted."""
     return replace(result, frame=replace(result.frame, location=""))

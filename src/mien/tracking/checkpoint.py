@@ -66,10 +66,18 @@ class UnfinishedVideo:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """done: names of the sources that need no work. unfinished: a video that needs its rest."""
+    """What an earlier run has done.
+
+    done: the names of sources that need no work. unfinished: a video of which the rest is to do.
+    """
 
     done: Set[str] = frozenset()
     unfinished: UnfinishedVideo | None = None
+
+    def unfinished_part_of(self, source: Source) -> UnfinishedVideo | None:
+        """What is known of this source, if it is the unfinished one."""
+        is_it = self.unfinished is not None and self.unfinished.name == source.name
+        return self.unfinished if is_it else None
 
 
 @dataclass(slots=True)
