@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.client import Client as Client
     from mien.detection import Detector as Detector
     from mien.errors import UserError as UserError
-    from mien.io.video import Part as Part
+    from mien.io.part import Part as Part
     from mien.labels import EMOTIONS as EMOTIONS
     from mien.results import Detection as Detection
     from mien.results import Face as Face
@@ -40,7 +40,7 @@ _HOMES = {
     "Face": "results",
     "Frame": "results",
     "Geometry": "classification.model_spec",
-    "Part": "io.video",
+    "Part": "io.part",
     "Result": "results",
     "UserError": "errors",
     "VideoSession": "tracking.session",

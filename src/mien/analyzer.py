@@ -19,8 +19,8 @@ from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotated
 from mien.errors import UserError
 from mien.io import image, reader
+from mien.io.part import Part
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical
 from mien.results import Detection, Frame, Result
 from mien.tracking.schedule import DETECT_EVERY

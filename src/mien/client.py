@@ -24,6 +24,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import image, reader, video
+from mien.io.part import Part
 from mien.io.source import Source
 from mien.results import Frame, Result
 
@@ -107,7 +108,7 @@ class Client:
         self,
         where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
-        part: video.Part | None = None,
+        part: Part | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
         """Every frame of a picture, folder or video, with its faces, in order.
@@ -126,7 +127,7 @@ class Client:
                 )
             if source.is_video:
                 with _telling(skip):
-                    yield from self._video(source, skip, part or video.Part(), smoothing)
+                    yield from self._video(source, skip, part or Part(), smoothing)
             else:
                 yield from self._pictures(reader.pictures([source], skip), skip, _file_of)
 
@@ -152,7 +153,7 @@ class Client:
         self,
         source: Source,
         skip: Callable[[UserError], None] | None,
-        part: video.Part,
+        part: Part,
         smoothing: float | None,
     ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""

@@ -11,6 +11,7 @@ from operator import attrgetter
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import reader, video
+from mien.io.part import Part
 from mien.io.source import Source
 from mien.results import Frame, Result, Write
 from mien.tracking import bidirectional
@@ -31,7 +32,7 @@ class Options:
             first frame.
     """
 
-    part: video.Part = field(default_factory=video.Part)
+    part: Part = field(default_factory=Part)
     smoothing: float = TIME_CONSTANT
     two_pass: bool = False
     max_pixels: int = video.MOST_PIXELS
@@ -177,7 +178,7 @@ class _Reading:
         return bidirectional.watched(results, again, self.options.smoothing)
 
     def _frames(
-        self, source: Source, part: video.Part, warn: Callable[[UserError], None] | None = None
+        self, source: Source, part: Part, warn: Callable[[UserError], None] | None = None
     ) -> Iterator[Frame]:
         options, callbacks = self.options, self.callbacks
         frames = reader.frames(

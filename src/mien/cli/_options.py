@@ -10,8 +10,8 @@ from pathlib import Path
 from mien import writers
 from mien.errors import UserError
 from mien.io import atomic_file, partial_file
+from mien.io.part import Part
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.pipeline import Options
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from mien.cli._common import terminal
 from mien.io import video
+from mien.io.part import Part
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.results import Frame
 
 

@@ -15,8 +15,8 @@ from mien.analyzer import Analyzer
 from mien.cli._common import complain, terminal
 from mien.cli._options import smoothing
 from mien.errors import UserError
+from mien.io.part import Part
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.pipeline import Callbacks, Options, run
 from mien.results import Result
 from mien.tracking.smoothing import TIME_CONSTANT

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from mien.errors import UserError
 from mien.io import camera, image, video
 from mien.io.image import Picture
-from mien.io.source import Source
-from mien.io.video import Part, Skip
+from mien.io.part import Part, within
+from mien.io.source import Source, printable
+from mien.io.video import Skip
 from mien.results import Frame
 
 
@@ -42,7 +43,7 @@ def frames(
         return image.frames(source.location, source.name)
     if source.is_live:
         newest = camera.frames(source, warn, began=started, until=part.end)
-        return video.within(newest, part)
+        return within(newest, part)
     return video.frames(source, part, warn, max_pixels, is_over)
 
 
@@ -77,7 +78,10 @@ def picture(what: Picture) -> Frame:
     """
     if not isinstance(what, str | os.PathLike):
         return image.picture(what)
-    source = Source.parse(os.fspath(what))
+    source, *others = Source.expand(os.fspath(what))
+    if others:
+        raise UserError(f"{printable(os.fspath(what))} is {len(others) + 1} files, and analyze() "
+                        "reads one: use stream().")  # fmt: skip
     if source.kind not in ("image", "animation"):
         raise UserError(f"{source.name} is a {source.kind}, and analyze() reads a picture: "
                         "use stream().")  # fmt: skip

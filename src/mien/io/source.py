@@ -110,8 +110,7 @@ class Source:
             UserError: as for `expand`, and for a folder or glob of several files.
         """
         if len(found := cls.expand(text)) > 1:
-            raise UserError(f"{printable(text)} is {len(found)} files, and analyze() reads one: "
-                            "use stream().")  # fmt: skip
+            raise UserError(f"{printable(text)} is {len(found)} files; name one of them.")
         return found[0]
 
     @classmethod

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.io import video
+from mien.io.part import Part
 from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = ("faces.jsonl", "faces.csv", "annotated.mp4", "page.html", "timeline.png")
@@ -24,7 +24,7 @@ class Wanted:
     model: str = ""
     detector: str = ""
     contempt: bool = False
-    part: video.Part = field(default_factory=video.Part)
+    part: Part = field(default_factory=Part)
     smooth: float = TIME_CONSTANT
     results: tuple[str, ...] = RESULTS
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field
 
-from mien.io.video import Part
+from mien.io.part import Part
 from mien.server import bodies
 from mien.server.job import Wanted
 from mien.tracking.smoothing import TIME_CONSTANT

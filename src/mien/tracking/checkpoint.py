@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io import partial_file
+from mien.io.part import Part
 from mien.io.source import Source
-from mien.io.video import Part
 from mien.results import Face, Frame
 from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
