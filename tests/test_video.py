@@ -93,6 +93,18 @@ def test_an_animated_gif_is_a_video_and_a_still_one_is_none(tmp_path, faces):
     assert Source.parse(str(moving)).kind == "image"
 
 
+def test_files_are_told_by_their_content(tmp_path, mien, tiny_model, made, photo):
+    (tmp_path / "clip").write_bytes(made[0].read_bytes())
+    (tmp_path / "photo.mp4").write_bytes(photo.read_bytes())
+    words = ("--model", tiny_model, "--detector", "whole", "--json")
+    code, said, err = mien("analyze", tmp_path / "clip", tmp_path / "photo.mp4", *words)
+    assert (code, err) == (0, "")
+    *video, picture = map(json.loads, said.splitlines())
+    assert [record["seconds"] for record in video] == [t.seconds for t in made[1]]
+    assert "smoothed" in video[0]["faces"][0]
+    assert (picture["width"], "smoothed" in picture["faces"][0]) == (512, False)
+
+
 def test_a_face_in_an_animated_gif_keeps_its_id(tmp_path, mien, tiny_model, faces):
     path = tmp_path / "one.gif"
     gif(path, faces, 5, duration=40)
