@@ -25,7 +25,7 @@ import numpy as np
 from scenes import overlap
 from scipy.optimize import linear_sum_assignment
 
-from mien.analyzer import sharpness
+from mien.classification.flags import sharpness
 from mien.detection import Detector, yunet
 from mien.lab import data
 from mien.labels import EMOTIONS

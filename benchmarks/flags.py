@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.analyzer import sharpness
 from mien.classification import weights
 from mien.classification.classifier import Classifier
+from mien.classification.flags import sharpness
 from mien.lab import data, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 

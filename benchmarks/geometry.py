@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import scenes
 
-from mien.analyzer import TOO_UNSURE
 from mien.classification import weights
 from mien.classification.classifier import Classifier
+from mien.classification.flags import TOO_UNSURE
 from mien.classification.model_spec import Geometry, crop
 from mien.detection import Detector, yunet
 from mien.lab import data, metrics, runs

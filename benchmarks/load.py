@@ -36,7 +36,6 @@ from mien.detection import yunet
 from mien.io import image
 from mien.lab import runs
 from mien.onnx_runtime import onnxruntime
-from mien.results import record
 
 ROOT = Path(__file__).parent.parent
 
@@ -284,7 +283,7 @@ def main() -> None:
     wanted = parser.parse_args()
     body, seconds = photograph(), wanted.seconds
     (found,) = Analyzer(detector="yunet", threads=1).frames([image.picture(body)])
-    want = record(*found)
+    want = found.to_dict()
     cores = len(os.sched_getaffinity(0))
     limit = bare(body, seconds, cores)
     print(f"bare: {limit:.1f} a second in {cores} threads", flush=True)

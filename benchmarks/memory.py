@@ -44,8 +44,8 @@ def main() -> None:
                 yield from image.frames(files[k % len(files)])
 
         sizes, faces, began = [], 0, time.perf_counter()
-        for done, (_, found) in enumerate(mien.Analyzer(detector="yunet").frames(frames()), 1):
-            faces += len(found)
+        for done, result in enumerate(mien.Analyzer(detector="yunet").frames(frames()), 1):
+            faces += len(result)
             if done % (count // 20) == 0:
                 sizes.append(round(resident(), 1))
         rate = count / (time.perf_counter() - began)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien import Analyzer
 from mien.lab import runs
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 def follow(
     analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int
-) -> tuple[list[clips.Truth], list[list[Face]], list[list[Face]]]:
+) -> tuple[list[clips.Truth], list[Result], list[Result]]:
     """What is true of each frame of a clip, the faces found in it, and those when watched twice."""
     truths: list[clips.Truth] = []
 
@@ -32,14 +32,12 @@ def follow(
             truths.append(truth)
             yield Frame(pixels, scenario, number, truth.seconds)
 
-    found = list(analyzer.follow(frames()))
-    again = bidirectional.watched(found, [frame for frame, _ in found])
-    return truths, [faces for _, faces in found], [faces for _, faces in again]
+    found = list(analyzer.session().stream(frames()))
+    again = bidirectional.watched(found, [result.frame for result in found])
+    return truths, found, list(again)
 
 
-def scores(
-    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
-) -> dict[str, float]:
+def scores(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
     """The numbers of one clip."""
     asked, answered = clips.fair(truths, [{f.face_id: f.box for f in faces} for faces in found])
     seen = sum(map(len, asked))
@@ -62,9 +60,7 @@ def strongest(face: Face) -> str:
     return max(shown, key=shown.__getitem__)
 
 
-def right(
-    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
-) -> dict[str, float]:
+def right(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
     """How often the dominant emotion is the label of the picture shown, of the faces found."""
     hits: dict[str, list[bool]] = defaultdict(list)
     for truth, faces, later in zip(truths, found, again, strict=True):
@@ -80,7 +76,7 @@ def right(
 
 
 def flicker(
-    truths: list[clips.Truth], found: list[list[Face]], again: list[list[Face]]
+    truths: list[clips.Truth], found: list[Result], again: list[Result]
 ) -> dict[str, float]:
     """Changes of the dominant emotion a second: true, by frame alone, smoothed, watched twice."""
     shown: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))

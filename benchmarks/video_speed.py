@@ -24,8 +24,9 @@ from memory import resident
 from mien import Analyzer, writers
 from mien.classification import model_spec
 from mien.io import video
+from mien.io.source import Source
 from mien.lab import figures, runs
-from mien.results import Face, Frame
+from mien.results import Frame, Result
 from mien.visualization.annotate import draw
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -33,8 +34,6 @@ SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FACES = {"one": 1, "four": 4, "sixteen": 16}
 SECONDS, REPEATS = 8, 3
 HOURS, LONG_RATE, POINTS = 2.0, 10, 120
-
-Found = list[tuple[Frame, list[Face]]]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -54,10 +53,10 @@ def drained(found: Iterable) -> int:
 
 def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
     """Frames a second of one clip, in all and alone decoded, and where the time goes."""
-    decoding = timed(lambda: drained(video.frames(str(path))))
+    decoding = timed(lambda: drained(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: drained(analyzer.stream(path)))
-    frames = drained(video.frames(str(path)))
-    some = list(video.frames(str(path), video.Part(every=8)))
+    frames = drained(video.frames(Source.parse(str(path))))
+    some = list(video.frames(Source.parse(str(path)), video.Part(every=8)))
     return {
         "faces": count,
         "frames": frames,
@@ -70,8 +69,8 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
     """Milliseconds a frame of each stage by itself; faces are looked for on every third frame."""
-    found = list(analyzer.follow(frames, detect_every=0))
-    boxes = [face.box for _, faces in found for face in faces]
+    found = list(analyzer.session(detect_every=0).stream(frames))
+    boxes = [face.box for result in found for face in result]
     expects, geometry = analyzer._classify.contract, analyzer._detect.geometry
 
     def classify() -> None:
@@ -83,12 +82,12 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
             ]  # fmt: skip
             analyzer._classify(np.stack(crops))
 
-    drawn = [draw(frame.pixels, faces) for frame, faces in found]
+    drawn = [draw(result.frame.pixels, result) for result in found]
     with tempfile.TemporaryDirectory() as folder:
         spent = {
             "detect": timed(lambda: [analyzer._detect(frame.pixels) for frame in frames]) / 3,
             "classify": timed(classify),
-            "draw": timed(lambda: [draw(frame.pixels, faces) for frame, faces in found]),
+            "draw": timed(lambda: [draw(result.frame.pixels, result) for result in found]),
             "encode": timed(lambda: encode(Path(folder) / "x.mp4", frames, drawn)),
         }
     per_frame = {name: seconds / len(frames) for name, seconds in spent.items()}
@@ -99,7 +98,7 @@ def encode(path: Path, frames: list[Frame], drawn: list[np.ndarray]) -> None:
     """Write pictures as the sink does, which would draw nothing on them again."""
     with writers.to(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, drawn, strict=True)):
-            write(Frame(pixels, frame.source, k, k / 25), [])
+            write(Result(Frame(pixels, frame.source, k, k / 25)))
 
 
 def speed(data: Path) -> dict:
@@ -126,12 +125,13 @@ def long(data: Path) -> dict:
         length = repeated(short, path, round(HOURS * 60))
         sizes, faces, frames, began = [], 0, 0, time.perf_counter()
         with writers.to(Path(folder) / "faces.jsonl") as write:
-            for frame, found in Analyzer().stream(path):
-                frames, faces = frames + 1, faces + len(found)
-                write(frame, found)
+            for result in Analyzer().stream(path):
+                frames, faces = frames + 1, faces + len(result)
+                write(result)
                 if frames % (length // POINTS) == 0:
-                    sizes.append([round(frame.seconds, 1), round(resident(), 1)])
-                    print(f"{frame.seconds:.0f} s: {sizes[-1][1]} MB", flush=True)
+                    now = result.frame.seconds
+                    sizes.append([round(now, 1), round(resident(), 1)])
+                    print(f"{now:.0f} s: {sizes[-1][1]} MB", flush=True)
         rate = frames / (time.perf_counter() - began)
     return {"hours": HOURS, "frames": frames, "faces": faces, "frames_a_second": rate,
             "resident_mb": sizes, "measured": runs.about()}  # fmt: skip

@@ -2,9 +2,12 @@
 
 import gc
 import os
+import pickle
 import shutil
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,18 @@ import pytest
 from PIL import Image
 
 import mien
-from mien import analyzer
-from mien.classification import model_spec
+from mien.classification import batches, flags, model_spec
 from mien.errors import UserError
 from mien.results import Frame
 
 EIGHT = (*mien.EMOTIONS, "contempt")
+
+
+class Corner:
+    name, geometry = "corner", mien.Geometry()
+
+    def __call__(self, pixels):
+        return [mien.Detection((0, 0, 8, 8), 1.0)]
 
 
 def noise(seed, size=16):
@@ -51,7 +60,7 @@ def test_the_astronaut_is_happy(seeing, astronaut, photo):
     assert face.flags == ()
     assert (seeing.model, seeing.detector) == ("default", "yunet")
     for same in (astronaut, Image.fromarray(astronaut), photo.read_bytes(), str(photo)):
-        assert seeing.analyze(same) == [face]
+        assert list(seeing.analyze(same)) == [face]
 
 
 def test_two_faces_on_one_picture_are_numbered_surest_first(seeing, astronaut):
@@ -62,8 +71,8 @@ def test_two_faces_on_one_picture_are_numbered_surest_first(seeing, astronaut):
     assert [face.dominant_emotion for face in faces] == ["happy", "happy"]
 
 
-def test_no_face_is_an_empty_list(seeing):
-    assert seeing.analyze(np.zeros((200, 300, 3), np.uint8)) == []
+def test_no_face_is_an_empty_result(seeing):
+    assert list(seeing.analyze(np.zeros((200, 300, 3), np.uint8))) == []
 
 
 def test_several_pictures_are_for_stream(tiny, tmp_path):
@@ -75,8 +84,7 @@ def test_several_pictures_are_for_stream(tiny, tmp_path):
 
 
 def test_probabilities_are_plain_unrounded_and_sum_to_one(tiny):
-    for _, faces in tiny.frames(frames(40)):
-        (face,) = faces
+    for (face,) in tiny.frames(frames(40)):
         assert tuple(face.emotions) == mien.EMOTIONS
         assert sum(face.emotions.values()) == pytest.approx(1, abs=1e-6)
         assert all(type(share) is float and 0 <= share <= 1 for share in face.emotions.values())
@@ -110,12 +118,12 @@ def test_emotions_come_in_the_one_order_whatever_the_models(make_model):
 def test_frames_keep_their_order_and_their_answers_in_batches(tiny, count):
     given = frames(count)
     found = list(tiny.frames(given))
-    assert [frame.number for frame, _ in found] == list(range(count))
-    assert all(frame.pixels is mine.pixels for (frame, _), mine in zip(found, given, strict=True))
-    for frame, faces in found:
-        alone = tiny.analyze(frame.pixels)
-        assert np.abs(answers(faces) - answers(alone)).max() < 1e-6
-        assert (frame.model, frame.detector) == ("tiny", "whole")
+    assert [result.frame.number for result in found] == list(range(count))
+    assert all(one.frame.pixels is mine.pixels for one, mine in zip(found, given, strict=True))
+    for result in found:
+        alone = tiny.analyze(result.frame.pixels)
+        assert np.abs(answers(result) - answers(alone)).max() < 1e-6
+        assert (result.frame.model, result.frame.detector) == ("tiny", "whole")
 
 
 def test_pictures_with_no_one_or_two_faces_keep_theirs(seeing, astronaut):
@@ -123,13 +131,13 @@ def test_pictures_with_no_one_or_two_faces_keep_theirs(seeing, astronaut):
     two = np.concatenate([one, one[:, ::-1]], axis=1)
     given = [nobody, two, one, nobody, one, two]
     found = list(seeing.frames(Frame(pixels, number=k) for k, pixels in enumerate(given)))
-    assert [frame.number for frame, _ in found] == list(range(6))
-    assert [len(faces) for _, faces in found] == [0, 2, 1, 0, 1, 2]
-    for frame, faces in found:
-        alone = seeing.analyze(frame.pixels)
-        assert [face.box for face in faces] == [face.box for face in alone]
-        if faces:
-            assert np.abs(answers(faces) - answers(alone)).max() < 1e-6
+    assert [result.frame.number for result in found] == list(range(6))
+    assert [len(result) for result in found] == [0, 2, 1, 0, 1, 2]
+    for result in found:
+        alone = seeing.analyze(result.frame.pixels)
+        assert [face.box for face in result] == [face.box for face in alone]
+        if result:
+            assert np.abs(answers(result) - answers(alone)).max() < 1e-6
 
 
 def test_the_analyzer_works_ahead_by_one_batch_at_most(tiny):
@@ -141,11 +149,11 @@ def test_the_analyzer_works_ahead_by_one_batch_at_most(tiny):
             yield Frame(noise(0), number=k)
 
     next(tiny.frames(endless()))
-    assert len(asked) <= analyzer.FACES_AT_ONCE
+    assert len(asked) <= batches.FACES_AT_ONCE
 
 
 def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
-    monkeypatch.setattr(analyzer, "PIXELS_AT_ONCE", 1000)
+    monkeypatch.setattr(batches, "PIXELS_AT_ONCE", 1000)
     asked = []
     source = (asked.append(k) or Frame(noise(0, 32), number=k) for k in range(50))
     next(tiny.frames(source))
@@ -157,7 +165,7 @@ def test_a_stream_reads_a_folder_and_tells_what_it_left_out(tiny, tmp_path):
         Image.fromarray(noise(k)).save(tmp_path / f"{k}.png")
     (tmp_path / "1b.jpg").write_bytes(b"no")
     told = []
-    found = [frame.source for frame, _ in tiny.stream(tmp_path, told.append)]
+    found = [result.frame.source for result in tiny.stream(tmp_path, told.append)]
     assert found == [str(tmp_path / f"{k}.png") for k in range(3)]
     assert len(told) == 1
     with pytest.raises(mien.UserError, match=r"1b\.jpg"):
@@ -178,6 +186,27 @@ def test_eight_threads_share_one_analyzer(seeing, astronaut):
         thread.join()
     assert together == alone
     assert sum(map(len, alone)) >= 4
+
+
+def test_an_analyzer_works_in_other_processes_which_load_its_models_once(seeing, photo):
+    assert len(pickle.dumps(seeing)) < 10_000
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        first, *later = pool.map(seeing.analyze, [str(photo)] * 3)
+    assert first == seeing.analyze(str(photo))
+    assert all(one == first and hash(one) == hash(first) for one in later)
+    one, other = (pickle.loads(pickle.dumps(seeing)) for _ in range(2))
+    assert one._classify._session is other._classify._session
+
+
+def test_a_detector_of_ones_own_goes_with_its_analyzer(tiny_model):
+    sent = pickle.loads(pickle.dumps(mien.Analyzer(tiny_model, Corner(), contempt=True)))
+    assert [face.box for face in sent.analyze(noise(0))] == [(0, 0, 8, 8)]
+    assert sent.labels == EIGHT
+
+
+def test_the_repr_says_what_analyzes(tiny_model):
+    said = repr(mien.Analyzer(tiny_model, "whole"))
+    assert said == f"<Analyzer: model tiny, detector whole, labels {', '.join(mien.EMOTIONS)}>"
 
 
 def resident():
@@ -228,7 +257,7 @@ def test_the_models_margin_decides_how_much_is_cut(make_model):
 )
 def test_flags_say_why_to_doubt(box, confidence, pixels, wanted):
     cut = model_spec.crop(pixels, (0, 0, 48, 48), 48, 1)
-    assert analyzer.flags(mien.Detection(box, confidence), cut) == wanted
+    assert flags.flags(mien.Detection(box, confidence), cut) == wanted
 
 
 @pytest.mark.parametrize(
@@ -248,7 +277,7 @@ def test_flags_tell_of_a_head_that_is_tilted_or_turned(roll, nose, wanted):
     landmarks = ((30, 40), (70, 40), (nose, 60), (35, 80), (65, 80))
     face = mien.Detection((0, 0, 100, 100), 0.95, landmarks, roll)
     cut = model_spec.crop(noise(0, 48), (0, 0, 48, 48), 48, 1)
-    assert analyzer.flags(face, cut) == wanted
+    assert flags.flags(face, cut) == wanted
 
 
 def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
@@ -256,9 +285,9 @@ def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
 
     face = model_spec.crop(astronaut, (170, 60, 110, 110), 48, 1)
     blurred = [cv2.GaussianBlur(face[0], (0, 0), sigma)[None] for sigma in (1, 2, 4)]
-    found = [analyzer.sharpness(each) for each in (face, *blurred)]
+    found = [flags.sharpness(each) for each in (face, *blurred)]
     assert found == sorted(found, reverse=True)
-    assert found[0] > analyzer.TOO_SMOOTH > found[-1]
+    assert found[0] > flags.TOO_SMOOTH > found[-1]
 
 
 @pytest.mark.parametrize(("model", "detector"), [("defualt", "whole"), ("default", "yunnet")])
@@ -278,7 +307,7 @@ def test_what_came_before_a_damaged_picture_is_given_first(tmp_path, photo, tiny
         shutil.copy(photo, tmp_path / name)
     (tmp_path / "b.png").write_text("not a picture")
     given = mien.Analyzer(tiny_model, "whole").stream(tmp_path)
-    assert next(given)[0].source.endswith("a.png")
+    assert next(given).frame.source.endswith("a.png")
     with pytest.raises(UserError, match=r"b\.png"):
         next(given)
 

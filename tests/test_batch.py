@@ -45,8 +45,8 @@ def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
 def test_the_table_is_what_parquet_holds(pictures, tmp_path):
     place = pictures["path"][0].as_py()
     with writers.to(tmp_path / "faces.parquet") as write:
-        for frame, faces in package.Analyzer().stream(place):
-            write(frame, faces)
+        for result in package.Analyzer().stream(place):
+            write(result)
     found = distributed.Faces()(pictures.slice(0, 1)).drop_columns("error")
     assert found.equals(pq.read_table(tmp_path / "faces.parquet"))
 

@@ -377,7 +377,7 @@ def test_video_frames_are_never_rotated(astronaut, monkeypatch):
     monkeypatch.setattr(_rotated, "find", lambda *_: pytest.fail("a video frame was turned"))
     analyzer = mien.Analyzer()
     frames = [mien.Frame(np.rot90(astronaut).copy(), "a.mp4", k, k / 25) for k in range(3)]
-    assert len(list(analyzer.follow(frames))) == 3
+    assert len(list(analyzer.session().stream(frames))) == 3
 
 
 def test_a_roll_that_the_detector_gives_is_kept(astronaut):

@@ -100,15 +100,14 @@ for module in pkgutil.walk_packages(mien.__path__, "mien."):
         importlib.import_module(module.name)
 
 from mien import writers
-from mien.io import camera
 analyzer = mien.Analyzer({model!r}, "whole")
 assert len(analyzer.analyze({photo!r})) == 1
 analyzer.explain({photo!r})
 with writers.to(pathlib.Path("out.mp4")) as write:
-    frames = [write(*found) for found in analyzer.stream({clip!r})]
+    frames = [write(result) for result in analyzer.stream({clip!r})]
 assert len(frames) == 5
 try:
-    next(camera.frames("camera:0"))
+    next(analyzer.stream("camera:0"))
 except mien.UserError as error:
     print(error)
 assert "cv2" not in sys.modules

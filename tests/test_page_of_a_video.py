@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from mien import writers
 from mien.labels import EMOTIONS
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -45,7 +45,10 @@ def write(path, source, faces=who, seconds=SECONDS, rate=RATE):
     pixels = np.full((180, 320, 3), 90, np.uint8)
     with writers.to(path) as put:
         for k in range(int(seconds * rate)):
-            put(Frame(pixels, str(source), k, k / rate, "default", "yunet"), faces(k))
+            frame = Frame(
+                pixels, str(source), k, k / rate, "default", "yunet", "video", str(source)
+            )
+            put(Result(frame, faces(k)))
     return path
 
 
@@ -288,7 +291,7 @@ def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
         return [face(n, (1.0, 1.0, 9.0, 9.0), sad=1.0) for n in range(3) if dice.random() < 0.6]
 
     for k in range(40 * 10):
-        told.add(Frame(pixels, "x.mp4", k, k / 10), chance(k))
+        told.add(Result(Frame(pixels, "x.mp4", k, k / 10), chance(k)))
 
     async def look(page):
         places = np.random.default_rng(1).uniform(-1, 41, 3000)

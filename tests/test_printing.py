@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mien.labels import COLOURS, EMOTIONS
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.visualization import text
 
 PIXELS = np.zeros((40, 40, 3), np.uint8)
@@ -19,7 +19,7 @@ def face(emotion="happy", share=0.7, **more):
 
 
 def lines(frame, faces, bars=True):
-    return list(text._lines(frame, faces, bars))
+    return list(text._lines(Result(frame, faces), bars))
 
 
 def test_a_face_has_a_bar_for_each_emotion():
@@ -51,5 +51,5 @@ def test_who_wants_no_colour_gets_none(monkeypatch, wanted, styled):
     monkeypatch.setenv("NO_COLOR", wanted)
     asked = []
     monkeypatch.setattr(click, "echo", lambda _, color: asked.append(color))
-    text.show(Frame(PIXELS, "a.png"), [face()], bars=True)
+    text.show(Result(Frame(PIXELS, "a.png"), [face()]), bars=True)
     assert set(asked) == {styled}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mien.analyzer import sharpness
+from mien.classification.flags import sharpness
 from mien.classification.model_spec import crop
 from mien.io import resize
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import partial_file
-from mien.results import Frame
+from mien.results import Frame, Result
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import clips
@@ -246,5 +246,5 @@ def test_what_is_being_written_is_nobody_elses(tmp_path):
             partial_file.kept(tmp_path / "a.jsonl", False),
         ):
             pass
-        write(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), [])
+        write(Result(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), []))
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1

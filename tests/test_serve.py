@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 import mien
 from mien.errors import UserError
 from mien.io.image import picture as as_frame
-from mien.results import record
 from mien.server.batching import Together
 
 PICTURE = serving.picture()
@@ -30,7 +29,7 @@ def client(tiny_model):
 def expected(model, body, source="", **options):
     analyzer = mien.Analyzer(model, "whole", **options)
     (found,) = analyzer.frames([as_frame(body, "x")])
-    return {**record(*found), "source": source}
+    return {**found.to_dict(), "source": source}
 
 
 def encoded(body=PICTURE):

@@ -16,7 +16,7 @@ from serving import clip, in_process, on_loopback, service_of
 
 from mien.detection.whole import Whole
 from mien.labels import COLOURS
-from mien.results import LANDMARKS, Detection, Face, Frame
+from mien.results import LANDMARKS, Detection, Face, Frame, Result
 from mien.server import looks
 from mien.writers import csv, html
 
@@ -574,7 +574,7 @@ def test_axe_finds_nothing_wrong_with_the_page_of_a_video(browser, tmp_path):
     with html.to(tmp_path / "faces.html") as write:
         for k in range(9):
             faces = [Face((10.0 + 40 * n, 9, 30, 40), 0.9, emotions, n) for n in range(2)]
-            write(Frame(pixels, "a.mp4", k, k / 25, "default", "yunet"), faces)
+            write(Result(Frame(pixels, "a.mp4", k, k / 25, "default", "yunet"), faces))
     page, run = browser
 
     async def look():

@@ -14,7 +14,7 @@ from PIL import Image
 
 import mien
 from mien.io import video
-from mien.results import record
+from mien.io.source import Source
 from mien.server import jobs as jobs_module
 from mien.server import watching
 from mien.server.folders import Folder
@@ -109,7 +109,7 @@ def test_a_video_becomes_all_results(client, clip, tiny_model):
     assert (job["state"], job["progress"], job["name"]) == ("done", 1.0, "my clip.mp4")
     assert job["results"] == list(RESULTS)
     records = [json.loads(line) for line in result(client, job["id"], "faces.jsonl").splitlines()]
-    want = [record(*found) for found in mien.Analyzer(tiny_model, "whole").stream(str(clip))]
+    want = [found.to_dict() for found in mien.Analyzer(tiny_model, "whole").stream(str(clip))]
     assert records == [{**one, "source": "my clip.mp4"} for one in want]
     rows = list(csv.DictReader(io.StringIO(result(client, job["id"], "faces.csv").decode())))
     assert len(rows) == sum(len(one["faces"]) for one in records) == job["frames"]
@@ -131,7 +131,7 @@ def test_only_what_is_asked_for_is_made(client, clip):
     assert (job["results"], job["name"]) == (["faces.jsonl"], "a.mp4")
     frames = result(client, job["id"], "faces.jsonl").splitlines()
     part = video.Part(every=5, start=0.2, end=0.8)
-    assert len(frames) == len(list(video.frames(str(clip), part)))
+    assert len(frames) == len(list(video.frames(Source.parse(str(clip)), part)))
     refused = client.get(f"/videos/{job['id']}/results/faces.csv")
     assert (refused.status_code, "faces.jsonl" in refused.json()["error"]) == (404, True)
 
@@ -179,7 +179,7 @@ def test_every_common_kind_of_video_is_let_in(tmp_path, suffix, codec):
     else:
         path = serving.clip(tmp_path / f"a.{suffix}", 0.4, codec=codec)
     path = path.rename(tmp_path / "upload")
-    assert examined(str(path), 10**6).width >= 32
+    assert examined(Source("video", str(path), path.name), 10**6).width >= 32
 
 
 def test_a_list_of_other_files_is_not_followed(client, clip, tmp_path):
@@ -194,11 +194,11 @@ def test_a_list_of_other_files_is_not_followed(client, clip, tmp_path):
     dash = f'<?xml version="1.0"?><MPD><BaseURL>file://{clip}</BaseURL></MPD>'
     path = tmp_path / "upload"
     path.write_text(concat)
-    assert video.about(str(path)).width == 320  # which is what must not happen
+    assert video.about(Source.parse(str(path))).width == 320  # which is what must not happen
     for text in (playlist, concat, sdp, dash):
         path.write_text(text)
         with pytest.raises(mien.UserError):
-            examined(str(path), 10**9)
+            examined(Source("video", str(path), path.name), 10**9)
         sent = client.post("/videos", content=text, headers={"content-type": "video/mp4"})
         job = ended(client, sent.json()["id"])
         assert (job["state"], job["frames"]) == ("failed", 0)
@@ -251,7 +251,7 @@ def test_a_bug_in_one_video_is_told_and_others_go_on(client, clip, monkeypatch):
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(watching, "_tell", broken)
+        patched.setattr(watching, "_unlinked", broken)
         job = ended(client, post(client, clip))
     assert (job["state"], "bug" in job["error"]) == ("failed", True)
     assert ended(client, post(client, clip, "?to=faces.csv"))["state"] == "done"

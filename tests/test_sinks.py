@@ -19,8 +19,9 @@ from PIL import Image
 from mien import registry, writers
 from mien.errors import UserError
 from mien.io import partial_file, video
+from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
-from mien.results import Face, Frame, record
+from mien.results import Face, Frame, Result
 from mien.visualization.annotate import draw
 
 NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png', "line\nbreak.png")
@@ -35,29 +36,32 @@ def face(seed=0, labels=EMOTIONS, **more):
 
 def frame(source="photo.jpg", number=0, size=(60, 50)):
     pixels = np.full((size[1], size[0], 3), 90, np.uint8)
-    return Frame(pixels, source, number, number / 8, "default", "yunet")
+    kind = "video" if source.endswith(".mp4") else "image"
+    return Frame(pixels, source, number, number / 8, "default", "yunet", kind)
 
 
 def some():
     """A frame with two faces, one without, one with eight emotions, one later in time."""
     return [
-        (frame(NAMES[0]), [face(0), face(1, face_id=1, flags=("too_small", "low_confidence"))]),
-        (frame(NAMES[1]), []),
-        (frame(NAMES[2]), [face(2, EMOTIONS_AND_CONTEMPT)]),
-        (frame(NAMES[3], 3), [face(3)]),
+        Result(
+            frame(NAMES[0]), [face(0), face(1, face_id=1, flags=("too_small", "low_confidence"))]
+        ),
+        Result(frame(NAMES[1]), []),
+        Result(frame(NAMES[2]), [face(2, EMOTIONS_AND_CONTEMPT)]),
+        Result(frame(NAMES[3], 3), [face(3)]),
     ]
 
 
 def put(path, results):
     with writers.to(path) as write:
         for each in results:
-            write(*each)
+            write(each)
 
 
 def put_and_fail(path, results):
     with writers.to(path) as write:
         for each in results:
-            write(*each)
+            write(each)
         raise TypeError
 
 
@@ -68,7 +72,7 @@ def names(folder):
 def test_every_sink_of_the_shelf_writes_or_asks_for_another_name(tmp_path):
     for name in registry.names("mien.writers"):
         path = tmp_path / ("out" if name == "folder" else f"out.{name}")
-        put(path, [(frame(), [face()])])
+        put(path, [Result(frame(), [face()])])
         assert path.exists()
 
 
@@ -76,7 +80,7 @@ def test_jsonl_holds_the_records_as_they_are(tmp_path):
     path = tmp_path / "out.jsonl"
     put(path, some())
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [record(*each) for each in some()]
+    assert [json.loads(line) for line in lines] == [each.to_dict() for each in some()]
     assert "顔" in lines[1]
 
 
@@ -122,17 +126,17 @@ def test_parquet_has_types_that_can_be_counted_with(tmp_path):
 
 
 def test_parquet_takes_more_rows_than_it_keeps_waiting(tmp_path, monkeypatch):
-    put(tmp_path / "out.parquet", [(frame(f"{k}.png"), [face(k)]) for k in range(10)])
+    put(tmp_path / "out.parquet", [Result(frame(f"{k}.png"), [face(k)]) for k in range(10)])
     assert [row["source"] for row in table(tmp_path / "out.parquet")] == [
         f"{k}.png" for k in range(10)
     ]
 
 
 def test_a_picture_is_written_with_its_faces(tmp_path):
-    shown = (frame(size=(512, 500)), [face()])
+    shown = Result(frame(size=(512, 500)), [face()])
     put(tmp_path / "out.png", [shown])
     with Image.open(tmp_path / "out.png") as image:
-        assert np.array_equal(np.asarray(image), draw(shown[0].pixels, shown[1]))
+        assert np.array_equal(np.asarray(image), draw(shown.frame.pixels, shown))
     for name in ("out.jpg", "out.JPEG", "out.jpeg"):
         put(tmp_path / name, [shown])
         with Image.open(tmp_path / name) as image:
@@ -147,14 +151,14 @@ def test_one_picture_cannot_hold_two(tmp_path):
 
 def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
     results = [
-        (frame("a/x.jpg"), [face()]),
-        (frame("b/x.png"), []),
-        (frame("clip.gif"), []),
-        (frame("clip.gif", 1), []),
-        (frame("clip.gif", 12), []),
-        (frame("c/clip.gif"), []),
-        (frame("c/clip.gif", 1), []),
-        (frame(""), []),
+        Result(frame("a/x.jpg"), [face()]),
+        Result(frame("b/x.png"), []),
+        Result(frame("clip.gif"), []),
+        Result(frame("clip.gif", 1), []),
+        Result(frame("clip.gif", 12), []),
+        Result(frame("c/clip.gif"), []),
+        Result(frame("c/clip.gif", 1), []),
+        Result(frame(""), []),
     ]
     put(tmp_path / "new" / "out", results)
     assert names(tmp_path / "new" / "out") == sorted(
@@ -166,9 +170,9 @@ def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
 
 
 def test_a_videos_frames_lie_in_their_order(tmp_path):
-    put(tmp_path, [(frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)])
+    put(tmp_path, [Result(frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)])
     assert names(tmp_path) == ["clip-0000.png", "clip-0030.png", "clip-0060.png"]
-    put(tmp_path, [(frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)])
+    put(tmp_path, [Result(frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)])
     assert names(tmp_path)[:2] == ["clip(2)-0000.png", "clip(2)-0030.png"]
 
 
@@ -185,7 +189,7 @@ def test_a_videos_frames_lie_in_their_order(tmp_path):
 def test_no_picture_in_a_folder_takes_the_place_of_another(tmp_path_factory, sources):
     out = tmp_path_factory.mktemp("out")
     results = [
-        (frame(f"{where}/{stem}.gif", number, (2, 2)), [])
+        Result(frame(f"{where}/{stem}.gif", number, (2, 2)), [])
         for where, stem, length in sources
         for number in range(length)
     ]
@@ -198,7 +202,7 @@ def test_a_picture_is_never_written_over_itself(tmp_path):
     Image.new("RGB", (9, 9)).save(source)
     before = source.read_bytes()
     with pytest.raises(UserError, match="is the source itself"):
-        put(source, [(frame(str(source)), [face()])])
+        put(source, [Result(frame(str(source)), [face()])])
     assert source.read_bytes() == before
 
 
@@ -207,8 +211,8 @@ def test_a_folder_keeps_every_file_it_had(tmp_path):
         (tmp_path / name).write_bytes(b"precious")
     (tmp_path / "dangling.png").symlink_to("nowhere")
     sources = ["a.jpg", "a.png", "b.jpg", "dangling.jpg"]
-    put(tmp_path, [(frame(source), []) for source in sources])
-    put(tmp_path, [(frame("clip.gif"), []), (frame("clip.gif", 1), [])])
+    put(tmp_path, [Result(frame(source), []) for source in sources])
+    put(tmp_path, [Result(frame("clip.gif"), []), Result(frame("clip.gif", 1), [])])
     made = [
         "a(2).png", "a(3).png", "b(3).png", "dangling(2).png", "clip.png", "clip(2)-0001.png"
     ]  # fmt: skip
@@ -232,7 +236,7 @@ def test_an_error_in_the_middle_keeps_what_was_found(tmp_path, kind, had):
     with pytest.raises(TypeError):
         put_and_fail(path, some()[:2])
     assert names(tmp_path) == [path.name] * had + [f"{path.name}.part"]
-    assert [record(*each) for each in some()[:2]] == list(partial_file.records(path))
+    assert [each.to_dict() for each in some()[:2]] == list(partial_file.records(path))
     assert not had or path.read_bytes() == b"precious"
 
 
@@ -247,7 +251,7 @@ def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
     assert len(list(partial_file.earlier([path]))) == 2
     with writers.to(path, resumed=True) as write:
         for each in some()[2:]:
-            write(*each)
+            write(each)
     put(tmp_path / f"whole.{kind}", some())
     assert names(tmp_path) == [path.name, f"whole.{kind}"]
     assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
@@ -278,7 +282,7 @@ def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
 def test_only_one_run_goes_on_with_a_table(tmp_path):
     path = tmp_path / "out.jsonl"
     with writers.to(path) as write:
-        write(*some()[0])
+        write(some()[0])
         with (
             pytest.raises(UserError, match="being written by another run"),
             writers.to(path, resumed=True),
@@ -286,14 +290,14 @@ def test_only_one_run_goes_on_with_a_table(tmp_path):
             pass
         with pytest.raises(UserError, match="being written by another run"):
             list(partial_file.earlier([path]))
-        write(*some()[1])
+        write(some()[1])
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
     assert list(partial_file.earlier([tmp_path / "out.csv"])) == []
     with writers.to(tmp_path / "out.csv", resumed=True) as write:
-        write(*some()[0])
+        write(some()[0])
     assert names(tmp_path) == ["out.csv"]
 
 
@@ -324,7 +328,7 @@ def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
     path.write_bytes(b"precious")
     with writers.to(path) as write:
-        write(*some()[0])
+        write(some()[0])
         assert path.read_bytes() == b"precious"
     assert path.read_bytes() != b"precious"
     assert names(tmp_path) == [path.name]
@@ -368,7 +372,7 @@ def tiny_disk(tmp_path):
 
 def noisy(number):
     pixels = np.random.default_rng(number).integers(0, 256, (200, 200, 3), np.uint8)
-    return replace(frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [face(number)]
+    return Result(replace(frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [face(number)])
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "folder"])
@@ -382,7 +386,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, k
     assert names(tiny_disk) == kept
     if kind in TABLES:
         found = list(partial_file.records(path))
-        assert found == [record(*each) for each in results[: len(found)]]
+        assert found == [each.to_dict() for each in results[: len(found)]]
         assert len(found) > 50
 
 
@@ -390,7 +394,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, k
 def test_a_video_that_fills_the_disk_is_said_so_and_leaves_nothing(tiny_disk, kind):
     dice = np.random.default_rng(0)
     clip = [dice.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(100)]
-    results = [(Frame(pixels, "x.mp4", k, k / 25), [face()]) for k, pixels in enumerate(clip)]
+    results = [Result(Frame(pixels, "x.mp4", k, k / 25), [face()]) for k, pixels in enumerate(clip)]
     with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$"):
         put(tiny_disk / f"out.{kind}", results)
     assert names(tiny_disk) == []
@@ -424,7 +428,7 @@ def test_a_missing_folder_is_said_so(tmp_path):
 
 def test_a_source_whose_name_leaves_no_room_for_a_suffix_is_said_so(tmp_path):
     with pytest.raises(UserError, match="File name too long"):
-        put(tmp_path, [(frame("x" * 254), [])])
+        put(tmp_path, [Result(frame("x" * 254), [])])
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])
@@ -443,7 +447,7 @@ def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path):
 
 def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
     (tmp_path / "pictures.png").mkdir()
-    put(tmp_path / "pictures.png", [(replace(frame(), source="a.gif"), [])])
+    put(tmp_path / "pictures.png", [Result(replace(frame(), source="a.gif"), [])])
     assert names(tmp_path / "pictures.png") == ["a.png"]
 
 
@@ -455,8 +459,8 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
     emotions, smoothed = {"happy": 0.9, "sad": 0.1}, {"happy": 0.6, "sad": 0.4}
     faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=smoothed)]
     with writers.to(tmp_path / f"x.{suffix}") as write:
-        write(frame("clip.mp4", 7), faces)
-        write(frame("clip.mp4", 8), [])
+        write(Result(frame("clip.mp4", 7), faces))
+        write(Result(frame("clip.mp4", 8), []))
     read = pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table
     first, second = read(tmp_path / f"x.{suffix}").to_pylist()
     assert (first["happy"], first["smoothed_happy"]) == (0.9, 0.6)
@@ -470,7 +474,7 @@ def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
     with writers.to(tmp_path / "faces.parquet") as write:
         for k in range(30):
             faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
-            write(replace(frame("clip.mp4", k), seconds=k / 10), faces)
+            write(Result(replace(frame("clip.mp4", k), seconds=k / 10), faces))
     text = (ROOT / "docs" / "all-of-mien.md").read_text(encoding="utf-8")
     query = re.search(r"```sql\n(.*?)```", text, re.DOTALL)[1]
     monkeypatch.chdir(tmp_path)
@@ -487,8 +491,8 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
 
     with writers.to(tmp_path / "out.mp4") as write:
         for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
-            write(halves(number, width, height), [])
-    found = [frame.pixels for frame in video.frames(str(tmp_path / "out.mp4"))]
+            write(Result(halves(number, width, height), []))
+    found = [frame.pixels for frame in video.frames(Source.parse(str(tmp_path / "out.mp4")))]
     assert [pixels.shape for pixels in found] == [(480, 640, 3)] * 4
     for pixels in found:
         for row, colour in ((100, (200, 40, 40)), (380, (40, 40, 200))):

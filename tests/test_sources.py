@@ -6,19 +6,15 @@ import os
 import random
 import re
 import struct
-import sys
 import time
 import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import PIL
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from mien.errors import UserError
@@ -292,91 +288,6 @@ def test_a_file_that_may_not_be_read_is_said_so(tmp_path):
         if not path.exists():
             pytest.skip("root may read every file here")
     assert "cannot be read" in refusal(path)
-
-
-def test_a_folder_is_read_at_any_depth_and_only_its_pictures(tmp_path):
-    for name in ("b.PNG", "deep/er/a.png", "c.jpg"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (2, 2)).save(path)
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / "folder.jpg").mkdir()
-    found = [frame.source for frame in sources.frames(tmp_path)]
-    assert found == [str(tmp_path / name) for name in ("b.PNG", "c.jpg", "deep/er/a.png")]
-
-
-def test_a_folder_without_pictures_is_said_so(tmp_path):
-    assert "holds no picture" in refusal(tmp_path)
-
-
-def test_a_glob_is_sorted_and_leaves_out_folders(tmp_path):
-    for name in ("2.png", "1.png"):
-        Image.new("L", (1, 1)).save(tmp_path / name)
-    (tmp_path / "3.png").mkdir()
-    assert sources.paths(f"{tmp_path}/*.png") == [f"{tmp_path}/1.png", f"{tmp_path}/2.png"]
-
-
-def test_a_glob_that_finds_only_folders_finds_nothing(tmp_path):
-    (tmp_path / "a").mkdir()
-    assert "There is no file" in refusal(f"{tmp_path}/*")
-
-
-def test_one_picture_is_not_quietly_the_first_of_many(tmp_path):
-    for name in ("1.png", "2.png"):
-        Image.new("L", (1, 1)).save(tmp_path / name)
-    for where in (tmp_path, f"{tmp_path}/*.png"):
-        with pytest.raises(UserError, match=r"is 2 files, and .* use stream\(\)\."):
-            sources.picture(where)
-    (tmp_path / "1.png").unlink()
-    assert sources.picture(tmp_path).source == str(tmp_path / "2.png")
-
-
-def test_a_name_that_looks_like_a_glob_is_a_name_first(tmp_path):
-    path = tmp_path / "a[1].png"
-    Image.new("L", (1, 1)).save(path)
-    assert sources.paths(str(path)) == [str(path)]
-
-
-@pytest.mark.parametrize("where", ["nowhere.jpg", "no*where", "x" * 5000, "a\0b"])
-def test_a_name_without_a_file_is_said_in_a_sentence(where):
-    refusal(where)
-
-
-@given(st.text(min_size=1, max_size=30).filter(lambda name: "/" not in name and name != "-"))
-def test_any_name_is_a_file_or_a_sentence(name):
-    try:
-        sources.paths(f"nowhere-at-all/{name}")
-    except UserError as error:
-        str(error).encode("utf-8")
-
-
-def test_a_name_in_bytes_that_are_no_text_can_still_be_printed(tmp_path):
-    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    with open(path, "wb") as file:
-        file.write(encoded(Image.new("L", (2, 2)), "PNG"))
-    (frame,) = sources.frames(tmp_path)
-    assert "caf" in frame.source
-    frame.source.encode("utf-8")
-
-
-def test_a_dash_is_standard_input(monkeypatch):
-    body = io.BytesIO(encoded(Image.fromarray(gradient()), "PNG"))
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=body))
-    (frame,) = sources.frames("-")
-    assert frame.source == "standard input"
-    assert np.array_equal(frame.pixels, gradient())
-
-
-def test_skip_is_told_of_a_bad_file_and_the_rest_is_read(tmp_path):
-    Image.new("L", (1, 1)).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"nonsense")
-    Image.new("L", (1, 1)).save(tmp_path / "c.png")
-    told = []
-    found = [frame.source for frame in sources.frames(tmp_path, told.append)]
-    assert found == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
-    assert [str(error) for error in told] == [
-        f"{tmp_path / 'b.png'} is not a picture in a known format."
-    ]
 
 
 def test_reading_leaves_no_file_open(tmp_path):

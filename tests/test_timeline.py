@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from mien.errors import UserError
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
 from mien.visualization.annotate import COLOURS
 
@@ -23,7 +23,7 @@ def face(face_id=0, **shares):
 def put(path, found, source="clip.mp4"):
     with timeline.to(path) as write:
         for k, faces in enumerate(found):
-            write(Frame(PIXELS, source, k, k / 10), faces)
+            write(Result(Frame(PIXELS, source, k, k / 10), faces))
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -83,7 +83,7 @@ def test_who_is_there_in_the_last_frame_alone_can_be_seen(tmp_path):
 def story_of(found, step=0.1):
     told = timeline_data.Story()
     for k, faces in enumerate(found):
-        told.add(Frame(PIXELS, "clip.mp4", k, k * step), faces)
+        told.add(Result(Frame(PIXELS, "clip.mp4", k, k * step), faces))
     return told
 
 
@@ -104,7 +104,7 @@ def test_frames_that_are_far_apart_make_nobody_pale_or_gone():
 def test_a_pause_between_frames_does_not_change_the_usual_step():
     told = timeline_data.Story()
     for k in range(100):
-        told.add(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()])
+        told.add(Result(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()]))
     assert told.step() == pytest.approx(0.1)
     assert told.gap() == timeline_data.PATIENCE
     _, how = told.seen(told.lines[0], np.array([5.0, 5.2, 30.0, 65.1]))
@@ -180,9 +180,9 @@ def test_what_cannot_be_drawn_gets_one_sentence(tmp_path):
     with pytest.raises(UserError, match="A timeline is a picture"):
         timeline.to(tmp_path / "x.csv")
     with timeline.to(tmp_path / "x.png") as write:
-        write(Frame(PIXELS, "a.mp4"), [])
+        write(Result(Frame(PIXELS, "a.mp4"), []))
         with pytest.raises(UserError, match=r"b\.mp4 is another"):
-            write(Frame(PIXELS, "b.mp4"), [])
+            write(Result(Frame(PIXELS, "b.mp4"), []))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.results import Detection, Face
+from mien.tracking.schedule import DetectionSchedule, between
+from mien.tracking.smoothing import Smoother
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import LOOK, PATIENCE, Looks, Smoother, Tracker, _look, between
+from mien.tracking.tracker import LOOK, PATIENCE, Tracker, _look
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -230,20 +232,20 @@ def test_the_longest_seen_comes_first():
 
 
 def test_faces_are_looked_for_before_too_many_pixels_wait():
-    looks, tiny_ticks = Looks(), [k * 1e-6 for k in range(40)]
-    looked = [looks.due(seconds, 8000, 5000) for seconds in tiny_ticks]
+    looks, tiny_ticks = DetectionSchedule(), [k * 1e-6 for k in range(40)]
+    looked = [looks.is_due(seconds, 8000, 5000) for seconds in tiny_ticks]
     assert looked == [True, *[False, True] * 19, False]
-    small = Looks()
-    assert [small.due(seconds, 640, 480) for seconds in tiny_ticks] == [True, *[False] * 39]
+    small = DetectionSchedule()
+    assert [small.is_due(seconds, 640, 480) for seconds in tiny_ticks] == [True, *[False] * 39]
 
 
 def test_looks_go_on_as_if_they_had_never_stopped():
     times = [k / 100 for k in range(60)]
-    whole, again = Looks(), Looks()
-    looked = [whole.due(seconds, 5000, 4000) for seconds in times]
+    whole, again = DetectionSchedule(), DetectionSchedule()
+    looked = [whole.is_due(seconds, 5000, 4000) for seconds in times]
     for seconds, known in zip(times[:37], looked[:37], strict=True):
-        again.recall(seconds, 5000, 4000, looked=known)
-    assert [again.due(seconds, 5000, 4000) for seconds in times[37:]] == looked[37:]
+        again.replay(seconds, 5000, 4000, detected=known)
+    assert [again.is_due(seconds, 5000, 4000) for seconds in times[37:]] == looked[37:]
 
 
 def test_faces_between_two_detections_lie_on_the_way():

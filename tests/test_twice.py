@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
 from mien.tracking.tracker import PATIENCE
 
@@ -51,22 +51,22 @@ def test_the_second_time_has_the_faces_of_the_first():
     emotions = [{"happy": h, "sad": 1 - h} for h in (1.0, 0.0)]
     frames = [Frame(PIXELS, "x.mp4", k, k / 25) for k in range(2)]
     first = [
-        (frame, [Face((0, 0, 5, 5), 0.9, emotions[k], 3, ("blurred",), emotions[k])])
+        Result(frame, [Face((0, 0, 5, 5), 0.9, emotions[k], 3, ("blurred",), emotions[k])])
         for k, frame in enumerate(frames)
     ]
     found = list(bidirectional.watched(iter(first), iter(frames)))
-    assert [frame.number for frame, _ in found] == [0, 1]
-    assert all(frame.pixels is PIXELS for frame, _ in found)
-    for (_, (face,)), (_, (was,)) in zip(found, first, strict=True):
+    assert [result.frame.number for result in found] == [0, 1]
+    assert all(result.frame.pixels is PIXELS for result in found)
+    for (face,), (was,) in zip(found, first, strict=True):
         assert (face.box, face.face_id, face.flags) == ((0, 0, 5, 5), 3, ("blurred",))
         assert face.emotions == was.emotions
-    assert found[0][1][0].smoothed["happy"] == pytest.approx(1 - found[1][1][0].smoothed["happy"])
+    assert found[0][0].smoothed["happy"] == pytest.approx(1 - found[1][0].smoothed["happy"])
 
 
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_video_that_changes_meanwhile_is_told(more):
     frames = [Frame(PIXELS, "x", k, k / 10) for k in range(5)]
-    first = [(frame, []) for frame in frames[: 4 - more]]
+    first = [Result(frame) for frame in frames[: 4 - more]]
     with pytest.raises(UserError, match="changed while it was read"):
         list(bidirectional.watched(first, frames[:4]))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ImageGrab
 
-from mien.results import Face, Frame
+from mien.results import Face, Frame, Result
 from mien.visualization import window
 
 pytest.importorskip("tkinter")
@@ -54,9 +54,9 @@ def test_the_window_shows_the_picture_with_its_faces(display, monkeypatch):
     pixels = np.full((480, 640, 3), (0, 90, 200), np.uint8)
     with window.watching() as show:
         for k in range(5):
-            show(Frame(pixels, "camera:0", k, k / 10), [FACE], 0.012)
+            show(Result(Frame(pixels, "camera:0", k, k / 10), [FACE]), 0.012)
         time.sleep(0.2)
-        show(Frame(pixels, "camera:0", 5, 0.5), [FACE], 0.012)
+        show(Result(Frame(pixels, "camera:0", 5, 0.5), [FACE]), 0.012)
         grabbed = np.asarray(ImageGrab.grab(xdisplay=display).convert("RGB"))
     blue = (abs(grabbed.astype(int) - (0, 90, 200)) < 8).all(2)
     assert blue.sum() > 100_000
@@ -81,7 +81,7 @@ def test_the_window_can_be_closed(display, monkeypatch, way):
                     root.event_generate("<Escape>")
                 elif k == 5:
                     root.tk.call(root.protocol("WM_DELETE_WINDOW"))
-                show(Frame(pixels, "camera:0", k, k / 10), [], 0.0)
+                show(Result(Frame(pixels, "camera:0", k, k / 10), []), 0.0)
 
     with pytest.raises(KeyboardInterrupt):
         watch()

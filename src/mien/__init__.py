@@ -17,33 +17,40 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer as Analyzer
     from mien.classification.model_spec import Geometry as Geometry
+    from mien.classification.occlusion import Explanation as Explanation
     from mien.client import Client as Client
+    from mien.detection import Detector as Detector
     from mien.errors import UserError as UserError
-    from mien.io.video import Part as Part
+    from mien.io.part import Part as Part
     from mien.labels import EMOTIONS as EMOTIONS
     from mien.results import Detection as Detection
     from mien.results import Face as Face
     from mien.results import Frame as Frame
-    from mien.results import record as record
+    from mien.results import Result as Result
+    from mien.tracking.session import VideoSession as VideoSession
     from mien.visualization.annotate import draw as draw
 
 _HOMES = {
     "Analyzer": "analyzer",
     "Client": "client",
     "Detection": "results",
+    "Detector": "detection",
     "EMOTIONS": "labels",
+    "Explanation": "classification.occlusion",
     "Face": "results",
     "Frame": "results",
     "Geometry": "classification.model_spec",
-    "Part": "io.video",
+    "Part": "io.part",
+    "Result": "results",
     "UserError": "errors",
+    "VideoSession": "tracking.session",
     "draw": "visualization.annotate",
-    "record": "results",
 }
 
 __all__ = [
-    "EMOTIONS", "Analyzer", "Client", "Detection", "Face", "Frame", "Geometry", "Part", "UserError",
-    "__version__", "draw", "record",
+    "EMOTIONS", "Analyzer", "Client", "Detection", "Detector", "Explanation", "Face", "Frame",
+    "Geometry", "Part", "Result", "UserError", "VideoSession", "__version__",
+    "draw",
 ]  # fmt: skip
 
 

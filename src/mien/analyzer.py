@@ -1,58 +1,59 @@
-"""Frames -> faces: detect, cut, classify. Faces of many frames share one batch."""
+"""Pictures and videos -> faces: the way from a detector to a classifier."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import chain, groupby, islice
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
 from mien import detection
 from mien.classification import occlusion, weights
+from mien.classification.batches import FaceClassifier
 from mien.classification.classifier import Classifier
-from mien.classification.crops import face_crop
 from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotated
 from mien.errors import UserError
-from mien.io import camera, image, video
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical, fold
-from mien.results import Detection, Face, Frame, yaw
-from mien.tracking import tracker as tracks
-
-FACES_AT_ONCE = 32
-PIXELS_AT_ONCE = 32_000_000
-SECONDS_AT_ONCE = 0.5
-"""What waits for its batch at most: so many faces, frames of so many pixels together, so long."""
-
-TOO_SMALL = 24.0
-TOO_SMOOTH = 18.0
-TOO_UNSURE = 0.8
-"""Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
-its Laplacian at 48 pixels, the detector's confidence."""
-
-
-TOO_TURNED = 0.4
-"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.yaw`."""
-
-
-Found = dict[int, Detection]
-"""The faces of a frame by their ids."""
-
-Seen = tuple[Frame, Found]
+from mien.io import image, reader
+from mien.io.part import Part
+from mien.io.source import Source
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical
+from mien.results import Detection, Frame, Result
+from mien.tracking.schedule import DETECT_EVERY
+from mien.tracking.session import VideoSession
 
 
 class Analyzer:
     """A detector and a classifier; no other state. Safe to call from several threads.
 
-    model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
-    detector: "yunet", "whole" (the picture is one face) or any `detection.Detector`. Either may
-    also be a loaded one, to be shared.
-    threads: for detector and classifier, where they are named; 0 is all cores. contempt: keep the
-    eighth emotion of the models that know it, instead of folding it out.
+    It pickles, and loads its models again where it is unpickled, in processes of
+    `multiprocessing` say.
+
+    Args:
+        model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
+        detector: "yunet", "whole" (the picture is one face) or any `mien.Detector`. Either may
+            also be a loaded one, to be shared.
+        threads: for detector and classifier, where they are named; 0 is all cores.
+        contempt: keep the eighth emotion of the models that know it, instead of folding it out.
+
+    Attributes:
+        model: the model's name.
+        detector: the detector's name.
+        labels: the emotions that it gives, in their order.
+
+    Raises:
+        UserError: there is no such model or detector, or its file is damaged.
+
+    Example:
+        ```python
+        analyzer = mien.Analyzer()
+        for face in analyzer.analyze("photo.jpg"):
+            print(face.dominant_emotion, face.emotions)
+        ```
     """
 
     def __init__(
@@ -73,35 +74,66 @@ class Analyzer:
         known = self._classify.contract.labels
         wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS
         self.labels = tuple(name for name in wanted if name in known)
+        self._faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
 
-    def analyze(self, picture: image.Picture) -> list[Face]:
-        """The faces on one picture, surest first; none is an empty list.
+    def __repr__(self) -> str:
+        labels = ", ".join(self.labels)
+        return f"<Analyzer: model {self.model}, detector {self.detector}, labels {labels}>"
 
-        picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
-        picture, the first frame. Raises `UserError` for what cannot be read as a picture, and for
-        a folder or glob of several, which `stream` reads.
+    def analyze(self, picture: image.Picture) -> Result:
+        """The faces on one picture.
+
+        Args:
+            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
+                picture, the first frame.
+
+        Returns:
+            A sequence of faces, most confident first, with its `frame`; empty without a face.
+
+        Raises:
+            UserError: it cannot be read as a picture, or is a folder or glob of several, which
+                `stream` reads.
+
+        Example:
+            ```python
+            result = analyzer.analyze("photo.jpg")
+            result.save("annotated.png")
+            ```
         """
-        ((_, faces),) = self.frames([image.picture(picture)])
-        return faces
+        (result,) = self.frames([reader.picture(picture)])
+        return result
 
     def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
-        """What in each face of a picture speaks for an emotion; its dominant one if none is named.
+        """What in each face of a picture speaks for an emotion; the model runs 170 times per face.
 
-        picture: as for `analyze`. Asks the model 170 times for a face. Raises `UserError` for what
-        cannot be read, and for an emotion that the model does not give.
+        Args:
+            picture: as for `analyze`.
+            emotion: one of `labels`; each face's dominant emotion by default.
+
+        Returns:
+            An explanation per face, in the order of `analyze`.
+
+        Raises:
+            UserError: the picture cannot be read, or the model does not give this emotion.
+
+        Example:
+            ```python
+            for found in analyzer.explain("photo.jpg", "happy"):
+                print(found.face.box, found.effect.max())
+            ```
         """
         wanted = canonical(emotion) if emotion else ""
         if wanted and wanted not in self.labels:
             raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
-        frame = image.picture(picture)
+        frame = reader.picture(picture)
         explained = []
         found = dict(enumerate(self._find_in_still(frame.pixels)))
-        ((_, faces),) = self._classified_in_batches([(frame, found)], FACES_AT_ONCE)
-        for face in faces:
-            crop = self._crop(frame.pixels, found[face.face_id])
+        (result,) = self._faces([(frame, found)])
+        for face in result:
+            crop = self._faces.crop(frame.pixels, found[face.face_id])
             asked = wanted or face.dominant_emotion
             place = self.labels.index(asked)
-            lost = occlusion.effect(lambda crops, k=place: self._shares(crops)[:, k], crop)  # type: ignore[misc]
+            lost = occlusion.effect(lambda crops, k=place: self._faces.shares(crops)[:, k], crop)  # type: ignore[misc]
             explained.append(Explanation(face, asked, crop, lost))
         return explained
 
@@ -109,160 +141,96 @@ class Analyzer:
         self,
         where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
-        part: video.Part | None = None,
-        time_constant: float = tracks.TIME_CONSTANT,
-        past: tracks.Past | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+        part: Part | None = None,
+        smoothing: float | None = None,
+    ) -> Iterator[Result]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
 
         In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
-        its id, and has `smoothed` emotions beside its own. part: which frames of it.
-        time_constant: of the smoothing, in seconds. past: of a video file, what an earlier run
-        found; only later frames are given, as if it had gone on. A file that cannot be read raises
-        `UserError`; with `skip`, a picture or a folder's video is told and left out.
+        its id and has `smoothed` emotions beside its own: a `session` for each of them.
+
+        Args:
+            where: as for `analyze`, or a folder, a glob, numbered pictures (`frames/%04d.png@30`),
+                a camera or an address.
+            skip: called with the error of a file that cannot be read, or is damaged; the others
+                are read. Without it, that raises or, of damage, warns.
+            part: which frames of a video; all by default.
+            smoothing: time constant in seconds, 0 for none; 0.5 by default.
+
+        Returns:
+            A result for each frame; at most one batch behind in files, and up to date in what is
+            live.
+
+        Raises:
+            UserError: there is nothing, or it cannot be read.
+
+        Example:
+            ```python
+            for result in analyzer.stream("clip.mp4", part=mien.Part(every=10)):
+                print(result.frame.seconds, [face.face_id for face in result])
+            ```
         """
-        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        part = part or video.Part()
-        if camera.is_live(place):
-            frames = video.within(camera.frames(place, skip, until=part.end), part)
-            return self.follow(frames, time_constant, newest=True)
-        if video.is_video(place):
-            if past is not None:
-                if abs(past.began - part.start) > 1 + part.seconds:
-                    raise UserError(f"What was found of {place} begins at {past.began:.1f} s; "
-                                    "--resume with the same --from.")  # fmt: skip
-                part = part.from_frame(min(past.faces), past.first)
-            return self.follow(video.frames(place, part, skip), time_constant, past=past)
-        if not place:
-            return self.frames(image.frames(where, skip))
-        return self._each(place, skip, part, time_constant)
+        if not isinstance(where, str | os.PathLike):
+            return self.frames(image.frames(where))
+        return self._each(Source.expand(os.fspath(where)), skip, part, smoothing)
+
+    def session(
+        self,
+        smoothing: float | None = None,
+        detect_every: float = DETECT_EVERY,
+        state: Mapping[str, Any] | None = None,
+    ) -> VideoSession:
+        """A session for frames that you read yourself, of one video, camera or connection.
+
+        Args:
+            smoothing: time constant of the smoothed emotions in seconds, 0 for none. None is what
+                the state had or, without one, 0.5.
+            detect_every: seconds between two detections in `VideoSession.stream`.
+            state: of an earlier session, to go on from.
+
+        Returns:
+            The session: `session.update(pixels, seconds)` gives the faces of the next frame.
+
+        Raises:
+            UserError: if `smoothing` is no time, or `state` is no state or of another model.
+
+        Example:
+            ```python
+            session = analyzer.session(smoothing=0.5)
+            result = session.update(pixels, seconds)  # (H, W, 3) uint8 RGB
+            later = analyzer.session(state=session.state())
+            ```
+        """
+        return VideoSession(self._find, self._faces, smoothing, detect_every, state)
 
     def _each(
         self,
-        place: str,
+        sources: Iterable[Source],
         skip: Callable[[UserError], None] | None,
-        part: video.Part,
-        time_constant: float,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
-        """The frames of each file that a path means: stills together, videos one by one."""
-        files = image.paths(place, image.SUFFIXES | video.SUFFIXES)
-        for moving, some in groupby(files, video.is_video):
-            if not moving:
-                stills = chain.from_iterable(image.frames(file, skip) for file in some)
-                yield from self.frames(stills)
+        part: Part | None,
+        smoothing: float | None,
+    ) -> Iterator[Result]:
+        """The frames of each source with its faces: images together, videos one by one."""
+        for is_video, some in groupby(sources, attrgetter("is_video")):
+            if not is_video:
+                yield from self.frames(reader.pictures(some, skip))
                 continue
-            for file in some:
+            for source in some:
                 try:
-                    yield from self.stream(file, skip, part, time_constant)
+                    session = self.session(smoothing)
+                    yield from session.stream(reader.frames(source, part, skip))
                 except UserError as error:
                     if skip is None:
                         raise
                     skip(error)
 
-    def frames(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.
 
         Where no face is upright, rotations of the picture are looked at as well.
         """
-        seen = ((frame, dict(enumerate(self._find_in_still(frame.pixels)))) for frame in frames)
-        return self._classified_in_batches(seen, FACES_AT_ONCE)
-
-    def follow(
-        self,
-        frames: Iterable[Frame],
-        time_constant: float = tracks.TIME_CONSTANT,
-        *,
-        newest: bool = False,
-        detect_every: float = tracks.DETECT_EVERY,
-        past: tracks.Past | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
-        """The frames of one video with its faces, who keep their ids; emotions smoothed as well.
-
-        Faces are looked for once in `detect_every` seconds, and stand in between where they were
-        on their way. newest: look for them on every frame, and wait for no batch. past: what is
-        known of the first of these frames, which are not given again.
-        """
-        smooth, frames = tracks.Smoother(time_constant), iter(frames)
-        tracker = tracks.Tracker(first=past.unused if past else 0)
-        looks = tracks.Looks(0.0 if newest else detect_every)
-        before = self._recall(frames, past, tracker, looks, smooth) if past else None
-        seen = self._followed(frames, tracker, looks, before)
-        for frame, faces in self._classified_in_batches(seen, 1 if newest else FACES_AT_ONCE):
-            yield frame, smooth(frame.seconds, faces)
-
-    def _recall(
-        self,
-        frames: Iterator[Frame],
-        past: tracks.Past,
-        tracker: tracks.Tracker,
-        looks: tracks.Looks,
-        smooth: tracks.Smoother,
-    ) -> Seen | None:
-        """Take the frames that are known, and tell the others of them; the last look."""
-        before: Seen | None = None
-        for frame in islice(frames, len(past.faces)):
-            if (faces := past.faces.get(frame.number)) is None:
-                raise UserError(
-                    f"{frame.source} is not the video that was being read, or not the same part "
-                    "of it; --resume goes on with the same command."
-                )
-            again = {face.face_id: face.smoothed for face in smooth.again(frame.seconds, faces)}
-            if any(_differ(again.get(face.face_id), face.smoothed) for face in faces):
-                raise UserError(
-                    f"{frame.source} was read or smoothed otherwise; --resume with the same "
-                    "--every and --smooth."
-                )
-            smooth(frame.seconds, faces)
-            looked, (high, wide) = frame.number in past.looked, frame.pixels.shape[:2]
-            looks.recall(frame.seconds, wide, high, looked=looked)
-            if looked:
-                tracker.recall(frame.pixels, frame.seconds, faces)
-                found = {one.box: one for one in self._find(frame.pixels)}
-                before = frame, {f.face_id: found[f.box] for f in faces if f.box in found}
-        return before
-
-    def _followed(
-        self,
-        frames: Iterable[Frame],
-        tracker: tracks.Tracker,
-        looks: tracks.Looks,
-        before: Seen | None,
-    ) -> Iterator[Seen]:
-        """Each frame with the boxes of its faces by id, detected or, in between, reckoned."""
-        between: list[Frame] = []
-        for frame in frames:
-            high, wide = frame.pixels.shape[:2]
-            if not looks.due(frame.seconds, wide, high):
-                between.append(frame)
-                continue
-            found = self._find(frame.pixels)
-            ids = tracker.follow(frame.pixels, frame.seconds, [face.box for face in found])
-            now = (frame, dict(sorted(zip(ids, found, strict=True))))
-            yield from _reckoned(before, between, now)
-            yield now
-            before, between = now, []
-        if before:
-            yield from ((frame, before[1]) for frame in between)
-
-    def _classified_in_batches(
-        self, seen: Iterable[Seen], at_once: int
-    ) -> Iterator[tuple[Frame, list[Face]]]:
-        waiting: list[tuple[Frame, Found, list[np.ndarray]]] = []
-        faces = pixels = 0
-        began = time.monotonic()
-        failed: list[UserError] = []
-        for frame, found in _up_to_an_error(seen, failed):
-            waiting.append((frame, found, [self._crop(frame.pixels, f) for f in found.values()]))
-            faces += len(found)
-            pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
-            late = time.monotonic() - began > SECONDS_AT_ONCE
-            if faces >= at_once or pixels >= PIXELS_AT_ONCE or late or at_once == 1:
-                yield from self._answers(waiting)
-                waiting, faces, pixels = [], 0, 0
-                began = time.monotonic()
-        yield from self._answers(waiting)
-        if failed:  # what came before it has been given
-            raise failed[0]
+        detected = ((frame, dict(enumerate(self._find_in_still(frame.pixels)))) for frame in frames)
+        return self._faces(detected)
 
     def _find(self, pixels: np.ndarray) -> list[Detection]:
         """The faces of a picture, with their roll."""
@@ -270,76 +238,3 @@ class Analyzer:
 
     def _find_in_still(self, pixels: np.ndarray) -> list[Detection]:
         return _rotated.find(self._find, pixels)
-
-    def _crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
-        return face_crop(pixels, face, self._geometry, self._classify.contract)
-
-    def _answers(
-        self, waiting: list[tuple[Frame, Found, list[np.ndarray]]]
-    ) -> Iterator[tuple[Frame, list[Face]]]:
-        probabilities = self._classified([crop for *_, crops in waiting for crop in crops])
-        for frame, found, crops in waiting:
-            faces: list[Face] = []
-            for (face_id, one), cut in zip(found.items(), crops, strict=True):
-                emotions = dict(zip(self.labels, next(probabilities), strict=True))
-                faces.append(
-                    Face(
-                        one.box, one.confidence, emotions, face_id, flags(one, cut),
-                        landmarks=one.landmarks,
-                    )
-                )  # fmt: skip
-            yield replace(frame, model=self.model, detector=self.detector), faces
-
-    def _classified(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
-        for start in range(0, len(crops), FACES_AT_ONCE):
-            yield from self._shares(np.stack(crops[start : start + FACES_AT_ONCE])).tolist()
-
-    def _shares(self, crops: np.ndarray) -> np.ndarray:
-        """(N, C, side, side) uint8 -> (N, K) float64, in the order of `labels`."""
-        return fold(self._classify(crops), self._classify.contract.labels, self.labels)
-
-
-def _up_to_an_error(seen: Iterable[Seen], failed: list[UserError]) -> Iterator[Seen]:
-    try:
-        yield from seen
-    except UserError as error:
-        failed.append(error)
-
-
-def _differ(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> bool:
-    return bool(one and other and any(abs(one[name] - other[name]) > 1e-6 for name in one))
-
-
-def _reckoned(before: Seen | None, frames: list[Frame], now: Seen) -> Iterator[Seen]:
-    """The frames between two detections, with the faces of both on their way."""
-    if before is None:
-        return
-    since = now[0].seconds - before[0].seconds
-    for frame in frames:
-        share = (frame.seconds - before[0].seconds) / since
-        yield frame, tracks.between(before[1], now[1], share)
-
-
-def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
-    """Reasons to trust a face's emotions less, from what was detected and its (C, S, S) crop."""
-    found = []
-    if min(face.box[2:]) < TOO_SMALL:
-        found.append("too_small")
-    elif sharpness(crop) < TOO_SMOOTH:
-        found.append("blurred")
-    if face.confidence < TOO_UNSURE:
-        found.append("low_confidence")
-    if abs(face.roll or 0.0) > _rotated.TILTED:
-        found.append("tilted")
-    if face.landmarks and abs(yaw(face.landmarks)) > TOO_TURNED:
-        found.append("turned")
-    return tuple(found)
-
-
-def sharpness(crop: np.ndarray) -> float:
-    """Spread of a crop's Laplacian relative to its contrast, in percent: (C, S, S) uint8."""
-    grey = crop.mean(0).astype(np.float32)
-    padded = np.pad(grey, 1, mode="reflect")
-    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    laplacian -= 4 * grey
-    return float(100 * laplacian.std() / (grey.std() + 1))

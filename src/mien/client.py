@@ -11,9 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -24,8 +23,10 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io import camera, image, sequence, video
-from mien.results import Face, Frame, recorded
+from mien.io import image, reader, video
+from mien.io.part import Part
+from mien.io.source import Source
+from mien.results import Frame, Result
 
 LOOK = 0.2
 """Seconds between two looks at how far a video is."""
@@ -53,9 +54,23 @@ class Question(NamedTuple):
 class Client:
     """A service somewhere; no connection is kept open. Safe to call from several threads.
 
-    url: `"http://127.0.0.1:8000"`. token: if the service asks for one. model, detector, contempt:
-    as for the Analyzer, the service's own where nothing is said. patience: seconds to wait for an
-    answer and, if the service is busy, for it to be less so.
+    Args:
+        url: its address, such as `"http://127.0.0.1:8000"`.
+        token: if the service asks for one.
+        model: as for `Analyzer`; the service's own default if empty.
+        detector: as for `Analyzer`; the service's own default if empty.
+        contempt: keep the eighth emotion of the models that know it.
+        patience: seconds to wait for an answer and, if the service is busy, for it to be less so.
+
+    Raises:
+        UserError: the url is not the address of a service.
+
+    Example:
+        ```python
+        client = mien.Client("http://127.0.0.1:8000")
+        for face in client.analyze("photo.jpg"):
+            print(face.dominant_emotion)
+        ```
     """
 
     def __init__(
@@ -73,40 +88,48 @@ class Client:
         if contempt:
             self._query["contempt"] = "true"
 
-    def analyze(self, picture: image.Picture) -> list[Face]:
-        """The faces on one picture, surest first; none is an empty list.
+    def analyze(self, picture: image.Picture) -> Result:
+        """The faces on one picture.
 
-        picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Raises
-        `UserError` for what cannot be read as a picture, and if the service cannot be reached, is
-        busy for too long, or refuses.
+        Args:
+            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image.
+
+        Returns:
+            A sequence of faces, most confident first, with its `frame`; empty without a face.
+
+        Raises:
+            UserError: it cannot be read as a picture, or the service cannot be reached, is busy
+                for too long, or refuses.
         """
-        return recorded(self._ask(_bytes(picture)))
+        frame = reader.picture(picture)
+        return Result.from_dict(self._ask(_bytes(picture, frame)), frame)
 
     def stream(
         self,
         where: image.Picture,
         skip: Callable[[UserError], None] | None = None,
-        part: video.Part | None = None,
-        time_constant: float | None = None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+        part: Part | None = None,
+        smoothing: float | None = None,
+    ) -> Iterator[Result]:
         """Every frame of a picture, folder or video, with its faces, in order.
 
         A video is watched by the service as a whole, and read again here for its pixels; its faces
-        keep their ids and have `smoothed` emotions, as usual there if no time constant is given.
+        keep their ids and have `smoothed` emotions, as usual there if none is given.
         Otherwise as `Analyzer.stream`, without cameras and streams.
         """
-        place = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
-        if camera.is_live(place) or sequence.is_sequence(place):
-            raise UserError(f"{place} cannot be sent as a file; use Analyzer, or the path /live.")
-        if not place:
-            yield from self._pictures(where, skip, _png_of)
+        if not isinstance(where, str | os.PathLike):
+            yield from self._pictures(image.frames(where), skip, _png_of)
             return
-        for path in image.paths(place, image.SUFFIXES | video.SUFFIXES):
-            if not video.is_video(path):
-                yield from self._pictures(path, skip, _file_of)
-                continue
-            with _telling(skip):
-                yield from self._video(path, skip, part or video.Part(), time_constant)
+        for source in Source.expand(os.fspath(where)):
+            if source.is_video and not Path(source.location).is_file():
+                raise UserError(
+                    f"{source.name} cannot be sent as a file; use Analyzer, or the path /live."
+                )
+            if source.is_video:
+                with _telling(skip):
+                    yield from self._video(source, skip, part or Part(), smoothing)
+            else:
+                yield from self._pictures(reader.pictures([source], skip), skip, _file_of)
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
@@ -114,41 +137,39 @@ class Client:
 
     def _pictures(
         self,
-        where: image.Picture,
+        frames: Iterable[Frame],
         skip: Callable[[UserError], None] | None,
         body: Callable[[Frame], bytes],
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+    ) -> Iterator[Result]:
         """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
-        for frame in image.frames(where, skip):
+        for frame in frames:
             with _telling(skip):
-                found = self._ask(body(frame))
-                seen = replace(frame, model=found["model"], detector=found["detector"])
-                yield seen, recorded(found)
+                yield Result.from_dict(self._ask(body(frame)), frame)
 
     def _ask(self, body: bytes) -> dict[str, Any]:
         return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
 
     def _video(
         self,
-        path: str,
+        source: Source,
         skip: Callable[[UserError], None] | None,
-        part: video.Part,
-        time_constant: float | None,
-    ) -> Iterator[tuple[Frame, list[Face]]]:
+        part: Part,
+        smoothing: float | None,
+    ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""
         told = skip or video.warned
         query = self._query | {
             "every": str(part.every), "seconds": str(part.seconds), "start": str(part.start),
-            "end": str(part.end if part.end < 1e6 else 0), "name": Path(path).name,
+            "end": str(part.end if part.end < 1e6 else 0), "name": Path(source.name).name,
             "to": "faces.jsonl",
         }  # fmt: skip
-        query |= {} if time_constant is None else {"smooth": str(time_constant)}
-        with self._job(path, query) as job:
+        query |= {} if smoothing is None else {"smooth": str(smoothing)}
+        with self._job(source, query) as job:
             for note in job["notes"]:
                 told(UserError(note))
             if not job["results"]:
                 return
-            frames = video.frames(path, part, lambda _: None)
+            frames = video.frames(source, part, lambda _: None)
             with TemporaryFile() as lines:
                 where = f"/videos/{job['id']}/results/faces.jsonl"
                 with self._answer(Question("GET", where)) as answer:
@@ -159,18 +180,17 @@ class Client:
                     frame = next((one for one in frames if one.number >= found["frame"]), None)
                     if frame is None:
                         return
-                    seen = replace(frame, model=found["model"], detector=found["detector"])
-                    yield seen, recorded(found)
+                    yield Result.from_dict(found, frame)
 
     @contextmanager
-    def _job(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         """A video that the service has watched; forgotten there in the end."""
         try:
-            with open(path, "rb") as file:
+            with open(source.location, "rb") as file:
                 asked = Question("POST", "/videos", query, file, "application/octet-stream")
                 sent = self._request(asked)
         except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+            raise UserError(f"{source.name} cannot be read: {error.strerror}.") from None
         job = json.loads(sent)
         here = f"/videos/{job['id']}"
         try:
@@ -282,21 +302,21 @@ def _file_of(frame: Frame) -> bytes:
     """What a frame was read from; as pixels, a photograph would be many times as much."""
     body = b""
     with suppress(OSError):  # of standard input, say, or a name that cannot be written
-        body = Path(frame.source).read_bytes() if not frame.number else b""
+        body = Path(frame.location).read_bytes() if not frame.number else b""
     if body and len(body) < LARGE:
         return body
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
-def _bytes(picture: image.Picture) -> bytes:
-    """A picture as the bytes of a file; files are sent as they are."""
+def _bytes(picture: image.Picture, frame: Frame) -> bytes:
+    """A picture, read as a frame already, as the bytes of a file; files are sent as they are."""
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
-        found = image.paths(os.fspath(picture))
-        if len(found) == 1:
-            return _read(Path(found[0]))
-    return _png(image.picture(picture).pixels)
+        source = Source.parse(os.fspath(picture))
+        if source.kind in ("image", "animation"):
+            return _read(Path(source.location))
+    return _png(frame.pixels)
 
 
 def _read(path: Path) -> bytes:

@@ -10,20 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
 import pyarrow as pa
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.io import image, video
-from mien.results import Face, Frame, record
+from mien.io import image, reader
+from mien.io.source import Source
+from mien.results import Frame, Result
 from mien.writers import parquet
 from mien.writers._table import rows
 
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
 """The columns of `.parquet` files, a row per face, and what is wrong with a source, if anything."""
 
-Found = Iterator[tuple[Frame, list[Face]]]
+Found = Iterator[Result]
 
 
 @dataclass(frozen=True)
@@ -68,44 +71,73 @@ class Faces:
 
     def _rows(self, what: list, names: list[str]) -> Iterator[dict]:
         analyzer = _analyzer(self.model, self.detector, self.threads, self.contempt)
-        for moving, some in groupby(zip(what, names, strict=True), lambda one: _is_video(one[0])):
-            bad: list[dict] = []
-            look = _at_videos if moving else _at_stills
-            for frame, faces in look(analyzer, some, bad):
-                yield from rows(record(frame, faces))
+        bad: list[dict] = []
+        inputs = _inputs(zip(what, names, strict=True), bad)
+        for is_video, some in groupby(inputs, attrgetter("is_video")):
+            look = _at_videos if is_video else _at_stills
+            for result in look(analyzer, some, bad):
+                yield from rows(result.to_dict())
             yield from bad
+            bad.clear()
+        yield from bad
 
 
-def _at_stills(analyzer: Analyzer, some: Iterable[tuple], bad: list[dict]) -> Found:
+@dataclass(frozen=True)
+class _Input:
+    """A source, or the bytes of a picture, and what a row calls it."""
+
+    content: Any
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        return isinstance(self.content, Source) and self.content.is_video
+
+    def frames(self) -> Iterator[Frame]:
+        if isinstance(self.content, Source):
+            return reader.frames(self.content)
+        return iter([image.picture(self.content, self.name)])
+
+
+def _inputs(cells: Iterable[tuple[object, str]], bad: list[dict]) -> Iterator[_Input]:
+    """What the cells of a table mean; a path that means nothing is put to the bad."""
+    for cell, name in cells:
+        found: list[object] = [cell]
+        if isinstance(cell, str):
+            found = []
+            with _noting(bad, name or cell):
+                found += Source.expand(cell)
+        yield from (_Input(one, name) for one in found)
+
+
+def _at_stills(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> Found:
     """Pictures and their faces, classified together; what cannot be read is put to the bad."""
 
     def frames() -> Iterator[Frame]:
-        for picture, name in some:
-            with _noting(bad, picture, name):
-                is_path = isinstance(picture, str)
-                yield from image.frames(picture) if is_path else [image.picture(picture, name)]
+        for one in some:
+            with _noting(bad, _called(one)):
+                yield from one.frames()
 
     return analyzer.frames(frames())
 
 
-def _at_videos(analyzer: Analyzer, some: Iterable[tuple], bad: list[dict]) -> Found:
+def _at_videos(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> Found:
     """The frames of videos and their faces, one video after the other."""
-    for place, name in some:
-        with _noting(bad, place, name):
-            yield from analyzer.stream(place)
+    for one in some:
+        with _noting(bad, _called(one)):
+            yield from analyzer.session().stream(one.frames())
+
+
+def _called(one: _Input) -> str:
+    return one.name or getattr(one.content, "name", type(one.content).__name__)
 
 
 @contextmanager
-def _noting(bad: list[dict], picture: object, name: str) -> Iterator[None]:
+def _noting(bad: list[dict], source: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        source = name or (picture if isinstance(picture, str) else type(picture).__name__)
         bad.append({"source": source, "error": str(error)})
-
-
-def _is_video(picture: object) -> bool:
-    return isinstance(picture, str) and video.is_video(picture)
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ import ctypes
 import os
 import platform
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -55,8 +55,29 @@ def _needs_exact_int8_here() -> bool:
     return needs_exact_int8(platform.machine(), cpuinfo)
 
 
+class _Session(InferenceSession):  # type: ignore[misc]
+    """A session that pickles as its model's path or bytes; unpickling opens it again."""
+
+    def __init__(self, model: str | bytes, threads: int) -> None:
+        super().__init__(model, _options(threads), providers=["CPUExecutionProvider"])
+        self._opened_with = model, threads
+
+    def __reduce__(self) -> tuple:
+        return _reopened, self._opened_with
+
+
+@lru_cache(maxsize=8)
+def _reopened(model: str | bytes, threads: int) -> InferenceSession:
+    """One session for all copies unpickled in this process: pools send one with every task."""
+    return _Session(model, threads)
+
+
 def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
     """An ONNX Runtime session of a model's path or bytes, on the CPU; threads: 0 is all cores."""
+    return _Session(model, threads)
+
+
+def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -66,7 +87,7 @@ def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
     options.enable_mem_pattern = False
     if _needs_exact_int8_here():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return options
 
 
 def return_memory() -> None:

@@ -1,129 +1,188 @@
-"""Files, and what is left of them to do -> frames with their faces."""
+"""Sources -> results -> writers: the one loop of command line, camera and video jobs."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
-from typing import TypeVar
+from operator import attrgetter
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.io import camera, image, sequence, video
-from mien.results import Face, Frame
+from mien.io import reader, video
+from mien.io.part import Part
+from mien.io.source import Source
+from mien.results import Frame, Result, Write
 from mien.tracking import bidirectional
-from mien.tracking.checkpoint import Left
-
-Skip = Callable[[UserError], None]
-
-Found = Iterator[tuple[Frame, list[Face]]]
-
-Each = TypeVar("Each")
+from mien.tracking.checkpoint import Checkpoint, UnfinishedVideo
+from mien.tracking.smoothing import TIME_CONSTANT
 
 
-def is_moving(where: str) -> bool:
-    """Whether this is a video, a camera or a stream."""
-    return camera.is_live(where) or video.is_video(where)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How sources are read and analyzed.
 
-
-def files(inputs: Iterable[str], skip: Skip) -> list[str]:
-    """Every picture, video, camera and stream that these mean; what is none is told to `skip`.
-
-    A video is read once, however often it is named: its faces are told by its name.
+    Attributes:
+        part: which frames of a video.
+        smoothing: time constant of a video's smoothed emotions in seconds; 0 for none.
+        two_pass: read video files twice, and smooth from both ends.
+        max_pixels: of a video's frame; larger ones count as damage.
+        started: when the seconds of live sources begin, by `time.monotonic()`; None is with their
+            first frame.
     """
-    found = []
-    for where in inputs:
+
+    part: Part = field(default_factory=Part)
+    smoothing: float = TIME_CONSTANT
+    two_pass: bool = False
+    max_pixels: int = video.MOST_PIXELS
+    started: float | None = None
+
+
+def _raise(error: UserError) -> None:
+    raise error
+
+
+def _unchanged(_: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
+    return frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """What a run calls while it goes on.
+
+    Attributes:
+        warn: with what is damaged, while reading goes on; a Python warning by default.
+        skip: with the error of a source that cannot be read; the others are. Raises by default.
+        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        watch: passes on the frames of a source as they are read, under a progress bar say.
+    """
+
+    warn: Callable[[UserError], None] = video.warned
+    skip: Callable[[UserError], None] = _raise
+    is_over: Callable[[], bool] = lambda: False
+    watch: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
+
+
+def find(inputs: Iterable[str], skip: Callable[[UserError], None]) -> list[Source]:
+    """Every source that some strings mean.
+
+    Args:
+        inputs: each as for `Source.expand`. A video that is named twice is read once, since its
+            faces are told apart by its name.
+        skip: called with what is wrong with one of them; the others are found.
+    """
+    found: list[Source] = []
+    for text in inputs:
         try:
-            alone = camera.is_live(where) or video.is_remote(where) or sequence.is_sequence(where)
-            found += [where] if alone else image.paths(where, image.SUFFIXES | video.SUFFIXES)
+            found += Source.expand(text)
         except UserError as error:
             skip(error)
     once = dict.fromkeys(found)
-    return [where for where in found if not is_moving(where) or once.pop(where, 0) is None]
+    return [source for source in found if not source.is_video or once.pop(source, 0) is None]
 
 
-def _progress(title: str, total: int):  # type: ignore[no-untyped-def]
-    from mien.visualization import terminal  # rich takes a tenth of a second to import
+def run(
+    sources: Iterable[Source],
+    analyzer: Analyzer,
+    writers: Sequence[Write],
+    options: Options | None = None,
+    callbacks: Callbacks | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Read, analyze and write: every result of the sources, in their order, to every writer.
 
-    return terminal.progress(title, total)
+    Ctrl-C ends a run that is at a live source as its end would; otherwise it is raised.
 
+    Args:
+        sources: images are classified together, videos one by one.
+        analyzer: finds the faces.
+        writers: functions that take a `Result`, called in their order.
+        options: how to read and analyze; `Options()` by default.
+        callbacks: what to call meanwhile; `Callbacks()` by default.
+        checkpoint: what an earlier run has done.
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How files are read.
+    Raises:
+        UserError: a source that cannot be read, if `callbacks.skip` raises it, and whatever the
+            writers raise.
 
-    part: of each video. smooth: time constant in seconds. left: what an earlier run left to do.
-    skip: is told of each file that cannot be read; the others are.
+    Example:
+        ```python
+        with mien.writers.to("faces.csv") as write:
+            run(Source.expand("holiday/"), mien.Analyzer(), [write])
+        ```
     """
+    reading = _Reading(
+        analyzer, options or Options(), callbacks or Callbacks(), checkpoint or Checkpoint()
+    )
+    with closing(reading.results(sources)) as results:
+        try:
+            for result in results:
+                for write in writers:
+                    write(result)
+        except KeyboardInterrupt:
+            if not reading.is_live:
+                raise
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The sources of a run -> their results. is_live: whether it is at a live source."""
 
     analyzer: Analyzer
-    part: video.Part
-    smooth: float
-    two_pass: bool
-    left: Left
-    skip: Skip
+    options: Options
+    callbacks: Callbacks
+    checkpoint: Checkpoint
+    is_live: bool = False
 
-    def faces(self, files: Iterable[str]) -> Generator[tuple[Frame, list[Face]], None, None]:
-        """All frames with their faces: stills together, moving pictures one by one."""
-        to_do = (file for file in files if file not in self.left.done)
-        for moving, some in groupby(to_do, is_moving):
-            if moving:
-                for place in some:
-                    yield from self._moving(place)
-            else:
-                yield from self.analyzer.frames(self._stills(list(some)))
+    def results(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
+        to_do = (source for source in sources if source.name not in self.checkpoint.done)
+        for is_video, some in groupby(to_do, attrgetter("is_video")):
+            if not is_video:
+                yield from self.analyzer.frames(self._images(some))
+                continue
+            for source in some:
+                self.is_live = source.is_live
+                yield from self._video(source)
+                self.is_live = False
 
-    def _moving(self, place: str) -> Found:
-        is_live = camera.is_live(place)
-        past = self.left.past if place == self.left.video else None
+    def _images(self, sources: Iterable[Source]) -> Iterator[Frame]:
+        for source in sources:
+            try:
+                yield from self.callbacks.watch(source, reader.frames(source))
+            except UserError as error:
+                self.callbacks.skip(error)
+
+    def _video(self, source: Source) -> Iterator[Result]:
+        unfinished = self.checkpoint.unfinished_part_of(source)
         try:
-            found = self.analyzer.stream(place, self.skip, self.part, self.smooth, past)
-            if not is_live:
-                found = self._timed(place, found, itemgetter(0))
-                if self.two_pass:
-                    found = self._twice(place, found)
-            yield from found
+            results = self._followed(source, unfinished)
+            yield from self._twice(source, results) if self.options.two_pass else results
         except UserError as error:
-            if past is not None:  # what was found of it stays to be gone on with
+            if unfinished:  # what was found of it stays, to resume from
                 raise
-            self.skip(error)
+            self.callbacks.skip(error)
 
-    def _twice(self, place: str, found: Found) -> Found:
-        """The same, watched again when all is known; damage was told the first time."""
-        again = video.frames(place, self.part, lambda _: None)
-        return bidirectional.watched(
-            found, self._timed(place, again, lambda frame: frame), self.smooth
-        )
+    def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
+        """The results of a video, or of the rest of one."""
+        part = self.options.part
+        frames = self._frames(source, unfinished.part(part) if unfinished else part)
+        session = self.analyzer.session(self.options.smoothing)
+        if unfinished:
+            unfinished.replay(session, frames)
+        yield from session.stream(frames)
 
-    def _timed(
-        self, place: str, found: Iterator[Each], frame: Callable[[Each], Frame]
-    ) -> Iterator[Each]:
-        """The same, under a bar that goes by the video's own time if somebody looks."""
-        if not sys.stderr.isatty():
-            yield from found
-            return
-        name, start = Path(place).name, self.part.start
-        length = min(video.about(place).seconds, self.part.end) - start
-        began = time.monotonic()
-        with _progress(name, max(round(length), 1)) as bar:
-            for count, each in enumerate(found, 1):
-                rate = count / max(time.monotonic() - began, 1e-3)
-                title = f"{name}, {rate:.0f} frames a second"
-                done = round(frame(each).seconds - start)
-                bar.update(bar.task_ids[0], completed=done, description=title)
-                yield each
+    def _twice(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
+        """The same, read again when all is known; of damage, the first time has warned."""
+        again = self._frames(source, self.options.part, warn=lambda _: None)
+        return bidirectional.watched(results, again, self.options.smoothing)
 
-    def _stills(self, files: list[str]) -> Iterator[Frame]:
-        """The frames of all files, under a bar that advances by file if somebody looks."""
-        if len(files) == 1 or not sys.stderr.isatty():
-            for file in files:
-                yield from image.frames(file, self.skip)
-            return
-        with _progress("analyzing", len(files)) as bar:
-            for file in files:
-                yield from image.frames(file, self.skip)
-                bar.advance(bar.task_ids[0])
+    def _frames(
+        self, source: Source, part: Part, warn: Callable[[UserError], None] | None = None
+    ) -> Iterator[Frame]:
+        options, callbacks = self.options, self.callbacks
+        frames = reader.frames(
+            source, part, warn or callbacks.warn, max_pixels=options.max_pixels,
+            is_over=callbacks.is_over, started=options.started,
+        )  # fmt: skip
+        return callbacks.watch(source, frames)

@@ -28,11 +28,14 @@ second no mouth can be told. How far the map can be trusted: `benchmarks/explain
 
 @dataclass(frozen=True)
 class Explanation:
-    """What in a face speaks for one emotion.
+    """What in a face speaks for one emotion, to the model; not why anybody would look like this.
 
-    crop: what the model was shown, (C, side, side) uint8. effect: (side, side) float32, how much of
-    the emotion's share is lost when what lies around this place is hidden, -1 to 1; below zero, the
-    share grows. It tells what the model went by, not why anybody would look like this.
+    Attributes:
+        face: the face, as `analyze` gives it.
+        emotion: the emotion that is explained.
+        crop: what the model was shown, (C, side, side) uint8.
+        effect: (side, side) float32, -1 to 1: how much of the emotion's share is lost when what
+            lies around this place is hidden; below zero, the share grows.
     """
 
     face: Face

@@ -6,126 +6,125 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
 
-from mien import detection
-from mien import writers as sinks
+from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli import _wishes
 from mien.cli._common import MISTAKE, NO_FACE, complain
+from mien.cli._options import AnalyzeOptions
+from mien.cli._progress import ProgressBar
 from mien.cli._tally import Tally
-from mien.cli._wishes import Wishes
 from mien.errors import UserError
-from mien.io import camera, image, partial_file
-from mien.pipeline import Reading, files, is_moving
-from mien.results import Face, Frame, record, recorded
+from mien.io import image, partial_file
+from mien.io.source import Source
+from mien.pipeline import Callbacks
+from mien.results import Face, Result, Write
 from mien.tracking import checkpoint
+from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
 
 FEW = 8
 """Up to so many pictures, each face gets its bars; beyond, a line."""
 
 
-def run(
-    classifier: Future[Classifier],
-    *,
-    inputs: tuple[str, ...],
-    to: tuple[Path, ...],
-    as_json: bool,
-    detector: str,
-    threads: int,
-    every: str,
-    start: str,
-    until: str,
-    smooth: float,
-    two_pass: bool,
-    summary: Path | None,
-    timeline: Path | None,
-    resume: bool,
-    contempt: bool,
-    strict: bool,
-) -> None:
-    """Read, tell and write, as the options of the same names say; exits as they say, too."""
-    bad: list[UserError] = []
+class _Complaints:
+    """Prints errors as they come, and counts them."""
 
-    def skip(error: UserError) -> None:
-        bad.append(error)
+    count = 0
+
+    def __call__(self, error: UserError) -> None:
+        self.count += 1
         complain(error)
 
-    part, smooth = _wishes.part(every, start, until), _wishes.smoothing(smooth)
-    wishes = Wishes(to, part, summary, timeline, two_pass, resume)
-    found = files(inputs, skip)
-    if not found:
+
+def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
+    """Analyze, write and print, as the options say; exits as they say, too."""
+    complaints, options = _Complaints(), asked.pipeline()
+    sources = pipeline.find(asked.inputs, complaints)
+    if not sources:
         sys.exit(MISTAKE)
-    wishes.check(found, all_there=not bad)
-    detect = detection.load(detector, threads)
+    asked.check(sources, all_there=not complaints.count)
+    detect = detection.load(asked.detector, asked.threads)
     image.warm_up()
-    analyzer = Analyzer(classifier.result(), detect, contempt=contempt)
-    tally = Tally()
-    few = len(found) <= FEW
-    with ExitStack() as stack:
-        left = _left(to, found, tally, analyzer) if resume else checkpoint.Left()
-        writers = [stack.enter_context(sinks.to(path, resumed=resume)) for path in to]
-        if timeline:
-            writers.append(stack.enter_context(_timeline(timeline)))
-        writers.append(partial(_print, as_json=as_json, bars=few, lines=few or not to))
-        stack.enter_context(_telling_how_to_go_on(wishes))
-        reading = Reading(analyzer, part, smooth, two_pass, left, skip)
-        source = ""
-        try:
-            for frame, faces in stack.enter_context(closing(reading.faces(found))):
-                source = frame.source
-                tally.add(source, frame.seconds, faces)
-                for write in writers:
-                    write(frame, faces)
-        except KeyboardInterrupt:
-            # That is how something live ends; what has been found is kept.
-            if not camera.is_live(source):
-                raise
-    if summary:
-        tally.write(summary)
-    if not as_json and (tally.print() or to or not few):
-        click.echo(f"{tally}" + (f" -> {', '.join(map(str, to))}" if to and tally.frames else ""))
-    if bad:
+    analyzer = Analyzer(classifier.result(), detect, contempt=asked.contempt)
+    tally = _analyzed(sources, analyzer, asked, options, complaints)
+    _conclude(asked, tally, few=len(sources) <= FEW)
+    if complaints.count:
         sys.exit(MISTAKE)
-    if strict and tally.without:
+    if asked.strict and tally.without:
         sys.exit(NO_FACE)
 
 
-def _print(frame: Frame, faces: list[Face], *, as_json: bool, bars: bool, lines: bool) -> None:
+def _analyzed(
+    sources: Sequence[Source],
+    analyzer: Analyzer,
+    asked: AnalyzeOptions,
+    options: pipeline.Options,
+    complaints: _Complaints,
+) -> Tally:
+    """What was read, once all of it is written and printed."""
+    tally = Tally()
+    with ExitStack() as stack:
+        done = _done(asked.to, sources, tally, analyzer) if asked.resume else Checkpoint()
+        outputs = _outputs(asked, stack, few=len(sources) <= FEW)
+        stack.enter_context(_telling_how_to_resume(asked))
+        watch = stack.enter_context(ProgressBar(sources, options.part))
+        callbacks = Callbacks(warn=complaints, skip=complaints, watch=watch)
+        pipeline.run(sources, analyzer, [tally.add, *outputs], options, callbacks, done)
+    return tally
+
+
+def _outputs(asked: AnalyzeOptions, stack: ExitStack, *, few: bool) -> list[Write]:
+    """The writers of all files, open until the stack is closed, and the one that prints."""
+    found = [stack.enter_context(writers.to(path, resumed=asked.resume)) for path in asked.to]
+    if asked.timeline:
+        found.append(stack.enter_context(_timeline(asked.timeline)))
+    return [*found, partial(_print, as_json=asked.as_json, bars=few, lines=few or not asked.to)]
+
+
+def _conclude(asked: AnalyzeOptions, tally: Tally, *, few: bool) -> None:
+    """Write the summary, and print what was read and where it was written."""
+    if asked.summary:
+        tally.write(asked.summary)
+    if not asked.as_json and (tally.print() or asked.to or not few):
+        files = ", ".join(map(str, asked.to)) if tally.frames else ""
+        click.echo(f"{tally} -> {files}" if files else f"{tally}")
+
+
+def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
     """A frame's record, or a still's faces: with bars, in lines, or not at all."""
     if as_json:
-        click.echo(json.dumps(record(frame, faces), ensure_ascii=False))
-    elif lines and not is_moving(frame.source):
-        show(frame, faces, bars=bars)
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+    elif lines and not result.frame.is_video:
+        show(result, bars=bars)
 
 
-def _left(
-    to: Sequence[Path], files: Sequence[str], tally: Tally, analyzer: Analyzer
-) -> checkpoint.Left:
-    """What an earlier run left to do; what it did is counted.
+def _done(
+    to: Sequence[Path], sources: Sequence[Source], tally: Tally, analyzer: Analyzer
+) -> Checkpoint:
+    """What an earlier run has done, counted.
 
     Raises `UserError` if it did it otherwise.
     """
-    left = checkpoint.read(to, is_moving)
-    if others := sorted({*left.done, left.video} - {"", "standard input", *files}):
-        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
+    known = {source.name: source for source in sources}
+    done = checkpoint.read(to, known)
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
-    for known in partial_file.earlier(to):
-        faces = recorded(known)
+    for one in partial_file.earlier(to):
+        faces = [Face.from_dict(face) for face in one["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
-        if (known["model"], known["detector"], labels) != ours:
+        if (one["model"], one["detector"], labels) != ours:
             raise UserError(
-                f"What was stopped was found by {known['model']} and {known['detector']}, "
+                f"What was stopped was found by {one['model']} and {one['detector']}, "
                 f"{len(labels)} emotions; --resume goes on with the same command."
             )
-        tally.add(known["source"], known["seconds"], faces)
-    return left
+        is_video = known[one["source"]].is_video
+        tally.count(one["source"], one["seconds"], faces, is_video=is_video)
+    return done
 
 
 def _timeline(path: Path):  # type: ignore[no-untyped-def]
@@ -135,11 +134,11 @@ def _timeline(path: Path):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def _telling_how_to_go_on(wishes: Wishes) -> Iterator[None]:
+def _telling_how_to_resume(asked: AnalyzeOptions) -> Iterator[None]:
     """If it is stopped, where what was found lies, and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, UserError):
-        if said := wishes.how_to_go_on():
+        if said := asked.how_to_resume():
             complain(said)
         raise

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from mien.cli._common import terminal
 from mien.io import atomic_file
-from mien.pipeline import is_moving
-from mien.results import Face
+from mien.results import Face, Result
 from mien.tracking.summaries import Summaries
 
 
@@ -25,11 +24,16 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._videos: dict[str, Summaries] = {}
 
-    def add(self, source: str, seconds: float, faces: Sequence[Face]) -> None:
+    def add(self, result: Result) -> None:
+        """Take in the next result."""
+        frame = result.frame
+        self.count(frame.source, frame.seconds, result, is_video=frame.is_video)
+
+    def count(self, source: str, seconds: float, faces: Sequence[Face], *, is_video: bool) -> None:
         """Take in the faces of the next frame."""
         self.frames += 1
         self.without += not faces
-        if is_moving(source):
+        if is_video:
             self._counts["frame"] += 1
             self._videos.setdefault(source, Summaries()).add(seconds, faces)
         else:
@@ -51,8 +55,8 @@ class Tally:
     def __str__(self) -> str:
         kinds = [what for what in ("frame", "picture") if self._counts[what]]
         kinds += ["face"] if self._counts["picture"] or not self._counts["frame"] else []
-        return ", ".join(self._count(what) for what in kinds)
+        return ", ".join(self._counted(what) for what in kinds)
 
-    def _count(self, what: str) -> str:
+    def _counted(self, what: str) -> str:
         count = self._counts[what]
         return f"{count:,} {what}" + "s" * (count != 1)

@@ -10,7 +10,7 @@ import click
 from mien.classification import weights
 from mien.classification.classifier import prepare
 from mien.cli._common import USING
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 PANEL = USING
 
@@ -43,7 +43,7 @@ PANEL = USING
 @click.option("--strict", is_flag=True, help="Exit 3 if a picture, or a frame, shows no face.")
 @click.option("--threads", type=click.IntRange(0), default=0,
               help="For one picture; all cores by default.")  # fmt: skip
-def analyze(model: str, threads: int, **asked: Any) -> None:
+def analyze(model: str, **asked: Any) -> None:
     """Read the emotions on the faces of pictures and videos.
 
     INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
@@ -57,7 +57,8 @@ def analyze(model: str, threads: int, **asked: Any) -> None:
         mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
-    classifier = prepare(weights.model(model), threads)
+    classifier = prepare(weights.model(model), asked["threads"])
     from mien.cli import _analysis  # while a thread prepares the model
+    from mien.cli._options import AnalyzeOptions
 
-    _analysis.run(classifier, threads=threads, **asked)
+    _analysis.run(classifier, AnalyzeOptions(**asked))

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import click
 
-from mien import writers as sinks
+from mien import writers
 from mien.analyzer import Analyzer
 from mien.cli._common import USING, complain, terminal
-from mien.cli._wishes import smoothing
+from mien.cli._options import smoothing
 from mien.errors import UserError
-from mien.io import camera as live
+from mien.io.part import Part
+from mien.io.source import Source
+from mien.pipeline import Callbacks, Options, run
+from mien.results import Result
+from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import TIME_CONSTANT
 from mien.visualization import window
 
 PANEL = USING
+
+View = Callable[[Result, float], None]
+"""Shows a result, which is so many seconds old."""
 
 
 @click.command()
@@ -50,28 +57,40 @@ def camera(
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    if not live.is_live(source):
-        raise UserError(f"{source} is no camera or stream; for a file, mien analyze {source}.")
-    if in_window is not False and window.is_possible():
-        watching = window.watching
-    elif in_window:
-        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
-    else:
-        watching = terminal().watching
+    live, show = _live(source), _view(in_window)
     if not seconds > 0:
         raise UserError(f"--seconds {seconds:g} means nothing; write a number above 0.")
     smooth = smoothing(smooth)
     analyzer, summaries = Analyzer(model, detector), Summaries()
     began = time.monotonic()
+    options = Options(part=Part(end=seconds), smoothing=smooth, started=began)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        writers = [stack.enter_context(sinks.to(path)) for path in to]
-        show = stack.enter_context(watching())
-        newest = live.frames(source, complain, began=began, until=seconds)
-        for frame, faces in analyzer.follow(newest, smooth, newest=True):
-            show(frame, faces, time.monotonic() - began - frame.seconds)
-            summaries.add(frame.seconds, faces)
-            for write in writers:
-                write(frame, faces)
-            if frame.seconds >= seconds:
-                break
-    terminal().showed(live.shown(source), summaries.records(at_least=1.0))
+        outputs = [stack.enter_context(writers.to(path)) for path in to]
+        view = stack.enter_context(show())
+        steps = [
+            lambda result: view(result, time.monotonic() - began - result.frame.seconds),
+            lambda result: summaries.add(result.frame.seconds, result),
+            *outputs,
+        ]
+        run([live], analyzer, steps, options, Callbacks(warn=complain))
+    terminal().showed(live.name, summaries.records(at_least=1.0))
+
+
+def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
+    """What shows the faces: a window where there can be one, or the terminal."""
+    if in_window is not False and window.is_possible():
+        return window.watching
+    if in_window:
+        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
+    return terminal().watching
+
+
+def _live(text: str) -> Source:
+    """The camera or stream that a string means."""
+    try:
+        source = Source.parse(text)
+    except UserError:
+        source = None
+    if source is None or not source.is_live:
+        raise UserError(f"{text} is no camera or stream; for a file, mien analyze {text}.")
+    return source

@@ -7,25 +7,18 @@ some.
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from mien.errors import UserError
-from mien.io.image import SUFFIXES
-from mien.io.video import Skip, is_remote, opened, upright, warned, why
+from mien.io.source import Source
+from mien.io.video import Skip, opened, upright, warned, why
 from mien.results import Frame
-
-STREAM = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
-SECRET = re.compile(r"(://[^/@:]*:)[^/]*@")
-CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
 
 WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before each further attempt at a stream that died; the last one again and again."""
@@ -37,32 +30,8 @@ PATIENCE = 10.0
 """Seconds in which a stream must answer, and go on."""
 
 
-def is_live(where: str) -> bool:
-    """Whether it is a camera (`camera`, `camera:1`), and no file, or the address of a stream."""
-    if number(where) is not None:
-        return True
-    return bool(STREAM.match(where)) and not (is_remote(where) or is_picture(where))
-
-
-def is_picture(where: str) -> bool:
-    """Whether it is the address of a single picture, which is no stream and is not fetched."""
-    address = urlsplit(where)
-    return address.scheme in ("http", "https") and Path(address.path).suffix.lower() in SUFFIXES
-
-
-def number(where: str) -> int | None:
-    """Which camera it is, or None if it is no camera."""
-    found = CAMERA.match(where)
-    return int(found[1] or 0) if found and not Path(where).exists() else None
-
-
-def shown(where: str) -> str:
-    """An address as it may be shown and kept: without a password in it."""
-    return SECRET.sub(r"\1***@", where)
-
-
 def frames(
-    where: str,
+    source: Source,
     skip: Skip | None = None,
     attempts: int = 0,
     began: float | None = None,
@@ -81,36 +50,40 @@ def frames(
         return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
 
     nothing = True
-    for frame in _newest(lambda stop: _connected(where, told, attempts, stop), left):
+    for frame in _newest(lambda stop: _connected(source, told, attempts, stop), left):
         nothing, began = False, frame.seconds if began is None else began
         yield replace(frame, seconds=frame.seconds - began)
     if nothing:
-        raise UserError(f"{shown(where)} gave no picture within {until:g} s.")
+        raise UserError(f"{source.name} gave no picture within {until:g} s.")
 
 
-def _connected(where: str, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
+def _connected(source: Source, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
     """Frames as they arrive, with the clock's time; comes back when a stream dies."""
     failed = count = 0
-    camera, name = number(where), shown(where)
     while not stop.is_set():
         try:
-            for pixels in _stream(where) if camera is None else _camera(camera):
+            for pixels in _camera(source) if source.kind == "camera" else _stream(source):
                 if stop.is_set():
                     return
-                yield Frame(pixels, name, count, time.monotonic())
+                yield _frame(source, pixels, count)
                 failed, count = 0, count + 1
-            error = UserError(f"{name} has ended.")
+            error = UserError(f"{source.name} has ended.")
         except UserError as found:
-            error = UserError(str(found).replace(where, name))
+            error = found
         failed += 1
-        if camera is not None or not count or 0 < attempts <= failed:
+        if source.kind == "camera" or not count or 0 < attempts <= failed:
             raise error
         wait = WAITS[min(failed, len(WAITS)) - 1]
         skip(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))
         stop.wait(wait)
 
 
-def _camera(which: int) -> Iterator[np.ndarray]:
+def _frame(source: Source, pixels: np.ndarray, count: int) -> Frame:
+    return Frame(pixels, source.name, count, time.monotonic(), kind=source.kind)
+
+
+def _camera(source: Source) -> Iterator[np.ndarray]:
+    which = int(source.location)
     try:
         import cv2
     except ImportError:
@@ -143,11 +116,12 @@ def _silent() -> Iterator[None]:
         logging.setLogLevel(before)
 
 
-def _stream(where: str) -> Iterator[np.ndarray]:
+def _stream(source: Source) -> Iterator[np.ndarray]:
     import av
 
-    options = {"rtsp_transport": "tcp"} if where.lower().startswith("rtsp") else {}
-    with opened(where, options=options, timeout=(PATIENCE, PATIENCE)) as (container, stream):
+    options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
+    timeout = (PATIENCE, PATIENCE)
+    with opened(source, options=options, timeout=timeout) as (container, stream):
         packets = container.demux(stream)
         while True:
             try:
@@ -157,7 +131,7 @@ def _stream(where: str) -> Iterator[np.ndarray]:
             except av.error.InvalidDataError:
                 continue
             except (av.error.FFmpegError, ValueError) as error:
-                raise UserError(f"{where} broke off: {why(error)}.") from None
+                raise UserError(f"{source.name} broke off: {why(error)}.") from None
             for picture in found:
                 yield upright(picture)
 

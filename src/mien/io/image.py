@@ -1,16 +1,14 @@
-"""Pictures from anywhere -> frames."""
+"""Pictures -> frames: files, bytes, arrays and PIL images."""
 
 from __future__ import annotations
 
-import glob
 import io
 import os
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,18 +16,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import UserError
+from mien.io.source import printable
 from mien.results import Frame
 
 MOST_PIXELS = 120_000_000
 """A picture larger than this is refused before it is decoded; 120 megapixels take 360 MB."""
 
 MOST_BYTES = 256 * 2**20
-
-SUFFIXES = frozenset((
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-))  # fmt: skip
-"""What counts as a picture in a folder; a file named outright is tried whatever its name."""
 
 FORMATS = frozenset((
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA",
@@ -46,83 +39,34 @@ def warm_up() -> None:
     Image.preinit()
 
 
-def paths(where: str, suffixes: frozenset[str] = SUFFIXES) -> list[str]:
-    """The files that `where` means: itself, a folder's pictures (at any depth), a glob, or `-`.
-
-    suffixes: what counts in a folder. Sorted. Raises `UserError` where nothing is there.
-    """
-    if where == "-":
-        return [where]
-    if not where:
-        raise UserError("The name of a picture is empty.")
-    if re.match(r"https?://", where, re.IGNORECASE):
-        raise UserError(f"{_shown(where)} is an address, and pictures are read from files; "
-                        "fetch it first.")  # fmt: skip
-    path = Path(where)
-    try:
-        if path.is_dir():
-            return _in_folder(path, suffixes)
-        if path.exists():
-            return [where]
-        found = sorted(f for f in glob.glob(where, recursive=True) if not Path(f).is_dir())
-    except OSError as error:
-        raise UserError(f"{_shown(where)} cannot be read: {error.strerror}.") from None
-    if not found:
-        raise UserError(f"There is no file {_shown(where)}.")
-    return found
-
-
-def _in_folder(path: Path, suffixes: frozenset[str]) -> list[str]:
-    files = (f for f in path.rglob("*") if f.suffix.lower() in suffixes and not f.is_dir())
-    if not (found := sorted(map(str, files))):
-        raise UserError(f"The folder {_shown(path)} holds no picture.")
-    return found
-
-
 def _limit(most: int) -> str:
     return f"the limit is {most // 1_000_000} million in all"
 
 
-def _shown(path: str | Path) -> str:
-    """A path that can be printed and written as UTF-8, whatever bytes its name has."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")
+def frames(what: Picture, name: str = "", most_pixels: int | None = None) -> Iterator[Frame]:
+    """The frames of one picture: one, or each page of it with its time.
 
+    Args:
+        what: the path of one file, `-` for standard input, a file's bytes, (H, W, 3) uint8 RGB
+            pixels or a PIL image.
+        name: what to call it in frames and errors, where it is not the path of a file.
+        most_pixels: of a page; `MOST_PIXELS` by default.
 
-def frames(where: Picture, skip: Callable[[UserError], None] | None = None) -> Iterator[Frame]:
-    """The frames of one picture, of all in a folder or glob, or of a moving one with its times.
-
-    Raises `UserError` for a file that is not a picture, is damaged, or is too large; with `skip`,
-    tells that instead and goes on with the next file.
+    Raises:
+        UserError: for what is not a picture, is damaged, or is too large.
     """
-    if not isinstance(where, str | os.PathLike):
-        yield from _decoded(where)
-        return
-    for path in paths(os.fspath(where)):
-        try:
-            yield from _opened(path)
-        except UserError as error:
-            if skip is None:
-                raise
-            skip(error)
+    if isinstance(what, str | os.PathLike):
+        return _opened(os.fspath(what), name, most_pixels)
+    return _decoded(what, name, most_pixels)
 
 
-def picture(where: Picture, name: str = "", most_pixels: int | None = None) -> Frame:
-    """One picture as a frame, the first of a moving one.
-
-    For a picture that is no path, name: what to call it, in the frame and in errors; most_pixels:
-    a limit of one's own. Errors as in `frames`, and for a folder or glob of several, for which it
-    is `Analyzer.stream`.
-    """
-    if not isinstance(where, str | os.PathLike):
-        return next(_decoded(where, name, most_pixels))
-    if len(found := paths(os.fspath(where))) > 1:
-        what = _shown(os.fspath(where))
-        raise UserError(f"{what} is {len(found)} files, and analyze() reads one: use stream().")
-    return next(frames(where))
+def picture(what: Picture, name: str = "", most_pixels: int | None = None) -> Frame:
+    """The first frame of `frames`, with its arguments and errors."""
+    return next(frames(what, name, most_pixels))
 
 
-def _opened(path: str) -> Iterator[Frame]:
-    name = "standard input" if path == "-" else _shown(path)
+def _opened(path: str, name: str, most: int | None) -> Iterator[Frame]:
+    name = name or ("standard input" if path == "-" else printable(path))
     try:
         if path == "-":
             body = sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -131,7 +75,8 @@ def _opened(path: str) -> Iterator[Frame]:
                 body = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from None
-    yield from _decoded(body, name)
+    for frame in _decoded(body, name, most):
+        yield replace(frame, location=path)
 
 
 def _decoded(

@@ -19,7 +19,7 @@ except ImportError:  # on Windows; there, two that go on with the same are the p
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.results import Face, Frame, Write, record
+from mien.results import Result, Write
 
 Finish = Callable[[Iterator[dict], Path], None]
 """Writes records to a path, in the form that its suffix says."""
@@ -41,8 +41,8 @@ def kept(path: Path, resumed: bool, finish: Finish | None = None) -> Iterator[Wr
     lines = part(path)
     with _opened(lines, resumed) as file:
 
-        def write(frame: Frame, faces: list[Face]) -> None:
-            _add(path, file, json.dumps(record(frame, faces), ensure_ascii=False) + "\n")
+        def write(result: Result) -> None:
+            _add(path, file, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
 
         try:
             yield write

@@ -1,4 +1,4 @@
-"""Video files -> frames with their own time stamps.
+"""Videos, animations and sequences -> frames with their own time stamps.
 
 Decoding runs in a thread of its own, a few frames ahead, so that it and the analysis share the
 cores.
@@ -9,31 +9,18 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from mien.errors import UserError
 from mien.io import sequence
+from mien.io.part import EARLY, Part
 from mien.io.prefetch import made_ahead
+from mien.io.source import Source
 from mien.results import Frame
-
-SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
-    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
-))  # fmt: skip
-"""What counts as a video by its name."""
-
-STREAMED = frozenset((".mjpeg", ".mjpg", ".ts"))
-"""What has no end as often as not, behind an address."""
-
-EARLY = 0.5
-"""A frame may be so much of its own length early and still be the one asked for."""
 
 WHOLE = 0.98
 """Of the frames that a file says it has, so many must come, or it is said to break off."""
@@ -52,88 +39,6 @@ Skip = Callable[[UserError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Which frames of a video are wanted.
-
-    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
-    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`. Raises
-    `UserError` for steps that lead nowhere.
-    """
-
-    every: int = 1
-    seconds: float = 0.0
-    start: float = 0.0
-    end: float = float("inf")
-    number: int = -1
-    origin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.every > 1 and self.seconds > 0:
-            raise UserError(f"Every {self.every} frames or {self.seconds:g} s: say one of the two.")
-        if self.every < 1 or self.seconds < 0:
-            raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
-                            "number of frames from 1, or of seconds from 0.")  # fmt: skip
-
-    def from_frame(self, number: int, seconds: float) -> Part:
-        """The same, from a frame that it had on."""
-        return replace(self, start=seconds, number=number, origin=self.start)
-
-    def steps(self, rate: float) -> Callable[[float], bool]:
-        """Whether a frame is wanted, asked of all in turn by their seconds from `start` on."""
-        origin = self.start if self.number < 0 else self.origin
-        step, count = -1, 0
-
-        def wanted(seconds: float) -> bool:
-            nonlocal step, count
-            count += 1
-            if not self.seconds:
-                return (count - 1) % self.every == 0
-            # Which step a frame is in is a matter of its time alone, wherever reading began.
-            before, step = step, math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
-            return step != before
-
-        return wanted
-
-
-def is_video(where: str) -> bool:
-    """Whether a path or address is a video or a sequence of pictures, by its name.
-
-    A GIF's name does not tell; it is one if it has a second frame.
-    """
-    suffix = Path(where).suffix.lower()
-    if suffix == ".gif":
-        return _moves(where)
-    return suffix in SUFFIXES or is_remote(where) or sequence.is_sequence(where)
-
-
-def _moves(path: str) -> bool:
-    try:
-        known = Path(path).stat()
-    except (OSError, ValueError):
-        return False
-    return _has_second_frame(path, known.st_mtime_ns, known.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _has_second_frame(path: str, _changed: int, _size: int) -> bool:
-    """Asked of each frame's source, so remembered for as long as the file is the same."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["GIF"]) as image:
-            return getattr(image, "is_animated", False)
-    except Exception:  # whatever is wrong with it is told by who reads it as a picture
-        return False
-
-
-def is_remote(where: str) -> bool:
-    """Whether it is the address of a video file, which ends, and no stream."""
-    address = urlsplit(where)
-    suffix = Path(address.path).suffix.lower()
-    return address.scheme in ("http", "https") and suffix in SUFFIXES - STREAMED
-
-
-@dataclass(frozen=True, slots=True)
 class About:
     """What a video file says of itself; 0 for what it does not know."""
 
@@ -143,22 +48,22 @@ class About:
     rate: float
 
 
-def about(path: str) -> About:
+def about(source: Source) -> About:
     """Length, size (as coded) and frame rate of a video file; a `UserError` if it is none."""
-    with opened(path) as (container, stream):
+    with opened(source) as (container, stream):
         length = float((stream.duration or 0) * stream.time_base)
         length = length or (container.duration or 0) / 1_000_000
         return About(length, stream.width, stream.height, float(stream.average_rate or 0))
 
 
 def frames(
-    path: str,
+    source: Source,
     part: Part | None = None,
     skip: Skip | None = None,
     most_pixels: int = MOST_PIXELS,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
-    """The wanted frames of a video file, upright RGB, decoded ahead in a thread.
+    """The wanted frames of a video, animation or sequence, upright RGB, decoded ahead in a thread.
 
     Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
     told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
@@ -168,7 +73,7 @@ def frames(
     told = skip or warned
 
     def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
-        return _decoded(path, part or Part(), told, most_pixels, lambda: stopped() or is_over())
+        return _decoded(source, part or Part(), told, most_pixels, lambda: stopped() or is_over())
 
     with made_ahead(make) as found:
         yield from found
@@ -180,9 +85,9 @@ def warned(error: UserError) -> None:
 
 
 def _decoded(
-    path: str, part: Part, skip: Skip, most_pixels: int, is_over: Callable[[], bool]
+    source: Source, part: Part, skip: Skip, most_pixels: int, is_over: Callable[[], bool]
 ) -> Iterator[Frame]:
-    with opened(path) as (container, stream):
+    with opened(source) as (container, stream):
         # What a file says of its size and what a frame of it says are two things.
         stream.codec_context.options = {"max_pixels": str(most_pixels)}
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -193,7 +98,7 @@ def _decoded(
         nothing = True
         # A frame that is known is asked for by its very time.
         early = 1e-6 if part.number >= 0 else EARLY / rate
-        for seconds, picture in _pictures(container, stream, path, skip, whole=not sought):
+        for seconds, picture in _pictures(container, stream, source.name, skip, whole=not sought):
             if is_over():
                 return
             # Behind a seek the place can only be reckoned; from the start it is counted.
@@ -207,21 +112,15 @@ def _decoded(
                 break
             nothing = False
             if wanted(seconds):
-                yield Frame(upright(picture), path, number, seconds)
+                yield _frame(source, upright(picture), number, seconds)
         if nothing and (part.start > 0 or part.end < math.inf):
             raise UserError(
-                f"{path} has no frame {_between(part)}; the last read is at {last:.1f} s."
+                f"{source.name} has no frame {_between(part)}; the last read is at {last:.1f} s."
             )
 
 
-def within(frames: Iterable[Frame], part: Part) -> Iterator[Frame]:
-    """The wanted ones of frames that come by themselves, such as a camera's."""
-    wanted = part.steps(rate=25)
-    for frame in frames:
-        if frame.seconds > part.end:
-            return
-        if frame.seconds >= part.start and wanted(frame.seconds):
-            yield frame
+def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> Frame:
+    return Frame(pixels, source.name, number, seconds, kind=source.kind, location=source.location)
 
 
 def _between(part: Part) -> str:
@@ -231,20 +130,20 @@ def _between(part: Part) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: str, **options: Any) -> Iterator[tuple[Any, Any]]:
+def opened(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     """A container and its first video stream; a `UserError` if there is none."""
     import av
 
     try:
-        if sequence.is_sequence(path):
-            container = sequence.opened(path)
+        if source.kind == "sequence":
+            container = sequence.opened(source)
         else:
-            container = av.open(path, **options)
+            container = av.open(source.location, **options)
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a video: {why(error)}.") from None
+        raise UserError(f"{source.name} cannot be read as a video: {why(error)}.") from None
     with container:
         if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
-            raise UserError(f"{path} has no video in it.")
+            raise UserError(f"{source.name} has no video in it.")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
 
@@ -285,7 +184,7 @@ def _seek(container: Any, stream: Any, seconds: float) -> None:
 
 
 def _pictures(
-    container: Any, stream: Any, path: str, skip: Skip, *, whole: bool
+    container: Any, stream: Any, name: str, skip: Skip, *, whole: bool
 ) -> Iterator[tuple[float, Any]]:
     """The decoded pictures with their seconds, in the order of time; damage is told by stretches.
 
@@ -306,7 +205,7 @@ def _pictures(
             damaged += 1
             continue
         if damaged and found:
-            skip(UserError(f"{path} is damaged after {max(last, 0):.1f} s; the rest is read."))
+            skip(UserError(f"{name} is damaged after {max(last, 0):.1f} s; the rest is read."))
             damaged = 0
         for picture in found:
             # Some formats keep no times; then all there is to go by is the place.
@@ -326,7 +225,7 @@ def _pictures(
             said = f"is damaged: nothing could be read between {gap[0]:.1f} and {gap[1]:.1f} s"
         else:
             said = f"breaks off after {max(last, 0):.1f} s"
-        skip(UserError(f"{path} {said}."))
+        skip(UserError(f"{name} {said}."))
 
 
 def upright(picture: Any) -> np.ndarray:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mien import detection
-from mien.analyzer import FACES_AT_ONCE, Analyzer
+from mien.analyzer import Analyzer
 from mien.classification import weights
+from mien.classification.batches import FACES_AT_ONCE
 from mien.classification.classifier import Classifier
 from mien.detection import Detector
 from mien.registry import unknown

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.io import video
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.io.part import Part
+from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = {
     "annotated.mp4": "video",
@@ -30,7 +30,7 @@ class Wanted:
     model: str = ""
     detector: str = ""
     contempt: bool = False
-    part: video.Part = field(default_factory=video.Part)
+    part: Part = field(default_factory=Part)
     smooth: float = TIME_CONSTANT
     results: tuple[str, ...] = tuple(RESULTS)
 

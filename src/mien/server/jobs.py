@@ -128,7 +128,7 @@ class Jobs:
         except Stopped:
             state = "removed"
         except UserError as error:
-            job.error = str(error).replace(str(job.upload), job.name)
+            job.error = str(error)
         except Exception:  # one video's bug is not the others'
             if not job.stop.is_set():
                 logging.getLogger(__name__).exception("a video failed")

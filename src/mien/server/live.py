@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.results import Frame, record
+from mien.results import Frame
 from mien.server.metrics import Metrics
 from mien.server.pictures import decoded
 from mien.server.refusals import answer, busy
@@ -33,20 +32,14 @@ class Follower:
     """One connection's faces: who they are from frame to frame. For one thread at a time."""
 
     def __init__(self, analyzer: Analyzer, smooth: float, most_pixels: int) -> None:
-        self._next: list[Frame] = []
-        self._most_pixels = most_pixels
-        self._found = analyzer.follow(self._frames(), smooth, newest=True)
-
-    def _frames(self) -> Iterator[Frame]:
-        while True:
-            yield self._next.pop()
+        self._session, self._most_pixels = analyzer.session(smooth), most_pixels
 
     def __call__(self, body: bytes, number: int, seconds: float) -> tuple[str, int]:
         """The record of a frame as JSON, and its number of faces; a `UserError` if it is none."""
         pixels = decoded(body, "", self._most_pixels).pixels
-        self._next.append(Frame(pixels, "live", number, seconds))
-        frame, faces = next(self._found)
-        return json.dumps(record(frame, faces)), len(faces)
+        frame = Frame(pixels, "live", number, seconds, kind="stream")
+        result = self._session.update_frame(frame)
+        return json.dumps(result.to_dict()), len(result)
 
 
 class Newest:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from mien.errors import UserError
 from mien.io import image
-from mien.results import Frame, record
+from mien.results import Frame
 from mien.server import bodies, fetching
 from mien.server.batching import Analyzers
 from mien.server.metrics import Metrics
@@ -63,7 +63,7 @@ class Pictures:
         analyzer = self._analyzers.take(model, detector, contempt)
         frames = self._frames(named)
         with self._analyzers.classifier(model).coming():
-            records = [record(frame, faces) for frame, faces in analyzer.frames(frames)]
+            records = [result.to_dict() for result in analyzer.frames(frames)]
         self._metrics.pictures.inc(len(records))
         self._metrics.faces.inc(sum(len(one["faces"]) for one in records))
         return records

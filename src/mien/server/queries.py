@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from mien.io.video import Part
+from mien.io.part import Part
 from mien.server import bodies
 from mien.server.job import RESULTS, Wanted
-from mien.tracking.tracker import TIME_CONSTANT
+from mien.tracking.smoothing import TIME_CONSTANT
 
 Result = Literal[*RESULTS]  # type: ignore[valid-type]  # mypy knows no unpacked names
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]

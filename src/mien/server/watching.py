@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
-from mien import writers as sinks
+from mien import writers
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import video
-from mien.results import Face, Frame, Write
+from mien.io.source import Source
+from mien.pipeline import Callbacks, Options, run
+from mien.results import Result, Write
 from mien.server.job import Job, Stopped
 from mien.server.settings import Settings
 from mien.visualization import timeline
@@ -27,61 +31,73 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
 
     Raises `UserError` for what is no video, or more than is let in, and `Stopped` if it is to stop.
     """
-    path, wanted = str(job.upload), job.wanted
-    about = examined(path, settings.most_video_pixels)
+    source, wanted = Source("video", str(job.upload), job.name), job.wanted
+    about = examined(source, settings.most_video_pixels)
     job.length = max(0.0, min(about.seconds, wanted.part.end) - wanted.part.start)
-    give_up = time.monotonic() + settings.job_seconds
-
-    def skip(error: UserError) -> None:
-        if len(job.notes) < MOST_NOTES:
-            job.notes.append(str(error).replace(path, job.name))
-
-    def is_over() -> bool:
-        return job.stop.is_set() or time.monotonic() > give_up
-
-    def look_at_the_clock() -> None:
-        if job.stop.is_set():
-            raise Stopped
-        if is_over():
-            raise UserError(f"{path} takes longer than this service has for a video.")
-
+    timer = _Timer(job, time.monotonic() + settings.job_seconds)
+    options = Options(
+        part=wanted.part, smoothing=wanted.smooth, max_pixels=settings.most_video_pixels
+    )
+    callbacks = Callbacks(warn=partial(_note, job), is_over=timer.is_over)
     with ExitStack() as stack:
-        writers = [(name, stack.enter_context(_sink(job, name))) for name in wanted.results]
-        frames = video.frames(path, wanted.part, skip, settings.most_video_pixels, is_over)
-        for frame, faces in analyzer.follow(frames, wanted.smooth):
-            look_at_the_clock()
-            for name, write in writers:
-                _tell(write, name, job, frame, faces)
-            job.seconds, job.frames = frame.seconds - wanted.part.start, job.frames + 1
-        look_at_the_clock()
+        outputs = [stack.enter_context(_output(job, name)) for name in wanted.results]
+        run([source], analyzer, [timer.check, *outputs, partial(_count, job)], options, callbacks)
+        timer.check()
 
 
-def examined(path: str, most_pixels: int) -> video.About:
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    """Whether a job is to end before its video does. deadline: by `time.monotonic()`."""
+
+    job: Job
+    deadline: float
+
+    def is_over(self) -> bool:
+        return self.job.stop.is_set() or time.monotonic() > self.deadline
+
+    def check(self, _: Result | None = None) -> None:
+        if self.job.stop.is_set():
+            raise Stopped
+        if self.is_over():
+            raise UserError(f"{self.job.name} takes longer than this service has for a video.")
+
+
+def _note(job: Job, error: UserError) -> None:
+    if len(job.notes) < MOST_NOTES:
+        job.notes.append(str(error))
+
+
+def _count(job: Job, result: Result) -> None:
+    job.seconds = result.frame.seconds - job.wanted.part.start
+    job.frames += 1
+
+
+def examined(source: Source, most_pixels: int) -> video.About:
     """What a video file says of itself; a `UserError` if it is none, or more than is let in.
 
     It is opened as what it is alone, not as a list of other files or addresses.
     """
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    with video.opened(path, options=options):
+    with video.opened(source, options=options):
         pass
-    about = video.about(path)
+    about = video.about(source)
     if about.width * about.height > most_pixels:
-        raise UserError(f"{path} has frames of {about.width} x {about.height} pixels: too large.")
+        raise UserError(
+            f"{source.name} has frames of {about.width} x {about.height} pixels: too large."
+        )
     if not math.isfinite(about.seconds):
-        raise UserError(f"{path} does not say how long it is.")
+        raise UserError(f"{source.name} does not say how long it is.")
     return about
 
 
-def _sink(job: Job, name: str) -> AbstractContextManager[Write]:
+@contextmanager
+def _output(job: Job, name: str) -> Iterator[Write]:
+    """The writer of one of a job's results."""
     path = job.folder / name
-    return timeline.to(path) if name == "timeline.png" else sinks.to(path)
+    with timeline.to(path) if name == "timeline.png" else writers.to(path) as write:
+        # A page would link to the video beside it, which is deleted.
+        yield (lambda result: write(_unlinked(result))) if name == "page.html" else write
 
 
-def _tell(write: Write, name: str, job: Job, frame: Frame, faces: list[Face]) -> None:
-    """Write a frame with the name that its sender knows it by; never where it lies here."""
-    if name == "page.html":
-        # It looks for a file of that name, to play it; here there is none.
-        frame = replace(frame, source=str(job.folder / "none" / job.name))
-    elif name != "annotated.mp4":  # which takes the sound from the file
-        frame = replace(frame, source=job.name)
-    write(frame, faces)
+def _unlinked(result: Result) -> Result:
+    return replace(result, frame=replace(result.frame, location=""))

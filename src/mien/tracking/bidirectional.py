@@ -15,15 +15,14 @@ from itertools import zip_longest
 import numpy as np
 
 from mien.errors import UserError
-from mien.results import Face, Frame, record, recorded
-from mien.tracking.tracker import PATIENCE, TIME_CONSTANT
-
-Seen = tuple[Frame, list[Face]]
+from mien.results import Face, Frame, Result
+from mien.tracking.smoothing import TIME_CONSTANT
+from mien.tracking.tracker import PATIENCE
 
 
 def watched(
-    first: Iterable[Seen], again: Iterable[Frame], time_constant: float = TIME_CONSTANT
-) -> Iterator[Seen]:
+    first: Iterable[Result], again: Iterable[Frame], time_constant: float = TIME_CONSTANT
+) -> Iterator[Result]:
     """The frames of `again` with the faces of `first`, the same frames, smoothed both ways.
 
     What the first time gives is kept in a temporary file, and in memory a number per face, frame
@@ -31,10 +30,10 @@ def watched(
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
         lines: dict[int, list[tuple[float, list[float]]]] = defaultdict(list)
-        for frame, faces in first:
-            kept.write(json.dumps(record(frame, faces)) + "\n")
-            for face in faces:
-                lines[face.face_id].append((frame.seconds, list(face.emotions.values())))
+        for result in first:
+            kept.write(json.dumps(result.to_dict()) + "\n")
+            for face in result:
+                lines[face.face_id].append((result.frame.seconds, list(face.emotions.values())))
         smooth = {}
         for face_id, line in lines.items():
             seconds, shares = (np.array(column) for column in zip(*line, strict=True))
@@ -42,9 +41,8 @@ def watched(
         lines.clear()
         kept.seek(0)
         for frame, text in _pairs(again, kept):
-            known = json.loads(text)
-            found = replace(frame, model=known["model"], detector=known["detector"])
-            yield found, [_smoothed(f, next(smooth[f.face_id])) for f in recorded(known)]
+            result = Result.from_dict(json.loads(text), frame)
+            yield replace(result, faces=[_smoothed(f, next(smooth[f.face_id])) for f in result])
 
 
 def _pairs(again: Iterable[Frame], kept: Iterable[str]) -> Iterator[tuple[Frame, str]]:

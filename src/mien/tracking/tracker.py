@@ -6,13 +6,14 @@ Nothing here looks at a later frame, so that the live path and the path over fil
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mien.io import resize
-from mien.results import Box, Detection, Face
+from mien.results import Box, Face
 
 PATIENCE = 1.5
 """Seconds for which a face that is not seen keeps its id."""
@@ -22,15 +23,6 @@ STEPS = 2.5
 
 MOMENTUM = 2.0
 """Seconds after which a face that is not seen is thought to have lost most of its pace."""
-
-DETECT_EVERY = 0.12
-"""Seconds between two looks for faces in a video: every third frame at 25 a second."""
-
-MOST_PIXELS = 64_000_000
-"""Of frames that wait for the next look, which else comes sooner. 4K at 60 a second has room."""
-
-TIME_CONSTANT = 0.5
-"""Seconds after which smoothed emotions have followed 63 % of a sudden change."""
 
 LOOK = 16
 """Pixels of the side of the small grey picture by which a face is known again."""
@@ -57,6 +49,27 @@ class Track:
     look: np.ndarray
     seen: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """The track as a dictionary that JSON can hold."""
+        return {
+            "face_id": self.face_id,
+            "place": self.place.tolist(),
+            "velocity": self.pace.tolist(),
+            "appearance": self.look.tolist(),
+            "seen": self.seen,
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Track:
+        """The track that `to_dict` gave."""
+        return cls(
+            state["face_id"],
+            np.array(state["place"], np.float64),
+            np.array(state["velocity"], np.float64),
+            np.array(state["appearance"], np.float32),
+            state["seen"],
+        )
+
     def ahead(self, seconds: float, wide: int, high: int) -> np.ndarray:
         """Where it should be by now, if it goes on for a while and then stops, or at the edge.
 
@@ -76,6 +89,17 @@ class Rhythm:
         self._last = math.nan
         self._steps = (0.0, 0.0)
 
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        last = None if math.isnan(self._last) else self._last
+        return {"last": last, "steps": list(self._steps)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._last = math.nan if state["last"] is None else state["last"]
+        first, second = state["steps"]
+        self._steps = (first, second)
+
     def __call__(self, seconds: float) -> float:
         """Take in the next moment; the seconds that one may be unseen by now and still be there.
 
@@ -88,44 +112,6 @@ class Rhythm:
         return max(self._patience, STEPS * min(self._steps))
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier run found in a video, to go on from: its last moments, by frame number.
-
-    looked: the frames on which faces were looked for. began: seconds of the first frame that was
-    read, and first: of the earliest of these. unused: the first face id that nobody has.
-    """
-
-    faces: Mapping[int, Sequence[Face]]
-    looked: Set[int]
-    began: float
-    first: float
-    unused: int
-
-
-class Looks:
-    """When to look for faces: once in so many seconds, and before too many pixels wait for it."""
-
-    def __init__(self, every: float = DETECT_EVERY) -> None:
-        self._every = every * 0.99
-        self._before: float | None = None
-        self._waiting = 0
-
-    def recall(self, seconds: float, wide: int, high: int, *, looked: bool) -> None:
-        """Take a frame as known from an earlier run, which looked at it or did not."""
-        self._waiting = 0 if looked else self._waiting + wide * high
-        self._before = seconds if looked else self._before
-
-    def due(self, seconds: float, wide: int, high: int) -> bool:
-        """Whether to look at this frame, the next in time; a jump back is a start."""
-        self._waiting += wide * high
-        late = self._before is None or not 0 <= seconds - self._before < self._every
-        if late or self._waiting > MOST_PIXELS:
-            self._before, self._waiting = seconds, 0
-            return True
-        return False
-
-
 class Tracker:
     """Gives the faces of successive frames their ids; the ids of a tracker are never used twice.
 
@@ -133,10 +119,25 @@ class Tracker:
     in face widths, size and look say which it is. Faces that are close are told apart by look.
     """
 
-    def __init__(self, patience: float = PATIENCE, first: int = 0) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self._rhythm = Rhythm(patience)
         self._tracks: list[Track] = []
-        self._next = first
+        self._next = 0
+
+    def reserve_ids(self, count: int) -> None:
+        """Give new faces ids from `count` on."""
+        self._next = max(self._next, count)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from; JSON can hold it."""
+        tracks = [track.to_dict() for track in self._tracks]
+        return {"next_id": self._next, "tracks": tracks, "intervals": self._rhythm.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self._next = state["next_id"]
+        self._tracks = [Track.from_dict(track) for track in state["tracks"]]
+        self._rhythm.restore(state["intervals"])
 
     def follow(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
         """The id of each box on a frame: (H, W, 3) uint8, its time, boxes -> as many ids.
@@ -160,8 +161,8 @@ class Tracker:
                 self._next += 1
         return ids
 
-    def recall(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
-        """Take the faces of a frame, and their ids, as known from an earlier run."""
+    def replay(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
+        """Take in the faces of a frame and their ids from an earlier run."""
         self._rhythm(seconds)
         known = {track.face_id: track for track in self._tracks}
         for face in faces:
@@ -235,71 +236,3 @@ def _update(track: Track, place: np.ndarray, look: np.ndarray, seconds: float) -
     track.place, track.seen = place, seconds
     mixed = 0.8 * track.look + 0.2 * look
     track.look = mixed / max(float(np.sqrt((mixed**2).sum())), 1e-6)
-
-
-class Smoother:
-    """Smooths the emotions of each face over time, exponentially, by the clock and not by frames.
-
-    time_constant: in seconds; 0 leaves them as they are. After a gap the past counts for as little
-    as its age says. What is smoothed are probabilities, so their sum stays 1.
-    """
-
-    def __init__(self, time_constant: float = TIME_CONSTANT, patience: float = PATIENCE) -> None:
-        self._constant, self._patience = time_constant, patience
-        self._known: dict[int, tuple[float, dict[str, float]]] = {}
-
-    def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """The faces of a frame with `smoothed` emotions, by their ids."""
-        self._forget(seconds)
-        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
-
-    def again(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """Those of the faces that are known, as they would be smoothed; nothing is taken in."""
-        self._forget(seconds)
-        known = [face for face in faces if face.face_id in self._known]
-        return [replace(face, smoothed=self._mixed(seconds, face)) for face in known]
-
-    def _forget(self, seconds: float) -> None:
-        self._known = {
-            face_id: known
-            for face_id, known in self._known.items()
-            if 0 <= seconds - known[0] <= max(self._patience, self._constant)
-        }
-
-    def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
-        """Smoothed emotions; those taken up from an earlier run stay as they are."""
-        now = self._mixed(seconds, face) if face.smoothed is None else dict(face.smoothed)
-        self._known[face.face_id] = (seconds, now)
-        return now
-
-    def _mixed(self, seconds: float, face: Face) -> dict[str, float]:
-        now = dict(face.emotions)
-        if face.face_id not in self._known or self._constant <= 0:
-            return now
-        then, before = self._known[face.face_id]
-        keep = math.exp(-(seconds - then) / self._constant)
-        return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
-
-
-def between(
-    earlier: Mapping[int, Detection], later: Mapping[int, Detection], share: float
-) -> dict[int, Detection]:
-    """The faces seen both before and after, `share` of the way from one to the other.
-
-    For the frames between two detections of a file; confidence and roll are those before.
-    """
-    return {
-        face_id: _between(one, later[face_id], share)
-        for face_id, one in earlier.items()
-        if face_id in later
-    }
-
-
-def _between(one: Detection, other: Detection, share: float) -> Detection:
-    def mixed(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-        return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
-
-    landmarks = None
-    if one.landmarks and other.landmarks:
-        landmarks = tuple(map(mixed, one.landmarks, other.landmarks))
-    return replace(one, box=mixed(one.box, other.box), landmarks=landmarks)  # type: ignore[arg-type]

@@ -27,12 +27,27 @@ Corners = tuple[float, float, float, float]
 
 
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-    """A copy of the picture with its faces drawn on it: (H, W, 3) uint8 RGB -> the same kind.
+    """A copy of a picture with faces drawn on it; `Result.plot` does it for a whole result.
 
-    Pictures shorter than 480 pixels come back enlarged, with faces or without: the text would not
-    fit. Where there are several faces, each has its `face_id`. A `?` behind a share: there are
-    reasons to trust it less.
-    Raises `UserError` for what are no such pixels.
+    Where there are several faces, each has its `face_id`. A `?` behind a share: there are reasons
+    to trust it less.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        faces: a `Result`, or any faces of this picture.
+
+    Returns:
+        (H, W, 3) uint8 RGB; a picture shorter than 480 pixels is enlarged, with faces or without,
+        for its text would not fit.
+
+    Raises:
+        UserError: these are no such pixels.
+
+    Example:
+        ```python
+        result = mien.Analyzer().analyze("photo.jpg")
+        drawn = mien.draw(result.frame.pixels, result[:1])
+        ```
     """
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
         raise UserError("draw() takes RGB pixels as frames have them: an array (H, W, 3) of uint8.")

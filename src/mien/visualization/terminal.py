@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mien.labels import COLOURS
-from mien.results import Face, Frame
+from mien.results import Result
 from mien.visualization.text import BAR, Pace
 
 WIDE = 1000
@@ -63,15 +63,17 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
-    """A view that is drawn again with each frame: told frame, faces and seconds of delay."""
+def watching() -> Iterator[Callable[[Result, float], None]]:
+    """A view that is drawn again with each frame: told the result and seconds of delay."""
     pace = Pace()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 
-        def show(frame: Frame, faces: list[Face], delay: float) -> None:
-            head = Text(frame.source, style="bold").append(f"  {pace(frame.seconds, delay)}")
+        def show(result: Result, delay: float) -> None:
+            head = Text(result.frame.source, style="bold").append(
+                f"  {pace(result.frame.seconds, delay)}"
+            )
             lines = [head.append("; Ctrl-C ends it", style="not bold dim")]
-            for face in faces:
+            for face in result:
                 note = ", ".join(face.flags)
                 lines.append(Text(f"\nface {face.face_id}  {note}", style="bold"))
                 lines.extend(_lines(face.smoothed or face.emotions))

@@ -9,26 +9,27 @@ from collections.abc import Iterator
 import click
 
 from mien.labels import COLOURS
-from mien.results import Face, Frame
+from mien.results import Face, Result
 
 BAR = 30
 """Letters of a bar that stands for all."""
 
 
-def show(frame: Frame, faces: list[Face], *, bars: bool) -> None:
+def show(result: Result, *, bars: bool) -> None:
     """Print a frame's faces: with a bar for each emotion, or in one line each."""
     colour = False if os.environ.get("NO_COLOR") else None  # else, if it is a terminal
-    for line in _lines(frame, faces, bars):
+    for line in _lines(result, bars):
         click.echo(line, color=colour)
 
 
-def _lines(frame: Frame, faces: list[Face], bars: bool) -> Iterator[str]:
+def _lines(result: Result, bars: bool) -> Iterator[str]:
+    frame = result.frame
     name = click.style(frame.source or "picture", bold=True)
     if frame.number:
         name += click.style(f" at {frame.seconds:.2f} s", bold=True)
-    if not faces:
+    if not result:
         yield f"{name}: no face found"
-    for face in faces:
+    for face in result:
         x, y, w, h = (round(v) for v in face.box)
         line = f"{name}  face {face.face_id}"
         line += click.style(f"  {w} x {h} at {x}, {y}", dim=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.labels import EMOTIONS_AND_CONTEMPT
-from mien.results import Face, Frame, Write
+from mien.results import Face, Frame, Result, Write
 from mien.tracking.summaries import Summaries
 from mien.tracking.tracker import PATIENCE, STEPS
 from mien.visualization.annotate import Painter
@@ -79,9 +79,13 @@ class Line:
 
 @dataclass(slots=True)
 class Story:
-    """What one video showed: its faces over time, and pictures of it."""
+    """What one video showed: its faces over time, and pictures of it.
+
+    location: where the video can be opened again, empty if there is none.
+    """
 
     source: str = ""
+    location: str = ""
     model: str = ""
     frames: int = 0
     start: float = 0.0
@@ -96,17 +100,19 @@ class Story:
     forgotten: int = 0
     paint: Painter = field(default_factory=Painter)
 
-    def add(self, frame: Frame, faces: list[Face]) -> None:
-        """Take in a frame."""
+    def add(self, result: Result) -> None:
+        """Take in the faces of a frame."""
+        frame = result.frame
         if not self.frames:
             self.source, self.model, self.start = frame.source, frame.model, frame.seconds
+            self.location = frame.location if frame.is_video else ""
         elif self.frames % self.every == 0:
             self.steps.append(frame.seconds - self.end)
             if len(self.steps) > MOST_STEPS:
                 self.steps, self.every = self.steps[::2], 2 * self.every
         self.frames, self.end = self.frames + 1, frame.seconds
-        self.summaries.add(frame.seconds, faces)
-        for face in faces:
+        self.summaries.add(frame.seconds, result)
+        for face in result:
             self._face(frame, face)
         if len(self.lines) > MOST_LINES:
             for face_id in self.summaries.fleeting(frame.seconds - self.gap(), MOST_LINES // 2):
@@ -114,7 +120,7 @@ class Story:
                 del self.lines[face_id]
                 self.forgotten += 1
         if not self.stills or frame.seconds - self.stills[-1][0] >= self.apart:
-            self.stills.append((frame.seconds, _jpeg(self.paint(frame.pixels, faces), STILL)))
+            self.stills.append((frame.seconds, _jpeg(self.paint(frame.pixels, result), STILL)))
             if len(self.stills) > MOST_STILLS:
                 self.stills = self.stills[::2]
                 self.apart = (self.stills[-1][0] - self.stills[0][0]) / len(self.stills) * 0.99
@@ -205,10 +211,11 @@ def gathered(path: Path, finish: Callable[[Story, Path], None]) -> Iterator[Writ
     """
     story = Story()
 
-    def write(frame: Frame, faces: list[Face]) -> None:
-        if story.frames and frame.source != story.source:
-            raise UserError(f"{path} holds one video, and {frame.source} is another.")
-        story.add(frame, faces)
+    def write(result: Result) -> None:
+        source = result.frame.source
+        if story.frames and source != story.source:
+            raise UserError(f"{path} holds one video, and {source} is another.")
+        story.add(result)
 
     yield write
     if story.frames:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from mien.results import Face, Frame
+from mien.results import Result
 from mien.visualization.annotate import Painter
 from mien.visualization.text import Pace
 
@@ -36,8 +36,8 @@ def is_possible() -> bool:
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
-    """A view that is drawn again with each frame: told frame, faces and seconds of delay.
+def watching() -> Iterator[Callable[[Result, float], None]]:
+    """A view that is drawn again with each frame: told the result and seconds of delay.
 
     Escape, q or closing the window ends it: the next call raises `KeyboardInterrupt`.
     """
@@ -61,13 +61,13 @@ def watching() -> Iterator[Callable[[Frame, list[Face], float], None]]:
     line = tkinter.Label(window, anchor="w")
     line.pack(fill="x")
 
-    def show(frame: Frame, faces: list[Face], delay: float) -> None:
-        image = Image.fromarray(paint(frame.pixels, faces))
+    def show(result: Result, delay: float) -> None:
+        image = Image.fromarray(paint(result.frame.pixels, result))
         image.thumbnail(LARGEST)
         photo: Any = ImageTk.PhotoImage(image)
         picture.configure(image=photo)
         picture.image = photo  # type: ignore[attr-defined]  # Tk keeps no reference of its own
-        line.configure(text=f"{pace(frame.seconds, delay)}; Esc ends it")
+        line.configure(text=f"{pace(result.frame.seconds, delay)}; Esc ends it")
         window.update()
         if closed:
             raise KeyboardInterrupt

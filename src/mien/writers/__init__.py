@@ -1,6 +1,6 @@
 """Where results go: one file per suffix, offering `to(path)`.
 
-`to(path)` is a context manager that yields `write(frame, faces)`. A file that existed is replaced
+`to(path)` is a context manager that yields `write(result)`. A file that existed is replaced
 only at the end. What a table was given before an interruption is kept in `PATH.part`, as JSON
 lines, from which `to(path, resumed=True)` goes on.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from inspect import signature
+from os import PathLike
 from pathlib import Path
 
 from mien.errors import UserError
@@ -44,7 +45,7 @@ def _suffix(path: Path) -> str:
     return "folder" if is_folder else ALIASES.get(suffix, suffix)
 
 
-def to(path: Path | str, *, resumed: bool = False) -> AbstractContextManager[Write]:
+def to(path: str | PathLike[str], *, resumed: bool = False) -> AbstractContextManager[Write]:
     """The sink for a path, by its suffix; a folder gets one annotated picture per frame.
 
     resumed: go on with what an interrupted run left in `PATH.part`, where there is something.

@@ -6,34 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
-
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.results import Face, Frame, Write
-from mien.visualization.annotate import draw
+from mien.results import Result, Write
 
 
-def save(path: Path, frame: Frame, faces: list[Face]) -> None:
+def save(path: Path, result: Result) -> None:
     """Write one annotated picture, in the format of the path's suffix, never over its source."""
-    atomic_file.not_over(path, frame.source)
+    atomic_file.not_over(path, result.frame.source)
     with atomic_file.writing(path) as temporary:
-        Image.fromarray(draw(frame.pixels, faces)).save(temporary, quality=92)
+        result.plot().save(temporary, quality=92)
 
 
 @contextmanager
 def one(path: Path) -> Iterator[Write]:
     """Write the only frame to `path`, at the end; a `UserError` if there is a second."""
-    waiting: list[tuple[Frame, list[Face]]] = []
+    waiting: list[Result] = []
 
-    def write(frame: Frame, faces: list[Face]) -> None:
+    def write(result: Result) -> None:
         if waiting:
             raise UserError(
                 f"{path} holds one picture, and there are more; name a folder instead: "
                 f"--to {path.with_suffix('')}/"
             )
-        waiting.append((frame, faces))
+        waiting.append(result)
 
     yield write
-    for frame, faces in waiting:
-        save(path, frame, faces)
+    for result in waiting:
+        save(path, result)

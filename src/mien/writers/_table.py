@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
 
+from mien.errors import UserError
 from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import LANDMARKS
+
+if TYPE_CHECKING:
+    import pandas
 
 COLUMNS = (
     "source", "frame", "seconds", "width", "height", "model", "detector",
@@ -15,6 +21,10 @@ COLUMNS = (
 )  # fmt: skip
 """The same whatever the model and the source, so that tables can be put together: `contempt` may be
 empty, and what is smoothed is so for stills. Landmarks: `right_eye_x` and so on, in pixels."""
+
+TEXT = ("source", "model", "detector", "dominant_emotion", "flags")
+WHOLE = ("frame", "width", "height", "face_id")
+"""The columns that hold text and whole numbers; the others hold floats."""
 
 
 def rows(record: dict) -> Iterator[dict]:
@@ -34,6 +44,17 @@ def rows(record: dict) -> Iterator[dict]:
             **{f"smoothed_{name}": share for name, share in face.get("smoothed", {}).items()},
             **_landmarks(face["landmarks"]),
         }
+
+
+def dataframe(records: Iterable[dict]) -> pandas.DataFrame:
+    """The rows of frame records for pandas; a `UserError` where it is not installed."""
+    try:
+        import pandas
+    except ImportError:
+        raise UserError("A data frame needs pandas: pip install pandas.") from None
+    table = pandas.DataFrame(chain.from_iterable(map(rows, records)), columns=COLUMNS)
+    kinds = dict.fromkeys(COLUMNS, "float64")
+    return table.astype(kinds | dict.fromkeys(TEXT, "object") | dict.fromkeys(WHOLE, "Int64"))
 
 
 def _landmarks(points: list | None) -> dict:

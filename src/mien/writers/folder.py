@@ -9,8 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.io.video import is_video
-from mien.results import Face, Frame, Write
+from mien.results import Result, Write
 from mien.writers._pictures import save
 
 
@@ -29,15 +28,16 @@ def to(path: Path) -> Iterator[Write]:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}.") from None
     last: dict[str, str] = {}
 
-    def write(frame: Frame, faces: list[Face]) -> None:
-        numbered = frame.number or is_video(frame.source)
+    def write(result: Result) -> None:
+        frame = result.frame
+        numbered = frame.number or frame.is_video
         end = f"-{frame.number:04d}" if numbered else ""
         if not frame.number or frame.source not in last:
             last[frame.source] = Path(frame.source).stem or "picture"
         name = _free(path, last[frame.source], end)
         if not frame.number:
             last[frame.source] = name
-        save(path / f"{name}{end}.png", frame, faces)
+        save(path / f"{name}{end}.png", result)
 
     yield write
 

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
 
-from mien.io.video import is_video
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
 from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
@@ -38,7 +37,7 @@ def page(story: Story, path: Path) -> str:
     known = story.known()
     told = {
         "name": Path(story.source).name or story.source,
-        "video": _relative(story.source, path) if is_video(story.source) else "",
+        "video": _relative(story.location, path),
         "model": story.model,
         "frames": story.frames,
         "start": story.start,
@@ -76,12 +75,12 @@ def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
     }
 
 
-def _relative(source: str, path: Path) -> str:
+def _relative(location: str, path: Path) -> str:
     """The way from the page to the video, as an address; nothing for what is not a file."""
-    if not Path(source).is_file():
+    if not Path(location).is_file():
         return ""
     try:
-        way = os.path.relpath(Path(source).resolve(), path.resolve().parent)
+        way = os.path.relpath(Path(location).resolve(), path.resolve().parent)
     except ValueError:  # another drive
         return ""
     return quote(os.fsencode(way.replace(os.sep, "/")))

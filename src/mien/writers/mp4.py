@@ -14,8 +14,8 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file, audio
-from mien.io.video import is_remote, why
-from mien.results import Face, Frame, Write
+from mien.io.video import why
+from mien.results import Frame, Result, Write
 from mien.visualization.annotate import Painter
 
 TICKS = 90_000
@@ -73,11 +73,12 @@ class _Film:
                 self._sound.close()
                 self._out.close()
 
-    def write(self, frame: Frame, faces: list[Face]) -> None:
+    def write(self, result: Result) -> None:
         """Add one frame; what is drawn are the smoothed emotions where there are any."""
         import av
 
-        pixels = _even(self._paint(frame.pixels, faces))
+        frame = result.frame
+        pixels = _even(self._paint(frame.pixels, result))
         if self._out is None:
             self._open(frame, pixels)
         if frame.source != self._source:
@@ -108,9 +109,8 @@ class _Film:
         self._picture.height, self._picture.width = self._shape
         self._picture.pix_fmt = FORMAT
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
-        # What is live has no past to hear, and may let nobody in twice.
-        if is_remote(frame.source) or Path(frame.source).is_file():
-            self._sound = audio.of(frame.source, frame.seconds, self._out)
+        if frame.kind == "video" and frame.location:
+            self._sound = audio.of(frame.location, frame.seconds, self._out)
         next(self._sound, None)
 
     def _sounds(self, until: float) -> None:

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 from mien.errors import UserError
 from mien.io.partial_file import kept
 from mien.results import Write
-from mien.writers._table import COLUMNS, rows
+from mien.writers._table import COLUMNS, TEXT, WHOLE, rows
 
 if TYPE_CHECKING:
     import pyarrow
 
 ROWS_AT_ONCE = 4096
-
-_TEXT = ("source", "model", "detector", "dominant_emotion", "flags")
-_WHOLE = ("frame", "width", "height", "face_id")
 
 
 def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
@@ -38,7 +35,7 @@ def schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     kinds = {name: pa.float64() for name in COLUMNS}
-    kinds |= dict.fromkeys(_TEXT, pa.string()) | dict.fromkeys(_WHOLE, pa.int64())
+    kinds |= dict.fromkeys(TEXT, pa.string()) | dict.fromkeys(WHOLE, pa.int64())
     return pa.schema(kinds.items())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io.image import SUFFIXES
+from mien.io.source import IMAGE_SUFFIXES
 from mien.lab.data._samples import VOTE_NAMES, Samples
 from mien.labels import EMOTIONS, canonical
 
@@ -41,7 +41,7 @@ def load(root: Path) -> dict[str, Samples]:
     """
     found: dict[str, list[tuple[str, int]]] = {}
     for split, label, folder in _classes(root):
-        files = sorted(str(f) for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+        files = sorted(str(f) for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
         found.setdefault(split, []).extend((file, label) for file in files)
     splits: dict[str, Samples] = {}
     for split, pairs in found.items():

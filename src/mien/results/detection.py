@@ -1,13 +1,10 @@
-"""The nouns: a frame of pixels and a face found in it."""
+"""What a detector finds: boxes, landmarks and how heads are turned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels; x and y are the left upper corner, and may lie outside."""
@@ -34,8 +31,9 @@ Landmarks = tuple[tuple[float, float], ...]
 """x and y in pixels of each of `LANDMARKS`."""
 
 
-def _points(points: Sequence | None) -> Landmarks | None:
-    return None if points is None else tuple((float(x), float(y)) for x, y in points)
+def points(given: Sequence | None) -> Landmarks | None:
+    """Landmarks of lists or arrays as tuples; None stays None."""
+    return None if given is None else tuple((float(x), float(y)) for x, y in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Detection:
 
     def __post_init__(self) -> None:
         """Take lists and arrays as well; a `ValueError` for what is no box, landmarks or roll."""
-        box, landmarks = tuple(map(float, self.box)), _points(self.landmarks)
+        box, landmarks = tuple(map(float, self.box)), points(self.landmarks)
         if len(box) != 4 or min(box[2:]) <= 0 or not all(map(math.isfinite, box)):
             raise ValueError(f"a box is x, y, width and height in pixels, not {self.box}")
         if landmarks is not None and len(landmarks) != len(LANDMARKS):
@@ -111,95 +109,3 @@ def yaw(landmarks: Landmarks) -> float:
         return 0.0
     aside = ((nx - top[0]) * down[1] - (ny - top[1]) * down[0]) / length
     return max(-1.0, min(1.0, aside / length))
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One picture, alone or of a sequence. Equal only to itself, as pixels have no one answer.
-
-    pixels: (H, W, 3) uint8 RGB, upright. source: where it came from, for a person to read.
-    number: its place in the source, from 0. seconds: the source's own time stamp, 0 for a still.
-    model, detector: who looked at it; empty until somebody did.
-    """
-
-    pixels: np.ndarray = field(repr=False)
-    source: str = ""
-    number: int = 0
-    seconds: float = 0.0
-    model: str = ""
-    detector: str = ""
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face in one frame, and how people would label its expression.
-
-    box: where the detector saw it. face_confidence: how sure the detector is, 0 to 1.
-    emotions: label -> the share of people who would give it; 0 to 1, summing to 1 within 1e-6.
-    face_id: its place in the frame or, in a video, who it is from frame to frame.
-    flags: reasons to trust the emotions less: "too_small", "blurred", "low_confidence", "tilted"
-    (the head leans to a shoulder), "turned" (it looks aside).
-    landmarks: x and y in pixels of right eye, left eye, nose, right and left corner of the mouth
-    (the person's own right); None where the detector gives none.
-    smoothed: in a video, the emotions smoothed over time; None for a still.
-    """
-
-    box: Box
-    face_confidence: float
-    emotions: Mapping[str, float]
-    face_id: int = 0
-    flags: tuple[str, ...] = ()
-    smoothed: Mapping[str, float] | None = None
-    landmarks: Landmarks | None = None
-
-    @cached_property
-    def dominant_emotion(self) -> str:
-        """The emotion with the largest share."""
-        return max(self.emotions, key=self.emotions.__getitem__)
-
-
-Write = Callable[[Frame, list[Face]], None]
-"""What writers give: takes a frame and its faces."""
-
-
-def record(frame: Frame, faces: list[Face]) -> dict:
-    """Frame and faces as the one dictionary that JSONL lines and HTTP answers hold."""
-    height, width = frame.pixels.shape[:2]
-    return {
-        "source": frame.source,
-        "frame": frame.number,
-        "seconds": frame.seconds,
-        "width": width,
-        "height": height,
-        "model": frame.model,
-        "detector": frame.detector,
-        "faces": [
-            {
-                "face_id": face.face_id,
-                "box": list(face.box),
-                "face_confidence": face.face_confidence,
-                "emotions": dict(face.emotions),
-                "dominant_emotion": face.dominant_emotion,
-                "flags": list(face.flags),
-                "landmarks": face.landmarks and [list(point) for point in face.landmarks],
-                **({"smoothed": dict(face.smoothed)} if face.smoothed is not None else {}),
-            }
-            for face in faces
-        ],
-    }
-
-
-def recorded(record: Mapping) -> list[Face]:
-    """The faces of a record, as they were."""
-    return [
-        Face(
-            tuple(face["box"]),
-            face["face_confidence"],
-            face["emotions"],
-            face["face_id"],
-            tuple(face["flags"]),
-            face.get("smoothed"),
-            _points(face.get("landmarks")),
-        )
-        for face in record["faces"]
-    ]

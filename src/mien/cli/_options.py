@@ -1,58 +1,72 @@
-"""What was asked for on the command line, checked before anything is read or written."""
+"""The options of `mien analyze`, checked before anything is read or written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mien import writers
 from mien.errors import UserError
-from mien.io import atomic_file, camera, partial_file
-from mien.io.video import Part
-from mien.pipeline import is_moving
+from mien.io import atomic_file, partial_file
+from mien.io.part import Part
+from mien.io.source import Source
+from mien.pipeline import Options
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """Where results shall go, and how.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyzeOptions:
+    """The options of `mien analyze`, by the names and in the form in which click gives them."""
 
-    to: the files of `--to`. part: of each video. summary, timeline: files of their own, or None.
-    two_pass: read videos twice. resume: go on where this was stopped.
-    """
+    inputs: tuple[str, ...]
+    to: tuple[Path, ...]
+    as_json: bool
+    detector: str
+    threads: int
+    every: str
+    start: str
+    until: str
+    smooth: float
+    two_pass: bool
+    summary: Path | None
+    timeline: Path | None
+    resume: bool
+    contempt: bool
+    strict: bool
 
-    to: Sequence[Path] = ()
-    part: Part = field(default_factory=Part)
-    summary: Path | None = None
-    timeline: Path | None = None
-    two_pass: bool = False
-    resume: bool = False
+    def pipeline(self) -> Options:
+        """What of them is about reading; a `UserError` for values that are none."""
+        return Options(
+            part=part(self.every, self.start, self.until),
+            smoothing=smoothing(self.smooth),
+            two_pass=self.two_pass,
+        )
 
-    def check(self, files: Sequence[str], *, all_there: bool = True) -> None:
-        """Raise `UserError` for what cannot be had of these files, or would destroy one of them.
+    def check(self, sources: Sequence[Source], *, all_there: bool = True) -> None:
+        """Raise `UserError` for what cannot be had of these sources, or would destroy one of them.
 
         all_there: whether these are all that were named, or some could not be read.
         """
         if self.resume:
             self._check_resume()
-        if all_there and not any(map(is_moving, files)):
+        if all_there and not any(source.is_video for source in sources):
             self._check_stills()
-        if self.two_pass and (endless := [file for file in files if camera.is_live(file)]):
-            raise UserError(f"--two-pass reads a file twice; {endless[0]} is live.")
+        if self.two_pass and (live := [source for source in sources if source.is_live]):
+            raise UserError(f"--two-pass reads a file twice; {live[0].name} is live.")
         if twice := [path for path in self.to if list(self.to).count(path) > 1]:
             raise UserError(f"--to {twice[0]} was given twice.")
         alone = [path for path in self.to if writers.holds_one(path)]
         alone += [self.timeline] if self.timeline else []
-        if alone and len(files) > 1:
-            raise UserError(f"{alone[0]} holds one video or picture, and here are {len(files)}.")
+        if alone and len(sources) > 1:
+            raise UserError(f"{alone[0]} holds one video or picture, and here are {len(sources)}.")
         if self.summary:
             _check_summary(self.summary)
         for path in (*self.to, *filter(None, (self.summary, self.timeline))):
-            for file in files:
-                atomic_file.not_over(path, file)
+            for source in sources:
+                atomic_file.not_over(path, source.location)
 
-    def how_to_go_on(self) -> str:
+    def how_to_resume(self) -> str:
         """Where an interrupted run left what it found, and how to go on; empty if it left nothing.
 
         Pictures, pages and annotated videos are made whole or not at all.
@@ -72,7 +86,7 @@ class Wishes:
     def _check_stills(self) -> None:
         """No wish for a video may be silently of no account."""
         of_videos = {
-            "--every, --from and --until are": self.part != Part(),
+            "--every, --from and --until are": self.pipeline().part != Part(),
             "--two-pass is": self.two_pass,
             "--summary is": self.summary,
         }

@@ -1,0 +1,88 @@
+"""A source -> its frames, each kind by its own reader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from mien.errors import UserError
+from mien.io import camera, image, video
+from mien.io.image import Picture
+from mien.io.part import Part, within
+from mien.io.source import Source, printable
+from mien.io.video import Skip
+from mien.results import Frame
+
+
+def frames(
+    source: Source,
+    part: Part | None = None,
+    warn: Skip | None = None,
+    *,
+    max_pixels: int = video.MOST_PIXELS,
+    is_over: Callable[[], bool] = lambda: False,
+    started: float | None = None,
+) -> Iterator[Frame]:
+    """The frames of one source, in the order of time.
+
+    Args:
+        source: what to read.
+        part: which frames of a video; of an image, all pages are read.
+        warn: called with what is damaged, or broke off, while reading goes on; a Python warning
+            is given otherwise.
+        max_pixels: of a frame of a video file; larger ones count as damage.
+        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        started: when the seconds of something live begin, by `time.monotonic()`; None is with its
+            first frame.
+
+    Raises:
+        UserError: for what cannot be read.
+    """
+    part = part or Part()
+    if source.kind == "image":
+        return image.frames(source.location, source.name)
+    if source.is_live:
+        newest = camera.frames(source, warn, began=started, until=part.end)
+        return within(newest, part)
+    return video.frames(source, part, warn, max_pixels, is_over)
+
+
+def pictures(sources: Iterable[Source], skip: Skip | None = None) -> Iterator[Frame]:
+    """The frames of several images, one image after the other.
+
+    Args:
+        sources: images.
+        skip: called with the error of an image that cannot be read; the others are read.
+
+    Raises:
+        UserError: for an image that cannot be read, without `skip`.
+    """
+    for source in sources:
+        try:
+            yield from frames(source)
+        except UserError as error:
+            if skip is None:
+                raise
+            skip(error)
+
+
+def picture(what: Picture) -> Frame:
+    """One picture, the first frame of an animation.
+
+    Args:
+        what: the path of a file, or of a folder or glob with one file in it; `-` for standard
+            input; a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image.
+
+    Raises:
+        UserError: for what cannot be read as a picture, and for several files.
+    """
+    if not isinstance(what, str | os.PathLike):
+        return image.picture(what)
+    source, *others = Source.expand(os.fspath(what))
+    if others:
+        raise UserError(f"{printable(os.fspath(what))} is {len(others) + 1} files, and analyze() "
+                        "reads one: use stream().")  # fmt: skip
+    if source.kind not in ("image", "animation"):
+        raise UserError(f"{source.name} is a {source.kind}, and analyze() reads a picture: "
+                        "use stream().")  # fmt: skip
+    return image.picture(source.location, source.name)
