@@ -36,7 +36,7 @@ def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
     network = models.build(name, channels=1, classes=CLASSES)
     whole = export.Exported(
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-        "labels", SIDE, 1, calibration.plain(len(EMOTIONS)),
+        {"labels": calibration.plain(len(EMOTIONS))}, 0.0, SIDE,
     ).eval()  # fmt: skip
     proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
     path = folder / f"{name}.onnx"

@@ -113,18 +113,21 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path, monkeypatch):
 def test_what_is_stopped_goes_on_and_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for a busy core wait long
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
-    words = "train tiny --set batch=14 --set epochs=150 --set model=resnet-8 --data D --out runs/x"
+    words = "train tiny --set batch=14 --set epochs=400 --set model=resnet-8 --data D --out runs/x"
     tasks = [campaign.Task("y", tuple(words.replace("/x", "/y").split()), 15)]
     tasks.append(campaign.Task("x", tuple(words.split()), 15))
-    campaign.run(tasks[1:], data, tmp_path, 8 / 60, lease=15)
+    log = tmp_path / "x" / "log.jsonl"
+    for seconds in (6, 6, 12, 24):  # a busy machine needs some of it to start
+        campaign.run(tasks[1:], data, tmp_path, seconds / 60, lease=15)
+        if log.exists():
+            break
     assert campaign.left(tasks, tmp_path) == tasks[::-1]
-    before = len(runs.open_run(tmp_path / "x").log())
-    assert 0 < before < 150
+    assert 0 < len(runs.open_run(tmp_path / "x").log()) < 400
     names = campaign.parcel(tasks, tmp_path, tmp_path / "home")
     assert "x/checkpoint.pt" in names
     campaign.run(tasks[1:], data, tmp_path, 15)
     assert campaign.left(tasks, tmp_path) == tasks[:1]
-    assert len(runs.open_run(tmp_path / "x").log()) == 150
+    assert len(runs.open_run(tmp_path / "x").log()) == 400
 
 
 def test_a_parcel_holds_results_first_and_as_many_weights_as_it_can(tmp_path, monkeypatch):

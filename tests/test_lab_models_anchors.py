@@ -79,7 +79,7 @@ def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
         convnext.Block(16, 0.0),
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
     )
-    whole = export.Exported(network, "labels", 44, 1, calibration.plain(7, 0.1)).eval()
+    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 44).eval()
     export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
 
 

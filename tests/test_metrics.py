@@ -138,7 +138,8 @@ def test_a_perfect_model_has_no_calibration_error():
     shares = votes(0, rows=500)
     assert metrics.share_calibration_error(shares, shares) == pytest.approx(0)
     assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
-    assert metrics.top_share_gap(shares, shares) == 0
+    assert metrics.top_label_gap(shares, shares) == 0
+    assert metrics.top_label_error(shares, shares) == 0
 
 
 def test_a_calibrated_sampler_has_nearly_no_calibration_error():
@@ -149,9 +150,21 @@ def test_a_calibrated_sampler_has_nearly_no_calibration_error():
     assert metrics.calibration_error(said[:5000] ** 3, truth) > 0.1
 
 
-def test_a_modest_model_has_a_negative_gap():
-    even = np.full((4, 2), 0.5)
-    assert metrics.top_share_gap(even, np.eye(2)[[0, 1, 0, 1]]) == -0.5
+def test_the_top_label_gap_is_of_the_predicted_label():
+    even = np.array([[0.6, 0.4], [0.6, 0.4], [0.2, 0.8], [0.2, 0.8]])
+    votes = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])
+    assert metrics.top_label_gap(even, votes) == pytest.approx(0.7 - 0.625)
+    # Bins of 0.6 and of 0.8: said and found are 0.6 and 0.5, 0.8 and 0.75.
+    assert metrics.top_label_error(even, votes) == pytest.approx((0.1 + 0.05) / 2)
+
+
+def test_perfect_shares_have_no_gap_against_few_votes():
+    """The raters' own largest share is above them, as the largest of few votes is biased."""
+    said = distributions(3, rows=20_000, sharp=1.0)
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(10, said / said.sum(1, keepdims=True)) / 10
+    assert metrics.top_label_gap(said, votes) == pytest.approx(0, abs=0.005)
+    assert votes.max(1).mean() - said.max(1).mean() > 0.03
 
 
 @given(seeds)
@@ -178,16 +191,17 @@ def test_an_interval_covers_a_mean_as_the_normal_law_says():
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=error / 4)
 
 
-def test_a_binned_error_lies_within_its_interval():
-    dice = np.random.default_rng(0)
+def test_the_basic_interval_of_a_binned_error_takes_its_bias_away():
+    """Of a calibrated model: its error is nothing, and whatever is found is noise."""
+    rng = np.random.default_rng(0)
     error = metrics.calibration_error
     for _ in range(5):
-        said = dice.dirichlet(np.ones(7), 1000)
-        truth = np.array([dice.choice(7, p=row) for row in said])
+        said = rng.dirichlet(np.ones(7), 1000)
+        truth = np.array([rng.choice(7, p=row) for row in said])
         usual = metrics.interval(error, said, truth, resamples=200)
-        low, high = metrics.interval(error, said, truth, resamples=200, less_bias=True)
-        assert low < error(said, truth) < high < usual[1]
-        assert high - low == pytest.approx(usual[1] - usual[0])
+        low, high = metrics.interval(error, said, truth, resamples=200, basic=True)
+        assert low < 0.01 < usual[0]
+        assert high == pytest.approx(2 * error(said, truth) - usual[0])
 
 
 def test_an_interval_draws_rows_together_and_the_same_each_time():
@@ -209,5 +223,32 @@ def test_the_interval_of_an_error_is_never_below_nothing():
     def gap(said, truth):
         return metrics.calibration_error(said, truth)
 
-    low, high = metrics.interval(gap, said, truth, resamples=200, less_bias=True)
+    low, high = metrics.interval(gap, said, truth, resamples=200, basic=True)
     assert 0 <= low <= high
+
+
+def test_copies_are_drawn_together():
+    values = np.repeat(np.random.default_rng(1).normal(size=300), 4)
+    clusters = np.repeat(np.arange(300) * 7, 4)
+    shuffled = np.random.default_rng(2).permutation(len(values))
+
+    def mean(rows):
+        return float(rows.mean())
+
+    alone = metrics.interval(mean, values)
+    together = metrics.interval(mean, values[shuffled], clusters=clusters[shuffled])
+    single = metrics.interval(mean, values[::4])
+    assert together[1] - together[0] == pytest.approx(single[1] - single[0], rel=0.1)
+    assert together[1] - together[0] > 1.7 * (alone[1] - alone[0])
+
+
+def test_every_row_of_a_drawn_cluster_comes_with_it():
+    clusters = np.array([5, 1, 5, 2, 5, 1])
+
+    def complete(rows):
+        counts = np.bincount(rows, minlength=6)
+        assert counts[0] == counts[2] == counts[4]
+        assert counts[1] == counts[5]
+        return 0.0
+
+    metrics.interval(complete, np.arange(6), clusters=clusters, resamples=50)

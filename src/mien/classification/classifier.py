@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.classification.model_spec import Contract, from_metadata, from_sidecar
+from mien.classification.model_spec import (
+    LABELS_OUTPUT,
+    OUTPUT,
+    Contract,
+    from_metadata,
+    from_sidecar,
+)
+from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.onnx_runtime import InferenceSession, open_session, return_memory
 
@@ -19,11 +26,19 @@ class Classifier:
     """An exported network in an ONNX Runtime session; safe to call from several threads.
 
     Everything it needs to know is inside the file, or in a TOML file of the same name beside it.
-    Raises `UserError` if the file is damaged or says nothing of what it expects.
+
+    Args:
+        file: the `.onnx` file, or what `weights.model` gives of a name.
+        threads: of ONNX Runtime; 0 is all cores.
+
+    Raises:
+        UserError: the file is damaged, says nothing of what it expects, or has no such head.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        self.name = path.stem
+    def __init__(self, file: Path | ModelFile, threads: int = 0) -> None:
+        file = file if isinstance(file, ModelFile) else ModelFile(file)
+        path, head = file
+        self.name = file.name
         if threads < 0:
             raise UserError(f"A classifier has so many threads as are asked for, 0 for all cores, "
                             f"not {threads}.")  # fmt: skip
@@ -33,7 +48,7 @@ class Classifier:
             if type(error).__module__.startswith("onnxruntime"):
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
-        self.contract = _contract(path, self._session)
+        self.contract = _contract(path, self._session, head)
         shapes = {port.name: port.shape for port in self._session.get_inputs()}
         self._one_by_one = shapes[self.contract.input][0] == 1
         self._try(path)
@@ -41,6 +56,20 @@ class Classifier:
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
+        (answers,) = self._run(crops, [self.contract.output])
+        if self.contract.softmax:
+            answers = np.exp(answers - answers.max(1, keepdims=True))
+            return answers / answers.sum(1, keepdims=True)
+        return self._checked(answers)
+
+    def every_head(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """As when called, by head: those of a file that mien exported, at the cost of one."""
+        heads = self.contract.card["heads"]
+        outputs = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
+        answers = map(self._checked, self._run(crops, outputs))
+        return dict(zip(heads, answers, strict=True))  # type: ignore[call-overload]
+
+    def _run(self, crops: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
         contract = self.contract
         fed = crops
         if contract.dtype == "float32":
@@ -50,12 +79,10 @@ class Classifier:
         if contract.layout == "NHWC":
             fed = np.ascontiguousarray(fed.transpose(0, 2, 3, 1))
         feeds = np.split(fed, len(fed)) if self._one_by_one else [fed]
-        run = self._session.run
-        answers = np.concatenate([run([contract.output], {contract.input: x})[0] for x in feeds])
-        answers = answers.astype(np.float64)
-        if contract.softmax:
-            answers = np.exp(answers - answers.max(1, keepdims=True))
-            return answers / answers.sum(1, keepdims=True)
+        answers = [self._session.run(outputs, {contract.input: feed}) for feed in feeds]
+        return [np.concatenate(one).astype(np.float64) for one in zip(*answers, strict=True)]
+
+    def _checked(self, answers: np.ndarray) -> np.ndarray:
         if not answers.min(initial=0) >= -LEAST:
             raise UserError(
                 f"{self.name} gives no probabilities but {answers.min():.2g} to "
@@ -83,24 +110,24 @@ class Classifier:
             raise UserError(f"{path} names {len(contract.labels)} labels but gives {found[1:]}.")
 
 
-def prepare(path: Path, threads: int = 0) -> Future[Classifier]:
+def prepare(file: Path | ModelFile, threads: int = 0) -> Future[Classifier]:
     """A `Classifier`, or its `UserError`, which a thread makes while its caller does other things.
 
     ONNX Runtime does most of it without Python's lock.
     """
     maker = ThreadPoolExecutor(1)
     try:
-        return maker.submit(Classifier, path, threads)
+        return maker.submit(Classifier, file, threads)
     finally:
         maker.shutdown(wait=False)
 
 
-def _contract(path: Path, session: InferenceSession) -> Contract:
+def _contract(path: Path, session: InferenceSession, head: str) -> Contract:
     metadata = session.get_modelmeta().custom_metadata_map
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:
         source = path
-        contract = from_metadata(metadata, session.get_inputs()[0].shape)
+        contract = from_metadata(metadata, session.get_inputs()[0].shape, head)
     elif sidecar.exists():
         source = sidecar
         contract = from_sidecar(sidecar)

@@ -17,11 +17,14 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import resize
-from mien.labels import canonical
+from mien.labels import EMOTIONS, canonical
 from mien.results import Box
 
 INPUT, OUTPUT = "faces", "probabilities"
-"""The names of the one input and the one output of a model file."""
+"""The names of the input and the output of a model file."""
+
+LABELS_OUTPUT = "labels"
+"""The second output of a network with two heads: (N, 7), the chance of each FER2013 label."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,42 @@ class Contract:
         }
 
 
-def from_metadata(metadata: Mapping[str, str], shape: list) -> Contract:
-    """The contract inside a model file: its metadata and its input's (N, C, side, side).
+def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> Contract:
+    """The contract inside a model file.
 
-    Raises `UserError` if it makes no sense.
+    Args:
+        metadata: of the file.
+        shape: of its input: (N, C, side, side).
+        head: which of its answers is wanted, `"labels"` say; the first by default.
+
+    Returns:
+        The contract of that head; the card is that of the file with what it says of this head.
+
+    Raises:
+        UserError: it makes no sense, or there is no such head.
     """
     try:
         labels = tuple(canonical(name) for name in metadata["mien.labels"].split(","))
         card = json.loads(metadata.get("mien.card", "{}"))
+        heads = card.pop("heads", {})
         margin = float(metadata.get("mien.margin", 0))
         _, channels, side, _ = (n if isinstance(n, int) else 0 for n in shape)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, AttributeError) as error:
         raise UserError(f"The contract in the model's metadata is damaged: {error}.") from None
-    contract = Contract(labels, side=side, channels=channels, margin=margin, card=card)
+    if head and head not in heads:
+        there = ", ".join(heads) or "one without a name"
+        raise UserError(f"The model has no head {head}; it has {there}.")
+    first = next(iter(heads), "")
+    head = head or first
+    is_second = head != first
+    contract = Contract(
+        EMOTIONS if is_second else labels,
+        side=side,
+        channels=channels,
+        margin=margin,
+        card=card | ({"head": head, "heads": list(heads)} | heads[head] if heads else {}),
+        output=LABELS_OUTPUT if is_second else OUTPUT,
+    )
     if wrong := _wrong(contract):
         raise UserError(f"The contract in the model's metadata is damaged: {wrong}.")
     return contract

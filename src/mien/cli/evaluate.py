@@ -45,7 +45,7 @@ def evaluate(
         mien evaluate my.onnx --data fer2013/ --views flip --out results/my.json
     """
     evaluator, runs = lab("evaluate"), lab("runs")
-    path = Path(what) if Path(what).is_dir() else weights.model(what)
+    path = Path(what) if Path(what).is_dir() else weights.model(what).path
     with terminal().progress(f"measuring {what}", None):
         result = evaluator.evaluate(
             path, data, split=split, views=views, side=side, leave_out=leave_out

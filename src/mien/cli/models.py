@@ -20,16 +20,18 @@ def models() -> None:
     from mien.classification.classifier import Classifier
 
     rows = []
-    for name, path in weights.models().items():
-        contract = Classifier(path, threads=1).contract
+    for name, file in weights.models().items():
+        contract = Classifier(file, threads=1).contract
         measured = contract.card.get("publictest")
         found = measured if isinstance(measured, dict) else {}
         numbers = (
             f"{found[key]:.4f}" if key in found else ""
-            for key in ("labels", "ferplus", "js_bits", "share_error")
+            for key in ("labels", "ferplus", "kl_nats", "share_error")
         )
-        rows.append((name, f"{path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers))
+        rows.append(
+            (name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers)
+        )
         click.echo(f"{name} gives {contract.card.get('means', '')}")
-    columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "divergence", "share error")
+    columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "KL, nats", "share error")
     click.echo()
     terminal().table(columns, rows)

@@ -15,6 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mien.lab import data, metrics
+from mien.lab.heads import HEADS
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+
 FOLDS = 10
 
 STRENGTH = 4.0
@@ -31,10 +35,6 @@ class Scaling:
     def __call__(self, logits: Tensor) -> Tensor:
         """(N, K) logits -> (N, K) logits whose softmax is calibrated."""
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
-
-    def sharpened(self, by: float) -> Scaling:
-        """The same with all logits multiplied: above 1, the largest share grows."""
-        return Scaling(tuple(by * f for f in self.factors), tuple(by * s for s in self.shifts))
 
 
 def plain(classes: int, temperature: float = 1.0) -> Scaling:
@@ -85,3 +85,48 @@ def crossed(
         own = fold == k
         scaled[own] = fit(logits[~own], targets[~own], strength)(logits[own])
     return scaled
+
+
+def mixed(answers: Tensor, label_share: float) -> Tensor:
+    """The vote head's answers with those of the label head mixed in.
+
+    The raters of FER+ call plain faces neutral which FER2013 calls angry; on faces of other
+    sources the label head is often nearer to what is shown.
+
+    Args:
+        answers: (N, 15) logits of both heads.
+        label_share: the exponent a of votes ^ (1 - a) x labels ^ a, 0 to 1.
+
+    Returns:
+        (N, 8) logarithms of the product, not normalised; contempt, which the labels do not know,
+        is the vote head's own.
+    """
+    votes = answers[:, HEADS["votes"]].log_softmax(1)
+    labels = answers[:, HEADS["labels"]].log_softmax(1)
+    known = labels.shape[1]
+    product = (1 - label_share) * votes[:, :known] + label_share * labels
+    return torch.cat([product, votes[:, known:]], 1)
+
+
+LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
+MOST_KL = 0.006
+"""Of the label shares, the largest is taken whose KL divergence from the votes, in nats, is at most
+so much above that without labels."""
+
+
+def label_share(answers: Tensor, votes: np.ndarray) -> float:
+    """How much of the label head may be mixed in: (N, 15) logits, (N, 10) votes.
+
+    Fitted by cross-entropy to the votes it would be 0, for these are the votes' own faces; it is
+    other faces that need it. The calibration is fitted anew, by cross-validation, for each.
+    """
+    targets = torch.as_tensor(data.shares(votes))
+    asked, shares = data.seven_shares(votes)
+
+    def divergence(share: float) -> float:
+        said = crossed(mixed(answers, share), targets).softmax(1).numpy()[asked]
+        seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        return float(metrics.kl_divergence(shares, seven).mean())
+
+    most = divergence(0.0) + MOST_KL
+    return max(share for share in LABEL_SHARES if not share or divergence(share) <= most)

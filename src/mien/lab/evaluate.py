@@ -91,7 +91,7 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
     """What a run (each head it taught) or a model file says of faces, averaged over views.
 
     faces: (N, 48, 48) uint8. side: of the window that a run's network looks at, its recipe's if 0.
-    A model file with `contempt` among its labels answers as "votes".
+    A model file from elsewhere with `contempt` among its labels answers as "votes".
     """
     if isinstance(what, Run):
         model, recipe = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.recipe
@@ -115,7 +115,11 @@ def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
     coloured = faces[..., None].repeat(3, axis=-1)
     crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
-    said = np.concatenate([classify(crops[k : k + 256]) for k in range(0, len(crops), 256)])
+    parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
+    if expects.card.get("heads"):
+        answers = [classify.every_head(part) for part in parts]
+        return {head: np.concatenate([one[head] for one in answers]) for head in answers[0]}
+    said = np.concatenate([classify(part) for part in parts])
     head = "votes" if "contempt" in expects.labels else "labels"
     return {head: fold(said, expects.labels, LABELS[head])}
 

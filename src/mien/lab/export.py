@@ -6,7 +6,7 @@ calibration and softmax are inside. The file is written only if ONNX Runtime giv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mien
-from mien.classification.model_spec import INPUT, OUTPUT, Contract
+from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import batches, calibration, data, ensembles, evaluate, measures, storages
@@ -39,108 +39,171 @@ MEANS = {
 
 VIEWS = ("one", "flip")
 
-AGREES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.25}
+AGREES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
 """How weights are stored -> the largest difference of a probability from torch's that is let pass.
 
 int8 is another network, in truth: what it loses is for `mien evaluate` to say."""
 
 
 class Exported(nn.Module):
-    """A network with all that comes before and after it."""
+    """A network with all that comes before and after it.
+
+    Args:
+        network: (N, channels, side, side) standardised faces -> (N, 15) logits.
+        scalings: of each head that is wanted, in the order of the outputs.
+        label_share: how much of the label head the vote head's answer has; see
+            `calibration.mixed`.
+        side: of the window that the network sees.
+    """
 
     def __init__(
-        self, network: nn.Module, head: str, side: int, channels: int, scaling: Scaling
+        self, network: nn.Module, scalings: Mapping[str, Scaling], label_share: float, side: int
     ) -> None:
         super().__init__()
-        self.network, self.part = network, HEADS[head]
-        self.side, self.channels = side, channels
-        self.register_buffer("factors", torch.tensor(scaling.factors))
-        self.register_buffer("shifts", torch.tensor(scaling.shifts))
+        self.network, self.heads = network, tuple(scalings)
+        self.label_share, self.side = label_share, side
+        for head, scaling in scalings.items():
+            self.register_buffer(f"{head}_factors", torch.tensor(scaling.factors))
+            self.register_buffer(f"{head}_shifts", torch.tensor(scaling.shifts))
 
-    def forward(self, faces: Tensor) -> Tensor:  # (N, channels, 48, 48) uint8 -> (N, K)
-        """Probabilities of one head."""
-        crops = batches.window(batches.standardise(faces), self.side)
-        return (self.network(crops)[:, self.part] * self.factors + self.shifts).softmax(1)
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:  # (N, channels, 48, 48) uint8
+        """Probabilities of each head."""
+        answers = self.network(batches.window(batches.standardise(faces), self.side))
+        return tuple(self._calibrated(head, answers).softmax(1) for head in self.heads)
+
+    def _calibrated(self, head: str, answers: Tensor) -> Tensor:
+        factors, shifts = getattr(self, f"{head}_factors"), getattr(self, f"{head}_shifts")
+        return _uncalibrated(head, answers, self.label_share) * factors + shifts
+
+
+def _uncalibrated(head: str, answers: Tensor, label_share: float) -> Tensor:
+    if head == "votes" and label_share:
+        return calibration.mixed(answers, label_share)
+    return answers[:, HEADS[head]]
 
 
 def export(
     runs: Run | Sequence[Run],
     path: Path,
     *,
-    head: str = "votes",
     views: str = "one",
     side: int = 0,
     calibrate: Samples | None = None,
-    sharpen: float = 1.0,
+    label_share: float | None = None,
     storage: str = "float32",
 ) -> Contract:
-    """Write one head of a finished run, or of several as one, as a model file; its contract.
+    """Write a finished run, or several that answer as one, as a model file.
 
-    views: "flip" averages the answers to a face and to its mirror image, at twice the cost. side:
-    of the window that the network looks at, the recipe's if 0. calibrate: the samples (PublicTest)
-    on which the calibration is fitted (none without), and the loss by storage measured. sharpen:
-    multiplies the calibrated logits. storage: "float32"; "float16", which halves the file and is
-    widened again when it is loaded; "int8", weights and activations, which needs `calibrate`.
+    Args:
+        runs: one or more, all taught the same heads. Votes come first where they were taught.
+        path: of the file.
+        views: "flip" averages the answers to a face and to its mirror image, at twice the cost.
+        side: of the window that the network looks at; the config's if 0.
+        calibrate: the samples (PublicTest) on which the calibration is fitted by cross-entropy and
+            what is lost by storage is measured; nothing is calibrated without.
+        label_share: how much of the label head is mixed into the shares of votes, 0 to 1; None is
+            what `calibration.label_share` chooses, or 0 without `calibrate`.
+        storage: "float32"; "float16" and "int8-weights", smaller and widened again when loaded;
+            "int8", weights and activations, which needs `calibrate`.
+
+    Returns:
+        The contract of the first head.
+
+    Raises:
+        UserError: what is wished for does not fit the runs, or the file would not answer as torch.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    _check_wishes(runs, path, head, views, side, sharpen, storage, calibrate)
+    heads = _heads(runs)
+    _check_wishes(runs, heads, path, views, side, label_share, storage, calibrate)
     side, channels = side or ensembles.side(runs), runs[0].recipe.channels
     network = ensembles.restore(runs, mirrored=views == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    labels = LABELS[head]
-    scaling = calibration.plain(len(labels))
+    answers = None
     if calibrate is not None:
-        said = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
-        said, targets = said[:, HEADS[head]], _targets(head, calibrate)
-        scaling = calibration.fit(said, targets)
-    scaling = scaling.sharpened(sharpen)
-    whole = Exported(network, head, side, channels, scaling).eval()
+        answers = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
+    share = _label_share(label_share, heads, answers, calibrate)
+    scalings = {head: _scaling(head, answers, share, calibrate) for head in heads}
+    whole = Exported(network, scalings, share, side).eval()
     card: dict[str, Any] = {
-        "means": MEANS[head],
-        "head": head,
         **ensembles.origin(runs),
         "views": views,
-        "calibration": asdict(scaling),
-        "sharpen": sharpen,
+        "label_share": share,
         "window": side,
         "storage": storage,
+        "heads": {
+            head: {"means": MEANS[head], "calibration": asdict(scaling)}
+            for head, scaling in scalings.items()
+        },
     }
-    contract = Contract(labels, SIDE, channels, card=card)
+    contract = Contract(LABELS[heads[0]], SIDE, channels, card=card)
     proto = to_onnx(whole, contract)
-    if storage == "float16":
-        proto = storages.with_half_weights(proto)
+    if storage in storages.NARROWED:
+        proto = storages.narrowed(proto, storage)
     if storage == "int8" and calibrate is not None:
         proto = storages.quantized(proto, _inputs(calibrate.faces[:512], channels))
     check(proto, whole, channels, AGREES[storage])
-    if calibrate is not None:
-        answers = measures.summary(_answers(proto, _inputs(calibrate.faces, channels)), calibrate)
-        card["publictest" if data.describe({"val": calibrate})["official"] else "val"] = answers
-        card["in_float32"] = measures.summary(scaling(said).softmax(1).numpy(), calibrate)
-        crossed = sharpen * calibration.crossed(said, targets)
-        card["crossvalidated"] = measures.summary(crossed.softmax(1).numpy(), calibrate)
-        _check_loss(answers, card["in_float32"], storage)
+    if calibrate is not None and answers is not None:
+        stored = _answers(proto, _inputs(calibrate.faces, channels))
+        for head, said in zip(heads, stored, strict=True):
+            logits = _uncalibrated(head, answers, share)
+            measured = _measured(head, said, logits, scalings[head], calibrate)
+            _check_loss(measured["publictest"], measured["in_float32"], storage)
+            card["heads"][head] |= measured
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic_file.writing(path) as temporary:
         onnx.save(proto, temporary)
     return contract
 
 
+def _heads(runs: Sequence[Run]) -> list[str]:
+    """What all of the runs were taught, votes first."""
+    taught = [run.about.get("heads", list(HEADS)) for run in runs]
+    if not (heads := [h for h in ("votes", "labels") if all(h in one for one in taught)]):
+        raise UserError("One of these runs was taught labels, another votes; they cannot be one.")
+    return heads
+
+
+def _label_share(
+    wanted: float | None, heads: Sequence[str], answers: Tensor | None, calibrate: Samples | None
+) -> float:
+    if wanted is not None:
+        return wanted
+    if answers is None or calibrate is None or len(heads) < 2:
+        return 0.0
+    return calibration.label_share(answers, calibrate.votes)
+
+
+def _scaling(head: str, answers: Tensor | None, share: float, calibrate: Samples | None) -> Scaling:
+    if answers is None or calibrate is None:
+        return calibration.plain(len(LABELS[head]))
+    return calibration.fit(_uncalibrated(head, answers, share), _targets(head, calibrate))
+
+
+def _measured(
+    head: str, said: np.ndarray, logits: Tensor, scaling: Scaling, samples: Samples
+) -> dict[str, dict[str, float]]:
+    """What a head is worth on the samples that calibrate it: as stored, and as it was in torch.
+
+    crossvalidated: each face calibrated by the other folds.
+    """
+    crossed = calibration.crossed(logits, _targets(head, samples))
+    return {
+        "publictest": measures.summary(said, samples),
+        "in_float32": measures.summary(scaling(logits).softmax(1).numpy(), samples),
+        "crossvalidated": measures.summary(crossed.softmax(1).numpy(), samples),
+    }
+
+
 def _check_wishes(
     runs: Sequence[Run],
+    heads: Sequence[str],
     path: Path,
-    head: str,
     views: str,
     side: int,
-    sharpen: float,
+    label_share: float | None,
     storage: str,
     calibrate: Samples | None,
 ) -> None:
-    if head not in HEADS:
-        raise unknown("head", head, HEADS)
-    for run in runs:
-        if head not in (taught := run.about.get("heads", HEADS)):
-            them = ", ".join(taught)
-            raise UserError(f"{run.folder} was not trained on {head}; it was on {them}.")
     if views not in VIEWS:
         raise unknown("kind of views", views, VIEWS)
     if path.suffix != ".onnx":
@@ -150,23 +213,30 @@ def _check_wishes(
     if storage == "int8" and calibrate is None:
         raise UserError("int8 needs faces to see what values occur; give --data.")
     if calibrate is not None:
-        if not bool(_targets(head, calibrate).any()):
-            raise UserError(f"The val split has no {head} to calibrate by; export without --data.")
-        for run in runs:
-            if (protocol := run.recipe.protocol) != "official":
-                raise UserError(
-                    f"{run.folder} was trained by {protocol}, which taught it faces that would "
-                    "calibrate it; export it without --data."
-                )
+        _check_calibration(runs, heads, calibrate)
     if not 0 <= side <= SIDE:
         raise UserError(f"A window has at most {SIDE} pixels, not {side}.")
-    if sharpen <= 0:
-        raise UserError(f"sharpen is a number above 0, not {sharpen}.")
+    if label_share and len(heads) < 2:
+        raise UserError(f"A label share needs both heads; there is only {heads[0]}.")
+    if label_share is not None and not 0 <= label_share <= 1:
+        raise UserError(f"A label share is from 0 to 1, not {label_share}.")
+
+
+def _check_calibration(runs: Sequence[Run], heads: Sequence[str], calibrate: Samples) -> None:
+    for head in heads:
+        if not bool(_targets(head, calibrate).any()):
+            raise UserError(f"The val split has no {head} to calibrate by; export without --data.")
+    for run in runs:
+        if (protocol := run.recipe.protocol) != "official":
+            raise UserError(
+                f"{run.folder} was trained by {protocol}, which taught it faces that would "
+                "calibrate it; export it without --data."
+            )
 
 
 def _check_loss(stored: dict[str, float], plain: dict[str, float], storage: str) -> None:
-    """Refuse a storage that costs more than a point of accuracy or 0.005 bits of divergence."""
-    for name, most in (("labels", -0.01), ("ferplus", -0.01), ("js_bits", 0.005)):
+    """Refuse a storage that costs more than a point of accuracy or 0.01 nats of divergence."""
+    for name, most in (("labels", -0.01), ("ferplus", -0.01), ("kl_nats", 0.01)):
         change = stored.get(name, 0.0) - plain.get(name, 0.0)
         if (change > most) if most > 0 else (change < most):
             raise UserError(f"Stored as {storage}, {name} changes by {change:+.4f}; not exported.")
@@ -176,14 +246,17 @@ def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
     return faces[:, None].repeat(channels, 1)
 
 
-def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
+def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
+    """Each output for all faces."""
     session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
-    return np.concatenate([session.run([OUTPUT], {INPUT: part})[0] for part in parts])
+    answers = [session.run(None, {INPUT: part}) for part in parts]
+    return [np.concatenate(one) for one in zip(*answers, strict=True)]
 
 
-def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
+def to_onnx(model: Exported, contract: Contract) -> onnx.ModelProto:
     """The graph of a module from uint8 faces to probabilities, with its contract as metadata."""
+    outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
     faces = torch.zeros(2, contract.channels, contract.side, contract.side, dtype=torch.uint8)
     with storages.quiet():
         program = torch.onnx.export(
@@ -191,7 +264,7 @@ def to_onnx(model: nn.Module, contract: Contract) -> onnx.ModelProto:
             (faces,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             verbose=False,
         )
@@ -218,10 +291,11 @@ def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) 
     for count in (1, 3, 16):
         coarse = dice.integers(0, 256, (count, channels, 12, 12), np.uint8)
         faces = coarse.repeat(4, 2).repeat(4, 3)
-        ours = _answers(proto, faces)
         with torch.no_grad():
-            theirs = model(torch.as_tensor(faces)).numpy()
-        worst = float(np.maximum(worst, np.abs(ours - theirs).max()))  # max() would lose a NaN
+            expected = model(torch.as_tensor(faces))
+        for ours, theirs in zip(_answers(proto, faces), expected, strict=True):
+            differs = np.abs(ours - theirs.numpy()).max()
+            worst = float(np.maximum(worst, differs))  # max() would lose a NaN
     if not worst <= most:
         raise UserError(
             f"ONNX Runtime differs from torch by {worst:.2g} in a probability; not exported."

@@ -10,18 +10,24 @@ from functools import partial
 
 import numpy as np
 
-from mien.lab import data, metrics
+from mien.lab import data, metrics, twins
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
 PROPORTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "kl_nats": lambda said, votes: metrics.kl_divergence(votes, said).mean(),
-    "js_bits": lambda said, votes: metrics.js_divergence(votes, said).mean(),
-    "share_calibration_error": metrics.share_calibration_error,
-    "top_share_gap": metrics.top_share_gap,
     "brier": metrics.brier,
+    "share_calibration_error": metrics.share_calibration_error,
+    "top_label_gap": metrics.top_label_gap,
+    "top_label_error": metrics.top_label_error,
+    "js_bits": lambda said, votes: metrics.js_divergence(votes, said).mean(),
 }
 """How predicted shares are held against shares of votes: (N, 7), (N, 7) -> a number."""
+
+BINNED = (
+    metrics.calibration_error, metrics.share_calibration_error, metrics.top_label_error
+)  # fmt: skip
+"""Errors of bins, of which a bootstrap has more than the sample."""
 
 PANELS = 100
 """So often are raters drawn, to see what chance alone does."""
@@ -33,13 +39,21 @@ def measure(
     train: Samples | None = None,
     resamples: int = 1000,
 ) -> dict:
-    """Every number that mien publishes of a model: (N, 7) or (N, 8) probabilities -> sections.
+    """Every number that mien publishes of a model.
 
-    Each number is {"value", "low", "high"}, with the 95 % bootstrap interval over faces; those of
-    `per_class` and `confusion` are plain, and those of `proportions_by_chance` are what perfect
-    shares would be measured at by so few raters. Twins are faces that are in `train`, too: the
-    same pixels, or a changed copy of the same row. Without `train` their section is missing, as is
-    any without a face: FER+'s where there are no votes.
+    Args:
+        probabilities: (N, 7) or (N, 8), what it says of the samples.
+        samples: the faces that judge it.
+        train: the faces that taught it. Twins are in both: the same pixels, or a changed copy of
+            the same row; near twins look nearly the same (`mien.lab.twins`).
+        resamples: of the bootstrap. Copies of a face are drawn together.
+
+    Returns:
+        Sections of numbers, each {"value", "low", "high"} with its 95 % interval over faces; those
+        of `per_class` and `confusion` are plain, and those of `proportions_by_chance` are the
+        sampling floor: what perfect proportions would be measured at by so few raters. Without
+        `train` the sections without twins are missing, as is any without a face: FER+'s where
+        there are no votes.
     """
     seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
     eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
@@ -48,14 +62,17 @@ def measure(
     }
     if train is not None:
         taught = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
-        alone = np.where(taught, -1, samples.labels)
-        cases["fer2013_without_twins"] = (seven, alone, EMOTIONS)
+        near = taught | twins.near(samples.faces, train.faces)
+        for name, known in (("twins", taught), ("near_twins", near)):
+            alone = np.where(known, -1, samples.labels)
+            cases[f"fer2013_without_{name}"] = (seven, alone, EMOTIONS)
     for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
         cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
+    copies = data.groups(samples.faces)
     found = {
-        name: labelled(said[truth >= 0], truth[truth >= 0], labels, resamples)
+        name: labelled(said[judged], truth[judged], labels, resamples, copies[judged])
         for name, (said, truth, labels) in cases.items()
-        if (truth >= 0).any()
+        if (judged := truth >= 0).any()
     }
     asked, shares = data.seven_shares(samples.votes)
     if asked.any():
@@ -63,7 +80,7 @@ def measure(
         found["proportions"] = {
             "faces": len(said),
             **{
-                name: _estimate(number, said, shares, resamples=resamples)
+                name: _estimate(number, said, shares, resamples=resamples, clusters=copies[asked])
                 for name, number in PROPORTIONS.items()
             },
         }
@@ -77,9 +94,10 @@ def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
     wanted = {
         "labels": ("fer2013", "accuracy"),
         "ferplus": ("ferplus_majority", "accuracy"),
-        "js_bits": ("proportions", "js_bits"),
+        "kl_nats": ("proportions", "kl_nats"),
+        "brier": ("proportions", "brier"),
         "share_error": ("proportions", "share_calibration_error"),
-        "top_share_gap": ("proportions", "top_share_gap"),
+        "top_label_gap": ("proportions", "top_label_gap"),
     }
     return {
         name: round(found[section][number]["value"], 4)
@@ -103,7 +121,7 @@ def of_each_face(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     asked, shares = data.seven_shares(said["raters"])
     if "votes" in said and asked.any():
         seven = fold(said["votes"][asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        found["divergence, bits"] = metrics.js_divergence(shares, seven)
+        found["divergence, nats"] = metrics.kl_divergence(shares, seven)
     return found
 
 
@@ -127,9 +145,10 @@ def labelled(
     truth: np.ndarray,
     labels: Sequence[str] = EMOTIONS,
     resamples: int = 1000,
+    clusters: np.ndarray | None = None,
 ) -> dict:
     """One section of `measure`: (N, K) probabilities against (N,) true classes."""
-    estimate = partial(_estimate, resamples=resamples)
+    estimate = partial(_estimate, resamples=resamples, clusters=clusters)
     count = len(labels)
     guess = probabilities.argmax(1)
     matrix = metrics.confusion(truth, guess, count)
@@ -178,7 +197,13 @@ def _by_chance(said: np.ndarray, raters: np.ndarray, panels: int) -> dict:
     }
 
 
-def _estimate(statistic: Callable[..., float], *arrays: np.ndarray, resamples: int) -> dict:
-    binned = statistic in (metrics.calibration_error, metrics.share_calibration_error)
-    low, high = metrics.interval(statistic, *arrays, resamples=resamples, less_bias=binned)
+def _estimate(
+    statistic: Callable[..., float],
+    *arrays: np.ndarray,
+    resamples: int,
+    clusters: np.ndarray | None = None,
+) -> dict:
+    low, high = metrics.interval(
+        statistic, *arrays, resamples=resamples, basic=statistic in BINNED, clusters=clusters
+    )
     return {"value": float(statistic(*arrays)), "low": low, "high": high}

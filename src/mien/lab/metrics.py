@@ -7,6 +7,7 @@ distributions: what a model says, and what a group of raters said.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -84,9 +85,25 @@ def share_calibration_error(probabilities: np.ndarray, shares: np.ndarray, bins:
     return _binned_gap(probabilities.ravel(), shares.ravel(), bins)
 
 
-def top_share_gap(probabilities: np.ndarray, shares: np.ndarray) -> float:
-    """Mean largest predicted share minus mean largest share of votes; negative: too modest."""
-    return float(probabilities.max(1).mean() - shares.max(1).mean())
+def top_label_gap(probabilities: np.ndarray, shares: np.ndarray) -> float:
+    """Mean predicted share of the top label minus the mean vote share of that same label.
+
+    Above 0 the model claims too much. (Not minus the raters' own largest share: the largest of
+    ten votes is biased upward, so that equalling it means to claim too much.)
+    """
+    predicted, voted = _top(probabilities, shares)
+    return float((predicted - voted).mean())
+
+
+def top_label_error(probabilities: np.ndarray, shares: np.ndarray, bins: int = 15) -> float:
+    """Binned error of the predicted top share: |mean predicted - mean voted| over equal bins."""
+    return _binned_gap(*_top(probabilities, shares), bins)
+
+
+def _top(probabilities: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted share of each row's top label, and its vote share: (N,) each."""
+    label = probabilities.argmax(1)
+    return _picked(probabilities, label), _picked(shares, label)
 
 
 def reliability(values: np.ndarray, outcomes: np.ndarray, bins: int = 15) -> np.ndarray:
@@ -102,24 +119,55 @@ def interval(
     *arrays: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
-    less_bias: bool = False,
+    basic: bool = False,
+    clusters: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of `statistic(*arrays)`, rows drawn together with replacement.
 
-    less_bias: move the percentiles by what resamples on average have more than the sample. What
-    is binned, such as a calibration error, might else lie outside its own interval.
+    Args:
+        statistic: of arrays to a number.
+        arrays: N rows each.
+        resamples: how often rows are drawn.
+        seed: of the drawing.
+        basic: the basic bootstrap, which mirrors the percentiles at the value, instead of the
+            percentiles themselves. For what is binned, such as a calibration error: resamples
+            have more of it than the sample. Its ends are at least 0.
+        clusters: (N,) of any numbers; rows with the same one are drawn or left together, as
+            copies of a face are.
     """
-    dice = np.random.default_rng(seed)
-    count = len(arrays[0])
+    rng = np.random.default_rng(seed)
+    members = _Clusters.of(np.arange(len(arrays[0])) if clusters is None else clusters)
     found = np.empty(resamples)
     for k in range(resamples):
-        which = dice.integers(0, count, count)
+        which = members.drawn(rng)
         found[k] = statistic(*(array[which] for array in arrays))
-    bias = found.mean() - statistic(*arrays) if less_bias else 0.0
-    low, high = np.quantile(found, (0.025, 0.975)) - bias
-    if less_bias:  # an error is never below nothing, which the move may do to its low end
-        low = max(low, 0.0)
+    low, high = np.quantile(found, (0.025, 0.975))
+    if basic:
+        value = statistic(*arrays)
+        low, high = max(2 * value - high, 0.0), max(2 * value - low, 0.0)
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class _Clusters:
+    """Rows sorted by cluster: where each cluster begins there, and how many rows it has."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, clusters: np.ndarray) -> _Clusters:
+        rows = np.argsort(clusters, kind="stable")
+        _, starts, sizes = np.unique(clusters[rows], return_index=True, return_counts=True)
+        return cls(rows, starts, sizes)
+
+    def drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """The rows of as many clusters as there are, drawn with replacement."""
+        picked = rng.integers(0, len(self.starts), len(self.starts))
+        sizes = self.sizes[picked]
+        within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
+        return self.rows[np.repeat(self.starts[picked], sizes) + within]
 
 
 def _picked(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -46,6 +46,18 @@ def alike(
     return found, without(np.concatenate(mirrored), found, len(faces))
 
 
+def near(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which faces have a near twin, or a copy, among others: (N, H, W), (M, H, W) -> (N,) bool."""
+    fine, theirs = _standard(faces), _standard(others)
+    coarse = _coarse(theirs)
+    found = np.zeros(len(faces), bool)
+    for start in range(0, len(faces), BLOCK):
+        most = _coarse(fine[start : start + BLOCK]) @ coarse.T
+        pairs = np.argwhere(most > NEAR - ROUNDING) + np.array([start, 0])
+        found[_confirmed(fine, theirs, pairs)[:, 0]] = True
+    return found
+
+
 def _standard(faces: np.ndarray) -> np.ndarray:
     """Faces whose products are their correlations once equalised: (N, H, W) float32."""
     fine = np.stack([equalised(face) for face in faces]).astype(np.float32)

@@ -45,7 +45,7 @@ class Together(Classifier):
 
     def __init__(
         self,
-        path: Path,
+        file: Path | weights.ModelFile,
         threads: int,
         patience: float,
         told: Callable[[int], object] = lambda _: None,
@@ -56,7 +56,7 @@ class Together(Classifier):
         self._asks: list[Ask] = []
         self._coming = 0
         self._is_led = False
-        super().__init__(path, threads)
+        super().__init__(file, threads)
         self._told = told
 
     @contextmanager
@@ -126,9 +126,9 @@ class Analyzers:
 
     def __init__(self, settings: Settings, told: Callable[[int], object]) -> None:
         self._settings, self._told = settings, told
-        path = weights.model(settings.model)
-        self.models = weights.models() | {path.stem: path}
-        self.model = path.stem
+        file = weights.model(settings.model)
+        self.models = weights.models() | {file.name: file}
+        self.model = file.name
         first = detection.load(settings.detector, ONE_THREAD)
         self.detector = first.name
         self._detectors: dict[str, Detector] = {first.name: first}
