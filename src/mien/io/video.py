@@ -114,19 +114,18 @@ def _decoded(
             if wanted(seconds):
                 yield _frame(source, upright(picture), number, seconds)
         if nothing and (part.start > 0 or part.end < math.inf):
-            raise UserError(
-                f"{source.name} has no frame {_between(part)}; the last read is at {last:.1f} s."
-            )
+            raise _no_frame(source, part, last)
 
 
 def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> Frame:
     return Frame(pixels, source.name, number, seconds, kind=source.kind, location=source.location)
 
 
-def _between(part: Part) -> str:
+def _no_frame(source: Source, part: Part, last: float) -> UserError:
+    where = f"between {part.start:g} and {part.end:g} s"
     if part.end == math.inf:
-        return f"from {part.start:g} s on"
-    return f"between {part.start:g} and {part.end:g} s"
+        where = f"from {part.start:g} s on"
+    return UserError(f"{source.name} has no frame {where}; the last read is at {last:.1f} s.")
 
 
 @contextlib.contextmanager
@@ -183,6 +182,36 @@ def _seek(container: Any, stream: Any, seconds: float) -> None:
         container.seek(int((_began(stream) + seconds) / stream.time_base), stream=stream)
 
 
+class _Clock:
+    """The seconds of each picture from the start of a stream, also where its clock is set anew."""
+
+    def __init__(self, stream: Any) -> None:
+        self.rate = float(stream.guessed_rate or 25)
+        self.last, self.count = -1.0, 0
+        self.longest_gap = (0.0, 0.0)
+        self._began, self._set_back = _began(stream), 0.0
+
+    def __call__(self, picture: Any) -> float | None:
+        """The seconds of the next picture, or None if it comes too late."""
+        seconds = picture.time
+        # Some formats keep no times; then all there is to go by is the place.
+        seconds = (
+            self.count / self.rate if seconds is None else seconds - self._began + self._set_back
+        )
+        if seconds < self.last - BACK:
+            self._set_back += self.last + 1 / self.rate - seconds
+            seconds = self.last + 1 / self.rate
+        self.count += 1
+        # Behind damage, decoders give some pictures late.
+        return self._advanced(seconds) if seconds > self.last else None
+
+    def _advanced(self, seconds: float) -> float:
+        gap = (max(self.last, 0.0), seconds)
+        self.longest_gap = max(self.longest_gap, gap, key=lambda g: g[1] - g[0])
+        self.last = seconds
+        return max(seconds, 0.0)
+
+
 def _pictures(
     container: Any, stream: Any, name: str, skip: Skip, *, whole: bool
 ) -> Iterator[tuple[float, Any]]:
@@ -190,42 +219,45 @@ def _pictures(
 
     whole: from the start, so that a file that says how many it has can be held to that.
     """
+    clock, damaged = _Clock(stream), 0
+    for found in _decoded_packets(container, stream):
+        if found is None:
+            damaged += 1
+            if damaged > MOST_DAMAGED:
+                break
+            continue
+        if damaged and found:
+            after = max(clock.last, 0)
+            skip(UserError(f"{name} is damaged after {after:.1f} s; the rest is read."))
+            damaged = 0
+        for picture in found:
+            if (seconds := clock(picture)) is not None:
+                yield seconds, picture
+    if damaged or (whole and clock.count < WHOLE * stream.frames - 2):
+        skip(UserError(f"{name} {_what_is_missing(clock, stream, at_end=bool(damaged))}."))
+
+
+def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:
+    """The pictures of each packet; None for one that is damaged."""
     import av
 
-    began, rate = _began(stream), float(stream.guessed_rate or 25)
-    last, count, damaged = -1.0, 0, 0
-    set_back, gap = 0.0, (0.0, 0.0)
     packets = container.demux(stream)
-    while damaged <= MOST_DAMAGED:
+    while True:
         try:
             found = next(packets).decode()
         except (StopIteration, av.error.EOFError):
-            break
+            return
         except (av.error.FFmpegError, ValueError):  # the latter of a decoder that would not open
-            damaged += 1
-            continue
-        if damaged and found:
-            skip(UserError(f"{name} is damaged after {max(last, 0):.1f} s; the rest is read."))
-            damaged = 0
-        for picture in found:
-            # Some formats keep no times; then all there is to go by is the place.
-            seconds = count / rate if picture.time is None else picture.time - began + set_back
-            if seconds < last - BACK:
-                set_back += last + 1 / rate - seconds
-                seconds = last + 1 / rate
-            count += 1
-            # Behind damage, decoders give some pictures late.
-            if seconds > last:
-                gap = max(gap, (max(last, 0.0), seconds), key=lambda g: g[1] - g[0])
-                last = seconds
-                yield max(seconds, 0.0), picture
-    if damaged or (whole and count < WHOLE * stream.frames - 2):
-        length = float((stream.duration or 0) * stream.time_base)
-        if not damaged and last > length - 3 / rate and gap[1] - gap[0] > 3 / rate:
-            said = f"is damaged: nothing could be read between {gap[0]:.1f} and {gap[1]:.1f} s"
-        else:
-            said = f"breaks off after {max(last, 0):.1f} s"
-        skip(UserError(f"{name} {said}."))
+            found = None
+        yield found
+
+
+def _what_is_missing(clock: _Clock, stream: Any, *, at_end: bool) -> str:
+    length = float((stream.duration or 0) * stream.time_base)
+    begin, end = clock.longest_gap
+    if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
+        return f"is damaged: nothing could be read between {begin:.1f} and {end:.1f} s"
+    return f"breaks off after {max(clock.last, 0):.1f} s"
 
 
 def upright(picture: Any) -> np.ndarray:
