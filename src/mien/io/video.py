@@ -17,6 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import sequence
+from mien.io.clock import Clock, start_of
 from mien.io.part import EARLY, Part
 from mien.io.prefetch import made_ahead
 from mien.io.source import Source
@@ -27,10 +28,6 @@ WHOLE = 0.98
 
 MOST_PIXELS = 134_000_000
 """Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
-
-BACK = 1.0
-"""Seconds by which a file's clock may go back for a moment; by more, it is thought to be set anew,
-as where two recordings were joined, and to go on."""
 
 MOST_DAMAGED = 10_000
 """After so many damaged packets in a row the rest is given up."""
@@ -169,47 +166,12 @@ def why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
-def _began(stream: Any) -> float:
-    """Where a stream's own clock stands at its start, in seconds."""
-    return float((stream.start_time or 0) * stream.time_base)
-
-
 def _seek(container: Any, stream: Any, seconds: float) -> None:
     """Go to the last key frame before a time; a file that cannot is read from its start."""
     import av
 
     with contextlib.suppress(av.error.FFmpegError):
-        container.seek(int((_began(stream) + seconds) / stream.time_base), stream=stream)
-
-
-class _Clock:
-    """The seconds of each picture from the start of a stream, also where its clock is set anew."""
-
-    def __init__(self, stream: Any) -> None:
-        self.rate = float(stream.guessed_rate or 25)
-        self.last, self.count = -1.0, 0
-        self.longest_gap = (0.0, 0.0)
-        self._began, self._set_back = _began(stream), 0.0
-
-    def __call__(self, picture: Any) -> float | None:
-        """The seconds of the next picture, or None if it comes too late."""
-        seconds = picture.time
-        # Some formats keep no times; then all there is to go by is the place.
-        seconds = (
-            self.count / self.rate if seconds is None else seconds - self._began + self._set_back
-        )
-        if seconds < self.last - BACK:
-            self._set_back += self.last + 1 / self.rate - seconds
-            seconds = self.last + 1 / self.rate
-        self.count += 1
-        # Behind damage, decoders give some pictures late.
-        return self._advanced(seconds) if seconds > self.last else None
-
-    def _advanced(self, seconds: float) -> float:
-        gap = (max(self.last, 0.0), seconds)
-        self.longest_gap = max(self.longest_gap, gap, key=lambda g: g[1] - g[0])
-        self.last = seconds
-        return max(seconds, 0.0)
+        container.seek(int((start_of(stream) + seconds) / stream.time_base), stream=stream)
 
 
 def _pictures(
@@ -219,7 +181,7 @@ def _pictures(
 
     whole: from the start, so that a file that says how many it has can be held to that.
     """
-    clock, damaged = _Clock(stream), 0
+    clock, damaged = Clock(stream), 0
     for found in _decoded_packets(container, stream):
         if found is None:
             damaged += 1
@@ -252,7 +214,7 @@ def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:
         yield found
 
 
-def _what_is_missing(clock: _Clock, stream: Any, *, at_end: bool) -> str:
+def _what_is_missing(clock: Clock, stream: Any, *, at_end: bool) -> str:
     length = float((stream.duration or 0) * stream.time_base)
     begin, end = clock.longest_gap
     if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
