@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.io.video import BACK, has_breaks
+from mien.io.clock import BACK
+from mien.io.video import has_breaks
 
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 """What an MP4 can hold as it is; all other sound is encoded anew, as AAC."""

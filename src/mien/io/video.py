@@ -17,6 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import sequence
+from mien.io.clock import Clock, start_of
 from mien.io.part import EARLY, Part
 from mien.io.prefetch import made_ahead
 from mien.io.source import Source
@@ -27,10 +28,6 @@ WHOLE = 0.98
 
 MOST_PIXELS = 134_000_000
 """Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
-
-BACK = 1.0
-"""Seconds by which a file's clock may go back for a moment; by more, it is thought to be set anew,
-as where two recordings were joined, and to go on."""
 
 MOST_DAMAGED = 10_000
 """After so many damaged packets in a row the rest is given up."""
@@ -114,19 +111,18 @@ def _decoded(
             if wanted(seconds):
                 yield _frame(source, upright(picture), number, seconds)
         if nothing and (part.start > 0 or part.end < math.inf):
-            raise UserError(
-                f"{source.name} has no frame {_between(part)}; the last read is at {last:.1f} s."
-            )
+            raise _no_frame(source, part, last)
 
 
 def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> Frame:
     return Frame(pixels, source.name, number, seconds, kind=source.kind, location=source.location)
 
 
-def _between(part: Part) -> str:
+def _no_frame(source: Source, part: Part, last: float) -> UserError:
+    where = f"between {part.start:g} and {part.end:g} s"
     if part.end == math.inf:
-        return f"from {part.start:g} s on"
-    return f"between {part.start:g} and {part.end:g} s"
+        where = f"from {part.start:g} s on"
+    return UserError(f"{source.name} has no frame {where}; the last read is at {last:.1f} s.")
 
 
 @contextlib.contextmanager
@@ -170,17 +166,12 @@ def why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
-def _began(stream: Any) -> float:
-    """Where a stream's own clock stands at its start, in seconds."""
-    return float((stream.start_time or 0) * stream.time_base)
-
-
 def _seek(container: Any, stream: Any, seconds: float) -> None:
     """Go to the last key frame before a time; a file that cannot is read from its start."""
     import av
 
     with contextlib.suppress(av.error.FFmpegError):
-        container.seek(int((_began(stream) + seconds) / stream.time_base), stream=stream)
+        container.seek(int((start_of(stream) + seconds) / stream.time_base), stream=stream)
 
 
 def _pictures(
@@ -190,42 +181,45 @@ def _pictures(
 
     whole: from the start, so that a file that says how many it has can be held to that.
     """
+    clock, damaged = Clock(stream), 0
+    for found in _decoded_packets(container, stream):
+        if found is None:
+            damaged += 1
+            if damaged > MOST_DAMAGED:
+                break
+            continue
+        if damaged and found:
+            after = max(clock.last, 0)
+            skip(UserError(f"{name} is damaged after {after:.1f} s; the rest is read."))
+            damaged = 0
+        for picture in found:
+            if (seconds := clock(picture)) is not None:
+                yield seconds, picture
+    if damaged or (whole and clock.count < WHOLE * stream.frames - 2):
+        skip(UserError(f"{name} {_what_is_missing(clock, stream, at_end=bool(damaged))}."))
+
+
+def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:
+    """The pictures of each packet; None for one that is damaged."""
     import av
 
-    began, rate = _began(stream), float(stream.guessed_rate or 25)
-    last, count, damaged = -1.0, 0, 0
-    set_back, gap = 0.0, (0.0, 0.0)
     packets = container.demux(stream)
-    while damaged <= MOST_DAMAGED:
+    while True:
         try:
             found = next(packets).decode()
         except (StopIteration, av.error.EOFError):
-            break
+            return
         except (av.error.FFmpegError, ValueError):  # the latter of a decoder that would not open
-            damaged += 1
-            continue
-        if damaged and found:
-            skip(UserError(f"{name} is damaged after {max(last, 0):.1f} s; the rest is read."))
-            damaged = 0
-        for picture in found:
-            # Some formats keep no times; then all there is to go by is the place.
-            seconds = count / rate if picture.time is None else picture.time - began + set_back
-            if seconds < last - BACK:
-                set_back += last + 1 / rate - seconds
-                seconds = last + 1 / rate
-            count += 1
-            # Behind damage, decoders give some pictures late.
-            if seconds > last:
-                gap = max(gap, (max(last, 0.0), seconds), key=lambda g: g[1] - g[0])
-                last = seconds
-                yield max(seconds, 0.0), picture
-    if damaged or (whole and count < WHOLE * stream.frames - 2):
-        length = float((stream.duration or 0) * stream.time_base)
-        if not damaged and last > length - 3 / rate and gap[1] - gap[0] > 3 / rate:
-            said = f"is damaged: nothing could be read between {gap[0]:.1f} and {gap[1]:.1f} s"
-        else:
-            said = f"breaks off after {max(last, 0):.1f} s"
-        skip(UserError(f"{name} {said}."))
+            found = None
+        yield found
+
+
+def _what_is_missing(clock: Clock, stream: Any, *, at_end: bool) -> str:
+    length = float((stream.duration or 0) * stream.time_base)
+    begin, end = clock.longest_gap
+    if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
+        return f"is damaged: nothing could be read between {begin:.1f} and {end:.1f} s"
+    return f"breaks off after {max(clock.last, 0):.1f} s"
 
 
 def upright(picture: Any) -> np.ndarray:
