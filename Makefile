@@ -52,18 +52,13 @@ $(LOWEST)/.made: pyproject.toml
 # The packaged models and what was measured of them, made again from models/ (trained by `mien train`)
 # and the data in DATA.
 WEIGHTS := src/mien/classification
-MODELS := default default-labels default-int8 best
+MODELS := default default-int8 best
 RUNS := fourth-pupil second-pupil distilled-seed0 default-seed0 default-seed1 first-seed0 first-seed1
-SHARPEN := 1.105
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --side 48 --sharpen $(SHARPEN) --storage float16
-	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default-labels.onnx --data $(DATA) \
-	  --side 48 --head labels --storage float16
+	  --side 48 --storage float16
 	$(DEV)/bin/mien export models/fourth-pupil $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --side 48 --sharpen $(SHARPEN) --storage int8
-	$(DEV)/bin/mien export models/distilled-seed0 models/default-seed0 models/default-seed1 \
-	  models/best.onnx --data $(DATA) --views flip --side 48 --sharpen 1.11 --storage float16
+	  --side 48 --storage int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
 	for run in $(RUNS); do for views in one flip ten; do \
@@ -73,6 +68,7 @@ results: $(DEV)/.made
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
 	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fourth-pupil models/second-pupil
 	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/fourth-pupil
+	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/fourth-pupil
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)

@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 
 from mien.lab import calibration, data, evaluate, measures, runs
-from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
 WAYS = {"one temperature": math.inf, "a factor and a shift for each class": calibration.STRENGTH}
-SHARPENED = (1.0, 1.1, 1.105, 1.12)
+LABEL_SHARES = (0.0, 0.1, 0.16, 0.2, 0.3)
 
 
 def main() -> None:
@@ -26,14 +25,14 @@ def main() -> None:
     asked = parser.parse_args()
     samples = data.split(data.load(asked.data), "val")
     network = evaluate.restore(runs.open_run(asked.run))
-    said = evaluate.logits(network, samples.faces, side=48)[:, HEADS["votes"]]
+    answers = evaluate.logits(network, samples.faces, side=48)
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
     for way, strength in WAYS.items():
-        scaled = calibration.crossed(said, targets, strength)
-        for by in SHARPENED:
-            shares = (by * scaled).softmax(1).numpy()
-            rows.append({"way": way, "sharpened": by, **measures.summary(shares, samples)})
+        for share in LABEL_SHARES:
+            said = calibration.mixed(answers, share)
+            shares = calibration.crossed(said, targets, strength).softmax(1).numpy()
+            rows.append({"way": way, "label_share": share, **measures.summary(shares, samples)})
             print(rows[-1])
     found = {"run": asked.run.name, "folds": calibration.FOLDS, "rows": rows}
     found["measured"] = runs.about()

@@ -48,9 +48,9 @@ def main() -> None:
         seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
         sharp = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
         rows[name] = {
-            "js_bits": float(metrics.js_divergence(shares, seven).mean()),
+            "kl_nats": float(metrics.kl_divergence(shares, seven).mean()),
             "share_calibration_error": metrics.share_calibration_error(seven, shares),
-            "top_share_gap": metrics.top_share_gap(seven, shares),
+            "top_label_gap": metrics.top_label_gap(seven, shares),
             "sharpness": sharp.round(1).tolist(),
         }
         print(

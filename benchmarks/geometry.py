@@ -93,7 +93,7 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
         row = {
             "faces": int(chosen.sum()),
             "accuracy": float((by_label(faces[chosen]).argmax(1) == labels[chosen]).mean()),
-            "js_bits": float(metrics.js_divergence(truth, seven).mean()),
+            "kl_nats": float(metrics.kl_divergence(truth, seven).mean()),
             "share_calibration_error": metrics.share_calibration_error(seven, truth),
         }
         numbers = "  ".join(f"{key} {value:.4f}" for key, value in row.items())

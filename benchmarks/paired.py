@@ -15,8 +15,6 @@ from mien.lab import calibration, data, evaluate, measures, runs
 from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
-SHARPENED = 1.1
-"""Alike for both, as what is shipped is sharpened by about so much."""
 
 
 def main() -> None:
@@ -50,7 +48,7 @@ def answers(
     said = evaluate.logits(evaluate.restore(runs.open_run(path)), val.faces, side=side)
     heads = {name: said[:, part].softmax(1).numpy() for name, part in HEADS.items()}
     targets = torch.as_tensor(data.shares(val.votes))
-    votes = SHARPENED * calibration.crossed(said[:, HEADS["votes"]], targets)
+    votes = calibration.crossed(said[:, HEADS["votes"]], targets)
     return known | heads, known | {"votes": votes.softmax(1).numpy()}
 
 

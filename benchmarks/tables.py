@@ -51,32 +51,52 @@ def within(number: dict, digits: int = 3, factor: float = 1.0) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+HEADS = {
+    "default": ("default", "votes"),
+    "default-labels": ("default", "labels"),
+    "default-int8": ("default-int8", "votes"),
+    "best": ("best", "votes"),
+}
+"""The name of a packaged model -> the result that measured it, and the head."""
+
+
+def sections_of(name: str) -> dict:
+    """What was measured of a packaged model."""
+    file, head = HEADS[name]
+    return result(f"{file}-val")["heads"][head]
+
+
 def quality() -> str:
     """The packaged models on PublicTest."""
     rows = []
-    for name in ("default", "default-labels", "default-int8", "best"):
-        ((_, sections),) = result(f"{name}-val")["heads"].items()
+    for name in HEADS:
+        sections = sections_of(name)
         shares = sections["proportions"]
         votes = name != "default-labels"
         rows.append((
             f"`{name}`",
-            percent(sections["fer2013"]["accuracy"]),
-            percent(sections["fer2013_without_twins"]["accuracy"]),
+            *(percent(sections[part]["accuracy"])
+              for part in ("fer2013", "fer2013_without_twins", "fer2013_without_near_twins")),
             percent(sections["ferplus_majority"]["accuracy"]) if votes else "",
-            f"{shares['js_bits']['value']:.3f}" if votes else "",
-            f"{shares['share_calibration_error']['value']:.4f}" if votes else "",
-            f"{shares['top_share_gap']['value']:+.3f}" if votes else "",
+            *(_proportions(shares) if votes else ("", "", "", "")),
         ))  # fmt: skip
-    ((_, sections),) = result("default-val")["heads"].items()
-    chance = sections["proportions_by_chance"]
+    floor = sections_of("default")["proportions_by_chance"]
     rows.append((
-        "perfect proportions, as ten raters would judge them", "", "", "",
-        f"{chance['js_bits']['value']:.3f}",
-        f"{chance['share_calibration_error']['value']:.4f}",
-        f"{chance['top_share_gap']['value']:+.3f}",
+        "sampling floor: perfect proportions, judged by as few votes", "", "", "", "",
+        *_proportions(floor),
     ))  # fmt: skip
-    header = ("model", "labels", "without twins", "FER+", "divergence", "share error", "top share")
+    header = ("model", "labels", "without copies", "without near copies", "FER+ A", "KL, nats",
+              "Brier", "share error", "top-label gap")  # fmt: skip
     return markdown(header, rows)
+
+
+def _proportions(shares: dict) -> tuple[str, ...]:
+    return (
+        f"{shares['kl_nats']['value']:.3f}",
+        f"{shares['brier']['value']:.3f}",
+        f"{shares['share_calibration_error']['value']:.4f}",
+        f"{shares['top_label_gap']['value']:+.3f}",
+    )
 
 
 def seeds() -> str:
@@ -94,21 +114,20 @@ def seeds() -> str:
             within(labels["fer2013"]["accuracy"], 1, 100),
             within(labels["fer2013"]["macro_f1"], 1, 100),
             within(votes["ferplus_majority"]["accuracy"], 1, 100),
-            within(votes["proportions"]["js_bits"]),
+            within(votes["proportions"]["kl_nats"]),
             within(votes["proportions"]["share_calibration_error"], 4),
         ))  # fmt: skip
-    header = ("run", "epochs", "views", "labels, %", "macro-F1, %", "FER+ A, %", "divergence",
+    header = ("run", "epochs", "views", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats",
               "share error")  # fmt: skip
     return markdown(header, rows)
 
 
 def shipped() -> str:
     """Every number of the packaged models with its interval."""
-    names = ("default", "default-labels", "default-int8", "best")
-    tables = {}
+    names = tuple(HEADS)
+    tables: dict = {}
     for name in names:
-        ((_, sections),) = result(f"{name}-val")["heads"].items()
-        for section, numbers in sections.items():
+        for section, numbers in sections_of(name).items():
             for measure, number in numbers.items():
                 if isinstance(number, dict) and "value" in number:
                     row = tables.setdefault((section, numbers["faces"], measure), {})
@@ -124,8 +143,7 @@ def classes() -> str:
     """Recall, precision and F1 of each class: labels by default-labels, FER+ A by default."""
     rows = []
     for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
-        ((_, sections),) = result(f"{name}-val")["heads"].items()
-        for label, scores in sections[section]["per_class"].items():
+        for label, scores in sections_of(name)[section]["per_class"].items():
             shown = (f"{scores[key]:.2f}" for key in ("precision", "recall", "specificity", "f1"))
             rows.append((f"{section.replace('_', ' ')}: {label}", *shown, int(scores["support"])))
     return markdown(("class", "precision", "recall", "specificity", "F1", "faces"), rows)
@@ -255,26 +273,26 @@ def geometry() -> str:
     """What it gains to cut faces as FER2013 did."""
     found = result("geometry")
     rows = [
-        (rule, row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['js_bits']:.4f}",
+        (rule, row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['kl_nats']:.4f}",
          f"{row['share_calibration_error']:.4f}")
         for part in ("rows", "by_confidence")
         for rule, row in found["yunet"]["proved"][part].items()
     ]  # fmt: skip
-    return markdown(("cut", "faces", "labels", "divergence", "share error"), rows)
+    return markdown(("cut", "faces", "labels", "KL, nats", "share error"), rows)
 
 
 def flags() -> str:
     """What becomes of the proportions when faces are small or blurred."""
     rows = [
-        (name, f"{row['js_bits']:.3f}", f"{row['share_calibration_error']:.4f}",
-         f"{row['top_share_gap']:+.3f}", " / ".join(f"{v:.0f}" for v in row["sharpness"]))
+        (name, f"{row['kl_nats']:.3f}", f"{row['share_calibration_error']:.4f}",
+         f"{row['top_label_gap']:+.3f}", " / ".join(f"{v:.0f}" for v in row["sharpness"]))
         for name, row in result("flags")["rows"].items()
     ]  # fmt: skip
     header = (
         "PublicTest faces",
-        "divergence",
+        "KL, nats",
         "share error",
-        "top share",
+        "top-label gap",
         "sharpness, 5 / 50 / 95 %",
     )
     return markdown(header, rows)

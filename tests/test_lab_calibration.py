@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from mien.lab import calibration
-from mien.lab.calibration import Scaling
 
 WITHOUT_OWN = math.inf
 """The strength that leaves one temperature for all classes."""
@@ -54,12 +53,6 @@ def test_no_face_with_a_target_changes_nothing():
     assert calibration.fit(logits, 0 * targets) == calibration.plain(8)
 
 
-def test_sharpening_multiplies_the_calibrated_logits():
-    logits, _ = drawn(10)
-    scaling = Scaling(tuple(np.linspace(0.5, 2, 8)), tuple(np.linspace(-1, 1, 8)))
-    assert torch.allclose(scaling.sharpened(1.3)(logits), 1.3 * scaling(logits))
-
-
 def test_no_face_is_calibrated_by_its_own_target():
     logits, targets = drawn(40)
     before = calibration.crossed(logits, targets)
@@ -69,3 +62,23 @@ def test_no_face_is_calibrated_by_its_own_target():
         after = calibration.crossed(logits, changed)
         assert torch.equal(after[k], before[k])
         assert not torch.equal(after, before)
+
+
+def test_mixing_multiplies_powers_and_leaves_contempt_to_the_votes():
+    answers = torch.randn(5, 15, dtype=torch.float64)
+    votes, labels = answers[:, 7:].softmax(1), answers[:, :7].softmax(1)
+    mixed = calibration.mixed(answers, 0.3).exp()
+    assert torch.allclose(mixed[:, :7], votes[:, :7] ** 0.7 * labels**0.3)
+    assert torch.allclose(mixed[:, 7], votes[:, 7])
+    assert torch.allclose(calibration.mixed(answers, 0.0).softmax(1), votes)
+
+
+def test_the_label_share_is_the_largest_that_costs_little():
+    rng = np.random.default_rng(0)
+    votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
+    votes = np.pad(votes, ((0, 0), (0, 2)))
+    shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
+    agreeing = torch.cat([shares[:, :7], shares], 1)
+    assert calibration.label_share(agreeing, votes) == calibration.LABEL_SHARES[-1]
+    other = torch.as_tensor(rng.normal(0, 3, (600, 7))).float()
+    assert calibration.label_share(torch.cat([other, shares], 1), votes) < 0.1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import mien
 from mien.classification.classifier import Classifier
 from mien.classification.model_spec import Contract
+from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.lab import calibration, data, evaluate, export, runs, train
 from mien.lab.calibration import Scaling
@@ -23,6 +24,7 @@ from mien.onnx_runtime import onnxruntime
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
 TINY = replace(RECIPES["tiny"], batch=14, epochs=2, ema=0.5)
+SHARE = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,13 @@ def run(root, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(root, run, tmp_path_factory) -> dict[str, Path]:
-    """One calibrated file per way of storing weights, the vote head; and a plain label model."""
+    """One calibrated file per way of storing weights, and a plain one of 44 pixels."""
     folder, val = tmp_path_factory.mktemp("models"), data.load(root)["val"]
     files = {storage: folder / f"{storage}.onnx" for storage in export.AGREES}
     for storage, path in files.items():
-        export.export(run, path, calibrate=val, storage=storage)
-    files["labels"] = folder / "labels.onnx"
-    export.export(run, files["labels"], head="labels", side=44)
+        export.export(run, path, calibrate=val, storage=storage, label_share=SHARE)
+    files["plain"] = folder / "plain.onnx"
+    export.export(run, files["plain"], side=44)
     return files
 
 
@@ -55,53 +57,76 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def scaling_of(path: Path) -> Scaling:
-    saved = Classifier(path).contract.card["calibration"]
+def scaling_of(path: Path, head: str = "") -> Scaling:
+    saved = Classifier(ModelFile(path, head)).contract.card["calibration"]
     return Scaling(tuple(saved["factors"]), tuple(saved["shifts"]))
 
 
-def by_torch(run: Run, faces: np.ndarray, part: slice, side: int, scaling: Scaling) -> np.ndarray:
-    answers = evaluate.logits(evaluate.restore(run), faces, side=side)[:, part]
-    return scaling(answers).softmax(1).numpy()
+def by_torch(run: Run, faces: np.ndarray, side: int, share: float, scaling: Scaling) -> np.ndarray:
+    """The shares of votes, from the run's logits."""
+    answers = evaluate.logits(evaluate.restore(run), faces, side=side)
+    return scaling(calibration.mixed(answers, share)).softmax(1).numpy()
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8", "labels"])
+@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "plain"])
 def test_a_file_keeps_the_contract_and_takes_any_number_of_faces(exported, name):
     opened = session(exported[name])
-    (fed,), (given,) = opened.get_inputs(), opened.get_outputs()
+    (fed,) = opened.get_inputs()
     assert (fed.name, fed.type, fed.shape[1:]) == ("faces", "tensor(uint8)", [1, 48, 48])
     assert isinstance(fed.shape[0], str)
-    classes = 7 if name == "labels" else 8
-    assert (given.name, given.type, given.shape[1]) == ("probabilities", "tensor(float)", classes)
+    given = [(one.name, one.type, one.shape[1]) for one in opened.get_outputs()]
+    assert given == [("probabilities", "tensor(float)", 8), ("labels", "tensor(float)", 7)]
     for count in (1, 7):
-        (said,) = opened.run(None, {"faces": crops(count)})
-        assert said.shape == (count, classes)
-        assert (said >= 0).all()
-        assert np.allclose(said.sum(1), 1, atol=1e-6)
+        for said, classes in zip(opened.run(None, {"faces": crops(count)}), (8, 7), strict=True):
+            assert said.shape == (count, classes)
+            assert (said >= 0).all()
+            assert np.allclose(said.sum(1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8", "labels"])
+@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "plain"])
 def test_a_file_says_what_it_is(exported, run, name):
     metadata = session(exported[name]).get_modelmeta().custom_metadata_map
-    labels = EMOTIONS if name == "labels" else EMOTIONS_AND_CONTEMPT
-    assert metadata["mien.labels"] == ",".join(labels)
+    assert metadata["mien.labels"] == ",".join(EMOTIONS_AND_CONTEMPT)
     assert float(metadata["mien.margin"]) == 0
     assert metadata["mien.version"] == mien.__version__
     card = json.loads(metadata["mien.card"])
-    assert card["head"] == ("labels" if name == "labels" else "votes")
+    assert list(card["heads"]) == ["votes", "labels"]
     assert card["recipe"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
-    assert card["window"] == (44 if name == "labels" else 40)
+    assert card["window"] == (44 if name == "plain" else 40)
+    assert card["label_share"] == (0 if name == "plain" else SHARE)
     assert card["commit"] == runs.read_json(run.about_file)["commit"]
-    assert (scaling_of(exported[name]) == calibration.plain(len(labels))) == (name == "labels")
+    assert (scaling_of(exported[name]) == calibration.plain(8)) == (name == "plain")
+    assert (scaling_of(exported[name], "labels") == calibration.plain(7)) == (name == "plain")
     onnx.checker.check_model(onnx.load(exported[name]))
 
 
-@pytest.mark.parametrize(("storage", "most"), [("float32", 1e-5), ("float16", 5e-3), ("int8", 0.2)])
+@pytest.mark.parametrize(
+    ("storage", "most"),
+    [("float32", 1e-5), ("float16", 5e-3), ("int8-weights", 2e-2), ("int8", 0.2)],
+)
 def test_a_file_agrees_with_torch(exported, run, storage, most):
     classify = Classifier(exported[storage])
-    expected = by_torch(run, crops(28)[:, 0], slice(7, 15), 40, scaling_of(exported[storage]))
+    expected = by_torch(run, crops(28)[:, 0], 40, SHARE, scaling_of(exported[storage]))
     assert np.abs(classify(crops(28)) - expected).max() < most
+
+
+def test_each_head_can_be_asked_alone_or_both_at_once(exported):
+    path = exported["float32"]
+    votes, labels = Classifier(path), Classifier(ModelFile(path, "labels"))
+    assert (votes.name, labels.name) == ("float32", "float32-labels")
+    assert (votes.contract.labels, labels.contract.labels) == (EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    assert votes.contract.card["means"] == export.MEANS["votes"]
+    assert labels.contract.card["means"] == export.MEANS["labels"]
+    both = labels.every_head(crops(5))
+    assert list(both) == ["votes", "labels"]
+    assert np.array_equal(both["votes"], votes(crops(5)))
+    assert np.array_equal(both["labels"], labels(crops(5)))
+
+
+def test_a_head_that_is_not_there_is_told(exported):
+    with pytest.raises(UserError, match="has no head vote; it has votes, labels"):
+        Classifier(ModelFile(exported["float32"], "vote"))
 
 
 def test_several_runs_answer_as_one(root, run, tmp_path):
@@ -134,11 +159,10 @@ def test_runs_that_want_other_faces_cannot_be_one(root, run, tmp_path):
     assert not (tmp_path / "y.onnx").exists()
 
 
-def test_a_label_model_looks_through_the_window_it_was_exported_with(exported, run):
-    said = Classifier(exported["labels"])(crops(9))
-    assert np.allclose(
-        said, by_torch(run, crops(9)[:, 0], slice(0, 7), 44, calibration.plain(7)), atol=1e-5
-    )
+def test_a_file_looks_through_the_window_it_was_exported_with(exported, run):
+    said = Classifier(ModelFile(exported["plain"], "labels"))(crops(9))
+    answers = evaluate.logits(evaluate.restore(run), crops(9)[:, 0], side=44)[:, :7]
+    assert np.allclose(said, answers.softmax(1).numpy(), atol=1e-5)
 
 
 def test_a_faces_answer_does_not_depend_on_its_neighbours(exported):
@@ -152,6 +176,7 @@ def test_a_faces_answer_does_not_depend_on_its_neighbours(exported):
 def test_smaller_storage_is_smaller(exported):
     size = {name: path.stat().st_size for name, path in exported.items()}
     assert size["float16"] < 0.7 * size["float32"]
+    assert size["int8-weights"] < 0.6 * size["float32"]
     assert size["int8"] < 0.6 * size["float32"]
 
 
@@ -178,9 +203,9 @@ def test_three_channels_are_exported_as_three(tmp_path, root):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"head": "vote"}, "Did you mean 'votes'?"),
         ({"storage": "float61"}, "Did you mean 'float16'?"),
         ({"storage": "int8"}, "int8 needs faces to see what values occur; give --data."),
+        ({"label_share": 1.5}, "A label share is from 0 to 1, not 1.5."),
     ],
 )
 def test_a_wrong_choice_gets_one_sentence_and_no_file(run, tmp_path, options, said):
@@ -199,13 +224,15 @@ def test_an_unfinished_run_is_not_exported(tmp_path):
 class Bright(nn.Module):
     """Calls a face happy as far as it is bright, and `off` by so much."""
 
+    heads = ("votes",)
+
     def __init__(self, off: float) -> None:
         super().__init__()
         self.off = off
 
-    def forward(self, faces: Tensor) -> Tensor:
+    def forward(self, faces: Tensor) -> tuple[Tensor]:
         bright = faces.float().mean((1, 2, 3)) / 255 + self.off
-        return torch.stack([bright, 1 - bright], 1)
+        return (torch.stack([bright, 1 - bright], 1),)
 
 
 def test_a_graph_that_disagrees_with_torch_is_refused():
@@ -233,7 +260,7 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
     targets = data.shares(val.votes)
 
     def loss(scaling: Scaling) -> float:
-        said = by_torch(run, val.faces, slice(7, 15), 40, scaling)
+        said = by_torch(run, val.faces, 40, SHARE, scaling)
         return float(-(targets * np.log(said)).sum(1).mean())
 
     assert loss(scaling_of(exported["float32"])) < loss(calibration.plain(8))
@@ -242,7 +269,7 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
 def test_what_was_not_fitted_on_the_faces_that_judge_it_is_told_as_well(exported):
     card = Classifier(exported["float32"]).contract.card
     assert card["crossvalidated"].keys() == card["val"].keys()
-    assert card["crossvalidated"]["js_bits"] != card["val"]["js_bits"]
+    assert card["crossvalidated"]["kl_nats"] > card["val"]["kl_nats"]
 
 
 def test_faces_that_cannot_calibrate_a_head_are_refused(root, run, tmp_path):
@@ -253,19 +280,25 @@ def test_faces_that_cannot_calibrate_a_head_are_refused(root, run, tmp_path):
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_sharpening_multiplies_what_was_calibrated(root, run, exported, tmp_path):
-    sharp = tmp_path / "sharp.onnx"
-    export.export(run, sharp, calibrate=data.load(root)["val"], sharpen=1.5)
-    expected = scaling_of(exported["float32"]).sharpened(1.5)
-    assert scaling_of(sharp) == expected
+def test_without_a_wish_the_label_share_is_chosen_on_the_faces_that_calibrate(root, run, tmp_path):
+    val = data.load(root)["val"]
+    path = tmp_path / "chosen.onnx"
+    card = export.export(run, path, calibrate=val).card
+    answers = evaluate.logits(evaluate.restore(run), val.faces, side=40)
+    assert card["label_share"] == calibration.label_share(answers, val.votes)
 
 
-def test_a_head_that_was_not_taught_is_refused(tmp_path, run):
-    about = runs.read_json(run.about_file)
-    other = runs.start(tmp_path / "labels-only", run.recipe, {"heads": ["labels"]})
-    assert "heads" in about
-    with pytest.raises(UserError, match="not trained on votes; it was on labels"):
-        export.export(other, tmp_path / "x.onnx")
+def test_runs_taught_different_things_answer_what_both_were_taught(root, run, tmp_path):
+    both = {"data": runs.read_json(run.about_file)["data"]}
+    other = train.fit(replace(TINY, vote_weight=0.0, epochs=1), root, tmp_path / "l", device="cpu")
+    card = export.export([run, other], tmp_path / "x.onnx").card
+    assert list(card["heads"]) == ["labels"]
+    assert Classifier(tmp_path / "x.onnx").contract.labels == EMOTIONS
+    votes = runs.start(tmp_path / "v", run.recipe, both | {"heads": ["votes"]})
+    with pytest.raises(UserError, match="cannot be one"):
+        export.export([votes, other], tmp_path / "y.onnx")
+    with pytest.raises(UserError, match="needs both heads; there is only labels"):
+        export.export(other, tmp_path / "y.onnx", label_share=0.1)
 
 
 def test_a_model_file_has_its_suffix(tmp_path, run):

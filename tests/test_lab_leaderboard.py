@@ -180,8 +180,8 @@ def test_without_votes_the_labels_answer_for_them(result):
     alone = copy.deepcopy(result)
     del alone["heads"]["votes"]
     row = leaderboard.Row("resnet-8", {}, [alone])
-    expected = alone["heads"]["labels"]["proportions"]["js_bits"]["value"]
-    assert row.number("proportions", "js_bits")["value"] == expected
+    expected = alone["heads"]["labels"]["proportions"]["kl_nats"]["value"]
+    assert row.number("proportions", "kl_nats")["value"] == expected
 
 
 def test_results_of_different_faces_are_not_compared(folder, result):

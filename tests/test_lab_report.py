@@ -182,7 +182,7 @@ def test_several_runs_are_compared(run, root, tmp_path):
         "accuracy": ("labels", "fer2013", "accuracy"),
         "log loss": ("labels", "fer2013", "log_loss"),
         "FER+ accuracy": ("votes", "ferplus_majority", "accuracy"),
-        "divergence, bits": ("votes", "proportions", "js_bits"),
+        "divergence, nats": ("votes", "proportions", "kl_nats"),
     }.items():
         first, second = (heads[head][section][name]["value"] for heads in results)
         assert gain[number] == pytest.approx(second - first, abs=1e-6)

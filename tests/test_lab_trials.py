@@ -52,7 +52,7 @@ def test_a_crossval_trains_every_fold_and_judges_every_face_once(root, crossed):
     accuracies = [numbers["accuracy"] for numbers in result["folds"].values()]
     assert result["over_folds"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert result["over_folds"]["accuracy"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert {"ferplus", "js_bits", "macro_f1", "log_loss"} <= result["over_folds"].keys()
+    assert {"ferplus", "kl_nats", "macro_f1", "log_loss"} <= result["over_folds"].keys()
 
 
 def test_the_fold_file_says_which_face_was_held_out_where(root, crossed):

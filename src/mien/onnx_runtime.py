@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -25,35 +24,6 @@ from onnxruntime import InferenceSession
 onnxruntime.disable_telemetry_events()
 
 __all__ = ["InferenceSession", "onnxruntime", "open_session", "quantization", "return_memory"]
-
-X86 = ("x86_64", "AMD64")
-VNNI = {"avx512_vnni", "avx_vnni"}
-
-
-def needs_exact_int8(machine: str, cpuinfo: str) -> bool:
-    """Whether 8-bit layers overflow on a CPU unless ONNX Runtime is asked to be exact.
-
-    x86 CPUs without VNNI instructions add the products of an 8-bit layer in pairs of 16 bits,
-    which saturate: `default-int8` then agrees with `default` on 88 % of faces instead of 99.5 %.
-    With VNNI, asking for exact sums changes nothing and takes twice the time.
-
-    Args:
-        machine: what `platform.machine()` says.
-        cpuinfo: the text of Linux's /proc/cpuinfo; without any, no VNNI is assumed.
-    """
-    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
-    return machine in X86 and VNNI.isdisjoint(flags.split())
-
-
-@cache
-def _needs_exact_int8_here() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            cpuinfo = file.read(2**14)  # the first core's; there may be hundreds
-    except OSError:
-        cpuinfo = ""
-    return needs_exact_int8(platform.machine(), cpuinfo)
-
 
 class _Session(InferenceSession):  # type: ignore[misc]
     """A session that pickles as its model's path or bytes; unpickling opens it again."""
@@ -85,8 +55,6 @@ def _options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # It would keep a plan, and memory for it, for every size of input.
     options.enable_mem_pattern = False
-    if _needs_exact_int8_here():
-        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

@@ -55,7 +55,7 @@ def export(
     if card["label_share"]:
         click.echo(f"  label share {card['label_share']:g}")
     for head, numbers in card["heads"].items():
-        for name, value in numbers.get("publictest", {}).items():
+        for name, value in numbers.get("publictest", numbers.get("val", {})).items():
             plain, crossed = numbers["in_float32"][name], numbers["crossvalidated"][name]
             click.echo(f"  {head} {name:14s} {value:+.4f}  "
                        f"(float32 {plain:+.4f}, crossvalidated {crossed:+.4f})")  # fmt: skip

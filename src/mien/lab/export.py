@@ -146,9 +146,7 @@ def export(
         stored = _answers(proto, _inputs(calibrate.faces, channels))
         for head, said in zip(heads, stored, strict=True):
             logits = _uncalibrated(head, answers, share)
-            measured = _measured(head, said, logits, scalings[head], calibrate)
-            _check_loss(measured["publictest"], measured["in_float32"], storage)
-            card["heads"][head] |= measured
+            card["heads"][head] |= _measured(head, said, logits, scalings[head], calibrate, storage)
         onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
     with atomic_file.writing(path) as temporary:
         onnx.save(proto, temporary)
@@ -180,18 +178,22 @@ def _scaling(head: str, answers: Tensor | None, share: float, calibrate: Samples
 
 
 def _measured(
-    head: str, said: np.ndarray, logits: Tensor, scaling: Scaling, samples: Samples
+    head: str, stored: np.ndarray, logits: Tensor, scaling: Scaling, faces: Samples, storage: str
 ) -> dict[str, dict[str, float]]:
-    """What a head is worth on the samples that calibrate it: as stored, and as it was in torch.
+    """What a head is worth on the faces that calibrated it: as stored, and before in float32.
 
-    crossvalidated: each face calibrated by the other folds.
+    crossvalidated: each face calibrated by the faces of the other folds.
     """
-    crossed = calibration.crossed(logits, _targets(head, samples))
-    return {
-        "publictest": measures.summary(said, samples),
-        "in_float32": measures.summary(scaling(logits).softmax(1).numpy(), samples),
-        "crossvalidated": measures.summary(crossed.softmax(1).numpy(), samples),
+    judged = "publictest" if data.describe({"val": faces})["official"] else "val"
+    crossed = calibration.crossed(logits, _targets(head, faces))
+    answers = {
+        judged: stored,
+        "in_float32": scaling(logits).softmax(1).numpy(),
+        "crossvalidated": crossed.softmax(1).numpy(),
     }
+    found = {name: measures.summary(one, faces) for name, one in answers.items()}
+    _check_loss(found[judged], found["in_float32"], storage)
+    return found
 
 
 def _check_wishes(

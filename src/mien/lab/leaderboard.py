@@ -146,7 +146,7 @@ def summary(rows: Sequence[Row]) -> str:
         f"{result['protocol']}, views {result['views']}. Epochs: "
         f"{epochs}; seeds: {_span(seeds)}: what so many give, not the most that a network "
         "can. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
-        "majority of ten raters, divergence the Jensen-Shannon divergence in bits from their "
+        "majority of ten raters, KL the Kullback-Leibler divergence in nats from their "
         f"votes. A name with slim in it is a smaller network of the same kind.{_cautions(rows)}"
     )
 
@@ -164,7 +164,7 @@ def table(rows: Sequence[Row]) -> Table:
     """Every system with every number."""
     columns = (
         "system", "model", "claimed", "measured", "low", "high", "seeds", "sd", "without twins",
-        "macro-F1", "FER+", "divergence", "calibration error", "parameters, M", "MMAC", "file, MB",
+        "macro-F1", "FER+", "KL, nats", "calibration error", "parameters, M", "MMAC", "file, MB",
         "ms a face", "times default", "epochs", "training, min",
     )  # fmt: skip
     return Table("The most accurate first.", columns, [_cells(row) for row in rows])
@@ -184,7 +184,7 @@ def _cells(row: Row) -> tuple:
         row.number("fer2013_without_twins", "accuracy").get("value"),
         row.number("fer2013", "macro_f1")["value"],
         row.number("ferplus_majority", "accuracy").get("value"),
-        row.number("proportions", "js_bits").get("value"),
+        row.number("proportions", "kl_nats").get("value"),
         row.number("fer2013", "calibration_error")["value"],
         *millions,
         *(row.times.get(key) for key in ("megabytes", "ms", "times_default")),

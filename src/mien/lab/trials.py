@@ -28,7 +28,7 @@ MEASURES = {
     "macro_f1": ("labels", "fer2013", "macro_f1"),
     "log_loss": ("labels", "fer2013", "log_loss"),
     "ferplus": ("votes", "ferplus_majority", "accuracy"),
-    "js_bits": ("votes", "proportions", "js_bits"),
+    "kl_nats": ("votes", "proportions", "kl_nats"),
 }
 """What is averaged over the trainings, and where it stands in a result: head, section, number."""
 
