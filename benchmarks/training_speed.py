@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 import torch
 
-from mien.lab import batches, data, models, recipe, states, train
+from mien.lab import batches, data, models, recipe, schedule, states, train
 from mien.lab.recipe import Recipe
 from mien.lab.step import Step
 
@@ -31,7 +31,7 @@ def prepared(wanted: Recipe, samples: data.Samples, device: torch.device) -> Ste
     state = states.prepare(wanted, device)
     step = Step(state.model, state, faces, wanted, [])
     state.model.train()
-    step.begin(train.planned(state, wanted, train.NO_LIMIT, step, None))
+    step.begin(train.planned(state, wanted, schedule.NO_LIMIT, step, None))
     return step
 
 

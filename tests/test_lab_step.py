@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mien.lab import augmentation, batches, models, recipe, states, step, train
+from mien.lab import augmentation, batches, models, recipe, schedule, states, step, train
 from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.step import Plan, Step
@@ -25,7 +25,7 @@ def ready(wanted: Recipe, *, teachers: list[nn.Module] | None = None, device=CPU
     state = states.prepare(wanted, device)
     faces = batches.on_device(tiny.samples(40), wanted, device)
     made = Step(state.model, state, faces, wanted, teachers or [])
-    plan = train.planned(state, wanted, train.NO_LIMIT, made, None)
+    plan = train.planned(state, wanted, schedule.NO_LIMIT, made, None)
     if wanted.stored_answers:
         steps = len(plan.rates)
         plan.targets.update(
@@ -152,7 +152,7 @@ def test_faces_of_another_size_get_a_plan_of_their_own():
     taken = ready(wanted)
     assert taken.plan.draws.noise.shape[-1] == 28
     taken.state.epoch = 8
-    plan = train.planned(taken.state, wanted, train.NO_LIMIT, taken, None)
+    plan = train.planned(taken.state, wanted, schedule.NO_LIMIT, taken, None)
     taken.begin(plan)
     assert taken.plan is plan
     taken()
@@ -181,6 +181,6 @@ def test_the_plan_holds_the_rate_and_the_average_of_each_step():
     wanted = recipe.parse("tiny", ["batch=10", "epochs=4", "warmup=1", "ema=0.9"])
     taken = ready(wanted)
     plan: Plan = taken.plan
-    expected = [wanted.rate * train.rate_factor(k / 4, wanted) for k in range(4)]
+    expected = [wanted.rate * schedule.rate_factor(k / 4, wanted) for k in range(4)]
     assert plan.rates.tolist() == pytest.approx(expected)
     assert plan.keeps.tolist() == pytest.approx([k / (k + 10) for k in range(1, 5)])

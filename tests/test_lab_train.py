@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, runs, states, train
+from mien.lab import batches, data, evaluate, models, runs, schedule, states, train
 from mien.lab.heads import CLASSES, HEADS
 from mien.lab.losses import losses
 from mien.lab.recipe import RECIPES, Recipe
@@ -265,52 +266,52 @@ def test_faces_without_a_label_count_neither_as_right_nor_as_wrong(root):
 
 def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
     recipe = Recipe(epochs=10, warmup=2.0)
-    assert train.rate_factor(0, recipe) == pytest.approx(0.0005)
-    assert train.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
-    assert train.rate_factor(2, recipe) == 1
-    assert train.rate_factor(6, recipe) == pytest.approx(0.5)
-    assert train.rate_factor(4, recipe) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    assert train.rate_factor(10, recipe) == pytest.approx(0, abs=1e-12)
-    assert train.rate_factor(0, replace(recipe, warmup=0.0)) == 1
-    assert train.rate_factor(1.5, Recipe(epochs=1, warmup=2.0)) == pytest.approx(0.75, abs=1e-3)
+    assert schedule.rate_factor(0, recipe) == pytest.approx(0.0005)
+    assert schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
+    assert schedule.rate_factor(2, recipe) == 1
+    assert schedule.rate_factor(6, recipe) == pytest.approx(0.5)
+    assert schedule.rate_factor(4, recipe) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert schedule.rate_factor(10, recipe) == pytest.approx(0, abs=1e-12)
+    assert schedule.rate_factor(0, replace(recipe, warmup=0.0)) == 1
+    assert schedule.rate_factor(1.5, Recipe(epochs=1, warmup=2.0)) == pytest.approx(0.75, abs=1e-3)
 
 
 def test_a_constant_rate_falls_by_a_square_root_at_the_end():
     recipe = Recipe(epochs=12, warmup=2.0, schedule="constant", cooldown=0.2)
-    assert train.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
-    assert train.rate_factor(2, recipe) == train.rate_factor(10, recipe) == 1
-    assert train.rate_factor(10.5, recipe) == pytest.approx(0.5)
-    assert train.rate_factor(12, recipe) == pytest.approx(0, abs=1e-7)
+    assert schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
+    assert schedule.rate_factor(2, recipe) == schedule.rate_factor(10, recipe) == 1
+    assert schedule.rate_factor(10.5, recipe) == pytest.approx(0.5)
+    assert schedule.rate_factor(12, recipe) == pytest.approx(0, abs=1e-7)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_time_that_runs_out_lowers_the_rate_as_epochs_do(schedule):
-    recipe = Recipe(epochs=10, warmup=0.0, schedule=schedule)
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_time_that_runs_out_lowers_the_rate_as_epochs_do(kind):
+    recipe = Recipe(epochs=10, warmup=0.0, schedule=kind)
     for share in (0.0, 0.3, 0.8, 0.95, 1.0):
-        by_epochs = train.rate_factor(10 * share, recipe)
-        assert train.rate_factor(0, recipe, share) == pytest.approx(by_epochs, abs=1e-6)
-        assert train.rate_factor(10 * share, recipe, share / 2) == pytest.approx(by_epochs)
-    assert train.rate_factor(0, replace(recipe, warmup=2.0), 1.0) == pytest.approx(0, abs=1e-7)
+        by_epochs = schedule.rate_factor(10 * share, recipe)
+        assert schedule.rate_factor(0, recipe, share) == pytest.approx(by_epochs, abs=1e-6)
+        assert schedule.rate_factor(10 * share, recipe, share / 2) == pytest.approx(by_epochs)
+    assert schedule.rate_factor(0, replace(recipe, warmup=2.0), 1.0) == pytest.approx(0, abs=1e-7)
 
 
 def test_a_clock_counts_what_was_spent_before_it():
-    now = train.time.monotonic()
-    clock = train.Clock(spent=30, start=now - 20, end=now + 50)
+    now = time.monotonic()
+    clock = schedule.Clock(spent=30, start=now - 20, end=now + 50)
     assert clock.progress() == pytest.approx(0.5, abs=0.01)
     assert clock.progress(25) == pytest.approx(0.75, abs=0.01)
     assert clock.progress(1000) == 1
     assert not clock.is_last(40)
     assert clock.is_last(60)
-    assert train.NO_LIMIT.progress(1000) == 0
-    assert not train.NO_LIMIT.is_last(1e9)
+    assert schedule.NO_LIMIT.progress(1000) == 0
+    assert not schedule.NO_LIMIT.is_last(1e9)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_a_training_ends_in_its_time_with_a_rate_that_has_fallen(root, tmp_path, schedule):
-    recipe = replace(TINY, epochs=100_000 - 1, warmup=0.0, schedule=schedule)
-    began = train.time.monotonic()
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_a_training_ends_in_its_time_with_a_rate_that_has_fallen(root, tmp_path, kind):
+    recipe = replace(TINY, epochs=100_000 - 1, warmup=0.0, schedule=kind)
+    began = time.monotonic()
     run = train.fit(recipe, root, tmp_path / "run", device="cpu", seconds=4)
-    assert train.time.monotonic() - began < 6
+    assert time.monotonic() - began < 6
     rates = [entry["rate"] for entry in run.log()]
     assert run.finished
     assert 2 < len(rates) < recipe.epochs
@@ -421,7 +422,7 @@ def test_clipping_bounds_the_step(root, tmp_path):
         before = [p.detach().clone() for p in state.model.parameters()]
         placed = batches.on_device(data.load(root)["train"], recipe, CPU)
         step = Step(state.model, state, placed, recipe, [])
-        plan = train.planned(state, recipe, train.NO_LIMIT, step, None)
+        plan = train.planned(state, recipe, schedule.NO_LIMIT, step, None)
         train.train_epoch(step, plan, 0, lambda *_: None)
         pairs = zip(before, state.model.parameters(), strict=True)
         return math.sqrt(sum((a - b).square().sum().item() for a, b in pairs))

@@ -25,6 +25,7 @@ onnxruntime.disable_telemetry_events()
 
 __all__ = ["InferenceSession", "onnxruntime", "open_session", "quantization", "return_memory"]
 
+
 class _Session(InferenceSession):  # type: ignore[misc]
     """A session that pickles as its model's path or bytes; unpickling opens it again."""
 

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,14 @@ from mien.lab import (
     processes,
     protocols,
     runs,
+    schedule,
     states,
 )
 from mien.lab.data import Samples
 from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
+from mien.lab.schedule import Clock
 from mien.lab.states import State
 from mien.lab.step import Plan, Step
 from mien.lab.teacher_answers import StoredAnswers
@@ -165,35 +166,6 @@ def _train(
             torch.save(weights, temporary)
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """How much of the time that a training has is over.
-
-    Attributes:
-        spent: seconds that its epochs took before this process went on with it.
-        start: when this process began its first epoch, by `time.monotonic`.
-        end: when it must have ended; infinite without a limit.
-    """
-
-    spent: float
-    start: float
-    end: float
-
-    def progress(self, ahead: float = 0.0) -> float:
-        """The share of its time that is over so many seconds from now, 0 to 1."""
-        if math.isinf(self.end):
-            return 0.0
-        whole = self.spent + max(self.end - self.start, 1e-9)
-        return min(1.0, (self.spent + time.monotonic() - self.start + ahead) / whole)
-
-    def is_last(self, seconds: float) -> bool:
-        """Whether no further epoch fits, if it takes so long."""
-        return time.monotonic() + seconds > self.end
-
-
-NO_LIMIT = Clock(0.0, 0.0, math.inf)
-
-
 def planned(
     state: State,
     recipe: Recipe,
@@ -209,7 +181,7 @@ def planned(
     last = state.log[-1]["seconds"] if state.log else 0.0
     before, after = clock.progress(), clock.progress(last)
     rates = [
-        recipe.rate * rate_factor(state.epoch + s, recipe, before + s * (after - before))
+        recipe.rate * schedule.rate_factor(state.epoch + s, recipe, before + s * (after - before))
         for s in shares
     ]
     keeps = [states.kept(recipe, state.step + k + 1) for k in range(steps)]
@@ -284,29 +256,6 @@ def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> di
         hit = votes.argmax(1).numpy()[clear] == truth[clear]
         found["val_majority_accuracy"] = float(np.mean(hit))
     return found
-
-
-def rate_factor(epoch: float, recipe: Recipe, time_spent: float = 0.0) -> float:
-    """The learning rate as a share of its peak: a linear rise, then a fall to zero.
-
-    The fall is half a cosine; or, with `schedule="constant"`, the rate stays as it is and falls
-    with the last `cooldown` of the training by a square root, as in Haegele et al. 2024,
-    https://arxiv.org/abs/2405.18392.
-
-    Args:
-        epoch: how many have been done, with fractions.
-        recipe: of the training.
-        time_spent: the share of the training's time that is over, 0 to 1; it counts where it is
-            more than the share of the epochs.
-    """
-    if epoch < recipe.warmup and time_spent < 1:
-        return (epoch + 1e-3) / recipe.warmup
-    done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1e-9)
-    done = min(max(done, time_spent), 1.0)
-    if recipe.schedule == "constant":
-        late = max(0.0, done - (1 - recipe.cooldown)) / recipe.cooldown
-        return 1 - math.sqrt(late)
-    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def val_loss(entry: dict, recipe: Recipe) -> float:
