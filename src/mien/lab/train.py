@@ -91,15 +91,14 @@ def fit(
     """
     end = time.monotonic() + seconds
     whole = data.load(root)
-    about = data.describe(whole)
+    about, splits = data.describe(whole), protocols.divide(whole, recipe)
+    known = {"data": about, "heads": checks.heads(recipe, splits)}
     if not Run(Path(out)).finished:
         checks.sources(recipe, about)
         checks.network(recipe)
-    splits = protocols.divide(whole, recipe)
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
-            known = {"data": about, "heads": checks.heads(recipe, splits)}
             stack.enter_context(runs.locked(out))
             runs.start(Path(out), recipe, known)
         processes.wait(world)
