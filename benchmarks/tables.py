@@ -56,6 +56,7 @@ HEADS = {
     "default-labels": ("default", "labels"),
     "default-int8": ("default-int8", "votes"),
     "best": ("best", "votes"),
+    "best-labels": ("best", "labels"),
 }
 """The name of a packaged model -> the result that measured it, and the head."""
 
@@ -72,7 +73,7 @@ def quality() -> str:
     for name in HEADS:
         sections = sections_of(name)
         shares = sections["proportions"]
-        votes = name != "default-labels"
+        votes = not name.endswith("-labels")
         rows.append((
             f"`{name}`",
             *(percent(sections[part]["accuracy"])
