@@ -19,7 +19,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scenes
 import torch
 from torch import Tensor, nn
 from torchvision import ops
@@ -28,6 +27,7 @@ from mien.lab import batches, data, evaluate, models, runs
 from mien.lab.data import Samples
 from mien.lab.heads import CLASSES
 from mien.lab.models import rcnn
+from tests.synthetic import scenes
 
 ROOT = Path(__file__).parent.parent
 

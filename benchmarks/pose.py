@@ -21,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import scenes
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +32,7 @@ from mien.detection import _roll, yunet
 from mien.lab import augmentation, batches, data, runs
 from mien.labels import EMOTIONS
 from mien.results import yaw
+from tests.synthetic import scenes
 
 SIDE = 48
 STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0

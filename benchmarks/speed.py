@@ -23,7 +23,7 @@ from mien.detection import yunet
 from mien.lab import runs
 
 MACS = 99.6e6
-"""Multiply-adds of the default model on one face; `tests/test_lab_models.py` counts them."""
+"""Multiply-adds of the default model on one face; `tests/lab/models/test_models.py` counts them."""
 
 TIMES = {"best": 6}
 """How often a model does that work for one face, if not once: three networks, two views."""

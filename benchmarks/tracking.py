@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import clips
 import numpy as np
 
 from mien import Analyzer
 from mien.lab import runs
 from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
+from tests.synthetic import clips
 
 ROOT = Path(__file__).parent.parent
 

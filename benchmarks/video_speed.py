@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
-import clips
 import numpy as np
 from matplotlib.figure import Figure
 from memory import resident
@@ -28,6 +27,7 @@ from mien.io.source import Source
 from mien.lab import figures, runs
 from mien.results import Frame, Result
 from mien.visualization.annotate import draw
+from tests.synthetic import clips
 
 RESULTS = Path(__file__).parent.parent / "results"
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}

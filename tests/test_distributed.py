@@ -86,6 +86,7 @@ def test_a_column_that_is_not_there_gets_one_sentence(pictures):
         distributed.Faces("file")(pictures)
 
 
+@pytest.mark.distributed
 def test_it_is_sent_to_other_processes_and_makes_its_analyzer_there(pictures):
     faces = distributed.Faces()
     faces(pictures)
@@ -101,6 +102,7 @@ def test_it_is_sent_to_other_processes_and_makes_its_analyzer_there(pictures):
 OWN_WARNINGS = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.mark.distributed
 @OWN_WARNINGS
 def test_in_ray(pictures):
     ray = pytest.importorskip("ray")
@@ -114,6 +116,7 @@ def test_in_ray(pictures):
     assert found["error"].notna().sum() == 2
 
 
+@pytest.mark.distributed
 @OWN_WARNINGS
 def test_in_spark(pictures):
     pyspark = pytest.importorskip("pyspark.sql")
@@ -131,6 +134,7 @@ def test_in_spark(pictures):
     assert found["error"].notna().sum() == 2
 
 
+@pytest.mark.distributed
 @OWN_WARNINGS
 def test_in_dask(pictures):
     dask = pytest.importorskip("dask.dataframe")

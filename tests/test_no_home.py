@@ -9,8 +9,9 @@ import sys
 import urllib.request
 
 import pytest
-import tiny
-from conftest import ROOT
+
+from tests.paths import ROOT
+from tests.synthetic import tiny
 
 USER = "54321"
 # The interpreter may lie in root's home: that user may read everything, and write as others may.

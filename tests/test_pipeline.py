@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
-from conftest import ROOT
 from PIL import Image
 
 import mien as package
@@ -19,9 +17,7 @@ from mien.io.video import Part
 from mien.pipeline import Callbacks, Options
 from mien.results import Frame
 from mien.tracking.checkpoint import Checkpoint
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips
+from tests.synthetic import clips, tiny
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,13 @@ import sys
 from itertools import pairwise
 
 import pytest
-import tiny
 import torch
-from conftest import ROOT
 
+from benchmarks import campaign
 from mien.lab import evaluate, models, runs
 from mien.lab.recipe import parse
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import campaign
+from tests.paths import ROOT
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

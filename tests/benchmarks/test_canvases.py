@@ -1,18 +1,13 @@
 """The pictures of benchmarks/canvases.py and their scores."""
 
-import sys
-
 import numpy as np
 import pytest
-import tiny
 import torch
-from conftest import ROOT
 
+from benchmarks import canvases
 from mien.lab import data, models
 from mien.lab.models import rcnn
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-canvases = pytest.importorskip("canvases")
+from tests.synthetic import tiny
 
 
 @pytest.fixture(scope="module")

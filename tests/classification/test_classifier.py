@@ -4,9 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-import saturation
-import tiny
-from conftest import SHARED
 from PIL import Image
 
 from mien import onnx_runtime
@@ -15,6 +12,9 @@ from mien.classification.classifier import Classifier, prepare
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 from mien.onnx_runtime import needs_exact_int8, onnxruntime
+from tests.classification import saturation
+from tests.paths import SHARED
+from tests.synthetic import tiny
 
 SIDECAR = """
 labels = ["neutral", "happiness", "surprise"]

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-import without
-from conftest import ROOT
+
+from tests.cli import without
+from tests.paths import ROOT
 
 BOARD = ROOT / "results" / "leaderboard"
 NEEDS_TORCH = "mien: This needs torch: in mien's folder, pip install '.[lab]'.\n"

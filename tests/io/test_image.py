@@ -1,15 +1,12 @@
 """Pictures from anywhere become upright RGB frames, or one clear sentence."""
 
 import gc
-import io
 import os
 import random
 import re
-import struct
 import time
 import tracemalloc
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +16,10 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import image as sources
+from tests.synthetic.pictures import animation, encoded, gradient, png_claiming
 
 SENTENCE = re.compile(r"bytes [^\n]*[^. ]\.")
 RED, WHITE = (255, 0, 0), (255, 255, 255)
-
-
-def encoded(image, form, **options):
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
-def gradient(width=24, height=16):
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack(
-        [columns * 255 // max(width - 1, 1), rows * 255 // max(height - 1, 1), 128 + 0 * rows], 2
-    ).astype(np.uint8)
-
-
-def animation(form, colours=("red", "lime", "blue"), **options):
-    first, *rest = [Image.new("RGB", (8, 6), colour) for colour in colours]
-    return encoded(first, form, save_all=True, append_images=rest, **options)
-
-
-def png_claiming(width, height):
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def refusal(what):

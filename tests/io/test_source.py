@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_sources import animation, encoded, gradient
 
 from mien.errors import UserError
 from mien.io import reader
 from mien.io.source import SUFFIXES, VIDEO_SUFFIXES, Source
+from tests.synthetic.pictures import animation, encoded, gradient
 
 
 def locations(text):

@@ -16,8 +16,6 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-import tiny
-from conftest import ROOT, SHARED
 from PIL import Image
 
 import mien as package
@@ -28,9 +26,8 @@ from mien.io import audio, camera, prefetch, video
 from mien.io.source import Source
 from mien.results import Face, Frame, Result
 from mien.tracking.smoothing import TIME_CONSTANT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips
+from tests.paths import SHARED
+from tests.synthetic import clips, tiny
 
 PACK = SHARED / "fer2013"
 needs_pack = pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.paths import ROOT
 
 HERE = ROOT / "tests" / "javascript"
 TOOLS = HERE / "node_modules" / ".bin"

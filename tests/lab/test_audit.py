@@ -7,8 +7,6 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pytest
-import tiny
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,6 +18,8 @@ from mien.lab.audit import audit, left_out, summary
 from mien.lab.data import Samples
 from mien.lab.twins import NEAR, alike, identical
 from mien.labels import EMOTIONS
+from tests.paths import SHARED
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from mien.lab.augmentation import Draws
 from mien.lab.batches import Batch
 from mien.lab.data import shares
 from mien.lab.recipe import Recipe
+from tests.synthetic import tiny
 
 STILL = Recipe(
     batch=12, side=44, flip=False, rotation=0, scale=0, shift=0, light=0, erase=0, mixup=0, cutmix=0

@@ -4,9 +4,9 @@ import json
 from functools import partial
 
 import pytest
-import tiny
 
 from mien.lab import evaluate
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,10 +14,12 @@ from mien.errors import UserError
 from mien.lab import data
 from mien.lab.data import Samples, fer2013, majority, plurality, shares, twins
 from mien.labels import EMOTIONS
+from tests.paths import SHARED
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-PACK = Path(__file__).parents[2] / "shared" / "fer2013"
+PACK = SHARED / "fer2013"
 
 needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason=f"no FER2013 at {PACK}")
 

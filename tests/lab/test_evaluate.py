@@ -8,7 +8,6 @@ import pytest
 import scipy.spatial.distance
 import scipy.stats
 import sklearn.metrics
-import tiny
 import torch
 
 from mien.errors import UserError
@@ -19,6 +18,7 @@ from mien.lab.measures import measure
 from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

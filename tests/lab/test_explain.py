@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import nn
 
 from mien.lab import explain, models
+from tests.synthetic import tiny
 
 
 class Corner(nn.Module):

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.onnx_runtime import onnxruntime
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

@@ -1,21 +1,19 @@
 """The leaderboard: results in, one row per recipe, in the order of what is measured."""
 
 import copy
-import importlib
 import json
-import shutil
 import subprocess
 from dataclasses import replace
 
 import pytest
-import tiny
 from click.testing import CliRunner
-from conftest import ROOT
 
 from mien import cli
 from mien.errors import UserError
 from mien.lab import claims, evaluate, leaderboard, models, page, runs, train
 from mien.lab.recipe import RECIPES
+from tests.browser import CHROMIUM
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
@@ -212,9 +210,7 @@ def test_the_command_shows_the_table_and_writes_the_page(folder, tmp_path):
     assert (tmp_path / "out" / "figures" / "accuracy-by-cost.svg").exists()
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
     page.write(leaderboard.page(leaderboard.read(folder)), tmp_path, "board")
@@ -233,13 +229,3 @@ def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
     falling, rising = json.loads(title)
     assert falling == ["xception-slim", "jaiswal-full", "resnet-8"]
     assert rising == ["jaiswal-full", "xception-slim", "resnet-8"]
-
-
-def test_a_network_is_timed_beside_the_default(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    times = importlib.import_module("times")
-    monkeypatch.setattr(times, "ROUNDS", 3)
-    found = times.measure("resnet-8")
-    assert set(found) == {"ms", "times_default", "megabytes"}
-    assert 0 < found["times_default"] < 5
-    assert found["megabytes"] == pytest.approx(0.36, abs=0.2)

@@ -6,8 +6,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import tiny
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +13,8 @@ from mien.errors import UserError
 from mien.lab import data, protocols
 from mien.lab.data import Samples
 from mien.lab.recipe import RECIPES
+from tests.paths import SHARED
+from tests.synthetic import tiny
 
 BASE = RECIPES["tiny"]
 TOTALS = (4953, 547, 5121, 8989, 6077, 4002, 6198)

@@ -7,8 +7,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import tiny
-import without
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import classification_report
@@ -32,6 +30,8 @@ from mien.lab import (
 from mien.lab.page import Page, Picture, Table
 from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
+from tests.cli import without
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

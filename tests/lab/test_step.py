@@ -2,7 +2,6 @@ import math
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,6 +11,7 @@ from mien.lab import augmentation, batches, models, recipe, states, step, train
 from mien.lab.heads import HEADS
 from mien.lab.recipe import Recipe
 from mien.lab.step import Plan, Step
+from tests.synthetic import tiny
 
 CPU = torch.device("cpu")
 ALL = Recipe(

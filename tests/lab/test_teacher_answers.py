@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from mien.errors import UserError
 from mien.lab import batches, data, runs, teacher_answers, train
 from mien.lab.recipe import RECIPES, checked
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

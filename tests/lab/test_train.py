@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +21,7 @@ from mien.lab.losses import losses
 from mien.lab.recipe import RECIPES, Recipe
 from mien.lab.runs import Run
 from mien.lab.step import Step
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
@@ -615,6 +615,7 @@ train.fit(recipe, sys.argv[1], sys.argv[2], device="cpu")
 """
 
 
+@pytest.mark.distributed
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_train_what_one_does(root, tmp_path):
     driver = script(tmp_path, TOGETHER)

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
 from mien.lab import data, evaluate, measures, protocols, runs, train, trials
 from mien.lab.recipe import RECIPES
+from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import serving
 from prometheus_client.parser import text_string_to_metric_families
 
 import mien
 from mien.errors import UserError
 from mien.io.image import picture as as_frame
 from mien.server.batching import Together
+from tests.server import serving
 
 PICTURE = serving.picture()
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import serving
-from conftest import ROOT
+
+from tests.paths import ROOT
+from tests.server import serving
 
 TEXT = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 import schemathesis
-import serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -15,6 +14,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from tests.server import serving
 
 PICTURE = serving.picture(24, 24)
 FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a.png\r\n\r\n"

@@ -9,7 +9,6 @@ import time
 
 import av
 import pytest
-import serving
 from PIL import Image
 
 import mien
@@ -20,6 +19,7 @@ from mien.server import watching
 from mien.server.folders import Folder
 from mien.server.job import RESULTS
 from mien.server.watching import examined
+from tests.server import serving
 
 HERE = jobs_module.__name__
 

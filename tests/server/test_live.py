@@ -8,12 +8,12 @@ import time
 from contextlib import suppress
 
 import pytest
-import serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import mien
 from mien.server.live import Newest
+from tests.server import serving
 
 FRAME = serving.picture(form="JPEG")
 

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-import serving
 
 import mien
 from mien.server import server as module
 from mien.server.job import Wanted
 from mien.server.room import Room
+from tests.server import serving
 
 PICTURE = serving.picture()
 

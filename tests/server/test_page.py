@@ -9,18 +9,18 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser
-from conftest import ROOT
 from PIL import Image
-from serving import clip, in_process, on_loopback, service_of
 
 from mien.detection.whole import Whole
 from mien.labels import COLOURS
 from mien.results import LANDMARKS, Detection, Face, Frame, Result
 from mien.server import looks
 from mien.writers import csv, html
+from tests.browser import CHROMIUM, Browser
+from tests.paths import ROOT
+from tests.server.serving import clip, in_process, on_loopback, service_of
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
 CROWD = 12
 

@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import pytest
-import serving
 from PIL import Image
 from starlette.testclient import WebSocketDenialResponse
 
 from mien.errors import UserError
 from mien.server import bodies, fetching
 from mien.server.settings import Settings
+from tests.server import serving
 
 PICTURE = serving.picture()
 

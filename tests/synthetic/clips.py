@@ -22,7 +22,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from scenes import overlap
 from scipy.optimize import linear_sum_assignment
 
 from mien.classification.flags import sharpness
@@ -30,6 +29,7 @@ from mien.detection import Detector, yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
 from mien.results import Box
+from tests.synthetic.scenes import overlap
 
 SIDE = 48
 LEFT, ABOVE, WIDE, HIGH = 28, 20, 104, 250

@@ -1,21 +1,18 @@
-"""The clips of benchmarks/clips.py: is true what they call true, and do the scores count?"""
+"""The synthetic clips: is true what they call true, and do the scores count?"""
 
 import itertools
-import sys
 
+import av
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED
 
 from mien.classification import model_spec
 from mien.detection import yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
-
-av = pytest.importorskip("av")
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips  # noqa: E402
+from tests.paths import SHARED
+from tests.synthetic import clips
 
 SMALL = (160, 90)
 

@@ -6,7 +6,6 @@ Everything is a function of a count and a seed, so that two formats can hold the
 from __future__ import annotations
 
 import csv
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from PIL import Image
 
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS
-
-# Networks as small as these are slower on two threads, and far slower on busy ones.
-with suppress(ImportError):  # light tests need faces, and no torch
-    import torch
-
-    torch.set_num_threads(1)
 
 NOT_OFFICIAL = "ignore:.*is not FER2013 as published"
 """The warning that tiny data deserve: for `pytest.mark.filterwarnings`."""

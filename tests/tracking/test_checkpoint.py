@@ -9,16 +9,13 @@ import time
 
 import numpy as np
 import pytest
-import tiny
-from conftest import ROOT, SHARED
 from PIL import Image
 
 from mien.errors import UserError
 from mien.io import partial_file
 from mien.results import Frame, Result
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips
+from tests.paths import SHARED
+from tests.synthetic import clips, tiny
 
 PACK = SHARED / "fer2013"
 

@@ -3,23 +3,18 @@
 import asyncio
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
-import tiny
-from browser import CHROMIUM, Browser
-from conftest import ROOT
 
 from mien import writers
 from mien.labels import EMOTIONS
 from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
+from tests.browser import CHROMIUM, Browser
+from tests.synthetic import clips, tiny
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
 SECONDS, RATE = 6, 25
 STILL = "document.querySelector('video').paused"

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +22,7 @@ from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result
 from mien.visualization.annotate import draw
+from tests.paths import ROOT
 
 NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png', "line\nbreak.png")
 TABLES = ("jsonl", "csv", "parquet")

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from conftest import ROOT
 from PIL import Image
 
 from mien.lab import leaderboard, models
+from tests.paths import ROOT
+from tests.synthetic import tiny
 
 NAME = "example"
 

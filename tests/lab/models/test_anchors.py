@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import tiny  # noqa: F401 (one thread)
 import torch
 from timm.models.convnext import ConvNeXt
 from timm.models.resnet import BasicBlock, ResNet

@@ -2,9 +2,7 @@ import re
 from dataclasses import fields
 
 import pytest
-import tiny  # noqa: F401 (one thread)
 import torch
-from conftest import ROOT
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,6 +13,7 @@ from mien.lab.heads import CLASSES
 from mien.lab.recipe import RECIPES, Recipe
 from mien.labels import EMOTIONS
 from mien.registry import names
+from tests.paths import ROOT
 
 EVERY = models.available()
 

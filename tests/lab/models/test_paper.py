@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import timm
-import tiny  # noqa: F401 (one thread)
 import torch
 from torch import Tensor, nn
 

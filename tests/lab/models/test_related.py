@@ -5,7 +5,6 @@ from itertools import accumulate
 
 import pytest
 import timm
-import tiny  # noqa: F401 (one thread)
 import torch
 from torch import nn
 

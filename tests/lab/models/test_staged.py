@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-import tiny  # noqa: F401 (one thread)
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
