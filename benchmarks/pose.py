@@ -14,7 +14,6 @@ import json
 import math
 import time
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -241,10 +240,13 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
     return rows
 
 
-LOOKS = {
-    "now": mien.Analyzer.frames,
-    "before": partial(mien.Analyzer.follow, newest=True),  # frames of a video are never turned
-}
+def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
+    """Results of frames as those of a video, which are never turned."""
+    session = analyzer.session()
+    return [session.update(frame.pixels, frame.seconds) for frame in frames]
+
+
+LOOKS = {"now": mien.Analyzer.frames, "before": as_video}
 
 
 class UprightOnly:

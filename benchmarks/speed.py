@@ -7,6 +7,7 @@ Needs scikit-image for the photograph. Whole processes are timed by `benchmarks/
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def stages(photo: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     result = {
         "what": "speed",
         "classifier": classifier_rows(),
