@@ -27,7 +27,7 @@ from mien.io.source import Source
 from mien.results import Face, Frame, Result
 from mien.tracking.smoothing import TIME_CONSTANT
 from tests.paths import SHARED
-from tests.synthetic import clips, tiny
+from tests.synthetic import clip_files, clips, tiny, tracking_scores
 
 PACK = SHARED / "fer2013"
 needs_pack = pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
@@ -43,7 +43,7 @@ def made(faces, tmp_path_factory):
     """A clip of one second with sound, and its truth."""
     path = tmp_path_factory.mktemp("clips") / "one.mp4"
     found = clips.frames("one", faces, size=(320, 180), seconds=1)
-    return path, clips.encode(path, found, sound=True)
+    return path, clip_files.encode(path, found, sound=True)
 
 
 def times(path, **part):
@@ -60,9 +60,9 @@ def times(path, **part):
 def test_every_frame_comes_with_its_own_time(tmp_path, faces, name, codec, variable):
     path = tmp_path / name
     pictures = clips.frames("one", faces, size=(320, 180), seconds=1, variable=variable)
-    truths = clips.encode(path, pictures, codec=codec)
+    truths = clip_files.encode(path, pictures, codec=codec)
     found = list(video.frames(Source.parse(str(path))))
-    assert clips.time_error(truths, [frame.seconds for frame in found]) < 1e-3
+    assert tracking_scores.time_error(truths, [frame.seconds for frame in found]) < 1e-3
     assert [frame.number for frame in found] == list(range(len(truths)))
     assert all(frame.pixels.shape == (180, 320, 3) for frame in found)
     assert Source.parse(str(path)).kind == "video"
@@ -119,7 +119,7 @@ def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
     parts = []
     for name in ("a.ts", "b.ts"):
         found = clips.frames("one", faces, size=(320, 180), seconds=3)
-        clips.encode(tmp_path / name, found)
+        clip_files.encode(tmp_path / name, found)
         parts.append((tmp_path / name).read_bytes())
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join(parts))
@@ -138,7 +138,7 @@ def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept
     if not kept:  # nor is any sound left as it is
         monkeypatch.setattr("mien.io.audio.COPIED", ())
     found = clips.frames("one", faces, size=(320, 180), seconds=3)
-    clips.encode(tmp_path / "one.ts", found, sound=True)
+    clip_files.encode(tmp_path / "one.ts", found, sound=True)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * (tmp_path / "one.ts").read_bytes())
     with writers.to(tmp_path / "x.mp4") as write:
@@ -226,7 +226,7 @@ def test_something_live_ends_in_time_though_nothing_comes(server, monkeypatch):
 def test_a_turned_video_is_upright(tmp_path, faces, rotation):
     path = tmp_path / "turned.mp4"
     pictures = list(clips.frames("one", faces, size=(320, 180), seconds=0.2))
-    clips.encode(path, pictures, rotation=rotation)
+    clip_files.encode(path, pictures, rotation=rotation)
     first = next(video.frames(Source.parse(str(path))))
     assert first.pixels.shape == (180, 320, 3)
     assert np.abs(first.pixels.astype(int) - pictures[0][0]).mean() < 12
@@ -272,7 +272,7 @@ def test_the_same_frames_are_read_from_wherever_reading_begins(
 ):
     path = tmp_path / "a.mp4"
     pictures = clips.frames("one", faces, size=(64, 48), seconds=1, variable=variable)
-    clips.encode(path, pictures)
+    clip_files.encode(path, pictures)
     part = video.Part(seconds=seconds, start=start)
     whole = [(f.number, f.seconds) for f in video.frames(Source.parse(str(path)), part)]
     assert len(whole) > 3
@@ -295,17 +295,17 @@ def test_a_part_begins_and_ends_where_it_should(made):
 def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(made):
     path, truths = made
     told = []
-    found = list(video.frames(Source.parse(str(clips.truncated(path, 0.5))), skip=told.append))
+    found = list(video.frames(Source.parse(str(clip_files.truncated(path, 0.5))), skip=told.append))
     assert 0 < len(found) < len(truths)
     assert "breaks off after 0." in str(told[-1])
 
 
 def test_behind_a_damaged_stretch_reading_goes_on(tmp_path, faces):
     path = tmp_path / "long.mp4"
-    truths = clips.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6), fps=25)
+    truths = clip_files.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6), fps=25)
     told = []
     found = list(
-        video.frames(Source.parse(str(clips.corrupted(path, 0.4, 3000))), skip=told.append)
+        video.frames(Source.parse(str(clip_files.corrupted(path, 0.4, 3000))), skip=told.append)
     )
     assert len(truths) / 2 < len(found)
     assert found[-1].seconds > 5.5
@@ -330,7 +330,7 @@ def test_what_is_no_video_gets_one_sentence(tmp_path, body, said):
 def test_a_file_with_sound_alone_has_no_video(made):
     path, _ = made
     with pytest.raises(UserError, match="has no video in it"):
-        next(video.frames(Source.parse(str(clips.without_video(path)))))
+        next(video.frames(Source.parse(str(clip_files.without_video(path)))))
 
 
 def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeypatch):
@@ -571,7 +571,7 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     with writers.to(tmp_path / "out.mp4") as write:
         for frame in video.frames(Source.parse(str(path))):
             write(Result(frame, [shown(frame)]))
-    assert clips.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
+    assert tracking_scores.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
     with av.open(str(tmp_path / "out.mp4")) as out, av.open(str(path)) as source:
         ours, theirs = (
             [bytes(p) for p in c.demux(c.streams.audio[0]) if p.size] for c in (out, source)
@@ -673,9 +673,9 @@ def test_sound_goes_on_behind_damage(tmp_path):
 
 def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):
     path = tmp_path / "whole.mp4"
-    clips.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6))
+    clip_files.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6))
     told = []
-    found = times_told(clips.corrupted(path, 0.5, 3000), told)
+    found = times_told(clip_files.corrupted(path, 0.5, 3000), told)
     assert found[-1] == pytest.approx(5.96, abs=0.1)
     assert told
     assert not [error for error in told if "breaks off" in str(error)]
@@ -850,15 +850,15 @@ def test_real_faces_keep_their_ids(scenario):
     for result in package.Analyzer(threads=1).session().stream(frames()):
         found.append({face.face_id: face.box for face in result})
         changes += [(f.face_id, result.frame.seconds, f) for f in result]
-    asked, answered = clips.fair(truths, found)
-    assert clips.id_switches(asked, answered) == 0
-    assert clips.id_f1(asked, answered) > 0.97
+    asked, answered = tracking_scores.fair(truths, found)
+    assert tracking_scores.id_switches(asked, answered) == 0
+    assert tracking_scores.id_f1(asked, answered) > 0.97
     for face_id in {c[0] for c in changes}:
         mine = [(s, f) for k, s, f in changes if k == face_id]
         seconds = [s for s, _ in mine]
-        raw = clips.changes_per_second([f.dominant_emotion for _, f in mine], seconds)
+        raw = tracking_scores.changes_per_second([f.dominant_emotion for _, f in mine], seconds)
         smooth = [max(f.smoothed, key=f.smoothed.__getitem__) for _, f in mine]
-        assert clips.changes_per_second(smooth, seconds) <= raw
+        assert tracking_scores.changes_per_second(smooth, seconds) <= raw
     assert math.isclose(TIME_CONSTANT, 0.5)
 
 

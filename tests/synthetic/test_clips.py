@@ -1,4 +1,4 @@
-"""The synthetic clips: is true what they call true, and do the scores count?"""
+"""Synthetic clips: is true what they call true?"""
 
 import itertools
 
@@ -12,7 +12,7 @@ from mien.detection import yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
 from tests.paths import SHARED
-from tests.synthetic import clips
+from tests.synthetic import actors, clip_files, clips, scenarios, tracking_scores
 
 SMALL = (160, 90)
 
@@ -21,7 +21,7 @@ SMALL = (160, 90)
 def faces():
     """Four faces an emotion that nobody would take for one another."""
     dice = np.random.default_rng(0)
-    pixels = [clips.smooth_noise(dice, 48, 48, (8, 8)) * 90 + 120 for _ in range(28)]
+    pixels = [actors.smooth_noise(dice, 48, 48, (8, 8)) * 90 + 120 for _ in range(28)]
     made = np.clip(pixels, 0, 255).astype(np.uint8)
     return data.Samples(made, np.arange(28) % 7, np.zeros((28, 10), np.uint8), np.arange(28))
 
@@ -45,7 +45,7 @@ def decoded(path):
 # What there is to be seen.
 
 
-@pytest.mark.parametrize("scenario", clips.SCENARIOS)
+@pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
 def test_a_clip_is_the_same_every_time(scenario, faces):
     one, same, other = (
         list(clips.frames(scenario, faces, SMALL, seconds=0.2, seed=seed)) for seed in (3, 3, 4)
@@ -58,7 +58,7 @@ def test_a_clip_is_the_same_every_time(scenario, faces):
 
 @pytest.mark.parametrize("scenario", ["one", "crossing", "four", "growing"])
 def test_a_box_holds_a_face_of_its_emotion(scenario, faces):
-    inside = clips.MASK[..., 0] > 0.9
+    inside = actors.MASK[..., 0] > 0.9
     known = {name: faces.faces[faces.labels == k][:, inside] for k, name in enumerate(EMOTIONS)}
     seen = 0
     played = clips.frames(scenario, faces, (640, 360), fps=2)
@@ -77,7 +77,7 @@ def test_emotions_change_every_two_seconds_and_fade_in_between(faces):
     labels = [truth.faces[0].emotion for truth in shown]
     changes = [t.seconds for t, (a, b) in zip(shown[1:], itertools.pairwise(labels)) if a != b]  # noqa: B905
     assert changes == [2.0, 4.0]
-    actor = clips.Actor(0, np.zeros(0), np.zeros(0), lambda _: (0, 0, 0), ((0, 0), (2, 1)))
+    actor = actors.Actor(0, np.zeros(0), np.zeros(0), lambda _: (0, 0, 0), ((0, 0), (2, 1)))
     pair = np.stack([np.zeros((48, 48)), np.full((48, 48), 100)])
     mixed = [actor.face(pair, t)[0].mean() for t in (1.9, 1.95, 2.0, 2.05, 2.1)]
     np.testing.assert_allclose(mixed, [0, 25, 50, 75, 100], atol=1e-3)
@@ -94,7 +94,7 @@ def test_two_cross_twice_and_one_is_always_in_front(faces):
 
 def test_who_leaves_is_away_as_long_as_said(faces):
     away = [t.seconds for t in truths("leaving", faces) if 1 not in t.boxes]
-    told = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in clips.AWAY)]
+    told = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in scenarios.AWAY)]
     assert set(told) <= set(away)
     assert len(away) <= len(told) + 4  # a sliver at the edge is less than a pixel
 
@@ -116,7 +116,7 @@ def test_the_real_faces_that_play_are_found_where_they_are():
     assert playing.labels.tolist() == list(range(7))
     for pixels, truth in clips.frames("four", playing, fps=1, seconds=4):
         found = dict(enumerate(face.box for face in detect(pixels)))
-        assert len(clips.matched(truth.boxes, found)) == len(found) == 4
+        assert len(tracking_scores.matched(truth.boxes, found)) == len(found) == 4
 
 
 # What is in the files.
@@ -137,10 +137,10 @@ def test_time_stamps_arrive_as_they_were_sent(name, codec, variable, faces, tmp_
     if codec not in av.codecs_available:
         pytest.skip(f"this build of PyAV has no {codec}")
     made = clips.frames("one", faces, SMALL, seconds=1, variable=variable)
-    told = clips.encode(tmp_path / name, made, codec=codec, sound=True)
+    told = clip_files.encode(tmp_path / name, made, codec=codec, sound=True)
     found, failed = decoded(tmp_path / name)
     assert not failed
-    assert clips.time_error(told, [frame.time for frame in found]) < 1e-9
+    assert tracking_scores.time_error(told, [frame.time for frame in found]) < 1e-9
     steps = np.diff([truth.seconds for truth in told])
     assert steps.min() > 0
     assert (np.ptp(steps) > 0.01) == variable
@@ -149,7 +149,7 @@ def test_time_stamps_arrive_as_they_were_sent(name, codec, variable, faces, tmp_
 def test_what_is_stored_turned_is_upright_once_turned_back(faces, tmp_path):
     sent = list(clips.frames("still", faces, SMALL, seconds=0.2))
     for rotation, told in ((0, 0), (90, 90), (180, -180), (270, -90)):
-        clips.encode(tmp_path / "a.mp4", sent, rotation=rotation)
+        clip_files.encode(tmp_path / "a.mp4", sent, rotation=rotation)
         frame = decoded(tmp_path / "a.mp4")[0][0]
         assert frame.rotation == told
         upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -159,96 +159,23 @@ def test_what_is_stored_turned_is_upright_once_turned_back(faces, tmp_path):
 
 def test_sound_can_be_heard_and_had_alone(faces, tmp_path):
     path = tmp_path / "a.mp4"
-    clips.encode(path, clips.frames("one", faces, SMALL, seconds=1), sound=True)
-    with av.open(str(clips.without_video(path))) as file:
+    clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=1), sound=True)
+    with av.open(str(clip_files.without_video(path))) as file:
         assert not file.streams.video
         wave = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
-    assert len(wave) / clips.RATE == pytest.approx(1, abs=0.05)
-    loudest = np.abs(np.fft.rfft(wave)).argmax() * clips.RATE / len(wave)
+    assert len(wave) / clip_files.RATE == pytest.approx(1, abs=0.05)
+    loudest = np.abs(np.fft.rfft(wave)).argmax() * clip_files.RATE / len(wave)
     assert loudest == pytest.approx(440, abs=2)
 
 
 def test_of_a_damaged_file_a_part_can_be_had(faces, tmp_path):
     path = tmp_path / "a.mp4"
-    clips.encode(path, clips.frames("one", faces, SMALL, seconds=3))
-    found, failed = decoded(clips.truncated(path, 0.6))
+    clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=3))
+    found, failed = decoded(clip_files.truncated(path, 0.6))
     assert 20 < len(found) < 70
-    found, failed = decoded(clips.corrupted(path, 0.3, 1000))
+    found, failed = decoded(clip_files.corrupted(path, 0.3, 1000))
     assert failed
     assert found[-1].time > 2.5
-    clips.encode(path, clips.frames("one", faces, SMALL, seconds=1), index_first=False)
+    clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=1), index_first=False)
     with pytest.raises(av.FFmpegError):
-        decoded(clips.truncated(path, 0.9))
-
-
-# The scores.
-
-LEFT, RIGHT = (0, 0, 10, 10), (100, 0, 10, 10)
-
-
-def test_pairs_are_the_best_there_are():
-    dice = np.random.default_rng(0)
-    for rows, columns in itertools.product(range(5), range(5)):
-        gain = np.maximum(dice.normal(0, 1, (rows, columns)), 0)
-        pairs = clips.assigned(gain)
-        assert all(gain[pair] > 0 for pair in pairs)
-        assert all(len(set(names)) == len(pairs) for names in zip(*pairs, strict=True))
-        wide = gain if rows <= columns else gain.T
-        best = max(
-            sum(wide[row, column] for row, column in enumerate(order))
-            for order in itertools.permutations(range(wide.shape[1]), wide.shape[0])
-        )
-        assert sum(gain[pair] for pair in pairs) == pytest.approx(best)
-
-
-def test_a_switch_is_counted_once_for_each_who_switches():
-    truth = [{0: LEFT, 1: RIGHT}] * 6
-    kept = [{7: LEFT, 8: RIGHT}] * 6
-    swapped = [{7: LEFT, 8: RIGHT}] * 3 + [{8: LEFT, 7: RIGHT}] * 3
-    renamed = [{7: LEFT, 8: RIGHT}] * 3 + [{}] + [{7: LEFT, 9: RIGHT}] * 2
-    assert [clips.id_switches(truth, found) for found in (kept, swapped, renamed)] == [0, 2, 1]
-
-
-def test_who_overlaps_keeps_the_name_that_it_had():
-    first, second = (0, 0, 10, 10), (2, 0, 10, 10)
-    truth = [{0: LEFT, 1: RIGHT}, {0: first, 1: second}]
-    found = [{7: LEFT, 8: RIGHT}, {7: second, 8: first}]
-    assert clips.id_switches(truth, found) == 0
-
-
-def test_f1_asks_for_one_identity_over_the_whole_clip():
-    truth = [{0: LEFT}] * 10
-    assert clips.id_f1(truth, [{3: LEFT}] * 10) == 1
-    assert clips.id_f1(truth, [{3: LEFT}] * 6 + [{4: LEFT}] * 4) == pytest.approx(0.6)
-    assert clips.id_f1(truth, [{3: LEFT, 4: RIGHT}] * 10) == pytest.approx(2 / 3)
-    assert clips.id_f1(truth, [{3: LEFT}] * 5 + [{}] * 5) == pytest.approx(2 / 3)
-    assert clips.id_f1([{}], [{}]) == 1
-
-
-def test_a_detector_is_not_blamed_for_its_way_to_frame_a_face():
-    dice = np.random.default_rng(0)
-    boxes = np.hstack(
-        [dice.uniform(0, 500, (50, 2)), np.repeat(dice.uniform(40, 90, (50, 1)), 2, 1)]
-    )
-    truth = [{0: tuple(box)} for box in boxes]
-    tall = [{0: (x + 0.1 * w, y - 0.05 * h, 0.8 * w, 1.1 * h)} for x, y, w, h in boxes]
-    shaky = [{0: (x + dice.normal(0, 6), y, w, h)} for x, y, w, h in boxes]
-    assert clips.box_overlap(truth, tall) == pytest.approx(1)
-    assert 0.7 < clips.box_overlap(truth, shaky) < 0.95
-    assert np.isnan(clips.box_overlap(truth, [{}] * 50))
-
-
-def test_a_hidden_face_is_no_duty_and_no_mistake():
-    truth = clips.Truth(0, (clips.Shown(0, LEFT, "happy", 0.2), clips.Shown(1, RIGHT, "sad", 1.0)))
-    asked, answered = clips.fair([truth], [{5: LEFT, 6: RIGHT, 7: (50, 50, 9, 9)}])
-    assert asked == [{1: RIGHT}]
-    assert answered == [{6: RIGHT, 7: (50, 50, 9, 9)}]
-
-
-def test_times_and_changes():
-    truth = [clips.Truth(t) for t in (0, 0.5, 1)]
-    assert clips.time_error(truth, [0, 0.4, 1.02]) == pytest.approx(0.1)
-    with pytest.raises(ValueError):
-        clips.time_error(truth, [0])
-    labels = ["sad", "sad", "happy", "sad", "sad"]
-    assert clips.changes_per_second(labels, [0, 0.5, 1, 1.5, 2]) == 1
+        decoded(clip_files.truncated(path, 0.9))

@@ -15,7 +15,7 @@ from mien.errors import UserError
 from mien.io import partial_file
 from mien.results import Frame, Result
 from tests.paths import SHARED
-from tests.synthetic import clips, tiny
+from tests.synthetic import clip_files, clips, tiny
 
 PACK = SHARED / "fer2013"
 
@@ -38,7 +38,7 @@ def stop_at(count, words, *paths):
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clips") / "one.mp4"
     pictures = clips.frames("one", tiny.samples(28), size=(320, 180), seconds=8)
-    clips.encode(path, pictures)
+    clip_files.encode(path, pictures)
     return path
 
 
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
 @pytest.mark.parametrize("count", [30, 62])
 def test_ids_are_kept_over_a_stop(mien, monkeypatch, tmp_path, count):
     path = tmp_path / "crossing.mp4"
-    clips.encode(path, clips.frames("crossing", clips.cast(PACK), seconds=4))
+    clip_files.encode(path, clips.frames("crossing", clips.cast(PACK), seconds=4))
     out = tmp_path / "a.jsonl"
     words = ("analyze", path, "--to", out)
     mien(*words)

@@ -12,7 +12,7 @@ from mien.labels import EMOTIONS
 from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
 from tests.browser import CHROMIUM, Browser
-from tests.synthetic import clips, tiny
+from tests.synthetic import clip_files, clips, tiny
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
@@ -52,7 +52,7 @@ def film(tmp_path_factory):
     """A video of six seconds, with a name that must be escaped."""
     path = tmp_path_factory.mktemp("film") / "50% #1 <b>?.mp4"
     made = clips.frames("one", tiny.samples(28), size=(320, 180), seconds=SECONDS)
-    clips.encode(path, made, sound=True)
+    clip_files.encode(path, made, sound=True)
     return path
 
 
