@@ -78,6 +78,7 @@ def test_a_request_is_served(folder, photo):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_evaluated(folder):
     pytest.importorskip("torch")
     tiny.write_packed(folder / "data", tiny.table(42, 21))

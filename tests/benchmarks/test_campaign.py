@@ -15,7 +15,7 @@ from mien.lab.recipe import parse
 from tests.paths import ROOT
 from tests.synthetic import tiny
 
-pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)]
 
 TINY = "--set batch=14 --set model=resnet-8"
 DISTILL = (

@@ -244,6 +244,7 @@ def test_default_int8_agrees_with_default():
     assert agreement(*said) >= 0.97
 
 
+@pytest.mark.slow
 def test_default_int8_would_disagree_with_saturating_sums():
     some = faces(50)
     path = weights.model("default-int8")

@@ -537,6 +537,7 @@ print(json.dumps(ends))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the killer forks")
 @pytest.mark.parametrize(
     ("changes", "kills"),
@@ -615,6 +616,7 @@ train.fit(recipe, sys.argv[1], sys.argv[2], device="cpu")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_train_what_one_does(root, tmp_path):

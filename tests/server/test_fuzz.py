@@ -116,6 +116,7 @@ def test_any_video(client, body, name):
         assert client.delete(found.headers["location"]).status_code == 204
 
 
+@pytest.mark.slow
 def test_the_service_keeps_what_its_openapi_promises(client):
     service = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
     service.app = client.app

@@ -83,6 +83,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
     assert not part.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
 @pytest.mark.parametrize("count", [30, 62])
 def test_ids_are_kept_over_a_stop(mien, monkeypatch, tmp_path, count):

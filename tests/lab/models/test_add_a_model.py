@@ -30,6 +30,7 @@ def shelf(tmp_path):
     sys.modules.pop(f"{models.SHELF}.{NAME}", None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shelf")
 def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
     assert {"example-small", "example-wide"} <= set(models.available())

@@ -69,6 +69,7 @@ def test_a_window_may_be_as_small_as_in_the_first_epochs(name):
     assert {model(nothing(side, count=2)).shape for side in (24, 28)} == {(2, 7)}
 
 
+@pytest.mark.slow
 def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
     torch.manual_seed(0)
     network = nn.Sequential(

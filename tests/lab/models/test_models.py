@@ -29,10 +29,16 @@ def sketch(name: str, channels: int = 1) -> nn.Module:
         return built(name, channels)
 
 
-WORK = {name: models.multiply_adds(sketch(name), 48) for name in EVERY}
-LIGHT = [name for name in EVERY if WORK[name] < 60e6 and models.parameters(sketch(name)) < 30e6]
+def cost(name: str) -> tuple[int, int]:
+    """Multiply-adds on a face, and parameters."""
+    network = sketch(name)
+    return models.multiply_adds(network, 48), models.parameters(network)
+
+
+COST = {name: cost(name) for name in EVERY}
+LIGHT = [name for name, (work, size) in COST.items() if work < 60e6 and size < 30e6]
 FIRST = [next(n for n in EVERY if n.startswith(f"{family}-")) for family in names(models.SHELF)]
-HUGE = [name for name in EVERY if WORK[name] > 2e9 or models.parameters(sketch(name)) > 30e6]
+HUGE = [name for name, (work, size) in COST.items() if work > 2e9 or size > 30e6]
 SWEPT = [name for name in EVERY if name in LIGHT or (name in FIRST and name not in HUGE)]
 """What is trained here: all that is light, and of each family the first if it is not huge."""
 
@@ -110,6 +116,7 @@ def test_every_model_learns_in_half_precision(name):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), EXPORTED.items())
 def test_a_model_file_answers_as_the_network_does(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)

@@ -58,6 +58,7 @@ def test_small_faces_and_odd_ones_are_taken_and_learned_from(name):
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_model_file_answers_as_the_network_does(name):
     model = built(name)
