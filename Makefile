@@ -17,7 +17,7 @@ $(DEMO)/.made: pyproject.toml
 	touch $@
 
 test: $(DEV)/.made $(SCRIPTS)/node_modules/.made lint
-	$(DEV)/bin/python -m pytest
+	$(DEV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(DEV)/.made
 	$(DEV)/bin/ruff format --check .

@@ -17,9 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import scenes
 import torch
 from torch import Tensor, nn
 from torchvision import ops
@@ -28,14 +26,10 @@ from mien.lab import batches, data, evaluate, models, runs
 from mien.lab.data import Samples
 from mien.lab.heads import CLASSES
 from mien.lab.models import rcnn
+from tests.synthetic import scenes
+from tests.synthetic.canvases import JUDGED, LEARNED, SIDE, Canvas, compose, crop, grounds
 
 ROOT = Path(__file__).parent.parent
-
-SIDE = 160
-"""Pixels of a canvas each way; faces on it have from 48 on."""
-
-LEARNED, JUDGED = slice(0, 9), slice(9, None)
-"""Which of the photographs are learned from, and which are judged by."""
 
 BATCH, RATE = 8, 0.01
 
@@ -47,44 +41,11 @@ SURE = 0.5
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """pixels: (H, W) uint8, grey. boxes: (F, 4) x, y, width, height. labels: (F,) int."""
-
-    pixels: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
 class Found:
     """boxes: (K, 4) x, y, width, height. shares: (K, 7), by emotion; their sum is 1 for a face."""
 
     boxes: np.ndarray
     shares: np.ndarray
-
-
-# The pictures.
-
-
-def grounds(part: slice) -> list[np.ndarray]:
-    """Some of the photographs that show nobody, in grey."""
-    return [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in scenes.backgrounds()[part]]
-
-
-def compose(faces: Samples, photos: list[np.ndarray], dice: np.random.Generator) -> Canvas:
-    """A piece of a photograph with one to four faces that do not overlap."""
-    photo = photos[dice.integers(len(photos))]
-    top, left = (int(dice.integers(0, length - SIDE + 1)) for length in photo.shape)
-    which = dice.choice(len(faces), dice.integers(1, 5), replace=False)
-    piece = photo[top : top + SIDE, left : left + SIDE, None]
-    scene = scenes.compose(faces.faces, which, piece, dice)
-    return Canvas(scene.pixels[..., 0], scene.squares, faces.labels[which])
-
-
-def crop(face: np.ndarray, label: int) -> Canvas:
-    """A bare face: the picture is the box."""
-    high, wide = face.shape
-    return Canvas(face, np.array([[0.0, 0.0, wide, high]]), np.array([label]))
 
 
 # The scores.

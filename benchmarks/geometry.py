@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scenes
 
 from mien.classification import weights
 from mien.classification.classifier import Classifier
@@ -25,6 +24,7 @@ from mien.detection import Detector, yunet
 from mien.lab import data, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 from mien.results import Box
+from tests.synthetic import scenes
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,14 +14,12 @@ import json
 import math
 import time
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
-import scenes
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +31,7 @@ from mien.detection import _roll, yunet
 from mien.lab import augmentation, batches, data, runs
 from mien.labels import EMOTIONS
 from mien.results import yaw
+from tests.synthetic import scenes
 
 SIDE = 48
 STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0
@@ -241,10 +240,13 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
     return rows
 
 
-LOOKS = {
-    "now": mien.Analyzer.frames,
-    "before": partial(mien.Analyzer.follow, newest=True),  # frames of a video are never turned
-}
+def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
+    """Results of frames as those of a video, which are never turned."""
+    session = analyzer.session()
+    return [session.update(frame.pixels, frame.seconds) for frame in frames]
+
+
+LOOKS = {"now": mien.Analyzer.frames, "before": as_video}
 
 
 class UprightOnly:

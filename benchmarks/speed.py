@@ -7,6 +7,7 @@ Needs scikit-image for the photograph. Whole processes are timed by `benchmarks/
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from mien.detection import yunet
 from mien.lab import runs
 
 MACS = 99.6e6
-"""Multiply-adds of the default model on one face; `tests/test_lab_models.py` counts them."""
+"""Multiply-adds of the default model on one face; `tests/lab/models/test_models.py` counts them."""
 
 TIMES = {"best": 6}
 """How often a model does that work for one face, if not once: three networks, two views."""
@@ -112,6 +113,7 @@ def stages(photo: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     result = {
         "what": "speed",
         "classifier": classifier_rows(),

@@ -9,7 +9,7 @@ time and on one thread, in turn with the default model. Writes results/leaderboa
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -70,8 +70,10 @@ def measure(name: str) -> dict[str, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", help="those with a result, if none is named")
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
-    trained = sys.argv[1:] or {r["trained"]["recipe"]["model"] for r in results}
+    trained = parser.parse_args().models or {r["trained"]["recipe"]["model"] for r in results}
     names = sorted({models.whole(name) for name in trained})
     path = RESULTS / TIMES
     rows = runs.read_json(path)["rows"] if path.exists() else {}

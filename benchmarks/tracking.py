@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import clips
 import numpy as np
 
 from mien import Analyzer
 from mien.lab import runs
 from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
+from tests.synthetic import clips, scenarios, tracking_scores
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,16 +39,18 @@ def follow(
 
 def scores(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
     """The numbers of one clip."""
-    asked, answered = clips.fair(truths, [{f.face_id: f.box for f in faces} for faces in found])
+    asked, answered = tracking_scores.fair(
+        truths, [{f.face_id: f.box for f in faces} for faces in found]
+    )
     seen = sum(map(len, asked))
-    hit = sum(len(clips.matched(a, b)) for a, b in zip(asked, answered, strict=True))
+    hit = sum(len(tracking_scores.matched(a, b)) for a, b in zip(asked, answered, strict=True))
     return {
         "faces": len({who for boxes in asked for who in boxes}),
         "ids": len({who for boxes in answered for who in boxes}),
-        "switches": clips.id_switches(asked, answered),
-        "id_f1": clips.id_f1(asked, answered),
+        "switches": tracking_scores.id_switches(asked, answered),
+        "id_f1": tracking_scores.id_f1(asked, answered),
         "recall": hit / seen if seen else 1.0,
-        "overlap": clips.box_overlap(asked, answered),
+        "overlap": tracking_scores.box_overlap(asked, answered),
         **flicker(truths, found, again),
         **right(truths, found, again),
     }
@@ -68,7 +70,7 @@ def right(truths: list[clips.Truth], found: list[Result], again: list[Result]) -
         both = {face.face_id: face for face in later}
         emotions = {one.identity: one.emotion for one in truth.faces}
         boxes = {face.face_id: face.box for face in faces}
-        for identity, face_id in clips.matched(truth.boxes, boxes).items():
+        for identity, face_id in tracking_scores.matched(truth.boxes, boxes).items():
             hits["raw"].append(said[face_id].dominant_emotion == emotions[identity])
             hits["smoothed"].append(strongest(said[face_id]) == emotions[identity])
             hits["twice"].append(strongest(both[face_id]) == emotions[identity])
@@ -92,7 +94,9 @@ def flicker(
         f"changes_{kind}": float(
             np.mean(
                 [
-                    clips.changes_per_second([label for _, label in one], [s for s, _ in one])
+                    tracking_scores.changes_per_second(
+                        [label for _, label in one], [s for s, _ in one]
+                    )
                     for one in lines.values()
                     if len(one) > 25
                 ]
@@ -109,7 +113,7 @@ def main() -> None:
     asked = parser.parse_args()
     analyzer, cast = Analyzer(), clips.cast(asked.data)
     rows = {}
-    for scenario in clips.SCENARIOS:
+    for scenario in scenarios.SCENARIOS:
         each = [scores(*follow(analyzer, scenario, cast, seed)) for seed in range(asked.seeds)]
         over = {
             name: np.sum(numbers) if name == "switches" else np.mean(numbers)

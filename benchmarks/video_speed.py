@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
-import clips
 import numpy as np
 from matplotlib.figure import Figure
 from memory import resident
@@ -28,6 +27,7 @@ from mien.io.source import Source
 from mien.lab import figures, runs
 from mien.results import Frame, Result
 from mien.visualization.annotate import draw
+from tests.synthetic import clip_files, clips
 
 RESULTS = Path(__file__).parent.parent / "results"
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
@@ -108,7 +108,7 @@ def speed(data: Path) -> dict:
         for size, pixels in SIZES.items():
             for scenario, count in FACES.items():
                 path = Path(folder) / f"{size}-{scenario}.mp4"
-                clips.encode(path, clips.frames(scenario, cast, size=pixels, seconds=SECONDS))
+                clip_files.encode(path, clips.frames(scenario, cast, size=pixels, seconds=SECONDS))
                 name = f"{size}, {count} face" + "s" * (count > 1)
                 rows[name] = clip_row(analyzer, path, count)
                 print(name, rows[name], flush=True)
@@ -121,7 +121,7 @@ def long(data: Path) -> dict:
         short, path = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
         cast = clips.cast(data)
         some = clips.frames("crossing", cast, size=(320, 180), fps=LONG_RATE, seconds=60)
-        clips.encode(short, some, fps=LONG_RATE)
+        clip_files.encode(short, some, fps=LONG_RATE)
         length = repeated(short, path, round(HOURS * 60))
         sizes, faces, frames, began = [], 0, 0, time.perf_counter()
         with writers.to(Path(folder) / "faces.jsonl") as write:

@@ -1,5 +1,6 @@
 """What several test files need: a photograph, small models, the command line."""
 
+import os
 import signal
 import sys
 from importlib.util import find_spec
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared"
+LAB = ("lab", "benchmarks")
+"""The folders whose tests need torch: `.[dev]` is enough for all others."""
 
-# Without `.[lab]` the light tests still run: `.[dev]` alone is enough for them.
-LABORATORY = ("add_a_model", "campaign", "canvases", "cli_lab", "lab", "metrics")
-collect_ignore_glob = [] if find_spec("torch") else [f"test_{name}*" for name in LABORATORY]
+collect_ignore = [] if find_spec("torch") else LAB
+
+# Networks as small as those of the tests are slower on two threads, and far slower on busy ones.
+# Before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 EIGHT = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 
@@ -27,6 +30,12 @@ settings.load_profile("mien")
 def pytest_configure(config):
     # Who is started in the background is told to ignore Ctrl-C, and so would be what tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in LAB:
+            item.add_marker("lab")
 
 
 @pytest.fixture(scope="session")

@@ -216,6 +216,7 @@ def resident():
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_two_thousand_pictures(tiny_model):
     watching = mien.Analyzer(tiny_model, detector="yunet", threads=1)
     whole = mien.Analyzer(tiny_model, detector="whole", threads=1)

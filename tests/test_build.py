@@ -1,17 +1,14 @@
 """The build step that puts YuNet into the package."""
 
-import sys
-
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
 
 from mien.detection import yunet
 from mien.onnx_runtime import open_session
+from tests.paths import ROOT
 
 pytest.importorskip("hatchling")
-sys.path.insert(0, str(ROOT))
 import hatch_build
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import serving
 from PIL import Image
 
 import mien
 from mien.client import _file_of
 from mien.io import image, video
+from tests.server import serving
 
 PICTURE = serving.picture()
 

@@ -9,8 +9,9 @@ import sys
 import urllib.request
 
 import pytest
-import tiny
-from conftest import ROOT
+
+from tests.paths import ROOT
+from tests.synthetic import tiny
 
 USER = "54321"
 # The interpreter may lie in root's home: that user may read everything, and write as others may.
@@ -77,6 +78,7 @@ def test_a_request_is_served(folder, photo):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_evaluated(folder):
     pytest.importorskip("torch")
     tiny.write_packed(folder / "data", tiny.table(42, 21))

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 import mien.onnx_runtime
+from tests.paths import ROOT
 
 SOURCES = [
     path for folder in ("src", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
-from conftest import ROOT
 from PIL import Image
 
 import mien as package
@@ -19,9 +17,7 @@ from mien.io.video import Part
 from mien.pipeline import Callbacks, Options
 from mien.results import Frame
 from mien.tracking.checkpoint import Checkpoint
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import clips
+from tests.synthetic import clip_files, clips, tiny
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,7 @@ def folder(tmp_path_factory):
         Image.new("RGB", (40, 30), "gray").save(path / name)
     (path / "c.png").write_text("text")
     pictures = clips.frames("one", tiny.samples(28), size=(96, 64), seconds=0.4)
-    clips.encode(path / "d.mp4", pictures)
+    clip_files.encode(path / "d.mp4", pictures)
     return path
 
 

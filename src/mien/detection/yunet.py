@@ -2,8 +2,8 @@
 
 Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y; weights of the OpenCV Zoo (MIT), put
 into the package by `hatch_build.py`. Boxes and landmarks are decoded as in OpenCV's FaceDetectorYN,
-with which they agree (tests/test_detection.py). Ours takes pictures of any size: what shrinking to
-640 pixels would make too small is found in overlapping tiles.
+with which they agree (`tests/detection/test_detectors.py`). Ours takes pictures of any size: what
+shrinking to 640 pixels would make too small is found in overlapping tiles.
 """
 
 from __future__ import annotations

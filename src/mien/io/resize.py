@@ -1,9 +1,9 @@
 """Resizing and grey conversion of pixels in NumPy, bit for bit as in OpenCV.
 
 The published results were measured on crops made by OpenCV, so its arithmetic is kept: the same
-coefficients, and the same float32 sums in the same order. `tests/test_resize.py` compares the two.
-They are equal on x86; builds of OpenCV for other processors may fuse multiplication and addition,
-and then differ by one grey level where a mean lies halfway between two.
+coefficients, and the same float32 sums in the same order. `tests/io/test_resize.py` compares
+the two. They are equal on x86; builds of OpenCV for other processors may fuse multiplication and
+addition, and then differ by one grey level where a mean lies halfway between two.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Type check and lint of the pages' JavaScript."""

@@ -1,0 +1,61 @@
+"""The example of docs/add-a-model.md, done as it says."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mien.lab import leaderboard, models
+from tests.paths import ROOT
+from tests.synthetic import tiny
+
+NAME = "example"
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """The folder of models, with one more on it, whose only file is the one in the docs."""
+    text = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / f"{NAME}.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
+    models.__path__.append(str(folder))
+    yield
+    models.__path__.remove(str(folder))
+    sys.modules.pop(f"{models.SHELF}.{NAME}", None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shelf")
+def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
+    assert {"example-small", "example-wide"} <= set(models.available())
+    small = models.build(NAME, channels=1, classes=7)
+    assert models.parameters(small) == pytest.approx(3_800, rel=0.01)
+    assert models.multiply_adds(small, 48) == pytest.approx(0.8e6, rel=0.01)
+    for side in (24, 44, 48):
+        assert small(torch.zeros(2, 1, side, side)).shape == (2, 7)
+
+    data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
+    run, board = tmp_path / "run", tmp_path / "board"
+    quick = ("--set", f"model={NAME}", "--set", "epochs=1", "--set", "batch=14")
+    for words in (
+        ("train", "common", *quick, "--data", data, "--out", run),
+        ("evaluate", run, "--data", data, "--out", board / f"{NAME}-seed0.json"),
+        ("leaderboard", board, "--out", tmp_path / "page"),
+        ("export", run, tmp_path / "example.onnx", "--head", "labels"),
+    ):
+        code, out, err = mien(*words)
+        assert code == 0, out + err
+    (row,) = leaderboard.read(board)
+    assert row.model == f"{NAME}-small"
+    face = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    Image.fromarray(face).save(tmp_path / "face.png")
+    code, out, _ = mien("analyze", tmp_path / "face.png", "--model", tmp_path / "example.onnx",
+                        "--detector", "whole", "--json")  # fmt: skip
+    assert code == 0
+    assert '"model": "example"' in out

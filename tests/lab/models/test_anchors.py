@@ -1,0 +1,299 @@
+"""The networks that others measured FER2013 with: what their heads promise, what makes each."""
+
+import re
+
+import pytest
+import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mien.classification.model_spec import Contract
+from mien.lab import calibration, export, models
+from mien.lab.heads import CLASSES
+from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13
+from mien.labels import EMOTIONS
+
+FAMILIES = (cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13)
+EVERY = [f"{f.__name__.rsplit('.', 1)[1]}-{v}" for f in FAMILIES for v in f.VARIANTS]
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
+
+
+def outline(name: str, channels: int = 1) -> nn.Module:
+    """A network with shapes and no numbers, however large it is."""
+    with torch.device("meta"):
+        return built(name, channels)
+
+
+def nothing(side: int, channels: int = 1, count: int = 1) -> Tensor:
+    return torch.empty(count, channels, side, side, device="meta")
+
+
+def count(model: nn.Module, *kinds: type) -> int:
+    return sum(isinstance(layer, kinds) for layer in model.modules())
+
+
+def shares(model: nn.Module) -> list[float]:
+    return [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)]
+
+
+def same_numbers(ours: nn.Module, theirs: nn.Module) -> None:
+    """Give two networks, whose layers come in the same order, the same random numbers."""
+    torch.manual_seed(1)
+    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+    with torch.no_grad():
+        for p, q in pairs:
+            assert p.shape == q.shape
+            p.copy_(torch.randn_like(p) / max(1, p[0].numel()) ** 0.5)
+            q.copy_(p)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+    rows = re.findall(r"^\| `([^`]+)` *\| *([\d.]+) M \| *(\d+) M \|", family.__doc__, re.MULTILINE)
+    assert [variant for variant, *_ in rows] == list(family.VARIANTS)
+    for variant, size, work in rows:
+        model = outline(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), variant
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(float(work), abs=0.501)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_window_may_be_as_small_as_in_the_first_epochs(name):
+    model = outline(name)
+    assert {model(nothing(side, count=2)).shape for side in (24, 28)} == {(2, 7)}
+
+
+@pytest.mark.slow
+def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 2),  # 43 pixels: every halving from here on is uneven
+        rmn.Mask(8, 2),
+        convnext.Halve(8),
+        convnext.Block(16, 0.0),
+        resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
+    )
+    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 44).eval()
+    export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+
+
+@pytest.mark.parametrize(("name", "without"), [
+    (f"{family.__name__.rsplit('.', 1)[1]}-{variant}", other)
+    for family in (resemotenet, rmn, vgg13)
+    for variant, others in family.WITHOUT.items()
+    for other in others.values()
+])  # fmt: skip
+def test_what_an_ablation_leaves_out_costs_something(name, without):
+    less = outline(f"{name.partition('-')[0]}-{without}")
+    assert models.parameters(less) < models.parameters(outline(name))
+
+
+# CifarNet
+
+
+def test_cifarnet_is_a_resnet18_with_another_beginning():
+    ours = built("cifarnet-18")
+    theirs = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=7, in_chans=1).eval()
+    theirs.conv1, theirs.maxpool = nn.Conv2d(1, 64, 3, 1, 1, bias=False), nn.Identity()
+    same_numbers(ours, theirs)
+    faces = torch.randn(2, 1, 44, 44)
+    with torch.no_grad():
+        assert torch.allclose(ours(faces), theirs(faces), rtol=1e-3, atol=1e-3)
+    assert count(ours, nn.Conv2d, nn.Linear) == 18 + 3  # three shortcuts are not counted
+
+
+def test_cifarnet_keeps_every_pixel_until_its_second_stage():
+    model, sides = outline("cifarnet-18"), []
+    for stage in model.stages:
+        stage.register_forward_hook(lambda _, given, made: sides.append(made.shape[2]))
+    model(nothing(48))
+    assert sides == [48, 24, 12, 6]
+
+
+# ResEmoteNet
+
+
+def test_resemotenet_is_as_large_as_the_authors_and_works_as_hard():
+    model = outline("resemotenet-full", channels=3)
+    assert models.parameters(model) / 1e6 == pytest.approx(80.24, abs=0.005)
+    assert models.multiply_adds(model, 64, channels=3) / 1e6 == pytest.approx(337, abs=0.5)
+
+
+@pytest.mark.parametrize(("name", "seen"), [("resemotenet-full", 64), ("resemotenet-slim", 40)])
+def test_resemotenet_stretches_the_window_and_leaves_a_single_place(name, seen):
+    model, shapes = outline(name), []
+    model.features.register_forward_hook(lambda _, given, made: shapes.append(given[0].shape[2]))
+    model.blocks.register_forward_hook(lambda _, given, made: shapes.append(made.shape[2]))
+    model(nothing(40))
+    assert shapes == [seen, 1]
+
+
+def test_resemotenet_drops_as_the_authors_do():
+    assert shares(built("resemotenet-slim", dropout=0.5)) == pytest.approx([0.2] * 2 + [0.5] * 3)
+
+
+def test_squeeze_and_excitation_weighs_channels_between_nothing_and_all():
+    torch.manual_seed(0)
+    layer, x = resemotenet.Squeeze(32), torch.rand(2, 32, 5, 5) + 1
+    weights = layer(x) / x
+    assert torch.allclose(weights, weights.mean((2, 3), keepdim=True).expand_as(x), atol=1e-5)
+    assert ((weights > 0) & (weights < 1)).all()
+    assert (layer.down.out_features, count(outline("resemotenet-no-se"), type(layer))) == (2, 0)
+
+
+# VGG13
+
+
+@pytest.mark.parametrize(("variant", "seen", "left"), [("full", 64, 4), ("slim", 48, 3)])
+def test_vgg13_has_ten_convolutions_and_three_dense_layers_without_a_norm(variant, seen, left):
+    model, shapes = outline(f"vgg13-{variant}"), []
+    assert (count(model, nn.Conv2d), count(model, nn.Linear)) == (10, 3)
+    assert count(model, nn.BatchNorm2d) == 0
+    assert count(outline("vgg13-bn"), nn.BatchNorm2d) == 10
+    *_, pool = model.features
+    for layer in (model.features, pool):
+        layer.register_forward_hook(lambda _, given, made: shapes.append(given[0].shape[2]))
+    model(nothing(48))
+    assert shapes == [left, seen]
+
+
+def test_vgg13_drops_as_the_authors_do():
+    assert shares(built("vgg13-slim", dropout=0.5)) == [0.25] * 4 + [0.5] * 2
+
+
+# The residual masking network
+
+
+def test_counting_the_shortcuts_of_the_masks_twice_gives_the_size_that_is_cited():
+    model = outline("rmn-full", channels=3)
+    once = models.parameters(model)
+    masks = [block for block in model.masks.modules() if isinstance(block, rmn.BasicBlock)]
+    twice = once + sum(models.parameters(block.shortcut) for block in masks)
+    assert once / 1e6 == pytest.approx(137.8, abs=0.05)
+    assert twice / 1e6 == pytest.approx(142.9, abs=0.05)
+
+
+def test_every_u_net_ends_at_six_pixels():
+    model, ends, sides = outline("rmn-full"), [], []
+    for mask in model.masks:
+        mask.down[-1].register_forward_hook(lambda _, given, made: ends.append(made.shape[1:]))
+        mask.register_forward_hook(lambda _, given, made: sides.append(made.shape[2]))
+    model(nothing(48))
+    assert sides == [48, 24, 12, 6]
+    assert ends == [(1024, 6, 6)] * 4
+    assert [len(mask.down) for mask in model.masks] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("side", [12, 11])
+def test_a_mask_is_a_share_for_each_channel_of_a_place(side):
+    torch.manual_seed(0)
+    mask = rmn.Mask(8, 3)
+    with torch.no_grad():
+        made = mask(torch.randn(2, 8, side, side))
+    assert made.shape == (2, 8, side, side)
+    assert (made >= 0).all()
+    assert torch.allclose(made.sum(1), torch.ones(2, side, side))
+    assert made.std() > 0
+
+
+def test_masks_of_nothing_leave_the_resnet_alone():
+    masked, bare = built("rmn-slim"), built("rmn-slim-no-masks")
+    bare.load_state_dict({k: v for k, v in masked.state_dict().items() if "masks" not in k})
+    faces = torch.randn(2, 1, 44, 44)
+    with torch.no_grad():
+        assert not torch.allclose(masked(faces), bare(faces), atol=1e-5)
+        for mask in masked.masks:
+            mask.register_forward_hook(lambda _, given, made: made * 0)
+        assert torch.allclose(masked(faces), bare(faces), atol=1e-5)
+
+
+def test_growing_is_a_transposed_convolution():
+    torch.manual_seed(0)
+    layer, x = rmn.Grow(3).eval(), torch.randn(2, 6, 4, 5)
+    kernel = layer.conv.weight.reshape(3, 2, 2, 6).permute(3, 0, 1, 2)
+    wanted = F.relu(layer.norm(F.conv_transpose2d(x, kernel, stride=2)))
+    with torch.no_grad():
+        assert torch.allclose(layer(x), wanted, atol=1e-5)
+
+
+# Pramerdorfer & Kampel's three
+
+
+@pytest.mark.parametrize(("variant", "depth", "millions"), [
+    ("vgg", 10, 1.8), ("inception", 16, 1.5), ("resnet", 33, 5.3), ("slim", 10, 1.0),
+])  # fmt: skip
+def test_pramerdorfer_s_networks_are_as_deep_and_as_large_as_said(variant, depth, millions):
+    model = outline(f"pramerdorfer-{variant}")
+    assert round(models.parameters(model) / 1e6, 1) == millions
+    modules = count(model, pramerdorfer.Inception)
+    wide = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    # A module has a 3 x 3 and a 5 x 5 side by side, and is two deep.
+    assert len(wide) + count(model, nn.Linear) == depth
+    assert modules == (7 if variant == "inception" else 0)
+
+
+def test_an_inception_module_looks_in_four_ways():
+    torch.manual_seed(0)
+    module, x = pramerdorfer.Inception(16, 32).eval(), torch.zeros(1, 16, 9, 9)
+    reach = []
+    with torch.no_grad():
+        for weights in module.parameters():  # so that no ReLU hides anything
+            weights.abs_()
+    for way in module.ways:
+        blank = way(x)
+        x[0, :, 4, 4] = 1
+        reach.append(int((way(x) != blank).any(1)[0].any(0).sum()))
+        x[0, :, 4, 4] = 0
+    assert [way(x).shape[1] for way in module.ways] == [8, 16, 4, 4]
+    assert reach == [1, 3, 5, 3]
+
+
+# ConvNeXt
+
+
+@pytest.mark.parametrize(("variant", "patch"), [("slim", 2), ("atto-4", 4)])
+def test_convnext_is_timm_s_with_smaller_patches(variant, patch):
+    width, depths, _ = convnext.VARIANTS[variant]
+    ours = built(f"convnext-{variant}")
+    dims = tuple(width * 2**stage for stage in range(4))
+    theirs = ConvNeXt(in_chans=1, num_classes=7, depths=depths, dims=dims).eval()
+    theirs.stem[0] = nn.Conv2d(1, width, patch, patch)
+    same_numbers(ours, theirs)
+    faces = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(ours(faces), theirs(faces), rtol=1e-3, atol=1e-4)
+
+
+def test_convnext_loses_no_edge_of_an_odd_map():
+    torch.manual_seed(0)
+    layer, x = convnext.Halve(4).eval(), torch.randn(1, 4, 5, 5)
+    other = x.clone()
+    other[0, :, 4, 4] += torch.randn(4)
+    with torch.no_grad():
+        assert layer(x).shape == (1, 8, 3, 3)
+        assert (layer(x) != layer(other)).any()
+
+
+def test_convnext_leaves_out_the_last_block_most_often():
+    model = built("convnext-slim", dropout=0.3)
+    rates = [layer.left_out for layer in model.modules() if isinstance(layer, convnext.Block)]
+    assert rates == sorted(rates)
+    assert (len(rates), rates[0], rates[-1]) == (12, 0.0, pytest.approx(0.3))
+
+
+def test_a_block_is_left_out_for_whole_faces_and_weighs_more_where_it_is_not():
+    torch.manual_seed(0)
+    block, x = convnext.Block(4, 0.25), torch.randn(400, 4, 3, 3)
+    nn.init.ones_(block.scale)
+    with torch.no_grad():
+        change = block(x) - x
+        whole = block.eval()(x) - x
+    left_out = (change == 0).flatten(1).all(1)
+    assert 0.15 < left_out.float().mean() < 0.35
+    assert torch.allclose(change[~left_out], whole[~left_out] / 0.75, atol=1e-5)

@@ -1,0 +1,192 @@
+import re
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mien.classification.model_spec import Contract
+from mien.errors import UserError
+from mien.lab import calibration, export, models
+from mien.lab.heads import CLASSES
+from mien.lab.recipe import RECIPES, Recipe
+from mien.labels import EMOTIONS
+from mien.registry import names
+from tests.paths import ROOT
+
+EVERY = models.available()
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=CLASSES, dropout=dropout)
+
+
+def sketch(name: str, channels: int = 1) -> nn.Module:
+    """A network without weights: made at once, and good for counting and shapes."""
+    with torch.device("meta"):
+        return built(name, channels)
+
+
+def cost(name: str) -> tuple[int, int]:
+    """Multiply-adds on a face, and parameters."""
+    network = sketch(name)
+    return models.multiply_adds(network, 48), models.parameters(network)
+
+
+COST = {name: cost(name) for name in EVERY}
+LIGHT = [name for name, (work, size) in COST.items() if work < 60e6 and size < 30e6]
+FIRST = [next(n for n in EVERY if n.startswith(f"{family}-")) for family in names(models.SHELF)]
+HUGE = [name for name, (work, size) in COST.items() if work > 2e9 or size > 30e6]
+SWEPT = [name for name in EVERY if name in LIGHT or (name in FIRST and name not in HUGE)]
+"""What is trained here: all that is light, and of each family the first if it is not huge."""
+
+EXPORTED = {
+    "hybrid-slim-flatten": 40,
+    "sequential-full": 40,
+    "vgg19-bn": 44,
+}
+"""What becomes a model file here, and its window: each kind of layer at least once."""
+
+
+def test_there_are_models_and_their_names_are_sorted_families_and_variants():
+    assert "resnet-32" in EVERY
+    assert EVERY
+    assert all("-" in name for name in EVERY)
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERY) - set(SWEPT)))
+@torch.no_grad()
+def test_a_heavy_model_takes_any_window_too(name):
+    for channels, side in ((1, 40), (3, 44)):
+        model = sketch(name, channels).eval()
+        assert model(torch.zeros(2, channels, side, side, device="meta")).shape == (2, 15)
+
+
+def test_of_each_family_something_is_trained():
+    assert {name.partition("-")[0] for name in SWEPT} == set(names(models.SHELF))
+
+
+@pytest.mark.parametrize("name", SWEPT)
+@pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
+def test_every_model_gives_logits_for_every_face(name, channels, side):
+    model = built(name, channels).eval()
+    with torch.no_grad():
+        answers = model(torch.randn(3, channels, side, side))
+        alone = model(torch.zeros(1, channels, side, side))
+    assert answers.shape == (3, 15)
+    assert alone.shape == (1, 15)
+    assert answers.isfinite().all()
+    assert alone.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_every_parameter_gets_a_gradient(name):
+    model = built(name)
+    # The last norm of a block may start at zero, and then lets nothing through: wake it up.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    answers = model(torch.randn(4, 1, 48, 48))
+    (answers.square().sum() + getattr(model, "auxiliary", 0.0)).backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_one_step_lowers_the_loss(name):
+    model = built(name)
+    faces, labels = torch.randn(8, 1, 40, 40), torch.arange(8) % 7
+    # Through norms over only eight faces a gradient can be hundreds long: its signs must do.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    before = F.cross_entropy(model(faces), labels)
+    before.backward()
+    optimizer.step()
+    assert F.cross_entropy(model(faces), labels) < before
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_every_model_learns_in_half_precision(name):
+    model = built(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = model(torch.randn(4, 1, 40, 40))
+    loss = F.cross_entropy(answers.float(), torch.arange(4)) + getattr(model, "auxiliary", 0.0)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), EXPORTED.items())
+def test_a_model_file_answers_as_the_network_does(name, side):
+    network = built(name).to(memory_format=torch.contiguous_format)
+    # A cold softmax, so that differences in the logits of a new network show.
+    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, side).eval()
+    proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
+    export.check(proto, whole, 1, 1e-5)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_in_evaluation_a_face_does_not_depend_on_its_neighbours(name):
+    model = built(name, dropout=0.5).eval()
+    faces = torch.randn(4, 1, 40, 40)
+    with torch.no_grad():
+        assert torch.allclose(model(faces)[1:2], model(faces[1:2]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_weights_come_from_the_global_seed_alone(name):
+    one, other = built(name).state_dict(), built(name).state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_dropout_acts_in_training_only():
+    model, faces = built("resnet-8", dropout=0.5), torch.randn(4, 1, 40, 40)
+    assert not torch.equal(model(faces), model(faces))
+    model.eval()
+    assert torch.equal(model(faces), model(faces))
+
+
+def test_the_default_model_is_as_small_as_it_says():
+    model = built(RECIPES["default"].model)
+    assert models.parameters(model) == pytest.approx(2.94e6, rel=0.01)
+    work = models.multiply_adds(model, 48)
+    assert work < 100e6
+    assert work == pytest.approx(99.6e6, rel=0.001)
+
+
+def test_a_family_alone_means_its_first_variant():
+    plain, named = built("resnet"), built("resnet-32")
+    assert plain.state_dict().keys() == named.state_dict().keys()
+    assert all(
+        p.shape == q.shape for p, q in zip(plain.parameters(), named.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet-33", "Did you mean 'resnet-32'?"),
+        ("resent-32", "Did you mean 'resnet-32'?"),
+        ("vit", "No model is called 'vit'."),
+        ("", "There are:"),
+        ("_samples", "There are:"),
+    ],
+)
+def test_an_unknown_model_gets_a_guess(name, said):
+    with pytest.raises(UserError) as error:
+        models.build(name, channels=1, classes=7)
+    assert said in str(error.value)
+
+
+def test_one_class_is_too_few():
+    with pytest.raises(UserError, match="at least 2 classes, not 1"):
+        models.build("resnet-8", channels=1, classes=1)
+
+
+def test_the_page_of_recipes_names_every_field_recipe_and_network():
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    named = set(re.findall("`([^`]*)`", page))
+    assert {field.name for field in fields(Recipe)} <= named
+    assert set(RECIPES) <= named
+    assert set(models.available()) <= named

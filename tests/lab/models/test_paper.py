@@ -1,0 +1,314 @@
+"""The three networks of the paper: what their heads promise, and what the hybrid is made of."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from mien.errors import UserError
+from mien.lab import models
+from mien.lab.models import _cbam, hybrid, sequential, vgg19
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
+
+
+def unfilled(name: str) -> nn.Module:
+    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+    with torch.device("meta"):
+        model = built(name)
+    return model.to_empty(device="cpu").eval()
+
+
+def count(model: nn.Module, *kinds: type) -> int:
+    return sum(isinstance(layer, kinds) for layer in model.modules())
+
+
+def promised(family) -> dict[str, tuple[float, float]]:
+    """Variant -> millions of parameters and of multiply-adds, as the table in the head has them."""
+    found = {}
+    for row in re.findall(r"^\| (`.*)", family.__doc__, re.MULTILINE):
+        names = re.findall("`([^`]+)`", row)
+        numbers = [float(number) for number in re.findall(r"[\d.]+", row.rsplit("`", 1)[1])]
+        if family is hybrid:  # full size and slim in one row
+            full, slim = names if len(names) == 2 else (names[0], f"slim-{names[0]}")
+            found |= {full: tuple(numbers[:2]), slim: tuple(numbers[2:])}
+        else:
+            found[names[0]] = tuple(numbers)
+    return found
+
+
+@pytest.mark.parametrize("family", [vgg19, sequential, hybrid])
+def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+    said = promised(family)
+    assert set(said) == set(family.VARIANTS)
+    for variant, (size, work) in said.items():
+        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.parameters(model) / 1e6 == pytest.approx(size, abs=0.00501), variant
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(work, abs=0.501), variant
+
+
+def test_counting_work_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 5))
+    model.train()
+    assert models.multiply_adds(model, 4, channels=3) == 3 * 9 * 4 * 16 + 64 * 5
+    assert models.parameters(model) == 3 * 9 * 4 + 4 + 64 * 5 + 5
+    assert model.training
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_a_grouped_convolution_counts_its_own_channels_only():
+    assert models.multiply_adds(nn.Conv2d(4, 8, 3, padding=1, groups=4), 10, channels=4) == 7200
+
+
+# VGG19 and Sequential
+
+
+def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
+    model = unfilled("vgg19-bn")
+    assert count(model, nn.Conv2d) == count(model, nn.BatchNorm2d) == 16
+    assert (count(model, nn.MaxPool2d), count(model, nn.Linear)) == (4, 1)
+    assert model.features(torch.zeros(1, 1, 48, 48)).shape == (1, 512, 3, 3)
+
+
+@pytest.mark.parametrize("family", ["vgg19", "sequential"])
+@pytest.mark.parametrize("variant", ["plain", "slim-plain"])
+def test_plain_is_without_batch_norm_and_else_the_same(family, variant):
+    normed = {"plain": {"vgg19": "bn", "sequential": "full"}[family], "slim-plain": "slim"}
+    plain, other = unfilled(f"{family}-{variant}"), unfilled(f"{family}-{normed[variant]}")
+    norms = nn.BatchNorm1d, nn.BatchNorm2d
+    assert count(plain, *norms) == 0
+    assert count(other, *norms) == count(other, nn.Conv2d, nn.Linear) - 1
+    assert models.multiply_adds(plain, 48) == models.multiply_adds(other, 48)
+
+
+def test_sequential_drops_half_as_much_between_blocks_as_between_dense_layers():
+    model = built("sequential-slim", dropout=0.5)
+    shares = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
+    assert shares == [0.25] * 3 + [0.5] * 3
+
+
+@pytest.mark.parametrize("side", [42, 44, 48])
+def test_sequential_stretches_nothing_from_42_pixels_on(side):
+    seen = []
+    model = unfilled("sequential-slim")
+    (pool,) = (layer for layer in model if isinstance(layer, nn.AdaptiveAvgPool2d))
+    pool.register_forward_hook(lambda _, given, made: seen.append((given[0].shape, made.shape)))
+    model(torch.zeros(1, 1, side, side))
+    assert seen == [((1, 16, 5, 5), (1, 16, 5, 5))]
+
+
+# Weights from ImageNet
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet-32", "sequential-full", "vgg19-slim", "vgg19-slim-plain", "hybrid-slim", "hybrid-cnn"],
+)
+def test_a_network_without_pretrained_weights_says_so(name):
+    with pytest.raises(UserError, match=f"no pretrained weights for {name.split('-')[0]}"):
+        models.build(name, channels=1, classes=7, pretrained=True)
+
+
+@pytest.fixture
+def imagenet(monkeypatch) -> dict[str, Tensor]:
+    """Numbers under the names and in the shapes of timm's own VGG19, which asking for it yields."""
+    create, state = timm.create_model, {}
+
+    def pretend(name: str, pretrained: bool) -> SimpleNamespace:
+        assert pretrained
+        with torch.device("meta"):
+            empty = create(name).state_dict()
+        dice = torch.Generator().manual_seed(1)
+        for key, weights in empty.items():
+            if key.startswith("features."):
+                state[key] = 0.1 * torch.rand(weights.shape, generator=dice)
+        return SimpleNamespace(state_dict=lambda: {**empty, **state})
+
+    monkeypatch.setattr(timm, "create_model", pretend)
+    return state
+
+
+@pytest.mark.parametrize("variant", ["bn", "plain"])
+def test_vgg19_takes_every_feature_weight_of_imagenet(imagenet, variant):
+    model = models.build(f"vgg19-{variant}", channels=3, classes=7, pretrained=True)
+    ours = model.features.state_dict(prefix="features.")
+    assert ours.keys() == imagenet.keys()
+    floating = [key for key in ours if ours[key].is_floating_point()]
+    assert len(floating) == {"bn": 16 * 6, "plain": 16 * 2}[variant]
+    assert all(torch.equal(ours[key], imagenet[key]) for key in floating)
+
+
+def test_on_one_channel_vgg19_sees_what_it_would_see_on_three_equal_ones(imagenet):
+    grey, coloured = (
+        models.build("vgg19-bn", channels=c, classes=7, pretrained=True).eval() for c in (1, 3)
+    )
+    faces = torch.randn(2, 1, 40, 40)
+    with torch.no_grad():
+        seen, wanted = grey.features[0](faces), coloured.features[0](faces.expand(-1, 3, -1, -1))
+    assert torch.allclose(seen, wanted, atol=1e-5)
+    assert seen.any()
+
+
+def test_the_full_hybrid_asks_timm_for_both_backbones(monkeypatch):
+    create, asked = timm.create_model, []
+
+    def record(name: str, pretrained: bool, **more) -> nn.Module:
+        asked.append((name, pretrained))
+        return create(name, **more)
+
+    monkeypatch.setattr(timm, "create_model", record)
+    with torch.device("meta"):
+        models.build("hybrid-gap", channels=1, classes=7, pretrained=True)
+        models.build("hybrid-mobilenetv2-cnn", channels=1, classes=7)
+    assert asked == [("resnet50", True), ("mobilenetv2_100", True), ("mobilenetv2_100", False)]
+
+
+# The hybrid
+
+
+@pytest.mark.parametrize("variant", hybrid.VARIANTS)
+def test_a_hybrid_has_the_branches_that_it_names(variant):
+    named = [branch for branch in ("resnet50", "mobilenetv2", "cnn") if branch in variant]
+    branches = unfilled(f"hybrid-{variant}").branches
+    assert list(branches) == (named or ["resnet50", "mobilenetv2", "cnn"])
+    kinds = {"resnet50": "ResNet", "mobilenetv2": "EfficientNet", "cnn": "Sequential"}
+    assert all(type(branches[name][0]).__name__ == kinds[name] for name in branches)
+
+
+@pytest.mark.parametrize("name", ["hybrid-gap", "hybrid-slim"])
+def test_every_branch_leaves_the_map_that_its_flattening_expects(name):
+    model = unfilled(name)
+    for branch, (body, *_) in model.branches.items():
+        side = hybrid.MAPS[branch]
+        assert body(torch.zeros(1, 1, 48, 48)).shape[2:] == (side, side)
+
+
+def test_flattening_keeps_every_place_and_gap_only_the_mean():
+    faces = torch.randn(2, 1, 48, 48)
+    flat, gap = built("hybrid-slim-flatten"), built("hybrid-slim")
+    with torch.no_grad():
+        for branch, (body, *_) in flat.branches.items():
+            maps = body(faces)
+            gap.branches[branch][0].load_state_dict(body.state_dict())
+            assert torch.equal(flat.branches[branch](faces), maps.flatten(1))
+            assert torch.allclose(gap.branches[branch](faces), maps.mean((2, 3)), atol=1e-5)
+
+
+def test_gradients_reach_every_branch():
+    model = built("hybrid-slim").train()
+    model(torch.randn(8, 1, 48, 48)).square().sum().backward()
+    for branch in model.branches.values():
+        first = next(layer for layer in branch.modules() if isinstance(layer, nn.Conv2d))
+        assert first.weight.grad.any()
+
+
+def test_a_family_alone_can_do_without_what_its_first_variant_can():
+    assert models.without("hybrid") == models.without("hybrid-gap") != {}
+
+
+@pytest.mark.parametrize("branch", hybrid.MAPS)
+def test_without_the_features_of_a_branch_the_answer_is_another(branch):
+    model, faces = built("hybrid-slim"), torch.randn(2, 1, 48, 48)
+    with torch.no_grad():
+        whole = model(faces)
+        model.branches[branch].register_forward_hook(lambda _, given, made: made * 0)
+        assert not torch.allclose(model(faces), whole, atol=1e-5)
+
+
+def test_no_cbam_and_no_norm_leave_out_what_is_ours():
+    norms = nn.BatchNorm1d, nn.BatchNorm2d
+    whole, calm, bare = (unfilled(f"hybrid-{v}") for v in ("gap", "no-cbam", "no-norm"))
+    assert [count(m, _cbam.CBAM) for m in (whole, calm, bare)] == [3, 0, 3]
+    assert [count(m.branches["cnn"], *norms) for m in (whole, calm, bare)] == [6, 6, 0]
+    assert [count(m.head, *norms) for m in (whole, calm, bare)] == [2, 2, 0]
+    assert [count(m.branches["resnet50"], *norms) for m in (whole, calm, bare)] == [53, 53, 53]
+
+
+def test_the_hybrid_drops_less_the_second_time():
+    shares = [
+        layer.p for layer in built("hybrid-slim-cnn", dropout=0.5).head if hasattr(layer, "p")
+    ]
+    assert shares == pytest.approx([0.5, 0.3])
+
+
+# Attention
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def numbers(module: nn.Module) -> dict[str, np.ndarray]:
+    return {name: weights.detach().double().numpy() for name, weights in module.named_parameters()}
+
+
+def channel_weights(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    """Woo et al., equation 2: (N, C, H, W) -> (N, C)."""
+
+    def perceptron(v: np.ndarray) -> np.ndarray:
+        hidden = np.maximum(0, v @ w["shared.0.weight"][:, :, 0, 0].T + w["shared.0.bias"])
+        return hidden @ w["shared.2.weight"][:, :, 0, 0].T + w["shared.2.bias"]
+
+    return sigmoid(perceptron(x.mean((2, 3))) + perceptron(x.max((2, 3))))
+
+
+def spatial_weights(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+    """Woo et al., equation 3: (N, C, H, W) -> (N, H, W)."""
+    height, width = x.shape[2:]
+    maps = np.pad(np.stack([x.mean(1), x.max(1)], 1), ((0, 0), (0, 0), (3, 3), (3, 3)))
+    total = np.full((len(x), height, width), w["conv.bias"][0])
+    for down in range(7):
+        for right in range(7):
+            window = maps[:, :, down : down + height, right : right + width]
+            total += np.einsum("nchw,c->nhw", window, w["conv.weight"][0, :, down, right])
+    return sigmoid(total)
+
+
+def test_cbam_is_its_formula():
+    torch.manual_seed(0)
+    layer = _cbam.CBAM(16)
+    x = torch.randn(3, 16, 9, 11)
+    given = x.double().numpy()
+    by_channel = given * channel_weights(given, numbers(layer.channel))[:, :, None, None]
+    wanted = by_channel * spatial_weights(by_channel, numbers(layer.spatial))[:, None]
+    with torch.no_grad():
+        assert np.allclose(layer(x).numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(128, 16), (64, 8), (32, 4), (16, 4)])
+def test_the_shared_perceptron_is_an_eighth_as_wide(width, hidden):
+    assert _cbam.ChannelAttention(width).shared[0].out_channels == hidden
+
+
+def test_a_new_cbam_is_half_open():
+    """As large weights as the convolutions get would shut some of its gates for good."""
+    faces = torch.randn(8, 1, 48, 48)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model, seen = models.build("hybrid-cnn", channels=1, classes=7), []
+        for layer in model.modules():
+            if isinstance(layer, _cbam.ChannelAttention | _cbam.SpatialAttention):
+                layer.register_forward_hook(lambda _, given, made, into=seen: into.append(made))
+        with torch.no_grad():
+            model(faces)
+        assert len(seen) == 6
+        assert all(0.2 < weights.mean() < 0.8 for weights in seen)
+
+
+def test_hooks_see_where_the_cnn_looks():
+    model, faces, seen = built("hybrid-slim-cnn"), torch.randn(3, 1, 48, 48), []
+    for layer in model.modules():
+        if isinstance(layer, _cbam.SpatialAttention):
+            layer.register_forward_hook(lambda _, given, made: seen.append(made))
+    with torch.no_grad():
+        model(faces)
+    assert [attention.shape for attention in seen] == [(3, 1, s, s) for s in (48, 24, 12)]
+    assert all((attention >= 0).all() and (attention <= 1).all() for attention in seen)
+    assert all(attention.std() > 0 for attention in seen)

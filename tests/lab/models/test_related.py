@@ -1,0 +1,225 @@
+"""Six networks of related work: what their heads promise, and what makes each of them that one."""
+
+import re
+from itertools import accumulate
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from mien.lab import models
+from mien.lab.models import clcm, jaiswal, kedari, li, nathani, xception
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
+
+
+def unfilled(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+    with torch.device("meta"):
+        model = built(name, channels, dropout)
+    return model.to_empty(device="cpu").eval()
+
+
+def layers(model: nn.Module, kind: type) -> list:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def counted_by_keras(model: nn.Module) -> int:
+    """Parameters, running means and running variances together."""
+    return sum(t.numel() for key, t in model.state_dict().items() if "num_batches" not in key)
+
+
+def flows(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
+    """Sides of the map before and after each layer of that kind, for a face of `side` pixels."""
+    seen: list[tuple[int, int]] = []
+    hooks = [
+        layer.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[-1], y.shape[-1])))
+        for layer in layers(model, kind)
+    ]
+    with torch.no_grad():
+        model(torch.zeros(1, 1, side, side))
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("family", [jaiswal, kedari, xception, li, clcm, nathani])
+def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+    rows = re.findall(r"^\| `(.+)` +\| +([\d.]+) M \| +(\d+) M \|$", family.__doc__, re.MULTILINE)
+    assert [variant for variant, _, _ in rows] == list(family.VARIANTS)
+    for variant, size, work in rows:
+        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), variant
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(float(work), abs=0.501)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["jaiswal-slim", "kedari-slim", "xception-mini", "li-slim", "clcm-slim", "nathani-slim"],
+)
+@pytest.mark.parametrize("side", [24, 40, 48])
+def test_small_faces_of_early_training_and_large_ones_are_taken(name, side):
+    with torch.no_grad():
+        assert unfilled(name)(torch.zeros(2, 1, side, side)).shape == (2, 7)
+
+
+def test_what_is_left_out_in_an_ablation_exists():
+    for family in ("jaiswal", "xception", "nathani"):
+        names = [name for name in models.available() if name.startswith(f"{family}-")]
+        others = [other for name in names for other in models.without(name).values()]
+        assert others
+        assert set(others) < set(names)
+
+
+# Jaiswal
+
+
+@pytest.mark.parametrize(
+    ("variant", "kernels"), [("full", [3, 5]), ("same", [3, 3]), ("single", [3])]
+)
+def test_each_branch_looks_through_kernels_of_its_own(variant, kernels):
+    branches = unfilled(f"jaiswal-{variant}").branches
+    found = [{layer.kernel_size for layer in layers(branch, nn.Conv2d)} for branch in branches]
+    assert found == [{(k, k)} for k in kernels]
+    assert all(branch(torch.zeros(1, 1, 48, 48)).shape == (1, 128 * 6 * 6) for branch in branches)
+
+
+def test_both_branches_see_the_face_and_both_are_heard():
+    model, faces = built("jaiswal-slim"), torch.randn(2, 1, 44, 44)
+    with torch.no_grad():
+        before = model(faces)
+        for branch in model.branches:
+            kept = [p.clone() for p in branch.parameters()]
+            for parameter in branch.parameters():
+                parameter.zero_()
+            assert not torch.allclose(model(faces), before)
+            for parameter, value in zip(branch.parameters(), kept, strict=True):
+                parameter.copy_(value)
+        assert torch.equal(model(faces), before)
+
+
+def test_two_branches_of_one_kind_start_differently():
+    one, other = built("jaiswal-slim-same").branches
+    assert not torch.equal(one[0].weight, other[0].weight)
+
+
+# Kedari and Li
+
+
+def test_kedari_has_as_many_weights_as_the_network_of_the_tutorials():
+    model = unfilled("kedari-full")
+    assert counted_by_keras(model) == models.parameters(model) == 2_345_607
+    assert not layers(model, nn.BatchNorm2d)
+
+
+def test_li_has_as_many_weights_as_the_notebook_but_for_biases_before_norms():
+    idle = 64 + 128 + 512 + 512 + 256 + 512
+    assert counted_by_keras(unfilled("li-full")) == 4_478_727 - idle
+
+
+def test_dropout_is_where_the_originals_have_it():
+    shares = {
+        name: [layer.p for layer in layers(unfilled(name, dropout=0.5), nn.Dropout)]
+        for name in ("kedari-slim", "li-slim")
+    }
+    assert shares == {"kedari-slim": [0.25, 0.25, 0.5], "li-slim": [0.5] * 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "left"),
+    [("kedari-slim", 48, 4), ("kedari-slim", 40, 3), ("li-slim", 48, 3), ("li-slim", 40, 2)],
+)
+def test_a_small_window_is_stretched_to_what_48_pixels_leave(name, side, left):
+    rest = {"kedari": 4, "li": 3}[name.split("-")[0]]
+    assert flows(unfilled(name), nn.AdaptiveAvgPool2d, side) == [(left, rest)]
+
+
+# Mini-Xception
+
+
+def test_xception_has_the_58_423_parameters_of_the_public_code():
+    model = unfilled("xception-mini")
+    assert counted_by_keras(model) == 58_423
+    assert not layers(model, nn.Linear)
+
+
+def test_xception_looks_around_in_one_channel_at_a_time_but_for_stem_and_maps():
+    wide = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups == 1]
+    assert [layer.kernel_size for layer in wide].count((3, 3)) == 3
+    deep = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups > 1]
+    assert all(layer.groups == layer.in_channels == layer.out_channels for layer in deep)
+    assert len(deep) == 8
+
+
+def test_a_block_of_xception_halves_and_its_shortcut_too():
+    model = unfilled("xception-mini")
+    assert flows(model, xception.Block, 48) == [(44, 22), (22, 11), (11, 6), (6, 3)]
+
+
+def test_without_its_body_a_block_of_xception_is_its_shortcut_and_plain_has_none():
+    with torch.no_grad():
+        for name, passes in (("xception-mini", True), ("xception-plain", False)):
+            block = built(name).blocks[0]
+            block.body[-2].weight.zero_()
+            assert bool(block(torch.randn(1, 8, 12, 12)).any()) == passes
+
+
+# CLCM
+
+
+def test_clcm_is_mobilenetv2_with_seven_classes_which_is_what_2_3_million_means():
+    model, known = unfilled("clcm-full", channels=3), timm.create_model("mobilenetv2_100")
+    known.reset_classifier(7)
+    shapes = [[p.shape for p in network.parameters()] for network in (model, known)]
+    assert shapes[0] == shapes[1]
+    assert counted_by_keras(model) == 2_266_951
+
+
+@pytest.mark.parametrize(
+    ("variant", "sides"),
+    [("full", [48, 24, 12, 6, 6, 3, 3]), ("shrunk", [24, 12, 6, 3, 3, 3, 3])],
+)
+def test_clcm_leaves_three_by_three_of_a_face(variant, sides):
+    after = [side for _, side in flows(unfilled(f"clcm-{variant}"), clcm.Inverted, 48)]
+    ends = accumulate(depth for _, _, depth in clcm.STAGES)
+    assert [after[end - 1] for end in ends] == sides
+
+
+def test_clcm_narrows_without_a_bend():
+    for block in layers(unfilled("clcm-slim"), clcm.Inverted):
+        assert isinstance(block.body[-1], nn.BatchNorm2d)
+        assert block.body[-2].out_channels < block.body[-2].in_channels
+
+
+def test_a_new_block_of_clcm_with_a_shortcut_passes_faces_on_unchanged():
+    blocks = layers(built("clcm-slim"), clcm.Inverted)
+    faces = torch.randn(1, 16, 6, 6)
+    assert sum(block.shortcut for block in blocks) == 10
+    assert torch.equal(blocks[2](faces), faces)
+
+
+@pytest.mark.parametrize(("width", "whole"), [(3.0, 8), (8.0, 8), (12.0, 16), (80.0, 80)])
+def test_widths_are_multiples_of_eight(width, whole):
+    assert clcm.rounded(width) == whole
+
+
+# Nathani
+
+
+def test_the_modified_vgg16_is_deeper_and_its_dense_layers_wider():
+    found = {}
+    for variant in ("vgg16", "modified"):
+        model = unfilled(f"nathani-{variant}")
+        dense = [layer.out_features for layer in layers(model, nn.Linear)]
+        found[variant] = len(layers(model, nn.Conv2d)), len(layers(model, nn.MaxPool2d)), dense
+    assert found == {"vgg16": (13, 4, [512, 512, 7]), "modified": (15, 4, [1024, 1024, 7])}
+
+
+@pytest.mark.parametrize("side", [24, 44, 48])
+def test_of_any_face_vgg16_keeps_one_largest_value_per_feature(side):
+    left = {24: 1, 44: 2, 48: 3}[side]
+    assert flows(unfilled("nathani-slim"), nn.AdaptiveMaxPool2d, side) == [(left, 1)]

@@ -1,0 +1,290 @@
+"""The networks of stages: a mask and a face, symmetry and a face, proposals and boxes."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mien.classification.model_spec import Contract
+from mien.lab import calibration, export, models
+from mien.lab.models import ferc, rcnn, salagean
+from mien.labels import EMOTIONS
+
+
+def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(name, channels=channels, classes=7, dropout=dropout)
+
+
+def unfilled(name: str) -> nn.Module:
+    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+    with torch.device("meta"):
+        model = built(name)
+    return model.to_empty(device="cpu").eval()
+
+
+def promised(family) -> dict[str, tuple[float, float]]:
+    """Variant -> millions of parameters and of multiply-adds, as the table in the head has them."""
+    rows = re.findall(r"^\| `([^`]+)` *\| *([\d.]+) M \| *([\d.]+) M \|$", family.__doc__, re.M)
+    return {name: (float(size), float(work)) for name, size, work in rows}
+
+
+@pytest.mark.parametrize("family", [ferc, salagean, rcnn])
+def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+    said = promised(family)
+    assert set(said) == set(family.VARIANTS)
+    for variant, (size, work) in said.items():
+        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        small = family is ferc  # whose numbers have one more digit
+        assert models.parameters(model) / 1e6 == pytest.approx(size, abs=0.0005 if small else 0.005)
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(
+            work, abs=0.05 if small else 0.5
+        )
+
+
+SMALL = ["ferc-full", "salagean-slim", "rcnn-slim"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_faces_and_odd_ones_are_taken_and_learned_from(name):
+    for side in (24, 41):
+        model = built(name)
+        answers = model(torch.randn(4, 1, side, side))
+        (answers.square().sum() + getattr(model, "auxiliary", 0.0)).backward()
+        assert answers.shape == (4, 7)
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_file_answers_as_the_network_does(name):
+    model = built(name)
+    model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
+    network = model.eval().to(memory_format=torch.contiguous_format)
+    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 40).eval()
+    export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["ferc-full", "rcnn-slim"])
+def test_a_network_asks_for_a_loss_of_its_own_in_training_alone(name):
+    model, faces = built(name), torch.randn(4, 1, 40, 40)
+    assert model.auxiliary == 0.0
+    model(faces)
+    assert model.auxiliary.shape == ()
+    assert model.auxiliary > 0
+    model.eval()
+    model(faces)
+    assert model.auxiliary == 0.0
+    assert isinstance(model.auxiliary, float)
+
+
+# FERC
+
+
+def oval(across: float, down: float, wide: float, side: int = 48) -> Tensor:
+    """A bright ellipse on noise, 1.35 times as high as wide, as (1, 1, side, side) and as mask."""
+    points = (torch.arange(side) + 0.5) / side * 2 - 1
+    inside = ((points - across) / wide) ** 2 + ((points[:, None] - down) / wide / 1.35) ** 2 < 1
+    return inside[None, None].float()
+
+
+@pytest.mark.parametrize("across", [-0.2, 0.0, 0.2])
+@pytest.mark.parametrize("wide", [0.58, 0.84])
+@pytest.mark.parametrize("light", [2.0, -2.0])
+def test_the_target_of_the_mask_is_the_ellipse_that_is_there(across, wide, light):
+    truth = oval(across, 0.05, wide)
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    small = F.interpolate(light * truth + 0.3 * noise, (ferc.GRID, ferc.GRID), mode="bilinear")
+    target = ferc.Ellipses()(small)
+    said = F.interpolate(target, (48, 48), mode="bilinear") > 0.5
+    both = (said & (truth > 0.5)).sum() / (said | (truth > 0.5)).sum()
+    assert both > 0.85
+
+
+def test_where_nothing_is_to_be_seen_the_target_is_a_face_in_the_middle():
+    target = ferc.Ellipses()(torch.zeros(1, 1, ferc.GRID, ferc.GRID))[0, 0]
+    assert torch.allclose(target, target.flip(1), atol=1e-4)
+    assert target[12, 12] > 0.95
+    assert target[0, 0] < 0.05
+
+
+def test_the_mask_learns_the_target_and_the_background_is_gone():
+    model = built("ferc-full")
+    dice = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    faces = torch.cat([oval(x, 0.0, 0.6) for x in (-0.2, 0.0, 0.2)]).repeat(4, 1, 1, 1)
+    faces = 2 * faces - 1 + 0.2 * torch.randn(faces.shape, generator=dice)
+    before = []
+    for _ in range(40):
+        model(faces)
+        before.append(model.auxiliary.item())
+        optimizer.zero_grad()
+        model.auxiliary.backward()
+        optimizer.step()
+    assert np.mean(before[-3:]) < 0.6 * np.mean(before[:3])
+    model.eval()
+    seen = []
+    model.features[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(faces)
+    left = (seen[0] / faces).clamp(0, 1)
+    assert left[:, :, 24, 24].mean() > 0.8
+    assert left[:, :, 0, 0].mean() < 0.3
+
+
+def test_ferc_has_two_stages_of_four_layers_with_four_filters_and_a_vector_of_24():
+    model = unfilled("ferc-full")
+    for stage in (model.mask, model.features):
+        layers = [
+            m for m in stage.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)
+        ]
+        assert [layer.out_channels for layer in layers] == [4] * 4
+    assert model.head.in_features == ferc.VECTOR == 24
+    assert unfilled("ferc-no-mask").mask is None
+    assert not [name for name in model.state_dict() if "ellipses" in name]
+
+
+def test_a_point_in_the_middle_of_the_mask_sees_the_whole_picture():
+    mask = built("ferc-full").mask.eval()
+    faces = torch.randn(1, 1, ferc.GRID, ferc.GRID, requires_grad=True)
+    mask(faces)[0, 0, 12, 12].backward()
+    rows = faces.grad[0, 0].abs().sum(1) > 0
+    assert rows.sum() >= 22
+
+
+# Salagean
+
+
+def test_a_symmetric_face_is_left_as_it_is_wherever_its_mid_line_lies():
+    half = torch.randn(2, 1, 48, 21, generator=torch.Generator().manual_seed(0))
+    face = torch.cat([half, half.flip(3)], 3)  # 42 wide
+    for left in (0, 3, 6):  # the mid-line is left of the middle, in it, right of it
+        shifted = F.pad(face, (left, 6 - left, 0, 0), mode="replicate")
+        kept = salagean.Symmetry()(shifted)
+        assert (kept - shifted).abs().max() < 1e-3
+
+
+def test_light_from_one_side_is_evened_and_a_crooked_mouth_is_not():
+    face = torch.zeros(1, 1, 48, 48)
+    face[:, :, 14:18, 12:18] = face[:, :, 14:18, 30:36] = -2.0
+    side_light = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
+    mouth = torch.zeros_like(face)
+    mouth[:, :, 34:36, 30:36] = -2.0
+    symmetry = salagean.Symmetry()
+    lit = symmetry(face + side_light)
+    assert (lit - lit.flip(3)).abs().mean() < 0.25 * 2 * side_light.abs().mean()
+    crooked = symmetry(face + mouth)
+    gap = (crooked - crooked.flip(3))[:, :, 34:36, 30:36].mean()
+    assert -1.4 < gap < -0.7  # of -2
+
+
+def test_a_mirrored_face_is_treated_as_the_mirror_image_and_alone():
+    faces = torch.randn(3, 1, 44, 44, generator=torch.Generator().manual_seed(0))
+    symmetry = salagean.Symmetry()
+    assert torch.allclose(symmetry(faces.flip(3)), symmetry(faces).flip(3), atol=1e-5)
+    assert torch.allclose(symmetry(faces)[1:2], symmetry(faces[1:2]), atol=1e-5)
+    assert not list(symmetry.parameters())
+
+
+def test_the_head_sees_every_level():
+    model = unfilled("salagean-full")
+    assert model.head[0].in_features == 32 + 64 + 128 + 256
+    assert isinstance(model.symmetry, salagean.Symmetry)
+    assert isinstance(unfilled("salagean-no-symmetry").symmetry, nn.Identity)
+
+
+# Faster R-CNN
+
+
+def test_rcnn_sees_thirteen_convolutions_and_leaves_three_by_three_of_each_window():
+    model = unfilled("rcnn-full")
+    assert sum(isinstance(layer, nn.Conv2d) for layer in model.features) == 13
+    for side in (36, 40, 44, 48):
+        assert model.features(torch.zeros(1, 1, side, side)).shape == (1, 512, 3, 3)
+    assert [m.out_features for m in model.dense if isinstance(m, nn.Linear)] == [4096, 4096]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (5, 4), (7, 7), (9, 8)])
+def test_pooling_the_whole_picture_is_roi_max_pooling_of_its_box(size):
+    from torchvision.ops import roi_pool
+
+    maps = torch.randn(2, 3, *size)
+    box = torch.tensor([[0.0, 0.0, size[1] - 1, size[0] - 1]])
+    assert torch.equal(rcnn.pooled(maps), roi_pool(maps, [box, box], rcnn.CELLS))
+    assert torch.equal(rcnn.pooled(maps), F.adaptive_max_pool2d(maps, rcnn.CELLS))
+
+
+def test_the_loss_of_proposals_is_that_of_torchvision_with_the_picture_as_the_box():
+    from torchvision.models.detection.image_list import ImageList
+
+    model, faces = built("rcnn-slim"), torch.randn(3, 1, 48, 48)
+    with torch.no_grad():
+        maps = model.features(faces)
+        boxes = [{"boxes": torch.tensor([[0.0, 0.0, 48.0, 48.0]])}] * 3
+        _, losses = model.rpn(ImageList(faces, [(48, 48)] * 3), {"0": maps}, boxes)
+        ours = rcnn.proposal_loss(model.rpn, maps, 48)
+    assert torch.allclose(ours, sum(losses.values()), atol=1e-6)
+
+
+def test_proposals_learn_that_the_face_is_the_picture():
+    model, faces = built("rcnn-slim"), torch.randn(4, 1, 48, 48)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        model(faces)
+        losses.append(model.auxiliary.item())
+        optimizer.zero_grad()
+        model.auxiliary.backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.fixture(scope="module")
+def detector():
+    model = built("rcnn-slim")
+    return model, rcnn.detector(model, 96)
+
+
+def test_a_detector_shares_its_parts_with_the_network(detector):
+    model, whole = detector
+    ours = {id(p) for p in [*model.features.parameters(), *model.rpn.parameters()]}
+    ours |= {id(p) for p in model.dense.parameters()}
+    assert ours < {id(p) for p in whole.parameters()}
+
+
+def test_a_detector_learns_in_training_and_gives_boxes_in_evaluation(detector):
+    _, whole = detector
+    pictures = list(torch.randn(2, 1, 96, 96))
+    targets = [
+        {"boxes": torch.tensor([[8.0, 8.0, 60.0, 60.0]]), "labels": torch.tensor([k])}
+        for k in (1, 7)
+    ]
+    losses = whole.train()(pictures, targets)
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in whole.parameters())
+    with torch.no_grad():
+        answers = whole.eval()(pictures)
+    assert [set(answer) for answer in answers] == [{"boxes", "labels", "scores"}] * 2
+
+
+def test_a_block_on_a_single_place_has_the_gradients_that_it_should():
+    from mien.lab.models._basicblock import BasicBlock
+
+    found = {}
+    for bfloat16 in (False, True):
+        for seed in range(8):
+            torch.manual_seed(seed)
+            block = BasicBlock(64, 128, stride=2)
+            x = torch.randn(32, 64, 1, 1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                block(x).float().square().sum().backward()
+            found[bfloat16, seed] = block.conv1.weight.grad
+    for seed in range(8):
+        exact, rough = found[False, seed], found[True, seed]
+        assert rough.isfinite().all()
+        assert (exact - rough).norm() < 0.2 * exact.norm()
+        beside = torch.ones(3, 3, dtype=torch.bool)
+        beside[1, 1] = False
+        assert not rough[..., beside].any()

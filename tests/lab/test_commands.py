@@ -1,0 +1,109 @@
+"""The laboratory's verbs, as somebody types them."""
+
+import json
+from functools import partial
+
+import pytest
+
+from mien.lab import evaluate
+from tests.synthetic import tiny
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+SMALL = ("--set", "batch=14", "--set", "epochs=1")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(42, 21))
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(evaluate, "evaluate", partial(evaluate.evaluate, resamples=2))
+
+
+def test_a_crossval_prints_its_folds_and_their_mean(mien, root, tmp_path):
+    words = ("crossval", "tiny", "--data", root, "--out", tmp_path, "--folds", 2, *SMALL)
+    code, out, err = mien(*words)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("fold-")] == [
+        "fold-0", "fold-1",
+    ]  # fmt: skip
+    assert "mean" in out
+    assert "all held-out answers: accuracy 0." in out
+    assert json.loads((tmp_path / "crossval.json").read_text())["kind"] == "crossval"
+
+
+def test_a_crossval_is_divided_as_its_recipe_was_changed(mien, root, tmp_path):
+    words = ("crossval", "tiny", "--data", root, "--out", tmp_path, *SMALL)
+    code, out, err = mien(*words, "--set", "folds=2", "--set", "protocol=leaky-kfold")
+    assert code == 0
+    assert "leaky-kfold is broken on purpose" in err
+    assert json.loads((tmp_path / "crossval.json").read_text())["protocol"] == "leaky-kfold"
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("fold-")] == [
+        "fold-0", "fold-1",
+    ]  # fmt: skip
+
+
+def test_an_ablation_prints_what_each_part_is_worth(mien, root, tmp_path):
+    case = ("--change", "no flip: flip=no rotation=0")
+    words = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
+    code, out, err = mien(*words)
+    assert (code, err) == (0, "")
+    assert "as it is" in out
+    assert "no flip" in out
+    cases = json.loads((tmp_path / "ablation.json").read_text())["cases"]
+    assert cases["no flip"]["changes"] == ["flip=no", "rotation=0"]
+
+
+def test_a_report_of_one_run_and_of_two(mien, root, tmp_path):
+    for seed in (0, 1):
+        out = tmp_path / f"run{seed}"
+        assert (
+            mien("train", "tiny", "--data", root, "--out", out, *SMALL, "--set", f"seed={seed}")[0]
+            == 0
+        )
+        assert mien("evaluate", out, "--data", root)[0] == 0
+    code, said, err = mien("report", tmp_path / "run0")
+    assert (code, err) == (0, "")
+    assert said.strip() == str(tmp_path / "run0" / "report.html")
+    both = (tmp_path / "run0", tmp_path / "run1")
+    assert mien("report", *both)[0] == 2
+    assert mien("report", *both, "--out", tmp_path / "both")[0] == 0
+    assert "run1" in (tmp_path / "both" / "report.md").read_text()
+
+
+def test_the_sheet_of_faces_needs_no_training(mien, root, tmp_path):
+    code, out, err = mien("reproduce", "fig1", "--data", root, "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert out.strip() == str(tmp_path / "fig1.html")
+    assert (tmp_path / "figures" / "faces.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["crossval", "tiny", "--protocol", "official"], "has no folds"),
+        (["crossval", "tiny", "--folds", "1"], "folds is 1; at least 2."),
+        (["ablate", "tiny", "--change", "no flip"], "changes nothing; write 'NAME: FIELD=VALUE'"),
+        (["ablate", "tiny", "--change", "x: flipp=no"], "Did you mean 'flip'?"),
+        (["reproduce", "fig10"], "Did you mean 'fig1'?"),
+        (["train", "tiny", "--set", "protocol=kfolds"], "Did you mean 'kfold'?"),
+        (["train", "tiny", "--set", "start=nowhere"], "nowhere is not a run folder"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(mien, root, tmp_path, words, said):
+    code, _, err = mien(*words, "--data", root, "--out", tmp_path / "out")
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_an_unmeasured_run_is_told_what_to_type(mien, root, tmp_path):
+    assert mien("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL)[0] == 0
+    code, _, err = mien("report", tmp_path / "run")
+    assert code == 2
+    assert "is not measured yet: mien evaluate" in err

@@ -1,0 +1,519 @@
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from mien.errors import UserError
+from mien.lab import data
+from mien.lab.data import Samples, fer2013, majority, plurality, shares, twins
+from mien.labels import EMOTIONS
+from tests.paths import SHARED
+from tests.synthetic import tiny
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+PACK = SHARED / "fer2013"
+
+needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason=f"no FER2013 at {PACK}")
+
+
+def equal(one: dict[str, Samples], other: dict[str, Samples]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(getattr(one[name], part), getattr(other[name], part))
+        for name in one
+        for part in ("faces", "labels", "votes", "rows")
+    )
+
+
+def one_sentence(error: pytest.ExceptionInfo) -> str:
+    said = str(error.value)
+    assert said.endswith(".")
+    assert "\n" not in said
+    return said
+
+
+def lines(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def write_lines(path: Path, rows: list[list[str]]) -> None:
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+# The official file
+
+
+def test_the_official_file_gives_each_split_with_its_faces_labels_votes_and_rows(tmp_path):
+    made = tiny.table(14, 7, 7)
+    splits = data.load(tiny.write_csv(tmp_path, made))
+    assert list(splits) == ["train", "val", "test"]
+    for name, usage in zip(splits, tiny.USAGES, strict=True):
+        mine = np.array(made.usage) == usage
+        assert np.array_equal(splits[name].faces, made.faces[mine])
+        assert np.array_equal(splits[name].labels, made.labels[mine])
+        assert np.array_equal(splits[name].votes, made.votes[mine])
+        assert np.array_equal(splits[name].rows, np.flatnonzero(mine))
+        assert splits[name].faces.dtype == splits[name].votes.dtype == np.uint8
+
+
+def test_the_file_itself_may_be_named_instead_of_its_folder(tmp_path):
+    folder = tiny.write_csv(tmp_path, tiny.table())
+    assert equal(data.load(folder / "fer2013.csv"), data.load(str(folder)))
+
+
+def test_a_missing_privatetest_is_just_missing(tmp_path):
+    splits = data.load(tiny.write_csv(tmp_path, tiny.table(14, 7, 0)))
+    assert list(splits) == ["train", "val"]
+    with pytest.raises(UserError, match=r"no split 'test'; it has train, val\.$"):
+        data.split(splits, "test")
+
+
+def test_missing_votes_leave_the_votes_empty(tmp_path):
+    splits = data.load(tiny.write_csv(tmp_path, tiny.table(), voted=False))
+    assert not splits["train"].voted
+    assert splits["train"].votes.shape == (28, 10)
+
+
+@pytest.mark.filterwarnings("default")
+def test_other_counts_than_the_published_ones_are_warned_of(tmp_path):
+    tiny.write_csv(tmp_path, tiny.table())
+    with pytest.warns(UserWarning, match="train is not FER2013 as published"):
+        data.load(tmp_path)
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_columns_may_stand_in_another_order_and_another_case(tmp_path, order):
+    straight = data.load(tiny.write_csv(tmp_path / "a", tiny.table()))
+    header, *rows = lines(tmp_path / "a" / "fer2013.csv")
+    header = [name.upper() for name in header]
+    tiny.write_csv(tmp_path / "b", tiny.table())
+    turned = [[row[k] for k in order] for row in (header, *rows)]
+    write_lines(tmp_path / "b" / "fer2013.csv", turned)
+    assert equal(straight, data.load(tmp_path / "b"))
+
+
+def test_a_file_with_another_header_gets_one_sentence(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b,c\n1,2,3\n")
+    with pytest.raises(UserError) as error:
+        data.load(tmp_path / "other.csv")
+    assert "is not fer2013.csv: its header is 'a,b,c'" in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (0, "7"),
+        (0, "-1"),
+        (0, "angry"),
+        (1, "1 2 3"),
+        (1, ""),
+        (1, " ".join(["256"] * 2304)),
+        (1, " ".join(["x"] * 2304)),
+        (1, " ".join(["1"] * 2305)),
+        (2, "Testing"),
+    ],
+)
+@pytest.mark.parametrize("line", [2, 5])
+def test_a_row_that_is_no_face_is_named_by_its_line(tmp_path, line, column, value):
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    rows = lines(path)
+    rows[line - 1][column] = value
+    write_lines(path, rows)
+    with pytest.raises(UserError) as error:
+        data.load(path)
+    assert one_sentence(error) == f"{path}, line {line}: not a face of FER2013."
+    assert [p.name for p in tmp_path.iterdir()] == ["fer2013.csv"]
+
+
+def test_a_row_that_breaks_off_is_named_by_its_line(tmp_path):
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    path.write_text(path.read_text()[:-3000])
+    with pytest.raises(UserError, match=r"line 8: not a face"):
+        data.load(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89PNG\r\n\x1a\n\x00\xff\xfe", b"emotion,pixels,Usage\n"]
+)
+def test_an_empty_or_binary_file_gets_one_sentence(tmp_path, content):
+    (tmp_path / "fer2013.csv").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        data.load(tmp_path)
+    one_sentence(error)
+
+
+def test_votes_in_another_order_are_refused(tmp_path):
+    made = tiny.table(14, 7)
+    tiny.write_csv(tmp_path, made)
+    path = tmp_path / "fer2013new.csv"
+    header, *rows = lines(path)
+    write_lines(path, [header, *rows[::-1]])
+    with pytest.raises(UserError, match="does not have the rows of"):
+        data.load(tmp_path)
+
+
+def test_votes_of_fewer_faces_are_refused(tmp_path):
+    path = tiny.write_csv(tmp_path, tiny.table()) / "fer2013new.csv"
+    write_lines(path, lines(path)[:-1])
+    with pytest.raises(UserError, match="does not have the rows of"):
+        data.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda rows: [row[:-1] for row in rows], "lacks NF"),
+        (lambda rows: [*rows[:-1], rows[-1][:-1]], "line 43: 11 columns, 12 expected"),
+        (lambda rows: [*rows[:-1], [*rows[-1][:-1], "many"]], "not whole numbers"),
+        (lambda rows: [*rows[:-1], [*rows[-1][:-1], "-1"]], "not whole numbers"),
+        (lambda rows: [*rows[:-1], [*rows[-1][:-1], "300"]], "not whole numbers"),
+    ],
+)
+def test_damaged_votes_get_one_sentence(tmp_path, spoil, said):
+    path = tiny.write_csv(tmp_path, tiny.table()) / "fer2013new.csv"
+    write_lines(path, spoil(lines(path)))
+    with pytest.raises(UserError) as error:
+        data.load(tmp_path)
+    assert said in one_sentence(error)
+
+
+# Its cache
+
+
+def caches(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".fer2013.*.npz"))
+
+
+def test_the_parsed_file_is_kept_once_and_read_from_there(tmp_path, monkeypatch):
+    first = data.load(tiny.write_csv(tmp_path, tiny.table()))
+    (cache,) = caches(tmp_path)
+    written = cache.stat().st_mtime_ns
+
+    def refuse(path):
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr(fer2013, "_parsed", refuse)
+    assert equal(first, data.load(tmp_path))
+    assert caches(tmp_path) == [cache]
+    assert cache.stat().st_mtime_ns == written
+
+
+def test_a_changed_file_is_parsed_again(tmp_path):
+    data.load(tiny.write_csv(tmp_path, tiny.table(seed=1)))
+    changed = tiny.table(seed=2)
+    splits = data.load(tiny.write_csv(tmp_path, changed))
+    assert np.array_equal(splits["train"].faces, changed.faces[:28])
+
+
+def test_the_cache_knows_a_file_of_the_same_size_by_its_time(tmp_path):
+    path = tiny.write_csv(tmp_path, tiny.table(), voted=False) / "fer2013.csv"
+    data.load(path)
+    rows = lines(path)
+    before = path.stat()
+    rows[1][0] = "5"
+    write_lines(path, rows)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    assert data.load(path)["train"].labels[0] == 5
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 5000, -1, -200])
+def test_a_damaged_cache_is_made_anew(tmp_path, kept):
+    first = data.load(tiny.write_csv(tmp_path, tiny.table()))
+    (cache,) = caches(tmp_path)
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[:kept])
+    assert equal(first, data.load(tmp_path))
+    assert cache.read_bytes() == whole
+
+
+def test_a_cache_with_a_flipped_bit_is_made_anew(tmp_path):
+    first = data.load(tiny.write_csv(tmp_path, tiny.table()))
+    (cache,) = caches(tmp_path)
+    spoiled = bytearray(cache.read_bytes())
+    spoiled[len(spoiled) // 2] ^= 1
+    cache.write_bytes(bytes(spoiled))
+    assert equal(first, data.load(tmp_path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folder rights are POSIX")
+def test_a_folder_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
+    tiny.write_csv(tmp_path, tiny.table())
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr("mien.io.atomic_file.tempfile.mkstemp", denied)
+    try:
+        assert len(data.load(tmp_path)["train"]) == 28
+        assert not caches(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def denied(**_):
+    raise PermissionError(13, "Permission denied")
+
+
+# Folders of pictures
+
+SPELLINGS = {
+    "plain": EMOTIONS,
+    "nouns": ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+    "adjectives": ("Angry", "Disgusted", "Fearful", "Happy", "Sad", "Surprised", "Neutral"),
+    "numbered": tuple(f"{k}_{name}" for k, name in enumerate(EMOTIONS)),
+    "capitals": tuple(name.upper() for name in EMOTIONS),
+}
+
+
+@pytest.mark.parametrize("names", SPELLINGS.values(), ids=SPELLINGS)
+def test_emotions_may_be_spelled_as_people_do(tmp_path, names):
+    made = tiny.table(14, 7)
+    splits = data.load(tiny.write_pictures(tmp_path, made, names=names))
+    assert np.bincount(splits["train"].labels).tolist() == [2] * 7
+    order = np.argsort(made.labels[:14], kind="stable")
+    mine = np.argsort(splits["train"].labels, kind="stable")
+    assert np.array_equal(splits["train"].faces[mine], made.faces[:14][order])
+
+
+@pytest.mark.parametrize(
+    ("splits", "found"),
+    [
+        ({"Training": "train", "PublicTest": "test", "PrivateTest": "test"}, (14, 0, 14)),
+        ({"Training": "Training", "PublicTest": "PublicTest", "PrivateTest": "PrivateTest"},
+         (14, 7, 7)),
+        ({"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}, (14, 7, 7)),
+        ({"Training": "", "PublicTest": "", "PrivateTest": ""}, (0, 28, 0)),
+    ],
+)  # fmt: skip
+def test_splits_may_be_named_as_people_do(tmp_path, splits, found):
+    loaded = data.load(tiny.write_pictures(tmp_path, tiny.table(14, 7, 7), splits))
+    counts = tuple(len(loaded[name]) if name in loaded else 0 for name in ("train", "val", "test"))
+    assert counts == found
+
+
+def test_jpegs_in_colour_and_of_other_sizes_become_grey_faces_of_48(tmp_path):
+    made = tiny.table(7, 0)
+    tiny.write_pictures(tmp_path, made, suffix=".png")
+    for suffix, size, place in ((".jpg", 48, "sad"), (".png", 96, "happy"), (".JPG", 20, "fear")):
+        colour = Image.fromarray(np.full((size, size, 3), (200, 200, 200), np.uint8))
+        colour.save(tmp_path / "train" / place / f"more{suffix}")
+    train = data.load(tmp_path)["train"]
+    assert train.faces.shape == (10, 48, 48)
+    assert np.bincount(train.labels).tolist() == [1, 1, 2, 2, 2, 1, 1]
+    flat = [face for face in train.faces if np.ptp(face) < 3]
+    assert len(flat) == 3
+    assert all(abs(int(face[24, 24]) - 200) < 3 for face in flat)
+
+
+def test_contempt_other_folders_and_other_files_are_left_out(tmp_path):
+    tiny.write_pictures(tmp_path, tiny.table(7, 0))
+    shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "contempt")
+    shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "misc")
+    (tmp_path / "train" / "sad" / "notes.txt").write_text("not a picture")
+    with pytest.warns(UserWarning, match=r"none of the seven emotions; its pictures") as told:
+        assert len(data.load(tmp_path)["train"]) == 7
+    assert [Path(str(one.message).split(" is ")[0]).name for one in told] == ["contempt", "misc"]
+
+
+def test_a_damaged_picture_gets_one_sentence(tmp_path):
+    tiny.write_pictures(tmp_path, tiny.table(7, 0))
+    path = tmp_path / "train" / "sad" / "broken.png"
+    path.write_bytes(b"not a picture")
+    with pytest.raises(UserError, match="cannot be read as a picture") as error:
+        data.load(tmp_path)
+    assert str(path) in one_sentence(error)
+
+
+def test_folders_of_emotions_without_pictures_get_one_sentence(tmp_path):
+    (tmp_path / "happy").mkdir()
+    with pytest.raises(UserError, match="no picture in them"):
+        data.load(tmp_path)
+
+
+def test_what_is_no_dataset_gets_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"^There is no data at .*\.$"):
+        data.load(tmp_path / "nothing")
+    (tmp_path / "readme.txt").write_text("hello")
+    for path in (tmp_path, tmp_path / "readme.txt"):
+        with pytest.raises(UserError, match="holds no dataset that mien knows"):
+            data.load(path)
+
+
+# Packed strips
+
+
+def test_packed_strips_hold_the_same_faces_as_the_official_file(tmp_path):
+    made = tiny.table(15, 7, 4)
+    packed = data.load(tiny.write_packed(tmp_path / "packed", made))
+    assert equal(packed, data.load(tiny.write_csv(tmp_path / "csv", made)))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("emotion", "sad"), ("emotion", "9"), ("row", "x"), ("fear", "-3")]
+)
+def test_a_damaged_table_of_strips_gets_one_sentence(tmp_path, column, value):
+    path = tiny.write_packed(tmp_path, tiny.table()) / "labels.csv"
+    rows = lines(path)
+    rows[3][rows[0].index(column)] = value
+    write_lines(path, rows)
+    with pytest.raises(UserError) as error:
+        data.load(tmp_path)
+    assert str(path) in one_sentence(error)
+
+
+def test_strips_that_do_not_match_their_table_get_one_sentence(tmp_path):
+    path = tiny.write_packed(tmp_path, tiny.table()) / "labels.csv"
+    rows = lines(path)
+    for wrong in ([*rows, *rows[1:]], [*rows[:4], *rows[8:]]):
+        write_lines(path, wrong)
+        with pytest.raises(UserError, match=f"faces but {len(wrong) - 1} rows of labels"):
+            data.load(tmp_path)
+
+
+def test_a_strip_of_another_size_or_no_picture_gets_one_sentence(tmp_path):
+    tiny.write_packed(tmp_path, tiny.table())
+    Image.new("L", (100, 48)).save(tmp_path / "faces_01.webp")
+    with pytest.raises(UserError, match="is 100 x 48, not strips 192 wide"):
+        data.load(tmp_path)
+    (tmp_path / "faces_01.webp").write_bytes(b"RIFF nothing")
+    with pytest.raises(UserError, match="cannot be read as a picture"):
+        data.load(tmp_path)
+
+
+def test_a_table_that_lacks_columns_gets_one_sentence(tmp_path):
+    path = tiny.write_packed(tmp_path, tiny.table()) / "labels.csv"
+    write_lines(path, [row[:5] for row in lines(path)])
+    with pytest.raises(UserError, match="lacks the columns NF, anger"):
+        data.load(tmp_path)
+
+
+# The real thing
+
+
+@pytest.fixture(scope="module")
+def pack() -> dict[str, Samples]:
+    return data.load(PACK)  # and no warning of other counts
+
+
+@needs_pack
+def test_the_real_pack_holds_the_published_number_of_faces(pack):
+    expected = {
+        "train": (28709, [3995, 436, 4097, 7215, 4830, 3171, 4965]),
+        "val": (3589, [467, 56, 496, 895, 653, 415, 607]),
+        "test": (3589, [491, 55, 528, 879, 594, 416, 626]),
+    }
+    assert {"train", "val"} <= set(pack)
+    for name, samples in pack.items():
+        count, per_class = expected[name]
+        assert len(samples) == count
+        assert np.bincount(samples.labels).tolist() == per_class
+
+
+@needs_pack
+def test_the_real_pack_holds_the_known_ferplus_majorities_and_twins(pack):
+    assert (majority(pack["train"].votes) >= 0).sum() == 25_060
+    assert (majority(pack["val"].votes) >= 0).sum() == 3_199
+    assert twins(pack["val"].faces, pack["train"].faces).sum() == 280
+    assert (pack["train"].votes.sum(1) == 10).mean() > 0.99
+
+
+# Readings of the votes: angry disgust fear happy sad surprise neutral contempt unknown no-face
+
+
+@pytest.mark.parametrize(
+    ("votes", "strict", "leader"),
+    [
+        ((10, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0, 0),
+        ((0, 0, 0, 6, 0, 4, 0, 0, 0, 0), 3, 3),
+        ((0, 0, 0, 5, 0, 5, 0, 0, 0, 0), -1, -1),
+        ((0, 0, 0, 4, 3, 3, 0, 0, 0, 0), -1, 3),
+        ((0, 0, 0, 5, 1, 1, 1, 1, 1, 0), 3, 3),
+        ((1, 1, 1, 1, 1, 1, 1, 1, 1, 1), -1, -1),
+        ((0, 0, 0, 2, 0, 0, 0, 0, 8, 0), -1, -1),
+        ((2, 0, 0, 0, 0, 0, 0, 0, 0, 8), -1, -1),
+        ((0, 0, 0, 0, 0, 0, 0, 9, 1, 0), 7, 7),
+        ((0, 0, 0, 0, 0, 0, 0, 0, 0, 0), -1, -1),
+        ((4, 0, 0, 0, 0, 0, 0, 0, 3, 1), 0, 0),
+        ((4, 0, 0, 0, 0, 0, 0, 0, 4, 1), -1, -1),
+    ],
+)
+def test_majority_and_plurality_read_votes_as_published(votes, strict, leader):
+    row = np.array([votes], np.uint8)
+    assert majority(row)[0] == strict
+    assert plurality(row)[0] == leader
+
+
+def test_shares_are_the_emotions_part_of_the_votes():
+    row = np.array([[3, 0, 0, 1, 0, 0, 4, 0, 2, 0]], np.uint8)
+    assert np.allclose(shares(row), [[3 / 8, 0, 0, 1 / 8, 0, 0, 0.5, 0]])
+    assert np.allclose(shares(row, drop_single=True), [[3 / 7, 0, 0, 0, 0, 0, 4 / 7, 0]])
+    nobody = np.array([[0] * 8 + [9, 1]], np.uint8)
+    assert not shares(nobody).any()
+
+
+many_votes = arrays(
+    np.uint8, st.tuples(st.integers(1, 20), st.just(10)), elements=st.integers(0, 30)
+)
+
+
+@given(many_votes)
+def test_shares_are_distributions_or_nothing(votes):
+    for single in (False, True):
+        found = shares(votes, drop_single=single)
+        total = found.sum(1)
+        kept = np.where(votes[:, :8] > single, votes[:, :8], 0)
+        assert (found >= 0).all()
+        assert np.allclose(total, kept.any(1))
+        assert not found[kept == 0].any()
+
+
+@given(many_votes)
+def test_a_majority_is_a_plurality_and_more_than_half_of_what_counts(votes):
+    strict, leader = majority(votes), plurality(votes)
+    assert (strict[strict >= 0] == leader[strict >= 0]).all()
+    for row, label in zip(votes.astype(int), strict, strict=True):
+        kept = [n if n > 1 else 0 for n in row]
+        winners = [k for k in range(8) if 2 * kept[k] > sum(kept)]
+        assert label == (winners[0] if winners else -1)
+
+
+@given(many_votes)
+def test_a_plurality_has_more_votes_than_anything_else(votes):
+    for row, label in zip(votes, plurality(votes), strict=True):
+        leaders = [k for k in range(10) if row[k] == row.max()]
+        assert label == (leaders[0] if len(leaders) == 1 and leaders[0] < 8 else -1)
+
+
+@given(many_votes, st.permutations(range(8)))
+def test_renaming_the_emotions_renames_the_readings(votes, order):
+    turned = votes.copy()
+    turned[:, :8] = votes[:, order]
+    for reading in (majority, plurality):
+        before, after = reading(votes), reading(turned)
+        assert all(
+            a == -1 if b == -1 else order[a] == b for a, b in zip(after, before, strict=True)
+        )
+
+
+def test_twins_are_pixel_identical_copies_only():
+    faces = tiny.samples(6).faces
+    others = faces[[4, 1]].copy()
+    others[1, 0, 0] ^= 1
+    assert twins(faces, others).tolist() == [False, False, False, False, True, False]
+
+
+def test_samples_of_differing_length_are_a_bug_and_taking_keeps_rows_together():
+    samples = tiny.samples(14)
+    with pytest.raises(ValueError, match="differ in length"):
+        Samples(samples.faces, samples.labels[:3], samples.votes, samples.rows)
+    some = samples.take(samples.labels == 3)
+    assert some.rows.tolist() == [3, 10]
+    assert np.array_equal(some.faces, samples.faces[[3, 10]])

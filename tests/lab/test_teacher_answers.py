@@ -1,0 +1,156 @@
+"""Teachers' answers that are stored teach what teachers that are there would have taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mien.errors import UserError
+from mien.lab import batches, data, runs, teacher_answers, train
+from mien.lab.recipe import RECIPES, checked
+from tests.synthetic import tiny
+
+pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
+
+TINY = replace(RECIPES["tiny"], batch=14, epochs=2, mixup=0.3, cutmix=0.4, dropout=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(44, 21))
+
+
+@pytest.fixture(scope="module")
+def teachers(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teachers")
+    return [
+        str(train.fit(replace(TINY, seed=k), root, folder / f"t{k}", device="cpu").folder)
+        for k in range(2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def answers(root, teachers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("answers") / "store"
+    teacher_answers.store(TINY, root, folder, teachers, 2)
+    return folder
+
+
+def student(teachers, **changes):
+    return replace(TINY, teachers=tuple(teachers), teacher_weight=0.9, **changes)
+
+
+def trained(recipe, root, out):
+    return torch.load(train.fit(recipe, root, out, device="cpu").weights_file, weights_only=True)
+
+
+def test_a_student_of_stored_answers_is_the_student_of_its_teachers(
+    root, teachers, answers, tmp_path
+):
+    asked = trained(student(teachers), root, tmp_path / "asked")
+    read = trained(student(teachers, stored_answers=str(answers)), root, tmp_path / "read")
+    for name, value in asked.items():  # float16 answers: equal but for rounding
+        torch.testing.assert_close(read[name], value, rtol=0.02, atol=2e-3)
+    plain = trained(TINY, root, tmp_path / "plain")
+    assert any(not torch.allclose(plain[name], asked[name], atol=5e-3) for name in asked)
+
+
+def test_epochs_repeat_in_turn_and_another_seed_begins_elsewhere(root, teachers, answers):
+    faces = data.load(root)["train"]
+    for seed, order in ((0, [0, 1, 0, 1]), (1, [1, 0, 1, 0])):
+        recipe = student(teachers, stored_answers=str(answers), seed=seed)
+        stored = teacher_answers.StoredAnswers(recipe, faces)
+        assert [stored.epoch(n) for n in range(4)] == order
+
+
+def test_a_store_goes_on_where_it_was_stopped_and_takes_teachers_later(
+    root, teachers, answers, tmp_path
+):
+    folder = tmp_path / "store"
+    teacher_answers.store(TINY, root, folder, teachers[:1], 1)
+    kept = folder / "t0" / "epoch-000.npy"
+    before = kept.stat().st_mtime_ns
+    teacher_answers.store(TINY, root, folder, teachers, 2)
+    assert kept.stat().st_mtime_ns == before
+    for file in sorted(answers.rglob("*.npy")):
+        ours = folder / file.relative_to(answers)
+        assert np.array_equal(np.load(ours), np.load(file))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"shift": 0.3}, "shift=0.1"), ({"cutmix": 0.1}, "cutmix=0.4")],
+)
+def test_another_augmentation_is_refused(root, teachers, answers, tmp_path, changes, said):
+    recipe = student(teachers, stored_answers=str(answers), **changes)
+    with pytest.raises(UserError, match=said):
+        train.fit(recipe, root, tmp_path / "run")
+    with pytest.raises(UserError, match="another augmentation"):
+        teacher_answers.store(replace(TINY, **changes), root, answers, teachers, 1)
+
+
+def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, tmp_path):
+    recipe = student(["t0", "t2"], stored_answers=str(answers))
+    with pytest.raises(UserError, match="missing"):
+        train.fit(recipe, root, tmp_path / "run")
+    folder = tmp_path / "store"
+    teacher_answers.store(TINY, root, folder, teachers[:1], 1)
+    (folder / "t0" / "epoch-000.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match="damaged"):
+        train.fit(student(["t0"], stored_answers=str(folder)), root, tmp_path / "other")
+
+
+def test_teachers_that_may_know_the_held_out_faces_are_refused(root, teachers, tmp_path):
+    with pytest.raises(UserError, match="it may know the faces"):
+        teacher_answers.store(
+            replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1
+        )
+
+
+def test_copies_share_their_votes():
+    samples = tiny.samples(14)
+    samples.faces[5] = samples.faces[2]
+    pooled = data.pooled(samples)
+    both = samples.votes[2].astype(int) + samples.votes[5]
+    assert np.array_equal(pooled[2], both)
+    assert np.array_equal(pooled[5], both)
+    rest = np.setdiff1d(np.arange(14), [2, 5])
+    assert np.array_equal(pooled[rest], samples.votes[rest])
+    on_device = batches.on_device(samples, replace(TINY, pool_votes=True), CPU)
+    assert torch.equal(on_device.votes[2], on_device.votes[5])
+
+
+def test_auto_precision_is_bfloat16_only_where_it_is_fast(monkeypatch):
+    from mien.lab.losses import bfloat16
+
+    auto = replace(TINY, precision="auto")
+    for has_amx in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has)
+        assert bfloat16(auto, CPU) is has_amx
+    assert bfloat16(replace(TINY, precision="bfloat16"), CPU)
+    assert not bfloat16(replace(TINY, precision="float32"), CPU)
+
+
+def test_a_run_is_its_recipe_with_stored_answers_as_well(root, teachers, answers, tmp_path):
+    recipe = student(teachers, stored_answers=str(answers))
+    run = train.fit(recipe, root, tmp_path / "run", device="cpu")
+    assert runs.open_run(run.folder).recipe == recipe
+
+
+def test_faces_of_changing_size_are_not_stored(root, teachers, tmp_path):
+    with pytest.raises(UserError, match="first_side=0"):
+        teacher_answers.store(replace(TINY, first_side=28), root, tmp_path / "s", teachers, 1)
+    assert not (tmp_path / "s").exists()
+
+
+def test_teachers_answer_what_other_domains_have_not_changed(root, teachers, answers, tmp_path):
+    folder = tmp_path / "store"
+    teacher_answers.store(replace(TINY, domain=1.0), root, folder, teachers[:1], 1)
+    place = "t0/epoch-000.npy"
+    assert np.array_equal(np.load(folder / place), np.load(answers / place))
+    with pytest.raises(UserError, match="must not see"):
+        checked(student(teachers, domain=0.5))

@@ -1,0 +1,121 @@
+"""Files of synthetic clips: encoded with exact times, with sound, turned, cut off, damaged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tests.synthetic.clips import Truth
+
+TICK = Fraction(1, 60_000)
+"""What time stamps are counted in: whole frames at the usual rates, and MPEG-4 allows it."""
+
+RATE = 48_000
+
+OPTIONS = {
+    "libx264": {"preset": "veryfast", "crf": "23"},
+    "libx265": {"preset": "ultrafast", "crf": "28", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "32", "b": "0"},
+    "mpeg4": {"qmin": "2", "qmax": "5"},
+    "mjpeg": {"qmin": "2", "qmax": "5"},
+}
+"""The codecs, and how they are quick and good enough."""
+
+
+def encode(
+    path: Path,
+    frames: Iterable[tuple[np.ndarray, Truth]],
+    fps: int = 25,
+    codec: str = "libx264",
+    rotation: int = 0,
+    sound: bool = False,
+    index_first: bool = True,
+) -> list[Truth]:
+    """Write a clip, its format by the suffix; the truth, with the time stamps as the file has them.
+
+    rotation: 0, 90, 180 or 270; the pixels are stored turned, and a display matrix says to turn
+    them so many degrees counter-clockwise. sound: a steady tone. index_first: whether an .mp4 can
+    be read when its end is missing.
+    """
+    # An .avi has no time stamps: a finer clock would be filled with empty frames.
+    tick = Fraction(1, fps) if path.suffix == ".avi" else TICK
+    options = {"movflags": "faststart"} if index_first and path.suffix in (".mp4", ".mov") else {}
+    frames = iter(frames)
+    first = next(frames)
+    written = []
+    with av.open(str(path), "w", options=options) as file:
+        height, width = _turned(first[0], -rotation).shape[:2]
+        video = file.add_stream(codec, fps, OPTIONS[codec], width=width, height=height,
+                                time_base=tick, thread_count=1, gop_size=2 * fps,
+                                bit_rate=0 if "crf" in OPTIONS[codec] else 4_000_000)  # fmt: skip
+        video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        video.set_display_rotation(rotation)
+        audio = _audio(file, path.suffix) if sound else None
+        for pixels, truth in itertools.chain([first], frames):
+            frame = av.VideoFrame.from_ndarray(_turned(pixels, -rotation), format="rgb24")
+            frame.pts, frame.time_base = round(truth.seconds / tick), tick
+            file.mux(video.encode(frame))
+            written.append((frame.pts * tick, truth))
+        file.mux(video.encode(None))
+        if audio:
+            file.mux(audio.encode(_tone(written[-1][0] + Fraction(1, fps))))
+            file.mux(audio.encode(None))
+        # A format may know coarser times, as .webm does, which says milliseconds.
+        base = video.time_base
+    return [replace(t, seconds=float((s / base + Fraction(1, 2)) // 1 * base)) for s, t in written]
+
+
+def _turned(pixels: np.ndarray, degrees: int) -> np.ndarray:
+    """The picture turned counter-clockwise by a multiple of 90 degrees."""
+    return np.ascontiguousarray(np.rot90(pixels, degrees // 90))
+
+
+def _audio(file: av.container.OutputContainer, suffix: str) -> av.AudioStream:
+    codec = {".webm": "libopus", ".avi": "pcm_s16le"}.get(suffix, "aac")
+    return file.add_stream(codec, RATE, layout="mono")
+
+
+def _tone(seconds: Fraction) -> av.AudioFrame:
+    """So many seconds of a quiet 440 Hz."""
+    wave = 0.2 * np.sin(2 * np.pi * 440 / RATE * np.arange(round(seconds * RATE)))
+    frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
+    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+    return frame
+
+
+def truncated(path: Path, share: float) -> Path:
+    """A copy beside the clip that ends after so much of its bytes, as a broken download does."""
+    body = path.read_bytes()
+    cut = path.with_stem(f"{path.stem}-truncated")
+    cut.write_bytes(body[: int(share * len(body))])
+    return cut
+
+
+def corrupted(path: Path, start_share: float = 0.5, length: int = 2000, seed: int = 0) -> Path:
+    """A copy beside the clip with `length` random bytes from a share of its size on."""
+    body = bytearray(path.read_bytes())
+    start = int(start_share * len(body))
+    end = min(len(body), start + length)
+    body[start:end] = np.random.default_rng(seed).bytes(end - start)
+    damaged = path.with_stem(f"{path.stem}-corrupted")
+    damaged.write_bytes(body)
+    return damaged
+
+
+def without_video(path: Path) -> Path:
+    """A copy beside a clip with sound that has nothing but the sound."""
+    heard = path.with_stem(f"{path.stem}-heard")
+    with av.open(str(path)) as source, av.open(str(heard), "w") as copy:
+        audio = source.streams.audio[0]
+        kept = copy.add_stream_from_template(audio)
+        for packet in source.demux(audio):
+            if packet.dts is not None:  # the last is empty and only flushes decoders
+                packet.stream = kept
+                copy.mux(packet)
+    return heard

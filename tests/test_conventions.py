@@ -1,0 +1,191 @@
+"""Conventions that no linter checks; the linters themselves are `make lint`."""
+
+import ast
+import pkgutil
+import re
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import mien
+from tests.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+LIGHT = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
+                   if not module.name.startswith(("mien.lab", "mien.__main__")))]  # fmt: skip
+
+SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
+
+
+def run(*words):
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+ALONE = """
+import importlib, sys
+
+for name in {modules}:
+    for known in [other for other in sys.modules if other.split(".")[0] == "mien"]:
+        del sys.modules[known]
+    importlib.import_module(name)
+    heavy = {{"torch", "matplotlib", "sklearn", "timm"}} & sys.modules.keys()
+    assert not heavy, f"{{name}} imports {{heavy}}"
+"""
+
+
+def test_each_light_module_is_imported_alone_and_without_torch():
+    done = run(sys.executable, "-c", ALONE.format(modules=LIGHT))
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_analyzer_at_work_is_free_of_torch(tiny_model):
+    code = (
+        "import sys, numpy, mien;"
+        f"mien.Analyzer({str(tiny_model)!r}, 'whole').analyze(numpy.zeros((9, 9, 3), 'uint8'));"
+        "print('torch' in sys.modules)"
+    )
+    assert run(sys.executable, "-c", code).stdout.strip() == "False"
+
+
+def imports_opencv(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.split(".")[0] == "cv2" for name in names):
+            return True
+    return False
+
+
+def test_only_a_camera_imports_opencv():
+    found = {
+        path.relative_to(ROOT / "src" / "mien").as_posix()
+        for path in filter(imports_opencv, SOURCES)
+    }
+    assert found == {"io/camera.py"}
+
+
+WITHOUT_OPENCV = """
+import builtins, importlib, pathlib, pkgutil, sys
+
+ordinary = builtins.__import__
+
+def without_opencv(name, names=None, *more):
+    if name.split(".")[0] == "cv2":
+        raise ModuleNotFoundError(f"{{names['__name__']}} imports {{name}}", name=name)
+    return ordinary(name, names, *more)
+
+builtins.__import__ = without_opencv
+
+import mien
+for module in pkgutil.walk_packages(mien.__path__, "mien."):
+    if not module.name.startswith(("mien.lab", "mien.__main__")):
+        importlib.import_module(module.name)
+
+from mien import writers
+analyzer = mien.Analyzer({model!r}, "whole")
+assert len(analyzer.analyze({photo!r})) == 1
+analyzer.explain({photo!r})
+with writers.to(pathlib.Path("out.mp4")) as write:
+    frames = [write(result) for result in analyzer.stream({clip!r})]
+assert len(frames) == 5
+try:
+    next(analyzer.stream("camera:0"))
+except mien.UserError as error:
+    print(error)
+assert "cv2" not in sys.modules
+"""
+
+
+def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        for shade in range(0, 250, 50):
+            pixels = np.full((96, 96, 3), shade, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode())
+    clip = str(tmp_path / "clip.mp4")
+    code = WITHOUT_OPENCV.format(model=str(tiny_model), photo=str(photo), clip=clip)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "A camera needs OpenCV: in mien's folder, pip install '.[camera]'.\n"
+
+
+def test_importing_mien_is_quick():
+    code = (
+        "import time; began = time.perf_counter(); import mien;print(time.perf_counter() - began)"
+    )
+    assert min(float(run(sys.executable, "-c", code).stdout) for _ in range(5)) < 0.3
+
+
+def test_every_public_name_can_be_had_and_no_other():
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+    assert dir(mien) == sorted(mien.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        mien.nonsense  # noqa: B018
+
+
+def undocumented(path):
+    def public(node):
+        return not node.name.startswith("_")
+
+    def inside(node, nested):
+        for child in ast.iter_child_nodes(node):
+            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            if isinstance(child, kinds) and public(child) and not nested:
+                if not ast.get_docstring(child):
+                    yield f"{path.name}: {child.name}"
+                yield from inside(child, isinstance(child, ast.FunctionDef))
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not ast.get_docstring(tree):
+        yield f"{path.name}: the module"
+    if "models" not in path.parts:
+        yield from inside(tree, False)
+
+
+def test_what_is_public_says_what_it_is():
+    assert [name for path in SOURCES for name in undocumented(path)] == []
+
+
+def test_no_module_is_called_after_nothing():
+    banned = {"utils", "util", "common", "core", "base", "helpers"}
+    assert not banned & {path.stem for path in SOURCES}
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_readme_does_what_it_shows(number, tmp_path, photo, monkeypatch):
+    (tmp_path / "holiday").mkdir()
+    with Image.open(photo) as image:
+        image.save(tmp_path / "holiday" / "beach.png")
+        for name in set(re.findall(r"[\w-]+\.(?:jpg|png|webp|gif)", BLOCKS[number])):
+            image.save(tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS[number]],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_published_tables_are_what_the_results_say():
+    pytest.importorskip("torch", reason="some tables come from the networks themselves")
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tables.py", "--check"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_result_says_where_its_runs_lay():
+    results = list((ROOT / "results").rglob("*.json"))
+    assert results
+    texts = {path.name: path.read_text(encoding="utf-8") for path in results}
+    assert not [name for name, text in texts.items() if re.search(r'": "/\w+/', text)]
