@@ -278,7 +278,8 @@ def run(
         while len(busy) < beside and (task := _ready(waiting, tasks, out, failed)):
             waiting.remove(task)
             seconds = min(60 * shorter * task.minutes, last - RESERVE - time.monotonic())
-            rest = task.without(name for other in failed for name in other.gives)
+            lost = [name for other in failed for name in other.gives]
+            rest = task.without([*lost, *_missing(task, tasks, out)])
             if seconds < LEAST * min(1.0, shorter) or (task.needs and not rest.needs):
                 print(f"{_since(start)} {task.name}: no time for it, or nothing", flush=True)
                 failed.append(task)
@@ -342,6 +343,12 @@ def _ready(
         if all(is_done(maker, out) for maker in makers):
             return task
     return None
+
+
+def _missing(task: Task, tasks: Sequence[Task], out: Path) -> list[str]:
+    """What a task names that no line makes and nobody has brought."""
+    made = {other.folder for other in tasks}
+    return [n for n in task.needs if n not in made and not (out / n / "weights.pt").exists()]
 
 
 def side_by_side(count: int) -> None:

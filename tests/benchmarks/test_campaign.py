@@ -174,6 +174,11 @@ def test_a_task_waits_for_what_it_names_unless_that_failed(tmp_path):
     assert rest.needs == ["answers", "one"]
     assert parse("tiny", _changes(rest)).teachers == ("runs/one",)
     assert answers.without(["one", "two"]).needs == []
+    assert campaign._missing(student, tasks, tmp_path) == []
+    assert campaign._missing(student, [answers, student, two], tmp_path) == ["one"]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "weights.pt").touch()
+    assert campaign._missing(student, [answers, student, two], tmp_path) == []
 
 
 def test_what_could_not_be_published_or_not_in_time_is_not_begun(tmp_path):
