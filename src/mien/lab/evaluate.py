@@ -69,8 +69,8 @@ def logits(
     for part in torch.as_tensor(faces).split(batch):
         pixels = batches.standardise(part.to(device))[:, None].expand(-1, channels, -1, -1)
         crops = batches.window(pixels, side).contiguous(memory_format=torch.channels_last)
-        answers.append(model(crops).float().cpu())
-    return torch.cat(answers)
+        answers.append(model(crops).float())
+    return torch.cat(answers).cpu()
 
 
 def seen(faces: np.ndarray, views: str) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
@@ -133,6 +133,7 @@ def _train(
     share = batches.faces_per_step(len(train.faces), recipe, world) // world
     part = slice(rank * share, (rank + 1) * share)
     step = Step(network, state, train, recipe, teachers, part)
+    shown = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
     write = _tensorboard(run) if tensorboard and rank == 0 else None
     clock = Clock(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
     is_over = state.epoch == recipe.epochs or exhausted(state, recipe)
@@ -145,7 +146,7 @@ def _train(
         is_over = state.epoch == recipe.epochs or clock.is_last(time.perf_counter() - began)
         if rank == 0:
             if is_over or validates(recipe, state.epoch, device):
-                entry |= validate(state.average, splits, recipe)
+                entry |= validate(state.average, splits, recipe, shown)
             entry["seconds"] = round(time.perf_counter() - began, 3)
             state.log.append(entry)
             keep_best(state, recipe)
@@ -234,13 +235,19 @@ def validates(recipe: Recipe, epoch: int, device: torch.device) -> bool:
     return epoch % VALIDATE_EVERY == 0
 
 
-def validate(model: nn.Module, splits: dict[str, Samples], recipe: Recipe) -> dict:
-    """The averaged network on PublicTest: losses in nats and accuracies, for the log."""
+def validate(
+    model: nn.Module, splits: dict[str, Samples], recipe: Recipe, faces: Tensor | None = None
+) -> dict:
+    """The averaged network on PublicTest: losses in nats and accuracies, for the log.
+
+    faces: those of the split `val`, where they lie on the device already.
+    """
     if "val" not in splits:
         return {}
     samples = splits["val"]
     model.eval()
-    answers = evaluate.logits(model, samples.faces, side=recipe.side, channels=recipe.channels)
+    shown = samples.faces if faces is None else faces
+    answers = evaluate.logits(model, shown, side=recipe.side, channels=recipe.channels)
     known = torch.as_tensor(samples.labels) >= 0
     said, labels = answers[known, HEADS["labels"]], torch.as_tensor(samples.labels)[known]
     found = {}
