@@ -175,3 +175,21 @@ def test_serve_sends_nothing_but_its_answers_and_leaves_nothing(place, photo):
         os.killpg(serving.pid, signal.SIGINT)
         serving.communicate(timeout=60)
     place.check()
+
+
+def test_both_heads_of_a_file_share_a_session():
+    from mien.classification import weights
+    from mien.classification.classifier import Classifier
+
+    one, other = (Classifier(weights.model(n), threads=1) for n in ("default", "default-labels"))
+    assert one._session is other._session
+    assert one._session is not Classifier(weights.model("default"), threads=2)._session
+
+
+def test_a_file_that_was_replaced_is_opened_anew(tiny_model):
+    from mien.onnx_runtime import open_session
+
+    first = open_session(str(tiny_model))
+    assert open_session(str(tiny_model)) is first
+    os.utime(tiny_model, ns=(1, 1))
+    assert open_session(str(tiny_model)) is not first

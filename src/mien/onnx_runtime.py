@@ -13,7 +13,9 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import below; worker processes inherit it
 
@@ -43,9 +45,27 @@ def _reopened(model: str | bytes, threads: int) -> InferenceSession:
     return _Session(model, threads)
 
 
+_open: WeakValueDictionary[tuple, _Session] = WeakValueDictionary()
+"""Sessions of files that somebody uses, so that both heads of a network share one."""
+
+
 def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
-    """An ONNX Runtime session of a model's path or bytes, on the CPU; threads: 0 is all cores."""
-    return _Session(model, threads)
+    """An ONNX Runtime session on the CPU.
+
+    Args:
+        model: a path or the bytes of a model. A file that is open already is shared.
+        threads: 0 is all cores.
+    """
+    if isinstance(model, bytes):
+        return _Session(model, threads)
+    try:
+        about = Path(model).stat()
+    except OSError:  # ONNX Runtime says what is wrong
+        return _Session(model, threads)
+    key = (model, threads, about.st_mtime_ns, about.st_size)
+    if (session := _open.get(key)) is None:
+        session = _open[key] = _Session(model, threads)
+    return session
 
 
 def _options(threads: int) -> Any:

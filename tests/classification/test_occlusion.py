@@ -126,7 +126,7 @@ def test_a_picture_has_a_row_per_face(smile, count):
 def test_the_verb_prints_and_draws(mien, photo, tmp_path):
     code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
     assert code == 0
-    assert "face 0: happy 99" in out
+    assert "face 0: happy 98" in out
     assert "below" in out
     with Image.open(tmp_path / "why.png") as drawn:
         assert drawn.width == saliency.WIDE

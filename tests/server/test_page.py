@@ -69,7 +69,9 @@ def see(browser, usual, tiny_model, tmp_path):
                 await page.offline(False)
                 await page.js("sessionStorage.clear()")
                 await page.command("Page.navigate", url="about:blank")
-            for complaint in page.complaints:
+            # axe writes to each frame, and the browser warns where one is sandboxed.
+            postings = "'postMessage' on 'DOMWindow'"
+            for complaint in (one for one in page.complaints if postings not in one):
                 assert expects, complaint
                 assert expects in complaint
 

@@ -138,7 +138,7 @@ def test_the_model_that_is_named_is_served_whatever_its_name(tiny_model, tmp_pat
     path = tmp_path / "default.onnx"
     path.write_bytes(tiny_model.read_bytes())
     with serving.in_process(path) as client:
-        assert serving.service(client).analyzers.models["default"] == path
+        assert serving.service(client).analyzers.models["default"] == (path, "")
 
 
 def test_more_pictures_at_once_than_there_can_be_are_refused_for_good(tiny_model):

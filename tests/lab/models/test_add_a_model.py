@@ -47,7 +47,7 @@ def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
         ("train", "common", *quick, "--data", data, "--out", run),
         ("evaluate", run, "--data", data, "--out", board / f"{NAME}-seed0.json"),
         ("leaderboard", board, "--out", tmp_path / "page"),
-        ("export", run, tmp_path / "example.onnx", "--head", "labels"),
+        ("export", run, tmp_path / "example.onnx"),
     ):
         code, out, err = mien(*words)
         assert code == 0, out + err
