@@ -20,7 +20,7 @@ from mien.lab import augmentation, batches, calibration, data, evaluate, metrics
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
 ROOT = Path(__file__).parent.parent
-SHARES = (0.0, 0.05, 0.1, 0.16, 0.2, 0.3)
+SHARES = (0.0, 0.08, 0.16, 0.3)
 SIDE, SEED = 48, 0
 
 

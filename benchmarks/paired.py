@@ -1,6 +1,6 @@
 """What a network gains over another on the same PublicTest faces. Writes results/.
 
-python benchmarks/paired.py --data fer2013/ models/fourth-pupil models/second-pupil
+python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-pupil
 """
 
 from __future__ import annotations

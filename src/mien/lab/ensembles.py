@@ -63,6 +63,7 @@ def origin(runs: Sequence[Run]) -> dict:
             "recipe": published(run.recipe),
             "seed": run.recipe.seed,
             "commit": run.about["commit"],
+            **({"averaged": run.about["averaged"]} if "averaged" in run.about else {}),
         }
         for run in runs
     ]
