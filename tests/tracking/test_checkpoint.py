@@ -150,7 +150,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
 def test_what_cannot_be_gone_on_with_is_named(mien, clip, tmp_path):
     tables = ("--to", tmp_path / "a.jsonl", "--to", tmp_path / "a.mp4")
     code, _, err = mien("analyze", clip, *tables, "--resume")
-    assert (code, "a.mp4 cannot be gone on with, leave it out" in err) == (2, True)
+    assert (code, "a.mp4 cannot be resumed" in err) == (2, True)
     code, _, err = mien("analyze", clip, "--to", tmp_path / "a.jsnl", "--resume")
     assert (code, "Did you mean '.jsonl'?" in err) == (2, True)
 

@@ -301,8 +301,8 @@ def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
     assert names(tmp_path) == ["out.csv"]
 
 
-def test_a_picture_cannot_be_gone_on_with(tmp_path):
-    with pytest.raises(UserError, match=r"--resume is for \.csv and \.jsonl"):
+def test_writing_a_video_cannot_be_resumed(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be resumed.*\.csv and \.jsonl"):
         writers.to(tmp_path / "out.mp4", resumed=True)
 
 

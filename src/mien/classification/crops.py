@@ -39,7 +39,7 @@ def face_crop(
 def upright(
     pixels: np.ndarray, square: Box, side: int, channels: int, degrees: float
 ) -> np.ndarray:
-    """What `crop` gives, of a face that is tilted clockwise by so many degrees."""
+    """As `crop`, with a face that is tilted clockwise by `degrees` turned upright."""
     x, y, size, _ = square
     angle = math.radians(degrees)
     reach = abs(math.cos(angle)) + abs(math.sin(angle))  # of the turned square's bounding square

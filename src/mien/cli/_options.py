@@ -97,7 +97,9 @@ class AnalyzeOptions:
         if self.timeline:
             raise UserError("--timeline draws a whole run; --resume has only the rest of one.")
         if self.two_pass:
-            raise UserError("--two-pass cannot be gone on with; move what it left away.")
+            raise UserError(
+                "A --two-pass run cannot be resumed; move its output away and run it again."
+            )
         if not self.to:
             raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
         for path in self.to:

@@ -16,7 +16,7 @@ PANEL = LABORATORY
 @click.argument("recipe")
 @DATA
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="The run folder; an unfinished run is gone on with.")  # fmt: skip
+              help="The run folder; an unfinished run there is resumed.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
 @click.option("--device", help="cpu, cuda or mps; by default what there is.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),

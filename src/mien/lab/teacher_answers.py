@@ -169,6 +169,6 @@ class StoredAnswers:
         try:
             return np.load(path, allow_pickle=False)
         except FileNotFoundError:
-            raise UserError(f"{path} is missing: `mien teacher-answers` adds it.") from None
+            raise UserError(f"{path} is missing: `mien distill` adds it.") from None
         except (OSError, ValueError, EOFError):
             raise UserError(f"{path} is damaged; delete it and store it again.") from None

@@ -74,7 +74,7 @@ def fit(
         recipe: of the training. Its protocol must give a split `train`; `val` is measured as the
             training goes on.
         root: the data.
-        out: the run folder. An unfinished run of the same recipe there is gone on with; a
+        out: the run folder. An unfinished run of the same recipe there is resumed; a
             finished one is returned as it is.
         device: cpu, cuda or mps; by default the GPU if there is one.
         watch: told of steps and epochs.

@@ -38,7 +38,7 @@ class Live(Pictures):
 class Video(Live):
     """Of `POST /videos`."""
 
-    every: int = Field(1, ge=1, le=10_000, description="Every so manieth frame.")
+    every: int = Field(1, ge=1, le=10_000, description="Analyze every n-th frame.")
     seconds: Seconds = Field(0.0, description="One frame in so many seconds.")
     start: Seconds = Field(0.0, description="Where to start, in seconds.")
     end: Seconds = Field(0.0, description="Where to end, in seconds; 0 is its end.")

@@ -69,5 +69,5 @@ def to(path: str | PathLike[str], *, resumed: bool = False) -> AbstractContextMa
         return take(SHELF, suffix).to(path)
     if not _takes_resumed(suffix):
         tables = " and ".join(f".{name}" for name in known if _takes_resumed(name))
-        raise UserError(f"{path} cannot be gone on with, leave it out; --resume is for {tables}.")
+        raise UserError(f"{path} cannot be resumed; leave it out. --resume works for {tables}.")
     return take(SHELF, suffix).to(path, resumed=True)
