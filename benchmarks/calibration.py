@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from mien.lab import calibration, data, evaluate, measures, runs
+from mien.lab import calibration, data, evaluate, runs, scores
 
 ROOT = Path(__file__).parent.parent
 WAYS = {"one temperature": math.inf, "a factor and a shift for each class": calibration.STRENGTH}
@@ -32,7 +32,7 @@ def main() -> None:
         for share in LABEL_SHARES:
             said = calibration.mixed(answers, share)
             shares = calibration.crossed(said, targets, strength).softmax(1).numpy()
-            rows.append({"way": way, "label_share": share, **measures.summary(shares, samples)})
+            rows.append({"way": way, "label_share": share, **scores.summary(shares, samples)})
             print(rows[-1])
     found = {"run": asked.run.name, "folds": calibration.FOLDS, "rows": rows}
     found["measured"] = runs.about()

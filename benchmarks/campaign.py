@@ -139,7 +139,7 @@ def log_file(task: Task, out: Path) -> Path:
 
 def work(words: list[str], name: str, data: Path, out: Path, seconds: float) -> None:
     """Do one task in this process, and pack what it leaves under that name."""
-    from mien.lab import evaluate, recipe, teacher_answers, train
+    from mien.lab import config, evaluate, teacher_logits, train
 
     parser = argparse.ArgumentParser()
     parser.add_argument("verb")
@@ -152,13 +152,13 @@ def work(words: list[str], name: str, data: Path, out: Path, seconds: float) -> 
     asked = parser.parse_args(words)
     folder = out / asked.out.removeprefix("runs/")
     changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in asked.set]
-    wanted = recipe.parse(asked.recipe, changes)
+    wanted = config.parse(asked.recipe, changes)
     if asked.verb == "train":
         evaluate.measured(train.fit(wanted, data, folder, seconds=seconds), data)
         pack(folder, out / "packed" / name)
     else:
         teachers = [str(out / teacher.removeprefix("runs/")) for teacher in asked.teacher]
-        teacher_answers.store(wanted, data, folder, teachers, asked.epochs)
+        teacher_logits.store(wanted, data, folder, teachers, asked.epochs)
         place = out / "packed" / name
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / RESULTS["distill"], place)

@@ -44,7 +44,7 @@ TIMES = 10
 WAITING = 64
 """What may wait when too much comes; the server's own default."""
 
-MOST_OPEN = 900
+MAX_OPEN = 900
 """Connections that the client holds when it sends too much."""
 
 
@@ -190,7 +190,7 @@ async def closed(url: str, body: bytes, want: dict, connections: int, go_on: Cal
 
 async def flooded(url: str, body: bytes, want: dict, rate: float, seconds: float) -> dict:
     """So many requests a second, whether or not earlier ones are answered."""
-    seen, free, peak = Seen(), [Asker(url, body) for _ in range(MOST_OPEN)], 0.0
+    seen, free, peak = Seen(), [Asker(url, body) for _ in range(MAX_OPEN)], 0.0
     going: set[asyncio.Task] = set()
     began, sent, held_back = time.perf_counter(), 0, 0
 

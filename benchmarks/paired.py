@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.lab import calibration, data, evaluate, measures, runs
+from mien.lab import calibration, data, evaluate, runs, scores
 from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
@@ -29,8 +29,8 @@ def main() -> None:
         "runs": [path.name for path in asked.runs],
         "data": data.describe({"val": val}),
         "window": asked.side,
-        "less": measures.paired(one, other),
-        "less_calibrated": measures.paired(calibrated, others),
+        "less": scores.paired(one, other),
+        "less_calibrated": scores.paired(calibrated, others),
         "measured": runs.about(),
     }
     for section in ("less", "less_calibrated"):

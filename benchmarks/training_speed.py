@@ -20,18 +20,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 import torch
 
-from mien.lab import batches, data, models, recipe, schedule, states, train
-from mien.lab.recipe import Recipe
-from mien.lab.step import Step
+from mien.lab import batches, config, data, lr_schedule, models, train, training_state
+from mien.lab.config import Config
+from mien.lab.training_step import Step
 
 
-def prepared(wanted: Recipe, samples: data.Samples, device: torch.device) -> Step:
+def prepared(wanted: Config, samples: data.Samples, device: torch.device) -> Step:
     """A step of that recipe, ready for its first epoch."""
     faces = batches.on_device(samples, wanted, device)
-    state = states.prepare(wanted, device)
+    state = training_state.prepare(wanted, device)
     step = Step(state.model, state, faces, wanted, [])
     state.model.train()
-    step.begin(train.planned(state, wanted, schedule.NO_LIMIT, step, None))
+    step.begin(train.planned(state, wanted, lr_schedule.NO_LIMIT, step, None))
     return step
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     for name in asked.networks:
         network, _, batch = name.partition(":")
         wanted = replace(
-            recipe.parse("default"), model=network, batch=int(batch or 128), side=48, first_side=0,
+            config.parse("default"), model=network, batch=int(batch or 128), side=48, first_side=0,
             cutmix=0.5, mixup=0.1, precision="auto", rate=0.01,
         )  # fmt: skip
         began = time.perf_counter()

@@ -56,7 +56,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
     decoding = timed(lambda: drained(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: drained(analyzer.stream(path)))
     frames = drained(video.frames(Source.parse(str(path))))
-    some = list(video.frames(Source.parse(str(path)), video.Part(every=8)))
+    some = list(video.frames(Source.parse(str(path)), video.FrameSelection(every=8)))
     return {
         "faces": count,
         "frames": frames,
@@ -96,7 +96,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
 
 def encode(path: Path, frames: list[Frame], drawn: list[np.ndarray]) -> None:
     """Write pictures as the sink does, which would draw nothing on them again."""
-    with writers.to(path) as write:
+    with writers.open_writer(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, drawn, strict=True)):
             write(Result(Frame(pixels, frame.source, k, k / 25)))
 
@@ -124,7 +124,7 @@ def long(data: Path) -> dict:
         clip_files.encode(short, some, fps=LONG_RATE)
         length = repeated(short, path, round(HOURS * 60))
         sizes, faces, frames, began = [], 0, 0, time.perf_counter()
-        with writers.to(Path(folder) / "faces.jsonl") as write:
+        with writers.open_writer(Path(folder) / "faces.jsonl") as write:
             for result in Analyzer().stream(path):
                 frames, faces = frames + 1, faces + len(result)
                 write(result)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import mien
-from mien.classification import batches, flags, model_spec
+from mien.classification import face_classifier, flags, model_spec
 from mien.errors import UserError
 from mien.results import Frame
 
@@ -149,11 +149,11 @@ def test_the_analyzer_works_ahead_by_one_batch_at_most(tiny):
             yield Frame(noise(0), number=k)
 
     next(tiny.frames(endless()))
-    assert len(asked) <= batches.FACES_AT_ONCE
+    assert len(asked) <= face_classifier.FACES_AT_ONCE
 
 
 def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
-    monkeypatch.setattr(batches, "PIXELS_AT_ONCE", 1000)
+    monkeypatch.setattr(face_classifier, "PIXELS_AT_ONCE", 1000)
     asked = []
     source = (asked.append(k) or Frame(noise(0, 32), number=k) for k in range(50))
     next(tiny.frames(source))

@@ -21,7 +21,7 @@ PICTURE = serving.picture()
 
 @pytest.fixture(scope="module")
 def server(tiny_model):
-    with serving.on_loopback(tiny_model, token="sesame", most_jobs=2) as (url, server):
+    with serving.on_loopback(tiny_model, token="sesame", max_jobs=2) as (url, server):
         yield url, server._service
 
 
@@ -72,7 +72,7 @@ def test_a_folder_and_a_moving_picture_stream(client, analyzer, tmp_path):
 
 def test_a_video_streams_with_ids_and_smoothed_emotions(client, server, analyzer, tmp_path):
     path = serving.clip(tmp_path / "clip.mp4", 1)
-    for part in (None, video.Part(every=3, start=0.2, end=0.7)):
+    for part in (None, video.FrameSelection(every=3, start=0.2, end=0.7)):
         found = list(client.stream(str(path), None, part, 0.3))
         want = list(analyzer.stream(str(path), None, part, 0.3))
         assert [one.frame for one in found] == [one.frame for one in want]
@@ -104,7 +104,7 @@ def test_a_still_is_sent_as_its_file_and_what_is_refused_is_skipped(tiny_model, 
     Image.fromarray(noise).save(tmp_path / "a.jpg", quality=60)
     Image.fromarray(noise).save(tmp_path / "b.png")
     assert (tmp_path / "a.jpg").stat().st_size < 2**19 < (tmp_path / "b.png").stat().st_size
-    with serving.on_loopback(tiny_model, most_bytes=2**19) as (address, _):
+    with serving.on_loopback(tiny_model, max_bytes=2**19) as (address, _):
         bad = []
         client = mien.Client(address)
         found = [Path(one.frame.source).name for one in client.stream(tmp_path, bad.append)]
@@ -119,7 +119,7 @@ def test_what_a_service_will_not_read_and_what_has_no_name_here(tiny_model, tmp_
     strange = os.fsencode(tmp_path) + b"/b\xff.png"
     with open(strange, "wb") as file:
         file.write(PICTURE)
-    with serving.on_loopback(tiny_model, most_pixels=10_000) as (address, _):
+    with serving.on_loopback(tiny_model, max_pixels=10_000) as (address, _):
         bad = []
         found = list(mien.Client(address).stream(tmp_path, bad.append))
     assert len(found) == 1

@@ -90,7 +90,7 @@ from mien import writers
 analyzer = mien.Analyzer({model!r}, "whole")
 assert len(analyzer.analyze({photo!r})) == 1
 analyzer.explain({photo!r})
-with writers.to(pathlib.Path("out.mp4")) as write:
+with writers.open_writer(pathlib.Path("out.mp4")) as write:
     frames = [write(result) for result in analyzer.stream({clip!r})]
 assert len(frames) == 5
 try:

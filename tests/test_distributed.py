@@ -44,7 +44,7 @@ def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
 
 def test_the_table_is_what_parquet_holds(pictures, tmp_path):
     place = pictures["path"][0].as_py()
-    with writers.to(tmp_path / "faces.parquet") as write:
+    with writers.open_writer(tmp_path / "faces.parquet") as write:
         for result in package.Analyzer().stream(place):
             write(result)
     found = distributed.Faces()(pictures.slice(0, 1)).drop_columns("error")

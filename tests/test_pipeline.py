@@ -13,7 +13,7 @@ from mien import pipeline
 from mien.cli import _progress
 from mien.errors import UserError
 from mien.io.source import Source
-from mien.io.video import Part
+from mien.io.video import FrameSelection
 from mien.pipeline import Callbacks, Options
 from mien.results import Frame
 from mien.tracking.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ def names(results):
 def ran(sources, analyzer, **words):
     """The results of a run, in their order, and the errors that it told."""
     results, errors = [], []
-    callbacks = words.pop("callbacks", Callbacks(skip=errors.append))
+    callbacks = words.pop("callbacks", Callbacks(on_error=errors.append))
     pipeline.run(sources, analyzer, [results.append], callbacks=callbacks, **words)
     return results, [str(error) for error in errors]
 
@@ -71,7 +71,9 @@ def test_what_cannot_be_read_is_skipped_or_raised(folder, analyzer):
 
 @pytest.mark.parametrize("two_pass", [False, True])
 def test_the_options_reach_each_video(folder, analyzer, two_pass):
-    options = Options(part=Part(every=4, start=0.12), smoothing=0.0, two_pass=two_pass)
+    options = Options(
+        selection=FrameSelection(every=4, start=0.12), smoothing=0.0, two_pass=two_pass
+    )
     results, _ = ran([Source.parse(str(folder / "d.mp4"))], analyzer, options=options)
     assert names(results) == ["d.mp4 3", "d.mp4 7"]
     for face in (face for result in results for face in result):
@@ -80,7 +82,7 @@ def test_the_options_reach_each_video(folder, analyzer, two_pass):
 
 def test_a_frame_that_is_too_large_is_damage(folder, analyzer):
     told = []
-    callbacks = Callbacks(warn=told.append)
+    callbacks = Callbacks(on_warning=told.append)
     source = Source.parse(str(folder / "d.mp4"))
     results, _ = ran([source], analyzer, callbacks=callbacks, options=Options(max_pixels=1000))
     assert results == []
@@ -95,7 +97,7 @@ def test_what_is_done_is_not_done_again(folder, analyzer):
 
 def test_a_run_that_is_over_reads_no_further(folder, analyzer):
     source = Source.parse(str(folder / "d.mp4"))
-    assert ran([source], analyzer, callbacks=Callbacks(is_over=lambda: True))[0] == []
+    assert ran([source], analyzer, callbacks=Callbacks(should_stop=lambda: True))[0] == []
 
 
 def test_the_same_video_named_twice_is_read_once_and_a_picture_twice(folder):
@@ -149,8 +151,10 @@ def test_a_progress_bar_passes_every_frame_on(folder, analyzer, monkeypatch, loo
 
     monkeypatch.setattr(_progress, "terminal", lambda: SimpleNamespace(progress=Bar))
     sources = Source.expand(str(folder))
-    with _progress.ProgressBar(sources, Part()) as watch:
-        results, _ = ran(sources, analyzer, callbacks=Callbacks(skip=lambda _: None, watch=watch))
+    with _progress.ProgressBar(sources, FrameSelection()) as watch:
+        results, _ = ran(
+            sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, watch=watch)
+        )
     assert len(results) == 13
     wanted = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
     assert shown == (wanted if looks else [])

@@ -28,12 +28,12 @@ def test_naming_a_shelf_imports_nothing_on_it():
 
 
 def test_taking_a_name_gives_its_module():
-    assert registry.take("mien.detection", "whole").__name__ == "mien.detection.whole"
+    assert registry.load_module("mien.detection", "whole").__name__ == "mien.detection.whole"
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(UserError) as caught:
-        registry.take("mien.writers", "jsonk")
+        registry.load_module("mien.writers", "jsonk")
     said = str(caught.value)
     assert said.startswith("No writer is called 'jsonk'. Did you mean 'jsonl'?")
     for name in registry.names("mien.writers"):
@@ -48,7 +48,7 @@ def test_a_name_like_no_other_gets_no_guess():
 def test_no_name_reaches_beyond_its_shelf(name):
     if name not in registry.names("mien.writers"):
         with pytest.raises(UserError):
-            registry.take("mien.writers", name)
+            registry.load_module("mien.writers", name)
 
 
 @pytest.mark.parametrize("place", ["mien.nowhere", "mien.registry"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.client import Client as Client
     from mien.detection import Detector as Detector
     from mien.errors import UserError as UserError
-    from mien.io.part import Part as Part
+    from mien.io.frame_selection import FrameSelection as FrameSelection
     from mien.labels import EMOTIONS as EMOTIONS
     from mien.results import Detection as Detection
     from mien.results import Face as Face
@@ -40,7 +40,7 @@ _HOMES = {
     "Face": "results",
     "Frame": "results",
     "Geometry": "classification.model_spec",
-    "Part": "io.part",
+    "FrameSelection": "io.frame_selection",
     "Result": "results",
     "UserError": "errors",
     "VideoSession": "tracking.session",
@@ -48,8 +48,20 @@ _HOMES = {
 }
 
 __all__ = [
-    "EMOTIONS", "Analyzer", "Client", "Detection", "Detector", "Explanation", "Face", "Frame",
-    "Geometry", "Part", "Result", "UserError", "VideoSession", "__version__",
+    "EMOTIONS",
+    "Analyzer",
+    "Client",
+    "Detection",
+    "Detector",
+    "Explanation",
+    "Face",
+    "Frame",
+    "FrameSelection",
+    "Geometry",
+    "Result",
+    "UserError",
+    "VideoSession",
+    "__version__",
     "draw",
 ]  # fmt: skip
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from mien import detection
 from mien.classification import occlusion, weights
-from mien.classification.batches import FaceClassifier
 from mien.classification.classifier import Classifier
+from mien.classification.face_classifier import FaceClassifier
 from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotated
 from mien.errors import UserError
 from mien.io import image, reader
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical
 from mien.results import Detection, Frame, Result
@@ -80,7 +80,7 @@ class Analyzer:
         labels = ", ".join(self.labels)
         return f"<Analyzer: model {self.model}, detector {self.detector}, labels {labels}>"
 
-    def analyze(self, picture: image.Picture) -> Result:
+    def analyze(self, picture: image.ImageInput) -> Result:
         """The faces on one picture.
 
         Args:
@@ -100,10 +100,10 @@ class Analyzer:
             result.save("annotated.png")
             ```
         """
-        (result,) = self.frames([reader.picture(picture)])
+        (result,) = self.frames([reader.read_image(picture)])
         return result
 
-    def explain(self, picture: image.Picture, emotion: str = "") -> list[Explanation]:
+    def explain(self, picture: image.ImageInput, emotion: str = "") -> list[Explanation]:
         """What in each face of a picture speaks for an emotion; the model runs 170 times per face.
 
         Args:
@@ -125,7 +125,7 @@ class Analyzer:
         wanted = canonical(emotion) if emotion else ""
         if wanted and wanted not in self.labels:
             raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
-        frame = reader.picture(picture)
+        frame = reader.read_image(picture)
         explained = []
         found = dict(enumerate(self._find_in_still(frame.pixels)))
         (result,) = self._faces([(frame, found)])
@@ -139,9 +139,9 @@ class Analyzer:
 
     def stream(
         self,
-        where: image.Picture,
-        skip: Callable[[UserError], None] | None = None,
-        part: Part | None = None,
+        source: image.ImageInput,
+        on_error: Callable[[UserError], None] | None = None,
+        selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
         """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
@@ -150,11 +150,11 @@ class Analyzer:
         its id and has `smoothed` emotions beside its own: a `session` for each of them.
 
         Args:
-            where: as for `analyze`, or a folder, a glob, numbered pictures (`frames/%04d.png@30`),
+            source: as for `analyze`, or a folder, a glob, numbered pictures (`frames/%04d.png@30`),
                 a camera or an address.
-            skip: called with the error of a file that cannot be read, or is damaged; the others
+            on_error: called with the error of a file that cannot be read, or is damaged; the others
                 are read. Without it, that raises or, of damage, warns.
-            part: which frames of a video; all by default.
+            selection: which frames of a video; all by default.
             smoothing: time constant in seconds, 0 for none; 0.5 by default.
 
         Returns:
@@ -166,13 +166,13 @@ class Analyzer:
 
         Example:
             ```python
-            for result in analyzer.stream("clip.mp4", part=mien.Part(every=10)):
+            for result in analyzer.stream("clip.mp4", selection=mien.FrameSelection(every=10)):
                 print(result.frame.seconds, [face.face_id for face in result])
             ```
         """
-        if not isinstance(where, str | os.PathLike):
-            return self.frames(image.frames(where))
-        return self._each(Source.expand(os.fspath(where)), skip, part, smoothing)
+        if not isinstance(source, str | os.PathLike):
+            return self.frames(image.frames(source))
+        return self._each(Source.expand(os.fspath(source)), on_error, selection, smoothing)
 
     def session(
         self,
@@ -206,23 +206,23 @@ class Analyzer:
     def _each(
         self,
         sources: Iterable[Source],
-        skip: Callable[[UserError], None] | None,
-        part: Part | None,
+        on_error: Callable[[UserError], None] | None,
+        selection: FrameSelection | None,
         smoothing: float | None,
     ) -> Iterator[Result]:
         """The frames of each source with its faces: images together, videos one by one."""
         for is_video, some in groupby(sources, attrgetter("is_video")):
             if not is_video:
-                yield from self.frames(reader.pictures(some, skip))
+                yield from self.frames(reader.read_images(some, on_error))
                 continue
             for source in some:
                 try:
                     session = self.session(smoothing)
-                    yield from session.stream(reader.frames(source, part, skip))
+                    yield from session.stream(reader.frames(source, selection, on_error))
                 except UserError as error:
-                    if skip is None:
+                    if on_error is None:
                         raise
-                    skip(error)
+                    on_error(error)
 
     def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.

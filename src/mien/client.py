@@ -24,7 +24,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import image, reader, video
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Frame, Result
 
@@ -88,7 +88,7 @@ class Client:
         if contempt:
             self._query["contempt"] = "true"
 
-    def analyze(self, picture: image.Picture) -> Result:
+    def analyze(self, picture: image.ImageInput) -> Result:
         """The faces on one picture.
 
         Args:
@@ -101,14 +101,14 @@ class Client:
             UserError: it cannot be read as a picture, or the service cannot be reached, is busy
                 for too long, or refuses.
         """
-        frame = reader.picture(picture)
+        frame = reader.read_image(picture)
         return Result.from_dict(self._ask(_bytes(picture, frame)), frame)
 
     def stream(
         self,
-        where: image.Picture,
-        skip: Callable[[UserError], None] | None = None,
-        part: Part | None = None,
+        source: image.ImageInput,
+        on_error: Callable[[UserError], None] | None = None,
+        selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
         """Every frame of a picture, folder or video, with its faces, in order.
@@ -117,19 +117,19 @@ class Client:
         keep their ids and have `smoothed` emotions, as usual there if none is given.
         Otherwise as `Analyzer.stream`, without cameras and streams.
         """
-        if not isinstance(where, str | os.PathLike):
-            yield from self._pictures(image.frames(where), skip, _png_of)
+        if not isinstance(source, str | os.PathLike):
+            yield from self._pictures(image.frames(source), on_error, _png_of)
             return
-        for source in Source.expand(os.fspath(where)):
-            if source.is_video and not Path(source.location).is_file():
+        for item in Source.expand(os.fspath(source)):
+            if item.is_video and not Path(item.location).is_file():
                 raise UserError(
-                    f"{source.name} cannot be sent as a file; use Analyzer, or the path /live."
+                    f"{item.name} cannot be sent as a file; use Analyzer, or the path /live."
                 )
-            if source.is_video:
-                with _telling(skip):
-                    yield from self._video(source, skip, part or Part(), smoothing)
+            if item.is_video:
+                with _telling(on_error):
+                    yield from self._video(item, on_error, selection or FrameSelection(), smoothing)
             else:
-                yield from self._pictures(reader.pictures([source], skip), skip, _file_of)
+                yield from self._pictures(reader.read_images([item], on_error), on_error, _file_of)
 
     def models(self) -> dict[str, Any]:
         """What the service can be asked for: its models and detectors, and the usual ones."""
@@ -138,12 +138,12 @@ class Client:
     def _pictures(
         self,
         frames: Iterable[Frame],
-        skip: Callable[[UserError], None] | None,
+        on_error: Callable[[UserError], None] | None,
         body: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
-        """The frames of pictures, each sent as `body` makes it; what is refused is told to skip."""
+        """The frames of images, each sent as `body` makes it; errors go to `on_error`."""
         for frame in frames:
-            with _telling(skip):
+            with _telling(on_error):
                 yield Result.from_dict(self._ask(body(frame)), frame)
 
     def _ask(self, body: bytes) -> dict[str, Any]:
@@ -152,15 +152,16 @@ class Client:
     def _video(
         self,
         source: Source,
-        skip: Callable[[UserError], None] | None,
-        part: Part,
+        on_error: Callable[[UserError], None] | None,
+        selection: FrameSelection,
         smoothing: float | None,
     ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""
-        told = skip or video.warned
+        told = on_error or video.warned
         query = self._query | {
-            "every": str(part.every), "seconds": str(part.seconds), "start": str(part.start),
-            "end": str(part.end if part.end < 1e6 else 0), "name": Path(source.name).name,
+            "every": str(selection.every), "seconds": str(selection.seconds),
+            "start": str(selection.start),
+            "end": str(selection.end if selection.end < 1e6 else 0), "name": Path(source.name).name,
             "to": "faces.jsonl",
         }  # fmt: skip
         query |= {} if smoothing is None else {"smooth": str(smoothing)}
@@ -169,7 +170,7 @@ class Client:
                 told(UserError(note))
             if not job["results"]:
                 return
-            frames = video.frames(source, part, lambda _: None)
+            frames = video.frames(source, selection, lambda _: None)
             with TemporaryFile() as lines:
                 where = f"/videos/{job['id']}/results/faces.jsonl"
                 with self._answer(Question("GET", where)) as answer:
@@ -257,16 +258,16 @@ class Client:
 
 
 @contextmanager
-def _telling(skip: Callable[[UserError], None] | None) -> Iterator[None]:
-    """What is wrong with one file is told to `skip`, if there is one; the service's own is not."""
+def _telling(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
+    """Pass errors about one file to `on_error`, if given; the server's own errors are raised."""
     try:
         yield
     except Unserved:
         raise
     except UserError as error:
-        if skip is None:
+        if on_error is None:
             raise
-        skip(error)
+        on_error(error)
 
 
 def _parsed(url: str) -> SplitResult:
@@ -308,7 +309,7 @@ def _file_of(frame: Frame) -> bytes:
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
-def _bytes(picture: image.Picture, frame: Frame) -> bytes:
+def _bytes(picture: image.ImageInput, frame: Frame) -> bytes:
     """A picture, read as a frame already, as the bytes of a file; files are sent as they are."""
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)

@@ -11,7 +11,7 @@ from operator import attrgetter
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import reader, video
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Frame, Result, Write
 from mien.tracking import bidirectional
@@ -24,7 +24,7 @@ class Options:
     """How sources are read and analyzed.
 
     Attributes:
-        part: which frames of a video.
+        selection: which frames of a video.
         smoothing: time constant of a video's smoothed emotions in seconds; 0 for none.
         two_pass: read video files twice, and smooth from both ends.
         max_pixels: of a video's frame; larger ones count as damage.
@@ -32,10 +32,10 @@ class Options:
             first frame.
     """
 
-    part: Part = field(default_factory=Part)
+    selection: FrameSelection = field(default_factory=FrameSelection)
     smoothing: float = TIME_CONSTANT
     two_pass: bool = False
-    max_pixels: int = video.MOST_PIXELS
+    max_pixels: int = video.MAX_PIXELS
     started: float | None = None
 
 
@@ -52,32 +52,32 @@ class Callbacks:
     """What a run calls while it goes on.
 
     Attributes:
-        warn: with what is damaged, while reading goes on; a Python warning by default.
-        skip: with the error of a source that cannot be read; the others are. Raises by default.
-        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        on_warning: with what is damaged, while reading goes on; a Python warning by default.
+        on_error: with the error of a source that cannot be read; the others are. Raises by default.
+        should_stop: asked for each frame of a video file, wanted or not; once true, no more come.
         watch: passes on the frames of a source as they are read, under a progress bar say.
     """
 
-    warn: Callable[[UserError], None] = video.warned
-    skip: Callable[[UserError], None] = _raise
-    is_over: Callable[[], bool] = lambda: False
+    on_warning: Callable[[UserError], None] = video.warned
+    on_error: Callable[[UserError], None] = _raise
+    should_stop: Callable[[], bool] = lambda: False
     watch: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
 
 
-def find(inputs: Iterable[str], skip: Callable[[UserError], None]) -> list[Source]:
+def find(inputs: Iterable[str], on_error: Callable[[UserError], None]) -> list[Source]:
     """Every source that some strings mean.
 
     Args:
         inputs: each as for `Source.expand`. A video that is named twice is read once, since its
             faces are told apart by its name.
-        skip: called with what is wrong with one of them; the others are found.
+        on_error: called with what is wrong with one of them; the others are found.
     """
     found: list[Source] = []
     for text in inputs:
         try:
             found += Source.expand(text)
         except UserError as error:
-            skip(error)
+            on_error(error)
     once = dict.fromkeys(found)
     return [source for source in found if not source.is_video or once.pop(source, 0) is None]
 
@@ -103,12 +103,12 @@ def run(
         checkpoint: what an earlier run has done.
 
     Raises:
-        UserError: a source that cannot be read, if `callbacks.skip` raises it, and whatever the
+        UserError: a source that cannot be read, if `callbacks.on_error` raises it, and whatever the
             writers raise.
 
     Example:
         ```python
-        with mien.writers.to("faces.csv") as write:
+        with mien.writers.open_writer("faces.csv") as write:
             run(Source.expand("holiday/"), mien.Analyzer(), [write])
         ```
     """
@@ -151,7 +151,7 @@ class _Reading:
             try:
                 yield from self.callbacks.watch(source, reader.frames(source))
             except UserError as error:
-                self.callbacks.skip(error)
+                self.callbacks.on_error(error)
 
     def _video(self, source: Source) -> Iterator[Result]:
         unfinished = self.checkpoint.unfinished_part_of(source)
@@ -161,12 +161,12 @@ class _Reading:
         except UserError as error:
             if unfinished:  # what was found of it stays, to resume from
                 raise
-            self.callbacks.skip(error)
+            self.callbacks.on_error(error)
 
     def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
         """The results of a video, or of the rest of one."""
-        part = self.options.part
-        frames = self._frames(source, unfinished.part(part) if unfinished else part)
+        selection = self.options.selection
+        frames = self._frames(source, unfinished.selection(selection) if unfinished else selection)
         session = self.analyzer.session(self.options.smoothing)
         if unfinished:
             unfinished.replay(session, frames)
@@ -174,15 +174,18 @@ class _Reading:
 
     def _twice(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
         """The same, read again when all is known; of damage, the first time has warned."""
-        again = self._frames(source, self.options.part, warn=lambda _: None)
+        again = self._frames(source, self.options.selection, on_warning=lambda _: None)
         return bidirectional.watched(results, again, self.options.smoothing)
 
     def _frames(
-        self, source: Source, part: Part, warn: Callable[[UserError], None] | None = None
+        self,
+        source: Source,
+        selection: FrameSelection,
+        on_warning: Callable[[UserError], None] | None = None,
     ) -> Iterator[Frame]:
         options, callbacks = self.options, self.callbacks
         frames = reader.frames(
-            source, part, warn or callbacks.warn, max_pixels=options.max_pixels,
-            is_over=callbacks.is_over, started=options.started,
+            source, selection, on_warning or callbacks.on_warning, max_pixels=options.max_pixels,
+            should_stop=callbacks.should_stop, started=options.started,
         )  # fmt: skip
         return callbacks.watch(source, frames)

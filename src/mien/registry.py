@@ -12,25 +12,25 @@ from types import ModuleType
 from mien.errors import UserError
 
 
-def names(shelf: str) -> list[str]:
-    """The names on a shelf, sorted: the public modules of the package `shelf`, none imported.
+def names(package: str) -> list[str]:
+    """The names on a package, sorted: the public modules of the package `package`, none imported.
 
-    `shelf` is a dotted package name, `"mien.writers"`. Modules that start with an underscore
-    are the shelf's own business.
+    `package` is a dotted package name, `"mien.writers"`. Modules that start with an underscore
+    are the package's own business.
     """
-    spec = importlib.util.find_spec(shelf)
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
-        raise LookupError(f"{shelf} is not a package")
+        raise LookupError(f"{package} is not a package")
     files = (path for place in spec.submodule_search_locations for path in Path(place).iterdir())
     return sorted(f.stem for f in files if f.suffix == ".py" and not f.stem.startswith("_"))
 
 
-def take(shelf: str, name: str) -> ModuleType:
-    """The module called `name` on a shelf; a `UserError` that guesses what was meant otherwise."""
-    known = names(shelf)
+def load_module(package: str, name: str) -> ModuleType:
+    """The module `name` of a package; a `UserError` that suggests the nearest name otherwise."""
+    known = names(package)
     if name not in known:
-        raise unknown(shelf.rsplit(".", 1)[-1].removesuffix("s"), name, known)
-    return importlib.import_module(f"{shelf}.{name}")
+        raise unknown(package.rsplit(".", 1)[-1].removesuffix("s"), name, known)
+    return importlib.import_module(f"{package}.{name}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

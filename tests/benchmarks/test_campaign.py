@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import campaign
 from mien.lab import evaluate, models, runs
-from mien.lab.recipe import parse
+from mien.lab.config import parse
 from tests.paths import ROOT
 from tests.synthetic import tiny
 

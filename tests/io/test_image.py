@@ -167,7 +167,7 @@ def test_every_page_of_a_tiff_is_a_frame():
 
 
 def test_a_later_page_cannot_be_larger_than_allowed(monkeypatch):
-    monkeypatch.setattr(sources, "MOST_PIXELS", 100)
+    monkeypatch.setattr(sources, "MAX_PIXELS", 100)
     pages = [Image.new("L", (9, 9)), Image.new("L", (30, 30))]
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert "30 x 30" in refusal(body)
@@ -235,7 +235,7 @@ def test_a_real_bomb_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_a_file_beyond_all_measure_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(sources, "MAX_BYTES", 1 << 20)
     path = tmp_path / "long.jpg"
     path.write_bytes(b"\0" * ((1 << 20) + 1))
     assert "larger than 1 MiB" in refusal(path)
@@ -318,7 +318,7 @@ def mutated(body, dice):
 
 
 def test_thousands_of_damaged_pictures_give_frames_or_a_sentence(monkeypatch):
-    monkeypatch.setattr(sources, "MOST_PIXELS", 4_000_000)
+    monkeypatch.setattr(sources, "MAX_PIXELS", 4_000_000)
     dice, healthy = random.Random(2), healthy_pictures()
     read = refused = 0
     slowest, began = 0.0, time.perf_counter()

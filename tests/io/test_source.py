@@ -188,7 +188,7 @@ def test_analyze_takes_pictures(tmp_path):
     clip(str(tmp_path / "c.mp4"))
     for what in (str(tmp_path / "c.mp4"), "camera:0"):
         with pytest.raises(UserError, match=r"and analyze\(\) reads a picture: use stream\(\)"):
-            reader.picture(what)
+            reader.read_image(what)
 
 
 def test_a_folder_is_read_at_any_depth_and_only_its_pictures(tmp_path):
@@ -198,7 +198,7 @@ def test_a_folder_is_read_at_any_depth_and_only_its_pictures(tmp_path):
         Image.new("RGB", (2, 2)).save(path)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "folder.jpg").mkdir()
-    found = [frame.source for frame in reader.pictures(Source.expand(str(tmp_path)))]
+    found = [frame.source for frame in reader.read_images(Source.expand(str(tmp_path)))]
     assert found == [str(tmp_path / name) for name in ("b.PNG", "c.jpg", "deep/er/a.png")]
 
 
@@ -223,9 +223,9 @@ def test_one_picture_is_not_quietly_the_first_of_many(tmp_path):
         Image.new("L", (1, 1)).save(tmp_path / name)
     for where in (tmp_path, f"{tmp_path}/*.png"):
         with pytest.raises(UserError, match=r"is 2 files, and .* use stream\(\)\."):
-            reader.picture(where)
+            reader.read_image(where)
     (tmp_path / "1.png").unlink()
-    assert reader.picture(tmp_path).source == str(tmp_path / "2.png")
+    assert reader.read_image(tmp_path).source == str(tmp_path / "2.png")
 
 
 def test_a_name_that_looks_like_a_glob_is_a_name_first(tmp_path):
@@ -251,7 +251,7 @@ def test_a_name_in_bytes_that_are_no_text_can_still_be_printed(tmp_path):
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(path, "wb") as file:
         file.write(encoded(Image.new("L", (2, 2)), "PNG"))
-    (frame,) = reader.pictures(Source.expand(str(tmp_path)))
+    (frame,) = reader.read_images(Source.expand(str(tmp_path)))
     assert "caf" in frame.source
     frame.source.encode("utf-8")
 
@@ -269,7 +269,9 @@ def test_skip_is_told_of_a_bad_file_and_the_rest_is_read(tmp_path):
     (tmp_path / "b.png").write_bytes(b"nonsense")
     Image.new("L", (1, 1)).save(tmp_path / "c.png")
     told = []
-    found = [frame.source for frame in reader.pictures(Source.expand(str(tmp_path)), told.append)]
+    found = [
+        frame.source for frame in reader.read_images(Source.expand(str(tmp_path)), told.append)
+    ]
     assert found == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
     assert [str(error) for error in told] == [
         f"{tmp_path / 'b.png'} is not a picture in a known format."

@@ -47,7 +47,10 @@ def made(faces, tmp_path_factory):
 
 
 def times(path, **part):
-    return [frame.seconds for frame in video.frames(Source.parse(str(path)), video.Part(**part))]
+    return [
+        frame.seconds
+        for frame in video.frames(Source.parse(str(path)), video.FrameSelection(**part))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
     assert len(both) == pytest.approx(2 * len(one), abs=2)
     assert all(a < b for a, b in pairwise(both))
     assert both[-1] == pytest.approx(2 * one[-1], abs=0.3)
-    later = list(video.frames(Source.parse(str(joined)), video.Part(start=2.0)))
+    later = list(video.frames(Source.parse(str(joined)), video.FrameSelection(start=2.0)))
     assert [frame.seconds for frame in later] == [seconds for seconds in both if seconds >= 1.98]
     assert [frame.number for frame in later] == list(range(len(both) - len(later), len(both)))
     assert times(joined, start=4.0)[0] == pytest.approx(4.0, abs=0.05)
@@ -141,7 +144,7 @@ def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept
     clip_files.encode(tmp_path / "one.ts", found, sound=True)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(2 * (tmp_path / "one.ts").read_bytes())
-    with writers.to(tmp_path / "x.mp4") as write:
+    with writers.open_writer(tmp_path / "x.mp4") as write:
         for frame in video.frames(Source.parse(str(joined))):
             write(Result(frame, []))
     with av.open(str(tmp_path / "x.mp4")) as told:
@@ -151,9 +154,11 @@ def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept
 
 def test_who_is_told_that_it_is_over_decodes_no_further(made):
     asked = []
-    part = video.Part(seconds=1e6)
+    part = video.FrameSelection(seconds=1e6)
     assert (
-        list(video.frames(Source.parse(str(made[0])), part, is_over=lambda: not asked.append(1)))
+        list(
+            video.frames(Source.parse(str(made[0])), part, should_stop=lambda: not asked.append(1))
+        )
         == []
     )
     assert len(asked) == 1
@@ -176,14 +181,14 @@ def test_a_number_that_is_missing_is_told(tmp_path, faces):
 
 def test_frames_are_counted_or_timed_but_not_both():
     with pytest.raises(UserError, match="one of the two"):
-        video.Part(every=2, seconds=1)
+        video.FrameSelection(every=2, seconds=1)
 
 
 def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("mien.io.audio.of", lambda *words: asked.append(words) or iter(()))
     for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
-        with writers.to(tmp_path / "x.mp4") as write:
+        with writers.open_writer(tmp_path / "x.mp4") as write:
             write(Result(Frame(np.zeros((48, 64, 3), np.uint8), source), []))
     assert asked == []
 
@@ -191,7 +196,7 @@ def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
 def test_a_picture_that_no_encoder_takes_is_one_sentence(tmp_path):
     with (
         pytest.raises(UserError, match=r"Cannot write .*wide\.mp4"),
-        writers.to(tmp_path / "wide.mp4") as write,
+        writers.open_writer(tmp_path / "wide.mp4") as write,
     ):
         write(Result(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), []))
     assert list(tmp_path.iterdir()) == []
@@ -273,7 +278,7 @@ def test_the_same_frames_are_read_from_wherever_reading_begins(
     path = tmp_path / "a.mp4"
     pictures = clips.frames("one", faces, size=(64, 48), seconds=1, variable=variable)
     clip_files.encode(path, pictures)
-    part = video.Part(seconds=seconds, start=start)
+    part = video.FrameSelection(seconds=seconds, start=start)
     whole = [(f.number, f.seconds) for f in video.frames(Source.parse(str(path)), part)]
     assert len(whole) > 3
     for k, known in enumerate(whole):
@@ -283,7 +288,7 @@ def test_the_same_frames_are_read_from_wherever_reading_begins(
 
 def test_a_part_begins_and_ends_where_it_should(made):
     path, _ = made
-    found = list(video.frames(Source.parse(str(path)), video.Part(start=0.4, end=0.6)))
+    found = list(video.frames(Source.parse(str(path)), video.FrameSelection(start=0.4, end=0.6)))
     assert [f.seconds for f in found] == pytest.approx([0.4, 0.44, 0.48, 0.52, 0.56, 0.6])
     assert [f.number for f in found] == [10, 11, 12, 13, 14, 15]
     whole = list(video.frames(Source.parse(str(path))))
@@ -295,7 +300,9 @@ def test_a_part_begins_and_ends_where_it_should(made):
 def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(made):
     path, truths = made
     told = []
-    found = list(video.frames(Source.parse(str(clip_files.truncated(path, 0.5))), skip=told.append))
+    found = list(
+        video.frames(Source.parse(str(clip_files.truncated(path, 0.5))), on_error=told.append)
+    )
     assert 0 < len(found) < len(truths)
     assert "breaks off after 0." in str(told[-1])
 
@@ -305,7 +312,7 @@ def test_behind_a_damaged_stretch_reading_goes_on(tmp_path, faces):
     truths = clip_files.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6), fps=25)
     told = []
     found = list(
-        video.frames(Source.parse(str(clip_files.corrupted(path, 0.4, 3000))), skip=told.append)
+        video.frames(Source.parse(str(clip_files.corrupted(path, 0.4, 3000))), on_error=told.append)
     )
     assert len(truths) / 2 < len(found)
     assert found[-1].seconds > 5.5
@@ -381,9 +388,11 @@ def test_a_frame_larger_than_the_file_says_is_damage(tmp_path):
             packet.pts = packet.dts = k
             out.mux(packet)
     told = []
-    assert not list(video.frames(Source.parse(str(path)), skip=told.append, most_pixels=8_000_000))
+    assert not list(
+        video.frames(Source.parse(str(path)), on_error=told.append, max_pixels=8_000_000)
+    )
     assert "breaks off" in str(told[0])
-    whole = video.frames(Source.parse(str(path)), skip=told.append, most_pixels=10_000_000)
+    whole = video.frames(Source.parse(str(path)), on_error=told.append, max_pixels=10_000_000)
     assert [frame.pixels.shape for frame in whole] == [(3000, 3000, 3)] * 2
 
 
@@ -459,7 +468,7 @@ def test_whoever_is_slow_sees_the_newest_frame(server):
 def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
     monkeypatch.setattr(camera, "WAITS", (0.05,))
     told = []
-    found = camera.frames(Source.parse(server.address), skip=told.append)
+    found = camera.frames(Source.parse(server.address), on_error=told.append)
     before = next(found)
     server.open = False
     time.sleep(0.3)
@@ -568,7 +577,7 @@ def shown(frame, face_id=0):
 
 def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
     path, truths = made
-    with writers.to(tmp_path / "out.mp4") as write:
+    with writers.open_writer(tmp_path / "out.mp4") as write:
         for frame in video.frames(Source.parse(str(path))):
             write(Result(frame, [shown(frame)]))
     assert tracking_scores.time_error(truths, times(tmp_path / "out.mp4")) < 1e-3
@@ -583,8 +592,10 @@ def test_an_annotated_video_keeps_times_and_sound(made, tmp_path):
 
 def test_a_part_of_a_video_has_its_part_of_the_sound_and_begins_at_nothing(made, tmp_path):
     path, _ = made
-    with writers.to(tmp_path / "cut.mp4") as write:
-        for frame in video.frames(Source.parse(str(path)), video.Part(start=0.4, end=0.6)):
+    with writers.open_writer(tmp_path / "cut.mp4") as write:
+        for frame in video.frames(
+            Source.parse(str(path)), video.FrameSelection(start=0.4, end=0.6)
+        ):
             write(Result(frame, [shown(frame)]))
     assert times(tmp_path / "cut.mp4") == pytest.approx([0.04 * k for k in range(6)], abs=1e-3)
     with av.open(str(tmp_path / "cut.mp4")) as cut:
@@ -619,7 +630,7 @@ def with_a_tone(path, codec, channels, piece=4096):
 
 def sound_of(path, part, out):
     """When each bit of an annotated video's sound begins, and its samples; it is AAC."""
-    with writers.to(out) as write:
+    with writers.open_writer(out) as write:
         for frame in video.frames(Source.parse(str(path)), part, lambda _: None):
             write(Result(frame, []))
     with av.open(str(out)) as container:
@@ -634,7 +645,8 @@ def sound_of(path, part, out):
     [("avi", "pcm_s16le", 1, 4096), ("mkv", "flac", 2, 4096), ("mkv", "pcm_s16le", 2, RATE)],
 )
 @pytest.mark.parametrize(
-    ("part", "seconds"), [(video.Part(), 1.0), (video.Part(start=0.4, end=0.6), 0.24)]
+    ("part", "seconds"),
+    [(video.FrameSelection(), 1.0), (video.FrameSelection(start=0.4, end=0.6), 0.24)],
 )
 def test_sound_that_an_mp4_cannot_hold_is_encoded_anew(
     tmp_path, suffix, codec, channels, piece, part, seconds
@@ -655,7 +667,7 @@ def test_sound_goes_on_where_its_kind_changes(tmp_path):
         with_a_tone(path, "mp2", channels)
     both = tmp_path / "both.ts"
     both.write_bytes(b"".join(path.read_bytes() for path in halves))
-    _, samples = sound_of(both, video.Part(), tmp_path / "out.mp4")
+    _, samples = sound_of(both, video.FrameSelection(), tmp_path / "out.mp4")
     assert np.abs(samples[0, -9_600:-4_800]).max() > 0.1
 
 
@@ -667,7 +679,7 @@ def test_sound_goes_on_behind_damage(tmp_path):
     body = bytearray(path.read_bytes())
     body[places[3] + 20 : places[3] + 400] = bytes(380)
     path.write_bytes(body)
-    begins, _ = sound_of(path, video.Part(), tmp_path / "out.mp4")
+    begins, _ = sound_of(path, video.FrameSelection(), tmp_path / "out.mp4")
     assert begins[-1] > 0.9
 
 
@@ -685,7 +697,7 @@ def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):
 
 
 def times_told(path, told):
-    return [frame.seconds for frame in video.frames(Source.parse(str(path)), skip=told.append)]
+    return [frame.seconds for frame in video.frames(Source.parse(str(path)), on_error=told.append)]
 
 
 def test_what_is_live_ends_when_it_is_told_to(mien, server, tiny_model, tmp_path):
@@ -760,14 +772,14 @@ def test_a_video_is_never_written_over_its_source(mien, made, tiny_model, tmp_pa
 
 
 def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
-    with writers.to(tmp_path / "odd.mp4") as write:
+    with writers.open_writer(tmp_path / "odd.mp4") as write:
         for k in range(3):
             write(Result(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), []))
     assert next(video.frames(Source.parse(str(tmp_path / "odd.mp4")))).pixels.shape == (500, 702, 3)
-    with writers.to(tmp_path / "line.mp4") as write:
+    with writers.open_writer(tmp_path / "line.mp4") as write:
         write(Result(Frame(np.zeros((300, 1, 3), np.uint8), "x"), []))
     assert next(video.frames(Source.parse(str(tmp_path / "line.mp4")))).pixels.shape == (480, 2, 3)
-    with writers.to(tmp_path / "none.mp4"):
+    with writers.open_writer(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()
 
@@ -775,7 +787,7 @@ def test_an_annotated_video_of_odd_size_and_of_nothing(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".html"])
 def test_a_second_video_in_one_output_is_refused(tmp_path, suffix):
     pixels = np.zeros((480, 640, 3), np.uint8)
-    with writers.to(tmp_path / f"x{suffix}") as write:
+    with writers.open_writer(tmp_path / f"x{suffix}") as write:
         write(Result(Frame(pixels, "a.mp4"), []))
         with pytest.raises(UserError, match="holds one video"):
             write(Result(Frame(pixels, "b.mp4"), []))
@@ -788,7 +800,7 @@ def told(path):
 
 def test_the_page_holds_what_each_face_showed(tmp_path):
     pixels = np.zeros((480, 640, 3), np.uint8)
-    with writers.to(tmp_path / "page.html") as write:
+    with writers.open_writer(tmp_path / "page.html") as write:
         for k in range(100):
             frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
             write(Result(frame, [shown(frame, 0), *([shown(frame, 7)] if k < 50 else [])]))
@@ -804,10 +816,10 @@ def test_the_page_holds_what_each_face_showed(tmp_path):
 def test_the_page_stays_small_however_long_the_video(tmp_path, monkeypatch):
     from mien.visualization import timeline_data
 
-    monkeypatch.setattr(timeline_data, "MOST_POINTS", 50)
-    monkeypatch.setattr(timeline_data, "MOST_STILLS", 5)
+    monkeypatch.setattr(timeline_data, "MAX_POINTS", 50)
+    monkeypatch.setattr(timeline_data, "MAX_STILLS", 5)
     pixels = np.zeros((48, 64, 3), np.uint8)
-    with writers.to(tmp_path / "page.html") as write:
+    with writers.open_writer(tmp_path / "page.html") as write:
         for k in range(3000):
             write(Result(Frame(pixels, "x.mp4", k, k / 10), [shown(None)]))
     _, data = told(tmp_path / "page.html")
@@ -910,7 +922,7 @@ def test_a_bad_video_among_good_ones_is_told_and_the_rest_is_done(mien, made, ti
 @pytest.mark.parametrize("steps", [{"every": 0}, {"every": -2}, {"seconds": -0.1}])
 def test_steps_that_lead_nowhere_are_refused(steps):
     with pytest.raises(UserError, match="Frames are every"):
-        package.Part(**steps)
+        package.FrameSelection(**steps)
 
 
 def test_sound_that_begins_long_before_the_first_picture_stays_there():

@@ -47,10 +47,10 @@ def test_the_types_have_the_fields_of_the_service(theirs, ours):
 
 
 def test_the_constants_are_those_that_the_server_writes():
-    from mien.server import looks
+    from mien.server import static_files
 
     declared = TYPES.with_name("constants.d.ts").read_text(encoding="utf-8")
     names = r"^export const (\w+)"
     assert re.findall(names, declared, re.MULTILINE) == re.findall(
-        names, looks.constants(), re.MULTILINE
+        names, static_files.constants(), re.MULTILINE
     )

@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from mien.lab import audit as auditor
-from mien.lab import data, sheets, twins
+from mien.lab import contact_sheets, data, duplicates
 from mien.lab.audit import audit, left_out, summary
 from mien.lab.data import Samples
-from mien.lab.twins import NEAR, alike, identical
+from mien.lab.duplicates import NEAR, alike, identical
 from mien.labels import EMOTIONS
 from tests.paths import SHARED
 from tests.synthetic import tiny
@@ -70,7 +70,7 @@ def equalised(faces):
 @settings(deadline=None)
 @given(arrays(np.uint8, st.tuples(st.integers(1, 50), st.integers(1, 50)), elements=LEVELS))
 def test_faces_are_equalised_as_opencv_does(face):
-    assert np.array_equal(twins.equalised(face), cv2.equalizeHist(face))
+    assert np.array_equal(duplicates.equalised(face), cv2.equalizeHist(face))
 
 
 def rows_of(numbers, kind):
@@ -302,7 +302,7 @@ def test_the_list_of_a_clean_evaluation_names_rows_of_the_published_file(found, 
 
 
 def test_there_is_a_sheet_for_each_finding(found, tmp_path):
-    paths = sheets.write(tmp_path, found)
+    paths = contact_sheets.write(tmp_path, found)
     names = ["twins", "near", "mirrored", "not-a-face", "disagree"]
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     with Image.open(tmp_path / "twins.png") as image:
@@ -314,15 +314,15 @@ def test_there_is_a_sheet_for_each_finding(found, tmp_path):
 def test_what_is_not_found_has_no_sheet(tmp_path):
     samples = tiny.samples(7)
     samples.votes[:] = 0
-    assert sheets.write(tmp_path, audit({"val": samples})) == []
+    assert contact_sheets.write(tmp_path, audit({"val": samples})) == []
 
 
 def test_a_sheet_of_many_is_no_larger_than_a_screen_is_wide(tmp_path):
     samples = tiny.samples(140)
     samples.votes[:] = votes(no_face=10)
-    (path,) = sheets.write(tmp_path, audit({"val": samples}, quick=True))
+    (path,) = contact_sheets.write(tmp_path, audit({"val": samples}, quick=True))
     with Image.open(path) as image:
-        assert image.width <= sheets.WIDE + sheets.GAP
+        assert image.width <= contact_sheets.WIDE + contact_sheets.GAP
         assert image.height < 1000
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.lab import averaging, evaluate, runs, states, train
-from mien.lab.recipe import RECIPES
+from mien.lab import averaging, evaluate, runs, train, training_state
+from mien.lab.config import RECIPES
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -57,7 +57,9 @@ def test_what_cannot_be_averaged_is_refused(pair, tmp_path):
         averaging.average(pair[0], unfinished, 0.5, tmp_path / "out")
     other = replace(TINY, model="resnet-16")
     run = runs.start(tmp_path / "other", other)
-    torch.save(states.prepare(other, torch.device("cpu")).model.state_dict(), run.weights_file)
+    torch.save(
+        training_state.prepare(other, torch.device("cpu")).model.state_dict(), run.weights_file
+    )
     with pytest.raises(UserError, match="different networks"):
         averaging.average(pair[0], run, 0.5, tmp_path / "out")
     assert not (tmp_path / "out").exists()

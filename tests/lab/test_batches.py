@@ -9,14 +9,14 @@ from torch import Tensor
 from mien.lab import augmentation, batches
 from mien.lab.augmentation import Draws
 from mien.lab.batches import Batch
+from mien.lab.config import Config
 from mien.lab.data import shares
-from mien.lab.recipe import Recipe
 from tests.synthetic import tiny
 
-STILL = Recipe(
+STILL = Config(
     batch=12, side=44, flip=False, rotation=0, scale=0, shift=0, light=0, erase=0, mixup=0, cutmix=0
 )  # fmt: skip
-BUSY = replace(Recipe(), batch=12, mixup=0.4, cutmix=0.4)
+BUSY = replace(Config(), batch=12, mixup=0.4, cutmix=0.4)
 CPU = torch.device("cpu")
 
 
@@ -31,7 +31,7 @@ def drawn(count: int, seed: int = 0, **known: Tensor) -> Draws:
     return replace(draws, **known)
 
 
-def placed(count: int = 40, recipe: Recipe = STILL) -> Batch:
+def placed(count: int = 40, recipe: Config = STILL) -> Batch:
     return batches.on_device(tiny.samples(count), recipe, CPU)
 
 
@@ -43,11 +43,11 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(parts(one), parts(other), strict=True))
 
 
-def epoch(recipe: Recipe, number: int = 0, **share) -> list[Batch]:
+def epoch(recipe: Config, number: int = 0, **share) -> list[Batch]:
     return list(augmentation.epoch(placed(recipe=recipe), recipe, number, **share))
 
 
-def marked(count: int, recipe: Recipe) -> Batch:
+def marked(count: int, recipe: Config) -> Batch:
     """Data in which every pixel of a face is the face's number."""
     faces = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 48, 48)
     return replace(placed(count, recipe), faces=faces)

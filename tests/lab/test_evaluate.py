@@ -12,11 +12,11 @@ import torch
 
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, export, protocols, runs, train
+from mien.lab.config import RECIPES
 from mien.lab.data import Samples
 from mien.lab.evaluate import answer, seen
-from mien.lab.measures import measure
-from mien.lab.recipe import RECIPES
 from mien.lab.runs import Run
+from mien.lab.scores import measure
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from tests.synthetic import tiny
 

@@ -14,8 +14,8 @@ from mien.classification.model_spec import Contract
 from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.lab import calibration, data, evaluate, export, runs, train
-from mien.lab.calibration import Scaling
-from mien.lab.recipe import RECIPES
+from mien.lab.calibration import VectorScaling
+from mien.lab.config import RECIPES
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.onnx_runtime import onnxruntime
@@ -57,12 +57,14 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def scaling_of(path: Path, head: str = "") -> Scaling:
+def scaling_of(path: Path, head: str = "") -> VectorScaling:
     saved = Classifier(ModelFile(path, head)).contract.card["calibration"]
-    return Scaling(tuple(saved["factors"]), tuple(saved["shifts"]))
+    return VectorScaling(tuple(saved["factors"]), tuple(saved["shifts"]))
 
 
-def by_torch(run: Run, faces: np.ndarray, side: int, share: float, scaling: Scaling) -> np.ndarray:
+def by_torch(
+    run: Run, faces: np.ndarray, side: int, share: float, scaling: VectorScaling
+) -> np.ndarray:
     """The shares of votes, from the run's logits."""
     answers = evaluate.logits(evaluate.restore(run), faces, side=side)
     return scaling(calibration.mixed(answers, share)).softmax(1).numpy()
@@ -259,7 +261,7 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
     val = data.load(root)["val"]
     targets = data.shares(val.votes)
 
-    def loss(scaling: Scaling) -> float:
+    def loss(scaling: VectorScaling) -> float:
         said = by_torch(run, val.faces, 40, SHARE, scaling)
         return float(-(targets * np.log(said)).sum(1).mean())
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from mien import cli
 from mien.errors import UserError
 from mien.lab import claims, evaluate, leaderboard, models, page, runs, train
-from mien.lab.recipe import RECIPES
+from mien.lab.config import RECIPES
 from tests.browser import CHROMIUM
 from tests.synthetic import tiny
 

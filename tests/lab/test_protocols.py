@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mien.errors import UserError
 from mien.lab import data, protocols
+from mien.lab.config import RECIPES
 from mien.lab.data import Samples
-from mien.lab.recipe import RECIPES
 from tests.paths import SHARED
 from tests.synthetic import tiny
 

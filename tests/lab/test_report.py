@@ -17,18 +17,18 @@ from mien.lab import (
     data,
     evaluate,
     figures,
-    measures,
     page,
     protocols,
     report,
     report_faces,
     reproduce,
     runs,
+    scores,
     tables,
     train,
 )
+from mien.lab.config import RECIPES
 from mien.lab.page import Page, Picture, Table
-from mien.lab.recipe import RECIPES
 from mien.labels import EMOTIONS
 from tests.cli import without
 from tests.synthetic import tiny
@@ -377,7 +377,7 @@ def test_the_macro_average_is_of_the_classes_that_occur(run, root, tmp_path):
     val = data.split(data.load(root), "val")
     said = np.eye(7)[np.where(val.labels == 2, 3, val.labels)]  # nobody says fear, or shows it
     alone = val.take(val.labels != 2)
-    section = measures.measure(said[val.labels != 2], alone, resamples=2)
+    section = scores.measure(said[val.labels != 2], alone, resamples=2)
     result = tables.measured(other)
     result["heads"]["labels"] = section
     runs.write_json(other.metrics_file, result)

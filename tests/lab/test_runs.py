@@ -11,7 +11,7 @@ import pytest
 import mien
 from mien.errors import UserError
 from mien.lab import runs
-from mien.lab.recipe import RECIPES
+from mien.lab.config import RECIPES
 from mien.onnx_runtime import onnxruntime
 
 TINY = RECIPES["tiny"]
@@ -57,7 +57,7 @@ def test_the_same_recipe_goes_on_and_keeps_what_is_there(tmp_path):
 CLAIMS = """
 import sys, time
 from mien.lab import runs
-from mien.lab.recipe import RECIPES
+from mien.lab.config import RECIPES
 from mien.onnx_runtime import onnxruntime
 try:
     with runs.locked(sys.argv[1]):

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, models, runs, schedule, states, train
+from mien.lab import batches, data, evaluate, lr_schedule, models, runs, train, training_state
+from mien.lab.config import RECIPES, Config
 from mien.lab.heads import CLASSES, HEADS
 from mien.lab.losses import losses
-from mien.lab.recipe import RECIPES, Recipe
 from mien.lab.runs import Run
-from mien.lab.step import Step
+from mien.lab.training_step import Step
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -188,9 +188,9 @@ def test_every_option_trains_to_finite_numbers_of_its_own(root, trained, tmp_pat
 # The best epoch, and patience
 
 
-def logged(values: list[float], **changes) -> tuple[states.State, Recipe]:
+def logged(values: list[float], **changes) -> tuple[training_state.State, Config]:
     recipe = replace(TINY, **changes)
-    state = states.prepare(recipe, CPU)
+    state = training_state.prepare(recipe, CPU)
     for number, value in enumerate(values):
         with torch.no_grad():
             for parameter in state.average.parameters():
@@ -265,45 +265,49 @@ def test_faces_without_a_label_count_neither_as_right_nor_as_wrong(root):
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
-    recipe = Recipe(epochs=10, warmup=2.0)
-    assert schedule.rate_factor(0, recipe) == pytest.approx(0.0005)
-    assert schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
-    assert schedule.rate_factor(2, recipe) == 1
-    assert schedule.rate_factor(6, recipe) == pytest.approx(0.5)
-    assert schedule.rate_factor(4, recipe) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    assert schedule.rate_factor(10, recipe) == pytest.approx(0, abs=1e-12)
-    assert schedule.rate_factor(0, replace(recipe, warmup=0.0)) == 1
-    assert schedule.rate_factor(1.5, Recipe(epochs=1, warmup=2.0)) == pytest.approx(0.75, abs=1e-3)
+    recipe = Config(epochs=10, warmup=2.0)
+    assert lr_schedule.rate_factor(0, recipe) == pytest.approx(0.0005)
+    assert lr_schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
+    assert lr_schedule.rate_factor(2, recipe) == 1
+    assert lr_schedule.rate_factor(6, recipe) == pytest.approx(0.5)
+    assert lr_schedule.rate_factor(4, recipe) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert lr_schedule.rate_factor(10, recipe) == pytest.approx(0, abs=1e-12)
+    assert lr_schedule.rate_factor(0, replace(recipe, warmup=0.0)) == 1
+    assert lr_schedule.rate_factor(1.5, Config(epochs=1, warmup=2.0)) == pytest.approx(
+        0.75, abs=1e-3
+    )
 
 
 def test_a_constant_rate_falls_by_a_square_root_at_the_end():
-    recipe = Recipe(epochs=12, warmup=2.0, schedule="constant", cooldown=0.2)
-    assert schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
-    assert schedule.rate_factor(2, recipe) == schedule.rate_factor(10, recipe) == 1
-    assert schedule.rate_factor(10.5, recipe) == pytest.approx(0.5)
-    assert schedule.rate_factor(12, recipe) == pytest.approx(0, abs=1e-7)
+    recipe = Config(epochs=12, warmup=2.0, schedule="constant", cooldown=0.2)
+    assert lr_schedule.rate_factor(1, recipe) == pytest.approx(0.5, abs=1e-3)
+    assert lr_schedule.rate_factor(2, recipe) == lr_schedule.rate_factor(10, recipe) == 1
+    assert lr_schedule.rate_factor(10.5, recipe) == pytest.approx(0.5)
+    assert lr_schedule.rate_factor(12, recipe) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "constant"])
 def test_time_that_runs_out_lowers_the_rate_as_epochs_do(kind):
-    recipe = Recipe(epochs=10, warmup=0.0, schedule=kind)
+    recipe = Config(epochs=10, warmup=0.0, schedule=kind)
     for share in (0.0, 0.3, 0.8, 0.95, 1.0):
-        by_epochs = schedule.rate_factor(10 * share, recipe)
-        assert schedule.rate_factor(0, recipe, share) == pytest.approx(by_epochs, abs=1e-6)
-        assert schedule.rate_factor(10 * share, recipe, share / 2) == pytest.approx(by_epochs)
-    assert schedule.rate_factor(0, replace(recipe, warmup=2.0), 1.0) == pytest.approx(0, abs=1e-7)
+        by_epochs = lr_schedule.rate_factor(10 * share, recipe)
+        assert lr_schedule.rate_factor(0, recipe, share) == pytest.approx(by_epochs, abs=1e-6)
+        assert lr_schedule.rate_factor(10 * share, recipe, share / 2) == pytest.approx(by_epochs)
+    assert lr_schedule.rate_factor(0, replace(recipe, warmup=2.0), 1.0) == pytest.approx(
+        0, abs=1e-7
+    )
 
 
 def test_a_clock_counts_what_was_spent_before_it():
     now = time.monotonic()
-    clock = schedule.Clock(spent=30, start=now - 20, end=now + 50)
+    clock = lr_schedule.Clock(spent=30, start=now - 20, end=now + 50)
     assert clock.progress() == pytest.approx(0.5, abs=0.01)
     assert clock.progress(25) == pytest.approx(0.75, abs=0.01)
     assert clock.progress(1000) == 1
     assert not clock.is_last(40)
     assert clock.is_last(60)
-    assert schedule.NO_LIMIT.progress(1000) == 0
-    assert not schedule.NO_LIMIT.is_last(1e9)
+    assert lr_schedule.NO_LIMIT.progress(1000) == 0
+    assert not lr_schedule.NO_LIMIT.is_last(1e9)
 
 
 class FakeTime:
@@ -322,7 +326,7 @@ class FakeTime:
 @pytest.mark.parametrize("kind", ["cosine", "constant"])
 def test_a_training_ends_in_its_time_with_a_rate_that_has_fallen(root, tmp_path, monkeypatch, kind):
     clock = FakeTime()
-    for module in (train, schedule):
+    for module in (train, lr_schedule):
         monkeypatch.setattr(module, "time", clock)
     recipe = replace(TINY, epochs=99_999, warmup=0.0, schedule=kind)
     run = train.fit(recipe, root, tmp_path / "run", device="cpu", seconds=12)
@@ -350,9 +354,9 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
         model(torch.randn(5, 3))
-        keep = states.kept(replace(TINY, ema=0.7), step)
+        keep = training_state.kept(replace(TINY, ema=0.7), step)
         assert keep == min(0.7, step / (step + 10))
-        states.update_average(states.pairs(average, model), torch.tensor(keep))
+        training_state.update_average(training_state.pairs(average, model), torch.tensor(keep))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
                 expected[name] = keep * expected[name] + (1 - keep) * value
@@ -364,8 +368,8 @@ def test_the_average_is_the_one_of_a_loop_by_hand():
 
 def test_without_an_average_the_weights_are_the_models():
     model, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    keep = states.kept(replace(TINY, ema=0.0), 100)
-    states.update_average(states.pairs(average, model), torch.tensor(keep))
+    keep = training_state.kept(replace(TINY, ema=0.0), 100)
+    training_state.update_average(training_state.pairs(average, model), torch.tensor(keep))
     assert equal(model.state_dict(), average.state_dict())
 
 
@@ -421,7 +425,7 @@ def test_a_lesson_is_the_cross_entropy_with_the_teachers_mean(views):
 
 def test_weights_decay_but_norms_and_biases_do_not():
     for optimizer in ("sgd", "adamw"):
-        state = states.prepare(replace(TINY, optimizer=optimizer, decay=0.01), CPU)
+        state = training_state.prepare(replace(TINY, optimizer=optimizer, decay=0.01), CPU)
         decayed, free = state.optimizer.param_groups
         assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0)
         assert all(p.ndim > 1 for p in decayed["params"])
@@ -433,11 +437,11 @@ def test_weights_decay_but_norms_and_biases_do_not():
 def test_clipping_bounds_the_step(root, tmp_path):
     def moved(clip: float) -> float:
         recipe = replace(TINY, clip=clip, momentum=0.9, decay=0.0, warmup=0.0, batch=42, rate=1.0)
-        state = states.prepare(recipe, CPU)
+        state = training_state.prepare(recipe, CPU)
         before = [p.detach().clone() for p in state.model.parameters()]
         placed = batches.on_device(data.load(root)["train"], recipe, CPU)
         step = Step(state.model, state, placed, recipe, [])
-        plan = train.planned(state, recipe, schedule.NO_LIMIT, step, None)
+        plan = train.planned(state, recipe, lr_schedule.NO_LIMIT, step, None)
         train.train_epoch(step, plan, 0, lambda *_: None)
         pairs = zip(before, state.model.parameters(), strict=True)
         return math.sqrt(sum((a - b).square().sum().item() for a, b in pairs))
@@ -462,7 +466,7 @@ def test_a_student_comes_nearer_to_its_teacher(knowing, tmp_path):
             for part in HEADS.values()
         )  # fmt: skip
 
-    fresh = states.prepare(recipe, CPU).model
+    fresh = training_state.prepare(recipe, CPU).model
     assert divergence(evaluate.restore(run)) < 0.7 * divergence(fresh)
 
 
@@ -487,7 +491,7 @@ import torch
 import torch._dynamo  # the first step of an optimizer imports it: once for all children
 from mien.io import atomic_file
 from mien.lab import data, train
-from mien.lab.recipe import RECIPES
+from mien.lab.config import RECIPES
 
 torch.set_num_threads(1)
 root, out, changes = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -608,7 +612,7 @@ import torch
 from torch import nn
 from mien.lab import models, train
 from mien.lab.heads import CLASSES
-from mien.lab.recipe import RECIPES
+from mien.lab.config import RECIPES
 
 torch.set_num_threads(1)
 

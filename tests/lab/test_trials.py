@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
-from mien.lab import data, evaluate, measures, protocols, runs, train, trials
-from mien.lab.recipe import RECIPES
+from mien.lab import data, evaluate, protocols, runs, scores, train, trials
+from mien.lab.config import RECIPES
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -122,7 +122,7 @@ def test_the_usual_cases_leave_out_only_what_there_is():
 def test_a_paired_gain_is_the_difference_and_its_interval_holds_it(hits, seed):
     one = np.array(hits, float)
     other = np.random.default_rng(seed).random(len(one)).round()
-    found = measures.difference(one, other)
+    found = scores.difference(one, other)
     assert found["value"] == pytest.approx(one.mean() - other.mean())
     assert -1 <= found["low"] <= found["high"] <= 1
 

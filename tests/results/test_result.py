@@ -273,7 +273,7 @@ def test_a_data_frame_holds_what_the_csv_holds(tmp_path):
     one = result(face(landmarks=landmarks, flags=("blurred",)), face(smoothed={"happy": 1.0}))
     table = pandas.concat([one.to_dataframe(), result().to_dataframe()], ignore_index=True)
     assert tuple(table.columns) == COLUMNS
-    with writers.to(tmp_path / "faces.csv") as write:
+    with writers.open_writer(tmp_path / "faces.csv") as write:
         for each in (one, result()):
             write(each)
     lines = list(csv.DictReader((tmp_path / "faces.csv").read_text().splitlines()))

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import mien
 from mien.errors import UserError
 from mien.io.image import picture as as_frame
-from mien.server.batching import Together
+from mien.server.micro_batching import MicroBatchingClassifier
 from tests.server import serving
 
 PICTURE = serving.picture()
@@ -177,7 +177,7 @@ def test_openapi_says_what_is_answered(client):
 
 def test_faces_of_several_requests_share_a_batch(tiny_model):
     batches = []
-    alone = Together(tiny_model, 1, patience=5.0, told=batches.append)
+    alone = MicroBatchingClassifier(tiny_model, 1, patience=5.0, told=batches.append)
     crops = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8), np.uint8)
     want, batches[:] = alone(crops), []
     together = threading.Barrier(6)
@@ -196,14 +196,14 @@ def test_faces_of_several_requests_share_a_batch(tiny_model):
 
 
 def test_an_error_reaches_everybody_in_the_batch(tiny_model):
-    together = Together(tiny_model, 1, patience=1.0)
+    together = MicroBatchingClassifier(tiny_model, 1, patience=1.0)
     with pytest.raises(Exception, match=r"INVALID_ARGUMENT|Got invalid dimensions"):
         together(np.zeros((1, 1, 9, 9), np.uint8))
     assert together(np.zeros((1, 1, 8, 8), np.uint8)).shape == (1, 8)
 
 
 def test_waiting_for_others_is_bounded(tiny_model):
-    together = Together(tiny_model, 1, patience=0.01)
+    together = MicroBatchingClassifier(tiny_model, 1, patience=0.01)
     with together.coming(), together.coming():
         assert together(np.zeros((1, 1, 8, 8), np.uint8)).shape == (1, 8)
 

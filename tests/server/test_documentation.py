@@ -70,12 +70,12 @@ def test_the_limits_are_those_of_the_settings():
     from mien.server.settings import Settings
 
     said, known = re.sub(r"\s+", " ", TEXT), Settings()
-    assert f"At most {known.most_waiting} pictures wait" in said
-    assert f"{known.most_bytes >> 20} MiB and {known.most_pictures} pictures" in said
-    assert f"{known.most_pixels // 10**6} million pixels" in said
-    assert f"{known.most_held >> 20} MiB of bodies" in said
-    assert f"{known.most_jobs} videos of {known.most_video_bytes >> 20} MiB" in said
-    assert f"{known.most_live} live connections" in said
+    assert f"At most {known.max_waiting} pictures wait" in said
+    assert f"{known.max_bytes >> 20} MiB and {known.max_pictures} pictures" in said
+    assert f"{known.max_pixels // 10**6} million pixels" in said
+    assert f"{known.max_held >> 20} MiB of bodies" in said
+    assert f"{known.max_jobs} videos of {known.max_video_bytes >> 20} MiB" in said
+    assert f"{known.max_live} live connections" in said
     assert f"too slowly ({known.slow:.0f} seconds)" in said
 
 

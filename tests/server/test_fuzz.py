@@ -27,7 +27,7 @@ quick = settings(
 
 @pytest.fixture(scope="module")
 def client(tiny_model):
-    with serving.in_process(tiny_model, most_bytes=2**20, most_jobs=2) as client:
+    with serving.in_process(tiny_model, max_bytes=2**20, max_jobs=2) as client:
         yield client
 
 

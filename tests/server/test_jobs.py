@@ -15,10 +15,10 @@ import mien
 from mien.io import video
 from mien.io.source import Source
 from mien.server import jobs as jobs_module
-from mien.server import watching
-from mien.server.folders import Folder
+from mien.server import video_analysis
 from mien.server.job import RESULTS
-from mien.server.watching import examined
+from mien.server.job_folders import Folder
+from mien.server.video_analysis import examined
 from tests.server import serving
 
 HERE = jobs_module.__name__
@@ -38,7 +38,7 @@ def long_clip(tmp_path_factory):
 
 @pytest.fixture
 def client(tiny_model):
-    with serving.in_process(tiny_model, most_jobs=3) as client:
+    with serving.in_process(tiny_model, max_jobs=3) as client:
         yield client
 
 
@@ -130,7 +130,7 @@ def test_only_what_is_asked_for_is_made(client, clip):
     job = ended(client, post(client, clip, query, "application/octet-stream"))
     assert (job["results"], job["name"]) == (["faces.jsonl"], "a.mp4")
     frames = result(client, job["id"], "faces.jsonl").splitlines()
-    part = video.Part(every=5, start=0.2, end=0.8)
+    part = video.FrameSelection(every=5, start=0.2, end=0.8)
     assert len(frames) == len(list(video.frames(Source.parse(str(clip)), part)))
     refused = client.get(f"/videos/{job['id']}/results/faces.csv")
     assert (refused.status_code, "faces.jsonl" in refused.json()["error"]) == (404, True)
@@ -206,10 +206,10 @@ def test_a_list_of_other_files_is_not_followed(client, clip, tmp_path):
 
 
 def test_frames_that_are_too_large_are_refused(client, clip, tiny_model):
-    with serving.in_process(tiny_model, most_video_pixels=1000) as small:
+    with serving.in_process(tiny_model, max_video_pixels=1000) as small:
         job = ended(small, post(small, clip))
         assert "320 x 180" in job["error"]
-    with serving.in_process(tiny_model, most_video_bytes=1000) as small:
+    with serving.in_process(tiny_model, max_video_bytes=1000) as small:
         kinds = {"content-type": "video/mp4"}
         assert small.post("/videos", content=b"x" * 1001, headers=kinds).status_code == 413
         assert small.post("/videos", files={"v": ("a.mp4", b"x" * 1001)}).status_code == 413
@@ -251,7 +251,7 @@ def test_a_bug_in_one_video_is_told_and_others_go_on(client, clip, monkeypatch):
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
-        patched.setattr(watching, "_unlinked", broken)
+        patched.setattr(video_analysis, "_unlinked", broken)
         job = ended(client, post(client, clip))
     assert (job["state"], "bug" in job["error"]) == ("failed", True)
     assert ended(client, post(client, clip, "?to=faces.csv"))["state"] == "done"

@@ -20,7 +20,7 @@ FRAME = serving.picture(form="JPEG")
 
 @pytest.fixture(scope="module")
 def server(tiny_model):
-    with serving.on_loopback(tiny_model, most_live=2) as (url, server):
+    with serving.on_loopback(tiny_model, max_live=2) as (url, server):
         yield url.replace("http", "ws") + "/live", server._service
 
 

@@ -17,8 +17,8 @@ import pytest
 
 import mien
 from mien.server import server as module
+from mien.server.admission import Admission
 from mien.server.job import Wanted
-from mien.server.room import Room
 from tests.server import serving
 
 PICTURE = serving.picture()
@@ -71,7 +71,7 @@ def slowed(server, seconds):
 
 def test_ten_times_too_much_is_refused_in_part_and_all_else_is_right(tiny_model):
     want = mien.Analyzer(tiny_model, "whole").analyze(PICTURE)
-    with serving.on_loopback(tiny_model, most_waiting=4) as (url, server):
+    with serving.on_loopback(tiny_model, max_waiting=4) as (url, server):
         slowed(server, 0.05)
         with ThreadPoolExecutor(40) as pool:
             found = list(pool.map(lambda _: ask(url), range(120)))
@@ -90,7 +90,7 @@ def test_ten_times_too_much_is_refused_in_part_and_all_else_is_right(tiny_model)
 
 
 def test_it_is_not_ready_while_it_is_full_but_alive(tiny_model):
-    with serving.on_loopback(tiny_model, most_waiting=1) as (url, server):
+    with serving.on_loopback(tiny_model, max_waiting=1) as (url, server):
         began = slowed(server, 0.5)
         busy = threading.Thread(target=ask, args=[url])
         busy.start()
@@ -103,7 +103,7 @@ def test_it_is_not_ready_while_it_is_full_but_alive(tiny_model):
 
 def test_all_bodies_together_are_bounded(tiny_model):
     large = serving.picture(700, 700)
-    with serving.on_loopback(tiny_model, most_held=2 * len(large)) as (url, server):
+    with serving.on_loopback(tiny_model, max_held=2 * len(large)) as (url, server):
         slowed(server, 0.3)
         with ThreadPoolExecutor(6) as pool:
             statuses = sorted(
@@ -200,7 +200,7 @@ def test_one_event_stream_that_hangs_holds_nobody_up(tiny_model, tmp_path):
 
 
 def test_a_room_gives_back_what_was_taken():
-    room = Room(3, 100)
+    room = Admission(3, 100)
     with room.entered() as entry:
         entry.take(3)
         entry.hold(60)

@@ -14,7 +14,7 @@ from PIL import Image
 from mien.detection.whole import Whole
 from mien.labels import COLOURS
 from mien.results import LANDMARKS, Detection, Face, Frame, Result
-from mien.server import looks
+from mien.server import static_files
 from mien.writers import csv, html
 from tests.browser import CHROMIUM, Browser
 from tests.paths import ROOT
@@ -353,7 +353,7 @@ def test_a_camera_too_many_is_told(see):
         assert told == "The service takes no more cameras now; try again in a moment."
         assert await page.js("document.getElementById('camera-view').srcObject === null")
 
-    see(look, expects="503", most_live=0)
+    see(look, expects="503", max_live=0)
 
 
 # A video.
@@ -573,7 +573,7 @@ def test_axe_finds_nothing_wrong_with_the_page_of_a_video(browser, tmp_path):
         pytest.skip("no axe")
     emotions = dict(zip(COLOURS, [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05], strict=True))
     pixels = np.zeros((90, 120, 3), np.uint8)
-    with html.to(tmp_path / "faces.html") as write:
+    with html.open_writer(tmp_path / "faces.html") as write:
         for k in range(9):
             faces = [Face((10.0 + 40 * n, 9, 30, 40), 0.9, emotions, n) for n in range(2)]
             write(Result(Frame(pixels, "a.mp4", k, k / 25, "default", "yunet"), faces))
@@ -600,16 +600,16 @@ def test_the_page_may_do_nothing_with_other_places(tiny_model):
         assert "connect-src 'self'" in policy
         assert answer.headers["X-Frame-Options"] == "DENY"
         paths = client.get("/openapi.json").json()["paths"]
-        for path, file in looks.FILES.items():
+        for path, file in static_files.FILES.items():
             answer = client.get(path)
-            assert answer.headers["Content-Type"].startswith(looks.TYPES[file.suffix])
+            assert answer.headers["Content-Type"].startswith(static_files.TYPES[file.suffix])
             assert not re.findall(r"https?://", answer.text)
             assert path not in paths
-        assert {"/", "/page.css", "/page.js"} < set(looks.FILES)
+        assert {"/", "/page.css", "/page.js"} < set(static_files.FILES)
 
 
 def test_what_python_knows_is_written_nowhere_else():
     known = (*COLOURS, *COLOURS.values(), *LANDMARKS, "detector")
-    for path in (*looks.FOLDER.glob("*.js"), ROOT / "src" / "mien" / "writers" / "_page.js"):
+    for path in (*static_files.FOLDER.glob("*.js"), ROOT / "src" / "mien" / "writers" / "_page.js"):
         script = path.read_text(encoding="utf-8")
         assert not [word for word in known if re.search(rf"\b{word}\b", script)], path

@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import WebSocketDenialResponse
 
 from mien.errors import UserError
-from mien.server import bodies, fetching
+from mien.server import request_bodies, url_fetch
 from mien.server.settings import Settings
 from tests.server import serving
 
@@ -25,8 +25,8 @@ PICTURE = serving.picture()
 @pytest.fixture(scope="module")
 def guarded(tiny_model):
     """A service that asks for a token, lets one page in, and takes little."""
-    wanted = {"token": "s\u00e9same", "origins": ("https://page.example",), "most_bytes": 2**20}
-    with serving.in_process(tiny_model, most_pixels=1_000_000, **wanted) as client:
+    wanted = {"token": "s\u00e9same", "origins": ("https://page.example",), "max_bytes": 2**20}
+    with serving.in_process(tiny_model, max_pixels=1_000_000, **wanted) as client:
         yield client
 
 
@@ -143,7 +143,7 @@ def test_the_model_that_is_named_is_served_whatever_its_name(tiny_model, tmp_pat
 
 def test_more_pictures_at_once_than_there_can_be_are_refused_for_good(tiny_model):
     pictures = [("image", (f"{k}.png", PICTURE)) for k in range(3)]
-    with serving.in_process(tiny_model, most_waiting=2) as client:
+    with serving.in_process(tiny_model, max_waiting=2) as client:
         refused = client.post("/analyze", files=pictures)
         assert refused.status_code == 413
         assert "at most 2 pictures" in refused.json()["error"]
@@ -194,11 +194,11 @@ def test_a_form_writes_nothing_to_disk(client, monkeypatch):
 
 
 def test_names_are_only_names():
-    assert bodies.name("../../etc/passwd") == "passwd"
-    assert bodies.name("C:\\x\\y.png") == "y.png"
-    assert bodies.name("a\r\nSet-Cookie: x") == "a Set-Cookie: x"
-    assert bodies.name("\x1b[31mred\u202etxt.png") == "[31mred txt.png"
-    assert len(bodies.name("x" * 9999)) == bodies.LONGEST_NAME
+    assert request_bodies.name("../../etc/passwd") == "passwd"
+    assert request_bodies.name("C:\\x\\y.png") == "y.png"
+    assert request_bodies.name("a\r\nSet-Cookie: x") == "a Set-Cookie: x"
+    assert request_bodies.name("\x1b[31mred\u202etxt.png") == "[31mred txt.png"
+    assert len(request_bodies.name("x" * 9999)) == request_bodies.LONGEST_NAME
 
 
 def test_a_bug_tells_nothing_of_itself(client, monkeypatch):
@@ -231,12 +231,12 @@ def test_no_picture_and_no_name_is_logged(client, caplog):
      "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "localhost", ""],
 )  # fmt: skip
 def test_an_inner_address_is_not_public(address):
-    assert not fetching.is_public(address)
+    assert not url_fetch.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"])
 def test_an_address_of_the_open_internet_is_public(address):
-    assert fetching.is_public(address)
+    assert url_fetch.is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_an_address_of_the_open_internet_is_public(address):
 )  # fmt: skip
 def test_only_web_addresses_are_fetched(url):
     with pytest.raises(UserError, match="address"):
-        fetching.fetch(url, 1000)
+        url_fetch.fetch(url, 1000)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_only_web_addresses_are_fetched(url):
 )  # fmt: skip
 def test_however_this_machine_is_written_it_is_not_asked(url):
     with pytest.raises(UserError):
-        fetching.fetch(url, 1000, seconds=2)
+        url_fetch.fetch(url, 1000, seconds=2)
 
 
 def test_a_name_is_looked_at_when_it_is_connected_to(monkeypatch):
@@ -272,13 +272,13 @@ def test_a_name_is_looked_at_when_it_is_connected_to(monkeypatch):
 
     monkeypatch.setattr("socket.getaddrinfo", resolve)
     with pytest.raises(UserError, match="no place"):
-        fetching.fetch("http://rebind.example/", 1000)
+        url_fetch.fetch("http://rebind.example/", 1000)
     assert asked == ["rebind.example"]
     both = [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 80)),
             (socket.AF_INET, 1, 6, "", ("127.0.0.1", 80))]  # fmt: skip
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: both)
     with pytest.raises(UserError, match="no place"):
-        fetching.fetch("http://both.example/", 1000)
+        url_fetch.fetch("http://both.example/", 1000)
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -338,7 +338,7 @@ def test_what_is_fetched_is_bounded_and_each_redirect_is_looked_at():
     with pages() as here:
 
         def fetch(path, most=10**6, seconds=5):
-            return fetching.fetch(here + path, most, seconds, only_here)
+            return url_fetch.fetch(here + path, most, seconds, only_here)
 
         assert fetch("/a.png") == fetch("/there") == PICTURE
         for path, says in (("/inside", "no place"), ("/file", "address"), ("/round", "too often"),
@@ -352,7 +352,7 @@ def test_what_is_fetched_is_bounded_and_each_redirect_is_looked_at():
             fetch("/drip", seconds=0.4)
         assert time.monotonic() - began < 2
         with pytest.raises(UserError):
-            fetching.fetch(here.replace("http", "https"), 1000, 2, only_here)
+            url_fetch.fetch(here.replace("http", "https"), 1000, 2, only_here)
         assert ssl.create_default_context().check_hostname
 
 
@@ -363,7 +363,7 @@ def test_addresses_are_fetched_where_that_is_allowed(tiny_model, monkeypatch):
     ):
         refused = client.post("/analyze", json={"url": f"{here}/a.png"})
         assert (refused.status_code, "no place" in refused.json()["error"]) == (422, True)
-        monkeypatch.setattr(fetching.fetch, "__defaults__", (5.0, only_here))
+        monkeypatch.setattr(url_fetch.fetch, "__defaults__", (5.0, only_here))
         found = client.post("/analyze", json={"url": f"{here}/a.png?x=1"}).json()
         assert found["source"] == "a.png"
         assert len(client.post("/analyze", json={"urls": [f"{here}/a.png"]}).json()) == 1

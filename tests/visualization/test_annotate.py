@@ -13,7 +13,7 @@ from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face
 from mien.visualization import annotate
-from mien.visualization.annotate import COLOURS, Painter, draw
+from mien.visualization.annotate import COLOURS, Annotator, draw
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
 
@@ -137,7 +137,7 @@ def test_the_longest_head_fits_its_panel(texts, panels, emotion):
         texts.clear()
         panels.clear()
         doubtful = Face((9.0, 9.0, side, side), 0.9, emotions, 88, ("blurred",))
-        Painter()(ground(900, 900), [doubtful])
+        Annotator()(ground(900, 900), [doubtful])
         (head, wide, _, (x, _)), *_ = texts
         assert head == f"88  {emotion} 100% ?"
         ((corners, _),) = panels
@@ -180,7 +180,7 @@ def test_where_there_is_no_room_a_panel_is_one_line(panels, texts):
 
 
 def test_in_a_video_a_panel_stays_with_its_face(panels, texts):
-    paint, places = Painter(), {3: [], 7: []}
+    paint, places = Annotator(), {3: [], 7: []}
     for step in range(60):
         panels.clear()
         texts.clear()
@@ -198,7 +198,7 @@ def test_in_a_video_a_panel_stays_with_its_face(panels, texts):
 
 
 def test_where_two_meet_their_panels_become_lines_and_grow_again_when_they_part(texts):
-    paint, rows = Painter(), []
+    paint, rows = Annotator(), []
     for x in (*range(10, 200, 5), *range(200, 10, -5)):
         texts.clear()
         paint(ground(640, 330), [face((x, 100, 110, 110), face_id=0),
@@ -212,7 +212,7 @@ def test_where_two_meet_their_panels_become_lines_and_grow_again_when_they_part(
 def test_a_video_shows_what_is_smoothed(texts):
     shown = face((100, 100, 200, 200), "happy")
     smoothed = {name: 1.0 if name == "sad" else 0.0 for name in EMOTIONS}
-    Painter()(ground(640, 640), [replace(shown, smoothed=smoothed)])
+    Annotator()(ground(640, 640), [replace(shown, smoothed=smoothed)])
     assert texts[0][0] == "0  sad 100%"
 
 

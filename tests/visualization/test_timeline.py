@@ -21,7 +21,7 @@ def face(face_id=0, **shares):
 
 
 def put(path, found, source="clip.mp4"):
-    with timeline.to(path) as write:
+    with timeline.open_writer(path) as write:
         for k, faces in enumerate(found):
             write(Result(Frame(PIXELS, source, k, k / 10), faces))
     with Image.open(path) as image:
@@ -81,7 +81,7 @@ def test_who_is_there_in_the_last_frame_alone_can_be_seen(tmp_path):
 
 
 def story_of(found, step=0.1):
-    told = timeline_data.Story()
+    told = timeline_data.Timeline()
     for k, faces in enumerate(found):
         told.add(Result(Frame(PIXELS, "clip.mp4", k, k * step), faces))
     return told
@@ -102,7 +102,7 @@ def test_frames_that_are_far_apart_make_nobody_pale_or_gone():
 
 
 def test_a_pause_between_frames_does_not_change_the_usual_step():
-    told = timeline_data.Story()
+    told = timeline_data.Timeline()
     for k in range(100):
         told.add(Result(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()]))
     assert told.step() == pytest.approx(0.1)
@@ -112,9 +112,9 @@ def test_a_pause_between_frames_does_not_change_the_usual_step():
 
 
 def test_a_story_of_any_length_stays_small(monkeypatch):
-    monkeypatch.setattr(timeline_data, "MOST_POINTS", 50)
-    monkeypatch.setattr(timeline_data, "MOST_STEPS", 20)
-    monkeypatch.setattr(timeline_data, "MOST_STILLS", 5)
+    monkeypatch.setattr(timeline_data, "MAX_POINTS", 50)
+    monkeypatch.setattr(timeline_data, "MAX_STEPS", 20)
+    monkeypatch.setattr(timeline_data, "MAX_STILLS", 5)
     # There for the first and the last quarter.
     told = story_of([[face(happy=1.0)] if k < 500 or k >= 1500 else [] for k in range(2000)])
     line = told.lines[0]
@@ -130,7 +130,7 @@ def test_a_story_of_any_length_stays_small(monkeypatch):
 
 
 def test_of_many_passers_by_the_shortest_are_only_counted(monkeypatch, tmp_path):
-    monkeypatch.setattr(timeline_data, "MOST_LINES", 40)
+    monkeypatch.setattr(timeline_data, "MAX_LINES", 40)
     who_stays = face(0, happy=1.0)
     passing = [[who_stays, face(k, sad=1.0)] for k in range(1, 301)]
     told = story_of(passing)
@@ -157,11 +157,11 @@ def test_smoothed_emotions_are_what_is_shown(tmp_path):
 
 
 def test_the_longest_on_screen_come_first_and_the_rest_are_counted(tmp_path):
-    crowd = [face(k, happy=1.0) for k in range(timeline.MOST_FACES + 4)]
+    crowd = [face(k, happy=1.0) for k in range(timeline.MAX_FACES + 4)]
     long = face(99, sad=1.0)
     pixels = put(tmp_path / "x.png", [[long, *crowd]] * 5 + [[long]] * 20)
     assert colours(pixels, 0, 0.9)[0] == "sad"
-    rows = timeline.MOST_FACES * (timeline.ROW + timeline.GAP)
+    rows = timeline.MAX_FACES * (timeline.ROW + timeline.GAP)
     assert pixels.shape == (timeline.HEAD + rows + timeline.FOOT, timeline.WIDE, 3)
 
 
@@ -171,15 +171,15 @@ def test_no_face_and_a_single_frame_are_drawn_too(tmp_path, found):
 
 
 def test_nothing_is_no_picture(tmp_path):
-    with timeline.to(tmp_path / "x.png"):
+    with timeline.open_writer(tmp_path / "x.png"):
         pass
     assert not (tmp_path / "x.png").exists()
 
 
 def test_what_cannot_be_drawn_gets_one_sentence(tmp_path):
     with pytest.raises(UserError, match="A timeline is a picture"):
-        timeline.to(tmp_path / "x.csv")
-    with timeline.to(tmp_path / "x.png") as write:
+        timeline.open_writer(tmp_path / "x.csv")
+    with timeline.open_writer(tmp_path / "x.png") as write:
         write(Result(Frame(PIXELS, "a.mp4"), []))
         with pytest.raises(UserError, match=r"b\.mp4 is another"):
             write(Result(Frame(PIXELS, "b.mp4"), []))

@@ -38,7 +38,7 @@ def who(k):
 
 def write(path, source, faces=who, seconds=SECONDS, rate=RATE):
     pixels = np.full((180, 320, 3), 90, np.uint8)
-    with writers.to(path) as put:
+    with writers.open_writer(path) as put:
         for k in range(int(seconds * rate)):
             frame = Frame(
                 pixels, str(source), k, k / rate, "default", "yunet", "video", str(source)
@@ -277,8 +277,8 @@ def test_strip_and_panel_agree_at_every_pixel(see):
 
 
 def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
-    """What is there, pale and nearest is the same by `Story.seen` and by the page's `at`."""
-    told = timeline_data.Story()
+    """What is there, pale and nearest is the same by `Timeline.seen` and by the page's `at`."""
+    told = timeline_data.Timeline()
     pixels = np.zeros((18, 32, 3), np.uint8)
 
     def chance(k):
@@ -316,9 +316,7 @@ def test_a_crowd_is_counted_and_cut(see, film):
     async def look(page):
         about = await page.js("document.getElementById('about').textContent")
         assert "52 faces (the 40 longest on screen are shown)" in about
-        assert (
-            await page.js("document.querySelectorAll('.lane').length") == timeline_data.MOST_FACES
-        )
+        assert await page.js("document.querySelectorAll('.lane').length") == timeline_data.MAX_FACES
 
     see(look, faces=crowd, seconds=1)
 

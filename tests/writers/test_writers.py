@@ -53,13 +53,13 @@ def some():
 
 
 def put(path, results):
-    with writers.to(path) as write:
+    with writers.open_writer(path) as write:
         for each in results:
             write(each)
 
 
 def put_and_fail(path, results):
-    with writers.to(path) as write:
+    with writers.open_writer(path) as write:
         for each in results:
             write(each)
         raise TypeError
@@ -249,7 +249,7 @@ def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
     with open(f"{path}.part", "a") as file:
         file.write(half)
     assert len(list(partial_file.earlier([path]))) == 2
-    with writers.to(path, resumed=True) as write:
+    with writers.open_writer(path, resume=True) as write:
         for each in some()[2:]:
             write(each)
     put(tmp_path / f"whole.{kind}", some())
@@ -281,11 +281,11 @@ def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
 
 def test_only_one_run_goes_on_with_a_table(tmp_path):
     path = tmp_path / "out.jsonl"
-    with writers.to(path) as write:
+    with writers.open_writer(path) as write:
         write(some()[0])
         with (
             pytest.raises(UserError, match="being written by another run"),
-            writers.to(path, resumed=True),
+            writers.open_writer(path, resume=True),
         ):
             pass
         with pytest.raises(UserError, match="being written by another run"):
@@ -296,14 +296,14 @@ def test_only_one_run_goes_on_with_a_table(tmp_path):
 
 def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
     assert list(partial_file.earlier([tmp_path / "out.csv"])) == []
-    with writers.to(tmp_path / "out.csv", resumed=True) as write:
+    with writers.open_writer(tmp_path / "out.csv", resume=True) as write:
         write(some()[0])
     assert names(tmp_path) == ["out.csv"]
 
 
 def test_writing_a_video_cannot_be_resumed(tmp_path):
     with pytest.raises(UserError, match=r"cannot be resumed.*\.csv and \.jsonl"):
-        writers.to(tmp_path / "out.mp4", resumed=True)
+        writers.open_writer(tmp_path / "out.mp4", resume=True)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
@@ -327,7 +327,7 @@ def test_an_error_at_once_leaves_an_existing_file_alone(tmp_path, kind):
 def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
     path.write_bytes(b"precious")
-    with writers.to(path) as write:
+    with writers.open_writer(path) as write:
         write(some()[0])
         assert path.read_bytes() == b"precious"
     assert path.read_bytes() != b"precious"
@@ -403,7 +403,7 @@ def test_a_video_that_fills_the_disk_is_said_so_and_leaves_nothing(tiny_disk, ki
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
 def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
     with pytest.raises(UserError, match="Did you mean") as caught:
-        writers.to(tmp_path / f"out.{suffix}")
+        writers.open_writer(tmp_path / f"out.{suffix}")
     assert ".jsonl" in str(caught.value)
     assert names(tmp_path) == []
 
@@ -413,7 +413,7 @@ def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name)
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name):
         with pytest.raises(UserError, match=r"Cannot write .*: name a file, such as") as caught:
-            writers.to(path)
+            writers.open_writer(path)
         assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
     (tmp_path / ".hidden").mkdir()
@@ -423,7 +423,7 @@ def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name)
 
 def test_a_missing_folder_is_said_so(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
-        writers.to(tmp_path / "nowhere" / "out.csv")
+        writers.open_writer(tmp_path / "nowhere" / "out.csv")
 
 
 def test_a_source_whose_name_leaves_no_room_for_a_suffix_is_said_so(tmp_path):
@@ -458,7 +458,7 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
 
     emotions, smoothed = {"happy": 0.9, "sad": 0.1}, {"happy": 0.6, "sad": 0.4}
     faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=smoothed)]
-    with writers.to(tmp_path / f"x.{suffix}") as write:
+    with writers.open_writer(tmp_path / f"x.{suffix}") as write:
         write(Result(frame("clip.mp4", 7), faces))
         write(Result(frame("clip.mp4", 8), []))
     read = pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table
@@ -471,7 +471,7 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
 def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
     duckdb = pytest.importorskip("duckdb")
     emotions = {"happy": 0.9, "sad": 0.1}
-    with writers.to(tmp_path / "faces.parquet") as write:
+    with writers.open_writer(tmp_path / "faces.parquet") as write:
         for k in range(30):
             faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
             write(Result(replace(frame("clip.mp4", k), seconds=k / 10), faces))
@@ -489,7 +489,7 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
         pixels[: height // 2], pixels[height // 2 :] = (200, 40, 40), (40, 40, 200)
         return Frame(pixels, "photo.jpg", number, number / 10)
 
-    with writers.to(tmp_path / "out.mp4") as write:
+    with writers.open_writer(tmp_path / "out.mp4") as write:
         for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
             write(Result(halves(number, width, height), []))
     found = [frame.pixels for frame in video.frames(Source.parse(str(tmp_path / "out.mp4")))]

@@ -14,7 +14,7 @@ from mien.cli._common import MISTAKE, PANELS, STOPPED, complain
 from mien.errors import UserError
 from mien.io import atomic_file
 
-SHELF = __name__
+REGISTRY = __name__
 
 
 class Verbs(click.Group):
@@ -22,13 +22,13 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Their names, sorted."""
-        return registry.names(SHELF)
+        return registry.names(REGISTRY)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of that name; a `UserError` that guesses what was meant if there is none."""
         if cmd_name not in (known := self.list_commands(ctx)):
             raise registry.unknown("command", cmd_name, known)
-        return getattr(registry.take(SHELF, cmd_name), cmd_name)
+        return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands of each panel with a line on each, names in one column."""
@@ -37,7 +37,7 @@ class Verbs(click.Group):
         for panel in PANELS:
             rows = []
             for name in known:
-                module = registry.take(SHELF, name)
+                module = registry.load_module(REGISTRY, name)
                 if panel == module.PANEL:
                     text = getattr(module, name).get_short_help_str(formatter.width - wide - 6)
                     rows.append((f"{name:{wide}}", text))

@@ -73,15 +73,17 @@ def _analyzed(
         done = _done(asked.to, sources, tally, analyzer) if asked.resume else Checkpoint()
         outputs = _outputs(asked, stack, few=len(sources) <= FEW)
         stack.enter_context(_telling_how_to_resume(asked))
-        watch = stack.enter_context(ProgressBar(sources, options.part))
-        callbacks = Callbacks(warn=complaints, skip=complaints, watch=watch)
+        watch = stack.enter_context(ProgressBar(sources, options.selection))
+        callbacks = Callbacks(on_warning=complaints, on_error=complaints, watch=watch)
         pipeline.run(sources, analyzer, [tally.add, *outputs], options, callbacks, done)
     return tally
 
 
 def _outputs(asked: AnalyzeOptions, stack: ExitStack, *, few: bool) -> list[Write]:
     """The writers of all files, open until the stack is closed, and the one that prints."""
-    found = [stack.enter_context(writers.to(path, resumed=asked.resume)) for path in asked.to]
+    found = [
+        stack.enter_context(writers.open_writer(path, resume=asked.resume)) for path in asked.to
+    ]
     if asked.timeline:
         found.append(stack.enter_context(_timeline(asked.timeline)))
     return [*found, partial(_print, as_json=asked.as_json, bars=few, lines=few or not asked.to)]
@@ -130,7 +132,7 @@ def _done(
 def _timeline(path: Path):  # type: ignore[no-untyped-def]
     from mien.visualization import timeline  # Pillow's drawing takes a while to import
 
-    return timeline.to(path)
+    return timeline.open_writer(path)
 
 
 @contextmanager

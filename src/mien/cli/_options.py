@@ -10,7 +10,7 @@ from pathlib import Path
 from mien import writers
 from mien.errors import UserError
 from mien.io import atomic_file, partial_file
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.pipeline import Options
 
@@ -38,7 +38,7 @@ class AnalyzeOptions:
     def pipeline(self) -> Options:
         """What of them is about reading; a `UserError` for values that are none."""
         return Options(
-            part=part(self.every, self.start, self.until),
+            selection=frame_selection(self.every, self.start, self.until),
             smoothing=smoothing(self.smooth),
             two_pass=self.two_pass,
         )
@@ -86,7 +86,7 @@ class AnalyzeOptions:
     def _check_stills(self) -> None:
         """No wish for a video may be silently of no account."""
         of_videos = {
-            "--every, --from and --until are": self.pipeline().part != Part(),
+            "--every, --from and --until are": self.pipeline().selection != FrameSelection(),
             "--two-pass is": self.two_pass,
             "--summary is": self.summary,
         }
@@ -103,7 +103,7 @@ class AnalyzeOptions:
         if not self.to:
             raise UserError("--resume goes on with a file; say which: --to faces.jsonl.")
         for path in self.to:
-            writers.to(path, resumed=True)  # refuses what nobody can go on with
+            writers.open_writer(path, resume=True)  # refuses what nobody can go on with
 
 
 def _check_summary(path: Path) -> None:
@@ -113,12 +113,12 @@ def _check_summary(path: Path) -> None:
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
 
 
-def part(every: str, start: str, until: str) -> Part:
+def frame_selection(every: str, start: str, until: str) -> FrameSelection:
     """The part of a video: `"3"` or `"0.5s"`, `"1:30"`, and `"2:00"` or nothing for its end."""
     begin, end = seconds(start), seconds(until) if until else math.inf
     if begin > end:
         raise UserError(f"--until {until} lies before --from {start}.")
-    return Part(*_every(every), begin, end)
+    return FrameSelection(*_every(every), begin, end)
 
 
 def seconds(text: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mien.cli._common import terminal
 from mien.io import video
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Frame
 
@@ -21,12 +21,12 @@ class ProgressBar:
 
     Args:
         sources: all that are to be read; a single image gets no bar.
-        part: of the videos.
+        selection: of the videos.
     """
 
-    def __init__(self, sources: Sequence[Source], part: Part) -> None:
+    def __init__(self, sources: Sequence[Source], selection: FrameSelection) -> None:
         self._images, self._read = sum(not source.is_video for source in sources), 0
-        self._part = part
+        self._selection = selection
         self._shown = ExitStack()
         self._bar: Any = None
 
@@ -56,8 +56,8 @@ class ProgressBar:
     def _timed(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
         self._shown.close()  # a terminal has room for one
         self._bar = None
-        name, start = Path(source.name).name, self._part.start
-        length = min(video.about(source).seconds, self._part.end) - start
+        name, start = Path(source.name).name, self._selection.start
+        length = min(video.about(source).seconds, self._selection.end) - start
         began = time.monotonic()
         with terminal().progress(name, max(round(length), 1)) as bar:
             for count, frame in enumerate(frames, 1):

@@ -39,7 +39,7 @@ def ablate(
         mien ablate hybrid --set model=hybrid-slim --data fer2013/ --out runs/ablation
         mien ablate default --change "no flip: flip=no" --data fer2013/ --out runs/flip
     """
-    wanted = lab("recipe").parse(recipe, changes)
+    wanted = lab("config").parse(recipe, changes)
     trials = lab("trials")
     named = [_case(case) for case in cases]
     if len(dict(named)) < len(named):

@@ -51,5 +51,5 @@ def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None
         click.echo(f"{clean}: {counts}" + (" (near twins were not looked for)" if quick else ""))
     if out:
         runs.write_json(out / "audit.json", result)
-        for path in (out / "audit.json", *lab("sheets").write(out, found)):
+        for path in (out / "audit.json", *lab("contact_sheets").write(out, found)):
             click.echo(path)

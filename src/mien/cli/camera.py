@@ -15,7 +15,7 @@ from mien.analyzer import Analyzer
 from mien.cli._common import USING, complain, terminal
 from mien.cli._options import smoothing
 from mien.errors import UserError
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
 from mien.results import Result
@@ -63,16 +63,16 @@ def camera(
     smooth = smoothing(smooth)
     analyzer, summaries = Analyzer(model, detector), Summaries()
     began = time.monotonic()
-    options = Options(part=Part(end=seconds), smoothing=smooth, started=began)
+    options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=began)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        outputs = [stack.enter_context(writers.to(path)) for path in to]
+        outputs = [stack.enter_context(writers.open_writer(path)) for path in to]
         view = stack.enter_context(show())
         steps = [
             lambda result: view(result, time.monotonic() - began - result.frame.seconds),
             lambda result: summaries.add(result.frame.seconds, result),
             *outputs,
         ]
-        run([live], analyzer, steps, options, Callbacks(warn=complain))
+        run([live], analyzer, steps, options, Callbacks(on_warning=complain))
     terminal().showed(live.name, summaries.records(at_least=1.0))
 
 

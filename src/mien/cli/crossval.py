@@ -38,7 +38,7 @@ def crossval(
     # What was typed goes before what recipes have, of which none is divided into folds.
     options = {"protocol": protocol, "folds": folds}
     typed = [f"{name}={value}" for name, value in options.items() if value is not None]
-    wanted = lab("recipe").parse(recipe, ("protocol=kfold", *changes, *typed))
+    wanted = lab("config").parse(recipe, ("protocol=kfold", *changes, *typed))
     if caution := lab("protocols").caution(wanted.protocol):
         complain(caution)
     with watching() as watch:

@@ -38,7 +38,7 @@ def distill(
         mien train default --data fer2013/ --out runs/student --set first_side=0 \\
             --set teachers=a --set teacher_weight=0.9 --set stored_answers=answers
     """
-    recipes, answers = lab("recipe"), lab("teacher_answers")
+    recipes, answers = lab("config"), lab("teacher_logits")
     wanted = recipes.parse(recipe, changes)
     with watching() as watch:
         answers.store(wanted, data, out, list(teachers), epochs, watch=watch(recipe, wanted))

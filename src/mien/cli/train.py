@@ -44,7 +44,7 @@ def train(
         mien train default --data fer2013/ --out runs/hour --minutes 60
         torchrun --nproc-per-node=8 -m mien train default --data fer2013/ --out runs/fast
     """
-    recipes, trainer = lab("recipe"), lab("train")
+    recipes, trainer = lab("config"), lab("train")
     wanted = recipes.parse(recipe, changes)
     with watching() as watch:
         run = trainer.fit(

@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from mien.classification.model_spec import Geometry
-from mien.registry import names, take, unknown
+from mien.registry import load_module, names, unknown
 from mien.results import Detection
 
-SHELF = __name__
+REGISTRY = __name__
 
 
 class Detector(Protocol):
@@ -64,9 +64,9 @@ def load(name: str, threads: int = 0) -> Detector:
     """
     if name not in available():
         raise unknown("detector", name, available())
-    return take(SHELF, name).load(threads)
+    return load_module(REGISTRY, name).load(threads)
 
 
 def available() -> list[str]:
     """The names that `load` takes."""
-    return names(SHELF)
+    return names(REGISTRY)

@@ -27,7 +27,7 @@ LONGEST = 640
 SMALLEST = 64
 """Smaller pictures get a black border: on less than 33 pixels the network finds nothing right."""
 
-MOST_SHRINKING = 4.0
+MAX_SHRINKING = 4.0
 """A picture is shrunk further than this only to find its largest faces; the others are found in
 tiles. In tiles, faces of 40 pixels and more are found."""
 
@@ -83,11 +83,11 @@ class YuNet:
         """
         longest = max(pixels.shape[:2])
         found = self._shrunk(pixels, LONGEST / longest)
-        if longest > LONGEST * MOST_SHRINKING:
-            small = shrink(pixels, 1 / MOST_SHRINKING)
+        if longest > LONGEST * MAX_SHRINKING:
+            small = shrink(pixels, 1 / MAX_SHRINKING)
             for tile, x, y in tiles(small):
                 inside = [d for d in self._detect(tile) if not _is_cut(d, tile, x, y, small)]
-                found += [d.moved(x, y).scaled(MOST_SHRINKING) for d in inside]
+                found += [d.moved(x, y).scaled(MAX_SHRINKING) for d in inside]
             found = suppressed(found)
         return found
 

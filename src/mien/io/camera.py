@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io.source import Source
-from mien.io.video import Skip, opened, upright, warned, why
+from mien.io.video import ErrorCallback, opened, upright, warned, why
 from mien.results import Frame
 
 WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -32,7 +32,7 @@ PATIENCE = 10.0
 
 def frames(
     source: Source,
-    skip: Skip | None = None,
+    on_error: ErrorCallback | None = None,
     attempts: int = 0,
     began: float | None = None,
     until: float = math.inf,
@@ -40,11 +40,11 @@ def frames(
     """The newest frames of a camera or stream, for as long as it lasts.
 
     Seconds count by the clock from the first frame, or from `began` (`time.monotonic()`). A stream
-    that dies is tried again, ever more slowly, and `skip` is told; after `attempts` failures in a
-    row (0: never) it raises `UserError`, as it does for what has not been there from the beginning.
+    that breaks off is opened again, with growing delays, and the error goes to `on_error`. Raises
+    `UserError` after `attempts` failures in a row (0: never), and if the source cannot be opened.
     until: the second at which it ends, whether frames come or not.
     """
-    told = skip or warned
+    told = on_error or warned
 
     def left() -> float:
         return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
@@ -57,7 +57,9 @@ def frames(
         raise UserError(f"{source.name} gave no picture within {until:g} s.")
 
 
-def _connected(source: Source, skip: Skip, attempts: int, stop: threading.Event) -> Iterator[Frame]:
+def _connected(
+    source: Source, on_error: ErrorCallback, attempts: int, stop: threading.Event
+) -> Iterator[Frame]:
     """Frames as they arrive, with the clock's time; comes back when a stream dies."""
     failed = count = 0
     while not stop.is_set():
@@ -74,7 +76,7 @@ def _connected(source: Source, skip: Skip, attempts: int, stop: threading.Event)
         if source.kind == "camera" or not count or 0 < attempts <= failed:
             raise error
         wait = WAITS[min(failed, len(WAITS)) - 1]
-        skip(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))
+        on_error(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))
         stop.wait(wait)
 
 

@@ -19,10 +19,10 @@ from mien.errors import UserError
 from mien.io.source import printable
 from mien.results import Frame
 
-MOST_PIXELS = 120_000_000
+MAX_PIXELS = 120_000_000
 """A picture larger than this is refused before it is decoded; 120 megapixels take 360 MB."""
 
-MOST_BYTES = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 
 FORMATS = frozenset((
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA",
@@ -30,7 +30,7 @@ FORMATS = frozenset((
 ))  # fmt: skip
 """What is decoded. Pillow knows more, and starts Ghostscript for one of them."""
 
-Picture = str | os.PathLike | bytes | np.ndarray | Image.Image
+ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
 """What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
 
 
@@ -43,36 +43,36 @@ def _limit(most: int) -> str:
     return f"the limit is {most // 1_000_000} million in all"
 
 
-def frames(what: Picture, name: str = "", most_pixels: int | None = None) -> Iterator[Frame]:
+def frames(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Iterator[Frame]:
     """The frames of one picture: one, or each page of it with its time.
 
     Args:
         what: the path of one file, `-` for standard input, a file's bytes, (H, W, 3) uint8 RGB
             pixels or a PIL image.
         name: what to call it in frames and errors, where it is not the path of a file.
-        most_pixels: of a page; `MOST_PIXELS` by default.
+        max_pixels: of a page; `MAX_PIXELS` by default.
 
     Raises:
         UserError: for what is not a picture, is damaged, or is too large.
     """
     if isinstance(what, str | os.PathLike):
-        return _opened(os.fspath(what), name, most_pixels)
-    return _decoded(what, name, most_pixels)
+        return _opened(os.fspath(what), name, max_pixels)
+    return _decoded(what, name, max_pixels)
 
 
-def picture(what: Picture, name: str = "", most_pixels: int | None = None) -> Frame:
+def picture(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
     """The first frame of `frames`, with its arguments and errors."""
-    return next(frames(what, name, most_pixels))
+    return next(frames(what, name, max_pixels))
 
 
 def _opened(path: str, name: str, most: int | None) -> Iterator[Frame]:
     name = name or ("standard input" if path == "-" else printable(path))
     try:
         if path == "-":
-            body = sys.stdin.buffer.read(MOST_BYTES + 1)
+            body = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(path, "rb") as file:
-                body = file.read(MOST_BYTES + 1)
+                body = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from None
     for frame in _decoded(body, name, most):
@@ -88,8 +88,8 @@ def _decoded(
         yield from _moving(what, name, most)
     elif isinstance(what, bytes | bytearray | memoryview):
         name = name or "bytes"
-        if len(what) > MOST_BYTES:
-            raise UserError(f"{name} is larger than {MOST_BYTES >> 20} MiB.")
+        if len(what) > MAX_BYTES:
+            raise UserError(f"{name} is larger than {MAX_BYTES >> 20} MiB.")
         if not what:
             raise UserError(f"{name} is empty.")
         with _image(bytes(what), name) as image:
@@ -112,7 +112,7 @@ def _image(body: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError:
         raise UserError(f"{name} is not a picture in a known format.") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{name} has too many pixels; {_limit(MOST_PIXELS)}.") from None
+        raise UserError(f"{name} has too many pixels; {_limit(MAX_PIXELS)}.") from None
     except Exception as error:  # decoders raise what they like on a damaged header
         raise _damaged(name, error) from None
 
@@ -132,7 +132,7 @@ def _shown_for(image: Image.Image) -> float:
 
 
 def _pixels(image: Image.Image, number: int, name: str, most: int | None) -> np.ndarray:
-    most = most or MOST_PIXELS
+    most = most or MAX_PIXELS
     try:
         with _quiet():
             if number:

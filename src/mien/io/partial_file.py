@@ -31,15 +31,15 @@ def part(path: Path) -> Path:
 
 
 @contextmanager
-def kept(path: Path, resumed: bool, finish: Finish | None = None) -> Iterator[Write]:
+def kept(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Write]:
     """Keep what is written in `PATH.part`, line by line, and make `path` of it at the end.
 
     Without `finish`, the lines are the file. An error leaves the part, unless it is empty; without
     a frame there is no file. Raises `UserError` if there is a part already that holds something,
-    and it is not `resumed`, or if somebody else is writing it.
+    and it is not `resume`, or if somebody else is writing it.
     """
     lines = part(path)
-    with _opened(lines, resumed) as file:
+    with _opened(lines, resume) as file:
 
         def write(result: Result) -> None:
             _add(path, file, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
@@ -92,16 +92,16 @@ def cut(paths: Sequence[Path], count: int) -> None:
 
 
 @contextmanager
-def _opened(lines: Path, resumed: bool) -> Iterator[FileIO]:
+def _opened(lines: Path, resume: bool) -> Iterator[FileIO]:
     try:
-        file = open(lines, "ab" if resumed or fcntl else "xb", buffering=0)  # noqa: SIM115
+        file = open(lines, "ab" if resume or fcntl else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         raise _holds(lines) from None
     except OSError as error:
         raise atomic_file.cannot(lines.with_suffix(""), error) from None
     with file:
         _claim(lines, file)
-        if file.seek(0, 2) and not resumed:
+        if file.seek(0, 2) and not resume:
             raise _holds(lines)
         yield file
 

@@ -7,66 +7,68 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mien.errors import UserError
 from mien.io import camera, image, video
-from mien.io.image import Picture
-from mien.io.part import Part, within
+from mien.io.frame_selection import FrameSelection, within
+from mien.io.image import ImageInput
 from mien.io.source import Source, printable
-from mien.io.video import Skip
+from mien.io.video import ErrorCallback
 from mien.results import Frame
 
 
 def frames(
     source: Source,
-    part: Part | None = None,
-    warn: Skip | None = None,
+    selection: FrameSelection | None = None,
+    on_warning: ErrorCallback | None = None,
     *,
-    max_pixels: int = video.MOST_PIXELS,
-    is_over: Callable[[], bool] = lambda: False,
+    max_pixels: int = video.MAX_PIXELS,
+    should_stop: Callable[[], bool] = lambda: False,
     started: float | None = None,
 ) -> Iterator[Frame]:
     """The frames of one source, in the order of time.
 
     Args:
         source: what to read.
-        part: which frames of a video; of an image, all pages are read.
-        warn: called with what is damaged, or broke off, while reading goes on; a Python warning
-            is given otherwise.
+        selection: which frames of a video; of an image, all pages are read.
+        on_warning: called with the error of a damaged stretch, while reading goes on; by default,
+            a Python warning.
         max_pixels: of a frame of a video file; larger ones count as damage.
-        is_over: asked for each frame of a video file, wanted or not; once true, no more come.
+        should_stop: asked for each frame of a video file, wanted or not; once true, no more come.
         started: when the seconds of something live begin, by `time.monotonic()`; None is with its
             first frame.
 
     Raises:
         UserError: for what cannot be read.
     """
-    part = part or Part()
+    selection = selection or FrameSelection()
     if source.kind == "image":
         return image.frames(source.location, source.name)
     if source.is_live:
-        newest = camera.frames(source, warn, began=started, until=part.end)
-        return within(newest, part)
-    return video.frames(source, part, warn, max_pixels, is_over)
+        newest = camera.frames(source, on_warning, began=started, until=selection.end)
+        return within(newest, selection)
+    return video.frames(source, selection, on_warning, max_pixels, should_stop)
 
 
-def pictures(sources: Iterable[Source], skip: Skip | None = None) -> Iterator[Frame]:
+def read_images(
+    sources: Iterable[Source], on_error: ErrorCallback | None = None
+) -> Iterator[Frame]:
     """The frames of several images, one image after the other.
 
     Args:
         sources: images.
-        skip: called with the error of an image that cannot be read; the others are read.
+        on_error: called with the error of an image that cannot be read; the others are read.
 
     Raises:
-        UserError: for an image that cannot be read, without `skip`.
+        UserError: for an image that cannot be read, without `on_error`.
     """
     for source in sources:
         try:
             yield from frames(source)
         except UserError as error:
-            if skip is None:
+            if on_error is None:
                 raise
-            skip(error)
+            on_error(error)
 
 
-def picture(what: Picture) -> Frame:
+def read_image(what: ImageInput) -> Frame:
     """One picture, the first frame of an animation.
 
     Args:

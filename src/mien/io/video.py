@@ -18,7 +18,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.io import sequence
 from mien.io.clock import Clock, start_of
-from mien.io.part import EARLY, Part
+from mien.io.frame_selection import EARLY, FrameSelection
 from mien.io.prefetch import made_ahead
 from mien.io.source import Source
 from mien.results import Frame
@@ -26,13 +26,13 @@ from mien.results import Frame
 WHOLE = 0.98
 """Of the frames that a file says it has, so many must come, or it is said to break off."""
 
-MOST_PIXELS = 134_000_000
+MAX_PIXELS = 134_000_000
 """Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
 
-MOST_DAMAGED = 10_000
+MAX_DAMAGED = 10_000
 """After so many damaged packets in a row the rest is given up."""
 
-Skip = Callable[[UserError], None]
+ErrorCallback = Callable[[UserError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +55,28 @@ def about(source: Source) -> About:
 
 def frames(
     source: Source,
-    part: Part | None = None,
-    skip: Skip | None = None,
-    most_pixels: int = MOST_PIXELS,
-    is_over: Callable[[], bool] = lambda: False,
+    selection: FrameSelection | None = None,
+    on_error: ErrorCallback | None = None,
+    max_pixels: int = MAX_PIXELS,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
     """The wanted frames of a video, animation or sequence, upright RGB, decoded ahead in a thread.
 
     Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
-    told to `skip` (or warned of, without it) when it ends, and decoding goes on behind it. Raises
+    reported to `on_error` (by default, a Python warning) when it ends, and decoding goes on. Raises
     `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
-    is_over: asked of each picture, wanted or not; once it says so, no more frames come.
+    should_stop: asked of each picture, wanted or not; once it says so, no more frames come.
     """
-    told = skip or warned
+    told = on_error or warned
 
     def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
-        return _decoded(source, part or Part(), told, most_pixels, lambda: stopped() or is_over())
+        return _decoded(
+            source,
+            selection or FrameSelection(),
+            told,
+            max_pixels,
+            lambda: stopped() or should_stop(),
+        )
 
     with made_ahead(make) as found:
         yield from found
@@ -82,46 +88,52 @@ def warned(error: UserError) -> None:
 
 
 def _decoded(
-    source: Source, part: Part, skip: Skip, most_pixels: int, is_over: Callable[[], bool]
+    source: Source,
+    selection: FrameSelection,
+    on_error: ErrorCallback,
+    max_pixels: int,
+    should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     with opened(source) as (container, stream):
         # What a file says of its size and what a frame of it says are two things.
-        stream.codec_context.options = {"max_pixels": str(most_pixels)}
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}
         rate = float(stream.average_rate or stream.guessed_rate or 25)
-        sought = part.start > 0 and not has_breaks(container)
+        sought = selection.start > 0 and not has_breaks(container)
         if sought:
-            _seek(container, stream, part.start)
-        number, last, wanted = -1, 0.0, part.steps(rate)
+            _seek(container, stream, selection.start)
+        number, last, wanted = -1, 0.0, selection.steps(rate)
         nothing = True
         # A frame that is known is asked for by its very time.
-        early = 1e-6 if part.number >= 0 else EARLY / rate
-        for seconds, picture in _pictures(container, stream, source.name, skip, whole=not sought):
-            if is_over():
+        early = 1e-6 if selection.number >= 0 else EARLY / rate
+        for seconds, picture in _pictures(
+            container, stream, source.name, on_error, whole=not sought
+        ):
+            if should_stop():
                 return
             # Behind a seek the place can only be reckoned; from the start it is counted.
             number = round(seconds * rate) if number < 0 and sought else number + 1
             last = seconds
-            if seconds < part.start - early:
+            if seconds < selection.start - early:
                 continue
-            if nothing and part.number >= 0:
-                number = part.number
-            if seconds > part.end:
+            if nothing and selection.number >= 0:
+                number = selection.number
+            if seconds > selection.end:
                 break
             nothing = False
             if wanted(seconds):
                 yield _frame(source, upright(picture), number, seconds)
-        if nothing and (part.start > 0 or part.end < math.inf):
-            raise _no_frame(source, part, last)
+        if nothing and (selection.start > 0 or selection.end < math.inf):
+            raise _no_frame(source, selection, last)
 
 
 def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> Frame:
     return Frame(pixels, source.name, number, seconds, kind=source.kind, location=source.location)
 
 
-def _no_frame(source: Source, part: Part, last: float) -> UserError:
-    where = f"between {part.start:g} and {part.end:g} s"
-    if part.end == math.inf:
-        where = f"from {part.start:g} s on"
+def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserError:
+    where = f"between {selection.start:g} and {selection.end:g} s"
+    if selection.end == math.inf:
+        where = f"from {selection.start:g} s on"
     return UserError(f"{source.name} has no frame {where}; the last read is at {last:.1f} s.")
 
 
@@ -175,7 +187,7 @@ def _seek(container: Any, stream: Any, seconds: float) -> None:
 
 
 def _pictures(
-    container: Any, stream: Any, name: str, skip: Skip, *, whole: bool
+    container: Any, stream: Any, name: str, on_error: ErrorCallback, *, whole: bool
 ) -> Iterator[tuple[float, Any]]:
     """The decoded pictures with their seconds, in the order of time; damage is told by stretches.
 
@@ -185,18 +197,18 @@ def _pictures(
     for found in _decoded_packets(container, stream):
         if found is None:
             damaged += 1
-            if damaged > MOST_DAMAGED:
+            if damaged > MAX_DAMAGED:
                 break
             continue
         if damaged and found:
             after = max(clock.last, 0)
-            skip(UserError(f"{name} is damaged after {after:.1f} s; the rest is read."))
+            on_error(UserError(f"{name} is damaged after {after:.1f} s; the rest is read."))
             damaged = 0
         for picture in found:
             if (seconds := clock(picture)) is not None:
                 yield seconds, picture
     if damaged or (whole and clock.count < WHOLE * stream.frames - 2):
-        skip(UserError(f"{name} {_what_is_missing(clock, stream, at_end=bool(damaged))}."))
+        on_error(UserError(f"{name} {_what_is_missing(clock, stream, at_end=bool(damaged))}."))
 
 
 def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.io import atomic_file
-from mien.lab import twins
+from mien.lab import duplicates
 from mien.lab.data import VOTE_NAMES, Samples, majority, plurality, together
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
@@ -36,8 +36,8 @@ class Audit:
 
     names: the splits. split: (N,) int, a place in `names`. samples: the N faces. exact, near,
     mirrored: (M, 2) int pairs, the earlier face first. `exact` are the same pixel for pixel;
-    `near` correlate by more than `twins.NEAR`, the exact ones among them; `mirrored` do so only
-    if one of the two is mirrored. The last two are None if nobody looked for them.
+    `near` correlate by more than `duplicates.NEAR`, the exact ones among them; `mirrored` do so
+    only if one of the two is mirrored. The last two are None if nobody looked for them.
     """
 
     names: tuple[str, ...]
@@ -49,15 +49,15 @@ class Audit:
 
 
 def audit(
-    splits: dict[str, Samples], *, quick: bool = False, watch: twins.Watch | None = None
+    splits: dict[str, Samples], *, quick: bool = False, watch: duplicates.Watch | None = None
 ) -> Audit:
     """What there is to find in the splits of a dataset; `quick` leaves out the near twins."""
     names = tuple(name for name in SPLITS if name in splits)
     parts = [splits[name] for name in names]
     everything = together(*parts)
     split = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    near, mirrored = (None, None) if quick else twins.alike(everything.faces, watch=watch)
-    return Audit(names, split, everything, twins.identical(everything.faces), near, mirrored)
+    near, mirrored = (None, None) if quick else duplicates.alike(everything.faces, watch=watch)
+    return Audit(names, split, everything, duplicates.identical(everything.faces), near, mirrored)
 
 
 # Twins
@@ -134,7 +134,7 @@ def _classes(samples: Samples) -> dict[str, int]:
 
 def _counts(samples: Samples) -> dict[str, int]:
     masks = {
-        "flat": twins.flat(samples.faces),
+        "flat": duplicates.flat(samples.faces),
         "rated": samples.votes.any(1),
         "majority": majority(samples.votes) >= 0,
         "plurality": plurality(samples.votes) >= 0,
@@ -142,7 +142,7 @@ def _counts(samples: Samples) -> dict[str, int]:
         "no_emotion": no_emotion(samples),
     }
     counts = {name: int(mask.sum()) for name, mask in masks.items()}
-    return {"all": len(samples), "copies": _copies(twins.identical(samples.faces)), **counts}
+    return {"all": len(samples), "copies": _copies(duplicates.identical(samples.faces)), **counts}
 
 
 def _copies(exact: np.ndarray) -> int:
@@ -252,7 +252,9 @@ def left_out(found: Audit) -> dict[str, np.ndarray]:
         "exact-twin": _twin_before(found, found.exact),
         "near-twin": _twin_before(found, np.concatenate([found.exact, *near])),
         "conflicting-twins": at_odds(found).ravel(),
-        "not-a-face": np.flatnonzero(not_a_face(found.samples) | twins.flat(found.samples.faces)),
+        "not-a-face": np.flatnonzero(
+            not_a_face(found.samples) | duplicates.flat(found.samples.faces)
+        ),
         "no-emotion": np.flatnonzero(no_emotion(found.samples)),
     }
     judged = np.array(found.names)[found.split] != "train"

@@ -26,7 +26,7 @@ from mien.lab.batches import (
     steps_per_epoch,
     window,
 )
-from mien.lab.recipe import Recipe
+from mien.lab.config import Config
 
 MIXUP_ALPHA = 0.2
 """Of the Beta distribution from which mixup draws its shares."""
@@ -69,7 +69,7 @@ class Draws:
 
 
 def draw(
-    recipe: Recipe,
+    recipe: Config,
     count: int,
     number: int,
     device: torch.device,
@@ -107,7 +107,7 @@ def draw(
 
 
 def epoch(
-    data: Batch, recipe: Recipe, number: int, *, shown: tuple[int, int] | None = None
+    data: Batch, recipe: Config, number: int, *, shown: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
     """The batches of epoch `number`, each face at most once; see `draw`."""
     device = data.faces.device
@@ -117,7 +117,7 @@ def epoch(
         yield augment(data.take(now.faces), now, recipe, size_in(recipe, number))
 
 
-def augment(batch: Batch, draws: Draws, recipe: Recipe, size: int) -> Batch:
+def augment(batch: Batch, draws: Draws, recipe: Config, size: int) -> Batch:
     """A batch as the network sees it in training: uint8 faces -> moved, lit, erased, mixed.
 
     draws: of this one step. size: pixels of the side of the faces that come out.
@@ -131,7 +131,7 @@ def augment(batch: Batch, draws: Draws, recipe: Recipe, size: int) -> Batch:
     return replace(mixed, faces=other_domains(mixed.faces, draws.domain, recipe.domain))
 
 
-def move(faces: Tensor, uniform: Tensor, recipe: Recipe, size: int) -> Tensor:
+def move(faces: Tensor, uniform: Tensor, recipe: Config, size: int) -> Tensor:
     """Mirror, turn, scale and shift each face: (N, C, H, W), (5, N) -> (N, C, size, size).
 
     One resampling for all four, and for shrinking the window of `recipe.side` pixels to `size`.

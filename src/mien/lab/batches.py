@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.lab.config import Config
 from mien.lab.data import Samples, pooled, shares
-from mien.lab.recipe import Recipe
 
 MEAN, SPREAD = 129.5, 65.0
 """Mean and standard deviation of the grey values of FER2013's Training faces."""
@@ -49,7 +49,7 @@ def window(faces: Tensor, side: int) -> Tensor:
     return faces[:, :, top : top + side, left : left + side]
 
 
-def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
+def on_device(samples: Samples, recipe: Config, device: torch.device) -> Batch:
     """All samples as one batch, faces still uint8 and whole: each step takes its own from it."""
     labels = np.zeros((len(samples), 7), np.float32)
     known = samples.labels >= 0
@@ -67,17 +67,17 @@ def on_device(samples: Samples, recipe: Recipe, device: torch.device) -> Batch:
     return Batch(*(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in arrays))
 
 
-def steps_per_epoch(count: int, recipe: Recipe) -> int:
+def steps_per_epoch(count: int, recipe: Config) -> int:
     """Batches in an epoch of `count` faces; a last, smaller one is left out."""
     return max(1, count // recipe.batch)
 
 
-def faces_per_step(count: int, recipe: Recipe, world: int = 1) -> int:
+def faces_per_step(count: int, recipe: Config, world: int = 1) -> int:
     """Faces in each batch, over all processes, which share them evenly."""
     return min(recipe.batch, count) // world * world
 
 
-def size_in(recipe: Recipe, number: int) -> int:
+def size_in(recipe: Config, number: int) -> int:
     """Pixels of the faces that epoch `number` trains on, a multiple of 4 until it is `side`.
 
     Progressive learning: Tan & Le 2021, https://arxiv.org/abs/2104.00298.

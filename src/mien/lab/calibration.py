@@ -26,7 +26,7 @@ STRENGTH = 4.0
 
 
 @dataclass(frozen=True)
-class Scaling:
+class VectorScaling:
     """What the logits of each class are multiplied by, and what is then added: K numbers each."""
 
     factors: tuple[float, ...]
@@ -37,12 +37,12 @@ class Scaling:
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
 
 
-def plain(classes: int, temperature: float = 1.0) -> Scaling:
+def plain(classes: int, temperature: float = 1.0) -> VectorScaling:
     """One temperature for all classes, and no shift."""
-    return Scaling((1 / temperature,) * classes, (0.0,) * classes)
+    return VectorScaling((1 / temperature,) * classes, (0.0,) * classes)
 
 
-def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> Scaling:
+def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> VectorScaling:
     """The scaling that minimises cross-entropy: (N, K) logits, (N, K) target distributions.
 
     Rows of zeros are faces without a target, and count for nothing. strength: of the prior, a
@@ -69,7 +69,7 @@ def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> Scaling:
     if len(logits):
         optimizer.step(loss)  # type: ignore[arg-type]
     factors = (common + own[0]).exp().detach().tolist()
-    return Scaling(tuple(factors), tuple(own[1].detach().tolist()))
+    return VectorScaling(tuple(factors), tuple(own[1].detach().tolist()))
 
 
 def crossed(
@@ -109,7 +109,7 @@ def mixed(answers: Tensor, label_share: float) -> Tensor:
 
 
 LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
-MOST_KL = 0.006
+MAX_KL = 0.006
 """Of the label shares, the largest is taken whose KL divergence from the votes, in nats, is at most
 so much above that without labels."""
 
@@ -128,5 +128,5 @@ def label_share(answers: Tensor, votes: np.ndarray) -> float:
         seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
         return float(metrics.kl_divergence(shares, seven).mean())
 
-    most = divergence(0.0) + MOST_KL
+    most = divergence(0.0) + MAX_KL
     return max(share for share in LABEL_SHARES if not share or divergence(share) <= most)

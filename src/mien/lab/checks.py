@@ -6,12 +6,12 @@ import torch
 
 from mien.errors import UserError
 from mien.lab import data, models, runs
+from mien.lab.config import Config
 from mien.lab.data import Samples
 from mien.lab.heads import CLASSES, HEADS
-from mien.lab.recipe import Recipe
 
 
-def network(recipe: Recipe) -> None:
+def network(recipe: Config) -> None:
     """Refuse a network that there is not, or which cannot look at what it would be shown."""
     with torch.random.fork_rng(devices=[]):
         built = models.build(
@@ -27,7 +27,7 @@ def network(recipe: Recipe) -> None:
             raise UserError(f"{recipe.model} cannot look at {side} pixels: {why}.") from None
 
 
-def sources(recipe: Recipe, about: dict) -> None:
+def sources(recipe: Config, about: dict) -> None:
     """Refuse teachers and a start that may have been taught the faces which judge this run.
 
     about: the data, as `data.describe` gives it; where a protocol divides the faces anew, it must
@@ -59,13 +59,13 @@ def sources(recipe: Recipe, about: dict) -> None:
                             f"{field}=0.")  # fmt: skip
 
 
-def _division(recipe: Recipe) -> tuple:
+def _division(recipe: Config) -> tuple:
     """What says which faces teach and which judge."""
     parts = (recipe.fold, recipe.folds) if "kfold" in recipe.protocol else ()
     return (recipe.protocol, *parts)
 
 
-def heads(recipe: Recipe, splits: dict[str, Samples]) -> list[str]:
+def heads(recipe: Config, splits: dict[str, Samples]) -> list[str]:
     """The heads that have something to learn from the data; a `UserError` if there is none."""
     train = data.split(splits, "train")
     taught = recipe.teacher_weight > 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import evaluate
-from mien.lab.recipe import published
+from mien.lab.config import published
 from mien.lab.runs import Run
 
 

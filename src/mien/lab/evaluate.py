@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
-from mien.lab import batches, data, measures, models, protocols, runs
+from mien.lab import batches, data, models, protocols, runs, scores
+from mien.lab.config import published
 from mien.lab.heads import CLASSES, HEADS, LABELS
-from mien.lab.recipe import published
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, fold
 from mien.registry import unknown
@@ -174,7 +174,7 @@ def evaluate(
         **(_costs(target, side) if isinstance(target, Run) else {}),
         **_chosen(trained),
         "heads": {
-            name: measures.measure(probabilities, samples, train, resamples)
+            name: scores.measure(probabilities, samples, train, resamples)
             for name, probabilities in said.items()
         },
     }

@@ -21,8 +21,8 @@ import mien
 from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, Contract
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, calibration, data, ensembles, evaluate, measures, storages
-from mien.lab.calibration import Scaling
+from mien.lab import batches, calibration, data, ensembles, evaluate, quantization, scores
+from mien.lab.calibration import VectorScaling
 from mien.lab.data import Samples
 from mien.lab.heads import HEADS, LABELS
 from mien.lab.runs import Run
@@ -57,7 +57,11 @@ class Exported(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, scalings: Mapping[str, Scaling], label_share: float, side: int
+        self,
+        network: nn.Module,
+        scalings: Mapping[str, VectorScaling],
+        label_share: float,
+        side: int,
     ) -> None:
         super().__init__()
         self.network, self.heads = network, tuple(scalings)
@@ -137,10 +141,10 @@ def export(
     }
     contract = Contract(LABELS[heads[0]], SIDE, channels, card=card)
     proto = to_onnx(whole, contract)
-    if storage in storages.NARROWED:
-        proto = storages.narrowed(proto, storage)
+    if storage in quantization.NARROWED:
+        proto = quantization.narrowed(proto, storage)
     if storage == "int8" and calibrate is not None:
-        proto = storages.quantized(proto, _inputs(calibrate.faces[:512], channels))
+        proto = quantization.quantized(proto, _inputs(calibrate.faces[:512], channels))
     check(proto, whole, channels, AGREES[storage])
     if calibrate is not None and answers is not None:
         stored = _answers(proto, _inputs(calibrate.faces, channels))
@@ -171,14 +175,21 @@ def _label_share(
     return calibration.label_share(answers, calibrate.votes)
 
 
-def _scaling(head: str, answers: Tensor | None, share: float, calibrate: Samples | None) -> Scaling:
+def _scaling(
+    head: str, answers: Tensor | None, share: float, calibrate: Samples | None
+) -> VectorScaling:
     if answers is None or calibrate is None:
         return calibration.plain(len(LABELS[head]))
     return calibration.fit(_uncalibrated(head, answers, share), _targets(head, calibrate))
 
 
 def _measured(
-    head: str, stored: np.ndarray, logits: Tensor, scaling: Scaling, faces: Samples, storage: str
+    head: str,
+    stored: np.ndarray,
+    logits: Tensor,
+    scaling: VectorScaling,
+    faces: Samples,
+    storage: str,
 ) -> dict[str, dict[str, float]]:
     """What a head is worth on the faces that calibrated it: as stored, and before in float32.
 
@@ -191,7 +202,7 @@ def _measured(
         "in_float32": scaling(logits).softmax(1).numpy(),
         "crossvalidated": crossed.softmax(1).numpy(),
     }
-    found = {name: measures.summary(one, faces) for name, one in answers.items()}
+    found = {name: scores.summary(one, faces) for name, one in answers.items()}
     _check_loss(found[judged], found["in_float32"], storage)
     return found
 
@@ -260,7 +271,7 @@ def to_onnx(model: Exported, contract: Contract) -> onnx.ModelProto:
     """The graph of a module from uint8 faces to probabilities, with its contract as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
     faces = torch.zeros(2, contract.channels, contract.side, contract.side, dtype=torch.uint8)
-    with storages.quiet():
+    with quantization.quiet():
         program = torch.onnx.export(
             model,
             (faces,),

@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from mien.errors import UserError
 from mien.lab import claims, figures, protocols, runs
+from mien.lab.config import Config, to_json
 from mien.lab.page import Page, Picture, Table
-from mien.lab.recipe import Recipe, to_json
 
 TIMES = "times.json"
 """Where, among the results, `benchmarks/times.py` leaves how long each network takes."""
@@ -106,7 +106,7 @@ def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     recipe = dict(result["trained"].get("recipe") or {})
     if "training" not in result or "model" not in recipe:
         return result["what"], Row(result["what"], recipe)
-    recipe = to_json(Recipe()) | recipe  # with fields younger than the result
+    recipe = to_json(Config()) | recipe  # with fields younger than the result
     recipe["model"] = _whole(recipe["model"])
     recipe.pop("seed")
     taught = (result["trained"].get("data") or {}).get("sha256", {})

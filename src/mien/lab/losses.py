@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.lab.batches import Batch
+from mien.lab.config import Config
 from mien.lab.heads import HEADS
-from mien.lab.recipe import Recipe
 
 
 def losses(
     answers: Tensor,
     batch: Batch,
-    recipe: Recipe,
+    recipe: Config,
     teachers: list[nn.Module],
     stored: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -41,7 +41,7 @@ def losses(
     return loss, [label_loss.detach(), vote_loss.detach(), correct]
 
 
-def teacher_targets(faces: Tensor, recipe: Recipe, teachers: list[nn.Module]) -> dict[str, Tensor]:
+def teacher_targets(faces: Tensor, recipe: Config, teachers: list[nn.Module]) -> dict[str, Tensor]:
     """Head -> (B, classes): the teachers' mean probabilities for the same crops, or views.
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531; same crops as Beyer et al. 2022,
@@ -63,7 +63,7 @@ def teacher_targets(faces: Tensor, recipe: Recipe, teachers: list[nn.Module]) ->
 
 
 def distillation(
-    labels: Tensor, votes: Tensor, targets: dict[str, Tensor], recipe: Recipe
+    labels: Tensor, votes: Tensor, targets: dict[str, Tensor], recipe: Config
 ) -> Tensor:
     """Cross-entropy of both heads against the teachers' answers, times the temperature's square."""
     temperature = recipe.teacher_temperature
@@ -73,7 +73,7 @@ def distillation(
     return lesson * temperature**2
 
 
-def bfloat16(recipe: Recipe, device: torch.device) -> bool:
+def bfloat16(recipe: Config, device: torch.device) -> bool:
     """Whether to multiply in bfloat16; `auto` does where the hardware is fast at it."""
     if recipe.precision != "auto":
         return recipe.precision == "bfloat16"

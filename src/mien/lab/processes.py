@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 
 from mien.errors import UserError
-from mien.lab.recipe import Recipe
+from mien.lab.config import Config
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
         distributed.destroy_process_group()
 
 
-def parallel(model: nn.Module, recipe: Recipe, device: torch.device, world: int) -> nn.Module:
+def parallel(model: nn.Module, recipe: Config, device: torch.device, world: int) -> nn.Module:
     """The network that all processes train together, compiled if the recipe says so."""
     network = model
     if world > 1:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from mien.errors import UserError
+from mien.lab.config import Config
 from mien.lab.data import Samples, groups, together
-from mien.lab.recipe import Recipe
 from mien.registry import unknown
 
 Splits = dict[str, Samples]
@@ -23,7 +23,7 @@ COPIES = 3
 """So many changed copies of each face does `leaky-augment` make before it divides them."""
 
 
-def divide(splits: Splits, recipe: Recipe) -> Splits:
+def divide(splits: Splits, recipe: Config) -> Splits:
     """The `train` and `val` (and perhaps `test`) of a training by the recipe's protocol.
 
     Raises `UserError` for an unknown protocol, or one that has too few faces of some emotion.
@@ -78,12 +78,12 @@ def judge(result: Mapping) -> tuple[str, ...]:
     return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
 
 
-def official(splits: Splits, _: Recipe) -> Splits:
+def official(splits: Splits, _: Config) -> Splits:
     """The splits as published: Training, PublicTest, PrivateTest."""
     return splits
 
 
-def random10(splits: Splits, _: Recipe) -> Splits:
+def random10(splits: Splits, _: Config) -> Splits:
     """A tenth of everything, drawn at random by class: the paper's VGG19 table.
 
     The call and the seed are those of the notebook that the paper's table fits. It mixes the
@@ -94,7 +94,7 @@ def random10(splits: Splits, _: Recipe) -> Splits:
     return _tenth(everything, seed=42, by_class=True)
 
 
-def kfold(splits: Splits, recipe: Recipe) -> Splits:
+def kfold(splits: Splits, recipe: Config) -> Splits:
     """Part `fold` of `folds` judges; classes are spread evenly, and exact twins stay together.
 
     Training and PublicTest are divided; a `test` stays out of it and is passed on.
@@ -103,13 +103,13 @@ def kfold(splits: Splits, recipe: Recipe) -> Splits:
     return _held_out(splits, pool, parts == recipe.fold)
 
 
-def kfold_ungrouped(splits: Splits, recipe: Recipe) -> Splits:
+def kfold_ungrouped(splits: Splits, recipe: Config) -> Splits:
     """The same, but twins fall where they may, as in most published cross-validations."""
     pool, parts = folds(splits, recipe.folds, grouped=False)
     return _held_out(splits, pool, parts == recipe.fold)
 
 
-def leaky_oversample(splits: Splits, _: Recipe) -> Splits:
+def leaky_oversample(splits: Splits, _: Config) -> Splits:
     """Faces of rare emotions repeated until all are as frequent, and only then divided.
 
     Most of what judges has then an exact copy among what teaches. The call is that of a notebook
@@ -125,7 +125,7 @@ def leaky_oversample(splits: Splits, _: Recipe) -> Splits:
     return _tenth(pool.take(np.concatenate(drawn)), seed=45)
 
 
-def leaky_augment(splits: Splits, _: Recipe) -> Splits:
+def leaky_augment(splits: Splits, _: Config) -> Splits:
     """Each face and changed copies of it, divided at random: copies of one face on both sides."""
     pool = _pool(splits)
     dice = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def leaky_augment(splits: Splits, _: Recipe) -> Splits:
     return _tenth(together(*copies), seed=45)
 
 
-PROTOCOLS: dict[str, Callable[[Splits, Recipe], Splits]] = {
+PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
     "official": official,
     "random10": random10,
     "kfold": kfold,

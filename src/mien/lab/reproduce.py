@@ -9,18 +9,18 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.lab import (
     claims,
+    config,
     data,
     evaluate,
     figures,
     models,
-    recipe,
     report,
     report_faces,
     tables,
     train,
 )
+from mien.lab.config import Config
 from mien.lab.page import Page, Picture, Table
-from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 from mien.lab.trials import Watcher, check_judged
 from mien.registry import unknown
@@ -105,27 +105,27 @@ def shown(names: Iterable[str], root: Path, done: dict[str, Run]) -> Page:
     return page
 
 
-def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Recipe:
+def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
     """The recipe by which a system is trained to stand beside the paper."""
     protocol, epochs = SYSTEMS.get(system, RIVAL)
-    ours = recipe.RECIPES.get(system) or replace(recipe.RECIPES["common"], model=system)
+    ours = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
     ours = replace(ours, protocol=protocol, epochs=epochs)
     slim = f"{system}-slim"
     variants = {
         "common": ours,
         "slim": replace(ours, model=slim) if slim in models.available() else ours,
-        "paper": recipe.RECIPES[f"{system}-paper"],
+        "paper": config.RECIPES[f"{system}-paper"],
     }
     if variant not in variants:
         raise unknown("variant", variant, variants)
-    wanted = recipe.changed(variants[variant], changes)
+    wanted = config.changed(variants[variant], changes)
     if wanted.model.partition("-")[0] != system.partition("-")[0]:
         raise UserError(f"{wanted.model} is no {system}, and would stand under its name; for a "
                         "network of yours, mien train common.")  # fmt: skip
     return wanted
 
 
-def run(wanted: Recipe, root: Path, out: Path, watch: Watcher) -> Run:
+def run(wanted: Config, root: Path, out: Path, watch: Watcher) -> Run:
     """The finished and measured run of a recipe in `out`, trained if it is not there yet."""
     check_judged([wanted], root)
     found = train.fit(wanted, root, out, watch=watch(out.name, wanted))

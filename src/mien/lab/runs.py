@@ -20,7 +20,7 @@ import numpy as np
 import mien
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab.recipe import Recipe, from_json, to_json
+from mien.lab.config import Config, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
 """The source of mien."""
@@ -44,7 +44,7 @@ class Run:
     metrics_file = property(lambda self: self.folder / "metrics.json")
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Config:
         """The recipe that the run follows."""
         return from_json(read_json(self.recipe_file))
 
@@ -65,7 +65,7 @@ class Run:
         return list(_whole_lines(self.log_file.read_text()))
 
 
-def start(folder: Path, recipe: Recipe, facts: dict | None = None) -> Run:
+def start(folder: Path, recipe: Config, facts: dict | None = None) -> Run:
     """The run to go on with: new in an empty folder, resumed in one with the same recipe.
 
     facts: what else to remember of the run; its `data` must stay the same. Refuses, with a

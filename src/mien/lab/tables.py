@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mien.errors import UserError
-from mien.lab import claims, measures, protocols, runs
+from mien.lab import claims, protocols, runs, scores
 from mien.lab.page import Table
 from mien.lab.runs import Run
 
@@ -187,7 +187,7 @@ def paired(several: Sequence[Run]) -> Table | None:
     for run, its_name in zip(others, called, strict=True):
         other = runs.load_predictions(run)
         if protocols.judge(measured(run)) == judge and np.array_equal(said["rows"], other["rows"]):
-            found = measures.paired(other, said)
+            found = scores.paired(other, said)
             rows += [(its_name, number, *values.values()) for number, values in found.items()]
     caption = (
         f"Each less {name}, face by face. An interval (95 %, over faces) without 0 is more than "

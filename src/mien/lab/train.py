@@ -29,20 +29,20 @@ from mien.lab import (
     checks,
     data,
     evaluate,
+    lr_schedule,
     processes,
     protocols,
     runs,
-    schedule,
-    states,
+    training_state,
 )
+from mien.lab.config import Config
 from mien.lab.data import Samples
 from mien.lab.heads import HEADS
-from mien.lab.recipe import Recipe
+from mien.lab.lr_schedule import Clock
 from mien.lab.runs import Run
-from mien.lab.schedule import Clock
-from mien.lab.states import State
-from mien.lab.step import Plan, Step
-from mien.lab.teacher_answers import StoredAnswers
+from mien.lab.teacher_logits import StoredAnswers
+from mien.lab.training_state import State
+from mien.lab.training_step import Plan, Step
 
 Watcher = Callable[[str, int, int], None]
 """Told "step" or "epoch", how many are done, and how many there are."""
@@ -59,7 +59,7 @@ VALIDATE_EVERY = 5
 
 
 def fit(
-    recipe: Recipe,
+    recipe: Config,
     root: Path | str,
     out: Path | str,
     *,
@@ -123,8 +123,8 @@ def _train(
     recipe = run.recipe
     train = batches.on_device(data.split(splits, "train"), recipe, device)
     torch.backends.cudnn.benchmark = True  # on a GPU: the fastest convolutions for these shapes
-    state = states.prepare(recipe, device)
-    states.load_checkpoint(run, state)
+    state = training_state.prepare(recipe, device)
+    training_state.load_checkpoint(run, state)
     saved = time.perf_counter()
     network = processes.parallel(state.model, recipe, device, world)
     stored = StoredAnswers(recipe, splits["train"]) if recipe.stored_answers else None
@@ -153,7 +153,7 @@ def _train(
             is_over = is_over or exhausted(state, recipe)
             # A large network's epoch on a GPU takes no longer than writing it all down.
             if device.type == "cpu" or is_over or time.perf_counter() - saved > SAVE_EVERY:
-                states.save_checkpoint(run, state)
+                training_state.save_checkpoint(run, state)
                 saved = time.perf_counter()
             if write:
                 write(entry)
@@ -168,7 +168,7 @@ def _train(
 
 def planned(
     state: State,
-    recipe: Recipe,
+    recipe: Config,
     clock: Clock,
     step: Step,
     stored: StoredAnswers | None,
@@ -181,10 +181,11 @@ def planned(
     last = state.log[-1]["seconds"] if state.log else 0.0
     before, after = clock.progress(), clock.progress(last)
     rates = [
-        recipe.rate * schedule.rate_factor(state.epoch + s, recipe, before + s * (after - before))
+        recipe.rate
+        * lr_schedule.rate_factor(state.epoch + s, recipe, before + s * (after - before))
         for s in shares
     ]
-    keeps = [states.kept(recipe, state.step + k + 1) for k in range(steps)]
+    keeps = [training_state.kept(recipe, state.step + k + 1) for k in range(steps)]
     shown = (stored.seed, stored.epoch(state.epoch)) if stored else None
     draws = augmentation.draw(recipe, count, state.epoch, device, world=world, shown=shown)
     targets = stored.targets(state.epoch) if stored else {}
@@ -224,7 +225,7 @@ def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
     }
 
 
-def validates(recipe: Recipe, epoch: int, device: torch.device) -> bool:
+def validates(recipe: Config, epoch: int, device: torch.device) -> bool:
     """Whether the network is measured after this many epochs.
 
     Always, but on a GPU, whose epochs are as short as a measurement, only now and then, unless
@@ -236,7 +237,7 @@ def validates(recipe: Recipe, epoch: int, device: torch.device) -> bool:
 
 
 def validate(
-    model: nn.Module, splits: dict[str, Samples], recipe: Recipe, faces: Tensor | None = None
+    model: nn.Module, splits: dict[str, Samples], recipe: Config, faces: Tensor | None = None
 ) -> dict:
     """The averaged network on PublicTest: losses in nats and accuracies, for the log.
 
@@ -264,14 +265,14 @@ def validate(
     return found
 
 
-def val_loss(entry: dict, recipe: Recipe) -> float:
+def val_loss(entry: dict, recipe: Config) -> float:
     """The PublicTest loss of a log entry, weighted as in training; infinite if there is none."""
     parts = ((recipe.label_weight, "val_loss"), (recipe.vote_weight, "val_vote_loss"))
     found = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
     return sum(found) if found else math.inf
 
 
-def exhausted(state: State, recipe: Recipe) -> bool:
+def exhausted(state: State, recipe: Config) -> bool:
     """Whether the recipe's patience has run out: so many epochs without a lower PublicTest loss."""
     if not recipe.patience or not state.log:
         return False
@@ -279,7 +280,7 @@ def exhausted(state: State, recipe: Recipe) -> bool:
     return len(seen) - 1 - int(np.argmin(seen)) >= recipe.patience
 
 
-def keep_best(state: State, recipe: Recipe) -> None:
+def keep_best(state: State, recipe: Config) -> None:
     """Remember the averaged weights if the recipe keeps the best epoch and this is it."""
     if recipe.keep != "best":
         return

@@ -16,11 +16,11 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import checks, data, evaluate, measures, models, protocols, recipe, runs, train
-from mien.lab.recipe import Recipe, published
+from mien.lab import checks, config, data, evaluate, models, protocols, runs, scores, train
+from mien.lab.config import Config, published
 from mien.lab.runs import Run
 
-Watcher = Callable[[str, Recipe], train.Watcher]
+Watcher = Callable[[str, Config], train.Watcher]
 """Told the name and the recipe of each training, it gives what watches that one."""
 
 MEASURES = {
@@ -47,7 +47,7 @@ WITHOUT = {
 """What can be left out of any recipe; `models.without` adds the parts of its network."""
 
 
-def crossval(base: Recipe, root: Path, out: Path, watch: Watcher) -> dict:
+def crossval(base: Config, root: Path, out: Path, watch: Watcher) -> dict:
     """Train once per fold of the recipe's protocol: the result, also in `out/crossval.json`.
 
     Its numbers are those of each fold, their mean and sample standard deviation, and those of all
@@ -76,7 +76,7 @@ def crossval(base: Recipe, root: Path, out: Path, watch: Watcher) -> dict:
 
 
 def ablate(
-    base: Recipe,
+    base: Config,
     root: Path,
     out: Path,
     changes: Mapping[str, Sequence[str]],
@@ -97,7 +97,7 @@ def ablate(
     for name in names:
         if not slug(name) or [slug(other) for other in names].count(slug(name)) > 1:
             raise UserError(f"The case {name!r} needs a name of its own, in letters or digits.")
-    cases = {AS_IT_IS: base} | {n: recipe.changed(base, c) for n, c in changes.items()}
+    cases = {AS_IT_IS: base} | {n: config.changed(base, c) for n, c in changes.items()}
     for name, case in cases.items():
         for field in FIXED:
             if getattr(case, field) != getattr(base, field):
@@ -119,7 +119,7 @@ def ablate(
                 "changes": list(changes.get(name, ())),
                 "parameters": found[by_case[name][0]]["network"]["parameters"],
                 "over_seeds": over([_numbers(found[one]) for one in by_case[name]]),
-                "against_as_it_is": measures.difference(hits[name], hits[AS_IT_IS]),
+                "against_as_it_is": scores.difference(hits[name], hits[AS_IT_IS]),
             }
             for name in cases
         },
@@ -128,10 +128,10 @@ def ablate(
     return result
 
 
-def parts(base: Recipe) -> dict[str, tuple[str, ...]]:
+def parts(base: Config) -> dict[str, tuple[str, ...]]:
     """The usual ablations of a recipe: what any can do without, then each part of its network."""
     general = {
-        name: changes for name, changes in WITHOUT.items() if recipe.changed(base, changes) != base
+        name: changes for name, changes in WITHOUT.items() if config.changed(base, changes) != base
     }
     return general | {
         words: (f"model={name}",) for words, name in models.without(base.model).items()
@@ -154,7 +154,7 @@ def over(numbers: list[dict[str, float]]) -> dict:
     }
 
 
-def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
+def check_judged(wanted: Iterable[Config], root: Path) -> None:
     """Refuse, before hours are spent, trainings whose answers about labels nothing can judge."""
     splits = data.load(root)
     for one in wanted:
@@ -167,7 +167,7 @@ def check_judged(wanted: Iterable[Recipe], root: Path) -> None:
 
 
 def _carry_out(
-    wanted: dict[str, Recipe], root: Path, out: Path, watch: Watcher, *, in_turn: bool = False
+    wanted: dict[str, Config], root: Path, out: Path, watch: Watcher, *, in_turn: bool = False
 ) -> dict[str, dict]:
     """Train and measure what is not finished yet: name -> result, in the same order."""
     check_judged({replace(one, fold=0) for one in wanted.values()}, root)
@@ -195,7 +195,7 @@ def _numbers(result: dict) -> dict[str, float]:
     }
 
 
-def _about(base: Recipe, found: dict[str, dict]) -> dict:
+def _about(base: Config, found: dict[str, dict]) -> dict:
     first = next(iter(found.values()))
     return {
         "recipe": published(base),
@@ -211,7 +211,7 @@ def _pooled(done: list[Run]) -> dict:
     answers = [runs.load_predictions(run) for run in done]
     truth = np.concatenate([a["truth"] for a in answers])
     said = np.concatenate([a["labels"] for a in answers])
-    return measures.labelled(said[truth >= 0], truth[truth >= 0])
+    return scores.labelled(said[truth >= 0], truth[truth >= 0])
 
 
 def _hits(done: list[Run]) -> np.ndarray:
@@ -221,7 +221,7 @@ def _hits(done: list[Run]) -> np.ndarray:
     return np.mean(hits, axis=0)
 
 
-def _write_folds(path: Path, base: Recipe, root: Path) -> None:
+def _write_folds(path: Path, base: Config, root: Path) -> None:
     grouped = base.protocol != "kfold-ungrouped"
     pool, parts = protocols.folds(data.load(root), base.folds, grouped=grouped)
     path.parent.mkdir(parents=True, exist_ok=True)

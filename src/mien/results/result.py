@@ -219,7 +219,7 @@ class Result(Sequence[Face]):
         """
         from mien import writers
 
-        with writers.to(path) as write:
+        with writers.open_writer(path) as write:
             write(self)
 
     def _repr_html_(self) -> str:

@@ -16,9 +16,9 @@ from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 
 import mien
 from mien.errors import UserError
-from mien.server import looks, queries, schemas, uploads
+from mien.server import query_parameters, schemas, static_files, uploads
+from mien.server.error_responses import Gone, Refused, answer
 from mien.server.metrics import GONE, Counted
-from mien.server.refusals import Gone, Refused, answer
 from mien.server.security import Guard
 from mien.server.service import Service
 from mien.server.settings import Settings
@@ -62,7 +62,7 @@ def create(settings: Settings | None = None) -> FastAPI:
     _add_pictures(app, service)
     _add_videos(app, service)
     _add_state(app, service)
-    looks.add(app)
+    static_files.add(app)
     _add_refusals(app)
     app.add_middleware(Guard, settings=settings)
     if settings.origins:
@@ -88,12 +88,14 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         response_description="The record of the picture; of several pictures, a list of records.",
         responses=schemas.errors(408, 413, 415, 422, 503),
     )
-    async def analyze(request: Request, asked: Annotated[queries.Pictures, Query()]) -> Response:
+    async def analyze(
+        request: Request, asked: Annotated[query_parameters.Pictures, Query()]
+    ) -> Response:
         body = await service.pictures.answer(request, *asked.by())
         return Response(body, media_type="application/json")
 
     @app.websocket("/live")
-    async def live(socket: WebSocket, asked: Annotated[queries.Live, Query()]) -> None:
+    async def live(socket: WebSocket, asked: Annotated[query_parameters.Live, Query()]) -> None:
         try:
             analyzer = await asyncio.to_thread(service.analyzers.take, *asked.by())
         except UserError as error:
@@ -117,7 +119,7 @@ def _add_videos(app: FastAPI, service: Service) -> None:
         responses=schemas.errors(408, 413, 415, 422, 503),
     )
     async def post_video(
-        request: Request, response: Response, asked: Annotated[queries.Video, Query()]
+        request: Request, response: Response, asked: Annotated[query_parameters.Video, Query()]
     ) -> dict[str, Any]:
         job = await uploads.receive(request, jobs, asked.wanted(), service.settings)
         response.headers["Location"] = f"/videos/{job.id}"

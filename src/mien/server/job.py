@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = {
@@ -30,7 +30,7 @@ class Wanted:
     model: str = ""
     detector: str = ""
     contempt: bool = False
-    part: Part = field(default_factory=Part)
+    selection: FrameSelection = field(default_factory=FrameSelection)
     smooth: float = TIME_CONSTANT
     results: tuple[str, ...] = tuple(RESULTS)
 

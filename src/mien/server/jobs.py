@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.server.batching import Analyzers
-from mien.server.folders import Folder
+from mien.server.error_responses import Refused, busy
 from mien.server.job import ENDED, Job, Stopped, Wanted
+from mien.server.job_folders import Folder
 from mien.server.metrics import Metrics
-from mien.server.refusals import Refused, busy
+from mien.server.micro_batching import Analyzers
 from mien.server.settings import Settings
-from mien.server.watching import watch
+from mien.server.video_analysis import watch
 
-LEAST_FREE = 2**30
+MIN_FREE = 2**30
 """Bytes that the disk must have left for another video."""
 
 
@@ -31,7 +31,7 @@ class Jobs:
         self._folder = Folder()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(settings.most_running, "videos")
+        self._pool = ThreadPoolExecutor(settings.max_running, "videos")
 
     def open(self, name: str, wanted: Wanted) -> Job:
         """A new job with an empty folder, to receive its video; refused with 503 if there are many.
@@ -44,11 +44,11 @@ class Jobs:
             if not self._folder.path.is_dir():  # who tidies up temporary files has taken it
                 self._folder.close()
                 self._folder = Folder()
-        if shutil.disk_usage(self._folder.path).free < self._settings.most_video_bytes + LEAST_FREE:
+        if shutil.disk_usage(self._folder.path).free < self._settings.max_video_bytes + MIN_FREE:
             raise busy("The disk is full", 30)
         self._forget_a_failed_one()
         with self._lock:
-            if len(self._jobs) >= self._settings.most_jobs:
+            if len(self._jobs) >= self._settings.max_jobs:
                 soonest = min(job.until for job in self._jobs.values()) - time.monotonic()
                 raise busy("There are as many videos as can be kept", soonest, most=soonest)
             # Nobody guesses an identity, so it is all that one needs to show.
@@ -103,7 +103,7 @@ class Jobs:
         """Make room for a new video, if there is none, at the cost of the first that failed."""
         with self._lock:
             failed = [job for job in self._jobs.values() if job.state == "failed"]
-            if len(self._jobs) < self._settings.most_jobs or not failed:
+            if len(self._jobs) < self._settings.max_jobs or not failed:
                 return
         self.remove(min(failed, key=lambda job: job.until).id)
 

@@ -13,9 +13,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.results import Frame
+from mien.server.error_responses import answer, busy
+from mien.server.images import decoded
 from mien.server.metrics import Metrics
-from mien.server.pictures import decoded
-from mien.server.refusals import answer, busy
 from mien.server.security import PROTOCOL
 from mien.server.settings import Settings
 
@@ -24,15 +24,15 @@ GOING_AWAY, WRONG, TOO_BUSY = 1001, 1008, 1013
 FAREWELL = 1.0
 """Seconds to say why it ends; who takes no answers will not take this either."""
 
-MOST_LIVE_PIXELS = 16_000_000
+MAX_LIVE_PIXELS = 16_000_000
 """Of a frame; a camera has fewer, and somebody else waits."""
 
 
 class Follower:
     """One connection's faces: who they are from frame to frame. For one thread at a time."""
 
-    def __init__(self, analyzer: Analyzer, smooth: float, most_pixels: int) -> None:
-        self._session, self._most_pixels = analyzer.session(smooth), most_pixels
+    def __init__(self, analyzer: Analyzer, smooth: float, max_pixels: int) -> None:
+        self._session, self._most_pixels = analyzer.session(smooth), max_pixels
 
     def __call__(self, body: bytes, number: int, seconds: float) -> tuple[str, int]:
         """The record of a frame as JSON, and its number of faces; a `UserError` if it is none."""
@@ -77,7 +77,7 @@ class Live:
 
     async def serve(self, socket: WebSocket, analyzer: Analyzer, smooth: float) -> None:
         """Answer the frames of one connection until it ends; refused with 503 if there are many."""
-        if self.connections >= self._settings.most_live or self._stopping.is_set():
+        if self.connections >= self._settings.max_live or self._stopping.is_set():
             refused = busy("There are as many live connections as can be")
             await socket.send_denial_response(answer(503, str(refused), refused.headers))
             return
@@ -85,7 +85,7 @@ class Live:
         try:
             offered = socket.scope.get("subprotocols", [])
             await socket.accept(PROTOCOL if PROTOCOL in offered else None)
-            await self._both_ways(socket, Follower(analyzer, smooth, MOST_LIVE_PIXELS))
+            await self._both_ways(socket, Follower(analyzer, smooth, MAX_LIVE_PIXELS))
         finally:
             self.connections -= 1
 

@@ -9,11 +9,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from mien.server import looks
-from mien.server.refusals import Refused, answer
+from mien.server import static_files
+from mien.server.error_responses import Refused, answer
 from mien.server.settings import Settings
 
-OPEN = frozenset(("/healthz", "/readyz", *looks.PATHS))
+OPEN = frozenset(("/healthz", "/readyz", *static_files.PATHS))
 """What needs no token: it says nothing of anybody."""
 
 PROTOCOL = "mien"

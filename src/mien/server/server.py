@@ -23,7 +23,7 @@ KEPT_ALIVE = 5
 CUT_AFTER = 10.0
 """Seconds after its end in which a connection's last bytes must be taken."""
 
-MOST_CONNECTIONS = 1024
+MAX_CONNECTIONS = 1024
 STOP_WITHIN = 20
 """Seconds that what has begun may take when the service ends."""
 
@@ -88,14 +88,14 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=Protocol,
                 ws="websockets-sansio",
-                ws_max_size=settings.most_frame_bytes,
+                ws_max_size=settings.max_frame_bytes,
                 ws_max_queue=2,
                 ws_per_message_deflate=False,  # pictures do not shrink
                 log_level="error",  # anybody can cause a warning
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
+                limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEPT_ALIVE,
                 timeout_graceful_shutdown=STOP_WITHIN,
             )

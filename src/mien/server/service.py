@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mien.server.batching import Analyzers
+from mien.server.images import Pictures
 from mien.server.jobs import Jobs
 from mien.server.live import Live
 from mien.server.metrics import Metrics
-from mien.server.pictures import Pictures
+from mien.server.micro_batching import Analyzers
 from mien.server.settings import Settings
 
 SWEEP = 15.0

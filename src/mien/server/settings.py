@@ -30,15 +30,15 @@ class Settings:
     origins: tuple[str, ...] = ()
     urls: bool = False
 
-    most_waiting: int = 64
+    max_waiting: int = 64
     """Pictures that wait or are worked on; one more is told to come later."""
 
-    most_bytes: int = 32 * 2**20
-    """Of one request's body; `most_held`, of all bodies together."""
+    max_bytes: int = 32 * 2**20
+    """Of one request's body; `max_held`, of all bodies together."""
 
-    most_held: int = 256 * 2**20
-    most_pixels: int = 64_000_000
-    most_pictures: int = 16
+    max_held: int = 256 * 2**20
+    max_pixels: int = 64_000_000
+    max_pictures: int = 16
     """In one request."""
 
     patience: float = 0.002
@@ -47,15 +47,15 @@ class Settings:
     slow: float = 30.0
     """Seconds that a client may take to send a picture, to go on sending, or to take an answer."""
 
-    most_live: int = 8
-    most_frame_bytes: int = 4 * 2**20
+    max_live: int = 8
+    max_frame_bytes: int = 4 * 2**20
     live_seconds: float = 60.0
     """Without a frame for so long, a live connection is closed."""
 
-    most_jobs: int = 8
-    most_running: int = 1
-    most_video_bytes: int = 512 * 2**20
-    most_video_pixels: int = 40_000_000
+    max_jobs: int = 8
+    max_running: int = 1
+    max_video_bytes: int = 512 * 2**20
+    max_video_pixels: int = 40_000_000
     """Of one frame of a video."""
 
     job_seconds: float = 3600.0

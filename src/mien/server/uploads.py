@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
 from mien.errors import UserError
-from mien.server import bodies
+from mien.server import request_bodies
 from mien.server.job import ENDED, Job, Wanted
 from mien.server.jobs import Jobs
 from mien.server.settings import Settings
@@ -37,13 +37,15 @@ async def receive(
     Raises `Refused`: 408 too slow, 413 too large, 415 a wrong type, 503 too many; `UserError` for
     a form without a file, or an empty body.
     """
-    what = bodies.kind(request)
+    what = request_bodies.kind(request)
     is_form = what == "multipart/form-data"
-    if not (is_form or what in bodies.RAW or what.startswith("video/")):
-        raise bodies.wrong_type(what, "a video (video/mp4, ...) or a form (multipart/form-data)")
+    if not (is_form or what in request_bodies.RAW or what.startswith("video/")):
+        raise request_bodies.wrong_type(
+            what, "a video (video/mp4, ...) or a form (multipart/form-data)"
+        )
     job = await asyncio.to_thread(jobs.open, *asked)
     try:
-        parts = bodies.received(request, settings.most_video_bytes, settings.slow, LONGEST)
+        parts = request_bodies.received(request, settings.max_video_bytes, settings.slow, LONGEST)
         async with aclosing(parts) as arriving:
             if is_form:
                 await _from_form(request, arriving, job)
@@ -66,8 +68,8 @@ async def _written(parts: AsyncGenerator[bytes, None], job: Job) -> None:
 
 async def _from_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
     # What arrives lies in files without a name until it has arrived.
-    (file, *_) = await bodies.form(request.headers, parts, MultiPartParser, 1)
-    job.name = bodies.name(file.filename or "") or job.name
+    (file, *_) = await request_bodies.form(request.headers, parts, MultiPartParser, 1)
+    job.name = request_bodies.name(file.filename or "") or job.name
     await asyncio.to_thread(_copied, file, job)
 
 

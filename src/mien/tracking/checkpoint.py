@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io import partial_file
-from mien.io.part import Part
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Face, Frame
 from mien.tracking.schedule import DetectionSchedule
@@ -37,7 +37,7 @@ class UnfinishedVideo:
     first: float
     next_id: int
 
-    def part(self, wanted: Part) -> Part:
+    def selection(self, wanted: FrameSelection) -> FrameSelection:
         """The part of the video to read again; a `UserError` if another was read before."""
         if abs(self.start - wanted.start) > 1 + wanted.seconds:
             raise UserError(f"What was found of {self.name} begins at {self.start:.1f} s; "

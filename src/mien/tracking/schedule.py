@@ -11,7 +11,7 @@ from mien.results import Detection
 DETECT_EVERY = 0.12
 """Seconds between two looks for faces in a video: every third frame at 25 a second."""
 
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 """Of frames that wait for the next look, which else comes sooner. 4K at 60 a second has room."""
 
 
@@ -40,7 +40,7 @@ class DetectionSchedule:
         """Whether to look at this frame, the next in time; a jump back is a start."""
         self._waiting += wide * high
         late = self._before is None or not 0 <= seconds - self._before < self._every
-        if late or self._waiting > MOST_PIXELS:
+        if late or self._waiting > MAX_PIXELS:
             self._before, self._waiting = seconds, 0
             return True
         return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.classification.batches import Detected, FaceClassifier
+from mien.classification.face_classifier import Detected, FaceClassifier
 from mien.errors import UserError
 from mien.io import image
 from mien.results import Detection, Face, Frame, Result

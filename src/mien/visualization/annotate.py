@@ -54,14 +54,14 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     return _drawn(pixels, faces, {}, named=len(faces) > 1)
 
 
-class Painter:
+class Annotator:
     """Draws the faces of successive frames of one video, each with its id.
 
     A panel stays on its side of the face, and as large as it was, for as long as it hides little.
     """
 
     def __init__(self) -> None:
-        self._manners: dict[int, Manner] = {}
+        self._manners: dict[int, PanelLayout] = {}
 
     def __call__(self, pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """As `draw`, for the next frame; smoothed emotions where there are any."""
@@ -75,7 +75,7 @@ class Painter:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class PanelLayout:
     """How a face's panel is drawn: with a bar for each emotion or not, and on which side."""
 
     full: bool
@@ -83,7 +83,7 @@ class Manner:
 
 
 def _drawn(
-    pixels: np.ndarray, faces: Sequence[Face], manners: dict[int, Manner], *, named: bool
+    pixels: np.ndarray, faces: Sequence[Face], manners: dict[int, PanelLayout], *, named: bool
 ) -> np.ndarray:
     image = Image.fromarray(pixels)
     scale = max(1.0, SHORTEST / max(image.size))
@@ -116,8 +116,8 @@ def _placed(
     tall: float,
     sizes: Mapping[bool, tuple[int, int]],
     others: Sequence[Corners],
-    before: Manner | None,
-) -> tuple[Corners, Manner]:
+    before: PanelLayout | None,
+) -> tuple[Corners, PanelLayout]:
     """Where the panel hides least, and how it is drawn there; as before, if it can be.
 
     tall: pixels from which a face has all its bars. sizes: of a panel with them, and without.
@@ -134,7 +134,7 @@ def _placed(
         if not grows and hidden[before.full][before.side] <= 2 * HIDES:
             return places[before.full][before.side], before
     full = roomy and (not others or hidden[True][best[True]] <= HIDES)
-    return places[full][best[full]], Manner(full, best[full])
+    return places[full][best[full]], PanelLayout(full, best[full])
 
 
 def _box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: int) -> None:
@@ -200,8 +200,8 @@ def _beside(
         (x + w + gap, y + h - height),
         (x - width - gap, y + h - height),
     ]
-    most_left, most_top = max(picture[0] - width, 0), max(picture[1] - height, 0)
-    inside = [(min(max(a, 0), most_left), min(max(b, 0), most_top)) for a, b in wanted]
+    max_left, max_top = max(picture[0] - width, 0), max(picture[1] - height, 0)
+    inside = [(min(max(a, 0), max_left), min(max(b, 0), max_top)) for a, b in wanted]
     return [(left, top, left + width, top + height) for left, top in inside]
 
 

@@ -18,7 +18,7 @@ from mien.visualization.text import BAR, Pace
 WIDE = 1000
 """Columns of what no terminal shows: nothing is cut."""
 
-MOST_FACES = 20
+MAX_FACES = 20
 """So many faces of a video are listed; the summary file has all."""
 
 # Without markup: a file may be called [1].jpg.
@@ -37,15 +37,15 @@ def _lines(emotions: Mapping[str, float]) -> Iterator[Text]:
 def showed(source: str, summaries: list[dict]) -> None:
     """Print what each face of a video showed over its time, longest on screen first."""
     rows = []
-    for one in summaries[:MOST_FACES]:
+    for one in summaries[:MAX_FACES]:
         most = sorted(one["emotions"].items(), key=lambda pair: -pair[1])[:3]
         mostly = ", ".join(f"{name} {share:.0%}" for name, share in most)
         times = (f"{one[key]:.1f} s" for key in ("first", "last", "on_screen"))
         rows.append((one["face_id"], *times, mostly, one["changes"]))
     count = f"{len(summaries)} face" + "s" * (len(summaries) != 1)
     table(("face", "first", "last", "on screen", "mostly", "changes"), rows, f"{source}: {count}")
-    if len(summaries) > MOST_FACES:
-        out.print(f"and {len(summaries) - MOST_FACES} more, seen for less time")
+    if len(summaries) > MAX_FACES:
+        out.print(f"and {len(summaries) - MAX_FACES} more, seen for less time")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:

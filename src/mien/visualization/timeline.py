@@ -14,9 +14,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
-from mien.visualization.timeline_data import GONE, PALE, Line, Story, gathered
+from mien.visualization.timeline_data import GONE, PALE, Line, Timeline, gathered
 
-MOST_FACES = 16
+MAX_FACES = 16
 """The others, shorter on screen, are only counted."""
 
 WIDE, LEFT, RIGHT = 1400, 150, 30
@@ -36,17 +36,17 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def to(path: Path) -> AbstractContextManager[Write]:
+def open_writer(path: Path) -> AbstractContextManager[Write]:
     """Write the timeline of one video as a picture; a `UserError` for a second source."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"A timeline is a picture, such as timeline.png, not {path}.")
     return gathered(path, lambda story, temporary: drawn(story).save(temporary))
 
 
-def drawn(story: Story) -> Image.Image:
+def drawn(story: Timeline) -> Image.Image:
     """A strip per face, the longest on screen first: the shares of each moment, stacked."""
     faces = story.summaries.records()
-    shown, known = faces[:MOST_FACES], story.known()
+    shown, known = faces[:MAX_FACES], story.known()
     high = HEAD + max(len(shown), 1) * (ROW + GAP) + FOOT
     image = Image.new("RGB", (WIDE, high), PAPER)
     canvas = ImageDraw.Draw(image)
@@ -95,7 +95,7 @@ def _portrait(image: Image.Image, line: Line, top: int) -> None:
 
 
 def _strip(
-    story: Story, line: Line, places: np.ndarray, known: list[int]
+    story: Timeline, line: Line, places: np.ndarray, known: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The shares over time as pixels, (ROW, W, 3) uint8, and the largest of them, -1 for away.
 
@@ -127,7 +127,7 @@ def _words(canvas: ImageDraw.ImageDraw, mostly: np.ndarray, top: int) -> None:
             canvas.text((middle, top + ROW + 1), name, DIM, _font(13), "ma")
 
 
-def _axis(canvas: ImageDraw.ImageDraw, story: Story, high: int) -> None:
+def _axis(canvas: ImageDraw.ImageDraw, story: Timeline, high: int) -> None:
     length = max(story.end - story.start, 1e-3)
     tick = next((t for t in TICKS if length / t <= 12), TICKS[-1])
     wide, y = WIDE - LEFT - RIGHT, high - FOOT + 2

@@ -17,17 +17,17 @@ from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result, Write
 from mien.tracking.summaries import Summaries
 from mien.tracking.tracker import PATIENCE, STEPS
-from mien.visualization.annotate import Painter
+from mien.visualization.annotate import Annotator
 
-MOST_POINTS, MOST_STILLS, MOST_FACES = 2000, 120, 40
+MAX_POINTS, MAX_STILLS, MAX_FACES = 2000, 120, 40
 """What the page holds at most, of a face's times, of the video's pictures, and of faces; however
 long the video is. Where there is more, every second one goes, and so on."""
 
-MOST_LINES = 400
+MAX_LINES = 400
 """Faces of which anything is kept. When there are more, those go of the half that was shortest on
 screen that are away, and are only counted."""
 
-MOST_STEPS = 1000
+MAX_STEPS = 1000
 """Of the times between frames, from which the usual one is told; thinned alike."""
 
 LOOK = 0.3
@@ -70,7 +70,7 @@ class Line:
         self.times.append(round(seconds, 3))
         self.shares.append(shares)
         self.boxes.append(box)
-        if len(self.times) > MOST_POINTS:
+        if len(self.times) > MAX_POINTS:
             self.times, self.shares = self.times[::2], self.shares[::2]
             self.boxes = self.boxes[::2]
             # The time that a face was away makes a mean of it too long.
@@ -78,7 +78,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Story:
+class Timeline:
     """What one video showed: its faces over time, and pictures of it.
 
     location: where the video can be opened again, empty if there is none.
@@ -98,7 +98,7 @@ class Story:
     smoothed: bool = False
     summaries: Summaries = field(default_factory=Summaries)
     forgotten: int = 0
-    paint: Painter = field(default_factory=Painter)
+    paint: Annotator = field(default_factory=Annotator)
 
     def add(self, result: Result) -> None:
         """Take in the faces of a frame."""
@@ -108,20 +108,20 @@ class Story:
             self.location = frame.location if frame.is_video else ""
         elif self.frames % self.every == 0:
             self.steps.append(frame.seconds - self.end)
-            if len(self.steps) > MOST_STEPS:
+            if len(self.steps) > MAX_STEPS:
                 self.steps, self.every = self.steps[::2], 2 * self.every
         self.frames, self.end = self.frames + 1, frame.seconds
         self.summaries.add(frame.seconds, result)
         for face in result:
             self._face(frame, face)
-        if len(self.lines) > MOST_LINES:
-            for face_id in self.summaries.fleeting(frame.seconds - self.gap(), MOST_LINES // 2):
+        if len(self.lines) > MAX_LINES:
+            for face_id in self.summaries.fleeting(frame.seconds - self.gap(), MAX_LINES // 2):
                 self.summaries.forget(face_id)
                 del self.lines[face_id]
                 self.forgotten += 1
         if not self.stills or frame.seconds - self.stills[-1][0] >= self.apart:
             self.stills.append((frame.seconds, _jpeg(self.paint(frame.pixels, result), STILL)))
-            if len(self.stills) > MOST_STILLS:
+            if len(self.stills) > MAX_STILLS:
                 self.stills = self.stills[::2]
                 self.apart = (self.stills[-1][0] - self.stills[0][0]) / len(self.stills) * 0.99
 
@@ -203,13 +203,13 @@ class Story:
 
 
 @contextmanager
-def gathered(path: Path, finish: Callable[[Story, Path], None]) -> Iterator[Write]:
+def gathered(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[Write]:
     """Gather one video and write its story, unless it has no frame, with `finish(story, path)`.
 
     The path given to `finish` is temporary, and takes its name at the end. Raises `UserError` for
     a second source.
     """
-    story = Story()
+    story = Timeline()
 
     def write(result: Result) -> None:
         source = result.frame.source

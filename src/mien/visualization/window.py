@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from mien.results import Result
-from mien.visualization.annotate import Painter
+from mien.visualization.annotate import Annotator
 from mien.visualization.text import Pace
 
 LARGEST = (1280, 720)
@@ -46,7 +46,7 @@ def watching() -> Iterator[Callable[[Result, float], None]]:
     from PIL import ImageTk
 
     window, pace, closed = tkinter.Tk(className="mien"), Pace(), False
-    paint = Painter()
+    paint = Annotator()
 
     def close(_: object = None) -> None:
         nonlocal closed

@@ -2,7 +2,7 @@
 
 `to(path)` is a context manager that yields `write(result)`. A file that existed is replaced
 only at the end. What a table was given before an interruption is kept in `PATH.part`, as JSON
-lines, from which `to(path, resumed=True)` goes on.
+lines, from which `to(path, resume=True)` goes on.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.registry import names, take, unknown
+from mien.registry import load_module, names, unknown
 from mien.results import Write
 
-SHELF = __name__
+REGISTRY = __name__
 
 ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
@@ -25,17 +25,17 @@ ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 def can_be_resumed(path: Path) -> bool:
     """Whether another run can go on with what was given to this path."""
     suffix = _suffix(path)
-    return suffix in names(SHELF) and _takes_resumed(suffix)
+    return suffix in names(REGISTRY) and _takes_resumed(suffix)
 
 
 def holds_one(path: Path) -> bool:
     """Whether there is only room for one video, or one picture."""
     suffix = _suffix(path)
-    return suffix in names(SHELF) and getattr(take(SHELF, suffix), "HOLDS_ONE", False)
+    return suffix in names(REGISTRY) and getattr(load_module(REGISTRY, suffix), "HOLDS_ONE", False)
 
 
 def _takes_resumed(suffix: str) -> bool:
-    return "resumed" in signature(take(SHELF, suffix).to).parameters
+    return "resume" in signature(load_module(REGISTRY, suffix).open_writer).parameters
 
 
 def _suffix(path: Path) -> str:
@@ -45,10 +45,12 @@ def _suffix(path: Path) -> str:
     return "folder" if is_folder else ALIASES.get(suffix, suffix)
 
 
-def to(path: str | PathLike[str], *, resumed: bool = False) -> AbstractContextManager[Write]:
+def open_writer(
+    path: str | PathLike[str], *, resume: bool = False
+) -> AbstractContextManager[Write]:
     """The sink for a path, by its suffix; a folder gets one annotated picture per frame.
 
-    resumed: go on with what an interrupted run left in `PATH.part`, where there is something.
+    resume: go on with what an interrupted run left in `PATH.part`, where there is something.
     Raises `UserError` for a suffix that nobody writes, a suffix without a name, and `-`.
     """
     path = Path(path)
@@ -59,15 +61,15 @@ def to(path: str | PathLike[str], *, resumed: bool = False) -> AbstractContextMa
     nameless = path.name == "-" or (path.name.startswith(".") and not path.suffix)
     if nameless and not path.is_dir():
         raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
-    known = names(SHELF)
+    known = names(REGISTRY)
     if suffix not in known:
         endings = [f".{name}" for name in known if name != "folder"]
         raise unknown("output suffix", f".{suffix}", [*endings, "a folder"])
     if not path.parent.is_dir() and suffix != "folder":
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
-    if not resumed:
-        return take(SHELF, suffix).to(path)
+    if not resume:
+        return load_module(REGISTRY, suffix).open_writer(path)
     if not _takes_resumed(suffix):
         tables = " and ".join(f".{name}" for name in known if _takes_resumed(name))
         raise UserError(f"{path} cannot be resumed; leave it out. --resume works for {tables}.")
-    return take(SHELF, suffix).to(path, resumed=True)
+    return load_module(REGISTRY, suffix).open_writer(path, resume=True)

@@ -12,9 +12,9 @@ from mien.results import Write
 from mien.writers._table import COLUMNS, rows
 
 
-def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
     """Write a `.csv` file with a header."""
-    return kept(path, resumed, _finish)
+    return kept(path, resume, _finish)
 
 
 def _finish(records: Iterator[dict], path: Path) -> None:

@@ -14,7 +14,7 @@ from mien.writers._pictures import save
 
 
 @contextmanager
-def to(path: Path) -> Iterator[Write]:
+def open_writer(path: Path) -> Iterator[Write]:
     """Write `NAME.png` for each still and `NAME-0000.png` for a video's frames; makes the folder.
 
     What has several frames and is no video, as a WebP, has its first as a still.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
 from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
-from mien.visualization.timeline_data import MOST_FACES, Line, Story, gathered
+from mien.visualization.timeline_data import MAX_FACES, Line, Timeline, gathered
 
 HOLDS_ONE = True
 
@@ -22,16 +22,16 @@ MARKUP, STYLE, SCRIPT = (
 )
 
 
-def to(path: Path) -> AbstractContextManager[Write]:
+def open_writer(path: Path) -> AbstractContextManager[Write]:
     """Write the frames of one video as an `.html` page; a `UserError` for a second source."""
 
-    def finish(story: Story, temporary: Path) -> None:
+    def finish(story: Timeline, temporary: Path) -> None:
         temporary.write_text(page(story, path), encoding="utf-8")
 
     return gathered(path, finish)
 
 
-def page(story: Story, path: Path) -> str:
+def page(story: Timeline, path: Path) -> str:
     """The story as HTML; `path` is where it will lie, for the way from there to the video."""
     summaries = story.summaries.records()
     known = story.known()
@@ -52,7 +52,7 @@ def page(story: Story, path: Path) -> str:
         "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
         "found": len(summaries) + story.forgotten,
         "faces": [
-            _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MOST_FACES]
+            _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MAX_FACES]
         ],
     }
     # A name may not end the script it stands in.
@@ -61,7 +61,7 @@ def page(story: Story, path: Path) -> str:
     return page.replace('{"nothing": "yet"}', text)
 
 
-def _face(story: Story, line: Line, summary: dict, known: list[int]) -> dict:
+def _face(story: Timeline, line: Line, summary: dict, known: list[int]) -> dict:
     return {
         "id": summary["face_id"],
         "picture": _inline(line.portrait),

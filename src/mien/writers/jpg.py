@@ -1,7 +1,7 @@
 """One annotated picture as JPG."""
 
-from mien.writers._pictures import one as to
+from mien.writers._pictures import one as open_writer
 
-__all__ = ["HOLDS_ONE", "to"]
+__all__ = ["HOLDS_ONE", "open_writer"]
 
 HOLDS_ONE = True

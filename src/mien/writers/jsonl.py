@@ -9,6 +9,6 @@ from mien.io.partial_file import kept
 from mien.results import Write
 
 
-def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
     """Write the frame records to a `.jsonl` file."""
-    return kept(path, resumed)
+    return kept(path, resume)

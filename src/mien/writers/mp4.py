@@ -16,7 +16,7 @@ from mien.errors import UserError
 from mien.io import atomic_file, audio
 from mien.io.video import why
 from mien.results import Frame, Result, Write
-from mien.visualization.annotate import Painter
+from mien.visualization.annotate import Annotator
 
 TICKS = 90_000
 """Time stamps a second: fine enough for every common frame rate, and for none at all."""
@@ -28,7 +28,7 @@ HOLDS_ONE = True
 
 
 @contextmanager
-def to(path: Path) -> Iterator[Write]:
+def open_writer(path: Path) -> Iterator[Write]:
     """Write the frames, with their faces drawn, to an `.mp4` (H.264); their times are kept.
 
     Raises `UserError` for frames of a second source: a video holds one.
@@ -47,7 +47,7 @@ class _Film:
         self._source = ""
         self._shape = (0, 0)
         self._last = -1
-        self._paint = Painter()
+        self._paint = Annotator()
         self._began = self._ends = self._heard = 0.0
         self._sound: audio.Sound = (0.0 for _ in ())
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096
 
 
-def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
     """Write a `.parquet` file; a `UserError` without pyarrow, which the extra `scale` brings."""
     try:
         import pyarrow.parquet  # noqa: F401
@@ -27,7 +27,7 @@ def to(path: Path, *, resumed: bool = False) -> AbstractContextManager[Write]:
         raise UserError(
             "Parquet needs pyarrow: in mien's folder, pip install '.[scale]'."
         ) from None
-    return kept(path, resumed, _finish)
+    return kept(path, resume, _finish)
 
 
 def schema() -> pyarrow.Schema:

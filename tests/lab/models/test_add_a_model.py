@@ -27,7 +27,7 @@ def shelf(tmp_path):
     models.__path__.append(str(folder))
     yield
     models.__path__.remove(str(folder))
-    sys.modules.pop(f"{models.SHELF}.{NAME}", None)
+    sys.modules.pop(f"{models.REGISTRY}.{NAME}", None)
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from mien.classification.model_spec import Contract
 from mien.errors import UserError
 from mien.lab import calibration, export, models
+from mien.lab.config import RECIPES, Config
 from mien.lab.heads import CLASSES
-from mien.lab.recipe import RECIPES, Recipe
 from mien.labels import EMOTIONS
 from mien.registry import names
 from tests.paths import ROOT
@@ -37,7 +37,7 @@ def cost(name: str) -> tuple[int, int]:
 
 COST = {name: cost(name) for name in EVERY}
 LIGHT = [name for name, (work, size) in COST.items() if work < 60e6 and size < 30e6]
-FIRST = [next(n for n in EVERY if n.startswith(f"{family}-")) for family in names(models.SHELF)]
+FIRST = [next(n for n in EVERY if n.startswith(f"{family}-")) for family in names(models.REGISTRY)]
 HUGE = [name for name, (work, size) in COST.items() if work > 2e9 or size > 30e6]
 SWEPT = [name for name in EVERY if name in LIGHT or (name in FIRST and name not in HUGE)]
 """What is trained here: all that is light, and of each family the first if it is not huge."""
@@ -65,7 +65,7 @@ def test_a_heavy_model_takes_any_window_too(name):
 
 
 def test_of_each_family_something_is_trained():
-    assert {name.partition("-")[0] for name in SWEPT} == set(names(models.SHELF))
+    assert {name.partition("-")[0] for name in SWEPT} == set(names(models.REGISTRY))
 
 
 @pytest.mark.parametrize("name", SWEPT)
@@ -187,6 +187,6 @@ def test_one_class_is_too_few():
 def test_the_page_of_recipes_names_every_field_recipe_and_network():
     page = (ROOT / "docs" / "recipes.md").read_text()
     named = set(re.findall("`([^`]*)`", page))
-    assert {field.name for field in fields(Recipe)} <= named
+    assert {field.name for field in fields(Config)} <= named
     assert set(RECIPES) <= named
     assert set(models.available()) <= named

@@ -23,14 +23,14 @@ from mien.lab.data._samples import (
     together,
     twins,
 )
-from mien.registry import names, take
+from mien.registry import load_module, names
 
 __all__ = [
     "VOTE_NAMES", "Samples", "describe", "groups", "load", "majority", "plurality", "pooled",
     "seven_shares", "shares", "split", "together", "twins",
 ]  # fmt: skip
 
-SHELF = __name__
+REGISTRY = __name__
 
 
 def load(root: Path | str) -> dict[str, Samples]:
@@ -41,8 +41,8 @@ def load(root: Path | str) -> dict[str, Samples]:
     root = Path(root)
     if not root.exists():
         raise UserError(f"There is no data at {root}.")
-    for name in names(SHELF):
-        module = take(SHELF, name)
+    for name in names(REGISTRY):
+        module = load_module(REGISTRY, name)
         if module.claims(root):
             return module.load(root)
     raise UserError(

@@ -9,21 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
-from mien.registry import names, take, unknown
+from mien.registry import load_module, names, unknown
 
-SHELF = __name__
+REGISTRY = __name__
 
 
 def available() -> list[str]:
     """Every name that `build` takes: `family-variant`, sorted by family."""
-    return [f"{family}-{v}" for family in names(SHELF) for v in take(SHELF, family).VARIANTS]
+    return [
+        f"{family}-{v}"
+        for family in names(REGISTRY)
+        for v in load_module(REGISTRY, family).VARIANTS
+    ]
 
 
 def whole(name: str) -> str:
     """A network's name in full: a family alone means its first variant. Unknown ones stay."""
-    if "-" in name or name not in names(SHELF):
+    if "-" in name or name not in names(REGISTRY):
         return name
-    return f"{name}-{next(iter(take(SHELF, name).VARIANTS))}"
+    return f"{name}-{next(iter(load_module(REGISTRY, name).VARIANTS))}"
 
 
 def build(
@@ -38,9 +42,9 @@ def build(
     or one without such weights.
     """
     family, _, variant = whole(name).partition("-")
-    if family not in names(SHELF):
+    if family not in names(REGISTRY):
         raise unknown("model", name, available())
-    module = take(SHELF, family)
+    module = load_module(REGISTRY, family)
     if variant not in module.VARIANTS:
         raise unknown("model", name, available())
     if classes < 2:
@@ -64,7 +68,7 @@ def without(name: str) -> dict[str, str]:
     A family may offer them as `WITHOUT`, from variant to words to variant; most have none.
     """
     family, _, variant = whole(name).partition("-")
-    offered = getattr(take(SHELF, family), "WITHOUT", {})
+    offered = getattr(load_module(REGISTRY, family), "WITHOUT", {})
     return {words: f"{family}-{other}" for words, other in offered.get(variant, {}).items()}
 
 

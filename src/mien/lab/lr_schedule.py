@@ -6,10 +6,10 @@ import math
 import time
 from dataclasses import dataclass
 
-from mien.lab.recipe import Recipe
+from mien.lab.config import Config
 
 
-def rate_factor(epoch: float, recipe: Recipe, time_spent: float = 0.0) -> float:
+def rate_factor(epoch: float, recipe: Config, time_spent: float = 0.0) -> float:
     """The learning rate as a share of its peak: a linear rise, then a fall to zero.
 
     The fall is half a cosine; or, with `schedule="constant"`, the rate stays as it is and falls

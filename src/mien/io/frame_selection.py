@@ -14,7 +14,7 @@ EARLY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FrameSelection:
     """Which frames of a video are wanted.
 
     every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
@@ -36,7 +36,7 @@ class Part:
             raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
                             "number of frames from 1, or of seconds from 0.")  # fmt: skip
 
-    def from_frame(self, number: int, seconds: float) -> Part:
+    def from_frame(self, number: int, seconds: float) -> FrameSelection:
         """The same, from a frame that it had on."""
         return replace(self, start=seconds, number=number, origin=self.start)
 
@@ -57,11 +57,11 @@ class Part:
         return wanted
 
 
-def within(frames: Iterable[Frame], part: Part) -> Iterator[Frame]:
+def within(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
     """The wanted ones of frames that come by themselves, such as a camera's."""
-    wanted = part.steps(rate=25)
+    wanted = selection.steps(rate=25)
     for frame in frames:
-        if frame.seconds > part.end:
+        if frame.seconds > selection.end:
             return
-        if frame.seconds >= part.start and wanted(frame.seconds):
+        if frame.seconds >= selection.start and wanted(frame.seconds):
             yield frame

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mien.io import atomic_file
 from mien.lab import evaluate, models, runs
+from mien.lab.config import Config
 from mien.lab.heads import CLASSES
-from mien.lab.recipe import Recipe
 from mien.lab.runs import Run
 
 
@@ -28,7 +28,7 @@ class State:
     best: dict | None = None
 
 
-def prepare(recipe: Recipe, device: torch.device) -> State:
+def prepare(recipe: Config, device: torch.device) -> State:
     """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
     torch.manual_seed(recipe.seed)
     model = models.build(
@@ -45,7 +45,7 @@ def prepare(recipe: Recipe, device: torch.device) -> State:
     return State(model, average, _optimizer(model, recipe))
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, recipe: Config) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -86,7 +86,7 @@ def update_average(both: Pairs, keep: Tensor) -> None:
         torch._foreach_copy_(our_counters, their_counters)
 
 
-def kept(recipe: Recipe, step: int) -> float:
+def kept(recipe: Config, step: int) -> float:
     """The share of the old average that step number `step` (from 1) keeps.
 
     Early on less, as there is little to keep; none where the recipe wants no average.

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from mien.lab import data, metrics, twins
+from mien.lab import data, duplicates, metrics
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
 
@@ -45,7 +45,7 @@ def measure(
         probabilities: (N, 7) or (N, 8), what it says of the samples.
         samples: the faces that judge it.
         train: the faces that taught it. Twins are in both: the same pixels, or a changed copy of
-            the same row; near twins look nearly the same (`mien.lab.twins`).
+            the same row; near twins look nearly the same (`mien.lab.duplicates`).
         resamples: of the bootstrap. Copies of a face are drawn together.
 
     Returns:
@@ -62,7 +62,7 @@ def measure(
     }
     if train is not None:
         taught = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
-        near = taught | twins.near(samples.faces, train.faces)
+        near = taught | duplicates.near(samples.faces, train.faces)
         for name, known in (("twins", taught), ("near_twins", near)):
             alone = np.where(known, -1, samples.labels)
             cases[f"fer2013_without_{name}"] = (seven, alone, EMOTIONS)

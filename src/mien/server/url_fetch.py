@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from mien.errors import UserError
 
 SECONDS = 10.0
-MOST_REDIRECTS = 3
+MAX_REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
 EMBEDDING = ipaddress.ip_network("64:ff9b::/96")
 """Addresses of version 6 that stand for one of version 4, behind a translator (RFC 6052)."""
@@ -63,7 +63,7 @@ def fetch(
     allowed: whether to connect to an IP address and port, by a scheme.
     """
     end = time.monotonic() + seconds
-    for _ in range(MOST_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         where = _parsed(url)
         try:
             found = _asked(where, most, end, allowed)

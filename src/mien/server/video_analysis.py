@@ -23,7 +23,7 @@ from mien.visualization import timeline
 FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,yuv4mpegpipe,mxf,mjpeg,h264,hevc,m4v"
 """What is opened. FFmpeg knows lists of files as well, which lead it out of the job's folder."""
 
-MOST_NOTES = 20
+MAX_NOTES = 20
 
 
 def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
@@ -32,13 +32,13 @@ def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     Raises `UserError` for what is no video, or more than is let in, and `Stopped` if it is to stop.
     """
     source, wanted = Source("video", str(job.upload), job.name), job.wanted
-    about = examined(source, settings.most_video_pixels)
-    job.length = max(0.0, min(about.seconds, wanted.part.end) - wanted.part.start)
+    about = examined(source, settings.max_video_pixels)
+    job.length = max(0.0, min(about.seconds, wanted.selection.end) - wanted.selection.start)
     timer = _Timer(job, time.monotonic() + settings.job_seconds)
     options = Options(
-        part=wanted.part, smoothing=wanted.smooth, max_pixels=settings.most_video_pixels
+        selection=wanted.selection, smoothing=wanted.smooth, max_pixels=settings.max_video_pixels
     )
-    callbacks = Callbacks(warn=partial(_note, job), is_over=timer.is_over)
+    callbacks = Callbacks(on_warning=partial(_note, job), should_stop=timer.should_stop)
     with ExitStack() as stack:
         outputs = [stack.enter_context(_output(job, name)) for name in wanted.results]
         run([source], analyzer, [timer.check, *outputs, partial(_count, job)], options, callbacks)
@@ -52,27 +52,27 @@ class _Timer:
     job: Job
     deadline: float
 
-    def is_over(self) -> bool:
+    def should_stop(self) -> bool:
         return self.job.stop.is_set() or time.monotonic() > self.deadline
 
     def check(self, _: Result | None = None) -> None:
         if self.job.stop.is_set():
             raise Stopped
-        if self.is_over():
+        if self.should_stop():
             raise UserError(f"{self.job.name} takes longer than this service has for a video.")
 
 
 def _note(job: Job, error: UserError) -> None:
-    if len(job.notes) < MOST_NOTES:
+    if len(job.notes) < MAX_NOTES:
         job.notes.append(str(error))
 
 
 def _count(job: Job, result: Result) -> None:
-    job.seconds = result.frame.seconds - job.wanted.part.start
+    job.seconds = result.frame.seconds - job.wanted.selection.start
     job.frames += 1
 
 
-def examined(source: Source, most_pixels: int) -> video.About:
+def examined(source: Source, max_pixels: int) -> video.About:
     """What a video file says of itself; a `UserError` if it is none, or more than is let in.
 
     It is opened as what it is alone, not as a list of other files or addresses.
@@ -81,7 +81,7 @@ def examined(source: Source, most_pixels: int) -> video.About:
     with video.opened(source, options=options):
         pass
     about = video.about(source)
-    if about.width * about.height > most_pixels:
+    if about.width * about.height > max_pixels:
         raise UserError(
             f"{source.name} has frames of {about.width} x {about.height} pixels: too large."
         )
@@ -94,7 +94,9 @@ def examined(source: Source, most_pixels: int) -> video.About:
 def _output(job: Job, name: str) -> Iterator[Write]:
     """The writer of one of a job's results."""
     path = job.folder / name
-    with timeline.to(path) if name == "timeline.png" else writers.to(path) as write:
+    with (
+        timeline.open_writer(path) if name == "timeline.png" else writers.open_writer(path) as write
+    ):
         # A page would link to the video beside it, which is deleted.
         yield (lambda result: write(_unlinked(result))) if name == "page.html" else write
 

@@ -12,8 +12,8 @@ import numpy as np
 from mien import detection
 from mien.analyzer import Analyzer
 from mien.classification import weights
-from mien.classification.batches import FACES_AT_ONCE
 from mien.classification.classifier import Classifier
+from mien.classification.face_classifier import FACES_AT_ONCE
 from mien.detection import Detector
 from mien.registry import unknown
 from mien.server.settings import Settings
@@ -35,7 +35,7 @@ class Ask:
         return self.found is not None or self.error is not None
 
 
-class Together(Classifier):
+class MicroBatchingClassifier(Classifier):
     """A classifier whose concurrent callers share its batches.
 
     Whoever comes first answers for all who wait. It waits for those that are known to be coming
@@ -132,7 +132,7 @@ class Analyzers:
         first = detection.load(settings.detector, ONE_THREAD)
         self.detector = first.name
         self._detectors: dict[str, Detector] = {first.name: first}
-        self._classifiers: dict[str, Together] = {}
+        self._classifiers: dict[str, MicroBatchingClassifier] = {}
         self._analyzers: dict[tuple[str, str, bool], Analyzer] = {}
         self._making = threading.Lock()
 
@@ -140,7 +140,7 @@ class Analyzers:
         """The names of the detectors that can be asked for."""
         return sorted({self.detector, *detection.available()})
 
-    def classifier(self, model: str = "") -> Together:
+    def classifier(self, model: str = "") -> MicroBatchingClassifier:
         """The classifier of that name, the usual one without; a `UserError` if there is none."""
         model = model or self.model
         if model not in self.models:
@@ -148,7 +148,7 @@ class Analyzers:
             raise unknown("model", model, self.models)
         with self._making:
             if model not in self._classifiers:
-                self._classifiers[model] = Together(
+                self._classifiers[model] = MicroBatchingClassifier(
                     self.models[model], self._settings.threads, self._settings.patience, self._told
                 )
             return self._classifiers[model]

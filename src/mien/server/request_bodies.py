@@ -17,11 +17,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import UserError
-from mien.server.refusals import Gone, Refused
-from mien.server.room import Entry
+from mien.server.admission import Entry
+from mien.server.error_responses import Gone, Refused
 from mien.server.settings import Settings
 
-MOST_SIGNS = 10_000
+MAX_SIGNS = 10_000
 """Commas, colons and brackets that a JSON body may have: it names pictures and nothing else."""
 
 LONGEST_NAME = 200
@@ -85,7 +85,7 @@ def wrong_type(what: str, wanted: str) -> Refused:
 async def whole(request: Request, settings: Settings, entry: Entry) -> bytes:
     """The body, all of it in memory."""
     parts = []
-    async for part in received(request, settings.most_bytes, settings.slow, settings.slow):
+    async for part in received(request, settings.max_bytes, settings.slow, settings.slow):
         entry.hold(len(part))
         parts.append(part)
     return b"".join(parts)
@@ -151,7 +151,7 @@ async def _from_form(headers: Headers, body: bytes, settings: Settings) -> Asked
     async def parts() -> AsyncGenerator[bytes, None]:
         yield body
 
-    files = await form(headers, parts(), InMemory, settings.most_pictures)
+    files = await form(headers, parts(), InMemory, settings.max_pictures)
     named = []
     for file in files:
         with file.file:
@@ -173,7 +173,7 @@ def _plain(text: str) -> str:
 
 def from_json(body: bytes, settings: Settings) -> Asked:
     """The pictures (base64), or addresses, that a JSON body names; a `UserError` if it is wrong."""
-    if sum(body.count(sign) for sign in b",:[{") > MOST_SIGNS:
+    if sum(body.count(sign) for sign in b",:[{") > MAX_SIGNS:
         raise UserError("The JSON holds more than pictures.")
     try:
         found: Any = json.loads(body)
@@ -187,8 +187,8 @@ def from_json(body: bytes, settings: Settings) -> Asked:
     values = found[key] if key.endswith("s") else [found[key]]
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise UserError(f'"{key}" must be {"a list of texts" if key.endswith("s") else "a text"}.')
-    if not 0 < len(values) <= settings.most_pictures:
-        raise UserError(f"A request has 1 to {settings.most_pictures} pictures, not {len(values)}.")
+    if not 0 < len(values) <= settings.max_pictures:
+        raise UserError(f"A request has 1 to {settings.max_pictures} pictures, not {len(values)}.")
     if key.startswith("url"):
         if not settings.urls:
             raise Refused(403, "This service fetches nothing; send the picture itself.")

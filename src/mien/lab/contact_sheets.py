@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.io import atomic_file
-from mien.lab import twins
+from mien.lab import duplicates
 from mien.lab.audit import VOTES, Audit, at_odds, disagree, labels_of, not_a_face, one_of_each
 
 SHOWN = 48
@@ -30,7 +30,7 @@ def _cells(found: Audit) -> dict[str, list[Image.Image]]:
     samples = found.samples
     pairs = {"twins": one_of_each(found, at_odds(found))}
     if found.near is not None and found.mirrored is not None:
-        pairs["near"] = twins.without(found.near, found.exact, len(samples))
+        pairs["near"] = duplicates.without(found.near, found.exact, len(samples))
         pairs["mirrored"] = found.mirrored
     faces = {"not-a-face": np.flatnonzero(not_a_face(samples)), "disagree": disagree(samples)}
     return {

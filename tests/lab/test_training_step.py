@@ -7,25 +7,34 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mien.lab import augmentation, batches, models, recipe, schedule, states, step, train
+from mien.lab import (
+    augmentation,
+    batches,
+    config,
+    lr_schedule,
+    models,
+    train,
+    training_state,
+    training_step,
+)
+from mien.lab.config import Config
 from mien.lab.heads import HEADS
-from mien.lab.recipe import Recipe
-from mien.lab.step import Plan, Step
+from mien.lab.training_step import Plan, Step
 from tests.synthetic import tiny
 
 CPU = torch.device("cpu")
-ALL = Recipe(
+ALL = Config(
     model="resnet-8", batch=12, side=48, mixup=0.3, cutmix=0.3, domain=0.5, erase=0.5, clip=1.0,
     stored_answers="x", teachers=("x",), teacher_weight=0.5, warmup=0.0,
 )  # fmt: skip
 """A training with everything that a step can do."""
 
 
-def ready(wanted: Recipe, *, teachers: list[nn.Module] | None = None, device=CPU) -> Step:
-    state = states.prepare(wanted, device)
+def ready(wanted: Config, *, teachers: list[nn.Module] | None = None, device=CPU) -> Step:
+    state = training_state.prepare(wanted, device)
     faces = batches.on_device(tiny.samples(40), wanted, device)
     made = Step(state.model, state, faces, wanted, teachers or [])
-    plan = train.planned(state, wanted, schedule.NO_LIMIT, made, None)
+    plan = train.planned(state, wanted, lr_schedule.NO_LIMIT, made, None)
     if wanted.stored_answers:
         steps = len(plan.rates)
         plan.targets.update(
@@ -80,12 +89,15 @@ def test_what_would_wait_is_noticed():
 
 
 def test_steps_are_those_of_a_plain_loop():
-    wanted = Recipe(
+    wanted = Config(
         model="resnet-8", batch=12, side=48, dropout=0.0, rate=0.05, warmup=0.0, ema=0.7, epochs=4,
         smoothing=0.1, erase=0.3, cutmix=0.5,
     )  # fmt: skip
     found = ready(wanted)
-    model, average = states.prepare(wanted, CPU).model, states.prepare(wanted, CPU).model
+    model, average = (
+        training_state.prepare(wanted, CPU).model,
+        training_state.prepare(wanted, CPU).model,
+    )
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
     plain = torch.optim.SGD(
@@ -126,7 +138,7 @@ def test_steps_that_were_only_tried_leave_no_trace(optimizer):
     before = {id(tensor): tensor.detach().clone() for tensor in tried.changing()}
     for _ in range(3):
         tried.take()
-    step._put_back(tried, before)
+    training_step._put_back(tried, before)
     for one in (tried, untried):
         for _ in range(3):
             one.take()
@@ -152,7 +164,7 @@ def test_faces_of_another_size_get_a_plan_of_their_own():
     taken = ready(wanted)
     assert taken.plan.draws.noise.shape[-1] == 28
     taken.state.epoch = 8
-    plan = train.planned(taken.state, wanted, schedule.NO_LIMIT, taken, None)
+    plan = train.planned(taken.state, wanted, lr_schedule.NO_LIMIT, taken, None)
     taken.begin(plan)
     assert taken.plan is plan
     taken()
@@ -178,9 +190,9 @@ def test_a_recorded_step_does_what_the_step_does(optimizer):
 
 
 def test_the_plan_holds_the_rate_and_the_average_of_each_step():
-    wanted = recipe.parse("tiny", ["batch=10", "epochs=4", "warmup=1", "ema=0.9"])
+    wanted = config.parse("tiny", ["batch=10", "epochs=4", "warmup=1", "ema=0.9"])
     taken = ready(wanted)
     plan: Plan = taken.plan
-    expected = [wanted.rate * schedule.rate_factor(k / 4, wanted) for k in range(4)]
+    expected = [wanted.rate * lr_schedule.rate_factor(k / 4, wanted) for k in range(4)]
     assert plan.rates.tolist() == pytest.approx(expected)
     assert plan.keeps.tolist() == pytest.approx([k / (k + 10) for k in range(1, 5)])

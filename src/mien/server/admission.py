@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mien.server.refusals import Refused, busy
+from mien.server.error_responses import Refused, busy
 
 
-class Room:
+class Admission:
     """Counts what waits or is worked on, and what is held. For the event loop's thread alone.
 
-    most: pictures at once. most_held: bytes of all bodies together, those still coming in as well.
+    most: pictures at once. max_held: bytes of all bodies together, those still coming in as well.
     """
 
-    def __init__(self, most: int, most_held: int) -> None:
-        self.most, self._most_held = most, most_held
+    def __init__(self, most: int, max_held: int) -> None:
+        self.most, self._most_held = most, max_held
         self.taken = 0
         self.held = 0
         self._usual = 0.1
@@ -49,7 +49,7 @@ class Room:
 class Entry:
     """What one request takes of a room; given back when it leaves."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Admission) -> None:
         self._room = room
         self.places = 0
         self._bytes = 0

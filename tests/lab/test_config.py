@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
-from mien.lab.recipe import RECIPES, Recipe, checked, from_json, parse, published, to_json
+from mien.lab.config import RECIPES, Config, checked, from_json, parse, published, to_json
 
 
 def test_a_name_alone_is_the_named_recipe():
@@ -96,7 +96,7 @@ def test_a_recipe_survives_json(name):
 
 @given(
     st.builds(
-        Recipe,
+        Config,
         rate=st.floats(1e-9, 10),
         decay=st.floats(0, 1),
         ema=st.floats(0, 0.99999),
@@ -111,7 +111,7 @@ def test_any_sensible_recipe_survives_json(recipe):
 
 
 def test_json_of_an_older_mien_gets_the_defaults_and_of_a_newer_one_a_sentence():
-    assert from_json({"epochs": 3}) == Recipe(epochs=3)
+    assert from_json({"epochs": 3}) == Config(epochs=3)
     with pytest.raises(UserError, match=r"fields unknown to this mien: magic, wand\.$"):
         from_json({"wand": 1, "magic": 2})
     with pytest.raises(UserError, match="from 1 to 99999"):
@@ -130,7 +130,7 @@ def test_json_of_another_kind_is_refused(field, value):
 
 
 def test_every_field_is_one_that_json_and_parse_know():
-    kinds = {type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
+    kinds = {type(getattr(Config(), field.name)) for field in fields(Config)}
     assert kinds == {str, int, float, bool, tuple}
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-from mien.lab import augmentation, states
+from mien.lab import augmentation, training_state
 from mien.lab.augmentation import Draws
 from mien.lab.batches import Batch
+from mien.lab.config import Config
 from mien.lab.losses import bfloat16, losses
-from mien.lab.recipe import Recipe
-from mien.lab.states import State
+from mien.lab.training_state import State
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Step:
         network: nn.Module,
         state: State,
         train: Batch,
-        recipe: Recipe,
+        recipe: Config,
         teachers: list[nn.Module],
         part: slice = slice(None),
     ) -> None:
@@ -92,7 +92,7 @@ class Step:
         for group in state.optimizer.param_groups:
             group["lr"] = self.rate
         self.half = bfloat16(recipe, device)
-        self.both = states.pairs(state.average, state.model)
+        self.both = training_state.pairs(state.average, state.model)
         self.plan: Plan | None = None
         self.replay: Callable[[], None] | None = None
 
@@ -143,7 +143,7 @@ class Step:
             nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
         self.rate.copy_(self.plan.rates.index_select(0, number)[0])
         state.optimizer.step()
-        states.update_average(self.both, self.plan.keeps.index_select(0, number)[0])
+        training_state.update_average(self.both, self.plan.keeps.index_select(0, number)[0])
         self.totals += torch.stack([loss.detach(), *parts])
         self.number += 1
 

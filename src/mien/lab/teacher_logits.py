@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import augmentation, batches, checks, data, evaluate, protocols, runs
+from mien.lab.config import Config
 from mien.lab.heads import HEADS
 from mien.lab.losses import bfloat16
-from mien.lab.recipe import Recipe
 
 AUGMENTATION = (
     "protocol", "fold", "folds", "channels", "side", "batch", "flip", "rotation", "scale", "shift",
@@ -32,13 +32,13 @@ AUGMENTATION = (
 """The fields that decide what a batch looks like; a student must share them with the store."""
 
 
-def shown_like(recipe: Recipe) -> dict:
+def shown_like(recipe: Config) -> dict:
     """The fields of a recipe that decide what a batch looks like."""
     return {name: getattr(recipe, name) for name in AUGMENTATION}
 
 
 def store(
-    recipe: Recipe,
+    recipe: Config,
     root: Path | str,
     folder: Path | str,
     teachers: list[str],
@@ -103,7 +103,7 @@ def _file(folder: Path, teacher: str, epoch: int) -> Path:
 
 @torch.no_grad()
 def _answers(
-    networks: list[nn.Module], faces: batches.Batch, recipe: Recipe, epoch: int
+    networks: list[nn.Module], faces: batches.Batch, recipe: Config, epoch: int
 ) -> list[np.ndarray]:
     """The logits of each network for one augmented epoch: (faces, 15) each."""
     device = faces.faces.device
@@ -127,7 +127,7 @@ class StoredAnswers:
             missing or damaged.
     """
 
-    def __init__(self, recipe: Recipe, train: data.Samples) -> None:
+    def __init__(self, recipe: Config, train: data.Samples) -> None:
         self.folder = Path(recipe.stored_answers)
         self.teachers = [Path(path).name for path in recipe.teachers]
         about = runs.read_json(self.folder / "augmentation.json")

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from mien.io.part import Part
-from mien.server import bodies
+from mien.io.frame_selection import FrameSelection
+from mien.server import request_bodies
 from mien.server.job import RESULTS, Wanted
 from mien.tracking.smoothing import TIME_CONSTANT
 
@@ -47,6 +47,6 @@ class Video(Live):
 
     def wanted(self) -> tuple[str, Wanted]:
         """The same as a job understands it, after its name."""
-        part = Part(self.every, self.seconds, self.start, self.end or math.inf)
+        selection = FrameSelection(self.every, self.seconds, self.start, self.end or math.inf)
         results = tuple(dict.fromkeys(self.to))
-        return bodies.name(self.name), Wanted(*self.by(), part, self.smooth, results)
+        return request_bodies.name(self.name), Wanted(*self.by(), selection, self.smooth, results)

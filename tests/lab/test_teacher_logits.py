@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.lab import batches, data, runs, teacher_answers, train
-from mien.lab.recipe import RECIPES, checked
+from mien.lab import batches, data, runs, teacher_logits, train
+from mien.lab.config import RECIPES, checked
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -36,7 +36,7 @@ def teachers(root, tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(root, teachers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("answers") / "store"
-    teacher_answers.store(TINY, root, folder, teachers, 2)
+    teacher_logits.store(TINY, root, folder, teachers, 2)
     return folder
 
 
@@ -63,7 +63,7 @@ def test_epochs_repeat_in_turn_and_another_seed_begins_elsewhere(root, teachers,
     faces = data.load(root)["train"]
     for seed, order in ((0, [0, 1, 0, 1]), (1, [1, 0, 1, 0])):
         recipe = student(teachers, stored_answers=str(answers), seed=seed)
-        stored = teacher_answers.StoredAnswers(recipe, faces)
+        stored = teacher_logits.StoredAnswers(recipe, faces)
         assert [stored.epoch(n) for n in range(4)] == order
 
 
@@ -71,10 +71,10 @@ def test_a_store_goes_on_where_it_was_stopped_and_takes_teachers_later(
     root, teachers, answers, tmp_path
 ):
     folder = tmp_path / "store"
-    teacher_answers.store(TINY, root, folder, teachers[:1], 1)
+    teacher_logits.store(TINY, root, folder, teachers[:1], 1)
     kept = folder / "t0" / "epoch-000.npy"
     before = kept.stat().st_mtime_ns
-    teacher_answers.store(TINY, root, folder, teachers, 2)
+    teacher_logits.store(TINY, root, folder, teachers, 2)
     assert kept.stat().st_mtime_ns == before
     for file in sorted(answers.rglob("*.npy")):
         ours = folder / file.relative_to(answers)
@@ -90,7 +90,7 @@ def test_another_augmentation_is_refused(root, teachers, answers, tmp_path, chan
     with pytest.raises(UserError, match=said):
         train.fit(recipe, root, tmp_path / "run")
     with pytest.raises(UserError, match="another augmentation"):
-        teacher_answers.store(replace(TINY, **changes), root, answers, teachers, 1)
+        teacher_logits.store(replace(TINY, **changes), root, answers, teachers, 1)
 
 
 def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, tmp_path):
@@ -98,7 +98,7 @@ def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, t
     with pytest.raises(UserError, match="missing"):
         train.fit(recipe, root, tmp_path / "run")
     folder = tmp_path / "store"
-    teacher_answers.store(TINY, root, folder, teachers[:1], 1)
+    teacher_logits.store(TINY, root, folder, teachers[:1], 1)
     (folder / "t0" / "epoch-000.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match="damaged"):
         train.fit(student(["t0"], stored_answers=str(folder)), root, tmp_path / "other")
@@ -106,9 +106,7 @@ def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, t
 
 def test_teachers_that_may_know_the_held_out_faces_are_refused(root, teachers, tmp_path):
     with pytest.raises(UserError, match="it may know the faces"):
-        teacher_answers.store(
-            replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1
-        )
+        teacher_logits.store(replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1)
 
 
 def test_copies_share_their_votes():
@@ -143,13 +141,13 @@ def test_a_run_is_its_recipe_with_stored_answers_as_well(root, teachers, answers
 
 def test_faces_of_changing_size_are_not_stored(root, teachers, tmp_path):
     with pytest.raises(UserError, match="first_side=0"):
-        teacher_answers.store(replace(TINY, first_side=28), root, tmp_path / "s", teachers, 1)
+        teacher_logits.store(replace(TINY, first_side=28), root, tmp_path / "s", teachers, 1)
     assert not (tmp_path / "s").exists()
 
 
 def test_teachers_answer_what_other_domains_have_not_changed(root, teachers, answers, tmp_path):
     folder = tmp_path / "store"
-    teacher_answers.store(replace(TINY, domain=1.0), root, folder, teachers[:1], 1)
+    teacher_logits.store(replace(TINY, domain=1.0), root, folder, teachers[:1], 1)
     place = "t0/epoch-000.npy"
     assert np.array_equal(np.load(folder / place), np.load(answers / place))
     with pytest.raises(UserError, match="must not see"):

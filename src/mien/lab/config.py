@@ -15,7 +15,7 @@ from mien.registry import unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Config:
     """Saved whole in the run folder; a run is its recipe, the data and nothing else.
 
     protocol: how the faces are divided, a name of `mien.lab.protocols`. fold: which of `folds`
@@ -99,7 +99,7 @@ class Recipe:
     domain: float = 0.0
 
 
-_COMMON = Recipe(
+_COMMON = Config(
     vote_weight=0.0, rate=0.05, clip=5.0, epochs=100, resample="bicubic", precision="bfloat16"
 )
 
@@ -119,11 +119,11 @@ _UNKNOWN = replace(
 )  # fmt: skip
 
 RECIPES = {
-    "default": Recipe(
+    "default": Config(
         model="resnet-32-deep", first_side=28, dropout=0.1, epochs=75, precision="bfloat16",
         rotation=10.0, resample="bicubic", erase=0.25,
     ),
-    "tiny": Recipe(model="resnet-8", side=40, epochs=2, warmup=0.5),
+    "tiny": Config(model="resnet-8", side=40, epochs=2, warmup=0.5),
     "common": _COMMON,
     "vgg19": replace(_COMMON, model="vgg19-bn", dropout=0.5),
     "sequential": replace(_ADAMW, model="sequential-full", dropout=0.5),
@@ -200,7 +200,7 @@ _RANGES = {
 }  # fmt: skip
 
 
-def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
+def parse(name: str, changes: Iterable[str] = ()) -> Config:
     """The named recipe with changes applied: `parse("default", ["epochs=5", "rate=0.05"])`.
 
     name: of `RECIPES`, or the path of a run's `recipe.json`. Raises `UserError` for an unknown
@@ -213,7 +213,7 @@ def parse(name: str, changes: Iterable[str] = ()) -> Recipe:
     return changed(RECIPES[name], changes)
 
 
-def _saved(path: Path) -> Recipe:
+def _saved(path: Path) -> Config:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -222,9 +222,9 @@ def _saved(path: Path) -> Recipe:
         raise UserError(f"{path} is no recipe, as a run folder holds one.") from None
 
 
-def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+def changed(recipe: Config, changes: Iterable[str]) -> Config:
     """The recipe with `"FIELD=VALUE"` changes applied; a `UserError` as from `parse`."""
-    kinds = typing.get_type_hints(Recipe)
+    kinds = typing.get_type_hints(Config)
     values: dict[str, Any] = {}
     for change in changes:
         field, equals, text = change.partition("=")
@@ -236,40 +236,40 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
     return checked(replace(recipe, **values))
 
 
-def checked(recipe: Recipe) -> Recipe:
+def checked(recipe: Config) -> Config:
     """The recipe itself, if every value makes sense; a `UserError` that names the first if not."""
     for field, choices in _CHOICES.items():
         value = getattr(recipe, field)
         if value not in choices:
             allowed = " or ".join(map(str, choices))
-            raise UserError(f"Recipe field {field} is {value!r}; it can be {allowed}.")
+            raise UserError(f"Config field {field} is {value!r}; it can be {allowed}.")
     for field, (low, high) in _RANGES.items():
         value = getattr(recipe, field)
         if not (low <= value <= high and math.isfinite(value)):
             wanted = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-            raise UserError(f"Recipe field {field} is {getattr(recipe, field)}; {wanted}.")
+            raise UserError(f"Config field {field} is {getattr(recipe, field)}; {wanted}.")
     if recipe.label_weight == recipe.vote_weight == 0:
-        raise UserError("Recipe fields label_weight and vote_weight are both 0: nothing to learn.")
+        raise UserError("Config fields label_weight and vote_weight are both 0: nothing to learn.")
     if bool(recipe.teachers) != (recipe.teacher_weight > 0):
-        raise UserError("Recipe fields teachers and teacher_weight go together: set both or none.")
+        raise UserError("Config fields teachers and teacher_weight go together: set both or none.")
     if recipe.stored_answers and not (recipe.teachers and recipe.first_side == 0):
-        raise UserError("Recipe field stored_answers needs teachers, and first_side=0.")
+        raise UserError("Config field stored_answers needs teachers, and first_side=0.")
     if recipe.domain and recipe.teachers and not recipe.stored_answers:
-        raise UserError("Recipe field domain, which teachers must not see, needs stored_answers.")
+        raise UserError("Config field domain, which teachers must not see, needs stored_answers.")
     if recipe.fold >= recipe.folds:
-        raise UserError(f"Recipe field fold is {recipe.fold}; it counts from 0 to folds - 1.")
+        raise UserError(f"Config field fold is {recipe.fold}; it counts from 0 to folds - 1.")
     if recipe.first_side % 4 or 0 < recipe.first_side < 8:
         raise UserError(
-            f"Recipe field first_side is {recipe.first_side}; a multiple of 4 from 8, or 0."
+            f"Config field first_side is {recipe.first_side}; a multiple of 4 from 8, or 0."
         )
     if recipe.first_side > recipe.side:
-        raise UserError("Recipe field first_side is larger than side; a window only grows.")
+        raise UserError("Config field first_side is larger than side; a window only grows.")
     if recipe.mixup + recipe.cutmix > 1:
-        raise UserError("Recipe fields mixup and cutmix are probabilities; together at most 1.")
+        raise UserError("Config fields mixup and cutmix are probabilities; together at most 1.")
     return recipe
 
 
-def published(recipe: Recipe) -> dict:
+def published(recipe: Config) -> dict:
     """As `to_json`, for results and model files: other runs by their names, not where they lie."""
     start = Path(recipe.start).name
     teachers = tuple(Path(path).name for path in recipe.teachers)
@@ -277,21 +277,21 @@ def published(recipe: Recipe) -> dict:
     return to_json(replace(recipe, start=start, teachers=teachers, stored_answers=stored))
 
 
-def to_json(recipe: Recipe) -> dict:
+def to_json(recipe: Config) -> dict:
     """The recipe as a dictionary that JSON can hold."""
     return asdict(recipe)
 
 
-def from_json(saved: dict) -> Recipe:
+def from_json(saved: dict) -> Config:
     """The recipe that `to_json` saved; a `UserError` if another version of mien wrote it."""
-    known = {field.name for field in fields(Recipe)}
+    known = {field.name for field in fields(Config)}
     if strange := sorted(set(saved) - known):
         raise UserError(f"The saved recipe has fields unknown to this mien: {', '.join(strange)}.")
-    kinds = typing.get_type_hints(Recipe)
+    kinds = typing.get_type_hints(Config)
     for field, value in saved.items():
         if not _is(value, kinds[field]):
             raise UserError(f"The saved recipe's {field} is {value!r}: that is of another kind.")
-    return checked(Recipe(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
+    return checked(Config(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
 
 
 def _is(value: object, kind: Any) -> bool:
@@ -308,11 +308,11 @@ def _value(field: str, kind: Any, text: str) -> object:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() in words:
             return words[text.lower()]
-        raise UserError(f"Recipe field {field} is yes or no, not {text!r}.")
+        raise UserError(f"Config field {field} is yes or no, not {text!r}.")
     if typing.get_origin(kind) is tuple:
         return tuple(part for part in text.split(",") if part)
     try:
         return kind(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        raise UserError(f"Recipe field {field} is {wanted}, not {text!r}.") from None
+        raise UserError(f"Config field {field} is {wanted}, not {text!r}.") from None
