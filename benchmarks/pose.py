@@ -30,7 +30,7 @@ from mien.classification.classifier import Classifier
 from mien.detection import _roll, yunet
 from mien.lab import augmentation, batches, data, runs
 from mien.labels import EMOTIONS
-from mien.results import yaw
+from mien.results import estimate_yaw
 from tests.synthetic import scenes
 
 SIDE = 48
@@ -291,7 +291,7 @@ def by_yaw(val: data.Samples) -> dict:
         found = detect(large[..., None].repeat(3, -1))[:1]
         if not found or not found[0].landmarks:
             continue
-        yaws.append(abs(yaw(found[0].landmarks)))
+        yaws.append(abs(estimate_yaw(found[0].landmarks)))
         (said,) = classify.analyze(face[..., None].repeat(3, -1))
         right.append(said.dominant_emotion == EMOTIONS[label])
     edges = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)

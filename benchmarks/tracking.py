@@ -33,7 +33,7 @@ def follow(
             yield Frame(pixels, scenario, number, truth.seconds)
 
     found = list(analyzer.session().stream(frames()))
-    again = bidirectional.watched(found, [result.frame for result in found])
+    again = bidirectional.smooth(found, [result.frame for result in found])
     return truths, found, list(again)
 
 

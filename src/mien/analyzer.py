@@ -16,7 +16,7 @@ from mien.classification.classifier import Classifier
 from mien.classification.face_classifier import FaceClassifier
 from mien.classification.model_spec import Geometry
 from mien.classification.occlusion import Explanation
-from mien.detection import _roll, _rotated
+from mien.detection import _roll, _rotation
 from mien.errors import UserError
 from mien.io import image, reader
 from mien.io.frame_selection import FrameSelection
@@ -237,4 +237,4 @@ class Analyzer:
         return self._estimate_roll(pixels, self._detect(pixels), self._geometry)
 
     def _find_in_still(self, pixels: np.ndarray) -> list[Detection]:
-        return _rotated.find(self._find, pixels)
+        return _rotation.detect_rotated(self._find, pixels)

@@ -14,7 +14,7 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTIONS_AND_CONTEMPT = (*EMOTIONS, "contempt")
 """The eight emotions of FER+, in the order in which mien's models give them."""
 
-COLOURS = {
+COLORS = {
     "angry": "#e2574c",
     "disgust": "#8fb339",
     "fear": "#a481d9",

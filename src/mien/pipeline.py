@@ -154,7 +154,7 @@ class _Reading:
                 self.callbacks.on_error(error)
 
     def _video(self, source: Source) -> Iterator[Result]:
-        unfinished = self.checkpoint.unfinished_part_of(source)
+        unfinished = self.checkpoint.unfinished_video_for(source)
         try:
             results = self._followed(source, unfinished)
             yield from self._twice(source, results) if self.options.two_pass else results
@@ -175,7 +175,7 @@ class _Reading:
     def _twice(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
         """The same, read again when all is known; of damage, the first time has warned."""
         again = self._frames(source, self.options.selection, on_warning=lambda _: None)
-        return bidirectional.watched(results, again, self.options.smoothing)
+        return bidirectional.smooth(results, again, self.options.smoothing)
 
     def _frames(
         self,

@@ -102,15 +102,15 @@ def test_the_picture_is_orange_where_it_speaks_for_and_blue_where_against(smile)
     effect = np.zeros((SIDE, SIDE), np.float32)
     effect[:, :16], effect[:, 32:] = 0.3, -0.3
     made = np.asarray(
-        saliency.overlaid(
+        saliency.overlay_effect(
             occlusion.Explanation(
                 smile.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), effect
             )
         ),
         int,
     )
-    middle = saliency.FACE // 2
-    left, centre, right = (made[middle, x] for x in (20, middle, saliency.FACE - 20))
+    middle = saliency.FACE_SIDE // 2
+    left, centre, right = (made[middle, x] for x in (20, middle, saliency.FACE_SIDE - 20))
     assert left[0] > left[2] + 60
     assert right[2] > right[0] + 60
     assert np.ptp(centre) == 0
@@ -118,9 +118,9 @@ def test_the_picture_is_orange_where_it_speaks_for_and_blue_where_against(smile)
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_picture_has_a_row_per_face(smile, count):
-    made = saliency.drawn([smile] * count)
-    assert made.height > max(count, 1) * saliency.FACE
-    assert made.width == saliency.WIDE
+    made = saliency.draw_explanations([smile] * count)
+    assert made.height > max(count, 1) * saliency.FACE_SIDE
+    assert made.width == saliency.WIDTH
 
 
 def test_the_verb_prints_and_draws(mien, photo, tmp_path):
@@ -129,7 +129,7 @@ def test_the_verb_prints_and_draws(mien, photo, tmp_path):
     assert "face 0: happy 9" in out
     assert "below" in out
     with Image.open(tmp_path / "why.png") as drawn:
-        assert drawn.width == saliency.WIDE
+        assert drawn.width == saliency.WIDTH
 
 
 def test_a_picture_without_a_face_says_so(mien, tmp_path):

@@ -12,9 +12,9 @@ from PIL import Image
 
 import mien
 from mien import detection
-from mien.detection import _roll, _rotated, whole, yunet
+from mien.detection import _roll, _rotation, whole, yunet
 from mien.errors import UserError
-from mien.results import Detection, overlap, suppressed, yaw
+from mien.results import Detection, estimate_yaw, iou, non_maximum_suppression
 
 FACE = (150, 40, 300, 210)
 """Left, top, right, bottom of a generous frame round the astronaut's face."""
@@ -145,7 +145,7 @@ def test_the_landmarks_lie_where_eyes_nose_and_mouth_are(detect, astronaut):
     assert np.allclose(nose, (221, 124), atol=8)
     assert mouth_right[0] < nose[0] < mouth_left[0]
     assert min(mouth_right[1], mouth_left[1]) > nose[1]
-    assert abs(yaw(face.landmarks)) < 0.3
+    assert abs(estimate_yaw(face.landmarks)) < 0.3
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -165,7 +165,7 @@ def test_boxes_and_landmarks_agree_with_opencv(detect, astronaut, yunet_file, se
     found = detect(pixels)
     assert len(found) == len(rows) >= 1
     for face, row in zip(found, rows, strict=True):
-        assert overlap(face.box, row[:4]) >= 0.98
+        assert iou(face.box, row[:4]) >= 0.98
         assert face.confidence == pytest.approx(row[-1], abs=1e-3)
         assert np.allclose(np.ravel(face.landmarks), row[4:14], atol=0.5)
 
@@ -282,7 +282,7 @@ def test_overlapping_boxes_are_one_face():
     box = (0.0, 0.0, 10.0, 10.0)
     sure, less = Detection(box, 0.9), Detection((1.0, 0.0, 10.0, 10.0), 0.8)
     apart = Detection((9.0, 9.0, 10.0, 10.0), 0.7)
-    assert suppressed([apart, less, sure]) == [sure, apart]
+    assert non_maximum_suppression([apart, less, sure]) == [sure, apart]
 
 
 # Tilted heads
@@ -313,7 +313,7 @@ def test_what_is_found_in_a_quarter_turn_lies_where_it_is(degrees):
         np.argwhere(shown[..., 0]).max(0) + 1,
     )
     there = Detection(tuple(map(float, (left, top, right - left, bottom - top))), 0.9, roll=5.0)
-    back = _rotated.rotated_back(there, degrees, (shown.shape[1], shown.shape[0]), (200, 120))
+    back = _rotation.rotate_back(there, degrees, (shown.shape[1], shown.shape[0]), (200, 120))
     assert back.box == pytest.approx(box)
     assert (back.roll - 5) % 360 == degrees
     assert back.confidence == 0.9
@@ -330,7 +330,7 @@ def test_what_is_found_in_an_eighth_turn_lies_where_it_is(degrees):
         box = (middle[0] - 10, middle[1] - 10, 20.0, 20.0)
         return [Detection(box, 0.9, (middle,) * 5, roll=1.0)]
 
-    (face,) = _rotated._rotated(find, Image.fromarray(pixels), degrees)
+    (face,) = _rotation._detect_upright(find, Image.fromarray(pixels), degrees)
     x, y, w, h = face.box
     assert (x + w / 2, y + h / 2) == pytest.approx((260, 160), abs=2)
     assert face.landmarks[0] == pytest.approx((260, 160), abs=2)
@@ -353,9 +353,9 @@ def test_an_upright_picture_is_looked_at_once_and_an_empty_one_eight_times():
         return lambda pixels: shapes.append(pixels.shape) or list(faces)
 
     pixels = np.zeros((2000, 4000, 3), np.uint8)
-    assert _rotated.find(find(upright), pixels) == upright
+    assert _rotation.detect_rotated(find(upright), pixels) == upright
     assert len(shapes) == 1
-    assert _rotated.find(find([]), pixels) == []
+    assert _rotation.detect_rotated(find([]), pixels) == []
     assert shapes[1:5] == [(2000, 4000, 3), (900, 450, 3), (450, 900, 3), (900, 450, 3)]
     assert len(shapes) == 9
 
@@ -366,7 +366,7 @@ def test_less_confident_faces_of_rotated_pictures_do_not_count():
     for faces in (unsure, leaning):
         first = iter([[]])
         assert (
-            _rotated.find(
+            _rotation.detect_rotated(
                 lambda _, f=faces, n=first: next(n, list(f)), np.zeros((9, 9, 3), np.uint8)
             )
             == []
@@ -374,7 +374,9 @@ def test_less_confident_faces_of_rotated_pictures_do_not_count():
 
 
 def test_video_frames_are_never_rotated(astronaut, monkeypatch):
-    monkeypatch.setattr(_rotated, "find", lambda *_: pytest.fail("a video frame was turned"))
+    monkeypatch.setattr(
+        _rotation, "detect_rotated", lambda *_: pytest.fail("a video frame was turned")
+    )
     analyzer = mien.Analyzer()
     frames = [mien.Frame(np.rot90(astronaut).copy(), "a.mp4", k, k / 25) for k in range(3)]
     assert len(list(analyzer.session().stream(frames))) == 3

@@ -19,7 +19,7 @@ from PIL import Image
 import mien
 from mien import writers
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
-from mien.results import LANDMARKS, Face, Frame, Result, scaled
+from mien.results import LANDMARKS, Face, Frame, Result, scale_box
 from mien.visualization import notebook
 from mien.writers._table import COLUMNS
 
@@ -62,7 +62,7 @@ def result(*found, **frame):
 
 @given(st.tuples(*[NUMBERS] * 4), st.floats(0.01, 100))
 def test_a_box_scaled_and_back_is_itself(box, factor):
-    assert scaled(scaled(box, factor), 1 / factor) == pytest.approx(box, abs=1e-6)
+    assert scale_box(scale_box(box, factor), 1 / factor) == pytest.approx(box, abs=1e-6)
 
 
 def test_the_dominant_emotion_has_the_largest_share():
@@ -248,10 +248,10 @@ def test_a_notebook_shows_the_picture_and_a_row_per_face():
         large, [face(face_id=7, flags=("blurred",)), face(emotions={"happy": 0.25, "sad": 0.75})]
     )
     with Image.open(io.BytesIO(one._repr_png_())) as picture:
-        assert (picture.format, max(picture.size)) == ("PNG", notebook.LONGEST)
+        assert (picture.format, max(picture.size)) == ("PNG", notebook.MAX_SIDE)
     html = one._repr_html_()
     with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]*)', html)[1]))) as picture:
-        assert max(picture.size) == notebook.LONGEST
+        assert max(picture.size) == notebook.MAX_SIDE
     assert name not in html
     assert "&lt;b&gt;&amp;.jpg" in html
     rows = re.findall("<tr>.*?</tr>", html)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.detection.whole import Whole
-from mien.labels import COLOURS
+from mien.detection.whole import WholeImage
+from mien.labels import COLORS
 from mien.results import LANDMARKS, Detection, Face, Frame, Result
 from mien.server import static_files
 from mien.writers import csv, html
@@ -105,7 +105,7 @@ def crowd(monkeypatch, tmp_path):
         boxes = [(k % 4 * wide, k // 4 * high, 0.6 * wide, 0.8 * high) for k in range(CROWD)]
         return [Detection(box, 0.99 - 0.05 * k, roll=0.0) for k, box in enumerate(boxes)]
 
-    monkeypatch.setattr(Whole, "__call__", rows)
+    monkeypatch.setattr(WholeImage, "__call__", rows)
     path = tmp_path / f"{'a-name-without-an-end-' * 6}.jpg"
     Image.new("RGB", (1200, 800), "tan").save(path)
     return path
@@ -571,7 +571,7 @@ def test_nothing_is_wider_than_a_phone(see, crowd, bad, tmp_path):
 def test_axe_finds_nothing_wrong_with_the_page_of_a_video(browser, tmp_path):
     if find_spec("axe_core_python") is None:
         pytest.skip("no axe")
-    emotions = dict(zip(COLOURS, [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05], strict=True))
+    emotions = dict(zip(COLORS, [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05], strict=True))
     pixels = np.zeros((90, 120, 3), np.uint8)
     with html.open_writer(tmp_path / "faces.html") as write:
         for k in range(9):
@@ -609,7 +609,7 @@ def test_the_page_may_do_nothing_with_other_places(tiny_model):
 
 
 def test_what_python_knows_is_written_nowhere_else():
-    known = (*COLOURS, *COLOURS.values(), *LANDMARKS, "detector")
+    known = (*COLORS, *COLORS.values(), *LANDMARKS, "detector")
     for path in (*static_files.FOLDER.glob("*.js"), ROOT / "src" / "mien" / "writers" / "_page.js"):
         script = path.read_text(encoding="utf-8")
         assert not [word for word in known if re.search(rf"\b{word}\b", script)], path

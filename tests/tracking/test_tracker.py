@@ -12,7 +12,7 @@ from mien.results import Detection, Face
 from mien.tracking.schedule import DetectionSchedule, between
 from mien.tracking.smoothing import Smoother
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import LOOK, PATIENCE, Tracker, _look
+from mien.tracking.tracker import LOOK, MAX_AGE_SECONDS, Tracker, _look
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -67,7 +67,9 @@ def test_the_order_of_boxes_means_nothing():
     assert tracker.follow(pixels, 0.1, boxes[::-1]) == [1, 0]
 
 
-@pytest.mark.parametrize(("gap", "same"), [(0.5 * PATIENCE, True), (1.5 * PATIENCE, False)])
+@pytest.mark.parametrize(
+    ("gap", "same"), [(0.5 * MAX_AGE_SECONDS, True), (1.5 * MAX_AGE_SECONDS, False)]
+)
 def test_a_face_that_is_missed_keeps_its_id_for_a_while(gap, same):
     tracker = Tracker()
     pixels, box = picture((100, 50, 40, 0)), (100, 50, 40, 40)

@@ -13,7 +13,7 @@ from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face
 from mien.visualization import annotate
-from mien.visualization.annotate import COLOURS, Annotator, draw
+from mien.visualization.annotate import COLORS, Annotator, draw
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
 
@@ -147,7 +147,7 @@ def test_the_longest_head_fits_its_panel(texts, panels, emotion):
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_a_box_is_drawn_in_its_emotions_colour(emotion):
     drawn = draw(ground(640, 640), [face((200, 200, 240, 240), emotion)])
-    wanted = tuple(int(COLOURS[emotion][k : k + 2], 16) for k in (1, 3, 5))
+    wanted = tuple(int(COLORS[emotion][k : k + 2], 16) for k in (1, 3, 5))
     assert (drawn[199:203, 320] == wanted).all(1).any()
 
 
@@ -157,8 +157,8 @@ def test_every_emotion_has_a_colour_that_reads_on_the_panel():
         linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
         return linear @ (0.2126, 0.7152, 0.0722)
 
-    assert set(COLOURS) == set(EMOTIONS_AND_CONTEMPT)
-    for colour in COLOURS.values():
+    assert set(COLORS) == set(EMOTIONS_AND_CONTEMPT)
+    for colour in COLORS.values():
         rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         contrast = (brightness(rgb) + 0.05) / (brightness(annotate.GROUND[:3]) + 0.05)
         assert contrast >= 4.5

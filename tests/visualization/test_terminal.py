@@ -6,7 +6,7 @@ import click
 import numpy as np
 import pytest
 
-from mien.labels import COLOURS, EMOTIONS
+from mien.labels import COLORS, EMOTIONS
 from mien.results import Face, Frame, Result
 from mien.visualization import text
 
@@ -42,7 +42,7 @@ def test_in_short_a_face_has_a_line():
 def test_the_colour_is_near_the_one_on_pictures(emotion):
     number = int(re.search(r"38;5;(\d+)m", text._painted("x", emotion))[1]) - 16
     cube = np.array([number // 36, number // 6 % 6, number % 6]) * 51
-    wanted = [int(COLOURS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
+    wanted = [int(COLORS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
     assert abs(cube - wanted).max() <= 26
 
 

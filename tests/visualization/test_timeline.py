@@ -9,14 +9,14 @@ from PIL import Image, ImageColor
 from mien.errors import UserError
 from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
-from mien.visualization.annotate import COLOURS
+from mien.visualization.annotate import COLORS
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
 WIDE = timeline.WIDE - timeline.LEFT - timeline.RIGHT
 
 
 def face(face_id=0, **shares):
-    emotions = {name: shares.get(name, 0.0) for name in COLOURS if name != "contempt"}
+    emotions = {name: shares.get(name, 0.0) for name in COLORS if name != "contempt"}
     return Face((20.0, 10.0, 40.0, 50.0), 0.9, emotions, face_id)
 
 
@@ -39,7 +39,7 @@ def strip(pixels, row):
     seen = pixels[top : top + timeline.ROW, timeline.LEFT : timeline.LEFT + WIDE]
     away = np.array(ImageColor.getrgb(timeline.AWAY))
     names = {tuple(away.tolist()): "away"}
-    for name, colour in COLOURS.items():
+    for name, colour in COLORS.items():
         rgb = np.array(ImageColor.getrgb(colour))
         names[tuple(rgb.tolist())] = name
         pale = rgb * timeline.FADED + away * (1 - timeline.FADED)
@@ -53,7 +53,7 @@ def test_a_strip_shows_the_shares_of_each_moment(tmp_path):
     early, late = colours(pixels, 0, 0.2), colours(pixels, 0, 0.8)
     assert early.count("happy") == pytest.approx(0.75 * timeline.ROW, abs=1)
     assert early.count("sad") == pytest.approx(0.25 * timeline.ROW, abs=1)
-    assert early == sorted(early, key=list(COLOURS).index)  # the first label at the top
+    assert early == sorted(early, key=list(COLORS).index)  # the first label at the top
     assert set(late) == {"neutral"}
 
 
@@ -106,7 +106,7 @@ def test_a_pause_between_frames_does_not_change_the_usual_step():
     for k in range(100):
         told.add(Result(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()]))
     assert told.step() == pytest.approx(0.1)
-    assert told.gap() == timeline_data.PATIENCE
+    assert told.gap() == timeline_data.MAX_AGE_SECONDS
     _, how = told.seen(told.lines[0], np.array([5.0, 5.2, 30.0, 65.1]))
     assert how.tolist() == [2, 0, 0, 2]
 

@@ -40,19 +40,19 @@ def display():
 def test_without_a_display_there_is_no_window(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     if sys.platform.startswith("linux"):
-        assert not window.is_possible()
+        assert not window.is_available()
 
 
 def test_a_display_that_is_not_there_is_none(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":987")
-    assert not window.is_possible()
+    assert not window.is_available()
 
 
 def test_the_window_shows_the_picture_with_its_faces(display, monkeypatch):
     monkeypatch.setenv("DISPLAY", display)
-    assert window.is_possible()
+    assert window.is_available()
     pixels = np.full((480, 640, 3), (0, 90, 200), np.uint8)
-    with window.watching() as show:
+    with window.live_view() as show:
         for k in range(5):
             show(Result(Frame(pixels, "camera:0", k, k / 10), [FACE]), 0.012)
         time.sleep(0.2)
@@ -72,7 +72,7 @@ def test_the_window_can_be_closed(display, monkeypatch, way):
     pixels = np.zeros((90, 160, 3), np.uint8)
 
     def watch():
-        with window.watching() as show:
+        with window.live_view() as show:
             root = tkinter._default_root
             for k in range(50):
                 if k == 5 and way == "key":

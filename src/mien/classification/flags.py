@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.detection import _rotated
-from mien.results import Detection, yaw
+from mien.detection import _rotation
+from mien.results import Detection, estimate_yaw
 
 TOO_SMALL = 24.0
 TOO_SMOOTH = 18.0
@@ -14,7 +14,7 @@ TOO_UNSURE = 0.8
 its Laplacian at 48 pixels, the detector's confidence."""
 
 TOO_TURNED = 0.4
-"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.yaw`."""
+"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.estimate_yaw`."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
@@ -26,9 +26,9 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
         found.append("blurred")
     if face.confidence < TOO_UNSURE:
         found.append("low_confidence")
-    if abs(face.roll or 0.0) > _rotated.TILTED:
+    if abs(face.roll or 0.0) > _rotation.MAX_UPRIGHT_ROLL:
         found.append("tilted")
-    if face.landmarks and abs(yaw(face.landmarks)) > TOO_TURNED:
+    if face.landmarks and abs(estimate_yaw(face.landmarks)) > TOO_TURNED:
         found.append("turned")
     return tuple(found)
 

@@ -43,7 +43,7 @@ class Tally:
     def print(self) -> bool:
         """Print what the faces of each video showed; whether there was one."""
         for source, summaries in self._videos.items():
-            terminal().showed(source, summaries.records())
+            terminal().print_summaries(source, summaries.records())
         return bool(self._videos)
 
     def write(self, path: Path) -> None:

@@ -73,16 +73,16 @@ def camera(
             *outputs,
         ]
         run([live], analyzer, steps, options, Callbacks(on_warning=complain))
-    terminal().showed(live.name, summaries.records(at_least=1.0))
+    terminal().print_summaries(live.name, summaries.records(at_least=1.0))
 
 
 def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
     """What shows the faces: a window where there can be one, or the terminal."""
-    if in_window is not False and window.is_possible():
-        return window.watching
+    if in_window is not False and window.is_available():
+        return window.live_view
     if in_window:
         raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
-    return terminal().watching
+    return terminal().live_view
 
 
 def _live(text: str) -> Source:

@@ -72,4 +72,4 @@ def _draw(explanations: Sequence[Explanation], path: Path) -> None:
     from mien.visualization import saliency  # Pillow's drawing takes a while to import
 
     with atomic_file.writing(path) as temporary:
-        saliency.drawn(explanations).save(temporary)
+        saliency.draw_explanations(explanations).save(temporary)

@@ -8,7 +8,7 @@ from mien.classification.model_spec import Geometry
 from mien.results import Detection
 
 
-class Whole:
+class WholeImage:
     """Takes the largest central square of the picture."""
 
     name = "whole"
@@ -21,6 +21,6 @@ class Whole:
         return [Detection(((width - side) / 2, (height - side) / 2, side, side), 1.0, roll=0.0)]
 
 
-def load(threads: int = 0) -> Whole:  # noqa: ARG001
+def load(threads: int = 0) -> WholeImage:  # noqa: ARG001
     """The detector that takes every picture for a face; it needs no threads."""
-    return Whole()
+    return WholeImage()

@@ -17,7 +17,7 @@ from PIL import Image
 from mien.classification.model_spec import Geometry
 from mien.errors import UserError
 from mien.onnx_runtime import open_session
-from mien.results import Detection, suppressed
+from mien.results import Detection, non_maximum_suppression
 
 FILE = Path(__file__).with_name("yunet.onnx")
 
@@ -88,7 +88,7 @@ class YuNet:
             for tile, x, y in tiles(small):
                 inside = [d for d in self._detect(tile) if not _is_cut(d, tile, x, y, small)]
                 found += [d.moved(x, y).scaled(MAX_SHRINKING) for d in inside]
-            found = suppressed(found)
+            found = non_maximum_suppression(found)
         return found
 
     def _shrunk(self, pixels: np.ndarray, scale: float) -> list[Detection]:
@@ -104,7 +104,7 @@ class YuNet:
             decode(outputs[4 * k : 4 * k + 4], stride, padded.shape[1] // stride)
             for k, stride in enumerate(STRIDES)
         ]
-        return suppressed([_detection(row) for row in np.concatenate(rows).tolist()])
+        return non_maximum_suppression([_detection(row) for row in np.concatenate(rows).tolist()])
 
 
 def decode(answers: Sequence[np.ndarray], stride: int, columns: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.errors import UserError
-from mien.results import LIVE, Kind
+from mien.results import LIVE_KINDS, SourceKind
 
 IMAGE_SUFFIXES = frozenset((
     ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
@@ -34,7 +34,7 @@ MOTION_JPEG = frozenset((".mjpeg", ".mjpg"))
 ENDLESS = MOTION_JPEG | {".ts"}
 """Suffixes that an address shares with streams, so that they do not tell a file there."""
 
-SIGNATURES: tuple[tuple[Kind, int, tuple[bytes, ...]], ...] = (
+SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
     # HEIF and AVIF are in the container of MP4, and go before it.
     ("image", 4, tuple(b"ftyp" + brand for brand in (
         b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1",
@@ -81,7 +81,7 @@ class Source:
         ```
     """
 
-    kind: Kind
+    kind: SourceKind
     location: str
     name: str
     rate: float = 0.0
@@ -94,7 +94,7 @@ class Source:
     @property
     def is_live(self) -> bool:
         """Whether it is a camera or a stream, which drop frames instead of waiting."""
-        return self.kind in LIVE
+        return self.kind in LIVE_KINDS
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -167,7 +167,7 @@ def _address(text: str) -> Source:
     if suffix in IMAGE_SUFFIXES:
         raise UserError(f"{name} is an address, and pictures are read from files; "
                         "fetch it first.")  # fmt: skip
-    kind: Kind = "video" if suffix in VIDEO_SUFFIXES - ENDLESS else "stream"
+    kind: SourceKind = "video" if suffix in VIDEO_SUFFIXES - ENDLESS else "stream"
     return Source(kind, text, name)
 
 
@@ -200,11 +200,11 @@ def _file(path: str) -> Source:
     return Source(_kind(Path(path)), path, printable(path))
 
 
-def _kind(path: Path) -> Kind:
+def _kind(path: Path) -> SourceKind:
     suffix, head = path.suffix.lower(), _head(path)
     if head.startswith(b"GIF8"):
         return "animation" if _has_second_frame(path) else "image"
-    by_name: Kind = "video" if suffix in VIDEO_SUFFIXES else "image"
+    by_name: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
     # A motion JPEG begins as a JPEG does.
     return by_name if suffix in MOTION_JPEG else _by_content(head) or by_name
 
@@ -220,7 +220,7 @@ def _head(path: Path) -> bytes:
     return b""
 
 
-def _by_content(head: bytes) -> Kind | None:
+def _by_content(head: bytes) -> SourceKind | None:
     for kind, offset, signatures in SIGNATURES:
         if head.startswith(signatures, offset):
             return kind

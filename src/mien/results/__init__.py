@@ -5,15 +5,27 @@ from mien.results.detection import (
     Box,
     Detection,
     Landmarks,
-    overlap,
-    scaled,
-    suppressed,
-    yaw,
+    estimate_yaw,
+    iou,
+    non_maximum_suppression,
+    scale_box,
 )
 from mien.results.face import Face
-from mien.results.result import LIVE, Frame, Kind, Result, Write
+from mien.results.result import LIVE_KINDS, Frame, Result, SourceKind, Write
 
 __all__ = [
-    "LANDMARKS", "LIVE", "Box", "Detection", "Face", "Frame", "Kind", "Landmarks", "Result",
-    "Write", "overlap", "scaled", "suppressed", "yaw",
+    "LANDMARKS",
+    "LIVE_KINDS",
+    "Box",
+    "Detection",
+    "Face",
+    "Frame",
+    "Landmarks",
+    "Result",
+    "SourceKind",
+    "Write",
+    "estimate_yaw",
+    "iou",
+    "non_maximum_suppression",
+    "scale_box",
 ]  # fmt: skip

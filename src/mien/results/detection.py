@@ -10,13 +10,13 @@ Box = tuple[float, float, float, float]
 """x, y, width, height in pixels; x and y are the left upper corner, and may lie outside."""
 
 
-def scaled(box: Sequence[float], factor: float) -> Box:
+def scale_box(box: Sequence[float], factor: float) -> Box:
     """A box in a picture that is `factor` times as large."""
     x, y, width, height = (v * factor for v in box)
     return x, y, width, height
 
 
-def overlap(one: Box, other: Box) -> float:
+def iou(one: Box, other: Box) -> float:
     """Intersection over union of two boxes, 0 to 1."""
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     tall = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
@@ -74,7 +74,7 @@ class Detection:
     def scaled(self, factor: float) -> Detection:
         """The same in a picture that is `factor` times as large."""
         points = self.landmarks and tuple((x * factor, y * factor) for x, y in self.landmarks)
-        return replace(self, box=scaled(self.box, factor), landmarks=points)
+        return replace(self, box=scale_box(self.box, factor), landmarks=points)
 
     def moved(self, right: float, down: float) -> Detection:
         """The same in a picture that has so many more pixels on the left and above."""
@@ -86,16 +86,16 @@ class Detection:
 NMS_IOU = 0.3
 
 
-def suppressed(found: list[Detection]) -> list[Detection]:
+def non_maximum_suppression(found: list[Detection]) -> list[Detection]:
     """Non-maximum suppression: the most confident of those that overlap, most confident first."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda d: -d.confidence):
-        if all(overlap(one.box, other.box) <= NMS_IOU for other in kept):
+        if all(iou(one.box, other.box) <= NMS_IOU for other in kept):
             kept.append(one)
     return kept
 
 
-def yaw(landmarks: Landmarks) -> float:
+def estimate_yaw(landmarks: Landmarks) -> float:
     """How far a head is turned aside, from -1 to 1: the sine of its yaw, roughly.
 
     0 looks straight at the camera; positive looks to the picture's right. The nose's distance from

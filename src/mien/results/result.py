@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-Kind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
+SourceKind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
 """What a frame was read from, as `io.source.Source` says it."""
 
-LIVE: tuple[Kind, ...] = ("camera", "stream")
+LIVE_KINDS: tuple[SourceKind, ...] = ("camera", "stream")
 """Kinds that drop frames instead of waiting."""
 
 
@@ -48,7 +48,7 @@ class Frame:
     seconds: float = 0.0
     model: str = ""
     detector: str = ""
-    kind: Kind = "image"
+    kind: SourceKind = "image"
     location: str = field(default="", repr=False)
 
     @property
@@ -59,7 +59,7 @@ class Frame:
     @property
     def is_live(self) -> bool:
         """Whether it comes from a camera or a stream."""
-        return self.kind in LIVE
+        return self.kind in LIVE_KINDS
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from mien.labels import COLOURS
+from mien.labels import COLORS
 from mien.results import LANDMARKS
 from mien.server.job import RESULTS
 from mien.writers import html
@@ -53,7 +53,7 @@ def add(app: FastAPI) -> None:
 def constants() -> str:
     """What the page shares with Python, as a module; `page/constants.d.ts` has the types."""
     shared = {
-        "COLOURS": COLOURS,
+        "COLORS": COLORS,
         "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
         "LANDMARKS": LANDMARKS,
         "RESULTS": RESULTS,

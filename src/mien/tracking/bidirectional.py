@@ -17,10 +17,10 @@ import numpy as np
 from mien.errors import UserError
 from mien.results import Face, Frame, Result
 from mien.tracking.smoothing import TIME_CONSTANT
-from mien.tracking.tracker import PATIENCE
+from mien.tracking.tracker import MAX_AGE_SECONDS
 
 
-def watched(
+def smooth(
     first: Iterable[Result], again: Iterable[Frame], time_constant: float = TIME_CONSTANT
 ) -> Iterator[Result]:
     """The frames of `again` with the faces of `first`, the same frames, smoothed both ways.
@@ -37,7 +37,7 @@ def watched(
         smooth = {}
         for face_id, line in lines.items():
             seconds, shares = (np.array(column) for column in zip(*line, strict=True))
-            smooth[face_id] = iter(both_ways(seconds, shares, time_constant))
+            smooth[face_id] = iter(smooth_bidirectional(seconds, shares, time_constant))
         lines.clear()
         kept.seek(0)
         for frame, text in _pairs(again, kept):
@@ -52,8 +52,8 @@ def _pairs(again: Iterable[Frame], kept: Iterable[str]) -> Iterator[tuple[Frame,
         yield frame, text
 
 
-def both_ways(
-    seconds: np.ndarray, shares: np.ndarray, constant: float, longest: float = PATIENCE
+def smooth_bidirectional(
+    seconds: np.ndarray, shares: np.ndarray, constant: float, longest: float = MAX_AGE_SECONDS
 ) -> np.ndarray:
     """Exponential smoothing from both ends, averaged: (T,) rising, (T, K) -> (T, K).
 

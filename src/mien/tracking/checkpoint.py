@@ -15,9 +15,9 @@ from mien.io.source import Source
 from mien.results import Face, Frame
 from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
-from mien.tracking.tracker import PATIENCE
+from mien.tracking.tracker import MAX_AGE_SECONDS
 
-REPLAYED, LEAST = 2 * PATIENCE, 8
+REPLAYED, LEAST = 2 * MAX_AGE_SECONDS, 8
 """Seconds of a video that are replayed before its rest is analyzed, and frames at least."""
 
 
@@ -74,7 +74,7 @@ class Checkpoint:
     done: Set[str] = frozenset()
     unfinished: UnfinishedVideo | None = None
 
-    def unfinished_part_of(self, source: Source) -> UnfinishedVideo | None:
+    def unfinished_video_for(self, source: Source) -> UnfinishedVideo | None:
         """What is known of this source, if it is the unfinished one."""
         is_it = self.unfinished is not None and self.unfinished.name == source.name
         return self.unfinished if is_it else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mien.results import Face
-from mien.tracking.tracker import PATIENCE
+from mien.tracking.tracker import MAX_AGE_SECONDS
 
 TIME_CONSTANT = 0.5
 """Seconds after which smoothed emotions have followed 63 % of a sudden change."""
@@ -21,7 +21,9 @@ class Smoother:
     as its age says. What is smoothed are probabilities, so their sum stays 1.
     """
 
-    def __init__(self, time_constant: float = TIME_CONSTANT, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, time_constant: float = TIME_CONSTANT, patience: float = MAX_AGE_SECONDS
+    ) -> None:
         self.time_constant, self._patience = time_constant, patience
         self._known: dict[int, tuple[float, dict[str, float]]] = {}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mien.results import Face
-from mien.tracking.tracker import PATIENCE, Rhythm
+from mien.tracking.tracker import MAX_AGE_SECONDS, Rhythm
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Summary:
     _dominant: str = ""
     _weight: float = 0.0
 
-    def add(self, seconds: float, face: Face, longest: float = PATIENCE) -> None:
+    def add(self, seconds: float, face: Face, longest: float = MAX_AGE_SECONDS) -> None:
         """Take in the next sighting; `longest`: a longer gap is time off the screen."""
         since = seconds - self.last if self.frames else 0.0
         since = since if 0 <= since <= longest else 0.0

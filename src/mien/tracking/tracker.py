@@ -15,7 +15,7 @@ import numpy as np
 from mien.io import resize
 from mien.results import Box, Face
 
-PATIENCE = 1.5
+MAX_AGE_SECONDS = 1.5
 """Seconds for which a face that is not seen keeps its id."""
 
 STEPS = 2.5
@@ -84,7 +84,7 @@ class Track:
 class Rhythm:
     """How far apart moments usually come, to tell whether somebody is away or not looked for."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = MAX_AGE_SECONDS) -> None:
         self._patience = patience
         self._last = math.nan
         self._steps = (0.0, 0.0)
@@ -119,7 +119,7 @@ class Tracker:
     in face widths, size and look say which it is. Faces that are close are told apart by look.
     """
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = MAX_AGE_SECONDS) -> None:
         self._rhythm = Rhythm(patience)
         self._tracks: list[Track] = []
         self._next = 0

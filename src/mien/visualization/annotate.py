@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.errors import UserError
-from mien.labels import COLOURS
-from mien.results import Face, scaled
+from mien.labels import COLORS
+from mien.results import Face, scale_box
 
 GROUND = (16, 20, 24, 205)
 SHORTEST, LONGEST = 480, 6400
@@ -92,7 +92,7 @@ def _drawn(
     size = round(13 * max(1.0, min(max(image.size), LONGEST) / 900))
     font = ImageFont.load_default(size)
     canvas = ImageDraw.Draw(image, "RGBA")
-    boxes = [scaled(face.box, scale) for face in faces]
+    boxes = [scale_box(face.box, scale) for face in faces]
     for face, box in zip(faces, boxes, strict=True):
         _box(canvas, box, face, max(2, size // 6))
     own = [(x, y, x + w, y + h) for x, y, w, h in boxes]
@@ -142,9 +142,7 @@ def _box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: i
     corners = (x, y, x + max(w, 1), y + max(h, 1))
     # A dark line around the bright one shows on any picture.
     canvas.rounded_rectangle(corners, width * 2, outline=(0, 0, 0, 160), width=width + 2)
-    canvas.rounded_rectangle(
-        corners, width * 2, outline=COLOURS[face.dominant_emotion], width=width
-    )
+    canvas.rounded_rectangle(corners, width * 2, outline=COLORS[face.dominant_emotion], width=width)
 
 
 def _measures(face: Face, size: int, *, full: bool, named: bool) -> tuple[int, int]:
@@ -169,7 +167,7 @@ def _panel(
     canvas.rounded_rectangle(corners, pad, fill=GROUND)
     share = face.emotions[face.dominant_emotion]
     head = f"{name}{face.dominant_emotion} {share:.0%}" + (" ?" if face.flags else "")
-    colour = COLOURS[face.dominant_emotion]
+    colour = COLORS[face.dominant_emotion]
     canvas.text((left + pad, top + pad / 2), head, fill=colour, font=font)
     start = left + round(size * 5.2)
     full_bar = right - pad - start
@@ -180,7 +178,7 @@ def _panel(
         bar = (start, middle - size * 0.25, start + full_bar, middle + size * 0.25)
         canvas.rectangle(bar, fill=(255, 255, 255, 40))
         if share * full_bar >= 1:
-            canvas.rectangle((*bar[:2], start + share * full_bar, bar[3]), fill=COLOURS[emotion])
+            canvas.rectangle((*bar[:2], start + share * full_bar, bar[3]), fill=COLORS[emotion])
 
 
 SIDES = 6

@@ -9,12 +9,12 @@ from html import escape
 
 from mien.results import Face, Result
 
-LONGEST = 1024
+MAX_SIDE = 1024
 """Pixels of the picture's longer side; a notebook keeps every picture in its file."""
 
 
 def png(result: Result) -> bytes:
-    """The annotated picture, shrunk to at most `LONGEST` pixels, as the bytes of a PNG file."""
+    """The annotated picture, shrunk to at most `MAX_SIDE` pixels, as the bytes of a PNG file."""
     return _encoded(result, "PNG")
 
 
@@ -45,7 +45,7 @@ def _row(tag: str, cells: list[str]) -> str:
 
 def _encoded(result: Result, form: str) -> bytes:
     image = result.plot()
-    image.thumbnail((LONGEST, LONGEST))
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     image.save(file, form)
     return file.getvalue()

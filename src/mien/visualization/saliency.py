@@ -9,7 +9,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mien.classification.occlusion import Explanation
 
-FACE, GAP, WORDS, WIDE = 260, 20, 600, 940
+FACE_SIDE, GAP, WORDS, WIDTH = 260, 20, 600, 940
 INK, DIM, PAPER = "#1c2024", "#5b6570", "#ffffff"
 FOR, AGAINST = "#d95f02", "#2c7fb8"
 
@@ -19,15 +19,15 @@ LEAST = 0.02
 NOTE = "What the model goes by, not why anybody would look like this."
 
 
-def drawn(explanations: Sequence[Explanation]) -> Image.Image:
+def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
     """A row per face: its crop, the same with what speaks for the emotion and against, in words."""
-    high = GAP + max(len(explanations), 1) * (FACE + GAP) + 2 * GAP
-    image = Image.new("RGB", (WIDE, high), PAPER)
+    high = GAP + max(len(explanations), 1) * (FACE_SIDE + GAP) + 2 * GAP
+    image = Image.new("RGB", (WIDTH, high), PAPER)
     canvas = ImageDraw.Draw(image)
     for number, explanation in enumerate(explanations):
-        top = GAP + number * (FACE + GAP)
+        top = GAP + number * (FACE_SIDE + GAP)
         image.paste(_enlarged(explanation.crop), (GAP, top))
-        image.paste(overlaid(explanation), (2 * GAP + FACE, top))
+        image.paste(overlay_effect(explanation), (2 * GAP + FACE_SIDE, top))
         _words(canvas, explanation, f"face {explanation.face.face_id}", top)
     if not explanations:
         canvas.text((GAP, high / 2), "no face", DIM, ImageFont.load_default(18), "lm")
@@ -35,10 +35,10 @@ def drawn(explanations: Sequence[Explanation]) -> Image.Image:
     return image
 
 
-def overlaid(explanation: Explanation) -> Image.Image:
+def overlay_effect(explanation: Explanation) -> Image.Image:
     """The crop in grey, orange where hiding it takes from the emotion, blue where it gives."""
     effect = np.asarray(
-        Image.fromarray(explanation.effect).resize((FACE, FACE), Image.Resampling.BICUBIC)
+        Image.fromarray(explanation.effect).resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC)
     )
     strength = effect / max(float(np.abs(explanation.effect).max()), LEAST)
     grey = np.asarray(_enlarged(explanation.crop).convert("L").convert("RGB"), np.float32)
@@ -50,7 +50,7 @@ def overlaid(explanation: Explanation) -> Image.Image:
 def _enlarged(crop: np.ndarray) -> Image.Image:
     pixels = np.broadcast_to(crop, (3, *crop.shape[1:])).transpose(1, 2, 0)
     whole = Image.fromarray(np.ascontiguousarray(pixels))
-    return whole.resize((FACE, FACE), Image.Resampling.BICUBIC)
+    return whole.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC)
 
 
 def _words(canvas: ImageDraw.ImageDraw, explanation: Explanation, title: str, top: int) -> None:

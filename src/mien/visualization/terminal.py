@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mien.labels import COLOURS
+from mien.labels import COLORS
 from mien.results import Result
 from mien.visualization.text import BAR, Pace
 
@@ -31,10 +31,10 @@ def _lines(emotions: Mapping[str, float]) -> Iterator[Text]:
     for emotion, share in emotions.items():
         bold = "bold " if emotion == dominant else ""
         line = Text("  ").append(f"{emotion:<9}", style=bold).append(f"{share:>6.1%} ", style=bold)
-        yield line.append("█" * round(share * BAR), style=COLOURS[emotion])
+        yield line.append("█" * round(share * BAR), style=COLORS[emotion])
 
 
-def showed(source: str, summaries: list[dict]) -> None:
+def print_summaries(source: str, summaries: list[dict]) -> None:
     """Print what each face of a video showed over its time, longest on screen first."""
     rows = []
     for one in summaries[:MAX_FACES]:
@@ -63,7 +63,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Result, float], None]]:
+def live_view() -> Iterator[Callable[[Result, float], None]]:
     """A view that is drawn again with each frame: told the result and seconds of delay."""
     pace = Pace()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from mien.labels import COLOURS
+from mien.labels import COLORS
 from mien.results import Face, Result
 
 BAR = 30
@@ -52,7 +52,7 @@ def _bars(face: Face) -> Iterator[str]:
 
 def _painted(text: str, emotion: str) -> str:
     """In the emotion's colour, by the palette of 256 that every terminal has."""
-    red, green, blue = (round(int(COLOURS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
+    red, green, blue = (round(int(COLORS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
 
 

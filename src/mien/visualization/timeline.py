@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mien.errors import UserError
-from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
+from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
 from mien.visualization.timeline_data import GONE, PALE, Line, Timeline, gathered
 
@@ -78,7 +78,7 @@ def _legend(canvas: ImageDraw.ImageDraw, known: list[int], smoothed: bool) -> No
     x, y = float(LEFT), 56
     for k in known:
         name = EMOTIONS_AND_CONTEMPT[k]
-        canvas.rectangle((x, y, x + 14, y + 14), COLOURS[name])
+        canvas.rectangle((x, y, x + 14, y + 14), COLORS[name])
         canvas.text((x + 20, y - 2), name, INK, _font(15))
         x += 44 + canvas.textlength(name, _font(15))
     notes = [NOTES["smoothed"]] * smoothed + [NOTES["pale"]]
@@ -107,7 +107,7 @@ def _strip(
     edges = shares.cumsum(1).T[:, None, :]  # (K, 1, W)
     level = (np.arange(ROW) + 0.5)[:, None] / ROW
     which = (level > edges).sum(0).clip(max=len(known) - 1)
-    colours = np.array([ImageColor.getrgb(COLOURS[EMOTIONS_AND_CONTEMPT[k]]) for k in known])
+    colours = np.array([ImageColor.getrgb(COLORS[EMOTIONS_AND_CONTEMPT[k]]) for k in known])
     away = np.array(ImageColor.getrgb(AWAY))
     # How much of the colour there is: (W, 1).
     alpha = np.select([how == GONE, how == PALE], [0, FADED], 1)[:, None]

@@ -16,7 +16,7 @@ from mien.io import atomic_file
 from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result, Write
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import PATIENCE, STEPS
+from mien.tracking.tracker import MAX_AGE_SECONDS, STEPS
 from mien.visualization.annotate import Annotator
 
 MAX_POINTS, MAX_STILLS, MAX_FACES = 2000, 120, 40
@@ -142,7 +142,7 @@ class Timeline:
     def gap(self) -> float:
         """Seconds after which a face that has no point on its line is thought to be away."""
         longest = max([self.step(), *(line.step for line in self.lines.values())])
-        return max(PATIENCE, STEPS * longest)
+        return max(MAX_AGE_SECONDS, STEPS * longest)
 
     def reach(self, line: Line) -> float:
         """Seconds on either side of a sighting of which it tells, where no other is near."""

@@ -18,7 +18,7 @@ LARGEST = (1280, 720)
 """Pixels at most; a larger picture is shown smaller."""
 
 
-def is_possible() -> bool:
+def is_available() -> bool:
     """Whether there is a display and the means to draw on it."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         return False
@@ -36,7 +36,7 @@ def is_possible() -> bool:
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Result, float], None]]:
+def live_view() -> Iterator[Callable[[Result, float], None]]:
     """A view that is drawn again with each frame: told the result and seconds of delay.
 
     Escape, q or closing the window ends it: the next call raises `KeyboardInterrupt`.

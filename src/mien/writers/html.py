@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
 
-from mien.labels import COLOURS, EMOTIONS_AND_CONTEMPT
+from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
 from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
 from mien.visualization.timeline_data import MAX_FACES, Line, Timeline, gathered
@@ -48,7 +48,7 @@ def page(story: Timeline, path: Path) -> str:
         "faded": FADED,
         "fewest": FEWEST,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in known],
-        "colours": COLOURS,
+        "colours": COLORS,
         "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
         "found": len(summaries) + story.forgotten,
         "faces": [

@@ -1,7 +1,7 @@
 // The types of the module that the server writes from the Python constants (looks.py).
 
 /** Emotion -> colour. */
-export const COLOURS: Record<string, string>;
+export const COLORS: Record<string, string>;
 
 /** Of a table with a row per face. */
 export const COLUMNS: string[];

@@ -2,7 +2,7 @@
 
 /** @import { Face, FrameRecord, Shares } from "./types" */
 
-import { COLOURS } from "./constants.js";
+import { COLORS } from "./constants.js";
 import { button, make } from "./elements.js";
 
 /** @type {Record<string, string>} */
@@ -97,7 +97,7 @@ function fillCard(card, face) {
   const shares = sharesOf(face), most = strongest(face);
   /** @type {(kind: string) => any} */
   const part = (kind) => card.querySelector(kind);
-  card.style.setProperty("--c", COLOURS[most]);
+  card.style.setProperty("--c", COLORS[most]);
   part(".number").textContent = `Face ${face.face_id}`;
   part(".most").textContent = `${most} ${percent(shares[most])}`;
   part(".flags").textContent = face.flags.map((flag) => FLAGS[flag] || flag).join(", ");
@@ -118,7 +118,7 @@ function fillBar(bars, name, share, isMost) {
   if (!row) {
     row = make("div", bars);
     row.dataset.name = name;
-    row.style.setProperty("--c", COLOURS[name]);
+    row.style.setProperty("--c", COLORS[name]);
     make("dt", row, { text: name });
     make("dd", row);
   }
@@ -134,7 +134,7 @@ function fillBar(bars, name, share, isMost) {
 function mixed(shares) {
   let from = 0;
   const parts = Object.entries(shares).map(([name, share]) => {
-    const part = `${COLOURS[name]} ${100 * from}% ${100 * (from + share)}%`;
+    const part = `${COLORS[name]} ${100 * from}% ${100 * (from + share)}%`;
     from += share;
     return part;
   });
@@ -157,7 +157,7 @@ function placeBox(box, face, width, height) {
   const [x, y, w, h] = face.box;
   const place = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
   for (const [side, share] of Object.entries(place)) box.style.setProperty(side, `${100 * share}%`);
-  box.style.setProperty("--c", COLOURS[strongest(face)]);
+  box.style.setProperty("--c", COLORS[strongest(face)]);
   box.classList.toggle("high", place.top < 0.08);
   if (box.firstChild) box.firstChild.textContent = `${face.face_id}`;
 }

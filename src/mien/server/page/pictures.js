@@ -2,7 +2,7 @@
 
 /** @import { Face, FrameRecord } from "./types" */
 
-import { COLOURS, COLUMNS, LANDMARKS } from "./constants.js";
+import { COLORS, COLUMNS, LANDMARKS } from "./constants.js";
 import { $, button, canvasOf, count, encoded, make, messageOf, penOf, save, say } from "./elements.js";
 import { foldButton, percent, showFaces } from "./faces.js";
 import { askPatiently, query } from "./service.js";
@@ -224,7 +224,7 @@ function drawn(image, { width, height, faces }) {
 
 /** @type {(pen: CanvasRenderingContext2D, face: Face, size: number) => void} */
 function drawBox(pen, { box, dominant_emotion: most }, size) {
-  for (const { colour, wide } of [{ colour: "#000a", wide: size / 4 }, { colour: COLOURS[most], wide: size / 7 }]) {
+  for (const { colour, wide } of [{ colour: "#000a", wide: size / 4 }, { colour: COLORS[most], wide: size / 7 }]) {
     pen.strokeStyle = colour;
     pen.lineWidth = wide;
     pen.strokeRect(...box);
@@ -239,7 +239,7 @@ function drawLabel(pen, { face_id: id, box: [x, y], emotions, dominant_emotion: 
   const left = Math.max(0, Math.min(x, width - wide)), top = Math.max(0, y - high);
   pen.fillStyle = "#101418e0";
   pen.fillRect(left, top, wide, high);
-  pen.fillStyle = COLOURS[most];
+  pen.fillStyle = COLORS[most];
   pen.fillText(text, left + size / 2, top + high / 2);
 }
 

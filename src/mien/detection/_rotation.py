@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from mien.results import Detection, suppressed
+from mien.results import Detection, non_maximum_suppression
 
 MIN_CONFIDENCE = 0.84
 """Of a face in a rotated picture: seven more detections give more false boxes. With 0.84,
@@ -17,14 +17,14 @@ photographs without people have none (`benchmarks/pose.py`)."""
 
 QUARTER_TURNS, EIGHTH_TURNS = (90, 180, 270), (45, 135, 225, 315)
 
-TILTED = 45.0
+MAX_UPRIGHT_ROLL = 45.0
 """Degrees of roll; a head that is tilted further is upright in another rotation of the picture."""
 
 LONGEST = 900
 """Pixels of the longer side of the copy that is rotated; its faces are found at 640 pixels."""
 
 
-def find(
+def detect_rotated(
     find_faces: Callable[[np.ndarray], list[Detection]], pixels: np.ndarray
 ) -> list[Detection]:
     """The faces of a still picture; where none is upright, also those of its rotations.
@@ -48,30 +48,30 @@ def find(
     scale = max(copy.size) / max(pixels.shape[:2])
     for turns in (QUARTER_TURNS, EIGHTH_TURNS):
         for degrees in turns:
-            found += [face.scaled(1 / scale) for face in _rotated(find_faces, copy, degrees)]
+            found += [face.scaled(1 / scale) for face in _detect_upright(find_faces, copy, degrees)]
         if found:
             break
-    return suppressed(found)
+    return non_maximum_suppression(found)
 
 
-def _rotated(
+def _detect_upright(
     find_faces: Callable[[np.ndarray], list[Detection]], image: Image.Image, degrees: int
 ) -> list[Detection]:
     """The faces that are upright when the image is rotated counter-clockwise, where they are."""
     rotated = np.asarray(image.rotate(degrees, Image.Resampling.BILINEAR, expand=True))
     size = rotated.shape[1], rotated.shape[0]
     return [
-        rotated_back(face, degrees, size, image.size)
+        rotate_back(face, degrees, size, image.size)
         for face in find_faces(rotated)
         if _is_upright(face) and face.confidence >= MIN_CONFIDENCE
     ]
 
 
 def _is_upright(face: Detection) -> bool:
-    return abs(face.roll or 0.0) <= TILTED
+    return abs(face.roll or 0.0) <= MAX_UPRIGHT_ROLL
 
 
-def rotated_back(
+def rotate_back(
     face: Detection, degrees: int, size: tuple[float, float], original: tuple[float, float]
 ) -> Detection:
     """A face of a picture that was rotated counter-clockwise, in the picture before.
