@@ -43,7 +43,7 @@ def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> di
     """What the dominant emotion loses by each blur: name -> (N,) shares."""
 
     def shares(crops: np.ndarray) -> np.ndarray:
-        return fold(asked(crops), asked.contract.labels, EMOTIONS)
+        return fold(asked(crops), asked.spec.labels, EMOTIONS)
 
     side = faces.shape[-1]
     middle = -np.square(np.mgrid[:side, :side] - (side - 1) / 2).sum(0)

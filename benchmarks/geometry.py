@@ -18,8 +18,8 @@ import numpy as np
 
 from mien.classification import weights
 from mien.classification.classifier import Classifier
-from mien.classification.flags import TOO_UNSURE
-from mien.classification.model_spec import Geometry, crop
+from mien.classification.flags import MIN_CONFIDENCE
+from mien.classification.model_spec import CropGeometry, crop
 from mien.detection import Detector, yunet
 from mien.lab import data, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
@@ -48,7 +48,7 @@ def learn(detect: Callable, faces: np.ndarray) -> dict:
     return {"found": len(found), **dict(zip(names, quartiles.T.tolist(), strict=True))}
 
 
-def rules(geometry: Geometry) -> dict[str, Callable[[Box], Box]]:
+def rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
     """Ways to cut a face for its box."""
     return {
         "the box itself, squeezed": lambda box: box,
@@ -102,11 +102,13 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
 
     everybody = np.ones(len(labels), bool)
     rows = {name: measured(name, np.stack(crops), everybody) for name, crops in cuts.items()}
-    low = np.array(sure) < TOO_UNSURE
+    low = np.array(sure) < MIN_CONFIDENCE
     faces = np.stack(cuts["measured geometry"])
     parts = {"below": low, "from": ~low}
     by_confidence = {
-        f"confidence {word} {TOO_UNSURE}": measured(f"confidence {word} {TOO_UNSURE}", faces, part)
+        f"confidence {word} {MIN_CONFIDENCE}": measured(
+            f"confidence {word} {MIN_CONFIDENCE}", faces, part
+        )
         for word, part in parts.items()
         if part.any()
     }

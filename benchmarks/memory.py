@@ -44,7 +44,7 @@ def main() -> None:
                 yield from image.frames(files[k % len(files)])
 
         sizes, faces, began = [], 0, time.perf_counter()
-        for done, result in enumerate(mien.Analyzer(detector="yunet").frames(frames()), 1):
+        for done, result in enumerate(mien.Analyzer(detector="yunet").analyze_frames(frames()), 1):
             faces += len(result)
             if done % (count // 20) == 0:
                 sizes.append(round(resident(), 1))

@@ -171,10 +171,10 @@ def alignment(val: data.Samples) -> dict:
         faces = torch.as_tensor(val.faces)[:, None]
         shown = rotated(faces, torch.full((len(faces),), float(angle))).numpy()
         rolls, aligned = estimate.degrees(shown), shown.copy()
-        leaning = np.flatnonzero(np.abs(rolls) > crops.ALIGN_FROM)
+        leaning = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
         for k in leaning:
             pixels = shown[k, 0][..., None].repeat(3, -1)
-            aligned[k] = crops.upright(pixels, (0.0, 0.0, 48.0, 48.0), 48, 1, float(rolls[k]))
+            aligned[k] = crops.crop_upright(pixels, (0.0, 0.0, 48.0, 48.0), 48, 1, float(rolls[k]))
         rows[angle] = {
             "aligned": len(leaning) / len(faces),
             "accuracy_before": accuracy(shown),

@@ -20,7 +20,7 @@ import torch
 
 from mien.classification import weights
 from mien.classification.classifier import Classifier
-from mien.classification.model_spec import Contract
+from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models, runs
 from mien.lab.heads import CLASSES
 from mien.lab.leaderboard import TIMES
@@ -38,7 +38,7 @@ def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         {"labels": calibration.plain(len(EMOTIONS))}, 0.0, SIDE,
     ).eval()  # fmt: skip
-    proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
+    proto = export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1))
     path = folder / f"{name}.onnx"
     path.write_bytes(proto.SerializeToString())
     return Classifier(path, threads=1), path.stat().st_size / 1e6

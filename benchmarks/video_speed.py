@@ -71,7 +71,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
     """Milliseconds a frame of each stage by itself; faces are looked for on every third frame."""
     found = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in found for face in result]
-    expects, geometry = analyzer._classify.contract, analyzer._detect.geometry
+    expects, geometry = analyzer._classify.spec, analyzer._detect.geometry
 
     def classify() -> None:
         for start in range(0, len(boxes), 32):

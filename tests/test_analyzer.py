@@ -23,7 +23,7 @@ EIGHT = (*mien.EMOTIONS, "contempt")
 
 
 class Corner:
-    name, geometry = "corner", mien.Geometry()
+    name, geometry = "corner", mien.CropGeometry()
 
     def __call__(self, pixels):
         return [mien.Detection((0, 0, 8, 8), 1.0)]
@@ -84,7 +84,7 @@ def test_several_pictures_are_for_stream(tiny, tmp_path):
 
 
 def test_probabilities_are_plain_unrounded_and_sum_to_one(tiny):
-    for (face,) in tiny.frames(frames(40)):
+    for (face,) in tiny.analyze_frames(frames(40)):
         assert tuple(face.emotions) == mien.EMOTIONS
         assert sum(face.emotions.values()) == pytest.approx(1, abs=1e-6)
         assert all(type(share) is float and 0 <= share <= 1 for share in face.emotions.values())
@@ -117,7 +117,7 @@ def test_emotions_come_in_the_one_order_whatever_the_models(make_model):
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 100])
 def test_frames_keep_their_order_and_their_answers_in_batches(tiny, count):
     given = frames(count)
-    found = list(tiny.frames(given))
+    found = list(tiny.analyze_frames(given))
     assert [result.frame.number for result in found] == list(range(count))
     assert all(one.frame.pixels is mine.pixels for one, mine in zip(found, given, strict=True))
     for result in found:
@@ -130,7 +130,7 @@ def test_pictures_with_no_one_or_two_faces_keep_theirs(seeing, astronaut):
     nobody, one = np.zeros((128, 128, 3), np.uint8), astronaut[:256, 100:356]
     two = np.concatenate([one, one[:, ::-1]], axis=1)
     given = [nobody, two, one, nobody, one, two]
-    found = list(seeing.frames(Frame(pixels, number=k) for k, pixels in enumerate(given)))
+    found = list(seeing.analyze_frames(Frame(pixels, number=k) for k, pixels in enumerate(given)))
     assert [result.frame.number for result in found] == list(range(6))
     assert [len(result) for result in found] == [0, 2, 1, 0, 1, 2]
     for result in found:
@@ -148,15 +148,15 @@ def test_the_analyzer_works_ahead_by_one_batch_at_most(tiny):
             asked.append(k)
             yield Frame(noise(0), number=k)
 
-    next(tiny.frames(endless()))
-    assert len(asked) <= face_classifier.FACES_AT_ONCE
+    next(tiny.analyze_frames(endless()))
+    assert len(asked) <= face_classifier.MAX_FACES_PER_BATCH
 
 
 def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
-    monkeypatch.setattr(face_classifier, "PIXELS_AT_ONCE", 1000)
+    monkeypatch.setattr(face_classifier, "MAX_PIXELS_PER_BATCH", 1000)
     asked = []
     source = (asked.append(k) or Frame(noise(0, 32), number=k) for k in range(50))
-    next(tiny.frames(source))
+    next(tiny.analyze_frames(source))
     assert len(asked) == 1
 
 
@@ -227,7 +227,7 @@ def test_memory_stays_flat_over_two_thousand_pictures(tiny_model):
 
     def work(count):
         for eyes in (watching, whole):
-            for _ in eyes.frames(pictures(count // 2)):
+            for _ in eyes.analyze_frames(pictures(count // 2)):
                 pass
         gc.collect()
 
@@ -288,7 +288,7 @@ def test_sharpness_falls_as_a_picture_is_blurred(astronaut):
     blurred = [cv2.GaussianBlur(face[0], (0, 0), sigma)[None] for sigma in (1, 2, 4)]
     found = [flags.sharpness(each) for each in (face, *blurred)]
     assert found == sorted(found, reverse=True)
-    assert found[0] > flags.TOO_SMOOTH > found[-1]
+    assert found[0] > flags.MIN_SHARPNESS > found[-1]
 
 
 @pytest.mark.parametrize(("model", "detector"), [("defualt", "whole"), ("default", "yunnet")])

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mien.analyzer import Analyzer as Analyzer
-    from mien.classification.model_spec import Geometry as Geometry
+    from mien.classification.model_spec import CropGeometry as CropGeometry
     from mien.classification.occlusion import Explanation as Explanation
     from mien.client import Client as Client
     from mien.detection import Detector as Detector
@@ -39,7 +39,7 @@ _HOMES = {
     "Explanation": "classification.occlusion",
     "Face": "results",
     "Frame": "results",
-    "Geometry": "classification.model_spec",
+    "CropGeometry": "classification.model_spec",
     "FrameSelection": "io.frame_selection",
     "Result": "results",
     "UserError": "errors",
@@ -51,13 +51,13 @@ __all__ = [
     "EMOTIONS",
     "Analyzer",
     "Client",
+    "CropGeometry",
     "Detection",
     "Detector",
     "Explanation",
     "Face",
     "Frame",
     "FrameSelection",
-    "Geometry",
     "Result",
     "UserError",
     "VideoSession",

@@ -14,7 +14,7 @@ from mien import detection
 from mien.classification import occlusion, weights
 from mien.classification.classifier import Classifier
 from mien.classification.face_classifier import FaceClassifier
-from mien.classification.model_spec import Geometry
+from mien.classification.model_spec import CropGeometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotation
 from mien.errors import UserError
@@ -67,11 +67,11 @@ class Analyzer:
             model = Classifier(weights.model(os.fspath(model)), threads)
         self._classify = model
         self._detect = detection.load(detector, threads) if isinstance(detector, str) else detector
-        self._geometry = getattr(self._detect, "geometry", Geometry())
+        self._geometry = getattr(self._detect, "geometry", CropGeometry())
         self._estimate_roll = _roll.RollEstimator()
         self.model = self._classify.name
         self.detector = self._detect.name
-        known = self._classify.contract.labels
+        known = self._classify.spec.labels
         wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS
         self.labels = tuple(name for name in wanted if name in known)
         self._faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
@@ -100,7 +100,7 @@ class Analyzer:
             result.save("annotated.png")
             ```
         """
-        (result,) = self.frames([reader.read_image(picture)])
+        (result,) = self.analyze_frames([reader.read_image(picture)])
         return result
 
     def explain(self, picture: image.ImageInput, emotion: str = "") -> list[Explanation]:
@@ -119,7 +119,7 @@ class Analyzer:
         Example:
             ```python
             for found in analyzer.explain("photo.jpg", "happy"):
-                print(found.face.box, found.effect.max())
+                print(found.face.box, found.importance.max())
             ```
         """
         wanted = canonical(emotion) if emotion else ""
@@ -171,7 +171,7 @@ class Analyzer:
             ```
         """
         if not isinstance(source, str | os.PathLike):
-            return self.frames(image.frames(source))
+            return self.analyze_frames(image.frames(source))
         return self._each(Source.expand(os.fspath(source)), on_error, selection, smoothing)
 
     def session(
@@ -213,7 +213,7 @@ class Analyzer:
         """The frames of each source with its faces: images together, videos one by one."""
         for is_video, some in groupby(sources, attrgetter("is_video")):
             if not is_video:
-                yield from self.frames(reader.read_images(some, on_error))
+                yield from self.analyze_frames(reader.read_images(some, on_error))
                 continue
             for source in some:
                 try:
@@ -224,7 +224,7 @@ class Analyzer:
                         raise
                     on_error(error)
 
-    def frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
+    def analyze_frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """The given still pictures with their faces, in order; works ahead by one batch at most.
 
         Where no face is upright, rotations of the picture are looked at as well.

@@ -118,7 +118,7 @@ def _at_stills(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> F
             with _noting(bad, _called(one)):
                 yield from one.frames()
 
-    return analyzer.frames(frames())
+    return analyzer.analyze_frames(frames())
 
 
 def _at_videos(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> Found:

@@ -25,7 +25,13 @@ from onnxruntime import InferenceSession
 # Where somebody imported it before mien, a first event is queued already; this prevents all others.
 onnxruntime.disable_telemetry_events()
 
-__all__ = ["InferenceSession", "onnxruntime", "open_session", "quantization", "return_memory"]
+__all__ = [
+    "InferenceSession",
+    "import_quantization",
+    "onnxruntime",
+    "open_session",
+    "return_memory",
+]
 
 
 class _Session(InferenceSession):  # type: ignore[misc]
@@ -85,6 +91,6 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def quantization() -> Any:
+def import_quantization() -> Any:
     """The module `onnxruntime.quantization`, imported when asked for: it needs onnx."""
     return import_module("onnxruntime.quantization")

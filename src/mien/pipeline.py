@@ -139,7 +139,7 @@ class _Reading:
         to_do = (source for source in sources if source.name not in self.checkpoint.done)
         for is_video, some in groupby(to_do, attrgetter("is_video")):
             if not is_video:
-                yield from self.analyzer.frames(self._images(some))
+                yield from self.analyzer.analyze_frames(self._images(some))
                 continue
             for source in some:
                 self.is_live = source.is_live

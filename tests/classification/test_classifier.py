@@ -70,8 +70,8 @@ def foreign(make_model, sidecar=SIDECAR, **wanted):
 def test_every_row_is_a_distribution_over_the_models_labels(make_model, channels):
     classify = Classifier(make_model(labels=EMOTIONS, channels=channels))
     said = classify(crops(5, channels))
-    assert classify.contract.labels == EMOTIONS
-    assert classify.contract.channels == channels
+    assert classify.spec.labels == EMOTIONS
+    assert classify.spec.channels == channels
     assert said.shape == (5, 7)
     assert said.dtype == np.float64
     assert np.allclose(said.sum(1), 1, atol=1e-12)
@@ -86,7 +86,7 @@ def test_a_face_gets_the_same_answer_alone_and_in_company(tiny_model):
 
 def test_the_default_model_answers_the_same_alone_and_in_company():
     classify = Classifier(weights.model("default"))
-    expects = classify.contract
+    expects = classify.spec
     faces = crops(9, expects.channels, expects.side)
     alone = np.concatenate([classify(face[None]) for face in faces])
     assert np.abs(classify(faces) - alone).max() < 1e-6
@@ -98,7 +98,7 @@ def test_a_foreign_model_joins_with_a_sidecar(make_model):
 
     path = foreign(make_model)
     classify, faces = Classifier(path), crops(4)
-    assert classify.contract.labels == ("neutral", "happy", "surprise")
+    assert classify.spec.labels == ("neutral", "happy", "surprise")
     (weights,) = onnx.load(path).graph.initializer
     pixels = (faces.transpose(0, 2, 3, 1).reshape(4, -1) - 10.0) / 255
     scores = np.exp(pixels @ numpy_helper.to_array(weights))
@@ -163,7 +163,7 @@ def test_a_missing_model_file_is_said_so(tmp_path):
 
 def test_a_model_prepared_by_a_thread_is_the_same_model(tiny_model):
     prepared, made = prepare(tiny_model).result(), Classifier(tiny_model)
-    assert prepared.contract == made.contract
+    assert prepared.spec == made.spec
     np.testing.assert_array_equal(prepared(crops(3)), made(crops(3)))
 
 

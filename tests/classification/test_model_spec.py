@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mien.classification.model_spec import Contract, Geometry, crop, from_metadata, from_sidecar
+from mien.classification.model_spec import (
+    CropGeometry,
+    ModelSpec,
+    crop,
+    from_metadata,
+    from_sidecar,
+)
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 
@@ -39,7 +45,7 @@ def sidecar(tmp_path, text):
 
 def test_a_contract_comes_back_from_its_metadata():
     card = {"data": "FER2013", "seed": 3, "means": "ä"}
-    contract = Contract(EMOTIONS, side=48, margin=0.125, card=card)
+    contract = ModelSpec(EMOTIONS, side=48, margin=0.125, card=card)
     assert from_metadata(contract.to_metadata("0.1"), ["N", 1, 48, 48]) == contract
 
 
@@ -57,7 +63,7 @@ def test_a_contract_comes_back_from_its_metadata():
     ],
 )
 def test_metadata_that_make_no_sense_are_said_so(changes, shape):
-    metadata = Contract(EMOTIONS, side=48).to_metadata("0.1") | changes
+    metadata = ModelSpec(EMOTIONS, side=48).to_metadata("0.1") | changes
     with pytest.raises(UserError):
         from_metadata(metadata, shape)
 
@@ -73,7 +79,7 @@ def test_a_sidecar_says_everything_about_a_foreign_model(tmp_path):
 
 def test_labels_and_side_are_enough(tmp_path):
     contract = from_sidecar(sidecar(tmp_path, 'labels = ["sad", "happy"]\nside = 48'))
-    assert contract == Contract(("sad", "happy"), side=48)
+    assert contract == ModelSpec(("sad", "happy"), side=48)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +120,14 @@ def test_a_sidecar_in_another_encoding_is_said_so(tmp_path):
 @given(st.tuples(near, near, length, length), st.floats(-0.5, 2))
 def test_a_square_has_the_boxes_centre_and_area(box, margin):
     x, y, width, height = box
-    left, top, side, other = Geometry().square(box, margin)
+    left, top, side, other = CropGeometry().square(box, margin)
     assert side == other == pytest.approx(math.sqrt(width * height) * (1 + margin))
     assert left + side / 2 == pytest.approx(x + width / 2, abs=1e-6)
     assert top + side / 2 == pytest.approx(y + height / 2, abs=1e-6)
 
 
 def test_geometry_moves_and_grows_the_square():
-    x, y, side, _ = Geometry(size=2, right=0.5, down=-0.25).square((0, 0, 10, 10))
+    x, y, side, _ = CropGeometry(size=2, right=0.5, down=-0.25).square((0, 0, 10, 10))
     assert (x, y, side) == (0, -7.5, 20)
 
 
@@ -186,5 +192,5 @@ def test_a_crop_leaves_its_picture_alone():
 
 
 def test_the_card_is_json_and_keeps_its_letters():
-    metadata = Contract(("happy", "sad"), side=8, card={"a": "ü"}).to_metadata("1")
+    metadata = ModelSpec(("happy", "sad"), side=8, card={"a": "ü"}).to_metadata("1")
     assert json.loads(metadata["mien.card"]) == {"a": "ü"}

@@ -77,7 +77,7 @@ def test_places_are_hidden_by_opencvs_gaussian_blur(side):
 
 def test_a_smile_is_seen_in_the_mouth(smile):
     assert smile.emotion == "happy"
-    top, below = smile.effect[: SIDE // 2].max(), smile.effect[SIDE // 2 :].max()
+    top, below = smile.importance[: SIDE // 2].max(), smile.importance[SIDE // 2 :].max()
     assert below > 2 * top
     assert below > 0.005
     words = ninths(smile)

@@ -21,7 +21,7 @@ def test_every_packaged_model_has_both_heads():
         if file.path.parent == weights.PACKAGED:
             classify = Classifier(file, threads=1)
             assert classify.name == name
-            assert ("contempt" in classify.contract.labels) == (not name.endswith("-labels"))
+            assert ("contempt" in classify.spec.labels) == (not name.endswith("-labels"))
 
 
 def test_larger_models_of_the_repository_are_known_by_name(monkeypatch, tmp_path):

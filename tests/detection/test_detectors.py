@@ -103,7 +103,7 @@ def test_an_unknown_detector_is_answered_with_the_nearest():
 
 def test_a_detector_of_ones_own_is_five_lines(astronaut):
     class Centre:
-        name, geometry = "centre", mien.Geometry()
+        name, geometry = "centre", mien.CropGeometry()
 
         def __call__(self, pixels):
             height, width = pixels.shape[:2]
@@ -384,7 +384,7 @@ def test_video_frames_are_never_rotated(astronaut, monkeypatch):
 
 def test_a_roll_that_the_detector_gives_is_kept(astronaut):
     known = Detection((178.0, 63.0, 90.0, 113.0), 0.9, roll=123.0)
-    (face,) = _roll.RollEstimator()(astronaut, [known], mien.Geometry())
+    (face,) = _roll.RollEstimator()(astronaut, [known], mien.CropGeometry())
     assert face is known
 
 

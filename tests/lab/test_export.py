@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import mien
 from mien.classification.classifier import Classifier
-from mien.classification.model_spec import Contract
+from mien.classification.model_spec import ModelSpec
 from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.lab import calibration, data, evaluate, export, runs, train
@@ -58,7 +58,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def scaling_of(path: Path, head: str = "") -> VectorScaling:
-    saved = Classifier(ModelFile(path, head)).contract.card["calibration"]
+    saved = Classifier(ModelFile(path, head)).spec.card["calibration"]
     return VectorScaling(tuple(saved["factors"]), tuple(saved["shifts"]))
 
 
@@ -117,10 +117,10 @@ def test_each_head_can_be_asked_alone_or_both_at_once(exported):
     path = exported["float32"]
     votes, labels = Classifier(path), Classifier(ModelFile(path, "labels"))
     assert (votes.name, labels.name) == ("float32", "float32-labels")
-    assert (votes.contract.labels, labels.contract.labels) == (EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    assert votes.contract.card["means"] == export.MEANS["votes"]
-    assert labels.contract.card["means"] == export.MEANS["labels"]
-    both = labels.every_head(crops(5))
+    assert (votes.spec.labels, labels.spec.labels) == (EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    assert votes.spec.card["means"] == export.MEANS["votes"]
+    assert labels.spec.card["means"] == export.MEANS["labels"]
+    both = labels.predict_all_heads(crops(5))
     assert list(both) == ["votes", "labels"]
     assert np.array_equal(both["votes"], votes(crops(5)))
     assert np.array_equal(both["labels"], labels(crops(5)))
@@ -145,7 +145,7 @@ def test_several_runs_answer_as_one(root, run, tmp_path):
     classify = Classifier(path)
     assert np.allclose(classify(faces), expected, atol=1e-5)
     assert np.allclose(classify(faces[..., ::-1].copy()), expected, atol=1e-5)
-    members = classify.contract.card["members"]
+    members = classify.spec.card["members"]
     assert [member["seed"] for member in members] == [TINY.seed, 5]
 
 
@@ -238,7 +238,7 @@ class Bright(nn.Module):
 
 
 def test_a_graph_that_disagrees_with_torch_is_refused():
-    proto = export.to_onnx(Bright(0.0), Contract(("happy", "sad"), 48))
+    proto = export.to_onnx(Bright(0.0), ModelSpec(("happy", "sad"), 48))
     assert export.check(proto, Bright(0.0), 1, 1e-5) < 1e-5
     assert export.check(proto, Bright(0.01), 1, 0.02) == pytest.approx(0.01, rel=1e-2)
     with pytest.raises(UserError, match=r"differs from torch by 0\.01 in a probability"):
@@ -269,7 +269,7 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
 
 
 def test_what_was_not_fitted_on_the_faces_that_judge_it_is_told_as_well(exported):
-    card = Classifier(exported["float32"]).contract.card
+    card = Classifier(exported["float32"]).spec.card
     assert card["crossvalidated"].keys() == card["val"].keys()
     assert card["crossvalidated"]["kl_nats"] > card["val"]["kl_nats"]
 
@@ -295,7 +295,7 @@ def test_runs_taught_different_things_answer_what_both_were_taught(root, run, tm
     other = train.fit(replace(TINY, vote_weight=0.0, epochs=1), root, tmp_path / "l", device="cpu")
     card = export.export([run, other], tmp_path / "x.onnx").card
     assert list(card["heads"]) == ["labels"]
-    assert Classifier(tmp_path / "x.onnx").contract.labels == EMOTIONS
+    assert Classifier(tmp_path / "x.onnx").spec.labels == EMOTIONS
     votes = runs.start(tmp_path / "v", run.recipe, both | {"heads": ["votes"]})
     with pytest.raises(UserError, match="cannot be one"):
         export.export([votes, other], tmp_path / "y.onnx")

@@ -28,7 +28,7 @@ def client(tiny_model):
 
 def expected(model, body, source="", **options):
     analyzer = mien.Analyzer(model, "whole", **options)
-    (found,) = analyzer.frames([as_frame(body, "x")])
+    (found,) = analyzer.analyze_frames([as_frame(body, "x")])
     return {**found.to_dict(), "source": source}
 
 

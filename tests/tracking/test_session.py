@@ -18,7 +18,7 @@ SIDE = 24
 class Marked:
     """Finds the square textures that `scene` has painted, by the colour of their corners."""
 
-    name, geometry = "marked", package.Geometry()
+    name, geometry = "marked", package.CropGeometry()
 
     def __call__(self, pixels):
         found = np.argwhere((pixels == (255, 0, 255)).all(2))

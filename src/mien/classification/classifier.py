@@ -10,7 +10,7 @@ import numpy as np
 from mien.classification.model_spec import (
     LABELS_OUTPUT,
     OUTPUT,
-    Contract,
+    ModelSpec,
     from_metadata,
     from_sidecar,
 )
@@ -48,29 +48,29 @@ class Classifier:
             if type(error).__module__.startswith("onnxruntime"):
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
-        self.contract = _contract(path, self._session, head)
+        self.spec = _contract(path, self._session, head)
         shapes = {port.name: port.shape for port in self._session.get_inputs()}
-        self._one_by_one = shapes[self.contract.input][0] == 1
+        self._one_by_one = shapes[self.spec.input][0] == 1
         self._try(path)
         return_memory()
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
-        (answers,) = self._run(crops, [self.contract.output])
-        if self.contract.softmax:
+        (answers,) = self._run(crops, [self.spec.output])
+        if self.spec.softmax:
             answers = np.exp(answers - answers.max(1, keepdims=True))
             return answers / answers.sum(1, keepdims=True)
         return self._checked(answers)
 
-    def every_head(self, crops: np.ndarray) -> dict[str, np.ndarray]:
+    def predict_all_heads(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """As when called, by head: those of a file that mien exported, at the cost of one."""
-        heads = self.contract.card["heads"]
+        heads = self.spec.card["heads"]
         outputs = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
         answers = map(self._checked, self._run(crops, outputs))
         return dict(zip(heads, answers, strict=True))  # type: ignore[call-overload]
 
     def _run(self, crops: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        contract = self.contract
+        contract = self.spec
         fed = crops
         if contract.dtype == "float32":
             mean = np.asarray(contract.mean, np.float32).reshape(-1, 1, 1)
@@ -97,7 +97,7 @@ class Classifier:
 
     def _try(self, path: Path) -> None:
         """Answer two grey crops, so that a contract the graph does not keep is told at once."""
-        contract = self.contract
+        contract = self.spec
         crops = np.full((2, contract.channels, contract.side, contract.side), 128, np.uint8)
         try:
             found = self(crops).shape
@@ -122,7 +122,7 @@ def prepare(file: Path | ModelFile, threads: int = 0) -> Future[Classifier]:
         maker.shutdown(wait=False)
 
 
-def _contract(path: Path, session: InferenceSession, head: str) -> Contract:
+def _contract(path: Path, session: InferenceSession, head: str) -> ModelSpec:
     metadata = session.get_modelmeta().custom_metadata_map
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:

@@ -7,17 +7,17 @@ import math
 import numpy as np
 from PIL import Image
 
-from mien.classification.model_spec import Contract, Geometry, crop
+from mien.classification.model_spec import CropGeometry, ModelSpec, crop
 from mien.results import Box, Detection
 
-ALIGN_FROM = 20.0
+MIN_ROLL_TO_ALIGN = 20.0
 """Degrees of roll up to which a face is cut as it is: FER2013's own faces lean as much. Aligning
 from 15 degrees on costs them a quarter of a point of accuracy, from 20 on nothing
 (`benchmarks/pose.py`)."""
 
 
-def face_crop(
-    pixels: np.ndarray, face: Detection, geometry: Geometry, expects: Contract
+def crop_face(
+    pixels: np.ndarray, face: Detection, geometry: CropGeometry, spec: ModelSpec
 ) -> np.ndarray:
     """The crop of a detected face for a model.
 
@@ -25,18 +25,18 @@ def face_crop(
         pixels: (H, W, 3) uint8 RGB.
         face: one that leans by more than 20 degrees is turned upright.
         geometry: of its detector.
-        expects: what the model wants.
+        spec: what the model wants.
 
     Returns:
         (channels, side, side) uint8.
     """
-    square = geometry.square(face.box, expects.margin)
-    if abs(face.roll or 0.0) <= ALIGN_FROM:
-        return crop(pixels, square, expects.side, expects.channels)
-    return upright(pixels, square, expects.side, expects.channels, face.roll or 0.0)
+    square = geometry.square(face.box, spec.margin)
+    if abs(face.roll or 0.0) <= MIN_ROLL_TO_ALIGN:
+        return crop(pixels, square, spec.side, spec.channels)
+    return crop_upright(pixels, square, spec.side, spec.channels, face.roll or 0.0)
 
 
-def upright(
+def crop_upright(
     pixels: np.ndarray, square: Box, side: int, channels: int, degrees: float
 ) -> np.ndarray:
     """As `crop`, with a face that is tilted clockwise by `degrees` turned upright."""

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mien.classification.classifier import Classifier
-from mien.classification.crops import face_crop
+from mien.classification.crops import crop_face
 from mien.classification.flags import flags
-from mien.classification.model_spec import Geometry
+from mien.classification.model_spec import CropGeometry
 from mien.errors import UserError
 from mien.labels import fold
 from mien.results import Detection, Face, Frame, Result
 
-FACES_AT_ONCE = 32
-PIXELS_AT_ONCE = 32_000_000
-SECONDS_AT_ONCE = 0.5
+MAX_FACES_PER_BATCH = 32
+MAX_PIXELS_PER_BATCH = 32_000_000
+MAX_BATCH_SECONDS = 0.5
 """Limits of a batch: faces, pixels of its frames together, seconds of waiting."""
 
-Detected = tuple[Frame, Mapping[int, Detection]]
+FrameDetections = tuple[Frame, Mapping[int, Detection]]
 """A frame, and the faces that were detected in it by their ids."""
 
 
@@ -42,12 +42,12 @@ class _Batch:
         self.pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
 
     def is_full(self) -> bool:
-        late = time.monotonic() - self.began > SECONDS_AT_ONCE
-        return late or self.faces >= FACES_AT_ONCE or self.pixels >= PIXELS_AT_ONCE
+        late = time.monotonic() - self.began > MAX_BATCH_SECONDS
+        return late or self.faces >= MAX_FACES_PER_BATCH or self.pixels >= MAX_PIXELS_PER_BATCH
 
 
 class FaceClassifier:
-    """Detected faces -> results, by one model.
+    """FrameDetections faces -> results, by one model.
 
     Args:
         classifier: the model.
@@ -61,12 +61,12 @@ class FaceClassifier:
     """
 
     def __init__(
-        self, classifier: Classifier, geometry: Geometry, labels: Sequence[str], detector: str
+        self, classifier: Classifier, geometry: CropGeometry, labels: Sequence[str], detector: str
     ) -> None:
         self._classifier, self._geometry, self._detector = classifier, geometry, detector
         self.model, self.labels = classifier.name, tuple(labels)
 
-    def __call__(self, detected: Iterable[Detected]) -> Iterator[Result]:
+    def __call__(self, detected: Iterable[FrameDetections]) -> Iterator[Result]:
         """The results of frames, in their order; at most one batch behind, live frames at once.
 
         Raises:
@@ -84,11 +84,11 @@ class FaceClassifier:
 
     def crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> the face as its model wants it, (C, side, side) uint8."""
-        return face_crop(pixels, face, self._geometry, self._classifier.contract)
+        return crop_face(pixels, face, self._geometry, self._classifier.spec)
 
     def shares(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64, in the order of the labels."""
-        return fold(self._classifier(crops), self._classifier.contract.labels, self.labels)
+        return fold(self._classifier(crops), self._classifier.spec.labels, self.labels)
 
     def _results(self, batch: _Batch) -> Iterator[Result]:
         shares = self._in_batches([crop for *_, crops in batch.entries for crop in crops])
@@ -107,11 +107,13 @@ class FaceClassifier:
         )  # fmt: skip
 
     def _in_batches(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
-        for start in range(0, len(crops), FACES_AT_ONCE):
-            yield from self.shares(np.stack(crops[start : start + FACES_AT_ONCE])).tolist()
+        for start in range(0, len(crops), MAX_FACES_PER_BATCH):
+            yield from self.shares(np.stack(crops[start : start + MAX_FACES_PER_BATCH])).tolist()
 
 
-def _until_an_error(detected: Iterable[Detected], failed: list[UserError]) -> Iterator[Detected]:
+def _until_an_error(
+    detected: Iterable[FrameDetections], failed: list[UserError]
+) -> Iterator[FrameDetections]:
     try:
         yield from detected
     except UserError as error:

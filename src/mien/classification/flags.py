@@ -7,28 +7,28 @@ import numpy as np
 from mien.detection import _rotation
 from mien.results import Detection, estimate_yaw
 
-TOO_SMALL = 24.0
-TOO_SMOOTH = 18.0
-TOO_UNSURE = 0.8
+MIN_FACE_PIXELS = 24.0
+MIN_SHARPNESS = 18.0
+MIN_CONFIDENCE = 0.8
 """Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
 its Laplacian at 48 pixels, the detector's confidence."""
 
-TOO_TURNED = 0.4
+MAX_YAW = 0.4
 """Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.estimate_yaw`."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
     """Reasons to trust a face's emotions less, from what was detected and its (C, S, S) crop."""
     found = []
-    if min(face.box[2:]) < TOO_SMALL:
+    if min(face.box[2:]) < MIN_FACE_PIXELS:
         found.append("too_small")
-    elif sharpness(crop) < TOO_SMOOTH:
+    elif sharpness(crop) < MIN_SHARPNESS:
         found.append("blurred")
-    if face.confidence < TOO_UNSURE:
+    if face.confidence < MIN_CONFIDENCE:
         found.append("low_confidence")
     if abs(face.roll or 0.0) > _rotation.MAX_UPRIGHT_ROLL:
         found.append("tilted")
-    if face.landmarks and abs(estimate_yaw(face.landmarks)) > TOO_TURNED:
+    if face.landmarks and abs(estimate_yaw(face.landmarks)) > MAX_YAW:
         found.append("turned")
     return tuple(found)
 

@@ -28,7 +28,7 @@ LABELS_OUTPUT = "labels"
 
 
 @dataclass(frozen=True)
-class Contract:
+class ModelSpec:
     """What a model expects of faces and what it answers.
 
     labels: the emotions, in the order of its output. side: pixels of its square input.
@@ -63,7 +63,7 @@ class Contract:
         }
 
 
-def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> Contract:
+def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> ModelSpec:
     """The contract inside a model file.
 
     Args:
@@ -91,7 +91,7 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> C
     first = next(iter(heads), "")
     head = head or first
     is_second = head != first
-    contract = Contract(
+    contract = ModelSpec(
         EMOTIONS if is_second else labels,
         side=side,
         channels=channels,
@@ -104,7 +104,7 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> C
     return contract
 
 
-def from_sidecar(path: Path) -> Contract:
+def from_sidecar(path: Path) -> ModelSpec:
     """The contract in a TOML file; a `UserError` that names the field if one is wrong.
 
     ```toml
@@ -125,7 +125,7 @@ def from_sidecar(path: Path) -> Contract:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}.") from None
-    known = {f: v for f, v in Contract.__dataclass_fields__.items() if f != "card"}
+    known = {f: v for f, v in ModelSpec.__dataclass_fields__.items() if f != "card"}
     if strange := sorted(set(said) - set(known)):
         raise UserError(
             f"{path} has unknown fields: {', '.join(strange)}. There are: {', '.join(known)}."
@@ -135,7 +135,7 @@ def from_sidecar(path: Path) -> Contract:
     for name in ("labels", "mean", "spread"):
         if name in said and not isinstance(said[name], list):
             raise UserError(f"{path}: {name} is a list, as in {name} = [...].")
-    contract = Contract(
+    contract = ModelSpec(
         **{
             **said,
             "labels": tuple(canonical(str(name)) for name in said["labels"]),
@@ -148,7 +148,7 @@ def from_sidecar(path: Path) -> Contract:
     return contract
 
 
-def _wrong(contract: Contract) -> str:
+def _wrong(contract: ModelSpec) -> str:
     """What is wrong with a contract's first wrong field; empty if nothing is."""
     choices = {
         "channels": (1, 3),
@@ -179,7 +179,7 @@ def _numbers(*values: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class CropGeometry:
     """From a detector's box to the square that FER2013 would have cut, measured per detector.
 
     size: side of the square as a share of the square root of the box's area. right, down: how

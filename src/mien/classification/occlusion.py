@@ -34,14 +34,14 @@ class Explanation:
         face: the face, as `analyze` gives it.
         emotion: the emotion that is explained.
         crop: what the model was shown, (C, side, side) uint8.
-        effect: (side, side) float32, -1 to 1: how much of the emotion's share is lost when what
+        importance: (side, side) float32, -1 to 1: how much of the emotion's share is lost when what
             lies around this place is hidden; below zero, the share grows.
     """
 
     face: Face
     emotion: str
     crop: np.ndarray = field(repr=False)
-    effect: np.ndarray = field(repr=False)
+    importance: np.ndarray = field(repr=False)
 
 
 def hidden(crop: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import click
 
 import mien
 from mien import registry
-from mien.cli._common import MISTAKE, PANELS, STOPPED, complain
+from mien.cli._common import EXIT_INTERRUPTED, EXIT_USER_ERROR, SECTIONS, print_error
 from mien.errors import UserError
 from mien.io import atomic_file
 
@@ -34,11 +34,11 @@ class Verbs(click.Group):
         """The commands of each panel with a line on each, names in one column."""
         known = self.list_commands(ctx)
         wide = max(map(len, known))
-        for panel in PANELS:
+        for panel in SECTIONS:
             rows = []
             for name in known:
                 module = registry.load_module(REGISTRY, name)
-                if panel == module.PANEL:
+                if panel == module.SECTION:
                     text = getattr(module, name).get_short_help_str(formatter.width - wide - 6)
                     rows.append((f"{name:{wide}}", text))
             with formatter.section(panel):
@@ -68,27 +68,27 @@ def main() -> None:
     def warn_once(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in told:
             told.add(str(message))
-            complain(message)
+            print_error(message)
 
     warnings.showwarning = warn_once
     try:
         sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
-        complain(error)
-        sys.exit(MISTAKE)
+        print_error(error)
+        sys.exit(EXIT_USER_ERROR)
     except OSError as error:
         if error.errno not in atomic_file.FULL:
             raise
-        complain("The disk is full; what was printed is not all.")
-        sys.exit(MISTAKE)
+        print_error("The disk is full; what was printed is not all.")
+        sys.exit(EXIT_USER_ERROR)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(MISTAKE)
+        sys.exit(EXIT_USER_ERROR)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         more = f" See {context.command_path} --help." if context else ""
-        complain(error.format_message() + more)
-        sys.exit(MISTAKE)
+        print_error(error.format_message() + more)
+        sys.exit(EXIT_USER_ERROR)
     except click.Abort:
         click.echo("mien: stopped", err=True)
-        sys.exit(STOPPED)
+        sys.exit(EXIT_INTERRUPTED)

@@ -15,7 +15,7 @@ import click
 from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli._common import MISTAKE, NO_FACE, complain
+from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, print_error
 from mien.cli._options import AnalyzeOptions
 from mien.cli._progress import ProgressBar
 from mien.cli._tally import Tally
@@ -39,7 +39,7 @@ class _Complaints:
 
     def __call__(self, error: UserError) -> None:
         self.count += 1
-        complain(error)
+        print_error(error)
 
 
 def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
@@ -47,7 +47,7 @@ def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
     complaints, options = _Complaints(), asked.pipeline()
     sources = pipeline.find(asked.inputs, complaints)
     if not sources:
-        sys.exit(MISTAKE)
+        sys.exit(EXIT_USER_ERROR)
     asked.check(sources, all_there=not complaints.count)
     detect = detection.load(asked.detector, asked.threads)
     image.warm_up()
@@ -55,9 +55,9 @@ def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
     tally = _analyzed(sources, analyzer, asked, options, complaints)
     _conclude(asked, tally, few=len(sources) <= FEW)
     if complaints.count:
-        sys.exit(MISTAKE)
+        sys.exit(EXIT_USER_ERROR)
     if asked.strict and tally.without:
-        sys.exit(NO_FACE)
+        sys.exit(EXIT_NO_FACE)
 
 
 def _analyzed(
@@ -142,5 +142,5 @@ def _telling_how_to_resume(asked: AnalyzeOptions) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, UserError):
         if said := asked.how_to_resume():
-            complain(said)
+            print_error(said)
         raise

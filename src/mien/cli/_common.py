@@ -1,4 +1,4 @@
-"""What verbs have in common."""
+"""Exit codes, help sections, errors and optional dependencies shared by all commands."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ import click
 
 from mien.errors import UserError
 
-MISTAKE, NO_FACE, STOPPED = 2, 3, 130
-"""Exit codes: the user's mistake, no face though one was asked for, Ctrl-C."""
+EXIT_USER_ERROR, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
+"""Exit codes: an error the user can fix, no face with `--strict`, Ctrl-C."""
 
-PANELS = USING, SERVING, LABORATORY = "Using", "Serving", "Laboratory"
-"""The panels of `mien --help`, in order; each command's file says with `PANEL` which is its own."""
+SECTIONS = USING, SERVING, LABORATORY = "Using", "Serving", "Laboratory"
+"""The sections of `mien --help`, in order; each command's module sets `SECTION` to one of them."""
 
 
 def terminal() -> ModuleType:
-    """The module that draws tables and bars; rich takes a tenth of a second to import."""
+    """The module that draws tables and bars; imported on use because rich takes 0.1 s to import."""
     return importlib.import_module("mien.visualization.terminal")
 
 
 @contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """A missing library as a `UserError` that says which of mien's extras brings it."""
+def require_extra(extra: str) -> Iterator[None]:
+    """Turn a missing library into a `UserError` that names the extra to install.
+
+    Args:
+        extra: an optional dependency group of mien, such as `"serve"`.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mien"):
             raise
-        why = f"This needs {error.name}: in mien's folder, pip install '.[{extra}]'."
-        raise UserError(why) from None
+        raise UserError(
+            f"This needs {error.name}: in mien's folder, pip install '.[{extra}]'."
+        ) from None
 
 
-def complain(message: object) -> None:
-    """Tell what is wrong in one line; where in the code it arose is nothing to a person."""
+def print_error(message: object) -> None:
+    """Print one line, `mien: MESSAGE`, on standard error."""
     click.echo(f"mien: {message}", err=True)

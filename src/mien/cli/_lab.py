@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from mien.cli._common import needing, terminal
+from mien.cli._common import require_extra, terminal
 
 
 def lab(name: str, extra: str = "lab") -> ModuleType:
@@ -20,7 +20,7 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
 
     extra: `"report"` for modules that only read results, which need no torch.
     """
-    with needing(extra):
+    with require_extra(extra):
         return importlib.import_module(f"mien.lab.{name}")
 
 

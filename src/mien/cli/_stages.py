@@ -49,7 +49,7 @@ def measure(
     classify, detect = Classifier(weights.model(model), threads), detection.load(detector, threads)
     roll = RollEstimator()
     loading = 1000 * (time.perf_counter() - began)
-    expects = classify.contract
+    expects = classify.spec
     half = min(size) / 2
     box: Box = (half / 2, half / 2, half, half)
     square = detect.geometry.square(box, expects.margin)

@@ -12,7 +12,7 @@ from mien.classification.classifier import prepare
 from mien.cli._common import USING
 from mien.tracking.smoothing import TIME_CONSTANT
 
-PANEL = USING
+SECTION = USING
 
 
 @click.command()

@@ -13,7 +13,7 @@ from mien.errors import UserError
 
 LARGEST = 8192
 
-PANEL = USING
+SECTION = USING
 
 
 @click.command()

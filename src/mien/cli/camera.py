@@ -12,7 +12,7 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._common import USING, complain, terminal
+from mien.cli._common import USING, print_error, terminal
 from mien.cli._options import smoothing
 from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
@@ -23,7 +23,7 @@ from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
 from mien.visualization import window
 
-PANEL = USING
+SECTION = USING
 
 View = Callable[[Result, float], None]
 """Shows a result, which is so many seconds old."""
@@ -72,7 +72,7 @@ def camera(
             lambda result: summaries.add(result.frame.seconds, result),
             *outputs,
         ]
-        run([live], analyzer, steps, options, Callbacks(on_warning=complain))
+        run([live], analyzer, steps, options, Callbacks(on_warning=print_error))
     terminal().print_summaries(live.name, summaries.records(at_least=1.0))
 
 

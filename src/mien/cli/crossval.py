@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import LABORATORY, complain, terminal
+from mien.cli._common import LABORATORY, print_error, terminal
 from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()
@@ -40,7 +40,7 @@ def crossval(
     typed = [f"{name}={value}" for name, value in options.items() if value is not None]
     wanted = lab("config").parse(recipe, ("protocol=kfold", *changes, *typed))
     if caution := lab("protocols").caution(wanted.protocol):
-        complain(caution)
+        print_error(caution)
     with watching() as watch:
         result = lab("trials").crossval(wanted, data, out, watch)
     rows = [(name, *numbers.values()) for name, numbers in result["folds"].items()]

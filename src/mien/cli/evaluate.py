@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from mien.classification import weights
-from mien.cli._common import LABORATORY, complain, terminal
+from mien.cli._common import LABORATORY, print_error, terminal
 from mien.cli._lab import DATA, lab
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()
@@ -51,7 +51,7 @@ def evaluate(
             path, data, split=split, views=views, side=side, leave_out=leave_out
         )
     for caution in lab("protocols").cautions(result):
-        complain(caution)
+        print_error(caution)
     if left := result["data"].get("left_out"):
         click.echo(f"{left['faces']:,} faces left out by {left['list']}")
     table = terminal().table

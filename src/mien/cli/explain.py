@@ -18,7 +18,7 @@ ROWS, COLUMNS = ("above", "middle", "below"), ("left", "centre", "right")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-PANEL = USING
+SECTION = USING
 
 
 @click.command()
@@ -60,7 +60,7 @@ def explain(picture: str, emotion: str, to: Path | None, model: str, detector: s
 
 def ninths(explanation: Explanation) -> list[tuple[str, ...]]:
     """The strongest effect in each ninth of the crop, in points: a row of words for each third."""
-    thirds = [np.array_split(rows, 3, axis=1) for rows in np.array_split(explanation.effect, 3)]
+    thirds = [np.array_split(rows, 3, axis=1) for rows in np.array_split(explanation.importance, 3)]
     strongest = [[part.flat[np.abs(part).argmax()] for part in row] for row in thirds]
     return [
         (name, *(f"{100 * value:.1f}" for value in row))

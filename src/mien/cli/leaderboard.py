@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import LABORATORY, needing, terminal
+from mien.cli._common import LABORATORY, require_extra, terminal
 from mien.cli._lab import lab
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()
@@ -27,7 +27,7 @@ def leaderboard(results: Path, out: Path | None) -> None:
         mien leaderboard my-results/ --out compared/
     """
     board = lab("leaderboard", "report")
-    with needing("lab"):  # a result may name its network by the family alone
+    with require_extra("lab"):  # a result may name its network by the family alone
         rows = board.read(results)
     shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms a face")
     full = board.table(rows)

@@ -7,7 +7,7 @@ import click
 from mien.classification import weights
 from mien.cli._common import USING, terminal
 
-PANEL = USING
+SECTION = USING
 
 
 @click.command()
@@ -21,7 +21,7 @@ def models() -> None:
 
     rows = []
     for name, file in weights.models().items():
-        contract = Classifier(file, threads=1).contract
+        contract = Classifier(file, threads=1).spec
         measured = contract.card.get("publictest")
         found = measured if isinstance(measured, dict) else {}
         numbers = (

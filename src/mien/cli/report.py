@@ -10,7 +10,7 @@ from mien.cli._common import LABORATORY
 from mien.cli._lab import lab
 from mien.errors import UserError
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 from mien.cli._common import LABORATORY, terminal
 from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()

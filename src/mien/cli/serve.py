@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import SERVING, needing
+from mien.cli._common import SERVING, require_extra
 from mien.errors import UserError
 
-PANEL = SERVING
+SECTION = SERVING
 
 
 @click.command()
@@ -52,7 +52,7 @@ def serve(
         mien serve
         curl -F image=@photo.jpg http://127.0.0.1:8000/analyze
     """
-    with needing("serve"):
+    with require_extra("serve"):
         from mien.server import server
         from mien.server.settings import Settings, is_loopback
     token = _token(token_file)

@@ -9,7 +9,7 @@ import click
 from mien.cli._common import LABORATORY
 from mien.cli._lab import DATA, is_first, lab, watching
 
-PANEL = LABORATORY
+SECTION = LABORATORY
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mien.classification.model_spec import Geometry
+from mien.classification.model_spec import CropGeometry
 from mien.registry import load_module, names, unknown
 from mien.results import Detection
 
@@ -22,14 +22,14 @@ class Detector(Protocol):
     Attributes:
         name: appears in every record.
         geometry: how its boxes lie relative to FER2013's crops, as `benchmarks/geometry.py`
-            measures it; `Geometry()` where a box is the square to classify.
+            measures it; `CropGeometry()` where a box is the square to classify.
 
     Example:
         A detector of your own:
 
         ```python
         class Centre:
-            name, geometry = "centre", mien.Geometry()
+            name, geometry = "centre", mien.CropGeometry()
 
             def __call__(self, pixels):
                 height, width = pixels.shape[:2]
@@ -41,7 +41,7 @@ class Detector(Protocol):
     """
 
     name: str
-    geometry: Geometry
+    geometry: CropGeometry
 
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """The faces of a picture.

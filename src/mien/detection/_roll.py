@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.classification.model_spec import Geometry, crop
+from mien.classification.model_spec import CropGeometry, crop
 from mien.onnx_runtime import open_session
 from mien.results import Detection
 
@@ -30,7 +30,7 @@ class RollEstimator:
         self._session = open_session(str(path), threads)
 
     def __call__(
-        self, pixels: np.ndarray, faces: Sequence[Detection], geometry: Geometry
+        self, pixels: np.ndarray, faces: Sequence[Detection], geometry: CropGeometry
     ) -> list[Detection]:
         """The faces with their `roll`; those that have one keep it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.classification.model_spec import Geometry
+from mien.classification.model_spec import CropGeometry
 from mien.results import Detection
 
 
@@ -12,7 +12,7 @@ class WholeImage:
     """Takes the largest central square of the picture."""
 
     name = "whole"
-    geometry = Geometry()
+    geometry = CropGeometry()
 
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """(H, W, 3) uint8 RGB -> its central square, with confidence 1."""

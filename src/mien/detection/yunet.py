@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien.classification.model_spec import Geometry
+from mien.classification.model_spec import CropGeometry
 from mien.errors import UserError
 from mien.onnx_runtime import open_session
 from mien.results import Detection, non_maximum_suppression
@@ -52,7 +52,7 @@ class YuNet:
     """
 
     name = "yunet"
-    geometry = Geometry(size=1.11, right=0.01, down=-0.02)
+    geometry = CropGeometry(size=1.11, right=0.01, down=-0.02)
 
     def __init__(self, path: Path = FILE, threads: int = 0) -> None:
         try:

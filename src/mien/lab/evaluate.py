@@ -111,13 +111,13 @@ def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
 def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
     from mien.classification.model_spec import crop
 
-    expects = classify.contract
+    expects = classify.spec
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
     coloured = faces[..., None].repeat(3, axis=-1)
     crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
     parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
     if expects.card.get("heads"):
-        answers = [classify.every_head(part) for part in parts]
+        answers = [classify.predict_all_heads(part) for part in parts]
         return {head: np.concatenate([one[head] for one in answers]) for head in answers[0]}
     said = np.concatenate([classify(part) for part in parts])
     head = "votes" if "contempt" in expects.labels else "labels"
@@ -269,4 +269,4 @@ def _origin(target: Run | Path) -> dict:
         return {"recipe": published(target.recipe), "seed": target.recipe.seed, **target.about}
     from mien.classification.classifier import Classifier
 
-    return dict(Classifier(target, threads=1).contract.card)
+    return dict(Classifier(target, threads=1).spec.card)

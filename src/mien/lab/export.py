@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import mien
-from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, Contract
+from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, ModelSpec
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import batches, calibration, data, ensembles, evaluate, quantization, scores
@@ -95,7 +95,7 @@ def export(
     calibrate: Samples | None = None,
     label_share: float | None = None,
     storage: str = "float32",
-) -> Contract:
+) -> ModelSpec:
     """Write a finished run, or several that answer as one, as a model file.
 
     Args:
@@ -111,7 +111,7 @@ def export(
             "int8", weights and activations, which needs `calibrate`.
 
     Returns:
-        The contract of the first head.
+        The spec of the first head.
 
     Raises:
         UserError: what is wished for does not fit the runs, or the file would not answer as torch.
@@ -139,8 +139,8 @@ def export(
             for head, scaling in scalings.items()
         },
     }
-    contract = Contract(LABELS[heads[0]], SIDE, channels, card=card)
-    proto = to_onnx(whole, contract)
+    spec = ModelSpec(LABELS[heads[0]], SIDE, channels, card=card)
+    proto = to_onnx(whole, spec)
     if storage in quantization.NARROWED:
         proto = quantization.narrowed(proto, storage)
     if storage == "int8" and calibrate is not None:
@@ -151,10 +151,10 @@ def export(
         for head, said in zip(heads, stored, strict=True):
             logits = _uncalibrated(head, answers, share)
             card["heads"][head] |= _measured(head, said, logits, scalings[head], calibrate, storage)
-        onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
+        onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
     with atomic_file.writing(path) as temporary:
         onnx.save(proto, temporary)
-    return contract
+    return spec
 
 
 def _heads(runs: Sequence[Run]) -> list[str]:
@@ -267,10 +267,10 @@ def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate(one) for one in zip(*answers, strict=True)]
 
 
-def to_onnx(model: Exported, contract: Contract) -> onnx.ModelProto:
-    """The graph of a module from uint8 faces to probabilities, with its contract as metadata."""
+def to_onnx(model: Exported, spec: ModelSpec) -> onnx.ModelProto:
+    """The graph of a module from uint8 faces to probabilities, with its spec as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
-    faces = torch.zeros(2, contract.channels, contract.side, contract.side, dtype=torch.uint8)
+    faces = torch.zeros(2, spec.channels, spec.side, spec.side, dtype=torch.uint8)
     with quantization.quiet():
         program = torch.onnx.export(
             model,
@@ -290,7 +290,7 @@ def to_onnx(model: Exported, contract: Contract) -> onnx.ModelProto:
         del value.metadata_props[:]
     del proto.metadata_props[:]
     del proto.graph.metadata_props[:]
-    onnx.helper.set_model_props(proto, contract.to_metadata(mien.__version__))
+    onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
     return proto
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from mien.classification.model_spec import INPUT
-from mien.onnx_runtime import quantization
+from mien.onnx_runtime import import_quantization
 
 NARROWED = ("float16", "int8-weights")
 """Storages whose weights ONNX Runtime widens when it loads them, so that it computes as fast."""
@@ -78,7 +78,7 @@ def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
 
     faces: (N, channels, 48, 48) uint8. Weights per output channel, activations per tensor.
     """
-    q = quantization()
+    q = import_quantization()
 
     class Reader(q.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -63,7 +63,7 @@ class Pictures:
         analyzer = self._analyzers.take(model, detector, contempt)
         frames = self._frames(named)
         with self._analyzers.classifier(model).coming():
-            records = [result.to_dict() for result in analyzer.frames(frames)]
+            records = [result.to_dict() for result in analyzer.analyze_frames(frames)]
         self._metrics.pictures.inc(len(records))
         self._metrics.faces.inc(sum(len(one["faces"]) for one in records))
         return records

@@ -13,7 +13,7 @@ from mien import detection
 from mien.analyzer import Analyzer
 from mien.classification import weights
 from mien.classification.classifier import Classifier
-from mien.classification.face_classifier import FACES_AT_ONCE
+from mien.classification.face_classifier import MAX_FACES_PER_BATCH
 from mien.detection import Detector
 from mien.registry import unknown
 from mien.server.settings import Settings
@@ -95,7 +95,7 @@ class MicroBatchingClassifier(Classifier):
             faces, count = 0, 0
             for waiting in self._asks:
                 faces += len(waiting.crops)
-                if count and faces > FACES_AT_ONCE:
+                if count and faces > MAX_FACES_PER_BATCH:
                     break
                 count += 1
             batch, self._asks = self._asks[:count], self._asks[count:]
@@ -103,7 +103,7 @@ class MicroBatchingClassifier(Classifier):
 
     def _is_worthwhile(self) -> bool:
         faces = sum(len(ask.crops) for ask in self._asks)
-        return len(self._asks) >= self._coming or faces >= FACES_AT_ONCE
+        return len(self._asks) >= self._coming or faces >= MAX_FACES_PER_BATCH
 
     def _answer(self, batch: list[Ask]) -> None:
         try:

@@ -43,9 +43,9 @@ class Service:
         """What can be asked for, and what is used when nothing is said."""
         analyzers, found = self.analyzers, []
         for name in analyzers.models:
-            contract = analyzers.classifier(name).contract
-            means = contract.card.get("means", "")
-            found.append({"name": name, "labels": list(contract.labels), "means": means})
+            spec = analyzers.classifier(name).spec
+            means = spec.card.get("means", "")
+            found.append({"name": name, "labels": list(spec.labels), "means": means})
         return {
             "default": analyzers.model,
             "models": found,

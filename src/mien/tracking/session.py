@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.classification.face_classifier import Detected, FaceClassifier
+from mien.classification.face_classifier import FaceClassifier, FrameDetections
 from mien.errors import UserError
 from mien.io import image
 from mien.results import Detection, Face, Frame, Result
@@ -186,13 +186,13 @@ class VideoSession:
         """Give new faces ids from `count` on."""
         self._tracker.reserve_ids(count)
 
-    def _detected(self, frame: Frame) -> Detected:
+    def _detected(self, frame: Frame) -> FrameDetections:
         found = self._detect(frame.pixels)
         ids = self._tracker.follow(frame.pixels, frame.seconds, [face.box for face in found])
         self._last = frame.seconds, dict(sorted(zip(ids, found, strict=True)))
         return frame, self._last[1]
 
-    def _located(self, frames: Iterable[Frame]) -> Iterator[Detected]:
+    def _located(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
         """Each frame with its faces, detected or interpolated."""
         waiting: list[Frame] = []
         for frame in frames:
@@ -212,8 +212,8 @@ class VideoSession:
 
 
 def _interpolated(
-    before: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame], now: Detected
-) -> Iterator[Detected]:
+    before: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame], now: FrameDetections
+) -> Iterator[FrameDetections]:
     """The frames between two detections, with the faces of both on their way."""
     if before is None:
         return

@@ -38,9 +38,11 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
 def overlay_effect(explanation: Explanation) -> Image.Image:
     """The crop in grey, orange where hiding it takes from the emotion, blue where it gives."""
     effect = np.asarray(
-        Image.fromarray(explanation.effect).resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC)
+        Image.fromarray(explanation.importance).resize(
+            (FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC
+        )
     )
-    strength = effect / max(float(np.abs(explanation.effect).max()), LEAST)
+    strength = effect / max(float(np.abs(explanation.importance).max()), LEAST)
     grey = np.asarray(_enlarged(explanation.crop).convert("L").convert("RGB"), np.float32)
     colours = np.where(strength[..., None] > 0, ImageColor.getrgb(FOR), ImageColor.getrgb(AGAINST))
     alpha = 0.75 * np.abs(strength[..., None]).clip(0, 1)
@@ -56,7 +58,7 @@ def _enlarged(crop: np.ndarray) -> Image.Image:
 def _words(canvas: ImageDraw.ImageDraw, explanation: Explanation, title: str, top: int) -> None:
     face, emotion = explanation.face, explanation.emotion
     lost, gained = (
-        max(0.0, float(n)) for n in (explanation.effect.max(), -explanation.effect.min())
+        max(0.0, float(n)) for n in (explanation.importance.max(), -explanation.importance.min())
     )
     lines = [
         (title, DIM, 15), (f"{emotion} {face.emotions[emotion]:.1%}", INK, 26),

@@ -9,7 +9,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.classification.model_spec import Contract
+from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models
 from mien.lab.heads import CLASSES
 from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13
@@ -80,7 +80,7 @@ def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
     )
     whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 44).eval()
-    export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+    export.check(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
 
 
 @pytest.mark.parametrize(("name", "without"), [

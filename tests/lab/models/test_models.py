@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mien.classification.model_spec import Contract
+from mien.classification.model_spec import ModelSpec
 from mien.errors import UserError
 from mien.lab import calibration, export, models
 from mien.lab.config import RECIPES, Config
@@ -122,7 +122,7 @@ def test_a_model_file_answers_as_the_network_does(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
     # A cold softmax, so that differences in the logits of a new network show.
     whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, side).eval()
-    proto = export.to_onnx(whole, Contract(EMOTIONS, 48, 1))
+    proto = export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1))
     export.check(proto, whole, 1, 1e-5)
 
 

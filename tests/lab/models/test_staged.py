@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.classification.model_spec import Contract
+from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models
 from mien.lab.models import ferc, rcnn, salagean
 from mien.labels import EMOTIONS
@@ -65,7 +65,7 @@ def test_a_model_file_answers_as_the_network_does(name):
     model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
     network = model.eval().to(memory_format=torch.contiguous_format)
     whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 40).eval()
-    export.check(export.to_onnx(whole, Contract(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+    export.check(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["ferc-full", "rcnn-slim"])
