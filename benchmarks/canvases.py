@@ -27,7 +27,15 @@ from mien.lab.data import Samples
 from mien.lab.heads import CLASSES
 from mien.lab.models import rcnn
 from tests.synthetic import scenes
-from tests.synthetic.canvases import JUDGED, LEARNED, SIDE, Canvas, compose, crop, grounds
+from tests.synthetic.canvases import (
+    EVALUATION_PHOTOS,
+    SIDE,
+    TRAINING_PHOTOS,
+    Canvas,
+    compose,
+    crop,
+    gray_backgrounds,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -203,10 +211,12 @@ def main() -> None:
         evaluate.load_weights(model, runs.open_run(asked.start))
     detector = rcnn.detector(model, SIDE)
     began = time.perf_counter()
-    learn(detector, splits["train"], grounds(LEARNED), asked.steps, dice)
+    learn(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), asked.steps, dice)
     seconds = (time.perf_counter() - began) / max(1, asked.steps)
     val = splits["val"]
-    canvases = [compose(val, grounds(JUDGED), dice) for _ in range(asked.pictures)]
+    canvases = [
+        compose(val, gray_backgrounds(EVALUATION_PHOTOS), dice) for _ in range(asked.pictures)
+    ]
     crops = [crop(f, y) for f, y in zip(val.faces, val.labels, strict=True)]
     rows = {
         "canvases": judged(canvases, find(detector, canvases)),

@@ -20,7 +20,7 @@ import numpy as np
 from mien.classification import occlusion, weights
 from mien.classification.classifier import Classifier
 from mien.lab import data, runs
-from mien.labels import EMOTIONS, fold
+from mien.labels import EMOTIONS, restrict_labels
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +43,7 @@ def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> di
     """What the dominant emotion loses by each blur: name -> (N,) shares."""
 
     def shares(crops: np.ndarray) -> np.ndarray:
-        return fold(asked(crops), asked.spec.labels, EMOTIONS)
+        return restrict_labels(asked(crops), asked.spec.labels, EMOTIONS)
 
     side = faces.shape[-1]
     middle = -np.square(np.mgrid[:side, :side] - (side - 1) / 2).sum(0)

@@ -17,7 +17,7 @@ from mien.classification import weights
 from mien.classification.classifier import Classifier
 from mien.classification.flags import sharpness
 from mien.lab import data, metrics, runs
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def main() -> None:
     for name, change in ways.items():
         changed = np.stack([change(face) for face in faces])
         said = np.concatenate([classify(part[:, None]) for part in np.array_split(changed, 16)])
-        seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        seven = restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
         sharp = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
         rows[name] = {
             "kl_nats": float(metrics.kl_divergence(shares, seven).mean()),

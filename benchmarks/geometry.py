@@ -22,7 +22,7 @@ from mien.classification.flags import MIN_CONFIDENCE
 from mien.classification.model_spec import CropGeometry, crop
 from mien.detection import Detector, yunet
 from mien.lab import data, metrics, runs
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 from mien.results import Box
 from tests.synthetic import scenes
 
@@ -88,7 +88,7 @@ def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict
     asked, shares = data.seven_shares(val.votes[which])
 
     def measured(name: str, faces: np.ndarray, chosen: np.ndarray) -> dict:
-        seven = fold(by_votes(faces[asked & chosen]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        seven = restrict_labels(by_votes(faces[asked & chosen]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
         truth = shares[chosen[asked]]
         row = {
             "faces": int(chosen.sum()),

@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=ROOT / "results" / "load.json")
     wanted = parser.parse_args()
     body, seconds = photograph(), wanted.seconds
-    (found,) = Analyzer(detector="yunet", threads=1).analyze_frames([image.picture(body)])
+    (found,) = Analyzer(detector="yunet", threads=1).analyze_frames([image.first_frame(body)])
     want = found.to_dict()
     cores = len(os.sched_getaffinity(0))
     limit = bare(body, seconds, cores)

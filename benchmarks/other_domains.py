@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mien.lab import augmentation, batches, calibration, data, evaluate, metrics, runs
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
 SHARES = (0.0, 0.08, 0.16, 0.3)
@@ -35,7 +35,7 @@ def changed(faces: np.ndarray) -> np.ndarray:
 
 def recalls(answers: Tensor, labels: np.ndarray) -> dict[str, float]:
     """Of FER2013's labels: the recall of angry, and the mean over emotions."""
-    seven = fold(answers.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    seven = restrict_labels(answers.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
     scores = metrics.per_class(metrics.confusion(labels, seven.argmax(1), len(EMOTIONS)))
     return {"angry": float(scores["recall"][0]), "macro": float(scores["recall"].mean())}
 
@@ -80,7 +80,7 @@ def main() -> None:
 def kl(logits: Tensor, votes: np.ndarray) -> dict[str, float]:
     """KL divergence from the votes, in nats, of the faces with enough of them."""
     asked, shares = data.seven_shares(votes)
-    seven = fold(logits.softmax(1).numpy()[asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    seven = restrict_labels(logits.softmax(1).numpy()[asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
     return {"kl_nats": float(metrics.kl_divergence(shares, seven).mean())}
 
 

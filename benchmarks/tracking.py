@@ -39,11 +39,11 @@ def follow(
 
 def scores(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
     """The numbers of one clip."""
-    asked, answered = tracking_scores.fair(
+    asked, answered = tracking_scores.without_hidden(
         truths, [{f.face_id: f.box for f in faces} for faces in found]
     )
     seen = sum(map(len, asked))
-    hit = sum(len(tracking_scores.matched(a, b)) for a, b in zip(asked, answered, strict=True))
+    hit = sum(len(tracking_scores.match_boxes(a, b)) for a, b in zip(asked, answered, strict=True))
     return {
         "faces": len({who for boxes in asked for who in boxes}),
         "ids": len({who for boxes in answered for who in boxes}),
@@ -70,7 +70,7 @@ def right(truths: list[clips.Truth], found: list[Result], again: list[Result]) -
         both = {face.face_id: face for face in later}
         emotions = {one.identity: one.emotion for one in truth.faces}
         boxes = {face.face_id: face.box for face in faces}
-        for identity, face_id in tracking_scores.matched(truth.boxes, boxes).items():
+        for identity, face_id in tracking_scores.match_boxes(truth.boxes, boxes).items():
             hits["raw"].append(said[face_id].dominant_emotion == emotions[identity])
             hits["smoothed"].append(strongest(said[face_id]) == emotions[identity])
             hits["twice"].append(strongest(both[face_id]) == emotions[identity])
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
-    analyzer, cast = Analyzer(), clips.cast(asked.data)
+    analyzer, cast = Analyzer(), clips.load_faces(asked.data)
     rows = {}
     for scenario in scenarios.SCENARIOS:
         each = [scores(*follow(analyzer, scenario, cast, seed)) for seed in range(asked.seeds)]

@@ -103,7 +103,7 @@ def encode(path: Path, frames: list[Frame], drawn: list[np.ndarray]) -> None:
 
 def speed(data: Path) -> dict:
     """A row for each size and number of faces."""
-    analyzer, cast, rows = Analyzer(), clips.cast(data), {}
+    analyzer, cast, rows = Analyzer(), clips.load_faces(data), {}
     with tempfile.TemporaryDirectory() as folder:
         for size, pixels in SIZES.items():
             for scenario, count in FACES.items():
@@ -119,7 +119,7 @@ def long(data: Path) -> dict:
     """Megabytes of this process while a video of two hours goes by, 10 frames a second."""
     with tempfile.TemporaryDirectory() as folder:
         short, path = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
-        cast = clips.cast(data)
+        cast = clips.load_faces(data)
         some = clips.frames("crossing", cast, size=(320, 180), fps=LONG_RATE, seconds=60)
         clip_files.encode(short, some, fps=LONG_RATE)
         length = repeated(short, path, round(HOURS * 60))

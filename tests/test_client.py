@@ -129,11 +129,11 @@ def test_what_a_service_will_not_read_and_what_has_no_name_here(tiny_model, tmp_
 def test_of_a_large_still_its_pixels_are_sent_if_they_are_less(monkeypatch, tmp_path):
     monkeypatch.setattr("mien.client.LARGE", 1000)
     Image.new("RGB", (300, 300)).save(tmp_path / "a.bmp")
-    frame = replace(image.picture(tmp_path / "a.bmp"))
+    frame = replace(image.first_frame(tmp_path / "a.bmp"))
     assert len(_file_of(frame)) < 20_000 < (tmp_path / "a.bmp").stat().st_size
     assert _file_of(replace(frame, number=1)).startswith(b"\x89PNG")
     Image.fromarray(np.zeros((200, 200, 3), np.uint8)).save(tmp_path / "b.png")
-    small = image.picture(tmp_path / "b.png")
+    small = image.first_frame(tmp_path / "b.png")
     assert _file_of(small) == (tmp_path / "b.png").read_bytes()
 
 

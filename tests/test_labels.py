@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mien.errors import UserError
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical, restrict_labels
 
 weights = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 6), st.just(8)), elements=st.floats(0, 1)
@@ -36,7 +36,7 @@ def test_any_other_name_is_refused_with_those_that_exist(name):
 
 @given(weights)
 def test_folding_keeps_a_distribution_and_its_proportions(values):
-    folded = fold(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    folded = restrict_labels(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
     assert folded.shape == (len(values), 7)
     assert np.allclose(folded.sum(1), 1, atol=1e-9)
     kept = values[:, :7]
@@ -47,15 +47,17 @@ def test_folding_keeps_a_distribution_and_its_proportions(values):
 
 def test_a_face_that_is_all_contempt_is_shared_out_evenly():
     only = np.eye(8, dtype=np.float32)[[7]]
-    assert np.allclose(fold(only, EMOTIONS_AND_CONTEMPT, EMOTIONS), 1 / 7)
+    assert np.allclose(restrict_labels(only, EMOTIONS_AND_CONTEMPT, EMOTIONS), 1 / 7)
 
 
 def test_folding_reorders_and_gives_unknown_labels_nothing():
     said = np.array([[0.1, 0.6, 0.3]])
-    folded = fold(said, ("happy", "sad", "fear"), ("sad", "contempt", "happy", "fear"))
+    folded = restrict_labels(said, ("happy", "sad", "fear"), ("sad", "contempt", "happy", "fear"))
     assert np.allclose(folded, [[0.6, 0, 0.1, 0.3]])
 
 
 def test_folding_nothing_out_changes_nothing():
     said = np.random.default_rng(0).dirichlet(np.ones(8), 5)
-    assert np.allclose(fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS_AND_CONTEMPT), said, atol=1e-12)
+    assert np.allclose(
+        restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS_AND_CONTEMPT), said, atol=1e-12
+    )

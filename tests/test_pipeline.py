@@ -103,7 +103,7 @@ def test_a_run_that_is_over_reads_no_further(folder, analyzer):
 def test_the_same_video_named_twice_is_read_once_and_a_picture_twice(folder):
     errors = []
     inputs = [str(folder / "d.mp4"), str(folder / "a.png"), "no.png", str(folder)]
-    found = pipeline.find(inputs, errors.append)
+    found = pipeline.expand_sources(inputs, errors.append)
     assert [source.name.rsplit("/")[-1] for source in found] == [
         "d.mp4", "a.png", "a.png", "b.png", "c.png", "z.png"
     ]  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_progress_bar_passes_every_frame_on(folder, analyzer, monkeypatch, loo
     sources = Source.expand(str(folder))
     with _progress.ProgressBar(sources, FrameSelection()) as watch:
         results, _ = ran(
-            sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, watch=watch)
+            sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=watch)
         )
     assert len(results) == 13
     wanted = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]

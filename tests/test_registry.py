@@ -41,7 +41,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_and_all():
 
 
 def test_a_name_like_no_other_gets_no_guess():
-    assert "Did you mean" not in str(registry.unknown("sink", "qqqqq", ["csv"]))
+    assert "Did you mean" not in str(registry.unknown_name_error("sink", "qqqqq", ["csv"]))
 
 
 @given(st.text())

@@ -157,7 +157,7 @@ class Client:
         smoothing: float | None,
     ) -> Iterator[Result]:
         """The frames of a video, read here, with what the service says of each of them."""
-        told = on_error or video.warned
+        told = on_error or video.warn
         query = self._query | {
             "every": str(selection.every), "seconds": str(selection.seconds),
             "start": str(selection.start),

@@ -96,7 +96,7 @@ class _Input:
     def frames(self) -> Iterator[Frame]:
         if isinstance(self.content, Source):
             return reader.frames(self.content)
-        return iter([image.picture(self.content, self.name)])
+        return iter([image.first_frame(self.content, self.name)])
 
 
 def _inputs(cells: Iterable[tuple[object, str]], bad: list[dict]) -> Iterator[_Input]:

@@ -52,7 +52,9 @@ def canonical(name: str) -> str:
     return plain
 
 
-def fold(probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]) -> np.ndarray:
+def restrict_labels(
+    probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]
+) -> np.ndarray:
     """The probabilities of `keep` alone, renormalised: (N, K) -> (N, len(keep)) float64.
 
     The share that falls on a label left out (contempt, usually) is given to the others in

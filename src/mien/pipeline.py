@@ -55,16 +55,16 @@ class Callbacks:
         on_warning: with what is damaged, while reading goes on; a Python warning by default.
         on_error: with the error of a source that cannot be read; the others are. Raises by default.
         should_stop: asked for each frame of a video file, wanted or not; once true, no more come.
-        watch: passes on the frames of a source as they are read, under a progress bar say.
+        track_progress: passes on the frames of a source as they are read, under a progress bar say.
     """
 
-    on_warning: Callable[[UserError], None] = video.warned
+    on_warning: Callable[[UserError], None] = video.warn
     on_error: Callable[[UserError], None] = _raise
     should_stop: Callable[[], bool] = lambda: False
-    watch: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
+    track_progress: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
 
 
-def find(inputs: Iterable[str], on_error: Callable[[UserError], None]) -> list[Source]:
+def expand_sources(inputs: Iterable[str], on_error: Callable[[UserError], None]) -> list[Source]:
     """Every source that some strings mean.
 
     Args:
@@ -149,7 +149,7 @@ class _Reading:
     def _images(self, sources: Iterable[Source]) -> Iterator[Frame]:
         for source in sources:
             try:
-                yield from self.callbacks.watch(source, reader.frames(source))
+                yield from self.callbacks.track_progress(source, reader.frames(source))
             except UserError as error:
                 self.callbacks.on_error(error)
 
@@ -188,4 +188,4 @@ class _Reading:
             source, selection, on_warning or callbacks.on_warning, max_pixels=options.max_pixels,
             should_stop=callbacks.should_stop, started=options.started,
         )  # fmt: skip
-        return callbacks.watch(source, frames)
+        return callbacks.track_progress(source, frames)

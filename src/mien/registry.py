@@ -29,11 +29,11 @@ def load_module(package: str, name: str) -> ModuleType:
     """The module `name` of a package; a `UserError` that suggests the nearest name otherwise."""
     known = names(package)
     if name not in known:
-        raise unknown(package.rsplit(".", 1)[-1].removesuffix("s"), name, known)
+        raise unknown_name_error(package.rsplit(".", 1)[-1].removesuffix("s"), name, known)
     return importlib.import_module(f"{package}.{name}")
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that nobody knows: the nearest known one, then all of them."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import image as sources
-from tests.synthetic.pictures import animation, encoded, gradient, png_claiming
+from tests.synthetic.images import animation, encoded, gradient, png_claiming
 
 SENTENCE = re.compile(r"bytes [^\n]*[^. ]\.")
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -47,13 +47,13 @@ def test_a_rotated_photo_comes_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     for form in ("PNG", "TIFF"):
-        frame = sources.picture(encoded(stored, form, exif=exif))
+        frame = sources.first_frame(encoded(stored, form, exif=exif))
         assert np.array_equal(frame.pixels, gradient())
 
 
 def test_a_good_picture_with_damaged_exif_is_read():
     body = encoded(Image.fromarray(gradient()), "PNG", exif=b"Exif\0\0MM\0*garbage garbage")
-    assert np.array_equal(sources.picture(body).pixels, gradient())
+    assert np.array_equal(sources.first_frame(body).pixels, gradient())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_good_picture_with_damaged_exif_is_read():
     ],
 )
 def test_every_mode_is_seen_as_on_a_white_page(mode, colour, seen):
-    frame = sources.picture(encoded(Image.new(mode, (3, 2), colour), "PNG"))
+    frame = sources.first_frame(encoded(Image.new(mode, (3, 2), colour), "PNG"))
     assert frame.pixels.shape == (2, 3, 3)
     assert frame.pixels.dtype == np.uint8
     assert (frame.pixels == seen).all()
@@ -80,40 +80,40 @@ def test_a_palette_with_transparency_lies_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putdata([0, 1])
-    frame = sources.picture(encoded(image, "PNG", transparency=1))
+    frame = sources.first_frame(encoded(image, "PNG", transparency=1))
     assert frame.pixels.tolist() == [[list(RED), list(WHITE)]]
 
 
 def test_cmyk_is_turned_to_rgb():
-    frame = sources.picture(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
+    frame = sources.first_frame(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
     assert np.abs(frame.pixels.astype(int) - RED).max() < 12
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_sixteen_bits_keep_their_upper_eight(form):
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    frame = sources.picture(encoded(Image.fromarray(values), form))
+    frame = sources.first_frame(encoded(Image.fromarray(values), form))
     assert frame.pixels[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_a_dark_sixteen_bit_picture_stays_dark():
-    frame = sources.picture(encoded(Image.fromarray(np.eye(4, dtype=np.uint16)), "PNG"))
+    frame = sources.first_frame(encoded(Image.fromarray(np.eye(4, dtype=np.uint16)), "PNG"))
     assert frame.pixels.max() == 0
 
 
 @pytest.mark.parametrize("span", [(0.0, 1.0), (0.0, 255.0), (-3.0, 2.0), (0.0, 1e6)])
 def test_floats_are_stretched_over_what_they_span(span):
     values = np.linspace(*span, 5, dtype=np.float32)[None]
-    frame = sources.picture(encoded(Image.fromarray(values), "TIFF"))
+    frame = sources.first_frame(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == [0, 64, 128, 191, 255]
 
 
 def test_wide_integers_keep_their_shades():
     values = (2_000_000_000 + np.arange(256, dtype=np.int32))[None]
-    frame = sources.picture(encoded(Image.fromarray(values), "TIFF"))
+    frame = sources.first_frame(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == list(range(256))
     huge = np.array([[-3e38, 0, 3e38]], np.float32)
-    frame = sources.picture(encoded(Image.fromarray(huge), "TIFF"))
+    frame = sources.first_frame(encoded(Image.fromarray(huge), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == [0, 128, 255]
 
 
@@ -121,7 +121,7 @@ def test_deep_pictures_take_little_more_memory_than_they_hold():
     body = encoded(Image.fromarray(np.zeros((1500, 1500), np.uint16)), "PNG")
     tracemalloc.start()
     try:
-        sources.picture(body)
+        sources.first_frame(body)
         assert tracemalloc.get_traced_memory()[1] < 14 * 1500**2
     finally:
         tracemalloc.stop()
@@ -132,17 +132,17 @@ def test_who_wants_the_first_picture_does_not_wait_until_all_are_counted(monkeyp
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert len(list(sources.frames(body))) == 3
     monkeypatch.setattr(sources, "_length", lambda *_: pytest.fail("it was counted"))
-    assert sources.picture(body).pixels[0, 0, 0] == 10
+    assert sources.first_frame(body).pixels[0, 0, 0] == 10
 
 
 def test_floats_that_are_no_numbers_are_no_trouble():
     values = np.array([[np.nan, np.inf, -np.inf, 1.0, 0.0]], np.float32)
-    frame = sources.picture(encoded(Image.fromarray(values), "TIFF"))
+    frame = sources.first_frame(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, 3:, 0].tolist() == [255, 0]
 
 
 def test_a_constant_float_picture_is_one_colour():
-    frame = sources.picture(encoded(Image.fromarray(np.full((3, 3), 5, np.float32)), "TIFF"))
+    frame = sources.first_frame(encoded(Image.fromarray(np.full((3, 3), 5, np.float32)), "TIFF"))
     assert len(np.unique(frame.pixels)) == 1
 
 
@@ -192,14 +192,14 @@ def test_arrays_pil_images_and_bytes_are_read_alike():
     pixels = gradient()
     body = encoded(Image.fromarray(pixels), "PNG")
     for what in (pixels, Image.fromarray(pixels), body, bytearray(body), memoryview(body)):
-        assert np.array_equal(sources.picture(what).pixels, pixels)
+        assert np.array_equal(sources.first_frame(what).pixels, pixels)
 
 
 def test_arrays_of_other_shapes_are_read_or_refused():
     grey = gradient()[:, :, 0]
-    assert np.array_equal(sources.picture(grey).pixels[:, :, 2], grey)
-    assert np.array_equal(sources.picture(grey[:, :, None]).pixels[:, :, 1], grey)
-    assert (sources.picture(np.zeros((2, 2, 4), np.uint8)).pixels == 255).all()
+    assert np.array_equal(sources.first_frame(grey).pixels[:, :, 2], grey)
+    assert np.array_equal(sources.first_frame(grey[:, :, None]).pixels[:, :, 1], grey)
+    assert (sources.first_frame(np.zeros((2, 2, 4), np.uint8)).pixels == 255).all()
     for bad in (np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8), np.zeros((2, 2, 5), np.uint8)):
         assert "array" in refusal(bad)
 
@@ -243,7 +243,7 @@ def test_a_file_beyond_all_measure_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [(1, 1), (30000, 10), (10, 30000)])
 def test_odd_sizes_are_read(size):
-    frame = sources.picture(encoded(Image.new("RGB", size, RED), "PNG"))
+    frame = sources.first_frame(encoded(Image.new("RGB", size, RED), "PNG"))
     assert frame.pixels.shape == (size[1], size[0], 3)
 
 
@@ -263,7 +263,7 @@ def test_reading_leaves_no_file_open(tmp_path):
     Image.new("L", (1, 1)).save(tmp_path / "a.png")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        sources.picture(tmp_path / "a.png")
+        sources.first_frame(tmp_path / "a.png")
         gc.collect()
     assert not [warning for warning in said if warning.category is ResourceWarning]
 

@@ -86,14 +86,14 @@ def test_every_colour_is_as_grey_as_in_opencv():
     for red in range(256):
         plane = np.stack(np.meshgrid(levels, levels), -1)
         colours = np.insert(plane, 0, red, axis=2)
-        assert_equal(resize.to_grey(colours), cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY))
+        assert_equal(resize.to_gray(colours), cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY))
 
 
 @settings(deadline=None)
 @given(seeds, st.integers(1, 300), st.integers(1, 300))
 def test_a_part_of_a_picture_turns_grey_in_blocks(seed, height, width):
     pixels = noise(seed, (height + 2, width + 3, 3))[1:-1, 2:-1]
-    assert_equal(resize.to_grey(pixels), cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    assert_equal(resize.to_gray(pixels), cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
 
 
 @settings(deadline=None, max_examples=200)

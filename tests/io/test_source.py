@@ -16,7 +16,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import reader
 from mien.io.source import SUFFIXES, VIDEO_SUFFIXES, Source
-from tests.synthetic.pictures import animation, encoded, gradient
+from tests.synthetic.images import animation, encoded, gradient
 
 
 def locations(text):

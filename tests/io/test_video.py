@@ -186,7 +186,7 @@ def test_frames_are_counted_or_timed_but_not_both():
 
 def test_a_stream_is_never_asked_twice_for_its_sound(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("mien.io.audio.of", lambda *words: asked.append(words) or iter(()))
+    monkeypatch.setattr("mien.io.audio.copy_audio", lambda *words: asked.append(words) or iter(()))
     for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
         with writers.open_writer(tmp_path / "x.mp4") as write:
             write(Result(Frame(np.zeros((48, 64, 3), np.uint8), source), []))
@@ -282,7 +282,7 @@ def test_the_same_frames_are_read_from_wherever_reading_begins(
     whole = [(f.number, f.seconds) for f in video.frames(Source.parse(str(path)), part)]
     assert len(whole) > 3
     for k, known in enumerate(whole):
-        rest = video.frames(Source.parse(str(path)), part.from_frame(*known))
+        rest = video.frames(Source.parse(str(path)), part.starting_at(*known))
         assert [(f.number, f.seconds) for f in rest] == whole[k:]
 
 
@@ -342,10 +342,10 @@ def test_a_file_with_sound_alone_has_no_video(made):
 
 def test_the_decoder_is_only_so_far_ahead_and_ends_with_its_reader(made, monkeypatch):
     path, _ = made
-    monkeypatch.setattr(prefetch, "AHEAD", 3 * 320 * 180)
+    monkeypatch.setattr(prefetch, "DEPTH", 3 * 320 * 180)
     decoded = []
-    upright = video.upright
-    monkeypatch.setattr(video, "upright", lambda p: decoded.append(p) or upright(p))
+    upright = video.to_upright_rgb
+    monkeypatch.setattr(video, "to_upright_rgb", lambda p: decoded.append(p) or upright(p))
     found = video.frames(Source.parse(str(path)))
     next(found)
     time.sleep(0.3)
@@ -367,7 +367,7 @@ def test_a_reader_left_behind_may_be_closed_in_the_decoder_itself(made, monkeypa
             closed.set()
         return picture.to_ndarray(format="rgb24")
 
-    monkeypatch.setattr(video, "upright", turned)
+    monkeypatch.setattr(video, "to_upright_rgb", turned)
     reader = video.frames(Source.parse(str(made[0])))
     next(reader)
     suspended.set()
@@ -397,7 +397,7 @@ def test_a_frame_larger_than_the_file_says_is_damage(tmp_path):
 
 
 def test_a_file_says_its_length_and_size(made):
-    about = video.about(Source.parse(str(made[0])))
+    about = video.probe(Source.parse(str(made[0])))
     assert about.seconds == pytest.approx(1, abs=0.05)
     assert (about.width, about.height, about.rate) == (320, 180, 25)
 
@@ -850,7 +850,7 @@ def test_a_video_is_followed_and_smoothed(made, tiny_model):
 @needs_pack
 @pytest.mark.parametrize("scenario", ["crossing", "growing", "none"])
 def test_real_faces_keep_their_ids(scenario):
-    cast = clips.cast(PACK)
+    cast = clips.load_faces(PACK)
     truths = []
 
     def frames():
@@ -862,7 +862,7 @@ def test_real_faces_keep_their_ids(scenario):
     for result in package.Analyzer(threads=1).session().stream(frames()):
         found.append({face.face_id: face.box for face in result})
         changes += [(f.face_id, result.frame.seconds, f) for f in result]
-    asked, answered = tracking_scores.fair(truths, found)
+    asked, answered = tracking_scores.without_hidden(truths, found)
     assert tracking_scores.id_switches(asked, answered) == 0
     assert tracking_scores.id_f1(asked, answered) > 0.97
     for face_id in {c[0] for c in changes}:

@@ -358,7 +358,7 @@ def test_the_quick_verb_says_what_it_left_out(mien, tmp_path):
 
 @pytest.mark.parametrize("counts", [(28, 0, 0), (0, 14, 0), (14, 0, 7), (14, 7, 7)])
 def test_pictures_in_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, counts):
-    root = tiny.write_pictures(tmp_path / "data", tiny.table(*counts))
+    root = tiny.write_images(tmp_path / "data", tiny.table(*counts))
     code, said, _ = mien("audit", root, "--out", tmp_path / "out")
     assert code == 0
     assert "FER+" not in said
@@ -378,7 +378,7 @@ def test_pictures_in_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, c
 )
 def test_a_mistake_is_one_sentence_and_2(mien, tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
-    tiny.write_pictures(tmp_path / "data", tiny.table(7, 0))
+    tiny.write_images(tmp_path / "data", tiny.table(7, 0))
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("precious")
     code, _, err = mien("audit", *words)

@@ -276,7 +276,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("names", SPELLINGS.values(), ids=SPELLINGS)
 def test_emotions_may_be_spelled_as_people_do(tmp_path, names):
     made = tiny.table(14, 7)
-    splits = data.load(tiny.write_pictures(tmp_path, made, names=names))
+    splits = data.load(tiny.write_images(tmp_path, made, names=names))
     assert np.bincount(splits["train"].labels).tolist() == [2] * 7
     order = np.argsort(made.labels[:14], kind="stable")
     mine = np.argsort(splits["train"].labels, kind="stable")
@@ -294,14 +294,14 @@ def test_emotions_may_be_spelled_as_people_do(tmp_path, names):
     ],
 )  # fmt: skip
 def test_splits_may_be_named_as_people_do(tmp_path, splits, found):
-    loaded = data.load(tiny.write_pictures(tmp_path, tiny.table(14, 7, 7), splits))
+    loaded = data.load(tiny.write_images(tmp_path, tiny.table(14, 7, 7), splits))
     counts = tuple(len(loaded[name]) if name in loaded else 0 for name in ("train", "val", "test"))
     assert counts == found
 
 
 def test_jpegs_in_colour_and_of_other_sizes_become_grey_faces_of_48(tmp_path):
     made = tiny.table(7, 0)
-    tiny.write_pictures(tmp_path, made, suffix=".png")
+    tiny.write_images(tmp_path, made, suffix=".png")
     for suffix, size, place in ((".jpg", 48, "sad"), (".png", 96, "happy"), (".JPG", 20, "fear")):
         colour = Image.fromarray(np.full((size, size, 3), (200, 200, 200), np.uint8))
         colour.save(tmp_path / "train" / place / f"more{suffix}")
@@ -314,7 +314,7 @@ def test_jpegs_in_colour_and_of_other_sizes_become_grey_faces_of_48(tmp_path):
 
 
 def test_contempt_other_folders_and_other_files_are_left_out(tmp_path):
-    tiny.write_pictures(tmp_path, tiny.table(7, 0))
+    tiny.write_images(tmp_path, tiny.table(7, 0))
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "contempt")
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "misc")
     (tmp_path / "train" / "sad" / "notes.txt").write_text("not a picture")
@@ -324,7 +324,7 @@ def test_contempt_other_folders_and_other_files_are_left_out(tmp_path):
 
 
 def test_a_damaged_picture_gets_one_sentence(tmp_path):
-    tiny.write_pictures(tmp_path, tiny.table(7, 0))
+    tiny.write_images(tmp_path, tiny.table(7, 0))
     path = tmp_path / "train" / "sad" / "broken.png"
     path.write_bytes(b"not a picture")
     with pytest.raises(UserError, match="cannot be read as a picture") as error:

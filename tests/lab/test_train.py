@@ -502,8 +502,8 @@ data.load(root)
 
 
 def deadly(name, when):
-    # What `atomic_file.writing` becomes: the process dies with a file half written, or just after.
-    whole = atomic_file.writing
+    # Replaces `atomic_file.atomic_write`: the process dies with a file half written, or just after.
+    whole = atomic_file.atomic_write
 
     @contextmanager
     def writing(path):
@@ -525,7 +525,7 @@ def start(folder, death=None):
         return pid
     try:
         if death:
-            atomic_file.writing = deadly(*death)
+            atomic_file.atomic_write = deadly(*death)
         train.fit(recipe, root, folder, device="cpu")
     except BaseException as error:
         print(type(error).__name__, error, file=sys.stderr, flush=True)

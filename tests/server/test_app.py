@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import mien
 from mien.errors import UserError
-from mien.io.image import picture as as_frame
+from mien.io.image import first_frame as as_frame
 from mien.server.micro_batching import MicroBatchingClassifier
 from tests.server import serving
 

@@ -194,7 +194,7 @@ def test_a_list_of_other_files_is_not_followed(client, clip, tmp_path):
     dash = f'<?xml version="1.0"?><MPD><BaseURL>file://{clip}</BaseURL></MPD>'
     path = tmp_path / "upload"
     path.write_text(concat)
-    assert video.about(Source.parse(str(path))).width == 320  # which is what must not happen
+    assert video.probe(Source.parse(str(path))).width == 320  # which is what must not happen
     for text in (playlist, concat, sdp, dash):
         path.write_text(text)
         with pytest.raises(mien.UserError):

@@ -13,7 +13,7 @@ from tests.synthetic import scenes
 SIDE = 160
 """Pixels of a canvas each way; faces on it have from 48 on."""
 
-LEARNED, JUDGED = slice(0, 9), slice(9, None)
+TRAINING_PHOTOS, EVALUATION_PHOTOS = slice(0, 9), slice(9, None)
 """Which of the photographs are learned from, and which are judged by."""
 
 
@@ -26,7 +26,7 @@ class Canvas:
     labels: np.ndarray
 
 
-def grounds(part: slice) -> list[np.ndarray]:
+def gray_backgrounds(part: slice) -> list[np.ndarray]:
     """Some of the photographs that show nobody, in grey."""
     return [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in scenes.backgrounds()[part]]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tests.synthetic import clip_files, clips
-cast = clips.cast(Path("fer2013"))    # PublicTest's faces that YuNet finds
+cast = clips.load_faces(Path("fer2013"))    # PublicTest's faces that YuNet finds
 truths = clip_files.encode(Path("two.mp4"), clips.frames("crossing", cast), sound=True)
 """
 
@@ -31,7 +31,7 @@ Boxes = Mapping[int, Box]
 
 
 @dataclass(frozen=True)
-class Shown:
+class VisibleFace:
     """A face in a frame: who, the square of its FER2013 crop, its label and what is to be seen.
 
     visible: the share of the face that lies inside the picture and behind nobody, above 0 to 1.
@@ -48,7 +48,7 @@ class Truth:
     """What is true of one frame: its time stamp, and the faces in it, the nearest last."""
 
     seconds: float
-    faces: tuple[Shown, ...] = ()
+    faces: tuple[VisibleFace, ...] = ()
 
     @property
     def boxes(self) -> Boxes:
@@ -57,12 +57,12 @@ class Truth:
 
 
 @lru_cache
-def cast(root: Path, split: str = "val") -> data.Samples:
-    """The faces of a dataset that can play: `playable` with YuNet, found once per process."""
-    return playable(data.split(data.load(root), split), yunet.load())
+def load_faces(root: Path, split: str = "val") -> data.Samples:
+    """The faces of a dataset that `detectable_faces` keeps with YuNet, cached in the process."""
+    return detectable_faces(data.split(data.load(root), split), yunet.load())
 
 
-def playable(samples: data.Samples, detect: Detector, most: int = 40) -> data.Samples:
+def detectable_faces(samples: data.Samples, detect: Detector, most: int = 40) -> data.Samples:
     """Up to `most` sharp faces an emotion that `detect` finds where they are.
 
     Where there are FER+ votes, those whose label is also the raters': a clip is a test of video,
@@ -144,7 +144,7 @@ def background(
 
 def paint(
     pixels: np.ndarray, actors: Sequence[Actor], faces: data.Samples, seconds: float
-) -> tuple[Shown, ...]:
+) -> tuple[VisibleFace, ...]:
     """What is to be seen of the actors, who are set into the picture one before the other."""
     owner = np.full(pixels.shape[:2], -1)
     played = []
@@ -153,7 +153,9 @@ def paint(
         box = actor.box(seconds)
         _lay(actor.sprite(face), box, pixels, owner, actor.identity)
         played.append((actor.identity, box, EMOTIONS[faces.labels[which]]))
-    shown = (Shown(who, box, emotion, _visible(box, owner == who)) for who, box, emotion in played)
+    shown = (
+        VisibleFace(who, box, emotion, _visible(box, owner == who)) for who, box, emotion in played
+    )
     return tuple(face for face in shown if face.visible > 0)
 
 

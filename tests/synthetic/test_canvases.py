@@ -47,7 +47,7 @@ def test_a_canvas_shows_the_face_that_its_box_and_label_say(faces):
 
 
 def test_photographs_to_learn_from_and_to_judge_by_are_different_ones():
-    learned, judged = canvases.LEARNED, canvases.JUDGED
+    learned, judged = canvases.TRAINING_PHOTOS, canvases.EVALUATION_PHOTOS
     names = scenes.BACKGROUNDS
     assert set(names[learned]) | set(names[judged]) == set(names)
     assert not set(names[learned]) & set(names[judged])

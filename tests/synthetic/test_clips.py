@@ -112,11 +112,11 @@ def test_the_real_faces_that_play_are_found_where_they_are():
     if not (SHARED / "fer2013").is_dir():
         pytest.skip("the pack of FER2013 is not here")
     detect = yunet.load()
-    playing = clips.playable(data.load(SHARED / "fer2013")["val"], detect, most=1)
+    playing = clips.detectable_faces(data.load(SHARED / "fer2013")["val"], detect, most=1)
     assert playing.labels.tolist() == list(range(7))
     for pixels, truth in clips.frames("four", playing, fps=1, seconds=4):
         found = dict(enumerate(face.box for face in detect(pixels)))
-        assert len(tracking_scores.matched(truth.boxes, found)) == len(found) == 4
+        assert len(tracking_scores.match_boxes(truth.boxes, found)) == len(found) == 4
 
 
 # What is in the files.

@@ -14,7 +14,7 @@ def test_pairs_are_the_best_there_are():
     dice = np.random.default_rng(0)
     for rows, columns in itertools.product(range(5), range(5)):
         gain = np.maximum(dice.normal(0, 1, (rows, columns)), 0)
-        pairs = tracking_scores.assigned(gain)
+        pairs = tracking_scores.assign(gain)
         assert all(gain[pair] > 0 for pair in pairs)
         assert all(len(set(names)) == len(pairs) for names in zip(*pairs, strict=True))
         wide = gain if rows <= columns else gain.T
@@ -67,8 +67,12 @@ def test_a_detector_is_not_blamed_for_its_way_to_frame_a_face():
 
 
 def test_a_hidden_face_is_no_duty_and_no_mistake():
-    truth = clips.Truth(0, (clips.Shown(0, LEFT, "happy", 0.2), clips.Shown(1, RIGHT, "sad", 1.0)))
-    asked, answered = tracking_scores.fair([truth], [{5: LEFT, 6: RIGHT, 7: (50, 50, 9, 9)}])
+    truth = clips.Truth(
+        0, (clips.VisibleFace(0, LEFT, "happy", 0.2), clips.VisibleFace(1, RIGHT, "sad", 1.0))
+    )
+    asked, answered = tracking_scores.without_hidden(
+        [truth], [{5: LEFT, 6: RIGHT, 7: (50, 50, 9, 9)}]
+    )
     assert asked == [{1: RIGHT}]
     assert answered == [{6: RIGHT, 7: (50, 50, 9, 9)}]
 

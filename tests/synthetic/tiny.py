@@ -115,7 +115,7 @@ def write_packed(folder: Path, made: Table) -> Path:
     return folder
 
 
-def write_pictures(
+def write_images(
     folder: Path,
     made: Table,
     splits: dict[str, str] | None = None,

@@ -12,7 +12,7 @@ from tests.synthetic.clips import Boxes, Truth
 from tests.synthetic.scenes import overlap
 
 
-def fair(
+def without_hidden(
     truths: Sequence[Truth], found: Sequence[Boxes], visible: float = 0.5
 ) -> tuple[list[Boxes], list[Boxes]]:
     """The true and the found boxes of every frame, without faces that are less than so visible.
@@ -22,7 +22,7 @@ def fair(
     asked, answered = [], []
     for truth, boxes in zip(truths, found, strict=True):
         hidden = {face.identity for face in truth.faces if face.visible < visible}
-        pairs = matched(truth.boxes, boxes)
+        pairs = match_boxes(truth.boxes, boxes)
         excused = {pairs[who] for who in hidden & pairs.keys()}
         asked.append({who: box for who, box in truth.boxes.items() if who not in hidden})
         answered.append({who: box for who, box in boxes.items() if who not in excused})
@@ -33,7 +33,7 @@ LEAST = 0.3
 """Overlap from which a box is a face's: low, as each detector frames faces in its own way."""
 
 
-def matched(
+def match_boxes(
     truth: Boxes, found: Boxes, least: float = LEAST, before: Mapping[int, int] | None = None
 ) -> dict[int, int]:
     """Who was found as whom in one frame: the pairs that overlap most together, each by `least`.
@@ -44,7 +44,7 @@ def matched(
     overlaps = _overlaps(truth, found)
     stays = np.array([[(before or {}).get(a) == b for b in others] for a in names], bool)
     gain = np.where(overlaps < least, 0, overlaps + 2 * stays.reshape(overlaps.shape))
-    return {names[row]: others[column] for row, column in assigned(gain)}
+    return {names[row]: others[column] for row, column in assign(gain)}
 
 
 def _overlaps(truth: Boxes, found: Boxes) -> np.ndarray:
@@ -54,7 +54,7 @@ def _overlaps(truth: Boxes, found: Boxes) -> np.ndarray:
     return np.array(rows).reshape(len(truth), len(found))
 
 
-def assigned(gain: np.ndarray) -> list[tuple[int, int]]:
+def assign(gain: np.ndarray) -> list[tuple[int, int]]:
     """The pairs (row, column), each once, that gain most together; none that gains nothing."""
     pairs = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in pairs if gain[row, column] > 0]
@@ -68,7 +68,7 @@ def id_switches(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = L
     known: dict[int, int] = {}
     switches = 0
     for true, boxes in zip(truth, found, strict=True):
-        pairs = matched(true, boxes, least, known)
+        pairs = match_boxes(true, boxes, least, known)
         switches += sum(known.get(who, name) != name for who, name in pairs.items())
         known |= pairs
     return switches
@@ -85,7 +85,7 @@ def id_f1(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = LEAST) 
     for true, boxes in zip(truth, found, strict=True):
         for row, column in zip(*np.nonzero(_overlaps(true, boxes) >= least), strict=True):
             together[names[list(true)[row]], others[list(boxes)[column]]] += 1
-    right = sum(together[pair] for pair in assigned(together))
+    right = sum(together[pair] for pair in assign(together))
     count = sum(map(len, truth)) + sum(map(len, found))
     return float(2 * right / count) if count else 1.0
 
@@ -99,7 +99,7 @@ def box_overlap(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = L
     pairs = [
         (true[who], boxes[name])
         for true, boxes in zip(truth, found, strict=True)
-        for who, name in matched(true, boxes, least).items()
+        for who, name in match_boxes(true, boxes, least).items()
     ]
     if not pairs:
         return float("nan")

@@ -29,7 +29,7 @@ def stop_at(count, words, *paths):
     for path in paths:
         whole = path.with_suffix(".jsonl") if path.suffix != ".jsonl" else path
         kept = whole.read_bytes().splitlines(keepends=True)[:count]
-        partial_file.part(path).write_bytes(b"".join(kept) + b'{"source": "ha')
+        partial_file.part_path(path).write_bytes(b"".join(kept) + b'{"source": "ha')
     for path in paths:
         path.unlink()
 
@@ -53,7 +53,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
-    had = list(partial_file.records(tmp_path / "a.jsonl"))
+    had = list(partial_file.read_records(tmp_path / "a.jsonl"))
     assert len(had) > 5
 
     code, _, err = mien(*words, *out)
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clip, mien, tiny_model, tmp
 @pytest.mark.parametrize("count", [30, 62])
 def test_ids_are_kept_over_a_stop(mien, monkeypatch, tmp_path, count):
     path = tmp_path / "crossing.mp4"
-    clip_files.encode(path, clips.frames("crossing", clips.cast(PACK), seconds=4))
+    clip_files.encode(path, clips.frames("crossing", clips.load_faces(PACK), seconds=4))
     out = tmp_path / "a.jsonl"
     words = ("analyze", path, "--to", out)
     mien(*words)
@@ -134,7 +134,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
     command = [sys.executable, "-m", "mien", "analyze", clip, "--model", tiny_model, "--detector",
                "yunet", "--to", out]  # fmt: skip
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (partial_file.part(out).exists() and partial_file.part(out).stat().st_size):
+    while not (partial_file.part_path(out).exists() and partial_file.part_path(out).stat().st_size):
         time.sleep(0.005)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate()
@@ -144,7 +144,7 @@ def test_ctrl_c_says_where_the_rest_is(clip, tiny_model, tmp_path):
         "mien: stopped",
     ]
     assert not out.exists()
-    assert list(partial_file.records(out))
+    assert list(partial_file.read_records(out))
 
 
 def test_what_cannot_be_gone_on_with_is_named(mien, clip, tmp_path):
@@ -166,12 +166,12 @@ def test_what_was_read_otherwise_is_not_gone_on_with(clip, mien, tiny_model, tmp
     words = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--to", out)
     mien(*words, "--every", "2")
     stop_at(10, words, out)
-    kept = partial_file.part(out).read_bytes()
+    kept = partial_file.part_path(out).read_bytes()
     code, _, err = mien(*words, "--every", "3", "--resume")
     assert code == 2
     assert "not the same part of it" in err
-    assert kept.startswith(partial_file.part(out).read_bytes())
-    assert len(list(partial_file.records(out))) == 10
+    assert kept.startswith(partial_file.part_path(out).read_bytes())
+    assert len(list(partial_file.read_records(out))) == 10
 
 
 def test_who_found_what_was_stopped_must_go_on(clip, mien, tiny_model, tmp_path):
@@ -211,12 +211,12 @@ def test_another_command_does_not_go_on_with_it(clip, mien, tiny_model, tmp_path
     usual = ("--model", tiny_model, "--detector", "whole", "--to", out)
     assert mien("analyze", clip, *usual, "--until", "1")[0] == 0
     stop_at(9, (), out)
-    kept = list(partial_file.records(out))
+    kept = list(partial_file.read_records(out))
     where, more = (other, ()) if words == ("other",) else (clip, words)
     code, _, err = mien("analyze", where, *usual, *more, "--resume")
     assert code == 2
     assert said in err
-    assert list(partial_file.records(out)) == kept
+    assert list(partial_file.read_records(out)) == kept
     assert not out.exists()
 
 
@@ -238,10 +238,10 @@ def test_an_empty_part_stands_in_nobodys_way(clip, mien, tiny_model, tmp_path):
 
 
 def test_what_is_being_written_is_nobody_elses(tmp_path):
-    with partial_file.kept(tmp_path / "a.jsonl", False) as write:
+    with partial_file.open_resumable(tmp_path / "a.jsonl", False) as write:
         with (
             pytest.raises(UserError, match="being written by another run"),
-            partial_file.kept(tmp_path / "a.jsonl", False),
+            partial_file.open_resumable(tmp_path / "a.jsonl", False),
         ):
             pass
         write(Result(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), []))

@@ -236,7 +236,7 @@ def test_an_error_in_the_middle_keeps_what_was_found(tmp_path, kind, had):
     with pytest.raises(TypeError):
         put_and_fail(path, some()[:2])
     assert names(tmp_path) == [path.name] * had + [f"{path.name}.part"]
-    assert [each.to_dict() for each in some()[:2]] == list(partial_file.records(path))
+    assert [each.to_dict() for each in some()[:2]] == list(partial_file.read_records(path))
     assert not had or path.read_bytes() == b"precious"
 
 
@@ -248,7 +248,7 @@ def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
         put_and_fail(path, some()[:2])
     with open(f"{path}.part", "a") as file:
         file.write(half)
-    assert len(list(partial_file.earlier([path]))) == 2
+    assert len(list(partial_file.read_common_records([path]))) == 2
     with writers.open_writer(path, resume=True) as write:
         for each in some()[2:]:
             write(each)
@@ -262,11 +262,11 @@ def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
     for path, count in zip(paths, (3, 2), strict=True):
         with pytest.raises(TypeError):
             put_and_fail(path, some()[:count])
-    assert len(list(partial_file.earlier(paths))) == 2
-    assert [len(list(partial_file.records(path))) for path in paths] == [2, 2]
+    assert len(list(partial_file.read_common_records(paths))) == 2
+    assert [len(list(partial_file.read_records(path))) for path in paths] == [2, 2]
     (tmp_path / "b.csv.part").unlink()
     with pytest.raises(UserError, match="with the same --to"):
-        list(partial_file.earlier(paths))
+        list(partial_file.read_common_records(paths))
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -289,13 +289,13 @@ def test_only_one_run_goes_on_with_a_table(tmp_path):
         ):
             pass
         with pytest.raises(UserError, match="being written by another run"):
-            list(partial_file.earlier([path]))
+            list(partial_file.read_common_records([path]))
         write(some()[1])
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
-    assert list(partial_file.earlier([tmp_path / "out.csv"])) == []
+    assert list(partial_file.read_common_records([tmp_path / "out.csv"])) == []
     with writers.open_writer(tmp_path / "out.csv", resume=True) as write:
         write(some()[0])
     assert names(tmp_path) == ["out.csv"]
@@ -385,7 +385,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, k
     kept = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
     assert names(tiny_disk) == kept
     if kind in TABLES:
-        found = list(partial_file.records(path))
+        found = list(partial_file.read_records(path))
         assert found == [each.to_dict() for each in results[: len(found)]]
         assert len(found) > 50
 

@@ -13,7 +13,7 @@ from mien.classification.crops import crop_face
 from mien.classification.flags import flags
 from mien.classification.model_spec import CropGeometry
 from mien.errors import UserError
-from mien.labels import fold
+from mien.labels import restrict_labels
 from mien.results import Detection, Face, Frame, Result
 
 MAX_FACES_PER_BATCH = 32
@@ -88,7 +88,7 @@ class FaceClassifier:
 
     def shares(self, crops: np.ndarray) -> np.ndarray:
         """(N, C, side, side) uint8 -> (N, K) float64, in the order of the labels."""
-        return fold(self._classifier(crops), self._classifier.spec.labels, self.labels)
+        return restrict_labels(self._classifier(crops), self._classifier.spec.labels, self.labels)
 
     def _results(self, batch: _Batch) -> Iterator[Result]:
         shares = self._in_batches([crop for *_, crops in batch.entries for crop in crops])

@@ -213,7 +213,7 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
     cut = pixels[top:bottom, left:right] if inside else pixels[rows[:, None], columns]
     if channels == 1:
-        cut = resize.to_grey(cut)
+        cut = resize.to_gray(cut)
     if cut.shape[:2] != (side, side):
         change = resize.area if cut.shape[0] > side else resize.linear
         cut = change(cut, (side, side))

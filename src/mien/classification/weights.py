@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mien.errors import UserError
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 
 PACKAGED = Path(__file__).parent
 BESIDE = Path(__file__).parents[3] / "models"
@@ -63,7 +63,7 @@ def model(name: str) -> ModelFile:
     text, colon, head = name.partition(".onnx:")
     text += ".onnx" * bool(colon)
     if not text.endswith(".onnx"):
-        raise unknown("model", name, [*known, "or a path that ends in .onnx"])
+        raise unknown_name_error("model", name, [*known, "or a path that ends in .onnx"])
     path = Path(text)
     try:
         is_there = path.is_file()

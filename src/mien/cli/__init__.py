@@ -27,7 +27,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of that name; a `UserError` that guesses what was meant if there is none."""
         if cmd_name not in (known := self.list_commands(ctx)):
-            raise registry.unknown("command", cmd_name, known)
+            raise registry.unknown_name_error("command", cmd_name, known)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
         print_error(error)
         sys.exit(EXIT_USER_ERROR)
     except OSError as error:
-        if error.errno not in atomic_file.FULL:
+        if error.errno not in atomic_file.DISK_FULL:
             raise
         print_error("The disk is full; what was printed is not all.")
         sys.exit(EXIT_USER_ERROR)

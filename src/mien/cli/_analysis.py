@@ -45,7 +45,7 @@ class _Complaints:
 def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
     """Analyze, write and print, as the options say; exits as they say, too."""
     complaints, options = _Complaints(), asked.pipeline()
-    sources = pipeline.find(asked.inputs, complaints)
+    sources = pipeline.expand_sources(asked.inputs, complaints)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
     asked.check(sources, all_there=not complaints.count)
@@ -74,7 +74,7 @@ def _analyzed(
         outputs = _outputs(asked, stack, few=len(sources) <= FEW)
         stack.enter_context(_telling_how_to_resume(asked))
         watch = stack.enter_context(ProgressBar(sources, options.selection))
-        callbacks = Callbacks(on_warning=complaints, on_error=complaints, watch=watch)
+        callbacks = Callbacks(on_warning=complaints, on_error=complaints, track_progress=watch)
         pipeline.run(sources, analyzer, [tally.add, *outputs], options, callbacks, done)
     return tally
 
@@ -116,7 +116,7 @@ def _done(
     known = {source.name: source for source in sources}
     done = checkpoint.read(to, known)
     ours = (analyzer.model, analyzer.detector, analyzer.labels)
-    for one in partial_file.earlier(to):
+    for one in partial_file.read_common_records(to):
         faces = [Face.from_dict(face) for face in one["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
         if (one["model"], one["detector"], labels) != ours:

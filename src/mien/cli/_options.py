@@ -56,7 +56,7 @@ class AnalyzeOptions:
             raise UserError(f"--two-pass reads a file twice; {live[0].name} is live.")
         if twice := [path for path in self.to if list(self.to).count(path) > 1]:
             raise UserError(f"--to {twice[0]} was given twice.")
-        alone = [path for path in self.to if writers.holds_one(path)]
+        alone = [path for path in self.to if writers.is_single_source(path)]
         alone += [self.timeline] if self.timeline else []
         if alone and len(sources) > 1:
             raise UserError(f"{alone[0]} holds one video or picture, and here are {len(sources)}.")
@@ -64,18 +64,18 @@ class AnalyzeOptions:
             _check_summary(self.summary)
         for path in (*self.to, *filter(None, (self.summary, self.timeline))):
             for source in sources:
-                atomic_file.not_over(path, source.location)
+                atomic_file.check_not_source(path, source.location)
 
     def how_to_resume(self) -> str:
         """Where an interrupted run left what it found, and how to go on; empty if it left nothing.
 
         Pictures, pages and annotated videos are made whole or not at all.
         """
-        parts = [part for part in map(partial_file.part, self.to) if part.exists()]
+        parts = [part for part in map(partial_file.part_path, self.to) if part.exists()]
         parts = [part for part in parts if part.stat().st_size]
         if not parts:
             return ""
-        drop = [f"--to {path}" for path in self.to if not writers.can_be_resumed(path)]
+        drop = [f"--to {path}" for path in self.to if not writers.supports_resume(path)]
         drop += [f"--timeline {self.timeline}"] if self.timeline else []
         without = f", without {', '.join(drop)}" if drop else ""
         names = ", ".join(map(str, parts))

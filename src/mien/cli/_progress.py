@@ -17,7 +17,7 @@ from mien.results import Frame
 
 
 class ProgressBar:
-    """Passes on the frames of one source after the other: `pipeline.Callbacks.watch`.
+    """Passes on the frames of one source after the other: `pipeline.Callbacks.track_progress`.
 
     Args:
         sources: all that are to be read; a single image gets no bar.
@@ -57,7 +57,7 @@ class ProgressBar:
         self._shown.close()  # a terminal has room for one
         self._bar = None
         name, start = Path(source.name).name, self._selection.start
-        length = min(video.about(source).seconds, self._selection.end) - start
+        length = min(video.probe(source).seconds, self._selection.end) - start
         began = time.monotonic()
         with terminal().progress(name, max(round(length), 1)) as bar:
             for count, frame in enumerate(frames, 1):

@@ -49,7 +49,7 @@ class Tally:
     def write(self, path: Path) -> None:
         """Write what the faces of each video showed, as JSON."""
         records = {source: summaries.records() for source, summaries in self._videos.items()}
-        with atomic_file.writing(path) as temporary:
+        with atomic_file.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(records, indent=1) + "\n")
 
     def __str__(self) -> str:

@@ -44,7 +44,7 @@ def explain(picture: str, emotion: str, to: Path | None, model: str, detector: s
     if to and to.suffix.lower() not in SUFFIXES:
         raise UserError(f"An explanation is a picture, such as explained.png, not {to}.")
     if to:
-        atomic_file.not_over(to, picture)
+        atomic_file.check_not_source(to, picture)
     explanations = Analyzer(model, detector).explain(picture, emotion)
     for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
@@ -71,5 +71,5 @@ def ninths(explanation: Explanation) -> list[tuple[str, ...]]:
 def _draw(explanations: Sequence[Explanation], path: Path) -> None:
     from mien.visualization import saliency  # Pillow's drawing takes a while to import
 
-    with atomic_file.writing(path) as temporary:
+    with atomic_file.atomic_write(path) as temporary:
         saliency.draw_explanations(explanations).save(temporary)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from mien.classification.model_spec import CropGeometry
-from mien.registry import load_module, names, unknown
+from mien.registry import load_module, names, unknown_name_error
 from mien.results import Detection
 
 REGISTRY = __name__
@@ -63,7 +63,7 @@ def load(name: str, threads: int = 0) -> Detector:
         threads: for one picture; 0 is all cores.
     """
     if name not in available():
-        raise unknown("detector", name, available())
+        raise unknown_name_error("detector", name, available())
     return load_module(REGISTRY, name).load(threads)
 
 

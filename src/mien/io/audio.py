@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.io.clock import BACK
+from mien.io.clock import MAX_BACKWARD_STEP
 from mien.io.video import has_breaks
 
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
@@ -22,12 +22,12 @@ RATE, PIECE = 48_000, 1024
 EARLY = 0.05
 """Seconds by which a packet that is copied may begin before the first picture."""
 
-Sound = Generator[float, None, None]
+AudioCopy = Generator[float, None, None]
 """Puts the next bit of sound with each step, and says to which second it has come. The first step
 is over before anything is put; closing it puts what is still on its way."""
 
 
-def of(source: str, seconds: float, out: Any) -> Sound:
+def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
     """The sound of a file from that second on, into an open container.
 
     What goes on behind the last picture is kept; nothing comes of a file that has no sound.
@@ -50,7 +50,7 @@ def of(source: str, seconds: float, out: Any) -> Sound:
             yield from _encoded(heard[0], began, whole, out)
 
 
-def _copied(sound: Any, began: float, whole: float, out: Any) -> Sound:
+def _copied(sound: Any, began: float, whole: float, out: Any) -> AudioCopy:
     copy = out.add_stream_from_template(sound)
     yield 0.0
     on = _goes_on(sound.time_base)
@@ -71,7 +71,7 @@ def _copied(sound: Any, began: float, whole: float, out: Any) -> Sound:
         yield min(ends, whole)
 
 
-def _encoded(sound: Any, began: float, whole: float, out: Any) -> Sound:
+def _encoded(sound: Any, began: float, whole: float, out: Any) -> AudioCopy:
     import av
 
     layout = "mono" if sound.codec_context.channels == 1 else "stereo"
@@ -121,7 +121,7 @@ def _decoded(sound: Any) -> Iterator[Any]:
 
 def _goes_on(base: Fraction) -> Callable[[int, int], int]:
     """Times that go on where a clock was set back: (time, length) in ticks of `base` -> time."""
-    back, shift = round(BACK / base), 0
+    back, shift = round(MAX_BACKWARD_STEP / base), 0
     end: int | None = None  # sound may begin long before second 0
 
     def on(time: int, length: int) -> int:

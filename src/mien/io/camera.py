@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io.source import Source
-from mien.io.video import ErrorCallback, opened, upright, warned, why
+from mien.io.video import ErrorCallback, open_video, reason, to_upright_rgb, warn
 from mien.results import Frame
 
 WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -44,7 +44,7 @@ def frames(
     `UserError` after `attempts` failures in a row (0: never), and if the source cannot be opened.
     until: the second at which it ends, whether frames come or not.
     """
-    told = on_error or warned
+    told = on_error or warn
 
     def left() -> float:
         return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
@@ -123,7 +123,7 @@ def _stream(source: Source) -> Iterator[np.ndarray]:
 
     options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
     timeout = (PATIENCE, PATIENCE)
-    with opened(source, options=options, timeout=timeout) as (container, stream):
+    with open_video(source, options=options, timeout=timeout) as (container, stream):
         packets = container.demux(stream)
         while True:
             try:
@@ -133,9 +133,9 @@ def _stream(source: Source) -> Iterator[np.ndarray]:
             except av.error.InvalidDataError:
                 continue
             except (av.error.FFmpegError, ValueError) as error:
-                raise UserError(f"{source.name} broke off: {why(error)}.") from None
+                raise UserError(f"{source.name} broke off: {reason(error)}.") from None
             for picture in found:
-                yield upright(picture)
+                yield to_upright_rgb(picture)
 
 
 def _newest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-BACK = 1.0
+MAX_BACKWARD_STEP = 1.0
 """Seconds by which a file's clock may go back for a moment; by more, it is thought to be set anew,
 as where two recordings were joined, and to go on."""
 
@@ -14,7 +14,7 @@ def start_of(stream: Any) -> float:
     return float((stream.start_time or 0) * stream.time_base)
 
 
-class Clock:
+class PresentationClock:
     """The seconds of each picture from the start of a stream, also where its clock is set anew."""
 
     def __init__(self, stream: Any) -> None:
@@ -29,7 +29,7 @@ class Clock:
             seconds = self.count / self.rate
         else:
             seconds = picture.time - self._began + self._set_back
-        if seconds < self.last - BACK:
+        if seconds < self.last - MAX_BACKWARD_STEP:
             self._set_back += self.last + 1 / self.rate - seconds
             seconds = self.last + 1 / self.rate
         self.count += 1

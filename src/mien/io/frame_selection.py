@@ -36,7 +36,7 @@ class FrameSelection:
             raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
                             "number of frames from 1, or of seconds from 0.")  # fmt: skip
 
-    def from_frame(self, number: int, seconds: float) -> FrameSelection:
+    def starting_at(self, number: int, seconds: float) -> FrameSelection:
         """The same, from a frame that it had on."""
         return replace(self, start=seconds, number=number, origin=self.start)
 
@@ -57,7 +57,7 @@ class FrameSelection:
         return wanted
 
 
-def within(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
+def select_frames(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
     """The wanted ones of frames that come by themselves, such as a camera's."""
     wanted = selection.steps(rate=25)
     for frame in frames:

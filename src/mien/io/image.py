@@ -60,7 +60,7 @@ def frames(what: ImageInput, name: str = "", max_pixels: int | None = None) -> I
     return _decoded(what, name, max_pixels)
 
 
-def picture(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
+def first_frame(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
     """The first frame of `frames`, with its arguments and errors."""
     return next(frames(what, name, max_pixels))
 

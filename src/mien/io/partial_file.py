@@ -25,20 +25,20 @@ Finish = Callable[[Iterator[dict], Path], None]
 """Writes records to a path, in the form that its suffix says."""
 
 
-def part(path: Path) -> Path:
+def part_path(path: Path) -> Path:
     """Where the lines are kept while a run goes on."""
     return path.with_name(path.name + ".part")
 
 
 @contextmanager
-def kept(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Write]:
+def open_resumable(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Write]:
     """Keep what is written in `PATH.part`, line by line, and make `path` of it at the end.
 
     Without `finish`, the lines are the file. An error leaves the part, unless it is empty; without
     a frame there is no file. Raises `UserError` if there is a part already that holds something,
     and it is not `resume`, or if somebody else is writing it.
     """
-    lines = part(path)
+    lines = part_path(path)
     with _opened(lines, resume) as file:
 
         def write(result: Result) -> None:
@@ -47,10 +47,10 @@ def kept(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Wri
         try:
             yield write
             if file.tell() and finish is None:
-                atomic_file.place(lines, path)
+                atomic_file.move_into_place(lines, path)
             elif file.tell() and finish is not None:
-                with atomic_file.writing(path) as temporary:
-                    finish(records(path), temporary)
+                with atomic_file.atomic_write(path) as temporary:
+                    finish(read_records(path), temporary)
                 file.truncate(0)
                 file.seek(0)
         finally:
@@ -58,34 +58,34 @@ def kept(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Wri
                 lines.unlink(missing_ok=True)
 
 
-def earlier(paths: Sequence[Path]) -> Iterator[dict]:
+def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
     """The records that an interrupted run left for every one of these paths, in order.
 
     What one has more of than another is cut off. Raises `UserError` if only some have any.
     """
-    left = [path for path in paths if part(path).exists()]
+    left = [path for path in paths if part_path(path).exists()]
     if not left:
         return
     if len(left) < len(paths):
-        parts = ", ".join(str(part(path)) for path in left)
+        parts = ", ".join(str(part_path(path)) for path in left)
         raise UserError(f"What was stopped left {parts} alone; --resume with the same --to.")
-    cut(paths, min(sum(1 for _ in records(path)) for path in paths))
-    yield from records(paths[0])
+    truncate(paths, min(sum(1 for _ in read_records(path)) for path in paths))
+    yield from read_records(paths[0])
 
 
-def records(path: Path) -> Iterator[dict]:
+def read_records(path: Path) -> Iterator[dict]:
     """The records that `PATH.part` holds; half a line at its end is left out."""
-    with open(part(path), encoding="utf-8") as file:
+    with open(part_path(path), encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
                 yield json.loads(line)
 
 
-def cut(paths: Sequence[Path], count: int) -> None:
+def truncate(paths: Sequence[Path], count: int) -> None:
     """Leave only the first so many records of what an interrupted run left."""
     for path in paths:
-        with open(part(path), "rb+") as file:
-            _claim(part(path), file)
+        with open(part_path(path), "rb+") as file:
+            _lock(part_path(path), file)
             for _ in range(count):
                 file.readline()
             file.truncate(file.tell())
@@ -98,9 +98,9 @@ def _opened(lines: Path, resume: bool) -> Iterator[FileIO]:
     except FileExistsError:
         raise _holds(lines) from None
     except OSError as error:
-        raise atomic_file.cannot(lines.with_suffix(""), error) from None
+        raise atomic_file.write_error(lines.with_suffix(""), error) from None
     with file:
-        _claim(lines, file)
+        _lock(lines, file)
         if file.seek(0, 2) and not resume:
             raise _holds(lines)
         yield file
@@ -113,7 +113,7 @@ def _holds(lines: Path) -> UserError:
     )
 
 
-def _claim(lines: Path, file: IOBase) -> None:
+def _lock(lines: Path, file: IOBase) -> None:
     """Nobody else writes this part meanwhile; the claim ends with the process."""
     if fcntl is None:
         return
@@ -136,4 +136,4 @@ def _add(path: Path, file: FileIO, text: str) -> None:
     except OSError as error:
         file.truncate(start)
         file.seek(start)
-        raise atomic_file.cannot(path, error) from None
+        raise atomic_file.write_error(path, error) from None

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 from mien.results import Frame
 
-AHEAD = 40_000_000
+DEPTH = 40_000_000
 """Pixels that the maker may be ahead by: six frames at 4K."""
 
 
 @contextmanager
-def made_ahead(make: Callable[[Callable[[], bool]], Iterator[Frame]]) -> Iterator[Iterator[Frame]]:
+def prefetch(make: Callable[[Callable[[], bool]], Iterator[Frame]]) -> Iterator[Iterator[Frame]]:
     """The frames that `make(stopped)` gives, made in a thread; it ends with the block.
 
     stopped: tells a maker that works long for a frame whether anybody still waits for it.
@@ -24,7 +24,7 @@ def made_ahead(make: Callable[[Callable[[], bool]], Iterator[Frame]]) -> Iterato
     pixels, stopped = 0, False
 
     def has_room() -> bool:
-        return stopped or pixels < AHEAD
+        return stopped or pixels < DEPTH
 
     def work() -> None:
         nonlocal pixels

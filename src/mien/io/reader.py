@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mien.errors import UserError
 from mien.io import camera, image, video
-from mien.io.frame_selection import FrameSelection, within
+from mien.io.frame_selection import FrameSelection, select_frames
 from mien.io.image import ImageInput
 from mien.io.source import Source, printable
 from mien.io.video import ErrorCallback
@@ -43,7 +43,7 @@ def frames(
         return image.frames(source.location, source.name)
     if source.is_live:
         newest = camera.frames(source, on_warning, began=started, until=selection.end)
-        return within(newest, selection)
+        return select_frames(newest, selection)
     return video.frames(source, selection, on_warning, max_pixels, should_stop)
 
 
@@ -79,7 +79,7 @@ def read_image(what: ImageInput) -> Frame:
         UserError: for what cannot be read as a picture, and for several files.
     """
     if not isinstance(what, str | os.PathLike):
-        return image.picture(what)
+        return image.first_frame(what)
     source, *others = Source.expand(os.fspath(what))
     if others:
         raise UserError(f"{printable(os.fspath(what))} is {len(others) + 1} files, and analyze() "
@@ -87,4 +87,4 @@ def read_image(what: ImageInput) -> Frame:
     if source.kind not in ("image", "animation"):
         raise UserError(f"{source.name} is a {source.kind}, and analyze() reads a picture: "
                         "use stream().")  # fmt: skip
-    return image.picture(source.location, source.name)
+    return image.first_frame(source.location, source.name)

@@ -40,7 +40,7 @@ class _Taps(NamedTuple):
     weights: np.ndarray
 
 
-def to_grey(pixels: np.ndarray) -> np.ndarray:
+def to_gray(pixels: np.ndarray) -> np.ndarray:
     """Convert RGB to grey, as `cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)` does.
 
     Args:
@@ -50,7 +50,7 @@ def to_grey(pixels: np.ndarray) -> np.ndarray:
         (H, W) uint8.
 
     Example:
-        >>> to_grey(np.full((2, 2, 3), (255, 0, 0), np.uint8)).tolist()
+        >>> to_gray(np.full((2, 2, 3), (255, 0, 0), np.uint8)).tolist()
         [[76, 76], [76, 76]]
     """
     height, width = pixels.shape[:2]

@@ -14,7 +14,7 @@ RATE = 25.0
 """Frames per second where the source does not say."""
 
 
-def opened(source: Source) -> Any:
+def open_sequence(source: Source) -> Any:
     """A container of numbered pictures, from the lowest number that there is."""
     import av
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import sequence
-from mien.io.clock import Clock, start_of
+from mien.io.clock import PresentationClock, start_of
 from mien.io.frame_selection import EARLY, FrameSelection
-from mien.io.prefetch import made_ahead
+from mien.io.prefetch import prefetch
 from mien.io.source import Source
 from mien.results import Frame
 
@@ -36,7 +36,7 @@ ErrorCallback = Callable[[UserError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class VideoInfo:
     """What a video file says of itself; 0 for what it does not know."""
 
     seconds: float
@@ -45,12 +45,12 @@ class About:
     rate: float
 
 
-def about(source: Source) -> About:
+def probe(source: Source) -> VideoInfo:
     """Length, size (as coded) and frame rate of a video file; a `UserError` if it is none."""
-    with opened(source) as (container, stream):
+    with open_video(source) as (container, stream):
         length = float((stream.duration or 0) * stream.time_base)
         length = length or (container.duration or 0) / 1_000_000
-        return About(length, stream.width, stream.height, float(stream.average_rate or 0))
+        return VideoInfo(length, stream.width, stream.height, float(stream.average_rate or 0))
 
 
 def frames(
@@ -67,7 +67,7 @@ def frames(
     `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
     should_stop: asked of each picture, wanted or not; once it says so, no more frames come.
     """
-    told = on_error or warned
+    told = on_error or warn
 
     def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
         return _decoded(
@@ -78,11 +78,11 @@ def frames(
             lambda: stopped() or should_stop(),
         )
 
-    with made_ahead(make) as found:
+    with prefetch(make) as found:
         yield from found
 
 
-def warned(error: UserError) -> None:
+def warn(error: UserError) -> None:
     """What is told when nobody asked to be: a warning."""
     warnings.warn(str(error), stacklevel=2)
 
@@ -94,7 +94,7 @@ def _decoded(
     max_pixels: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
-    with opened(source) as (container, stream):
+    with open_video(source) as (container, stream):
         # What a file says of its size and what a frame of it says are two things.
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -121,7 +121,7 @@ def _decoded(
                 break
             nothing = False
             if wanted(seconds):
-                yield _frame(source, upright(picture), number, seconds)
+                yield _frame(source, to_upright_rgb(picture), number, seconds)
         if nothing and (selection.start > 0 or selection.end < math.inf):
             raise _no_frame(source, selection, last)
 
@@ -138,17 +138,17 @@ def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserErr
 
 
 @contextlib.contextmanager
-def opened(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
+def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     """A container and its first video stream; a `UserError` if there is none."""
     import av
 
     try:
         if source.kind == "sequence":
-            container = sequence.opened(source)
+            container = sequence.open_sequence(source)
         else:
             container = av.open(source.location, **options)
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{source.name} cannot be read as a video: {why(error)}.") from None
+        raise UserError(f"{source.name} cannot be read as a video: {reason(error)}.") from None
     with container:
         if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
             raise UserError(f"{source.name} has no video in it.")
@@ -173,7 +173,7 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def why(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """FFmpeg's reason, to end a sentence with."""
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
@@ -193,7 +193,7 @@ def _pictures(
 
     whole: from the start, so that a file that says how many it has can be held to that.
     """
-    clock, damaged = Clock(stream), 0
+    clock, damaged = PresentationClock(stream), 0
     for found in _decoded_packets(container, stream):
         if found is None:
             damaged += 1
@@ -226,7 +226,7 @@ def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:
         yield found
 
 
-def _what_is_missing(clock: Clock, stream: Any, *, at_end: bool) -> str:
+def _what_is_missing(clock: PresentationClock, stream: Any, *, at_end: bool) -> str:
     length = float((stream.duration or 0) * stream.time_base)
     begin, end = clock.longest_gap
     if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
@@ -234,7 +234,7 @@ def _what_is_missing(clock: Clock, stream: Any, *, at_end: bool) -> str:
     return f"breaks off after {max(clock.last, 0):.1f} s"
 
 
-def upright(picture: Any) -> np.ndarray:
+def to_upright_rgb(picture: Any) -> np.ndarray:
     """A decoded picture as (H, W, 3) uint8 RGB, turned as its file says."""
     pixels = picture.to_ndarray(format="rgb24")
     # FFmpeg tells by how much to turn it counter-clockwise, as NumPy does.

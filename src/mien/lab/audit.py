@@ -268,7 +268,7 @@ def left_out(found: Audit) -> dict[str, np.ndarray]:
 def write_clean(path: Path, found: Audit) -> None:
     """Write row, split and reason of each face that a clean evaluation leaves out, as CSV."""
     places = [(int(k), reason) for reason, faces in left_out(found).items() for k in faces]
-    with atomic_file.writing(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_file.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(("row", "split", "reason"))
         for k, reason in sorted(places):

@@ -56,6 +56,6 @@ def average(first: Run, second: Run, share: float, out: Path) -> Run:
         else theirs[name]
         for name, value in ours.items()
     }
-    with atomic_file.writing(run.weights_file) as temporary:
+    with atomic_file.atomic_write(run.weights_file) as temporary:
         torch.save(mean, temporary)
     return run

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mien.lab import data, metrics
 from mien.lab.heads import HEADS
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 FOLDS = 10
 
@@ -125,7 +125,7 @@ def label_share(answers: Tensor, votes: np.ndarray) -> float:
 
     def divergence(share: float) -> float:
         said = crossed(mixed(answers, share), targets).softmax(1).numpy()[asked]
-        seven = fold(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        seven = restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
         return float(metrics.kl_divergence(shares, seven).mean())
 
     most = divergence(0.0) + MAX_KL

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import UserError
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def parse(name: str, changes: Iterable[str] = ()) -> Config:
     if name.endswith(".json"):
         return changed(_saved(Path(name)), changes)
     if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+        raise unknown_name_error("recipe", name, RECIPES)
     return changed(RECIPES[name], changes)
 
 
@@ -231,7 +231,7 @@ def changed(recipe: Config, changes: Iterable[str]) -> Config:
         if not equals:
             raise UserError(f"{change!r} changes nothing; write FIELD=VALUE, as in epochs=5.")
         if field not in kinds:
-            raise unknown("recipe field", field, kinds)
+            raise unknown_name_error("recipe field", field, kinds)
         values[field] = _value(field, kinds[field], text)
     return checked(replace(recipe, **values))
 

@@ -21,7 +21,7 @@ def write(folder: Path, found: Audit) -> list[Path]:
     for name, cells in _cells(found).items():
         if cells:
             paths.append(folder / f"{name}.png")
-            with atomic_file.writing(paths[-1]) as temporary:
+            with atomic_file.atomic_write(paths[-1]) as temporary:
                 _sheet(cells).save(temporary)
     return paths
 

@@ -21,8 +21,8 @@ from mien.lab import batches, data, models, protocols, runs, scores
 from mien.lab.config import published
 from mien.lab.heads import CLASSES, HEADS, LABELS
 from mien.lab.runs import Run
-from mien.labels import EMOTIONS, fold
-from mien.registry import unknown
+from mien.labels import EMOTIONS, restrict_labels
+from mien.registry import unknown_name_error
 
 if TYPE_CHECKING:
     from mien.classification.classifier import Classifier
@@ -76,7 +76,7 @@ def logits(
 def seen(faces: np.ndarray, views: str) -> list[np.ndarray]:
     """The faces as test-time augmentation shows them: (N, H, W) -> 1, 2 or 10 of the same."""
     if views not in VIEWS:
-        raise unknown("kind of views", views, VIEWS)
+        raise unknown_name_error("kind of views", views, VIEWS)
     moved = [_moved(faces, down, right) for down, right in VIEWS[views]]
     return moved if views == "one" else moved + [face[:, :, ::-1] for face in moved]
 
@@ -121,7 +121,7 @@ def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
         return {head: np.concatenate([one[head] for one in answers]) for head in answers[0]}
     said = np.concatenate([classify(part) for part in parts])
     head = "votes" if "contempt" in expects.labels else "labels"
-    return {head: fold(said, expects.labels, LABELS[head])}
+    return {head: restrict_labels(said, expects.labels, LABELS[head])}
 
 
 def _mean(answers: Sequence[Answers]) -> Answers:

@@ -27,7 +27,7 @@ from mien.lab.data import Samples
 from mien.lab.heads import HEADS, LABELS
 from mien.lab.runs import Run
 from mien.onnx_runtime import open_session
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 
 SIDE = 48
 """Pixels of the faces that an exported network takes, as FER2013 has them."""
@@ -152,7 +152,7 @@ def export(
             logits = _uncalibrated(head, answers, share)
             card["heads"][head] |= _measured(head, said, logits, scalings[head], calibrate, storage)
         onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
-    with atomic_file.writing(path) as temporary:
+    with atomic_file.atomic_write(path) as temporary:
         onnx.save(proto, temporary)
     return spec
 
@@ -218,11 +218,11 @@ def _check_wishes(
     calibrate: Samples | None,
 ) -> None:
     if views not in VIEWS:
-        raise unknown("kind of views", views, VIEWS)
+        raise unknown_name_error("kind of views", views, VIEWS)
     if path.suffix != ".onnx":
         raise UserError(f"A model file ends in .onnx, not as {path.name} does.")
     if storage not in AGREES:
-        raise unknown("storage", storage, AGREES)
+        raise unknown_name_error("storage", storage, AGREES)
     if storage == "int8" and calibrate is None:
         raise UserError("int8 needs faces to see what values occur; give --data.")
     if calibrate is not None:

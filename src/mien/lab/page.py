@@ -54,10 +54,12 @@ def write(page: Page, folder: Path, name: str = "report") -> Path:
     for picture in pictures(page):
         files = {".png": images[picture.name], ".svg": drawn(picture.figure, ".svg")}
         for suffix, content in files.items():
-            with atomic_file.writing(folder / "figures" / (picture.name + suffix)) as temporary:
+            with atomic_file.atomic_write(
+                folder / "figures" / (picture.name + suffix)
+            ) as temporary:
                 temporary.write_bytes(content)
     for suffix, text in ((".md", markdown(page)), (".html", html(page, images))):
-        with atomic_file.writing(folder / (name + suffix)) as temporary:
+        with atomic_file.atomic_write(folder / (name + suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return folder / f"{name}.html"
 

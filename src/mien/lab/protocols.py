@@ -15,7 +15,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.lab.config import Config
 from mien.lab.data import Samples, groups, together
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 
 Splits = dict[str, Samples]
 
@@ -29,7 +29,7 @@ def divide(splits: Splits, recipe: Config) -> Splits:
     Raises `UserError` for an unknown protocol, or one that has too few faces of some emotion.
     """
     if recipe.protocol not in PROTOCOLS:
-        raise unknown("protocol", recipe.protocol, PROTOCOLS)
+        raise unknown_name_error("protocol", recipe.protocol, PROTOCOLS)
     try:
         return PROTOCOLS[recipe.protocol](splits, recipe)
     except ValueError as error:  # scikit-learn names the class that is too small

@@ -14,7 +14,7 @@ from mien.lab import claims, data, figures, runs, tables
 from mien.lab.heads import LABELS
 from mien.lab.page import Page, Picture
 from mien.lab.runs import Run
-from mien.labels import EMOTIONS, fold
+from mien.labels import EMOTIONS, restrict_labels
 
 
 def of_run(run: Run) -> Page:
@@ -117,7 +117,7 @@ def proportions(run: Run) -> Picture | None:
     if not asked.any():
         return None
     head = "votes" if "votes" in said else "labels"
-    seven = fold(said[head][asked], LABELS[head], EMOTIONS)
+    seven = restrict_labels(said[head][asked], LABELS[head], EMOTIONS)
     caption = "On the dotted line, a predicted share is the share of raters. Larger: more faces."
     figure = figures.proportions(seven, shares, EMOTIONS)
     return Picture(f"{tables.name_of(run)}-proportions", caption, figure)

@@ -23,7 +23,7 @@ from mien.lab.config import Config
 from mien.lab.page import Page, Picture, Table
 from mien.lab.runs import Run
 from mien.lab.trials import Watcher, check_judged
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 
 Blocks = list[str | Table | Picture]
 
@@ -117,7 +117,7 @@ def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
         "paper": config.RECIPES[f"{system}-paper"],
     }
     if variant not in variants:
-        raise unknown("variant", variant, variants)
+        raise unknown_name_error("variant", variant, variants)
     wanted = config.changed(variants[variant], changes)
     if wanted.model.partition("-")[0] != system.partition("-")[0]:
         raise UserError(f"{wanted.model} is no {system}, and would stand under its name; for a "
@@ -172,5 +172,5 @@ def _named(names: Iterable[str]) -> list[str]:
         return list(NEEDS)
     for name in wanted:
         if name not in NEEDS:
-            raise unknown("table or figure", name, [*NEEDS, "all"])
+            raise unknown_name_error("table or figure", name, [*NEEDS, "all"])
     return wanted

@@ -97,7 +97,7 @@ def _made(folder: Path | str) -> Run:
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise atomic_file.cannot(run.folder, error) from None
+        raise atomic_file.write_error(run.folder, error) from None
     # A start that was killed leaves about.json, or the temporary file of either.
     started = (LOCK, run.about_file.name, run.recipe_file.name, ".about.", ".recipe.")
     names = [path.name for path in run.folder.iterdir()]
@@ -194,7 +194,7 @@ def machine() -> str:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
-    with atomic_file.writing(path) as temporary:
+    with atomic_file.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -215,7 +215,7 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     result: says split, views and window.
     """
     run.metrics_file.unlink(missing_ok=True)
-    with atomic_file.writing(run.predictions_file) as temporary:
+    with atomic_file.atomic_write(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
     write_json(run.metrics_file, result)  # last: by it one knows that all is there
 
@@ -245,7 +245,7 @@ def load_tensors(path: Path) -> dict:
 
 def write_log(run: Run, entries: list[dict]) -> None:
     """Write the whole log again, at once: after a resume it must not repeat an epoch."""
-    with atomic_file.writing(run.log_file) as temporary:
+    with atomic_file.atomic_write(run.log_file) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.lab import data, duplicates, metrics
 from mien.lab.data import Samples
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, fold
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 PROPORTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "kl_nats": lambda said, votes: metrics.kl_divergence(votes, said).mean(),
@@ -55,7 +55,9 @@ def measure(
         `train` the sections without twins are missing, as is any without a face: FER+'s where
         there are no votes.
     """
-    seven = fold(probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS)
+    seven = restrict_labels(
+        probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
+    )
     eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
     cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
         "fer2013": (seven, samples.labels, EMOTIONS)
@@ -120,7 +122,7 @@ def of_each_face(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found["FER+ accuracy"] = (said["votes"].argmax(1) == truth)[known].astype(float)
     asked, shares = data.seven_shares(said["raters"])
     if "votes" in said and asked.any():
-        seven = fold(said["votes"][asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        seven = restrict_labels(said["votes"][asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
         found["divergence, nats"] = metrics.kl_divergence(shares, seven)
     return found
 

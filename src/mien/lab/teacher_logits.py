@@ -93,7 +93,7 @@ def store(
         for path, logits in zip(missing, answers, strict=True):
             file = _file(folder, Path(path).name, epoch)
             file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file.writing(file) as temporary, open(temporary, "wb") as opened:
+            with atomic_file.atomic_write(file) as temporary, open(temporary, "wb") as opened:
                 np.save(opened, logits.astype(np.float16))
 
 

@@ -162,7 +162,7 @@ def _train(
     if rank == 0:
         runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
         weights = state.average.state_dict() if state.best is None else state.best["weights"]
-        with atomic_file.writing(run.weights_file) as temporary:
+        with atomic_file.atomic_write(run.weights_file) as temporary:
             torch.save(weights, temporary)
 
 

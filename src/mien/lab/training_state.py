@@ -105,7 +105,7 @@ def save_checkpoint(run: Run, state: State) -> None:
         "log": state.log,
         "best": state.best,
     }
-    with atomic_file.writing(run.checkpoint_file) as temporary:
+    with atomic_file.atomic_write(run.checkpoint_file) as temporary:
         torch.save(saved, temporary)
     runs.write_log(run, state.log)
 

@@ -225,7 +225,7 @@ def _write_folds(path: Path, base: Config, root: Path) -> None:
     grouped = base.protocol != "kfold-ungrouped"
     pool, parts = protocols.folds(data.load(root), base.folds, grouped=grouped)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file.writing(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_file.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("row", "fold"))
         lines.writerows(zip(pool.rows.tolist(), parts.tolist(), strict=True))

@@ -83,7 +83,7 @@ def decoded(body: bytes, name: str, max_pixels: int) -> Frame:
 
     `mien.io.image` has a limit of its own, for one person's own machine; many share this one.
     """
-    frame = image.picture(body, name or "The picture", max_pixels)
+    frame = image.first_frame(body, name or "The picture", max_pixels)
     return replace(frame, source=name)
 
 

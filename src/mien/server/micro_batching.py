@@ -15,7 +15,7 @@ from mien.classification import weights
 from mien.classification.classifier import Classifier
 from mien.classification.face_classifier import MAX_FACES_PER_BATCH
 from mien.detection import Detector
-from mien.registry import unknown
+from mien.registry import unknown_name_error
 from mien.server.settings import Settings
 
 ONE_THREAD = 1
@@ -145,7 +145,7 @@ class Analyzers:
         model = model or self.model
         if model not in self.models:
             # A name from outside is never taken as a path.
-            raise unknown("model", model, self.models)
+            raise unknown_name_error("model", model, self.models)
         with self._making:
             if model not in self._classifiers:
                 self._classifiers[model] = MicroBatchingClassifier(

@@ -72,15 +72,15 @@ def _count(job: Job, result: Result) -> None:
     job.frames += 1
 
 
-def examined(source: Source, max_pixels: int) -> video.About:
+def examined(source: Source, max_pixels: int) -> video.VideoInfo:
     """What a video file says of itself; a `UserError` if it is none, or more than is let in.
 
     It is opened as what it is alone, not as a list of other files or addresses.
     """
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    with video.opened(source, options=options):
+    with video.open_video(source, options=options):
         pass
-    about = video.about(source)
+    about = video.probe(source)
     if about.width * about.height > max_pixels:
         raise UserError(
             f"{source.name} has frames of {about.width} x {about.height} pixels: too large."

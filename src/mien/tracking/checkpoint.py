@@ -42,7 +42,7 @@ class UnfinishedVideo:
         if abs(self.start - wanted.start) > 1 + wanted.seconds:
             raise UserError(f"What was found of {self.name} begins at {self.start:.1f} s; "
                             "--resume with the same --from.")  # fmt: skip
-        return wanted.from_frame(min(self.faces), self.first)
+        return wanted.starting_at(min(self.faces), self.first)
 
     def replay(self, session: VideoSession, frames: Iterable[Frame]) -> None:
         """Bring a new session to where the run was interrupted, by the frames that are known.
@@ -125,7 +125,7 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
             something else.
     """
     done, tail = set[str](), _Tail()
-    for place, record in enumerate(partial_file.earlier(paths)):
+    for place, record in enumerate(partial_file.read_common_records(paths)):
         if record["source"] != tail.source:
             done.add(tail.source)
             tail = _Tail(record["source"], place, record["seconds"])
@@ -136,5 +136,5 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
         raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
     if sources[tail.source].is_video:
         return Checkpoint(done, tail.unfinished())
-    partial_file.cut(paths, tail.began)
+    partial_file.truncate(paths, tail.began)
     return Checkpoint(done)

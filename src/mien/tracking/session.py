@@ -91,7 +91,7 @@ class VideoSession:
         Raises:
             UserError: if these are no pixels.
         """
-        pixels = image.picture(pixels).pixels
+        pixels = image.first_frame(pixels).pixels
         number, self._updates = self._updates, self._updates + 1
         return self.update_frame(Frame(pixels, "", number, seconds, kind="camera"))
 

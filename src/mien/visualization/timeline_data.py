@@ -219,7 +219,7 @@ def gathered(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[W
 
     yield write
     if story.frames:
-        with atomic_file.writing(path) as temporary:
+        with atomic_file.atomic_write(path) as temporary:
             finish(story, temporary)
 
 

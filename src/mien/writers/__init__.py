@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.registry import load_module, names, unknown
+from mien.registry import load_module, names, unknown_name_error
 from mien.results import Write
 
 REGISTRY = __name__
@@ -22,16 +22,18 @@ REGISTRY = __name__
 ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
 
-def can_be_resumed(path: Path) -> bool:
+def supports_resume(path: Path) -> bool:
     """Whether another run can go on with what was given to this path."""
     suffix = _suffix(path)
     return suffix in names(REGISTRY) and _takes_resumed(suffix)
 
 
-def holds_one(path: Path) -> bool:
+def is_single_source(path: Path) -> bool:
     """Whether there is only room for one video, or one picture."""
     suffix = _suffix(path)
-    return suffix in names(REGISTRY) and getattr(load_module(REGISTRY, suffix), "HOLDS_ONE", False)
+    return suffix in names(REGISTRY) and getattr(
+        load_module(REGISTRY, suffix), "SINGLE_SOURCE", False
+    )
 
 
 def _takes_resumed(suffix: str) -> bool:
@@ -57,14 +59,14 @@ def open_writer(
     try:
         suffix = _suffix(path)
     except OSError as error:
-        raise atomic_file.cannot(path, error) from None
+        raise atomic_file.write_error(path, error) from None
     nameless = path.name == "-" or (path.name.startswith(".") and not path.suffix)
     if nameless and not path.is_dir():
         raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
     known = names(REGISTRY)
     if suffix not in known:
         endings = [f".{name}" for name in known if name != "folder"]
-        raise unknown("output suffix", f".{suffix}", [*endings, "a folder"])
+        raise unknown_name_error("output suffix", f".{suffix}", [*endings, "a folder"])
     if not path.parent.is_dir() and suffix != "folder":
         raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
     if not resume:

@@ -13,8 +13,8 @@ from mien.results import Result, Write
 
 def save(path: Path, result: Result) -> None:
     """Write one annotated picture, in the format of the path's suffix, never over its source."""
-    atomic_file.not_over(path, result.frame.source)
-    with atomic_file.writing(path) as temporary:
+    atomic_file.check_not_source(path, result.frame.source)
+    with atomic_file.atomic_write(path) as temporary:
         result.plot().save(temporary, quality=92)
 
 

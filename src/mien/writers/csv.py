@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mien.io.partial_file import kept
+from mien.io.partial_file import open_resumable
 from mien.results import Write
 from mien.writers._table import COLUMNS, rows
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
     """Write a `.csv` file with a header."""
-    return kept(path, resume, _finish)
+    return open_resumable(path, resume, _finish)
 
 
 def _finish(records: Iterator[dict], path: Path) -> None:

@@ -14,7 +14,7 @@ from mien.results import Write
 from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
 from mien.visualization.timeline_data import MAX_FACES, Line, Timeline, gathered
 
-HOLDS_ONE = True
+SINGLE_SOURCE = True
 
 MARKUP, STYLE, SCRIPT = (
     Path(__file__).with_name(f"_page.{suffix}").read_text("utf-8")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mien.io.partial_file import kept
+from mien.io.partial_file import open_resumable
 from mien.results import Write
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
     """Write the frame records to a `.jsonl` file."""
-    return kept(path, resume)
+    return open_resumable(path, resume)

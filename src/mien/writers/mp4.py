@@ -14,7 +14,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file, audio
-from mien.io.video import why
+from mien.io.video import reason
 from mien.results import Frame, Result, Write
 from mien.visualization.annotate import Annotator
 
@@ -24,7 +24,7 @@ TICKS = 90_000
 FORMAT = "yuv420p"
 QUALITY = {"crf": "20", "preset": "veryfast"}
 
-HOLDS_ONE = True
+SINGLE_SOURCE = True
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def open_writer(path: Path) -> Iterator[Write]:
 
     Raises `UserError` for frames of a second source: a video holds one.
     """
-    with atomic_file.writing(path) as temporary, _Film(path, temporary) as film:
+    with atomic_file.atomic_write(path) as temporary, _Film(path, temporary) as film:
         yield film.write
 
 
@@ -49,7 +49,7 @@ class _Film:
         self._last = -1
         self._paint = Annotator()
         self._began = self._ends = self._heard = 0.0
-        self._sound: audio.Sound = (0.0 for _ in ())
+        self._sound: audio.AudioCopy = (0.0 for _ in ())
 
     def __enter__(self) -> _Film:
         return self
@@ -98,19 +98,19 @@ class _Film:
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
         import av
 
-        atomic_file.not_over(self._path, frame.source)
+        atomic_file.check_not_source(self._path, frame.source)
         self._source, self._began = frame.source, frame.seconds
         self._shape = (pixels.shape[0], pixels.shape[1])
         try:
             self._out = av.open(str(self._temporary), "w", format="mp4")
             self._picture = self._out.add_stream("libx264", options=QUALITY)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise UserError(f"Cannot write {self._path}: {why(error)}.") from None
+            raise UserError(f"Cannot write {self._path}: {reason(error)}.") from None
         self._picture.height, self._picture.width = self._shape
         self._picture.pix_fmt = FORMAT
         self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
         if frame.kind == "video" and frame.location:
-            self._sound = audio.of(frame.location, frame.seconds, self._out)
+            self._sound = audio.copy_audio(frame.location, frame.seconds, self._out)
         next(self._sound, None)
 
     def _sounds(self, until: float) -> None:
@@ -127,8 +127,8 @@ class _Film:
 
     def _cannot(self, error: Exception) -> UserError:
         if isinstance(error, OSError):
-            return atomic_file.cannot(self._path, error)
-        return UserError(f"Cannot write {self._path}: {why(error)}.")
+            return atomic_file.write_error(self._path, error)
+        return UserError(f"Cannot write {self._path}: {reason(error)}.")
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:

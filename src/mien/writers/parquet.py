@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import UserError
-from mien.io.partial_file import kept
+from mien.io.partial_file import open_resumable
 from mien.results import Write
 from mien.writers._table import COLUMNS, TEXT, WHOLE, rows
 
@@ -27,7 +27,7 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[W
         raise UserError(
             "Parquet needs pyarrow: in mien's folder, pip install '.[scale]'."
         ) from None
-    return kept(path, resume, _finish)
+    return open_resumable(path, resume, _finish)
 
 
 def schema() -> pyarrow.Schema:

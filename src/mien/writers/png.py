@@ -2,6 +2,6 @@
 
 from mien.writers._pictures import one as open_writer
 
-__all__ = ["HOLDS_ONE", "open_writer"]
+__all__ = ["SINGLE_SOURCE", "open_writer"]
 
-HOLDS_ONE = True
+SINGLE_SOURCE = True

@@ -62,7 +62,7 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             pass  # A damaged cache is made anew.
     parsed = _parsed(path)
     try:
-        with atomic_file.writing(cache) as temporary:
+        with atomic_file.atomic_write(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
     except UserError:
         pass  # A folder that cannot be written is no reason not to read it.

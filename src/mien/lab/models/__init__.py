@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
-from mien.registry import load_module, names, unknown
+from mien.registry import load_module, names, unknown_name_error
 
 REGISTRY = __name__
 
@@ -43,10 +43,10 @@ def build(
     """
     family, _, variant = whole(name).partition("-")
     if family not in names(REGISTRY):
-        raise unknown("model", name, available())
+        raise unknown_name_error("model", name, available())
     module = load_module(REGISTRY, family)
     if variant not in module.VARIANTS:
-        raise unknown("model", name, available())
+        raise unknown_name_error("model", name, available())
     if classes < 2:
         raise UserError(f"A model needs at least 2 classes, not {classes}.")
     if not pretrained:
