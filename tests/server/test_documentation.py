@@ -1,4 +1,4 @@
-"""The examples of `docs/serve.md`, run as they stand there."""
+"""`docs/serve.md`: its examples run, and its tables agree with the code; the files of `deploy/`."""
 
 import re
 import shutil
@@ -7,13 +7,17 @@ import sys
 
 import pytest
 
+from mien.server.app import create_app
+from mien.server.live import MAX_LIVE_PIXELS
+from mien.server.settings import Settings
+from mien.server.uploads import UPLOAD_TIMEOUT_SECONDS
 from tests.paths import ROOT
 from tests.server import serving
 
 TEXT = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-OTHERS = set(re.findall(r"^```(\w+)$", TEXT, re.MULTILINE)) - {"sh", "python", "js"}
+UNTESTED = set(re.findall(r"^```(\w+)$", TEXT, re.MULTILINE)) - {"sh", "python", "js"}
 DEPLOY = ROOT / "deploy"
 
 
@@ -29,13 +33,13 @@ def folder(tmp_path, photo):
 
     with Image.open(photo) as image:
         image.save(tmp_path / "photo.jpg")
-    serving.clip(tmp_path / "clip.mp4", 1)
+    serving.write_video(tmp_path / "clip.mp4", 1)
     return tmp_path
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("number", range(len(SHELL)))
-def test_the_curl_examples_do_what_they_say(number, server, folder):
+def test_the_shell_examples_work(number, server, folder):
     script = SHELL[number].replace("http://127.0.0.1:8000", server)
     assert script != SHELL[number]
     script = script.replace("curl ", "curl --silent --show-error --fail --max-time 60 ")
@@ -52,7 +56,7 @@ def test_the_curl_examples_do_what_they_say(number, server, folder):
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_the_python_examples_do_what_they_say(number, server, folder):
+def test_the_python_examples_work(number, server, folder):
     code = PYTHON[number].replace("http://127.0.0.1:8000", server)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
@@ -60,32 +64,54 @@ def test_the_python_examples_do_what_they_say(number, server, folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_example_is_run():
+def test_every_example_is_tested():
     assert SHELL
     assert PYTHON
-    assert not OTHERS
+    assert not UNTESTED
 
 
-def test_the_limits_are_those_of_the_settings():
-    from mien.server.settings import Settings
-
-    said, known = re.sub(r"\s+", " ", TEXT), Settings()
-    assert f"At most {known.max_waiting} pictures wait" in said
-    assert f"{known.max_bytes >> 20} MiB and {known.max_pictures} pictures" in said
-    assert f"{known.max_pixels // 10**6} million pixels" in said
-    assert f"{known.max_held >> 20} MiB of bodies" in said
-    assert f"{known.max_jobs} videos of {known.max_video_bytes >> 20} MiB" in said
-    assert f"{known.max_live} live connections" in said
-    assert f"too slowly ({known.slow:.0f} seconds)" in said
+def limits():
+    """The rows of the table of limits, by their first cell."""
+    table = TEXT.partition("## Limits")[2].partition("Requests beyond")[0]
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE))
 
 
-def test_the_unit_starts_what_there_is(mien):
+def test_the_table_of_limits_agrees_with_the_settings():
+    settings, rows = Settings(), limits()
+    assert f"{settings.max_pending_images} " in rows["images waiting or being analyzed"]
+    request = rows["one request"]
+    assert f"{settings.max_body_bytes >> 20} MiB" in request
+    assert f"{settings.max_images_per_request} images" in request
+    assert f"{settings.max_pixels // 10**6} million pixels" in request
+    assert f"{settings.max_total_body_bytes >> 20} MiB" in rows["all request bodies in memory"]
+    videos = rows["videos"]
+    assert f"{settings.max_jobs} stored" in videos
+    assert f"{settings.max_running_jobs} analyzed" in videos
+    assert f"{settings.max_video_bytes >> 20} MiB" in videos
+    assert f"{settings.max_video_pixels // 10**6} million pixels" in videos
+    assert f"{UPLOAD_TIMEOUT_SECONDS / 60:.0f} minutes to upload" in videos
+    assert f"{settings.job_lifetime_seconds / 3600:.0f} hour" in videos
+    live = rows["live connections"]
+    assert f"{settings.max_live_connections}," in live
+    assert f"{settings.max_live_frame_bytes >> 20} MiB" in live
+    assert f"{MAX_LIVE_PIXELS // 10**6} million pixels" in live
+    assert f"{settings.live_idle_timeout_seconds:.0f} seconds" in live
+    assert f"{settings.client_timeout_seconds:.0f} seconds" in rows["slow clients"]
+
+
+def test_the_table_of_routes_has_every_route():
+    app = create_app(Settings(detector="whole"))
+    for path in app.openapi()["paths"]:
+        assert path.replace("{job_id}", "{id}") in TEXT, path
+
+
+def test_the_unit_and_the_container_use_existing_options(mien):
     unit = (DEPLOY / "mien.service").read_text(encoding="utf-8")
     container = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
     (start,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
-    known = mien("serve", "--help")[1]
+    help_text = mien("serve", "--help")[1]
     for option in re.findall(r"--[\w-]+", start + container.partition("ENTRYPOINT")[2]):
-        assert option in known
+        assert option in help_text
     for line in (
         "NoNewPrivileges=yes",
         "PrivateTmp=yes",
@@ -99,5 +125,5 @@ def test_the_unit_starts_what_there_is(mien):
             ["systemd-analyze", "verify", str(DEPLOY / "mien.service")],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        wrong = [line for line in checked.stderr.splitlines() if "mien.service" in line]
-        assert not [line for line in wrong if "is not executable" not in line], wrong
+        problems = [line for line in checked.stderr.splitlines() if "mien.service" in line]
+        assert not [line for line in problems if "is not executable" not in line], problems
