@@ -16,7 +16,7 @@ from mien.client import _file_of
 from mien.io import image, video
 from tests.server import serving
 
-PICTURE = serving.picture()
+PICTURE = serving.image_file()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_folder_and_a_moving_picture_stream(client, analyzer, tmp_path):
 
 
 def test_a_video_streams_with_ids_and_smoothed_emotions(client, server, analyzer, tmp_path):
-    path = serving.clip(tmp_path / "clip.mp4", 1)
+    path = serving.write_video(tmp_path / "clip.mp4", 1)
     for part in (None, video.FrameSelection(every=3, start=0.2, end=0.7)):
         found = list(client.stream(str(path), None, part, 0.3))
         want = list(analyzer.stream(str(path), None, part, 0.3))
@@ -85,7 +85,7 @@ def test_a_video_streams_with_ids_and_smoothed_emotions(client, server, analyzer
 
 def test_a_folder_streams_its_videos_too(client, analyzer, tmp_path):
     (tmp_path / "a.png").write_bytes(PICTURE)
-    serving.clip(tmp_path / "b.mp4", 0.4)
+    serving.write_video(tmp_path / "b.mp4", 0.4)
     (tmp_path / "c.mp4").write_bytes(b"nothing")
     (tmp_path / "d.png").write_bytes(PICTURE)
     for who in (client, analyzer):
@@ -104,13 +104,13 @@ def test_a_still_is_sent_as_its_file_and_what_is_refused_is_skipped(tiny_model, 
     Image.fromarray(noise).save(tmp_path / "a.jpg", quality=60)
     Image.fromarray(noise).save(tmp_path / "b.png")
     assert (tmp_path / "a.jpg").stat().st_size < 2**19 < (tmp_path / "b.png").stat().st_size
-    with serving.on_loopback(tiny_model, max_bytes=2**19) as (address, _):
+    with serving.on_loopback(tiny_model, max_body_bytes=2**19) as (address, _):
         bad = []
         client = mien.Client(address)
         found = [Path(one.frame.source).name for one in client.stream(tmp_path, bad.append)]
         assert found == ["a.jpg"]
-        assert ["larger" in str(error) for error in bad] == [True]
-        with pytest.raises(mien.UserError, match="larger"):
+        assert ["MiB" in str(error) for error in bad] == [True]
+        with pytest.raises(mien.UserError, match="MiB"):
             list(client.stream(tmp_path))
 
 

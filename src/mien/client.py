@@ -166,8 +166,8 @@ class Client:
         }  # fmt: skip
         query |= {} if smoothing is None else {"smooth": str(smoothing)}
         with self._job(source, query) as job:
-            for note in job["notes"]:
-                told(UserError(note))
+            for warning in job["warnings"]:
+                told(UserError(warning))
             if not job["results"]:
                 return
             frames = video.frames(source, selection, lambda _: None)

@@ -32,7 +32,7 @@ def test_the_tools_have_nothing_to_say(words):
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
-    [("Face", "Face"), ("FrameRecord", "Record"), ("Job", "Job"), ("Model", "Model"),
+    [("Face", "Face"), ("FrameRecord", "FrameRecord"), ("Job", "Job"), ("Model", "Model"),
      ("Models", "Models")],
 )  # fmt: skip
 def test_the_types_have_the_fields_of_the_service(theirs, ours):

@@ -1,5 +1,4 @@
-"""Whatever is sent, the answer is a result or a sentence: bodies by hypothesis, paths by their own
-OpenAPI."""
+"""Fuzzing: any body or query gives a result or an error sentence; routes conform to OpenAPI."""
 
 import base64
 import json
@@ -17,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.server import serving
 
-PICTURE = serving.picture(24, 24)
+IMAGE = serving.image_file(24, 24)
 FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a.png\r\n\r\n"
 
 quick = settings(
@@ -27,37 +26,35 @@ quick = settings(
 
 @pytest.fixture(scope="module")
 def client(tiny_model):
-    with serving.in_process(tiny_model, max_bytes=2**20, max_jobs=2) as client:
+    with serving.in_process(tiny_model, max_body_bytes=2**20, max_jobs=2) as client:
         yield client
 
 
-def is_fine(found):
-    """A record, or one sentence that says why not."""
-    assert found.status_code in (200, 403, 413, 415, 422), found.text
-    if found.status_code != 200:
-        assert list(found.json()) == ["error"]
-    return True
+def assert_record_or_error(response):
+    assert response.status_code in (200, 403, 413, 415, 422), response.text
+    if response.status_code != 200:
+        assert list(response.json()) == ["error"]
 
 
 @st.composite
-def damaged(draw, body):
-    """A body with some of its bytes changed, cut or doubled."""
+def corrupted(draw, body):
+    """`body` with bytes changed, removed, repeated or inserted."""
     body = bytearray(body)
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(body)))
-        kind = draw(st.sampled_from(("change", "cut", "double", "insert")))
-        if kind == "change":
-            body[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
-        elif kind == "cut":
-            del body[place : place + draw(st.integers(1, 200))]
-        elif kind == "double":
-            body[place:place] = body[place : place + 100]
+        start = draw(st.integers(0, len(body)))
+        edit = draw(st.sampled_from(("change", "remove", "repeat", "insert")))
+        if edit == "change":
+            body[start : start + 1] = draw(st.binary(min_size=1, max_size=1))
+        elif edit == "remove":
+            del body[start : start + draw(st.integers(1, 200))]
+        elif edit == "repeat":
+            body[start:start] = body[start : start + 100]
         else:
-            body[place:place] = draw(st.binary(max_size=50))
+            body[start:start] = draw(st.binary(max_size=50))
     return bytes(body)
 
 
-kinds = st.sampled_from((
+content_types = st.sampled_from((
     "image/png", "application/octet-stream", "application/json", "multipart/form-data; boundary=b",
     "multipart/form-data", "multipart/form-data; boundary=", "text/plain", "x" * 3000, ";;;",
     "\xff",
@@ -65,20 +62,20 @@ kinds = st.sampled_from((
 
 
 @quick
-@given(st.binary(max_size=400) | damaged(PICTURE), kinds)
-def test_any_body_of_any_kind(client, body, kind):
-    headers = {b"content-type": kind.encode("latin-1")}
-    assert is_fine(client.post("/analyze", content=body, headers=headers))
+@given(st.binary(max_size=400) | corrupted(IMAGE), content_types)
+def test_any_body_of_any_content_type(client, body, content_type):
+    headers = {b"content-type": content_type.encode("latin-1")}
+    assert_record_or_error(client.post("/analyze", content=body, headers=headers))
 
 
 @quick
-@given(damaged(FORM + PICTURE + b"\r\n--b--\r\n"))
-def test_any_damaged_form(client, body):
+@given(corrupted(FORM + IMAGE + b"\r\n--b--\r\n"))
+def test_any_corrupted_form(client, body):
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    assert is_fine(client.post("/analyze", content=body, headers=headers))
+    assert_record_or_error(client.post("/analyze", content=body, headers=headers))
 
 
-values = st.recursive(
+json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
     max_leaves=8,
@@ -87,13 +84,13 @@ values = st.recursive(
 
 @quick
 @given(
-    st.dictionaries(st.sampled_from(("image", "images", "url", "urls", "x")), values)
-    | values
-    | damaged(json.dumps({"image": base64.b64encode(PICTURE).decode()}).encode())
+    st.dictionaries(st.sampled_from(("image", "images", "url", "urls", "x")), json_values)
+    | json_values
+    | corrupted(json.dumps({"image": base64.b64encode(IMAGE).decode()}).encode())
 )
 def test_any_json(client, body):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert is_fine(
+    assert_record_or_error(
         client.post("/analyze", content=body, headers={"content-type": "application/json"})
     )
 
@@ -102,44 +99,45 @@ def test_any_json(client, body):
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=10))
 def test_any_query(client, model, detector, contempt):
     query = {"model": model, "detector": detector, "contempt": contempt}
-    assert is_fine(client.post("/analyze", content=PICTURE, params=query))
+    assert_record_or_error(client.post("/analyze", content=IMAGE, params=query))
 
 
 @settings(quick, max_examples=30)
 @given(st.binary(max_size=300), st.text(max_size=40))
 def test_any_video(client, body, name):
     headers = {"content-type": "video/mp4"}
-    found = client.post("/videos", content=body, params={"name": name}, headers=headers)
-    assert found.status_code in (202, 422)
-    if found.status_code == 202:
-        assert client.get(f"{found.headers['location']}/events").status_code == 200
-        assert client.delete(found.headers["location"]).status_code == 204
+    response = client.post("/videos", content=body, params={"name": name}, headers=headers)
+    assert response.status_code in (202, 422)
+    if response.status_code == 202:
+        location = response.headers["location"]
+        assert client.get(f"{location}/events").status_code == 200
+        assert client.delete(location).status_code == 204
 
 
 @pytest.mark.slow
-def test_the_service_keeps_what_its_openapi_promises(client):
-    service = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-    service.app = client.app
+def test_all_routes_conform_to_openapi(client):
+    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    schema.app = client.app
     checks = [
         not_a_server_error,
         status_code_conformance,
         content_type_conformance,
         response_schema_conformance,
     ]
-    tried = 0
-    for found in service.get_all_operations():
-        operation = found.ok()
+    calls = 0
+    for operation_result in schema.get_all_operations():
+        operation = operation_result.ok()
 
         @settings(quick, max_examples=12)
         @given(operation.as_strategy())
-        def hold(case):
-            nonlocal tried
-            tried += 1
-            answer = case.call(session=client, base_url="http://testserver")
-            if answer.status_code == 202:
-                client.delete(answer.headers["location"][0])
-            if answer.status_code != 503:
-                case.validate_response(answer, checks=checks)
+        def check(case):
+            nonlocal calls
+            calls += 1
+            response = case.call(session=client, base_url="http://testserver")
+            if response.status_code == 202:
+                client.delete(response.headers["location"][0])
+            if response.status_code != 503:
+                case.validate_response(response, checks=checks)
 
-        hold()
-    assert tried > 60
+        check()
+    assert calls > 60

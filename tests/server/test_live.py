@@ -1,5 +1,6 @@
 """Live frames over a WebSocket, on a real server."""
 
+import asyncio
 import json
 import socket
 import struct
@@ -12,160 +13,165 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import mien
-from mien.server.live import Newest
+from mien.server import live as live_module
+from mien.server.live import LatestFrame
 from tests.server import serving
 
-FRAME = serving.picture(form="JPEG")
+FRAME = serving.image_file(image_format="JPEG")
 
 
 @pytest.fixture(scope="module")
 def server(tiny_model):
-    with serving.on_loopback(tiny_model, max_live=2) as (url, server):
-        yield url.replace("http", "ws") + "/live", server._service
+    """The URL of /live, and the service."""
+    with serving.on_loopback(tiny_model, max_live_connections=2) as (url, server):
+        yield live_url(url), serving.service_of(server)
 
 
-def opened(server, query="", **wanted):
-    return connect(server[0] + query, compression=None, **wanted)
+def live_url(url):
+    return url.replace("http", "ws") + "/live"
 
 
-def wait_until_free(server):
-    serving.wait_for(lambda: server[1].live.connections == 0)
+def open_live(server, query="", **options):
+    url, _ = server
+    return connect(url + query, compression=None, **options)
 
 
-def test_each_frame_is_answered_with_ids_and_smoothed_emotions(server, tiny_model):
-    with opened(server, "?smooth=1&contempt=true") as live:
-        before = None
+def wait_until_closed(server):
+    _, service = server
+    serving.wait_for(lambda: service.live.connections == 0)
+
+
+def reset(connection):
+    """Close a TCP connection abruptly, without a WebSocket close frame."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def test_records_have_face_ids_and_smoothed_emotions(server, tiny_model):
+    with open_live(server, "?smooth=1&contempt=true") as live:
+        last_seconds = -1.0
         for number in range(5):
-            live.send(FRAME if number != 3 else serving.picture(seed=9, form="JPEG"))
-            found = json.loads(live.recv(5))
-            assert (found["frame"], found["source"], found["model"]) == (number, "live", "tiny")
-            (face,) = found["faces"]
+            live.send(FRAME if number != 3 else serving.image_file(seed=9, image_format="JPEG"))
+            record = json.loads(live.recv(5))
+            assert (record["frame"], record["source"], record["model"]) == (number, "live", "tiny")
+            (face,) = record["faces"]
             assert face["face_id"] == 0
             assert sum(face["smoothed"].values()) == pytest.approx(1)
-            assert before is None or found["seconds"] > before
-            before = found["seconds"]
-    alone = mien.Analyzer(tiny_model, "whole", contempt=True).analyze(FRAME)
-    assert set(face["emotions"]) == set(alone[0].emotions)
-    wait_until_free(server)
+            assert record["seconds"] > last_seconds
+            last_seconds = record["seconds"]
+    result = mien.Analyzer(tiny_model, "whole", contempt=True).analyze(FRAME)
+    assert set(face["emotions"]) == set(result[0].emotions)
+    wait_until_closed(server)
 
 
-def test_a_bad_frame_is_told_and_the_next_is_answered(server):
-    with opened(server) as live:
-        live.send(b"no picture")
-        found = json.loads(live.recv(5))
-        assert (found["frame"], "not a picture" in found["error"]) == (0, True)
+def test_an_unreadable_frame_gives_an_error_and_the_next_a_record(server):
+    with open_live(server) as live:
+        live.send(b"not an image")
+        response = json.loads(live.recv(5))
+        assert response["frame"] == 0
+        assert "image" in response["error"]
         live.send(FRAME)
         assert json.loads(live.recv(5))["frame"] == 1
         live.send(b"")
-        assert "empty" in json.loads(live.recv(5))["error"]
-    wait_until_free(server)
+        assert "error" in json.loads(live.recv(5))
+    wait_until_closed(server)
 
 
-def test_text_and_frames_that_are_too_large_end_it(server):
-    with opened(server) as live:
+def test_text_messages_and_large_frames_close_the_connection(server):
+    with open_live(server) as live:
         live.send("hello")
         with pytest.raises(ConnectionClosed) as closed:
             live.recv(5)
     assert closed.value.rcvd.code == 1008
-    with opened(server) as live:
+    with open_live(server) as live:
         with suppress(ConnectionClosed):
             live.send(b"x" * (5 * 2**20))
         with pytest.raises(ConnectionClosed) as closed:
             live.recv(5)
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
-    wait_until_free(server)
+    wait_until_closed(server)
 
 
-def test_who_sends_faster_than_can_be_answered_misses_frames_and_nothing_queues(
-    server, monkeypatch
-):
-    from mien.server import live as module
-
-    def slowly(self, body, number, seconds):
+def test_frames_are_dropped_instead_of_queued(server, monkeypatch):
+    def analyze_slowly(self, body, number, seconds):
         time.sleep(0.05)
         return json.dumps({"frame": number}), 0
 
-    monkeypatch.setattr(module.Follower, "__call__", slowly)
-    with opened(server) as live:
+    monkeypatch.setattr(live_module.LiveSession, "analyze", analyze_slowly)
+    with open_live(server) as live:
         for _ in range(100):
             live.send(FRAME)
             time.sleep(0.002)
-        last = time.monotonic()
-        answered = []
-        while not answered or answered[-1] < 99:
-            answered.append(json.loads(live.recv(5))["frame"])
-        assert time.monotonic() - last < 2
-    assert len(answered) < 60
-    assert answered == sorted(set(answered))
-    wait_until_free(server)
-    assert "mien_live_dropped_total" in server[1].metrics.text()
+        sent_at = time.monotonic()
+        numbers = []
+        while not numbers or numbers[-1] < 99:
+            numbers.append(json.loads(live.recv(5))["frame"])
+        assert time.monotonic() - sent_at < 2
+    assert len(numbers) < 60
+    assert numbers == sorted(set(numbers))
+    wait_until_closed(server)
+    assert "mien_live_frames_dropped_total" in server[1].metrics.text()
 
 
-def test_only_so_many_at_once_and_gone_ones_make_room(server):
-    with opened(server), opened(server):
-        with pytest.raises(InvalidStatus) as refused, opened(server):
+def test_connections_are_limited_and_closed_ones_are_released(server):
+    with open_live(server), open_live(server):
+        with pytest.raises(InvalidStatus) as denied, open_live(server):
             pass
-        assert refused.value.response.status_code == 503
-        assert refused.value.response.headers["retry-after"]
-    wait_until_free(server)
-    # One that vanishes without a word.
-    with opened(server) as live:
+        assert denied.value.response.status_code == 503
+        assert denied.value.response.headers["retry-after"]
+    wait_until_closed(server)
+    with open_live(server) as live:
         live.send(FRAME)
         live.recv(5)
-        live.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        live.socket.shutdown(socket.SHUT_RDWR)
-        wait_until_free(server)
+        reset(live.socket)
+        wait_until_closed(server)
 
 
-def test_what_is_wrong_is_refused_before_it_opens(server):
-    for query, status in (("?model=x", 422), ("?detector=/x", 422), ("?smooth=-1", 403)):
-        with pytest.raises(InvalidStatus) as refused, opened(server, query):
+def test_invalid_connections_are_denied(server):
+    for query in ("?model=x", "?detector=/x", "?smooth=-1"):
+        with pytest.raises(InvalidStatus) as denied, open_live(server, query):
             pass
-        assert refused.value.response.status_code in (status, 422)
-    with pytest.raises(InvalidStatus) as refused, opened(server, origin="https://evil.example"):
+        assert denied.value.response.status_code in (403, 422)
+    with pytest.raises(InvalidStatus) as denied, open_live(server, origin="https://evil.example"):
         pass
-    assert refused.value.response.status_code == 403
+    assert denied.value.response.status_code == 403
 
 
-def test_who_sends_nothing_is_let_go(tiny_model):
-    with serving.on_loopback(tiny_model, live_seconds=0.2) as (url, server):
-        live = (url.replace("http", "ws") + "/live", server._service)
-        with opened(live) as silent, pytest.raises(ConnectionClosed):
-            silent.recv(5)
-        wait_until_free(live)
+def test_an_idle_connection_is_closed(tiny_model):
+    with serving.on_loopback(tiny_model, live_idle_timeout_seconds=0.2) as (url, server):
+        idle_server = live_url(url), serving.service_of(server)
+        with open_live(idle_server) as live, pytest.raises(ConnectionClosed):
+            live.recv(5)
+        wait_until_closed(idle_server)
 
 
-def test_who_takes_no_answers_is_let_go(tiny_model, monkeypatch):
-    from mien.server import live as module
-
-    monkeypatch.setattr(module.Follower, "__call__", lambda *_: ("x" * 2**20, 0))
-    with serving.on_loopback(tiny_model, slow=0.3) as (url, server):
-        here = (url.replace("http", "ws") + "/live", server._service)
-        with opened(here, max_queue=1) as live:
+def test_a_client_that_does_not_read_is_disconnected(tiny_model, monkeypatch):
+    monkeypatch.setattr(live_module.LiveSession, "analyze", lambda *_: ("x" * 2**20, 0))
+    with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
+        service = serving.service_of(server)
+        with open_live((live_url(url), service), max_queue=1) as live:
             stop = threading.Event()
 
             def send():
-                try:
+                with suppress(ConnectionClosed):
                     while not stop.is_set():
                         live.send(FRAME)
                         time.sleep(0.005)
-                except ConnectionClosed:
-                    pass
 
             sender = threading.Thread(target=send)
             sender.start()
             try:
-                serving.wait_for(lambda: here[1].live.connections == 1)
-                wait_until_free(here)
+                serving.wait_for(lambda: service.live.connections == 1)
+                serving.wait_for(lambda: service.live.connections == 0)
             finally:
                 stop.set()
                 live.socket.shutdown(socket.SHUT_RDWR)
                 sender.join(10)
 
 
-def test_a_live_connection_is_told_when_the_service_ends(tiny_model):
+def test_a_shutdown_closes_live_connections(tiny_model):
     with serving.on_loopback(tiny_model) as (url, server):
-        with connect(url.replace("http", "ws") + "/live") as live:
+        with connect(live_url(url)) as live:
             live.send(FRAME)
             assert json.loads(live.recv(5))["faces"]
             server.should_exit = True
@@ -174,16 +180,14 @@ def test_a_live_connection_is_told_when_the_service_ends(tiny_model):
         assert closed.value.rcvd.code in (1001, 1012)
 
 
-def test_only_the_newest_frame_waits():
-    import asyncio
-
-    async def use():
-        newest = Newest()
+def test_only_the_latest_frame_is_kept():
+    async def put_and_get():
+        latest = LatestFrame()
         for k in range(5):
-            newest.put(bytes([k]))
-        body, number, _ = await newest.take()
-        assert (body, number, newest.dropped) == (b"\4", 4, 4)
+            latest.put(bytes([k]))
+        body, number, _ = await latest.get()
+        assert (body, number, latest.dropped) == (b"\4", 4, 4)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(newest.take(), 0.01)
+            await asyncio.wait_for(latest.get(), 0.01)
 
-    asyncio.run(use())
+    asyncio.run(put_and_get())

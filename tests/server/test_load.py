@@ -1,4 +1,4 @@
-"""A real server with too many, too slow and too sudden clients; and its end."""
+"""Overload, slow clients, abrupt disconnects and shutdown, on a real server."""
 
 import http.client
 import json
@@ -16,240 +16,252 @@ from urllib.parse import urlsplit
 import pytest
 
 import mien
-from mien.server import server as module
+from mien.server import server as server_module
 from mien.server.admission import Admission
-from mien.server.job import Wanted
+from mien.server.error_responses import RequestError
+from mien.server.job import JobOptions
 from tests.server import serving
 
-PICTURE = serving.picture()
+IMAGE = serving.image_file()
 
 
-def ask(url, body=PICTURE, path="/analyze", method="POST"):
+def send(url, body=IMAGE, path="/analyze", method="POST"):
     """Status, headers and JSON of one request."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
         connection.request(method, path, body, {"Content-Type": "image/png"})
-        found = connection.getresponse()
-        return found.status, found.headers, json.loads(found.read())
+        response = connection.getresponse()
+        return response.status, response.headers, json.loads(response.read())
     finally:
         connection.close()
 
 
-def plain(url, sent=b""):
-    """A bare connection that has sent some bytes."""
-    where = urlsplit(url)
-    opened = socket.create_connection((where.hostname, where.port), timeout=20)
-    opened.sendall(sent)
-    return opened
+def get_status(url, path):
+    return send(url, None, path, "GET")[0]
 
 
-def dripped(connection, part, times):
-    """Send a part again and again, until nobody takes it any more."""
-    for _ in range(times):
-        connection.sendall(part)
+def open_socket(url, data=b""):
+    """A TCP connection that has sent `data`."""
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=20)
+    connection.sendall(data)
+    return connection
+
+
+def send_repeatedly(connection, data, count):
+    for _ in range(count):
+        connection.sendall(data)
         time.sleep(0.0005)
 
 
-def head(length, path="/analyze"):
+def request_head(length, path="/analyze"):
     return (f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             f"Content-Length: {length}\r\n\r\n").encode()  # fmt: skip
 
 
-def slowed(server, seconds):
-    """Have every picture take so long; gives what counts them."""
-    pictures, began = server._service.pictures, []
-    records = pictures._records
+def delay_images(server, seconds):
+    """Delay every analysis; returns a list that gets one item per analysis begun."""
+    images, began = serving.service_of(server).images, []
+    analyze = images._analyze
 
-    def slowly(*asked):
-        began.append(asked)
+    def analyze_slowly(*args):
+        began.append(args)
         time.sleep(seconds)
-        return records(*asked)
+        return analyze(*args)
 
-    pictures._records = slowly
+    images._analyze = analyze_slowly
     return began
 
 
-def test_ten_times_too_much_is_refused_in_part_and_all_else_is_right(tiny_model):
-    want = mien.Analyzer(tiny_model, "whole").analyze(PICTURE)
-    with serving.on_loopback(tiny_model, max_waiting=4) as (url, server):
-        slowed(server, 0.05)
+def test_overload_gives_503_and_all_other_results_are_correct(tiny_model):
+    expected = mien.Analyzer(tiny_model, "whole").analyze(IMAGE)
+    with serving.on_loopback(tiny_model, max_pending_images=4) as (url, server):
+        delay_images(server, 0.05)
         with ThreadPoolExecutor(40) as pool:
-            found = list(pool.map(lambda _: ask(url), range(120)))
-        statuses = [status for status, *_ in found]
-        assert set(statuses) == {200, 503}
-        for status, headers, answer in found:
+            responses = list(pool.map(lambda _: send(url), range(120)))
+        assert {status for status, *_ in responses} == {200, 503}
+        for status, headers, record in responses:
             if status == 200:
-                assert answer["faces"][0]["emotions"] == pytest.approx(dict(want[0].emotions))
+                assert record["faces"][0]["emotions"] == pytest.approx(dict(expected[0].emotions))
             else:
                 assert 1 <= int(headers["Retry-After"]) <= 30
-                assert "try again" in answer["error"]
-        room = server._service.pictures.room
-        assert (room.taken, room.held) == (0, 0)
-        assert ask(url)[0] == 200
-        assert ask(url, None, "/readyz", "GET")[0] == 200
+                assert headers["Retry-After"] in record["error"]
+        admission = serving.service_of(server).images.admission
+        assert (admission.images, admission.body_bytes) == (0, 0)
+        assert send(url)[0] == 200
+        assert get_status(url, "/readyz") == 200
 
 
-def test_it_is_not_ready_while_it_is_full_but_alive(tiny_model):
-    with serving.on_loopback(tiny_model, max_waiting=1) as (url, server):
-        began = slowed(server, 0.5)
-        busy = threading.Thread(target=ask, args=[url])
-        busy.start()
+def test_a_full_service_is_alive_but_not_ready(tiny_model):
+    with serving.on_loopback(tiny_model, max_pending_images=1) as (url, server):
+        began = delay_images(server, 0.5)
+        request = threading.Thread(target=send, args=[url])
+        request.start()
         serving.wait_for(lambda: began)
-        assert ask(url, None, "/readyz", "GET")[0] == 503
-        assert ask(url, None, "/healthz", "GET")[0] == 200
-        busy.join()
-        serving.wait_for(lambda: ask(url, None, "/readyz", "GET")[0] == 200)
+        assert get_status(url, "/readyz") == 503
+        assert get_status(url, "/healthz") == 200
+        request.join()
+        serving.wait_for(lambda: get_status(url, "/readyz") == 200)
 
 
-def test_all_bodies_together_are_bounded(tiny_model):
-    large = serving.picture(700, 700)
-    with serving.on_loopback(tiny_model, max_held=2 * len(large)) as (url, server):
-        slowed(server, 0.3)
+def test_the_memory_for_bodies_is_limited(tiny_model):
+    large = serving.image_file(700, 700)
+    with serving.on_loopback(tiny_model, max_total_body_bytes=2 * len(large)) as (url, server):
+        delay_images(server, 0.3)
         with ThreadPoolExecutor(6) as pool:
-            statuses = sorted(
-                status for status, *_ in pool.map(lambda _: ask(url, large), range(6))
-            )
-        assert 200 in statuses
-        assert statuses[-1] == 503
-        assert server._service.pictures.room.held == 0
+            responses = pool.map(lambda _: send(url, large), range(6))
+            statuses = {status for status, *_ in responses}
+        assert statuses == {200, 503}
+        assert serving.service_of(server).images.admission.body_bytes == 0
 
 
-def test_work_for_somebody_who_left_is_not_begun(tiny_model):
+def test_requests_of_disconnected_clients_are_cancelled(tiny_model):
     with serving.on_loopback(tiny_model, workers=1) as (url, server):
-        began = slowed(server, 0.4)
-        first = threading.Thread(target=ask, args=[url])
+        admission = serving.service_of(server).images.admission
+        began = delay_images(server, 0.4)
+        first = threading.Thread(target=send, args=[url])
         first.start()
         serving.wait_for(lambda: began)
         for _ in range(5):
-            with plain(url, head(len(PICTURE)) + PICTURE) as gone:
-                serving.wait_for(lambda: server._service.pictures.room.taken == 2)
-                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            serving.wait_for(lambda: server._service.pictures.room.taken == 1)
+            with open_socket(url, request_head(len(IMAGE)) + IMAGE) as client:
+                serving.wait_for(lambda: admission.images == 2)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            serving.wait_for(lambda: admission.images == 1)
         first.join()
         assert len(began) == 1
-        assert ask(url)[0] == 200
+        assert send(url)[0] == 200
 
 
-def test_a_body_that_never_ends_or_comes_too_slowly_is_given_up(tiny_model):
-    with serving.on_loopback(tiny_model, slow=0.3) as (url, server):
-        with plain(url, head(1000) + b"half") as slow:
-            assert b" 408 " in slow.recv(1000)
-        room = server._service.pictures.room
-        with plain(url, head(1000) + b"half"):
-            serving.wait_for(lambda: room.held == 4)
-            assert room.taken == 0
-        serving.wait_for(lambda: room.held == 0)
-        with plain(url, head(1000, "/videos").replace(b"image/png", b"video/mp4") + b"x") as slow:
-            assert b" 408 " in slow.recv(1000)
-        serving.wait_for(lambda: server._service.jobs.count() == 0)
+def test_slow_uploads_time_out(tiny_model):
+    with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
+        service = serving.service_of(server)
+        with open_socket(url, request_head(1000) + b"half") as client:
+            assert b" 408 " in client.recv(1000)
+        admission = service.images.admission
+        with open_socket(url, request_head(1000) + b"half"):
+            serving.wait_for(lambda: admission.body_bytes == 4)
+            assert admission.images == 0
+        serving.wait_for(lambda: admission.body_bytes == 0)
+        video_head = request_head(1000, "/videos").replace(b"image/png", b"video/mp4")
+        with open_socket(url, video_head + b"x") as client:
+            assert b" 408 " in client.recv(1000)
+        serving.wait_for(lambda: service.jobs.count() == 0)
 
 
-def test_headers_that_do_not_come_or_do_not_end_are_not_waited_for(tiny_model, monkeypatch):
-    monkeypatch.setattr(module, "HEADERS_WITHIN", 0.3)
+def test_missing_and_endless_headers_time_out(tiny_model, monkeypatch):
+    monkeypatch.setattr(server_module, "HEADERS_TIMEOUT_SECONDS", 0.3)
     with serving.on_loopback(tiny_model) as (url, server):
-        with plain(url) as silent:
+        with open_socket(url) as silent:
             assert silent.recv(100) == b""
-        with plain(url, b"GET /healthz HTTP/1.1\r\nHo") as half:
-            assert half.recv(100) == b""
-        monkeypatch.setattr(module, "HEADERS_WITHIN", 30)
-        with plain(url, b"GET / HTTP/1.1\r\n") as endless, pytest.raises(OSError):
-            dripped(endless, b"x-y: " + b"z" * 1000 + b"\r\n", 1000)
-        with plain(url, b"\x16\x03\x01 nonsense\r\n\r\n") as nonsense:
-            assert b" 400 " in nonsense.recv(1000)
+        with open_socket(url, b"GET /healthz HTTP/1.1\r\nHo") as incomplete:
+            assert incomplete.recv(100) == b""
+        monkeypatch.setattr(server_module, "HEADERS_TIMEOUT_SECONDS", 30)
+        with open_socket(url, b"GET / HTTP/1.1\r\n") as endless, pytest.raises(OSError):
+            send_repeatedly(endless, b"x-y: " + b"z" * 1000 + b"\r\n", 1000)
+        with open_socket(url, b"\x16\x03\x01 nonsense\r\n\r\n") as invalid:
+            assert b" 400 " in invalid.recv(1000)
         serving.wait_for(lambda: not server.server_state.connections)
-        assert ask(url)[0] == 200
+        assert send(url)[0] == 200
 
 
-def test_who_does_not_take_an_answer_is_let_go(tiny_model, caplog):
-    with serving.on_loopback(tiny_model, slow=0.3) as (url, server):
-        job = server._service.jobs.open("a.mp4", Wanted())
+def test_a_client_that_does_not_read_is_disconnected(tiny_model, caplog):
+    with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
+        service = serving.service_of(server)
+        job = service.jobs.create("a.mp4", JobOptions())
         with open(job.folder / "faces.csv", "wb") as file:
             file.truncate(64 * 2**20)
         job.state = "done"
         path = f"/videos/{job.id}/results/faces.csv"
-        with plain(url, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()) as slow:
-            slow.recv(10)
-            serving.wait_for(lambda: 'status="499"' in server._service.metrics.text())
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        with open_socket(url, request) as client:
+            client.recv(10)
+            serving.wait_for(lambda: 'status="499"' in service.metrics.text())
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize("end", ["Connection: close\r\n", ""])
-def test_who_leaves_the_rest_of_an_answer_untaken_is_cut(tiny_model, monkeypatch, end):
-    monkeypatch.setattr(module, "CUT_AFTER", 0.2)
-    monkeypatch.setattr(module, "KEPT_ALIVE", 0.2)
+@pytest.mark.parametrize("header", ["Connection: close\r\n", ""])
+def test_a_closed_connection_with_unread_bytes_is_aborted(tiny_model, monkeypatch, header):
+    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "KEEP_ALIVE_SECONDS", 0.2)
     with serving.on_loopback(tiny_model) as (url, server):
-        server._service.metrics.text = lambda: "x" * (64 * 2**20)
-        with plain(url, f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{end}\r\n".encode()) as slow:
-            slow.recv(10)
+        serving.service_of(server).metrics.text = lambda: "x" * (64 * 2**20)
+        request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode()
+        with open_socket(url, request) as client:
+            client.recv(10)
             serving.wait_for(lambda: not server.server_state.connections)
 
 
-def test_one_event_stream_that_hangs_holds_nobody_up(tiny_model, tmp_path):
-    clip = serving.clip(tmp_path / "long.mp4", 120).read_bytes()
+def test_an_unread_event_stream_blocks_neither_requests_nor_shutdown(tiny_model, tmp_path):
+    clip = serving.write_video(tmp_path / "long.mp4", 120).read_bytes()
     with serving.on_loopback(tiny_model) as (url, server):
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
         connection.request("POST", "/videos?to=faces.jsonl", clip, {"Content-Type": "video/mp4"})
-        identity = json.loads(connection.getresponse().read())["id"]
-        connection.request("GET", f"/videos/{identity}/events")
+        job_id = json.loads(connection.getresponse().read())["id"]
+        connection.request("GET", f"/videos/{job_id}/events")
         events = connection.getresponse()
         assert events.readline() == b"event: progress\n"
-        assert ask(url)[0] == 200
+        assert send(url)[0] == 200
         server.should_exit = True
         assert b"event: end" in events.read()
         connection.close()
 
 
-def test_a_room_gives_back_what_was_taken():
-    room = Admission(3, 100)
-    with room.entered() as entry:
-        entry.take(3)
-        entry.hold(60)
-        with pytest.raises(Exception, match="try again"), room.entered():
+def test_a_ticket_releases_what_it_reserved():
+    admission = Admission(3, 100)
+    with admission.admit() as ticket:
+        ticket.reserve_images(3)
+        ticket.reserve_bytes(60)
+        with pytest.raises(RequestError) as error, admission.admit():
             pass
-        with pytest.raises(Exception, match="memory"):
-            entry.hold(50)
-    assert (room.taken, room.held) == (0, 0)
-    with room.entered() as entry:
-        entry.take(2)
-        with pytest.raises(Exception, match="try again"):
-            entry.take(2)
-    assert room.taken == 0
-    with pytest.raises(Exception, match="at most 3 pictures"), room.entered() as entry:
-        entry.take(4)
+        assert error.value.status == 503
+        with pytest.raises(RequestError, match="memory") as error:
+            ticket.reserve_bytes(50)
+        assert error.value.status == 503
+    assert (admission.images, admission.body_bytes) == (0, 0)
+    with admission.admit() as ticket:
+        ticket.reserve_images(2)
+        with pytest.raises(RequestError) as error:
+            ticket.reserve_images(2)
+        assert error.value.status == 503
+    assert admission.images == 0
+    with pytest.raises(RequestError, match="3 images") as error, admission.admit() as ticket:
+        ticket.reserve_images(4)
+    assert error.value.status == 413
 
 
 @pytest.fixture(scope="module")
 def process(tiny_model, tmp_path_factory):
-    """`mien serve` as people start it, and its temporary folder."""
+    """A `mien serve` process, its URL and its temporary folder."""
     folder = tmp_path_factory.mktemp("temporary")
     environment = {**os.environ, "TMPDIR": str(folder), "MIEN_TOKEN": ""}
-    words = ["serve", "--port", "0", "--model", str(tiny_model), "--detector", "whole"]
+    arguments = ["serve", "--port", "0", "--model", str(tiny_model), "--detector", "whole"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "mien", *words], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    said = child.stderr.readline()
-    assert said.startswith("mien: listening on http://127.0.0.1:"), said + child.stderr.read()
-    yield child, said.split()[-1], folder
+        [sys.executable, "-m", "mien", *arguments],
+        env=environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    line = child.stderr.readline()
+    assert "http://127.0.0.1:" in line, line + child.stderr.read()
+    yield child, line.split()[-1], folder
     child.kill()
     child.wait()
     child.stderr.close()
 
 
-def test_the_verb_serves_and_ends_in_good_order(process, tiny_model):
+def test_the_process_serves_and_shuts_down_on_a_signal(process):
     child, url, folder = process
-    assert ask(url)[2]["model"] == "tiny"
-    assert ask(url, b"bad")[0] == 422
-    again = subprocess.run(
+    assert send(url)[2]["model"] == "tiny"
+    assert send(url, b"bad")[0] == 422
+    second = subprocess.run(
         [sys.executable, "-m", "mien", "serve", "--port", url.rpartition(":")[2]],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert again.returncode == 2
-    assert "in use" in again.stderr
+    assert second.returncode == 2
+    assert "in use" in second.stderr
     (private,) = folder.glob("mien-serve-*")
     assert private.stat().st_mode & 0o777 == 0o700
-    large = serving.picture(3000, 3000, "BMP")
+    large = serving.image_file(3000, 3000, "BMP")
     with ThreadPoolExecutor(1) as pool:
-        last = pool.submit(ask, url, large)
+        last = pool.submit(send, url, large)
         time.sleep(0.2)
         child.send_signal(signal.SIGTERM)
         assert last.result()[0] == 200

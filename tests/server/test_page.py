@@ -18,7 +18,7 @@ from mien.server import static_files
 from mien.writers import csv, html
 from tests.browser import CHROMIUM, Browser
 from tests.paths import ROOT
-from tests.server.serving import clip, in_process, on_loopback, service_of
+from tests.server.serving import in_process, on_loopback, service_of, write_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
@@ -232,11 +232,11 @@ def test_many_faces_are_folded_and_each_leads_to_its_box(see, crowd):
 
 def test_a_busy_service_is_asked_again(see, photo):
     async def look(page, server):
-        room = service_of(server).pictures.room
-        room.most, most = 0, room.most
+        admission = service_of(server).images.admission
+        admission.max_images, most = 0, admission.max_images
         await page.choose("#files", photo)
         await page.until("document.querySelector('.wait')?.textContent.includes('busy')")
-        room.most = most
+        admission.max_images = most
         await page.until("document.querySelectorAll('.face').length === 1")
 
     see(look, expects="503")
@@ -353,14 +353,14 @@ def test_a_camera_too_many_is_told(see):
         assert told == "The service takes no more cameras now; try again in a moment."
         assert await page.js("document.getElementById('camera-view').srcObject === null")
 
-    see(look, expects="503", max_live=0)
+    see(look, expects="503", max_live_connections=0)
 
 
 # A video.
 
 
 def test_a_video_is_sent_watched_and_shown_over_time(see, tmp_path):
-    path = clip(tmp_path / "walk.mp4", 1)
+    path = write_video(tmp_path / "walk.mp4", 1)
 
     async def look(page, server):
         await watch_video(page, path)
@@ -382,7 +382,7 @@ def test_a_video_is_sent_watched_and_shown_over_time(see, tmp_path):
 
 
 def test_a_video_outlives_a_service_that_is_silent_for_a_while(see, tmp_path):
-    path = clip(tmp_path / "walk.mp4", 1)
+    path = write_video(tmp_path / "walk.mp4", 1)
 
     async def look(page, server):
         await page.js("""
@@ -402,7 +402,7 @@ def test_a_video_outlives_a_service_that_is_silent_for_a_while(see, tmp_path):
 
 
 def test_what_is_dropped_together_is_all_taken_or_told(see, photo, tmp_path):
-    path = clip(tmp_path / "walk.mp4", 0.4)
+    path = write_video(tmp_path / "walk.mp4", 0.4)
 
     async def look(page, server):
         body, film = (base64.b64encode(p.read_bytes()).decode() for p in (photo, path))
@@ -535,7 +535,7 @@ async def states(page, crowd, bad, video):
 def test_axe_finds_nothing_wrong(see, crowd, bad, tmp_path):
     if find_spec("axe_core_python") is None:
         pytest.skip("no axe")
-    video = clip(tmp_path / "walk.mp4", 0.4)
+    video = write_video(tmp_path / "walk.mp4", 0.4)
 
     async def look(page, _):
         async for state in states(page, crowd, bad, video):
@@ -550,7 +550,7 @@ def test_axe_finds_nothing_wrong(see, crowd, bad, tmp_path):
 
 
 def test_nothing_is_wider_than_a_phone(see, crowd, bad, tmp_path):
-    video = clip(tmp_path / f"{'walk-' * 30}.mp4", 0.4)
+    video = write_video(tmp_path / f"{'walk-' * 30}.mp4", 0.4)
 
     async def look(page, _):
         async for state in states(page, crowd, bad, video):
@@ -602,7 +602,7 @@ def test_the_page_may_do_nothing_with_other_places(tiny_model):
         paths = client.get("/openapi.json").json()["paths"]
         for path, file in static_files.FILES.items():
             answer = client.get(path)
-            assert answer.headers["Content-Type"].startswith(static_files.TYPES[file.suffix])
+            assert answer.headers["Content-Type"].startswith(static_files.MEDIA_TYPES[file.suffix])
             assert not re.findall(r"https?://", answer.text)
             assert path not in paths
         assert {"/", "/page.css", "/page.js"} < set(static_files.FILES)

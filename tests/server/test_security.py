@@ -1,4 +1,4 @@
-"""What nobody may do to the service: each line of the list as a test."""
+"""Security: tokens, hosts, origins, headers, limits, file names, logs, and fetched URLs (SSRF)."""
 
 import io
 import socket
@@ -19,14 +19,17 @@ from mien.server import request_bodies, url_fetch
 from mien.server.settings import Settings
 from tests.server import serving
 
-PICTURE = serving.picture()
+IMAGE = serving.image_file()
+TOKEN = "s\u00e9same"
+EVIL = {"origin": "https://evil.example"}
 
 
 @pytest.fixture(scope="module")
 def guarded(tiny_model):
-    """A service that asks for a token, lets one page in, and takes little."""
-    wanted = {"token": "s\u00e9same", "origins": ("https://page.example",), "max_bytes": 2**20}
-    with serving.in_process(tiny_model, max_pixels=1_000_000, **wanted) as client:
+    """A service with a token, one allowed origin, and low limits."""
+    limits = {"max_body_bytes": 2**20, "max_pixels": 1_000_000}
+    origins = ("https://page.example",)
+    with serving.in_process(tiny_model, token=TOKEN, allowed_origins=origins, **limits) as client:
         yield client
 
 
@@ -36,121 +39,120 @@ def client(tiny_model):
         yield client
 
 
-def bearer(token="s\u00e9same"):
+def bearer(token=TOKEN):
     return {b"authorization": f"Bearer {token}".encode()}
 
 
-def test_without_the_token_only_health_is_told(guarded):
+def test_without_a_token_only_health_is_available(guarded):
     for path in ("/models", "/metrics", "/openapi.json", "/videos/x", "/nothing"):
-        refused = guarded.get(path)
-        assert refused.status_code == 401, path
-        assert refused.headers["www-authenticate"] == "Bearer"
-    assert guarded.post("/analyze", content=PICTURE).status_code == 401
+        response = guarded.get(path)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"] == "Bearer"
+    assert guarded.post("/analyze", content=IMAGE).status_code == 401
     assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
-    for wrong in ("", "x", "s\u00e9same2", "sesame"):
+    for wrong in ("", "x", f"{TOKEN}2", "sesame"):
         assert guarded.get("/models", headers=bearer(wrong)).status_code == 401
     assert guarded.get("/models", headers={"authorization": "Basic abc"}).status_code == 401
-    assert guarded.get("/models?token=s\u00e9same").status_code == 401
+    assert guarded.get(f"/models?token={TOKEN}").status_code == 401
     assert guarded.get("/models", headers=bearer()).status_code == 200
 
 
-def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
-    asked = []
-    monkeypatch.setattr("hmac.compare_digest", lambda *words: asked.append(words) or False)
+def test_tokens_are_compared_in_constant_time(guarded, monkeypatch):
+    comparisons = []
+    monkeypatch.setattr("hmac.compare_digest", lambda *pair: comparisons.append(pair) or False)
     assert guarded.get("/models", headers=bearer()).status_code == 401
-    assert asked == [("s\u00e9same".encode(),) * 2]
+    assert comparisons == [(TOKEN.encode(),) * 2]
 
 
-def test_a_live_connection_needs_the_token_too(tiny_model):
+def test_a_live_connection_requires_the_token(tiny_model):
     with serving.in_process(tiny_model, token="sesame") as client:
         for headers in ({}, {"authorization": "Bearer no"}, {"sec-websocket-protocol": "mien"}):
             with (
-                pytest.raises(WebSocketDenialResponse) as refused,
+                pytest.raises(WebSocketDenialResponse) as denied,
                 client.websocket_connect("/live", headers=headers),
             ):
                 pass
-            assert refused.value.status_code == 401
+            assert denied.value.status_code == 401
         with client.websocket_connect("/live", headers={"authorization": "Bearer sesame"}) as live:
-            live.send_bytes(PICTURE)
+            live.send_bytes(IMAGE)
             assert live.receive_json()["frame"] == 0
         with client.websocket_connect("/live", subprotocols=["mien", "mien.bearer.sesame"]) as live:
             assert live.accepted_subprotocol == "mien"
 
 
-def test_a_token_may_have_signs_that_a_subprotocol_may_not(tiny_model):
+def test_the_token_in_a_subprotocol_is_percent_decoded(tiny_model):
     token = "a/b+c (d)=, \u00e9"
     with serving.in_process(tiny_model, token=token) as client:
-        offered = ["mien", f"mien.bearer.{quote(token, safe='')}"]
-        with client.websocket_connect("/live", subprotocols=offered) as live:
-            live.send_bytes(PICTURE)
+        subprotocols = ["mien", f"mien.bearer.{quote(token, safe='')}"]
+        with client.websocket_connect("/live", subprotocols=subprotocols) as live:
+            live.send_bytes(IMAGE)
             assert live.receive_json()["frame"] == 0
 
 
-def test_a_refusal_is_sealed_as_well(guarded):
-    refused = guarded.get("/models")
-    assert refused.status_code == 401
-    assert refused.headers["cache-control"] == "no-store"
-    assert refused.headers["x-content-type-options"] == "nosniff"
+def test_error_responses_have_the_security_headers(guarded):
+    response = guarded.get("/models")
+    assert response.status_code == 401
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_pages_of_elsewhere_are_kept_out_by_default(client):
-    evil = {"origin": "https://evil.example"}
-    assert client.post("/analyze", content=PICTURE, headers=evil).status_code == 403
-    assert client.post("/analyze", content=PICTURE, headers={"origin": "null"}).status_code == 403
-    with pytest.raises(WebSocketDenialResponse), client.websocket_connect("/live", headers=evil):
+def test_other_origins_are_rejected_by_default(client):
+    assert client.post("/analyze", content=IMAGE, headers=EVIL).status_code == 403
+    assert client.post("/analyze", content=IMAGE, headers={"origin": "null"}).status_code == 403
+    with pytest.raises(WebSocketDenialResponse), client.websocket_connect("/live", headers=EVIL):
         pass
-    own = client.post("/analyze", content=PICTURE, headers={"origin": "http://testserver"})
+    own = client.post("/analyze", content=IMAGE, headers={"origin": "http://testserver"})
     assert own.status_code == 200
     assert "access-control-allow-origin" not in own.headers
-    assert client.options("/analyze", headers=evil).status_code == 403
+    assert client.options("/analyze", headers=EVIL).status_code == 403
 
 
-def test_a_page_that_was_let_in_may_ask(guarded):
-    page = {"origin": "https://page.example"}
-    found = guarded.post(
+def test_an_allowed_origin_is_accepted(guarded):
+    origin = {"origin": "https://page.example"}
+    response = guarded.post(
         "/analyze",
-        content=PICTURE,
-        headers={**bearer(), **{k.encode(): v.encode() for k, v in page.items()}},
+        content=IMAGE,
+        headers={**bearer(), **{k.encode(): v.encode() for k, v in origin.items()}},
     )
-    assert found.status_code == 200
-    assert found.headers["access-control-allow-origin"] == "https://page.example"
-    before = {**page, "access-control-request-method": "POST",
-              "access-control-request-headers": "authorization"}  # fmt: skip
-    assert guarded.options("/analyze", headers=before).status_code == 200
-    other = {**before, "origin": "https://evil.example"}
-    assert "access-control-allow-origin" not in guarded.options("/analyze", headers=other).headers
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "https://page.example"
+    preflight = {**origin, "access-control-request-method": "POST",
+                 "access-control-request-headers": "authorization"}  # fmt: skip
+    assert guarded.options("/analyze", headers=preflight).status_code == 200
+    response = guarded.options("/analyze", headers={**preflight, **EVIL})
+    assert "access-control-allow-origin" not in response.headers
 
 
-def test_it_answers_to_its_own_name_alone(client):
-    """A page whose name was given this machine's address would be of the same origin."""
-    assert Settings().known_hosts() == ("localhost", "127.0.0.1", "::1")
-    assert Settings(host="0.0.0.0").known_hosts() == ()
-    assert "127.0.0.2" in Settings(host="127.0.0.2").known_hosts()
-    # By whatever name a proxy calls it, this machine may ask for its health.
-    named = Settings(host="0.0.0.0", hosts=("faces.example",)).known_hosts()
-    assert {"faces.example", "127.0.0.1"} <= set(named)
+def test_only_accepted_host_names_are_served(client):
+    """DNS rebinding: a page whose own name resolves to this machine is of the same origin."""
+    assert Settings().accepted_hosts() == ("localhost", "127.0.0.1", "::1")
+    assert Settings(host="0.0.0.0").accepted_hosts() == ()
+    assert "127.0.0.2" in Settings(host="127.0.0.2").accepted_hosts()
+    # Health checks of this machine work behind a proxy, too.
+    proxied = Settings(host="0.0.0.0", allowed_hosts=("faces.example",)).accepted_hosts()
+    assert {"faces.example", "127.0.0.1"} <= set(proxied)
     for host in ("evil.example", "testserver.evil.example", "", "[", "testserver@evil.example"):
         assert client.get("/healthz", headers={"host": host}).status_code == 421, host
     assert client.get("/healthz", headers={"host": "LOCALHOST:99"}).status_code == 200
 
 
-def test_the_model_that_is_named_is_served_whatever_its_name(tiny_model, tmp_path):
+def test_a_model_file_takes_precedence_over_a_packaged_model_of_its_name(tiny_model, tmp_path):
     path = tmp_path / "default.onnx"
     path.write_bytes(tiny_model.read_bytes())
     with serving.in_process(path) as client:
         assert serving.service(client).analyzers.models["default"] == (path, "")
 
 
-def test_more_pictures_at_once_than_there_can_be_are_refused_for_good(tiny_model):
-    pictures = [("image", (f"{k}.png", PICTURE)) for k in range(3)]
-    with serving.in_process(tiny_model, max_waiting=2) as client:
-        refused = client.post("/analyze", files=pictures)
-        assert refused.status_code == 413
-        assert "at most 2 pictures" in refused.json()["error"]
-        assert client.post("/analyze", files=pictures[:2]).status_code == 200
+def test_more_images_than_the_service_admits_give_413(tiny_model):
+    images = [("image", (f"{k}.png", IMAGE)) for k in range(3)]
+    with serving.in_process(tiny_model, max_pending_images=2) as client:
+        response = client.post("/analyze", files=images)
+        assert response.status_code == 413
+        assert "2 images" in response.json()["error"]
+        assert client.post("/analyze", files=images[:2]).status_code == 200
 
 
-def test_answers_cannot_be_framed_sniffed_or_kept(client):
+def test_responses_cannot_be_framed_sniffed_or_cached(client):
     headers = client.get("/healthz").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -158,67 +160,68 @@ def test_answers_cannot_be_framed_sniffed_or_kept(client):
     assert "server" not in headers
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(guarded):
-    refused = guarded.post("/analyze", content=b"x" * (2**20 + 1), headers=bearer())
-    assert (refused.status_code, refused.headers["connection"]) == (413, "close")
+def test_a_large_body_gives_413(guarded):
+    response = guarded.post("/analyze", content=b"x" * (2**20 + 1), headers=bearer())
+    assert (response.status_code, response.headers["connection"]) == (413, "close")
 
     def parts():
         for _ in range(64):
             yield b"x" * 2**16
 
     assert guarded.post("/analyze", content=parts(), headers=bearer()).status_code == 413
-    assert serving.service(guarded).pictures.room.held == 0
+    assert serving.service(guarded).images.admission.body_bytes == 0
 
 
-def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(guarded, client):
+def test_an_image_with_too_many_pixels_is_rejected_before_decoding(guarded, client):
     file = io.BytesIO()
     Image.new("1", (4000, 3000)).save(file, "PNG")
-    refused = guarded.post("/analyze", content=file.getvalue(), headers=bearer())
-    assert refused.status_code == 422
-    assert "4000 x 3000" in refused.json()["error"]
+    response = guarded.post("/analyze", content=file.getvalue(), headers=bearer())
+    assert response.status_code == 422
+    assert "4000 x 3000" in response.json()["error"]
     bomb = bytearray(file.getvalue())
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
-    refused = client.post("/analyze", content=bytes(bomb))
-    assert (refused.status_code, "pixels" in refused.json()["error"]) == (422, True)
+    response = client.post("/analyze", content=bytes(bomb))
+    assert (response.status_code, "pixels" in response.json()["error"]) == (422, True)
 
 
-def test_a_form_writes_nothing_to_disk(client, monkeypatch):
-    def never(*_):
-        raise AssertionError("a picture was written to disk")
+def test_forms_are_never_written_to_disk(client, monkeypatch):
+    def fail(*_):
+        raise AssertionError("an image was written to disk")
 
-    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", never)
-    large = serving.picture(900, 900)
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", fail)
+    large = serving.image_file(900, 900)
     assert len(large) > 2 * 2**20
     assert client.post("/analyze", files={"image": ("a.png", large)}).status_code == 200
 
 
-def test_names_are_only_names():
-    assert request_bodies.name("../../etc/passwd") == "passwd"
-    assert request_bodies.name("C:\\x\\y.png") == "y.png"
-    assert request_bodies.name("a\r\nSet-Cookie: x") == "a Set-Cookie: x"
-    assert request_bodies.name("\x1b[31mred\u202etxt.png") == "[31mred txt.png"
-    assert len(request_bodies.name("x" * 9999)) == request_bodies.LONGEST_NAME
+def test_file_names_are_cleaned():
+    clean = request_bodies.clean_file_name
+    assert clean("../../etc/passwd") == "passwd"
+    assert clean("C:\\x\\y.png") == "y.png"
+    assert clean("a\r\nSet-Cookie: x") == "a Set-Cookie: x"
+    assert clean("\x1b[31mred\u202etxt.png") == "[31mred txt.png"
+    assert len(clean("x" * 9999)) == request_bodies.MAX_NAME_LENGTH
 
 
-def test_a_bug_tells_nothing_of_itself(client, monkeypatch):
-    def broken(*_):
+def test_a_bug_reveals_no_internals(client, monkeypatch):
+    def fail(*_):
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr(serving.service(client).analyzers, "take", broken)
-    found = client.post("/analyze", content=PICTURE)
-    assert found.status_code == 500
-    assert "password" not in found.text
+    monkeypatch.setattr(serving.service(client).analyzers, "get", fail)
+    response = client.post("/analyze", content=IMAGE)
+    assert response.status_code == 500
+    assert "password" not in response.text
 
 
-def test_no_picture_and_no_name_is_logged(client, caplog):
+def test_file_names_are_not_logged(client, caplog):
     caplog.set_level("DEBUG")
-    client.post("/analyze", files={"image": ("secret-name.png", PICTURE)})
+    client.post("/analyze", files={"image": ("secret-name.png", IMAGE)})
     client.post("/analyze", files={"image": ("secret-name.png", b"bad")})
     assert "secret-name" not in caplog.text
 
 
-# Addresses
+# Fetched URLs
 
 
 @pytest.mark.parametrize(
@@ -230,12 +233,12 @@ def test_no_picture_and_no_name_is_logged(client, caplog):
      "64:ff9b::7f00:1", "fec0::1", "64:ff9b:1::7f00:1", "::127.0.0.1", "192.0.0.8",
      "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:db8::1", "localhost", ""],
 )  # fmt: skip
-def test_an_inner_address_is_not_public(address):
+def test_private_and_special_addresses_are_not_public(address):
     assert not url_fetch.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"])
-def test_an_address_of_the_open_internet_is_public(address):
+def test_internet_addresses_are_public(address):
     assert url_fetch.is_public(address)
 
 
@@ -245,8 +248,8 @@ def test_an_address_of_the_open_internet_is_public(address):
      "http://user:pass@example.com/a.png", "http://example.com:99999/", "http://[::1", "data:,x",
      "http://example.com/a b", "http://example.com/\r\nX: y", "http://example.com:0/"],
 )  # fmt: skip
-def test_only_web_addresses_are_fetched(url):
-    with pytest.raises(UserError, match="address"):
+def test_invalid_urls_are_rejected(url):
+    with pytest.raises(UserError, match="URL"):
         url_fetch.fetch(url, 1000)
 
 
@@ -256,44 +259,44 @@ def test_only_web_addresses_are_fetched(url):
      "http://2130706433/", "http://127.1/", "http://169.254.169.254/latest/meta-data/",
      "http://[::ffff:127.0.0.1]/", "https://127.0.0.1/"],
 )  # fmt: skip
-def test_however_this_machine_is_written_it_is_not_asked(url):
+def test_no_spelling_of_a_local_address_is_fetched(url):
     with pytest.raises(UserError):
-        url_fetch.fetch(url, 1000, seconds=2)
+        url_fetch.fetch(url, 1000, timeout_seconds=2)
 
 
-def test_a_name_is_looked_at_when_it_is_connected_to(monkeypatch):
-    """The first look-up may say one thing and the next another; there is only one."""
-    asked = []
+def test_a_host_name_is_resolved_once_and_all_its_addresses_are_checked(monkeypatch):
+    """A second resolution could return another address than the one that was checked."""
+    resolved = []
 
     def resolve(host, port, **_):
-        asked.append(host)
-        address = "93.184.216.34" if len(asked) > 1 else "127.0.0.1"
+        resolved.append(host)
+        address = "93.184.216.34" if len(resolved) > 1 else "127.0.0.1"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr("socket.getaddrinfo", resolve)
-    with pytest.raises(UserError, match="no place"):
+    with pytest.raises(UserError, match=r"rebind\.example is not a public"):
         url_fetch.fetch("http://rebind.example/", 1000)
-    assert asked == ["rebind.example"]
-    both = [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 80)),
-            (socket.AF_INET, 1, 6, "", ("127.0.0.1", 80))]  # fmt: skip
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: both)
-    with pytest.raises(UserError, match="no place"):
+    assert resolved == ["rebind.example"]
+    addresses = [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 80)),
+                 (socket.AF_INET, 1, 6, "", ("127.0.0.1", 80))]  # fmt: skip
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: addresses)
+    with pytest.raises(UserError, match=r"both\.example is not a public"):
         url_fetch.fetch("http://both.example/", 1000)
 
 
-class Pages(BaseHTTPRequestHandler):
+class WebHandler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/a.png"):
-            self.reply(200, PICTURE)
-        elif self.path == "/inside":
+            self.reply(200, IMAGE)
+        elif self.path == "/to-private":
             self.reply(302, b"", "http://10.0.0.1/secret")
-        elif self.path == "/file":
+        elif self.path == "/to-file":
             self.reply(302, b"", "file:///etc/passwd")
-        elif self.path == "/round":
-            self.reply(302, b"", "/round")
-        elif self.path == "/there":
+        elif self.path == "/loop":
+            self.reply(302, b"", "/loop")
+        elif self.path == "/to-image":
             self.reply(301, b"", "/a.png")
-        elif self.path == "/drip":
+        elif self.path == "/slow":
             self.send_response(200)
             self.end_headers()
             for _ in range(100):
@@ -319,8 +322,9 @@ class Pages(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def pages():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+def web_server():
+    """The URL of a web server on loopback."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WebHandler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -330,40 +334,41 @@ def pages():
         server.server_close()
 
 
-def only_here(address, port, scheme):
+def is_loopback(address, port, scheme):
     return address == "127.0.0.1"
 
 
-def test_what_is_fetched_is_bounded_and_each_redirect_is_looked_at():
-    with pages() as here:
+def test_downloads_are_limited_and_redirects_are_checked():
+    with web_server() as base:
 
-        def fetch(path, most=10**6, seconds=5):
-            return url_fetch.fetch(here + path, most, seconds, only_here)
+        def fetch(path, max_bytes=10**6, timeout_seconds=5):
+            return url_fetch.fetch(base + path, max_bytes, timeout_seconds, is_loopback)
 
-        assert fetch("/a.png") == fetch("/there") == PICTURE
-        for path, says in (("/inside", "no place"), ("/file", "address"), ("/round", "too often"),
-                           ("/none", "gave no")):  # fmt: skip
-            with pytest.raises(UserError, match=says):
+        assert fetch("/a.png") == fetch("/to-image") == IMAGE
+        for path, fact in (("/to-private", "10.0.0.1 is not a public"), ("/to-file", "URL"),
+                           ("/loop", "redirects"), ("/missing", "127.0.0.1")):  # fmt: skip
+            with pytest.raises(UserError, match=fact):
                 fetch(path)
         with pytest.raises(UserError, match="larger"):
-            fetch("/a.png", most=100)
+            fetch("/a.png", max_bytes=100)
         began = time.monotonic()
         with pytest.raises(UserError):
-            fetch("/drip", seconds=0.4)
+            fetch("/slow", timeout_seconds=0.4)
         assert time.monotonic() - began < 2
         with pytest.raises(UserError):
-            url_fetch.fetch(here.replace("http", "https"), 1000, 2, only_here)
+            url_fetch.fetch(base.replace("http", "https"), 1000, 2, is_loopback)
         assert ssl.create_default_context().check_hostname
 
 
-def test_addresses_are_fetched_where_that_is_allowed(tiny_model, monkeypatch):
+def test_urls_are_fetched_if_allowed(tiny_model, monkeypatch):
     with (
-        serving.in_process(tiny_model, urls=True) as client,
-        pages() as here,
+        serving.in_process(tiny_model, allow_urls=True) as client,
+        web_server() as base,
     ):
-        refused = client.post("/analyze", json={"url": f"{here}/a.png"})
-        assert (refused.status_code, "no place" in refused.json()["error"]) == (422, True)
-        monkeypatch.setattr(url_fetch.fetch, "__defaults__", (5.0, only_here))
-        found = client.post("/analyze", json={"url": f"{here}/a.png?x=1"}).json()
-        assert found["source"] == "a.png"
-        assert len(client.post("/analyze", json={"urls": [f"{here}/a.png"]}).json()) == 1
+        response = client.post("/analyze", json={"url": f"{base}/a.png"})
+        assert response.status_code == 422
+        assert "127.0.0.1" in response.json()["error"]
+        monkeypatch.setattr(url_fetch.fetch, "__defaults__", (5.0, is_loopback))
+        record = client.post("/analyze", json={"url": f"{base}/a.png?x=1"}).json()
+        assert record["source"] == "a.png"
+        assert len(client.post("/analyze", json={"urls": [f"{base}/a.png"]}).json()) == 1

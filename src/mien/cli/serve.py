@@ -58,7 +58,8 @@ def serve(
     token = _token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
-        tuple(name.lower() for name in allow_host), allow_origin, allow_urls, max_waiting=waiting,
+        tuple(name.lower() for name in allow_host), allow_origin, allow_urls,
+        max_pending_images=waiting,
     )  # fmt: skip
     if not is_loopback(host) and not token:
         click.echo("mien: whoever reaches this may use it; --token-file asks for a token", err=True)

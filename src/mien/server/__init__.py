@@ -1,6 +1,6 @@
-"""The HTTP service: one Analyzer for many who ask at once.
+"""The HTTP service: one `Analyzer` shared by concurrent requests.
 
-`app.create(settings)` is the application, `server.run(settings)` serves it until it is told to
-stop. No picture is stored or logged; what a video needs lies in a private folder for as long as its
-job.
+`app.create_app(settings)` builds the application; `server.run(settings)` serves it until a signal
+stops it. Images are never stored or logged; the files of a video job are kept in a private
+temporary folder until the job is deleted or expires.
 """

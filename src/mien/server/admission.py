@@ -1,4 +1,4 @@
-"""How much is let in: so many pictures, so many bytes, and not one more."""
+"""Admission control: bounds the images in progress and the request bodies in memory."""
 
 from __future__ import annotations
 
@@ -6,74 +6,91 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mien.server.error_responses import Refused, busy
+from mien.server.error_responses import RequestError, service_unavailable
+
+SMOOTHING_FACTOR = 0.1
+"""Weight of the newest request in the moving average of request durations."""
 
 
 class Admission:
-    """Counts what waits or is worked on, and what is held. For the event loop's thread alone.
+    """Counts images in progress and bytes held. Not thread-safe: for the event loop's thread.
 
-    most: pictures at once. max_held: bytes of all bodies together, those still coming in as well.
+    Args:
+        max_images: images that may wait or be analyzed at once.
+        max_body_bytes: size of all request bodies together, including those still arriving.
     """
 
-    def __init__(self, most: int, max_held: int) -> None:
-        self.most, self._most_held = most, max_held
-        self.taken = 0
-        self.held = 0
-        self._usual = 0.1
+    def __init__(self, max_images: int, max_body_bytes: int) -> None:
+        self.max_images, self.max_body_bytes = max_images, max_body_bytes
+        self.images = 0
+        self.body_bytes = 0
+        self._mean_duration_seconds = 0.1
 
     @contextmanager
-    def entered(self) -> Iterator[Entry]:
-        """Let one request in, to be received; refused with 503 where nothing can be taken.
+    def admit(self) -> Iterator[Ticket]:
+        """Admit a request; what its ticket reserves is released at the end of the context.
 
-        It takes its places only when it is here, so that who sends slowly keeps nobody out.
+        Images are counted only once the body has arrived, so that slow uploads block nobody.
+
+        Raises:
+            RequestError: 503 if no further image is admitted.
         """
-        entry = Entry(self)
-        self.check(1)
+        ticket = Ticket(self)
+        self.require_capacity(1)
         began = time.monotonic()
         try:
-            yield entry
-            self._usual += 0.1 * (time.monotonic() - began - self._usual)
+            yield ticket
+            duration = time.monotonic() - began
+            self._mean_duration_seconds += SMOOTHING_FACTOR * (
+                duration - self._mean_duration_seconds
+            )
         finally:
-            entry.leave()
+            ticket.release()
 
-    def check(self, places: int) -> None:
-        """Refuse with 503 if there are not so many places."""
-        if self.taken + places > self.most:
-            raise busy("More pictures wait than can", self.wait())
+    def require_capacity(self, images: int) -> None:
+        """Raise a 503 `RequestError` if `images` more would exceed the limit."""
+        if self.images + images > self.max_images:
+            raise self.full("Too many images are waiting")
 
-    def wait(self) -> float:
-        """Seconds until what is inside will be done: as long as others spent here lately."""
-        return self._usual
+    def full(self, reason: str) -> RequestError:
+        """A 503 error that suggests a retry after the mean duration of recent requests."""
+        return service_unavailable(reason, self._mean_duration_seconds)
 
 
-class Entry:
-    """What one request takes of a room; given back when it leaves."""
+class Ticket:
+    """The images and bytes that one admitted request has reserved."""
 
-    def __init__(self, room: Admission) -> None:
-        self._room = room
-        self.places = 0
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._images = 0
         self._bytes = 0
 
-    def take(self, places: int) -> None:
-        """Take places for so many pictures; refused with 503 where there are not enough.
+    def reserve_images(self, count: int) -> None:
+        """Reserve capacity for `count` images.
 
-        Refused with 413 if there never are so many.
+        Raises:
+            RequestError: 413 if `count` exceeds the limit by itself, 503 if it does so together
+                with other requests.
         """
-        if places > self._room.most:
-            raise Refused(413, f"Send at most {self._room.most} pictures at once.")
-        self._room.check(places)
-        self._room.taken += places
-        self.places += places
+        if count > self._admission.max_images:
+            raise RequestError(
+                413,
+                f"A request of {count} images is too large; "
+                f"send at most {self._admission.max_images} images at once.",
+            )
+        self._admission.require_capacity(count)
+        self._admission.images += count
+        self._images += count
 
-    def hold(self, count: int) -> None:
-        """Hold so many bytes more; refused with 503 where all bodies together are too large."""
-        if self._room.held + count > self._room._most_held:
-            raise busy("More is being received than there is memory for", self._room.wait())
-        self._room.held += count
+    def reserve_bytes(self, count: int) -> None:
+        """Reserve memory for `count` bytes of a body; a 503 `RequestError` if none is left."""
+        if self._admission.body_bytes + count > self._admission.max_body_bytes:
+            raise self._admission.full("The memory for request bodies is full")
+        self._admission.body_bytes += count
         self._bytes += count
 
-    def leave(self) -> None:
-        """Give everything back."""
-        self._room.taken -= self.places
-        self._room.held -= self._bytes
-        self.places = self._bytes = 0
+    def release(self) -> None:
+        """Release everything that was reserved."""
+        self._admission.images -= self._images
+        self._admission.body_bytes -= self._bytes
+        self._images = self._bytes = 0

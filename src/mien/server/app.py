@@ -1,4 +1,4 @@
-"""The application: each path parses, calls one thing, answers."""
+"""The application: routes, middleware and error handlers."""
 
 from __future__ import annotations
 
@@ -17,36 +17,42 @@ from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 import mien
 from mien.errors import UserError
 from mien.server import query_parameters, schemas, static_files, uploads
-from mien.server.error_responses import Gone, Refused, answer
-from mien.server.metrics import GONE, Counted
-from mien.server.security import Guard
+from mien.server.error_responses import ClientDisconnected, RequestError, error_response
+from mien.server.metrics import CLIENT_CLOSED_REQUEST, RequestMetricsMiddleware
+from mien.server.security import SecurityMiddleware
 from mien.server.service import Service
 from mien.server.settings import Settings
 
 
-class _Spaced(JSONResponse):
-    """JSON as `json.dumps` writes it: scripts search answers for `"id": "`."""
+class _SpacedJSONResponse(JSONResponse):
+    """JSON with the spaces of `json.dumps`: shell scripts search responses for `"id": "`."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content).encode()
 
 
-def create(settings: Settings | None = None) -> FastAPI:
-    """The application; models are loaded now, and what it opened is closed with its lifespan.
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Create the application and load its models.
 
-    Its `state.service` is the `Service`. Raises `UserError` for a model or detector that is not
-    there.
+    Args:
+        settings: the defaults if None.
+
+    Returns:
+        An application whose `state.service` is the `Service`; its lifespan closes the service.
+
+    Raises:
+        UserError: the model or detector is unknown.
     """
     settings = settings or Settings()
     service = Service(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(service.sweep())
+        expiry = asyncio.create_task(service.delete_expired_jobs())
         try:
             yield
         finally:
-            sweeping.cancel()
+            expiry.cancel()
             service.stopping.set()
             await asyncio.to_thread(service.close)
 
@@ -55,182 +61,200 @@ def create(settings: Settings | None = None) -> FastAPI:
         version=mien.__version__,
         description=schemas.DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # its pages fetch scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
     )
     app.state.service = service
-    _add_pictures(app, service)
-    _add_videos(app, service)
-    _add_state(app, service)
-    static_files.add(app)
-    _add_refusals(app)
-    app.add_middleware(Guard, settings=settings)
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After"],
-        )
-    app.add_middleware(Counted, metrics=service.metrics, slow=settings.slow)
-    _describe(app, settings)
+    _add_image_routes(app, service)
+    _add_video_routes(app, service)
+    _add_service_routes(app, service)
+    static_files.add_routes(app)
+    _add_error_handlers(app)
+    _add_middleware(app, service)
+    _add_token_to_openapi(app, settings)
     return app
 
 
-def _add_pictures(app: FastAPI, service: Service) -> None:
+def _add_image_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/analyze",
-        tags=["pictures"],
-        summary="The faces on one picture or several, and what they show",
-        openapi_extra={"requestBody": schemas.PICTURES},
-        response_model=schemas.Record | list[schemas.Record],
-        response_description="The record of the picture; of several pictures, a list of records.",
-        responses=schemas.errors(408, 413, 415, 422, 503),
+        tags=["images"],
+        summary="Detect the faces in images and estimate their emotions",
+        openapi_extra={"requestBody": schemas.IMAGE_BODY},
+        response_model=schemas.FrameRecord | list[schemas.FrameRecord],
+        response_description="The record of one image, or a list of records for several images.",
+        responses=schemas.error_statuses(408, 413, 415, 422, 503),
     )
     async def analyze(
-        request: Request, asked: Annotated[query_parameters.Pictures, Query()]
+        request: Request, query: Annotated[query_parameters.ImageQuery, Query()]
     ) -> Response:
-        body = await service.pictures.answer(request, *asked.by())
+        body = await service.images.analyze(request, *query.analyzer_key())
         return Response(body, media_type="application/json")
 
     @app.websocket("/live")
-    async def live(socket: WebSocket, asked: Annotated[query_parameters.Live, Query()]) -> None:
+    async def live(
+        socket: WebSocket, query: Annotated[query_parameters.LiveQuery, Query()]
+    ) -> None:
         try:
-            analyzer = await asyncio.to_thread(service.analyzers.take, *asked.by())
+            analyzer = await asyncio.to_thread(service.analyzers.get, *query.analyzer_key())
         except UserError as error:
-            await socket.send_denial_response(answer(422, str(error)))
+            await socket.send_denial_response(error_response(422, str(error)))
             return
-        await service.live.serve(socket, analyzer, asked.smooth)
+        await service.live.serve(socket, analyzer, query.smooth)
 
 
-def _add_videos(app: FastAPI, service: Service) -> None:
+def _add_video_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
     @app.post(
         "/videos",
         status_code=202,
         tags=["videos"],
-        summary="Have a video watched",
-        openapi_extra={"requestBody": schemas.VIDEO},
-        response_class=_Spaced,
+        summary="Upload a video and queue its analysis",
+        openapi_extra={"requestBody": schemas.VIDEO_BODY},
+        response_class=_SpacedJSONResponse,
         response_model=schemas.Job,
-        response_description="It is analysed when it is its turn; see Location.",
-        responses=schemas.errors(408, 413, 415, 422, 503),
+        response_description="The video is queued; its URL is in the Location header.",
+        responses=schemas.error_statuses(408, 413, 415, 422, 503),
     )
     async def post_video(
-        request: Request, response: Response, asked: Annotated[query_parameters.Video, Query()]
+        request: Request,
+        response: Response,
+        query: Annotated[query_parameters.VideoQuery, Query()],
     ) -> dict[str, Any]:
-        job = await uploads.receive(request, jobs, asked.wanted(), service.settings)
+        job = await uploads.receive_video(
+            request, jobs, query.file_name(), query.job_options(), service.settings
+        )
         response.headers["Location"] = f"/videos/{job.id}"
         return job.record()
 
     @app.get(
-        "/videos/{identity}",
+        "/videos/{job_id}",
         tags=["videos"],
-        summary="How far a video is",
-        response_class=_Spaced,
+        summary="State and progress of a video",
+        response_class=_SpacedJSONResponse,
         response_model=schemas.Job,
-        responses=schemas.errors(404, 422),
+        responses=schemas.error_statuses(404, 422),
     )
-    async def video(identity: str) -> dict[str, Any]:
-        return jobs.get(identity).record()
+    async def get_video(job_id: str) -> dict[str, Any]:
+        return jobs.get(job_id).record()
 
     @app.get(
-        "/videos/{identity}/events",
+        "/videos/{job_id}/events",
         tags=["videos"],
-        summary="How far a video is, as server-sent events until it is over",
+        summary="State and progress of a video as server-sent events, until it has ended",
         response_class=StreamingResponse,
-        responses={200: schemas.EVENTS, **schemas.errors(404, 422)},
+        responses={200: schemas.EVENT_STREAM, **schemas.error_statuses(404, 422)},
     )
-    async def events(identity: str) -> StreamingResponse:
-        stream = uploads.events(jobs.get(identity), service.stopping)
-        return StreamingResponse(stream, media_type="text/event-stream")
+    async def get_events(job_id: str) -> StreamingResponse:
+        events = uploads.progress_events(jobs.get(job_id), service.stopping)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     @app.get(
-        "/videos/{identity}/results/{name}",
+        "/videos/{job_id}/results/{name}",
         tags=["videos"],
-        summary="One result of a video, as a file",
+        summary="Download a result file of a video",
         response_class=FileResponse,
-        responses={200: schemas.FILE, **schemas.errors(404, 409, 422)},
+        responses={200: schemas.RESULT_FILE, **schemas.error_statuses(404, 409, 422)},
     )
-    async def result(identity: str, name: str) -> FileResponse:
-        return FileResponse(jobs.result(identity, name), filename=name)
+    async def get_result(job_id: str, name: str) -> FileResponse:
+        return FileResponse(jobs.result_path(job_id, name), filename=name)
 
     @app.delete(
-        "/videos/{identity}",
+        "/videos/{job_id}",
         status_code=204,
         tags=["videos"],
-        summary="Stop a video, and forget it and its results",
-        responses=schemas.errors(404, 422),
+        summary="Cancel a video and delete its files",
+        responses=schemas.error_statuses(404, 422),
     )
-    async def remove(identity: str) -> Response:
-        jobs.get(identity)
-        await asyncio.to_thread(jobs.remove, identity)
+    async def delete_video(job_id: str) -> Response:
+        jobs.get(job_id)
+        await asyncio.to_thread(jobs.delete, job_id)
         return Response(status_code=204)
 
 
-def _add_state(app: FastAPI, service: Service) -> None:
-    @app.get("/models", tags=["state"], summary="The models and detectors that can be asked for",
-             response_model=schemas.Models, responses=schemas.errors())  # fmt: skip
+def _add_service_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/models", tags=["service"], summary="The available models and detectors",
+             response_model=schemas.Models, responses=schemas.error_statuses())  # fmt: skip
     async def models() -> dict[str, Any]:
         return await asyncio.to_thread(service.models)
 
-    @app.get("/healthz", tags=["state"], summary="Whether the process lives",
-             responses=schemas.errors())  # fmt: skip
+    @app.get("/healthz", tags=["service"], summary="Whether the process is alive",
+             responses=schemas.error_statuses())  # fmt: skip
     async def healthz() -> schemas.Status:
         return schemas.Status(status="alive")
 
-    @app.get("/readyz", tags=["state"], summary="Whether it takes another picture now",
-             responses=schemas.errors(503))  # fmt: skip
+    @app.get("/readyz", tags=["service"], summary="Whether another image would be admitted now",
+             responses=schemas.error_statuses(503))  # fmt: skip
     async def readyz() -> schemas.Status:
-        room = service.pictures.room
-        if service.stopping.is_set() or room.taken >= room.most:
-            raise Refused(503, "Not ready: it ends, or is full.", {"Retry-After": "1"})
+        if not service.is_ready():
+            message = "Not ready: the service is full or shutting down; try again in 1 s."
+            raise RequestError(503, message, {"Retry-After": "1"})
         return schemas.Status(status="ready")
 
-    @app.get("/metrics", tags=["state"], summary="Counters for Prometheus", response_class=Response,
-             responses={200: {"content": {"text/plain": {}}}, **schemas.errors()})  # fmt: skip
+    @app.get("/metrics", tags=["service"], summary="Metrics in the Prometheus text format",
+             response_class=Response,
+             responses={200: {"content": {"text/plain": {}}},
+                        **schemas.error_statuses()})  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_refusals(app: FastAPI) -> None:
-    """Whatever goes wrong is answered with one sentence, and nothing of how it is built."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Turn every exception into one sentence that reveals no internals."""
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
-        return answer(error.status, str(error), error.headers)
+    @app.exception_handler(RequestError)
+    async def request_error(_: Request, error: RequestError) -> Response:
+        return error_response(error.status, str(error), error.headers)
 
     @app.exception_handler(UserError)
-    async def mistake(_: Request, error: UserError) -> Response:
-        return answer(422, str(error))
+    async def user_error(_: Request, error: UserError) -> Response:
+        return error_response(422, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def validation_error(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = first["loc"][1] if len(first["loc"]) > 1 else "the request"
+        name = first["loc"][1] if len(first["loc"]) > 1 else "the request"
         if first["type"] == "extra_forbidden":
-            return answer(422, f"Nothing here is called {where}; /openapi.json tells what is.")
-        return answer(422, f"{where}: {first['msg']}.")
+            return error_response(422, f"Unknown parameter {name}; see /openapi.json.")
+        return error_response(422, f"Parameter {name} is invalid: {first['msg']}.")
 
     @app.exception_handler(HTTPException)
-    async def unknown(_: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, f"{error.detail}.", error.headers)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return error_response(error.status_code, f"{error.detail}.", error.headers)
 
-    @app.exception_handler(Gone)
-    async def gone(_: Request, __: Gone) -> Response:
-        return Response(status_code=GONE)
+    @app.exception_handler(ClientDisconnected)
+    async def client_disconnected(_: Request, __: ClientDisconnected) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, __: Exception) -> Response:
-        # Its traceback is in the server's log.
-        return answer(500, "This is a bug in mien; the service's log says more.")
+    async def internal_error(_: Request, __: Exception) -> Response:
+        # The traceback is in the server's log.
+        return error_response(500, "This is a bug in mien; see the service's log.")
 
 
-def _describe(app: FastAPI, settings: Settings) -> None:
-    made = app.openapi()
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """Add the middleware; the last one added is the outermost."""
+    settings = service.settings
+    app.add_middleware(SecurityMiddleware, settings=settings)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
+    app.add_middleware(
+        RequestMetricsMiddleware,
+        metrics=service.metrics,
+        timeout_seconds=settings.client_timeout_seconds,
+    )
+
+
+def _add_token_to_openapi(app: FastAPI, settings: Settings) -> None:
+    schema = app.openapi()
     if settings.token:
-        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"token": []}]
-    app.openapi_schema = made
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]
+    app.openapi_schema = schema

@@ -1,4 +1,4 @@
-"""What the service answers instead of a result: a status and one sentence."""
+"""Error responses: an HTTP status and one sentence."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 
-class Refused(Exception):
-    """A request that is not served. status: HTTP. message: one sentence for a person."""
+class RequestError(Exception):
+    """A request that is answered with an error response.
+
+    Args:
+        status: the HTTP status, 4xx or 5xx.
+        message: one sentence for people: what is wrong, then what to do.
+        headers: additional response headers.
+    """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.headers = status, dict(headers or {})
 
 
-class Gone(Exception):
-    """The client left, or was too slow to be waited for; there is nobody to answer."""
+class ClientDisconnected(Exception):
+    """The client closed the connection, or timed out; no response can be sent."""
 
 
-def busy(what: str, seconds: float = 1.0, most: float = 30) -> Refused:
-    """The refusal of more than can be done now, with when to come again, in `most` seconds."""
-    wait = str(max(1, round(min(most, seconds))))
-    return Refused(503, f"{what}; try again in {wait} s.", {"Retry-After": wait})
+def service_unavailable(
+    reason: str, retry_after_seconds: float = 1.0, max_retry_seconds: float = 30
+) -> RequestError:
+    """A 503 error with a `Retry-After` header of 1 to `max_retry_seconds` seconds."""
+    seconds = str(max(1, round(min(max_retry_seconds, retry_after_seconds))))
+    return RequestError(503, f"{reason}; try again in {seconds} s.", {"Retry-After": seconds})
 
 
-def answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The sentence as JSON: `{"error": "..."}`."""
+def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The response `{"error": message}` as JSON."""
     body = json.dumps({"error": message}, ensure_ascii=False)
     body = body.encode("utf-8", "replace").decode()
     return Response(body, status, dict(headers or {}), "application/json")

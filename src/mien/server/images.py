@@ -1,4 +1,4 @@
-"""Pictures -> frame records, in a bounded pool of threads."""
+"""Image analysis: request bodies to frame records, in a bounded thread pool."""
 
 from __future__ import annotations
 
@@ -17,90 +17,112 @@ from mien.errors import UserError
 from mien.io import image
 from mien.results import Frame
 from mien.server import request_bodies, url_fetch
-from mien.server.admission import Admission, Entry
-from mien.server.error_responses import Gone
+from mien.server.admission import Admission, Ticket
+from mien.server.error_responses import ClientDisconnected
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import Analyzers
+from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
-Found = TypeVar("Found")
+FETCH_THREADS = 4
+
+T = TypeVar("T")
 
 
-class Pictures:
-    """What answers `POST /analyze`."""
+class ImageAnalysis:
+    """Implements `POST /analyze`."""
 
-    def __init__(self, settings: Settings, analyzers: Analyzers, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, analyzers: AnalyzerCache, metrics: Metrics) -> None:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
-        at_once = settings.at_once()
-        self.room = Admission(settings.max_waiting, settings.max_held)
-        self._pool = ThreadPoolExecutor(at_once, "pictures")
-        self._fetchers = ThreadPoolExecutor(4, "fetch")
+        self.admission = Admission(settings.max_pending_images, settings.max_total_body_bytes)
+        self._pool = ThreadPoolExecutor(settings.worker_count(), "images")
+        self._fetch_pool = ThreadPoolExecutor(FETCH_THREADS, "fetch")
 
-    async def answer(self, request: Request, model: str, detector: str, contempt: bool) -> str:
-        """The record of the one picture of a request, or the list of those of several, as JSON."""
-        with self.room.entered() as entry:
-            asked = await request_bodies.pictures(request, self._settings, entry)
-            entry.take(asked.count())
-            named = asked.pictures or [await self._fetched(url, entry) for url in asked.urls]
-            work = self._pool.submit(self._records, named, model, detector, contempt)
-            found = await _while_listening(request, work)
-        return json.dumps(found if asked.is_list else found[0])
+    async def analyze(self, request: Request, model: str, detector: str, contempt: bool) -> str:
+        """Analyze the images of a request.
 
-    async def _fetched(self, url: str, entry: Entry) -> request_bodies.Named:
-        fetch = partial(url_fetch.fetch, url, self._settings.max_bytes)
+        Returns:
+            JSON: the record of a single image, or the list of records if the request has a list.
+
+        Raises:
+            RequestError: the request is not admitted, or its body is invalid.
+            UserError: an image cannot be read, or the model or detector is unknown.
+            ClientDisconnected: the client left.
+        """
+        with self.admission.admit() as ticket:
+            image_request = await request_bodies.read_images(request, self._settings, ticket)
+            ticket.reserve_images(image_request.count())
+            images = image_request.images or [
+                await self._fetch(url, ticket) for url in image_request.urls
+            ]
+            work = self._pool.submit(self._analyze, images, model, detector, contempt)
+            records = await _result_unless_disconnected(request, work)
+        return json.dumps(records if image_request.is_list else records[0])
+
+    async def _fetch(self, url: str, ticket: Ticket) -> request_bodies.NamedImage:
+        fetch = partial(url_fetch.fetch, url, self._settings.max_body_bytes)
         try:
-            # A name may take longer to be found than everything else; nobody can hurry that.
-            async with asyncio.timeout(2 * url_fetch.SECONDS):
-                body = await asyncio.get_running_loop().run_in_executor(self._fetchers, fetch)
+            # The fetch has a timeout, but name resolution cannot be interrupted.
+            async with asyncio.timeout(2 * url_fetch.TIMEOUT_SECONDS):
+                body = await asyncio.get_running_loop().run_in_executor(self._fetch_pool, fetch)
         except TimeoutError:
-            raise UserError(f"{urlsplit(url).hostname} is too slow.") from None
-        entry.hold(len(body))
-        return request_bodies.name(url.partition("?")[0]), body
+            raise UserError(
+                f"{urlsplit(url).hostname} did not respond in time. Send the image itself."
+            ) from None
+        ticket.reserve_bytes(len(body))
+        return request_bodies.clean_file_name(url.partition("?")[0]), body
 
-    def _records(
-        self, named: Sequence[request_bodies.Named], model: str, detector: str, contempt: bool
+    def _analyze(
+        self, images: Sequence[request_bodies.NamedImage], model: str, detector: str, contempt: bool
     ) -> list[dict]:
-        analyzer = self._analyzers.take(model, detector, contempt)
-        frames = self._frames(named)
-        with self._analyzers.classifier(model).coming():
+        analyzer = self._analyzers.get(model, detector, contempt)
+        frames = self._frames(images)
+        with self._analyzers.classifier(model).announce_request():
             records = [result.to_dict() for result in analyzer.analyze_frames(frames)]
-        self._metrics.pictures.inc(len(records))
-        self._metrics.faces.inc(sum(len(one["faces"]) for one in records))
+        self._metrics.images.inc(len(records))
+        self._metrics.faces.inc(sum(len(record["faces"]) for record in records))
         return records
 
-    def _frames(self, named: Sequence[request_bodies.Named]) -> Iterator[Frame]:
-        for name, body in named:
-            yield decoded(body, name, self._settings.max_pixels)
+    def _frames(self, images: Sequence[request_bodies.NamedImage]) -> Iterator[Frame]:
+        for name, body in images:
+            yield decode_image(body, name, self._settings.max_pixels)
 
     def close(self) -> None:
-        """Finish what has begun, and begin nothing more."""
+        """Finish the requests in progress and cancel those that wait."""
         self._pool.shutdown(cancel_futures=True)
-        self._fetchers.shutdown(cancel_futures=True)
+        self._fetch_pool.shutdown(cancel_futures=True)
 
 
-def decoded(body: bytes, name: str, max_pixels: int) -> Frame:
-    """A file's bytes as a frame; a `UserError` if it is no picture, or has more pixels than that.
+def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
+    """Decode an image file.
 
-    `mien.io.image` has a limit of its own, for one person's own machine; many share this one.
+    The limit is lower than that of `mien.io.image`, because many clients share this machine.
+
+    Args:
+        body: the content of the file.
+        name: the source of the frame, also used in errors; may be empty.
+        max_pixels: width times height that is accepted.
+
+    Raises:
+        UserError: it cannot be decoded, or has more pixels.
     """
-    frame = image.first_frame(body, name or "The picture", max_pixels)
+    frame = image.first_frame(body, name or "the image", max_pixels)
     return replace(frame, source=name)
 
 
-async def _while_listening(request: Request, work: Future[Found]) -> Found:
-    """The result of some work; if the client leaves, work that has not begun is not done."""
+async def _result_unless_disconnected(request: Request, work: Future[T]) -> T:
+    """The result of `work`; cancels work that has not begun when the client disconnects."""
     done = asyncio.ensure_future(asyncio.wrap_future(work))
-    left = asyncio.ensure_future(_left(request))
+    disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait((done, left), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((done, disconnected), return_when=asyncio.FIRST_COMPLETED)
         if not done.done() and work.cancel():
-            raise Gone
-        # What has begun takes its memory until it ends, so its place is kept for as long.
+            raise ClientDisconnected
+        # Running work occupies memory until it ends, so its ticket is held until then.
         return await asyncio.shield(done)
     finally:
-        left.cancel()
+        disconnected.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""One video: what is asked of it, how far it is, what it has made."""
+"""A video job: its options, state, progress and result files."""
 
 from __future__ import annotations
 
@@ -17,72 +17,97 @@ RESULTS = {
     "faces.csv": "CSV",
     "faces.jsonl": "JSON lines",
 }
-"""The files that a job can make, each by a writer of its own, with what the page calls them."""
+"""The result files that a job can write, and their labels on the page."""
 
-
-ENDED = ("done", "failed", "removed")
+FINAL_STATES = ("done", "failed", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of a video: by whom it is looked at, which frames, which results."""
+class JobOptions:
+    """How a video is analyzed: model and detector, selected frames, result files.
+
+    Args:
+        model: a model name; the service's default if empty.
+        detector: a detector name; the service's default if empty.
+        contempt: keep the eighth emotion.
+        selection: the frames to analyze.
+        smoothing: time constant in seconds; 0 disables smoothing.
+        results: names from `RESULTS`.
+    """
 
     model: str = ""
     detector: str = ""
     contempt: bool = False
     selection: FrameSelection = field(default_factory=FrameSelection)
-    smooth: float = TIME_CONSTANT
+    smoothing: float = TIME_CONSTANT
     results: tuple[str, ...] = tuple(RESULTS)
 
-    def by(self) -> tuple[str, str, bool]:
-        """Who is to look at it, as `Analyzers.take` wants it."""
+    def analyzer_key(self) -> tuple[str, str, bool]:
+        """The arguments of `AnalyzerCache.get`."""
         return self.model, self.detector, self.contempt
 
 
-class Stopped(Exception):
-    """The job was removed, or the service ends."""
+class JobCancelled(Exception):
+    """The job was deleted, or the service is shutting down."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One video. state: "receiving", "waiting", "running", "done", "failed" or "removed"."""
+    """One video.
+
+    Args:
+        id: random and unguessable; serves as the access key.
+        folder: private folder for the upload and the results.
+        name: the file name of the video, for people.
+        options: how it is analyzed.
+        expires_at: when it may be deleted, by `time.monotonic()`.
+        state: "receiving", "waiting", "running", "done", "failed" or "deleted".
+        position_seconds: how much of the selected part has been analyzed.
+        duration_seconds: length of the selected part; 0 while unknown.
+        frames: number of analyzed frames.
+        error: one sentence if it failed.
+        warnings: one sentence per problem that did not stop it.
+        stop: set to cancel it.
+    """
 
     id: str
     folder: Path
     name: str
-    wanted: Wanted
-    until: float
+    options: JobOptions
+    expires_at: float
     state: str = "receiving"
-    seconds: float = 0.0
-    length: float = 0.0
+    position_seconds: float = 0.0
+    duration_seconds: float = 0.0
     frames: int = 0
     error: str = ""
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def upload(self) -> Path:
-        """Where the video lies until it has been watched."""
+    def upload_path(self) -> Path:
+        """The uploaded video, which is deleted after the analysis."""
         return self.folder / "upload"
 
     def results(self) -> list[str]:
-        """The names of the files that it has made."""
-        done = self.state == "done"
-        return [name for name in RESULTS if done and (self.folder / name).is_file()]
+        """The names of the result files; empty unless the job is done."""
+        if self.state != "done":
+            return []
+        return [name for name in RESULTS if (self.folder / name).is_file()]
 
     def record(self) -> dict:
-        """How far it is, as a dictionary that JSON can hold."""
-        share = min(self.seconds / self.length, 1.0) if self.length else 0.0
+        """The job as a JSON-serializable dictionary: see `schemas.Job`."""
+        duration = self.duration_seconds
+        progress = min(self.position_seconds / duration, 1.0) if duration else 0.0
         return {
             "id": self.id,
             "name": self.name,
             "state": self.state,
-            "progress": 1.0 if self.state == "done" else share,
-            "seconds": self.seconds,
-            "length": self.length,
+            "progress": 1.0 if self.state == "done" else progress,
+            "position_seconds": self.position_seconds,
+            "duration_seconds": duration,
             "frames": self.frames,
             "error": self.error,
-            "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "results": self.results(),
-            "expires_in": max(0.0, round(self.until - time.monotonic(), 1)),
+            "expires_in_seconds": max(0.0, round(self.expires_at - time.monotonic(), 1)),
         }

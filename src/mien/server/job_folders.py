@@ -1,4 +1,4 @@
-"""A private temporary folder that is gone when its process is, however that ends."""
+"""A private temporary folder that is removed with its process, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ PREFIX = "mien-serve-"
 LOCK = ".lock"
 
 
-class Folder:
-    """A folder that nobody else can read; those that killed processes left are removed first."""
+class PrivateFolder:
+    """A folder that only this user can read. Creating one removes those of killed processes."""
 
     def __init__(self) -> None:
-        _sweep(Path(tempfile.gettempdir()))
+        _remove_abandoned(Path(tempfile.gettempdir()))
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._lock = open(self.path / LOCK, "wb")  # noqa: SIM115
-        _claimed(self._lock)
+        _acquire(self._lock)
 
     def close(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder and its contents."""
         self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _claimed(lock: IO[bytes]) -> bool:
-    """Whether the lock is ours now; it is let go when the process ends, whatever ends it."""
+def _acquire(lock: IO[bytes]) -> bool:
+    """Lock a file; True on success. The system releases the lock when the process ends."""
     try:
         import fcntl
-    except ImportError:  # not on Windows; there, nothing is swept
+    except ImportError:  # Windows: abandoned folders are not removed
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,9 +40,9 @@ def _claimed(lock: IO[bytes]) -> bool:
     return True
 
 
-def _sweep(place: Path) -> None:
-    for path in place.glob(f"{PREFIX}*"):
-        # Other people's are not ours to open.
+def _remove_abandoned(parent: Path) -> None:
+    for path in parent.glob(f"{PREFIX}*"):
+        # Folders of other users cannot be opened.
         with contextlib.suppress(OSError), open(path / LOCK, "rb") as lock:
-            if _claimed(lock):
+            if _acquire(lock):
                 shutil.rmtree(path, ignore_errors=True)

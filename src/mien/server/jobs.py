@@ -1,4 +1,4 @@
-"""All videos: a job each, in a private folder that is gone when its time is over."""
+"""Video jobs: created, queued, analyzed, expired and deleted."""
 
 from __future__ import annotations
 
@@ -11,133 +11,155 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.server.error_responses import Refused, busy
-from mien.server.job import ENDED, Job, Stopped, Wanted
-from mien.server.job_folders import Folder
+from mien.server.error_responses import RequestError, service_unavailable
+from mien.server.job import FINAL_STATES, Job, JobCancelled, JobOptions
+from mien.server.job_folders import PrivateFolder
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import Analyzers
+from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
-from mien.server.video_analysis import watch
+from mien.server.video_analysis import analyze_video
 
-MIN_FREE = 2**30
-"""Bytes that the disk must have left for another video."""
+MIN_FREE_BYTES = 2**30
+"""Disk space that must remain free after a video of maximal size."""
+
+DISK_FULL_RETRY_SECONDS = 30
 
 
-class Jobs:
-    """All jobs; one or few run at a time, and only so many are kept."""
+class JobManager:
+    """All jobs, at most `max_jobs`; at most `max_running_jobs` are analyzed at once."""
 
-    def __init__(self, settings: Settings, analyzers: Analyzers, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, analyzers: AnalyzerCache, metrics: Metrics) -> None:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
-        self._folder = Folder()
+        self._folder = PrivateFolder()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(settings.max_running, "videos")
+        self._pool = ThreadPoolExecutor(settings.max_running_jobs, "videos")
 
-    def open(self, name: str, wanted: Wanted) -> Job:
-        """A new job with an empty folder, to receive its video; refused with 503 if there are many.
+    def create(self, name: str, options: JobOptions) -> Job:
+        """Create a job with an empty folder, in state "receiving".
 
-        Raises `UserError` for a model or detector that is not there.
+        Raises:
+            RequestError: 503 if there are too many jobs, or the disk is full.
+            UserError: the model or detector is unknown.
         """
-        self._analyzers.take(*wanted.by())
-        self.expire()
+        self._analyzers.get(*options.analyzer_key())
+        self.delete_expired()
         with self._lock:
-            if not self._folder.path.is_dir():  # who tidies up temporary files has taken it
+            if not self._folder.path.is_dir():  # removed by a cleaner of temporary files
                 self._folder.close()
-                self._folder = Folder()
-        if shutil.disk_usage(self._folder.path).free < self._settings.max_video_bytes + MIN_FREE:
-            raise busy("The disk is full", 30)
-        self._forget_a_failed_one()
+                self._folder = PrivateFolder()
+        free_bytes = shutil.disk_usage(self._folder.path).free
+        if free_bytes < self._settings.max_video_bytes + MIN_FREE_BYTES:
+            raise service_unavailable("The service's disk is full", DISK_FULL_RETRY_SECONDS)
+        self._evict_failed_job()
         with self._lock:
             if len(self._jobs) >= self._settings.max_jobs:
-                soonest = min(job.until for job in self._jobs.values()) - time.monotonic()
-                raise busy("There are as many videos as can be kept", soonest, most=soonest)
-            # Nobody guesses an identity, so it is all that one needs to show.
-            identity = secrets.token_urlsafe(18)
-            folder = self._folder.path / identity
+                first_expiry = min(job.expires_at for job in self._jobs.values())
+                seconds = first_expiry - time.monotonic()
+                raise service_unavailable(
+                    f"All {self._settings.max_jobs} places for videos are taken",
+                    seconds,
+                    max_retry_seconds=seconds,
+                )
+            # Unguessable, because knowing the id gives access to the job.
+            job_id = secrets.token_urlsafe(18)
+            folder = self._folder.path / job_id
             folder.mkdir(mode=0o700)
-            until = time.monotonic() + self._settings.job_seconds
-            job = self._jobs[identity] = Job(identity, folder, name or "video", wanted, until)
+            expires_at = time.monotonic() + self._settings.job_lifetime_seconds
+            job = self._jobs[job_id] = Job(job_id, folder, name or "video", options, expires_at)
         return job
 
-    def start(self, job: Job) -> None:
-        """Have a received video watched when it is its turn."""
+    def enqueue(self, job: Job) -> None:
+        """Queue a job whose video has been received."""
         job.state = "waiting"
         self._pool.submit(self._run, job)
 
-    def get(self, identity: str) -> Job:
-        """The job of that id; refused with 404 if there is none."""
-        self.expire()
+    def get(self, job_id: str) -> Job:
+        """The job of that id; a 404 `RequestError` if it does not exist."""
+        self.delete_expired()
         with self._lock:
-            if identity not in self._jobs:
-                raise Refused(404, "There is no such video; its time may be over.")
-            return self._jobs[identity]
+            if job_id not in self._jobs:
+                raise RequestError(
+                    404, "Video not found; it may have expired. Send the video again."
+                )
+            return self._jobs[job_id]
 
-    def result(self, identity: str, name: str) -> Path:
-        """The path of one result; refused with 404 if it is not there, 409 if not yet."""
-        job = self.get(identity)
-        if job.state not in ENDED:
-            raise Refused(409, "This video is not done yet.", {"Retry-After": "1"})
+    def result_path(self, job_id: str, name: str) -> Path:
+        """The path of a result file.
+
+        Raises:
+            RequestError: 404 if the job or the file does not exist, 409 if the job is not done.
+        """
+        job = self.get(job_id)
+        if job.state not in FINAL_STATES:
+            raise RequestError(
+                409, "The video is not done yet; try again in 1 s.", {"Retry-After": "1"}
+            )
         if name not in job.results():
-            made = ", ".join(job.results()) or "nothing"
-            raise Refused(404, f"There is no such result; this video has {made}.")
+            names = ", ".join(job.results()) or "none"
+            raise RequestError(404, f"Result not found. Results of this video: {names}.")
         return job.folder / name
 
-    def remove(self, identity: str) -> None:
-        """Forget a job, and all that it has on disk; what runs is stopped."""
+    def delete(self, job_id: str) -> None:
+        """Cancel a job and delete its files; does nothing if it does not exist."""
         with self._lock:
-            job = self._jobs.pop(identity, None)
+            job = self._jobs.pop(job_id, None)
         if job is not None:
             job.stop.set()
-            job.state = "removed"
+            job.state = "deleted"
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def expire(self) -> None:
-        """Remove what has outlived its time."""
+    def delete_expired(self) -> None:
+        """Delete the expired jobs, except those that wait or run."""
+        now = time.monotonic()
         with self._lock:
-            known = [job for job in self._jobs.values() if job.state not in ("waiting", "running")]
-            old = [job.id for job in known if job.until < time.monotonic()]
-        for identity in old:
-            self.remove(identity)
+            expired = [
+                job.id
+                for job in self._jobs.values()
+                if job.state not in ("waiting", "running") and job.expires_at < now
+            ]
+        for job_id in expired:
+            self.delete(job_id)
 
-    def _forget_a_failed_one(self) -> None:
-        """Make room for a new video, if there is none, at the cost of the first that failed."""
+    def _evict_failed_job(self) -> None:
+        """If the maximum is reached, delete the oldest failed job."""
         with self._lock:
             failed = [job for job in self._jobs.values() if job.state == "failed"]
             if len(self._jobs) < self._settings.max_jobs or not failed:
                 return
-        self.remove(min(failed, key=lambda job: job.until).id)
+        self.delete(min(failed, key=lambda job: job.expires_at).id)
 
     def count(self) -> int:
-        """How many there are."""
+        """The number of jobs in any state."""
         return len(self._jobs)
 
     def close(self) -> None:
-        """Stop all, wait for them, and remove the folder."""
-        for identity in list(self._jobs):
-            self.remove(identity)
+        """Cancel all jobs, wait until they have stopped, and remove the folder."""
+        for job_id in list(self._jobs):
+            self.delete(job_id)
         self._pool.shutdown(cancel_futures=True)
         self._folder.close()
 
     def _run(self, job: Job) -> None:
         if job.stop.is_set():
             return
-        job.state, state = "running", "failed"
+        job.state, final_state = "running", "failed"
         try:
-            watch(job, self._analyzers.take(*job.wanted.by()), self._settings)
-            state = "done"
-        except Stopped:
-            state = "removed"
+            analyze_video(job, self._analyzers.get(*job.options.analyzer_key()), self._settings)
+            final_state = "done"
+        except JobCancelled:
+            final_state = "deleted"
         except UserError as error:
             job.error = str(error)
-        except Exception:  # one video's bug is not the others'
+        except Exception:  # a bug met in one video must not stop the others
             if not job.stop.is_set():
-                logging.getLogger(__name__).exception("a video failed")
-                job.error = "This video met a bug in mien; the service's log says more."
+                logging.getLogger(__name__).exception("A video job failed with a bug")
+                job.error = "The analysis failed because of a bug in mien; see the service's log."
         finally:
-            job.upload.unlink(missing_ok=True)
+            job.upload_path.unlink(missing_ok=True)
             if job.stop.is_set():
-                # It may have written something after it was removed.
+                # Files may have been written after the job was deleted.
                 shutil.rmtree(job.folder, ignore_errors=True)
-            job.until = time.monotonic() + self._settings.job_seconds
-            job.state = state
-            self._metrics.videos.labels(state).inc()
+            job.expires_at = time.monotonic() + self._settings.job_lifetime_seconds
+            job.state = final_state
+            self._metrics.videos.labels(final_state).inc()

@@ -1,4 +1,4 @@
-"""A camera in somebody's browser: frames come in, records go out; nothing queues."""
+"""Live frames over a WebSocket: the newest frame is analyzed, older ones are dropped."""
 
 from __future__ import annotations
 
@@ -7,145 +7,185 @@ import contextlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.results import Frame
-from mien.server.error_responses import answer, busy
-from mien.server.images import decoded
+from mien.server.error_responses import error_response, service_unavailable
+from mien.server.images import decode_image
 from mien.server.metrics import Metrics
-from mien.server.security import PROTOCOL
+from mien.server.security import SUBPROTOCOL
 from mien.server.settings import Settings
 
-GOING_AWAY, WRONG, TOO_BUSY = 1001, 1008, 1013
+# Close codes of RFC 6455 and the IANA registry.
+GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER = 1001, 1008, 1013
 
-FAREWELL = 1.0
-"""Seconds to say why it ends; who takes no answers will not take this either."""
+CLOSE_TIMEOUT_SECONDS = 1.0
+"""Time to send the close code to a client that may have stopped reading."""
 
 MAX_LIVE_PIXELS = 16_000_000
-"""Of a frame; a camera has fewer, and somebody else waits."""
+"""Lower than for images, because live connections share their threads."""
 
 
-class Follower:
-    """One connection's faces: who they are from frame to frame. For one thread at a time."""
+class CloseReason(NamedTuple):
+    """Why a connection is closed: a WebSocket close code and one sentence."""
 
-    def __init__(self, analyzer: Analyzer, smooth: float, max_pixels: int) -> None:
-        self._session, self._most_pixels = analyzer.session(smooth), max_pixels
+    code: int
+    message: str
 
-    def __call__(self, body: bytes, number: int, seconds: float) -> tuple[str, int]:
-        """The record of a frame as JSON, and its number of faces; a `UserError` if it is none."""
-        pixels = decoded(body, "", self._most_pixels).pixels
+
+DISCONNECTED = CloseReason(0, "")
+"""The client has closed the connection already; no close code is sent."""
+
+
+class ReceivedFrame(NamedTuple):
+    """An encoded frame, its number, and when it arrived by `time.monotonic()`."""
+
+    body: bytes
+    number: int
+    received_at: float
+
+
+class LiveSession:
+    """Tracks the faces of one connection from frame to frame. Not thread-safe."""
+
+    def __init__(self, analyzer: Analyzer, smoothing: float, max_pixels: int) -> None:
+        self._session, self._max_pixels = analyzer.session(smoothing), max_pixels
+
+    def analyze(self, body: bytes, number: int, seconds: float) -> tuple[str, int]:
+        """Analyze one encoded frame.
+
+        Args:
+            body: an image file, usually JPEG.
+            number: of the frame, from 0.
+            seconds: since the connection was opened.
+
+        Returns:
+            The frame record as JSON, and its number of faces.
+
+        Raises:
+            UserError: the frame cannot be decoded.
+        """
+        pixels = decode_image(body, "", self._max_pixels).pixels
         frame = Frame(pixels, "live", number, seconds, kind="stream")
         result = self._session.update_frame(frame)
         return json.dumps(result.to_dict()), len(result)
 
 
-class Newest:
-    """The newest of what came, and how much was dropped for it."""
+class LatestFrame:
+    """Holds the newest frame that has not been analyzed; counts received and dropped frames."""
 
     def __init__(self) -> None:
-        self._item: tuple[bytes, int, float] | None = None
-        self._there = asyncio.Event()
-        self.began = time.monotonic()
-        self.came = self.dropped = 0
+        self._frame: ReceivedFrame | None = None
+        self._is_available = asyncio.Event()
+        self.opened_at = time.monotonic()
+        self.received = self.dropped = 0
 
     def put(self, body: bytes) -> None:
-        """Take in a frame; one that still waits is dropped."""
-        self.dropped += self._item is not None
-        self._item = body, self.came, time.monotonic()
-        self.came += 1
-        self._there.set()
+        """Store a frame; drops the one that was waiting."""
+        self.dropped += self._frame is not None
+        self._frame = ReceivedFrame(body, self.received, time.monotonic())
+        self.received += 1
+        self._is_available.set()
 
-    async def take(self) -> tuple[bytes, int, float]:
-        """The newest frame, its number and the time when it came, as soon as there is one."""
-        while self._item is None:
-            self._there.clear()
-            await self._there.wait()
-        item, self._item = self._item, None
-        return item
+    async def get(self) -> ReceivedFrame:
+        """Remove and return the newest frame; waits for one if necessary."""
+        while self._frame is None:
+            self._is_available.clear()
+            await self._is_available.wait()
+        frame, self._frame = self._frame, None
+        return frame
 
 
-class Live:
-    """What answers `WS /live`."""
+class LiveAnalysis:
+    """Implements `WS /live`."""
 
     def __init__(self, settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
         self._settings, self._metrics, self._stopping = settings, metrics, stopping
-        self._pool = ThreadPoolExecutor(settings.at_once(), "live")
+        self._pool = ThreadPoolExecutor(settings.worker_count(), "live")
         self.connections = 0
 
-    async def serve(self, socket: WebSocket, analyzer: Analyzer, smooth: float) -> None:
-        """Answer the frames of one connection until it ends; refused with 503 if there are many."""
-        if self.connections >= self._settings.max_live or self._stopping.is_set():
-            refused = busy("There are as many live connections as can be")
-            await socket.send_denial_response(answer(503, str(refused), refused.headers))
+    async def serve(self, socket: WebSocket, analyzer: Analyzer, smoothing: float) -> None:
+        """Serve one connection until it is closed; denied with 503 if there are too many."""
+        if self.connections >= self._settings.max_live_connections or self._stopping.is_set():
+            error = service_unavailable("Too many live connections are open")
+            await socket.send_denial_response(error_response(503, str(error), error.headers))
             return
         self.connections += 1
         try:
             offered = socket.scope.get("subprotocols", [])
-            await socket.accept(PROTOCOL if PROTOCOL in offered else None)
-            await self._both_ways(socket, Follower(analyzer, smooth, MAX_LIVE_PIXELS))
+            await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+            await self._run(socket, LiveSession(analyzer, smoothing, MAX_LIVE_PIXELS))
         finally:
             self.connections -= 1
 
-    async def _both_ways(self, socket: WebSocket, follow: Follower) -> None:
-        newest = Newest()
-        ways = [
-            asyncio.create_task(self._receive(socket, newest)),
-            asyncio.create_task(self._send(socket, newest, follow)),
+    async def _run(self, socket: WebSocket, session: LiveSession) -> None:
+        """Receive and send concurrently until one of them ends, or the service stops."""
+        latest = LatestFrame()
+        tasks = [
+            asyncio.create_task(self._receive(socket, latest)),
+            asyncio.create_task(self._send(socket, latest, session)),
         ]
-        stopped = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait([*ways, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*ways, stopped):
+            for task in (*tasks, stopping):
                 task.cancel()
-            self._metrics.live_dropped.inc(newest.dropped)
-        code, reason = next(
-            (way.result() for way in ways if way.done()), (GOING_AWAY, "The service ends.")
+            self._metrics.live_frames_dropped.inc(latest.dropped)
+        code, message = next(
+            (task.result() for task in tasks if task.done()),
+            CloseReason(GOING_AWAY, "The service is shutting down."),
         )
         if code:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-                async with asyncio.timeout(FAREWELL):
-                    await socket.close(code, reason)
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    await socket.close(code, message)
 
-    async def _receive(self, socket: WebSocket, newest: Newest) -> tuple[int, str]:
-        """Take in frames until the client leaves or falls silent; with which code to close."""
+    async def _receive(self, socket: WebSocket, latest: LatestFrame) -> CloseReason:
+        """Receive frames until the client disconnects or sends none for too long."""
         while True:
             try:
-                async with asyncio.timeout(self._settings.live_seconds):
+                async with asyncio.timeout(self._settings.live_idle_timeout_seconds):
                     message = await socket.receive()
             except TimeoutError:
-                return GOING_AWAY, "No frame came for a while."
+                seconds = self._settings.live_idle_timeout_seconds
+                return CloseReason(GOING_AWAY, f"No frame was received for {seconds:g} s.")
             if message["type"] == "websocket.disconnect":
-                return 0, ""
+                return DISCONNECTED
             body = message.get("bytes")
             if body is None:
-                return WRONG, "Frames are binary messages: a JPEG each."
-            newest.put(body)
+                return CloseReason(
+                    POLICY_VIOLATION, "A text message is not a frame; send JPEG as binary messages."
+                )
+            latest.put(body)
 
-    async def _send(self, socket: WebSocket, newest: Newest, follow: Follower) -> tuple[int, str]:
-        """Answer the newest frame again and again; with which code to close."""
+    async def _send(
+        self, socket: WebSocket, latest: LatestFrame, session: LiveSession
+    ) -> CloseReason:
+        """Analyze the newest frame and send its record, until the client stops reading."""
         loop = asyncio.get_running_loop()
         while True:
-            body, number, came = await newest.take()
+            body, number, received_at = await latest.get()
+            seconds = received_at - latest.opened_at
             try:
-                seconds = came - newest.began
-                work = loop.run_in_executor(self._pool, follow, body, number, seconds)
+                work = loop.run_in_executor(self._pool, session.analyze, body, number, seconds)
                 text, faces = await asyncio.shield(work)
                 self._metrics.faces.inc(faces)
             except UserError as error:
                 text = json.dumps({"error": str(error), "frame": number})
             try:
-                async with asyncio.timeout(self._settings.slow):
+                async with asyncio.timeout(self._settings.client_timeout_seconds):
                     await socket.send_text(text)
             except TimeoutError:
-                return TOO_BUSY, "Answers are not taken."
+                return CloseReason(TRY_AGAIN_LATER, "The client does not read the responses.")
             except (RuntimeError, WebSocketDisconnect):
-                return 0, ""
-            self._metrics.live_seconds.observe(time.monotonic() - came)
+                return DISCONNECTED
+            self._metrics.live_frame_seconds.observe(time.monotonic() - received_at)
 
     def close(self) -> None:
-        """Finish the frames that have begun."""
+        """Finish the frames in progress and cancel those that wait."""
         self._pool.shutdown(cancel_futures=True)

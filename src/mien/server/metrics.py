@@ -1,4 +1,4 @@
-"""The service's metrics for Prometheus, and the middleware that counts and times every request."""
+"""Prometheus metrics, and the middleware that counts and times requests."""
 
 from __future__ import annotations
 
@@ -18,83 +18,90 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.server.error_responses import Gone
+from mien.server.error_responses import ClientDisconnected
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-FACES = (1, 2, 4, 8, 16, 32)
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+FACE_BUCKETS = (1, 2, 4, 8, 16, 32)
 
-GONE = 499
-"""Stands for a client that left, as in nginx; it is never sent."""
+CLIENT_CLOSED_REQUEST = 499
+"""Counted when the client has disconnected, as in nginx; it is never sent."""
 
 
-# Otherwise each series has a second one with the time of its first value.
+# Without this, each series has a second one with the time of its first value.
 prometheus_client.disable_created_metrics()
 
 
 class Metrics:
-    """What the service publishes about itself: numbers, never what was sent. Safe in many threads.
+    """Counters, histograms and gauges of one service. Thread-safe.
 
-    A registry of its own, so that several services in one process do not share their numbers.
+    Each instance has its own registry, so that several services in one process are independent.
     """
 
     def __init__(self) -> None:
-        self._registry, self._state = CollectorRegistry(), CollectorRegistry()
+        self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         counter = partial(Counter, registry=self._registry)
         histogram = partial(Histogram, registry=self._registry)
-        self.requests = counter("mien_requests_total", "Requests.", ["route", "status"])
-        self.request_seconds = histogram(
-            "mien_request_seconds", "Time to answer a request.", ["route"], buckets=SECONDS
+        seconds = partial(histogram, buckets=DURATION_BUCKETS)
+        self.requests = counter("mien_requests_total", "HTTP requests.", ["route", "status"])
+        self.request_seconds = seconds(
+            "mien_request_duration_seconds", "Time to respond to a request.", ["route"]
         )
-        self.pictures = counter("mien_pictures_total", "Pictures analysed.")
-        self.faces = counter("mien_faces_total", "Faces found on pictures and live frames.")
-        self.batch_faces = histogram("mien_batch_faces", "Faces in a batch.", buckets=FACES)
-        self.videos = counter("mien_videos_total", "Videos by how they ended.", ["state"])
-        self.live_seconds = histogram(
-            "mien_live_seconds", "Time to answer a live frame.", buckets=SECONDS
+        self.images = counter("mien_images_total", "Images analyzed.")
+        self.faces = counter("mien_faces_total", "Faces detected in images and live frames.")
+        self.batch_faces = histogram("mien_batch_faces", "Faces per batch.", buckets=FACE_BUCKETS)
+        self.videos = counter("mien_videos_total", "Finished videos, by final state.", ["state"])
+        self.live_frame_seconds = seconds(
+            "mien_live_frame_duration_seconds", "Time to respond to a live frame."
         )
-        self.live_dropped = counter("mien_live_dropped_total", "Live frames dropped for a newer.")
+        self.live_frames_dropped = counter(
+            "mien_live_frames_dropped_total", "Live frames dropped in favor of a newer one."
+        )
 
-    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
-        """Publish a value that is read whenever the metrics are."""
-        # In a registry of their own: the gauge mien_videos and the counter mien_videos_total would
-        # be one name to the other.
-        Gauge(name, meaning, registry=self._state).set_function(read)
+    def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Publish a value that `read` returns whenever the metrics are collected."""
+        Gauge(name, description, registry=self._registry).set_function(read)
 
     def text(self) -> str:
-        """All of it, in Prometheus's text format."""
-        return "".join(generate_latest(one).decode() for one in (self._registry, self._state))
+        """All metrics in the Prometheus text format."""
+        return generate_latest(self._registry).decode()
 
 
-class Counted:
-    """ASGI middleware, the outermost: counts and times requests, and waits for no slow reader."""
+class RequestMetricsMiddleware:
+    """Outermost ASGI middleware: counts and times requests, and drops clients that read too slowly.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, slow: float) -> None:
-        self._app, self._metrics, self._slow = app, metrics, slow
+    Args:
+        app: the application that it wraps.
+        metrics: where requests are counted.
+        timeout_seconds: time for the client to accept each part of a response.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, timeout_seconds: float) -> None:
+        self._app, self._metrics, self._timeout_seconds = app, metrics, timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve and count; an answer of which a part is not taken in time is broken off."""
+        """Serve and count a request; a response that is not accepted in time is aborted."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, left = time.perf_counter(), 500, False
+        began, status, timed_out = time.perf_counter(), 500, False
 
-        async def patient(message: Message) -> None:
-            nonlocal status, left
+        async def send_within_timeout(message: Message) -> None:
+            nonlocal status, timed_out
             if message["type"] == "http.response.start":
                 status = message["status"]
             try:
-                async with asyncio.timeout(self._slow):
+                async with asyncio.timeout(self._timeout_seconds):
                     await send(message)
             except TimeoutError:
-                status, left = GONE, True
-                raise Gone from None
+                status, timed_out = CLIENT_CLOSED_REQUEST, True
+                raise ClientDisconnected from None
 
         try:
-            await self._app(scope, receive, patient)
+            await self._app(scope, receive, send_within_timeout)
         except Exception:
-            # What arises from breaking off an answer is nobody's bug.
-            if not left:
+            # Aborting a response can raise anything in the application; that is not a bug.
+            if not timed_out:
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "other")

@@ -1,4 +1,4 @@
-"""What the queries of requests may say; what one mistypes, it is told."""
+"""Query parameters of the routes; unknown names are rejected."""
 
 from __future__ import annotations
 
@@ -9,44 +9,50 @@ from pydantic import BaseModel, Field
 
 from mien.io.frame_selection import FrameSelection
 from mien.server import request_bodies
-from mien.server.job import RESULTS, Wanted
+from mien.server.job import RESULTS, JobOptions
 from mien.tracking.smoothing import TIME_CONSTANT
 
-Result = Literal[*RESULTS]  # type: ignore[valid-type]  # mypy knows no unpacked names
+ResultName = Literal[*RESULTS]  # type: ignore[valid-type]  # mypy does not support unpacking here
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Smooth = Annotated[Seconds, Field(le=60)]
+Smoothing = Annotated[Seconds, Field(le=60)]
 
 
-class Pictures(BaseModel, extra="forbid"):
-    """Of `POST /analyze`."""
+class ImageQuery(BaseModel, extra="forbid"):
+    """Parameters of `POST /analyze`."""
 
-    model: str = Field("", description="A name from /models; the usual one if it is left out.")
-    detector: str = Field("", description="yunet, or whole (the picture is one face).")
-    contempt: bool = Field(False, description="Keep the eighth emotion of the models that know it.")
+    model: str = Field("", description="A model name from /models; the default model if empty.")
+    detector: str = Field("", description="yunet, or whole (the whole image is one face).")
+    contempt: bool = Field(False, description="Keep the eighth emotion, if the model has it.")
 
-    def by(self) -> tuple[str, str, bool]:
-        """Who is to look, as `Analyzers.take` wants it."""
+    def analyzer_key(self) -> tuple[str, str, bool]:
+        """The arguments of `AnalyzerCache.get`."""
         return self.model, self.detector, self.contempt
 
 
-class Live(Pictures):
-    """Of `WS /live`."""
+class LiveQuery(ImageQuery):
+    """Parameters of `WS /live`."""
 
-    smooth: Smooth = Field(TIME_CONSTANT, description="In seconds.")
+    smooth: Smoothing = Field(
+        TIME_CONSTANT, description="Time constant of smoothing in seconds; 0 disables it."
+    )
 
 
-class Video(Live):
-    """Of `POST /videos`."""
+class VideoQuery(LiveQuery):
+    """Parameters of `POST /videos`."""
 
     every: int = Field(1, ge=1, le=10_000, description="Analyze every n-th frame.")
-    seconds: Seconds = Field(0.0, description="One frame in so many seconds.")
+    seconds: Seconds = Field(0.0, description="Seconds between analyzed frames.")
     start: Seconds = Field(0.0, description="Where to start, in seconds.")
-    end: Seconds = Field(0.0, description="Where to end, in seconds; 0 is its end.")
-    name: str = Field("", description="What the video is called, if the body does not say.")
-    to: list[Result] = Field(default=list(RESULTS), description="What is to be made of it.")
+    end: Seconds = Field(0.0, description="Where to end, in seconds; 0 is the end of the video.")
+    name: str = Field("", description="File name of the video, unless the form has one.")
+    to: list[ResultName] = Field(default=list(RESULTS), description="Result files to write.")
 
-    def wanted(self) -> tuple[str, Wanted]:
-        """The same as a job understands it, after its name."""
+    def file_name(self) -> str:
+        """The name without folders and unprintable characters."""
+        return request_bodies.clean_file_name(self.name)
+
+    def job_options(self) -> JobOptions:
+        """The parameters as the options of a job."""
         selection = FrameSelection(self.every, self.seconds, self.start, self.end or math.inf)
         results = tuple(dict.fromkeys(self.to))
-        return request_bodies.name(self.name), Wanted(*self.by(), selection, self.smooth, results)
+        return JobOptions(*self.analyzer_key(), selection, self.smooth, results)

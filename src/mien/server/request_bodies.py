@@ -1,4 +1,4 @@
-"""A request's body -> pictures: raw bytes, a form, or JSON. Bounded, and in memory alone."""
+"""Request bodies to images: raw bytes, a form, or JSON. Bounded in size, and kept in memory."""
 
 from __future__ import annotations
 
@@ -17,190 +17,226 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import UserError
-from mien.server.admission import Entry
-from mien.server.error_responses import Gone, Refused
+from mien.server.admission import Ticket
+from mien.server.error_responses import ClientDisconnected, RequestError
 from mien.server.settings import Settings
 
-MAX_SIGNS = 10_000
-"""Commas, colons and brackets that a JSON body may have: it names pictures and nothing else."""
+MAX_JSON_DELIMITERS = 10_000
+"""Commas, colons and brackets in a JSON body: bounds the objects that parsing creates."""
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
-RAW = ("application/octet-stream", "binary/octet-stream", "")
+BINARY_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 
-Named = tuple[str, bytes]
-"""What a picture is called, and its file's bytes."""
+NamedImage = tuple[str, bytes]
+"""A file name, possibly empty, and the content of the file."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The pictures of a request, or (from JSON, where that is allowed) their addresses.
+class ImageRequest:
+    """The images of a request, or their URLs.
 
-    is_list: whether a list is expected, even of one.
+    Args:
+        images: names and contents.
+        urls: only from JSON, and only if the service allows URLs.
+        is_list: whether the response is a list, even for one image.
     """
 
-    pictures: list[Named] = field(default_factory=list)
+    images: list[NamedImage] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
     is_list: bool = False
 
     def count(self) -> int:
-        """How many there are."""
-        return len(self.pictures) + len(self.urls)
+        """The number of images and URLs."""
+        return len(self.images) + len(self.urls)
 
 
-class InMemory(MultiPartParser):
-    """A form parser that writes no file anywhere."""
+class InMemoryFormParser(MultiPartParser):
+    """A form parser that never writes to disk."""
 
     spool_max_size = sys.maxsize
 
 
-def kind(request: Request) -> str:
-    """What the body says it is: `"image/jpeg"`; nothing if it does not say."""
+def content_type(request: Request) -> str:
+    """The media type of the body without parameters, such as `"image/jpeg"`; may be empty."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def pictures(request: Request, settings: Settings, entry: Entry) -> Asked:
-    """What a request asks for.
+async def read_images(request: Request, settings: Settings, ticket: Ticket) -> ImageRequest:
+    """Read the images, or URLs, of a request.
 
-    Raises `Refused`: 408 too slow, 413 too large, 415 a wrong type, 503 no memory; `UserError` for
-    what is not as it should be; `Gone` if the client left.
+    Raises:
+        RequestError: 403 URLs not allowed, 408 too slow, 413 too large, 415 unsupported type,
+            503 no memory.
+        UserError: the form or JSON is invalid.
+        ClientDisconnected: the client left.
     """
-    what = kind(request)
-    if what == "multipart/form-data":
-        body = await whole(request, settings, entry)
-        return await _from_form(request.headers, body, settings)
-    if what == "application/json":
-        body = await whole(request, settings, entry)
-        return await asyncio.to_thread(from_json, body, settings)
-    if what in RAW or what.startswith("image/"):
-        return Asked([("", await whole(request, settings, entry))])
-    raise wrong_type(what, "a picture (image/jpeg, ...), a form (multipart/form-data) or JSON")
+    media_type = content_type(request)
+    if media_type == "multipart/form-data":
+        body = await read_body(request, settings, ticket)
+        return await _parse_image_form(request.headers, body, settings)
+    if media_type == "application/json":
+        body = await read_body(request, settings, ticket)
+        return await asyncio.to_thread(parse_json, body, settings)
+    if media_type in BINARY_TYPES or media_type.startswith("image/"):
+        return ImageRequest([("", await read_body(request, settings, ticket))])
+    raise unsupported_type(
+        media_type, "an image (image/jpeg, ...), a form (multipart/form-data) or JSON"
+    )
 
 
-def wrong_type(what: str, wanted: str) -> Refused:
-    """The refusal of a body that says it is something else."""
-    return Refused(415, f"The body is said to be {_plain(what)}; send {wanted}.")
+def unsupported_type(media_type: str, supported: str) -> RequestError:
+    """A 415 error that names the supported types."""
+    return RequestError(
+        415, f"Content type {_printable(media_type)} is not supported; send {supported}."
+    )
 
 
-async def whole(request: Request, settings: Settings, entry: Entry) -> bytes:
-    """The body, all of it in memory."""
+async def read_body(request: Request, settings: Settings, ticket: Ticket) -> bytes:
+    """The whole body; its memory is reserved with the ticket as it arrives."""
+    timeout_seconds = settings.client_timeout_seconds
     parts = []
-    async for part in received(request, settings.max_bytes, settings.slow, settings.slow):
-        entry.hold(len(part))
+    async for part in stream_body(
+        request, settings.max_body_bytes, timeout_seconds, timeout_seconds
+    ):
+        ticket.reserve_bytes(len(part))
         parts.append(part)
     return b"".join(parts)
 
 
-async def received(
-    request: Request, most: int, pause: float, longest: float
+async def stream_body(
+    request: Request, max_bytes: int, part_timeout_seconds: float, timeout_seconds: float
 ) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; `Refused` when it is larger than `most`, or the client too slow.
+    """The parts of a body as they arrive.
 
-    pause: seconds between two parts at most; longest: for all. A body that says it is too large is
-    refused before any of it is read.
+    A body whose `Content-Length` is too large is rejected before any of it is read.
+
+    Args:
+        request: whose body is read.
+        max_bytes: largest size of the body.
+        part_timeout_seconds: longest time between two parts.
+        timeout_seconds: longest time for the whole body.
+
+    Raises:
+        RequestError: 408 too slow, 413 too large.
+        ClientDisconnected: the client left.
     """
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > most:
-        raise _too_large(most)
-    size, end = 0, time.monotonic() + longest
+    declared_size = request.headers.get("content-length", "")
+    if declared_size.isdigit() and int(declared_size) > max_bytes:
+        raise _too_large(max_bytes)
+    size, deadline = 0, time.monotonic() + timeout_seconds
     parts = request.stream()
     while True:
+        seconds = max(0, min(part_timeout_seconds, deadline - time.monotonic()))
         try:
-            async with asyncio.timeout(max(0, min(pause, end - time.monotonic()))):
+            async with asyncio.timeout(seconds):
                 part = await anext(parts, None)
         except TimeoutError:
-            raise Refused(408, "The body came too slowly.", {"Connection": "close"}) from None
+            raise RequestError(
+                408, "The body arrived too slowly; send it again.", {"Connection": "close"}
+            ) from None
         except ClientDisconnect:
-            raise Gone from None
+            raise ClientDisconnected from None
         if part is None:
             return
         size += len(part)
-        if size > most:
-            raise _too_large(most)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
         yield part
 
 
-def _too_large(most: int) -> Refused:
-    # The rest of the body is not read, so nothing more can be asked on this connection.
-    return Refused(413, f"The body is larger than {most >> 20} MiB.", {"Connection": "close"})
+def _too_large(max_bytes: int) -> RequestError:
+    # The rest of the body stays unread, so the connection cannot be used again.
+    message = f"The body is too large; send at most {max_bytes >> 20} MiB."
+    return RequestError(413, message, {"Connection": "close"})
 
 
-async def form(
-    headers: Headers, parts: AsyncGenerator[bytes, None], parser: type[MultiPartParser], most: int
+async def parse_form(
+    headers: Headers,
+    parts: AsyncGenerator[bytes, None],
+    parser: type[MultiPartParser],
+    max_files: int,
 ) -> list[UploadFile]:
-    """The files of a form; a `UserError` if it is damaged, has none, or more than `most`."""
-    reader = parser(headers, parts, max_files=most, max_fields=most)
+    """The files of a form; a `UserError` if it is invalid, has no file, or too many."""
+    form_parser = parser(headers, parts, max_files=max_files, max_fields=max_files)
     files: list[UploadFile] = []
     try:
-        found = await reader.parse()
-        files = [value for _, value in found.multi_items() if isinstance(value, UploadFile)]
+        form = await form_parser.parse()
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     except (MultiPartException, KeyError, ValueError) as error:
-        why = _plain(str(getattr(error, "message", error))).rstrip(".")
-        raise UserError(f"The form cannot be read: {why}.") from None
+        reason = _printable(str(getattr(error, "message", error))).rstrip(".")
+        raise UserError(f"Cannot read the form: {reason}.") from None
     finally:
-        # Starlette leaves open what was cut off.
-        for file in getattr(reader, "_files_to_close_on_error", ()):
-            if all(file is not whole.file for whole in files):
+        # Starlette does not close the files of an incomplete form.
+        for file in getattr(form_parser, "_files_to_close_on_error", ()):
+            if all(file is not complete.file for complete in files):
                 file.close()
     if not files:
-        raise UserError("The form has no file in it; with curl: -F image=@photo.jpg.")
+        raise UserError("The form has no file; with curl: -F image=@photo.jpg.")
     return files
 
 
-async def _from_form(headers: Headers, body: bytes, settings: Settings) -> Asked:
+async def _parse_image_form(headers: Headers, body: bytes, settings: Settings) -> ImageRequest:
     async def parts() -> AsyncGenerator[bytes, None]:
         yield body
 
-    files = await form(headers, parts(), InMemory, settings.max_pictures)
-    named = []
+    files = await parse_form(headers, parts(), InMemoryFormParser, settings.max_images_per_request)
+    images = []
     for file in files:
         with file.file:
-            named.append((name(file.filename or ""), file.file.read()))
-    return Asked(named, is_list=len(named) > 1)
+            images.append((clean_file_name(file.filename or ""), file.file.read()))
+    return ImageRequest(images, is_list=len(images) > 1)
 
 
-def name(said: str) -> str:
-    """The last part of a file's name as the client says it, fit to be shown."""
-    plain = _plain(said.replace("\\", "/").rsplit("/", 1)[-1])
-    return plain[-LONGEST_NAME:].strip()
+def clean_file_name(name: str) -> str:
+    """The last component of a client's file name, printable, at most `MAX_NAME_LENGTH` long."""
+    printable = _printable(name.replace("\\", "/").rsplit("/", 1)[-1])
+    return printable[-MAX_NAME_LENGTH:].strip()
 
 
-def _plain(text: str) -> str:
-    """A text on one line, without what cannot be printed, not too long."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(shown.split())[:LONGEST_NAME]
+def _printable(text: str) -> str:
+    """One line without unprintable characters, at most `MAX_NAME_LENGTH` long."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:MAX_NAME_LENGTH]
 
 
-def from_json(body: bytes, settings: Settings) -> Asked:
-    """The pictures (base64), or addresses, that a JSON body names; a `UserError` if it is wrong."""
-    if sum(body.count(sign) for sign in b",:[{") > MAX_SIGNS:
-        raise UserError("The JSON holds more than pictures.")
+def parse_json(body: bytes, settings: Settings) -> ImageRequest:
+    """Parse `{"image": BASE64}`, `{"images": [BASE64, ...]}`, `{"url": URL}` or `{"urls": [...]}`.
+
+    Raises:
+        RequestError: 403 if it has URLs and the service does not allow them.
+        UserError: it is anything else.
+    """
+    if sum(body.count(delimiter) for delimiter in b",:[{") > MAX_JSON_DELIMITERS:
+        raise UserError("The JSON has too many values; send nothing but images.")
     try:
-        found: Any = json.loads(body)
+        data: Any = json.loads(body)
     except (ValueError, RecursionError):
-        raise UserError("The body is not JSON.") from None
+        raise UserError("The body is not JSON; check its syntax.") from None
     keys = ("image", "images", "url", "urls")
-    said = [key for key in keys if key in found] if isinstance(found, dict) else []
-    if len(said) != 1 or len(found) != 1:
+    present = [key for key in keys if key in data] if isinstance(data, dict) else []
+    if len(present) != 1 or len(data) != 1:
         raise UserError('The JSON must be {"image": BASE64} or {"images": [BASE64, ...]}.')
-    (key,) = said
-    values = found[key] if key.endswith("s") else [found[key]]
+    (key,) = present
+    is_list = key.endswith("s")
+    values = data[key] if is_list else [data[key]]
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise UserError(f'"{key}" must be {"a list of texts" if key.endswith("s") else "a text"}.')
-    if not 0 < len(values) <= settings.max_pictures:
-        raise UserError(f"A request has 1 to {settings.max_pictures} pictures, not {len(values)}.")
+        raise UserError(f'"{key}" must be {"a list of strings" if is_list else "a string"}.')
+    limit = settings.max_images_per_request
+    if not 0 < len(values) <= limit:
+        raise UserError(f"A request must have 1 to {limit} images, not {len(values)}.")
     if key.startswith("url"):
-        if not settings.urls:
-            raise Refused(403, "This service fetches nothing; send the picture itself.")
-        return Asked(urls=values, is_list=key == "urls")
-    named = [("", _decoded(value, number)) for number, value in enumerate(values)]
-    return Asked(named, is_list=key == "images")
+        if not settings.allow_urls:
+            raise RequestError(403, "This service does not fetch URLs; send the image itself.")
+        return ImageRequest(urls=values, is_list=is_list)
+    images = [("", _decode_base64(value, number)) for number, value in enumerate(values)]
+    return ImageRequest(images, is_list=is_list)
 
 
-def _decoded(text: str, number: int) -> bytes:
+def _decode_base64(text: str, number: int) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise UserError(f"Picture {number} is not base64.") from None
+        raise UserError(f"Image {number} is not base64; encode the file as base64.") from None

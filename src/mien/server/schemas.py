@@ -1,4 +1,4 @@
-"""What OpenAPI says about bodies: the models of what is answered, and of what is sent."""
+"""OpenAPI schemas of the request and response bodies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mien.labels import EMOTIONS
 from mien.server.job import RESULTS
 
 DESCRIPTION = """\
-Reads the proportions of emotion on every face in pictures, videos and camera frames: an estimate of
-how people would label an **apparent expression**. It does not read minds. Not for use at work,
-school, hiring, credit, policing or diagnosis. No picture is stored."""
+Estimates the shares of emotions for every face in images, videos and camera frames: how people
+would label an **apparent expression**. It does not read minds. Not for use at work, school, hiring,
+credit, policing or diagnosis. Images are not stored."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = dict[str, Share]
@@ -21,7 +21,7 @@ File = Annotated[str, Field(json_schema_extra={"format": "binary"})]
 Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"})]
 
 
-FACE: dict[str, Any] = {
+FACE_EXAMPLE: dict[str, Any] = {
     "face_id": 0,
     "box": [178.2, 62.9, 89.9, 113.3],
     "face_confidence": 0.93,
@@ -37,9 +37,9 @@ def _example(values: dict[str, Any]) -> ConfigDict:
 
 
 class Face(BaseModel):
-    """One face: box and landmarks in pixels, emotions as shares that sum to 1."""
+    """One face: box (x, y, width, height) and landmarks (x, y) in pixels, shares that sum to 1."""
 
-    model_config = _example(FACE)
+    model_config = _example(FACE_EXAMPLE)
 
     face_id: int
     box: Annotated[list[float], Field(min_length=4, max_length=4)]
@@ -48,15 +48,17 @@ class Face(BaseModel):
     dominant_emotion: str
     flags: list[str]
     landmarks: list[Point] | None
-    smoothed: Shares | None = Field(None, description="In videos and live: smoothed over time.")
+    smoothed: Shares | None = Field(
+        None, description="Only in videos and live: smoothed over time."
+    )
 
 
-class Record(BaseModel):
-    """One picture or frame, and its faces."""
+class FrameRecord(BaseModel):
+    """One image or video frame, and its faces; `seconds` is its time in the video."""
 
     model_config = _example({
         "source": "photo.jpg", "frame": 0, "seconds": 0.0, "width": 512, "height": 512,
-        "model": "default", "detector": "yunet", "faces": [FACE],
+        "model": "default", "detector": "yunet", "faces": [FACE_EXAMPLE],
     })  # fmt: skip
 
     source: str
@@ -70,29 +72,29 @@ class Record(BaseModel):
 
 
 class Job(BaseModel):
-    """How far a video is; `expires_in` seconds it is kept."""
+    """State, progress (0 to 1) and result files of a video; see `mien.server.job.Job`."""
 
     model_config = _example({
         "id": "Yk3Hq0V8m2xJ4sT7bN1cRw9Z", "name": "clip.mp4", "state": "running", "progress": 0.41,
-        "seconds": 4.1, "length": 10.0, "frames": 103, "error": "", "notes": [], "results": [],
-        "expires_in": 3587.2,
+        "position_seconds": 4.1, "duration_seconds": 10.0, "frames": 103, "error": "",
+        "warnings": [], "results": [], "expires_in_seconds": 3587.2,
     })  # fmt: skip
 
     id: str
     name: str
     state: str
     progress: Share
-    seconds: float
-    length: float
+    position_seconds: float
+    duration_seconds: float
     frames: int
     error: str
-    notes: list[str]
+    warnings: list[str]
     results: list[str]
-    expires_in: float
+    expires_in_seconds: float
 
 
 class Model(BaseModel):
-    """A model that requests may name; `means`: what its shares estimate."""
+    """An available model; `means` says what its shares estimate."""
 
     name: str
     labels: list[str]
@@ -100,7 +102,7 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """What requests may name, and what is used where they name nothing."""
+    """The available models and detectors; `default` and `detector` are used if none is named."""
 
     default: str
     models: list[Model]
@@ -109,92 +111,94 @@ class Models(BaseModel):
 
 
 class Status(BaseModel):
-    """One word."""
+    """`alive` or `ready`."""
 
     status: str
 
 
 class Error(BaseModel):
-    """One sentence that says what is wrong."""
+    """One sentence: what is wrong, then what to do."""
 
-    model_config = _example({"error": "the picture is not a picture in a known format."})
+    model_config = _example({"error": "Image 0 is not base64; encode the file as base64."})
 
     error: str
 
 
-ERRORS = {
+ERROR_DESCRIPTIONS = {
     401: "The bearer token is missing or wrong.",
-    403: "A page of elsewhere asked, or an address was given to a service that fetches nothing.",
-    404: "There is no such video or result.",
-    408: "The body came too slowly.",
+    403: "The origin of the web page is not allowed, or the service does not fetch URLs.",
+    404: "The video or result does not exist.",
+    408: "The body arrived too slowly.",
     409: "The video is not done yet.",
     413: "The body is too large.",
-    415: "The body is of a type that is not read.",
-    421: "The service is not called by this name.",
-    422: "It cannot be read as a picture or video, or a parameter is wrong; one sentence says why.",
-    503: "More is asked than can be done now; Retry-After says when to come again.",
+    415: "The content type is not supported.",
+    421: "The host name is not accepted.",
+    422: "The image or video cannot be read, or a parameter is invalid.",
+    503: "The service is busy; Retry-After has the seconds to wait.",
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a path, beyond those of every path."""
-    known = (401, 403, 421, *statuses)
-    return {status: {"model": Error, "description": ERRORS[status]} for status in known}
+def error_statuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these error statuses, and those that every route has."""
+    return {
+        status: {"model": Error, "description": ERROR_DESCRIPTIONS[status]}
+        for status in (401, 403, 421, *statuses)
+    }
 
 
-class _Pictures(BaseModel, title="a form"):
+class _ImageForm(BaseModel, title="form"):
     image: Annotated[list[File], Field(min_length=1)]
 
 
-class _Video(BaseModel, title="a form"):
+class _VideoForm(BaseModel, title="form"):
     video: File
 
 
-class _One(BaseModel, extra="forbid", title="one picture, answered by a record"):
+class _SingleImage(BaseModel, extra="forbid", title="one image; the response is a record"):
     image: Base64
 
 
-class _Several(BaseModel, extra="forbid", title="pictures, answered by a list of records"):
+class _ImageList(BaseModel, extra="forbid", title="images; the response is a list of records"):
     images: Annotated[list[Base64], Field(min_length=1)]
 
 
-_PIXEL = (
+_PNG_BASE64 = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 )
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
-PICTURES = {
+IMAGE_BODY = {
     "required": True,
     "content": {
         "image/*": _BINARY,
         "application/octet-stream": _BINARY,
-        "multipart/form-data": {"schema": _Pictures.model_json_schema()},
+        "multipart/form-data": {"schema": _ImageForm.model_json_schema()},
         "application/json": {
-            "schema": {"oneOf": [_One.model_json_schema(), _Several.model_json_schema()]},
+            "schema": {"oneOf": [_SingleImage.model_json_schema(), _ImageList.model_json_schema()]},
             "examples": {
-                "one": {"value": {"image": _PIXEL}},
-                "several": {"value": {"images": [_PIXEL, _PIXEL]}},
+                "one": {"value": {"image": _PNG_BASE64}},
+                "several": {"value": {"images": [_PNG_BASE64, _PNG_BASE64]}},
             },
         },
     },
 }
 
-VIDEO = {
+VIDEO_BODY = {
     "required": True,
     "content": {
         "video/*": _BINARY,
         "application/octet-stream": _BINARY,
-        "multipart/form-data": {"schema": _Video.model_json_schema()},
+        "multipart/form-data": {"schema": _VideoForm.model_json_schema()},
     },
 }
 
-EVENTS = {
-    "description": "Events `progress`, then `end`.",
+EVENT_STREAM = {
+    "description": "`progress` events, then one `end` event; the data are the job.",
     "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/Job"}}},
 }
 
-FILE = {
+RESULT_FILE = {
     "description": f"One of {', '.join(RESULTS)}.",
     "content": {"application/octet-stream": _BINARY},
 }

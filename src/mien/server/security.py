@@ -1,4 +1,4 @@
-"""Who may ask: by which name, from which page, with which token. And what every answer says."""
+"""Access control by host name, origin and token, and the security headers of all responses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from mien.server import static_files
-from mien.server.error_responses import Refused, answer
+from mien.server.error_responses import RequestError, error_response
 from mien.server.settings import Settings
 
-OPEN = frozenset(("/healthz", "/readyz", *static_files.PATHS))
-"""What needs no token: it says nothing of anybody."""
+PUBLIC_PATHS = frozenset(("/healthz", "/readyz", *static_files.PATHS))
+"""Paths that need no token, because they reveal nothing about users."""
 
-PROTOCOL = "mien"
-BEARER = "mien.bearer."
-"""Pages cannot give a WebSocket a header; they offer the subprotocols `mien` and
-`mien.bearer.TOKEN`, the token percent-encoded where it has signs that a subprotocol may not."""
+SUBPROTOCOL = "mien"
+TOKEN_SUBPROTOCOL_PREFIX = "mien.bearer."
+"""Browsers cannot add headers to a WebSocket; they offer the subprotocols `mien` and
+`mien.bearer.TOKEN` instead, the token percent-encoded where a subprotocol requires it."""
 
-ALWAYS = {
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -29,68 +29,81 @@ ALWAYS = {
 }
 
 
-class Guard:
-    """ASGI middleware that lets in only who may come in."""
+class SecurityMiddleware:
+    """ASGI middleware that rejects requests by host, origin and token: 421, 403 and 401."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._hosts = settings.known_hosts()
-        self._origins = settings.origins
+        self._hosts = settings.accepted_hosts()
+        self._origins = settings.allowed_origins
         self._token = settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or refuse it with 401, 403 or 421."""
+        """Serve a request with security headers, or respond with 401, 403 or 421."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         try:
-            self._look(scope, Headers(scope=scope))
-        except Refused as refused:
-            response = answer(refused.status, str(refused), ALWAYS | refused.headers)
+            self._check(scope, Headers(scope=scope))
+        except RequestError as error:
+            response = error_response(error.status, str(error), SECURITY_HEADERS | error.headers)
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(response)
             else:
                 await response(scope, receive, send)
             return
 
-        async def sealed(message: Message) -> None:
+        async def send_with_security_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for key, value in ALWAYS.items():
+                for key, value in SECURITY_HEADERS.items():
                     headers.setdefault(key, value)
             await send(message)
 
-        await self._app(scope, receive, sealed)
+        await self._app(scope, receive, send_with_security_headers)
 
-    def _look(self, scope: Scope, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
-        # A page elsewhere may give its own name this machine's address; the name betrays it.
-        if self._hosts and _name(host) not in self._hosts:
-            raise Refused(421, "This service is not called that; see --allow-host.")
+        # DNS rebinding: a foreign page can point its own host name to this machine's address.
+        if self._hosts and _host_name(host) not in self._hosts:
+            raise RequestError(
+                421, "This host name is not accepted; start mien serve with --allow-host."
+            )
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(origin, host):
-            raise Refused(403, "Pages of elsewhere may not call this service; see --allow-origin.")
-        if self._token and scope["path"] not in OPEN:
-            self._look_at_token(headers)
+        if origin is not None and not self._is_allowed_origin(origin, host):
+            raise RequestError(
+                403, "This origin is not allowed; start mien serve with --allow-origin."
+            )
+        if self._token and scope["path"] not in PUBLIC_PATHS:
+            self._check_token(headers)
 
-    def _is_ours(self, origin: str, host: str) -> bool:
-        return origin in self._origins or "*" in self._origins or _place(origin) == host.lower()
+    def _is_allowed_origin(self, origin: str, host: str) -> bool:
+        allowed = origin in self._origins or "*" in self._origins
+        return allowed or _host_of_origin(origin) == host.lower()
 
-    def _look_at_token(self, headers: Headers) -> None:
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        # Headers are read as Latin-1, which gives back the bytes that were sent.
-        token = shown.strip(" ").encode("latin-1")
+    def _check_token(self, headers: Headers) -> None:
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        # Starlette decodes headers as Latin-1; encoding again restores the bytes that were sent.
+        token = credentials.strip(" ").encode("latin-1")
         if scheme.lower() != "bearer":
-            offered = [one.strip() for one in headers.get("sec-websocket-protocol", "").split(",")]
-            shown = next((one[len(BEARER) :] for one in offered if one.startswith(BEARER)), "")
-            token = unquote_to_bytes(shown.encode("latin-1"))
+            token = _token_from_subprotocols(headers.get("sec-websocket-protocol", ""))
         if not hmac.compare_digest(token, self._token):
-            raise Refused(
-                401, "This service asks for a bearer token.", {"WWW-Authenticate": "Bearer"}
+            raise RequestError(
+                401,
+                "The bearer token is missing or wrong; send Authorization: Bearer TOKEN.",
+                {"WWW-Authenticate": "Bearer"},
             )
 
 
-def _name(host: str) -> str:
+def _token_from_subprotocols(header: str) -> bytes:
+    """The percent-decoded token of a `Sec-WebSocket-Protocol` header; may be empty."""
+    offered = [name.strip() for name in header.split(",")]
+    prefix = TOKEN_SUBPROTOCOL_PREFIX
+    encoded = next((name[len(prefix) :] for name in offered if name.startswith(prefix)), "")
+    return unquote_to_bytes(encoded.encode("latin-1"))
+
+
+def _host_name(host: str) -> str:
     """The name in a Host header: `"LOCALHOST:8000"` -> `"localhost"`, `"[::1]:80"` -> `"::1"`."""
     try:
         return urlsplit(f"//{host}").hostname or ""
@@ -98,8 +111,8 @@ def _name(host: str) -> str:
         return ""
 
 
-def _place(origin: str) -> str:
-    """Name and port of an origin, as a Host header has them."""
+def _host_of_origin(origin: str) -> str:
+    """Name and port of an origin, in the form of a Host header."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

@@ -1,4 +1,4 @@
-"""The server round the application: patient with nobody for ever, and gone in good order."""
+"""The HTTP server: uvicorn with timeouts for slow clients and a bounded shutdown."""
 
 from __future__ import annotations
 
@@ -12,75 +12,82 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mien.errors import UserError
-from mien.server.app import create
+from mien.server.app import create_app
 from mien.server.settings import Settings
 
-HEADERS_WITHIN = 10.0
-"""Seconds that a client may take to say what it wants."""
+HEADERS_TIMEOUT_SECONDS = 10.0
+MAX_HEADER_BYTES = 64 * 1024
+KEEP_ALIVE_SECONDS = 5
+CLOSE_TIMEOUT_SECONDS = 10.0
+"""Time for the client to accept the last bytes of a closed connection."""
 
-LONGEST_HEADERS = 64 * 1024
-KEPT_ALIVE = 5
-CUT_AFTER = 10.0
-"""Seconds after its end in which a connection's last bytes must be taken."""
+SHUTDOWN_TIMEOUT_SECONDS = 20
+"""Time for requests in progress when the service stops."""
 
 MAX_CONNECTIONS = 1024
-STOP_WITHIN = 20
-"""Seconds that what has begun may take when the service ends."""
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP whose headers have to come in time, and end; uvicorn has no setting for either."""
+    """HTTP with a time limit and a size limit for headers, which uvicorn lacks."""
 
-    _patience: asyncio.TimerHandle | None = None
-    _is_waiting = False
-    _heard = 0
+    _header_timer: asyncio.TimerHandle | None = None
+    _is_reading_headers = False
+    _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for what the client wants."""
+        """Start the header timeout."""
         super().connection_made(transport)
-        self._expect()
+        self._start_header_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._heed()
+        """Stop the header timeout."""
+        self._stop_header_timeout()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes; headers that do not end are not listened to."""
+        """Pass on the bytes; abort the connection if the headers are too long."""
         super().data_received(data)
-        if self._is_waiting:
-            self._heard += len(data)
-            if self._heard > LONGEST_HEADERS:
+        if self._is_reading_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
                 self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the headers of a request."""
+        """Start the header timeout of the next request."""
         super().on_message_begin()
-        self._expect()
+        self._start_header_timeout()
 
     def on_headers_complete(self) -> None:
-        """The headers are here."""
-        self._heed()
+        """Stop the header timeout."""
+        self._stop_header_timeout()
         super().on_headers_complete()
 
-    def _heed(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-        self._is_waiting = False
+    def _stop_header_timeout(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+        self._is_reading_headers = False
 
-    def _expect(self) -> None:
-        self._heed()
-        self._is_waiting, self._heard = True, 0
-        self._patience = self.loop.call_later(HEADERS_WITHIN, self.transport.abort)
+    def _start_header_timeout(self) -> None:
+        self._stop_header_timeout()
+        self._is_reading_headers, self._header_bytes = True, 0
+        self._header_timer = self.loop.call_later(HEADERS_TIMEOUT_SECONDS, self.transport.abort)
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that tells the service when it ends, so that what streams can end as well."""
+    """Uvicorn with the application; signals the service on shutdown, so that streams can end.
 
-    def __init__(self, settings: Settings, told: Callable[[str], object] = lambda _: None) -> None:
-        app = create(settings)
-        self._service, self._told = app.state.service, told
-        self._port = settings.port
+    Args:
+        settings: of the service.
+        on_ready: called with the URL once the server listens.
+    """
+
+    def __init__(self, settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
+        app = create_app(settings)
+        self._service, self._on_ready = app.state.service, on_ready
         super().__init__(
             uvicorn.Config(
                 app,
@@ -88,67 +95,73 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=Protocol,
                 ws="websockets-sansio",
-                ws_max_size=settings.max_frame_bytes,
+                ws_max_size=settings.max_live_frame_bytes,
                 ws_max_queue=2,
-                ws_per_message_deflate=False,  # pictures do not shrink
-                log_level="error",  # anybody can cause a warning
+                ws_per_message_deflate=False,  # JPEG does not compress further
+                log_level="error",  # clients can cause any number of warnings
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 limit_concurrency=MAX_CONNECTIONS,
-                timeout_keep_alive=KEPT_ALIVE,
-                timeout_graceful_shutdown=STOP_WITHIN,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and tell where."""
+        """Listen, then call `on_ready`."""
         await super().startup(sockets)
-        self._cutting = asyncio.create_task(self._cut())
-        self._told(self.address())
+        self._aborting = asyncio.create_task(self._abort_stalled_connections())
+        self._on_ready(self.url())
 
-    def address(self) -> str:
-        """Where it listens: `"http://127.0.0.1:8000"`."""
+    def url(self) -> str:
+        """Where the server listens: `"http://127.0.0.1:8000"`."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what streams, finish what has begun, stop the videos."""
+        """End streams, finish the requests in progress, cancel videos."""
         self._service.stopping.set()
         await super().shutdown(sockets)
-        self._cutting.cancel()
+        self._aborting.cancel()
 
-    async def _cut(self) -> None:
-        """Cut connections that have ended, but wait for ever for their last bytes to be taken."""
-        ended: dict[asyncio.Transport, float] = {}
+    async def _abort_stalled_connections(self) -> None:
+        """Abort closed connections whose client does not accept the last bytes in time."""
+        closing: dict[asyncio.Transport, float] = {}
         while True:
-            await asyncio.sleep(CUT_AFTER / 10)
+            await asyncio.sleep(CLOSE_TIMEOUT_SECONDS / 10)
             now, transports = time.monotonic(), [c.transport for c in self.server_state.connections]
-            ended = {one: ended.get(one, now) for one in transports if one.is_closing()}
-            for transport, since in ended.items():
-                if now - since > CUT_AFTER:
+            closing = {t: closing.get(t, now) for t in transports if t.is_closing()}
+            for transport, since in closing.items():
+                if now - since > CLOSE_TIMEOUT_SECONDS:
                     transport.abort()
 
 
-def run(settings: Settings, told: Callable[[str], object] = lambda _: None) -> None:
-    """Serve until a signal says to stop; `told` is given the address.
+def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
+    """Serve until a signal stops the process.
 
-    Raises `UserError` where it cannot listen there.
+    Args:
+        settings: of the service.
+        on_ready: called with the URL once the server listens.
+
+    Raises:
+        UserError: it cannot listen on that host and port, or the model or detector is unknown.
     """
-    _try(settings)
-    # It writes a line for each damaged form, and anybody may send one.
+    _check_address(settings.host, settings.port)
+    # It logs every malformed form, and clients can send any number of them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    Server(settings, told).run()
+    Server(settings, on_ready).run()
 
 
-def _try(settings: Settings) -> None:
-    """Whether one can listen there, told before models are loaded and in one sentence."""
-    where = settings.host, settings.port
+def _check_address(host: str, port: int) -> None:
+    """Raise a `UserError` if the address cannot be used, before models are loaded."""
     try:
-        family = socket.getaddrinfo(where[0], where[1], type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(where)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
     except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"Cannot listen on {where[0]}:{where[1]}: {why.lower()}.") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"Cannot listen on {host}:{port}: {reason.lower()}. Choose another --host or --port."
+        ) from None

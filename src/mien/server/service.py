@@ -1,60 +1,76 @@
-"""What the paths share."""
+"""The state that all routes share."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from mien.server.images import Pictures
-from mien.server.jobs import Jobs
-from mien.server.live import Live
+from mien.server.images import ImageAnalysis
+from mien.server.jobs import JobManager
+from mien.server.live import LiveAnalysis
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import Analyzers
+from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
-SWEEP = 15.0
-"""Seconds between two looks for videos whose time is over."""
+EXPIRY_CHECK_SECONDS = 15.0
+"""Time between two checks for expired videos."""
 
 
 class Service:
-    """What the paths share: the analyzers, what is being done with them, and whether it ends."""
+    """Analyzers, image analysis, video jobs, live connections and metrics of one application.
+
+    `stopping` is set on shutdown. The default model and detector are loaded on construction, which
+    raises `UserError` if either is unknown.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.stopping = asyncio.Event()
-        self.analyzers = Analyzers(settings, self.metrics.batch_faces.observe)
-        self.analyzers.take()
-        self.pictures = Pictures(settings, self.analyzers, self.metrics)
-        self.jobs = Jobs(settings, self.analyzers, self.metrics)
-        self.live = Live(settings, self.metrics, self.stopping)
-        room, gauge = self.pictures.room, self.metrics.gauge
-        gauge("mien_pictures_waiting", "Pictures that wait or are analysed.", lambda: room.taken)
-        gauge("mien_body_bytes", "Bytes of request bodies in memory.", lambda: room.held)
-        gauge("mien_live_connections", "Live connections.", lambda: self.live.connections)
-        gauge("mien_videos", "Videos kept, whatever their state.", self.jobs.count)
+        self.analyzers = AnalyzerCache(settings, self.metrics.batch_faces.observe)
+        self.analyzers.get()
+        self.images = ImageAnalysis(settings, self.analyzers, self.metrics)
+        self.jobs = JobManager(settings, self.analyzers, self.metrics)
+        self.live = LiveAnalysis(settings, self.metrics, self.stopping)
+        self._add_gauges()
+
+    def _add_gauges(self) -> None:
+        gauge, admission = self.metrics.gauge, self.images.admission
+        gauge("mien_images_pending", "Images waiting or being analyzed.", lambda: admission.images)
+        gauge(
+            "mien_request_body_bytes",
+            "Bytes of request bodies in memory.",
+            lambda: admission.body_bytes,
+        )
+        gauge("mien_live_connections", "Open live connections.", lambda: self.live.connections)
+        gauge("mien_videos_stored", "Videos stored, in any state.", self.jobs.count)
+
+    def is_ready(self) -> bool:
+        """Whether another image would be admitted now."""
+        admission = self.images.admission
+        return not self.stopping.is_set() and admission.images < admission.max_images
 
     def close(self) -> None:
-        """Finish what has begun, stop the videos, and leave nothing on disk."""
-        self.pictures.close()
+        """Finish the images in progress, cancel videos, and remove all files."""
+        self.images.close()
         self.live.close()
         self.jobs.close()
 
     def models(self) -> dict[str, Any]:
-        """What can be asked for, and what is used when nothing is said."""
-        analyzers, found = self.analyzers, []
-        for name in analyzers.models:
-            spec = analyzers.classifier(name).spec
+        """The models and detectors that requests may name, and the defaults: `schemas.Models`."""
+        models = []
+        for name in self.analyzers.models:
+            spec = self.analyzers.classifier(name).spec
             means = spec.card.get("means", "")
-            found.append({"name": name, "labels": list(spec.labels), "means": means})
+            models.append({"name": name, "labels": list(spec.labels), "means": means})
         return {
-            "default": analyzers.model,
-            "models": found,
-            "detector": analyzers.detector,
-            "detectors": analyzers.detectors(),
+            "default": self.analyzers.default_model,
+            "models": models,
+            "detector": self.analyzers.default_detector,
+            "detectors": self.analyzers.detectors(),
         }
 
-    async def sweep(self) -> None:
-        """Remove videos whose time is over, again and again."""
+    async def delete_expired_jobs(self) -> None:
+        """Delete expired jobs periodically, until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP)
-            await asyncio.to_thread(self.jobs.expire)
+            await asyncio.sleep(EXPIRY_CHECK_SECONDS)
+            await asyncio.to_thread(self.jobs.delete_expired)

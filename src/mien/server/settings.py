@@ -1,4 +1,4 @@
-"""What can be set about the service, and what it allows."""
+"""Settings and limits of the service."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Settings:
-    """How the service runs; every limit is there so that memory, disk and waiting stay bounded.
+    """How the service runs. The limits bound memory, disk and waiting time.
 
-    model, detector: those used when a request names none. threads: of the classifier. workers:
-    pictures worked on at once; 0 is one more than there are cores. token: what callers must show.
-    hosts: names it may be called by; none are those of this machine on loopback, any elsewhere.
-    origins: web pages of elsewhere that may call it. urls: whether requests may name addresses.
+    Args:
+        model: the default model, a name or the path of an .onnx file.
+        detector: the default detector.
+        threads: of the classifier; 0 for all cores.
+        workers: images analyzed in parallel; 0 is one more than there are cores.
+        host: the address to listen on.
+        port: the port to listen on; 0 for any free one.
+        token: that clients must send; empty for none.
+        allowed_hosts: host names that are accepted. Empty: those of this machine on loopback, any
+            otherwise.
+        allowed_origins: origins of other web pages that may use the service.
+        allow_urls: whether requests may name images by URL.
     """
 
     model: str = "default"
@@ -26,62 +34,65 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""
-    hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    urls: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    allow_urls: bool = False
 
-    max_waiting: int = 64
-    """Pictures that wait or are worked on; one more is told to come later."""
+    max_pending_images: int = 64
+    """Images that wait or are being analyzed; further requests get 503."""
 
-    max_bytes: int = 32 * 2**20
-    """Of one request's body; `max_held`, of all bodies together."""
+    max_body_bytes: int = 32 * 2**20
+    """Of one request."""
 
-    max_held: int = 256 * 2**20
+    max_total_body_bytes: int = 256 * 2**20
+    """Of all requests together."""
+
     max_pixels: int = 64_000_000
-    max_pictures: int = 16
-    """In one request."""
+    """Of one image."""
 
-    patience: float = 0.002
-    """Seconds that a face waits at most for others to share its batch."""
+    max_images_per_request: int = 16
 
-    slow: float = 30.0
-    """Seconds that a client may take to send a picture, to go on sending, or to take an answer."""
+    batch_timeout_seconds: float = 0.002
+    """Longest time that a face waits for others to share its batch."""
 
-    max_live: int = 8
-    max_frame_bytes: int = 4 * 2**20
-    live_seconds: float = 60.0
-    """Without a frame for so long, a live connection is closed."""
+    client_timeout_seconds: float = 30.0
+    """Time for a client to send an image, to send the next part of a video, or to accept a part of
+    a response."""
+
+    max_live_connections: int = 8
+    max_live_frame_bytes: int = 4 * 2**20
+    live_idle_timeout_seconds: float = 60.0
+    """A live connection that sends no frame for this time is closed."""
 
     max_jobs: int = 8
-    max_running: int = 1
+    max_running_jobs: int = 1
     max_video_bytes: int = 512 * 2**20
     max_video_pixels: int = 40_000_000
     """Of one frame of a video."""
 
-    job_seconds: float = 3600.0
-    """A video that takes longer is given up; results are kept for so long, too."""
+    job_lifetime_seconds: float = 3600.0
+    """Longest time to analyze a video, and how long its results are kept."""
 
-    def at_once(self) -> int:
-        """How many threads work on pictures."""
-        return self.workers or _cores() + 1
+    def worker_count(self) -> int:
+        """The number of threads that analyze images."""
+        return self.workers or _available_cores() + 1
 
-    def known_hosts(self) -> tuple[str, ...]:
-        """The names by which it may be called; none for any."""
-        if self.hosts or is_loopback(self.host):
-            return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.hosts)))
+    def accepted_hosts(self) -> tuple[str, ...]:
+        """The host names that are accepted; empty for any."""
+        if self.allowed_hosts or is_loopback(self.host):
+            return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.allowed_hosts)))
         return ()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, which no other reaches."""
+    """Whether only this machine can connect to `host`."""
     try:
         return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
+def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

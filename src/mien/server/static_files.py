@@ -1,4 +1,4 @@
-"""The page for people: a few files, and what a browser may do on their behalf."""
+"""The web page: static files and their Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from mien.writers._table import COLUMNS
 
 FOLDER = Path(__file__).parent / "page"
 
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-"""Suffix -> what it is. A machine's own list may err, and a wrong type is not run."""
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+"""File suffix -> media type. The system's table may be wrong, and browsers then reject scripts."""
 
 FILES = {
     "/" if file.name == "index.html" else f"/{file.name}": file
     for file in sorted(FOLDER.iterdir())
-    if file.suffix in TYPES
+    if file.suffix in MEDIA_TYPES
 }
-"""Path -> file."""
+"""URL path -> file."""
 
-CONSTANTS = "/constants.js"
-PATHS = (*FILES, CONSTANTS)
-"""The paths of the page. They need no token, for they say nothing about anybody."""
+CONSTANTS_PATH = "/constants.js"
+PATHS = (*FILES, CONSTANTS_PATH)
+"""All paths of the page. They need no token, because they reveal nothing about users."""
 
 
-def add(app: FastAPI) -> None:
-    """Serve the page at `/`; whatever it shows comes from this service alone."""
-    headers = {"Content-Security-Policy": policy()}
+def add_routes(app: FastAPI) -> None:
+    """Serve the page at `/`; its policy forbids it to load anything from other servers."""
+    headers = {"Content-Security-Policy": content_security_policy()}
     for path, file in FILES.items():
 
-        async def look(_: Request, file: Path = file) -> FileResponse:
-            return FileResponse(file, headers=headers, media_type=TYPES[file.suffix])
+        async def serve_file(_: Request, file: Path = file) -> FileResponse:
+            return FileResponse(file, headers=headers, media_type=MEDIA_TYPES[file.suffix])
 
-        app.add_route(path, look, methods=["GET"], include_in_schema=False)
+        app.add_route(path, serve_file, methods=["GET"], include_in_schema=False)
 
-    async def shared(_: Request) -> Response:
-        return Response(constants(), headers=headers, media_type=TYPES[".js"])
+    async def serve_constants(_: Request) -> Response:
+        return Response(constants(), headers=headers, media_type=MEDIA_TYPES[".js"])
 
-    app.add_route(CONSTANTS, shared, methods=["GET"], include_in_schema=False)
+    app.add_route(CONSTANTS_PATH, serve_constants, methods=["GET"], include_in_schema=False)
 
 
 def constants() -> str:
-    """What the page shares with Python, as a module; `page/constants.d.ts` has the types."""
-    shared = {
+    """A JavaScript module of the constants that the page shares; typed by `page/constants.d.ts`."""
+    values = {
         "COLORS": COLORS,
         "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
         "LANDMARKS": LANDMARKS,
         "RESULTS": RESULTS,
     }
-    lines = (f"export const {name} = {json.dumps(value)};\n" for name, value in shared.items())
+    lines = (f"export const {name} = {json.dumps(value)};\n" for name, value in values.items())
     return "".join(lines)
 
 
-def policy() -> str:
-    """The Content-Security-Policy: no script but its own, and that of a video's page in its frame.
+def content_security_policy() -> str:
+    """The Content-Security-Policy: only the page's own scripts, and that of a video's timeline.
 
-    What stands in a `srcdoc` is under the policy of the page around it, so its script and its style
-    are let in by their hashes.
+    The timeline is in the `srcdoc` of a frame, which is subject to the policy of the page around
+    it, so its script is allowed by its hash.
     """
     return "; ".join((
         "default-src 'none'",

@@ -1,4 +1,4 @@
-"""A video comes in, word of it goes out."""
+"""Video uploads and progress events."""
 
 from __future__ import annotations
 
@@ -15,85 +15,96 @@ from starlette.requests import Request
 
 from mien.errors import UserError
 from mien.server import request_bodies
-from mien.server.job import ENDED, Job, Wanted
-from mien.server.jobs import Jobs
+from mien.server.job import FINAL_STATES, Job, JobOptions
+from mien.server.jobs import JobManager
 from mien.server.settings import Settings
 
-LOOK = 0.1
-"""Seconds between two looks at how far a video is."""
+POLL_SECONDS = 0.1
+"""Time between two checks of a job's progress."""
 
-ALIVE = 15.0
-"""Seconds after which a line is sent even if nothing happened, so that nobody hangs up."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Time after which a comment is sent without progress, so that proxies keep the connection."""
 
-LONGEST = 900.0
-"""Seconds that a video may take to arrive."""
+UPLOAD_TIMEOUT_SECONDS = 900.0
 
 
-async def receive(
-    request: Request, jobs: Jobs, asked: tuple[str, Wanted], settings: Settings
+async def receive_video(
+    request: Request, jobs: JobManager, name: str, options: JobOptions, settings: Settings
 ) -> Job:
-    """The job of a video that has arrived and waits for its turn.
+    """Receive a video and queue its analysis.
 
-    Raises `Refused`: 408 too slow, 413 too large, 415 a wrong type, 503 too many; `UserError` for
-    a form without a file, or an empty body.
+    Raises:
+        RequestError: 408 too slow, 413 too large, 415 unsupported type, 503 too many videos.
+        UserError: the form has no file, the body is empty, or the model or detector is unknown.
+        ClientDisconnected: the client left.
     """
-    what = request_bodies.kind(request)
-    is_form = what == "multipart/form-data"
-    if not (is_form or what in request_bodies.RAW or what.startswith("video/")):
-        raise request_bodies.wrong_type(
-            what, "a video (video/mp4, ...) or a form (multipart/form-data)"
+    media_type = request_bodies.content_type(request)
+    is_form = media_type == "multipart/form-data"
+    is_binary = media_type in request_bodies.BINARY_TYPES or media_type.startswith("video/")
+    if not (is_form or is_binary):
+        raise request_bodies.unsupported_type(
+            media_type, "a video (video/mp4, ...) or a form (multipart/form-data)"
         )
-    job = await asyncio.to_thread(jobs.open, *asked)
+    job = await asyncio.to_thread(jobs.create, name, options)
     try:
-        parts = request_bodies.received(request, settings.max_video_bytes, settings.slow, LONGEST)
-        async with aclosing(parts) as arriving:
+        parts = request_bodies.stream_body(
+            request,
+            settings.max_video_bytes,
+            settings.client_timeout_seconds,
+            UPLOAD_TIMEOUT_SECONDS,
+        )
+        async with aclosing(parts):
             if is_form:
-                await _from_form(request, arriving, job)
+                await _receive_form(request, parts, job)
             else:
-                await _written(arriving, job)
-        if not job.upload.stat().st_size:
-            raise UserError("The video is empty.")
-        jobs.start(job)
+                await _write_parts(parts, job)
+        if not job.upload_path.stat().st_size:
+            raise UserError("The video is empty; send a video file.")
+        jobs.enqueue(job)
     except BaseException:
-        await asyncio.to_thread(jobs.remove, job.id)
+        await asyncio.to_thread(jobs.delete, job.id)
         raise
     return job
 
 
-async def _written(parts: AsyncGenerator[bytes, None], job: Job) -> None:
-    with open(job.upload, "xb") as file:
+async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
+    with open(job.upload_path, "xb") as file:
         async for part in parts:
             await asyncio.to_thread(file.write, part)
 
 
-async def _from_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
-    # What arrives lies in files without a name until it has arrived.
-    (file, *_) = await request_bodies.form(request.headers, parts, MultiPartParser, 1)
-    job.name = request_bodies.name(file.filename or "") or job.name
-    await asyncio.to_thread(_copied, file, job)
+async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
+    # While it arrives, Starlette keeps the file in an unnamed temporary file.
+    (file, *_) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
+    job.name = request_bodies.clean_file_name(file.filename or "") or job.name
+    await asyncio.to_thread(_copy_upload, file, job)
 
 
-def _copied(file: UploadFile, job: Job) -> None:
-    with file.file, open(job.upload, "xb") as out:
-        shutil.copyfileobj(file.file, out, 2**20)
+def _copy_upload(file: UploadFile, job: Job) -> None:
+    with file.file, open(job.upload_path, "xb") as output:
+        shutil.copyfileobj(file.file, output, 2**20)
 
 
-async def events(job: Job, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Server-sent events: `progress` whenever something changed, `end` when all is over."""
-    before, told = "", time.monotonic()
+async def progress_events(job: Job, stopping: asyncio.Event) -> AsyncIterator[str]:
+    """Server-sent events: `progress` after each change, then one `end`.
+
+    Args:
+        job: whose record is the data of each event.
+        stopping: set when the service shuts down, which deletes the job.
+    """
+    last_state, sent_at = "", time.monotonic()
     while True:
         record = job.record()
-        if stopping.is_set() and job.state not in ENDED:
-            record["state"] = "removed"  # as everything is when the service ends
-        over = record["state"] in ENDED
-        now = json.dumps({**record, "expires_in": 0.0})
-        if over:
+        if stopping.is_set() and job.state not in FINAL_STATES:
+            record["state"] = "deleted"
+        if record["state"] in FINAL_STATES:
             yield f"event: end\ndata: {json.dumps(record)}\n\n"
             return
-        if now != before:
-            before, told = now, time.monotonic()
+        state = json.dumps({**record, "expires_in_seconds": 0.0})
+        if state != last_state:
+            last_state, sent_at = state, time.monotonic()
             yield f"event: progress\ndata: {json.dumps(record)}\n\n"
-        elif time.monotonic() - told > ALIVE:
-            told = time.monotonic()
-            yield ": still here\n\n"
-        await asyncio.sleep(LOOK)
+        elif time.monotonic() - sent_at > KEEP_ALIVE_SECONDS:
+            sent_at = time.monotonic()
+            yield ": keep-alive\n\n"
+        await asyncio.sleep(POLL_SECONDS)

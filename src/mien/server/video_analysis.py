@@ -1,4 +1,4 @@
-"""A received video -> its results, without being led anywhere else by it."""
+"""Analysis of an uploaded video, which is untrusted: it must not make FFmpeg open other files."""
 
 from __future__ import annotations
 
@@ -16,90 +16,102 @@ from mien.io import video
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
 from mien.results import Result, Write
-from mien.server.job import Job, Stopped
+from mien.server.job import Job, JobCancelled
 from mien.server.settings import Settings
 from mien.visualization import timeline
 
-FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,yuv4mpegpipe,mxf,mjpeg,h264,hevc,m4v"
-"""What is opened. FFmpeg knows lists of files as well, which lead it out of the job's folder."""
+ALLOWED_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,yuv4mpegpipe,mxf,mjpeg,h264,hevc,m4v"
+)
+"""FFmpeg demuxers that open a single file; playlists would reach outside the job's folder."""
 
-MAX_NOTES = 20
+MAX_WARNINGS = 20
 
 
-def watch(job: Job, analyzer: Analyzer, settings: Settings) -> None:
-    """Make the results of a job from its video.
+def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
+    """Write the result files of a job from its upload, and update its progress.
 
-    Raises `UserError` for what is no video, or more than is let in, and `Stopped` if it is to stop.
+    Raises:
+        UserError: it is not a video, exceeds a limit, or takes too long.
+        JobCancelled: the job was cancelled.
     """
-    source, wanted = Source("video", str(job.upload), job.name), job.wanted
-    about = examined(source, settings.max_video_pixels)
-    job.length = max(0.0, min(about.seconds, wanted.selection.end) - wanted.selection.start)
-    timer = _Timer(job, time.monotonic() + settings.job_seconds)
-    options = Options(
-        selection=wanted.selection, smoothing=wanted.smooth, max_pixels=settings.max_video_pixels
+    source, options = Source("video", str(job.upload_path), job.name), job.options
+    info = check_video(source, settings.max_video_pixels)
+    selection = options.selection
+    job.duration_seconds = max(0.0, min(info.seconds, selection.end) - selection.start)
+    deadline = _Deadline(job, time.monotonic() + settings.job_lifetime_seconds)
+    run_options = Options(
+        selection=selection, smoothing=options.smoothing, max_pixels=settings.max_video_pixels
     )
-    callbacks = Callbacks(on_warning=partial(_note, job), should_stop=timer.should_stop)
+    callbacks = Callbacks(on_warning=partial(_add_warning, job), should_stop=deadline.should_stop)
     with ExitStack() as stack:
-        outputs = [stack.enter_context(_output(job, name)) for name in wanted.results]
-        run([source], analyzer, [timer.check, *outputs, partial(_count, job)], options, callbacks)
-        timer.check()
+        writes = [stack.enter_context(_open_writer(job, name)) for name in options.results]
+        outputs: list[Write] = [deadline.check, *writes, partial(_update_progress, job)]
+        run([source], analyzer, outputs, run_options, callbacks)
+        deadline.check()
 
 
 @dataclass(frozen=True, slots=True)
-class _Timer:
-    """Whether a job is to end before its video does. deadline: by `time.monotonic()`."""
+class _Deadline:
+    """Ends a job that is cancelled or takes too long. `ends_at` is by `time.monotonic()`."""
 
     job: Job
-    deadline: float
+    ends_at: float
 
     def should_stop(self) -> bool:
-        return self.job.stop.is_set() or time.monotonic() > self.deadline
+        return self.job.stop.is_set() or time.monotonic() > self.ends_at
 
     def check(self, _: Result | None = None) -> None:
         if self.job.stop.is_set():
-            raise Stopped
+            raise JobCancelled
         if self.should_stop():
-            raise UserError(f"{self.job.name} takes longer than this service has for a video.")
+            raise UserError(
+                f"{self.job.name} takes longer than this service allows; send a shorter part of it."
+            )
 
 
-def _note(job: Job, error: UserError) -> None:
-    if len(job.notes) < MAX_NOTES:
-        job.notes.append(str(error))
+def _add_warning(job: Job, warning: UserError) -> None:
+    if len(job.warnings) < MAX_WARNINGS:
+        job.warnings.append(str(warning))
 
 
-def _count(job: Job, result: Result) -> None:
-    job.seconds = result.frame.seconds - job.wanted.selection.start
+def _update_progress(job: Job, result: Result) -> None:
+    job.position_seconds = result.frame.seconds - job.options.selection.start
     job.frames += 1
 
 
-def examined(source: Source, max_pixels: int) -> video.VideoInfo:
-    """What a video file says of itself; a `UserError` if it is none, or more than is let in.
+def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
+    """Size and duration of an uploaded video file.
 
-    It is opened as what it is alone, not as a list of other files or addresses.
+    It is opened with allow-lists of formats and protocols, so that a playlist is not followed.
+
+    Raises:
+        UserError: it is not a video, its frames are too large, or its duration is unknown.
     """
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
     with video.open_video(source, options=options):
         pass
-    about = video.probe(source)
-    if about.width * about.height > max_pixels:
+    info = video.probe(source)
+    if info.width * info.height > max_pixels:
         raise UserError(
-            f"{source.name} has frames of {about.width} x {about.height} pixels: too large."
+            f"{source.name} has frames of {info.width} x {info.height} pixels; "
+            f"send at most {max_pixels / 1e6:g} million pixels."
         )
-    if not math.isfinite(about.seconds):
-        raise UserError(f"{source.name} does not say how long it is.")
-    return about
+    if not math.isfinite(info.seconds):
+        raise UserError(f"{source.name} has no known duration; save it again, as MP4 for example.")
+    return info
 
 
 @contextmanager
-def _output(job: Job, name: str) -> Iterator[Write]:
-    """The writer of one of a job's results."""
+def _open_writer(job: Job, name: str) -> Iterator[Write]:
     path = job.folder / name
     with (
         timeline.open_writer(path) if name == "timeline.png" else writers.open_writer(path) as write
     ):
-        # A page would link to the video beside it, which is deleted.
-        yield (lambda result: write(_unlinked(result))) if name == "page.html" else write
+        # The page would link to the upload beside it, which is deleted.
+        is_page = name == "page.html"
+        yield (lambda result: write(_without_location(result))) if is_page else write
 
 
-def _unlinked(result: Result) -> Result:
+def _without_location(result: Result) -> Result:
     return replace(result, frame=replace(result.frame, location=""))

@@ -29,13 +29,13 @@ export interface Job {
   name: string;
   state: string;
   progress: number;
-  seconds: number;
-  length: number;
+  position_seconds: number;
+  duration_seconds: number;
   frames: number;
   error: string;
-  notes: string[];
+  warnings: string[];
   results: string[];
-  expires_in: number;
+  expires_in_seconds: number;
 }
 
 export interface Model {

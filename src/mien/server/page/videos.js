@@ -101,10 +101,10 @@ async function watch(mine) {
  * @param {Shown} mine
  */
 async function showResults(told, { others, reading: { signal } }) {
-  const minutes = Math.round(told.expires_in / 60);
+  const minutes = Math.round(told.expires_in_seconds / 60);
   $("job-bar").hidden = true;
   $("job-stop").textContent = "Forget it";
-  $("job-state").textContent = [`${count(told.frames, "frame")}.`, ...told.notes,
+  $("job-state").textContent = [`${count(told.frames, "frame")}.`, ...told.warnings,
     ...(others ? [`One video at a time: ${count(others, "other")} left out.`] : []),
     `The service keeps the results for ${count(minutes, "minute")}, or until you have it forget them.`].join(" ");
   for (const [name, text] of Object.entries(RESULTS)) {
