@@ -110,7 +110,7 @@ def test_a_bad_file_is_told_and_the_rest_is_done(mien, folder, tmp_path):
 def test_no_face_is_no_error_unless_strict(mien, folder):
     code, out, err = mien("analyze", folder / "c.png")
     assert (code, err) == (0, "")
-    assert "no face found" in out
+    assert "no face detected" in out
     assert mien("analyze", folder / "c.png", "--strict")[0] == 3
     assert mien("analyze", folder / "a.png", "--strict")[0] == 0
     assert mien("analyze", folder, "--strict")[0] == 2

@@ -542,7 +542,7 @@ def test_the_camera_verb_shows_each_frame_and_sums_up(mien, server, tiny_model, 
     words = ("camera", server.address, "--model", tiny_model, "--detector", "whole")
     code, out, err = mien(*words, "--seconds", "1.5", "--to", tmp_path / "live.jsonl")
     assert (code, err) == (0, "")
-    assert "ms behind" in out
+    assert "ms delay" in out
     assert "1 face" in out
     records = [json.loads(line) for line in (tmp_path / "live.jsonl").read_text().splitlines()]
     seconds = [record["seconds"] for record in records]
@@ -789,7 +789,7 @@ def test_a_second_video_in_one_output_is_refused(tmp_path, suffix):
     pixels = np.zeros((480, 640, 3), np.uint8)
     with writers.open_writer(tmp_path / f"x{suffix}") as write:
         write(Result(Frame(pixels, "a.mp4"), []))
-        with pytest.raises(UserError, match="holds one video"):
+        with pytest.raises(UserError, match="one video"):
             write(Result(Frame(pixels, "b.mp4"), []))
 
 

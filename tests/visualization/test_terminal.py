@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a picture."""
+"""Results as terminal text."""
 
 import re
 
@@ -26,30 +26,30 @@ def test_a_face_has_a_bar_for_each_emotion():
     first, *rest = (click.unstyle(line) for line in lines(Frame(PIXELS, "a.png"), [face()]))
     assert first == "a.png  face 0  30 x 31 at 1, 2"
     assert [line.split()[0] for line in rest] == list(EMOTIONS)
-    assert rest[3] == "  happy     70.0% " + "█" * 21
+    assert rest[3] == "  happy     70.0 % " + "█" * 21
 
 
-def test_in_short_a_face_has_a_line():
+def test_without_bars_a_face_has_one_line():
     frame = Frame(PIXELS, "a.gif", 3, 0.5)
     (line,) = lines(frame, [face(flags=("blurred", "too_small"))], bars=False)
     assert click.unstyle(line) == (
-        "a.gif at 0.50 s  face 0  30 x 31 at 1, 2  happy 70%  blurred, too_small"
+        "a.gif at 0.50 s  face 0  30 x 31 at 1, 2  happy 70 %  blurred, too_small"
     )
-    assert click.unstyle(lines(frame, [])[0]) == "a.gif at 0.50 s: no face found"
+    assert click.unstyle(lines(frame, [])[0]) == "a.gif at 0.50 s: no face detected"
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
-def test_the_colour_is_near_the_one_on_pictures(emotion):
-    number = int(re.search(r"38;5;(\d+)m", text._painted("x", emotion))[1]) - 16
-    cube = np.array([number // 36, number // 6 % 6, number % 6]) * 51
-    wanted = [int(COLORS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
-    assert abs(cube - wanted).max() <= 26
+def test_terminal_colors_are_close_to_those_of_annotated_images(emotion):
+    number = int(re.search(r"38;5;(\d+)m", text._colored("x", emotion))[1]) - 16
+    rgb = np.array([number // 36, number // 6 % 6, number % 6]) * 51
+    expected = [int(COLORS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
+    assert abs(rgb - expected).max() <= 26
 
 
-@pytest.mark.parametrize(("wanted", "styled"), [("", None), ("1", False)])
-def test_who_wants_no_colour_gets_none(monkeypatch, wanted, styled):
-    monkeypatch.setenv("NO_COLOR", wanted)
-    asked = []
-    monkeypatch.setattr(click, "echo", lambda _, color: asked.append(color))
+@pytest.mark.parametrize(("no_color", "expected"), [("", None), ("1", False)])
+def test_no_color_is_respected(monkeypatch, no_color, expected):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    colors = []
+    monkeypatch.setattr(click, "echo", lambda _, color: colors.append(color))
     text.show(Result(Frame(PIXELS, "a.png"), [face()]), bars=True)
-    assert set(asked) == {styled}
+    assert set(colors) == {expected}

@@ -1,4 +1,4 @@
-"""The live window, on a display of the tests' own."""
+"""The live window, on a virtual display."""
 
 import os
 import shutil
@@ -37,18 +37,18 @@ def display():
     server.wait()
 
 
-def test_without_a_display_there_is_no_window(monkeypatch):
+def test_without_a_display_the_window_is_not_available(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     if sys.platform.startswith("linux"):
         assert not window.is_available()
 
 
-def test_a_display_that_is_not_there_is_none(monkeypatch):
+def test_an_unreachable_display_is_not_available(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":987")
     assert not window.is_available()
 
 
-def test_the_window_shows_the_picture_with_its_faces(display, monkeypatch):
+def test_the_window_shows_annotated_frames(display, monkeypatch):
     monkeypatch.setenv("DISPLAY", display)
     assert window.is_available()
     pixels = np.full((480, 640, 3), (0, 90, 200), np.uint8)
@@ -64,18 +64,18 @@ def test_the_window_shows_the_picture_with_its_faces(display, monkeypatch):
     assert yellow.sum() > 50
 
 
-@pytest.mark.parametrize("way", ["key", "close"])
-def test_the_window_can_be_closed(display, monkeypatch, way):
+@pytest.mark.parametrize("action", ["key", "close"])
+def test_the_window_can_be_closed(display, monkeypatch, action):
     import tkinter
 
     monkeypatch.setenv("DISPLAY", display)
     pixels = np.zeros((90, 160, 3), np.uint8)
 
-    def watch():
+    def run():
         with window.live_view() as show:
             root = tkinter._default_root
             for k in range(50):
-                if k == 5 and way == "key":
+                if k == 5 and action == "key":
                     root.focus_force()
                     root.update()
                     root.event_generate("<Escape>")
@@ -84,14 +84,14 @@ def test_the_window_can_be_closed(display, monkeypatch, way):
                 show(Result(Frame(pixels, "camera:0", k, k / 10), []), 0.0)
 
     with pytest.raises(KeyboardInterrupt):
-        watch()
+        run()
     with pytest.raises(AttributeError):
         tkinter._default_root.winfo_exists()
 
 
-def test_a_window_that_cannot_be_gets_one_sentence(mien, monkeypatch):
+def test_the_window_option_without_a_display_is_an_error(mien, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     code, _, err = mien("camera", "http://127.0.0.1:9/x", "--window")
     if sys.platform.startswith("linux"):
         assert code == 2
-        assert "There is no display" in err
+        assert "display" in err

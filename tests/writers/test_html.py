@@ -277,8 +277,8 @@ def test_strip_and_panel_agree_at_every_pixel(see):
 
 
 def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
-    """What is there, pale and nearest is the same by `Timeline.seen` and by the page's `at`."""
-    told = timeline_data.Timeline()
+    """What is there, pale and nearest is the same by `Timeline.sample` and by the page's `at`."""
+    video_timeline = timeline_data.Timeline()
     pixels = np.zeros((18, 32, 3), np.uint8)
 
     def chance(k):
@@ -286,7 +286,7 @@ def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
         return [face(n, (1.0, 1.0, 9.0, 9.0), sad=1.0) for n in range(3) if dice.random() < 0.6]
 
     for k in range(40 * 10):
-        told.add(Result(Frame(pixels, "x.mp4", k, k / 10), chance(k)))
+        video_timeline.add(Result(Frame(pixels, "x.mp4", k, k / 10), chance(k)))
 
     async def look(page):
         places = np.random.default_rng(1).uniform(-1, 41, 3000)
@@ -296,11 +296,11 @@ def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
                     f"{json.dumps(places.tolist())}.map((s) => at(data.faces[{n}], s, {least}))"
                     ".map((one) => one ? [one.k, one.pale ? 1 : 2] : [-1, 0])"
                 )
-                nearest, how = told.seen(told.lines[one], places, least)
+                nearest, how = video_timeline.sample(video_timeline.series[one], places, least)
                 assert set(how.tolist()) == {
-                    timeline_data.GONE,
-                    timeline_data.PALE,
-                    timeline_data.SEEN,
+                    timeline_data.ABSENT,
+                    timeline_data.INTERPOLATED,
+                    timeline_data.VISIBLE,
                 }
                 ours = [[k if h else -1, h] for k, h in zip(nearest.tolist(), how.tolist(),
                                                             strict=True)]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Face detectors: one file each, offering `load(threads) -> Detector`.
+"""Face detectors: one module each, with a function `load(threads) -> Detector`.
 
-What belongs here finds faces in one picture. Following them over time is tracking's business.
+Detectors work on single images; `mien.tracking` links faces over time.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ REGISTRY = __name__
 
 
 class Detector(Protocol):
-    """Finds the faces of a picture; safe to call from several threads.
+    """The interface of face detectors; implementations must be thread-safe.
 
     Attributes:
-        name: appears in every record.
-        geometry: how its boxes lie relative to FER2013's crops, as `benchmarks/geometry.py`
-            measures it; `CropGeometry()` where a box is the square to classify.
+        name: Recorded with every result.
+        geometry: Transform from its boxes to FER2013's crops, measured by
+            `benchmarks/geometry.py`; `CropGeometry()` if a box is the square to classify.
 
     Example:
-        A detector of your own:
+        A custom detector:
 
         ```python
-        class Centre:
-            name, geometry = "centre", mien.CropGeometry()
+        class CenterDetector:
+            name, geometry = "center", mien.CropGeometry()
 
             def __call__(self, pixels):
                 height, width = pixels.shape[:2]
                 return [mien.Detection((width / 4, height / 4, width / 2, height / 2), 1.0)]
 
 
-        mien.Analyzer(detector=Centre()).analyze("photo.jpg")
+        mien.Analyzer(detector=CenterDetector()).analyze("photo.jpg")
         ```
     """
 
@@ -44,23 +44,31 @@ class Detector(Protocol):
     geometry: CropGeometry
 
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
-        """The faces of a picture.
+        """Detect the faces of an image.
 
         Args:
-            pixels: (H, W, 3) uint8 RGB; not to be changed.
+            pixels: (H, W, 3) uint8 RGB; must not be modified.
 
         Returns:
-            Boxes in pixels of this picture, most confident first; empty without a face.
+            Detections in pixels of this image, sorted by confidence; empty if there are none.
         """
         ...
 
 
 def load(name: str, threads: int = 0) -> Detector:
-    """The detector called `name`; a `UserError` that guesses what was meant if there is none.
+    """Load a detector by name.
 
     Args:
         name: `"yunet"` or `"whole"`.
-        threads: for one picture; 0 is all cores.
+        threads: Threads per image; 0 uses all cores.
+
+    Raises:
+        UserError: If the name is unknown; the message suggests similar names.
+
+    Example:
+        ```python
+        detections = mien.detection.load("yunet")(pixels)
+        ```
     """
     if name not in available():
         raise unknown_name_error("detector", name, available())
@@ -68,5 +76,5 @@ def load(name: str, threads: int = 0) -> Detector:
 
 
 def available() -> list[str]:
-    """The names that `load` takes."""
+    """The names of all detectors."""
     return names(REGISTRY)

@@ -1,6 +1,7 @@
-"""How far a head is tilted, by a small network that mien trained (`benchmarks/pose.py`).
+"""Estimation of head roll by a small network that `benchmarks/pose.py` trains.
 
-YuNet's landmarks cannot say it: it learnt from upright heads, and they hardly follow a tilted one.
+YuNet's landmarks cannot be used: it was trained on upright heads, and its landmarks hardly rotate
+with a tilted one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from mien.results import Detection
 
 FILE = Path(__file__).with_name("roll.onnx")
 SIDE = 48
+"""Pixels of the network's square grayscale input."""
 
 MIN_CERTAINTY = 0.7
-"""Below this length of the network's answer, 0 to 1, a head is taken for upright."""
+"""If the network's output vector, of length 0 to 1, is shorter, the head is taken as upright."""
 
 
 class RollEstimator:
-    """The network in an ONNX Runtime session; safe to call from several threads."""
+    """The roll network in an ONNX Runtime session; thread-safe."""
 
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
         self._session = open_session(str(path), threads)
@@ -32,17 +34,20 @@ class RollEstimator:
     def __call__(
         self, pixels: np.ndarray, faces: Sequence[Detection], geometry: CropGeometry
     ) -> list[Detection]:
-        """The faces with their `roll`; those that have one keep it.
+        """Add the missing `roll` of detections.
 
         Args:
-            pixels: (H, W, 3) uint8 RGB.
-            faces: what a detector found there.
-            geometry: of that detector.
+            pixels: The image, (H, W, 3) uint8 RGB.
+            faces: Detections in it.
+            geometry: Of the detector that made them.
+
+        Returns:
+            The detections in the same order; those that have a roll are unchanged.
         """
-        unknown = [face for face in faces if face.roll is None]
-        if not unknown:
+        without_roll = [face for face in faces if face.roll is None]
+        if not without_roll:
             return list(faces)
-        squares = [geometry.square(face.box) for face in unknown]
+        squares = [geometry.square(face.box) for face in without_roll]
         crops = np.stack([crop(pixels, square, SIDE, 1) for square in squares])
         rolls = iter(self.degrees(crops).tolist())
         return [
@@ -50,8 +55,8 @@ class RollEstimator:
         ]
 
     def degrees(self, crops: np.ndarray) -> np.ndarray:
-        """(N, 1, 48, 48) uint8 -> (N,) degrees clockwise, -180 to 180; 0 where it is uncertain."""
-        direction = self._session.run(None, {"faces": crops})[0]
-        certain = np.hypot(*direction.T) >= MIN_CERTAINTY
+        """(N, 1, 48, 48) uint8 -> (N,) degrees clockwise, -180 to 180; 0 where uncertain."""
+        direction = self._session.run(None, {"faces": crops})[0]  # (N, 2) cosine and sine
+        is_certain = np.hypot(*direction.T) >= MIN_CERTAINTY
         angle = np.arctan2(direction[:, 1], direction[:, 0]) * (180 / math.pi)
-        return np.where(certain, angle, 0.0)
+        return np.where(is_certain, angle, 0.0)

@@ -1,4 +1,4 @@
-"""No detection: the whole picture is one face, as in FER2013 itself."""
+"""No detection: the whole image is one face, as in FER2013 itself."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mien.results import Detection
 
 
 class WholeImage:
-    """Takes the largest central square of the picture."""
+    """Returns the largest central square of the image as its only face."""
 
     name = "whole"
     geometry = CropGeometry()
 
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
-        """(H, W, 3) uint8 RGB -> its central square, with confidence 1."""
+        """(H, W, 3) uint8 RGB -> one detection with confidence 1 and roll 0."""
         height, width = pixels.shape[:2]
         side = float(min(height, width))
         return [Detection(((width - side) / 2, (height - side) / 2, side, side), 1.0, roll=0.0)]
 
 
 def load(threads: int = 0) -> WholeImage:  # noqa: ARG001
-    """The detector that takes every picture for a face; it needs no threads."""
+    """Load the detector; `threads` has no effect."""
     return WholeImage()

@@ -1,4 +1,4 @@
-"""The nouns that every other module takes and gives; nothing that reads, finds or writes them."""
+"""The data types that every other module takes and returns; no reading, detection or writing."""
 
 from mien.results.detection import (
     LANDMARKS,
@@ -14,18 +14,6 @@ from mien.results.face import Face
 from mien.results.result import LIVE_KINDS, Frame, Result, SourceKind, Write
 
 __all__ = [
-    "LANDMARKS",
-    "LIVE_KINDS",
-    "Box",
-    "Detection",
-    "Face",
-    "Frame",
-    "Landmarks",
-    "Result",
-    "SourceKind",
-    "Write",
-    "estimate_yaw",
-    "iou",
-    "non_maximum_suppression",
-    "scale_box",
+    "LANDMARKS", "LIVE_KINDS", "Box", "Detection", "Face", "Frame", "Landmarks", "Result",
+    "SourceKind", "Write", "estimate_yaw", "iou", "non_maximum_suppression", "scale_box",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A face: where it is in its picture, and the emotions that it shows."""
+"""A face: its box in the image, and the shares of its emotions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from mien.results.detection import Box, Landmarks, points
+from mien.results.detection import Box, Landmarks, to_landmarks
 
 
 class FrozenDict(dict[str, float]):
-    """A dictionary that cannot be changed, so it can be hashed; JSON and pandas take it as any."""
+    """An immutable, hashable dictionary of shares; a `dict`, so JSON and pandas accept it."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -22,31 +22,28 @@ class FrozenDict(dict[str, float]):
     def __reduce__(self) -> tuple:
         return type(self), (dict(self),)
 
-    def _unchangeable(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError(
-            "the emotions of a face cannot be changed; dict(emotions) is a copy to edit"
-        )
+    def _immutable(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("The emotions of a face are immutable. Edit a copy: dict(emotions).")
 
-    __setitem__ = __delitem__ = __ior__ = _unchangeable  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _unchangeable  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _immutable  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _immutable  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one frame, and how people would label its expression.
+    """One face in one frame, with the predicted shares of its emotions.
 
     Attributes:
-        box: x, y, width and height in pixels, where the detector saw it; x and y are the left
-            upper corner.
-        face_confidence: how sure the detector is, 0 to 1.
-        emotions: label -> the share of people who would give it; 0 to 1, summing to 1 within 1e-6.
-            A dictionary that cannot be changed.
-        face_id: its place in the frame or, in a video, who it is from frame to frame.
-        flags: reasons to trust the emotions less: "too_small", "blurred", "low_confidence",
-            "tilted" (the head leans to a shoulder), "turned" (it looks aside).
-        smoothed: in a video, the emotions smoothed over time; None for a still.
-        landmarks: x and y in pixels of right eye, left eye, nose, right and left corner of the
-            mouth (the person's own right); None where the detector gives none.
+        box: x, y, width and height of the detected box in pixels; (x, y) is the upper left corner.
+        face_confidence: The detector's confidence, 0 to 1.
+        emotions: Label -> predicted share of people who would choose it; 0 to 1, summing to 1
+            within 1e-6. An immutable dictionary.
+        face_id: Index of the face in the image; in a video, its track, the same in every frame.
+        flags: Reasons to trust the emotions less: "too_small", "blurred", "low_confidence",
+            "tilted" (large roll), "turned" (large yaw).
+        smoothed: In a video, the emotions smoothed over time; None for an image.
+        landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
+            subject's own right); None if the detector has no landmarks.
 
     Example:
         ```python
@@ -64,15 +61,15 @@ class Face:
     landmarks: Landmarks | None = None
 
     def __post_init__(self) -> None:
-        """Take lists and dictionaries as well, and keep what cannot be changed."""
-        kept = {
+        """Store lists and dictionaries as immutable copies."""
+        fields = {
             "box": tuple(self.box),
             "emotions": FrozenDict(self.emotions),
             "flags": tuple(self.flags),
             "smoothed": None if self.smoothed is None else FrozenDict(self.smoothed),
-            "landmarks": points(self.landmarks),
+            "landmarks": to_landmarks(self.landmarks),
         }
-        for name, value in kept.items():
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
 
     @cached_property
@@ -81,15 +78,14 @@ class Face:
         return max(self.emotions, key=self.emotions.__getitem__)
 
     def crop(self, pixels: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """The face's part of its picture, as the detector framed it; not turned, not resized.
+        """Cut the detected box out of the image, without rotation or resizing.
 
         Args:
-            pixels: the whole picture, (H, W, 3) uint8 RGB: the frame's pixels.
-            margin: what to add on each side, as a share of the box's width and height; 0.2 is a
-                fifth.
+            pixels: The whole image, (H, W, 3) uint8 RGB: the frame's pixels.
+            margin: Added on each side, as a fraction of the box's width and height.
 
         Returns:
-            (h, w, 3) uint8 RGB, at least one pixel; what lies outside of the picture is left out.
+            A copy, (h, w, 3) uint8 RGB, clipped to the image, at least one pixel a side.
 
         Example:
             ```python
@@ -102,7 +98,7 @@ class Face:
         return pixels[rows, _span(x, width, margin, pixels.shape[1])].copy()
 
     def to_dict(self) -> dict[str, Any]:
-        """The face as JSON has it; `smoothed` only where there is any."""
+        """The face as a JSON-serializable dictionary; `smoothed` only if it is not None."""
         return {
             "face_id": self.face_id,
             "box": list(self.box),
@@ -116,7 +112,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, face: Mapping[str, Any]) -> Face:
-        """The face that `to_dict` was called on."""
+        """The inverse of `to_dict`."""
         return cls(
             face["box"],
             face["face_confidence"],
@@ -129,6 +125,6 @@ class Face:
 
 
 def _span(start: float, length: float, margin: float, limit: int) -> slice:
-    """The pixels of one side of a box with its margin, within the picture and at least one."""
+    """The pixels of a box along one axis, with its margin, clipped to the image; at least one."""
     first = min(max(math.floor(start - margin * length), 0), limit - 1)
     return slice(first, min(max(math.ceil(start + (1 + margin) * length), first + 1), limit))

@@ -1,4 +1,4 @@
-"""A frame of pixels, and the result: a frame with its faces."""
+"""Frames, and results: a frame with its faces."""
 
 from __future__ import annotations
 
@@ -18,28 +18,32 @@ if TYPE_CHECKING:
 
 
 SourceKind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
-"""What a frame was read from, as `io.source.Source` says it."""
+"""What kind of source a frame was read from; see `io.source.Source`."""
 
 LIVE_KINDS: tuple[SourceKind, ...] = ("camera", "stream")
-"""Kinds that drop frames instead of waiting."""
+"""Kinds of source that drop frames instead of queueing them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture, alone or of a sequence.
-
-    Frames are equal if their pixels and everything else are.
+    """An image, or one frame of a video. Frames are equal if all their fields are.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB, upright.
-        source: where it came from, for a person to read.
-        number: its place in the source, from 0.
-        seconds: the source's own time stamp, 0 for a still.
-        model: the name of the model that classified its faces; empty before.
-        detector: the name of the detector that found them; empty before.
-        kind: what it was read from: `"image"`, `"animation"`, `"video"`, `"camera"`, `"stream"` or
+        source: Display name of the source.
+        number: Index of the frame in the source, from 0.
+        seconds: Time stamp in the source; 0 for an image.
+        model: Name of the model that classified the faces; empty before classification.
+        detector: Name of the face detector; empty before classification.
+        kind: Kind of source: `"image"`, `"animation"`, `"video"`, `"camera"`, `"stream"` or
             `"sequence"`.
-        location: where its source can be opened again, for its sound say; empty if unknown.
+        location: Path or URL from which the source can be opened again, for its sound for example;
+            empty if unknown.
+
+    Example:
+        ```python
+        frame = mien.Frame(np.zeros((480, 640, 3), np.uint8), "black.png")
+        ```
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -53,12 +57,12 @@ class Frame:
 
     @property
     def is_video(self) -> bool:
-        """Whether the frames of its source follow each other in time, so that faces keep ids."""
+        """Whether the source is a sequence of frames in time, so that faces are tracked."""
         return self.kind != "image"
 
     @property
     def is_live(self) -> bool:
-        """Whether it comes from a camera or a stream."""
+        """Whether the source is a camera or a stream."""
         return self.kind in LIVE_KINDS
 
     def __eq__(self, other: object) -> bool:
@@ -70,21 +74,21 @@ class Frame:
         return hash(self._key())
 
     def _key(self) -> tuple:
-        """Everything but the pixels, which would take long to hash."""
-        others = [value for name, value in vars(self).items() if name != "pixels"]
-        return (*others, self.pixels.shape)
+        """All fields except the pixels, which are slow to hash."""
+        fields = [value for name, value in vars(self).items() if name != "pixels"]
+        return (*fields, self.pixels.shape)
 
 
 @dataclass(frozen=True, repr=False)
 class Result(Sequence[Face]):
-    """The faces of one frame: a sequence of `Face`, most confident first or, in a video, by id.
+    """The faces of one frame: a sequence of `Face`, sorted by confidence or, in a video, by id.
 
-    A slice is a `Result` of the same frame. A result keeps its frame's pixels; of many frames,
-    keep `result.faces` or `result.to_dict()` where the pixels are not needed.
+    A slice is a `Result` of the same frame. A result keeps the pixels of its frame in memory; for
+    many frames, store `result.faces` or `result.to_dict()` instead if you do not need the pixels.
 
     Attributes:
-        frame: the picture with its source and time.
-        faces: what the sequence consists of; empty where no face was found.
+        frame: The image with its source and time.
+        faces: The faces; empty if none was detected.
 
     Example:
         ```python
@@ -98,33 +102,33 @@ class Result(Sequence[Face]):
     faces: Sequence[Face] = ()
 
     def __post_init__(self) -> None:
-        """Take lists as well."""
+        """Store lists as tuples."""
         object.__setattr__(self, "faces", tuple(self.faces))
 
     def __len__(self) -> int:
         return len(self.faces)
 
     @overload
-    def __getitem__(self, place: int) -> Face: ...
+    def __getitem__(self, index: int) -> Face: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Result: ...
+    def __getitem__(self, index: slice) -> Result: ...
 
-    def __getitem__(self, place: int | slice) -> Face | Result:
-        if isinstance(place, slice):
-            return Result(self.frame, self.faces[place])
-        return self.faces[place]
+    def __getitem__(self, index: int | slice) -> Face | Result:
+        if isinstance(index, slice):
+            return Result(self.frame, self.faces[index])
+        return self.faces[index]
 
     def __repr__(self) -> str:
         frame, count = self.frame, len(self)
         time = f" at {frame.seconds:.2f} s" if frame.number else ""
         emotions = Counter(face.dominant_emotion for face in self)
-        shown = ", ".join(f"{number} {name}" for name, number in emotions.most_common())
-        faces = f"{count} face" + "s" * (count != 1) + (f" ({shown})" if shown else "")
-        return f"<Result of {frame.source or 'a picture'}{time}: {faces}>"
+        counts = ", ".join(f"{number} {name}" for name, number in emotions.most_common())
+        faces = f"{count} face" + "s" * (count != 1) + (f" ({counts})" if counts else "")
+        return f"<Result of {frame.source or 'an image'}{time}: {faces}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """The record: one dictionary, as a line of JSONL and an HTTP answer hold it.
+        """The result as a JSON-serializable record, the same as in JSONL files and HTTP responses.
 
         Returns:
             `source`, `frame` (its number), `seconds`, `width` and `height` in pixels, `model`,
@@ -149,12 +153,12 @@ class Result(Sequence[Face]):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], frame: Frame | None = None) -> Result:
-        """The result that a record was made of.
+        """The inverse of `to_dict`.
 
         Args:
-            record: what `to_dict` gave, a line of JSONL say.
-            frame: the same frame, read again, for a record has no pixels; it gets the record's
-                `model` and `detector`. By default, a black picture of the same size.
+            record: A record, for example a line of a JSONL file.
+            frame: The frame with its pixels, which a record does not have; it gets the `model` and
+                `detector` of the record. A black image of the same size by default.
 
         Example:
             ```python
@@ -168,13 +172,14 @@ class Result(Sequence[Face]):
         return cls(frame, [Face.from_dict(face) for face in record["faces"]])
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A table with a row per face, or one with empty face columns where there is none.
+        """The result as a pandas table with one row per face.
 
         Returns:
-            The columns of `.csv` files, always all of them, so that tables can be concatenated.
+            All columns of mien's CSV files, so that tables can be concatenated; for a frame
+            without faces, one row whose face columns are empty.
 
         Raises:
-            UserError: pandas is not installed.
+            UserError: If pandas is not installed.
 
         Example:
             ```python
@@ -186,10 +191,10 @@ class Result(Sequence[Face]):
         return dataframe([self.to_dict()])
 
     def plot(self) -> Image.Image:
-        """A copy of the picture with its faces drawn on it: what `save` writes as `.png`.
+        """Annotate a copy of the image with its faces; `save` writes the same to a `.png`.
 
         Returns:
-            An RGB image; one shorter than 480 pixels is enlarged so that its text is legible.
+            An RGB image; if its longer side is below 480 pixels, enlarged so that text is legible.
 
         Example:
             ```python
@@ -203,14 +208,14 @@ class Result(Sequence[Face]):
         return Image.fromarray(draw(self.frame.pixels, self.faces))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write this result to a file of its own; `mien.writers.to` writes many to one.
+        """Write this result to a file; to write many to one file, use `mien.writers.open_writer`.
 
         Args:
-            path: its suffix says what: `.jsonl`, `.csv`, `.parquet`, `.png`, `.jpg`, ...; a folder
-                gets an annotated picture named after the source. A file that exists is replaced.
+            path: The suffix selects the format: `.jsonl`, `.csv`, `.parquet`, `.png`, `.jpg`, ...;
+                in a folder, an annotated image is named after the source. Replaces existing files.
 
         Raises:
-            UserError: nothing can be written there, or under this suffix.
+            UserError: If the suffix is not supported or the file cannot be written.
 
         Example:
             ```python
@@ -223,17 +228,17 @@ class Result(Sequence[Face]):
             write(self)
 
     def _repr_html_(self) -> str:
-        """The annotated picture and a table of its emotions, for notebooks."""
+        """The annotated image and a table of its emotions, for notebooks."""
         from mien.visualization import notebook
 
-        return notebook.html(self)
+        return notebook.to_html(self)
 
     def _repr_png_(self) -> bytes:
-        """The annotated picture, for notebooks that show no HTML."""
+        """The annotated image, for notebooks that cannot show HTML."""
         from mien.visualization import notebook
 
-        return notebook.png(self)
+        return notebook.to_png(self)
 
 
 Write = Callable[[Result], None]
-"""What a writer gives: a function that takes one result after the other."""
+"""An open writer: a function that writes one result."""

@@ -1,1 +1,1 @@
-"""Faces over time: identity, smoothing, resuming; opens no video and writes no result."""
+"""Faces over time: tracking, smoothing, resuming; no reading of videos, no writing of results."""

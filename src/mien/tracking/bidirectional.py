@@ -1,7 +1,4 @@
-"""A file watched twice: once for its faces, and again when all of them are known.
-
-The second time, emotions are smoothed by what comes as well as by what was, so they do not lag.
-"""
+"""Bidirectional smoothing: the video is read twice, so that smoothed emotions do not lag behind."""
 
 from __future__ import annotations
 
@@ -16,65 +13,88 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.results import Face, Frame, Result
+from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.smoothing import TIME_CONSTANT
-from mien.tracking.tracker import MAX_AGE_SECONDS
 
 
 def smooth(
-    first: Iterable[Result], again: Iterable[Frame], time_constant: float = TIME_CONSTANT
+    results: Iterable[Result], frames: Iterable[Frame], time_constant: float = TIME_CONSTANT
 ) -> Iterator[Result]:
-    """The frames of `again` with the faces of `first`, the same frames, smoothed both ways.
+    """Replace the causally smoothed emotions of a video by bidirectionally smoothed ones.
 
-    What the first time gives is kept in a temporary file, and in memory a number per face, frame
-    and emotion.
+    The results are kept in a temporary file; in memory is one number per face, frame and emotion.
+
+    Args:
+        results: The results of the first pass; read to the end before the first result is yielded.
+        frames: The same frames, read again.
+        time_constant: Of the smoothing, in seconds.
+
+    Raises:
+        UserError: If there are more or fewer frames than results.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as kept:
-        lines: dict[int, list[tuple[float, list[float]]]] = defaultdict(list)
-        for result in first:
-            kept.write(json.dumps(result.to_dict()) + "\n")
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as records:
+        series: dict[int, list[tuple[float, list[float]]]] = defaultdict(list)
+        for result in results:
+            records.write(json.dumps(result.to_dict()) + "\n")
             for face in result:
-                lines[face.face_id].append((result.frame.seconds, list(face.emotions.values())))
-        smooth = {}
-        for face_id, line in lines.items():
-            seconds, shares = (np.array(column) for column in zip(*line, strict=True))
-            smooth[face_id] = iter(smooth_bidirectional(seconds, shares, time_constant))
-        lines.clear()
-        kept.seek(0)
-        for frame, text in _pairs(again, kept):
-            result = Result.from_dict(json.loads(text), frame)
-            yield replace(result, faces=[_smoothed(f, next(smooth[f.face_id])) for f in result])
+                point = (result.frame.seconds, list(face.emotions.values()))
+                series[face.face_id].append(point)
+        smoothed = {}
+        for face_id, points in series.items():
+            seconds, shares = (np.array(column) for column in zip(*points, strict=True))
+            smoothed[face_id] = iter(smooth_bidirectional(seconds, shares, time_constant))
+        series.clear()
+        records.seek(0)
+        for frame, record in _zip_frames(frames, records):
+            result = Result.from_dict(json.loads(record), frame)
+            faces = [_with_smoothed(face, next(smoothed[face.face_id])) for face in result]
+            yield replace(result, faces=faces)
 
 
-def _pairs(again: Iterable[Frame], kept: Iterable[str]) -> Iterator[tuple[Frame, str]]:
-    for frame, text in zip_longest(again, kept):
-        if frame is None or text is None:
-            raise UserError("The video changed while it was read; let it be finished first.")
-        yield frame, text
+def _zip_frames(frames: Iterable[Frame], records: Iterable[str]) -> Iterator[tuple[Frame, str]]:
+    for frame, record in zip_longest(frames, records):
+        if frame is None or record is None:
+            raise UserError(
+                "The video changed between the two passes. "
+                "Wait until it is completely written, and run again."
+            )
+        yield frame, record
 
 
 def smooth_bidirectional(
-    seconds: np.ndarray, shares: np.ndarray, constant: float, longest: float = MAX_AGE_SECONDS
+    seconds: np.ndarray,
+    shares: np.ndarray,
+    time_constant: float,
+    max_age_seconds: float = MAX_AGE_SECONDS,
 ) -> np.ndarray:
-    """Exponential smoothing from both ends, averaged: (T,) rising, (T, K) -> (T, K).
+    """The mean of exponential smoothing forward and backward in time.
 
-    Over a gap of more than `longest` seconds nothing is carried.
+    Args:
+        seconds: (T,) increasing.
+        shares: (T, K).
+        time_constant: In seconds; 0 disables smoothing.
+        max_age_seconds: Smoothing starts anew after a longer gap.
+
+    Returns:
+        (T, K) float64.
     """
-    steps = np.diff(seconds, prepend=seconds[:1])
-    keep = np.exp(-steps / constant) if constant > 0 else np.zeros_like(steps)
-    keep = np.where(steps > longest, 0.0, keep)
-    # From the end, the step into a moment is the one that lies behind it.
-    back = np.concatenate([keep[1:], [0.0]])
-    forth, reverse = _followed(shares, keep), _followed(shares[::-1], back[::-1])
-    return (forth + reverse[::-1]) / 2
+    intervals = np.diff(seconds, prepend=seconds[:1])
+    decay = np.exp(-intervals / time_constant) if time_constant > 0 else np.zeros_like(intervals)
+    decay = np.where(intervals > max_age_seconds, 0.0, decay)
+    # Backward in time, the interval before a point is the one that follows it.
+    backward_decay = np.concatenate([decay[1:], [0.0]])
+    forward = _smooth_forward(shares, decay)
+    backward = _smooth_forward(shares[::-1], backward_decay[::-1])[::-1]
+    return (forward + backward) / 2
 
 
-def _followed(shares: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The causal filter: as much of the last as `keep` says, (T, K), (T,) -> (T, K)."""
-    found = np.array(shares, np.float64)
-    for k in range(1, len(found)):
-        found[k] += keep[k] * (found[k - 1] - found[k])
-    return found
+def _smooth_forward(shares: np.ndarray, decay: np.ndarray) -> np.ndarray:
+    """The causal filter: (T, K) shares, (T,) weight of the previous value -> (T, K)."""
+    smoothed = np.array(shares, np.float64)
+    for k in range(1, len(smoothed)):
+        smoothed[k] += decay[k] * (smoothed[k - 1] - smoothed[k])
+    return smoothed
 
 
-def _smoothed(face: Face, shares: np.ndarray) -> Face:
+def _with_smoothed(face: Face, shares: np.ndarray) -> Face:
     return replace(face, smoothed=dict(zip(face.emotions, shares.tolist(), strict=True)))

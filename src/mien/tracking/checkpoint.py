@@ -1,4 +1,4 @@
-"""What an interrupted run left behind -> what is still to do."""
+"""Checkpoints: from the records of an interrupted run to what remains to be done."""
 
 from __future__ import annotations
 
@@ -13,128 +13,141 @@ from mien.io import partial_file
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Face, Frame
+from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
-from mien.tracking.tracker import MAX_AGE_SECONDS
 
-REPLAYED, LEAST = 2 * MAX_AGE_SECONDS, 8
-"""Seconds of a video that are replayed before its rest is analyzed, and frames at least."""
+REPLAY_SECONDS, MIN_REPLAY_FRAMES = 2 * MAX_AGE_SECONDS, 8
+"""The end of the analyzed part that is replayed before the rest of a video is analyzed."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedVideo:
-    """The video in which a run was interrupted, and its last frames, to go on from.
+    """The video in which a run was interrupted, with its last analyzed frames.
 
-    name: of its source. faces: of the last frames, by frame number. detected: the numbers of those
-    in which faces were detected. start: seconds of the first frame of all, and first: of the
-    earliest of these. next_id: the first face id that is free.
+    name: of the source. faces: of the last frames, by frame number. detected: numbers of the frames
+    in which faces were detected, not interpolated. start: seconds of the very first frame.
+    replay_start: seconds of the first frame in `faces`. next_id: the first unused face id.
     """
 
     name: str
     faces: Mapping[int, Sequence[Face]]
     detected: Set[int]
     start: float
-    first: float
+    replay_start: float
     next_id: int
 
-    def selection(self, wanted: FrameSelection) -> FrameSelection:
-        """The part of the video to read again; a `UserError` if another was read before."""
-        if abs(self.start - wanted.start) > 1 + wanted.seconds:
-            raise UserError(f"What was found of {self.name} begins at {self.start:.1f} s; "
-                            "--resume with the same --from.")  # fmt: skip
-        return wanted.starting_at(min(self.faces), self.first)
-
-    def replay(self, session: VideoSession, frames: Iterable[Frame]) -> None:
-        """Bring a new session to where the run was interrupted, by the frames that are known.
+    def selection(self, requested: FrameSelection) -> FrameSelection:
+        """The selection that reads the video from the first frame to replay.
 
         Raises:
-            UserError: if they are of another video, or were read or smoothed in another way.
+            UserError: If the earlier run started at another time.
+        """
+        if abs(self.start - requested.start) > 1 + requested.seconds:
+            raise UserError(
+                f"Cannot resume {self.name}: the earlier run started at {self.start:.1f} s. "
+                "Use --resume with the same --from."
+            )
+        return requested.starting_at(min(self.faces), self.replay_start)
+
+    def replay(self, session: VideoSession, frames: Iterable[Frame]) -> None:
+        """Bring a new session to the state at the interruption, by replaying the last frames.
+
+        Raises:
+            UserError: If the video, its selection of frames or the smoothing is not the same.
         """
         session.reserve_ids(self.next_id)
         for frame in islice(frames, len(self.faces)):
             if (faces := self.faces.get(frame.number)) is None:
                 raise UserError(
-                    f"{frame.source} is not the video that was being read, or not the same part "
-                    "of it; --resume goes on with the same command."
+                    f"Cannot resume {frame.source}: this is another video, or another part of it. "
+                    "Use --resume with the same command."
                 )
             if not session.replay(frame, faces, detected=frame.number in self.detected):
                 raise UserError(
-                    f"{frame.source} was read or smoothed otherwise; --resume with the same "
-                    "--every and --smooth."
+                    f"Cannot resume {frame.source}: the earlier run had other options. "
+                    "Use --resume with the same --every and --smooth."
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What an earlier run has done.
+    """What an earlier run has completed.
 
-    done: the names of sources that need no work. unfinished: a video of which the rest is to do.
+    done: names of the completed sources. unfinished: the video in which the run was interrupted.
     """
 
     done: Set[str] = frozenset()
     unfinished: UnfinishedVideo | None = None
 
     def unfinished_video_for(self, source: Source) -> UnfinishedVideo | None:
-        """What is known of this source, if it is the unfinished one."""
-        is_it = self.unfinished is not None and self.unfinished.name == source.name
-        return self.unfinished if is_it else None
+        """The unfinished video, if it is this source."""
+        is_unfinished = self.unfinished is not None and self.unfinished.name == source.name
+        return self.unfinished if is_unfinished else None
 
 
 @dataclass(slots=True)
-class _Tail:
-    """The last frames of the source that a run was at."""
+class _LastSource:
+    """The source in which the run was interrupted: its last frames.
 
-    source: str = ""
-    began: int = 0
+    first_record: index of its first record. last_records: with whether faces were detected.
+    """
+
+    name: str = ""
+    first_record: int = 0
     start: float = 0.0
     next_id: int = 0
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
-    recent: deque[tuple[dict, bool]] = field(default_factory=deque)
+    last_records: deque[tuple[dict, bool]] = field(default_factory=deque)
 
     def add(self, record: dict) -> None:
-        seconds = record["seconds"]
+        records, seconds = self.last_records, record["seconds"]
         detected = self.schedule.is_due(seconds, record["width"], record["height"])
-        self.recent.append((record, detected))
-        while len(self.recent) > LEAST and seconds - self.recent[0][0]["seconds"] > REPLAYED:
-            self.recent.popleft()
+        records.append((record, detected))
+        while (
+            len(records) > MIN_REPLAY_FRAMES and seconds - records[0][0]["seconds"] > REPLAY_SECONDS
+        ):
+            records.popleft()
         self.next_id = max(self.next_id, *(face["face_id"] + 1 for face in record["faces"]), 0)
 
-    def unfinished(self) -> UnfinishedVideo:
+    def unfinished_video(self) -> UnfinishedVideo:
         return UnfinishedVideo(
-            self.source,
+            self.name,
             {
                 record["frame"]: [Face.from_dict(face) for face in record["faces"]]
-                for record, _ in self.recent
+                for record, _ in self.last_records
             },
-            {record["frame"] for record, detected in self.recent if detected},
+            {record["frame"] for record, detected in self.last_records if detected},
             self.start,
-            self.recent[0][0]["seconds"],
+            self.last_records[0][0]["seconds"],
             self.next_id,
         )
 
 
 def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
-    """What the run that wrote to these paths has done; the picture it was at is done again.
+    """Read the checkpoint of an interrupted run; an image in progress is analyzed again.
 
     Args:
-        paths: the outputs that the run wrote, all of them.
-        sources: what is to be read now, by name.
+        paths: All outputs of the run.
+        sources: The sources to read now, by name.
 
     Raises:
-        UserError: if only some of the paths have something to go on from, or the run read
-            something else.
+        UserError: If only some of the paths have records, or the run had other sources.
     """
-    done, tail = set[str](), _Tail()
-    for place, record in enumerate(partial_file.read_common_records(paths)):
-        if record["source"] != tail.source:
-            done.add(tail.source)
-            tail = _Tail(record["source"], place, record["seconds"])
-        tail.add(record)
-    if not tail.source:
+    done, last = set[str](), _LastSource()
+    for index, record in enumerate(partial_file.read_common_records(paths)):
+        if record["source"] != last.name:
+            done.add(last.name)
+            last = _LastSource(record["source"], index, record["seconds"])
+        last.add(record)
+    if not last.name:
         return Checkpoint()
-    if others := sorted({*done, tail.source} - {"", *sources}):
-        raise UserError(f"What was stopped was reading {others[0]}; --resume with the same inputs.")
-    if sources[tail.source].is_video:
-        return Checkpoint(done, tail.unfinished())
-    partial_file.truncate(paths, tail.began)
+    if others := sorted({*done, last.name} - {"", *sources}):
+        raise UserError(
+            f"Cannot resume: the earlier run also read {others[0]}. "
+            "Use --resume with the same inputs."
+        )
+    if sources[last.name].is_video:
+        return Checkpoint(done, last.unfinished_video())
+    partial_file.truncate(paths, last.first_record)
     return Checkpoint(done)

@@ -1,4 +1,4 @@
-"""When to look for faces in a video, and where they are in between."""
+"""When to detect faces in a video, and interpolation of the frames in between."""
 
 from __future__ import annotations
 
@@ -9,62 +9,76 @@ from typing import Any
 from mien.results import Detection
 
 DETECT_EVERY = 0.12
-"""Seconds between two looks for faces in a video: every third frame at 25 a second."""
+"""Seconds between two detections in a video: every third frame at 25 frames per second."""
 
-MAX_PIXELS = 64_000_000
-"""Of frames that wait for the next look, which else comes sooner. 4K at 60 a second has room."""
+MAX_PENDING_PIXELS = 64_000_000
+"""Limit of the frames that wait in memory for the next detection, which is then done earlier.
+Enough for 4K at 60 frames per second."""
 
 
 class DetectionSchedule:
-    """When to look for faces: once in so many seconds, and before too many pixels wait for it."""
+    """Decides in which frames faces are detected.
+
+    Args:
+        every: Seconds between detections, less if too many pixels are pending.
+    """
 
     def __init__(self, every: float = DETECT_EVERY) -> None:
         self._every = every * 0.99
-        self._before: float | None = None
-        self._waiting = 0
+        self._last_detection: float | None = None
+        self._pending_pixels = 0
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from; JSON can hold it."""
-        return {"last": self._before, "waiting_pixels": self._waiting}
+        """A JSON-serializable state for `restore`."""
+        return {"last_detection": self._last_detection, "pending_pixels": self._pending_pixels}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._before, self._waiting = state["last"], state["waiting_pixels"]
+        """Continue from a state."""
+        self._last_detection = state["last_detection"]
+        self._pending_pixels = state["pending_pixels"]
 
-    def replay(self, seconds: float, wide: int, high: int, *, detected: bool) -> None:
-        """Take in a frame of an earlier run, in which faces were detected or not."""
-        self._waiting = 0 if detected else self._waiting + wide * high
-        self._before = seconds if detected else self._before
+    def replay(self, seconds: float, width: int, height: int, *, detected: bool) -> None:
+        """Add a frame of an earlier run, in which faces were detected or interpolated."""
+        self._pending_pixels = 0 if detected else self._pending_pixels + width * height
+        self._last_detection = seconds if detected else self._last_detection
 
-    def is_due(self, seconds: float, wide: int, high: int) -> bool:
-        """Whether to look at this frame, the next in time; a jump back is a start."""
-        self._waiting += wide * high
-        late = self._before is None or not 0 <= seconds - self._before < self._every
-        if late or self._waiting > MAX_PIXELS:
-            self._before, self._waiting = seconds, 0
+    def is_due(self, seconds: float, width: int, height: int) -> bool:
+        """Whether to detect faces in the next frame; always after a jump back in time."""
+        self._pending_pixels += width * height
+        last = self._last_detection
+        is_late = last is None or not 0 <= seconds - last < self._every
+        if is_late or self._pending_pixels > MAX_PENDING_PIXELS:
+            self._last_detection, self._pending_pixels = seconds, 0
             return True
         return False
 
 
-def between(
-    earlier: Mapping[int, Detection], later: Mapping[int, Detection], share: float
+def interpolate(
+    earlier: Mapping[int, Detection], later: Mapping[int, Detection], fraction: float
 ) -> dict[int, Detection]:
-    """The faces seen both before and after, `share` of the way from one to the other.
+    """Interpolate linearly between the faces of two frames.
 
-    For the frames between two detections of a file; confidence and roll are those before.
+    Args:
+        earlier: Detections by face id.
+        later: Detections by face id.
+        fraction: 0 (earlier) to 1 (later).
+
+    Returns:
+        The faces that are in both frames; with the confidence and roll of the earlier one.
     """
     return {
-        face_id: _between(one, later[face_id], share)
-        for face_id, one in earlier.items()
+        face_id: _interpolate(detection, later[face_id], fraction)
+        for face_id, detection in earlier.items()
         if face_id in later
     }
 
 
-def _between(one: Detection, other: Detection, share: float) -> Detection:
-    def mixed(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-        return tuple(p + (q - p) * share for p, q in zip(a, b, strict=True))
+def _interpolate(earlier: Detection, later: Detection, fraction: float) -> Detection:
+    def between(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
+        return tuple(p + (q - p) * fraction for p, q in zip(a, b, strict=True))
 
     landmarks = None
-    if one.landmarks and other.landmarks:
-        landmarks = tuple(map(mixed, one.landmarks, other.landmarks))
-    return replace(one, box=mixed(one.box, other.box), landmarks=landmarks)  # type: ignore[arg-type]
+    if earlier.landmarks and later.landmarks:
+        landmarks = tuple(map(between, earlier.landmarks, later.landmarks))
+    box = between(earlier.box, later.box)
+    return replace(earlier, box=box, landmarks=landmarks)  # type: ignore[arg-type]

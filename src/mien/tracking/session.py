@@ -1,4 +1,4 @@
-"""One video, camera or connection: its frames go in, its faces come out with ids, smoothed."""
+"""A session: the frames of one video, camera or connection in, tracked and smoothed faces out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.classification.face_classifier import FaceClassifier, FrameDetections
 from mien.errors import UserError
 from mien.io import image
 from mien.results import Detection, Face, Frame, Result
-from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule, between
+from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule, interpolate
 from mien.tracking.smoothing import Smoother
 from mien.tracking.tracker import Tracker
 
@@ -22,22 +22,22 @@ Detect = Callable[[np.ndarray], list[Detection]]
 
 
 class VideoSession:
-    """Follows the faces of one video, camera or connection; made by `Analyzer.session`.
+    """Tracks the faces of one video, camera or connection; created by `Analyzer.session`.
 
-    It holds the tracker, the detection schedule and the smoothing: each face keeps its `face_id`
-    from frame to frame and has `smoothed` emotions beside its own. Frames come in the order of
-    time; a jump back in time starts new tracks. For one thread at a time.
+    A session holds a tracker, a detection schedule and a smoother: each face keeps its `face_id`
+    between frames and has `smoothed` emotions in addition to those of the frame. Pass frames in
+    the order of time; a jump back in time starts new tracks. Not thread-safe.
 
     Args:
-        detect: finds the faces of a frame.
-        classify: gives the emotions of detected faces.
-        smoothing: time constant of the smoothed emotions in seconds; 0 for none. None is what the
-            state had or, without one, 0.5.
-        detect_every: seconds between two detections in `stream`.
-        state: of an earlier session, to go on from.
+        detect: Detects the faces of a frame.
+        classify: Classifies detected faces.
+        smoothing: Time constant of the smoothed emotions in seconds; 0 for none. None uses the
+            value of `state` or, without a state, 0.5.
+        detect_every: Seconds between two detections in `stream`.
+        state: The state of an earlier session to continue.
 
     Raises:
-        UserError: if `smoothing` is no time, or `state` is no state or of another model.
+        UserError: If `smoothing` is not a duration, or `state` is invalid or of another model.
 
     Example:
         ```python
@@ -49,8 +49,8 @@ class VideoSession:
         session = mien.Analyzer().session(smoothing=0.5)
         camera = cv2.VideoCapture(0)
         while True:
-            is_there, bgr = camera.read()
-            if not is_there:
+            ok, bgr = camera.read()
+            if not ok:
                 break
             result = session.update(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), time.monotonic())
             for face in result:
@@ -67,11 +67,13 @@ class VideoSession:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         if smoothing is not None and not 0 <= smoothing < math.inf:
-            raise UserError(f"smoothing is a number of seconds, or 0 for none, not {smoothing}.")
+            raise UserError(
+                f"smoothing cannot be {smoothing}; use a number of seconds, 0 for none."
+            )
         self._detect, self._classify = detect, classify
         self._tracker, self._smoother = Tracker(), Smoother()
         self._schedule = DetectionSchedule(detect_every)
-        self._last: tuple[float, Mapping[int, Detection]] | None = None
+        self._last_detections: tuple[float, Mapping[int, Detection]] | None = None
         self._updates = 0
         if state is not None:
             self._restore(state)
@@ -79,55 +81,55 @@ class VideoSession:
             self._smoother.time_constant = smoothing
 
     def update(self, pixels: np.ndarray, seconds: float) -> Result:
-        """The faces of the next frame, detected in it.
+        """Detect, track and classify the faces of the next frame.
 
         Args:
-            pixels: (H, W, 3) uint8, RGB and upright. OpenCV gives BGR: turn it round first.
-            seconds: time of the frame, later than that of the one before.
+            pixels: (H, W, 3) uint8, RGB and upright. OpenCV gives BGR; convert it first.
+            seconds: Time of the frame, later than the previous one.
 
         Returns:
-            The faces, by id, with `smoothed` emotions; its `frame` counts the updates.
+            The faces, sorted by id, with `smoothed` emotions; `frame.number` counts the updates.
 
         Raises:
-            UserError: if these are no pixels.
+            UserError: If `pixels` has another shape or dtype.
         """
         pixels = image.first_frame(pixels).pixels
         number, self._updates = self._updates, self._updates + 1
         return self.update_frame(Frame(pixels, "", number, seconds, kind="camera"))
 
     def update_frame(self, frame: Frame) -> Result:
-        """`update` for a frame that says by itself where it comes from."""
-        (result,) = self._classify([self._detected(frame)])
-        return self._smoothed(result)
+        """Like `update`, for a frame with its own source, number and time."""
+        (result,) = self._classify([self._detect_faces(frame)])
+        return self._smooth(result)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """The faces of all frames of a recorded video, for less than `update` costs.
+        """Analyze all frames of a recorded video, faster than with `update`.
 
-        Faces are detected once in `detect_every` seconds and interpolated in between, and those of
-        many frames are classified together, so results are up to a batch behind the frames. Live
-        frames (`Frame.is_live`) are treated as by `update`.
+        Faces are detected every `detect_every` seconds and interpolated in between, and the faces
+        of several frames are classified together, so results lag up to a batch behind the frames.
+        Live frames (`Frame.is_live`) are processed one by one as in `update`.
 
         Args:
-            frames: of one video, in the order of time.
+            frames: Of one video, in the order of time.
 
         Returns:
-            A result for each frame, in their order.
+            A result for each frame, in the same order.
 
         Raises:
-            UserError: the one of `frames`, after the results of the frames before it.
+            UserError: If `frames` raises it; after the results of the frames before it.
         """
-        for result in self._classify(self._located(frames)):
-            yield self._smoothed(result)
+        for result in self._classify(self._detect_or_interpolate(frames)):
+            yield self._smooth(result)
 
     def state(self) -> dict[str, Any]:
-        """What the session remembers, to go on from later: `Analyzer.session(state=...)`.
+        """The state of the session, to continue it later with `Analyzer.session(state=...)`.
 
-        Taken between two updates, or behind a stream; within one, the session is ahead of the
-        results that it has given.
+        Call it between two updates or after a stream. During a stream, the session is ahead of the
+        results that it has yielded.
 
         Returns:
-            A dictionary that JSON can hold: positions, velocities and a 16 x 16 pixel thumbnail of
-            each face that was seen in the last seconds, and its smoothed emotions.
+            A JSON-serializable dictionary: box, velocity and a 16 x 16 pixel thumbnail of every
+            face of the last seconds, and its smoothed emotions.
 
         Example:
             ```python
@@ -142,7 +144,7 @@ class VideoSession:
             "tracker": self._tracker.state(),
             "smoother": self._smoother.state(),
             "schedule": self._schedule.state(),
-            "detected": self._last and _to_dict(*self._last),
+            "last_detections": self._last_detections and _to_dict(*self._last_detections),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -152,78 +154,86 @@ class VideoSession:
             self._tracker.restore(state["tracker"])
             self._smoother.restore(state["smoother"])
             self._schedule.restore(state["schedule"])
-            self._last = state["detected"] and _from_dict(state["detected"])
+            last = state["last_detections"]
+            self._last_detections = last and _from_dict(last)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"This is not the state of a session: {error!r}.") from None
+            raise UserError(
+                f"This is not the state of a session: {error!r}. Use what session.state() returned."
+            ) from None
         if (model, labels) != (self._classify.model, self._classify.labels):
             raise UserError(
-                f"The state is of a session with {model} and {len(labels)} emotions, this one has "
-                f"{self._classify.model} and {len(self._classify.labels)}."
+                f"The state is of a session with model {model} and {len(labels)} emotions, but "
+                f"this one has {self._classify.model} and {len(self._classify.labels)}. Use the "
+                "same model."
             )
 
     def replay(self, frame: Frame, faces: Sequence[Face], *, detected: bool) -> bool:
-        """Take in a frame whose faces an earlier run has written.
+        """Update the session with a frame whose faces an earlier run has written.
 
         Args:
-            frame: the next one.
-            faces: the faces that were written of it.
-            detected: whether they were detected in it, or interpolated.
+            frame: The next frame.
+            faces: Its faces.
+            detected: Whether they were detected in this frame, or interpolated.
 
         Returns:
-            Whether their smoothed emotions are those that this session would have given.
+            Whether their smoothed emotions are those that this session would have computed.
         """
-        agrees = self._smoother.replay(frame.seconds, faces)
-        high, wide = frame.pixels.shape[:2]
-        self._schedule.replay(frame.seconds, wide, high, detected=detected)
+        matches = self._smoother.replay(frame.seconds, faces)
+        height, width = frame.pixels.shape[:2]
+        self._schedule.replay(frame.seconds, width, height, detected=detected)
         if detected:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
-            found = {one.box: one for one in self._detect(frame.pixels)}
-            known = {face.face_id: found[face.box] for face in faces if face.box in found}
-            self._last = frame.seconds, known
-        return agrees
+            by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
+            by_id = {face.face_id: by_box[face.box] for face in faces if face.box in by_box}
+            self._last_detections = frame.seconds, by_id
+        return matches
 
-    def reserve_ids(self, count: int) -> None:
-        """Give new faces ids from `count` on."""
-        self._tracker.reserve_ids(count)
+    def reserve_ids(self, next_id: int) -> None:
+        """Give new faces ids from `next_id` on."""
+        self._tracker.reserve_ids(next_id)
 
-    def _detected(self, frame: Frame) -> FrameDetections:
-        found = self._detect(frame.pixels)
-        ids = self._tracker.follow(frame.pixels, frame.seconds, [face.box for face in found])
-        self._last = frame.seconds, dict(sorted(zip(ids, found, strict=True)))
-        return frame, self._last[1]
+    def _detect_faces(self, frame: Frame) -> FrameDetections:
+        detections = self._detect(frame.pixels)
+        boxes = [detection.box for detection in detections]
+        ids = self._tracker.update(frame.pixels, frame.seconds, boxes)
+        by_id = dict(sorted(zip(ids, detections, strict=True)))
+        self._last_detections = frame.seconds, by_id
+        return frame, by_id
 
-    def _located(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
+    def _detect_or_interpolate(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
         """Each frame with its faces, detected or interpolated."""
-        waiting: list[Frame] = []
+        pending: list[Frame] = []
         for frame in frames:
-            high, wide = frame.pixels.shape[:2]
-            if not (frame.is_live or self._schedule.is_due(frame.seconds, wide, high)):
-                waiting.append(frame)
+            height, width = frame.pixels.shape[:2]
+            if not (frame.is_live or self._schedule.is_due(frame.seconds, width, height)):
+                pending.append(frame)
                 continue
-            before, now = self._last, self._detected(frame)
-            yield from _interpolated(before, waiting, now)
-            yield now
-            waiting = []
-        if self._last:
-            yield from ((frame, self._last[1]) for frame in waiting)
+            previous, current = self._last_detections, self._detect_faces(frame)
+            yield from _interpolate(previous, pending, current)
+            yield current
+            pending = []
+        if self._last_detections:
+            yield from ((frame, self._last_detections[1]) for frame in pending)
 
-    def _smoothed(self, result: Result) -> Result:
+    def _smooth(self, result: Result) -> Result:
         return replace(result, faces=self._smoother(result.frame.seconds, result))
 
 
-def _interpolated(
-    before: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame], now: FrameDetections
+def _interpolate(
+    previous: tuple[float, Mapping[int, Detection]] | None,
+    frames: list[Frame],
+    current: FrameDetections,
 ) -> Iterator[FrameDetections]:
-    """The frames between two detections, with the faces of both on their way."""
-    if before is None:
+    """The frames between two detections, with interpolated faces."""
+    if previous is None:
         return
-    seconds, found = before
+    seconds, detections = previous
     for frame in frames:
-        share = (frame.seconds - seconds) / (now[0].seconds - seconds)
-        yield frame, between(found, now[1], share)
+        fraction = (frame.seconds - seconds) / (current[0].seconds - seconds)
+        yield frame, interpolate(detections, current[1], fraction)
 
 
-def _to_dict(seconds: float, found: Mapping[int, Detection]) -> dict[str, Any]:
+def _to_dict(seconds: float, detections: Mapping[int, Detection]) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "faces": [
@@ -234,7 +244,7 @@ def _to_dict(seconds: float, found: Mapping[int, Detection]) -> dict[str, Any]:
                 "landmarks": face.landmarks,
                 "roll": face.roll,
             }
-            for face_id, face in found.items()
+            for face_id, face in detections.items()
         ],
     }
 

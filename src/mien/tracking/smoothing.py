@@ -1,4 +1,4 @@
-"""The emotions of each face, smoothed over time as they come."""
+"""Causal smoothing of each face's emotions over time."""
 
 from __future__ import annotations
 
@@ -8,74 +8,81 @@ from dataclasses import replace
 from typing import Any
 
 from mien.results import Face
-from mien.tracking.tracker import MAX_AGE_SECONDS
+from mien.tracking.frame_interval import MAX_AGE_SECONDS
 
 TIME_CONSTANT = 0.5
 """Seconds after which smoothed emotions have followed 63 % of a sudden change."""
 
 
 class Smoother:
-    """Smooths the emotions of each face over time, exponentially, by the clock and not by frames.
+    """Exponential smoothing of each face's emotions, by time and not by number of frames.
 
-    time_constant: in seconds; 0 leaves them as they are. After a gap the past counts for as little
-    as its age says. What is smoothed are probabilities, so their sum stays 1.
+    Smoothed shares still sum to 1. After a gap, earlier values count less.
+
+    Args:
+        time_constant: Seconds; 0 disables smoothing.
+        max_age_seconds: A face that is absent for longer starts anew, unless the time constant is
+            longer still.
     """
 
     def __init__(
-        self, time_constant: float = TIME_CONSTANT, patience: float = MAX_AGE_SECONDS
+        self, time_constant: float = TIME_CONSTANT, max_age_seconds: float = MAX_AGE_SECONDS
     ) -> None:
-        self.time_constant, self._patience = time_constant, patience
-        self._known: dict[int, tuple[float, dict[str, float]]] = {}
+        self.time_constant, self._max_age_seconds = time_constant, max_age_seconds
+        self._latest: dict[int, tuple[float, dict[str, float]]] = {}
 
     def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """The faces of a frame with `smoothed` emotions, by their ids."""
-        self._forget(seconds)
-        return [replace(face, smoothed=self._smoothed(seconds, face)) for face in faces]
+        """The faces of the next frame with `smoothed` emotions."""
+        self._remove_old(seconds)
+        return [replace(face, smoothed=self._smooth(seconds, face)) for face in faces]
 
     def replay(self, seconds: float, faces: Sequence[Face]) -> bool:
-        """Take in the smoothed faces of an earlier run; whether this would have given the same."""
-        self._forget(seconds)
-        known = [face for face in faces if face.face_id in self._known]
-        agrees = all(_agree(face.smoothed, self._mixed(seconds, face)) for face in known)
+        """Add the smoothed faces of an earlier run; return whether this would give the same."""
+        self._remove_old(seconds)
+        tracked = [face for face in faces if face.face_id in self._latest]
+        matches = all(_are_close(face.smoothed, self._filter(seconds, face)) for face in tracked)
         self(seconds, faces)
-        return agrees
+        return matches
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from; JSON can hold it."""
+        """A JSON-serializable state for `restore`."""
         faces = [
             {"face_id": face_id, "seconds": seconds, "emotions": dict(emotions)}
-            for face_id, (seconds, emotions) in self._known.items()
+            for face_id, (seconds, emotions) in self._latest.items()
         ]
         return {"time_constant": self.time_constant, "faces": faces}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state."""
         self.time_constant = float(state["time_constant"])
-        self._known = {
+        self._latest = {
             face["face_id"]: (face["seconds"], dict(face["emotions"])) for face in state["faces"]
         }
 
-    def _forget(self, seconds: float) -> None:
-        self._known = {
-            face_id: known
-            for face_id, known in self._known.items()
-            if 0 <= seconds - known[0] <= max(self._patience, self.time_constant)
+    def _remove_old(self, seconds: float) -> None:
+        max_age = max(self._max_age_seconds, self.time_constant)
+        self._latest = {
+            face_id: latest
+            for face_id, latest in self._latest.items()
+            if 0 <= seconds - latest[0] <= max_age
         }
 
-    def _smoothed(self, seconds: float, face: Face) -> dict[str, float]:
-        """Smoothed emotions; those taken up from an earlier run stay as they are."""
-        now = self._mixed(seconds, face) if face.smoothed is None else dict(face.smoothed)
-        self._known[face.face_id] = (seconds, now)
-        return now
+    def _smooth(self, seconds: float, face: Face) -> dict[str, float]:
+        """Smoothed emotions; those that an earlier run has smoothed are kept."""
+        emotions = self._filter(seconds, face) if face.smoothed is None else dict(face.smoothed)
+        self._latest[face.face_id] = (seconds, emotions)
+        return emotions
 
-    def _mixed(self, seconds: float, face: Face) -> dict[str, float]:
-        now = dict(face.emotions)
-        if face.face_id not in self._known or self.time_constant <= 0:
-            return now
-        then, before = self._known[face.face_id]
-        keep = math.exp(-(seconds - then) / self.time_constant)
-        return {name: keep * before[name] + (1 - keep) * share for name, share in now.items()}
+    def _filter(self, seconds: float, face: Face) -> dict[str, float]:
+        emotions = dict(face.emotions)
+        if face.face_id not in self._latest or self.time_constant <= 0:
+            return emotions
+        last_seconds, smoothed = self._latest[face.face_id]
+        weight = math.exp(-(seconds - last_seconds) / self.time_constant)
+        return {
+            name: weight * smoothed[name] + (1 - weight) * share for name, share in emotions.items()
+        }
 
 
-def _agree(one: Mapping[str, float] | None, other: Mapping[str, float]) -> bool:
-    return one is None or all(abs(one[name] - other[name]) <= 1e-6 for name in one)
+def _are_close(a: Mapping[str, float] | None, b: Mapping[str, float]) -> bool:
+    return a is None or all(abs(a[name] - b[name]) <= 1e-6 for name in a)

@@ -1,21 +1,25 @@
-"""What each face of a video showed over its time, gathered frame by frame."""
+"""A summary of each face of a video: when it was on screen, and its mean emotions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mien.results import Face
-from mien.tracking.tracker import MAX_AGE_SECONDS, Rhythm
+from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
+
+FIRST_WEIGHT = 1e-3
+"""Weight, in seconds, of the first detection of a face, which has no duration."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What one face showed over the time it was seen.
+    """The summary of one face.
 
-    first, last: seconds. on_screen: seconds in all, gaps left out. frames: how many it is in.
-    shares: each emotion's mean share over that time. changes: how often the smoothed dominant
-    emotion became another.
+    first, last: seconds of the first and last frame. on_screen: total seconds without absences.
+    frames: number of frames. changes: how often the smoothed dominant emotion changed. shares: mean
+    share of each emotion, weighted by time.
     """
 
     face_id: int
@@ -28,26 +32,25 @@ class Summary:
     _dominant: str = ""
     _weight: float = 0.0
 
-    def add(self, seconds: float, face: Face, longest: float = MAX_AGE_SECONDS) -> None:
-        """Take in the next sighting; `longest`: a longer gap is time off the screen."""
-        since = seconds - self.last if self.frames else 0.0
-        since = since if 0 <= since <= longest else 0.0
-        # The first sighting has no time behind it, and still counts a little.
-        weight = since or 1e-3
+    def add(self, seconds: float, face: Face, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
+        """Add the next frame; a gap longer than `max_age_seconds` is an absence."""
+        elapsed = seconds - self.last if self.frames else 0.0
+        elapsed = elapsed if 0 <= elapsed <= max_age_seconds else 0.0
+        weight = elapsed or FIRST_WEIGHT
         self._weight += weight
         for name, share in face.emotions.items():
-            known = self.shares.get(name, share)
-            self.shares[name] = known + (share - known) * weight / self._weight
-        shown = face.smoothed or face.emotions
-        dominant = max(shown, key=shown.__getitem__)
+            mean = self.shares.get(name, share)
+            self.shares[name] = mean + (share - mean) * weight / self._weight
+        smoothed = face.smoothed or face.emotions
+        dominant = max(smoothed, key=smoothed.__getitem__)
         self.changes += bool(self._dominant) and dominant != self._dominant
         self._dominant = dominant
-        self.on_screen += since
+        self.on_screen += elapsed
         self.last = seconds
         self.frames += 1
 
-    def record(self) -> dict:
-        """The summary as a dictionary that JSON can hold."""
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as a JSON-serializable record."""
         return {
             "face_id": self.face_id,
             "first": self.first,
@@ -61,29 +64,42 @@ class Summary:
 
 
 class Summaries:
-    """The summaries of all faces, as their frames go by; memory grows with faces, not frames."""
+    """The summaries of all faces of a video; memory grows with faces, not with frames.
+
+    Example:
+        ```python
+        summaries = Summaries()
+        for result in analyzer.stream("clip.mp4"):
+            summaries.add(result.frame.seconds, result)
+        print(summaries.records())
+        ```
+    """
 
     def __init__(self) -> None:
-        self._of: dict[int, Summary] = {}
-        self._rhythm = Rhythm()
+        self._by_id: dict[int, Summary] = {}
+        self._frame_interval = FrameInterval()
 
     def add(self, seconds: float, faces: Sequence[Face]) -> None:
-        """Take in the faces of the next frame."""
-        longest = self._rhythm(seconds)
+        """Add the faces of the next frame."""
+        max_age = self._frame_interval.update(seconds)
         for face in faces:
-            known = self._of.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
-            known.add(seconds, face, longest)
+            summary = self._by_id.setdefault(face.face_id, Summary(face.face_id, seconds, seconds))
+            summary.add(seconds, face, max_age)
 
-    def fleeting(self, before: float, count: int) -> list[int]:
-        """Of so many faces, the shortest on screen, the ids of who was last seen before that."""
-        shortest = sorted(self._of.values(), key=lambda one: one.on_screen)[:count]
-        return [one.face_id for one in shortest if one.last < before]
+    def shortest_absent(self, absent_since: float, count: int) -> list[int]:
+        """Of the `count` faces with the least time on screen, the ids last seen before a time."""
+        shortest = sorted(self._by_id.values(), key=lambda summary: summary.on_screen)[:count]
+        return [summary.face_id for summary in shortest if summary.last < absent_since]
 
-    def forget(self, face_id: int) -> None:
-        """Keep nothing of a face."""
-        del self._of[face_id]
+    def remove(self, face_id: int) -> None:
+        """Delete the summary of a face."""
+        del self._by_id[face_id]
 
     def records(self, at_least: float = 0.0) -> list[dict]:
-        """All, longest on screen first; those seen for fewer seconds than `at_least` left out."""
-        found = (s.record() for s in self._of.values() if s.on_screen >= at_least)
-        return sorted(found, key=lambda record: -record["on_screen"])
+        """The summaries as dictionaries, longest on screen first.
+
+        Args:
+            at_least: Leave out faces with fewer seconds on screen.
+        """
+        records = [s.to_dict() for s in self._by_id.values() if s.on_screen >= at_least]
+        return sorted(records, key=lambda record: -record["on_screen"])

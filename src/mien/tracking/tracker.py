@@ -1,6 +1,6 @@
-"""Faces over frames: who is who, and what they show, smoothed.
+"""Tracking: assigns detections of successive frames to face ids.
 
-Nothing here looks at a later frame, so that the live path and the path over files are the same.
+Uses only the current and earlier frames, so live streams and files are tracked in the same way.
 """
 
 from __future__ import annotations
@@ -14,225 +14,214 @@ import numpy as np
 
 from mien.io import resize
 from mien.results import Box, Face
+from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 
-MAX_AGE_SECONDS = 1.5
-"""Seconds for which a face that is not seen keeps its id."""
+VELOCITY_TIME_CONSTANT = 2.0
+"""Seconds; the velocity of a face that is not detected decays exponentially."""
 
-STEPS = 2.5
-"""If moments are far apart, as when one frame in two seconds is read, patience is so many steps."""
+VELOCITY_GAIN, UPDATE_TIME_CONSTANT = 0.5, 0.1
+"""Share of the prediction error that corrects the velocity, approached within this many seconds."""
 
-MOMENTUM = 2.0
-"""Seconds after which a face that is not seen is thought to have lost most of its pace."""
+APPEARANCE_SIDE = 16
+"""Pixels of the side of the grayscale thumbnail that describes the appearance of a face."""
 
-LOOK = 16
-"""Pixels of the side of the small grey picture by which a face is known again."""
+APPEARANCE_GAIN = 0.2
+"""Weight of the latest detection in the appearance of a track."""
 
-SAMPLES = 8
-"""Pixels in each direction that suffice for one pixel of that picture."""
+SAMPLES_PER_PIXEL = 8
+"""Pixels of the image, in each direction, averaged into one pixel of the thumbnail."""
 
-REACH, SPEED, FAR = 0.6, 5.0, 2.4
-"""Face widths from where it should be at which a face may be found: so many, so many more for each
-second unseen, and never more than so many. Beyond is another face."""
+BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
+"""Gating: a detection may lie this many face widths from the predicted position, more for each
+second without a detection, up to a maximum."""
 
 
 @dataclass(slots=True)
 class Track:
-    """A face that is being followed.
+    """A tracked face.
 
-    place: (4,) centre x and y in pixels, logarithms of width and height. pace: its change a second.
-    look: (LOOK, LOOK), mean 0 and length 1. seen: seconds of the last sighting.
+    box: (4,) center x and y in pixels, log width, log height. velocity: (4,) change of `box` per
+    second. appearance: (APPEARANCE_SIDE, APPEARANCE_SIDE) float32, mean 0 and norm 1. last_seen:
+    seconds of the latest detection.
     """
 
     face_id: int
-    place: np.ndarray
-    pace: np.ndarray
-    look: np.ndarray
-    seen: float
+    box: np.ndarray
+    velocity: np.ndarray
+    appearance: np.ndarray
+    last_seen: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The track as a dictionary that JSON can hold."""
+        """The track as a JSON-serializable dictionary."""
         return {
             "face_id": self.face_id,
-            "place": self.place.tolist(),
-            "velocity": self.pace.tolist(),
-            "appearance": self.look.tolist(),
-            "seen": self.seen,
+            "box": self.box.tolist(),
+            "velocity": self.velocity.tolist(),
+            "appearance": self.appearance.tolist(),
+            "last_seen": self.last_seen,
         }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Track:
-        """The track that `to_dict` gave."""
+        """The inverse of `to_dict`."""
         return cls(
             state["face_id"],
-            np.array(state["place"], np.float64),
+            np.array(state["box"], np.float64),
             np.array(state["velocity"], np.float64),
             np.array(state["appearance"], np.float32),
-            state["seen"],
+            state["last_seen"],
         )
 
-    def ahead(self, seconds: float, wide: int, high: int) -> np.ndarray:
-        """Where it should be by now, if it goes on for a while and then stops, or at the edge.
+    def predict(self, seconds: float, width: int, height: int) -> np.ndarray:
+        """The expected box at a time, with decaying velocity.
 
-        Who leaves the picture comes back where it was left.
+        The center is clipped to the image of the given size, because a face that leaves the image
+        usually comes back at the same border.
         """
-        gone = MOMENTUM * (1 - math.exp(-(seconds - self.seen) / MOMENTUM))
-        there = self.place + self.pace * gone
-        there[:2] = there[:2].clip(0, (wide, high))
-        return there
+        age = seconds - self.last_seen
+        travel = VELOCITY_TIME_CONSTANT * (1 - math.exp(-age / VELOCITY_TIME_CONSTANT))
+        box = self.box + self.velocity * travel
+        box[:2] = box[:2].clip(0, (width, height))
+        return box
 
-
-class Rhythm:
-    """How far apart moments usually come, to tell whether somebody is away or not looked for."""
-
-    def __init__(self, patience: float = MAX_AGE_SECONDS) -> None:
-        self._patience = patience
-        self._last = math.nan
-        self._steps = (0.0, 0.0)
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` goes on from; JSON can hold it."""
-        last = None if math.isnan(self._last) else self._last
-        return {"last": last, "steps": list(self._steps)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._last = math.nan if state["last"] is None else state["last"]
-        first, second = state["steps"]
-        self._steps = (first, second)
-
-    def __call__(self, seconds: float) -> float:
-        """Take in the next moment; the seconds that one may be unseen by now and still be there.
-
-        A single long step is a pause, and changes nothing.
-        """
-        if seconds > self._last:
-            step = seconds - self._last
-            self._steps = (self._steps[1] or step, step)
-        self._last = seconds
-        return max(self._patience, STEPS * min(self._steps))
+    def update(self, box: np.ndarray, appearance: np.ndarray, seconds: float) -> None:
+        """The alpha-beta step: take over the detected box, and correct velocity and appearance."""
+        elapsed = max(seconds - self.last_seen, 1e-3)
+        error = box - (self.box + self.velocity * elapsed)
+        weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
+        self.velocity = self.velocity + weight * VELOCITY_GAIN * error / elapsed
+        self.velocity[2:] = self.velocity[2:].clip(-1, 1)
+        self.box, self.last_seen = box, seconds
+        self.appearance = _normalize(
+            (1 - APPEARANCE_GAIN) * self.appearance + APPEARANCE_GAIN * appearance
+        )
 
 
 class Tracker:
-    """Gives the faces of successive frames their ids; the ids of a tracker are never used twice.
+    """Assigns face ids to the detections of successive frames; ids are never reused.
 
-    A constant-velocity filter per face (Bar-Shalom's alpha-beta) says where it should be; distance
-    in face widths, size and look say which it is. Faces that are close are told apart by look.
+    Each track has a constant-velocity filter (Bar-Shalom's alpha-beta filter). Detections are
+    matched to tracks by distance from the predicted position in face widths, size and appearance;
+    appearance separates faces that are close to each other.
     """
 
-    def __init__(self, patience: float = MAX_AGE_SECONDS) -> None:
-        self._rhythm = Rhythm(patience)
+    def __init__(self, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
+        self._frame_interval = FrameInterval(max_age_seconds)
         self._tracks: list[Track] = []
-        self._next = 0
+        self._next_id = 0
 
-    def reserve_ids(self, count: int) -> None:
-        """Give new faces ids from `count` on."""
-        self._next = max(self._next, count)
+    def reserve_ids(self, next_id: int) -> None:
+        """Give new faces ids from `next_id` on."""
+        self._next_id = max(self._next_id, next_id)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from; JSON can hold it."""
-        tracks = [track.to_dict() for track in self._tracks]
-        return {"next_id": self._next, "tracks": tracks, "intervals": self._rhythm.state()}
+        """A JSON-serializable state for `restore`."""
+        return {
+            "next_id": self._next_id,
+            "tracks": [track.to_dict() for track in self._tracks],
+            "frame_interval": self._frame_interval.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        self._next = state["next_id"]
+        """Continue from a state."""
+        self._next_id = state["next_id"]
         self._tracks = [Track.from_dict(track) for track in state["tracks"]]
-        self._rhythm.restore(state["intervals"])
+        self._frame_interval.restore(state["frame_interval"])
 
-    def follow(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
-        """The id of each box on a frame: (H, W, 3) uint8, its time, boxes -> as many ids.
+    def update(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
+        """Track the detections of the next frame.
 
-        Frames come in the order of time; a jump back (another file) starts afresh.
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            seconds: Time of the frame; an earlier time than before starts new tracks.
+            boxes: The detected boxes.
+
+        Returns:
+            The face id of each box.
         """
-        if self._tracks and seconds < max(track.seen for track in self._tracks):
+        if self._tracks and seconds < max(track.last_seen for track in self._tracks):
             self._tracks = []
-        patience = self._rhythm(seconds)
-        self._tracks = [t for t in self._tracks if seconds - t.seen <= patience]
-        places = [_place(box) for box in boxes]
-        looks = [_look(pixels, box) for box in boxes]
+        max_age = self._frame_interval.update(seconds)
+        self._tracks = [t for t in self._tracks if seconds - t.last_seen <= max_age]
+        encoded = [_encode(box) for box in boxes]
+        appearances = [_appearance(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
-        for track, k in self._pairs(seconds, places, looks, pixels.shape):
-            _update(track, places[k], looks[k], seconds)
+        for track, k in self._match(seconds, encoded, appearances, pixels.shape):
+            track.update(encoded[k], appearances[k], seconds)
             ids[k] = track.face_id
-        for k, (place, look) in enumerate(zip(places, looks, strict=True)):
+        for k, (box, appearance) in enumerate(zip(encoded, appearances, strict=True)):
             if ids[k] < 0:
-                ids[k] = self._next
-                self._tracks.append(Track(self._next, place, np.zeros(4), look, seconds))
-                self._next += 1
+                ids[k] = self._next_id
+                self._tracks.append(Track(self._next_id, box, np.zeros(4), appearance, seconds))
+                self._next_id += 1
         return ids
 
     def replay(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
-        """Take in the faces of a frame and their ids from an earlier run."""
-        self._rhythm(seconds)
-        known = {track.face_id: track for track in self._tracks}
+        """Update the tracks with a frame whose face ids an earlier run has assigned."""
+        self._frame_interval.update(seconds)
+        tracks = {track.face_id: track for track in self._tracks}
         for face in faces:
-            place, look = _place(face.box), _look(pixels, face.box)
-            if track := known.get(face.face_id):
-                _update(track, place, look, seconds)
+            box, appearance = _encode(face.box), _appearance(pixels, face.box)
+            if track := tracks.get(face.face_id):
+                track.update(box, appearance, seconds)
             else:
-                self._tracks.append(Track(face.face_id, place, np.zeros(4), look, seconds))
-            self._next = max(self._next, face.face_id + 1)
+                self._tracks.append(Track(face.face_id, box, np.zeros(4), appearance, seconds))
+            self._next_id = max(self._next_id, face.face_id + 1)
 
-    def _pairs(
+    def _match(
         self,
         seconds: float,
-        places: list[np.ndarray],
-        looks: list[np.ndarray],
+        boxes: list[np.ndarray],
+        appearances: list[np.ndarray],
         shape: tuple[int, ...],
     ) -> list[tuple[Track, int]]:
-        """Track and face, the cheapest pair first, each at most once."""
+        """Pairs of track and detection: greedily by cost, each at most once."""
         costs = []
         for t, track in enumerate(self._tracks):
-            ahead, unseen = track.ahead(seconds, shape[1], shape[0]), seconds - track.seen
-            for k, (place, look) in enumerate(zip(places, looks, strict=True)):
-                far = _distance(ahead, place)
-                if far <= min(REACH + SPEED * unseen, FAR):
-                    grown = abs(ahead[2:] - place[2:]).max()
-                    unlike = 1 - float((track.look * look).sum())
-                    costs.append((far + grown + unlike, t, k))
-        pairs: list[tuple[Track, int]] = []
-        taken_tracks: set[int] = set()
-        taken: set[int] = set()
+            predicted = track.predict(seconds, shape[1], shape[0])
+            age = seconds - track.last_seen
+            for k, (box, appearance) in enumerate(zip(boxes, appearances, strict=True)):
+                distance = _distance(predicted, box)
+                if distance <= min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
+                    size_change = abs(predicted[2:] - box[2:]).max()
+                    dissimilarity = 1 - float((track.appearance * appearance).sum())
+                    costs.append((distance + size_change + dissimilarity, t, k))
+        matches: list[tuple[Track, int]] = []
+        matched_tracks: set[int] = set()
+        matched_boxes: set[int] = set()
         for _, t, k in sorted(costs):
-            if t not in taken_tracks and k not in taken:
-                taken_tracks.add(t)
-                taken.add(k)
-                pairs.append((self._tracks[t], k))
-        return pairs
+            if t not in matched_tracks and k not in matched_boxes:
+                matched_tracks.add(t)
+                matched_boxes.add(k)
+                matches.append((self._tracks[t], k))
+        return matches
 
 
-def _place(box: Box) -> np.ndarray:
+def _encode(box: Box) -> np.ndarray:
+    """A box as a track has it: (4,) center x and y, log width, log height."""
     x, y, w, h = box
     return np.array([x + w / 2, y + h / 2, math.log(max(w, 1)), math.log(max(h, 1))])
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Between centres, in widths of the larger face."""
-    return float(np.hypot(*(one[:2] - other[:2])) / math.exp(max(one[2], other[2])))
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of the centers of two encoded boxes, in widths of the wider one."""
+    return float(np.hypot(*(a[:2] - b[:2])) / math.exp(max(a[2], b[2])))
 
 
-def _look(pixels: np.ndarray, box: Box) -> np.ndarray:
-    high, wide = pixels.shape[:2]
+def _appearance(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The normalized thumbnail of a box; zeros if the box lies outside the image."""
+    height, width = pixels.shape[:2]
     x, y, w, h = box
-    left, right = (int(min(max(v, 0), wide)) for v in (x, x + w))
-    top, bottom = (int(min(max(v, 0), high)) for v in (y, y + h))
+    left, right = (int(min(max(v, 0), width)) for v in (x, x + w))
+    top, bottom = (int(min(max(v, 0), height)) for v in (y, y + h))
     if right <= left or bottom <= top:
-        return np.zeros((LOOK, LOOK), np.float32)
-    # Every second pixel of a face of 256, every third of one of 384 ... say as much of its look.
-    step = max(1, min(right - left, bottom - top) // (SAMPLES * LOOK))
-    small = resize.area(pixels[top:bottom:step, left:right:step], (LOOK, LOOK))
-    grey = small.astype(np.float32).mean(2)
-    grey -= grey.mean()
-    return grey / max(float(np.sqrt((grey**2).sum())), 1e-6)
+        return np.zeros((APPEARANCE_SIDE, APPEARANCE_SIDE), np.float32)
+    # Subsampling large faces is much faster and hardly changes the mean of an area.
+    stride = max(1, min(right - left, bottom - top) // (SAMPLES_PER_PIXEL * APPEARANCE_SIDE))
+    crop = pixels[top:bottom:stride, left:right:stride]
+    thumbnail = resize.area(crop, (APPEARANCE_SIDE, APPEARANCE_SIDE)).astype(np.float32).mean(2)
+    return _normalize(thumbnail - thumbnail.mean())
 
 
-def _update(track: Track, place: np.ndarray, look: np.ndarray, seconds: float) -> None:
-    """The alpha-beta step: trust a sighting, and change the pace by a part of the surprise."""
-    since = max(seconds - track.seen, 1e-3)
-    surprise = place - (track.place + track.pace * since)
-    weight = 1 - math.exp(-since / 0.1)
-    track.pace = track.pace + weight * 0.5 * surprise / since
-    track.pace[2:] = track.pace[2:].clip(-1, 1)
-    track.place, track.seen = place, seconds
-    mixed = 0.8 * track.look + 0.2 * look
-    track.look = mixed / max(float(np.sqrt((mixed**2).sum())), 1e-6)
+def _normalize(values: np.ndarray) -> np.ndarray:
+    return values / max(float(np.sqrt((values**2).sum())), 1e-6)

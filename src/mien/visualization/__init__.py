@@ -1,1 +1,1 @@
-"""Results for people: annotated pictures, timelines, saliency maps, terminal, window."""
+"""Results for people: annotated images, timelines, saliency maps, terminal and window views."""

@@ -1,4 +1,4 @@
-"""A result as a notebook shows it: the annotated picture and a table of emotions."""
+"""Results in notebooks: the annotated image and a table of emotions."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from html import escape
 
 from mien.results import Face, Result
+from mien.visualization.percent import percent
 
 MAX_SIDE = 1024
-"""Pixels of the picture's longer side; a notebook keeps every picture in its file."""
+"""Pixels of the image's longer side; a notebook stores every image in its file."""
 
 
-def png(result: Result) -> bytes:
-    """The annotated picture, shrunk to at most `MAX_SIDE` pixels, as the bytes of a PNG file."""
-    return _encoded(result, "PNG")
+def to_png(result: Result) -> bytes:
+    """The annotated image as the bytes of a PNG file, resized to at most `MAX_SIDE` pixels."""
+    return _encode(result, "PNG")
 
 
-def html(result: Result) -> str:
-    """The annotated picture over a table with a row per face and a column per emotion."""
-    picture = base64.b64encode(_encoded(result, "JPEG")).decode()
-    image = f'<img src="data:image/jpeg;base64,{picture}" alt="{escape(repr(result))}">'
+def to_html(result: Result) -> str:
+    """The annotated image above a table with a row per face and a column per emotion."""
+    data = base64.b64encode(_encode(result, "JPEG")).decode()
+    image = f'<img src="data:image/jpeg;base64,{data}" alt="{escape(repr(result))}">'
     return f"<figure>{image}<figcaption>{escape(repr(result))}</figcaption></figure>" + (
         f"<table>{''.join(_rows(result))}</table>" if result else ""
     )
@@ -35,7 +36,7 @@ def _rows(result: Result) -> Iterator[str]:
 
 
 def _cells(face: Face, emotions: list[str]) -> list[str]:
-    shares = [f"{face.emotions[name]:.1%}" for name in emotions]
+    shares = [percent(face.emotions[name], 1) for name in emotions]
     return [str(face.face_id), face.dominant_emotion, *shares, ", ".join(face.flags)]
 
 
@@ -43,9 +44,9 @@ def _row(tag: str, cells: list[str]) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
-def _encoded(result: Result, form: str) -> bytes:
+def _encode(result: Result, image_format: str) -> bytes:
     image = result.plot()
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
-    image.save(file, form)
+    image.save(file, image_format)
     return file.getvalue()

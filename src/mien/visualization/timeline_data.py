@@ -1,69 +1,69 @@
-"""What a video showed, gathered frame by frame in bounded memory, to be drawn or told on a page."""
+"""Data of a video's timeline, collected frame by frame in bounded memory."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result, Write
+from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import MAX_AGE_SECONDS, STEPS
 from mien.visualization.annotate import Annotator
+from mien.visualization.thumbnails import jpeg, portrait
 
 MAX_POINTS, MAX_STILLS, MAX_FACES = 2000, 120, 40
-"""What the page holds at most, of a face's times, of the video's pictures, and of faces; however
-long the video is. Where there is more, every second one goes, and so on."""
+"""Limits of the page, for videos of any length: points of a series, stills of the video, and faces.
+Points and stills above the limit are thinned by removing every second one."""
 
-MAX_LINES = 400
-"""Faces of which anything is kept. When there are more, those go of the half that was shortest on
-screen that are away, and are only counted."""
+MAX_SERIES = 400
+"""Faces for which a series is kept. Above this, absent faces among the half with the shortest time
+on screen are dropped and only counted."""
 
-MAX_STEPS = 1000
-"""Of the times between frames, from which the usual one is told; thinned alike."""
+MAX_INTERVALS = 1000
+"""Intervals between frames kept for their median; thinned in the same way."""
 
-LOOK = 0.3
-"""Who has no sighting for longer than so many seconds, and `STEPS` usual steps, is not seen."""
+MIN_INTERPOLATED_GAP = 0.3
+"""Seconds. A gap between detections is interpolated if it is longer than this and than
+`MAX_AGE_INTERVALS` usual intervals."""
 
-GONE, PALE, SEEN = 0, 1, 2
-"""How a face is there: not at all, not seen for a moment but there before and after, or seen."""
+ABSENT, INTERPOLATED, VISIBLE = 0, 1, 2
+"""Status of a face at a time: interpolated is a short gap between two detections."""
 
-STILL, PORTRAIT = 480, 96
-"""Pixels of a picture's longer side, and of a face's."""
+STILL_SIDE, PORTRAIT_SIDE = 480, 96
+"""Pixels of the longer side of a still, and of a face's portrait."""
 
 
 @dataclass(slots=True)
-class Line:
-    """What one face showed over time, thinned as it grows.
+class Series:
+    """The emotions of one face over time, thinned as it grows.
 
-    times: seconds, to the millisecond. shares: in ten-thousandths. boxes: x, y, width, height in
-    thousandths of the frame. often: on how many frames each emotion was the largest; these are
-    never thinned.
+    times: seconds, rounded to milliseconds. shares: in ten-thousandths. boxes: x, y, width, height
+    in thousandths of the frame. dominant_counts: number of frames in which each emotion was
+    dominant, never thinned. interval: seconds between points after thinning.
     """
 
     times: list[float] = field(default_factory=list)
     shares: list[list[int]] = field(default_factory=list)
     boxes: list[list[int]] = field(default_factory=list)
-    often: list[int] = field(default_factory=lambda: [0] * len(EMOTIONS_AND_CONTEMPT))
-    step: float = 0.0
+    dominant_counts: list[int] = field(default_factory=lambda: [0] * len(EMOTIONS_AND_CONTEMPT))
+    interval: float = 0.0
     portrait: bytes = b""
-    worth: float = 0.0
+    portrait_quality: float = 0.0
 
     def add(self, seconds: float, shares: list[int], box: list[int]) -> None:
-        """Take in a sighting; the latest is always kept, those before it a step apart."""
-        self.often[shares.index(max(shares))] += 1
+        """Add a point; the latest is always kept, earlier ones are `interval` seconds apart."""
+        self.dominant_counts[shares.index(max(shares))] += 1
         if (
             len(self.times) > 1
-            and self.times[-1] - self.times[-2] < self.step
-            and seconds - self.times[-1] < self.step
+            and self.times[-1] - self.times[-2] < self.interval
+            and seconds - self.times[-1] < self.interval
         ):
             self.times[-1], self.shares[-1], self.boxes[-1] = round(seconds, 3), shares, box
             return
@@ -73,15 +73,16 @@ class Line:
         if len(self.times) > MAX_POINTS:
             self.times, self.shares = self.times[::2], self.shares[::2]
             self.boxes = self.boxes[::2]
-            # The time that a face was away makes a mean of it too long.
-            self.step = float(np.median(np.diff(self.times))) * 0.99
+            # The median, because absences would make the mean too long.
+            self.interval = float(np.median(np.diff(self.times))) * 0.99
 
 
 @dataclass(slots=True)
 class Timeline:
-    """What one video showed: its faces over time, and pictures of it.
+    """The faces of one video over time, with stills of the video.
 
-    location: where the video can be opened again, empty if there is none.
+    location: path or URL from which the video can be opened again, empty if unknown. series: by
+    face id. still_interval: seconds between stills. dropped_faces: faces without a series.
     """
 
     source: str = ""
@@ -90,159 +91,169 @@ class Timeline:
     frames: int = 0
     start: float = 0.0
     end: float = 0.0
-    lines: dict[int, Line] = field(default_factory=dict)
+    series: dict[int, Series] = field(default_factory=dict)
     stills: list[tuple[float, bytes]] = field(default_factory=list)
-    apart: float = 0.5
-    steps: list[float] = field(default_factory=list)
-    every: int = 1
+    still_interval: float = 0.5
+    intervals: list[float] = field(default_factory=list)
+    interval_stride: int = 1
     smoothed: bool = False
     summaries: Summaries = field(default_factory=Summaries)
-    forgotten: int = 0
-    paint: Annotator = field(default_factory=Annotator)
+    dropped_faces: int = 0
+    annotate: Annotator = field(default_factory=Annotator)
 
     def add(self, result: Result) -> None:
-        """Take in the faces of a frame."""
+        """Add the faces of the next frame."""
         frame = result.frame
-        if not self.frames:
-            self.source, self.model, self.start = frame.source, frame.model, frame.seconds
-            self.location = frame.location if frame.is_video else ""
-        elif self.frames % self.every == 0:
-            self.steps.append(frame.seconds - self.end)
-            if len(self.steps) > MAX_STEPS:
-                self.steps, self.every = self.steps[::2], 2 * self.every
-        self.frames, self.end = self.frames + 1, frame.seconds
+        self._add_frame(frame)
         self.summaries.add(frame.seconds, result)
         for face in result:
-            self._face(frame, face)
-        if len(self.lines) > MAX_LINES:
-            for face_id in self.summaries.fleeting(frame.seconds - self.gap(), MAX_LINES // 2):
-                self.summaries.forget(face_id)
-                del self.lines[face_id]
-                self.forgotten += 1
-        if not self.stills or frame.seconds - self.stills[-1][0] >= self.apart:
-            self.stills.append((frame.seconds, _jpeg(self.paint(frame.pixels, result), STILL)))
+            self._add_face(frame, face)
+        if len(self.series) > MAX_SERIES:
+            self._drop_short_series(frame.seconds)
+        if not self.stills or frame.seconds - self.stills[-1][0] >= self.still_interval:
+            still = jpeg(self.annotate(frame.pixels, result), STILL_SIDE)
+            self.stills.append((frame.seconds, still))
             if len(self.stills) > MAX_STILLS:
                 self.stills = self.stills[::2]
-                self.apart = (self.stills[-1][0] - self.stills[0][0]) / len(self.stills) * 0.99
+                duration = self.stills[-1][0] - self.stills[0][0]
+                self.still_interval = duration / len(self.stills) * 0.99
 
-    def known(self) -> list[int]:
-        """Places of the emotions that the model knows, in the order of a line's shares."""
-        faces = self.summaries.records()
+    def emotion_indices(self) -> list[int]:
+        """Indices of the model's emotions in `EMOTIONS_AND_CONTEMPT`, the order of all shares."""
+        summaries = self.summaries.records()
         return [
             k
             for k, name in enumerate(EMOTIONS_AND_CONTEMPT)
-            if any(name in one["emotions"] for one in faces)
+            if any(name in summary["emotions"] for summary in summaries)
         ]
 
-    def step(self, line: Line | None = None) -> float:
-        """Seconds from frame to frame, usually; or from point to point of a line."""
-        usual = float(np.median(self.steps)) if self.steps else 0.04
-        return max(usual, line.step) if line else usual
+    def interval(self, series: Series | None = None) -> float:
+        """Usual (median) seconds between frames, or between the points of a series."""
+        usual = float(np.median(self.intervals)) if self.intervals else 0.04
+        return max(usual, series.interval) if series else usual
 
-    def gap(self) -> float:
-        """Seconds after which a face that has no point on its line is thought to be away."""
-        longest = max([self.step(), *(line.step for line in self.lines.values())])
-        return max(MAX_AGE_SECONDS, STEPS * longest)
+    def max_gap(self) -> float:
+        """Seconds without a point after which a face is absent."""
+        longest = max([self.interval(), *(series.interval for series in self.series.values())])
+        return max(MAX_AGE_SECONDS, MAX_AGE_INTERVALS * longest)
 
-    def reach(self, line: Line) -> float:
-        """Seconds on either side of a sighting of which it tells, where no other is near."""
-        return self.step(line) / 2
+    def visible_intervals(self, series: Series) -> np.ndarray:
+        """Start and end of every interval in which a face is visible or interpolated.
 
-    def look(self, line: Line) -> float:
-        """Seconds between two sightings beyond which the face was not seen for a moment."""
-        return max(STEPS * self.step(line), LOOK)
+        Between points that are at most `max_gap` apart a face is present; otherwise only within
+        half an interval of a point. The HTML page receives these times and does not compute them.
 
-    def visible(self, line: Line) -> np.ndarray:
-        """From when to when a face is there, stretch after stretch: (2 M,) seconds, in order.
-
-        Between two points not farther apart than the gap a face is there, elsewhere only within
-        reach of one. The page of a video is given these times and has no rule of its own.
+        Returns:
+            (2 M,) seconds: start, end, start, end, ..., in order.
         """
-        times = np.array(line.times)
-        cuts = np.flatnonzero(np.diff(times) > self.gap())
+        times = np.array(series.times)
+        margin = self.interval(series) / 2
+        cuts = np.flatnonzero(np.diff(times) > self.max_gap())
         first, last = times[np.append(0, cuts + 1)], times[np.append(cuts, len(times) - 1)]
-        return _stretches(first - self.reach(line), last + self.reach(line))
+        return _interleave(first - margin, last + margin)
 
-    def interpolated(self, line: Line) -> np.ndarray:
-        """From when to when a face is there but was not seen, in the same form: (2 M,) seconds."""
-        times = np.array(line.times)
-        apart = np.diff(times)
-        unseen = (apart > self.look(line)) & (apart <= self.gap())
-        reach = self.reach(line)
-        return _stretches(times[:-1][unseen] + reach, times[1:][unseen] - reach)
+    def interpolated_intervals(self, series: Series) -> np.ndarray:
+        """Start and end of every interval in which a face is interpolated: (2 M,) seconds."""
+        times = np.array(series.times)
+        margin = self.interval(series) / 2
+        min_gap = max(MAX_AGE_INTERVALS * self.interval(series), MIN_INTERPOLATED_GAP)
+        gaps = np.diff(times)
+        is_interpolated = (gaps > min_gap) & (gaps <= self.max_gap())
+        return _interleave(
+            times[:-1][is_interpolated] + margin, times[1:][is_interpolated] - margin
+        )
 
-    def seen(
-        self, line: Line, places: np.ndarray, least: float = 0.0
+    def sample(
+        self, series: Series, times: np.ndarray, min_duration: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """For each of many times the place of the nearest point, and GONE, PALE or SEEN: (N,) each.
+        """Look up a series at many times.
 
-        A stretch shorter than `least` seconds is taken to be that long, to be drawn.
+        Args:
+            series: Of this timeline.
+            times: (N,) seconds.
+            min_duration: Shorter visible intervals are extended to this length, to be drawn.
+
+        Returns:
+            (N,) index of the nearest point, and (N,) status: `ABSENT`, `INTERPOLATED` or `VISIBLE`.
         """
-        times, visible = np.array(line.times), self.visible(line)
-        found = np.searchsorted(times, places, "right") - 1
-        before, after = found.clip(0), (found + 1).clip(max=len(times) - 1)
-        nearest = np.where(places - times[before] < times[after] - places, before, after)
-        stretch = (np.searchsorted(visible, times[nearest], "right") - 1) & ~1
-        start, end = visible[stretch], visible[stretch + 1]
-        wider = np.maximum(0, (least - (end - start)) / 2)
-        there = (start - wider <= places) & (places <= end + wider)
-        pale = np.searchsorted(self.interpolated(line), places, "right") % 2 == 1
-        return nearest, np.where(there, np.where(pale, PALE, SEEN), GONE)
+        points, visible = np.array(series.times), self.visible_intervals(series)
+        latest = np.searchsorted(points, times, "right") - 1
+        before, after = latest.clip(0), (latest + 1).clip(max=len(points) - 1)
+        nearest = np.where(times - points[before] < points[after] - times, before, after)
+        k = (np.searchsorted(visible, points[nearest], "right") - 1) & ~1
+        start, end = visible[k], visible[k + 1]
+        extension = np.maximum(0, (min_duration - (end - start)) / 2)
+        is_present = (start - extension <= times) & (times <= end + extension)
+        interpolated = self.interpolated_intervals(series)
+        is_interpolated = np.searchsorted(interpolated, times, "right") % 2 == 1
+        status = np.where(is_interpolated, INTERPOLATED, VISIBLE)
+        return nearest, np.where(is_present, status, ABSENT)
 
-    def _face(self, frame: Frame, face: Face) -> None:
-        line = self.lines.setdefault(face.face_id, Line())
-        shares = _shares(face.smoothed or face.emotions)
-        self.smoothed = self.smoothed or shares != _shares(face.emotions)
-        high, wide = frame.pixels.shape[:2]
-        box = [round(1000 * v / n) for v, n in zip(face.box, (wide, high) * 2, strict=True)]
-        line.add(frame.seconds, shares, box)
-        worth = face.face_confidence * min(face.box[2], face.box[3], 2 * PORTRAIT)
-        # A little better is not worth making the picture again.
-        if worth > 1.2 * line.worth:
-            line.portrait, line.worth = _portrait(frame.pixels, face), worth
+    def _add_frame(self, frame: Frame) -> None:
+        if not self.frames:
+            self.source, self.model, self.start = frame.source, frame.model, frame.seconds
+            self.location = frame.location if frame.is_video else ""
+        elif self.frames % self.interval_stride == 0:
+            self.intervals.append(frame.seconds - self.end)
+            if len(self.intervals) > MAX_INTERVALS:
+                self.intervals = self.intervals[::2]
+                self.interval_stride *= 2
+        self.frames, self.end = self.frames + 1, frame.seconds
+
+    def _add_face(self, frame: Frame, face: Face) -> None:
+        series = self.series.setdefault(face.face_id, Series())
+        shares = _to_integers(face.smoothed or face.emotions)
+        self.smoothed = self.smoothed or shares != _to_integers(face.emotions)
+        height, width = frame.pixels.shape[:2]
+        box = [round(1000 * v / n) for v, n in zip(face.box, (width, height) * 2, strict=True)]
+        series.add(frame.seconds, shares, box)
+        quality = face.face_confidence * min(face.box[2], face.box[3], 2 * PORTRAIT_SIDE)
+        # A slightly better portrait does not justify encoding it again.
+        if quality > 1.2 * series.portrait_quality:
+            series.portrait = portrait(frame.pixels, face, PORTRAIT_SIDE)
+            series.portrait_quality = quality
+
+    def _drop_short_series(self, seconds: float) -> None:
+        absent_since = seconds - self.max_gap()
+        for face_id in self.summaries.shortest_absent(absent_since, MAX_SERIES // 2):
+            self.summaries.remove(face_id)
+            del self.series[face_id]
+            self.dropped_faces += 1
 
 
 @contextmanager
-def gathered(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[Write]:
-    """Gather one video and write its story, unless it has no frame, with `finish(story, path)`.
+def timeline_writer(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[Write]:
+    """Collect the timeline of one video and write it atomically at the end.
 
-    The path given to `finish` is temporary, and takes its name at the end. Raises `UserError` for
-    a second source.
+    Args:
+        path: The output; not written if the video has no frames.
+        finish: Called as `finish(timeline, temporary_path)` to write the file.
+
+    Yields:
+        A function that adds a result; it raises a `UserError` for a second source.
     """
-    story = Timeline()
+    timeline = Timeline()
 
     def write(result: Result) -> None:
         source = result.frame.source
-        if story.frames and source != story.source:
-            raise UserError(f"{path} holds one video, and {source} is another.")
-        story.add(result)
+        if timeline.frames and source != timeline.source:
+            raise UserError(
+                f"{path} can hold only one video, and {source} is another. "
+                "Write each video to its own file."
+            )
+        timeline.add(result)
 
     yield write
-    if story.frames:
+    if timeline.frames:
         with atomic_file.atomic_write(path) as temporary:
-            finish(story, temporary)
+            finish(timeline, temporary)
 
 
-def _stretches(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Start, end, start, end and so on, to the millisecond as the points are."""
+def _interleave(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Start, end, start, end, ..., rounded to milliseconds like the points."""
     return np.stack((starts, ends), 1).ravel().round(3)
 
 
-def _shares(emotions: Mapping[str, float]) -> list[int]:
+def _to_integers(emotions: Mapping[str, float]) -> list[int]:
+    """Shares in ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`."""
     return [round(10_000 * emotions.get(name, 0.0)) for name in EMOTIONS_AND_CONTEMPT]
-
-
-def _portrait(pixels: np.ndarray, face: Face) -> bytes:
-    x, y, w, h = face.box
-    side = 1.2 * max(w, h)
-    left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - side / 2))
-    cut = pixels[top : top + round(side), left : left + round(side)]
-    return _jpeg(cut, PORTRAIT) if cut.size else b""
-
-
-def _jpeg(pixels: np.ndarray, longest: int) -> bytes:
-    image = Image.fromarray(pixels)
-    image.thumbnail((longest, longest))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()

@@ -1,4 +1,4 @@
-"""A window that shows faces live, where there is a display to show it on."""
+"""A window that shows annotated frames live, on systems with a display."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 
 from mien.results import Result
 from mien.visualization.annotate import Annotator
-from mien.visualization.text import Pace
+from mien.visualization.text import LiveStatus
 
-LARGEST = (1280, 720)
-"""Pixels at most; a larger picture is shown smaller."""
+MAX_SIZE = (1280, 720)
+"""Width and height in pixels; larger frames are shown smaller."""
 
 
 def is_available() -> bool:
-    """Whether there is a display and the means to draw on it."""
+    """Whether there is a display and tkinter can open a window on it."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         return False
     try:
@@ -37,39 +37,40 @@ def is_available() -> bool:
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """A view that is drawn again with each frame: told the result and seconds of delay.
+    """Open a window; yields a function that shows a result and its delay in seconds.
 
-    Escape, q or closing the window ends it: the next call raises `KeyboardInterrupt`.
+    After Escape, q or closing the window, the next call of that function raises
+    `KeyboardInterrupt`.
     """
     import tkinter
 
     from PIL import ImageTk
 
-    window, pace, closed = tkinter.Tk(className="mien"), Pace(), False
-    paint = Annotator()
+    window, status, is_closed = tkinter.Tk(className="mien"), LiveStatus(), False
+    annotate = Annotator()
 
     def close(_: object = None) -> None:
-        nonlocal closed
-        closed = True
+        nonlocal is_closed
+        is_closed = True
 
     window.title("mien")
     window.protocol("WM_DELETE_WINDOW", close)
     for key in ("<Escape>", "q"):
         window.bind(key, close)
-    picture = tkinter.Label(window, background="black")
-    picture.pack()
-    line = tkinter.Label(window, anchor="w")
-    line.pack(fill="x")
+    image_label = tkinter.Label(window, background="black")
+    image_label.pack()
+    status_label = tkinter.Label(window, anchor="w")
+    status_label.pack(fill="x")
 
     def show(result: Result, delay: float) -> None:
-        image = Image.fromarray(paint(result.frame.pixels, result))
-        image.thumbnail(LARGEST)
+        image = Image.fromarray(annotate(result.frame.pixels, result))
+        image.thumbnail(MAX_SIZE)
         photo: Any = ImageTk.PhotoImage(image)
-        picture.configure(image=photo)
-        picture.image = photo  # type: ignore[attr-defined]  # Tk keeps no reference of its own
-        line.configure(text=f"{pace(result.frame.seconds, delay)}; Esc ends it")
+        image_label.configure(image=photo)
+        image_label.image = photo  # type: ignore[attr-defined]  # Tk does not keep a reference
+        status_label.configure(text=f"{status(result.frame.seconds, delay)}; press Esc to quit")
         window.update()
-        if closed:
+        if is_closed:
             raise KeyboardInterrupt
 
     try:

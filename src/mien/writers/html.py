@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
-from mien.visualization.timeline import FADED, FEWEST, NOTES, TICKS
-from mien.visualization.timeline_data import MAX_FACES, Line, Timeline, gathered
+from mien.visualization.timeline import INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS, NOTES, TICKS
+from mien.visualization.timeline_data import MAX_FACES, Series, Timeline, timeline_writer
 
 SINGLE_SOURCE = True
 
@@ -25,34 +25,36 @@ MARKUP, STYLE, SCRIPT = (
 def open_writer(path: Path) -> AbstractContextManager[Write]:
     """Write the frames of one video as an `.html` page; a `UserError` for a second source."""
 
-    def finish(story: Timeline, temporary: Path) -> None:
-        temporary.write_text(page(story, path), encoding="utf-8")
+    def finish(timeline: Timeline, temporary: Path) -> None:
+        temporary.write_text(page(timeline, path), encoding="utf-8")
 
-    return gathered(path, finish)
+    return timeline_writer(path, finish)
 
 
-def page(story: Timeline, path: Path) -> str:
-    """The story as HTML; `path` is where it will lie, for the way from there to the video."""
-    summaries = story.summaries.records()
-    known = story.known()
+def page(timeline: Timeline, path: Path) -> str:
+    """The timeline as HTML; `path` is where it will lie, for the way from there to the video."""
+    summaries = timeline.summaries.records()
+    indices = timeline.emotion_indices()
     told = {
-        "name": Path(story.source).name or story.source,
-        "video": _relative(story.location, path),
-        "model": story.model,
-        "frames": story.frames,
-        "start": story.start,
-        "end": story.end,
-        "step": story.step(),
+        "name": Path(timeline.source).name or timeline.source,
+        "video": _relative(timeline.location, path),
+        "model": timeline.model,
+        "frames": timeline.frames,
+        "start": timeline.start,
+        "end": timeline.end,
+        "step": timeline.interval(),
         "ticks": TICKS,
-        "notes": [NOTES["smoothed"]] * story.smoothed + [NOTES["pale"]] * bool(summaries),
-        "faded": FADED,
-        "fewest": FEWEST,
-        "labels": [EMOTIONS_AND_CONTEMPT[k] for k in known],
+        "notes": [NOTES["smoothed"]] * timeline.smoothed
+        + [NOTES["interpolated"]] * bool(summaries),
+        "faded": INTERPOLATED_OPACITY,
+        "fewest": MIN_VISIBLE_PIXELS,
+        "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],
         "colours": COLORS,
-        "stills": [(round(s, 3), _inline(body)) for s, body in story.stills],
-        "found": len(summaries) + story.forgotten,
+        "stills": [(round(s, 3), _inline(body)) for s, body in timeline.stills],
+        "found": len(summaries) + timeline.dropped_faces,
         "faces": [
-            _face(story, story.lines[one["face_id"]], one, known) for one in summaries[:MAX_FACES]
+            _face(timeline, timeline.series[one["face_id"]], one, indices)
+            for one in summaries[:MAX_FACES]
         ],
     }
     # A name may not end the script it stands in.
@@ -61,17 +63,17 @@ def page(story: Timeline, path: Path) -> str:
     return page.replace('{"nothing": "yet"}', text)
 
 
-def _face(story: Timeline, line: Line, summary: dict, known: list[int]) -> dict:
+def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int]) -> dict:
     return {
         "id": summary["face_id"],
-        "picture": _inline(line.portrait),
+        "picture": _inline(series.portrait),
         "on_screen": summary["on_screen"],
-        "often": [line.often[k] for k in known],
-        "visible": story.visible(line).tolist(),
-        "interpolated": story.interpolated(line).tolist(),
-        "times": line.times,
-        "shares": [[row[k] for k in known] for row in line.shares],
-        "boxes": line.boxes,
+        "often": [series.dominant_counts[k] for k in indices],
+        "visible": timeline.visible_intervals(series).tolist(),
+        "interpolated": timeline.interpolated_intervals(series).tolist(),
+        "times": series.times,
+        "shares": [[row[k] for k in indices] for row in series.shares],
+        "boxes": series.boxes,
     }
 
 
