@@ -53,7 +53,7 @@ $(LOWEST)/.made: pyproject.toml
 # and the data in DATA.
 WEIGHTS := src/mien/classification
 MODELS := default default-int8 best
-RUNS := fifth-averaged fourth-pupil default-seed0 default-seed1
+RUNS := fifth-averaged fourth-student default-seed0 default-seed1
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
 	  --side 48 --label-share 0.08 --storage float16
@@ -66,7 +66,7 @@ results: $(DEV)/.made
 	    --out results/run-$$run-$$views.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
-	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fifth-averaged models/fourth-pupil
+	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fifth-averaged models/fourth-student
 	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/fifth-averaged
 	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/fifth-averaged
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)

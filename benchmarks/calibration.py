@@ -1,6 +1,6 @@
 """What each way to calibrate gains, by ten-fold cross-validation on PublicTest. Writes results/.
 
-python benchmarks/calibration.py --data fer2013/ --run models/fourth-pupil
+python benchmarks/calibration.py --data fer2013/ --run models/fourth-student
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What mixing the label head in gains on PublicTest faces changed as other sources have them.
 
-    python benchmarks/other_domains.py --data fer2013/ --run models/fourth-pupil
+    python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
 Each face is cut wider or narrower than FER2013 does, and its tone curve, contrast, brightness and
 sharpness are changed (`mien.lab.augmentation.other_domains`, seed 0). The shares of votes are

@@ -1,6 +1,6 @@
 """What a network gains over another on the same PublicTest faces. Writes results/.
 
-python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-pupil
+python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-student
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help="those with a result, if none is named")
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
-    trained = parser.parse_args().models or {r["trained"]["recipe"]["model"] for r in results}
+    trained = parser.parse_args().models or {r["trained"]["config"]["model"] for r in results}
     names = sorted({models.whole(name) for name in trained})
     path = RESULTS / TIMES
     rows = runs.read_json(path)["rows"] if path.exists() else {}

@@ -64,25 +64,26 @@ def main() -> None:
     for name in asked.networks:
         network, _, batch = name.partition(":")
         wanted = replace(
-            config.parse("default"), model=network, batch=int(batch or 128), side=48, first_side=0,
-            cutmix=0.5, mixup=0.1, precision="auto", rate=0.01,
+            config.parse("default"), model=network, batch_size=int(batch or 128), input_size=48,
+            initial_size=0,            cutmix=0.5, mixup=0.1, precision="auto", lr=0.01,
         )  # fmt: skip
         began = time.perf_counter()
         step = prepared(wanted, samples, device)
         ready = time.perf_counter() - began
         steps_per_second(step, step.take, asked.seconds / 4)  # warm
-        plain = steps_per_second(step, step.take, asked.seconds / 2) * wanted.batch
+        plain = steps_per_second(step, step.take, asked.seconds / 2) * wanted.batch_size
         graph = (
-            steps_per_second(step, step.replay, asked.seconds) * wanted.batch
+            steps_per_second(step, step.replay, asked.seconds) * wanted.batch_size
             if step.replay
             else None
         )
         work = models.multiply_adds(step.state.average, 48) * 6 * (graph or plain) / 1e12
-        rows.append({"network": network, "batch": wanted.batch, "plain": plain, "graph": graph,
+        rows.append({"network": network, "batch": wanted.batch_size, "plain": plain, "graph": graph,
                      "ready_seconds": ready, "tflops": work})  # fmt: skip
         shown = f"{graph:,.0f}" if graph else "none"
         print(
-            f"| {network} | {wanted.batch} | {ready:.1f} s | {plain:,.0f} | {shown} | {work:.0f} |",
+            f"| {network} | {wanted.batch_size} | {ready:.1f} s | {plain:,.0f} | {shown} "
+            f"| {work:.0f} |",
             flush=True,
         )
         del step

@@ -82,7 +82,7 @@ def test_a_request_is_served(folder, photo):
 def test_a_model_is_trained_and_evaluated(folder):
     pytest.importorskip("torch")
     tiny.write_packed(folder / "data", tiny.table(42, 21))
-    small = ("--set", "batch=14", "--set", "epochs=1")
+    small = ("--set", "batch_size=14", "--set", "epochs=1")
     run(folder, "train", "tiny", "--data", "data", "--out", "run", *small)
     run(folder, "evaluate", "run", "--data", "data")
     assert (folder / "run" / "metrics.json").exists()

@@ -17,9 +17,10 @@ from tests.synthetic import tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)]
 
-TINY = "--set batch=14 --set model=resnet-8"
+TINY = "--set batch_size=14 --set model=resnet-8"
 DISTILL = (
-    "mien distill tiny --set batch=14 --set cutmix=0.5 --epochs 1 --data DATA --out runs/answers"
+    "mien distill tiny --set batch_size=14 --set cutmix=0.5 --epochs 1 --data DATA "
+    "--out runs/answers"
 )
 LIST = f"""
 | for | command | minutes |
@@ -27,8 +28,8 @@ LIST = f"""
 | a teacher | `mien train tiny {TINY} --set epochs=1 --data DATA --out runs/one` | 1 |
 | a teacher that fails | `mien train tiny --set model=nothing --data DATA --out runs/two` | 1 |
 | answers | `{DISTILL} --teacher runs/one --teacher runs/two` | 1 |
-| a student | `mien train tiny {TINY} --set cutmix=0.5 --set epochs=2 --set stored_answers=runs/answers --set teachers=runs/one,runs/two --set teacher_weight=0.5 --data DATA --out runs/student` | 1 |
-| long | `mien train tiny {TINY} --set epochs=99999 --set schedule=constant --data DATA --out runs/long` | 0.3 |
+| a student | `mien train tiny {TINY} --set cutmix=0.5 --set epochs=2 --set teacher_logits=runs/answers --set teachers=runs/one,runs/two --set teacher_weight=0.5 --data DATA --out runs/student` | 1 |
+| long | `mien train tiny {TINY} --set epochs=99999 --set lr_schedule=constant --data DATA --out runs/long` | 0.3 |
 | no time | `mien train tiny {TINY} --set epochs=2 --data DATA --out runs/never` | 0.1 |
 """  # noqa: E501
 
@@ -86,10 +87,10 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path, monkeypatch):
         "two", "never"
     ]  # fmt: skip
     packed = out / "packed"
-    assert json.loads((packed / "student" / "recipe.json").read_text())["teachers"] == [
+    assert json.loads((packed / "student" / "config.json").read_text())["teachers"] == [
         str(out / "one")
     ]
-    rates = [entry["rate"] for entry in runs.open_run(packed / "long").log()]
+    rates = [entry["lr"] for entry in runs.open_run(packed / "long").log()]
     assert len(rates) < 99_999
     assert rates[-1] < rates[0]
 
@@ -97,7 +98,7 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path, monkeypatch):
                    check=True)  # fmt: skip
     result = evaluate.evaluate(tmp_path / "models" / "long", data, resamples=1)
     assert "labels" in result["heads"]
-    assert runs.open_run(tmp_path / "models" / "one").recipe.model == "resnet-8"
+    assert runs.open_run(tmp_path / "models" / "one").config.model == "resnet-8"
     known = subprocess.run([*command, "--left", "--out", tmp_path / "models"], capture_output=True)
     assert known.stdout.decode().count("left: ") == 2
 
@@ -111,7 +112,9 @@ def test_a_tiny_campaign_on_a_bare_machine(tmp_path, monkeypatch):
 def test_what_is_stopped_goes_on_and_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for a busy core wait long
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
-    words = "train tiny --set batch=14 --set epochs=400 --set model=resnet-8 --data D --out runs/x"
+    words = (
+        "train tiny --set batch_size=14 --set epochs=400 --set model=resnet-8 --data D --out runs/x"
+    )
     tasks = [campaign.Task("y", tuple(words.replace("/x", "/y").split()), 15)]
     tasks.append(campaign.Task("x", tuple(words.split()), 15))
     log = tmp_path / "x" / "log.jsonl"

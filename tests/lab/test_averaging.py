@@ -10,7 +10,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=1)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     root = tiny.write_packed(folder / "data", tiny.table(28, 14))
     first = train.fit(TINY, root, folder / "first", device="cpu")
-    tuned = replace(TINY, start=str(first.folder), seed=1)
+    tuned = replace(TINY, init_from=str(first.folder), seed=1)
     return first, train.fit(tuned, root, folder / "second", device="cpu")
 
 

@@ -14,9 +14,10 @@ from mien.lab.data import shares
 from tests.synthetic import tiny
 
 STILL = Config(
-    batch=12, side=44, flip=False, rotation=0, scale=0, shift=0, light=0, erase=0, mixup=0, cutmix=0
+    batch_size=12, input_size=44, flip=False, rotation=0, scale=0, translate=0,
+    brightness_contrast=0, random_erasing=0, mixup=0, cutmix=0
 )  # fmt: skip
-BUSY = replace(Config(), batch=12, mixup=0.4, cutmix=0.4)
+BUSY = replace(Config(), batch_size=12, mixup=0.4, cutmix=0.4)
 CPU = torch.device("cpu")
 
 
@@ -26,13 +27,13 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
 
 def drawn(count: int, seed: int = 0, **known: Tensor) -> Draws:
     """The random numbers of one step over so many faces."""
-    recipe = replace(STILL, batch=count, side=48, seed=seed)
-    draws = augmentation.draw(recipe, count, 0, CPU).at(torch.tensor([0]))
+    config = replace(STILL, batch_size=count, input_size=48, seed=seed)
+    draws = augmentation.draw(config, count, 0, CPU).at(torch.tensor([0]))
     return replace(draws, **known)
 
 
-def placed(count: int = 40, recipe: Config = STILL) -> Batch:
-    return batches.on_device(tiny.samples(count), recipe, CPU)
+def placed(count: int = 40, config: Config = STILL) -> Batch:
+    return batches.on_device(tiny.samples(count), config, CPU)
 
 
 def parts(batch: Batch) -> list[Tensor]:
@@ -43,14 +44,14 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(parts(one), parts(other), strict=True))
 
 
-def epoch(recipe: Config, number: int = 0, **share) -> list[Batch]:
-    return list(augmentation.epoch(placed(recipe=recipe), recipe, number, **share))
+def epoch(config: Config, number: int = 0, **share) -> list[Batch]:
+    return list(augmentation.epoch(placed(config=config), config, number, **share))
 
 
-def marked(count: int, recipe: Config) -> Batch:
+def marked(count: int, config: Config) -> Batch:
     """Data in which every pixel of a face is the face's number."""
     faces = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 48, 48)
-    return replace(placed(count, recipe), faces=faces)
+    return replace(placed(count, config), faces=faces)
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -79,7 +80,7 @@ def test_the_device_holds_what_the_samples_say():
     assert data.votes[5].tolist() == pytest.approx([0.4, 0, 0, 0.4, 0, 0, 0.2, 0])
 
 
-def test_lonely_votes_are_dropped_if_the_recipe_says_so():
+def test_lonely_votes_are_dropped_if_the_config_says_so():
     samples = tiny.samples(7)
     data = batches.on_device(samples, replace(STILL, drop_single_votes=True), CPU)
     assert np.array_equal(data.votes.numpy(), shares(samples.votes, drop_single=True))
@@ -134,10 +135,10 @@ def test_the_global_generator_plays_no_part_and_is_left_alone():
 
 
 def test_an_epoch_shown_again_looks_the_same_but_for_its_other_domains():
-    recipe = replace(BUSY, seed=3)
-    again = epoch(recipe, 5, shown=(BUSY.seed, 0))
+    config = replace(BUSY, seed=3)
+    again = epoch(config, 5, shown=(BUSY.seed, 0))
     assert all(map(same, epoch(BUSY, 0), again))
-    other = replace(recipe, domain=1.0)
+    other = replace(config, domain_randomization=1.0)
     one, two = epoch(other, 5, shown=(0, 0))[0], epoch(other, 6, shown=(0, 0))[0]
     assert torch.equal(one.labels, two.labels)
     assert not torch.equal(one.faces, two.faces)
@@ -188,7 +189,9 @@ def test_three_channels_are_the_grey_one_three_times():
 @pytest.mark.parametrize("side", [48, 44, 40])
 def test_flipping_alone_gives_the_window_or_its_mirror_image(side):
     faces = batches.standardise(placed().faces)
-    moved = augmentation.move(faces, uniform(5, 40), replace(STILL, side=side, flip=True), side)
+    moved = augmentation.move(
+        faces, uniform(5, 40), replace(STILL, input_size=side, flip=True), side
+    )
     straight = batches.window(faces, side)
     plain = torch.isclose(moved, straight, atol=1e-4).all((1, 2, 3))
     mirrored = torch.isclose(moved, straight.flip(3), atol=1e-4).all((1, 2, 3))
@@ -211,10 +214,10 @@ def test_flipping_alone_gives_the_window_or_its_mirror_image(side):
 )
 def test_moving_is_the_affine_map_it_says(each_way, side):
     """each_way: turn, zoom, right, down, mirror, from -1 to 1."""
-    recipe = replace(STILL, side=side, flip=True, rotation=20.0, scale=0.25, shift=0.1)
+    config = replace(STILL, input_size=side, flip=True, rotation=20.0, scale=0.25, translate=0.1)
     picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
     known = (torch.tensor(each_way)[:, None] + 1) / 2
-    found = augmentation.move(torch.tensor(picture)[None, None], known, recipe, recipe.side)
+    found = augmentation.move(torch.tensor(picture)[None, None], known, config, config.input_size)
     moved = found[0, 0].numpy()
     # The same in pixels and by another hand: output pixel -> input pixel, both from the centre.
     turn, zoom = np.radians(20) * each_way[0], 1.25 ** each_way[1]
@@ -234,11 +237,11 @@ def test_moving_is_the_affine_map_it_says(each_way, side):
     assert np.abs(moved - expected)[inner, inner].max() < 1.0  # OpenCV rounds to 1/32 pixel
 
 
-def test_moves_stay_within_what_the_recipe_allows():
+def test_moves_stay_within_what_the_config_allows():
     spot = torch.zeros(400, 1, 48, 48)
     spot[:, :, 23:25, 23:25] = 1
-    recipe = replace(STILL, side=48, shift=0.125)
-    moved = augmentation.move(spot, uniform(5, 400), recipe, recipe.side)[:, 0]
+    config = replace(STILL, input_size=48, translate=0.125)
+    moved = augmentation.move(spot, uniform(5, 400), config, config.input_size)[:, 0]
     axis = torch.arange(48) - 23.5
     mass = moved.sum((1, 2))
     right, down = (moved.sum(1) * axis).sum(1) / mass, (moved.sum(2) * axis).sum(1) / mass
@@ -253,22 +256,22 @@ def test_moves_stay_within_what_the_recipe_allows():
 
 @pytest.mark.parametrize(("first", "side", "epochs"), [(28, 44, 60), (32, 48, 3), (20, 45, 9)])
 def test_the_faces_grow_from_the_first_size_to_the_window_over_two_thirds(first, side, epochs):
-    recipe = replace(STILL, first_side=first, side=side, epochs=epochs)
-    sizes = [batches.size_in(recipe, number) for number in range(epochs)]
+    config = replace(STILL, initial_size=first, input_size=side, epochs=epochs)
+    sizes = [batches.size_in(config, number) for number in range(epochs)]
     assert sizes[0] == first
     assert sizes == sorted(sizes)
     assert all(size == side for size in sizes[round(epochs * 2 / 3) - 1 :])
     assert all(size % 4 == 0 for size in sizes if size < side)
-    assert epoch(replace(recipe, flip=True))[0].faces.shape[-2:] == (first, first)
+    assert epoch(replace(config, flip=True))[0].faces.shape[-2:] == (first, first)
 
 
 def test_without_a_first_size_the_faces_never_shrink():
-    assert {batches.size_in(replace(STILL, side=44), number) for number in range(60)} == {44}
+    assert {batches.size_in(replace(STILL, input_size=44), number) for number in range(60)} == {44}
 
 
 def test_a_shrunk_face_is_the_same_window_on_fewer_pixels():
     picture = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
-    face, still = torch.tensor(picture)[None, None], replace(STILL, side=44)
+    face, still = torch.tensor(picture)[None, None], replace(STILL, input_size=44)
     shrunk = augmentation.move(face, uniform(5, 1), still, 22)
     expected = cv2.resize(picture[2:46, 2:46], (22, 22), interpolation=cv2.INTER_LINEAR)
     assert np.abs(shrunk[0, 0].numpy() - expected)[2:-2, 2:-2].max() < 1.0
@@ -407,7 +410,7 @@ def test_mixing_happens_as_often_as_asked():
 
 
 def test_mixup_shares_have_the_mean_and_variance_of_their_distribution():
-    draws = augmentation.draw(replace(STILL, batch=2), 8000, 0, CPU)
+    draws = augmentation.draw(replace(STILL, batch_size=2), 8000, 0, CPU)
     shares = draws.mixup.numpy()
     alpha = augmentation.MIXUP_ALPHA
     assert ((shares >= 0) & (shares <= 1)).all()

@@ -22,7 +22,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=2, ema=0.5)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, ema_decay=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -358,8 +358,8 @@ def test_a_window_larger_than_the_faces_is_refused(run, root, side):
 @pytest.fixture(scope="module")
 def mixed(root, tmp_path_factory) -> Run:
     """A run that was taught some of PublicTest."""
-    recipe = replace(TINY, epochs=1, protocol="leaky-oversample")
-    return train.fit(recipe, root, tmp_path_factory.mktemp("mixed"), device="cpu")
+    config = replace(TINY, epochs=1, protocol="leaky-oversample")
+    return train.fit(config, root, tmp_path_factory.mktemp("mixed"), device="cpu")
 
 
 def test_a_model_file_says_by_which_protocol_it_was_taught(mixed, root, tmp_path):
@@ -367,7 +367,7 @@ def test_a_model_file_says_by_which_protocol_it_was_taught(mixed, root, tmp_path
     found = evaluate.evaluate(tmp_path / "mixed.onnx", root, resamples=2)
     assert found["protocol"].endswith(", after training by leaky-oversample")
     assert "may have been taught the faces" in protocols.caution(found["protocol"])
-    assert "broken on purpose" in protocols.caution(mixed.recipe.protocol)
+    assert "broken on purpose" in protocols.caution(mixed.config.protocol)
     assert protocols.caution("official") == protocols.caution("random10") == ""
 
 
@@ -398,7 +398,7 @@ def test_a_run_is_measured_again_unless_it_was_measured_so(root, tmp_path, monke
         evaluate.evaluate(done.folder, root, resamples=2, **other)
         again = evaluate.measured(done, root)
         assert (again["data"]["split"], again["views"]) == ("val", "one")
-        assert again["window"] == done.recipe.side
+        assert again["window"] == done.config.input_size
 
 
 def test_teachers_teach_what_they_were_taught(root, tmp_path):
@@ -406,8 +406,8 @@ def test_teachers_teach_what_they_were_taught(root, tmp_path):
     teacher = train.fit(labels, root, tmp_path / "teacher", device="cpu")
     both = replace(TINY, epochs=1, teachers=(str(teacher.folder),), teacher_weight=0.5)
     with pytest.raises(UserError, match=r"not taught votes .* set vote_weight=0\.$"):
-        train.fit(both, root, tmp_path / "pupil", device="cpu")
-    assert not (tmp_path / "pupil").exists()
+        train.fit(both, root, tmp_path / "student", device="cpu")
+    assert not (tmp_path / "student").exists()
 
 
 @pytest.mark.parametrize(

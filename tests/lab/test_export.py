@@ -23,7 +23,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=2, ema=0.5)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, ema_decay=0.5)
 SHARE = 0.2
 
 
@@ -93,7 +93,7 @@ def test_a_file_says_what_it_is(exported, run, name):
     assert metadata["mien.version"] == mien.__version__
     card = json.loads(metadata["mien.card"])
     assert list(card["heads"]) == ["votes", "labels"]
-    assert card["recipe"]["model"] == "resnet-8"
+    assert card["config"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
     assert card["window"] == (44 if name == "plain" else 40)
     assert card["label_share"] == (0 if name == "plain" else SHARE)
@@ -150,7 +150,9 @@ def test_several_runs_answer_as_one(root, run, tmp_path):
 
 
 def test_runs_that_want_other_faces_cannot_be_one(root, run, tmp_path):
-    other = train.fit(replace(TINY, side=44, epochs=1), root, tmp_path / "other", device="cpu")
+    other = train.fit(
+        replace(TINY, input_size=44, epochs=1), root, tmp_path / "other", device="cpu"
+    )
     with pytest.raises(UserError, match="windows of 40 and 44 pixels"):
         export.export([run, other], tmp_path / "x.onnx")
     export.export([run, other], tmp_path / "x.onnx", side=44)
@@ -189,8 +191,8 @@ def test_a_file_holds_no_traces_of_the_source_tree(exported):
 
 
 def test_three_channels_are_exported_as_three(tmp_path, root):
-    recipe = replace(TINY, channels=3, epochs=1)
-    run = train.fit(recipe, root, tmp_path / "run", device="cpu")
+    config = replace(TINY, channels=3, epochs=1)
+    run = train.fit(config, root, tmp_path / "run", device="cpu")
     contract = export.export(run, tmp_path / "model.onnx")
     assert contract.channels == 3
     classify = Classifier(tmp_path / "model.onnx")
@@ -296,7 +298,7 @@ def test_runs_taught_different_things_answer_what_both_were_taught(root, run, tm
     card = export.export([run, other], tmp_path / "x.onnx").card
     assert list(card["heads"]) == ["labels"]
     assert Classifier(tmp_path / "x.onnx").spec.labels == EMOTIONS
-    votes = runs.start(tmp_path / "v", run.recipe, both | {"heads": ["votes"]})
+    votes = runs.start(tmp_path / "v", run.config, both | {"heads": ["votes"]})
     with pytest.raises(UserError, match="cannot be one"):
         export.export([votes, other], tmp_path / "y.onnx")
     with pytest.raises(UserError, match="needs both heads; there is only labels"):

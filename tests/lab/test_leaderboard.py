@@ -17,7 +17,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=1)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def result(tmp_path_factory):
 def as_if(result, model, accuracy, seed=0):
     """The same result of another model, with another accuracy."""
     other = copy.deepcopy(result)
-    other["trained"]["recipe"] |= {"model": model, "seed": seed}
+    other["trained"]["config"] |= {"model": model, "seed": seed}
     for section in other["heads"]["labels"].values():
         if "accuracy" in section:
             section["accuracy"] = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
@@ -61,7 +61,7 @@ def test_a_result_says_what_its_training_took(result):
     assert result["network"]["parameters"] == pytest.approx(89_000, rel=0.5)
 
 
-def test_seeds_of_one_recipe_make_one_row_and_the_best_comes_first(folder):
+def test_seeds_of_one_config_make_one_row_and_the_best_comes_first(folder):
     made = leaderboard.table(leaderboard.read(folder))
     assert cells(made, "model") == ["xception-slim", "jaiswal-full", "resnet-8"]
     assert cells(made, "measured") == [0.65, pytest.approx(0.6), 0.4]
@@ -72,7 +72,7 @@ def test_seeds_of_one_recipe_make_one_row_and_the_best_comes_first(folder):
 
 def test_a_family_alone_is_its_first_variant(folder, result):
     whole = as_if(result, "jaiswal", 0.5, seed=3)
-    whole["trained"]["recipe"]["model"] = "jaiswal-full"
+    whole["trained"]["config"]["model"] = "jaiswal-full"
     runs.write_json(folder / "whole.json", whole)
     seeds = {row.model: len(row.results) for row in leaderboard.read(folder)}
     assert seeds == {"xception-slim": 1, "jaiswal-full": 3, "resnet-8": 1}
@@ -84,7 +84,7 @@ def test_only_the_claimed_column_comes_from_a_paper(folder):
     assert cells(made, "ms a face") == [1.25, None, None]
 
 
-def test_a_model_file_has_a_row_of_its_own_and_needs_no_recipe(folder, result):
+def test_a_model_file_has_a_row_of_its_own_and_needs_no_config(folder, result):
     theirs = copy.deepcopy(result) | {"what": "theirs.onnx", "trained": {}}
     del theirs["training"], theirs["network"]
     runs.write_json(folder / "theirs.json", theirs)
@@ -102,7 +102,7 @@ def test_a_training_has_one_result(folder, result):
         leaderboard.read(folder)
 
 
-@pytest.mark.parametrize("part", ["window", "taught", "recipe"])
+@pytest.mark.parametrize("part", ["window", "taught", "config"])
 def test_only_seeds_are_averaged(folder, result, part):
     other = as_if(result, "jaiswal", 0.7, seed=2)
     if part == "window":
@@ -110,7 +110,7 @@ def test_only_seeds_are_averaged(folder, result, part):
     elif part == "taught":
         other["trained"]["data"]["sha256"]["train"] = "another"
     else:
-        other["trained"]["recipe"]["epochs"] = 99
+        other["trained"]["config"]["epochs"] = 99
     runs.write_json(folder / "other.json", other)
     assert sorted(len(row.results) for row in leaderboard.read(folder)) == [1, 1, 1, 2]
 
@@ -120,7 +120,7 @@ def test_folds_judge_by_other_faces(folder, result):
     for fold in (0, 1):
         one = as_if(result, "jaiswal", 0.7)
         one["protocol"] = "kfold"
-        one["trained"]["recipe"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
+        one["trained"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
         runs.write_json(board / f"{fold}.json", one)
     with pytest.raises(UserError, match="fold 0 of 3"):
         leaderboard.read(board)

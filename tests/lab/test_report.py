@@ -35,7 +35,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=3)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=3)
 
 
 def quiet(*_):
@@ -212,7 +212,7 @@ def test_faces_may_have_been_left_out_of_what_is_shown(run, root, tmp_path):
 
 def test_a_leaky_protocol_is_called_broken(run):
     broken = replace(TINY, protocol="leaky-augment")
-    fake = type("Fake", (), {"recipe": broken, "about": run.about, "log": run.log})()
+    fake = type("Fake", (), {"config": broken, "about": run.about, "log": run.log})()
     said = tables.summary(fake, tables.measured(run) | {"protocol": "leaky-augment"})
     assert "broken on purpose" in said
 
@@ -304,7 +304,7 @@ def test_table_five_measures_the_rivals_when_it_is_asked_to(root, run, tmp_path,
 def test_reproducing_trains_what_is_missing_and_uses_it_again(root, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", lambda *a, f=evaluate.evaluate: f(*a, resamples=2))
     slim = "slim"
-    changes = ["epochs=1", "batch=14", "side=40", "warmup=0"]
+    changes = ["epochs=1", "batch_size=14", "input_size=40", "warmup_epochs=0"]
     made = reproduce.reproduce(
         ["table4", "fig7"], root, tmp_path, quiet, variant=slim, changes=changes
     )

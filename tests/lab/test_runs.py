@@ -17,16 +17,16 @@ from mien.onnx_runtime import onnxruntime
 TINY = RECIPES["tiny"]
 
 
-def test_a_new_run_holds_its_recipe_and_where_it_was_made(tmp_path):
+def test_a_new_run_holds_its_config_and_where_it_was_made(tmp_path):
     run = runs.start(tmp_path / "deep" / "run", TINY)
-    assert run.recipe == TINY
+    assert run.config == TINY
     assert not run.finished
     assert run.log() == []
     about = runs.read_json(run.about_file)
     assert about["versions"]["mien"] == mien.__version__
     assert {"python", "torch", "numpy", "onnxruntime"} <= set(about["versions"])
     assert re.search(r"\d cores?$", about["machine"])
-    assert sorted(p.name for p in run.folder.iterdir()) == ["about.json", "recipe.json"]
+    assert sorted(p.name for p in run.folder.iterdir()) == ["about.json", "config.json"]
 
 
 def test_the_versions_are_found_without_an_import():
@@ -44,7 +44,7 @@ def test_an_empty_folder_will_do(tmp_path):
     assert runs.start(tmp_path, TINY).folder == tmp_path
 
 
-def test_the_same_recipe_goes_on_and_keeps_what_is_there(tmp_path):
+def test_the_same_config_goes_on_and_keeps_what_is_there(tmp_path):
     run = runs.start(tmp_path / "run", TINY)
     before = run.about_file.read_bytes()
     run.log_file.write_text('{"epoch": 1}\n')
@@ -94,9 +94,9 @@ def test_a_drive_that_knows_no_locks_is_trained_on_all_the_same(tmp_path, monkey
         pass
 
 
-def test_another_recipe_is_refused(tmp_path):
+def test_another_config_is_refused(tmp_path):
     runs.start(tmp_path / "run", TINY)
-    with pytest.raises(UserError, match="holds a run of another recipe"):
+    with pytest.raises(UserError, match="holds a run of another config"):
         runs.start(tmp_path / "run", replace(TINY, seed=1))
 
 
@@ -110,34 +110,34 @@ def test_somebodys_files_are_refused_and_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "left", [["about.json"], [".about.x1y2z3.json"], ["about.json", ".recipe.x1y2z3.json"]]
+    "left", [["about.json"], [".about.x1y2z3.json"], ["about.json", ".config.x1y2z3.json"]]
 )
 def test_a_start_that_was_killed_halfway_can_be_made_again(tmp_path, left):
     whole = runs.start(tmp_path / "whole", TINY)
     half = tmp_path / "half"
     half.mkdir()
     for name in left:
-        source = whole.recipe_file if "recipe" in name else whole.about_file
+        source = whole.config_file if "config" in name else whole.about_file
         (half / name).write_bytes(b"{" if name.startswith(".") else source.read_bytes())
     run = runs.start(half, TINY)
-    assert run.recipe == TINY
+    assert run.config == TINY
     assert "machine" in runs.read_json(run.about_file)
 
 
 def test_what_is_no_run_folder_gets_one_sentence(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json\.$"):
+        with pytest.raises(UserError, match=r"is not a run folder: it has no config\.json\.$"):
             runs.open_run(folder)
 
 
-def test_a_damaged_recipe_gets_one_sentence(tmp_path):
+def test_a_damaged_config_gets_one_sentence(tmp_path):
     run = runs.start(tmp_path, TINY)
-    run.recipe_file.write_text('{"epochs": ')
-    with pytest.raises(UserError, match=r"recipe\.json is not JSON\.$"):
+    run.config_file.write_text('{"epochs": ')
+    with pytest.raises(UserError, match=r"config\.json is not JSON\.$"):
         runs.start(tmp_path, TINY)
-    run.recipe_file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"recipe\.json is not JSON\.$"):
-        _ = runs.open_run(tmp_path).recipe
+    run.config_file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"config\.json is not JSON\.$"):
+        _ = runs.open_run(tmp_path).config
 
 
 def test_the_log_is_read_up_to_a_half_written_line(tmp_path):
@@ -230,7 +230,7 @@ def test_a_file_or_a_place_that_cannot_be_written_is_no_run_folder(tmp_path):
 
 def test_what_differs_is_named(tmp_path):
     runs.start(tmp_path / "run", TINY)
-    with pytest.raises(UserError, match=r"another recipe \(epochs=2, not 9; seed=0, not 4\)"):
+    with pytest.raises(UserError, match=r"another config \(epochs=2, not 9; seed=0, not 4\)"):
         runs.start(tmp_path / "run", replace(TINY, epochs=9, seed=4))
 
 

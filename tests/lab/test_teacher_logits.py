@@ -15,7 +15,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-TINY = replace(RECIPES["tiny"], batch=14, epochs=2, mixup=0.3, cutmix=0.4, dropout=0)
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, mixup=0.3, cutmix=0.4, dropout=0)
 CPU = torch.device("cpu")
 
 
@@ -44,15 +44,15 @@ def student(teachers, **changes):
     return replace(TINY, teachers=tuple(teachers), teacher_weight=0.9, **changes)
 
 
-def trained(recipe, root, out):
-    return torch.load(train.fit(recipe, root, out, device="cpu").weights_file, weights_only=True)
+def trained(config, root, out):
+    return torch.load(train.fit(config, root, out, device="cpu").weights_file, weights_only=True)
 
 
 def test_a_student_of_stored_answers_is_the_student_of_its_teachers(
     root, teachers, answers, tmp_path
 ):
     asked = trained(student(teachers), root, tmp_path / "asked")
-    read = trained(student(teachers, stored_answers=str(answers)), root, tmp_path / "read")
+    read = trained(student(teachers, teacher_logits=str(answers)), root, tmp_path / "read")
     for name, value in asked.items():  # float16 answers: equal but for rounding
         torch.testing.assert_close(read[name], value, rtol=0.02, atol=2e-3)
     plain = trained(TINY, root, tmp_path / "plain")
@@ -62,8 +62,8 @@ def test_a_student_of_stored_answers_is_the_student_of_its_teachers(
 def test_epochs_repeat_in_turn_and_another_seed_begins_elsewhere(root, teachers, answers):
     faces = data.load(root)["train"]
     for seed, order in ((0, [0, 1, 0, 1]), (1, [1, 0, 1, 0])):
-        recipe = student(teachers, stored_answers=str(answers), seed=seed)
-        stored = teacher_logits.StoredAnswers(recipe, faces)
+        config = student(teachers, teacher_logits=str(answers), seed=seed)
+        stored = teacher_logits.StoredAnswers(config, faces)
         assert [stored.epoch(n) for n in range(4)] == order
 
 
@@ -83,25 +83,25 @@ def test_a_store_goes_on_where_it_was_stopped_and_takes_teachers_later(
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"shift": 0.3}, "shift=0.1"), ({"cutmix": 0.1}, "cutmix=0.4")],
+    [({"translate": 0.3}, "translate=0.1"), ({"cutmix": 0.1}, "cutmix=0.4")],
 )
 def test_another_augmentation_is_refused(root, teachers, answers, tmp_path, changes, said):
-    recipe = student(teachers, stored_answers=str(answers), **changes)
+    config = student(teachers, teacher_logits=str(answers), **changes)
     with pytest.raises(UserError, match=said):
-        train.fit(recipe, root, tmp_path / "run")
+        train.fit(config, root, tmp_path / "run")
     with pytest.raises(UserError, match="another augmentation"):
         teacher_logits.store(replace(TINY, **changes), root, answers, teachers, 1)
 
 
 def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, tmp_path):
-    recipe = student(["t0", "t2"], stored_answers=str(answers))
+    config = student(["t0", "t2"], teacher_logits=str(answers))
     with pytest.raises(UserError, match="missing"):
-        train.fit(recipe, root, tmp_path / "run")
+        train.fit(config, root, tmp_path / "run")
     folder = tmp_path / "store"
     teacher_logits.store(TINY, root, folder, teachers[:1], 1)
     (folder / "t0" / "epoch-000.npy").write_bytes(b"no array")
     with pytest.raises(UserError, match="damaged"):
-        train.fit(student(["t0"], stored_answers=str(folder)), root, tmp_path / "other")
+        train.fit(student(["t0"], teacher_logits=str(folder)), root, tmp_path / "other")
 
 
 def test_teachers_that_may_know_the_held_out_faces_are_refused(root, teachers, tmp_path):
@@ -133,22 +133,22 @@ def test_auto_precision_is_bfloat16_only_where_it_is_fast(monkeypatch):
     assert not bfloat16(replace(TINY, precision="float32"), CPU)
 
 
-def test_a_run_is_its_recipe_with_stored_answers_as_well(root, teachers, answers, tmp_path):
-    recipe = student(teachers, stored_answers=str(answers))
-    run = train.fit(recipe, root, tmp_path / "run", device="cpu")
-    assert runs.open_run(run.folder).recipe == recipe
+def test_a_run_is_its_config_with_stored_answers_as_well(root, teachers, answers, tmp_path):
+    config = student(teachers, teacher_logits=str(answers))
+    run = train.fit(config, root, tmp_path / "run", device="cpu")
+    assert runs.open_run(run.folder).config == config
 
 
 def test_faces_of_changing_size_are_not_stored(root, teachers, tmp_path):
-    with pytest.raises(UserError, match="first_side=0"):
-        teacher_logits.store(replace(TINY, first_side=28), root, tmp_path / "s", teachers, 1)
+    with pytest.raises(UserError, match="initial_size=0"):
+        teacher_logits.store(replace(TINY, initial_size=28), root, tmp_path / "s", teachers, 1)
     assert not (tmp_path / "s").exists()
 
 
 def test_teachers_answer_what_other_domains_have_not_changed(root, teachers, answers, tmp_path):
     folder = tmp_path / "store"
-    teacher_logits.store(replace(TINY, domain=1.0), root, folder, teachers[:1], 1)
+    teacher_logits.store(replace(TINY, domain_randomization=1.0), root, folder, teachers[:1], 1)
     place = "t0/epoch-000.npy"
     assert np.array_equal(np.load(folder / place), np.load(answers / place))
-    with pytest.raises(UserError, match="must not see"):
-        checked(student(teachers, domain=0.5))
+    with pytest.raises(UserError, match="domain_randomization"):
+        checked(student(teachers, domain_randomization=0.5))

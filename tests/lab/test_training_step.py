@@ -24,8 +24,9 @@ from tests.synthetic import tiny
 
 CPU = torch.device("cpu")
 ALL = Config(
-    model="resnet-8", batch=12, side=48, mixup=0.3, cutmix=0.3, domain=0.5, erase=0.5, clip=1.0,
-    stored_answers="x", teachers=("x",), teacher_weight=0.5, warmup=0.0,
+    model="resnet-8", batch_size=12, input_size=48, mixup=0.3, cutmix=0.3,
+    domain_randomization=0.5, random_erasing=0.5, clip_grad=1.0,
+    teacher_logits="x", teachers=("x",), teacher_weight=0.5, warmup_epochs=0.0,
 )  # fmt: skip
 """A training with everything that a step can do."""
 
@@ -35,7 +36,7 @@ def ready(wanted: Config, *, teachers: list[nn.Module] | None = None, device=CPU
     faces = batches.on_device(tiny.samples(40), wanted, device)
     made = Step(state.model, state, faces, wanted, teachers or [])
     plan = train.planned(state, wanted, lr_schedule.NO_LIMIT, made, None)
-    if wanted.stored_answers:
+    if wanted.teacher_logits:
         steps = len(plan.rates)
         plan.targets.update(
             {name: torch.rand(steps, 12, part.stop - part.start, device=device).softmax(2)
@@ -69,7 +70,7 @@ class NoWait(TorchDispatchMode):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("model", ["resnet-8", "hybrid-slim", "convnext-slim"])
 def test_nothing_in_a_step_waits_for_the_device(model, optimizer):
-    taken = ready(replace(ALL, model=model, optimizer=optimizer, rate=1e-3))
+    taken = ready(replace(ALL, model=model, optimizer=optimizer, lr=1e-3))
     with NoWait():
         taken.take()
     assert taken.number == 1
@@ -77,7 +78,7 @@ def test_nothing_in_a_step_waits_for_the_device(model, optimizer):
 
 
 def test_asking_teachers_does_not_wait_either():
-    wanted = replace(ALL, stored_answers="", domain=0.0, teacher_views="flip")
+    wanted = replace(ALL, teacher_logits="", domain_randomization=0.0, teacher_tta="flip")
     teacher = models.build("resnet-8", channels=1, classes=15).eval()
     with NoWait():
         ready(wanted, teachers=[teacher]).take()
@@ -90,8 +91,9 @@ def test_what_would_wait_is_noticed():
 
 def test_steps_are_those_of_a_plain_loop():
     wanted = Config(
-        model="resnet-8", batch=12, side=48, dropout=0.0, rate=0.05, warmup=0.0, ema=0.7, epochs=4,
-        smoothing=0.1, erase=0.3, cutmix=0.5,
+        model="resnet-8", batch_size=12, input_size=48, dropout=0.0, lr=0.05, warmup_epochs=0.0,
+        ema_decay=0.7, epochs=4,
+        label_smoothing=0.1, random_erasing=0.3, cutmix=0.5,
     )  # fmt: skip
     found = ready(wanted)
     model, average = (
@@ -101,7 +103,8 @@ def test_steps_are_those_of_a_plain_loop():
     decayed = [p for p in model.parameters() if p.ndim > 1]
     free = [p for p in model.parameters() if p.ndim <= 1]
     plain = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": wanted.decay}, {"params": free, "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": wanted.weight_decay}, {"params": free,
+        "weight_decay": 0.0}],
         lr=0.05, momentum=0.9, nesterov=True, foreach=False,
     )  # fmt: skip
     dealt = list(augmentation.epoch(found.train, wanted, 0))
@@ -132,7 +135,7 @@ def snapshot(taken: Step) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_steps_that_were_only_tried_leave_no_trace(optimizer):
-    wanted = replace(ALL, optimizer=optimizer, rate=1e-3, dropout=0.0)
+    wanted = replace(ALL, optimizer=optimizer, lr=1e-3, dropout=0.0)
     tried, untried = ready(wanted), ready(wanted)
     tried.plan.targets.update(untried.plan.targets)
     before = {id(tensor): tensor.detach().clone() for tensor in tried.changing()}
@@ -147,7 +150,7 @@ def test_steps_that_were_only_tried_leave_no_trace(optimizer):
 
 
 def test_a_new_epoch_of_the_same_shapes_is_read_where_the_last_one_was():
-    taken = ready(replace(ALL, first_side=0))
+    taken = ready(replace(ALL, initial_size=0))
     places = [tensor.data_ptr() for tensor in taken.plan.tensors()]
     other = ready(replace(ALL, seed=5)).plan
     taken.take()
@@ -159,7 +162,7 @@ def test_a_new_epoch_of_the_same_shapes_is_read_where_the_last_one_was():
 
 
 def test_faces_of_another_size_get_a_plan_of_their_own():
-    wanted = replace(ALL, stored_answers="", teachers=(), teacher_weight=0.0, first_side=28,
+    wanted = replace(ALL, teacher_logits="", teachers=(), teacher_weight=0.0, initial_size=28,
                      epochs=9)  # fmt: skip
     taken = ready(wanted)
     assert taken.plan.draws.noise.shape[-1] == 28
@@ -175,7 +178,7 @@ def test_faces_of_another_size_get_a_plan_of_their_own():
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_recorded_step_does_what_the_step_does(optimizer):
     gpu = torch.device("cuda")
-    wanted = replace(ALL, optimizer=optimizer, rate=1e-3, precision="float32")
+    wanted = replace(ALL, optimizer=optimizer, lr=1e-3, precision="float32")
     recorded, plain = ready(wanted, device=gpu), ready(wanted, device=gpu)
     assert recorded.replay
     plain.replay = None
@@ -190,9 +193,9 @@ def test_a_recorded_step_does_what_the_step_does(optimizer):
 
 
 def test_the_plan_holds_the_rate_and_the_average_of_each_step():
-    wanted = config.parse("tiny", ["batch=10", "epochs=4", "warmup=1", "ema=0.9"])
+    wanted = config.parse("tiny", ["batch_size=10", "epochs=4", "warmup_epochs=1", "ema_decay=0.9"])
     taken = ready(wanted)
     plan: Plan = taken.plan
-    expected = [wanted.rate * lr_schedule.rate_factor(k / 4, wanted) for k in range(4)]
+    expected = [wanted.lr * lr_schedule.rate_factor(k / 4, wanted) for k in range(4)]
     assert plan.rates.tolist() == pytest.approx(expected)
     assert plan.keeps.tolist() == pytest.approx([k / (k + 10) for k in range(1, 5)])

@@ -17,7 +17,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-BASE = replace(RECIPES["tiny"], batch=14, epochs=1, protocol="kfold", folds=3)
+BASE = replace(RECIPES["tiny"], batch_size=14, epochs=1, protocol="kfold", folds=3)
 
 
 def quiet(*_):
@@ -84,9 +84,9 @@ def test_a_fold_that_another_process_trains_is_left_to_it(root, tmp_path):
 
 def test_one_model_for_all_folds_starts_where_the_last_ended(root, tmp_path):
     trials.crossval(replace(BASE, protocol="leaky-kfold"), root, tmp_path, quiet)
-    assert runs.open_run(tmp_path / "fold-0").recipe.start == ""
-    later = runs.open_run(tmp_path / "fold-2").recipe
-    assert later.start == str(tmp_path / "fold-1")
+    assert runs.open_run(tmp_path / "fold-0").config.init_from == ""
+    later = runs.open_run(tmp_path / "fold-2").config
+    assert later.init_from == str(tmp_path / "fold-1")
 
 
 def test_a_protocol_without_folds_gets_one_sentence(root, tmp_path):
@@ -94,15 +94,15 @@ def test_a_protocol_without_folds_gets_one_sentence(root, tmp_path):
         trials.crossval(replace(BASE, protocol="official"), root, tmp_path, quiet)
 
 
-def test_an_ablation_compares_every_case_with_the_recipe_as_it_is(root, tmp_path):
-    base = replace(RECIPES["tiny"], batch=14, epochs=1)
+def test_an_ablation_compares_every_case_with_the_config_as_it_is(root, tmp_path):
+    base = replace(RECIPES["tiny"], batch_size=14, epochs=1)
     changes = {"no flip": ["flip=no"], "no dropout": ["dropout=0"]}
     result = trials.ablate(base, root, tmp_path, changes, [0, 1], quiet)
     assert json.loads((tmp_path / "ablation.json").read_text()) == json.loads(json.dumps(result))
     assert list(result["cases"]) == [trials.AS_IT_IS, "no flip", "no dropout"]
     own = result["cases"][trials.AS_IT_IS]
     assert own["against_as_it_is"] == {"value": 0, "low": 0, "high": 0}
-    assert runs.open_run(tmp_path / "no-flip-seed1").recipe == replace(base, flip=False, seed=1)
+    assert runs.open_run(tmp_path / "no-flip-seed1").config == replace(base, flip=False, seed=1)
     case = result["cases"]["no dropout"]
     gain = case["over_seeds"]["accuracy"]["mean"] - own["over_seeds"]["accuracy"]["mean"]
     assert case["against_as_it_is"]["value"] == pytest.approx(gain)
@@ -111,7 +111,7 @@ def test_an_ablation_compares_every_case_with_the_recipe_as_it_is(root, tmp_path
 
 
 def test_the_usual_cases_leave_out_only_what_there_is():
-    base = replace(RECIPES["tiny"], dropout=0.0, smoothing=0.0)
+    base = replace(RECIPES["tiny"], dropout=0.0, label_smoothing=0.0)
     assert set(trials.parts(base)) == {"no augmentation", "no moving average"}
     hybrid = trials.parts(replace(base, model="hybrid-slim"))
     assert hybrid["no CBAM"] == ("model=hybrid-slim-no-cbam",)
@@ -150,7 +150,7 @@ def test_a_name_becomes_a_folder(name, folder):
 
 def test_a_run_can_start_from_the_weights_of_another(root, crossed, tmp_path):
     out, _ = crossed
-    begun = replace(BASE, start=str(out / "fold-0"), rate=1e-12, ema=0.0, decay=0.0)
+    begun = replace(BASE, init_from=str(out / "fold-0"), lr=1e-12, ema_decay=0.0, weight_decay=0.0)
     run = train.fit(begun, root, tmp_path / "next", device="cpu")
     import torch
 
@@ -173,7 +173,7 @@ def test_protocols_reach_the_evaluation(root, tmp_path):
 def test_a_refused_crossval_leaves_what_is_there(root, crossed):
     out, _ = crossed
     before = (out / "folds.csv").read_bytes()
-    with pytest.raises(UserError, match="another recipe"):
+    with pytest.raises(UserError, match="another config"):
         trials.crossval(replace(BASE, folds=4), root, out, quiet)
     assert (out / "folds.csv").read_bytes() == before
 

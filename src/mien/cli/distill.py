@@ -34,9 +34,9 @@ def distill(
     RECIPE says how the faces are augmented. Students repeat the stored epochs, and need no teacher:
 
     \b
-        mien distill default --data fer2013/ --out answers --teacher runs/a --set first_side=0
-        mien train default --data fer2013/ --out runs/student --set first_side=0 \\
-            --set teachers=a --set teacher_weight=0.9 --set stored_answers=answers
+        mien distill default --data fer2013/ --out answers --teacher runs/a --set initial_size=0
+        mien train default --data fer2013/ --out runs/student --set initial_size=0 \\
+            --set teachers=a --set teacher_weight=0.9 --set teacher_logits=answers
     """
     recipes, answers = lab("config"), lab("teacher_logits")
     wanted = recipes.parse(recipe, changes)

@@ -69,7 +69,7 @@ class Draws:
 
 
 def draw(
-    recipe: Config,
+    config: Config,
     count: int,
     number: int,
     device: torch.device,
@@ -82,15 +82,15 @@ def draw(
     shown: the seed and epoch whose order and augmentation to repeat instead, as teachers were
     asked of it; `domain` is the epoch's own in any case.
     """
-    steps, batch = steps_per_epoch(count, recipe), faces_per_step(count, recipe, world)
-    size = size_in(recipe, number)
-    rng = np.random.default_rng(shown or (recipe.seed, number))
+    steps, batch = steps_per_epoch(count, config), faces_per_step(count, config, world)
+    size = size_in(config, number)
+    rng = np.random.default_rng(shown or (config.seed, number))
 
     def uniform(rng: np.random.Generator, *shape: int) -> np.ndarray:
         return rng.random((steps, *shape), dtype=np.float32)
 
     order = rng.permutation(count)
-    in_steps = np.stack([order[step * recipe.batch :][:batch] for step in range(steps)])
+    in_steps = np.stack([order[step * config.batch_size :][:batch] for step in range(steps)])
     drawn = {
         "faces": in_steps,
         "partners": rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1),
@@ -98,7 +98,7 @@ def draw(
         "light": uniform(rng, 2, batch),
         "erase": uniform(rng, 5, batch),
         "cutmix": uniform(rng, 4, batch),
-        "domain": uniform(np.random.default_rng((recipe.seed, number, 1)), 6, batch),
+        "domain": uniform(np.random.default_rng((config.seed, number, 1)), 6, batch),
         "coin": uniform(rng),
         "mixup": rng.beta(MIXUP_ALPHA, MIXUP_ALPHA, steps).astype(np.float32),
         "noise": rng.standard_normal((batch, 1, size, size), dtype=np.float32),
@@ -107,53 +107,59 @@ def draw(
 
 
 def epoch(
-    data: Batch, recipe: Config, number: int, *, shown: tuple[int, int] | None = None
+    data: Batch, config: Config, number: int, *, shown: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
     """The batches of epoch `number`, each face at most once; see `draw`."""
     device = data.faces.device
-    draws = draw(recipe, len(data.faces), number, device, shown=shown)
-    for step in range(steps_per_epoch(len(data.faces), recipe)):
+    draws = draw(config, len(data.faces), number, device, shown=shown)
+    for step in range(steps_per_epoch(len(data.faces), config)):
         now = draws.at(torch.tensor([step], device=device))
-        yield augment(data.take(now.faces), now, recipe, size_in(recipe, number))
+        yield augment(data.take(now.faces), now, config, size_in(config, number))
 
 
-def augment(batch: Batch, draws: Draws, recipe: Config, size: int) -> Batch:
+def augment(batch: Batch, draws: Draws, config: Config, size: int) -> Batch:
     """A batch as the network sees it in training: uint8 faces -> moved, lit, erased, mixed.
 
     draws: of this one step. size: pixels of the side of the faces that come out.
     """
     faces = standardise(batch.faces)
-    faces = move(faces, draws.move, recipe, size)
-    faces = light(faces, draws.light, recipe.light)
-    faces = erase(faces, draws.erase, draws.noise, recipe.erase)
-    batch = replace(batch, faces=faces.expand(-1, recipe.channels, -1, -1))
-    mixed = mix(batch, draws, recipe.mixup, recipe.cutmix)
-    return replace(mixed, faces=other_domains(mixed.faces, draws.domain, recipe.domain))
+    faces = move(faces, draws.move, config, size)
+    faces = light(faces, draws.light, config.brightness_contrast)
+    faces = erase(faces, draws.erase, draws.noise, config.random_erasing)
+    batch = replace(batch, faces=faces.expand(-1, config.channels, -1, -1))
+    mixed = mix(batch, draws, config.mixup, config.cutmix)
+    return replace(
+        mixed, faces=other_domains(mixed.faces, draws.domain, config.domain_randomization)
+    )
 
 
-def move(faces: Tensor, uniform: Tensor, recipe: Config, size: int) -> Tensor:
+def move(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
     """Mirror, turn, scale and shift each face: (N, C, H, W), (5, N) -> (N, C, size, size).
 
-    One resampling for all four, and for shrinking the window of `recipe.side` pixels to `size`.
+    One resampling for all four, and for shrinking the crop of `config.input_size` to `size`.
     Where nothing changes it is the central window, pixel for pixel.
     """
     count, _, high, wide = faces.shape
-    if size == recipe.side and not (recipe.flip or recipe.rotation or recipe.scale or recipe.shift):
-        return window(faces, recipe.side)
+    if size == config.input_size and not (
+        config.flip or config.rotation or config.scale or config.translate
+    ):
+        return window(faces, config.input_size)
     each_way = uniform * 2 - 1
-    turn = each_way[0] * (recipe.rotation * torch.pi / 180)
-    zoom = (1 + recipe.scale) ** each_way[1]
-    mirror = torch.where(each_way[4] < 0, -1.0, 1.0) if recipe.flip else torch.ones_like(turn)
+    turn = each_way[0] * (config.rotation * torch.pi / 180)
+    zoom = (1 + config.scale) ** each_way[1]
+    mirror = torch.where(each_way[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(turn)
     # Output pixel -> input pixel, in affine_grid's units, where -1 and 1 are the edges.
     cos, sin = turn.cos() / zoom, turn.sin() / zoom
     theta = torch.zeros(count, 2, 3, device=faces.device)
-    theta[:, 0, 0] = mirror * cos * (recipe.side / wide)
-    theta[:, 0, 1] = -mirror * sin * (recipe.side / wide)
-    theta[:, 1, 0] = sin * (recipe.side / high)
-    theta[:, 1, 1] = cos * (recipe.side / high)
-    theta[:, :, 2] = each_way[2:4].T * (2 * recipe.shift)
+    theta[:, 0, 0] = mirror * cos * (config.input_size / wide)
+    theta[:, 0, 1] = -mirror * sin * (config.input_size / wide)
+    theta[:, 1, 0] = sin * (config.input_size / high)
+    theta[:, 1, 1] = cos * (config.input_size / high)
+    theta[:, :, 2] = each_way[2:4].T * (2 * config.translate)
     grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
-    return F.grid_sample(faces, grid, recipe.resample, padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        faces, grid, config.interpolation, padding_mode="border", align_corners=False
+    )
 
 
 def light(faces: Tensor, uniform: Tensor, amount: float) -> Tensor:

@@ -48,7 +48,7 @@ def average(first: Run, second: Run, share: float, out: Path) -> Run:
         raise UserError(f"{first.folder} and {second.folder} are different networks.")
     averaged = {"averaged": {first.folder.name: 1 - share, second.folder.name: share}}
     kept = {name: second.about[name] for name in ("data", "heads") if name in second.about}
-    run = runs.start(out, second.recipe, kept | averaged)
+    run = runs.start(out, second.config, kept | averaged)
     runs.write_log(run, second.log())
     mean = {
         name: torch.lerp(value.float(), theirs[name].float(), share).to(theirs[name].dtype)

@@ -49,15 +49,15 @@ def window(faces: Tensor, side: int) -> Tensor:
     return faces[:, :, top : top + side, left : left + side]
 
 
-def on_device(samples: Samples, recipe: Config, device: torch.device) -> Batch:
+def on_device(samples: Samples, config: Config, device: torch.device) -> Batch:
     """All samples as one batch, faces still uint8 and whole: each step takes its own from it."""
     labels = np.zeros((len(samples), 7), np.float32)
     known = samples.labels >= 0
     labels[known, samples.labels[known]] = 1
-    counts = pooled(samples) if recipe.pool_votes else samples.votes
-    votes = shares(counts, drop_single=recipe.drop_single_votes)
+    counts = pooled(samples) if config.pool_votes else samples.votes
+    votes = shares(counts, drop_single=config.drop_single_votes)
     label_weights = known.astype(np.float32)
-    if recipe.class_weights:
+    if config.class_weights:
         by_class = np.maximum(labels.sum(0), 1)
         label_weights[known] = (known.sum() / (7 * by_class))[samples.labels[known]]
     # A face on which few raters saw an emotion says less about how people share them out.
@@ -67,23 +67,23 @@ def on_device(samples: Samples, recipe: Config, device: torch.device) -> Batch:
     return Batch(*(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in arrays))
 
 
-def steps_per_epoch(count: int, recipe: Config) -> int:
+def steps_per_epoch(count: int, config: Config) -> int:
     """Batches in an epoch of `count` faces; a last, smaller one is left out."""
-    return max(1, count // recipe.batch)
+    return max(1, count // config.batch_size)
 
 
-def faces_per_step(count: int, recipe: Config, world: int = 1) -> int:
+def faces_per_step(count: int, config: Config, world: int = 1) -> int:
     """Faces in each batch, over all processes, which share them evenly."""
-    return min(recipe.batch, count) // world * world
+    return min(config.batch_size, count) // world * world
 
 
-def size_in(recipe: Config, number: int) -> int:
+def size_in(config: Config, number: int) -> int:
     """Pixels of the faces that epoch `number` trains on, a multiple of 4 until it is `side`.
 
     Progressive learning: Tan & Le 2021, https://arxiv.org/abs/2104.00298.
     """
-    if not recipe.first_side:
-        return recipe.side
-    grown = min(1.0, number / max(1, recipe.epochs * 2 / 3 - 1))
-    size = recipe.first_side + grown * (recipe.side - recipe.first_side)
-    return recipe.side if grown == 1 else min(recipe.side, round(size / 4) * 4)
+    if not config.initial_size:
+        return config.input_size
+    grown = min(1.0, number / max(1, config.epochs * 2 / 3 - 1))
+    size = config.initial_size + grown * (config.input_size - config.initial_size)
+    return config.input_size if grown == 1 else min(config.input_size, round(size / 4) * 4)

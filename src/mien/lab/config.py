@@ -1,4 +1,7 @@
-"""A recipe says everything about a training but the data's whereabouts."""
+"""The configuration of a training, and the recipes: named configurations.
+
+A config describes a training completely, except for where the data lie.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +19,64 @@ from mien.registry import unknown_name_error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Saved whole in the run folder; a run is its recipe, the data and nothing else.
+    """All settings of a training; saved as `config.json` in its run folder.
 
-    protocol: how the faces are divided, a name of `mien.lab.protocols`. fold: which of `folds`
-    parts is held out where the protocol makes parts.
-    model: family and variant, `"resnet-32"`. channels: 1 (grey) or 3 (grey, repeated).
-    pretrained: start from ImageNet weights, where the family has them; needs the network.
-    start: a run folder from whose weights to start.
-    side: pixels of the square window that the network sees in training; the faces have 48.
-    first_side: pixels to which that window is shrunk in the first epoch, a multiple of 4; it grows
-    to `side` over two thirds of the epochs (early ones need no detail and cost half). 0: never.
-    label_weight, vote_weight: of the losses against the FER2013 labels and the FER+ votes.
-    drop_single_votes: take one lonely vote among ten for a slip, as Barsoum et al. 2016 do.
-    teachers: run folders whose averaged answers are a third target, with teacher_weight;
-    teacher_views: "one", or "flip" to ask them of the mirrored crop as well. stored_answers: a
-    folder of their logits that `mien distill` wrote; the faces are then augmented as it says.
-    pool_votes: exact copies of a training face share the sum of their FER+ votes.
-    batch: faces per step, over all processes. rate: peak learning rate. decay: weight decay,
-    not applied to norms and biases. warmup: epochs of linear rise before the cosine.
-    schedule: "cosine", or "constant", whose rate falls in the last `cooldown` of the training.
-    ema: share of the old in the moving average of the weights, per step; 0 for none.
-    shift, scale, light: largest relative change each way; rotation: in degrees each way.
-    resample: "bilinear", or "bicubic", which leaves moved faces as sharp as unmoved ones.
-    erase, mixup, cutmix: probability that a face (or a batch) is treated so. domain: probability
-    that a face, after all this and out of the teachers' sight, is changed as another source might
-    have it: margin 0.8 to 1.4, tone curve, contrast, blur.
-    precision: of matrix products; "auto" is bfloat16 on a GPU or a CPU with AMX, else float32.
-    keep: "last", or "best" (the epoch with the lowest PublicTest loss; it is then no longer
-    a measurement). patience: stop after so many epochs without a better one; 0 never stops.
+    Attributes:
+        protocol: how the faces are split into training and evaluation set, a name in
+            `mien.lab.protocols.PROTOCOLS`.
+        fold: the fold that is held out, from 0, where the protocol has folds.
+        folds: number of folds.
+        model: family and variant, such as `"resnet-32"`.
+        channels: 1 (gray) or 3 (gray, repeated).
+        pretrained: start from ImageNet weights, where the family has them; downloads them once.
+        init_from: run folder whose weights initialize the network; empty for random weights.
+        input_size: width and height in pixels of the central crop that the network is trained
+            on; FER2013's faces have 48.
+        initial_size: progressive resizing: the crop is shrunk to this size in the first epoch
+            (a multiple of 4) and grows to `input_size` over two thirds of the epochs. 0 disables.
+        dropout: probability of dropout; where it applies depends on the model.
+        label_weight: weight of the loss of the FER2013 labels; 0 disables it.
+        vote_weight: weight of the loss of the FER+ votes; 0 disables it.
+        drop_single_votes: ignore an emotion with one vote of ten, as Barsoum et al. 2016 do.
+        label_smoothing: share of the label distribution that is spread over all emotions.
+        class_weights: weight faces inversely to the frequency of their label.
+        teachers: run folders whose averaged outputs are distilled.
+        teacher_weight: weight of the distillation loss, 0 to 1; the other losses get the rest.
+        teacher_temperature: softens the outputs of teachers and student.
+        teacher_tta: test-time augmentation of the teachers, "none" or "flip".
+        teacher_logits: folder of stored teacher logits (`mien distill`); the augmentation must
+            be the stored one, and no teacher is run.
+        pool_votes: pixel-identical training faces share the sum of their FER+ votes.
+        epochs: number of epochs.
+        batch_size: faces per step, over all processes.
+        optimizer: "sgd" (with Nesterov momentum) or "adamw".
+        lr: peak learning rate.
+        momentum: of SGD.
+        weight_decay: of weights; norms and biases have none.
+        warmup_epochs: epochs of linear warmup.
+        lr_schedule: "cosine", or "constant" until a final cooldown.
+        cooldown_fraction: share of the training in which the constant schedule falls to zero.
+        ema_decay: decay per step of the moving average of the weights; 0 disables it.
+        clip_grad: maximum norm of the gradient; 0 disables clipping.
+        precision: of matrix products: "float32", "bfloat16", or "auto": bfloat16 on a GPU or a
+            CPU with AMX, else float32.
+        compile: use `torch.compile`.
+        seed: of everything random.
+        select_epoch: whose weights are kept: "last", or "best", the epoch with the lowest
+            PublicTest loss (results on PublicTest are then optimistically biased).
+        patience: early stopping after this many epochs without a lower PublicTest loss; 0
+            disables it.
+        flip: flip half of the faces horizontally.
+        rotation: largest rotation, in degrees.
+        scale: largest relative change of size.
+        translate: largest translation, as a share of the width and height.
+        brightness_contrast: largest change of brightness and relative change of contrast.
+        interpolation: of geometric augmentation: "bilinear" or the sharper "bicubic".
+        random_erasing: probability per face of filling a rectangle with noise.
+        mixup: probability per batch.
+        cutmix: probability per batch.
+        domain_randomization: probability per face of imitating another source of faces: margin
+            0.8 to 1.4, tone curve, contrast, blur. Applied last; teachers do not get it.
     """
 
     protocol: str = "official"
@@ -53,266 +86,312 @@ class Config:
     model: str = "resnet-32"
     channels: int = 1
     pretrained: bool = False
-    start: str = ""
-    side: int = 44
-    first_side: int = 0
+    init_from: str = ""
+    input_size: int = 44
+    initial_size: int = 0
     dropout: float = 0.2
 
     label_weight: float = 1.0
     vote_weight: float = 1.0
     drop_single_votes: bool = False
-    smoothing: float = 0.1
+    label_smoothing: float = 0.1
     class_weights: bool = False
     teachers: tuple[str, ...] = ()
     teacher_weight: float = 0.0
     teacher_temperature: float = 1.0
-    teacher_views: str = "one"
-    stored_answers: str = ""
+    teacher_tta: str = "none"
+    teacher_logits: str = ""
     pool_votes: bool = False
 
     epochs: int = 45
-    batch: int = 128
+    batch_size: int = 128
     optimizer: str = "sgd"
-    rate: float = 0.1
+    lr: float = 0.1
     momentum: float = 0.9
-    decay: float = 5e-4
-    warmup: float = 3.0
-    schedule: str = "cosine"
-    cooldown: float = 0.3
-    ema: float = 0.998
-    clip: float = 0.0
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 3.0
+    lr_schedule: str = "cosine"
+    cooldown_fraction: float = 0.3
+    ema_decay: float = 0.998
+    clip_grad: float = 0.0
     precision: str = "float32"
     compile: bool = False
     seed: int = 0
-    keep: str = "last"
+    select_epoch: str = "last"
     patience: int = 0
 
     flip: bool = True
     rotation: float = 12.0
     scale: float = 0.125
-    shift: float = 0.1
-    light: float = 0.3
-    resample: str = "bilinear"
-    erase: float = 0.5
+    translate: float = 0.1
+    brightness_contrast: float = 0.3
+    interpolation: str = "bilinear"
+    random_erasing: float = 0.5
     mixup: float = 0.0
     cutmix: float = 0.0
-    domain: float = 0.0
+    domain_randomization: float = 0.0
 
 
 _COMMON = Config(
-    vote_weight=0.0, rate=0.05, clip=5.0, epochs=100, resample="bicubic", precision="bfloat16"
+    vote_weight=0.0,
+    lr=0.05,
+    clip_grad=5.0,
+    epochs=100,
+    interpolation="bicubic",
+    precision="bfloat16",
 )
 
-# For networks that learn slowly under momentum, for want of shortcuts or of a good start.
-_ADAMW = replace(_COMMON, optimizer="adamw", rate=1e-3, decay=0.02)
+# For networks that learn slowly with SGD, without shortcuts or pretrained weights.
+_ADAMW = replace(_COMMON, optimizer="adamw", lr=1e-3, weight_decay=0.02)
 
-# What both notebooks behind the paper's baselines share; where a notebook lowers the rate when
-# validation stalls, ours falls along a cosine.
+# What both notebooks behind the paper's baselines share. Where they reduce the learning rate on a
+# plateau of the validation loss, ours follows a cosine.
 _KERAS = replace(
-    _COMMON, side=48, channels=3, smoothing=0.0, optimizer="adamw", decay=0.0, warmup=0.0, ema=0.0,
-    clip=0.0, light=0.0, erase=0.0, resample="bilinear",
+    _COMMON, input_size=48, channels=3, label_smoothing=0.0, optimizer="adamw", weight_decay=0.0,
+    warmup_epochs=0.0, ema_decay=0.0,
+    clip_grad=0.0, brightness_contrast=0.0, random_erasing=0.0, interpolation="bilinear",
 )  # fmt: skip
 
-_UNKNOWN = replace(
-    _KERAS, channels=1, dropout=0.5, epochs=100, batch=64, rate=1e-3, rotation=10.0, shift=0.1,
+_UNSTATED = replace(
+    _KERAS, channels=1, dropout=0.5, epochs=100, batch_size=64, lr=1e-3, rotation=10.0,
+    translate=0.1,
     scale=0.1,
 )  # fmt: skip
 
 RECIPES = {
     "default": Config(
-        model="resnet-32-deep", first_side=28, dropout=0.1, epochs=75, precision="bfloat16",
-        rotation=10.0, resample="bicubic", erase=0.25,
+        model="resnet-32-deep", initial_size=28, dropout=0.1, epochs=75, precision="bfloat16",
+        rotation=10.0, interpolation="bicubic", random_erasing=0.25,
     ),
-    "tiny": Config(model="resnet-8", side=40, epochs=2, warmup=0.5),
+    "tiny": Config(model="resnet-8", input_size=40, epochs=2, warmup_epochs=0.5),
     "common": _COMMON,
     "vgg19": replace(_COMMON, model="vgg19-bn", dropout=0.5),
     "sequential": replace(_ADAMW, model="sequential-full", dropout=0.5),
     "hybrid": replace(_ADAMW, model="hybrid-gap", dropout=0.5),
     "vgg19-paper": replace(
-        _KERAS, protocol="random10", model="vgg19-plain", dropout=0.0, epochs=25, batch=32,
-        rate=1e-4, rotation=15.0, shift=0.15, scale=0.15,
+        _KERAS, protocol="random10", model="vgg19-plain", dropout=0.0, epochs=25, batch_size=32,
+        lr=1e-4, rotation=15.0, translate=0.15, scale=0.15,
     ),
     "sequential-paper": replace(
-        _UNKNOWN, model="sequential-full", epochs=50
+        _UNSTATED, model="sequential-full", epochs=50
     ),
-    "hybrid-paper": replace(_UNKNOWN, model="hybrid-flatten", channels=3),
-    # Of these ten, where nothing is known: what the paper's hybrid has.
-    "jaiswal-paper": replace(_UNKNOWN, model="jaiswal-full", dropout=0.4),
+    "hybrid-paper": replace(_UNSTATED, model="hybrid-flatten", channels=3),
+    # For these ten systems, unstated settings are those of the paper's hybrid.
+    "jaiswal-paper": replace(_UNSTATED, model="jaiswal-full", dropout=0.4),
     "kedari-paper": replace(
-        _UNKNOWN, model="kedari-full", epochs=50, rate=1e-4, flip=False, rotation=0.0, shift=0.0,
+        _UNSTATED, model="kedari-full", epochs=50, lr=1e-4, flip=False, rotation=0.0, translate=0.0,
         scale=0.0,
     ),
-    "ferc-paper": replace(_UNKNOWN, model="ferc-full", dropout=0.0, epochs=50),
+    "ferc-paper": replace(_UNSTATED, model="ferc-full", dropout=0.0, epochs=50),
     "xception-paper": replace(
-        _UNKNOWN, model="xception-mini", dropout=0.0, epochs=150, batch=32, keep="best",
+        _UNSTATED, model="xception-mini", dropout=0.0, epochs=150, batch_size=32,
+        select_epoch="best",
         patience=50,
     ),
     "rcnn-paper": replace(
-        _UNKNOWN, model="rcnn-full", channels=3, epochs=50, optimizer="sgd", rate=0.01, decay=5e-4,
-        warmup=1.0, clip=5.0, rotation=0.0, shift=0.0, scale=0.0,
+        _UNSTATED, model="rcnn-full", channels=3, epochs=50, optimizer="sgd", lr=0.01,
+        weight_decay=5e-4,
+        warmup_epochs=1.0, clip_grad=5.0, rotation=0.0, translate=0.0, scale=0.0,
     ),
     "li-paper": replace(
-        _UNKNOWN, model="li-full", dropout=0.25, epochs=50, batch=128, rate=1e-4, flip=False,
-        rotation=0.0, shift=0.0, scale=0.0, keep="best",
+        _UNSTATED, model="li-full", dropout=0.25, epochs=50, batch_size=128, lr=1e-4, flip=False,
+        rotation=0.0, translate=0.0, scale=0.0, select_epoch="best",
     ),
-    "clcm-paper": replace(_UNKNOWN, model="clcm-full"),
+    "clcm-paper": replace(_UNSTATED, model="clcm-full"),
     "salagean-paper": replace(
-        _UNKNOWN, model="salagean-full", class_weights=True, epochs=50, rotation=0.0, shift=0.0,
+        _UNSTATED, model="salagean-full", class_weights=True, epochs=50, rotation=0.0,
+        translate=0.0,
         scale=0.0,
     ),
     "resemotenet-paper": replace(
-        _UNKNOWN, model="resemotenet-full", channels=3, epochs=80, batch=16, optimizer="sgd",
-        rate=1e-3, decay=1e-4, rotation=0.0, shift=0.0, scale=0.0, keep="best", patience=15,
+        _UNSTATED, model="resemotenet-full", channels=3, epochs=80, batch_size=16, optimizer="sgd",
+        lr=1e-3, weight_decay=1e-4, rotation=0.0, translate=0.0, scale=0.0, select_epoch="best",
+        patience=15,
     ),
-    "nathani-paper": replace(_UNKNOWN, model="nathani-modified"),
+    "nathani-paper": replace(_UNSTATED, model="nathani-modified"),
 }  # fmt: skip
-"""The recipes with a name; `parse` starts from one of them.
+"""Name -> config, for `mien train RECIPE`.
 
-default: the model that mien ships. common: for any model, on the FER2013 labels alone, by which
-systems are compared. vgg19, sequential, hybrid: the paper's three by the same but for dropout and,
-where momentum learns slowly, the optimizer. NAME-paper: a system as its authors trained it, as far
-as that is known and can be said here: the rate always falls along a cosine, momentum is Nesterov's,
-nothing is sheared, and the best epoch is that with the lowest loss.
+default: the model that mien ships. tiny: a quick trial. common: for any model, on the FER2013
+labels alone; the leaderboard compares systems by it. vgg19, sequential, hybrid: the paper's three
+models; as common except for dropout and, where SGD learns slowly, the optimizer. NAME-paper: a
+system as its authors trained it, as far as they state it. What always differs: the learning rate
+follows a cosine, SGD uses Nesterov momentum, there is no shear, and the best epoch is the one with
+the lowest loss.
 """
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
-    "schedule": ("cosine", "constant"),
+    "lr_schedule": ("cosine", "constant"),
     "precision": ("float32", "bfloat16", "auto"),
-    "keep": ("last", "best"),
+    "select_epoch": ("last", "best"),
     "channels": (1, 3),
-    "resample": ("bilinear", "bicubic"),
-    "teacher_views": ("one", "flip"),
+    "interpolation": ("bilinear", "bicubic"),
+    "teacher_tta": ("none", "flip"),
 }
 
 _RANGES = {
-    "side": (8, 48), "first_side": (0, 48),
-    "dropout": (0, 0.99), "smoothing": (0, 0.99), "ema": (0, 0.99999), "teacher_weight": (0, 1),
-    "erase": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "domain": (0, 1),
-    "light": (0, 1), "shift": (0, 1),
+    "input_size": (8, 48), "initial_size": (0, 48),
+    "dropout": (0, 0.99), "label_smoothing": (0, 0.99), "ema_decay": (0, 0.99999),
+    "teacher_weight": (0, 1),
+    "random_erasing": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "domain_randomization": (0, 1),
+    "brightness_contrast": (0, 1), "translate": (0, 1),
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
-    "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "decay": (0, math.inf),
-    "teacher_temperature": (0.01, math.inf), "rate": (1e-12, math.inf),
-    "cooldown": (0.01, 1), "patience": (0, math.inf),
-    "clip": (0, math.inf), "warmup": (0, math.inf),
+    "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "weight_decay": (0, math.inf),
+    "teacher_temperature": (0.01, math.inf), "lr": (1e-12, math.inf),
+    "cooldown_fraction": (0.01, 1), "patience": (0, math.inf),
+    "clip_grad": (0, math.inf), "warmup_epochs": (0, math.inf),
     "fold": (0, math.inf), "folds": (2, math.inf),
-    "epochs": (1, 99_999), "batch": (2, math.inf), "seed": (0, 2**31 - 1),
+    "epochs": (1, 99_999), "batch_size": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
 
-def parse(name: str, changes: Iterable[str] = ()) -> Config:
-    """The named recipe with changes applied: `parse("default", ["epochs=5", "rate=0.05"])`.
+def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
+    """Get the config of a recipe, with changes.
 
-    name: of `RECIPES`, or the path of a run's `recipe.json`. Raises `UserError` for an unknown
-    recipe or field and for a value of the wrong kind.
+    Args:
+        recipe: a name in `RECIPES`, or the path of a run's `config.json`.
+        changes: texts of the form `"FIELD=VALUE"`.
+
+    Raises:
+        UserError: unknown recipe or field, or invalid value.
+
+    Example:
+        ```python
+        config = parse("default", ["epochs=5", "lr=0.05"])
+        ```
     """
-    if name.endswith(".json"):
-        return changed(_saved(Path(name)), changes)
-    if name not in RECIPES:
-        raise unknown_name_error("recipe", name, RECIPES)
-    return changed(RECIPES[name], changes)
+    if recipe.endswith(".json"):
+        return changed(_saved(Path(recipe)), changes)
+    if recipe not in RECIPES:
+        raise unknown_name_error("recipe", recipe, RECIPES)
+    return changed(RECIPES[recipe], changes)
 
 
 def _saved(path: Path) -> Config:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (ValueError, TypeError):
-        raise UserError(f"{path} is no recipe, as a run folder holds one.") from None
+        raise UserError(f"{path} is not a config. Use the config.json of a run folder.") from None
 
 
-def changed(recipe: Config, changes: Iterable[str]) -> Config:
-    """The recipe with `"FIELD=VALUE"` changes applied; a `UserError` as from `parse`."""
-    kinds = typing.get_type_hints(Config)
+def changed(config: Config, changes: Iterable[str]) -> Config:
+    """Apply changes of the form `"FIELD=VALUE"` to a config.
+
+    Raises:
+        UserError: unknown field or invalid value.
+    """
+    types = typing.get_type_hints(Config)
     values: dict[str, Any] = {}
     for change in changes:
         field, equals, text = change.partition("=")
         if not equals:
-            raise UserError(f"{change!r} changes nothing; write FIELD=VALUE, as in epochs=5.")
-        if field not in kinds:
-            raise unknown_name_error("recipe field", field, kinds)
-        values[field] = _value(field, kinds[field], text)
-    return checked(replace(recipe, **values))
+            raise UserError(f"{change!r} has no value. Write FIELD=VALUE, such as epochs=5.")
+        if field not in types:
+            raise unknown_name_error("config field", field, types)
+        values[field] = _value(field, types[field], text)
+    return checked(replace(config, **values))
 
 
-def checked(recipe: Config) -> Config:
-    """The recipe itself, if every value makes sense; a `UserError` that names the first if not."""
+def checked(config: Config) -> Config:
+    """Check all values of a config.
+
+    Returns:
+        The config itself.
+
+    Raises:
+        UserError: the first invalid value or combination of values.
+    """
     for field, choices in _CHOICES.items():
-        value = getattr(recipe, field)
+        value = getattr(config, field)
         if value not in choices:
             allowed = " or ".join(map(str, choices))
-            raise UserError(f"Config field {field} is {value!r}; it can be {allowed}.")
+            raise UserError(f"{field} is {value!r}. It must be {allowed}.")
     for field, (low, high) in _RANGES.items():
-        value = getattr(recipe, field)
+        value = getattr(config, field)
         if not (low <= value <= high and math.isfinite(value)):
-            wanted = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-            raise UserError(f"Config field {field} is {getattr(recipe, field)}; {wanted}.")
-    if recipe.label_weight == recipe.vote_weight == 0:
-        raise UserError("Config fields label_weight and vote_weight are both 0: nothing to learn.")
-    if bool(recipe.teachers) != (recipe.teacher_weight > 0):
-        raise UserError("Config fields teachers and teacher_weight go together: set both or none.")
-    if recipe.stored_answers and not (recipe.teachers and recipe.first_side == 0):
-        raise UserError("Config field stored_answers needs teachers, and first_side=0.")
-    if recipe.domain and recipe.teachers and not recipe.stored_answers:
-        raise UserError("Config field domain, which teachers must not see, needs stored_answers.")
-    if recipe.fold >= recipe.folds:
-        raise UserError(f"Config field fold is {recipe.fold}; it counts from 0 to folds - 1.")
-    if recipe.first_side % 4 or 0 < recipe.first_side < 8:
-        raise UserError(
-            f"Config field first_side is {recipe.first_side}; a multiple of 4 from 8, or 0."
+            allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+            raise UserError(f"{field} is {value}. It must be {allowed}.")
+    if error := _inconsistency(config):
+        raise UserError(error)
+    return config
+
+
+def _inconsistency(config: Config) -> str:
+    """The first error in a combination of fields, or nothing."""
+    if config.label_weight == config.vote_weight == 0:
+        return "label_weight and vote_weight are both 0. Set one of them above 0."
+    if bool(config.teachers) != (config.teacher_weight > 0):
+        return "Only one of teachers and teacher_weight is set. Set both or neither."
+    if config.teacher_logits and not (config.teachers and config.initial_size == 0):
+        return "teacher_logits is set. Set teachers too, and initial_size=0."
+    if config.domain_randomization and config.teachers and not config.teacher_logits:
+        return "domain_randomization with teachers needs stored logits. Set teacher_logits."
+    if config.fold >= config.folds:
+        return f"fold is {config.fold}. It must be from 0 to folds - 1."
+    if config.initial_size % 4 or 0 < config.initial_size < 8:
+        return f"initial_size is {config.initial_size}. It must be a multiple of 4 from 8, or 0."
+    if config.initial_size > config.input_size:
+        return "initial_size is larger than input_size. Choose a smaller one."
+    if config.mixup + config.cutmix > 1:
+        return "mixup and cutmix are probabilities. Their sum must be at most 1."
+    return ""
+
+
+def published(config: Config) -> dict:
+    """The config as a dictionary for results and model files: run folders without their parents."""
+    return to_json(
+        replace(
+            config,
+            init_from=Path(config.init_from).name,
+            teachers=tuple(Path(path).name for path in config.teachers),
+            teacher_logits=Path(config.teacher_logits).name,
         )
-    if recipe.first_side > recipe.side:
-        raise UserError("Config field first_side is larger than side; a window only grows.")
-    if recipe.mixup + recipe.cutmix > 1:
-        raise UserError("Config fields mixup and cutmix are probabilities; together at most 1.")
-    return recipe
+    )
 
 
-def published(recipe: Config) -> dict:
-    """As `to_json`, for results and model files: other runs by their names, not where they lie."""
-    start = Path(recipe.start).name
-    teachers = tuple(Path(path).name for path in recipe.teachers)
-    stored = Path(recipe.stored_answers).name
-    return to_json(replace(recipe, start=start, teachers=teachers, stored_answers=stored))
-
-
-def to_json(recipe: Config) -> dict:
-    """The recipe as a dictionary that JSON can hold."""
-    return asdict(recipe)
+def to_json(config: Config) -> dict:
+    """The config as a dictionary of JSON values."""
+    return asdict(config)
 
 
 def from_json(saved: dict) -> Config:
-    """The recipe that `to_json` saved; a `UserError` if another version of mien wrote it."""
+    """The config that `to_json` saved; absent fields have their default.
+
+    Raises:
+        UserError: unknown field, or value of the wrong type.
+    """
     known = {field.name for field in fields(Config)}
-    if strange := sorted(set(saved) - known):
-        raise UserError(f"The saved recipe has fields unknown to this mien: {', '.join(strange)}.")
-    kinds = typing.get_type_hints(Config)
+    if unexpected := sorted(set(saved) - known):
+        raise UserError(f"The saved config has unknown fields: {', '.join(unexpected)}.")
+    types = typing.get_type_hints(Config)
     for field, value in saved.items():
-        if not _is(value, kinds[field]):
-            raise UserError(f"The saved recipe's {field} is {value!r}: that is of another kind.")
+        if not _is(value, types[field]):
+            raise UserError(f"The saved config's {field} is {value!r}, which has the wrong type.")
     return checked(Config(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
 
 
-def _is(value: object, kind: Any) -> bool:
-    """Whether what JSON held is of a field's kind; a whole number is a number, too."""
-    if typing.get_origin(kind) is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
-    if isinstance(value, bool) or kind is bool:
-        return kind is bool and isinstance(value, bool)
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+def _is(value: object, expected: Any) -> bool:
+    """Whether a JSON value has a field's type; an integer is also a float."""
+    if typing.get_origin(expected) is tuple:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool) or expected is bool:
+        return expected is bool and isinstance(value, bool)
+    return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 
-def _value(field: str, kind: Any, text: str) -> object:
-    if kind is bool:
+def _value(field: str, expected: Any, text: str) -> object:
+    if expected is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() in words:
             return words[text.lower()]
-        raise UserError(f"Config field {field} is yes or no, not {text!r}.")
-    if typing.get_origin(kind) is tuple:
-        return tuple(part for part in text.split(",") if part)
+        raise UserError(f"{field} is {text!r}. It must be yes or no.")
+    if typing.get_origin(expected) is tuple:
+        return tuple(item for item in text.split(",") if item)
     try:
-        return kind(text)
+        return expected(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UserError(f"Config field {field} is {wanted}, not {text!r}.") from None
+        allowed = "a whole number" if expected is int else "a number"
+        raise UserError(f"{field} is {text!r}. It must be {allowed}.") from None

@@ -38,7 +38,7 @@ def restore(runs: Sequence[Run], mirrored: bool) -> nn.Module:
 
     A single one that is not mirrored is itself. Raises `UserError` if they want other inputs.
     """
-    if len({run.recipe.channels for run in runs}) > 1:
+    if len({run.config.channels for run in runs}) > 1:
         raise UserError("Some of these networks see grey and some see colour; they cannot be one.")
     networks = [evaluate.restore(run) for run in runs]
     if len(networks) == 1 and not mirrored:
@@ -48,7 +48,7 @@ def restore(runs: Sequence[Run], mirrored: bool) -> nn.Module:
 
 def side(runs: Sequence[Run]) -> int:
     """The window that all of these runs were trained to look at; a `UserError` if they differ."""
-    sides = {run.recipe.side for run in runs}
+    sides = {run.config.input_size for run in runs}
     if len(sides) > 1:
         several = " and ".join(map(str, sorted(sides)))
         raise UserError(f"They look at windows of {several} pixels; choose one with --side.")
@@ -60,8 +60,8 @@ def origin(runs: Sequence[Run]) -> dict:
     each = [
         {
             "data": run.about.get("data"),
-            "recipe": published(run.recipe),
-            "seed": run.recipe.seed,
+            "config": published(run.config),
+            "seed": run.config.seed,
             "commit": run.about["commit"],
             **({"averaged": run.about["averaged"]} if "averaged" in run.about else {}),
         }

@@ -37,8 +37,8 @@ Answers = dict[str, np.ndarray]
 
 def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """The trained network of a run, in evaluation mode; a `UserError` if it is not trained yet."""
-    recipe = run.recipe
-    model = models.build(recipe.model, channels=recipe.channels, classes=CLASSES)
+    config = run.config
+    model = models.build(config.model, channels=config.channels, classes=CLASSES)
     load_weights(model, run)
     return model.to(device).eval()
 
@@ -94,8 +94,8 @@ def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 
     A model file from elsewhere with `contempt` among its labels answers as "votes".
     """
     if isinstance(what, Run):
-        model, recipe = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.recipe
-        ask = partial(logits, model, side=side or recipe.side, channels=recipe.channels)
+        model, config = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.config
+        ask = partial(logits, model, side=side or config.input_size, channels=config.channels)
         taught = what.about.get("heads", list(HEADS))
         return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
     from mien.classification.classifier import Classifier
@@ -168,7 +168,7 @@ def evaluate(
         "data": about,
         "protocol": protocol,
         "views": views,
-        "window": side or (target.recipe.side if isinstance(target, Run) else None),
+        "window": side or (target.config.input_size if isinstance(target, Run) else None),
         "trained": trained,
         "measured": runs.about(),
         **(_costs(target, side) if isinstance(target, Run) else {}),
@@ -200,7 +200,7 @@ def _divided(
             f"{target.folder} was trained by {others[0]} on other data; divided anew, faces that "
             "taught it would judge it."
         )
-    return others[0], protocols.divide(splits, target.recipe), about
+    return others[0], protocols.divide(splits, target.config), about
 
 
 def _without(samples: data.Samples, rows: list[int]) -> tuple[data.Samples, int]:
@@ -224,7 +224,7 @@ def measured(run: Run, root: Path) -> dict:
     """The result of a run on its own `val`, by one view; as kept, if it was measured so last."""
     if run.metrics_file.exists():
         last = runs.read_json(run.metrics_file)
-        wanted = (run.about["data"] | {"split": "val"}, "one", run.recipe.side)
+        wanted = (run.about["data"] | {"split": "val"}, "one", run.config.input_size)
         if (last["data"], last["views"], last["window"]) == wanted:
             return last
     return evaluate(run.folder, root)
@@ -233,16 +233,16 @@ def measured(run: Run, root: Path) -> dict:
 def _recipes(trained: Mapping) -> list[Mapping]:
     """The recipes of what was trained; none where nobody says."""
     members = trained.get("members", [trained])
-    return [member["recipe"] for member in members if member.get("recipe")]
+    return [member["config"] for member in members if member.get("config")]
 
 
 def _protocols(trained: Mapping) -> set[str]:
-    return {recipe.get("protocol", "official") for recipe in _recipes(trained)}
+    return {config.get("protocol", "official") for config in _recipes(trained)}
 
 
 def _chosen(trained: Mapping) -> dict[str, str]:
     """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
-    by_val = any(r.get("keep") == "best" or r.get("patience") for r in _recipes(trained))
+    by_val = any(r.get("select_epoch") == "best" or r.get("patience") for r in _recipes(trained))
     return {"epoch_chosen_on": "val"} if by_val else {}
 
 
@@ -251,9 +251,9 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
 
     The accuracy is that of the last epoch, on training faces as they were augmented.
     """
-    recipe, log = run.recipe, run.log()
-    network = models.build(recipe.model, channels=recipe.channels, classes=len(EMOTIONS))
-    work = models.multiply_adds(network, side or recipe.side, recipe.channels)
+    config, log = run.config, run.log()
+    network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
+    work = models.multiply_adds(network, side or config.input_size, config.channels)
     return {
         "network": {"parameters": models.parameters(network), "multiply_adds": work},
         "training": {
@@ -266,7 +266,7 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
 
 def _origin(target: Run | Path) -> dict:
     if isinstance(target, Run):
-        return {"recipe": published(target.recipe), "seed": target.recipe.seed, **target.about}
+        return {"config": published(target.config), "seed": target.config.seed, **target.about}
     from mien.classification.classifier import Classifier
 
     return dict(Classifier(target, threads=1).spec.card)

@@ -119,7 +119,7 @@ def export(
     runs = [runs] if isinstance(runs, Run) else list(runs)
     heads = _heads(runs)
     _check_wishes(runs, heads, path, views, side, label_share, storage, calibrate)
-    side, channels = side or ensembles.side(runs), runs[0].recipe.channels
+    side, channels = side or ensembles.side(runs), runs[0].config.channels
     network = ensembles.restore(runs, mirrored=views == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     answers = None
@@ -240,7 +240,7 @@ def _check_calibration(runs: Sequence[Run], heads: Sequence[str], calibrate: Sam
         if not bool(_targets(head, calibrate).any()):
             raise UserError(f"The val split has no {head} to calibrate by; export without --data.")
     for run in runs:
-        if (protocol := run.recipe.protocol) != "official":
+        if (protocol := run.config.protocol) != "official":
             raise UserError(
                 f"{run.folder} was trained by {protocol}, which taught it faces that would "
                 "calibrate it; export it without --data."

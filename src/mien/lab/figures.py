@@ -131,7 +131,7 @@ def pace(log: Sequence[Mapping[str, float]]) -> Figure:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = [entry["epoch"] for entry in log]
-    for axes, key, label in ((above, "rate", "learning rate"), (below, "seconds", "seconds")):
+    for axes, key, label in ((above, "lr", "learning rate"), (below, "seconds", "seconds")):
         axes.plot(epochs, [entry.get(key, np.nan) for entry in log], color=BLUE)
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)

@@ -33,14 +33,14 @@ class Row:
     """A system: its recipe but for the seed, and a result per seed; of a model file, no recipe."""
 
     model: str
-    recipe: dict
+    config: dict
     results: list[dict] = field(default_factory=list)
     times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def system(self) -> claims.System:
         """Who built it, and what they claim."""
-        family = self.recipe.get("model", "").partition("-")[0]
+        family = self.config.get("model", "").partition("-")[0]
         return claims.SYSTEMS.get(family) or claims.System(self.model, None)
 
     def number(self, section: str, name: str) -> Number:
@@ -103,15 +103,15 @@ def read(folder: Path) -> list[Row]:
 
 def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     """What tells a result's row from others, and that row, still without results."""
-    recipe = dict(result["trained"].get("recipe") or {})
-    if "training" not in result or "model" not in recipe:
-        return result["what"], Row(result["what"], recipe)
-    recipe = to_json(Config()) | recipe  # with fields younger than the result
-    recipe["model"] = _whole(recipe["model"])
-    recipe.pop("seed")
+    config = dict(result["trained"].get("config") or {})
+    if "training" not in result or "model" not in config:
+        return result["what"], Row(result["what"], config)
+    config = to_json(Config()) | config  # with fields younger than the result
+    config["model"] = _whole(config["model"])
+    config.pop("seed")
     taught = (result["trained"].get("data") or {}).get("sha256", {})
-    key = json.dumps([recipe, result["window"], taught], sort_keys=True)
-    return key, Row(recipe["model"], recipe, times=times.get(recipe["model"], {}))
+    key = json.dumps([config, result["window"], taught], sort_keys=True)
+    return key, Row(config["model"], config, times=times.get(config["model"], {}))
 
 
 def _whole(name: str) -> str:
@@ -124,7 +124,7 @@ def _whole(name: str) -> str:
 
 
 def _seed(result: Mapping) -> int | None:
-    return (result["trained"].get("recipe") or {}).get("seed")
+    return (result["trained"].get("config") or {}).get("seed")
 
 
 def page(rows: Sequence[Row]) -> Page:
@@ -188,7 +188,7 @@ def _cells(row: Row) -> tuple:
         row.number("fer2013", "calibration_error")["value"],
         *millions,
         *(row.times.get(key) for key in ("megabytes", "ms", "times_default")),
-        row.recipe.get("epochs"),
+        row.config.get("epochs"),
         None if seconds is None else round(seconds / 60),
     )
 
@@ -265,7 +265,7 @@ def _scaled(number: float | None, factor: float) -> float | None:
 
 def _epochs(rows: Sequence[Row]) -> str:
     """How long the systems were trained, as far as it is known."""
-    known = sorted({row.recipe["epochs"] for row in rows if row.recipe})
+    known = sorted({row.config["epochs"] for row in rows if row.config})
     return _span(known) if known else ""
 
 

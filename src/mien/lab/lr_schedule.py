@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mien.lab.config import Config
 
 
-def rate_factor(epoch: float, recipe: Config, time_spent: float = 0.0) -> float:
+def rate_factor(epoch: float, config: Config, time_spent: float = 0.0) -> float:
     """The learning rate as a share of its peak: a linear rise, then a fall to zero.
 
     The fall is half a cosine; or, with `schedule="constant"`, the rate stays as it is and falls
@@ -18,16 +18,16 @@ def rate_factor(epoch: float, recipe: Config, time_spent: float = 0.0) -> float:
 
     Args:
         epoch: how many have been done, with fractions.
-        recipe: of the training.
+        config: of the training.
         time_spent: the share of the training's time that is over, 0 to 1; it counts where it is
             more than the share of the epochs.
     """
-    if epoch < recipe.warmup and time_spent < 1:
-        return (epoch + 1e-3) / recipe.warmup
-    done = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1e-9)
+    if epoch < config.warmup_epochs and time_spent < 1:
+        return (epoch + 1e-3) / config.warmup_epochs
+    done = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
     done = min(max(done, time_spent), 1.0)
-    if recipe.schedule == "constant":
-        late = max(0.0, done - (1 - recipe.cooldown)) / recipe.cooldown
+    if config.lr_schedule == "constant":
+        late = max(0.0, done - (1 - config.cooldown_fraction)) / config.cooldown_fraction
         return 1 - math.sqrt(late)
     return 0.5 * (1 + math.cos(math.pi * done))
 

@@ -39,7 +39,7 @@ def joined(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
         distributed.destroy_process_group()
 
 
-def parallel(model: nn.Module, recipe: Config, device: torch.device, world: int) -> nn.Module:
+def parallel(model: nn.Module, config: Config, device: torch.device, world: int) -> nn.Module:
     """The network that all processes train together, compiled if the recipe says so."""
     network = model
     if world > 1:
@@ -47,7 +47,7 @@ def parallel(model: nn.Module, recipe: Config, device: torch.device, world: int)
         on_gpu = device.type == "cuda"
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
         network = nn.parallel.DistributedDataParallel(network)
-    return cast("nn.Module", torch.compile(network)) if recipe.compile else network
+    return cast("nn.Module", torch.compile(network)) if config.compile else network
 
 
 def wait(world: int) -> None:

@@ -23,17 +23,17 @@ COPIES = 3
 """So many changed copies of each face does `leaky-augment` make before it divides them."""
 
 
-def divide(splits: Splits, recipe: Config) -> Splits:
+def divide(splits: Splits, config: Config) -> Splits:
     """The `train` and `val` (and perhaps `test`) of a training by the recipe's protocol.
 
     Raises `UserError` for an unknown protocol, or one that has too few faces of some emotion.
     """
-    if recipe.protocol not in PROTOCOLS:
-        raise unknown_name_error("protocol", recipe.protocol, PROTOCOLS)
+    if config.protocol not in PROTOCOLS:
+        raise unknown_name_error("protocol", config.protocol, PROTOCOLS)
     try:
-        return PROTOCOLS[recipe.protocol](splits, recipe)
+        return PROTOCOLS[config.protocol](splits, config)
     except ValueError as error:  # scikit-learn names the class that is too small
-        raise UserError(f"The protocol {recipe.protocol} does not fit the data: {error}") from None
+        raise UserError(f"The protocol {config.protocol} does not fit the data: {error}") from None
 
 
 AFTER = ", after training by "
@@ -70,9 +70,9 @@ def cautions(result: Mapping) -> list[str]:
 def judge(result: Mapping) -> tuple[str, ...]:
     """Which faces judged in a result, by which division, and how they were looked at."""
     data, split = result["data"], result["data"]["split"]
-    recipe = result["trained"].get("recipe") or {}
+    config = result["trained"].get("config") or {}
     judged = result["protocol"].partition(AFTER)[0]
-    part = (f"fold {recipe['fold']} of {recipe['folds']}",) if "kfold" in judged else ()
+    part = (f"fold {config['fold']} of {config['folds']}",) if "kfold" in judged else ()
     if left := data.get("left_out"):
         part = (*part, f"without {left['faces']} faces of {left['list']}")
     return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
@@ -94,19 +94,19 @@ def random10(splits: Splits, _: Config) -> Splits:
     return _tenth(everything, seed=42, by_class=True)
 
 
-def kfold(splits: Splits, recipe: Config) -> Splits:
+def kfold(splits: Splits, config: Config) -> Splits:
     """Part `fold` of `folds` judges; classes are spread evenly, and exact twins stay together.
 
     Training and PublicTest are divided; a `test` stays out of it and is passed on.
     """
-    pool, parts = folds(splits, recipe.folds)
-    return _held_out(splits, pool, parts == recipe.fold)
+    pool, parts = folds(splits, config.folds)
+    return _held_out(splits, pool, parts == config.fold)
 
 
-def kfold_ungrouped(splits: Splits, recipe: Config) -> Splits:
+def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
     """The same, but twins fall where they may, as in most published cross-validations."""
-    pool, parts = folds(splits, recipe.folds, grouped=False)
-    return _held_out(splits, pool, parts == recipe.fold)
+    pool, parts = folds(splits, config.folds, grouped=False)
+    return _held_out(splits, pool, parts == config.fold)
 
 
 def leaky_oversample(splits: Splits, _: Config) -> Splits:

@@ -20,7 +20,7 @@ from mien.labels import EMOTIONS, restrict_labels
 def of_run(run: Run) -> Page:
     """The page of one run; a `UserError` if it is not measured."""
     result = tables.measured(run)
-    page = Page(f"{run.recipe.model}, {result['protocol']}, seed {run.recipe.seed}")
+    page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
     page.add(tables.summary(run, result), tables.training([run]))
     for head in result["heads"]:
         page.add(f"# {tables.head_name(head)}")
@@ -49,7 +49,7 @@ def comparison(several: Sequence[Run]) -> Picture:
     for run, called in zip(several, tables.names(several), strict=True):
         values = tables.measured(run)["heads"].get("labels", {}).get("fer2013")
         if values:
-            system = claims.SYSTEMS.get(run.recipe.model.partition("-")[0])
+            system = claims.SYSTEMS.get(run.config.model.partition("-")[0])
             found = values["accuracy"]
             rows.append((called, system and system.claimed, *found.values()))
     return Picture("comparison", "Accuracy, claimed and measured.", figures.comparison(rows))
@@ -63,7 +63,7 @@ def curves(run: Run, called: str = "") -> list[Picture]:
     log = run.log()
     if not log:
         return []
-    claimed = claims.TRAINING.get(run.recipe.model.partition("-")[0], {})
+    claimed = claims.TRAINING.get(run.config.model.partition("-")[0], {})
     made = []
     for what, train, label in (
         ("accuracy", "accuracy", "accuracy"),

@@ -25,8 +25,8 @@ def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
 
     Raises `UserError` if the predictions in the run folder are of other faces than `root`'s.
     """
-    said, recipe = runs.load_predictions(run), run.recipe
-    splits = protocols.divide(data.load(root), recipe)
+    said, config = runs.load_predictions(run), run.config
+    splits = protocols.divide(data.load(root), config)
     samples = data.split(splits, tables.measured(run)["data"]["split"])
     samples = samples.take(np.isin(samples.rows, said["rows"]))  # some may have been left out
     ours, theirs = (samples.rows, samples.labels), (said["rows"], said["truth"])
@@ -52,10 +52,10 @@ def mistakes(run: Run, samples: Samples, shares: np.ndarray, head: str, count: i
 
 def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Picture]:
     """Where the network looks: Grad-CAM for its answer and, if it has any, spatial attention."""
-    recipe, shown, guess = run.recipe, examples(samples), shares.argmax(1)
+    config, shown, guess = run.config, examples(samples), shares.argmax(1)
     faces, model = samples.faces[shown], evaluate.restore(run)
     side = tables.measured(run)["window"]  # with which it gave the answers
-    window = {"side": side, "channels": recipe.channels}
+    window = {"side": side, "channels": config.channels}
     maps = {
         "grad-cam": (
             "What speaks for the answer (Grad-CAM), brightest most.",

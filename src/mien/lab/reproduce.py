@@ -163,7 +163,7 @@ def _network(found: Run | None) -> tuple[str | int | None, ...]:
     """What a run is of a system: its network, how long it was trained, and what judged it."""
     if found is None:
         return None, None, None
-    return found.recipe.model, len(found.log()), tables.measured(found)["protocol"]
+    return found.config.model, len(found.log()), tables.measured(found)["protocol"]
 
 
 def _named(names: Iterable[str]) -> list[str]:

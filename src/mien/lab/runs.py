@@ -35,7 +35,7 @@ class Run:
 
     folder: Path
 
-    recipe_file = property(lambda self: self.folder / "recipe.json")
+    config_file = property(lambda self: self.folder / "config.json")
     about_file = property(lambda self: self.folder / "about.json")
     log_file = property(lambda self: self.folder / "log.jsonl")
     checkpoint_file = property(lambda self: self.folder / "checkpoint.pt")
@@ -44,9 +44,9 @@ class Run:
     metrics_file = property(lambda self: self.folder / "metrics.json")
 
     @property
-    def recipe(self) -> Config:
+    def config(self) -> Config:
         """The recipe that the run follows."""
-        return from_json(read_json(self.recipe_file))
+        return from_json(read_json(self.config_file))
 
     @property
     def about(self) -> dict:
@@ -65,28 +65,28 @@ class Run:
         return list(_whole_lines(self.log_file.read_text()))
 
 
-def start(folder: Path, recipe: Config, facts: dict | None = None) -> Run:
+def start(folder: Path, config: Config, facts: dict | None = None) -> Run:
     """The run to go on with: new in an empty folder, resumed in one with the same recipe.
 
     facts: what else to remember of the run; its `data` must stay the same. Refuses, with a
-    `UserError`, a folder that holds a run of another recipe or data, or somebody's files. Only
+    `UserError`, a folder that holds a run of another config or data, or somebody's files. Only
     one process at a time may start a run: `locked`.
     """
     facts = facts or {}
     run = _made(folder)
-    if run.recipe_file.exists():
-        if run.recipe != recipe:
-            ours, theirs = to_json(recipe), to_json(run.recipe)
+    if run.config_file.exists():
+        if run.config != config:
+            ours, theirs = to_json(config), to_json(run.config)
             differ = [f"{k}={theirs[k]}, not {ours[k]}" for k in ours if ours[k] != theirs[k]]
             raise UserError(
-                f"{folder} holds a run of another recipe ({'; '.join(differ)}); choose another "
+                f"{folder} holds a run of another config ({'; '.join(differ)}); choose another "
                 "--out, or remove it."
             )
         if run.about.get("data", facts.get("data")) != facts.get("data"):
             raise UserError(f"{folder} holds a run on other data; choose another --out.")
         return run
     write_json(run.about_file, about() | facts)
-    write_json(run.recipe_file, to_json(recipe))
+    write_json(run.config_file, to_json(config))
     return run
 
 
@@ -99,9 +99,9 @@ def _made(folder: Path | str) -> Run:
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
     # A start that was killed leaves about.json, or the temporary file of either.
-    started = (LOCK, run.about_file.name, run.recipe_file.name, ".about.", ".recipe.")
+    started = (LOCK, run.about_file.name, run.config_file.name, ".about.", ".config.")
     names = [path.name for path in run.folder.iterdir()]
-    if not run.recipe_file.exists() and not all(name.startswith(started) for name in names):
+    if not run.config_file.exists() and not all(name.startswith(started) for name in names):
         raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
     return run
 
@@ -133,10 +133,10 @@ def locked(folder: Path | str) -> Iterator[None]:
 def open_run(folder: Path | str) -> Run:
     """The run in an existing folder; a `UserError` if there is none."""
     run = Run(Path(folder))
-    if not run.recipe_file.exists():
-        below = sorted(found.parent.name for found in run.folder.glob(f"*/{run.recipe_file.name}"))
+    if not run.config_file.exists():
+        below = sorted(found.parent.name for found in run.folder.glob(f"*/{run.config_file.name}"))
         those = f" The runs in it are {', '.join(below)}." if below else ""
-        raise UserError(f"{folder} is not a run folder: it has no {run.recipe_file.name}.{those}")
+        raise UserError(f"{folder} is not a run folder: it has no {run.config_file.name}.{those}")
     return run
 
 

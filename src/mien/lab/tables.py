@@ -47,15 +47,15 @@ def name_of(run: Run) -> str:
 
 def summary(run: Run, result: Mapping) -> str:
     """In a few sentences, what was trained, on what, for how long, and what judged it."""
-    log, about, recipe = run.log(), run.about, run.recipe
+    log, about, config = run.log(), run.about, run.config
     judged = result["data"]
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
     size = f" ({network['parameters']:,} parameters)" if network else ""
     notes = " ".join(protocols.cautions(result))
     return (
-        f"{recipe.model}{size}, {len(log)} of {recipe.epochs} epochs in {minutes:.0f} minutes on "
-        f"{about.get('machine', 'a machine unknown')}, seed {recipe.seed}, commit "
+        f"{config.model}{size}, {len(log)} of {config.epochs} epochs in {minutes:.0f} minutes on "
+        f"{about.get('machine', 'a machine unknown')}, seed {config.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
         f"{judged['split']} of {judged['name']}, views {result['views']}. {notes}"
     ).strip()
@@ -66,7 +66,7 @@ def training(several: Sequence[Run]) -> Table:
     rows: list[tuple] = []
     for run, called in zip(several, names(several), strict=True):
         log = run.log()
-        system = run.recipe.model.partition("-")[0]
+        system = run.config.model.partition("-")[0]
         if claimed := claims.TRAINING.get(system):
             row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
             rows.append((f"{system}, as printed", claims.EPOCHS[system], *row))
@@ -99,7 +99,7 @@ def by_class(run: Run, head: str) -> Table:
     """The paper's Tables II and IV, with specificity, beside what the paper prints."""
     section = measured(run)["heads"][head][SECTIONS[head]]
     scores, matrix = section["per_class"], np.array(section["confusion"])
-    system = run.recipe.model.partition("-")[0]
+    system = run.config.model.partition("-")[0]
     printed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
     numbers = ("precision", "recall", "f1")
     rows: list[tuple] = []
@@ -144,7 +144,7 @@ def comparison(several: Sequence[Run]) -> Table:
         network = result.get("network", {})
         rows.append(
             (
-                called, _division(result), run.recipe.seed, accuracy["value"], accuracy["low"],
+                called, _division(result), run.config.seed, accuracy["value"], accuracy["low"],
                 accuracy["high"], values["macro_f1"]["value"], network.get("parameters"),
                 network.get("multiply_adds"),
             )

@@ -26,19 +26,20 @@ from mien.lab.heads import HEADS
 from mien.lab.losses import bfloat16
 
 AUGMENTATION = (
-    "protocol", "fold", "folds", "channels", "side", "batch", "flip", "rotation", "scale", "shift",
-    "light", "resample", "erase", "mixup", "cutmix",
+    "protocol", "fold", "folds", "channels", "input_size", "batch_size", "flip", "rotation",
+    "scale", "translate",
+    "brightness_contrast", "interpolation", "random_erasing", "mixup", "cutmix",
 )  # fmt: skip
 """The fields that decide what a batch looks like; a student must share them with the store."""
 
 
-def shown_like(recipe: Config) -> dict:
+def shown_like(config: Config) -> dict:
     """The fields of a recipe that decide what a batch looks like."""
-    return {name: getattr(recipe, name) for name in AUGMENTATION}
+    return {name: getattr(config, name) for name in AUGMENTATION}
 
 
 def store(
-    recipe: Config,
+    config: Config,
     root: Path | str,
     folder: Path | str,
     teachers: list[str],
@@ -48,7 +49,7 @@ def store(
     """Store the logits of each teacher for augmented epochs 0 to `epochs - 1`.
 
     Args:
-        recipe: its augmentation fields and seed say how the faces are shown.
+        config: its augmentation fields and seed say how the faces are shown.
         root: the data, as for training.
         folder: where the answers go; files that are there already are kept, so a run that was
             stopped goes on, and a further teacher or epoch can be added later.
@@ -60,16 +61,16 @@ def store(
         UserError: `folder` holds answers for another augmentation or other data, a teacher is not
             trained, or the size of the faces changes from epoch to epoch (`first_side`).
     """
-    if recipe.first_side:
-        raise UserError("Stored answers need faces of one size; set first_side=0.")
-    folder, recipe = Path(folder), replace(recipe, domain=0.0)
+    if config.initial_size:
+        raise UserError("Stored answers need faces of one size; set initial_size=0.")
+    folder, config = Path(folder), replace(config, domain_randomization=0.0)
     whole = data.load(root)
-    checks.sources(replace(recipe, teachers=tuple(teachers), start=""), data.describe(whole))
-    splits = protocols.divide(whole, recipe)
+    checks.sources(replace(config, teachers=tuple(teachers), init_from=""), data.describe(whole))
+    splits = protocols.divide(whole, config)
     train = data.split(splits, "train")
     about = {
-        "augmentation": shown_like(recipe),
-        "seed": recipe.seed,
+        "augmentation": shown_like(config),
+        "seed": config.seed,
         "epochs": epochs,
         "train": data.describe({"train": train})["sha256"]["train"],
     }
@@ -80,7 +81,7 @@ def store(
             raise UserError(f"{folder} holds answers for another augmentation or other data.")
         about["epochs"] = max(epochs, known["epochs"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    faces = batches.on_device(train, recipe, device)
+    faces = batches.on_device(train, config, device)
     runs.write_json(described, about)
     for epoch in range(epochs):
         if watch:
@@ -89,7 +90,7 @@ def store(
         networks = [evaluate.restore(runs.open_run(path), device) for path in missing]
         if not networks:
             continue
-        answers = _answers(networks, faces, recipe, epoch)
+        answers = _answers(networks, faces, config, epoch)
         for path, logits in zip(missing, answers, strict=True):
             file = _file(folder, Path(path).name, epoch)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,13 +104,13 @@ def _file(folder: Path, teacher: str, epoch: int) -> Path:
 
 @torch.no_grad()
 def _answers(
-    networks: list[nn.Module], faces: batches.Batch, recipe: Config, epoch: int
+    networks: list[nn.Module], faces: batches.Batch, config: Config, epoch: int
 ) -> list[np.ndarray]:
     """The logits of each network for one augmented epoch: (faces, 15) each."""
     device = faces.faces.device
-    half = bfloat16(recipe, device)
+    half = bfloat16(config, device)
     collected: list[list[Tensor]] = [[] for _ in networks]
-    for batch in augmentation.epoch(faces, recipe, epoch):
+    for batch in augmentation.epoch(faces, config, epoch):
         shown = batch.faces.contiguous(memory_format=torch.channels_last)
         for network, answers in zip(networks, collected, strict=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -127,18 +128,18 @@ class StoredAnswers:
             missing or damaged.
     """
 
-    def __init__(self, recipe: Config, train: data.Samples) -> None:
-        self.folder = Path(recipe.stored_answers)
-        self.teachers = [Path(path).name for path in recipe.teachers]
+    def __init__(self, config: Config, train: data.Samples) -> None:
+        self.folder = Path(config.teacher_logits)
+        self.teachers = [Path(path).name for path in config.teachers]
         about = runs.read_json(self.folder / "augmentation.json")
-        ours = json.loads(json.dumps(shown_like(recipe)))
+        ours = json.loads(json.dumps(shown_like(config)))
         if differ := [k for k in ours if about["augmentation"].get(k) != ours[k]]:
             values = ", ".join(f"{k}={about['augmentation'].get(k)}" for k in differ)
             raise UserError(f"{self.folder} was made with {values}; use the same.")
         if about["train"] != data.describe({"train": train})["sha256"]["train"]:
             raise UserError(f"{self.folder} was made from other training faces.")
-        self.seed, self.epochs, self._offset = about["seed"], about["epochs"], recipe.seed
-        self._temperature = recipe.teacher_temperature
+        self.seed, self.epochs, self._offset = about["seed"], about["epochs"], config.seed
+        self._temperature = config.teacher_temperature
         self._targets: dict[int, dict[str, Tensor]] = {}  # 1.7 MB an epoch
         for teacher in self.teachers:
             for epoch in range(self.epochs):

@@ -59,7 +59,7 @@ VALIDATE_EVERY = 5
 
 
 def fit(
-    recipe: Config,
+    config: Config,
     root: Path | str,
     out: Path | str,
     *,
@@ -71,7 +71,7 @@ def fit(
     """Train as the recipe says on the data at `root`.
 
     Args:
-        recipe: of the training. Its protocol must give a split `train`; `val` is measured as the
+        config: of the training. Its protocol must give a split `train`; `val` is measured as the
             training goes on.
         root: the data.
         out: the run folder. An unfinished run of the same recipe there is resumed; a
@@ -91,16 +91,16 @@ def fit(
     """
     end = time.monotonic() + seconds
     whole = data.load(root)
-    about, splits = data.describe(whole), protocols.divide(whole, recipe)
-    known = {"data": about, "heads": checks.heads(recipe, splits)}
+    about, splits = data.describe(whole), protocols.divide(whole, config)
+    known = {"data": about, "heads": checks.heads(config, splits)}
     if not Run(Path(out)).finished:
-        checks.sources(recipe, about)
-        checks.network(recipe)
+        checks.sources(config, about)
+        checks.network(config)
     watch = watch or (lambda *_: None)
     with processes.joined(device) as (place, rank, world), ExitStack() as stack:
         if rank == 0:
             stack.enter_context(runs.locked(out))
-            runs.start(Path(out), recipe, known)
+            runs.start(Path(out), config, known)
         processes.wait(world)
         run = runs.open_run(out)
         if run.finished:
@@ -120,37 +120,37 @@ def _train(
     tensorboard: bool,
     end: float,
 ) -> None:
-    recipe = run.recipe
-    train = batches.on_device(data.split(splits, "train"), recipe, device)
+    config = run.config
+    train = batches.on_device(data.split(splits, "train"), config, device)
     torch.backends.cudnn.benchmark = True  # on a GPU: the fastest convolutions for these shapes
-    state = training_state.prepare(recipe, device)
+    state = training_state.prepare(config, device)
     training_state.load_checkpoint(run, state)
     saved = time.perf_counter()
-    network = processes.parallel(state.model, recipe, device, world)
-    stored = StoredAnswers(recipe, splits["train"]) if recipe.stored_answers else None
-    asked = () if stored else recipe.teachers
+    network = processes.parallel(state.model, config, device, world)
+    stored = StoredAnswers(config, splits["train"]) if config.teacher_logits else None
+    asked = () if stored else config.teachers
     teachers = [evaluate.restore(runs.open_run(path), device) for path in asked]
-    share = batches.faces_per_step(len(train.faces), recipe, world) // world
+    share = batches.faces_per_step(len(train.faces), config, world) // world
     part = slice(rank * share, (rank + 1) * share)
-    step = Step(network, state, train, recipe, teachers, part)
+    step = Step(network, state, train, config, teachers, part)
     shown = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
     write = _tensorboard(run) if tensorboard and rank == 0 else None
     clock = Clock(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
-    is_over = state.epoch == recipe.epochs or exhausted(state, recipe)
+    is_over = state.epoch == config.epochs or exhausted(state, config)
     while not is_over:
         began = time.perf_counter()
-        watch("epoch", state.epoch, recipe.epochs)
-        plan = planned(state, recipe, clock, step, stored, world)
+        watch("epoch", state.epoch, config.epochs)
+        plan = planned(state, config, clock, step, stored, world)
         entry = train_epoch(step, plan, rank, watch)
         state.epoch += 1
-        is_over = state.epoch == recipe.epochs or clock.is_last(time.perf_counter() - began)
+        is_over = state.epoch == config.epochs or clock.is_last(time.perf_counter() - began)
         if rank == 0:
-            if is_over or validates(recipe, state.epoch, device):
-                entry |= validate(state.average, splits, recipe, shown)
+            if is_over or validates(config, state.epoch, device):
+                entry |= validate(state.average, splits, config, shown)
             entry["seconds"] = round(time.perf_counter() - began, 3)
             state.log.append(entry)
-            keep_best(state, recipe)
-            is_over = is_over or exhausted(state, recipe)
+            keep_best(state, config)
+            is_over = is_over or exhausted(state, config)
             # A large network's epoch on a GPU takes no longer than writing it all down.
             if device.type == "cpu" or is_over or time.perf_counter() - saved > SAVE_EVERY:
                 training_state.save_checkpoint(run, state)
@@ -168,7 +168,7 @@ def _train(
 
 def planned(
     state: State,
-    recipe: Config,
+    config: Config,
     clock: Clock,
     step: Step,
     stored: StoredAnswers | None,
@@ -176,18 +176,17 @@ def planned(
 ) -> Plan:
     """What the steps of the next epoch need, on the device."""
     device, count = step.train.faces.device, len(step.train.faces)
-    steps = batches.steps_per_epoch(count, recipe)
+    steps = batches.steps_per_epoch(count, config)
     shares = [k / steps for k in range(steps)]
     last = state.log[-1]["seconds"] if state.log else 0.0
     before, after = clock.progress(), clock.progress(last)
     rates = [
-        recipe.rate
-        * lr_schedule.rate_factor(state.epoch + s, recipe, before + s * (after - before))
+        config.lr * lr_schedule.rate_factor(state.epoch + s, config, before + s * (after - before))
         for s in shares
     ]
-    keeps = [training_state.kept(recipe, state.step + k + 1) for k in range(steps)]
+    keeps = [training_state.kept(config, state.step + k + 1) for k in range(steps)]
     shown = (stored.seed, stored.epoch(state.epoch)) if stored else None
-    draws = augmentation.draw(recipe, count, state.epoch, device, world=world, shown=shown)
+    draws = augmentation.draw(config, count, state.epoch, device, world=world, shown=shown)
     targets = stored.targets(state.epoch) if stored else {}
     in_steps = {
         name: rows.view(steps, -1, rows.shape[1])[:, step.part].to(device)
@@ -199,11 +198,11 @@ def planned(
 
 def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
     """One epoch of steps; its log entry, with means over the faces this process saw."""
-    state, recipe, steps = step.state, step.recipe, len(plan.rates)
+    state, config, steps = step.state, step.config, len(plan.rates)
     step.begin(plan)
     state.model.train()
     # Dropout draws from torch's global generator; tie that, too, to the epoch.
-    torch.manual_seed((recipe.seed * 100_003 + state.epoch) * 64 + rank)
+    torch.manual_seed((config.seed * 100_003 + state.epoch) * 64 + rank)
     for k in range(steps):
         step()
         state.step += 1
@@ -217,7 +216,7 @@ def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
     loss, label_loss, vote_loss, accuracy = (step.totals / steps).tolist()
     return {
         "epoch": state.epoch + 1,
-        "rate": plan.rates[-1].item(),
+        "lr": plan.rates[-1].item(),
         "loss": loss,
         "label_loss": label_loss,
         "vote_loss": vote_loss,
@@ -225,19 +224,19 @@ def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
     }
 
 
-def validates(recipe: Config, epoch: int, device: torch.device) -> bool:
+def validates(config: Config, epoch: int, device: torch.device) -> bool:
     """Whether the network is measured after this many epochs.
 
     Always, but on a GPU, whose epochs are as short as a measurement, only now and then, unless
     the training goes by it.
     """
-    if device.type == "cpu" or recipe.keep == "best" or recipe.patience:
+    if device.type == "cpu" or config.select_epoch == "best" or config.patience:
         return True
     return epoch % VALIDATE_EVERY == 0
 
 
 def validate(
-    model: nn.Module, splits: dict[str, Samples], recipe: Config, faces: Tensor | None = None
+    model: nn.Module, splits: dict[str, Samples], config: Config, faces: Tensor | None = None
 ) -> dict:
     """The averaged network on PublicTest: losses in nats and accuracies, for the log.
 
@@ -248,7 +247,7 @@ def validate(
     samples = splits["val"]
     model.eval()
     shown = samples.faces if faces is None else faces
-    answers = evaluate.logits(model, shown, side=recipe.side, channels=recipe.channels)
+    answers = evaluate.logits(model, shown, side=config.input_size, channels=config.channels)
     known = torch.as_tensor(samples.labels) >= 0
     said, labels = answers[known, HEADS["labels"]], torch.as_tensor(samples.labels)[known]
     found = {}
@@ -265,26 +264,26 @@ def validate(
     return found
 
 
-def val_loss(entry: dict, recipe: Config) -> float:
+def val_loss(entry: dict, config: Config) -> float:
     """The PublicTest loss of a log entry, weighted as in training; infinite if there is none."""
-    parts = ((recipe.label_weight, "val_loss"), (recipe.vote_weight, "val_vote_loss"))
+    parts = ((config.label_weight, "val_loss"), (config.vote_weight, "val_vote_loss"))
     found = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
     return sum(found) if found else math.inf
 
 
-def exhausted(state: State, recipe: Config) -> bool:
+def exhausted(state: State, config: Config) -> bool:
     """Whether the recipe's patience has run out: so many epochs without a lower PublicTest loss."""
-    if not recipe.patience or not state.log:
+    if not config.patience or not state.log:
         return False
-    seen = [val_loss(entry, recipe) for entry in state.log]
-    return len(seen) - 1 - int(np.argmin(seen)) >= recipe.patience
+    seen = [val_loss(entry, config) for entry in state.log]
+    return len(seen) - 1 - int(np.argmin(seen)) >= config.patience
 
 
-def keep_best(state: State, recipe: Config) -> None:
+def keep_best(state: State, config: Config) -> None:
     """Remember the averaged weights if the recipe keeps the best epoch and this is it."""
-    if recipe.keep != "best":
+    if config.select_epoch != "best":
         return
-    loss = val_loss(state.log[-1], recipe)
+    loss = val_loss(state.log[-1], config)
     if state.best is None or loss < state.best["loss"]:
         weights = {name: value.clone() for name, value in state.average.state_dict().items()}
         state.best = {"loss": loss, "weights": weights}

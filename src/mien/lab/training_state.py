@@ -28,36 +28,36 @@ class State:
     best: dict | None = None
 
 
-def prepare(recipe: Config, device: torch.device) -> State:
+def prepare(config: Config, device: torch.device) -> State:
     """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.seed)
     model = models.build(
-        recipe.model,
-        channels=recipe.channels,
+        config.model,
+        channels=config.channels,
         classes=CLASSES,
-        dropout=recipe.dropout,
-        pretrained=recipe.pretrained,
+        dropout=config.dropout,
+        pretrained=config.pretrained,
     )
-    if recipe.start:
-        evaluate.load_weights(model, runs.open_run(recipe.start))
+    if config.init_from:
+        evaluate.load_weights(model, runs.open_run(config.init_from))
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
-    return State(model, average, _optimizer(model, recipe))
+    return State(model, average, _optimizer(model, config))
 
 
-def _optimizer(model: nn.Module, recipe: Config) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
-        {"params": weights, "weight_decay": recipe.decay},
+        {"params": weights, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     # Fused, they take the learning rate from a tensor without a look at its value.
-    if recipe.optimizer == "adamw":
+    if config.optimizer == "adamw":
         on_gpu = weights[0].is_cuda
-        return torch.optim.AdamW(groups, lr=recipe.rate, fused=True, capturable=on_gpu)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, recipe.rate, recipe.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True, capturable=on_gpu)
+    nesterov = config.momentum > 0
+    return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov, fused=True)
 
 
 Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
@@ -86,12 +86,12 @@ def update_average(both: Pairs, keep: Tensor) -> None:
         torch._foreach_copy_(our_counters, their_counters)
 
 
-def kept(recipe: Config, step: int) -> float:
+def kept(config: Config, step: int) -> float:
     """The share of the old average that step number `step` (from 1) keeps.
 
     Early on less, as there is little to keep; none where the recipe wants no average.
     """
-    return min(recipe.ema, step / (step + 10))
+    return min(config.ema_decay, step / (step + 10))
 
 
 def save_checkpoint(run: Run, state: State) -> None:

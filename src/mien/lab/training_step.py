@@ -66,7 +66,7 @@ class Step:
         network: what is trained: the model of `state`, or that wrapped for several processes.
         state: what changes in training.
         train: the dataset on the device.
-        recipe: of the training.
+        config: of the training.
         teachers: networks that are asked of every batch.
         part: the rows of each batch that are this process's own.
 
@@ -79,19 +79,19 @@ class Step:
         network: nn.Module,
         state: State,
         train: Batch,
-        recipe: Config,
+        config: Config,
         teachers: list[nn.Module],
         part: slice = slice(None),
     ) -> None:
         self.network, self.state, self.train = network, state, train
-        self.recipe, self.teachers, self.part = recipe, teachers, part
+        self.config, self.teachers, self.part = config, teachers, part
         device = train.faces.device
         self.number = torch.zeros(1, dtype=torch.int64, device=device)
         self.totals = torch.zeros(4, device=device)
         self.rate = torch.zeros((), device=device)
         for group in state.optimizer.param_groups:
             group["lr"] = self.rate
-        self.half = bfloat16(recipe, device)
+        self.half = bfloat16(config, device)
         self.both = training_state.pairs(state.average, state.model)
         self.plan: Plan | None = None
         self.replay: Callable[[], None] | None = None
@@ -123,11 +123,11 @@ class Step:
     def take(self) -> None:
         """The step itself. Nothing in here may wait for the device."""
         assert self.plan is not None
-        recipe, state, number = self.recipe, self.state, self.number
+        config, state, number = self.config, self.state, self.number
         draws = self.plan.draws.at(number)
         size = draws.noise.shape[-1]
         with torch.no_grad():
-            shown = augmentation.augment(self.train.take(draws.faces), draws, recipe, size)
+            shown = augmentation.augment(self.train.take(draws.faces), draws, config, size)
         batch = shown.take(self.part)
         targets = {name: t.index_select(0, number)[0] for name, t in self.plan.targets.items()}
         # A mirrored crop has a strange stride order, and convolutions run faster in this one.
@@ -135,12 +135,12 @@ class Step:
         kind = faces.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.half, cache_enabled=False):
             answers = self.network(faces).float()
-        loss, parts = losses(answers, batch, recipe, self.teachers, targets)
+        loss, parts = losses(answers, batch, config, self.teachers, targets)
         loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+        if config.clip_grad:
+            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
         self.rate.copy_(self.plan.rates.index_select(0, number)[0])
         state.optimizer.step()
         training_state.update_average(self.both, self.plan.keeps.index_select(0, number)[0])
@@ -219,4 +219,4 @@ def _put_back(step: Step, before: dict[int, Tensor]) -> None:
             tensor.copy_(saved)
         else:
             tensor.zero_()
-    torch.manual_seed(step.recipe.seed)
+    torch.manual_seed(step.config.seed)

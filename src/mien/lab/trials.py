@@ -40,9 +40,16 @@ AS_IT_IS = "as it is"
 
 WITHOUT = {
     "no dropout": ("dropout=0",),
-    "no augmentation": ("flip=no", "rotation=0", "scale=0", "shift=0", "light=0", "erase=0"),
-    "no label smoothing": ("smoothing=0",),
-    "no moving average": ("ema=0",),
+    "no augmentation": (
+        "flip=no",
+        "rotation=0",
+        "scale=0",
+        "translate=0",
+        "brightness_contrast=0",
+        "random_erasing=0",
+    ),
+    "no label smoothing": ("label_smoothing=0",),
+    "no moving average": ("ema_decay=0",),
 }
 """What can be left out of any recipe; `models.without` adds the parts of its network."""
 
@@ -61,7 +68,7 @@ def crossval(base: Config, root: Path, out: Path, watch: Watcher) -> dict:
     if base.protocol == "leaky-kfold":  # one model for all folds: each starts where the last ended
         for k in range(1, base.folds):
             last = (out / f"fold-{k - 1}").resolve()
-            wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], start=str(last))
+            wanted[f"fold-{k}"] = replace(wanted[f"fold-{k}"], init_from=str(last))
     found = _carry_out(wanted, root, out, watch, in_turn=base.protocol == "leaky-kfold")
     _write_folds(out / "folds.csv", base, root)
     result = _about(base, found) | {
@@ -198,7 +205,7 @@ def _numbers(result: dict) -> dict[str, float]:
 def _about(base: Config, found: dict[str, dict]) -> dict:
     first = next(iter(found.values()))
     return {
-        "recipe": published(base),
+        "config": published(base),
         "data": first["data"],
         "views": first["views"],
         "trained_at": sorted({one["trained"]["commit"] or "" for one in found.values()}),

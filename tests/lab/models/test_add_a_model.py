@@ -42,7 +42,7 @@ def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
 
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     run, board = tmp_path / "run", tmp_path / "board"
-    quick = ("--set", f"model={NAME}", "--set", "epochs=1", "--set", "batch=14")
+    quick = ("--set", f"model={NAME}", "--set", "epochs=1", "--set", "batch_size=14")
     for words in (
         ("train", "common", *quick, "--data", data, "--out", run),
         ("evaluate", run, "--data", data, "--out", board / f"{NAME}-seed0.json"),
