@@ -1,4 +1,4 @@
-"""A real Chromium, driven over its debugging protocol; with a camera that plays a file."""
+"""Control a headless Chromium over its debugging protocol; its camera plays a file."""
 
 import asyncio
 import base64
@@ -16,164 +16,171 @@ import websockets
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
-"""Keys of which a browser wants to know more: their number, and what they write."""
+"""Key -> its key code and the text that it types, which Chromium needs for these keys."""
 
 
 class Browser:
-    """A page in a browser: `async with Browser(address) as page`."""
+    """A page in a browser: `async with Browser(url) as page`.
 
-    def __init__(self, address="about:blank", camera=None, size=(1200, 900), dark=False):
-        self.address, self.camera, self.size, self.dark = address, camera, size, dark
-        self.complaints, self._number, self._chooser = [], 0, None
+    `errors` holds the exceptions and console errors since the page was loaded.
+    """
+
+    def __init__(self, url="about:blank", camera=None, size=(1200, 900), dark=False):
+        self.url, self.camera, self.size, self.dark = url, camera, size, dark
+        self.errors, self._last_id, self._file_input = [], 0, None
 
     async def __aenter__(self):
-        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
         if self.camera:
             camera.append(f"--use-file-for-fake-video-capture={self.camera}")
         self._process = subprocess.Popen(
             [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-             "--remote-debugging-port=0", f"--user-data-dir={self._folder.name}", *camera,
+             "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", *camera,
              "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        said = Path(self._folder.name) / "DevToolsActivePort"
-        await self._wait(lambda: said.exists() and said.read_text().count("\n") >= 1)
-        port = said.read_text().splitlines()[0]
+        port_file = Path(self._profile.name) / "DevToolsActivePort"
+        await self._poll(lambda: port_file.exists() and port_file.read_text().count("\n") >= 1)
+        port = port_file.read_text().splitlines()[0]
 
         def pages():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
-                return [page for page in json.load(answer) if page["type"] == "page"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as response:
+                return [page for page in json.load(response) if page["type"] == "page"]
 
-        await self._wait(pages)
+        await self._poll(pages)
         self._socket = await websockets.connect(pages()[0]["webSocketDebuggerUrl"], max_size=None)
         for domain in ("Page", "Runtime", "DOM", "Log", "Network"):
             await self.command(f"{domain}.enable")
         await self.command("Page.setInterceptFileChooserDialog", enabled=True)
-        if self.address != "about:blank":
-            await self.visit(self.address, self.size, self.dark)
+        if self.url != "about:blank":
+            await self.goto(self.url, self.size, self.dark)
         return self
 
     async def __aexit__(self, *_):
         await self._socket.close()
         self._process.terminate()
         self._process.wait(20)
-        self._folder.cleanup()
+        self._profile.cleanup()
 
     async def command(self, method, **parameters):
-        """One command of the protocol, and what it answers."""
-        self._number += 1
-        mine = self._number
-        await self._socket.send(json.dumps({"id": mine, "method": method, "params": parameters}))
+        """Send one command of the protocol and return its result."""
+        self._last_id += 1
+        command_id = self._last_id
+        command = {"id": command_id, "method": method, "params": parameters}
+        await self._socket.send(json.dumps(command))
         while True:
-            told = json.loads(await asyncio.wait_for(self._socket.recv(), 60))
-            if told.get("id") == mine:
-                assert "error" not in told, told
-                return told["result"]
-            if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.complaints.append(json.dumps(told["params"])[:500])
-            if told.get("method") == "Page.fileChooserOpened":
-                self._chooser = told["params"]["backendNodeId"]
+            message = json.loads(await asyncio.wait_for(self._socket.recv(), 60))
+            if message.get("id") == command_id:
+                assert "error" not in message, message
+                return message["result"]
+            if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.errors.append(json.dumps(message["params"])[:500])
+            if message.get("method") == "Page.fileChooserOpened":
+                self._file_input = message["params"]["backendNodeId"]
 
-    async def visit(self, address, size=(1200, 900), dark=False):
-        """Go to a page, seen in a window of that size, or on a phone if it is narrow."""
+    async def goto(self, url, size=(1200, 900), dark=False):
+        """Load a page in a window of that size; narrow windows emulate a phone."""
         await self.resize(*size)
-        await self.scheme(dark)
-        await self.command("Page.navigate", url=address)
-        await self.until(
-            f"document.readyState === 'complete' && location.href.startsWith('{address}')"
+        await self.set_color_scheme(dark)
+        await self.command("Page.navigate", url=url)
+        await self.wait_for(
+            f"document.readyState === 'complete' && location.href.startsWith('{url}')"
         )
-        self.complaints.clear()
+        self.errors.clear()
 
-    async def resize(self, wide, high):
-        """Another size of the window."""
-        await self.command("Emulation.setDeviceMetricsOverride", width=wide, height=high,
-                           deviceScaleFactor=1, mobile=wide < 500)  # fmt: skip
+    async def resize(self, width, height):
+        """Change the size of the window."""
+        await self.command("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                           deviceScaleFactor=1, mobile=width < 500)  # fmt: skip
 
-    async def scheme(self, dark):
-        """Whether the person prefers dark pages."""
+    async def set_color_scheme(self, dark):
+        """Emulate a preference for dark or light pages."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.command("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def offline(self, is_gone):
-        """Whether nothing answers."""
-        await self.command("Network.emulateNetworkConditions", offline=is_gone, latency=0,
+    async def set_offline(self, offline):
+        """Disconnect or reconnect the network."""
+        await self.command("Network.emulateNetworkConditions", offline=offline, latency=0,
                            downloadThroughput=-1, uploadThroughput=-1)  # fmt: skip
 
-    async def js(self, code):
-        """What some JavaScript comes to."""
-        found = await self.command("Runtime.evaluate", expression=code, awaitPromise=True,
-                                   returnByValue=True, userGesture=True)  # fmt: skip
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+    async def evaluate(self, script):
+        """The value of a JavaScript expression."""
+        response = await self.command("Runtime.evaluate", expression=script, awaitPromise=True,
+                                      returnByValue=True, userGesture=True)  # fmt: skip
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
-    async def until(self, code, seconds=60):
-        """The same, asked again until it is something; an element comes as `{}`."""
+    async def wait_for(self, script, seconds=60):
+        """Evaluate repeatedly until the value is true; an element has the value `{}`."""
         end = time.monotonic() + seconds
-        while (found := await self.js(code)) in (None, False, 0, ""):
-            assert time.monotonic() < end, f"never: {code}"
+        while (value := await self.evaluate(script)) in (None, False, 0, ""):
+            assert time.monotonic() < end, f"timeout: {script}"
             await asyncio.sleep(0.05)
-        return found
+        return value
 
-    async def choose(self, selector, *files):
-        """Choose files in an input, as a person would."""
+    async def set_files(self, selector, *files):
+        """Select files in a file input."""
         document = await self.command("DOM.getDocument")
         node = await self.command("DOM.querySelector", nodeId=document["root"]["nodeId"],
                                   selector=selector)  # fmt: skip
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
                            nodeId=node["nodeId"])  # fmt: skip
 
-    async def chosen(self, *files):
-        """Choose files in the dialog that has opened, or is about to."""
+    async def set_files_in_dialog(self, *files):
+        """Select files in the dialog that is open or about to open."""
         end = time.monotonic() + 10
-        while self._chooser is None:
+        while self._file_input is None:
             assert time.monotonic() < end, "no dialog has opened"
-            await self.js("0")  # events come with answers
-        node, self._chooser = self._chooser, None
+            await self.evaluate("0")  # events arrive together with responses
+        node, self._file_input = self._file_input, None
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
                            backendNodeId=node)  # fmt: skip
 
-    async def press(self, key, times=1):
+    async def press(self, key):
         """Press and release a key."""
-        number, text = KEYS.get(key, (0, ""))
-        for _ in range(times):
-            for kind in ("keyDown", "keyUp"):
-                await self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-                                   windowsVirtualKeyCode=number, text=text)  # fmt: skip
+        code, text = KEYS.get(key, (0, ""))
+        for event in ("keyDown", "keyUp"):
+            await self.command("Input.dispatchKeyEvent", type=event, key=key, code=key,
+                               windowsVirtualKeyCode=code, text=text)  # fmt: skip
 
-    async def point(self, selector, click=False):
-        """Move the mouse to the middle of an element, and perhaps click there."""
-        x, y = await self.js(
-            "((one) => { one.scrollIntoView({block: 'nearest'});"
-            "const {x, y, width, height} = one.getBoundingClientRect();"
+    async def hover(self, selector, click=False):
+        """Move the mouse to the center of an element; click there if `click`."""
+        x, y = await self.evaluate(
+            "((element) => { element.scrollIntoView({block: 'nearest'});"
+            "const {x, y, width, height} = element.getBoundingClientRect();"
             "return [x + width / 2, y + height / 2] })"
             f"(document.querySelector({json.dumps(selector)}))"
         )
-        for kind in ("mouseMoved", *(("mousePressed", "mouseReleased") if click else ())):
-            await self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left",
+        await self.move_mouse(x, y, click)
+
+    async def move_mouse(self, x, y, click=False):
+        """Move the mouse to a point of the window; click there if `click`."""
+        for event in ("mouseMoved", *(("mousePressed", "mouseReleased") if click else ())):
+            await self.command("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left",
                                clickCount=1)  # fmt: skip
 
-    async def violations(self):
-        """What axe finds wrong with the page for people who do not see, or use no mouse."""
-        if not await self.js("'axe' in window"):
+    async def accessibility_violations(self):
+        """Violations that axe reports, each as `rule, impact: elements`."""
+        if not await self.evaluate("'axe' in window"):
             source = Path(find_spec("axe_core_python").origin).with_name("axe.min.js")
             await self.command("Runtime.evaluate", expression=source.read_text(encoding="utf-8"))
-        return await self.js(
-            "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map((one) =>"
-            "`${one.id}, ${one.impact}: ${one.nodes.map((node) => node.html).join(' ')}`))"
+        return await self.evaluate(
+            "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map((rule) =>"
+            "`${rule.id}, ${rule.impact}: ${rule.nodes.map((node) => node.html).join(' ')}`))"
         )
 
-    async def shot(self, path):
-        """A picture of the whole page."""
-        shot = await self.command("Page.captureScreenshot", captureBeyondViewport=True)
-        Path(path).write_bytes(base64.b64decode(shot["data"]))
+    async def screenshot(self, path):
+        """Write a PNG of the whole page."""
+        response = await self.command("Page.captureScreenshot", captureBeyondViewport=True)
+        Path(path).write_bytes(base64.b64decode(response["data"]))
 
     @staticmethod
-    async def _wait(ready, seconds=60):
+    async def _poll(is_ready, seconds=60):
         end = time.monotonic() + seconds
         while True:
             try:
-                if ready():
+                if is_ready():
                     return
             except OSError:
                 pass

@@ -1,4 +1,4 @@
-"""The page of a video in a real browser: what it shows, and when."""
+"""The HTML page of a video, in Chromium."""
 
 import asyncio
 import json
@@ -16,43 +16,44 @@ from tests.synthetic import clip_files, clips, tiny
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
-SECONDS, RATE = 6, 25
-STILL = "document.querySelector('video').paused"
+SECONDS, FRAME_RATE = 6, 25
+PAUSED = "document.querySelector('video').paused"
 SETTLED = "(v => v && !v.hidden && !v.seeking && v.readyState > 1)(document.querySelector('video'))"
+DETAILS = "document.getElementById('details').innerText"
 
 
-def face(face_id, box, **shares):
-    raw = {name: shares.get(name, 0.0) for name in EMOTIONS}
-    return Face(box, 0.9, dict.fromkeys(EMOTIONS, 1 / 7), face_id, smoothed=raw)
+def make_face(face_id, box, **shares):
+    smoothed = {name: shares.get(name, 0.0) for name in EMOTIONS}
+    return Face(box, 0.9, dict.fromkeys(EMOTIONS, 1 / 7), face_id, smoothed=smoothed)
 
 
-def who(k):
-    """The faces of frame k: one always, one hidden for a second and then away, one at the end."""
-    found = [face(0, (32.0, 18.0, 64.0, 72.0), happy=0.75, sad=0.25)]
+def faces_at(k):
+    """Faces of frame k: 0 is always visible, 1 is absent for a second, 2 is in the last frame."""
+    faces = [make_face(0, (32.0, 18.0, 64.0, 72.0), happy=0.75, sad=0.25)]
     if k < 40 or 65 <= k < 90:
-        found.append(face(1, (160.0 + k / 2, 90.0, 32.0, 36.0), angry=0.6, fear=0.4))
-    if k == SECONDS * RATE - 1:
-        found.append(face(2, (256.0, 9.0, 32.0, 36.0), surprise=1.0))
-    return found
+        faces.append(make_face(1, (160.0 + k / 2, 90.0, 32.0, 36.0), angry=0.6, fear=0.4))
+    if k == SECONDS * FRAME_RATE - 1:
+        faces.append(make_face(2, (256.0, 9.0, 32.0, 36.0), surprise=1.0))
+    return faces
 
 
-def write(path, source, faces=who, seconds=SECONDS, rate=RATE):
+def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_RATE):
     pixels = np.full((180, 320, 3), 90, np.uint8)
-    with writers.open_writer(path) as put:
-        for k in range(int(seconds * rate)):
-            frame = Frame(
-                pixels, str(source), k, k / rate, "default", "yunet", "video", str(source)
-            )
-            put(Result(frame, faces(k)))
+    source = str(source)
+    with writers.open_writer(path) as write:
+        for k in range(int(seconds * frame_rate)):
+            time = k / frame_rate
+            frame = Frame(pixels, source, k, time, "default", "yunet", "video", source)
+            write(Result(frame, faces(k)))
     return path
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
+def video(tmp_path_factory):
     """A video of six seconds, with a name that must be escaped."""
-    path = tmp_path_factory.mktemp("film") / "50% #1 <b>?.mp4"
-    made = clips.frames("one", tiny.samples(28), size=(320, 180), seconds=SECONDS)
-    clip_files.encode(path, made, sound=True)
+    path = tmp_path_factory.mktemp("video") / "50% #1 <b>?.mp4"
+    frames = clips.frames("one", tiny.samples(28), size=(320, 180), seconds=SECONDS)
+    clip_files.encode(path, frames, sound=True)
     return path
 
 
@@ -66,312 +67,323 @@ def browser():
 
 
 @pytest.fixture
-def see(browser, film, tmp_path):
-    """Do something with a page beside its film; `expects` what the browser complains of."""
+def on_page(browser, video, tmp_path):
+    """Run `check(page)` on the page of a video, with or without the video file next to it."""
     page, run = browser
 
-    def see(what, size=(1280, 900), beside=True, faces=who, **wanted):
-        source = tmp_path / film.name
-        shutil.copy(film, source)
-        address = write(tmp_path / "page.html", source, faces, **wanted).as_uri()
-        if not beside:
+    def on_page(check, size=(1280, 900), with_video=True, faces=faces_at, **options):
+        source = tmp_path / video.name
+        shutil.copy(video, source)
+        url = write_page(tmp_path / "page.html", source, faces, **options).as_uri()
+        if not with_video:
             source.unlink()
 
-        async def seen():
-            await page.visit(address, size)
-            if beside:
-                await page.until(SETTLED)
-            await what(page)
-            assert page.complaints == []
+        async def load_and_check():
+            await page.goto(url, size)
+            if with_video:
+                await page.wait_for(SETTLED)
+            await check(page)
+            assert page.errors == []
 
-        run(asyncio.wait_for(seen(), 120))
+        run(asyncio.wait_for(load_and_check(), 120))
 
-    return see
+    return on_page
 
 
-async def point(page, lane, share, click=False):
-    """Move the mouse to a share of a lane's length, and perhaps press and release it there."""
-    x, y = await page.js(
-        "((one) => { one.scrollIntoView({block: 'center'}); const b = one.getBoundingClientRect();"
-        f"return [b.x + b.width * {share}, b.y + b.height / 2] }})"
-        f"(document.querySelectorAll('canvas')[{lane}])"
+async def point(page, row, fraction, click=False):
+    """Move the mouse to a fraction of the width of a face's strip, and click there if `click`."""
+    x, y = await page.evaluate(
+        "((strip) => { strip.scrollIntoView({block: 'center'});"
+        "const b = strip.getBoundingClientRect();"
+        f"return [b.x + b.width * {fraction}, b.y + b.height / 2] }})"
+        f"(document.querySelectorAll('canvas')[{row}])"
     )
-    for kind in ("mouseMoved", *(("mousePressed", "mouseReleased") if click else ())):
-        await page.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left",
-                           clickCount=1)  # fmt: skip
+    await page.move_mouse(x, y, click)
 
 
-async def settled(page):
-    await page.until("wanted === null && " + SETTLED)
+async def settle(page):
+    await page.wait_for("pendingSeek === null && " + SETTLED)
 
 
 async def boxes(page):
-    """What is drawn over the film: face id -> (left, top, width, height) in shares, and classes."""
-    found = await page.js(
-        "(() => { const film = document.querySelector('video').getBoundingClientRect();"
-        "return boxes.map((one, n) => [data.faces[n].id, one]).filter(([, one]) => !one.hidden)"
-        ".map(([id, one]) => { const b = one.getBoundingClientRect();"
-        "return [id, [(b.x - film.x) / film.width, (b.y - film.y) / film.height,"
-        "b.width / film.width, b.height / film.height], one.className, one.textContent] }) })()"
+    """Face id -> box over the video (x, y, width, height as fractions), classes and text."""
+    visible = await page.evaluate(
+        "(() => { const video = document.querySelector('video').getBoundingClientRect();"
+        "return boxes.map((box, n) => [data.faces[n].id, box]).filter(([, box]) => !box.hidden)"
+        ".map(([id, box]) => { const b = box.getBoundingClientRect();"
+        "return [id, [(b.x - video.x) / video.width, (b.y - video.y) / video.height,"
+        "b.width / video.width, b.height / video.height], box.className, box.textContent] }) })()"
     )
-    return {face_id: (at, classes.split(), text) for face_id, at, classes, text in found}
+    return {face_id: (box, classes.split(), text) for face_id, box, classes, text in visible}
 
 
-def test_every_face_of_the_moment_has_its_box_over_the_film(see):
-    async def look(page):
+def test_visible_faces_have_boxes_over_the_video(on_page):
+    async def check(page):
         await point(page, 0, 0.1)
-        await settled(page)
-        found = await boxes(page)
-        assert set(found) == {0, 1}
-        at, classes, text = found[0]
-        assert at == pytest.approx([0.1, 0.1, 0.2, 0.4], abs=0.005)
-        assert classes == ["box", "chosen"]
+        await settle(page)
+        visible = await boxes(page)
+        assert set(visible) == {0, 1}
+        box, classes, text = visible[0]
+        assert box == pytest.approx([0.1, 0.1, 0.2, 0.4], abs=0.005)
+        assert classes == ["box", "selected"]
         assert text == "0 happy"
         border = "getComputedStyle(boxes[{}])['border-{}']"
-        assert await page.js(border.format(0, "top-color")) == "rgb(242, 193, 78)"
-        widths = [await page.js(f"parseFloat({border.format(n, 'top-width')})") for n in (0, 1)]
+        assert await page.evaluate(border.format(0, "top-color")) == "rgb(242, 193, 78)"
+        widths = [
+            await page.evaluate(f"parseFloat({border.format(n, 'top-width')})") for n in (0, 1)
+        ]
         assert widths[0] > widths[1] > 0
-        await page.js("boxes[1].click()")
-        assert "chosen" in (await boxes(page))[1][1]
-        assert "face 1" in await page.js("document.getElementById('now').innerText")
+        await page.evaluate("boxes[1].click()")
+        assert "selected" in (await boxes(page))[1][1]
+        assert "face 1" in await page.evaluate(DETAILS)
         await point(page, 0, 0.9)
-        await settled(page)
+        await settle(page)
         assert set(await boxes(page)) == {0}
-        await point(page, 1, 50 / (SECONDS * RATE))  # behind something
-        await settled(page)
-        assert "pale" in (await boxes(page))[1][1]
-        assert "not seen for a moment" in await page.js("document.getElementById('now').innerText")
+        await point(page, 1, 50 / (SECONDS * FRAME_RATE))  # absent for a second
+        await settle(page)
+        assert "interpolated" in (await boxes(page))[1][1]
+        assert "interpolated" in await page.evaluate(DETAILS)
 
-    see(look)
-
-
-def test_single_pictures_stand_in_for_a_film_that_is_not_there(see):
-    async def look(page):
-        await page.until("!document.querySelector('video')")
-        assert await page.js("document.querySelectorAll('.box').length") == 0
-        assert await page.js("document.getElementById('play').hidden")
-        shown = set()
-        for share in (0.1, 0.5, 0.9):
-            await point(page, 0, share)
-            shown.add(await page.js("document.querySelector('#film img').src"))
-        assert len(shown) == 3
-
-    see(look, beside=False)
+    on_page(check)
 
 
-def test_no_box_is_drawn_over_a_single_picture(see, film):
-    """A film that has gone after the page was made leaves its pictures, whose boxes are in them."""
+def test_stills_replace_a_missing_video(on_page):
+    async def check(page):
+        await page.wait_for("!document.querySelector('video')")
+        assert await page.evaluate("document.querySelectorAll('.box').length") == 0
+        assert await page.evaluate("document.getElementById('controls').hidden")
+        stills = set()
+        for fraction in (0.1, 0.5, 0.9):
+            await point(page, 0, fraction)
+            stills.add(await page.evaluate("document.querySelector('#viewer img').src"))
+        assert len(stills) == 3
 
-    async def look(page):
-        await page.js("document.querySelector('video').dispatchEvent(new Event('error'))")
-        assert await page.js("document.querySelectorAll('.box').length") == 0
-        assert not await page.js("document.getElementById('missing').hidden")
-        assert await page.js("document.querySelector('#film img').offsetHeight") > 100
+    on_page(check, with_video=False)
+
+
+def test_stills_have_no_boxes(on_page, video):
+    """The stills of the page already contain the boxes."""
+
+    async def check(page):
+        await page.evaluate("document.querySelector('video').dispatchEvent(new Event('error'))")
+        assert await page.evaluate("document.querySelectorAll('.box').length") == 0
+        assert not await page.evaluate("document.getElementById('no-video').hidden")
+        assert await page.evaluate("document.querySelector('#viewer img').offsetHeight") > 100
         await point(page, 0, 0.5)
 
-    see(look)
+    on_page(check)
 
 
-def test_the_film_goes_where_one_points_one_seek_at_a_time(see):
-    async def look(page):
-        await page.js(
-            "window.asks = window.crossed = 0;"
-            "const video = HTMLMediaElement.prototype;"
-            "const kept = Object.getOwnPropertyDescriptor(video, 'currentTime');"
-            "Object.defineProperty(video, 'currentTime', {get: kept.get,"
-            "set(to) { asks++; crossed += this.seeking; kept.set.call(this, to) }}); 0"
+def test_video_seeks_to_the_pointer_one_seek_at_a_time(on_page):
+    async def check(page):
+        await page.evaluate(
+            "window.seeks = window.overlappingSeeks = 0;"
+            "const media = HTMLMediaElement.prototype;"
+            "const original = Object.getOwnPropertyDescriptor(media, 'currentTime');"
+            "Object.defineProperty(media, 'currentTime', {get: original.get, set(value) {"
+            "seeks++; overlappingSeeks += this.seeking; original.set.call(this, value) }}); 0"
         )
-        await page.js(
-            "(() => { const one = document.querySelector('canvas');"
-            "const b = one.getBoundingClientRect();"
-            "for (let k = 0; k <= 60; k++) one.dispatchEvent(new PointerEvent('pointermove',"
+        await page.evaluate(
+            "(() => { const strip = document.querySelector('canvas');"
+            "const b = strip.getBoundingClientRect();"
+            "for (let k = 0; k <= 60; k++) strip.dispatchEvent(new PointerEvent('pointermove',"
             "{clientX: b.x + b.width * k / 80, clientY: b.y + 9, pointerType: 'mouse'})) })()"
         )
-        await settled(page)
-        asked, asks, crossed = await page.js("[time, asks, crossed]")
-        assert asked == pytest.approx(0.75 * (SECONDS - 1 / RATE), abs=0.02)
-        assert (asks, crossed) == (2, 0)
-        film = await page.js("document.querySelector('video').currentTime")
-        assert film == pytest.approx(asked, abs=1 / RATE)
+        await settle(page)
+        selected, *seeks = await page.evaluate("[currentTime, seeks, overlappingSeeks]")
+        assert selected == pytest.approx(0.75 * (SECONDS - 1 / FRAME_RATE), abs=0.02)
+        assert seeks == [2, 0]
+        shown = await page.evaluate("document.querySelector('video').currentTime")
+        assert shown == pytest.approx(selected, abs=1 / FRAME_RATE)
 
-    see(look)
+    on_page(check)
 
 
-def test_pointing_does_not_disturb_a_film_that_plays_but_a_click_does(see):
-    async def look(page):
-        await page.js("document.getElementById('toggle').focus()")
-        assert await page.js("document.activeElement.getAttribute('aria-label')") == "play"
+def test_hover_does_not_seek_a_playing_video_but_a_click_does(on_page):
+    async def check(page):
+        await page.evaluate("document.getElementById('play').focus()")
+        assert await page.evaluate("document.activeElement.getAttribute('aria-label')") == "play"
         await page.press(" ")
-        await page.until(f"!{STILL} && time > 0.1")
+        await page.wait_for(f"!{PAUSED} && currentTime > 0.1")
         assert (
-            await page.js("document.getElementById('toggle').getAttribute('aria-label')") == "pause"
+            await page.evaluate("document.getElementById('play').getAttribute('aria-label')")
+            == "pause"
         )
         await point(page, 1, 0.9)
         await asyncio.sleep(0.2)
-        assert await page.js("time") < 4
-        assert "face 0" in await page.js("document.getElementById('now').innerText")
-        assert not await page.js(STILL)
+        assert await page.evaluate("currentTime") < 4
+        assert "face 0" in await page.evaluate(DETAILS)
+        assert not await page.evaluate(PAUSED)
         await point(page, 1, 0.7, click=True)
-        await page.until("document.querySelector('video').currentTime > 4")
-        assert "face 1" in await page.js("document.getElementById('now').innerText")
-        assert not await page.js(STILL)
-        await page.js("document.getElementById('toggle').focus()")
+        await page.wait_for("document.querySelector('video').currentTime > 4")
+        assert "face 1" in await page.evaluate(DETAILS)
+        assert not await page.evaluate(PAUSED)
+        await page.evaluate("document.getElementById('play').focus()")
         await page.press(" ")
-        await page.until(STILL)
-        said = await page.js("document.getElementById('clock').textContent")
-        assert said.endswith(" / 0:06.0")
-        assert not await page.js("document.querySelector('video').controls")
+        await page.wait_for(PAUSED)
+        clock = await page.evaluate("document.getElementById('clock').textContent")
+        assert clock.endswith(" / 0:06.0")
+        assert not await page.evaluate("document.querySelector('video').controls")
 
-    see(look)
+    on_page(check)
 
 
-def test_it_stops_where_it_was_analyzed_and_begins_again(see):
-    async def look(page):
-        await page.js("document.querySelector('canvas').focus()")
+def test_playback_stops_at_the_end_of_the_analyzed_part(on_page):
+    async def check(page):
+        await page.evaluate("document.querySelector('canvas').focus()")
         await page.press("End")
-        await settled(page)
-        assert await page.js("time") == pytest.approx(2 - 1 / RATE, abs=0.01)
-        await page.js("goTo(1.5, 0)")
-        await settled(page)
+        await settle(page)
+        assert await page.evaluate("currentTime") == pytest.approx(2 - 1 / FRAME_RATE, abs=0.01)
+        await page.evaluate("goTo(1.5, 0)")
+        await settle(page)
         await page.press(" ")
-        await page.until(f"{STILL} && time > 1.9")
-        assert await page.js("document.querySelector('video').currentTime") < 3
+        await page.wait_for(f"{PAUSED} && currentTime > 1.9")
+        assert await page.evaluate("document.querySelector('video').currentTime") < 3
         await page.press(" ")
-        await page.until("time < 1 && time > 0.05")
+        await page.wait_for("currentTime < 1 && currentTime > 0.05")
 
-    see(look, seconds=2)
+    on_page(check, seconds=2)
 
 
-def test_strip_and_panel_agree_at_every_pixel(see):
-    async def look(page):
-        found = await page.js(
-            "lanes.map(({face, canvas}) => { const b = canvas.getBoundingClientRect();"
-            "const context = canvas.getContext('2d'), ground = getComputedStyle("
-            "document.documentElement).getPropertyValue('--lane').match(/[^#]{2}/g)"
+def test_strip_and_details_agree_at_every_pixel(on_page):
+    async def check(page):
+        strips = await page.evaluate(
+            "rows.map(({face, canvas}) => { const b = canvas.getBoundingClientRect();"
+            "const context = canvas.getContext('2d'), background = getComputedStyle("
+            "document.documentElement).getPropertyValue('--strip').match(/[^#]{2}/g)"
             ".map((v) => parseInt(v, 16)).join();"
             "const row = context.getImageData(0, 5, canvas.width, 1).data;"
             "return Array.from({length: canvas.width}, (_, x) => {"
             "const painted = [...row.slice(4 * x, 4 * x + 3)].join();"
-            "const there = at(face, pointed(face, canvas, b.x + x + 0.5));"
-            "return [painted !== ground, Boolean(there)] }) })"
+            "const sample = sampleAt(face, timeAtPointer(face, canvas, b.x + x + 0.5));"
+            "return [painted !== background, Boolean(sample)] }) })"
         )
-        assert len(found) == 3
-        for lane in found:
-            assert all(painted == there for painted, there in lane)
-        assert all(painted for painted, _ in found[0])
-        last = [painted for painted, _ in found[2]]
+        assert len(strips) == 3
+        for strip in strips:
+            assert all(painted == has_sample for painted, has_sample in strip)
+        assert all(painted for painted, _ in strips[0])
+        last = [painted for painted, _ in strips[2]]
         assert sum(last) == 4
         assert all(last[-4:])
-        second = [painted for painted, _ in found[1]]
-        assert sum(second) / len(second) == pytest.approx(90 / (SECONDS * RATE), abs=0.01)
-        # Who comes in the last frame can be pointed at, and is shown then.
+        second = [painted for painted, _ in strips[1]]
+        assert sum(second) / len(second) == pytest.approx(90 / (SECONDS * FRAME_RATE), abs=0.01)
+        # A face of the last frame can be selected and is visible there.
         await point(page, 2, 0.999)
-        await settled(page)
-        assert await page.js("time") == pytest.approx(SECONDS - 1 / RATE, abs=0.02)
+        await settle(page)
+        assert await page.evaluate("currentTime") == pytest.approx(
+            SECONDS - 1 / FRAME_RATE, abs=0.02
+        )
         assert 2 in await boxes(page)
         await point(page, 2, 0.99)
-        await settled(page)
-        assert "not seen here" in await page.js("document.getElementById('now').innerText")
+        await settle(page)
+        assert "not visible" in await page.evaluate(DETAILS)
 
-    see(look)
+    on_page(check)
 
 
-def test_the_page_follows_the_rule_of_the_picture(see, tmp_path):
-    """What is there, pale and nearest is the same by `Timeline.sample` and by the page's `at`."""
+def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
+    """`sampleAt` of the page equals `Timeline.sample`: nearest sample, absent or interpolated."""
     video_timeline = timeline_data.Timeline()
     pixels = np.zeros((18, 32, 3), np.uint8)
 
-    def chance(k):
-        dice = np.random.default_rng(k // 13)
-        return [face(n, (1.0, 1.0, 9.0, 9.0), sad=1.0) for n in range(3) if dice.random() < 0.6]
+    def random_faces(k):
+        rng = np.random.default_rng(k // 13)
+        return [make_face(n, (1.0, 1.0, 9.0, 9.0), sad=1.0) for n in range(3) if rng.random() < 0.6]
 
     for k in range(40 * 10):
-        video_timeline.add(Result(Frame(pixels, "x.mp4", k, k / 10), chance(k)))
+        video_timeline.add(Result(Frame(pixels, "x.mp4", k, k / 10), random_faces(k)))
 
-    async def look(page):
-        places = np.random.default_rng(1).uniform(-1, 41, 3000)
-        for n, one in enumerate(await page.js("data.faces.map((face) => face.id)")):
-            for least in (0, 3):
-                page_says = await page.js(
-                    f"{json.dumps(places.tolist())}.map((s) => at(data.faces[{n}], s, {least}))"
-                    ".map((one) => one ? [one.k, one.pale ? 1 : 2] : [-1, 0])"
+    async def check(page):
+        times = np.random.default_rng(1).uniform(-1, 41, 3000)
+        for n, face_id in enumerate(await page.evaluate("data.faces.map((face) => face.id)")):
+            for min_seconds in (0, 3):
+                samples = await page.evaluate(
+                    f"{json.dumps(times.tolist())}.map((time) => {{"
+                    f"const sample = sampleAt(data.faces[{n}], time, {min_seconds});"
+                    "return sample ? [sample.nearest, sample.isInterpolated ? 1 : 2] : [-1, 0] })"
                 )
-                nearest, how = video_timeline.sample(video_timeline.series[one], places, least)
-                assert set(how.tolist()) == {
+                nearest, states = video_timeline.sample(video_timeline.series[face_id], times, min_seconds)
+                assert set(states.tolist()) == {
                     timeline_data.ABSENT,
                     timeline_data.INTERPOLATED,
                     timeline_data.VISIBLE,
                 }
-                ours = [[k if h else -1, h] for k, h in zip(nearest.tolist(), how.tolist(),
-                                                            strict=True)]  # fmt: skip
-                assert page_says == ours
+                expected = [
+                    [k if state else -1, state]
+                    for k, state in zip(nearest.tolist(), states.tolist(), strict=True)
+                ]
+                assert samples == expected
 
-    see(look, beside=False, faces=chance, seconds=40, rate=10)
+    on_page(check, with_video=False, faces=random_faces, seconds=40, frame_rate=10)
 
 
-def test_a_crowd_is_counted_and_cut(see, film):
+def test_faces_beyond_the_limit_are_only_counted(on_page, video):
     def crowd(k):
-        return [face(n, (9.0 * (n % 30), 9.0, 20.0, 20.0), sad=1.0) for n in range(52)]
+        return [make_face(n, (9.0 * (n % 30), 9.0, 20.0, 20.0), sad=1.0) for n in range(52)]
 
-    async def look(page):
-        about = await page.js("document.getElementById('about').textContent")
-        assert "52 faces (the 40 longest on screen are shown)" in about
-        assert await page.js("document.querySelectorAll('.lane').length") == timeline_data.MAX_FACES
+    async def check(page):
+        summary = await page.evaluate("document.getElementById('summary').textContent")
+        assert "52 faces" in summary
+        assert "40" in summary
+        assert (
+            await page.evaluate("document.querySelectorAll('.row').length")
+            == timeline_data.MAX_FACES
+        )
 
-    see(look, faces=crowd, seconds=1)
+    on_page(check, faces=crowd, seconds=1)
 
 
-def test_words_are_true_and_do_not_break(see):
-    async def look(page):
-        words = await page.js("document.querySelector('.who').innerText")
-        assert "happy largest on 100\u00a0% of frames" in words
-        legend = await page.js("document.getElementById('legend').innerText")
+def test_text_and_escaping(on_page):
+    async def check(page):
+        description = await page.evaluate("document.querySelector('.face-description').innerText")
+        assert "happy dominant in 100\u202f% of frames" in description
+        legend = await page.evaluate("document.getElementById('legend').innerText")
         assert set(timeline.NOTES.values()) <= set(legend.split("\n"))
-        title = await page.js("document.getElementById('title').textContent")
+        title = await page.evaluate("document.getElementById('title').textContent")
         assert title == "50% #1 <b>?.mp4"
 
-    see(look)
+    on_page(check)
 
 
-def test_on_a_phone_the_film_stays_in_sight_and_a_finger_scrubs(see):
-    async def look(page):
-        await page.js("scrollTo(0, document.body.scrollHeight)")
-        top, high = await page.js(
+def test_phone_layout_and_touch(on_page):
+    async def check(page):
+        await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        top, height = await page.evaluate(
             "(({top, height}) => [top, height])(document.querySelector('video')"
             ".getBoundingClientRect())"
         )
         assert 0 <= top < 20
-        assert high <= 0.35 * 740
-        assert await page.js("document.documentElement.scrollWidth") == 375
-        assert await page.js("getComputedStyle(lanes[2].canvas).touchAction") == "pan-y"
-        x, y = await page.js(
-            "(({left, top}) => [left, top + 20])(lanes[2].canvas.getBoundingClientRect())"
+        assert height <= 0.35 * 740
+        assert await page.evaluate("document.documentElement.scrollWidth") == 375
+        assert await page.evaluate("getComputedStyle(rows[2].canvas).touchAction") == "pan-y"
+        x, y = await page.evaluate(
+            "(({left, top}) => [left, top + 20])(rows[2].canvas.getBoundingClientRect())"
         )
         touch = "Input.dispatchTouchEvent"
         await page.command(touch, type="touchStart", touchPoints=[{"x": x + 20, "y": y}])
         for k in range(2, 9):
             await page.command(touch, type="touchMove", touchPoints=[{"x": x + 20 * k, "y": y}])
         await page.command(touch, type="touchEnd", touchPoints=[])
-        await settled(page)
-        wide = await page.js("lanes[2].canvas.clientWidth")
-        assert await page.js("time") == pytest.approx(6 * 160 / wide, abs=0.2)
-        before = await page.js("[time, scrollY]")
+        await settle(page)
+        width = await page.evaluate("rows[2].canvas.clientWidth")
+        assert await page.evaluate("currentTime") == pytest.approx(6 * 160 / width, abs=0.2)
+        before = await page.evaluate("[currentTime, scrollY]")
         await page.command(touch, type="touchStart", touchPoints=[{"x": x + 20, "y": y}])
         for k in range(1, 12):
             step = {"x": x + 20, "y": y + 15 * k}
             await page.command(touch, type="touchMove", touchPoints=[step])
         await page.command(touch, type="touchEnd", touchPoints=[])
-        await page.until(f"scrollY < {before[1]}")
-        assert await page.js("time") == before[0]
+        await page.wait_for(f"scrollY < {before[1]}")
+        assert await page.evaluate("currentTime") == before[0]
 
-    see(look, size=(375, 740))
+    on_page(check, size=(375, 740))
 
 
-def test_a_video_without_a_face_can_be_played(see):
-    async def look(page):
-        assert "no face was found" in await page.js("document.getElementById('now').innerText")
-        assert await page.js("document.getElementById('axis').hidden")
-        await page.js("document.getElementById('toggle').click()")
-        await page.until("time > 0.1")
+def test_video_without_faces_can_be_played(on_page):
+    async def check(page):
+        assert "no face" in await page.evaluate(DETAILS)
+        assert await page.evaluate("document.getElementById('axis').hidden")
+        await page.evaluate("document.getElementById('play').click()")
+        await page.wait_for("currentTime > 0.1")
 
-    see(look, faces=lambda k: [])
+    on_page(check, faces=lambda k: [])

@@ -12,6 +12,15 @@ import numpy as np
 
 from mien.results.detection import Box, Landmarks, to_landmarks
 
+FLAGS = {
+    "too_small": "too small to be reliable",
+    "blurred": "blurred",
+    "low_confidence": "possibly not a face",
+    "tilted": "head tilted",
+    "turned": "turned away",
+}
+"""Flag of a face -> its description for people."""
+
 
 class FrozenDict(dict[str, float]):
     """An immutable, hashable dictionary of shares; a `dict`, so JSON and pandas accept it."""

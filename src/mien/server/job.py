@@ -11,11 +11,11 @@ from mien.io.frame_selection import FrameSelection
 from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = {
-    "annotated.mp4": "video",
-    "page.html": "timeline",
-    "timeline.png": "chart",
+    "annotated.mp4": "annotated video",
+    "page.html": "timeline page",
+    "timeline.png": "timeline image",
     "faces.csv": "CSV",
-    "faces.jsonl": "JSON lines",
+    "faces.jsonl": "JSON Lines",
 }
 """The result files that a job can write, and their labels on the page."""
 

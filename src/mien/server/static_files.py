@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from mien.labels import COLORS
 from mien.results import LANDMARKS
+from mien.results.face import FLAGS
 from mien.server.job import RESULTS
 from mien.writers import html
 from mien.writers._table import COLUMNS
@@ -55,6 +56,7 @@ def constants() -> str:
     values = {
         "COLORS": COLORS,
         "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
+        "FLAGS": FLAGS,
         "LANDMARKS": LANDMARKS,
         "RESULTS": RESULTS,
     }

@@ -1,15 +1,20 @@
 "use strict";
 
 /**
- * A face over time. often: on how many frames each emotion was the largest; shares: in
- * ten-thousandths; boxes: x, y, width, height in thousandths of the frame.
- * @typedef {{ id: number, picture: string, on_screen: number, often: number[], times: number[],
- *   shares: number[][], boxes: number[][], visible: number[], interpolated: number[] }} Line
+ * The expression of one face over time. dominant_counts: number of frames in which each emotion was
+ * dominant; shares: in ten-thousandths; boxes: x, y, width, height in thousandths of the frame;
+ * visible, interpolated: start, end, start, end and so on, in seconds.
+ * @typedef {{ id: number, portrait: string, seconds_on_screen: number, dominant_counts: number[],
+ *   times: number[], shares: number[][], boxes: number[][], visible: number[],
+ *   interpolated: number[] }} Series
  * @typedef {{ name: string, video: string, model: string, frames: number, start: number, end: number,
- *   step: number, ticks: number[], notes: string[], faded: number, fewest: number, labels: string[],
- *   colours: Record<string, string>, stills: [number, string][], found: number, faces: Line[] }} Data
- * @typedef {{ k: number, pale: boolean, before: number, after: number }} Moment
- * @typedef {{ face: Line, row: HTMLElement, canvas: HTMLCanvasElement, mark: HTMLElement }} Lane
+ *   step: number, ticks: number[], notes: string[], interpolated_opacity: number,
+ *   min_visible_pixels: number, labels: string[], colors: Record<string, string>,
+ *   stills: [number, string][], face_count: number, faces: Series[] }} Data
+ *
+ * What is known of a face at one time: the nearest sample, and the samples before and after it.
+ * @typedef {{ nearest: number, before: number, after: number, isInterpolated: boolean }} Sample
+ * @typedef {{ face: Series, element: HTMLElement, canvas: HTMLCanvasElement, cursor: HTMLElement }} Row
  */
 
 /** @type {(id: string) => any} */
@@ -21,41 +26,43 @@ const data = JSON.parse($("data").textContent);
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
  * @param {string} [text]
- * @param {Element} [within]
+ * @param {Element} [parent]
  */
-const make = (name, text, within) => {
+const make = (name, text, parent) => {
   const element = document.createElement(name);
   if (text !== undefined) element.textContent = text;
-  if (within) within.append(element);
+  if (parent) parent.append(element);
   return element;
 };
 /**
- * 0:05.2, 1:05 or 1:00:00; tenths only where the step between times has them.
+ * 0:05.2, 1:05 or 1:00:00; with tenths if the step between times is below a second.
  * @param {number} seconds
  */
 function clock(seconds, step = 0.1) {
   const tenths = Math.round(10 * seconds), minutes = Math.floor(tenths / 600);
-  const rest = tenths % 600 / 10, two = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  const end = step < 1 ? rest.toFixed(1).padStart(4, "0") : two(Math.floor(rest));
+  const rest = tenths % 600 / 10, twoDigits = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  const end = step < 1 ? rest.toFixed(1).padStart(4, "0") : twoDigits(Math.floor(rest));
   return minutes < 60 ? `${minutes}:${end}`
-    : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${end}`;
+    : `${Math.floor(minutes / 60)}:${twoDigits(minutes % 60)}:${end}`;
 }
-/** @param {number} p */
-const percent = (p) => `${Math.round(100 * p)}\u00a0%`;
-/** @type {(n: number, what: string) => string} */
-const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
-const span = Math.max(data.end - data.start, 0.001);
-// time: where the marks are. pictured: of which moment the video's picture is.
-let time = data.start, pictured = data.start, chosen = 0;
+/** @param {number} share */
+const percent = (share) => `${Math.round(100 * share)}\u202f%`;
+/** @type {(n: number, noun: string) => string} */
+const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+/** @param {number[]} values */
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+const duration = Math.max(data.end - data.start, 0.001);
+// currentTime: the selected time. videoTime: the time of the frame that the video shows.
+let currentTime = data.start, videoTime = data.start, selectedFace = 0;
 
-// Faces over time.
+// Series of a face.
 
 /**
- * How many of some times in order are not after this one, less 1.
+ * Index of the last of the sorted times that is not after `seconds`; -1 if all are.
  * @param {number[]} times
  * @param {number} seconds
  */
-function latest(times, seconds) {
+function lastIndex(times, seconds) {
   let low = 0, high = times.length;
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -65,356 +72,405 @@ function latest(times, seconds) {
 }
 
 /**
- * The sample nearest to a time and whether the face is interpolated there, or null where it is
- * absent; `least`: seconds of the shortest stretch. Which stretches there are, Python has decided:
- * `visible` and `interpolated` hold from when to when, one after the other (timeline_data.py).
- * @param {Line} face
+ * The sample nearest to a time, or null if the face is absent then. Intervals shorter than `minSeconds`
+ * are extended to that length. Python computes the intervals (timeline_data.py).
+ * @param {Series} face
  * @param {number} seconds
- * @returns {Moment | null}
+ * @returns {Sample | null}
  */
-function at({ times, visible, interpolated }, seconds, least = 0) {
-  const found = latest(times, seconds);
-  const before = Math.max(0, found), after = Math.min(times.length - 1, found + 1);
-  const k = seconds - times[before] < times[after] - seconds ? before : after;
-  const stretch = latest(visible, times[k]) & ~1, from = visible[stretch], to = visible[stretch + 1];
-  const wider = Math.max(0, (least - (to - from)) / 2);
-  if (seconds < from - wider || seconds > to + wider) return null;
-  const pale = latest(interpolated, seconds) % 2 === 0;
-  const between = times[before] >= from && times[after] <= to && times[before] <= seconds;
-  return between ? { k, pale, before, after } : { k, pale, before: k, after: k };
+function sampleAt({ times, visible, interpolated }, seconds, minSeconds = 0) {
+  const last = lastIndex(times, seconds);
+  const before = Math.max(0, last), after = Math.min(times.length - 1, last + 1);
+  const nearest = seconds - times[before] < times[after] - seconds ? before : after;
+  const interval = lastIndex(visible, times[nearest]) & ~1, start = visible[interval], end = visible[interval + 1];
+  const margin = Math.max(0, (minSeconds - (end - start)) / 2);
+  if (seconds < start - margin || seconds > end + margin) return null;
+  const isInterpolated = lastIndex(interpolated, seconds) % 2 === 0;
+  const isBetween = times[before] >= start && times[after] <= end && times[before] <= seconds;
+  return isBetween ? { nearest, before, after, isInterpolated }
+    : { nearest, before: nearest, after: nearest, isInterpolated };
 }
 
-/** @param {number[]} shares */
-const largest = (shares) => shares.indexOf(Math.max(...shares));
-/** @type {(face: Line, k: number) => string} */
-const colour = (face, k) => data.colours[data.labels[largest(face.shares[k])]];
+/** @param {number[]} values */
+const argmax = (values) => values.indexOf(Math.max(...values));
+/** @type {(face: Series, index: number) => string} */
+const dominantLabel = (face, index) => data.labels[argmax(face.shares[index])];
+/** @type {(face: Series, index: number) => string} */
+const dominantColor = (face, index) => data.colors[dominantLabel(face, index)];
 
-// Lanes. Each pixel of a strip stands for the time of its middle.
+// Rows: one strip per face. Each pixel column shows the time at its center.
 
-const ratio = () => window.devicePixelRatio || 1;
+const pixelRatio = () => window.devicePixelRatio || 1;
 /** @param {HTMLCanvasElement} canvas */
-const pixels = (canvas) => Math.round(canvas.clientWidth * ratio());
-/** @type {(x: number, wide: number) => number} */
-const secondsAt = (x, wide) => data.start + span * (x + 0.5) / wide;
-/** @param {number} wide */
-const least = (wide) => data.fewest * ratio() / wide * span;
+const pixelWidth = (canvas) => Math.round(canvas.clientWidth * pixelRatio());
+/** @type {(x: number, width: number) => number} */
+const timeAtPixel = (x, width) => data.start + duration * (x + 0.5) / width;
+/** @param {number} width */
+const minVisibleSeconds = (width) => data.min_visible_pixels * pixelRatio() / width * duration;
 
 /**
- * The time that is pointed at; where a short sighting is drawn wider than it is, that sighting's.
- * @type {(face: Line, canvas: HTMLCanvasElement, clientX: number) => number}
+ * The time under the pointer; within an interval that is drawn longer than it is, the time of its sample.
+ * @type {(face: Series, canvas: HTMLCanvasElement, clientX: number) => number}
  */
-function pointed(face, canvas, clientX) {
-  const box = canvas.getBoundingClientRect(), wide = pixels(canvas);
-  const x = Math.floor((clientX - box.left) / box.width * wide);
-  const seconds = secondsAt(Math.min(wide - 1, Math.max(0, x)), wide);
-  const drawn = at(face, seconds, least(wide));
-  return drawn && !at(face, seconds) ? face.times[drawn.k] : seconds;
+function timeAtPointer(face, canvas, clientX) {
+  const box = canvas.getBoundingClientRect(), width = pixelWidth(canvas);
+  const x = Math.floor((clientX - box.left) / box.width * width);
+  const seconds = timeAtPixel(Math.min(width - 1, Math.max(0, x)), width);
+  const drawn = sampleAt(face, seconds, minVisibleSeconds(width));
+  return drawn && !sampleAt(face, seconds) ? face.times[drawn.nearest] : seconds;
 }
 
-/** @param {Lane} lane */
-function paint({ face, canvas }) {
-  const wide = pixels(canvas), high = Math.round(canvas.clientHeight * ratio());
-  Object.assign(canvas, { width: wide, height: high });
-  if (!wide) return;
+/** @type {(a: Sample | null, b: Sample | null) => boolean} */
+const isSameStack = (a, b) => a?.nearest === b?.nearest && a?.isInterpolated === b?.isInterpolated;
+
+/** @param {Row} row */
+function drawRow({ face, canvas }) {
+  const width = pixelWidth(canvas), height = Math.round(canvas.clientHeight * pixelRatio());
+  Object.assign(canvas, { width, height });
+  if (!width) return;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--lane");
-  context.fillRect(0, 0, wide, high);
-  /** @type {(from: number, to: number, moment: Moment) => void} */
-  const stack = (from, to, { k, pale }) => {
-    const sum = face.shares[k].reduce((a, b) => a + b, 0) || 1;
-    let top = 0, share = 0;
-    context.globalAlpha = pale ? data.faded : 1;
-    face.shares[k].forEach((part, n) => {
-      share += part;
-      const bottom = Math.round(share / sum * high);
-      context.fillStyle = data.colours[data.labels[n]];
-      context.fillRect(from, top, to - from, bottom - top);
+  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--strip");
+  context.fillRect(0, 0, width, height);
+  /** @type {(start: number, end: number, sample: Sample) => void} */
+  const drawStack = (start, end, { nearest, isInterpolated }) => {
+    const shares = face.shares[nearest], total = sum(shares) || 1;
+    let top = 0, cumulative = 0;
+    context.globalAlpha = isInterpolated ? data.interpolated_opacity : 1;
+    shares.forEach((share, n) => {
+      cumulative += share;
+      const bottom = Math.round(cumulative / total * height);
+      context.fillStyle = data.colors[data.labels[n]];
+      context.fillRect(start, top, end - start, bottom - top);
       top = bottom;
     });
   };
-  let from = 0, run = null;
-  for (let x = 0; x <= wide; x++) {
-    const now = x < wide ? at(face, secondsAt(x, wide), least(wide)) : null;
-    if (run && now && run.k === now.k && run.pale === now.pale) continue;
-    if (run) stack(from, x, run);
-    from = x;
-    run = now;
+  let start = 0;
+  /** @type {Sample | null} */
+  let previous = null;
+  for (let x = 0; x <= width; x++) {
+    const sample = x < width ? sampleAt(face, timeAtPixel(x, width), minVisibleSeconds(width)) : null;
+    if (isSameStack(previous, sample)) continue;
+    if (previous) drawStack(start, x, previous);
+    start = x;
+    previous = sample;
   }
 }
 
-/** @type {(face: Line, index: number) => Lane} */
-function lane(face, index) {
-  const row = make("div", undefined, $("lanes"));
-  row.className = "lane";
-  const who = make("div", undefined, row);
-  who.className = "who";
-  if (face.picture) {
-    const image = make("img", undefined, who);
-    image.src = face.picture;
-    image.alt = `face ${face.id}`;
-  }
-  const words = make("div", undefined, who);
-  make("b", `face ${face.id}`, words);
-  const seconds = face.on_screen < 0.05 ? "under 0.1" : face.on_screen.toFixed(1);
-  make("div", `${seconds}\u00a0s on screen`, words);
-  const n = largest(face.often), all = face.often.reduce((a, b) => a + b, 0) || 1;
-  make("div", `${data.labels[n]} largest on ${percent(face.often[n] / all)} of frames`, words);
-  const strip = make("div", undefined, row);
+/** @type {(face: Series, index: number) => Row} */
+function makeRow(face, index) {
+  const element = make("div", undefined, $("rows"));
+  element.className = "row";
+  describeFace(face, element);
+  const strip = make("div", undefined, element);
   strip.className = "strip";
-  const canvas = make("canvas", undefined, strip), mark = make("i", undefined, strip);
+  const canvas = make("canvas", undefined, strip), cursor = make("i", undefined, strip);
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "slider");
   canvas.setAttribute("aria-label", `emotions of face ${face.id} over time`);
   canvas.setAttribute("aria-valuemin", `${data.start}`);
   canvas.setAttribute("aria-valuemax", `${data.end}`);
-  const go = (/** @type {PointerEvent} */ event) => goTo(pointed(face, canvas, event.clientX), index);
-  // A mouse shows what it points at. A finger taps, or scrubs once it moves sideways.
-  /** @type {{ x: number, y: number, scrubs: boolean } | null} */
-  let down = null;
+  handlePointer(face, index, canvas);
+  handleKeys(face, index, canvas);
+  return { face, element, canvas, cursor };
+}
+
+/** @type {(face: Series, parent: HTMLElement) => void} */
+function describeFace(face, parent) {
+  const description = make("div", undefined, parent);
+  description.className = "face-description";
+  if (face.portrait) {
+    const image = make("img", undefined, description);
+    image.src = face.portrait;
+    image.alt = `face ${face.id}`;
+  }
+  const text = make("div", undefined, description);
+  make("b", `face ${face.id}`, text);
+  const seconds = face.seconds_on_screen < 0.05 ? "under 0.1" : face.seconds_on_screen.toFixed(1);
+  make("div", `${seconds}\u00a0s on screen`, text);
+  const dominant = argmax(face.dominant_counts), frames = sum(face.dominant_counts) || 1;
+  const share = percent(face.dominant_counts[dominant] / frames);
+  make("div", `${data.labels[dominant]} dominant in ${share} of frames`, text);
+}
+
+/**
+ * A mouse selects the time it points at. A finger taps, or scrubs once it moves sideways.
+ * @type {(face: Series, index: number, canvas: HTMLCanvasElement) => void}
+ */
+function handlePointer(face, index, canvas) {
+  const select = (/** @type {PointerEvent} */ event) => goTo(timeAtPointer(face, canvas, event.clientX), index);
+  /** @type {{ x: number, y: number, isScrubbing: boolean } | null} */
+  let press = null;
   canvas.addEventListener("pointerdown", (event) => {
-    down = { x: event.clientX, y: event.clientY, scrubs: event.pointerType !== "touch" };
-    if (down.scrubs) { canvas.setPointerCapture(event.pointerId); go(event); }
+    press = { x: event.clientX, y: event.clientY, isScrubbing: event.pointerType !== "touch" };
+    if (press.isScrubbing) { canvas.setPointerCapture(event.pointerId); select(event); }
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (down && !down.scrubs) {
-      const x = Math.abs(event.clientX - down.x), y = Math.abs(event.clientY - down.y);
-      down.scrubs = x > 6 && x > y;
+    if (press && !press.isScrubbing) {
+      const dx = Math.abs(event.clientX - press.x), dy = Math.abs(event.clientY - press.y);
+      press.isScrubbing = dx > 6 && dx > dy;
     }
-    if (down ? down.scrubs : event.pointerType !== "touch" && !playing()) go(event);
+    if (press ? press.isScrubbing : event.pointerType !== "touch" && !isPlaying()) select(event);
   });
-  canvas.addEventListener("pointerup", (event) => { if (down) go(event); down = null; });
-  canvas.addEventListener("pointercancel", () => { down = null; });
-  canvas.addEventListener("focus", () => show(time, index));
+  canvas.addEventListener("pointerup", (event) => { if (press) select(event); press = null; });
+  canvas.addEventListener("pointercancel", () => { press = null; });
+}
+
+/** @type {(face: Series, index: number, canvas: HTMLCanvasElement) => void} */
+function handleKeys(face, index, canvas) {
+  canvas.addEventListener("focus", () => show(currentTime, index));
   canvas.addEventListener("keydown", (event) => {
-    const step = event.shiftKey ? 1 : span / 200;
+    const step = event.shiftKey ? 1 : duration / 200;
     /** @type {Record<string, number>} */
-    const places = { ArrowLeft: time - step, ArrowRight: time + step, Home: face.times[0],
+    const targets = { ArrowLeft: currentTime - step, ArrowRight: currentTime + step, Home: face.times[0],
       End: face.times[face.times.length - 1] };
-    const to = places[event.key];
-    if (to !== undefined) goTo(to, index);
-    else if (event.key === " " && film) toggle();
+    const target = targets[event.key];
+    if (target !== undefined) goTo(target, index);
+    else if (event.key === " " && video) togglePlay();
     else return;
     event.preventDefault();
   });
-  return { face, row, canvas, mark };
 }
 
-function axis() {
-  const line = $("axis").firstElementChild, wide = line.clientWidth;
-  const step = data.ticks.find((tick) => span / tick <= Math.max(2, wide / 80)) || data.ticks[data.ticks.length - 1];
-  line.replaceChildren();
+function drawAxis() {
+  const axis = $("axis").firstElementChild, width = axis.clientWidth;
+  const maxTicks = Math.max(2, width / 80);
+  const step = data.ticks.find((tick) => duration / tick <= maxTicks) || data.ticks[data.ticks.length - 1];
+  axis.replaceChildren();
   for (let k = Math.ceil(data.start / step); k * step <= data.end + 1e-6; k++) {
-    const mark = make("span", clock(k * step, step), line), part = (k * step - data.start) / span;
-    mark.style.left = `${100 * part}%`;
-    mark.className = part * wide < 16 ? "first" : (1 - part) * wide < 16 ? "last" : "";
+    const tick = make("span", clock(k * step, step), axis), position = (k * step - data.start) / duration;
+    tick.style.left = `${100 * position}%`;
+    tick.className = position * width < 16 ? "first" : (1 - position) * width < 16 ? "last" : "";
   }
 }
 
-// The video, if it is there; single pictures of it, if not.
+// The video, or still images of it if the video cannot be played.
 
-const still = make("img", undefined, $("film"));
-still.alt = `a moment of ${data.name}`;
-let film = data.video ? make("video", undefined, $("film")) : null;
-const boxes = film ? data.faces.map(box) : [];
-// Where to go once the video has come to where it was sent last; null for nowhere.
+const still = make("img", undefined, $("viewer"));
+still.alt = `a frame of ${data.name}`;
+let video = data.video ? make("video", undefined, $("viewer")) : null;
+const boxes = video ? data.faces.map(makeBox) : [];
+// The time to seek to once the current seek has ended, or null.
 /** @type {number | null} */
-let wanted = null;
+let pendingSeek = null;
 
-const playing = () => film !== null && !film.paused;
-/** @type {(wide: number, high: number) => void} */
-function shape(wide, high) {
-  if (wide && high) document.documentElement.style.setProperty("--shape", `${wide / high}`);
+const isPlaying = () => video !== null && !video.paused;
+/** @type {(width: number, height: number) => void} */
+function setAspectRatio(width, height) {
+  if (width && height) document.documentElement.style.setProperty("--aspect-ratio", `${width / height}`);
+}
+
+function requestSeek() {
+  pendingSeek = currentTime;
+  if (video?.readyState && !video.seeking) seek();
 }
 
 function seek() {
-  wanted = time;
-  if (film?.readyState && !film.seeking) sent();
+  if (!video || pendingSeek === null) return;
+  videoTime = pendingSeek;
+  pendingSeek = null;
+  // Times are rounded, so aim slightly past the start of the frame whose sample is nearest.
+  video.currentTime = videoTime + Math.min(0.02, data.step / 2);
 }
 
-function sent() {
-  if (!film || wanted === null) return;
-  pictured = wanted;
-  wanted = null;
-  // A little into the frame, for times are rounded, and so that it is the one whose sample is nearest.
-  film.currentTime = pictured + Math.min(0.02, data.step / 2);
-}
-
-function toggle() {
-  if (!film) return;
-  if (playing()) return film.pause();
-  if (time > data.end - 1.5 * data.step) goTo(data.start, chosen);
-  return film.play().catch(() => {});
+function togglePlay() {
+  if (!video) return;
+  if (isPlaying()) return video.pause();
+  if (currentTime > data.end - 1.5 * data.step) goTo(data.start, selectedFace);
+  return video.play().catch(() => {});
 }
 
 /**
- * What is played is shown frame by frame, as far as it was analyzed.
+ * Follow the playing video, up to the end of the analyzed part.
  * @param {number} seconds
  */
-function played(seconds) {
-  if (!film || film.paused || film.seeking) return;
-  if (seconds > data.end + data.step) film.pause();
-  pictured = Math.min(data.end, seconds);
-  show(pictured, chosen);
+function onVideoFrame(seconds) {
+  if (!video || video.paused || video.seeking) return;
+  if (seconds > data.end + data.step) video.pause();
+  videoTime = Math.min(data.end, seconds);
+  show(videoTime, selectedFace);
 }
 
-function lost() {
-  film?.remove();
-  film = null;
-  for (const one of boxes) one.remove();
+function replaceVideoByStills() {
+  video?.remove();
+  video = null;
+  for (const box of boxes) box.remove();
   still.hidden = false;
-  $("play").hidden = true;
-  $("missing").hidden = false;
+  $("controls").hidden = true;
+  $("no-video").hidden = false;
 }
 
-/** @param {HTMLVideoElement} film */
-function prepare(film) {
-  film.muted = true;
-  film.playsInline = true;
-  film.preload = "auto";
-  film.hidden = true;
-  film.setAttribute("aria-label", data.name);
-  film.addEventListener("loadedmetadata", () => {
-    if (!film.videoWidth) return lost();
-    shape(film.videoWidth, film.videoHeight);
-    film.hidden = $("play").hidden = false;
+/** @param {HTMLVideoElement} video */
+function loadVideo(video) {
+  video.muted = true;
+  video.playsInline = true;
+  video.preload = "auto";
+  video.hidden = true;
+  video.setAttribute("aria-label", data.name);
+  video.addEventListener("loadedmetadata", () => {
+    if (!video.videoWidth) return replaceVideoByStills();
+    setAspectRatio(video.videoWidth, video.videoHeight);
+    video.hidden = $("controls").hidden = false;
     still.hidden = true;
-    return seek();
+    return requestSeek();
   });
-  film.addEventListener("error", lost);
-  film.addEventListener("seeked", () => { if (wanted === null) drawBoxes(); else sent(); });
-  film.addEventListener("click", toggle);
-  for (const name of ["play", "pause"]) film.addEventListener(name, tellPlaying);
-  if (film.requestVideoFrameCallback) {
+  video.addEventListener("error", replaceVideoByStills);
+  video.addEventListener("seeked", () => { if (pendingSeek === null) drawBoxes(); else seek(); });
+  video.addEventListener("click", togglePlay);
+  for (const name of ["play", "pause"]) video.addEventListener(name, updatePlayButton);
+  if (video.requestVideoFrameCallback) {
     /** @type {VideoFrameRequestCallback} */
     const next = (_, { mediaTime }) => {
-      played(mediaTime);
-      film.requestVideoFrameCallback(next);
+      onVideoFrame(mediaTime);
+      video.requestVideoFrameCallback(next);
     };
-    film.requestVideoFrameCallback(next);
-  } else film.addEventListener("timeupdate", () => played(film.currentTime));
-  film.src = data.video;
-  $("toggle").addEventListener("click", toggle);
+    video.requestVideoFrameCallback(next);
+  } else video.addEventListener("timeupdate", () => onVideoFrame(video.currentTime));
+  video.src = data.video;
+  $("play").addEventListener("click", togglePlay);
   $("sound").addEventListener("click", () => {
-    film.muted = !film.muted;
-    $("sound").setAttribute("aria-pressed", `${!film.muted}`);
+    video.muted = !video.muted;
+    $("sound").setAttribute("aria-pressed", `${!video.muted}`);
   });
-  tellPlaying();
+  updatePlayButton();
 }
 
-if (film) prepare(film);
-still.addEventListener("load", () => { if (!still.hidden) shape(still.naturalWidth, still.naturalHeight); });
+if (video) loadVideo(video);
+still.addEventListener("load", () => { if (!still.hidden) setAspectRatio(still.naturalWidth, still.naturalHeight); });
 
-function tellPlaying() {
-  $("toggle").setAttribute("aria-label", playing() ? "pause" : "play");
-  $("toggle").querySelector("path").setAttribute("d",
-    playing() ? "M3 2h4v12H3zM9 2h4v12H9z" : "M3 1.5v13L14 8z");
+function updatePlayButton() {
+  $("play").setAttribute("aria-label", isPlaying() ? "pause" : "play");
+  $("play").querySelector("path").setAttribute("d",
+    isPlaying() ? "M3 2h4v12H3zM9 2h4v12H9z" : "M3 1.5v13L14 8z");
 }
 
 /**
- * One box per face, for as long as the page is there: what is clicked must not be made anew.
- * @type {(face: Line, index: number) => HTMLElement}
+ * One box per face. It is reused for all frames: a click needs the same element at press and release.
+ * @type {(face: Series, index: number) => HTMLElement}
  */
-function box(face, index) {
-  const one = make("button", undefined, $("film"));
-  make("span", `${face.id}`, one);
-  one.type = "button";
-  one.tabIndex = -1;
-  one.hidden = true;
-  one.addEventListener("click", () => show(time, index));
-  return one;
+function makeBox(face, index) {
+  const box = make("button", undefined, $("viewer"));
+  make("span", `${face.id}`, box);
+  box.type = "button";
+  box.tabIndex = -1;
+  box.hidden = true;
+  box.addEventListener("click", () => show(currentTime, index));
+  return box;
 }
 
 function drawBoxes() {
-  if (!film || film.hidden) return;
+  if (!video || video.hidden) return;
   data.faces.forEach((face, index) => {
-    const one = boxes[index], found = at(face, pictured);
-    one.hidden = !found;
-    if (!found) return;
-    const { k, pale, before, after } = found, [from, to] = [face.times[before], face.times[after]];
-    // Between two samples a face is on its way from one to the other.
-    const part = to > from ? (pictured - from) / (to - from) : 0;
-    const [x, y, w, h] = face.boxes[before].map((v, n) => (v + (face.boxes[after][n] - v) * part) / 10);
-    Object.assign(one.style, { left: `${x}%`, top: `${y}%`, width: `${w}%`, height: `${h}%` });
-    // Where boxes overlap, the smaller one can be clicked.
-    one.style.zIndex = `${index === chosen ? 11000 : 10000 - Math.round(Math.max(0, w * h))}`;
-    one.style.setProperty("--c", colour(face, k));
-    one.className = "box" + (pale ? " pale" : "") + (index === chosen ? " chosen" : "") +
-      (y > 7 ? "" : y + h < 93 ? " under" : " inside") + (x > 80 ? " far" : "");
-    const name = data.labels[largest(face.shares[k])];
-    if (one.firstElementChild) one.firstElementChild.textContent = index === chosen ? `${face.id} ${name}` : `${face.id}`;
-    one.setAttribute("aria-label", `face ${face.id}, ${name}`);
+    const sample = sampleAt(face, videoTime);
+    boxes[index].hidden = !sample;
+    if (sample) drawBox(boxes[index], face, sample, index === selectedFace);
   });
 }
 
-// The moment.
+/** @type {(box: HTMLElement, face: Series, sample: Sample, isSelected: boolean) => void} */
+function drawBox(box, face, sample, isSelected) {
+  const [x, y, w, h] = interpolateBox(face, sample);
+  Object.assign(box.style, { left: `${x}%`, top: `${y}%`, width: `${w}%`, height: `${h}%` });
+  // Smaller boxes are above larger ones, so that every box can be clicked.
+  box.style.zIndex = `${isSelected ? 11000 : 10000 - Math.round(Math.max(0, w * h))}`;
+  box.style.setProperty("--color", dominantColor(face, sample.nearest));
+  box.className = "box" + (sample.isInterpolated ? " interpolated" : "") + (isSelected ? " selected" : "") +
+    (y > 7 ? "" : y + h < 93 ? " label-below" : " label-inside") + (x > 80 ? " label-right" : "");
+  const label = dominantLabel(face, sample.nearest);
+  if (box.firstElementChild) box.firstElementChild.textContent = isSelected ? `${face.id} ${label}` : `${face.id}`;
+  box.setAttribute("aria-label", `face ${face.id}, ${label}`);
+}
 
-/** @type {(face: Line, moment: Moment) => void} */
-function bars(face, { k, pale }) {
-  const list = make("div", undefined, $("now"));
-  list.className = pale ? "bars pale" : "bars";
+/**
+ * The box at the time of the video, linear between two samples, in percent of the frame.
+ * @type {(face: Series, sample: Sample) => number[]}
+ */
+function interpolateBox({ times, boxes }, { before, after }) {
+  const [start, end] = [times[before], times[after]];
+  const fraction = end > start ? (videoTime - start) / (end - start) : 0;
+  return boxes[before].map((value, n) => (value + (boxes[after][n] - value) * fraction) / 10);
+}
+
+// Details of the selected face at the selected time.
+
+/** @type {(face: Series, sample: Sample) => void} */
+function showBars(face, { nearest, isInterpolated }) {
+  const list = make("div", undefined, $("details"));
+  list.className = isInterpolated ? "bars interpolated" : "bars";
   data.labels.forEach((label, n) => {
-    const share = face.shares[k][n] / 10000;
+    const share = face.shares[nearest][n] / 10000;
     make("span", label, list);
     make("span", percent(share), list);
     const bar = make("i", undefined, make("span", undefined, list));
     bar.style.width = `${Math.min(100, 100 * share)}%`;
-    bar.style.background = data.colours[label];
+    bar.style.background = data.colors[label];
   });
 }
 
-/** @type {(face: Line, found: Moment | null) => string} */
-function told(face, found) {
-  if (!found) return "not seen here";
-  if (found.pale) return "not seen for a moment";
-  const shares = face.shares[found.k];
+/**
+ * The two largest shares, or why there are none.
+ * @type {(face: Series, sample: Sample | null) => string}
+ */
+function describe(face, sample) {
+  if (!sample) return "not visible";
+  if (sample.isInterpolated) return "briefly not visible, shares interpolated";
+  const shares = face.shares[sample.nearest];
   return data.labels.map((label, n) => ({ label, share: shares[n] })).sort((a, b) => b.share - a.share)
     .slice(0, 2).map(({ label, share }) => `${label} ${percent(share / 10000)}`).join(", ");
 }
 
-/** @type {(seconds: number, index: number) => void} */
-function show(seconds, index) {
-  time = Math.min(data.end, Math.max(data.start, seconds));
-  chosen = index;
-  const near = data.stills.reduce((best, one) =>
-    Math.abs(one[0] - time) < Math.abs(best[0] - time) ? one : best, data.stills[0] || [0, ""]);
-  if (near[1] && still.src !== near[1]) still.src = near[1];
-  $("clock").textContent = `${clock(time)} / ${clock(data.end)}`;
-  $("now").replaceChildren();
-  make("b", clock(time), $("now"));
-  lanes.forEach(({ face, row, canvas, mark }, n) => {
-    row.classList.toggle("chosen", n === index);
-    mark.style.left = `${100 * (time - data.start) / span}%`;
-    canvas.setAttribute("aria-valuenow", time.toFixed(1));
-    canvas.setAttribute("aria-valuetext", `${clock(time)}: ${told(face, at(face, time))}`);
+/** @param {number} seconds */
+function showStill(seconds) {
+  const nearest = data.stills.reduce((best, candidate) =>
+    Math.abs(candidate[0] - seconds) < Math.abs(best[0] - seconds) ? candidate : best, data.stills[0] || [0, ""]);
+  if (nearest[1] && still.src !== nearest[1]) still.src = nearest[1];
+}
+
+function showDetails() {
+  $("details").replaceChildren();
+  make("b", clock(currentTime), $("details"));
+  if (!rows.length) return make("div", "no face detected", $("details"));
+  const { face } = rows[selectedFace], sample = sampleAt(face, currentTime);
+  const absence = !sample || sample.isInterpolated ? ` is ${describe(face, sample)}` : "";
+  make("div", `face ${face.id}${absence}`, $("details"));
+  if (sample) showBars(face, sample);
+}
+
+/** @type {(seconds: number, faceIndex: number) => void} */
+function show(seconds, faceIndex) {
+  currentTime = Math.min(data.end, Math.max(data.start, seconds));
+  selectedFace = faceIndex;
+  showStill(currentTime);
+  $("clock").textContent = `${clock(currentTime)} / ${clock(data.end)}`;
+  rows.forEach(({ face, element, canvas, cursor }, index) => {
+    element.classList.toggle("selected", index === selectedFace);
+    cursor.style.left = `${100 * (currentTime - data.start) / duration}%`;
+    canvas.setAttribute("aria-valuenow", currentTime.toFixed(1));
+    canvas.setAttribute("aria-valuetext", `${clock(currentTime)}: ${describe(face, sampleAt(face, currentTime))}`);
   });
-  if (lanes.length) {
-    const { face } = lanes[index], found = at(face, time);
-    const absent = !found || found.pale ? ` is ${told(face, found)}` : "";
-    make("div", `face ${face.id}${absent}`, $("now"));
-    if (found) bars(face, found);
-  } else make("div", "no face was found", $("now"));
-  if (!film || playing() || (!film.seeking && wanted === null)) drawBoxes();
+  showDetails();
+  if (!video || isPlaying() || (!video.seeking && pendingSeek === null)) drawBoxes();
 }
 
-/** @type {(seconds: number, index: number) => void} */
-function goTo(seconds, index) {
-  show(seconds, index);
-  seek();
+/** @type {(seconds: number, faceIndex: number) => void} */
+function goTo(seconds, faceIndex) {
+  show(seconds, faceIndex);
+  requestSeek();
 }
 
-document.title = `${data.name}, by mien`;
+document.title = `${data.name}, analyzed with mien`;
 $("title").textContent = data.name;
-const cut = data.found > data.faces.length ? ` (the ${data.faces.length} longest on screen are shown)` : "";
-$("about").textContent = `${clock(data.start)} to ${clock(data.end)}, ${count(data.frames, "frame")}, ` +
-  `${count(data.found, "face")}${cut}; model ${data.model}`;
+const omitted = data.face_count > data.faces.length
+  ? ` (only the ${data.faces.length} longest on screen are shown)` : "";
+$("summary").textContent = `${clock(data.start)} to ${clock(data.end)}, ${count(data.frames, "frame")}, ` +
+  `${count(data.face_count, "face")}${omitted}; model ${data.model}`;
 for (const label of data.faces.length ? data.labels : []) {
-  make("span", label, $("legend")).style.setProperty("--c", data.colours[label]);
+  make("span", label, $("legend")).style.setProperty("--color", data.colors[label]);
 }
 for (const note of data.notes) make("small", note, $("legend"));
 $("axis").hidden = $("help").hidden = !data.faces.length;
 
-const lanes = data.faces.map(lane);
-const repaint = () => { lanes.forEach(paint); axis(); };
-new ResizeObserver(repaint).observe($("lanes"));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+const rows = data.faces.map(makeRow);
+const redraw = () => { rows.forEach(drawRow); drawAxis(); };
+new ResizeObserver(redraw).observe($("rows"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 show(data.start, 0);

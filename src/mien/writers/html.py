@@ -46,12 +46,12 @@ def page(timeline: Timeline, path: Path) -> str:
         "ticks": TICKS,
         "notes": [NOTES["smoothed"]] * timeline.smoothed
         + [NOTES["interpolated"]] * bool(summaries),
-        "faded": INTERPOLATED_OPACITY,
-        "fewest": MIN_VISIBLE_PIXELS,
+        "interpolated_opacity": INTERPOLATED_OPACITY,
+        "min_visible_pixels": MIN_VISIBLE_PIXELS,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],
-        "colours": COLORS,
+        "colors": COLORS,
         "stills": [(round(s, 3), _inline(body)) for s, body in timeline.stills],
-        "found": len(summaries) + timeline.dropped_faces,
+        "face_count": len(summaries) + timeline.dropped_faces,
         "faces": [
             _face(timeline, timeline.series[one["face_id"]], one, indices)
             for one in summaries[:MAX_FACES]
@@ -66,9 +66,9 @@ def page(timeline: Timeline, path: Path) -> str:
 def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int]) -> dict:
     return {
         "id": summary["face_id"],
-        "picture": _inline(series.portrait),
-        "on_screen": summary["on_screen"],
-        "often": [series.dominant_counts[k] for k in indices],
+        "portrait": _inline(series.portrait),
+        "seconds_on_screen": summary["on_screen"],
+        "dominant_counts": [series.dominant_counts[k] for k in indices],
         "visible": timeline.visible_intervals(series).tolist(),
         "interpolated": timeline.interpolated_intervals(series).tolist(),
         "times": series.times,

@@ -1,174 +1,177 @@
-// The camera: one frame at a time goes to the service, and its faces are shown over the video.
+// The camera tab: send one frame at a time over a WebSocket and show the faces over the video.
 
 /** @import { Face, FrameRecord } from "./types" */
 
-import { $, canvasOf, encoded, make, messageOf, pause, say } from "./elements.js";
-import { showFaces, strongest } from "./faces.js";
-import { takePictures } from "./pictures.js";
-import { ask, protocols, query } from "./service.js";
-import { open } from "./tabs.js";
+import { query, request, subprotocols } from "./api.js";
+import { $, clearMessages, errorMessage, make, showError, showStatus, sleep, toBlob, toCanvas } from "./dom.js";
+import { dominantEmotion, showFaces } from "./faces.js";
+import { addImages } from "./images.js";
+import { openTab } from "./tabs.js";
 
-const LONGER_SIDE = 640;        // pixels of what is sent
-const PACED = 30;               // answers over which the pace is taken
-const CALM = 3000;              // milliseconds between two things said to who does not see the bars
+const MAX_SIDE = 640;                       // of the frames that are sent, in pixels
+const FRAME_RATE_WINDOW = 30;               // responses over which the frame rate is averaged
+const MIN_ANNOUNCEMENT_MILLISECONDS = 3000; // between two announcements to screen readers
 /** @type {Record<string, string>} */
-const REFUSED = {
-  NotAllowedError: "The camera was not allowed. The browser's settings for this page can allow it.",
-  NotFoundError: "There is no camera.",
-  NotReadableError: "The camera does not start; perhaps another program has it.",
-  OverconstrainedError: "That camera is gone.",
+const CAMERA_ERRORS = {
+  NotAllowedError: "The camera is not allowed. Allow it in the browser's settings for this page.",
+  NotFoundError: "No camera is connected. Connect one and try again.",
+  NotReadableError: "Cannot start the camera. Close other programs that use it and try again.",
+  OverconstrainedError: "The selected camera is no longer connected. Select another one.",
 };
 
 /**
- * @typedef {{ media: MediaStream, socket?: WebSocket, sent: number, times: number[],
- *   told: { text: string, at: number } }} Watching
+ * @typedef {{ media: MediaStream, socket?: WebSocket, sentAt: number, responseTimes: number[],
+ *   announced: { text: string, time: number } }} Session
  */
 
-/** @type {Watching | null} */
-let watching = null;
-let wanted = 0;                 // counts starts and stops, so that a late camera knows it is not wanted
+/** @type {Session | null} */
+let current = null;
+let startCount = 0;             // increases at each start and stop, so that an outdated start can end
 
-const view = $("camera-view"), stage = $("camera-stage"), list = $("camera-faces");
+const video = $("camera-video"), viewer = $("camera-viewer"), list = $("camera-faces");
 
 async function start() {
   stop();
-  const mine = ++wanted;
-  say("Asking for the camera …");
+  const id = ++startCount;
+  showStatus("Requesting access to the camera …");
   try {
-    const media = await cameraMedia();
-    if (mine !== wanted) return release(media);
-    await watch(media);
+    const media = await openCamera();
+    if (id !== startCount) return release(media);
+    await startSession(media);
   } catch (error) {
-    if (mine !== wanted) return;
+    if (id !== startCount) return;
     stop();
-    const known = error instanceof Error && REFUSED[error.name];
-    say(known || `The camera does not start: ${messageOf(error)}`, true);
+    const message = error instanceof Error && CAMERA_ERRORS[error.name];
+    showError(message || `Cannot start the camera: ${errorMessage(error)}`);
   }
 }
 
-async function cameraMedia() {
+async function openCamera() {
   if (!navigator.mediaDevices) {
-    throw new Error("browsers give it only to pages of this machine (localhost) or over https.");
+    throw new Error("browsers allow it only over https or on localhost. Open this page over https.");
   }
-  const which = $("which-camera").value;
-  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(which && { deviceId: { exact: which } }) };
-  return navigator.mediaDevices.getUserMedia({ video });
+  const deviceId = $("camera-device").value;
+  const constraints = { width: { ideal: 1280 }, height: { ideal: 720 },
+    ...(deviceId && { deviceId: { exact: deviceId } }) };
+  return navigator.mediaDevices.getUserMedia({ video: constraints });
 }
 
 /** @param {MediaStream} media */
-async function watch(media) {
-  /** @type {Watching} */
-  const mine = { media, sent: 0, times: [], told: { text: "", at: -CALM } };
-  watching = mine;
-  show(true);
-  view.srcObject = media;
-  await view.play();
-  if (watching === mine) connect(mine);
-  await listCameras(media);
+async function startSession(media) {
+  /** @type {Session} */
+  const session = { media, sentAt: 0, responseTimes: [],
+    announced: { text: "", time: -MIN_ANNOUNCEMENT_MILLISECONDS } };
+  current = session;
+  showControls(true);
+  video.srcObject = media;
+  await video.play();
+  if (current === session) connect(session);
+  await listDevices(media);
 }
 
-/** @param {Watching} mine */
-function connect(mine) {
-  const address = new URL(`live?${query()}`, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  mine.socket?.close();
-  const socket = new WebSocket(address, protocols());
-  mine.socket = socket;
-  const isMine = () => watching === mine && mine.socket === socket;
+/** @param {Session} session */
+function connect(session) {
+  const url = new URL(`live?${query()}`, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  session.socket?.close();
+  const socket = new WebSocket(url, subprotocols());
+  session.socket = socket;
+  const isCurrent = () => current === session && session.socket === socket;
   let wasOpen = false;
   socket.addEventListener("open", () => {
     wasOpen = true;
-    if (isMine()) sendFrame(mine);
+    if (isCurrent()) sendFrame(session);
   });
   socket.addEventListener("message", ({ data }) => {
-    if (!isMine()) return;
-    take(mine, JSON.parse(data));
-    sendFrame(mine);
+    if (!isCurrent()) return;
+    showResponse(session, JSON.parse(data));
+    sendFrame(session);
   });
   socket.addEventListener("close", async ({ reason }) => {
-    if (!isMine()) return;
-    const why = reason || await whyClosed(wasOpen);
-    if (isMine()) {
+    if (!isCurrent()) return;
+    const message = reason || await closeReason(wasOpen);
+    if (isCurrent()) {
       stop();
-      say(why, true);
+      showError(message);
     }
   });
 }
 
 /**
- * A browser does not tell pages why a connection was refused; the service's other paths may.
+ * Browsers hide why a WebSocket was rejected; a plain request can reveal it.
  * @param {boolean} wasOpen
  */
-async function whyClosed(wasOpen) {
+async function closeReason(wasOpen) {
   try {
-    await ask("models");
+    await request("models");
   } catch (error) {
-    return messageOf(error);
+    return errorMessage(error);
   }
-  return wasOpen ? "The connection to the service was lost."
-    : "The service takes no more cameras now; try again in a moment.";
+  return wasOpen ? "The connection to the server was lost. Start the camera again."
+    : "The server accepts no more cameras now. Try again in a moment.";
 }
 
-/** @param {Watching} mine */
-async function sendFrame(mine) {
-  while (watching === mine && !view.videoWidth) await pause(50);
-  if (watching !== mine) return;
-  const { videoWidth: width, videoHeight: height } = view;
-  const share = Math.min(1, LONGER_SIDE / Math.max(width, height));
-  const body = await encoded(canvasOf(view, Math.round(share * width), Math.round(share * height)),
+/** @param {Session} session */
+async function sendFrame(session) {
+  while (current === session && !video.videoWidth) await sleep(50);
+  if (current !== session) return;
+  const { videoWidth: width, videoHeight: height } = video;
+  const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
+  const body = await toBlob(toCanvas(video, Math.round(scale * width), Math.round(scale * height)),
     "image/jpeg", 0.85);
-  if (watching !== mine || !body || mine.socket?.readyState !== WebSocket.OPEN) return;
-  mine.sent = performance.now();
-  mine.socket.send(body);
+  if (current !== session || !body || session.socket?.readyState !== WebSocket.OPEN) return;
+  session.sentAt = performance.now();
+  session.socket.send(body);
 }
 
-/** @type {(mine: Watching, record: FrameRecord | { error: string }) => void} */
-function take(mine, record) {
-  if ("error" in record) return say(record.error, true);
+/** @type {(session: Session, response: FrameRecord | { error: string }) => void} */
+function showResponse(session, response) {
+  if ("error" in response) return showError(response.error);
   /** @type {Face[]} */
-  const faces = record.faces.map((face) => ({ ...face, box: mirrored(face.box, record.width) }));
-  showFaces(list, stage, { ...record, faces });
-  showPace(mine, faces.length ? "" : "No face in sight. ");
-  tell(mine, record.faces);
+  const faces = response.faces.map((face) => ({ ...face, box: mirrorBox(face.box, response.width) }));
+  showFaces(list, viewer, { ...response, faces });
+  showSpeed(session, faces.length ? "" : "No face detected. ");
+  announceFaces(session, response.faces);
 }
 
 /** @type {(box: Face["box"], width: number) => Face["box"]} */
-const mirrored = ([x, y, w, h], width) => ($("mirror").checked ? [width - x - w, y, w, h] : [x, y, w, h]);
+const mirrorBox = ([x, y, w, h], width) => ($("camera-mirror").checked ? [width - x - w, y, w, h] : [x, y, w, h]);
 
-/** @type {(mine: Watching, before: string) => void} */
-function showPace({ times, sent }, before) {
+/** @type {(session: Session, prefix: string) => void} */
+function showSpeed({ responseTimes, sentAt }, prefix) {
   const now = performance.now();
-  times.push(now);
-  if (times.length > PACED) times.shift();
-  const rate = 1000 * (times.length - 1) / (now - times[0]) || 0;
-  $("pace").textContent = `${before}${rate.toFixed(0)} readings a second, ${(now - sent).toFixed(0)} ms behind`;
+  responseTimes.push(now);
+  if (responseTimes.length > FRAME_RATE_WINDOW) responseTimes.shift();
+  const rate = 1000 * (responseTimes.length - 1) / (now - responseTimes[0]) || 0;
+  $("camera-speed").textContent =
+    `${prefix}${rate.toFixed(0)} frames per second, ${(now - sentAt).toFixed(0)} ms delay`;
 }
 
 /**
- * The same for those who do not see the bars: what is strongest, when it has changed, and not too often.
- * @param {Watching} mine
+ * Announce the dominant emotions to screen readers when they change, but not too often.
+ * @param {Session} session
  * @param {Face[]} faces
  */
-function tell(mine, faces) {
-  const { told } = mine, now = performance.now();
-  const text = faces.map((face) => `face ${face.face_id} ${strongest(face)}`).join(", ") || "no face";
-  if (text === told.text || now - told.at < CALM) return;
-  mine.told = { text, at: now };
-  say(`Watching: ${text}.`);
+function announceFaces(session, faces) {
+  const { announced } = session, now = performance.now();
+  const text = faces.map((face) => `face ${face.face_id} ${dominantEmotion(face)}`).join(", ") || "no face";
+  if (text === announced.text || now - announced.time < MIN_ANNOUNCEMENT_MILLISECONDS) return;
+  session.announced = { text, time: now };
+  showStatus(`Now: ${text}.`);
 }
 
 function stop() {
-  wanted += 1;
-  if (!watching) return;
-  const { media, socket } = watching;
-  watching = null;
+  startCount += 1;
+  if (!current) return;
+  const { media, socket } = current;
+  current = null;
   release(media);
   socket?.close();
-  view.srcObject = null;
-  showFaces(list, stage, { width: 16, height: 9, faces: [] });
-  show(false);
-  $("pace").textContent = "";
-  say("");
+  video.srcObject = null;
+  showFaces(list, viewer, { width: 16, height: 9, faces: [] });
+  showControls(false);
+  $("camera-speed").textContent = "";
+  clearMessages();
 }
 
 /** @param {MediaStream} media */
@@ -177,39 +180,38 @@ function release(media) {
 }
 
 /**
- * Show what there is to do while it runs, or while it does not; who pressed a button that goes away
- * finds themselves on its counterpart.
- * @param {boolean} isOn
+ * Show the controls of a running or a stopped camera. Keyboard focus moves from Start to Stop and back.
+ * @param {boolean} isRunning
  */
-function show(isOn) {
+function showControls(isRunning) {
   const focused = document.activeElement;
-  for (const id of ["camera-start", "camera-hint"]) $(id).hidden = isOn;
-  for (const id of ["camera-stop", "camera-keep", "camera-moment"]) $(id).hidden = !isOn;
-  if (focused === $(isOn ? "camera-start" : "camera-stop")) $(isOn ? "camera-stop" : "camera-start").focus();
+  for (const id of ["camera-start", "camera-hint"]) $(id).hidden = isRunning;
+  for (const id of ["camera-stop", "camera-capture", "camera-live"]) $(id).hidden = !isRunning;
+  if (focused === $(isRunning ? "camera-start" : "camera-stop")) $(isRunning ? "camera-stop" : "camera-start").focus();
 }
 
 /** @param {MediaStream} media */
-async function listCameras(media) {
-  const known = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
-  const now = media.getVideoTracks()[0].getSettings().deviceId;
-  $("which-camera").replaceChildren(...known.map(({ label, deviceId }, place) => make("option", null,
-    { text: label || `Camera ${place + 1}`, value: deviceId, selected: deviceId === now })));
-  $("cameras").hidden = known.length < 2;
+async function listDevices(media) {
+  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  const selectedId = media.getVideoTracks()[0].getSettings().deviceId;
+  $("camera-device").replaceChildren(...cameras.map(({ label, deviceId }, index) => make("option", null,
+    { text: label || `Camera ${index + 1}`, value: deviceId, selected: deviceId === selectedId })));
+  $("camera-device-label").hidden = cameras.length < 2;
 }
 
-async function keep() {
-  const body = await encoded(canvasOf(view, view.videoWidth, view.videoHeight), "image/jpeg", 0.92);
+async function captureImage() {
+  const body = await toBlob(toCanvas(video, video.videoWidth, video.videoHeight), "image/jpeg", 0.92);
   if (!body) return;
-  open($("tab-picture"));
-  $("tab-picture").focus();
-  await takePictures([new File([body], "camera.jpg", { type: "image/jpeg" })]);
+  openTab($("image-tab"));
+  $("image-tab").focus();
+  await addImages([new File([body], "camera.jpg", { type: "image/jpeg" })]);
 }
 
-export const readAgain = () => watching && connect(watching);
+export const reconnect = () => current && connect(current);
 export { stop };
 
 $("camera-start").addEventListener("click", start);
 $("camera-stop").addEventListener("click", stop);
-$("camera-keep").addEventListener("click", keep);
-$("which-camera").addEventListener("change", start);
-$("mirror").addEventListener("change", () => stage.classList.toggle("mirrored", $("mirror").checked));
+$("camera-capture").addEventListener("click", captureImage);
+$("camera-device").addEventListener("change", start);
+$("camera-mirror").addEventListener("change", () => viewer.classList.toggle("mirrored", $("camera-mirror").checked));

@@ -1,13 +1,16 @@
-// The types of the module that the server writes from the Python constants (looks.py).
+// Types of the module /constants.js, which the server generates from Python constants (static_files.py).
 
-/** Emotion -> colour. */
+/** Emotion -> color. */
 export const COLORS: Record<string, string>;
 
-/** Of a table with a row per face. */
+/** Columns of a table with one row per face. */
 export const COLUMNS: string[];
 
-/** What each of a face's five points is called. */
+/** Flag of a face -> its description. */
+export const FLAGS: Record<string, string>;
+
+/** Names of the five landmarks of a face. */
 export const LANDMARKS: string[];
 
-/** File that is made from a video -> what it is. */
+/** Result file of a video -> its description. */
 export const RESULTS: Record<string, string>;

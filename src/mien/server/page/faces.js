@@ -1,91 +1,86 @@
-// Faces: a card with bars for each, and a box over the picture; each leads to the other.
+// Detected faces: a card with bars for each face and a box over the image, linked to each other.
 
 /** @import { Face, FrameRecord, Shares } from "./types" */
 
-import { COLORS } from "./constants.js";
-import { button, make } from "./elements.js";
+import { COLORS, FLAGS } from "./constants.js";
+import { make, makeButton, percent } from "./dom.js";
 
-/** @type {Record<string, string>} */
-const FLAGS = { too_small: "too small to trust", blurred: "blurred", low_confidence: "perhaps no face",
-  tilted: "the head is tilted", turned: "the face looks aside" };
-const OPEN = 4;                 // more faces than that begin folded
-
-/** @param {number} share */
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const MAX_OPEN_CARDS = 4;       // with more faces, all cards start closed
 
 /** @param {Face} face */
-export const sharesOf = (face) => face.smoothed || face.emotions;
+const displayedShares = (face) => face.smoothed || face.emotions;
 
 /** @param {Face} face */
-export function strongest(face) {
-  const shares = sharesOf(face);
+export function dominantEmotion(face) {
+  const shares = displayedShares(face);
   return Object.keys(shares).reduce((best, name) => (shares[name] > shares[best] ? name : best));
 }
 
 /**
- * Show the faces of a record, and keep what is there of those that are still the same.
+ * Show the faces of a record. Elements of faces that are already shown are updated, not replaced.
  * @param {Element} list
- * @param {HTMLElement} stage
+ * @param {HTMLElement} viewer
  * @param {Pick<FrameRecord, "width" | "height" | "faces">} record
  */
-export function showFaces(list, stage, { width, height, faces }) {
-  const isOpen = faces.length <= OPEN;
-  stage.style.setProperty("--ratio", `${width / height}`);
-  follow(list, faces, () => newCard(isOpen), fillCard);
-  follow(stage, faces, newBox, (box, face) => placeBox(box, face, width, height));
-  for (const face of faces) link(of(list, face.face_id), of(stage, face.face_id));
+export function showFaces(list, viewer, { width, height, faces }) {
+  const isOpen = faces.length <= MAX_OPEN_CARDS;
+  viewer.style.setProperty("--aspect-ratio", `${width / height}`);
+  updateChildren(list, faces, () => makeCard(isOpen), updateCard);
+  updateChildren(viewer, faces, makeBox, (box, face) => updateBox(box, face, width, height));
+  for (const face of faces) link(childOf(list, face.face_id), childOf(viewer, face.face_id));
 }
 
 /**
- * A button that opens all the cards of a list, or closes them.
+ * A button that opens or closes all cards of a list.
  * @param {Element} list
- * @param {Element} within
+ * @param {Element} parent
  */
-export function foldButton(list, within) {
+export function makeOpenAllButton(list, parent) {
   const cards = () => [...list.querySelectorAll("details")];
-  const fold = button("Open all", within, () => {
-    const opens = !cards().every((card) => card.open);
-    for (const card of cards()) card.open = opens;
-  }, "quiet");
+  const button = makeButton("Open all", parent, () => {
+    const willOpen = !cards().every((card) => card.open);
+    for (const card of cards()) card.open = willOpen;
+  });
   list.addEventListener("toggle", () => {
-    fold.textContent = cards().every((card) => card.open) ? "Close all" : "Open all";
+    button.textContent = cards().every((card) => card.open) ? "Close all" : "Open all";
   }, true);
 }
 
-/** @type {(within: Element, id: number) => any} */
-const of = (within, id) => within.querySelector(`[data-face="${id}"]`);
+/** @type {(parent: Element, id: number) => any} */
+const childOf = (parent, id) => parent.querySelector(`[data-face-id="${id}"]`);
 
 /**
- * @param {Element} within
+ * Keep one child element per face, in the order of the face ids.
+ * @param {Element} parent
  * @param {Face[]} faces
- * @param {() => HTMLElement} makeOne
- * @param {(one: any, face: Face) => void} fill
+ * @param {() => HTMLElement} makeChild
+ * @param {(child: any, face: Face) => void} updateChild
  */
-function follow(within, faces, makeOne, fill) {
-  const now = new Set(faces.map((face) => String(face.face_id)));
-  const all = () => [.../** @type {NodeListOf<HTMLElement>} */ (within.querySelectorAll("[data-face]"))];
-  for (const old of all()) if (!now.has(`${old.dataset.face}`)) old.remove();
+function updateChildren(parent, faces, makeChild, updateChild) {
+  const ids = new Set(faces.map((face) => String(face.face_id)));
+  const children = () => [.../** @type {NodeListOf<HTMLElement>} */ (parent.querySelectorAll("[data-face-id]"))];
+  for (const child of children()) if (!ids.has(`${child.dataset.faceId}`)) child.remove();
   for (const face of faces) {
-    let one = of(within, face.face_id);
-    if (!one) {
-      one = makeOne();
-      one.dataset.face = `${face.face_id}`;
-      const after = all().find((other) => Number(other.dataset.face) > face.face_id);
-      within.insertBefore(one, after || null);
+    let child = childOf(parent, face.face_id);
+    if (!child) {
+      child = makeChild();
+      child.dataset.faceId = `${face.face_id}`;
+      const next = children().find((other) => Number(other.dataset.faceId) > face.face_id);
+      parent.insertBefore(child, next || null);
     }
-    fill(one, face);
+    updateChild(child, face);
   }
 }
 
 /** @param {boolean} isOpen */
-function newCard(isOpen) {
-  const card = make("details", null, { kind: "face", open: isOpen });
+function makeCard(isOpen) {
+  const card = make("details", null, { className: "face", open: isOpen });
   const summary = make("summary", card);
-  make("b", summary, { kind: "number" });
-  make("span", summary, { kind: "most" });
-  make("i", summary, { kind: "mix" });
-  make("span", summary, { kind: "flags" });
-  make("dl", card, { kind: "bars" });
+  make("b", summary, { className: "face-id" });
+  make("span", summary, { className: "dominant" });
+  make("i", summary, { className: "share-strip" });
+  make("span", summary, { className: "flags" });
+  make("dl", card, { className: "bars" });
   return card;
 }
 
@@ -93,56 +88,56 @@ function newCard(isOpen) {
  * @param {HTMLElement} card
  * @param {Face} face
  */
-function fillCard(card, face) {
-  const shares = sharesOf(face), most = strongest(face);
-  /** @type {(kind: string) => any} */
-  const part = (kind) => card.querySelector(kind);
-  card.style.setProperty("--c", COLORS[most]);
-  part(".number").textContent = `Face ${face.face_id}`;
-  part(".most").textContent = `${most} ${percent(shares[most])}`;
-  part(".flags").textContent = face.flags.map((flag) => FLAGS[flag] || flag).join(", ");
-  part(".mix").style.background = mixed(shares);
-  const bars = part(".bars");
-  for (const [name, share] of Object.entries(shares)) fillBar(bars, name, share, name === most);
+function updateCard(card, face) {
+  const shares = displayedShares(face), dominant = dominantEmotion(face);
+  /** @type {(selector: string) => any} */
+  const find = (selector) => card.querySelector(selector);
+  card.style.setProperty("--color", COLORS[dominant]);
+  find(".face-id").textContent = `Face ${face.face_id}`;
+  find(".dominant").textContent = `${dominant} ${percent(shares[dominant])}`;
+  find(".flags").textContent = face.flags.map((flag) => FLAGS[flag] || flag).join(", ");
+  find(".share-strip").style.background = gradient(shares);
+  const bars = find(".bars");
+  for (const [name, share] of Object.entries(shares)) updateBar(bars, name, share, name === dominant);
 }
 
 /**
  * @param {HTMLElement} bars
  * @param {string} name
  * @param {number} share
- * @param {boolean} isMost
+ * @param {boolean} isDominant
  */
-function fillBar(bars, name, share, isMost) {
+function updateBar(bars, name, share, isDominant) {
   /** @type {HTMLElement | null} */
-  let row = bars.querySelector(`[data-name="${name}"]`);
-  if (!row) {
-    row = make("div", bars);
-    row.dataset.name = name;
-    row.style.setProperty("--c", COLORS[name]);
-    make("dt", row, { text: name });
-    make("dd", row);
+  let bar = bars.querySelector(`[data-emotion="${name}"]`);
+  if (!bar) {
+    bar = make("div", bars);
+    bar.dataset.emotion = name;
+    bar.style.setProperty("--color", COLORS[name]);
+    make("dt", bar, { text: name });
+    make("dd", bar);
   }
-  row.classList.toggle("most", isMost);
-  row.style.setProperty("--share", `${100 * share}%`);
-  if (row.lastChild) row.lastChild.textContent = percent(share);
+  bar.classList.toggle("dominant", isDominant);
+  bar.style.setProperty("--share", `${100 * share}%`);
+  if (bar.lastChild) bar.lastChild.textContent = percent(share);
 }
 
 /**
- * All shares in one stripe, as a background.
+ * All shares side by side in one strip, as a CSS background.
  * @param {Shares} shares
  */
-function mixed(shares) {
-  let from = 0;
-  const parts = Object.entries(shares).map(([name, share]) => {
-    const part = `${COLORS[name]} ${100 * from}% ${100 * (from + share)}%`;
-    from += share;
-    return part;
+function gradient(shares) {
+  let start = 0;
+  const stops = Object.entries(shares).map(([name, share]) => {
+    const stop = `${COLORS[name]} ${100 * start}% ${100 * (start + share)}%`;
+    start += share;
+    return stop;
   });
-  return `linear-gradient(90deg, ${parts.join(", ")})`;
+  return `linear-gradient(90deg, ${stops.join(", ")})`;
 }
 
-function newBox() {
-  const box = make("div", null, { kind: "box", ariaHidden: "true" });
+function makeBox() {
+  const box = make("div", null, { className: "box", ariaHidden: "true" });
   make("b", box);
   return box;
 }
@@ -153,33 +148,33 @@ function newBox() {
  * @param {number} width
  * @param {number} height
  */
-function placeBox(box, face, width, height) {
+function updateBox(box, face, width, height) {
   const [x, y, w, h] = face.box;
-  const place = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
-  for (const [side, share] of Object.entries(place)) box.style.setProperty(side, `${100 * share}%`);
-  box.style.setProperty("--c", COLORS[strongest(face)]);
-  box.classList.toggle("high", place.top < 0.08);
+  const position = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
+  for (const [property, fraction] of Object.entries(position)) box.style.setProperty(property, `${100 * fraction}%`);
+  box.style.setProperty("--color", COLORS[dominantEmotion(face)]);
+  box.classList.toggle("label-inside", position.top < 0.08);
   if (box.firstChild) box.firstChild.textContent = `${face.face_id}`;
 }
 
 /** @type {WeakMap<Element, Element>} */
-const linked = new WeakMap();
+const linkedBoxes = new WeakMap();
 
 /**
- * Pointing at one of the two marks both; a click on the box opens the card.
+ * Hover or focus on a card or its box highlights both; a click on the box opens the card.
  * @param {HTMLDetailsElement} card
  * @param {HTMLElement} box
  */
 function link(card, box) {
-  if (linked.get(card) === box) return;
-  linked.set(card, box);
-  const mark = (/** @type {boolean} */ isOn) => () => {
-    for (const one of [card, box]) one.classList.toggle("on", isOn);
+  if (linkedBoxes.get(card) === box) return;
+  linkedBoxes.set(card, box);
+  const highlight = (/** @type {boolean} */ isOn) => () => {
+    for (const element of [card, box]) element.classList.toggle("highlighted", isOn);
   };
-  for (const [begin, end] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
-    for (const one of [card, box]) {
-      one.addEventListener(begin, mark(true));
-      one.addEventListener(end, mark(false));
+  for (const [startEvent, endEvent] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
+    for (const element of [card, box]) {
+      element.addEventListener(startEvent, highlight(true));
+      element.addEventListener(endEvent, highlight(false));
     }
   }
   box.addEventListener("click", () => {

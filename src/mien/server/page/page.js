@@ -1,84 +1,80 @@
-// The page that `mien serve` offers. It calls the same paths as anybody.
+// The web page of `mien serve`: files that are dropped or pasted, and the list of models.
 
 /** @import { Model, Models } from "./types" */
 
+import { request, RETRY_MILLISECONDS } from "./api.js";
 import * as camera from "./camera.js";
-import { $, make, messageOf, pause, say } from "./elements.js";
-import * as pictures from "./pictures.js";
-import { ask, LATER } from "./service.js";
-import { open } from "./tabs.js";
+import { $, clearMessages, errorMessage, make, showError, sleep } from "./dom.js";
+import * as images from "./images.js";
+import { openTab } from "./tabs.js";
 import * as videos from "./videos.js";
 
-// Files may be dropped anywhere, and pasted.
-
 /** @param {Iterable<File>} files */
-function take(files) {
-  const films = [...files].filter(videos.isVideo);
-  const stills = [...files].filter((file) => !videos.isVideo(file));
-  open($(films.length ? "tab-video" : "tab-picture"));
-  if (stills.length) pictures.takePictures(stills);
-  if (films.length) videos.takeVideo(films[0], films.length - 1);
+function analyzeFiles(files) {
+  const videoFiles = [...files].filter(videos.isVideo);
+  const otherFiles = [...files].filter((file) => !videos.isVideo(file));
+  openTab($(videoFiles.length ? "video-tab" : "image-tab"));
+  if (otherFiles.length) images.addImages(otherFiles);
+  if (videoFiles.length) videos.addVideo(videoFiles[0], videoFiles.length - 1);
 }
 
 /** @param {DragEvent} event */
-const dropsFiles = (event) => event.dataTransfer?.types.includes("Files");
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
 
 addEventListener("dragover", (event) => {
-  if (!dropsFiles(event)) return;
+  if (!hasFiles(event)) return;
   event.preventDefault();
-  document.body.classList.add("over");
+  document.body.classList.add("drag-over");
 });
 addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) document.body.classList.remove("over");
+  if (!event.relatedTarget) document.body.classList.remove("drag-over");
 });
 addEventListener("drop", (event) => {
-  if (!dropsFiles(event)) return;
+  if (!hasFiles(event)) return;
   event.preventDefault();
-  document.body.classList.remove("over");
-  if (event.dataTransfer) take(event.dataTransfer.files);
+  document.body.classList.remove("drag-over");
+  if (event.dataTransfer) analyzeFiles(event.dataTransfer.files);
 });
 addEventListener("paste", ({ clipboardData }) => {
-  if (clipboardData?.files.length) take(clipboardData.files);
+  if (clipboardData?.files.length) analyzeFiles(clipboardData.files);
 });
 
-// Models.
-
 /** @type {Model[]} */
-let known = [];
+let models = [];
 
-async function fillModels() {
+async function loadModels() {
   /** @type {Models} */
-  const told = await ask("models");
-  known = told.models;
-  $("model").replaceChildren(...known.map(({ name }) =>
-    make("option", null, { text: name, value: name, selected: name === told.default })));
-  explainModel();
+  const response = await request("models");
+  models = response.models;
+  $("model").replaceChildren(...models.map(({ name }) =>
+    make("option", null, { text: name, value: name, selected: name === response.default })));
+  describeModel();
 }
 
-function explainModel() {
-  const means = known.find(({ name }) => name === $("model").value)?.means;
-  $("means").textContent = means ? `estimates ${means}` : "";
+function describeModel() {
+  const meaning = models.find(({ name }) => name === $("model").value)?.means;
+  $("model-description").textContent = meaning ? `Estimates ${meaning}.` : "";
 }
 
 $("model").addEventListener("change", () => {
-  explainModel();
-  pictures.readAgain();
-  camera.readAgain();
+  describeModel();
+  images.analyzeAgain();
+  camera.reconnect();
 });
-document.addEventListener("tab", camera.stop);
+document.addEventListener("tabchange", camera.stop);
 
-async function begin() {
-  for (let hasFailed = false; !known.length; ) {
+async function initialize() {
+  for (let hasFailed = false; !models.length; ) {
     try {
-      await fillModels();
-      if (hasFailed) say("");
+      await loadModels();
+      if (hasFailed) clearMessages();
     } catch (error) {
       hasFailed = true;
-      say(messageOf(error), true);
-      await pause(LATER);
+      showError(errorMessage(error));
+      await sleep(RETRY_MILLISECONDS);
     }
   }
-  await videos.takeUp();
+  await videos.restore();
 }
 
-begin();
+initialize();

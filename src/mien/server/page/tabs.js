@@ -1,33 +1,33 @@
-// Tabs: arrows go round, Home and End to the ends; one is open.
+// Tabs: arrow keys wrap around, Home and End select the first and the last tab.
 
-import { $, say } from "./elements.js";
+import { $, clearMessages } from "./dom.js";
 
 const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[role=tab]"))];
 
 /** @param {HTMLElement} tab */
-export function open(tab) {
+export function openTab(tab) {
   if (tab.getAttribute("aria-selected") === "true") return;
   for (const other of tabs) {
-    const isChosen = other === tab;
-    other.setAttribute("aria-selected", `${isChosen}`);
-    other.tabIndex = isChosen ? 0 : -1;
-    $(`${other.getAttribute("aria-controls")}`).hidden = !isChosen;
+    const isSelected = other === tab;
+    other.setAttribute("aria-selected", `${isSelected}`);
+    other.tabIndex = isSelected ? 0 : -1;
+    $(`${other.getAttribute("aria-controls")}`).hidden = !isSelected;
   }
-  say("");
-  document.dispatchEvent(new Event("tab"));
+  clearMessages();
+  document.dispatchEvent(new Event("tabchange"));
 }
 
-for (const [place, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => open(tab));
+for (const [index, tab] of tabs.entries()) {
+  tab.addEventListener("click", () => openTab(tab));
   tab.addEventListener("keydown", (event) => {
     const last = tabs.length - 1;
     /** @type {Record<string, number>} */
-    const places = { ArrowRight: place === last ? 0 : place + 1, ArrowLeft: place === 0 ? last : place - 1,
+    const targets = { ArrowRight: index === last ? 0 : index + 1, ArrowLeft: index === 0 ? last : index - 1,
       Home: 0, End: last };
-    const next = places[event.key];
-    if (next === undefined) return;
+    const target = targets[event.key];
+    if (target === undefined) return;
     event.preventDefault();
-    open(tabs[next]);
-    tabs[next].focus();
+    openTab(tabs[target]);
+    tabs[target].focus();
   });
 }

@@ -1,4 +1,4 @@
-// What the service answers; the same as the models of schemas.py, which a test holds them to.
+// Response bodies of the server. A test checks that the fields equal those of schemas.py.
 
 export type Shares = Record<string, number>;
 

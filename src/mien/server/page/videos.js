@@ -1,130 +1,134 @@
-// A video: it is sent, waits for its turn, is watched; then there is a timeline, and files.
+// The video tab: upload a video, poll its job, show the timeline and offer the result files.
 
 /** @import { Job } from "./types" */
 
+import { query, request, requestWhenOnline, upload } from "./api.js";
 import { RESULTS } from "./constants.js";
-import { $, button, count, messageOf, pause, save, say } from "./elements.js";
-import { ask, askUntilAnswered, query, send } from "./service.js";
+import { $, clearMessages, count, errorMessage, makeButton, saveFile, showError, showStatus, sleep } from "./dom.js";
 
-const LOOK = 500;               // milliseconds between two looks at how far it is
-const KEPT = "mien-video";      // where its id is kept while this page is reloaded
+const POLL_MILLISECONDS = 500;
+const STORAGE_KEY = "mien-video";       // the job id survives a reload of the page
 
-/** @typedef {{ file?: File, others?: number, id?: string, reading: AbortController }} Shown */
+/** @typedef {{ file?: File, ignored?: number, id?: string, controller: AbortController }} Entry */
 
-/** @type {Shown | null} */
-let job = null;                 // the one that is shown
+/** @type {Entry | null} */
+let current = null;
 
 /** @param {File} file */
 export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|mov|mp4|webm)$/i.test(file.name);
 
-/** @param {File} file */
-export async function takeVideo(file, others = 0) {
-  if (file.type && !isVideo(file)) return say("That is no video.", true);
-  await forget();
-  const mine = begin({ file, others, reading: new AbortController() }, file.name);
+/**
+ * @param {File} file
+ * @param {number} ignored  how many other videos were chosen with it
+ */
+export async function addVideo(file, ignored = 0) {
+  if (file.type && !isVideo(file)) return showError("This is not a video. Choose a video file, such as MP4.");
+  await removeCurrent();
+  const entry = show({ file, ignored, controller: new AbortController() }, file.name);
   try {
     /** @type {Job} */
-    const told = await send(`videos?${query({ name: file.name })}`, file, tellSent, mine.reading.signal);
-    mine.id = told.id;
-    sessionStorage.setItem(KEPT, told.id);
-    await watch(mine);
+    const job = await upload(`videos?${query({ name: file.name })}`, file, showUpload, entry.controller.signal);
+    entry.id = job.id;
+    sessionStorage.setItem(STORAGE_KEY, job.id);
+    await poll(entry);
   } catch (error) {
-    if (!mine.reading.signal.aborted) fail(mine, messageOf(error));
+    if (!entry.controller.signal.aborted) showFailure(entry, errorMessage(error));
   }
 }
 
-// Go on with the video of before, if the page was reloaded while the service has it.
-export async function takeUp() {
-  const id = sessionStorage.getItem(KEPT);
-  if (!id || job) return;
-  const mine = begin({ id, reading: new AbortController() }, "Your video");
+// Show the last video again after the page was reloaded, if the server still has it.
+export async function restore() {
+  const id = sessionStorage.getItem(STORAGE_KEY);
+  if (!id || current) return;
+  const entry = show({ id, controller: new AbortController() }, "Your video");
   try {
-    await watch(mine);
+    await poll(entry);
   } catch {
-    if (job === mine) await forget();
+    if (current === entry) await removeCurrent();
   }
 }
 
-/** @type {(one: Shown, name: string) => Shown} */
-function begin(one, name) {
-  job = one;
-  say("");
+/** @type {(entry: Entry, name: string) => Entry} */
+function show(entry, name) {
+  current = entry;
+  clearMessages();
   $("job-name").textContent = name;
   $("job-results").replaceChildren();
-  for (const id of ["job-again", "timeline"]) $(id).hidden = true;
-  for (const id of ["job", "job-bar"]) $(id).hidden = false;
-  $("job-stop").textContent = "Stop";
-  tellShare("Sending …");
-  return one;
+  for (const id of ["job-retry", "timeline"]) $(id).hidden = true;
+  for (const id of ["job", "job-progress"]) $(id).hidden = false;
+  $("job-delete").textContent = "Stop";
+  showProgress("Uploading …");
+  return entry;
 }
 
 /**
- * A share that is unknown leaves the bar moving to and fro.
+ * Without a fraction, the progress bar is indeterminate.
  * @param {string} text
- * @param {number} [share]
+ * @param {number} [fraction]
  */
-function tellShare(text, share) {
-  $("job-state").textContent = text;
-  if (share === undefined) $("job-bar").removeAttribute("value");
-  else $("job-bar").value = share;
+function showProgress(text, fraction) {
+  $("job-status").textContent = text;
+  if (fraction === undefined) $("job-progress").removeAttribute("value");
+  else $("job-progress").value = fraction;
 }
 
-/** @param {number} share */
-const whole = (share) => `${Math.floor(100 * share)} %`;
+// Rounded down, so that 100 % is shown only at the end.
+/** @param {number} fraction */
+const wholePercent = (fraction) => `${Math.floor(100 * fraction)}\u202f%`;
 
-/** @param {number} share */
-const tellSent = (share) => (share < 1 ? tellShare(`Sending: ${whole(share)}`, share)
-  : tellShare("Sent; the service looks at it …"));
+/** @param {number} fraction */
+const showUpload = (fraction) => (fraction < 1 ? showProgress(`Uploading: ${wholePercent(fraction)}`, fraction)
+  : showProgress("Uploaded; the server is checking the file …"));
 
 /** @param {Job} job */
-function tellWatched({ state, progress, frames }) {
-  if (state !== "running") return tellShare("Waiting for its turn …");
-  tellShare(`Watching: ${whole(progress)}, ${count(frames, "frame")}`, progress);
+function showAnalysis({ state, progress, frames }) {
+  if (state !== "running") return showProgress("Waiting for other videos to finish …");
+  showProgress(`Analyzing: ${wholePercent(progress)}, ${count(frames, "frame")}`, progress);
 }
 
-/** @param {Shown} mine */
-async function watch(mine) {
-  const { signal } = mine.reading;
+/** @param {Entry} entry */
+async function poll(entry) {
+  const { signal } = entry.controller;
   while (!signal.aborted) {
     /** @type {Job} */
-    const told = await askUntilAnswered(`videos/${mine.id}`, { signal });
-    $("job-name").textContent = told.name;
-    if (told.error) throw new Error(told.error);
-    if (told.state === "done") return showResults(told, mine);
-    tellWatched(told);
-    await pause(LOOK);
+    const job = await requestWhenOnline(`videos/${entry.id}`, { signal });
+    $("job-name").textContent = job.name;
+    if (job.error) throw new Error(job.error);
+    if (job.state === "done") return showResults(job, entry);
+    showAnalysis(job);
+    await sleep(POLL_MILLISECONDS);
   }
 }
 
 /**
- * @param {Job} told
- * @param {Shown} mine
+ * @param {Job} job
+ * @param {Entry} entry
  */
-async function showResults(told, { others, reading: { signal } }) {
-  const minutes = Math.round(told.expires_in_seconds / 60);
-  $("job-bar").hidden = true;
-  $("job-stop").textContent = "Forget it";
-  $("job-state").textContent = [`${count(told.frames, "frame")}.`, ...told.warnings,
-    ...(others ? [`One video at a time: ${count(others, "other")} left out.`] : []),
-    `The service keeps the results for ${count(minutes, "minute")}, or until you have it forget them.`].join(" ");
+async function showResults(job, { ignored, controller: { signal } }) {
+  const minutes = Math.round(job.expires_in_seconds / 60);
+  $("job-progress").hidden = true;
+  $("job-delete").textContent = "Delete";
+  $("job-status").textContent = [`${count(job.frames, "frame")} analyzed.`, ...job.warnings,
+    ...(ignored ? [`Only one video at a time: ${count(ignored, "other")} ignored.`] : []),
+    `The server keeps the results for ${count(minutes, "minute")} or until you delete them.`].join(" ");
   for (const [name, text] of Object.entries(RESULTS)) {
-    if (told.results.includes(name)) button(`Save ${text}`, $("job-results"), () => saveResult(told.id, name), "quiet");
+    if (job.results.includes(name)) makeButton(`Save ${text}`, $("job-results"), () => saveResult(job.id, name));
   }
-  if (told.results.includes("page.html")) {
-    showTimeline(await askUntilAnswered(`videos/${told.id}/results/page.html`, { signal }, "text"));
+  if (job.results.includes("page.html")) {
+    showTimeline(await requestWhenOnline(`videos/${job.id}/results/page.html`, { signal }, "text"));
   }
-  say(`${told.name} has been watched.`);
+  showStatus(`${job.name} is analyzed.`);
 }
 
 /**
- * It stands in a frame that may do nothing but run its own script, so its height must be guessed.
- * @param {string} text
+ * Show the timeline page in a sandboxed frame; CSS estimates its height from the number of faces.
+ * @param {string} html
  */
-function showTimeline(text) {
-  const page = new DOMParser().parseFromString(text, "text/html");
+function showTimeline(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
   const { faces } = JSON.parse(page.getElementById("data")?.textContent ?? "");
-  $("timeline").style.setProperty("--lanes", Math.max(1, faces.length));
-  $("timeline").srcdoc = text;
+  $("timeline").style.setProperty("--face-count", Math.max(1, faces.length));
+  $("timeline").srcdoc = html;
   $("timeline").hidden = false;
 }
 
@@ -134,54 +138,54 @@ function showTimeline(text) {
  */
 async function saveResult(id, name) {
   try {
-    say("Fetching …");
-    save(name, await ask(`videos/${id}/results/${name}`, {}, "blob"));
-    say("");
+    showStatus("Downloading …");
+    saveFile(name, await request(`videos/${id}/results/${name}`, {}, "blob"));
+    clearMessages();
   } catch (error) {
-    say(messageOf(error), true);
+    showError(errorMessage(error));
   }
 }
 
 /**
- * @param {Shown} failed
+ * @param {Entry} entry
  * @param {string} message
  */
-function fail(failed, message) {
-  $("job-bar").hidden = true;
-  $("job-state").textContent = "";
-  $("job-again").hidden = !failed.file;
-  $("job-stop").textContent = "Remove";
-  say(`${$("job-name").textContent}: ${message}`, true);
-  drop(failed);
+function showFailure(entry, message) {
+  $("job-progress").hidden = true;
+  $("job-status").textContent = "";
+  $("job-retry").hidden = !entry.file;
+  $("job-delete").textContent = "Remove";
+  showError(`${$("job-name").textContent}: ${message}`);
+  deleteJob(entry);
 }
 
 /**
- * Have the service forget a video; if it does not hear, the video's time ends by itself.
- * @param {Shown} one
+ * Delete the job on the server. If the request fails, the job expires there.
+ * @param {Entry} entry
  */
-async function drop(one) {
-  sessionStorage.removeItem(KEPT);
-  if (one.id) await ask(`videos/${one.id}`, { method: "DELETE" }).catch(() => {});
+async function deleteJob({ id }) {
+  sessionStorage.removeItem(STORAGE_KEY);
+  if (id) await request(`videos/${id}`, { method: "DELETE" }).catch(() => {});
 }
 
-async function forget() {
-  if (!job) return;
-  const gone = job;
-  job = null;
-  gone.reading.abort();
+async function removeCurrent() {
+  if (!current) return;
+  const entry = current;
+  current = null;
+  entry.controller.abort();
   $("job").hidden = true;
   $("timeline").removeAttribute("srcdoc");
-  say("");
-  await drop(gone);
+  clearMessages();
+  await deleteJob(entry);
 }
 
 $("video-file").addEventListener("change", (/** @type {any} */ { target }) => {
   const [file] = target.files;
   target.value = "";
-  if (file) takeVideo(file);
+  if (file) addVideo(file);
 });
-$("job-again").addEventListener("click", () => job?.file && takeVideo(job.file));
-$("job-stop").addEventListener("click", () => {
+$("job-retry").addEventListener("click", () => current?.file && addVideo(current.file));
+$("job-delete").addEventListener("click", () => {
   $("video-file").focus();
-  forget();
+  removeCurrent();
 });

@@ -1,0 +1,157 @@
+// Requests to the server: retries, upload progress, and the prompt for a token.
+
+import { $, clearMessages, errorMessage, showError, sleep } from "./dom.js";
+
+const NO_RESPONSE = "The server does not respond. Check that it is still running.";
+const MAX_RETRIES = 5;                  // while the server is busy
+const MAX_RETRY_SECONDS = 10;           // upper limit for Retry-After
+export const RETRY_MILLISECONDS = 3000; // while the server does not respond
+
+let token = sessionStorage.getItem("mien-token") || "";
+/** @type {Promise<void> | null} */
+let tokenPrompt = null;                 // pending while the token form is open
+
+class ErrorResponse extends Error {
+  /**
+   * @param {number} status
+   * @param {{ error: string } | null} body
+   * @param {string | null} retryAfter
+   */
+  constructor(status, body, retryAfter) {
+    super(body?.error || `The server responded with status ${status}.`);
+    this.status = status;
+    this.retrySeconds = Math.min(Number(retryAfter) || 1, MAX_RETRY_SECONDS);
+  }
+}
+
+/** @type {(headers?: HeadersInit) => Record<string, string>} */
+const withToken = (headers) =>
+  ({ .../** @type {Record<string, string>} */ (headers), ...(token && { Authorization: `Bearer ${token}` }) });
+
+// A subprotocol allows few characters; the server decodes percent-encoding.
+/** @type {(text: string) => string} */
+const encodeToken = (text) =>
+  encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
+
+export const subprotocols = () => (token ? ["mien", `mien.bearer.${encodeToken(token)}`] : ["mien"]);
+
+/**
+ * Query parameters with the selected model.
+ * @type {(parameters?: Record<string, string>) => URLSearchParams}
+ */
+export const query = (parameters = {}) =>
+  new URLSearchParams({ ...($("model").value && { model: $("model").value }), ...parameters });
+
+/**
+ * The body of a response. If the server requires a token, this waits until one is entered.
+ * @param {string} path
+ * @param {RequestInit} [options]
+ * @param {"json" | "text" | "blob"} [format]
+ * @returns {Promise<any>}
+ */
+export async function request(path, options = {}, format = "json") {
+  const sentToken = token;
+  /** @type {Response} */
+  let response;
+  let body;
+  try {
+    response = await fetch(path, { ...options, headers: withToken(options.headers) });
+    body = response.ok ? response.status !== 204 && (await response[format]())
+      : await response.json().catch(() => null);
+  } catch (error) {
+    throw isAborted(error) ? error : new Error(NO_RESPONSE);
+  }
+  if (response.ok) return body;
+  if (response.status !== 401) throw new ErrorResponse(response.status, body, response.headers.get("Retry-After"));
+  if (sentToken === token) await promptForToken();
+  return request(path, options, format);
+}
+
+/** @param {unknown} error */
+const isAborted = (error) => error instanceof DOMException && error.name === "AbortError";
+
+/**
+ * Retry while the server is busy (503).
+ * @param {string} path
+ * @param {RequestInit} options
+ * @param {() => void} onBusy
+ */
+export async function requestWhenFree(path, options, onBusy) {
+  for (let retries = MAX_RETRIES; ; retries -= 1) {
+    try {
+      return await request(path, options);
+    } catch (error) {
+      if (!(error instanceof ErrorResponse) || error.status !== 503 || !retries) throw error;
+      onBusy();
+      await sleep(1000 * error.retrySeconds);
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+/**
+ * Retry while the server cannot be reached, for example after the computer slept.
+ * @param {string} path
+ * @param {RequestInit} options
+ * @param {"json" | "text" | "blob"} [format]
+ */
+export async function requestWhenOnline(path, options, format) {
+  for (let hasFailed = false; ; ) {
+    try {
+      const body = await request(path, options, format);
+      if (hasFailed) clearMessages();
+      return body;
+    } catch (error) {
+      const isUnavailable = !(error instanceof ErrorResponse) || [502, 503, 504].includes(error.status);
+      if (isAborted(error) || !isUnavailable) throw error;
+      hasFailed = true;
+      showError(errorMessage(error));
+      await sleep(RETRY_MILLISECONDS);
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+/**
+ * Upload a file and report progress, which `fetch` cannot do.
+ * @param {string} path
+ * @param {File} file
+ * @param {(fraction: number) => void} onProgress
+ * @param {AbortSignal} signal
+ * @returns {Promise<any>}
+ */
+export function upload(path, file, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const xhr = new XMLHttpRequest();
+    xhr.open("POST", path);
+    xhr.responseType = "json";
+    const headers = withToken({ "Content-Type": file.type || "application/octet-stream" });
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    xhr.upload.addEventListener("progress", (event) => onProgress(event.loaded / event.total));
+    xhr.addEventListener("load", () => (xhr.status < 300 ? resolve(xhr.response)
+      : reject(new ErrorResponse(xhr.status, xhr.response, xhr.getResponseHeader("Retry-After")))));
+    xhr.addEventListener("error", () => reject(new Error(NO_RESPONSE)));
+    xhr.addEventListener("abort", () => reject(signal.reason));
+    signal.addEventListener("abort", () => xhr.abort());
+    xhr.send(file);
+  });
+}
+
+function promptForToken() {
+  showError(token ? "The server rejected this token. Check it and try again."
+    : "This server requires a token. Enter it to continue.");
+  tokenPrompt ??= new Promise((/** @type {(value: void) => void} */ resolve) => {
+    $("token-form").hidden = false;
+    $("token").focus();
+    $("token-form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      token = $("token").value.trim();
+      sessionStorage.setItem("mien-token", token);
+      $("token-form").hidden = true;
+      tokenPrompt = null;
+      clearMessages();
+      resolve();
+    }, { once: true });
+  });
+  return tokenPrompt;
+}
