@@ -1,1 +1,1 @@
-"""Type check and lint of the pages' JavaScript."""
+"""Type checks and lint of the JavaScript of the pages."""

@@ -1,32 +1,37 @@
-// A click on a table's heading sorts the table by that column.
+// A click on a column header sorts the table by that column.
 
 "use strict";
 
+const EMPTY = "–";
+
 /** @type {(a: string, b: string) => number} */
-function compared(a, b) {
-  const way = Number(a) - Number(b);
-  return Number.isNaN(way) ? a.localeCompare(b) : way;
+function compare(a, b) {
+  const difference = Number(a) - Number(b);
+  return Number.isNaN(difference) ? a.localeCompare(b) : difference;
 }
 
-/** @type {(table: HTMLTableElement, heads: HTMLTableCellElement[], column: number) => void} */
-function sort(table, heads, column) {
-  const head = heads[column], [body] = table.tBodies;
-  const up = head.ariaSort === "descending" || (head.ariaSort !== "ascending" && column === 0);
-  for (const other of heads) other.removeAttribute("aria-sort");
-  head.ariaSort = up ? "ascending" : "descending";
+/**
+ * The first column starts ascending, others descending; a second click reverses the order.
+ * @type {(table: HTMLTableElement, headers: HTMLTableCellElement[], column: number) => void}
+ */
+function sortTable(table, headers, column) {
+  const header = headers[column], [body] = table.tBodies;
+  const isAscending = header.ariaSort === "descending" || (header.ariaSort !== "ascending" && column === 0);
+  for (const other of headers) other.removeAttribute("aria-sort");
+  header.ariaSort = isAscending ? "ascending" : "descending";
   const rows = [...body.rows].map((row) => {
     const { dataset, textContent } = row.cells[column];
     return { row, value: dataset.value ?? textContent ?? "" };
   });
-  const isEmpty = (/** @type {string} */ value) => Number(value === "–");  // nothing comes last
+  const isEmpty = (/** @type {string} */ value) => Number(value === EMPTY);  // empty cells come last
   rows.sort((a, b) => isEmpty(a.value) - isEmpty(b.value)
-    || (up ? compared(a.value, b.value) : compared(b.value, a.value)));
+    || (isAscending ? compare(a.value, b.value) : compare(b.value, a.value)));
   body.append(...rows.map(({ row }) => row));
 }
 
 for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.querySelectorAll("th")];
-  for (const [column, head] of heads.entries()) {
-    head.querySelector("button")?.addEventListener("click", () => sort(table, heads, column));
+  const headers = [...table.querySelectorAll("th")];
+  for (const [column, header] of headers.entries()) {
+    header.querySelector("button")?.addEventListener("click", () => sortTable(table, headers, column));
   }
 }
