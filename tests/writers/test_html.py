@@ -302,7 +302,9 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
                     f"const sample = sampleAt(data.faces[{n}], time, {min_seconds});"
                     "return sample ? [sample.nearest, sample.isInterpolated ? 1 : 2] : [-1, 0] })"
                 )
-                nearest, states = video_timeline.sample(video_timeline.series[face_id], times, min_seconds)
+                nearest, states = video_timeline.sample(
+                    video_timeline.series[face_id], times, min_seconds
+                )
                 assert set(states.tolist()) == {
                     timeline_data.ABSENT,
                     timeline_data.INTERPOLATED,
