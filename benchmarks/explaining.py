@@ -34,7 +34,7 @@ def blurred_where(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
     """The crop, blurred in the fifth of it that scores most: (1, S, S) uint8 -> the same."""
     side = crop.shape[-1]
     soft = cv2.GaussianBlur((score >= np.quantile(score, 1 - SHARE)).astype(np.float32), (0, 0), 1)
-    sigma = occlusion.BLUR * side
+    sigma = occlusion.BLUR_STD * side
     dull = cv2.GaussianBlur(crop[0], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return (crop[0] * (1 - soft) + dull * soft).round().astype(np.uint8)[None]
 
@@ -52,7 +52,7 @@ def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> di
         crop = face[None]
         (before,) = shares(crop[None])
         place = int(before.argmax())
-        effect = occlusion.effect(lambda crops, k=place: shares(crops)[:, k], crop)
+        effect = occlusion.importance_map(lambda crops, k=place: shares(crops)[:, k], crop)
         chance = cv2.GaussianBlur(rng.normal(size=(side, side)).astype(np.float32), (0, 0), 4)
         scores = {"what speaks for it": effect, "what speaks against it": -effect,
                   "the middle": middle, "by chance": chance}  # fmt: skip

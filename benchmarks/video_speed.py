@@ -71,7 +71,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
     """Milliseconds a frame of each stage by itself; faces are looked for on every third frame."""
     found = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in found for face in result]
-    expects, geometry = analyzer._classify.spec, analyzer._detect.geometry
+    expects, geometry = analyzer._classifier.spec, analyzer._detector.geometry
 
     def classify() -> None:
         for start in range(0, len(boxes), 32):
@@ -80,12 +80,12 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
                               expects.side, expects.channels)
                 for box in boxes[start : start + 32]
             ]  # fmt: skip
-            analyzer._classify(np.stack(crops))
+            analyzer._classifier(np.stack(crops))
 
     drawn = [draw(result.frame.pixels, result) for result in found]
     with tempfile.TemporaryDirectory() as folder:
         spent = {
-            "detect": timed(lambda: [analyzer._detect(frame.pixels) for frame in frames]) / 3,
+            "detect": timed(lambda: [analyzer._detector(frame.pixels) for frame in frames]) / 3,
             "classify": timed(classify),
             "draw": timed(lambda: [draw(result.frame.pixels, result) for result in found]),
             "encode": timed(lambda: encode(Path(folder) / "x.mp4", frames, drawn)),

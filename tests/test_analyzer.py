@@ -195,7 +195,7 @@ def test_an_analyzer_works_in_other_processes_which_load_its_models_once(seeing,
     assert first == seeing.analyze(str(photo))
     assert all(one == first and hash(one) == hash(first) for one in later)
     one, other = (pickle.loads(pickle.dumps(seeing)) for _ in range(2))
-    assert one._classify._session is other._classify._session
+    assert one._classifier._session is other._classifier._session
 
 
 def test_a_detector_of_ones_own_goes_with_its_analyzer(tiny_model):

@@ -1,6 +1,6 @@
-"""mien reads the proportions of emotion on every face in a picture.
+"""mien estimates the emotions on every face in images and videos.
 
-What it gives is an estimate of how people would label an expression; it does not read minds.
+Its emotion shares estimate how people would label an expression; it does not read minds.
 
     analyzer = mien.Analyzer()
     for face in analyzer.analyze("photo.jpg"):
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mien.tracking.session import VideoSession as VideoSession
     from mien.visualization.annotate import draw as draw
 
-_HOMES = {
+_MODULES = {
     "Analyzer": "analyzer",
     "Client": "client",
     "Detection": "results",
@@ -67,10 +67,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: ONNX Runtime takes its time."""
-    if name not in _HOMES:
+    """Import a public name on first use, because importing ONNX Runtime is slow."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
-    value = getattr(import_module(f"mien.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"mien.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The program: `mien`, `python -m mien`, and what torchrun starts."""
+"""Entry point of `mien`, `python -m mien` and `torchrun -m mien`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mien.cli import main
 
 
 def program() -> None:
-    """Run the command line and leave at once.
+    """Run the command line and exit without Python's shutdown.
 
-    With ONNX Runtime loaded, Python takes longer to take itself apart than mien to find a face;
-    what is registered to be done at the end is done.
+    With ONNX Runtime loaded, the shutdown takes longer than detecting a face. Functions registered
+    with `atexit` still run.
     """
     try:
         main()
-    except SystemExit as done:
+    except SystemExit as stop:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(int(done.code or 0))
+        os._exit(int(stop.code or 0))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures and videos -> faces: the way from a detector to a classifier."""
+"""`Analyzer`: detect faces in images and videos and classify their emotions."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from mien.detection import _roll, _rotation
 from mien.errors import UserError
 from mien.io import image, reader
 from mien.io.frame_selection import FrameSelection
+from mien.io.image import ImageInput
 from mien.io.source import Source
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical
-from mien.results import Detection, Frame, Result
+from mien.results import Detection, Face, Frame, Result
 from mien.tracking.schedule import DETECT_EVERY
 from mien.tracking.session import VideoSession
 
 
 class Analyzer:
-    """A detector and a classifier; no other state. Safe to call from several threads.
+    """Detects faces and estimates their emotions. Safe to call from several threads.
 
-    It pickles, and loads its models again where it is unpickled, in processes of
-    `multiprocessing` say.
+    Can be pickled, for `multiprocessing` for example; unpickling loads the models again.
 
     Args:
-        model: a packaged name ("default", "default-labels") or the path of an `.onnx` file.
-        detector: "yunet", "whole" (the picture is one face) or any `mien.Detector`. Either may
-            also be a loaded one, to be shared.
-        threads: for detector and classifier, where they are named; 0 is all cores.
-        contempt: keep the eighth emotion of the models that know it, instead of folding it out.
+        model: a packaged model ("default", "default-labels"), the path of an `.onnx` file, or a
+            loaded `Classifier`.
+        detector: "yunet", "whole" (the image is one face) or any `mien.Detector`.
+        threads: number of threads for a model and a detector given by name; 0 uses all cores.
+        contempt: keep the eighth emotion of models that predict it. Otherwise its share is
+            distributed over the seven others in proportion.
 
     Attributes:
         model: the model's name.
         detector: the detector's name.
-        labels: the emotions that it gives, in their order.
+        labels: the emotions of each face, in order.
 
     Raises:
-        UserError: there is no such model or detector, or its file is damaged.
+        UserError: the model or the detector does not exist, or its file is damaged.
 
     Example:
         ```python
@@ -65,114 +66,116 @@ class Analyzer:
     ) -> None:
         if not isinstance(model, Classifier):
             model = Classifier(weights.model(os.fspath(model)), threads)
-        self._classify = model
-        self._detect = detection.load(detector, threads) if isinstance(detector, str) else detector
-        self._geometry = getattr(self._detect, "geometry", CropGeometry())
+        self._classifier = model
+        self._detector = (
+            detection.load(detector, threads) if isinstance(detector, str) else detector
+        )
+        self._geometry = getattr(self._detector, "geometry", CropGeometry())
         self._estimate_roll = _roll.RollEstimator()
-        self.model = self._classify.name
-        self.detector = self._detect.name
-        known = self._classify.spec.labels
-        wanted = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in known else EMOTIONS
-        self.labels = tuple(name for name in wanted if name in known)
-        self._faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
+        self.model = self._classifier.name
+        self.detector = self._detector.name
+        predicted = self._classifier.spec.labels
+        keep = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in predicted else EMOTIONS
+        self.labels = tuple(label for label in keep if label in predicted)
+        self._classify_faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
 
     def __repr__(self) -> str:
         labels = ", ".join(self.labels)
         return f"<Analyzer: model {self.model}, detector {self.detector}, labels {labels}>"
 
-    def analyze(self, picture: image.ImageInput) -> Result:
-        """The faces on one picture.
+    def analyze(self, image: ImageInput) -> Result:
+        """Analyze one image.
 
         Args:
-            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image. Of a moving
-                picture, the first frame.
+            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. Of an
+                animation, the first frame is used.
 
         Returns:
-            A sequence of faces, most confident first, with its `frame`; empty without a face.
+            The faces, most confident first, and the image as `frame`. Empty if there is no face.
 
         Raises:
-            UserError: it cannot be read as a picture, or is a folder or glob of several, which
-                `stream` reads.
+            UserError: the image cannot be read, or it is a folder or glob; use `stream` for those.
 
         Example:
             ```python
-            result = analyzer.analyze("photo.jpg")
+            result = mien.Analyzer().analyze("photo.jpg")
             result.save("annotated.png")
             ```
         """
-        (result,) = self.analyze_frames([reader.read_image(picture)])
+        (result,) = self.analyze_frames([reader.read_image(image)])
         return result
 
-    def explain(self, picture: image.ImageInput, emotion: str = "") -> list[Explanation]:
-        """What in each face of a picture speaks for an emotion; the model runs 170 times per face.
+    def explain(self, image: ImageInput, emotion: str = "") -> list[Explanation]:
+        """Explain an emotion: which parts of each face the model's share depends on.
+
+        Runs the model 170 times per face.
 
         Args:
-            picture: as for `analyze`.
-            emotion: one of `labels`; each face's dominant emotion by default.
+            image: as for `analyze`.
+            emotion: one of `labels`; by default each face's dominant emotion.
 
         Returns:
-            An explanation per face, in the order of `analyze`.
+            One explanation per face, in the order of `analyze`.
 
         Raises:
-            UserError: the picture cannot be read, or the model does not give this emotion.
+            UserError: the image cannot be read, or the model does not predict this emotion.
 
         Example:
             ```python
-            for found in analyzer.explain("photo.jpg", "happy"):
-                print(found.face.box, found.importance.max())
+            for explanation in mien.Analyzer().explain("photo.jpg", "happy"):
+                print(explanation.face.box, explanation.importance.max())
             ```
         """
-        wanted = canonical(emotion) if emotion else ""
-        if wanted and wanted not in self.labels:
-            raise UserError(f"{self.model} gives no {wanted}; it gives {', '.join(self.labels)}.")
-        frame = reader.read_image(picture)
-        explained = []
-        found = dict(enumerate(self._find_in_still(frame.pixels)))
-        (result,) = self._faces([(frame, found)])
-        for face in result:
-            crop = self._faces.crop(frame.pixels, found[face.face_id])
-            asked = wanted or face.dominant_emotion
-            place = self.labels.index(asked)
-            lost = occlusion.effect(lambda crops, k=place: self._faces.shares(crops)[:, k], crop)  # type: ignore[misc]
-            explained.append(Explanation(face, asked, crop, lost))
-        return explained
+        requested = canonical(emotion) if emotion else ""
+        if requested and requested not in self.labels:
+            raise UserError(
+                f"{self.model} does not predict {requested}; it predicts {', '.join(self.labels)}."
+            )
+        frame = reader.read_image(image)
+        detections = dict(enumerate(self._detect_in_still(frame.pixels)))
+        (result,) = self._classify_faces([(frame, detections)])
+        return [
+            self._explained(frame, face, detections[face.face_id], requested) for face in result
+        ]
 
     def stream(
         self,
-        source: image.ImageInput,
+        source: ImageInput,
         on_error: Callable[[UserError], None] | None = None,
         selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
-        """Every frame of a picture, folder, video, camera or stream, with its faces, in order.
+        """Analyze every frame of an image, folder, video, camera or network stream, in order.
 
-        In a video (`clip.mp4`), a camera (`camera:0`) or a stream (`rtsp://...`) each face keeps
-        its id and has `smoothed` emotions beside its own: a `session` for each of them.
+        In videos (`clip.mp4`), cameras (`camera:0`) and network streams (`rtsp://...`) faces are
+        tracked: each keeps its `face_id` and has `smoothed` emotions.
 
         Args:
-            source: as for `analyze`, or a folder, a glob, numbered pictures (`frames/%04d.png@30`),
-                a camera or an address.
-            on_error: called with the error of a file that cannot be read, or is damaged; the others
-                are read. Without it, that raises or, of damage, warns.
-            selection: which frames of a video; all by default.
-            smoothing: time constant in seconds, 0 for none; 0.5 by default.
+            source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
+                camera, or the address of a stream.
+            on_error: called with the error of each file that cannot be read or is damaged, and the
+                others are still analyzed. By default the error is raised; damage inside a video
+                only warns.
+            selection: which frames of a video to analyze; all by default.
+            smoothing: time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
 
         Returns:
-            A result for each frame; at most one batch behind in files, and up to date in what is
-            live.
+            An iterator with one result per frame. For files, results lag by at most one batch;
+            for live sources they are immediate.
 
         Raises:
-            UserError: there is nothing, or it cannot be read.
+            UserError: the source does not exist or cannot be read.
 
         Example:
             ```python
+            analyzer = mien.Analyzer()
             for result in analyzer.stream("clip.mp4", selection=mien.FrameSelection(every=10)):
                 print(result.frame.seconds, [face.face_id for face in result])
             ```
         """
         if not isinstance(source, str | os.PathLike):
             return self.analyze_frames(image.frames(source))
-        return self._each(Source.expand(os.fspath(source)), on_error, selection, smoothing)
+        return self._stream(Source.expand(os.fspath(source)), on_error, selection, smoothing)
 
     def session(
         self,
@@ -180,42 +183,65 @@ class Analyzer:
         detect_every: float = DETECT_EVERY,
         state: Mapping[str, Any] | None = None,
     ) -> VideoSession:
-        """A session for frames that you read yourself, of one video, camera or connection.
+        """Start a session for frames that you read yourself, of one video, camera or connection.
 
         Args:
-            smoothing: time constant of the smoothed emotions in seconds, 0 for none. None is what
-                the state had or, without one, 0.5.
+            smoothing: time constant of `smoothed` in seconds, 0 for none; by default that of
+                `state`, or 0.5.
             detect_every: seconds between two detections in `VideoSession.stream`.
-            state: of an earlier session, to go on from.
+            state: state of an earlier session, to resume it.
 
         Returns:
-            The session: `session.update(pixels, seconds)` gives the faces of the next frame.
+            The session; `session.update(pixels, seconds)` analyzes the next frame.
 
         Raises:
-            UserError: if `smoothing` is no time, or `state` is no state or of another model.
+            UserError: `smoothing` is not a time, or `state` is invalid or of another model.
 
         Example:
             ```python
+            analyzer = mien.Analyzer()
             session = analyzer.session(smoothing=0.5)
-            result = session.update(pixels, seconds)  # (H, W, 3) uint8 RGB
-            later = analyzer.session(state=session.state())
+            pixels = np.zeros((480, 640, 3), np.uint8)  # (H, W, 3) RGB: the next frame
+            result = session.update(pixels, seconds=0.04)
+            resumed = analyzer.session(state=session.state())
             ```
         """
-        return VideoSession(self._find, self._faces, smoothing, detect_every, state)
+        return VideoSession(self._detect, self._classify_faces, smoothing, detect_every, state)
 
-    def _each(
+    def analyze_frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
+        """Analyze independent images given as frames, in batches.
+
+        If no upright face is detected in an image, its rotations are searched as well.
+
+        Args:
+            frames: the images; read at most one batch ahead.
+
+        Returns:
+            An iterator with one result per frame, in order.
+
+        Example:
+            ```python
+            pixels = np.zeros((480, 640, 3), np.uint8)
+            results = list(mien.Analyzer().analyze_frames([mien.Frame(pixels, "black.png")]))
+            ```
+        """
+        return self._classify_faces(
+            (frame, dict(enumerate(self._detect_in_still(frame.pixels)))) for frame in frames
+        )
+
+    def _stream(
         self,
         sources: Iterable[Source],
         on_error: Callable[[UserError], None] | None,
         selection: FrameSelection | None,
         smoothing: float | None,
     ) -> Iterator[Result]:
-        """The frames of each source with its faces: images together, videos one by one."""
-        for is_video, some in groupby(sources, attrgetter("is_video")):
+        """The results of each source: images together, videos one by one."""
+        for is_video, group in groupby(sources, attrgetter("is_video")):
             if not is_video:
-                yield from self.analyze_frames(reader.read_images(some, on_error))
+                yield from self.analyze_frames(reader.read_images(group, on_error))
                 continue
-            for source in some:
+            for source in group:
                 try:
                     session = self.session(smoothing)
                     yield from session.stream(reader.frames(source, selection, on_error))
@@ -224,17 +250,20 @@ class Analyzer:
                         raise
                     on_error(error)
 
-    def analyze_frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """The given still pictures with their faces, in order; works ahead by one batch at most.
+    def _explained(
+        self, frame: Frame, face: Face, detection: Detection, requested: str
+    ) -> Explanation:
+        emotion = requested or face.dominant_emotion
+        column = self.labels.index(emotion)
+        crop = self._classify_faces.crop(frame.pixels, detection)
+        importance = occlusion.importance_map(
+            lambda crops: self._classify_faces.shares(crops)[:, column], crop
+        )
+        return Explanation(face, emotion, crop, importance)
 
-        Where no face is upright, rotations of the picture are looked at as well.
-        """
-        detected = ((frame, dict(enumerate(self._find_in_still(frame.pixels)))) for frame in frames)
-        return self._faces(detected)
+    def _detect(self, pixels: np.ndarray) -> list[Detection]:
+        """The faces of an image, with their roll."""
+        return self._estimate_roll(pixels, self._detector(pixels), self._geometry)
 
-    def _find(self, pixels: np.ndarray) -> list[Detection]:
-        """The faces of a picture, with their roll."""
-        return self._estimate_roll(pixels, self._detect(pixels), self._geometry)
-
-    def _find_in_still(self, pixels: np.ndarray) -> list[Detection]:
-        return _rotation.detect_rotated(self._find, pixels)
+    def _detect_in_still(self, pixels: np.ndarray) -> list[Detection]:
+        return _rotation.detect_rotated(self._detect, pixels)

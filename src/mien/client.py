@@ -1,6 +1,6 @@
-"""The Analyzer's methods, answered by a mien that serves somewhere else (`mien serve`).
+"""`Client`: the methods of `Analyzer`, run on a mien server (`mien serve`).
 
-Of what is sent, nothing is kept there. Only the standard library is needed.
+The server keeps nothing that is sent to it. Uses the standard library only.
 """
 
 from __future__ import annotations
@@ -25,45 +25,48 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import image, reader, video
 from mien.io.frame_selection import FrameSelection
+from mien.io.image import ImageInput
 from mien.io.source import Source
 from mien.results import Frame, Result
 
-LOOK = 0.2
-"""Seconds between two looks at how far a video is."""
+POLL_SECONDS = 0.2
+"""Seconds between two requests for the state of a video job."""
 
-LARGE = 2**24
-"""Bytes of a still's file from which its pixels may take less, as of a TIFF."""
+LARGE_FILE = 2**24
+"""Bytes of an image file from which its pixels are sent as PNG if that is smaller, as of a TIFF."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Unserved(UserError):
-    """The service cannot be reached or lets nobody in, whatever it is asked; of no file alone."""
+class ServerUnavailable(UserError):
+    """The server cannot be reached, or rejects every request; not the fault of a single file."""
 
 
-class Question(NamedTuple):
-    """What a service is asked. query: by name; kind: the content type of the body."""
+class Request(NamedTuple):
+    """An HTTP request to the server."""
 
     method: str
     path: str
     query: Mapping[str, str] = MappingProxyType({})
     body: bytes | IO[bytes] | None = None
-    kind: str = ""
+    content_type: str = ""
 
 
 class Client:
-    """A service somewhere; no connection is kept open. Safe to call from several threads.
+    """Analyzes images and videos on a mien server. Safe to call from several threads.
+
+    Every request opens a new connection.
 
     Args:
-        url: its address, such as `"http://127.0.0.1:8000"`.
-        token: if the service asks for one.
-        model: as for `Analyzer`; the service's own default if empty.
-        detector: as for `Analyzer`; the service's own default if empty.
-        contempt: keep the eighth emotion of the models that know it.
-        patience: seconds to wait for an answer and, if the service is busy, for it to be less so.
+        url: the server's address, such as `"http://127.0.0.1:8000"`.
+        token: bearer token, if the server requires one.
+        model: as for `Analyzer`; empty for the server's default.
+        detector: as for `Analyzer`; empty for the server's default.
+        contempt: keep the eighth emotion of models that predict it.
+        timeout: seconds to wait for a response and, if the server is busy, to keep retrying.
 
     Raises:
-        UserError: the url is not the address of a service.
+        UserError: `url` is not the address of a server.
 
     Example:
         ```python
@@ -80,74 +83,109 @@ class Client:
         model: str = "",
         detector: str = "",
         contempt: bool = False,
-        patience: float = 60.0,
+        timeout: float = 60.0,
     ) -> None:
-        self._where = _parsed(url)
-        self._token, self._patience = (token or "").strip(), patience
+        self._url = _parsed(url)
+        self._token, self._timeout = (token or "").strip(), timeout
         self._query = {"model": model, "detector": detector}
         if contempt:
             self._query["contempt"] = "true"
 
-    def analyze(self, picture: image.ImageInput) -> Result:
-        """The faces on one picture.
+    def analyze(self, image: ImageInput) -> Result:
+        """Analyze one image.
 
         Args:
-            picture: a path, a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image.
+            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
 
         Returns:
-            A sequence of faces, most confident first, with its `frame`; empty without a face.
+            The faces, most confident first, and the image as `frame`. Empty if there is no face.
 
         Raises:
-            UserError: it cannot be read as a picture, or the service cannot be reached, is busy
-                for too long, or refuses.
+            UserError: the image cannot be read, or the server cannot be reached, stays busy or
+                rejects the request.
+
+        Example:
+            ```python
+            client = mien.Client("http://127.0.0.1:8000")
+            client.analyze("photo.jpg").save("annotated.png")
+            ```
         """
-        frame = reader.read_image(picture)
-        return Result.from_dict(self._ask(_bytes(picture, frame)), frame)
+        frame = reader.read_image(image)
+        return Result.from_dict(self._post_image(_file_bytes(image, frame)), frame)
 
     def stream(
         self,
-        source: image.ImageInput,
+        source: ImageInput,
         on_error: Callable[[UserError], None] | None = None,
         selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
-        """Every frame of a picture, folder or video, with its faces, in order.
+        """Analyze every frame of an image, folder or video, in order.
 
-        A video is watched by the service as a whole, and read again here for its pixels; its faces
-        keep their ids and have `smoothed` emotions, as usual there if none is given.
-        Otherwise as `Analyzer.stream`, without cameras and streams.
+        Videos are uploaded whole, and decoded here a second time for the frames' pixels. Cameras
+        and network streams are not supported.
+
+        Args:
+            source: as for `Analyzer.stream`, without cameras and network streams.
+            on_error: called with the error of each file that cannot be read or that the server
+                rejects, and the others are still analyzed. By default the error is raised.
+            selection: which frames of a video to analyze; all by default.
+            smoothing: time constant of `smoothed` in seconds, 0 for none; the server's default if
+                None.
+
+        Returns:
+            An iterator with one result per frame.
+
+        Raises:
+            UserError: the source cannot be read, or the server cannot be reached, stays busy or
+                rejects the request.
+
+        Example:
+            ```python
+            client = mien.Client("http://127.0.0.1:8000")
+            for result in client.stream("clip.mp4"):
+                print(result.frame.seconds, [face.face_id for face in result])
+            ```
         """
         if not isinstance(source, str | os.PathLike):
-            yield from self._pictures(image.frames(source), on_error, _png_of)
+            yield from self._images(image.frames(source), on_error, _frame_png)
             return
         for item in Source.expand(os.fspath(source)):
             if item.is_video and not Path(item.location).is_file():
                 raise UserError(
-                    f"{item.name} cannot be sent as a file; use Analyzer, or the path /live."
+                    f"{item.name} is not a file and cannot be uploaded; use mien.Analyzer, or the "
+                    "server's path /live."
                 )
             if item.is_video:
-                with _telling(on_error):
+                with _errors_to(on_error):
                     yield from self._video(item, on_error, selection or FrameSelection(), smoothing)
             else:
-                yield from self._pictures(reader.read_images([item], on_error), on_error, _file_of)
+                frames = reader.read_images([item], on_error)
+                yield from self._images(frames, on_error, _frame_file)
 
     def models(self) -> dict[str, Any]:
-        """What the service can be asked for: its models and detectors, and the usual ones."""
-        return json.loads(self._request(Question("GET", "/models")))
+        """The server's models and detectors, and its defaults.
 
-    def _pictures(
+        Example:
+            ```python
+            print(mien.Client("http://127.0.0.1:8000").models()["default"])
+            ```
+        """
+        return json.loads(self._body(Request("GET", "/models")))
+
+    def _images(
         self,
         frames: Iterable[Frame],
         on_error: Callable[[UserError], None] | None,
-        body: Callable[[Frame], bytes],
+        encode: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
-        """The frames of images, each sent as `body` makes it; errors go to `on_error`."""
+        """The results of images, each sent as `encode` makes it; errors go to `on_error`."""
         for frame in frames:
-            with _telling(on_error):
-                yield Result.from_dict(self._ask(body(frame)), frame)
+            with _errors_to(on_error):
+                yield Result.from_dict(self._post_image(encode(frame)), frame)
 
-    def _ask(self, body: bytes) -> dict[str, Any]:
-        return json.loads(self._request(Question("POST", "/analyze", self._query, body, "image/*")))
+    def _post_image(self, body: bytes) -> dict[str, Any]:
+        return json.loads(self._body(Request("POST", "/analyze", self._query, body, "image/*")))
 
     def _video(
         self,
@@ -156,8 +194,8 @@ class Client:
         selection: FrameSelection,
         smoothing: float | None,
     ) -> Iterator[Result]:
-        """The frames of a video, read here, with what the service says of each of them."""
-        told = on_error or video.warn
+        """The results of a video: records from the server, pixels decoded here."""
+        on_warning = on_error or video.warn
         query = self._query | {
             "every": str(selection.every), "seconds": str(selection.seconds),
             "start": str(selection.start),
@@ -165,104 +203,107 @@ class Client:
             "to": "faces.jsonl",
         }  # fmt: skip
         query |= {} if smoothing is None else {"smooth": str(smoothing)}
-        with self._job(source, query) as job:
+        with self._finished_job(source, query) as job:
             for warning in job["warnings"]:
-                told(UserError(warning))
+                on_warning(UserError(warning))
             if not job["results"]:
                 return
             frames = video.frames(source, selection, lambda _: None)
             with TemporaryFile() as lines:
-                where = f"/videos/{job['id']}/results/faces.jsonl"
-                with self._answer(Question("GET", where)) as answer:
-                    shutil.copyfileobj(answer, lines)
+                path = f"/videos/{job['id']}/results/faces.jsonl"
+                with self._response(Request("GET", path)) as response:
+                    shutil.copyfileobj(response, lines)
                 lines.seek(0)
                 for line in lines:
-                    found = json.loads(line)
-                    frame = next((one for one in frames if one.number >= found["frame"]), None)
+                    record = json.loads(line)
+                    frame = next((f for f in frames if f.number >= record["frame"]), None)
                     if frame is None:
                         return
-                    yield Result.from_dict(found, frame)
+                    yield Result.from_dict(record, frame)
 
     @contextmanager
-    def _job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """A video that the service has watched; forgotten there in the end."""
+    def _finished_job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """Upload a video and wait until it is analyzed; the job is deleted at the end."""
         try:
             with open(source.location, "rb") as file:
-                asked = Question("POST", "/videos", query, file, "application/octet-stream")
-                sent = self._request(asked)
+                upload = Request("POST", "/videos", query, file, "application/octet-stream")
+                job = json.loads(self._body(upload))
         except OSError as error:
-            raise UserError(f"{source.name} cannot be read: {error.strerror}.") from None
-        job = json.loads(sent)
-        here = f"/videos/{job['id']}"
+            raise UserError(f"Cannot read {source.name}: {error.strerror}.") from None
+        path = f"/videos/{job['id']}"
         try:
             while job["state"] not in ("done", "failed"):
-                time.sleep(LOOK)
-                job = json.loads(self._request(Question("GET", here)))
+                time.sleep(POLL_SECONDS)
+                job = json.loads(self._body(Request("GET", path)))
             if job["state"] == "failed":
                 raise UserError(job["error"])
             yield job
         finally:
-            with suppress(UserError):  # its time there may be over, or the service gone
-                self._request(Question("DELETE", here))
+            with suppress(UserError):  # the job may have expired, or the server stopped
+                self._body(Request("DELETE", path))
 
-    def _request(self, asked: Question) -> bytes:
-        with self._answer(asked) as answer:
-            return answer.read()
+    def _body(self, request: Request) -> bytes:
+        with self._response(request) as response:
+            return response.read()
 
     @contextmanager
-    def _answer(self, asked: Question) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a question; if the service is busy, what it says when it is not."""
-        end = time.monotonic() + self._patience
+    def _response(self, request: Request) -> Iterator[http.client.HTTPResponse]:
+        """Send a request, retrying while the server is busy; error responses are raised."""
+        deadline = time.monotonic() + self._timeout
         while True:
-            with closing(self._connection()) as connection, self._told():
-                answer = self._sent(connection, asked)
-                wait = _wait(answer)
-                if answer.status != 503 or time.monotonic() + wait > end:
-                    if answer.status >= 400:
-                        raise _refusal(answer)
-                    yield answer
+            with closing(self._connection()) as connection, self._network_errors():
+                response = self._send(connection, request)
+                wait = _retry_after(response)
+                if response.status != 503 or time.monotonic() + wait > deadline:
+                    if response.status >= 400:
+                        raise _response_error(response)
+                    yield response
                     return
             time.sleep(wait)
-            if asked.body is not None and not isinstance(asked.body, bytes):
-                asked.body.seek(0)
+            if request.body is not None and not isinstance(request.body, bytes):
+                request.body.seek(0)
 
-    def _sent(
-        self, connection: http.client.HTTPConnection, asked: Question
+    def _send(
+        self, connection: http.client.HTTPConnection, request: Request
     ) -> http.client.HTTPResponse:
-        query = f"?{urlencode(asked.query)}" if asked.query else ""
-        target = self._where.path.rstrip("/") + asked.path + query
-        headers: dict[str, str | bytes] = {"Content-Type": asked.kind} if asked.kind else {}
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        target = self._url.path.rstrip("/") + request.path + query
+        headers: dict[str, str | bytes] = {}
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}".encode()
         try:
-            connection.request(asked.method, target, asked.body, headers)
+            connection.request(request.method, target, request.body, headers)
         except (BrokenPipeError, ConnectionResetError):
-            # Who refuses a body does not wait for all of it; the answer may be there already.
+            # A server may reject a body before it has read all of it; then its response is ready.
             if connection.sock is None:
                 raise
         return connection.getresponse()
 
     def _connection(self) -> http.client.HTTPConnection:
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        host = self._where.hostname or ""
-        return kinds[self._where.scheme](host, self._where.port, timeout=self._patience)
+        classes = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        host = self._url.hostname or ""
+        return classes[self._url.scheme](host, self._url.port, timeout=self._timeout)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What goes wrong on the way as one sentence."""
+    def _network_errors(self) -> Iterator[None]:
+        """Turn network errors into a `ServerUnavailable` of one sentence."""
         try:
             yield
         except (OSError, http.client.HTTPException) as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise Unserved(f"No mien answers at {self._where.netloc}: {why}.") from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ServerUnavailable(
+                f"Cannot reach a mien server at {self._url.netloc}: {reason}."
+            ) from None
 
 
 @contextmanager
-def _telling(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
+def _errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
     """Pass errors about one file to `on_error`, if given; the server's own errors are raised."""
     try:
         yield
-    except Unserved:
+    except ServerUnavailable:
         raise
     except UserError as error:
         if on_error is None:
@@ -271,50 +312,50 @@ def _telling(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
 
 
 def _parsed(url: str) -> SplitResult:
-    where, port = urlsplit(url), None
+    parts, port = urlsplit(url), None
     with suppress(ValueError):
-        port = where.port or DEFAULT_PORTS.get(where.scheme)
-    if port is None or not where.hostname:
-        raise UserError(f"{url} is no address of a service, such as http://127.0.0.1:8000.")
-    return where
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    if port is None or not parts.hostname:
+        raise UserError(f"{url!r} is not a server's address; write it as http://127.0.0.1:8000.")
+    return parts
 
 
-def _wait(answer: http.client.HTTPResponse) -> float:
-    """Seconds after which a busy service wants to be asked again."""
-    said = answer.headers.get("retry-after", "")
-    return float(said) if said.isdigit() else 1.0
+def _retry_after(response: http.client.HTTPResponse) -> float:
+    """Seconds after which a busy server should be asked again."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else 1.0
 
 
-def _refusal(answer: http.client.HTTPResponse) -> UserError:
-    """The sentence with which a service refuses."""
+def _response_error(response: http.client.HTTPResponse) -> UserError:
+    """The error of an error response, with the server's message."""
     try:
-        said = str(json.loads(answer.read())["error"])
+        message = str(json.loads(response.read())["error"])
     except (ValueError, KeyError, TypeError):
-        said = f"The service answers {answer.status} {answer.reason}."
-    refused = answer.status in (401, 403, 421, 429) or answer.status >= 500
-    return Unserved(said) if refused else UserError(said)
+        message = f"The server responded {response.status} {response.reason}."
+    is_general = response.status in (401, 403, 421, 429) or response.status >= 500
+    return ServerUnavailable(message) if is_general else UserError(message)
 
 
-def _png_of(frame: Frame) -> bytes:
+def _frame_png(frame: Frame) -> bytes:
     return _png(frame.pixels)
 
 
-def _file_of(frame: Frame) -> bytes:
-    """What a frame was read from; as pixels, a photograph would be many times as much."""
+def _frame_file(frame: Frame) -> bytes:
+    """The file of a frame; a photograph as PNG would be several times as large."""
     body = b""
-    with suppress(OSError):  # of standard input, say, or a name that cannot be written
+    with suppress(OSError):  # standard input, or a name that cannot be encoded
         body = Path(frame.location).read_bytes() if not frame.number else b""
-    if body and len(body) < LARGE:
+    if body and len(body) < LARGE_FILE:
         return body
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
-def _bytes(picture: image.ImageInput, frame: Frame) -> bytes:
-    """A picture, read as a frame already, as the bytes of a file; files are sent as they are."""
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture)
-    if isinstance(picture, str | os.PathLike) and os.fspath(picture) != "-":
-        source = Source.parse(os.fspath(picture))
+def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
+    """An image that was read as `frame`, as the bytes of a file; files are sent unchanged."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, str | os.PathLike) and os.fspath(image) != "-":
+        source = Source.parse(os.fspath(image))
         if source.kind in ("image", "animation"):
             return _read(Path(source.location))
     return _png(frame.pixels)
@@ -324,7 +365,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
 
 
 def _png(pixels: np.ndarray) -> bytes:

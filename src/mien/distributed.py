@@ -1,6 +1,6 @@
-"""Tables of pictures -> tables of faces, for engines that deal work out: Ray, Spark, Dask.
+"""Analyze tables of images in Ray, Spark or Dask.
 
-They bring the machines, the retries and the storage; this is what each of their workers calls.
+The engine provides machines, retries and storage; `Faces` is the function that each worker calls.
 """
 
 from __future__ import annotations
@@ -24,67 +24,114 @@ from mien.writers import parquet
 from mien.writers._table import rows
 
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
-"""The columns of `.parquet` files, a row per face, and what is wrong with a source, if anything."""
-
-Found = Iterator[Result]
+"""The columns of `.parquet` files, one row per face, and the error of a source that failed."""
 
 
 @dataclass(frozen=True)
 class Faces:
-    """A function from a table of pictures to the table of their faces; small enough to be sent.
+    """A function from a table of images to the table of their faces, small enough to be pickled.
 
-    column: where the pictures are, as paths (of videos, too) or as bytes. names: the column that
-    says what bytes are called. The others are as for `Analyzer`, which each process makes once. A
-    picture that cannot be read does not end the work: it becomes a row with its `error`.
+    An image that cannot be read becomes a row with its `error`; the others are still analyzed.
+    Each process loads its models once.
+
+    Attributes:
+        column: the column of images, as paths (of videos, too) or as the bytes of files.
+        name_column: the column with the names of images given as bytes; empty for none.
+        model: as for `Analyzer`.
+        detector: as for `Analyzer`.
+        threads: as for `Analyzer`.
+        contempt: as for `Analyzer`.
+
+    Example:
+        ```python
+        import pyarrow
+        from mien.distributed import SCHEMA, Faces
 
         faces = Faces("path")
-        dataset.map_batches(faces, batch_format="pyarrow")              # Ray
-        frame.mapInArrow(faces.each, from_arrow_schema(SCHEMA))         # Spark
-        frame.map_partitions(faces.pandas, meta=SCHEMA.empty_table().to_pandas())  # Dask
+        table = faces(pyarrow.table({"path": ["photo.jpg"]}))
+        ```
+
+        In the engines:
+
+            dataset.map_batches(faces, batch_format="pyarrow")                   # Ray
+            frame.mapInArrow(faces.map_in_arrow, from_arrow_schema(SCHEMA))      # Spark
+            frame.map_partitions(faces.map_pandas, meta=SCHEMA.empty_table().to_pandas())  # Dask
     """
 
     column: str = "path"
-    names: str = ""
+    name_column: str = ""
     model: str = "default"
     detector: str = "yunet"
     threads: int = 1
     contempt: bool = False
 
-    def __call__(self, pictures: pa.Table | pa.RecordBatch) -> pa.Table:
-        """One table of pictures; an error for a column that is not there."""
-        for column in filter(None, (self.column, self.names)):
-            if column not in pictures.schema.names:
-                known = ", ".join(pictures.schema.names)
-                raise UserError(f"The table has no column {column!r}; it has {known}.")
-        what = pictures.column(self.column).to_pylist()
-        names = pictures.column(self.names).to_pylist() if self.names else [""] * len(what)
-        return pa.Table.from_pylist(list(self._rows(what, names)), SCHEMA)
+    def __call__(self, images: pa.Table | pa.RecordBatch) -> pa.Table:
+        """Analyze one table.
 
-    def each(self, tables: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """A stream of tables, as Spark's `mapInArrow` gives it."""
-        for table in tables:
-            yield from self(table).to_batches()
+        Args:
+            images: a table with `column` and, if given, `name_column`.
 
-    def pandas(self, pictures):  # type: ignore[no-untyped-def]
-        """The same from a pandas data frame to another, for Dask's `map_partitions`."""
-        return self(pa.Table.from_pandas(pictures, preserve_index=False)).to_pandas()
+        Returns:
+            A table with the schema `SCHEMA`.
 
-    def _rows(self, what: list, names: list[str]) -> Iterator[dict]:
+        Raises:
+            UserError: the table lacks a column.
+        """
+        for column in filter(None, (self.column, self.name_column)):
+            if column not in images.schema.names:
+                columns = ", ".join(images.schema.names)
+                raise UserError(f"The table has no column {column!r}; its columns: {columns}.")
+        cells = images.column(self.column).to_pylist()
+        names = [""] * len(cells)
+        if self.name_column:
+            names = images.column(self.name_column).to_pylist()
+        return pa.Table.from_pylist(list(self._rows(cells, names)), SCHEMA)
+
+    def map_in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Analyze a stream of record batches, for Spark's `mapInArrow`.
+
+        Example:
+            ```python
+            import pyarrow
+            from mien.distributed import Faces
+
+            table = pyarrow.table({"path": ["photo.jpg"]})
+            batches = list(Faces("path").map_in_arrow(table.to_batches()))
+            ```
+        """
+        for batch in batches:
+            yield from self(batch).to_batches()
+
+    def map_pandas(self, images):  # type: ignore[no-untyped-def]
+        """Analyze a pandas data frame into another, for Dask's `map_partitions`.
+
+        Example:
+            ```python
+            import pandas
+            from mien.distributed import Faces
+
+            faces = Faces("path").map_pandas(pandas.DataFrame({"path": ["photo.jpg"]}))
+            ```
+        """
+        return self(pa.Table.from_pandas(images, preserve_index=False)).to_pandas()
+
+    def _rows(self, cells: list, names: list[str]) -> Iterator[dict]:
+        """The rows of each image's faces, then those of errors."""
         analyzer = _analyzer(self.model, self.detector, self.threads, self.contempt)
-        bad: list[dict] = []
-        inputs = _inputs(zip(what, names, strict=True), bad)
-        for is_video, some in groupby(inputs, attrgetter("is_video")):
-            look = _at_videos if is_video else _at_stills
-            for result in look(analyzer, some, bad):
+        errors: list[dict] = []
+        inputs = _inputs(zip(cells, names, strict=True), errors)
+        for is_video, group in groupby(inputs, attrgetter("is_video")):
+            analyze = _video_results if is_video else _image_results
+            for result in analyze(analyzer, group, errors):
                 yield from rows(result.to_dict())
-            yield from bad
-            bad.clear()
-        yield from bad
+            yield from errors
+            errors.clear()
+        yield from errors
 
 
 @dataclass(frozen=True)
 class _Input:
-    """A source, or the bytes of a picture, and what a row calls it."""
+    """A source or the bytes of an image, and its name; empty for the source's own."""
 
     content: Any
     name: str
@@ -93,54 +140,58 @@ class _Input:
     def is_video(self) -> bool:
         return isinstance(self.content, Source) and self.content.is_video
 
+    @property
+    def display_name(self) -> str:
+        return self.name or getattr(self.content, "name", type(self.content).__name__)
+
     def frames(self) -> Iterator[Frame]:
         if isinstance(self.content, Source):
             return reader.frames(self.content)
         return iter([image.first_frame(self.content, self.name)])
 
 
-def _inputs(cells: Iterable[tuple[object, str]], bad: list[dict]) -> Iterator[_Input]:
-    """What the cells of a table mean; a path that means nothing is put to the bad."""
+def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator[_Input]:
+    """The inputs of a table's cells; those of invalid paths become `errors`."""
     for cell, name in cells:
-        found: list[object] = [cell]
+        contents: list[object] = [cell]
         if isinstance(cell, str):
-            found = []
-            with _noting(bad, name or cell):
-                found += Source.expand(cell)
-        yield from (_Input(one, name) for one in found)
+            contents = []
+            with _errors_as_rows(errors, name or cell):
+                contents += Source.expand(cell)
+        yield from (_Input(content, name) for content in contents)
 
 
-def _at_stills(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> Found:
-    """Pictures and their faces, classified together; what cannot be read is put to the bad."""
+def _image_results(
+    analyzer: Analyzer, inputs: Iterable[_Input], errors: list[dict]
+) -> Iterator[Result]:
+    """The results of images, classified together."""
 
     def frames() -> Iterator[Frame]:
-        for one in some:
-            with _noting(bad, _called(one)):
-                yield from one.frames()
+        for item in inputs:
+            with _errors_as_rows(errors, item.display_name):
+                yield from item.frames()
 
     return analyzer.analyze_frames(frames())
 
 
-def _at_videos(analyzer: Analyzer, some: Iterable[_Input], bad: list[dict]) -> Found:
-    """The frames of videos and their faces, one video after the other."""
-    for one in some:
-        with _noting(bad, _called(one)):
-            yield from analyzer.session().stream(one.frames())
-
-
-def _called(one: _Input) -> str:
-    return one.name or getattr(one.content, "name", type(one.content).__name__)
+def _video_results(
+    analyzer: Analyzer, inputs: Iterable[_Input], errors: list[dict]
+) -> Iterator[Result]:
+    """The results of videos, one after the other."""
+    for item in inputs:
+        with _errors_as_rows(errors, item.display_name):
+            yield from analyzer.session().stream(item.frames())
 
 
 @contextmanager
-def _noting(bad: list[dict], source: str) -> Iterator[None]:
+def _errors_as_rows(errors: list[dict], source: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        bad.append({"source": source, "error": str(error)})
+        errors.append({"source": source, "error": str(error)})
 
 
 @lru_cache(maxsize=4)
 def _analyzer(model: str, detector: str, threads: int, contempt: bool) -> Analyzer:
-    """One for all tables that this process gets."""
+    """The analyzer that all tables of this process share."""
     return Analyzer(model, detector, threads, contempt)

@@ -1,7 +1,7 @@
-"""An int8 model as x86 CPUs without VNNI compute it, in NumPy.
+"""An int8 model computed in NumPy as by x86 CPUs without VNNI.
 
 Their instruction `vpmaddubsw` multiplies unsigned activations by signed weights and adds each two
-neighbouring products in 16 bits, where the sum saturates at -32768 and 32767. Checked against ONNX
+neighboring products in 16 bits, where the sum saturates at -32768 and 32767. Checked against ONNX
 Runtime 1.32 under `qemu-x86_64 -cpu Haswell`.
 """
 
@@ -17,20 +17,20 @@ LOWEST, HIGHEST = -(2**15), 2**15 - 1
 
 
 def multiply(x, w, saturate):
-    """(N, K) uint8 @ (K, M) int8 -> (N, M) sums of K products; of pairs of them if saturating."""
+    """(N, K) uint8 @ (K, M) int8 -> (N, M) sums of products, with pairs saturated if asked to."""
     x, w = (np.pad(a, [(0, a.shape[axis] % 2 * (axis == k)) for k in (0, 1)])
             for a, axis in ((x, 1), (w, 0)))  # fmt: skip
     sums = x.astype(np.float64) @ w  # exact: they stay far below 2**53
     if saturate:
         x, w = x.astype(np.int32), w.astype(np.int32)
         for column, (first, second) in enumerate(zip(w[::2].T, w[1::2].T, strict=True)):
-            reach = 255 * np.maximum(
+            bound = 255 * np.maximum(
                 np.maximum(first, 0) + np.maximum(second, 0),
                 -np.minimum(first, 0) - np.minimum(second, 0),
             )
-            (pairs,) = np.nonzero(reach > HIGHEST)  # the others cannot saturate
-            added = x[:, 2 * pairs] * first[pairs] + x[:, 2 * pairs + 1] * second[pairs]
-            sums[:, column] += (np.clip(added, LOWEST, HIGHEST) - added).sum(1)
+            (pairs,) = np.nonzero(bound > HIGHEST)  # the others cannot saturate
+            pair_sums = x[:, 2 * pairs] * first[pairs] + x[:, 2 * pairs + 1] * second[pairs]
+            sums[:, column] += (np.clip(pair_sums, LOWEST, HIGHEST) - pair_sums).sum(1)
     return sums
 
 
@@ -50,37 +50,39 @@ class Quantized(OpRun):
         )
         windows = sliding_window_view(padded, w.shape[2:], (2, 3))
         windows = windows[:, :, :: strides[0], :: strides[1]]
-        count, _, high, wide = windows.shape[:4]
-        # ONNX Runtime puts channels last: neighbours are neighbouring channels.
-        rows = windows.transpose(0, 2, 3, 4, 5, 1).reshape(count * high * wide, -1)
+        count, _, height, width = windows.shape[:4]
+        # ONNX Runtime puts channels last, so that a pair is two neighboring channels.
+        rows = windows.transpose(0, 2, 3, 4, 5, 1).reshape(count * height * width, -1)
         columns = w.transpose(2, 3, 1, 0).reshape(-1, len(w))
         sums = multiply(rows, columns, saturate)
         sums -= float(x_zero) * columns.sum(0, dtype=np.float64)
         values = (sums * x_scale * w_scale + bias).astype(np.float32)
-        return (values.reshape(count, high, wide, -1).transpose(0, 3, 1, 2),)
+        return (values.reshape(count, height, width, -1).transpose(0, 3, 1, 2),)
 
 
 def probabilities(path, faces, saturate):
-    """What an int8 model answers when its layers saturate, or do not: float32, a row for a face."""
-    running = evaluator(path, saturate)
-    parts = (faces[k : k + 25] for k in range(0, len(faces), 25))
-    return np.concatenate([running.run(None, {"faces": part})[0] for part in parts])
+    """The output of an int8 model with or without saturation: (N, K) float32."""
+    session = evaluator(path, saturate)
+    batches = (faces[k : k + 25] for k in range(0, len(faces), 25))
+    return np.concatenate([session.run(None, {"faces": batch})[0] for batch in batches])
 
 
 def evaluator(path, saturate):
-    """A `ReferenceEvaluator` of an int8 model whose layers saturate or do not."""
+    """A `ReferenceEvaluator` of an int8 model, with or without saturation."""
     model = onnx.load(path)
-    made = {output: node for node in model.graph.node for output in node.output}
+    producers = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm"):
             continue
-        x, w = (made[name] for name in node.input[:2])
+        x, w = (producers[name] for name in node.input[:2])
         assert (x.op_type, w.op_type) == ("DequantizeLinear",) * 2, f"{node.name} is not quantized"
         inputs = [*x.input, *w.input[:2], node.input[2]]
-        kept = [a for a in node.attribute if a.name in ("pads", "strides")]
+        attributes = [a for a in node.attribute if a.name in ("pads", "strides")]
         assert all(a.i == 1 for a in node.attribute if a.name in ("group", "transB"))
-        made_anew = helper.make_node("Quantized", inputs, node.output, domain=DOMAIN)
-        made_anew.attribute.extend([*kept, helper.make_attribute("saturate", int(saturate))])
-        node.CopyFrom(made_anew)
+        replacement = helper.make_node("Quantized", inputs, node.output, domain=DOMAIN)
+        replacement.attribute.extend(
+            [*attributes, helper.make_attribute("saturate", int(saturate))]
+        )
+        node.CopyFrom(replacement)
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return ReferenceEvaluator(model, new_ops=[Quantized])

@@ -158,7 +158,7 @@ def test_a_stream_of_live_frames_equals_a_loop_of_updates(analyzer):
 def test_a_recorded_video_is_interpolated_between_detections(analyzer):
     frames = [Frame(scene([(10 + 2 * k, 20)]), "x.mp4", k, k / 25, kind="video") for k in range(9)]
     calls = []
-    counting_analyzer = package.Analyzer(analyzer._classify, CountingDetector(calls))
+    counting_analyzer = package.Analyzer(analyzer._classifier, CountingDetector(calls))
     results = list(counting_analyzer.session().stream(frames))
     assert len(calls) == 3
     assert [face.box[0] for (face,) in results[:7]] == pytest.approx([10 + 2 * k for k in range(7)])

@@ -1,1 +1,1 @@
-"""From a face to its proportions: crops, model files, their classifier. Detection is not here."""
+"""Emotion shares of detected faces: cropping, model files and the classifier."""

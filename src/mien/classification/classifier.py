@@ -1,4 +1,4 @@
-"""Crops -> probabilities, by one ONNX file."""
+"""Classify face crops with an ONNX model."""
 
 from __future__ import annotations
 
@@ -18,21 +18,32 @@ from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.onnx_runtime import InferenceSession, open_session, return_memory
 
-LEAST, NEARLY = 1e-4, 0.05
-"""So far below 0 may a probability be, and so far from 1 their sum, by rounding."""
+MAX_NEGATIVE, MAX_SUM_ERROR = 1e-4, 0.05
+"""Rounding errors accepted in a model's output: below 0, and of the sum from 1."""
 
 
 class Classifier:
-    """An exported network in an ONNX Runtime session; safe to call from several threads.
+    """An ONNX model that maps face crops to emotion shares. Safe to call from several threads.
 
-    Everything it needs to know is inside the file, or in a TOML file of the same name beside it.
+    The input size, labels and preprocessing are read from the file's metadata, or from a TOML file
+    of the same name beside it.
 
     Args:
-        file: the `.onnx` file, or what `weights.model` gives of a name.
-        threads: of ONNX Runtime; 0 is all cores.
+        file: path of the `.onnx` file, or a `ModelFile` from `weights.model`.
+        threads: number of ONNX Runtime threads; 0 uses all cores.
+
+    Attributes:
+        name: the model's name in records.
+        spec: the model's labels, input size and preprocessing.
 
     Raises:
-        UserError: the file is damaged, says nothing of what it expects, or has no such head.
+        UserError: the file is damaged, has no valid specification, or lacks the requested head.
+
+    Example:
+        ```python
+        classify = Classifier(weights.model("default"))
+        shares = classify(np.zeros((1, 1, 48, 48), np.uint8))  # (1, 8) float64
+        ```
     """
 
     def __init__(self, file: Path | ModelFile, threads: int = 0) -> None:
@@ -40,105 +51,135 @@ class Classifier:
         path, head = file
         self.name = file.name
         if threads < 0:
-            raise UserError(f"A classifier has so many threads as are asked for, 0 for all cores, "
-                            f"not {threads}.")  # fmt: skip
+            raise UserError(f"The number of threads is {threads}; use 0 for all cores, or more.")
         try:
             self._session = open_session(str(path), threads)
         except Exception as error:  # ONNX Runtime's errors share no public base class
             if type(error).__module__.startswith("onnxruntime"):
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
-        self.spec = _contract(path, self._session, head)
+        self.spec = _read_spec(path, self._session, head)
         shapes = {port.name: port.shape for port in self._session.get_inputs()}
-        self._one_by_one = shapes[self.spec.input][0] == 1
-        self._try(path)
+        self._has_batch_size_one = shapes[self.spec.input][0] == 1
+        self._check_spec(path)
         return_memory()
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
-        (answers,) = self._run(crops, [self.spec.output])
+        """Predict emotion shares.
+
+        Args:
+            crops: (N, C, side, side) uint8, as `crops.crop_face` returns them.
+
+        Returns:
+            (N, K) float64 in the order of `spec.labels`; each row sums to 1.
+        """
+        (outputs,) = self._run(crops, [self.spec.output])
         if self.spec.softmax:
-            answers = np.exp(answers - answers.max(1, keepdims=True))
-            return answers / answers.sum(1, keepdims=True)
-        return self._checked(answers)
+            exponentials = np.exp(outputs - outputs.max(1, keepdims=True))
+            return exponentials / exponentials.sum(1, keepdims=True)
+        return self._normalized(outputs)
 
     def predict_all_heads(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """As when called, by head: those of a file that mien exported, at the cost of one."""
+        """Predict with all heads of a model that mien exported, in one pass.
+
+        Args:
+            crops: (N, C, side, side) uint8.
+
+        Returns:
+            Head name -> (N, K) float64 shares.
+        """
         heads = self.spec.card["heads"]
-        outputs = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
-        answers = map(self._checked, self._run(crops, outputs))
-        return dict(zip(heads, answers, strict=True))  # type: ignore[call-overload]
+        names = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
+        outputs = map(self._normalized, self._run(crops, names))
+        return dict(zip(heads, outputs, strict=True))  # type: ignore[call-overload]
 
     def _run(self, crops: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        contract = self.spec
-        fed = crops
-        if contract.dtype == "float32":
-            mean = np.asarray(contract.mean, np.float32).reshape(-1, 1, 1)
-            spread = np.asarray(contract.spread, np.float32).reshape(-1, 1, 1)
-            fed = (crops.astype(np.float32) - mean) / spread
-        if contract.layout == "NHWC":
-            fed = np.ascontiguousarray(fed.transpose(0, 2, 3, 1))
-        feeds = np.split(fed, len(fed)) if self._one_by_one else [fed]
-        answers = [self._session.run(outputs, {contract.input: feed}) for feed in feeds]
-        return [np.concatenate(one).astype(np.float64) for one in zip(*answers, strict=True)]
+        """Run the session on preprocessed crops; float64 arrays, one per output."""
+        inputs = self._preprocessed(crops)
+        batches = np.split(inputs, len(inputs)) if self._has_batch_size_one else [inputs]
+        results = [self._session.run(outputs, {self.spec.input: batch}) for batch in batches]
+        return [np.concatenate(parts).astype(np.float64) for parts in zip(*results, strict=True)]
 
-    def _checked(self, answers: np.ndarray) -> np.ndarray:
-        if not answers.min(initial=0) >= -LEAST:
+    def _preprocessed(self, crops: np.ndarray) -> np.ndarray:
+        """Crops in the model's dtype, normalization and layout."""
+        spec, inputs = self.spec, crops
+        if spec.dtype == "float32":
+            mean = np.asarray(spec.mean, np.float32).reshape(-1, 1, 1)
+            std = np.asarray(spec.std, np.float32).reshape(-1, 1, 1)
+            inputs = (crops.astype(np.float32) - mean) / std
+        if spec.layout == "NHWC":
+            inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
+        return inputs
+
+    def _normalized(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs without rounding errors; a `UserError` if they are not probabilities."""
+        if not outputs.min(initial=0) >= -MAX_NEGATIVE:
             raise UserError(
-                f"{self.name} gives no probabilities but {answers.min():.2g} to "
-                f"{answers.max():.2g}. If its graph ends with logits, its TOML file says "
-                "softmax = true."
+                f"{self.name} outputs {outputs.min():.2g} to {outputs.max():.2g}, which are not "
+                "probabilities. If its graph ends with logits, set softmax = true in its TOML file."
             )
-        answers = np.maximum(answers, 0)
-        sums = answers.sum(1, keepdims=True)
-        if not np.all(np.abs(sums - 1) < NEARLY):
-            raise UserError(f"{self.name} gives shares that sum to {sums.min():.2g}, not to 1.")
-        return answers / sums
+        outputs = np.maximum(outputs, 0)
+        sums = outputs.sum(1, keepdims=True)
+        if not np.all(np.abs(sums - 1) < MAX_SUM_ERROR):
+            raise UserError(
+                f"{self.name} outputs shares that sum to {sums.min():.2g} instead of 1. "
+                "If its graph ends with logits, set softmax = true in its TOML file."
+            )
+        return outputs / sums
 
-    def _try(self, path: Path) -> None:
-        """Answer two grey crops, so that a contract the graph does not keep is told at once."""
-        contract = self.spec
-        crops = np.full((2, contract.channels, contract.side, contract.side), 128, np.uint8)
+    def _check_spec(self, path: Path) -> None:
+        """Classify two gray crops, so that a wrong specification fails when the model is loaded."""
+        spec = self.spec
+        crops = np.full((2, spec.channels, spec.side, spec.side), 128, np.uint8)
         try:
-            found = self(crops).shape
+            shape = self(crops).shape
         except Exception as error:  # as above
             if isinstance(error, ValueError) or type(error).__module__.startswith("onnxruntime"):
-                why = " ".join(str(error).split())
-                raise UserError(f"{path} does not keep its contract: {why}.") from error
+                reason = " ".join(str(error).split())
+                raise UserError(f"{path} does not match its specification: {reason}.") from error
             raise
-        if found != (2, len(contract.labels)):
-            raise UserError(f"{path} names {len(contract.labels)} labels but gives {found[1:]}.")
+        if shape != (2, len(spec.labels)):
+            raise UserError(
+                f"{path} names {len(spec.labels)} labels but has outputs of shape {shape[1:]}."
+            )
 
 
-def prepare(file: Path | ModelFile, threads: int = 0) -> Future[Classifier]:
-    """A `Classifier`, or its `UserError`, which a thread makes while its caller does other things.
+def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Classifier]:
+    """Load a `Classifier` in a thread; ONNX Runtime releases Python's lock while it loads.
 
-    ONNX Runtime does most of it without Python's lock.
+    Args:
+        file: as for `Classifier`.
+        threads: as for `Classifier`.
+
+    Returns:
+        A future; its `result()` is the classifier, or raises the `UserError`.
     """
-    maker = ThreadPoolExecutor(1)
+    executor = ThreadPoolExecutor(1)
     try:
-        return maker.submit(Classifier, file, threads)
+        return executor.submit(Classifier, file, threads)
     finally:
-        maker.shutdown(wait=False)
+        executor.shutdown(wait=False)
 
 
-def _contract(path: Path, session: InferenceSession, head: str) -> ModelSpec:
+def _read_spec(path: Path, session: InferenceSession, head: str) -> ModelSpec:
+    """The specification in the model's metadata or in its TOML file."""
     metadata = session.get_modelmeta().custom_metadata_map
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:
         source = path
-        contract = from_metadata(metadata, session.get_inputs()[0].shape, head)
+        spec = from_metadata(metadata, session.get_inputs()[0].shape, head)
     elif sidecar.exists():
         source = sidecar
-        contract = from_sidecar(sidecar)
+        spec = from_sidecar(sidecar)
     else:
         raise UserError(
-            f"{path} does not say what it expects of faces; {sidecar.name} beside it may do so."
+            f"{path} does not name its labels and input size. Write them into {sidecar.name} "
+            "beside it."
         )
-    for kind, name, there in (
-        ("input", contract.input, session.get_inputs()),
-        ("output", contract.output, session.get_outputs()),
+    for kind, name, ports in (
+        ("input", spec.input, session.get_inputs()),
+        ("output", spec.output, session.get_outputs()),
     ):
-        if name not in (names := [port.name for port in there]):
+        if name not in (names := [port.name for port in ports]):
             raise UserError(f"{source}: the graph has no {kind} {name!r}; it has {names}.")
-    return contract
+    return spec

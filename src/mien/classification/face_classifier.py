@@ -1,4 +1,4 @@
-"""The faces of many frames, cut out and classified in batches that the frames share."""
+"""Classify the faces of many frames in shared batches."""
 
 from __future__ import annotations
 
@@ -19,45 +19,49 @@ from mien.results import Detection, Face, Frame, Result
 MAX_FACES_PER_BATCH = 32
 MAX_PIXELS_PER_BATCH = 32_000_000
 MAX_BATCH_SECONDS = 0.5
-"""Limits of a batch: faces, pixels of its frames together, seconds of waiting."""
+"""A batch is classified when it has this many faces, its frames have this many pixels in total, or
+its first frame has waited this long."""
 
 FrameDetections = tuple[Frame, Mapping[int, Detection]]
-"""A frame, and the faces that were detected in it by their ids."""
+"""A frame and its detections by face id."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Frames that wait to be classified together, with the crops of their faces."""
+    """Frames to be classified together, with the crops of their faces."""
 
     entries: list[tuple[Frame, Mapping[int, Detection], list[np.ndarray]]] = field(
         default_factory=list
     )
     faces: int = 0
     pixels: int = 0
-    began: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
 
-    def add(self, frame: Frame, found: Mapping[int, Detection], crops: list[np.ndarray]) -> None:
-        self.entries.append((frame, found, crops))
+    def add(
+        self, frame: Frame, detections: Mapping[int, Detection], crops: list[np.ndarray]
+    ) -> None:
+        self.entries.append((frame, detections, crops))
         self.faces += len(crops)
         self.pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
 
     def is_full(self) -> bool:
-        late = time.monotonic() - self.began > MAX_BATCH_SECONDS
-        return late or self.faces >= MAX_FACES_PER_BATCH or self.pixels >= MAX_PIXELS_PER_BATCH
+        is_late = time.monotonic() - self.started > MAX_BATCH_SECONDS
+        is_large = self.pixels >= MAX_PIXELS_PER_BATCH
+        return is_late or is_large or self.faces >= MAX_FACES_PER_BATCH
 
 
 class FaceClassifier:
-    """FrameDetections faces -> results, by one model.
+    """Turns detected faces into results with one model.
 
     Args:
         classifier: the model.
-        geometry: how its detector's boxes lie around a face.
-        labels: the emotions that are kept, in their order.
-        detector: the name of the detector, for the frames.
+        geometry: the crop geometry of the detector.
+        labels: the emotions to output, in this order.
+        detector: the detector's name, stored in each result's frame.
 
     Attributes:
-        model: the name of the model.
-        labels: the emotions, in their order.
+        model: the model's name.
+        labels: the emotions, in output order.
     """
 
     def __init__(
@@ -66,55 +70,66 @@ class FaceClassifier:
         self._classifier, self._geometry, self._detector = classifier, geometry, detector
         self.model, self.labels = classifier.name, tuple(labels)
 
-    def __call__(self, detected: Iterable[FrameDetections]) -> Iterator[Result]:
-        """The results of frames, in their order; at most one batch behind, live frames at once.
+    def __call__(self, frames: Iterable[FrameDetections]) -> Iterator[Result]:
+        """Classify the faces of frames.
+
+        Args:
+            frames: each frame with its detections.
+
+        Returns:
+            A result per frame, in order. Results lag by at most one batch; those of live frames
+            are returned immediately.
 
         Raises:
-            UserError: the one of `detected`, after the results of the frames before it.
+            UserError: raised by `frames`, after the results of all earlier frames.
         """
-        batch, failed = _Batch(), list[UserError]()
-        for frame, found in _until_an_error(detected, failed):
-            batch.add(frame, found, [self.crop(frame.pixels, face) for face in found.values()])
+        batch, errors = _Batch(), list[UserError]()
+        for frame, detections in _until_error(frames, errors):
+            crops = [self.crop(frame.pixels, face) for face in detections.values()]
+            batch.add(frame, detections, crops)
             if batch.is_full() or frame.is_live:
                 yield from self._results(batch)
                 batch = _Batch()
         yield from self._results(batch)
-        if failed:
-            raise failed[0]
+        if errors:
+            raise errors[0]
 
     def crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> the face as its model wants it, (C, side, side) uint8."""
+        """The model's input for a face: (H, W, 3) uint8 RGB -> (C, side, side) uint8."""
         return crop_face(pixels, face, self._geometry, self._classifier.spec)
 
     def shares(self, crops: np.ndarray) -> np.ndarray:
-        """(N, C, side, side) uint8 -> (N, K) float64, in the order of the labels."""
+        """Shares in the order of `labels`: (N, C, side, side) uint8 -> (N, K) float64."""
         return restrict_labels(self._classifier(crops), self._classifier.spec.labels, self.labels)
 
     def _results(self, batch: _Batch) -> Iterator[Result]:
         shares = self._in_batches([crop for *_, crops in batch.entries for crop in crops])
-        for frame, found, crops in batch.entries:
+        for frame, detections, crops in batch.entries:
             faces = [
-                self._face(face_id, face, crop, next(shares))
-                for (face_id, face), crop in zip(found.items(), crops, strict=True)
+                self._face(face_id, detection, crop, next(shares))
+                for (face_id, detection), crop in zip(detections.items(), crops, strict=True)
             ]
             yield Result(replace(frame, model=self.model, detector=self._detector), faces)
 
-    def _face(self, face_id: int, face: Detection, crop: np.ndarray, shares: list[float]) -> Face:
-        emotions = dict(zip(self.labels, shares, strict=True))
+    def _face(
+        self, face_id: int, detection: Detection, crop: np.ndarray, shares: list[float]
+    ) -> Face:
         return Face(
-            face.box, face.confidence, emotions, face_id, flags(face, crop),
-            landmarks=face.landmarks,
+            detection.box, detection.confidence, dict(zip(self.labels, shares, strict=True)),
+            face_id, flags(detection, crop), landmarks=detection.landmarks,
         )  # fmt: skip
 
     def _in_batches(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
+        """The shares of each crop, classified `MAX_FACES_PER_BATCH` at a time."""
         for start in range(0, len(crops), MAX_FACES_PER_BATCH):
             yield from self.shares(np.stack(crops[start : start + MAX_FACES_PER_BATCH])).tolist()
 
 
-def _until_an_error(
-    detected: Iterable[FrameDetections], failed: list[UserError]
+def _until_error(
+    frames: Iterable[FrameDetections], errors: list[UserError]
 ) -> Iterator[FrameDetections]:
+    """The frames up to a `UserError`, which is added to `errors`."""
     try:
-        yield from detected
+        yield from frames
     except UserError as error:
-        failed.append(error)
+        errors.append(error)

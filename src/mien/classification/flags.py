@@ -1,4 +1,4 @@
-"""Reasons to trust what is read from a face less."""
+"""Flags: reasons why the emotions of a face are less reliable."""
 
 from __future__ import annotations
 
@@ -10,33 +10,45 @@ from mien.results import Detection, estimate_yaw
 MIN_FACE_PIXELS = 24.0
 MIN_SHARPNESS = 18.0
 MIN_CONFIDENCE = 0.8
-"""Limits of the flags, read off `benchmarks/flags.py`: pixels of the face's shorter side, spread of
-its Laplacian at 48 pixels, the detector's confidence."""
+"""Thresholds of the flags `too_small` (pixels of the box's shorter side), `blurred` (`sharpness` at
+48 x 48 pixels) and `low_confidence` (of the detector), chosen with `benchmarks/flags.py`."""
 
 MAX_YAW = 0.4
-"""Limit of the flag `turned`, read off `benchmarks/pose.py`: `results.estimate_yaw`."""
+"""Threshold of the flag `turned`, in units of `results.estimate_yaw`; from `benchmarks/pose.py`."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
-    """Reasons to trust a face's emotions less, from what was detected and its (C, S, S) crop."""
-    found = []
+    """The quality flags of a face.
+
+    Args:
+        face: the detection.
+        crop: the model's input for it, (C, side, side) uint8.
+
+    Returns:
+        Any of "too_small", "blurred", "low_confidence", "tilted" and "turned".
+    """
+    names = []
     if min(face.box[2:]) < MIN_FACE_PIXELS:
-        found.append("too_small")
+        names.append("too_small")
     elif sharpness(crop) < MIN_SHARPNESS:
-        found.append("blurred")
+        names.append("blurred")
     if face.confidence < MIN_CONFIDENCE:
-        found.append("low_confidence")
+        names.append("low_confidence")
     if abs(face.roll or 0.0) > _rotation.MAX_UPRIGHT_ROLL:
-        found.append("tilted")
+        names.append("tilted")
     if face.landmarks and abs(estimate_yaw(face.landmarks)) > MAX_YAW:
-        found.append("turned")
-    return tuple(found)
+        names.append("turned")
+    return tuple(names)
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Spread of a crop's Laplacian relative to its contrast, in percent: (C, S, S) uint8."""
-    grey = crop.mean(0).astype(np.float32)
-    padded = np.pad(grey, 1, mode="reflect")
+    """Standard deviation of a crop's Laplacian relative to its contrast, in percent.
+
+    Args:
+        crop: (C, side, side) uint8.
+    """
+    gray = crop.mean(0).astype(np.float32)
+    padded = np.pad(gray, 1, mode="reflect")
     laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    laplacian -= 4 * grey
-    return float(100 * laplacian.std() / (grey.std() + 1))
+    laplacian -= 4 * gray
+    return float(100 * laplacian.std() / (gray.std() + 1))

@@ -1,7 +1,7 @@
-"""What a model file says of itself, and how a face is cut out for it.
+"""The specification of a model file, and cropping faces to a model's input size.
 
-The contract travels inside the `.onnx` file as metadata. A model from elsewhere may bring it in a
-TOML file of the same name beside it.
+The specification is stored as metadata in the `.onnx` file. For models that mien did not export it
+can be given in a TOML file of the same name beside it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,33 @@ from mien.labels import EMOTIONS, canonical
 from mien.results import Box
 
 INPUT, OUTPUT = "faces", "probabilities"
-"""The names of the input and the output of a model file."""
+"""The names of the input and the first output of a model that mien exports."""
 
 LABELS_OUTPUT = "labels"
-"""The second output of a network with two heads: (N, 7), the chance of each FER2013 label."""
+"""The second output of a model with two heads: (N, 7), probabilities of the FER2013 label."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model expects of faces and what it answers.
+    """The labels, input size and preprocessing of a model.
 
-    labels: the emotions, in the order of its output. side: pixels of its square input.
-    channels: 1 (grey) or 3 (RGB). margin: how much larger than a FER2013 crop its faces are cut,
-    as a share of the side (0.1: 10 % more on the whole). card: data, recipe, seed, metrics.
+    Models that mien exports use the defaults from `input` on; other models may need any of them.
 
-    The rest is for models from elsewhere, which may want other pixels and give no probabilities:
-    `input` and `output` are the names in the graph, layout is "NCHW" or "NHWC", a pixel p arrives
-    as (p - mean) / spread, a value per channel, and `softmax` says that the answers still need one.
+    Attributes:
+        labels: the emotions, in the order of the output.
+        side: pixels of the square input's side.
+        channels: 1 (gray) or 3 (RGB).
+        margin: how much larger than a FER2013 crop a face is cut, as a fraction of the side; 0.1 is
+            10 % larger in total.
+        card: the model card: data, config, seed, metrics.
+        input: name of the graph's input.
+        output: name of the graph's output.
+        dtype: "uint8" or "float32".
+        layout: "NCHW" or "NHWC".
+        mean: subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one per
+            channel.
+        std: divisor of the pixels after that; one value, or one per channel.
+        softmax: whether the output is logits, so that softmax must be applied.
     """
 
     labels: tuple[str, ...]
@@ -50,11 +60,15 @@ class ModelSpec:
     dtype: str = "uint8"
     layout: str = "NCHW"
     mean: tuple[float, ...] = (0.0,)
-    spread: tuple[float, ...] = (1.0,)
+    std: tuple[float, ...] = (1.0,)
     softmax: bool = False
 
     def to_metadata(self, version: str) -> dict[str, str]:
-        """The contract of a model that mien exports, as ONNX metadata."""
+        """The specification as ONNX metadata, for models that mien exports.
+
+        Args:
+            version: mien's version.
+        """
         return {
             "mien.labels": ",".join(self.labels),
             "mien.margin": repr(self.margin),
@@ -64,18 +78,18 @@ class ModelSpec:
 
 
 def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> ModelSpec:
-    """The contract inside a model file.
+    """Read the specification from a model's ONNX metadata.
 
     Args:
-        metadata: of the file.
-        shape: of its input: (N, C, side, side).
-        head: which of its answers is wanted, `"labels"` say; the first by default.
+        metadata: the custom metadata of the model.
+        shape: the input's shape, (N, C, side, side).
+        head: the head to use, such as `"labels"`; empty for the first.
 
     Returns:
-        The contract of that head; the card is that of the file with what it says of this head.
+        The specification of that head; its card combines the file's card with the head's.
 
     Raises:
-        UserError: it makes no sense, or there is no such head.
+        UserError: the metadata is invalid, or the model has no such head.
     """
     try:
         labels = tuple(canonical(name) for name in metadata["mien.labels"].split(","))
@@ -84,14 +98,15 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
         margin = float(metadata.get("mien.margin", 0))
         _, channels, side, _ = (n if isinstance(n, int) else 0 for n in shape)
     except (KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"The contract in the model's metadata is damaged: {error}.") from None
+        raise UserError(f"The model's metadata is damaged: {error}.") from None
     if head and head not in heads:
-        there = ", ".join(heads) or "one without a name"
-        raise UserError(f"The model has no head {head}; it has {there}.")
+        raise UserError(
+            f"The model has no head {head!r}; its heads: {', '.join(heads) or 'one, unnamed'}."
+        )
     first = next(iter(heads), "")
     head = head or first
     is_second = head != first
-    contract = ModelSpec(
+    spec = ModelSpec(
         EMOTIONS if is_second else labels,
         side=side,
         channels=channels,
@@ -99,13 +114,13 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
         card=card | ({"head": head, "heads": list(heads)} | heads[head] if heads else {}),
         output=LABELS_OUTPUT if is_second else OUTPUT,
     )
-    if wrong := _wrong(contract):
-        raise UserError(f"The contract in the model's metadata is damaged: {wrong}.")
-    return contract
+    if problem := _first_problem(spec):
+        raise UserError(f"The model's metadata is damaged: {problem}.")
+    return spec
 
 
 def from_sidecar(path: Path) -> ModelSpec:
-    """The contract in a TOML file; a `UserError` that names the field if one is wrong.
+    """Read the specification from a TOML file.
 
     ```toml
     labels = ["neutral", "happiness", "surprise"]   # in the order of the output
@@ -115,41 +130,47 @@ def from_sidecar(path: Path) -> ModelSpec:
     output = "dense"
     dtype = "float32"       # or "uint8"
     layout = "NHWC"         # or "NCHW"
-    mean = [127.5]          # (pixel - mean) / spread, one value or one per channel
-    spread = [127.5]
-    softmax = true          # when the graph ends with logits
+    mean = [127.5]          # (pixel - mean) / std; one value, or one per channel
+    std = [127.5]
+    softmax = true          # if the graph ends with logits
     margin = 0.0
     ```
+
+    Args:
+        path: the TOML file; only `labels` and `side` are required.
+
+    Raises:
+        UserError: a field is missing, unknown or invalid; the message names it.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}.") from None
-    known = {f: v for f, v in ModelSpec.__dataclass_fields__.items() if f != "card"}
-    if strange := sorted(set(said) - set(known)):
+    known = [name for name in ModelSpec.__dataclass_fields__ if name != "card"]
+    if unknown := sorted(set(fields) - set(known)):
         raise UserError(
-            f"{path} has unknown fields: {', '.join(strange)}. There are: {', '.join(known)}."
+            f"{path} has unknown fields: {', '.join(unknown)}. Known fields: {', '.join(known)}."
         )
-    if lacking := sorted({"labels", "side"} - set(said)):
-        raise UserError(f"{path} lacks {', '.join(lacking)}.")
-    for name in ("labels", "mean", "spread"):
-        if name in said and not isinstance(said[name], list):
-            raise UserError(f"{path}: {name} is a list, as in {name} = [...].")
-    contract = ModelSpec(
+    if missing := sorted({"labels", "side"} - set(fields)):
+        raise UserError(f"{path} lacks {', '.join(missing)}.")
+    for name in ("labels", "mean", "std"):
+        if name in fields and not isinstance(fields[name], list):
+            raise UserError(f"{path}: {name} must be a list, as in {name} = [...].")
+    spec = ModelSpec(
         **{
-            **said,
-            "labels": tuple(canonical(str(name)) for name in said["labels"]),
-            "mean": tuple(said.get("mean", (0.0,))),
-            "spread": tuple(said.get("spread", (1.0,))),
+            **fields,
+            "labels": tuple(canonical(str(name)) for name in fields["labels"]),
+            "mean": tuple(fields.get("mean", (0.0,))),
+            "std": tuple(fields.get("std", (1.0,))),
         }
     )
-    if wrong := _wrong(contract):
-        raise UserError(f"{path}: {wrong}.")
-    return contract
+    if problem := _first_problem(spec):
+        raise UserError(f"{path}: {problem}.")
+    return spec
 
 
-def _wrong(contract: ModelSpec) -> str:
-    """What is wrong with a contract's first wrong field; empty if nothing is."""
+def _first_problem(spec: ModelSpec) -> str:
+    """The first invalid field of a specification, as a clause; empty if all are valid."""
     choices = {
         "channels": (1, 3),
         "dtype": ("uint8", "float32"),
@@ -157,33 +178,41 @@ def _wrong(contract: ModelSpec) -> str:
         "softmax": (True, False),
     }
     for name, allowed in choices.items():
-        if getattr(contract, name) not in allowed:
-            return f"{name} can be {' or '.join(map(str, allowed))}"
-    if len(set(contract.labels)) != len(contract.labels) or not contract.labels:
-        return "labels must be different emotions, one or more"
-    if type(contract.side) is not int or contract.side < 1:
-        return "side is a number of pixels, 1 or more"
-    if not _numbers(contract.margin) or contract.margin <= -1:
-        return "margin is a share of the side, as in 0.1"
-    for name in ("mean", "spread"):
-        values = getattr(contract, name)
-        if not _numbers(*values) or len(values) not in (1, contract.channels):
-            return f"{name} is one number, or one per channel"
-    if 0 in contract.spread:
-        return "spread cannot be 0"
+        if getattr(spec, name) not in allowed:
+            return f"{name} must be {' or '.join(map(str, allowed))}"
+    if len(set(spec.labels)) != len(spec.labels) or not spec.labels:
+        return "labels must be one or more different emotions"
+    if type(spec.side) is not int or spec.side < 1:
+        return "side must be a number of pixels, 1 or more"
+    if not _are_numbers(spec.margin) or spec.margin <= -1:
+        return "margin must be a fraction of the side above -1, such as 0.1"
+    for name in ("mean", "std"):
+        values = getattr(spec, name)
+        if not _are_numbers(*values) or len(values) not in (1, spec.channels):
+            return f"{name} must be one number, or one per channel"
+    if 0 in spec.std:
+        return "std must not be 0"
     return ""
 
 
-def _numbers(*values: object) -> bool:
+def _are_numbers(*values: object) -> bool:
     return all(type(v) in (int, float) and math.isfinite(v) for v in values)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """From a detector's box to the square that FER2013 would have cut, measured per detector.
+    """How a detector's boxes relate to the square crops of FER2013, measured per detector.
 
-    size: side of the square as a share of the square root of the box's area. right, down: how
-    far its centre lies from the box's, as shares of the box's width and height.
+    Attributes:
+        size: side of the crop divided by the square root of the box's area.
+        right: offset of the crop's center to the right, as a fraction of the box's width.
+        down: offset of the crop's center downwards, as a fraction of the box's height.
+
+    Example:
+        ```python
+        geometry = mien.CropGeometry(size=1.11, right=0.01, down=-0.02)
+        x, y, side, _ = geometry.square((100.0, 80.0, 60.0, 75.0))
+        ```
     """
 
     size: float = 1.0
@@ -191,30 +220,52 @@ class CropGeometry:
     down: float = 0.0
 
     def square(self, box: Box, margin: float = 0.0) -> Box:
-        """The square to cut for a box, in pixels; it may reach beyond the picture."""
+        """The square to crop for a box; it may extend beyond the image.
+
+        Args:
+            box: x, y, width and height in pixels.
+            margin: added to the side, as a fraction of it.
+
+        Returns:
+            x, y, side and side in pixels.
+
+        Example:
+            ```python
+            x, y, side, _ = mien.CropGeometry().square((100.0, 80.0, 60.0, 60.0), margin=0.1)
+            ```
+        """
         x, y, width, height = box
         side = self.size * (width * height) ** 0.5 * (1 + margin)
-        centre_x, centre_y = x + width * (0.5 + self.right), y + height * (0.5 + self.down)
-        return centre_x - side / 2, centre_y - side / 2, side, side
+        center_x, center_y = x + width * (0.5 + self.right), y + height * (0.5 + self.down)
+        return center_x - side / 2, center_y - side / 2, side, side
 
 
 def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarray:
-    """One face as its model wants it: (H, W, 3) uint8 RGB -> (channels, side, side) uint8.
+    """Crop a square and resize it.
 
-    What lies beyond the picture's edge is filled with the edge's pixels. Large faces are averaged
-    down and small ones interpolated; a square that already has `side` pixels is taken as it is.
+    Pixels beyond the image's edge repeat the edge. Large squares are averaged down and small ones
+    interpolated; a square of `side` pixels is copied unchanged.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        square: x, y, width and height in pixels.
+        side: pixels of the result's side.
+        channels: 1 (gray) or 3 (RGB).
+
+    Returns:
+        (channels, side, side) uint8.
     """
     x, y, width, height = square
     left, top = round(x), round(y)
     right, bottom = max(round(x + width), left + 1), max(round(y + height), top + 1)
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     rows = np.arange(top, bottom).clip(0, pixels.shape[0] - 1)
-    # Two slices are a view and cost nothing; only a face at the edge needs its pixels gathered.
-    inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
-    cut = pixels[top:bottom, left:right] if inside else pixels[rows[:, None], columns]
+    # Two slices are a free view; only a square that crosses the edge needs its pixels gathered.
+    is_inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
+    region = pixels[top:bottom, left:right] if is_inside else pixels[rows[:, None], columns]
     if channels == 1:
-        cut = resize.to_gray(cut)
-    if cut.shape[:2] != (side, side):
-        change = resize.area if cut.shape[0] > side else resize.linear
-        cut = change(cut, (side, side))
-    return cut[None] if channels == 1 else cut.transpose(2, 0, 1)
+        region = resize.to_gray(region)
+    if region.shape[:2] != (side, side):
+        resample = resize.area if region.shape[0] > side else resize.linear
+        region = resample(region, (side, side))
+    return region[None] if channels == 1 else region.transpose(2, 0, 1)

@@ -1,8 +1,9 @@
-"""What in a face speaks for an emotion: hide a place, ask again, and see what its share loses.
+"""Occlusion sensitivity: which parts of a face a model's prediction depends on.
 
-Zeiler & Fergus 2014, https://arxiv.org/abs/1311.2901. Needs nothing of a model but its answers, so
-any will do. Ours differs in what hides: not a grey square, whose edges are new to a network and
-tell it things of their own, but the face itself, blurred, under a mask without an edge.
+After Zeiler & Fergus 2014, https://arxiv.org/abs/1311.2901: hide one region after another and
+measure how much the emotion's share falls. Works with any model. Our choice: a region is hidden by
+blurring it under a Gaussian mask. The gray square of the paper has edges, which networks were not
+trained on and react to.
 """
 
 from __future__ import annotations
@@ -17,25 +18,33 @@ import numpy as np
 from mien.io import resize
 from mien.results import Face
 
-PLACES = 13
-"""Places to hide, in each direction."""
+GRID = 13
+"""Number of hidden regions in each direction."""
 
-SPREAD, BLUR = 0.13, 0.16
-"""Standard deviations, as shares of the crop's side: of what hides a place, and of its blur. The
-smaller the first, the sharper the map, and the less a face that is sure of itself loses; after the
-second no mouth can be told. How far the map can be trusted: `benchmarks/explaining.py`."""
+MASK_STD, BLUR_STD = 0.13, 0.16
+"""Standard deviations of the mask and of the blur, as fractions of the crop's side. A smaller mask
+gives a sharper map, but high shares then fall less. This blur makes a mouth unrecognizable.
+`benchmarks/explaining.py` measures how faithful the map is."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What in a face speaks for one emotion, to the model; not why anybody would look like this.
+    """Which parts of a face a model's share of one emotion depends on.
+
+    It explains the model's prediction, not why a person looks like this.
 
     Attributes:
-        face: the face, as `analyze` gives it.
-        emotion: the emotion that is explained.
-        crop: what the model was shown, (C, side, side) uint8.
-        importance: (side, side) float32, -1 to 1: how much of the emotion's share is lost when what
-            lies around this place is hidden; below zero, the share grows.
+        face: the face, as `Analyzer.analyze` returns it.
+        emotion: the explained emotion.
+        crop: the model's input, (C, side, side) uint8.
+        importance: (side, side) float32, -1 to 1: the loss of the emotion's share when the region
+            around this pixel is hidden. Above 0 is evidence for the emotion, below 0 against it.
+
+    Example:
+        ```python
+        (explanation,) = mien.Analyzer().explain("photo.jpg", "happy")
+        row, column = divmod(explanation.importance.argmax(), explanation.crop.shape[-1])
+        ```
     """
 
     face: Face
@@ -44,36 +53,48 @@ class Explanation:
     importance: np.ndarray = field(repr=False)
 
 
-def hidden(crop: np.ndarray) -> np.ndarray:
-    """A crop with one place hidden after the other, row by row: (C, S, S) -> (PLACES², C, S, S)."""
+def occluded_crops(crop: np.ndarray) -> np.ndarray:
+    """Copies of a crop, each with one region hidden, in row-major order of the regions.
+
+    Args:
+        crop: (C, side, side) uint8.
+
+    Returns:
+        (GRID * GRID, C, side, side) uint8.
+    """
     side = crop.shape[-1]
-    blur, sharp = _blur(side), crop.astype(np.float32)
+    blur, sharp = _blur_matrix(side), crop.astype(np.float32)
     blurred = blur @ sharp @ blur.T
     pixels = np.arange(side) + 0.5
-    centres = (np.arange(PLACES) + 0.5) * side / PLACES
-    near = np.exp(-(((pixels - centres[:, None]) / (SPREAD * side)) ** 2) / 2)
-    masks = (near[:, None, :, None] * near[None, :, None, :]).reshape(-1, 1, side, side)
+    centers = (np.arange(GRID) + 0.5) * side / GRID
+    profiles = np.exp(-(((pixels - centers[:, None]) / (MASK_STD * side)) ** 2) / 2)
+    masks = (profiles[:, None, :, None] * profiles[None, :, None, :]).reshape(-1, 1, side, side)
     return (sharp + masks * (blurred - sharp)).round().astype(np.uint8)
 
 
-def effect(shares: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.ndarray:
-    """How much of a share is lost by hiding each place: (C, S, S) uint8 -> (S, S) float32.
+def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.ndarray:
+    """The loss of a share when the region around each pixel is hidden.
 
-    shares: (N, C, S, S) uint8 -> (N,), that emotion's share of each crop.
+    Args:
+        predict: (N, C, side, side) uint8 crops -> (N,) shares of the emotion.
+        crop: (C, side, side) uint8.
+
+    Returns:
+        (side, side) float32, -1 to 1.
     """
     side = crop.shape[-1]
-    answers = shares(np.concatenate([crop[None], hidden(crop)]))
-    lost = (answers[0] - answers[1:]).reshape(PLACES, PLACES).astype(np.float32)
-    return resize.cubic(lost, (side, side)).clip(-1, 1)
+    shares = predict(np.concatenate([crop[None], occluded_crops(crop)]))
+    losses = (shares[0] - shares[1:]).reshape(GRID, GRID).astype(np.float32)
+    return resize.cubic(losses, (side, side)).clip(-1, 1)
 
 
 @lru_cache(maxsize=8)
-def _blur(side: int) -> np.ndarray:
-    """(side, side) float32: the Gaussian blur of a line of pixels whose ends are repeated."""
-    deviation = BLUR * side
-    reach = math.ceil(4 * deviation)
-    offsets = np.arange(-reach, reach + 1)
-    kernel = np.exp(-((offsets / deviation) ** 2) / 2)
+def _blur_matrix(side: int) -> np.ndarray:
+    """(side, side) float32: multiplies a line of pixels to blur it, with its ends repeated."""
+    std = BLUR_STD * side
+    radius = math.ceil(4 * std)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-((offsets / std) ** 2) / 2)
     blur = np.zeros((side, side))
     for row, weights in enumerate(blur):
         np.add.at(weights, (row + offsets).clip(0, side - 1), kernel / kernel.sum())

@@ -1,4 +1,4 @@
-"""A name -> a model file on disk; nothing is ever downloaded."""
+"""Find a model file by name or path. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -9,66 +9,71 @@ from typing import NamedTuple
 from mien.errors import UserError
 from mien.registry import unknown_name_error
 
-PACKAGED = Path(__file__).parent
-BESIDE = Path(__file__).parents[3] / "models"
-"""Larger models, which only the repository has; of an installed package there is no such folder."""
+PACKAGE_FOLDER = Path(__file__).parent
+REPOSITORY_FOLDER = Path(__file__).parents[3] / "models"
+"""Folders of model files. The second holds larger models; it exists in the repository only, not in
+an installed package."""
 
-
-LABELS = "-labels"
-"""Behind the name of a packaged model: its other head, which gives FER2013's own labels."""
+LABELS_SUFFIX = "-labels"
+"""Suffix of a model's name that selects its second head, which predicts FER2013 labels."""
 
 
 class ModelFile(NamedTuple):
-    """A model file, and which of its answers is wanted: the first, or that of a named head."""
+    """A model file and the head to use.
+
+    Attributes:
+        path: the `.onnx` file.
+        head: name of the head; empty for the first.
+    """
 
     path: Path
     head: str = ""
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """The model's name in records."""
         return f"{self.path.stem}-{self.head}" if self.head else self.path.stem
 
 
 def models() -> dict[str, ModelFile]:
-    """The emotion models that come with mien, by name, the default first; each with both heads."""
-    found = sorted((path.stem != "default", path.stem, path) for path in _shelf())
-    named: dict[str, ModelFile] = {}
-    for _, name, path in found:
-        named |= {name: ModelFile(path), name + LABELS: ModelFile(path, "labels")}
-    return named
+    """The models that come with mien, by name; the default first, each file with both heads."""
+    files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
+    by_name: dict[str, ModelFile] = {}
+    for _, name, path in files:
+        by_name |= {name: ModelFile(path), name + LABELS_SUFFIX: ModelFile(path, "labels")}
+    return by_name
 
 
-def _shelf() -> Iterator[Path]:
-    for folder in (PACKAGED, BESIDE):
+def _model_files() -> Iterator[Path]:
+    for folder in (PACKAGE_FOLDER, REPOSITORY_FOLDER):
         yield from folder.glob("[!_]*.onnx")
 
 
 def model(name: str) -> ModelFile:
-    """The file that a name means.
+    """Find a model file.
 
     Args:
-        name: of a packaged model (`"default"`, `"default-labels"`), or the path of an `.onnx` file;
-            `my.onnx:labels` is its head for labels.
+        name: a packaged model (`"default"`, `"default-labels"`) or the path of an `.onnx` file;
+            `my.onnx:labels` selects its head for labels.
 
     Returns:
-        The file, and the head.
+        The file and the head.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such model, or the file cannot be read.
     """
-    known = models()
-    if name in known:
-        return known[name]
+    packaged = models()
+    if name in packaged:
+        return packaged[name]
     text, colon, head = name.partition(".onnx:")
     text += ".onnx" * bool(colon)
     if not text.endswith(".onnx"):
-        raise unknown_name_error("model", name, [*known, "or a path that ends in .onnx"])
+        raise unknown_name_error("model", name, [*packaged, "or a path that ends in .onnx"])
     path = Path(text)
     try:
-        is_there = path.is_file()
-    except OSError as error:  # of a folder that may not be looked into, say
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
-    if not is_there:
-        raise UserError(f"There is no model file {text}.")
+        exists = path.is_file()
+    except OSError as error:  # a folder without permission to read it, for example
+        raise UserError(f"Cannot read {name}: {error.strerror}.") from None
+    if not exists:
+        raise UserError(f"Model file not found: {text}.")
     return ModelFile(path, head)

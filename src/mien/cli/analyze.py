@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mien.classification import weights
-from mien.classification.classifier import prepare
+from mien.classification.classifier import load_in_background
 from mien.cli._common import USING
 from mien.tracking.smoothing import TIME_CONSTANT
 
@@ -57,7 +57,7 @@ def analyze(model: str, **asked: Any) -> None:
         mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
-    classifier = prepare(weights.model(model), asked["threads"])
+    classifier = load_in_background(weights.model(model), asked["threads"])
     from mien.cli import _analysis  # while a thread prepares the model
     from mien.cli._options import AnalyzeOptions
 
