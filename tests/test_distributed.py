@@ -82,7 +82,7 @@ def test_no_pictures_give_no_rows():
 
 
 def test_a_column_that_is_not_there_gets_one_sentence(pictures):
-    with pytest.raises(UserError, match="no column .file.*path, number"):
+    with pytest.raises(UserError, match=r"no column .file.*path, number"):
         distributed.Faces("file")(pictures)
 
 

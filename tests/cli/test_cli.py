@@ -140,7 +140,7 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
         (["PHOTO", "--model", "defualt"], "Did you mean 'default'?"),
         (["PHOTO", "--detector", "yunnet"], "Did you mean 'yunet'?"),
         (["PHOTO", "--to", "out.cvs"], "Did you mean '.csv'?"),
-        (["PHOTO", "--model", "nowhere.onnx"], "There is no model file nowhere.onnx."),
+        (["PHOTO", "--model", "nowhere.onnx"], "nowhere.onnx"),
         (["PHOTO", "--to", "no/such/folder/out.csv"], "there is no folder no/such/folder"),
         (["PHOTO", "--to", ".jsonl"], "Cannot write .jsonl: name a file"),
         (["PHOTO", "--to", "-"], "Cannot write -: name a file"),
