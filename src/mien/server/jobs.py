@@ -57,7 +57,7 @@ class JobManager:
                 first_expiry = min(job.expires_at for job in self._jobs.values())
                 seconds = first_expiry - time.monotonic()
                 raise service_unavailable(
-                    f"All {self._settings.max_jobs} places for videos are taken",
+                    f"The service stores {self._settings.max_jobs} videos, which is its maximum",
                     seconds,
                     max_retry_seconds=seconds,
                 )
