@@ -15,8 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
-    "README.md", "docs/all-of-mien.md", "docs/model-card.md", "docs/reproduce-the-paper.md",
-    "docs/serve.md", "docs/training-on-a-gpu.md",
+    "README.md", "docs/model-card.md", "docs/performance.md", "docs/python.md",
+    "docs/reproduce-the-paper.md", "docs/results.md", "docs/serve.md", "docs/training.md",
+    "docs/video.md",
 )  # fmt: skip
 
 BOARD = "docs/leaderboard"
@@ -65,6 +66,51 @@ def sections_of(name: str) -> dict:
     """What was measured of a packaged model."""
     file, head = HEADS[name]
     return result(f"{file}-val")["heads"][head]
+
+
+PEER = "@vladmandic/human 3.3.6"
+"""The peer with the highest label accuracy on PublicTest."""
+
+
+def headline() -> str:
+    """The default model, the best model and the best peer, in four measures."""
+    rows = []
+    for name in ("default", "best"):
+        labels = sections_of(f"{name}-labels")["fer2013"]["accuracy"]
+        rows.append((f"**mien** `{name}`", percent(labels), *_of_raters(sections_of(name))))
+    peer = result("peers")["peers"][PEER]
+    rows.append((f"{PEER} (best peer)", percent(peer["fer2013"]["accuracy"]), *_of_raters(peer)))
+    header = ("", "FER2013 label", "FER+ majority", "KL divergence", "top-label gap")
+    return markdown(header, rows)
+
+
+def _of_raters(sections: dict) -> tuple[str, str, str]:
+    shares = sections["proportions"]
+    return (
+        percent(sections["ferplus_majority"]["accuracy"]),
+        f"{shares['kl_nats']['value']:.2f}",
+        f"{shares['top_label_gap']['value']:+.3f}",
+    )
+
+
+def peers() -> str:
+    """The same measures of other tools."""
+    rows = [
+        (
+            name,
+            within(sections["fer2013"]["accuracy"], 1, 100),
+            within(sections["fer2013"]["macro_f1"], 1, 100),
+            within(sections["ferplus_majority"]["accuracy"], 1, 100),
+            *(
+                within(sections["proportions"][key])
+                for key in ("kl_nats", "brier", "top_label_gap")
+            ),
+        )
+        for name, sections in result("peers")["peers"].items()
+    ]
+    header = ("tool", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats", "Brier",
+              "top-label gap")  # fmt: skip
+    return markdown(header, rows)
 
 
 def quality() -> str:
@@ -427,7 +473,7 @@ def _folds(found: dict) -> str:
 
 def other_domains() -> str:
     """Recall of FER2013's labels on faces as they are, and as other sources have them."""
-    before, now = (result(f"other-domains-{n}") for n in ("fourth-pupil", "fifth-averaged"))
+    before, now = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
     rows = [
         ("before, the vote head", _recalls(before["rows"][0])),
         ("before, 0.16 of the label head", _recalls(_at(before, 0.16))),
@@ -565,6 +611,8 @@ def leaderboard() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
+        headline,
+        peers,
         quality,
         cost,
         compare,

@@ -475,7 +475,7 @@ def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
         for k in range(30):
             faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
             write(Result(replace(frame("clip.mp4", k), seconds=k / 10), faces))
-    text = (ROOT / "docs" / "all-of-mien.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     query = re.search(r"```sql\n(.*?)```", text, re.DOTALL)[1]
     monkeypatch.chdir(tmp_path)
     assert duckdb.sql(query).fetchall() == [

@@ -35,7 +35,7 @@ def train(
 
     RECIPE is default, tiny, common, or vgg19, sequential or hybrid; these three and each related
     system also as its authors trained it, such as hybrid-paper; or the recipe.json of a run. --set
-    changes it (docs/recipes.md has all fields and models). It is trained on the train split of
+    changes it (docs/training.md has all fields and models). It is trained on the train split of
     --data.
 
     \b

@@ -1,6 +1,6 @@
 """Probabilities and the truth -> every number that mien publishes of a model.
 
-What is measured, and why, is the list "Honest numbers" of docs/all-of-mien.md.
+What is measured, and why, is the list of rules in docs/results.md.
 """
 
 from __future__ import annotations

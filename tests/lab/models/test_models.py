@@ -185,7 +185,7 @@ def test_one_class_is_too_few():
 
 
 def test_the_page_of_recipes_names_every_field_recipe_and_network():
-    page = (ROOT / "docs" / "recipes.md").read_text()
+    page = (ROOT / "docs" / "training.md").read_text()
     named = set(re.findall("`([^`]*)`", page))
     assert {field.name for field in fields(Config)} <= named
     assert set(RECIPES) <= named

