@@ -12,8 +12,8 @@ from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULTS = {
     "annotated.mp4": "annotated video",
-    "page.html": "timeline page",
-    "timeline.png": "timeline image",
+    "page.html": "timeline (HTML)",
+    "timeline.png": "timeline (PNG)",
     "faces.csv": "CSV",
     "faces.jsonl": "JSON Lines",
 }

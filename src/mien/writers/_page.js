@@ -412,7 +412,7 @@ function showBars(face, { nearest, isInterpolated }) {
  */
 function describe(face, sample) {
   if (!sample) return "not visible";
-  if (sample.isInterpolated) return "briefly not visible, shares interpolated";
+  if (sample.isInterpolated) return "not visible for a moment (interpolated)";
   const shares = face.shares[sample.nearest];
   return data.labels.map((label, n) => ({ label, share: shares[n] })).sort((a, b) => b.share - a.share)
     .slice(0, 2).map(({ label, share }) => `${label} ${percent(share / 10000)}`).join(", ");
