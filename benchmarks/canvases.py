@@ -1,11 +1,10 @@
-"""How well Faster R-CNN finds several faces in a picture and names their emotions. Writes results/.
+"""Detection and classification of several faces per image by Faster R-CNN. Writes results/.
 
 python benchmarks/canvases.py --data fer2013/ --steps 3000 [--start runs/rcnn-slim]
 
-A crop of FER2013 is a face from rim to rim: there is nothing to find in it, and to answer "the box
-is the picture" is always right. So faces of Training are set into photographs of nobody, one to
-four in each, to learn from; then those of PublicTest, into other photographs, to judge by. Bare
-crops are judged too.
+A FER2013 crop contains nothing but a face, so that "the whole image" is always the right box. To
+measure detection, one to four training faces are composed into photographs without people for
+training, and PublicTest faces into other photographs for evaluation. Bare crops are evaluated too.
 """
 
 from __future__ import annotations
@@ -39,101 +38,111 @@ from tests.synthetic.canvases import (
 
 ROOT = Path(__file__).parent.parent
 
-BATCH, RATE = 8, 0.01
+BATCH, LR = 8, 0.01
 
-OVERLAP = 0.5
-"""Intersection over union from which on a face is found."""
+MIN_IOU = 0.5
+"""A predicted box matches a true box from this intersection over union on."""
 
-SURE = 0.5
-"""How sure of a face one must be to count as having found it, where no curve is drawn."""
+MIN_CONFIDENCE = 0.5
+"""Confidence from which on a prediction counts for recall, precision and accuracy."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """boxes: (K, 4) x, y, width, height. shares: (K, 7), by emotion; their sum is 1 for a face."""
+class Prediction:
+    """boxes: (K, 4) x, y, width, height. scores: (K, 7) by emotion; their sum is the confidence."""
 
     boxes: np.ndarray
-    shares: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(K,) confidence that a box contains a face, 0 to 1."""
+        return self.scores.sum(1)
 
 
-# The scores.
+# Metrics.
 
 
-def matched(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Which of the (F, 4) true boxes each of (K, 4) finds, -1 for none; the surest has first pick.
+def match(boxes: np.ndarray, confidence: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
+    """The index of the true box that each predicted box matches, -1 for none: (K,).
 
-    A true box is found once, by an overlap of at least `OVERLAP`.
+    Each true box is matched at most once, by the most confident box with `MIN_IOU`.
     """
-    who, free = np.full(len(boxes), -1), np.ones(len(truth), bool)
-    for k in np.argsort(-scores, kind="stable"):
-        overlaps = np.where(free, scenes.overlap(boxes[k], truth), 0.0)
-        if overlaps.max(initial=0.0) >= OVERLAP:
-            who[k] = overlaps.argmax()
-            free[who[k]] = False
-    return who
+    matches, is_free = np.full(len(boxes), -1), np.ones(len(true_boxes), bool)
+    for k in np.argsort(-confidence, kind="stable"):
+        overlaps = np.where(is_free, scenes.overlap(boxes[k], true_boxes), 0.0)
+        if overlaps.max(initial=0.0) >= MIN_IOU:
+            matches[k] = overlaps.argmax()
+            is_free[matches[k]] = False
+    return matches
 
 
 def average_precision(
-    truths: list[np.ndarray], boxes: list[np.ndarray], scores: list[np.ndarray]
+    true_boxes: list[np.ndarray], boxes: list[np.ndarray], confidences: list[np.ndarray]
 ) -> float:
-    """The area below precision over recall, as in Pascal VOC since 2010; a list item per picture.
+    """The area under the precision-recall curve, as in Pascal VOC since 2010; one item per image.
 
-    Precision is taken as the highest at that recall or a higher one. A score of 0 is no answer.
+    Precision is interpolated: the highest at this recall or above. Boxes with confidence 0 are
+    ignored.
     """
-    hits = [matched(*one) >= 0 for one in zip(boxes, scores, truths, strict=True)]
-    every = np.concatenate(scores)
-    order = np.argsort(-every, kind="stable")
-    hit = np.concatenate(hits)[order[: np.count_nonzero(every)]]
-    precision = hit.cumsum() / np.arange(1, len(hit) + 1)
-    highest = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(highest[hit].sum() / sum(map(len, truths)))
+    pairs = zip(boxes, confidences, true_boxes, strict=True)
+    is_match = np.concatenate([match(*pair) >= 0 for pair in pairs])
+    confidence = np.concatenate(confidences)
+    order = np.argsort(-confidence, kind="stable")
+    hits = is_match[order[: np.count_nonzero(confidence)]]
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    interpolated = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(interpolated[hits].sum() / sum(map(len, true_boxes)))
 
 
-def named(canvas: Canvas, found: Found) -> tuple[np.ndarray, int]:
-    """Of each face found for sure, whether its emotion is named right; how many boxes are sure."""
-    sure = found.shares.sum(1) >= SURE
-    boxes, shares = found.boxes[sure], found.shares[sure]
-    who = matched(boxes, shares.sum(1), canvas.boxes)
-    return canvas.labels[who[who >= 0]] == shares[who >= 0].argmax(1), len(boxes)
+def classify_matches(canvas: Canvas, prediction: Prediction) -> tuple[np.ndarray, int]:
+    """For each true face with a confident match, whether its label is right; number of boxes."""
+    is_confident = prediction.confidence >= MIN_CONFIDENCE
+    boxes, scores = prediction.boxes[is_confident], prediction.scores[is_confident]
+    matches = match(boxes, scores.sum(1), canvas.boxes)
+    labels = canvas.labels[matches[matches >= 0]]
+    return labels == scores[matches >= 0].argmax(1), len(boxes)
 
 
-def judged(canvases: Sequence[Canvas], found: Sequence[Found]) -> dict[str, float]:
-    """The numbers of a set of pictures.
+def evaluate_predictions(
+    canvases: Sequence[Canvas], predictions: Sequence[Prediction]
+) -> dict[str, float]:
+    """The metrics of a set of images.
 
-    face_ap: average precision of "a face". emotion_map: its mean over emotions, where a box must
-    find a face of that emotion. recall, precision: of boxes that are `SURE` of a face. accuracy:
-    of the emotion that these name, on faces found.
+    face_ap: average precision of the class "face". emotion_map: mean average precision over the
+    emotions. recall, precision: of boxes with `MIN_CONFIDENCE`. accuracy: of the emotions on the
+    faces that these boxes match.
     """
-    boxes = [one.boxes for one in found]
+    boxes = [prediction.boxes for prediction in predictions]
     by_emotion = [
-        average_precision(truths, boxes, [one.shares[:, label] for one in found])
+        average_precision(targets, boxes, [one.scores[:, label] for one in predictions])
         for label in range(7)
-        if any(map(len, truths := [c.boxes[c.labels == label] for c in canvases]))
+        if any(map(len, targets := [c.boxes[c.labels == label] for c in canvases]))
     ]
-    rights, counts = zip(*map(named, canvases, found), strict=True)
-    right, total = np.concatenate(rights), sum(len(c.labels) for c in canvases)
-    sure = [one.shares.sum(1) for one in found]
+    classified, counts = zip(*map(classify_matches, canvases, predictions), strict=True)
+    is_correct, face_count = np.concatenate(classified), sum(len(c.labels) for c in canvases)
+    confidences = [prediction.confidence for prediction in predictions]
     return {
         "pictures": len(canvases),
-        "faces": total,
-        "face_ap": average_precision([c.boxes for c in canvases], boxes, sure),
+        "faces": face_count,
+        "face_ap": average_precision([c.boxes for c in canvases], boxes, confidences),
         "emotion_map": float(np.mean(by_emotion)),
-        "recall": len(right) / total,
-        "precision": len(right) / max(1, sum(counts)),
-        "accuracy": float(right.mean()) if len(right) else 0.0,
+        "recall": len(is_correct) / face_count,
+        "precision": len(is_correct) / max(1, sum(counts)),
+        "accuracy": float(is_correct.mean()) if len(is_correct) else 0.0,
     }
 
 
 # The detector.
 
 
-def pictures(canvases: Iterable[Canvas]) -> list[Tensor]:
-    """What a detector takes: (1, H, W) standardised floats."""
+def to_inputs(canvases: Iterable[Canvas]) -> list[Tensor]:
+    """Inputs of a torchvision detector: (1, H, W) standardized floats."""
     return [batches.standardise(torch.as_tensor(c.pixels.copy()))[None] for c in canvases]
 
 
-def targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
-    """What a detector learns from: corners, and labels that count from 1, as 0 is background."""
+def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
+    """Targets of a torchvision detector: corners, and labels from 1 on, as 0 is background."""
     return [
         {
             "boxes": ops.box_convert(torch.as_tensor(c.boxes).float(), "xywh", "xyxy"),
@@ -143,100 +152,102 @@ def targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
     ]
 
 
-def merged(answer: dict[str, Tensor]) -> Found:
-    """One box for each face, from the boxes that a detector gives for each face and emotion.
+def merge_boxes(output: dict[str, Tensor]) -> Prediction:
+    """One box per face, from the boxes per face and emotion of a torchvision detector.
 
-    The surest of boxes that overlap stays; from the others it takes the shares of emotions.
+    Of overlapping boxes, the most confident is kept, with the highest score of each emotion.
     """
-    boxes, labels, scores = answer["boxes"], answer["labels"] - 1, answer["scores"]
-    kept = ops.nms(boxes, scores, OVERLAP)
-    same = ops.box_iou(boxes[kept], boxes) >= OVERLAP
-    by_label = same[:, None] & (labels == torch.arange(7)[:, None])
-    shares = torch.zeros(len(kept), 7)
-    for k, each in enumerate(by_label):
+    boxes, labels, scores = output["boxes"], output["labels"] - 1, output["scores"]
+    kept = ops.nms(boxes, scores, MIN_IOU)
+    is_same = ops.box_iou(boxes[kept], boxes) >= MIN_IOU
+    by_label = is_same[:, None] & (labels == torch.arange(7)[:, None])
+    merged = torch.zeros(len(kept), 7)
+    for k, masks in enumerate(by_label):
         for label in range(7):
-            shares[k, label] = scores[each[label]].max() if each[label].any() else 0.0
-    shares /= shares.sum(1, keepdim=True).clamp(min=1.0)
-    return Found(ops.box_convert(boxes[kept], "xyxy", "xywh").numpy(), shares.numpy())
+            merged[k, label] = scores[masks[label]].max() if masks[label].any() else 0.0
+    merged /= merged.sum(1, keepdim=True).clamp(min=1.0)
+    return Prediction(ops.box_convert(boxes[kept], "xyxy", "xywh").numpy(), merged.numpy())
 
 
 @torch.no_grad()
-def find(detector: nn.Module, canvases: Sequence[Canvas]) -> list[Found]:
-    """What the detector finds in each picture."""
+def predict(detector: nn.Module, canvases: Sequence[Canvas]) -> list[Prediction]:
+    """The predictions of a detector for each image."""
     detector.eval()
-    parts = (canvases[k : k + BATCH] for k in range(0, len(canvases), BATCH))
-    return [merged(answer) for part in parts for answer in detector(pictures(part))]
+    chunks = (canvases[k : k + BATCH] for k in range(0, len(canvases), BATCH))
+    return [merge_boxes(output) for chunk in chunks for output in detector(to_inputs(chunk))]
 
 
-def learn(
+def train(
     detector: nn.Module,
     faces: Samples,
     photos: list[np.ndarray],
     steps: int,
-    dice: np.random.Generator,
+    rng: np.random.Generator,
 ) -> None:
-    """Train for so many steps, on new pictures in each: a short rise of the rate, then a cosine."""
+    """Train with newly composed images in each step; linear warm-up, then cosine decay."""
     optimizer = torch.optim.SGD(
-        detector.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
+        detector.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
     detector.train()
     for step in range(steps):
-        rise = min(1.0, (step + 1) / min(100, steps))
-        optimizer.param_groups[0]["lr"] = RATE * rise * (1 + math.cos(math.pi * step / steps)) / 2
-        canvases = [compose(faces, photos, dice) for _ in range(BATCH)]
-        losses = detector(pictures(canvases), targets(canvases))
+        warmup = min(1.0, (step + 1) / min(100, steps))
+        optimizer.param_groups[0]["lr"] = LR * warmup * (1 + math.cos(math.pi * step / steps)) / 2
+        canvases = [compose(faces, photos, rng) for _ in range(BATCH)]
+        losses = detector(to_inputs(canvases), to_targets(canvases))
         optimizer.zero_grad()
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
-            said = {
+            rounded = {
                 name.removeprefix("loss_"): round(loss.item(), 3) for name, loss in losses.items()
             }
-            print(f"step {step + 1}/{steps}", said, flush=True)
+            print(f"step {step + 1}/{steps}", rounded, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--start", type=Path, help="a run folder of rcnn-slim to begin with")
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument(
+        "--start", type=Path, help="run folder of rcnn-slim with the initial weights"
+    )
+    parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    splits, dice = data.load(asked.data), np.random.default_rng(asked.seed)
-    torch.manual_seed(asked.seed)
+    options = parser.parse_args()
+    splits, rng = data.load(options.data), np.random.default_rng(options.seed)
+    torch.manual_seed(options.seed)
     model = models.build("rcnn-slim", channels=1, classes=CLASSES)
-    if asked.start:
-        evaluate.load_weights(model, runs.open_run(asked.start))
+    if options.start:
+        evaluate.load_weights(model, runs.open_run(options.start))
     detector = rcnn.detector(model, SIDE)
-    began = time.perf_counter()
-    learn(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), asked.steps, dice)
-    seconds = (time.perf_counter() - began) / max(1, asked.steps)
+    start = time.perf_counter()
+    train(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), options.steps, rng)
+    seconds = (time.perf_counter() - start) / max(1, options.steps)
     val = splits["val"]
     canvases = [
-        compose(val, gray_backgrounds(EVALUATION_PHOTOS), dice) for _ in range(asked.pictures)
+        compose(val, gray_backgrounds(EVALUATION_PHOTOS), rng) for _ in range(options.images)
     ]
     crops = [crop(f, y) for f, y in zip(val.faces, val.labels, strict=True)]
     rows = {
-        "canvases": judged(canvases, find(detector, canvases)),
-        "crops": judged(crops, find(detector, crops)),
+        "canvases": evaluate_predictions(canvases, predict(detector, canvases)),
+        "crops": evaluate_predictions(crops, predict(detector, crops)),
     }
     for name, row in rows.items():
         print(name, {key: round(value, 3) for key, value in row.items()})
-    found = {
+    report = {
         "rows": rows,
         "model": "rcnn-slim",
-        "start": asked.start.name if asked.start else None,
-        "steps": asked.steps,
+        "start": options.start.name if options.start else None,
+        "steps": options.steps,
         "seconds_per_step": round(seconds, 3),
         "batch": BATCH,
-        "rate": RATE,
+        "rate": LR,
         "side": SIDE,
-        "seed": asked.seed,
+        "seed": options.seed,
         "measured": runs.about(),
     }
-    runs.write_json(ROOT / "results" / "canvases.json", found)
+    runs.write_json(ROOT / "results" / "canvases.json", report)
 
 
 if __name__ == "__main__":

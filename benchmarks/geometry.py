@@ -1,16 +1,18 @@
-"""How a detector's boxes lie relative to FER2013's crops, and what it gains to know.
+"""The geometry of a detector's boxes relative to FER2013's crops, and what it gains in accuracy.
 
     python benchmarks/geometry.py --data fer2013/
 
-First the detector looks at FER2013's own Training faces, enlarged and with mirrored surroundings:
-the median of where it puts its box is the `geometry` written in `detection/yunet.py`. Then
-PublicTest faces are set into photographs, found, cut by several rules, and classified.
+First the detector runs on enlarged FER2013 training faces with mirrored surroundings: the median
+position of its boxes is the `geometry` in `detection/yunet.py`. Then PublicTest faces are composed
+into photographs, detected, cropped by several rules, and classified.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -28,89 +30,102 @@ from tests.synthetic import scenes
 
 ROOT = Path(__file__).parent.parent
 
-ENLARGED = 144
+ENLARGED_SIDE = 144
 
 
-def learn(detect: Callable, faces: np.ndarray) -> dict:
-    """Median of size, right and down over the faces found, their quartiles, and how many."""
-    found = []
+def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
+    """Quartiles of size, right and down over the detected faces, and their number."""
+    measurements = []
     for face in faces:
-        large = cv2.resize(face, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
-        pad = ENLARGED // 2
+        large = cv2.resize(face, (ENLARGED_SIDE, ENLARGED_SIDE), interpolation=cv2.INTER_CUBIC)
+        pad = ENLARGED_SIDE // 2
         large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
-        for face in detect(large[..., None].repeat(3, -1))[:1]:
-            x, y, w, h = face.box
-            right, down = (ENLARGED - x - w / 2) / w, (ENLARGED - y - h / 2) / h
-            if w > 0.4 * ENLARGED and max(abs(right), abs(down)) < 0.3:
-                found.append((ENLARGED / (w * h) ** 0.5, right, down))
-    quartiles = np.quantile(found, (0.25, 0.5, 0.75), axis=0).round(3)
+        for detection in detect(large[..., None].repeat(3, -1))[:1]:
+            x, y, w, h = detection.box
+            right, down = (ENLARGED_SIDE - x - w / 2) / w, (ENLARGED_SIDE - y - h / 2) / h
+            if w > 0.4 * ENLARGED_SIDE and max(abs(right), abs(down)) < 0.3:
+                measurements.append((ENLARGED_SIDE / (w * h) ** 0.5, right, down))
+    quartiles = np.quantile(measurements, (0.25, 0.5, 0.75), axis=0).round(3)
     names = ("size", "right", "down")
-    return {"found": len(found), **dict(zip(names, quartiles.T.tolist(), strict=True))}
+    return {"found": len(measurements), **dict(zip(names, quartiles.T.tolist(), strict=True))}
 
 
-def rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
-    """Ways to cut a face for its box."""
+def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
+    """Rules to crop a face from its box."""
     return {
         "the box itself, squeezed": lambda box: box,
-        "a square on its longer side": lambda box: longer(box),
+        "a square on its longer side": square_on_longer_side,
         "measured geometry": geometry.square,
     }
 
 
-def longer(box: Box) -> Box:
-    """The square around a box's centre as large as its longer side."""
+def square_on_longer_side(box: Box) -> Box:
+    """The square around a box's center with its longer side."""
     x, y, w, h = box
     side = max(w, h)
     return x + (w - side) / 2, y + (h - side) / 2, side, side
 
 
-def prove(detect: Detector, val: data.Samples, made: list[scenes.Scene]) -> dict:
-    """Accuracy (FER2013 labels) and divergence to the votes (bits) by rule of cutting."""
-    by_votes = Classifier(weights.model("default"))
-    by_label = Classifier(weights.model("default-labels"))
-    cuts: dict[str, list[np.ndarray]] = {}
-    which: list[int] = []
-    sure: list[float] = []
-    for scene in made:
+@dataclass
+class Crops:
+    """The crops of all detected faces by rule, with the index of each face and its confidence."""
+
+    by_rule: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    indices: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+
+
+def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
+    """Detect the faces of scenes and crop them by every rule."""
+    crops = Crops()
+    for scene in composed:
         for face in detect(scene.pixels):
-            box, confidence = face.box, face.confidence
-            overlaps = scenes.overlap(np.asarray(box), scene.squares)
+            overlaps = scenes.overlap(np.asarray(face.box), scene.squares)
             if overlaps.max() < 0.3:
                 continue
             k = int(overlaps.argmax())
-            which.append(scene.which[k])
-            sure.append(confidence)
-            squares = {name: rule(box) for name, rule in rules(detect.geometry).items()}
+            crops.indices.append(scene.which[k])
+            crops.confidences.append(face.confidence)
+            squares = {name: rule(face.box) for name, rule in crop_rules(detect.geometry).items()}
             squares["where it was set"] = tuple(scene.squares[k])
             for name, square in squares.items():
-                cuts.setdefault(name, []).append(crop(scene.pixels, square, 48, 1))
-    labels = val.labels[which]
-    asked, shares = data.seven_shares(val.votes[which])
+                crops.by_rule[name].append(crop(scene.pixels, square, 48, 1))
+    return crops
 
-    def measured(name: str, faces: np.ndarray, chosen: np.ndarray) -> dict:
-        seven = restrict_labels(by_votes(faces[asked & chosen]), EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        truth = shares[chosen[asked]]
-        row = {
-            "faces": int(chosen.sum()),
-            "accuracy": float((by_label(faces[chosen]).argmax(1) == labels[chosen]).mean()),
-            "kl_nats": float(metrics.kl_divergence(truth, seven).mean()),
-            "share_calibration_error": metrics.share_calibration_error(seven, truth),
-        }
-        numbers = "  ".join(f"{key} {value:.4f}" for key, value in row.items())
-        print(f"{detect.name:6s} {name:28s} {numbers}", flush=True)
-        return row
 
-    everybody = np.ones(len(labels), bool)
-    rows = {name: measured(name, np.stack(crops), everybody) for name, crops in cuts.items()}
-    low = np.array(sure) < MIN_CONFIDENCE
-    faces = np.stack(cuts["measured geometry"])
-    parts = {"below": low, "from": ~low}
-    by_confidence = {
-        f"confidence {word} {MIN_CONFIDENCE}": measured(
-            f"confidence {word} {MIN_CONFIDENCE}", faces, part
+def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) -> dict:
+    """Accuracy (FER2013 labels) and KL divergence from the votes, by crop rule."""
+    by_votes = Classifier(weights.model("default"))
+    by_label = Classifier(weights.model("default-labels"))
+    crops = collect_crops(detect, composed)
+    labels = val.labels[crops.indices]
+    has_votes, shares = data.seven_shares(val.votes[crops.indices])
+
+    def row(name: str, faces: np.ndarray, selected: np.ndarray) -> dict:
+        predicted = restrict_labels(
+            by_votes(faces[has_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
-        for word, part in parts.items()
-        if part.any()
+        target = shares[selected[has_votes]]
+        scores = {
+            "faces": int(selected.sum()),
+            "accuracy": float((by_label(faces[selected]).argmax(1) == labels[selected]).mean()),
+            "kl_nats": float(metrics.kl_divergence(target, predicted).mean()),
+            "share_calibration_error": metrics.share_calibration_error(predicted, target),
+        }
+        numbers = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
+        print(f"{detect.name:6s} {name:28s} {numbers}", flush=True)
+        return scores
+
+    all_faces = np.ones(len(labels), bool)
+    rows = {name: row(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()}
+    is_low = np.array(crops.confidences) < MIN_CONFIDENCE
+    faces = np.stack(crops.by_rule["measured geometry"])
+    by_confidence = {
+        f"confidence {word} {MIN_CONFIDENCE}": row(
+            f"confidence {word} {MIN_CONFIDENCE}", faces, selected
+        )
+        for word, selected in {"below": is_low, "from": ~is_low}.items()
+        if selected.any()
     }
     return {"faces": len(labels), "rows": rows, "by_confidence": by_confidence}
 
@@ -121,21 +136,24 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=2000)
     options = parser.parse_args()
     splits = data.load(options.data)
-    dice = np.random.default_rng(0)
-    sample = splits["train"].faces[dice.integers(0, len(splits["train"]), options.faces)]
-    grounds = scenes.backgrounds()
-    cells = np.array_split(
-        dice.permutation(len(splits["val"]))[: options.faces], options.faces // 4
+    rng = np.random.default_rng(0)
+    sample = splits["train"].faces[rng.integers(0, len(splits["train"]), options.faces)]
+    backgrounds = scenes.backgrounds()
+    groups = np.array_split(
+        rng.permutation(len(splits["val"]))[: options.faces], options.faces // 4
     )
-    made = [
-        scenes.compose(splits["val"].faces, which, grounds[k % len(grounds)], dice)
-        for k, which in enumerate(cells)
+    composed = [
+        scenes.compose(splits["val"].faces, indices, backgrounds[k % len(backgrounds)], rng)
+        for k, indices in enumerate(groups)
     ]
     result = {}
     for detect in (yunet.load(),):
-        learned = learn(detect, sample)
-        print(detect.name, learned)
-        result[detect.name] = {"learned": learned, "proved": prove(detect, splits["val"], made)}
+        measured = measure_geometry(detect, sample)
+        print(detect.name, measured)
+        result[detect.name] = {
+            "learned": measured,
+            "proved": evaluate(detect, splits["val"], composed),
+        }
     about = {"what": "crop geometry", "data": "FER2013 Training (learned), PublicTest (proved)"}
     runs.write_json(ROOT / "results" / "geometry.json", about | result | {"measured": runs.about()})
 

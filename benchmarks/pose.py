@@ -1,10 +1,10 @@
-"""Heads that are tilted or look aside: trains the network for roll, measures both.
+"""Rotated and turned heads: trains the roll network, and measures the effect of roll and yaw.
 
     python benchmarks/pose.py train --data fer2013/     # writes src/mien/detection/roll.onnx
     python benchmarks/pose.py measure --data fer2013/   # prints tables, writes results/pose.json
 
-YuNet's landmarks hardly follow a tilted head, since it learnt from upright ones. This network
-learns from FER2013's Training faces, turned at random, and is measured on PublicTest's.
+YuNet was trained on upright heads, and its landmarks hardly rotate with a tilted one. The roll
+network is trained on randomly rotated FER2013 training faces and evaluated on PublicTest.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0
 
 
 class RollNet(nn.Module):
-    """Grey face -> cosine and sine of its roll, as long as the network is certain.
+    """Grayscale face -> cosine and sine of its roll; the length of the vector is the certainty.
 
-    uint8 (N, 1, 48, 48) -> (N, 2) float32 of length 0 to about 1. Only the inscribed circle counts,
-    as the corners would give away how a picture was turned. 80,000 parameters.
+    uint8 (N, 1, 48, 48) -> (N, 2) float32 of length 0 to about 1. Only the inscribed circle is
+    used, because the corners would reveal the rotation of the image. 80,000 parameters.
     """
 
     def __init__(self) -> None:
@@ -58,14 +58,14 @@ class RollNet(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 9, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(N, 1, 48, 48), grey values -> (N, 2)."""
+        """(N, 1, 48, 48) gray values -> (N, 2)."""
         x = torch.where(self.circle, batches.standardise(faces), 0.0)
         x = x.contiguous(memory_format=torch.channels_last)
         return self.head(self.features(x))
 
 
-def turned(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
-    """Faces turned clockwise by so many degrees, moved, scaled, lit and blurred at random."""
+def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
+    """Rotate clockwise by given degrees; shift, scale, blur and light at random."""
     count = len(faces)
     uniform = torch.rand(6, count, generator=rng)
     angle = -degrees * math.pi / 180
@@ -85,31 +85,33 @@ def turned(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
 
 
 def train(folder: Path, out: Path) -> None:
-    """Train on FER2013's Training faces and write the network."""
+    """Train on FER2013's training faces and write the network."""
     faces = torch.as_tensor(data.load(folder)["train"].faces)[:, None]
     torch.manual_seed(SEED)
     rng = Generator().manual_seed(SEED)
     network = RollNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, STEPS)
-    began, running = time.time(), 0.0
+    start, running_loss = time.time(), 0.0
     for step in range(STEPS):
-        which = torch.randint(len(faces), (BATCH,), generator=rng)
-        # Half of them as most heads are, for these must not be turned by mistake.
+        indices = torch.randint(len(faces), (BATCH,), generator=rng)
+        # 40 % are nearly upright like most heads, which must not be rotated by mistake.
         degrees = (torch.rand(BATCH, generator=rng) - 0.5) * 360
         upright = torch.rand(BATCH, generator=rng) < 0.4
         degrees = torch.where(upright, degrees / 9, degrees)
-        wanted = torch.stack([(degrees * math.pi / 180).cos(), (degrees * math.pi / 180).sin()], 1)
+        target = torch.stack([(degrees * math.pi / 180).cos(), (degrees * math.pi / 180).sin()], 1)
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported()):
-            direction = network(turned(faces[which], degrees, rng)).float()
-        loss = F.mse_loss(direction, wanted)
+            direction = network(augment(faces[indices], degrees, rng)).float()
+        loss = F.mse_loss(direction, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        running = 0.99 * running + 0.01 * loss.item()
+        running_loss = 0.99 * running_loss + 0.01 * loss.item()
         if step % 500 == 499:
-            print(f"step {step + 1}  loss {running:.4f}  {time.time() - began:.0f} s", flush=True)
+            print(
+                f"step {step + 1}  loss {running_loss:.4f}  {time.time() - start:.0f} s", flush=True
+            )
     network.eval()
     network.to(memory_format=torch.contiguous_format)
     example = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
@@ -123,15 +125,15 @@ def train(folder: Path, out: Path) -> None:
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write the network with what it is, and without torch's notes on where it came from."""
+    """Write the network with a model card, and without torch's metadata."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
     about = {
         "mien.card": json.dumps({
-            "what": "cosine and sine of a head's roll, clockwise, from a grey face of 48 pixels",
-            "data": "FER2013 Training, turned at random", "seed": SEED, "steps": STEPS,
+            "what": "cosine and sine of a head's roll, clockwise, from a gray face of 48 pixels",
+            "data": "FER2013 Training, rotated at random", "seed": SEED, "steps": STEPS,
             "made_by": "benchmarks/pose.py train", "results": "results/pose.json",
         }),
     }  # fmt: skip
@@ -143,48 +145,48 @@ ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 
 
 def angle_errors(faces: np.ndarray) -> dict:
-    """How far the estimated roll is off, for faces turned by each angle: degrees and shares."""
+    """Errors of the estimated roll for faces rotated by each angle: degrees and shares."""
     estimate = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
         degrees = torch.full((len(faces),), float(angle))
-        crops = rotated(torch.as_tensor(faces)[:, None], degrees).numpy()
-        off = np.abs((estimate.degrees(crops) - angle + 180) % 360 - 180)
+        crops = rotate_faces(torch.as_tensor(faces)[:, None], degrees).numpy()
+        errors = np.abs((estimate.degrees(crops) - angle + 180) % 360 - 180)
         rows[angle] = {
-            "median": float(np.median(off)),
-            "over_15": float((off > 15).mean()),
-            "over_30": float((off > 30).mean()),
+            "median": float(np.median(errors)),
+            "over_15": float((errors > 15).mean()),
+            "over_30": float((errors > 30).mean()),
         }
     return rows
 
 
 def alignment(val: data.Samples) -> dict:
-    """What aligning crops does to PublicTest's faces, turned by each angle: labels right."""
+    """Accuracy on PublicTest faces rotated by each angle, with and without alignment."""
     estimate, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
-        said = np.concatenate([classify(part) for part in np.array_split(faces, 16)])
-        return float((said.argmax(1) == val.labels).mean())
+        outputs = np.concatenate([classify(chunk) for chunk in np.array_split(faces, 16)])
+        return float((outputs.argmax(1) == val.labels).mean())
 
     rows = {}
     for angle in (0, 10, 25, 40, 60, 90):
         faces = torch.as_tensor(val.faces)[:, None]
-        shown = rotated(faces, torch.full((len(faces),), float(angle))).numpy()
-        rolls, aligned = estimate.degrees(shown), shown.copy()
-        leaning = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
-        for k in leaning:
-            pixels = shown[k, 0][..., None].repeat(3, -1)
+        rotated = rotate_faces(faces, torch.full((len(faces),), float(angle))).numpy()
+        rolls, aligned = estimate.degrees(rotated), rotated.copy()
+        tilted = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
+        for k in tilted:
+            pixels = rotated[k, 0][..., None].repeat(3, -1)
             aligned[k] = crops.crop_upright(pixels, (0.0, 0.0, 48.0, 48.0), 48, 1, float(rolls[k]))
         rows[angle] = {
-            "aligned": len(leaning) / len(faces),
-            "accuracy_before": accuracy(shown),
+            "aligned": len(tilted) / len(faces),
+            "accuracy_before": accuracy(rotated),
             "accuracy_now": accuracy(aligned),
         }
     return rows
 
 
-def rotated(faces: Tensor, degrees: Tensor) -> Tensor:
-    """(N, 1, 48, 48) uint8 turned clockwise: the same, surroundings mirrored."""
+def rotate_faces(faces: Tensor, degrees: Tensor) -> Tensor:
+    """Rotate (N, 1, 48, 48) uint8 faces clockwise; the borders are mirrored."""
     angle = -degrees * math.pi / 180
     theta = torch.zeros(len(faces), 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = angle.cos(), -angle.sin()
@@ -194,8 +196,8 @@ def rotated(faces: Tensor, degrees: Tensor) -> Tensor:
     return moved.clamp(0, 255).round().to(torch.uint8)
 
 
-def turn(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """A picture turned clockwise on a larger ground, and the (2, 3) matrix of its points."""
+def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate an image clockwise on a larger background; also its (2, 3) matrix."""
     height, width = pixels.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -205,15 +207,15 @@ def turn(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scenes_by_angle(val: data.Samples, count: int) -> dict:
-    """Scenes with one face, turned: recall, false boxes and accuracy, before and now.
+    """Rotated scenes with one face: recall, false positives and accuracy, before and now.
 
-    before: YuNet and the crop of its box. now: what `mien.Analyzer` does.
+    before: YuNet without roll. now: `mien.Analyzer` with its default.
     """
-    rng, grounds = np.random.default_rng(0), scenes.backgrounds()
-    made = []
+    rng, backgrounds = np.random.default_rng(0), scenes.backgrounds()
+    composed = []
     for k in range(count):
-        ground = cv2.resize(grounds[k % len(grounds)], (480, 480))
-        made.append(scenes.compose(val.faces, rng.integers(0, len(val), 1), ground, rng))
+        background = cv2.resize(backgrounds[k % len(backgrounds)], (480, 480))
+        composed.append(scenes.compose(val.faces, rng.integers(0, len(val), 1), background, rng))
     analyzers = {
         "now": mien.Analyzer("default-labels", threads=1),
         "before": mien.Analyzer("default-labels", UprightOnly(), threads=1),
@@ -221,36 +223,37 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
     rows: dict = {}
     for angle in ANGLES:
         for name, analyzer in analyzers.items():
-            look = LOOKS[name]
-            found = right = false = 0
-            for scene in made:
-                pixels, matrix = turn(scene.pixels, angle)
+            analyze = ANALYZE[name]
+            detected = correct = false_positives = 0
+            for scene in composed:
+                pixels, matrix = rotate_image(scene.pixels, angle)
                 x, y, side, _ = scene.squares[0]
-                centre = matrix @ (x + side / 2, y + side / 2, 1)
-                (faces,) = look(analyzer, [mien.Frame(pixels)])
-                hits = [face for face in faces if _is_at(face.box, centre, side)]
-                found += bool(hits)
-                false += len(faces) - len(hits)
+                center = matrix @ (x + side / 2, y + side / 2, 1)
+                (faces,) = analyze(analyzer, [mien.Frame(pixels)])
+                hits = [face for face in faces if _is_at(face.box, center, side)]
+                detected += bool(hits)
+                false_positives += len(faces) - len(hits)
                 truth = EMOTIONS[val.labels[scene.which[0]]]
-                right += bool(hits) and hits[0].dominant_emotion == truth
+                correct += bool(hits) and hits[0].dominant_emotion == truth
             rows.setdefault(angle, {})[name] = {
-                "recall": found / len(made), "false_boxes": false, "right": right / len(made),
+                "recall": detected / len(composed), "false_boxes": false_positives,
+                "right": correct / len(composed),
             }  # fmt: skip
         print(angle, rows[angle], flush=True)
     return rows
 
 
 def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
-    """Results of frames as those of a video, which are never turned."""
+    """Analyze frames as a video, whose frames are never rotated."""
     session = analyzer.session()
     return [session.update(frame.pixels, frame.seconds) for frame in frames]
 
 
-LOOKS = {"now": mien.Analyzer.frames, "before": as_video}
+ANALYZE = {"now": mien.Analyzer.analyze_frames, "before": as_video}
 
 
 class UprightOnly:
-    """YuNet as others use it: no head is tilted."""
+    """YuNet with the assumption that all heads are upright."""
 
     name, geometry = "yunet", yunet.YuNet.geometry
 
@@ -258,48 +261,54 @@ class UprightOnly:
         self._detect = yunet.load()
 
     def __call__(self, pixels: np.ndarray) -> list[mien.Detection]:
-        """(H, W, 3) uint8 -> its faces, all upright."""
+        """(H, W, 3) uint8 -> its faces, with roll 0."""
         return [replace(face, roll=0.0) for face in self._detect(pixels)]
 
 
-def _is_at(box: tuple, centre: np.ndarray, side: float) -> bool:
-    off = np.hypot(box[0] + box[2] / 2 - centre[0], box[1] + box[3] / 2 - centre[1])
-    return off < 0.35 * side and 0.4 < (box[2] * box[3]) ** 0.5 / side < 1.6
+def _is_at(box: tuple, center: np.ndarray, side: float) -> bool:
+    distance = np.hypot(box[0] + box[2] / 2 - center[0], box[1] + box[3] / 2 - center[1])
+    return distance < 0.35 * side and 0.4 < (box[2] * box[3]) ** 0.5 / side < 1.6
 
 
-def empty_pictures() -> dict:
-    """False boxes on photographs without people, at three sizes and four angles."""
+def false_positives() -> dict:
+    """False positives on photographs without people, at three sizes and four angles."""
     analyzers = {"now": mien.Analyzer(), "before": mien.Analyzer(detector=UprightOnly())}
-    grounds = scenes.backgrounds()
-    pictures = [cv2.resize(g, None, fx=s, fy=s) for g in grounds for s in (0.5, 1, 1.7)]
-    pictures += [turn(ground, angle)[0] for ground in grounds for angle in (20, 70, 110, 200)]
+    backgrounds = scenes.backgrounds()
+    images = [cv2.resize(g, None, fx=s, fy=s) for g in backgrounds for s in (0.5, 1, 1.7)]
+    images += [
+        rotate_image(background, angle)[0]
+        for background in backgrounds
+        for angle in (20, 70, 110, 200)
+    ]
     boxes = {
-        name: sum(map(len, LOOKS[name](analyzer, map(mien.Frame, pictures))))
+        name: sum(map(len, ANALYZE[name](analyzer, map(mien.Frame, images))))
         for name, analyzer in analyzers.items()
     }
-    return {"pictures": len(pictures), "false_boxes": boxes}
+    return {"pictures": len(images), "false_boxes": boxes}
 
 
 def by_yaw(val: data.Samples) -> dict:
-    """Accuracy of PublicTest faces by how far they look aside, by the landmarks."""
+    """Accuracy on PublicTest faces by yaw, estimated from landmarks."""
     detect = yunet.load()
     classify = mien.Analyzer("default-labels", "whole", threads=1)
-    yaws, right = [], []
+    yaws, is_correct = [], []
     for face, label in zip(val.faces, val.labels, strict=True):
         large = cv2.resize(face, (192, 192), interpolation=cv2.INTER_CUBIC)
         large = cv2.copyMakeBorder(large, 48, 48, 48, 48, cv2.BORDER_REFLECT_101)
-        found = detect(large[..., None].repeat(3, -1))[:1]
-        if not found or not found[0].landmarks:
+        detections = detect(large[..., None].repeat(3, -1))[:1]
+        if not detections or not detections[0].landmarks:
             continue
-        yaws.append(abs(estimate_yaw(found[0].landmarks)))
-        (said,) = classify.analyze(face[..., None].repeat(3, -1))
-        right.append(said.dominant_emotion == EMOTIONS[label])
+        yaws.append(abs(estimate_yaw(detections[0].landmarks)))
+        (analyzed,) = classify.analyze(face[..., None].repeat(3, -1))
+        is_correct.append(analyzed.dominant_emotion == EMOTIONS[label])
     edges = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)
-    place = np.digitize(yaws, edges) - 1
+    bins = np.digitize(yaws, edges) - 1
     return {
         f"{low:g} to {high:g}": {
-            "faces": int((place == k).sum()),
-            "accuracy": float(np.array(right)[place == k].mean()) if (place == k).any() else None,
+            "faces": int((bins == k).sum()),
+            "accuracy": float(np.array(is_correct)[bins == k].mean())
+            if (bins == k).any()
+            else None,
         }
         for k, (low, high) in enumerate(pairwise(edges))
     }
@@ -315,7 +324,7 @@ def measure(folder: Path, count: int) -> None:
     print(*result["roll_error"].items(), sep="\n", flush=True)
     result["yaw"] = by_yaw(val)
     print(*result["yaw"].items(), sep="\n", flush=True)
-    result["empty"] = empty_pictures()
+    result["empty"] = false_positives()
     print(result["empty"], flush=True)
     result["scenes"] = {"faces": count, "by_angle": scenes_by_angle(val, count)}
     runs.write_json(runs.PACKAGE.parent.parent / "results" / "pose.json",

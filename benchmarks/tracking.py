@@ -1,4 +1,4 @@
-"""How well faces are followed in clips with known truth: ids, boxes, flicker. Writes results/.
+"""Tracking in synthetic clips with ground truth: ids, boxes, flicker. Writes results/tracking.json.
 
 python benchmarks/tracking.py --data fer2013/        # eight scenarios, three seeds each
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,17 @@ from tests.synthetic import clips, scenarios, tracking_scores
 ROOT = Path(__file__).parent.parent
 
 
-def follow(
-    analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int
-) -> tuple[list[clips.Truth], list[Result], list[Result]]:
-    """What is true of each frame of a clip, the faces found in it, and those when watched twice."""
+@dataclass(frozen=True)
+class Clip:
+    """A clip: its ground truth, and its results with causal and with bidirectional smoothing."""
+
+    truths: list[clips.Truth]
+    causal: list[Result]
+    bidirectional: list[Result]
+
+
+def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int) -> Clip:
+    """Render a clip and track its faces."""
     truths: list[clips.Truth] = []
 
     def frames() -> Iterator[Frame]:
@@ -32,99 +40,99 @@ def follow(
             truths.append(truth)
             yield Frame(pixels, scenario, number, truth.seconds)
 
-    found = list(analyzer.session().stream(frames()))
-    again = bidirectional.smooth(found, [result.frame for result in found])
-    return truths, found, list(again)
+    results = list(analyzer.session().stream(frames()))
+    smoothed = bidirectional.smooth(results, [result.frame for result in results])
+    return Clip(truths, results, list(smoothed))
 
 
-def scores(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
-    """The numbers of one clip."""
-    asked, answered = tracking_scores.without_hidden(
-        truths, [{f.face_id: f.box for f in faces} for faces in found]
+def scores(clip: Clip) -> dict[str, float]:
+    """The scores of one clip. In the keys, "twice" is bidirectional smoothing."""
+    target, predicted = tracking_scores.without_hidden(
+        clip.truths, [{face.face_id: face.box for face in result} for result in clip.causal]
     )
-    seen = sum(map(len, asked))
-    hit = sum(len(tracking_scores.match_boxes(a, b)) for a, b in zip(asked, answered, strict=True))
+    target_count = sum(map(len, target))
+    match_count = sum(
+        len(tracking_scores.match_boxes(a, b)) for a, b in zip(target, predicted, strict=True)
+    )
     return {
-        "faces": len({who for boxes in asked for who in boxes}),
-        "ids": len({who for boxes in answered for who in boxes}),
-        "switches": tracking_scores.id_switches(asked, answered),
-        "id_f1": tracking_scores.id_f1(asked, answered),
-        "recall": hit / seen if seen else 1.0,
-        "overlap": tracking_scores.box_overlap(asked, answered),
-        **flicker(truths, found, again),
-        **right(truths, found, again),
+        "faces": len({face_id for boxes in target for face_id in boxes}),
+        "ids": len({face_id for boxes in predicted for face_id in boxes}),
+        "switches": tracking_scores.id_switches(target, predicted),
+        "id_f1": tracking_scores.id_f1(target, predicted),
+        "recall": match_count / target_count if target_count else 1.0,
+        "overlap": tracking_scores.box_overlap(target, predicted),
+        **flicker(clip),
+        **accuracy(clip),
     }
 
 
-def strongest(face: Face) -> str:
+def smoothed_emotion(face: Face) -> str:
     """The dominant emotion after smoothing."""
-    shown = face.smoothed or face.emotions
-    return max(shown, key=shown.__getitem__)
+    emotions = face.smoothed or face.emotions
+    return max(emotions, key=emotions.__getitem__)
 
 
-def right(truths: list[clips.Truth], found: list[Result], again: list[Result]) -> dict[str, float]:
-    """How often the dominant emotion is the label of the picture shown, of the faces found."""
-    hits: dict[str, list[bool]] = defaultdict(list)
-    for truth, faces, later in zip(truths, found, again, strict=True):
-        said = {face.face_id: face for face in faces}
-        both = {face.face_id: face for face in later}
-        emotions = {one.identity: one.emotion for one in truth.faces}
-        boxes = {face.face_id: face.box for face in faces}
+def accuracy(clip: Clip) -> dict[str, float]:
+    """Accuracy of the dominant emotion on detected faces, against FER2013's labels."""
+    is_correct: dict[str, list[bool]] = defaultdict(list)
+    for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
+        causal_faces = {face.face_id: face for face in causal}
+        smoothed_faces = {face.face_id: face for face in smoothed}
+        labels = {face.identity: face.emotion for face in truth.faces}
+        boxes = {face.face_id: face.box for face in causal}
         for identity, face_id in tracking_scores.match_boxes(truth.boxes, boxes).items():
-            hits["raw"].append(said[face_id].dominant_emotion == emotions[identity])
-            hits["smoothed"].append(strongest(said[face_id]) == emotions[identity])
-            hits["twice"].append(strongest(both[face_id]) == emotions[identity])
-    return {f"right_{kind}": float(np.mean(some)) for kind, some in hits.items()}
+            label, face = labels[identity], causal_faces[face_id]
+            is_correct["raw"].append(face.dominant_emotion == label)
+            is_correct["smoothed"].append(smoothed_emotion(face) == label)
+            is_correct["twice"].append(smoothed_emotion(smoothed_faces[face_id]) == label)
+    return {f"right_{kind}": float(np.mean(values)) for kind, values in is_correct.items()}
 
 
-def flicker(
-    truths: list[clips.Truth], found: list[Result], again: list[Result]
-) -> dict[str, float]:
-    """Changes of the dominant emotion a second: true, by frame alone, smoothed, watched twice."""
-    shown: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
-    for truth, faces, later in zip(truths, found, again, strict=True):
-        for one in truth.faces:
-            shown["true"][one.identity].append((truth.seconds, one.emotion))
-        for face in faces:
-            shown["raw"][face.face_id].append((truth.seconds, face.dominant_emotion))
-            shown["smoothed"][face.face_id].append((truth.seconds, strongest(face)))
-        for face in later:
-            shown["twice"][face.face_id].append((truth.seconds, strongest(face)))
-    return {
-        f"changes_{kind}": float(
-            np.mean(
-                [
-                    tracking_scores.changes_per_second(
-                        [label for _, label in one], [s for s, _ in one]
-                    )
-                    for one in lines.values()
-                    if len(one) > 25
-                ]
-            )
+def flicker(clip: Clip) -> dict[str, float]:
+    """Changes of the dominant emotion per second: ground truth, raw, causal, bidirectional."""
+    points: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
+    for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
+        for face in truth.faces:
+            points["true"][face.identity].append((truth.seconds, face.emotion))
+        for face in causal:
+            points["raw"][face.face_id].append((truth.seconds, face.dominant_emotion))
+            points["smoothed"][face.face_id].append((truth.seconds, smoothed_emotion(face)))
+        for face in smoothed:
+            points["twice"][face.face_id].append((truth.seconds, smoothed_emotion(face)))
+    return {f"changes_{kind}": mean_changes(series) for kind, series in points.items()}
+
+
+def mean_changes(series: dict[int, list[tuple[float, str]]]) -> float:
+    """Changes per second, averaged over faces with more than 25 frames."""
+    changes = [
+        tracking_scores.changes_per_second(
+            [label for _, label in points], [seconds for seconds, _ in points]
         )
-        for kind, lines in shown.items()
-    }
+        for points in series.values()
+        if len(points) > 25
+    ]
+    return float(np.mean(changes))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    asked = parser.parse_args()
-    analyzer, cast = Analyzer(), clips.load_faces(asked.data)
+    options = parser.parse_args()
+    analyzer, cast = Analyzer(), clips.load_faces(options.data)
     rows = {}
     for scenario in scenarios.SCENARIOS:
-        each = [scores(*follow(analyzer, scenario, cast, seed)) for seed in range(asked.seeds)]
-        over = {
-            name: np.sum(numbers) if name == "switches" else np.mean(numbers)
-            for name in each[0]
-            if (numbers := [one.get(name, np.nan) for one in each])
+        by_seed = [scores(analyze(analyzer, scenario, cast, seed)) for seed in range(options.seeds)]
+        total = {
+            name: np.sum(values) if name == "switches" else np.mean(values)
+            for name in by_seed[0]
+            if (values := [row.get(name, np.nan) for row in by_seed])
         }
-        print(scenario, {name: round(float(value), 3) for name, value in over.items()})
-        # In a clip without faces there is nothing to measure, and so no number.
-        rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in over.items()}
-    found = {"rows": rows, "seeds": asked.seeds, "size": [640, 360], "measured": runs.about()}
-    runs.write_json(ROOT / "results" / "tracking.json", found)
+        print(scenario, {name: round(float(value), 3) for name, value in total.items()})
+        # JSON has no NaN: a clip without faces has no score.
+        rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in total.items()}
+    report = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "measured": runs.about()}
+    runs.write_json(ROOT / "results" / "tracking.json", report)
 
 
 if __name__ == "__main__":
