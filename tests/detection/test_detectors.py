@@ -242,21 +242,21 @@ def test_tiles_cover_the_image_and_overlap(length):
 
 
 @pytest.mark.parametrize(
-    ("size", "places"),
+    ("size", "positions"),
     [
         ((900, 12000), [(1000, 200), (3500, 200), (6000, 200), (8500, 200)]),
         ((16000, 1080), [(200, 3000)]),
         ((3000, 5000), [(x, y) for x in (0, 2400, 4500) for y in (0, 1300, 2500)]),
     ],
 )
-def test_faces_of_wide_tall_and_large_images_are_detected_once(detect, astronaut, size, places):
+def test_faces_of_wide_tall_and_large_images_are_detected_once(detect, astronaut, size, positions):
     head = cv2.resize(astronaut[20:230, 110:330], (480, 460))
     canvas = np.full((*size, 3), 127, np.uint8)
-    for x, y in places:
+    for x, y in positions:
         canvas[y : y + 460, x : x + 480] = head
     faces = detect(canvas)
     assert are_valid(faces, canvas)
-    expected = np.array([(x + 245, y + 215) for x, y in places])
+    expected = np.array([(x + 245, y + 215) for x, y in positions])
     centers = np.array([(f.box[0] + f.box[2] / 2, f.box[1] + f.box[3] / 2) for f in faces])
     assert len(centers) == len(expected)
     distances = np.hypot(*(centers[:, None] - expected[None]).transpose(2, 0, 1))

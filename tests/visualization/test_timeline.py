@@ -77,8 +77,10 @@ def test_interpolated_times_are_pale(tmp_path):
     frames += [[face(happy=1.0)]] * 28
     colors = [column[0] for column in strip(write_image(tmp_path / "x.png", frames), 0)]
     assert set(colors) == {"happy", "pale happy"}
-    places = [k / (STRIP_WIDTH - 1) * 9.9 for k, name in enumerate(colors) if name == "pale happy"]
-    assert (places[0], places[-1]) == pytest.approx((3.95, 4.95), abs=0.02)
+    pale_times = [
+        k / (STRIP_WIDTH - 1) * 9.9 for k, name in enumerate(colors) if name == "pale happy"
+    ]
+    assert (pale_times[0], pale_times[-1]) == pytest.approx((3.95, 4.95), abs=0.02)
 
 
 def test_a_face_of_a_single_frame_is_drawn_in_the_minimum_width(tmp_path):
@@ -98,8 +100,8 @@ def collect(frames, interval=0.1):
 
 def test_a_face_is_visible_between_points_and_half_an_interval_around_them():
     collected = collect([[]] * 20 + [[face()]] * 20 + [[]] * 30 + [[face()]] * 2 + [[]] * 28)
-    places = np.array([1.9, 1.96, 2.0, 3.0, 3.94, 4.0, 5.0, 6.9, 7.05, 7.1, 7.2])
-    _, status = collected.sample(collected.series[0], places)
+    times = np.array([1.9, 1.96, 2.0, 3.0, 3.94, 4.0, 5.0, 6.9, 7.05, 7.1, 7.2])
+    _, status = collected.sample(collected.series[0], times)
     assert status.tolist() == [0, 2, 2, 2, 2, 0, 0, 0, 2, 2, 0]
 
 

@@ -67,7 +67,10 @@ def load(name: str, threads: int = 0) -> Detector:
 
     Example:
         ```python
-        detections = mien.detection.load("yunet")(pixels)
+        from mien import detection
+
+        detect = detection.load("yunet")
+        detections = detect(pixels)
         ```
     """
     if name not in available():
