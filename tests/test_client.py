@@ -149,11 +149,11 @@ def test_options_are_passed_on(server, tiny_model):
 def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server, tmp_path):
     with pytest.raises(mien.UserError, match="not a picture"):
         client.analyze(b"nothing")
-    with pytest.raises(mien.UserError, match="There is no file"):
+    with pytest.raises(mien.UserError, match="file not found"):
         client.analyze(tmp_path / "none.png")
     with pytest.raises(mien.UserError, match="bearer token"):
         mien.Client(server[0]).analyze(PICTURE)
-    with pytest.raises(mien.UserError, match="No model is called 'x'"):
+    with pytest.raises(mien.UserError, match="model 'x'"):
         mien.Client(server[0], "sesame", model="x").analyze(PICTURE)
     with pytest.raises(mien.UserError, match=r"Cannot reach .* 127\.0\.0\.1:9: "):
         mien.Client("http://127.0.0.1:9").analyze(PICTURE)
@@ -169,9 +169,9 @@ def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server
         with pytest.raises(mien.UserError, match="/live"):
             list(client.stream(what))
     (tmp_path / "no.mp4").write_bytes(b"nothing")
-    with pytest.raises(mien.UserError, match=r"^no\.mp4 cannot be read as a video"):
+    with pytest.raises(mien.UserError, match=r"no\.mp4 as a video"):
         list(client.stream(tmp_path / "no.mp4"))
-    with pytest.raises(mien.UserError, match="There is no file"):
+    with pytest.raises(mien.UserError, match="file not found"):
         list(client.stream(tmp_path / "none.mp4"))
     for one in ("a.png", "b.png"):
         (tmp_path / one).write_bytes(PICTURE)

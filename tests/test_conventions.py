@@ -115,7 +115,7 @@ def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "A camera needs OpenCV: in mien's folder, pip install '.[camera]'.\n"
+    assert "OpenCV is not installed" in done.stdout
 
 
 def test_importing_mien_is_quick():

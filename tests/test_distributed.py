@@ -38,7 +38,7 @@ def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
     errors = found["error"].to_pylist()
     assert errors[:3] == [None] * 3
     assert "is not a picture" in errors[3]
-    assert "There is no file" in errors[4]
+    assert "file not found" in errors[4]
     assert found["dominant_emotion"].to_pylist() == ["happy", None, "happy", None, None]
 
 

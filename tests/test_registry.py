@@ -35,7 +35,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(UserError) as caught:
         registry.load_module("mien.writers", "jsonk")
     said = str(caught.value)
-    assert said.startswith("No writer is called 'jsonk'. Did you mean 'jsonl'?")
+    assert said.startswith("Unknown writer 'jsonk'. Did you mean 'jsonl'?")
     for name in registry.names("mien.writers"):
         assert name in said
 

@@ -1,10 +1,18 @@
-"""The one exception that a person is meant to read."""
+"""The exception whose message is shown to users."""
 
 
 class UserError(Exception):
-    """What was asked cannot be done, and the reader can mend it.
+    """An error that the user can fix.
 
-    The message is one or two plain sentences: what was asked, what is possible, what to type.
-    The command line prints it and exits with 2; the service answers 4xx with it. Every other
-    exception is a bug and keeps its traceback.
+    The message is one or two plain sentences: what is wrong, and what to do. The command line
+    prints it and exits with status 2; the server sends it with a 4xx status. Any other exception
+    is a bug and keeps its traceback.
+
+    Example:
+        ```python
+        try:
+            result = mien.Analyzer().analyze("photo.jpg")
+        except mien.UserError as error:
+            print(error)  # Cannot read photo.jpg: file not found.
+        ```
     """

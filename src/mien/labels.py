@@ -1,4 +1,4 @@
-"""The emotions, their one order, and the names that other people give them."""
+"""The emotion labels: their order, synonyms and colors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from mien.errors import UserError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""The seven emotions of FER2013, in its own coding 0 to 6."""
+"""The seven emotions of FER2013, in the order of its codes 0 to 6."""
 
 EMOTIONS_AND_CONTEMPT = (*EMOTIONS, "contempt")
-"""The eight emotions of FER+, in the order in which mien's models give them."""
+"""The eight emotions of FER+, in the order of the outputs of mien's models."""
 
 COLORS = {
     "angry": "#e2574c",
@@ -24,7 +24,7 @@ COLORS = {
     "neutral": "#c3c8cd",
     "contempt": "#d98cb3",
 }
-"""One per emotion, wherever it is shown; all light enough to read on a dark ground."""
+"""The color of each emotion in every output; all are light enough for a dark background."""
 
 SYNONYMS = {
     "anger": "angry",
@@ -42,30 +42,49 @@ SYNONYMS = {
 
 
 def canonical(name: str) -> str:
-    """The label that `name` means: `"Happiness"` -> `"happy"`; a `UserError` if it means none."""
-    plain = name.strip().lower()
-    plain = SYNONYMS.get(plain, plain)
-    if plain not in EMOTIONS_AND_CONTEMPT:
+    """Return the label for a name or synonym of an emotion, in any case.
+
+    Raises:
+        UserError: The name is not that of an emotion.
+
+    Example:
+        >>> canonical("Happiness")
+        'happy'
+    """
+    label = name.strip().lower()
+    label = SYNONYMS.get(label, label)
+    if label not in EMOTIONS_AND_CONTEMPT:
         raise UserError(
-            f"{name!r} is not an emotion that mien knows: {', '.join(EMOTIONS_AND_CONTEMPT)}."
+            f"Unknown emotion {name!r}. Known emotions: {', '.join(EMOTIONS_AND_CONTEMPT)}."
         )
-    return plain
+    return label
 
 
 def restrict_labels(
     probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]
 ) -> np.ndarray:
-    """The probabilities of `keep` alone, renormalised: (N, K) -> (N, len(keep)) float64.
+    """Select the probabilities of some labels, and renormalize them to sum to 1.
 
-    The share that falls on a label left out (contempt, usually) is given to the others in
-    proportion, which is what "given that it is one of these" means. A label of `keep` that the
-    model does not have gets probability zero.
+    The result is conditional on the label being one of `keep`. Rows in which all labels of `keep`
+    have probability 0 become uniform over those that the model has.
+
+    Args:
+        probabilities: (N, K), one row per face.
+        labels: The K labels of the columns.
+        keep: The labels to select, in the order of the result; a label that is not in `labels`
+            gets probability 0.
+
+    Returns:
+        (N, len(keep)) float64.
+
+    Example:
+        >>> restrict_labels(np.array([[0.2, 0.6, 0.2]]), ["sad", "happy", "fear"], ["sad", "happy"])
+        array([[0.25, 0.75]])
     """
-    places = [labels.index(name) if name in labels else -1 for name in keep]
+    columns = [labels.index(name) if name in labels else -1 for name in keep]
     padded = np.pad(np.asarray(probabilities, np.float64), ((0, 0), (0, 1)))
-    kept = padded[:, places]
+    kept = padded[:, columns]
     total = kept.sum(1, keepdims=True)
-    known = np.greater_equal(places, 0)
-    # Where nothing is left to share out, the model has said nothing about those kept.
-    even = np.broadcast_to(known / max(known.sum(), 1), kept.shape)
-    return np.divide(kept, total, out=even.copy(), where=total > 0)
+    exists = np.greater_equal(columns, 0)
+    uniform = np.broadcast_to(exists / max(exists.sum(), 1), kept.shape)
+    return np.divide(kept, total, out=uniform.copy(), where=total > 0)

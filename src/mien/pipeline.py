@@ -1,4 +1,4 @@
-"""Sources -> results -> writers: the one loop of command line, camera and video jobs."""
+"""Read sources, analyze them and write the results, for the command line and the server."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ class Options:
     """How sources are read and analyzed.
 
     Attributes:
-        selection: which frames of a video.
-        smoothing: time constant of a video's smoothed emotions in seconds; 0 for none.
-        two_pass: read video files twice, and smooth from both ends.
-        max_pixels: of a video's frame; larger ones count as damage.
-        started: when the seconds of live sources begin, by `time.monotonic()`; None is with their
-            first frame.
+        selection: Which frames of a video are analyzed.
+        smoothing: Time constant of the smoothed emotions in seconds; 0 for none.
+        two_pass: Read video files twice for bidirectional smoothing.
+        max_pixels: Limit for the frames of a video; larger ones count as damaged.
+        started: `time.monotonic()` at second 0 of live sources; None for their first frame.
     """
 
     selection: FrameSelection = field(default_factory=FrameSelection)
@@ -43,43 +42,50 @@ def _raise(error: UserError) -> None:
     raise error
 
 
-def _unchanged(_: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
+def _without_progress(_: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
     return frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
-    """What a run calls while it goes on.
+    """Functions that `run` calls.
 
     Attributes:
-        on_warning: with what is damaged, while reading goes on; a Python warning by default.
-        on_error: with the error of a source that cannot be read; the others are. Raises by default.
-        should_stop: asked for each frame of a video file, wanted or not; once true, no more come.
-        track_progress: passes on the frames of a source as they are read, under a progress bar say.
+        on_warning: Called with a `UserError` for each damaged part of a video, while reading
+            continues; by default, a Python warning is issued.
+        on_error: Called with the error of a source that cannot be read, while the others are read;
+            by default, the error is raised.
+        should_stop: Called for each frame of a video file, selected or not; reading of that file
+            ends when it returns true.
+        track_progress: Wraps the frames of each source, for example to show a progress bar.
     """
 
     on_warning: Callable[[UserError], None] = video.warn
     on_error: Callable[[UserError], None] = _raise
     should_stop: Callable[[], bool] = lambda: False
-    track_progress: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _unchanged
+    track_progress: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _without_progress
 
 
 def expand_sources(inputs: Iterable[str], on_error: Callable[[UserError], None]) -> list[Source]:
-    """Every source that some strings mean.
+    """Interpret input strings as sources.
 
     Args:
-        inputs: each as for `Source.expand`. A video that is named twice is read once, since its
-            faces are told apart by its name.
-        on_error: called with what is wrong with one of them; the others are found.
+        inputs: As in `Source.expand`.
+        on_error: Called with the error of an input that matches nothing, while the others are
+            expanded.
+
+    Returns:
+        The sources, in order. A video that is named twice is included once, because faces are
+        identified by the name of their video.
     """
-    found: list[Source] = []
+    sources: list[Source] = []
     for text in inputs:
         try:
-            found += Source.expand(text)
+            sources += Source.expand(text)
         except UserError as error:
             on_error(error)
-    once = dict.fromkeys(found)
-    return [source for source in found if not source.is_video or once.pop(source, 0) is None]
+    pending = dict.fromkeys(sources)
+    return [source for source in sources if not source.is_video or pending.pop(source, 0) is None]
 
 
 def run(
@@ -90,21 +96,20 @@ def run(
     callbacks: Callbacks | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Read, analyze and write: every result of the sources, in their order, to every writer.
+    """Analyze sources and pass every result, in order, to every writer.
 
-    Ctrl-C ends a run that is at a live source as its end would; otherwise it is raised.
+    Ctrl-C during a live source ends the run normally; otherwise `KeyboardInterrupt` is raised.
 
     Args:
-        sources: images are classified together, videos one by one.
-        analyzer: finds the faces.
-        writers: functions that take a `Result`, called in their order.
-        options: how to read and analyze; `Options()` by default.
-        callbacks: what to call meanwhile; `Callbacks()` by default.
-        checkpoint: what an earlier run has done.
+        sources: Images are classified in batches, videos one after the other.
+        analyzer: Detects and classifies the faces.
+        writers: Functions that take a `Result`, called in order.
+        options: How to read and analyze; `Options()` by default.
+        callbacks: Functions to call during the run; `Callbacks()` by default.
+        checkpoint: The finished part of an interrupted run, which is not analyzed again.
 
     Raises:
-        UserError: a source that cannot be read, if `callbacks.on_error` raises it, and whatever the
-            writers raise.
+        UserError: A source cannot be read and `callbacks.on_error` raises, or a writer raises.
 
     Example:
         ```python
@@ -112,22 +117,22 @@ def run(
             run(Source.expand("holiday/"), mien.Analyzer(), [write])
         ```
     """
-    reading = _Reading(
+    analysis = _Analysis(
         analyzer, options or Options(), callbacks or Callbacks(), checkpoint or Checkpoint()
     )
-    with closing(reading.results(sources)) as results:
+    with closing(analysis.results(sources)) as results:
         try:
             for result in results:
                 for write in writers:
                     write(result)
         except KeyboardInterrupt:
-            if not reading.is_live:
+            if not analysis.is_live:
                 raise
 
 
 @dataclass(slots=True)
-class _Reading:
-    """The sources of a run -> their results. is_live: whether it is at a live source."""
+class _Analysis:
+    """Computes the results of all sources. is_live: whether the current source is live."""
 
     analyzer: Analyzer
     options: Options
@@ -136,48 +141,51 @@ class _Reading:
     is_live: bool = False
 
     def results(self, sources: Iterable[Source]) -> Generator[Result, None, None]:
-        to_do = (source for source in sources if source.name not in self.checkpoint.done)
-        for is_video, some in groupby(to_do, attrgetter("is_video")):
+        remaining = (source for source in sources if source.name not in self.checkpoint.done)
+        for is_video, group in groupby(remaining, attrgetter("is_video")):
             if not is_video:
-                yield from self.analyzer.analyze_frames(self._images(some))
+                yield from self.analyzer.analyze_frames(self._image_frames(group))
                 continue
-            for source in some:
+            for source in group:
                 self.is_live = source.is_live
-                yield from self._video(source)
+                yield from self._video_results(source)
                 self.is_live = False
 
-    def _images(self, sources: Iterable[Source]) -> Iterator[Frame]:
+    def _image_frames(self, sources: Iterable[Source]) -> Iterator[Frame]:
         for source in sources:
             try:
                 yield from self.callbacks.track_progress(source, reader.frames(source))
             except UserError as error:
                 self.callbacks.on_error(error)
 
-    def _video(self, source: Source) -> Iterator[Result]:
+    def _video_results(self, source: Source) -> Iterator[Result]:
         unfinished = self.checkpoint.unfinished_video_for(source)
         try:
-            results = self._followed(source, unfinished)
-            yield from self._twice(source, results) if self.options.two_pass else results
+            results = self._tracked(source, unfinished)
+            yield from self._smoothed(source, results) if self.options.two_pass else results
         except UserError as error:
-            if unfinished:  # what was found of it stays, to resume from
+            if unfinished:  # keep the partial output, so that the run can be resumed again
                 raise
             self.callbacks.on_error(error)
 
-    def _followed(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
-        """The results of a video, or of the rest of one."""
+    def _tracked(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
+        """The results of a video, or of the rest of an unfinished one."""
         selection = self.options.selection
-        frames = self._frames(source, unfinished.selection(selection) if unfinished else selection)
+        frames = self._video_frames(
+            source, unfinished.selection(selection) if unfinished else selection
+        )
         session = self.analyzer.session(self.options.smoothing)
         if unfinished:
             unfinished.replay(session, frames)
         yield from session.stream(frames)
 
-    def _twice(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
-        """The same, read again when all is known; of damage, the first time has warned."""
-        again = self._frames(source, self.options.selection, on_warning=lambda _: None)
-        return bidirectional.smooth(results, again, self.options.smoothing)
+    def _smoothed(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
+        """Bidirectionally smoothed results, with the frames of a second pass over the file."""
+        # The first pass has reported any damage.
+        frames = self._video_frames(source, self.options.selection, on_warning=lambda _: None)
+        return bidirectional.smooth(results, frames, self.options.smoothing)
 
-    def _frames(
+    def _video_frames(
         self,
         source: Source,
         selection: FrameSelection,

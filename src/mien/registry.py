@@ -1,4 +1,4 @@
-"""A folder is a registry: every module in it is one thing that a user can name."""
+"""Registries: packages in which every public module is a choice that users name."""
 
 from __future__ import annotations
 
@@ -13,20 +13,38 @@ from mien.errors import UserError
 
 
 def names(package: str) -> list[str]:
-    """The names on a package, sorted: the public modules of the package `package`, none imported.
+    """List the public modules of a package, sorted, without importing them.
 
-    `package` is a dotted package name, `"mien.writers"`. Modules that start with an underscore
-    are the package's own business.
+    Args:
+        package: Dotted name of the package, such as `"mien.writers"`.
+
+    Returns:
+        The module names, without those that begin with an underscore.
+
+    Raises:
+        LookupError: There is no package of that name.
+
+    Example:
+        >>> names("mien.detection")
+        ['whole', 'yunet']
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise LookupError(f"{package} is not a package")
-    files = (path for place in spec.submodule_search_locations for path in Path(place).iterdir())
+    files = (file for folder in spec.submodule_search_locations for file in Path(folder).iterdir())
     return sorted(f.stem for f in files if f.suffix == ".py" and not f.stem.startswith("_"))
 
 
 def load_module(package: str, name: str) -> ModuleType:
-    """The module `name` of a package; a `UserError` that suggests the nearest name otherwise."""
+    """Import a module of a registry by its name.
+
+    Args:
+        package: Dotted name of the package.
+        name: Name of the module in it.
+
+    Raises:
+        UserError: The registry has no such module; the message suggests the nearest name.
+    """
     known = names(package)
     if name not in known:
         raise unknown_name_error(package.rsplit(".", 1)[-1].removesuffix("s"), name, known)
@@ -34,8 +52,18 @@ def load_module(package: str, name: str) -> ModuleType:
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that nobody knows: the nearest known one, then all of them."""
+    """Create the error for an unknown name, with the nearest known name and all known names.
+
+    Args:
+        kind: What the name refers to, such as `"model"`; its plural must end in "s".
+        name: The unknown name.
+        known: All known names.
+
+    Example:
+        >>> print(unknown_name_error("model", "vgv", ["resnet", "vgg"]))
+        Unknown model 'vgv'. Did you mean 'vgg'? Known models: resnet, vgg.
+    """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
-    return UserError(f"No {kind} is called {name!r}.{guess} There are: {', '.join(known)}.")
+    nearest = difflib.get_close_matches(name, known, n=1)
+    suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UserError(f"Unknown {kind} {name!r}.{suggestion} Known {kind}s: {', '.join(known)}.")

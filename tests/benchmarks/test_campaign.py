@@ -205,4 +205,4 @@ def test_a_failure_is_told_where_it_is_seen(tmp_path, capfd, monkeypatch):
     campaign.run([campaign.Task("x", words, 1)], tmp_path, tmp_path, 2)
     said = capfd.readouterr().out
     assert "x: failed" in said
-    assert "No model is called" in said or "UserError" in said
+    assert "Unknown model" in said or "UserError" in said

@@ -92,7 +92,7 @@ def test_any_emotion_of_the_model_can_be_explained(photo):
     assert explanation.face == analyzer.analyze(photo)[0]
     with pytest.raises(UserError, match=r"default .* contempt.* angry,"):
         analyzer.explain(photo, "contempt")
-    with pytest.raises(UserError, match="not an emotion"):
+    with pytest.raises(UserError, match="Unknown emotion"):
         analyzer.explain(photo, "bored")
     (explanation,) = package.Analyzer(contempt=True).explain(photo, "contempt")
     assert explanation.emotion == "contempt"

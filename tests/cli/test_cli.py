@@ -101,7 +101,7 @@ def test_several_outputs_are_written_at_once(mien, photo, tmp_path):
 def test_a_bad_file_is_told_and_the_rest_is_done(mien, folder, tmp_path):
     code, out, err = mien("analyze", folder, "--to", tmp_path / "o.jsonl", "--json")
     assert code == 2
-    assert one_sentence(err).endswith("b.jpg is not a picture in a known format.")
+    assert one_sentence(err).startswith("Cannot read b.jpg: it is not an image")
     records = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [len(record["faces"]) for record in records] == [1, 0, 1]
     assert [json.loads(line) for line in out.splitlines()] == records
@@ -136,7 +136,7 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere.jpg"], "There is no file nowhere.jpg."),
+        (["nowhere.jpg"], "nowhere.jpg: file not found"),
         (["PHOTO", "--model", "defualt"], "Did you mean 'default'?"),
         (["PHOTO", "--detector", "yunnet"], "Did you mean 'yunet'?"),
         (["PHOTO", "--to", "out.cvs"], "Did you mean '.csv'?"),

@@ -18,7 +18,7 @@ from mien.errors import UserError
 from mien.io import image as sources
 from tests.synthetic.images import animation, encoded, gradient, png_claiming
 
-SENTENCE = re.compile(r"bytes [^\n]*[^. ]\.")
+SENTENCE = re.compile(r"Cannot read bytes: [^\n]*[^. ]\.")
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
@@ -131,7 +131,7 @@ def test_who_wants_the_first_picture_does_not_wait_until_all_are_counted(monkeyp
     pages = [Image.new("L", (2, 2), shade) for shade in (10, 20, 30)]
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert len(list(sources.frames(body))) == 3
-    monkeypatch.setattr(sources, "_length", lambda *_: pytest.fail("it was counted"))
+    monkeypatch.setattr(sources, "_frame_count", lambda *_: pytest.fail("it was counted"))
     assert sources.first_frame(body).pixels[0, 0, 0] == 10
 
 
@@ -212,7 +212,7 @@ def test_a_thing_that_is_no_picture_is_refused_by_name():
     ("name", "body", "said"),
     [
         ("empty.jpg", b"", "is empty"),
-        ("text.jpg", b"Dear diary, today was no picture.\n" * 20, "not a picture"),
+        ("text.jpg", b"Dear diary, today was no picture.\n" * 20, "not an image"),
         ("half.jpg", encoded(Image.fromarray(gradient(200, 200)), "JPEG")[:1500], "damaged"),
         ("half.png", encoded(Image.effect_noise((90, 90), 60), "PNG")[:2000], "damaged"),
         ("bomb.png", png_claiming(60000, 60000), "too many pixels"),
@@ -256,7 +256,7 @@ def test_a_file_that_may_not_be_read_is_said_so(tmp_path):
         path = Path("/proc/self/mem")
         if not path.exists():
             pytest.skip("root may read every file here")
-    assert "cannot be read" in refusal(path)
+    assert "Cannot read" in refusal(path)
 
 
 def test_reading_leaves_no_file_open(tmp_path):

@@ -84,7 +84,7 @@ def test_a_sequence_says_its_rate(text, rate):
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1/x.JPG?size=2", "https://host/a.png"])
 def test_the_address_of_an_image_is_refused(text):
-    assert "fetch it first" in refusal(text)
+    assert "Download it" in refusal(text)
 
 
 @pytest.mark.parametrize("name", ["camera", "Camera:1", "%d.png", "a%03d.png@30"])
@@ -187,7 +187,7 @@ def test_a_folder_holds_pictures_and_videos(tmp_path):
 def test_analyze_takes_pictures(tmp_path):
     clip(str(tmp_path / "c.mp4"))
     for what in (str(tmp_path / "c.mp4"), "camera:0"):
-        with pytest.raises(UserError, match=r"and analyze\(\) reads a picture: use stream\(\)"):
+        with pytest.raises(UserError, match=r"use stream\(\)"):
             reader.read_image(what)
 
 
@@ -203,7 +203,7 @@ def test_a_folder_is_read_at_any_depth_and_only_its_pictures(tmp_path):
 
 
 def test_a_folder_without_pictures_is_said_so(tmp_path):
-    assert "holds no picture" in refusal(str(tmp_path))
+    assert "no image or video" in refusal(str(tmp_path))
 
 
 def test_a_glob_is_sorted_and_leaves_out_folders(tmp_path):
@@ -215,14 +215,14 @@ def test_a_glob_is_sorted_and_leaves_out_folders(tmp_path):
 
 def test_a_glob_that_finds_only_folders_finds_nothing(tmp_path):
     (tmp_path / "a").mkdir()
-    assert "There is no file" in refusal(f"{tmp_path}/*")
+    assert "file not found" in refusal(f"{tmp_path}/*")
 
 
 def test_one_picture_is_not_quietly_the_first_of_many(tmp_path):
     for name in ("1.png", "2.png"):
         Image.new("L", (1, 1)).save(tmp_path / name)
     for where in (tmp_path, f"{tmp_path}/*.png"):
-        with pytest.raises(UserError, match=r"is 2 files, and .* use stream\(\)\."):
+        with pytest.raises(UserError, match=r"2 files.* use stream\(\)"):
             reader.read_image(where)
     (tmp_path / "1.png").unlink()
     assert reader.read_image(tmp_path).source == str(tmp_path / "2.png")
@@ -273,6 +273,6 @@ def test_skip_is_told_of_a_bad_file_and_the_rest_is_read(tmp_path):
         frame.source for frame in reader.read_images(Source.expand(str(tmp_path)), told.append)
     ]
     assert found == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
-    assert [str(error) for error in told] == [
-        f"{tmp_path / 'b.png'} is not a picture in a known format."
-    ]
+    (error,) = map(str, told)
+    assert str(tmp_path / "b.png") in error
+    assert "not an image" in error

@@ -118,7 +118,7 @@ def test_a_face_in_an_animated_gif_keeps_its_id(tmp_path, mien, tiny_model, face
     assert [json.loads(line)["frame"] for line in said.splitlines()] == [0, 2, 4]
 
 
-def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
+def test_behind_a_clock_that_is_set_back_a_video_continuous_times(tmp_path, faces):
     parts = []
     for name in ("a.ts", "b.ts"):
         found = clips.frames("one", faces, size=(320, 180), seconds=3)
@@ -137,9 +137,11 @@ def test_behind_a_clock_that_is_set_back_a_video_goes_on(tmp_path, faces):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_behind_a_clock_that_is_set_back_its_sound_goes_on(tmp_path, faces, kept, monkeypatch):
+def test_behind_a_clock_that_is_set_back_its_sound_continuous_times(
+    tmp_path, faces, kept, monkeypatch
+):
     if not kept:  # nor is any sound left as it is
-        monkeypatch.setattr("mien.io.audio.COPIED", ())
+        monkeypatch.setattr("mien.io.audio.COPIED_CODECS", ())
     found = clips.frames("one", faces, size=(320, 180), seconds=3)
     clip_files.encode(tmp_path / "one.ts", found, sound=True)
     joined = tmp_path / "joined.ts"
@@ -203,21 +205,21 @@ def test_a_picture_that_no_encoder_takes_is_one_sentence(tmp_path):
 
 
 def test_something_live_ends_in_time_though_frames_go_on(server):
-    found = camera.frames(Source.parse(server.address), until=0.5)
+    found = camera.frames(Source.parse(server.address), end=0.5)
     assert all(frame.seconds < 0.6 for frame in found)
 
 
 def test_something_live_that_gives_nothing_in_time_is_told():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/x.mjpg"
-        found = camera.frames(Source.parse(address), began=time.monotonic(), until=0.5)
-        with pytest.raises(UserError, match=r"gave no picture within 0\.5 s"):
+        found = camera.frames(Source.parse(address), started=time.monotonic(), end=0.5)
+        with pytest.raises(UserError, match=r"within 0\.5 s"):
             next(found)
 
 
 def test_something_live_ends_in_time_though_nothing_comes(server, monkeypatch):
-    monkeypatch.setattr(camera, "WAITS", (30.0,))
-    found = camera.frames(Source.parse(server.address), lambda _: None, until=1.5)
+    monkeypatch.setattr(camera, "RETRY_DELAYS", (30.0,))
+    found = camera.frames(Source.parse(server.address), lambda _: None, end=1.5)
     next(found)
     server.open = False
     server.http.shutdown()
@@ -258,7 +260,7 @@ def test_numbered_pictures_that_are_not_there_get_one_sentence(mien, tmp_path, t
         code, _, err = mien("analyze", place, "--model", tiny_model, "--detector", "whole")
         assert code == 2
         assert len(err.strip().splitlines()) == 1
-        assert "with a number for the %04d" in err
+        assert "number for %04d" in err
 
 
 def test_every_so_many_frames_or_seconds(made):
@@ -293,7 +295,7 @@ def test_a_part_begins_and_ends_where_it_should(made):
     assert [f.number for f in found] == [10, 11, 12, 13, 14, 15]
     whole = list(video.frames(Source.parse(str(path))))
     assert np.array_equal(found[0].pixels, whole[10].pixels)
-    with pytest.raises(UserError, match=r"no frame from 99 s on; the last read is at 1\.0 s"):
+    with pytest.raises(UserError, match=r"no frame from 99 s on; the last frame read is at 1\.0 s"):
         times(path, start=99)
 
 
@@ -304,10 +306,10 @@ def test_a_file_that_breaks_off_gives_what_there_is_and_says_so(made):
         video.frames(Source.parse(str(clip_files.truncated(path, 0.5))), on_error=told.append)
     )
     assert 0 < len(found) < len(truths)
-    assert "breaks off after 0." in str(told[-1])
+    assert "is truncated: no frame could be read after 0." in str(told[-1])
 
 
-def test_behind_a_damaged_stretch_reading_goes_on(tmp_path, faces):
+def test_behind_a_damaged_stretch_reading_continuous_times(tmp_path, faces):
     path = tmp_path / "long.mp4"
     truths = clip_files.encode(path, clips.frames("one", faces, size=(320, 180), seconds=6), fps=25)
     told = []
@@ -323,20 +325,20 @@ def test_behind_a_damaged_stretch_reading_goes_on(tmp_path, faces):
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(b"", "cannot be read as a video"), (b"not a video at all" * 99, "cannot be read as a video")],
+    [(b"", "as a video"), (b"not a video at all" * 99, "as a video")],
 )
 def test_what_is_no_video_gets_one_sentence(tmp_path, body, said):
     path = tmp_path / "x.mp4"
     path.write_bytes(body)
     with pytest.raises(UserError, match=said):
         next(video.frames(Source.parse(str(path))))
-    with pytest.raises(UserError, match="There is no file"):
+    with pytest.raises(UserError, match="file not found"):
         Source.parse(str(tmp_path / "nowhere.mp4"))
 
 
 def test_a_file_with_sound_alone_has_no_video(made):
     path, _ = made
-    with pytest.raises(UserError, match="has no video in it"):
+    with pytest.raises(UserError, match="no video stream"):
         next(video.frames(Source.parse(str(clip_files.without_video(path)))))
 
 
@@ -391,7 +393,7 @@ def test_a_frame_larger_than_the_file_says_is_damage(tmp_path):
     assert not list(
         video.frames(Source.parse(str(path)), on_error=told.append, max_pixels=8_000_000)
     )
-    assert "breaks off" in str(told[0])
+    assert "truncated" in str(told[0])
     whole = video.frames(Source.parse(str(path)), on_error=told.append, max_pixels=10_000_000)
     assert [frame.pixels.shape for frame in whole] == [(3000, 3000, 3)] * 2
 
@@ -465,8 +467,8 @@ def test_whoever_is_slow_sees_the_newest_frame(server):
     found.close()
 
 
-def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
-    monkeypatch.setattr(camera, "WAITS", (0.05,))
+def test_a_stream_that_dies_and_returns_continuous_times(server, monkeypatch):
+    monkeypatch.setattr(camera, "RETRY_DELAYS", (0.05,))
     told = []
     found = camera.frames(Source.parse(server.address), on_error=told.append)
     before = next(found)
@@ -478,25 +480,25 @@ def test_a_stream_that_dies_and_returns_goes_on(server, monkeypatch):
     while not told and time.monotonic() < deadline:
         after = next(found)
     after = next(found)
-    assert "trying again in 0.05 s" in str(told[0])
+    assert "retrying in 0.05 s" in str(told[0])
     assert after.seconds > before.seconds
     found.close()
 
 
 def test_a_stream_that_was_never_there_is_not_waited_for():
-    with pytest.raises(UserError, match="cannot be read as a video"):
+    with pytest.raises(UserError, match="as a video"):
         next(camera.frames(Source.parse("http://127.0.0.1:9/none")))
 
 
 def test_a_stream_that_does_not_return_is_given_up_if_asked(server, monkeypatch):
-    monkeypatch.setattr(camera, "WAITS", (0.01,))
+    monkeypatch.setattr(camera, "RETRY_DELAYS", (0.01,))
     told = []
-    found = camera.frames(Source.parse(server.address), told.append, attempts=3)
+    found = camera.frames(Source.parse(server.address), told.append, max_attempts=3)
     next(found)
     server.open = False
     server.http.shutdown()
     server.http.server_close()
-    with pytest.raises(UserError, match="cannot be read as a video"):
+    with pytest.raises(UserError, match="as a video"):
         list(found)
     assert len(told) == 2
 
@@ -534,7 +536,7 @@ def test_a_video_behind_an_address_is_a_file_that_ends(made, mien, tiny_model, t
 
 
 def test_a_camera_that_is_not_there_gets_one_sentence():
-    with pytest.raises(UserError, match="There is no camera 77"):
+    with pytest.raises(UserError, match="camera 77"):
         next(camera.frames(Source.parse("camera:77")))
 
 
@@ -556,15 +558,16 @@ def test_the_camera_verb_takes_no_file(mien):
     assert "for a file, mien analyze clip.mp4" in err
     code, _, err = mien("camera", "camera:77")
     assert code == 2
-    assert "There is no camera 77" in err
+    assert "camera 77" in err
 
 
 def test_a_camera_without_opencv_says_what_to_install(mien, tiny_model, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    wanted = "mien: A camera needs OpenCV: in mien's folder, pip install '.[camera]'.\n"
     for words in (("camera", "--no-window"), ("analyze", "camera:0")):
         code, _, err = mien(*words, "--model", tiny_model, "--detector", "whole")
-        assert (code, err) == (2, wanted)
+        assert code == 2
+        assert "OpenCV is not installed" in err
+        assert "pip install '.[camera]'" in err
 
 
 # Outputs
@@ -690,8 +693,8 @@ def test_what_is_lost_in_the_middle_is_not_said_to_be_the_end(tmp_path, faces):
     found = times_told(clip_files.corrupted(path, 0.5, 3000), told)
     assert found[-1] == pytest.approx(5.96, abs=0.1)
     assert told
-    assert not [error for error in told if "breaks off" in str(error)]
-    if lost := [str(error) for error in told if "nothing could be read between" in str(error)]:
+    assert not [error for error in told if "truncated" in str(error)]
+    if lost := [str(error) for error in told if "no frame could be read between" in str(error)]:
         begin, end = map(float, re.findall(r"(\d+\.\d) ", lost[0])[-2:])
         assert 2 < begin < end < 5.96
 
@@ -915,18 +918,18 @@ def test_a_bad_video_among_good_ones_is_told_and_the_rest_is_done(mien, made, ti
     bad.write_bytes(b"nothing")
     code, out, err = mien("analyze", bad, made[0], "--model", tiny_model, "--detector", "whole")
     assert code == 2
-    assert "bad.mp4 cannot be read as a video" in err
+    assert "bad.mp4 as a video" in err
     assert "25 frames" in out
 
 
 @pytest.mark.parametrize("steps", [{"every": 0}, {"every": -2}, {"seconds": -0.1}])
 def test_steps_that_lead_nowhere_are_refused(steps):
-    with pytest.raises(UserError, match="Frames are every"):
+    with pytest.raises(UserError, match="Cannot select"):
         package.FrameSelection(**steps)
 
 
 def test_sound_that_begins_long_before_the_first_picture_stays_there():
-    on = audio._goes_on(Fraction(1, 100))
+    on = audio._continuous_times(Fraction(1, 100))
     assert [on(time, 50) for time in (-300, -250, 0, 50, -300, -250)] == [
         -300, -250, 0, 50, 100, 150,
     ]  # fmt: skip

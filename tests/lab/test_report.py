@@ -324,7 +324,7 @@ def test_another_network_does_not_stand_under_the_papers_names(root, tmp_path):
 def test_an_exhibit_nobody_knows_gets_one_sentence(root, tmp_path):
     with pytest.raises(UserError, match="Did you mean 'table5'"):
         reproduce.reproduce(["tabel5"], root, tmp_path, quiet)
-    with pytest.raises(UserError, match="No variant is called 'big'"):
+    with pytest.raises(UserError, match="variant 'big'"):
         reproduce.reproduce(["table5"], root, tmp_path, quiet, variant="big")
 
 

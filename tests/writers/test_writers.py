@@ -144,7 +144,7 @@ def test_a_picture_is_written_with_its_faces(tmp_path):
 
 
 def test_one_picture_cannot_hold_two(tmp_path):
-    with pytest.raises(UserError, match="name a folder instead"):
+    with pytest.raises(UserError, match="only one image"):
         put(tmp_path / "out.png", some()[:2])
     assert names(tmp_path) == []
 
@@ -164,7 +164,7 @@ def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
     assert names(tmp_path / "new" / "out") == sorted(
         [
             "x.png", "x(2).png", "clip.png", "clip-0001.png", "clip-0012.png",
-            "clip(2).png", "clip(2)-0001.png", "picture.png",
+            "clip(2).png", "clip(2)-0001.png", "image.png",
         ]
     )  # fmt: skip
 
@@ -265,7 +265,7 @@ def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
     assert len(list(partial_file.read_common_records(paths))) == 2
     assert [len(list(partial_file.read_records(path))) for path in paths] == [2, 2]
     (tmp_path / "b.csv.part").unlink()
-    with pytest.raises(UserError, match="with the same --to"):
+    with pytest.raises(UserError, match="Cannot resume"):
         list(partial_file.read_common_records(paths))
 
 
@@ -273,7 +273,7 @@ def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
 def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
     part = tmp_path / f"out.{kind}.part"
     part.write_bytes(b"precious")
-    with pytest.raises(UserError, match="--resume goes on with it"):
+    with pytest.raises(UserError, match="--resume"):
         put(tmp_path / f"out.{kind}", some())
     assert names(tmp_path) == [part.name]
     assert part.read_bytes() == b"precious"
@@ -284,11 +284,11 @@ def test_only_one_run_goes_on_with_a_table(tmp_path):
     with writers.open_writer(path) as write:
         write(some()[0])
         with (
-            pytest.raises(UserError, match="being written by another run"),
+            pytest.raises(UserError, match="another run"),
             writers.open_writer(path, resume=True),
         ):
             pass
-        with pytest.raises(UserError, match="being written by another run"):
+        with pytest.raises(UserError, match="another run"):
             list(partial_file.read_common_records([path]))
         write(some()[1])
     assert len(path.read_text().splitlines()) == 2
@@ -302,7 +302,7 @@ def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
 
 
 def test_writing_a_video_cannot_be_resumed(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be resumed.*\.csv and \.jsonl"):
+    with pytest.raises(UserError, match=r"Cannot resume .*\.csv, \.jsonl, \.parquet"):
         writers.open_writer(tmp_path / "out.mp4", resume=True)
 
 
@@ -422,7 +422,7 @@ def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name)
 
 
 def test_a_missing_folder_is_said_so(tmp_path):
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="nowhere not found"):
         writers.open_writer(tmp_path / "nowhere" / "out.csv")
 
 
@@ -441,7 +441,7 @@ def test_a_place_that_cannot_be_written_is_said_so(tmp_path, kind):
 
 def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path):
     (tmp_path / "out").write_text("in the way")
-    with pytest.raises(UserError, match="Cannot make the folder"):
+    with pytest.raises(UserError, match="Cannot create folder"):
         put(tmp_path / "out", [])
 
 

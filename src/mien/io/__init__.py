@@ -1,1 +1,1 @@
-"""Reads pictures, videos and cameras, writes files whole; does not look for faces in them."""
+"""Read images, videos, cameras and streams as frames, and write files atomically."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,14 +12,30 @@ from pathlib import Path
 from mien.errors import UserError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a full disk and of an exceeded quota."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without error.
+    """Yield a temporary path that replaces `path` when the block ends without an error.
 
-    A block that removes the file leaves `path` as it was. Missing parent folders are made. Raises
-    `UserError` where the folder cannot be written, or the disk is full.
+    Missing parent folders are created. A block that deletes the temporary file leaves `path`
+    unchanged.
+
+    Args:
+        path: The file to create or replace.
+
+    Yields:
+        An empty temporary file in the same folder, with the same suffix.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+
+    Example:
+        ```python
+        with atomic_write(Path("faces.json")) as temporary:
+            temporary.write_text("[]")
+        ```
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +55,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new empty file in the folder of `path`, with a hidden name that nobody else has."""
+    """Create an empty file with a unique hidden name in the folder of `path`."""
     try:
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
@@ -51,8 +67,8 @@ def temporary_beside(path: Path) -> Path:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give `temporary` the name `path`, in the place of a file that had it."""
-    # mkstemp makes private files; a result is as readable as any other new file.
+    """Rename `temporary` to `path`, replacing an existing file."""
+    # mkstemp creates private files; an output has the permissions of any other new file.
     mask = os.umask(0)
     os.umask(mask)
     try:
@@ -63,13 +79,15 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def check_not_source(path: Path, source: str) -> None:
-    """Raise `UserError` if writing `path` would destroy what it is made from."""
-    with suppress(OSError, ValueError):  # no such file, or no name that a file can have
+    """Raise `UserError` if writing `path` would overwrite the file that is being read."""
+    with suppress(OSError, ValueError):  # the source does not exist, or is not a valid path
         if path.samefile(source):
-            raise UserError(f"{path} is the source itself; name another file or folder.")
+            raise UserError(
+                f"Cannot write {path}: it is the source itself. Name another file or folder."
+            )
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """The error that says that `path` cannot be written, and why."""
-    # Not error.strerror, in which pyarrow tells a story.
+    """The `UserError` for a failed write, with the reason given by the operating system."""
+    # error.strerror can hold a long message of a library, such as pyarrow.
     return UserError(f"Cannot write {path}: {os.strerror(error.errno or errno.EIO)}.")

@@ -1,4 +1,4 @@
-"""The sound of a video, brought into another packet by packet."""
+"""Copy the audio of a video into another container, packet by packet."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from typing import Any
 import numpy as np
 
 from mien.io.clock import MAX_BACKWARD_STEP
-from mien.io.video import has_breaks
+from mien.io.video import has_timestamp_resets
 
-COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
-"""What an MP4 can hold as it is; all other sound is encoded anew, as AAC."""
+COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
+"""Codecs that MP4 supports, copied without re-encoding; all others are encoded as AAC."""
 
-RATE, PIECE = 48_000, 1024
-"""Samples a second and, as AAC has them, in a piece."""
+SAMPLE_RATE, AAC_FRAME = 48_000, 1024
+"""Samples per second and per AAC frame of re-encoded audio."""
 
-EARLY = 0.05
-"""Seconds by which a packet that is copied may begin before the first picture."""
+MAX_LEAD = 0.05
+"""Seconds by which a copied packet may begin before the first video frame."""
+
+END_MARGIN = 0.02
+"""Seconds before the end of the video from which audio counts as complete."""
 
 AudioCopy = Generator[float, None, None]
-"""Puts the next bit of sound with each step, and says to which second it has come. The first step
-is over before anything is put; closing it puts what is still on its way."""
+"""Writes the next piece of audio at each step and yields the second up to which audio is written.
+The first step only adds the audio stream; closing the generator flushes the encoder."""
 
 
 def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
-    """The sound of a file from that second on, into an open container.
+    """Copy the audio of a file from a second on into an open container.
 
-    What goes on behind the last picture is kept; nothing comes of a file that has no sound.
+    Audio after the last video frame is kept. A file without audio adds nothing.
+
+    Args:
+        source: Path of the file.
+        seconds: Where to begin, from the start of its video.
+        out: The PyAV output container.
     """
     import av
 
@@ -39,125 +47,129 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
     except (av.error.FFmpegError, OSError):
         return
     with container, contextlib.suppress(av.error.FFmpegError):
-        began = _start(container) + seconds
-        # Where clocks are set anew, no length is that of the whole.
-        breaks = has_breaks(container)
-        whole = math.inf if breaks else _length(container) - seconds - 0.02
-        heard = container.streams.audio
-        if known := [stream for stream in heard if stream.codec_context.name in COPIED]:
-            yield from _copied(known[0], began, whole, out)
-        elif heard:
-            yield from _encoded(heard[0], began, whole, out)
+        start = _video_start(container) + seconds
+        # Where time stamps restart, the stated duration is not that of the whole file.
+        resets = has_timestamp_resets(container)
+        end = math.inf if resets else _video_duration(container) - seconds - END_MARGIN
+        streams = container.streams.audio
+        if copied := [stream for stream in streams if stream.codec_context.name in COPIED_CODECS]:
+            yield from _copy_packets(copied[0], start, end, out)
+        elif streams:
+            yield from _encode(streams[0], start, end, out)
 
 
-def _copied(sound: Any, began: float, whole: float, out: Any) -> AudioCopy:
-    copy = out.add_stream_from_template(sound)
+def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
+    copy = out.add_stream_from_template(stream)
     yield 0.0
-    on = _goes_on(sound.time_base)
-    for packet in sound.container.demux(sound):
+    continuous = _continuous_times(stream.time_base)
+    for packet in stream.container.demux(stream):
         if packet.pts is None or packet.dts is None:
             continue
-        behind = packet.pts - packet.dts
-        packet.dts = on(packet.dts, packet.duration or 0)
-        packet.pts = packet.dts + behind
-        seconds = float(packet.pts * packet.time_base) - began
-        if seconds < -EARLY:
+        delay = packet.pts - packet.dts
+        packet.dts = continuous(packet.dts, packet.duration or 0)
+        packet.pts = packet.dts + delay
+        seconds = float(packet.pts * packet.time_base) - start
+        if seconds < -MAX_LEAD:
             continue
-        late = round(began / packet.time_base)
-        packet.pts, packet.dts = packet.pts - late, packet.dts - late
+        offset = round(start / packet.time_base)
+        packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
         packet.stream = copy
-        ends = seconds + float((packet.duration or 0) * packet.time_base)
+        packet_end = seconds + float((packet.duration or 0) * packet.time_base)
         out.mux(packet)
-        yield min(ends, whole)
+        yield min(packet_end, end)
 
 
-def _encoded(sound: Any, began: float, whole: float, out: Any) -> AudioCopy:
+def _encode(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
     import av
 
-    layout = "mono" if sound.codec_context.channels == 1 else "stereo"
-    made = out.add_stream("aac", rate=RATE, layout=layout)
+    layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+    encoder = out.add_stream("aac", rate=SAMPLE_RATE, layout=layout)
     yield 0.0
     try:
-        for piece in _pieces(sound, began, layout):
-            out.mux(made.encode(piece))
-            yield min(float(piece.pts * piece.time_base) + piece.samples / RATE, whole)
+        for frame in _resample(stream, start, layout):
+            out.mux(encoder.encode(frame))
+            frame_end = float(frame.pts * frame.time_base) + frame.samples / SAMPLE_RATE
+            yield min(frame_end, end)
     finally:
         with contextlib.suppress(av.error.FFmpegError):
-            out.mux(made.encode(None))
+            out.mux(encoder.encode(None))
 
 
-def _pieces(sound: Any, began: float, layout: str) -> Iterator[Any]:
-    """What is heard from then on, in even pieces of an encoder's size; damage is left out."""
+def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
+    """The audio from `start` on in frames of the encoder's size; damaged parts are omitted."""
     import av
 
-    even, kind = None, None
-    for heard in _decoded(sound):
-        seconds = float(heard.pts * heard.time_base) - began
-        if seconds + heard.samples / heard.sample_rate <= 0:
+    resampler = None
+    audio_format: tuple[str, str, int] | None = None
+    for frame in _decode(stream):
+        seconds = float(frame.pts * frame.time_base) - start
+        if seconds + frame.samples / frame.sample_rate <= 0:
             continue
-        if kind != (kind := (heard.format.name, heard.layout.name, heard.sample_rate)):
-            if even:
-                yield from even.resample(None)
-            even = av.AudioResampler("fltp", layout, RATE, PIECE)
-        heard.pts -= round(began / heard.time_base)
-        assert even
-        yield from filter(None, map(_from_the_start, even.resample(heard)))
-    if even:
-        yield from even.resample(None)
+        previous = audio_format
+        audio_format = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if audio_format != previous:
+            if resampler:
+                yield from resampler.resample(None)
+            resampler = av.AudioResampler("fltp", layout, SAMPLE_RATE, AAC_FRAME)
+        frame.pts -= round(start / frame.time_base)
+        assert resampler
+        yield from filter(None, map(_from_zero, resampler.resample(frame)))
+    if resampler:
+        yield from resampler.resample(None)
 
 
-def _decoded(sound: Any) -> Iterator[Any]:
+def _decode(stream: Any) -> Iterator[Any]:
     import av
 
-    on = _goes_on(sound.time_base)
-    for packet in sound.container.demux(sound):
+    continuous = _continuous_times(stream.time_base)
+    for packet in stream.container.demux(stream):
         with contextlib.suppress(av.error.FFmpegError, ValueError):
-            for heard in packet.decode():
-                if heard.pts is not None:
-                    length = heard.samples / heard.sample_rate / heard.time_base
-                    heard.pts = on(heard.pts, round(length))
-                    yield heard
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    duration = frame.samples / frame.sample_rate / frame.time_base
+                    frame.pts = continuous(frame.pts, round(duration))
+                    yield frame
 
 
-def _goes_on(base: Fraction) -> Callable[[int, int], int]:
-    """Times that go on where a clock was set back: (time, length) in ticks of `base` -> time."""
-    back, shift = round(MAX_BACKWARD_STEP / base), 0
-    end: int | None = None  # sound may begin long before second 0
+def _continuous_times(base: Fraction) -> Callable[[int, int], int]:
+    """A function (time, duration) -> time in ticks of `base` that continues when times restart."""
+    max_step, offset = round(MAX_BACKWARD_STEP / base), 0
+    end: int | None = None  # audio may begin long before second 0
 
-    def on(time: int, length: int) -> int:
-        nonlocal shift, end
-        if end is not None and time + shift < end - back:
-            shift = end - time
-        end = time + shift + length
-        return time + shift
+    def continuous(time: int, duration: int) -> int:
+        nonlocal offset, end
+        if end is not None and time + offset < end - max_step:
+            offset = end - time
+        end = time + offset + duration
+        return time + offset
 
-    return on
+    return continuous
 
 
-def _from_the_start(piece: Any) -> Any:
-    """A piece without what lies before second 0; None if nothing is left of it."""
+def _from_zero(frame: Any) -> Any:
+    """An audio frame without the samples before second 0; None if none remain."""
     import av
 
-    early = round(-piece.pts * piece.time_base * RATE)
+    early = round(-frame.pts * frame.time_base * SAMPLE_RATE)
     if early <= 0:
-        return piece
-    if early >= piece.samples:
+        return frame
+    if early >= frame.samples:
         return None
-    samples = np.ascontiguousarray(piece.to_ndarray()[:, early:])
-    rest = av.AudioFrame.from_ndarray(samples, format="fltp", layout=piece.layout.name)
-    rest.sample_rate, rest.pts, rest.time_base = RATE, 0, Fraction(1, RATE)
+    samples = np.ascontiguousarray(frame.to_ndarray()[:, early:])
+    rest = av.AudioFrame.from_ndarray(samples, format="fltp", layout=frame.layout.name)
+    rest.sample_rate, rest.pts, rest.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
     return rest
 
 
-def _length(container: Any) -> float:
-    """Seconds after which the pictures of a file end, as far as it says so."""
+def _video_duration(container: Any) -> float:
+    """Stated duration of the first video stream in seconds; infinite if not stated."""
     for stream in container.streams.video[:1]:
         if stream.duration:
             return float(stream.duration * stream.time_base)
     return math.inf
 
 
-def _start(container: Any) -> float:
-    """Seconds at which the first video stream of a file begins, by its own clock."""
+def _video_start(container: Any) -> float:
+    """The first time stamp of the first video stream, in seconds."""
     streams = container.streams.video
     return float((streams[0].start_time or 0) * streams[0].time_base) if streams else 0.0

@@ -1,7 +1,6 @@
-"""Cameras and streams -> the newest frame, for as long as they last.
+"""Read the newest frame of a camera or stream for as long as it is connected.
 
-What is live does not wait and is never queued: whoever is slow sees the newest frame and misses
-some.
+Live frames are never queued: a slow consumer gets the newest frame, and the others are dropped.
 """
 
 from __future__ import annotations
@@ -20,153 +19,164 @@ from mien.io.source import Source
 from mien.io.video import ErrorCallback, open_video, reason, to_upright_rgb, warn
 from mien.results import Frame
 
-WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds before each further attempt at a stream that died; the last one again and again."""
+RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before each further attempt to reconnect to a stream; the last one repeats."""
 
-LONGEST = 1e6
-"""Seconds that nobody waits for a frame."""
+MAX_WAIT = 1e6
+"""Upper limit in seconds for waiting on a frame, as `threading` does not accept infinity."""
 
-PATIENCE = 10.0
-"""Seconds in which a stream must answer, and go on."""
+TIMEOUT = 10.0
+"""Seconds within which a stream must connect, and send more data."""
 
 
 def frames(
     source: Source,
     on_error: ErrorCallback | None = None,
-    attempts: int = 0,
-    began: float | None = None,
-    until: float = math.inf,
+    max_attempts: int = 0,
+    started: float | None = None,
+    end: float = math.inf,
 ) -> Iterator[Frame]:
-    """The newest frames of a camera or stream, for as long as it lasts.
+    """Read the newest frames of a camera or stream.
 
-    Seconds count by the clock from the first frame, or from `began` (`time.monotonic()`). A stream
-    that breaks off is opened again, with growing delays, and the error goes to `on_error`. Raises
-    `UserError` after `attempts` failures in a row (0: never), and if the source cannot be opened.
-    until: the second at which it ends, whether frames come or not.
+    A stream that disconnects is opened again, with increasing delays.
+
+    Args:
+        source: The camera or stream.
+        on_error: Called with a `UserError` before each attempt to reconnect; by default, a Python
+            warning is issued.
+        max_attempts: End after this many failures in a row; 0 for no limit.
+        started: `time.monotonic()` at second 0; by default, the first frame is at second 0.
+        end: The second at which reading ends, whether frames arrive or not.
+
+    Yields:
+        RGB frames; their seconds are those at which they arrived.
+
+    Raises:
+        UserError: The source cannot be opened, fails `max_attempts` times in a row, or sends no
+            frame before `end`.
     """
-    told = on_error or warn
+    report = on_error or warn
 
-    def left() -> float:
-        return LONGEST if began is None else min(began + until - time.monotonic(), LONGEST)
+    def remaining() -> float:
+        return MAX_WAIT if started is None else min(started + end - time.monotonic(), MAX_WAIT)
 
-    nothing = True
-    for frame in _newest(lambda stop: _connected(source, told, attempts, stop), left):
-        nothing, began = False, frame.seconds if began is None else began
-        yield replace(frame, seconds=frame.seconds - began)
-    if nothing:
-        raise UserError(f"{source.name} gave no picture within {until:g} s.")
+    empty = True
+    for frame in _newest(lambda stop: _reconnecting(source, report, max_attempts, stop), remaining):
+        empty, started = False, frame.seconds if started is None else started
+        yield replace(frame, seconds=frame.seconds - started)
+    if empty:
+        raise UserError(
+            f"No frame received from {source.name} within {end:g} s. Check that it is running."
+        )
 
 
-def _connected(
-    source: Source, on_error: ErrorCallback, attempts: int, stop: threading.Event
+def _reconnecting(
+    source: Source, on_error: ErrorCallback, max_attempts: int, stop: threading.Event
 ) -> Iterator[Frame]:
-    """Frames as they arrive, with the clock's time; comes back when a stream dies."""
-    failed = count = 0
+    """Frames as they arrive, timed by `time.monotonic()`; reconnects when a stream fails."""
+    failures = count = 0
     while not stop.is_set():
         try:
-            for pixels in _camera(source) if source.kind == "camera" else _stream(source):
+            for pixels in _read_camera(source) if source.kind == "camera" else _read_stream(source):
                 if stop.is_set():
                     return
-                yield _frame(source, pixels, count)
-                failed, count = 0, count + 1
+                yield Frame(pixels, source.name, count, time.monotonic(), kind=source.kind)
+                failures, count = 0, count + 1
             error = UserError(f"{source.name} has ended.")
-        except UserError as found:
-            error = found
-        failed += 1
-        if source.kind == "camera" or not count or 0 < attempts <= failed:
+        except UserError as failure:
+            error = failure
+        failures += 1
+        if source.kind == "camera" or not count or 0 < max_attempts <= failures:
             raise error
-        wait = WAITS[min(failed, len(WAITS)) - 1]
-        on_error(UserError(f"{str(error).rstrip('.')}; trying again in {wait:g} s."))
-        stop.wait(wait)
+        delay = RETRY_DELAYS[min(failures, len(RETRY_DELAYS)) - 1]
+        on_error(UserError(f"{str(error).rstrip('.')}; retrying in {delay:g} s."))
+        stop.wait(delay)
 
 
-def _frame(source: Source, pixels: np.ndarray, count: int) -> Frame:
-    return Frame(pixels, source.name, count, time.monotonic(), kind=source.kind)
-
-
-def _camera(source: Source) -> Iterator[np.ndarray]:
-    which = int(source.location)
+def _read_camera(source: Source) -> Iterator[np.ndarray]:
+    number = int(source.location)
     try:
         import cv2
     except ImportError:
-        raise UserError(
-            "A camera needs OpenCV: in mien's folder, pip install '.[camera]'."
-        ) from None
-    with _silent():
-        camera = cv2.VideoCapture(which)
+        raise UserError("Cannot open a camera: OpenCV is not installed. In mien's folder, run "
+                        "pip install '.[camera]'.") from None  # fmt: skip
+    with _without_opencv_warnings():
+        camera = cv2.VideoCapture(number)
     try:
         if not camera.isOpened():
-            raise UserError(f"There is no camera {which}, or another program has it.")
+            raise UserError(
+                f"Cannot open camera {number}: it does not exist, or another program is using it."
+            )
         while True:
-            there, pixels = camera.read()
-            if not there:
-                raise UserError(f"Camera {which} gives no more pictures.")
+            is_read, pixels = camera.read()
+            if not is_read:
+                raise UserError(f"Camera {number} sends no more frames. Check its connection.")
             yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     finally:
         camera.release()
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Without OpenCV's warnings of a camera that is not there, which we tell ourselves."""
+def _without_opencv_warnings() -> Iterator[None]:
+    """Silence OpenCV's warning about a missing camera, which is reported as a `UserError`."""
     from cv2.utils import logging
 
-    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
-        logging.setLogLevel(before)
+        logging.setLogLevel(level)
 
 
-def _stream(source: Source) -> Iterator[np.ndarray]:
+def _read_stream(source: Source) -> Iterator[np.ndarray]:
     import av
 
     options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
-    timeout = (PATIENCE, PATIENCE)
+    timeout = (TIMEOUT, TIMEOUT)
     with open_video(source, options=options, timeout=timeout) as (container, stream):
         packets = container.demux(stream)
         while True:
             try:
-                found = next(packets).decode()
+                decoded = next(packets).decode()
             except StopIteration:
                 return
             except av.error.InvalidDataError:
                 continue
             except (av.error.FFmpegError, ValueError) as error:
-                raise UserError(f"{source.name} broke off: {reason(error)}.") from None
-            for picture in found:
-                yield to_upright_rgb(picture)
+                raise UserError(f"{source.name} was interrupted: {reason(error)}.") from None
+            for av_frame in decoded:
+                yield to_upright_rgb(av_frame)
 
 
 def _newest(
-    make: Callable[[threading.Event], Iterator[Frame]], left: Callable[[], float]
+    make_frames: Callable[[threading.Event], Iterator[Frame]], remaining: Callable[[], float]
 ) -> Iterator[Frame]:
-    """The frame that is newest each time one is asked for; the others are dropped.
+    """The newest frame at each request; frames between two requests are dropped.
 
-    left: how many seconds it may be waited for.
+    remaining: returns how many seconds to wait for a frame.
     """
     stop, changed = threading.Event(), threading.Condition()
     newest: list[Frame] = []
     ended: list[BaseException | None] = []
 
-    def watch() -> None:
-        last: BaseException | None = None
+    def read() -> None:
+        end: BaseException | None = None
         try:
-            for frame in make(stop):
+            for frame in make_frames(stop):
                 with changed:
                     newest[:] = [frame]
                     changed.notify()
-        except BaseException as error:  # it belongs to whoever takes the frames
-            last = error
+        except BaseException as error:  # raised again in the consumer
+            end = error
         with changed:
-            ended.append(last)
+            ended.append(end)
             changed.notify()
 
-    threading.Thread(target=watch, name="live", daemon=True).start()
+    threading.Thread(target=read, name="live", daemon=True).start()
     try:
         while True:
             with changed:
-                if left() <= 0 or not changed.wait_for(lambda: newest or ended, left()):
+                if remaining() <= 0 or not changed.wait_for(lambda: newest or ended, remaining()):
                     return
                 frame = newest.pop() if newest else None
             if frame is None:

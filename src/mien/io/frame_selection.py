@@ -1,4 +1,4 @@
-"""Which frames of a video are wanted."""
+"""Select frames of a video by number, time step and range."""
 
 from __future__ import annotations
 
@@ -7,19 +7,34 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mien.errors import UserError
+from mien.io.clock import DEFAULT_FRAME_RATE
 from mien.results import Frame
 
 EARLY = 0.5
-"""A frame may be so much of its own length early and still be the one asked for."""
+"""A frame matches a time if it is early by at most this fraction of a frame's duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSelection:
-    """Which frames of a video are wanted.
+    """Which frames of a video are analyzed; all by default.
 
-    every: so many frames or, as `seconds`, so much time apart. start, end: in seconds. number: of
-    the frame at `start`, if it is known; then steps of `seconds` are counted from `origin`. Raises
-    `UserError` for steps that lead nowhere.
+    Attributes:
+        every: Take every n-th frame, at least 1.
+        seconds: Take one frame per this many seconds; 0 for no time step. Not together with
+            `every`.
+        start: Begin at this second.
+        end: End at this second, inclusive.
+        number: The number of the frame at `start`, if known; set by `starting_at`.
+        origin: The second from which time steps are counted, if `number` is known.
+
+    Raises:
+        UserError: `every` and `seconds` are both set, or one of them is out of range.
+
+    Example:
+        ```python
+        selection = mien.FrameSelection(seconds=0.5, start=60, end=120)
+        results = mien.Analyzer().stream("clip.mp4", selection=selection)
+        ```
     """
 
     every: int = 1
@@ -31,37 +46,50 @@ class FrameSelection:
 
     def __post_init__(self) -> None:
         if self.every > 1 and self.seconds > 0:
-            raise UserError(f"Every {self.every} frames or {self.seconds:g} s: say one of the two.")
+            raise UserError(f"Cannot select both every {self.every} frames and every "
+                            f"{self.seconds:g} s; use one of the two.")  # fmt: skip
         if self.every < 1 or self.seconds < 0:
-            raise UserError(f"Frames are every {self.every} or {self.seconds:g} s apart: write a "
-                            "number of frames from 1, or of seconds from 0.")  # fmt: skip
+            raise UserError(f"Cannot select every {self.every} frames or {self.seconds:g} s; use "
+                            "at least 1 frame, or at least 0 s.")  # fmt: skip
 
     def starting_at(self, number: int, seconds: float) -> FrameSelection:
-        """The same, from a frame that it had on."""
+        """The rest of this selection, from one of its frames on.
+
+        Args:
+            number: Frame number.
+            seconds: Time of that frame.
+        """
         return replace(self, start=seconds, number=number, origin=self.start)
 
-    def steps(self, rate: float) -> Callable[[float], bool]:
-        """Whether a frame is wanted, asked of all in turn by their seconds from `start` on."""
+    def stepper(self, rate: float) -> Callable[[float], bool]:
+        """A function that decides by its seconds whether a frame is selected.
+
+        It must be called for every frame from `start` on, in order.
+
+        Args:
+            rate: Frames per second of the video.
+        """
         origin = self.start if self.number < 0 else self.origin
         step, count = -1, 0
 
-        def wanted(seconds: float) -> bool:
+        def is_selected(seconds: float) -> bool:
             nonlocal step, count
             count += 1
             if not self.seconds:
                 return (count - 1) % self.every == 0
-            # Which step a frame is in is a matter of its time alone, wherever reading began.
-            before, step = step, math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
-            return step != before
+            # The step of a frame depends only on its time, not on where reading began.
+            previous = step
+            step = math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
+            return step != previous
 
-        return wanted
+        return is_selected
 
 
 def select_frames(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
-    """The wanted ones of frames that come by themselves, such as a camera's."""
-    wanted = selection.steps(rate=25)
+    """The selected frames of a live source."""
+    is_selected = selection.stepper(rate=DEFAULT_FRAME_RATE)
     for frame in frames:
         if frame.seconds > selection.end:
             return
-        if frame.seconds >= selection.start and wanted(frame.seconds):
+        if frame.seconds >= selection.start and is_selected(frame.seconds):
             yield frame

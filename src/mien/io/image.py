@@ -1,4 +1,4 @@
-"""Pictures -> frames: files, bytes, arrays and PIL images."""
+"""Read images as frames: files, bytes, arrays and PIL images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mien.io.source import printable
 from mien.results import Frame
 
 MAX_PIXELS = 120_000_000
-"""A picture larger than this is refused before it is decoded; 120 megapixels take 360 MB."""
+"""Larger images are rejected before they are decoded; 120 megapixels take 360 MB."""
 
 MAX_BYTES = 256 * 2**20
 
@@ -28,44 +28,43 @@ FORMATS = frozenset((
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA",
     "TIFF", "WEBP",
 ))  # fmt: skip
-"""What is decoded. Pillow knows more, and starts Ghostscript for one of them."""
+"""Supported formats. Pillow supports more, and starts Ghostscript for one of them."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""What `picture` can read: a path, a file's bytes, RGB pixels, a PIL image."""
+"""An image: a path, the bytes of a file, RGB pixels or a PIL image."""
 
 
 def warm_up() -> None:
-    """Import Pillow's usual decoders now, not with the first picture."""
+    """Import Pillow's common decoders in advance, so that the first image is not delayed."""
     Image.preinit()
 
 
-def _limit(most: int) -> str:
-    return f"the limit is {most // 1_000_000} million in all"
-
-
-def frames(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Iterator[Frame]:
-    """The frames of one picture: one, or each page of it with its time.
+def frames(source: ImageInput, name: str = "", max_pixels: int | None = None) -> Iterator[Frame]:
+    """Read all frames of one image: one, or each frame of an animation and each page of a TIFF.
 
     Args:
-        what: the path of one file, `-` for standard input, a file's bytes, (H, W, 3) uint8 RGB
-            pixels or a PIL image.
-        name: what to call it in frames and errors, where it is not the path of a file.
-        max_pixels: of a page; `MAX_PIXELS` by default.
+        source: The path of one file, `-` for standard input, the bytes of a file, (H, W, 3) uint8
+            RGB pixels or a PIL image.
+        name: Name in frames and error messages; the path by default.
+        max_pixels: Limit for each frame; `MAX_PIXELS` by default.
+
+    Yields:
+        Upright RGB frames; transparent pixels are blended with white.
 
     Raises:
-        UserError: for what is not a picture, is damaged, or is too large.
+        UserError: The input is not an image, is damaged or is too large.
     """
-    if isinstance(what, str | os.PathLike):
-        return _opened(os.fspath(what), name, max_pixels)
-    return _decoded(what, name, max_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _read_file(os.fspath(source), name, max_pixels)
+    return _decode(source, name, max_pixels)
 
 
-def first_frame(what: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
-    """The first frame of `frames`, with its arguments and errors."""
-    return next(frames(what, name, max_pixels))
+def first_frame(source: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
+    """Read the first frame of an image; arguments and errors as in `frames`."""
+    return next(frames(source, name, max_pixels))
 
 
-def _opened(path: str, name: str, most: int | None) -> Iterator[Frame]:
+def _read_file(path: str, name: str, max_pixels: int | None) -> Iterator[Frame]:
     name = name or ("standard input" if path == "-" else printable(path))
     try:
         if path == "-":
@@ -74,133 +73,142 @@ def _opened(path: str, name: str, most: int | None) -> Iterator[Frame]:
             with open(path, "rb") as file:
                 body = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
-    for frame in _decoded(body, name, most):
+        raise UserError(f"Cannot read {name}: {error.strerror}.") from None
+    for frame in _decode(body, name, max_pixels):
         yield replace(frame, location=path)
 
 
-def _decoded(
-    what: bytes | np.ndarray | Image.Image, name: str = "", most: int | None = None
+def _decode(
+    source: bytes | np.ndarray | Image.Image, name: str = "", max_pixels: int | None = None
 ) -> Iterator[Frame]:
-    if isinstance(what, np.ndarray):
-        yield Frame(_checked_array(what), name)
-    elif isinstance(what, Image.Image):
-        yield from _moving(what, name, most)
-    elif isinstance(what, bytes | bytearray | memoryview):
+    if isinstance(source, np.ndarray):
+        yield Frame(_checked_array(source), name)
+    elif isinstance(source, Image.Image):
+        yield from _all_frames(source, name, max_pixels)
+    elif isinstance(source, bytes | bytearray | memoryview):
         name = name or "bytes"
-        if len(what) > MAX_BYTES:
-            raise UserError(f"{name} is larger than {MAX_BYTES >> 20} MiB.")
-        if not what:
-            raise UserError(f"{name} is empty.")
-        with _image(bytes(what), name) as image:
-            yield from _moving(image, name, most)
+        if len(source) > MAX_BYTES:
+            raise UserError(
+                f"Cannot read {name}: it is larger than {MAX_BYTES >> 20} MiB. Use a smaller file."
+            )
+        if not source:
+            raise UserError(f"Cannot read {name}: it is empty.")
+        with _open(bytes(source), name) as image:
+            yield from _all_frames(image, name, max_pixels)
     else:
-        raise UserError(
-            f"A picture is a path, bytes, an RGB array or a PIL image, not {type(what).__name__}."
-        )
+        raise UserError(f"Cannot read an object of type {type(source).__name__} as an image; pass "
+                        "a path, bytes, an RGB array or a PIL image.")  # fmt: skip
 
 
-def _image(body: bytes, name: str) -> Image.Image:
+def _open(body: bytes, name: str) -> Image.Image:
     try:
-        with _quiet():
+        with _without_pillow_warnings():
             image = Image.open(io.BytesIO(body))
         if image.format in FORMATS:
             return image
-        raise UserError(f"{name} is a picture in the format {image.format}, which mien leaves.")
+        raise UserError(f"Cannot read {name}: the image format {image.format} is not supported. "
+                        "Save it as JPEG or PNG.")  # fmt: skip
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"{name} is not a picture in a known format.") from None
+        raise UserError(f"Cannot read {name}: it is not an image in a supported format. "
+                        "Save it as JPEG or PNG.") from None  # fmt: skip
     except Image.DecompressionBombError:
-        raise UserError(f"{name} has too many pixels; {_limit(MAX_PIXELS)}.") from None
-    except Exception as error:  # decoders raise what they like on a damaged header
+        raise _too_large(name, "too many", MAX_PIXELS) from None
+    except Exception as error:  # decoders raise arbitrary errors for a damaged header
         raise _damaged(name, error) from None
 
 
-def _moving(image: Image.Image, name: str, most: int | None) -> Iterator[Frame]:
-    yield Frame(_pixels(image, 0, name, most), name, 0, 0.0)
-    seconds = _shown_for(image)
-    # Who wants the first alone does not wait until all are counted.
-    for number in range(1, _length(image, name)):
-        yield Frame(_pixels(image, number, name, most), name, number, seconds)
-        seconds += _shown_for(image)
+def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterator[Frame]:
+    yield Frame(_pixels(image, 0, name, max_pixels), name, 0, 0.0)
+    seconds = _frame_duration(image)
+    # Counting the frames may read the whole file, so the first is yielded before.
+    for number in range(1, _frame_count(image, name)):
+        yield Frame(_pixels(image, number, name, max_pixels), name, number, seconds)
+        seconds += _frame_duration(image)
 
 
-def _shown_for(image: Image.Image) -> float:
-    """Seconds for which a moving picture shows the frame it is at."""
+def _frame_duration(image: Image.Image) -> float:
+    """Seconds for which an animation shows its current frame."""
     return float(image.info.get("duration") or 0) / 1000
 
 
-def _pixels(image: Image.Image, number: int, name: str, most: int | None) -> np.ndarray:
-    most = most or MAX_PIXELS
+def _pixels(image: Image.Image, number: int, name: str, max_pixels: int | None) -> np.ndarray:
+    max_pixels = max_pixels or MAX_PIXELS
     try:
-        with _quiet():
+        with _without_pillow_warnings():
             if number:
                 image.seek(number)
             width, height = image.size
-            if width * height > most:
-                raise UserError(f"{name} has {width} x {height} pixels; {_limit(most)}.")
-            return np.asarray(_rgb(_upright(image)))
+            if width * height > max_pixels:
+                raise _too_large(name, f"{width} x {height}", max_pixels)
+            return np.asarray(_to_rgb(_to_upright(image)))
     except UserError:
         raise
-    except Exception as error:  # decoders raise what they like on damaged data
+    except Exception as error:  # decoders raise arbitrary errors for damaged data
         raise _damaged(name, error) from None
 
 
-def _length(image: Image.Image, name: str) -> int:
-    """How many frames to read. The second picture in a phone's JPEG (MPO) is not a later moment."""
+def _frame_count(image: Image.Image, name: str) -> int:
+    """Frames to read. The second image in a phone's JPEG (MPO) is not a later moment."""
     if image.format == "MPO":
         return 1
     try:
-        with _quiet():
+        with _without_pillow_warnings():
             return getattr(image, "n_frames", 1)
     except Exception as error:  # counting frames reads the file
         raise _damaged(name, error) from None
 
 
+def _too_large(name: str, size: str, limit: int) -> UserError:
+    return UserError(f"Cannot read {name or 'the image'}: it has {size} pixels. The limit is "
+                     f"{limit // 1_000_000} million; use a smaller copy.")  # fmt: skip
+
+
 def _damaged(name: str, error: Exception) -> UserError:
-    why, name = " ".join(str(error).split()).rstrip("."), name or "The picture"
-    return UserError(f"{name} is damaged: {why}." if why else f"{name} is damaged.")
+    reason = " ".join(str(error).split()).rstrip(".")
+    detail = f" ({reason})" if reason else ""
+    return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Save it again.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _to_upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
-        # Asked first, for exif_transpose copies what needs no turning.
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # damaged EXIF data round a good picture
+        # exif_transpose also copies images that are upright already.
+        rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if rotated else image
+    except Exception:  # damaged EXIF data in an otherwise good image
         return image
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings: of large pictures, which are refused here, and of odd headers."""
+def _without_pillow_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings about large images, which are rejected here, and odd headers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
-        # On white, as a page would show it, not on whatever colour lies below the transparency.
+        # Blended with white, as on a web page; the colors below the transparency are arbitrary.
         image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """16-bit grey as 8-bit; wider integers and floats are stretched over what they span."""
-    whole = np.issubdtype(values.dtype, np.integer)
-    # In place, as these are the pictures that take most memory.
-    kind = np.float32 if values.itemsize <= 2 else np.float64
-    scaled: NDArray[np.floating] = values.astype(kind)
+    """Convert 16-bit gray to 8 bits; wider integers and floats are scaled to their range."""
+    is_integer = np.issubdtype(values.dtype, np.integer)
+    # In place, because these images take most memory.
+    dtype = np.float32 if values.itemsize <= 2 else np.float64
+    scaled: NDArray[np.floating] = values.astype(dtype)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
     low, high = 0.0, 65535.0
-    if not whole or scaled.min() < 0 or scaled.max() > high:
+    if not is_integer or scaled.min() < 0 or scaled.max() > high:
         low, high = float(scaled.min()), float(scaled.max())
     scaled -= low
     scaled /= max(high - low, 1e-12)
@@ -210,13 +218,16 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 def _checked_array(pixels: Any) -> np.ndarray:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
-        raise UserError(
-            f"An array must be (H, W, 3) or (H, W) uint8, not {pixels.shape} {pixels.dtype}."
-        )
+        raise _wrong_array(pixels)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     if pixels.shape[2] == 4:
-        return np.asarray(_rgb(Image.fromarray(pixels)))
+        return np.asarray(_to_rgb(Image.fromarray(pixels)))
     if pixels.shape[2] != 3:
-        raise UserError(f"An array must be (H, W, 3) RGB, not {pixels.shape}.")
+        raise _wrong_array(pixels)
     return np.ascontiguousarray(pixels)
+
+
+def _wrong_array(pixels: Any) -> UserError:
+    return UserError(f"Cannot read an array of shape {pixels.shape} and type {pixels.dtype} as an "
+                     "image; use (H, W, 3) or (H, W) uint8.")  # fmt: skip

@@ -1,6 +1,6 @@
-"""A record per line while a run goes on, and the file that they become at its end.
+"""Resumable output: one JSON record per line during a run, converted to the final file at its end.
 
-A run that is stopped, however roughly, leaves the lines in `PATH.part`, from which another goes on.
+An interrupted run leaves its lines in `PATH.part`, from which another run can resume.
 """
 
 from __future__ import annotations
@@ -14,67 +14,87 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # on Windows; there, two that go on with the same are the person's own lookout
+except ImportError:  # Windows has no fcntl; two runs that write the same file are not detected
     fcntl = None  # type: ignore[assignment]
 
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.results import Result, Write
 
-Finish = Callable[[Iterator[dict], Path], None]
-"""Writes records to a path, in the form that its suffix says."""
+Convert = Callable[[Iterator[dict], Path], None]
+"""Writes all records to a path, in the final format."""
 
 
 def part_path(path: Path) -> Path:
-    """Where the lines are kept while a run goes on."""
+    """The partial file of an output: `faces.csv` -> `faces.csv.part`."""
     return path.with_name(path.name + ".part")
 
 
 @contextmanager
-def open_resumable(path: Path, resume: bool, finish: Finish | None = None) -> Iterator[Write]:
-    """Keep what is written in `PATH.part`, line by line, and make `path` of it at the end.
+def open_resumable(path: Path, resume: bool, convert: Convert | None = None) -> Iterator[Write]:
+    """Append records to `PATH.part` line by line, and create `path` from them at the end.
 
-    Without `finish`, the lines are the file. An error leaves the part, unless it is empty; without
-    a frame there is no file. Raises `UserError` if there is a part already that holds something,
-    and it is not `resume`, or if somebody else is writing it.
+    After an error the partial file remains, unless it is empty. Without any result, no file is
+    created.
+
+    Args:
+        path: The output.
+        resume: Append to an existing partial file.
+        convert: Writes the records in the final format; without it, the lines are the output.
+
+    Yields:
+        A function that writes one `Result`.
+
+    Raises:
+        UserError: A partial file with records exists and `resume` is false, another run is writing
+            it, or it cannot be written.
     """
-    lines = part_path(path)
-    with _opened(lines, resume) as file:
+    part = part_path(path)
+    with _open(part, resume) as file:
 
         def write(result: Result) -> None:
-            _add(path, file, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+            _append(path, file, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
 
         try:
             yield write
-            if file.tell() and finish is None:
-                atomic_file.move_into_place(lines, path)
-            elif file.tell() and finish is not None:
+            if file.tell() and convert is None:
+                atomic_file.move_into_place(part, path)
+            elif file.tell() and convert is not None:
                 with atomic_file.atomic_write(path) as temporary:
-                    finish(read_records(path), temporary)
+                    convert(read_records(path), temporary)
                 file.truncate(0)
                 file.seek(0)
         finally:
             if not file.tell():
-                lines.unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
 
 
 def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
-    """The records that an interrupted run left for every one of these paths, in order.
+    """Read the records that an interrupted run wrote to all of its outputs, in order.
 
-    What one has more of than another is cut off. Raises `UserError` if only some have any.
+    Partial files that are longer than the shortest one are truncated to its length.
+
+    Args:
+        paths: All outputs of the run.
+
+    Raises:
+        UserError: Only some of the outputs have a partial file.
     """
-    left = [path for path in paths if part_path(path).exists()]
-    if not left:
+    interrupted = [path for path in paths if part_path(path).exists()]
+    if not interrupted:
         return
-    if len(left) < len(paths):
-        parts = ", ".join(str(part_path(path)) for path in left)
-        raise UserError(f"What was stopped left {parts} alone; --resume with the same --to.")
+    if len(interrupted) < len(paths):
+        parts = ", ".join(str(part_path(path)) for path in interrupted)
+        raise UserError(
+            f"Cannot resume: the interrupted run left only {parts}. "
+            "Use --resume with the same --to as that run."
+        )
     truncate(paths, min(sum(1 for _ in read_records(path)) for path in paths))
     yield from read_records(paths[0])
 
 
 def read_records(path: Path) -> Iterator[dict]:
-    """The records that `PATH.part` holds; half a line at its end is left out."""
+    """Read the records in `PATH.part`, without an incomplete last line."""
     with open(part_path(path), encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
@@ -82,7 +102,7 @@ def read_records(path: Path) -> Iterator[dict]:
 
 
 def truncate(paths: Sequence[Path], count: int) -> None:
-    """Leave only the first so many records of what an interrupted run left."""
+    """Keep only the first `count` records of each partial file."""
     for path in paths:
         with open(part_path(path), "rb+") as file:
             _lock(part_path(path), file)
@@ -92,47 +112,51 @@ def truncate(paths: Sequence[Path], count: int) -> None:
 
 
 @contextmanager
-def _opened(lines: Path, resume: bool) -> Iterator[FileIO]:
+def _open(part: Path, resume: bool) -> Iterator[FileIO]:
     try:
-        file = open(lines, "ab" if resume or fcntl else "xb", buffering=0)  # noqa: SIM115
+        file = open(part, "ab" if resume or fcntl else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
-        raise _holds(lines) from None
+        raise _interrupted_error(part) from None
     except OSError as error:
-        raise atomic_file.write_error(lines.with_suffix(""), error) from None
+        raise atomic_file.write_error(part.with_suffix(""), error) from None
     with file:
-        _lock(lines, file)
+        _lock(part, file)
         if file.seek(0, 2) and not resume:
-            raise _holds(lines)
+            raise _interrupted_error(part)
         yield file
 
 
-def _holds(lines: Path) -> UserError:
+def _interrupted_error(part: Path) -> UserError:
     return UserError(
-        f"{lines} holds what a run found that was stopped. The same mien analyze with --resume "
-        "goes on with it; or move it away."
+        f"{part} contains the results of an interrupted run. Run the same mien analyze command "
+        "with --resume to continue it, or move the file away."
     )
 
 
-def _lock(lines: Path, file: IOBase) -> None:
-    """Nobody else writes this part meanwhile; the claim ends with the process."""
+def _lock(part: Path, file: IOBase) -> None:
+    """Lock a partial file for this process; the lock ends with the process."""
     if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its name may have been taken from it since it was opened, by a run that just ended.
-        mine = os.path.samestat(os.fstat(file.fileno()), lines.stat())
+        # A run that just ended may have renamed or deleted the file since it was opened.
+        is_same_file = os.path.samestat(os.fstat(file.fileno()), part.stat())
     except OSError:
-        mine = False
-    if not mine:
-        raise UserError(f"{lines} is being written by another run.")
+        is_same_file = False
+    if not is_same_file:
+        raise UserError(
+            f"Cannot write {part}: another run is writing it. "
+            "Wait until it ends, or name another file."
+        )
 
 
-def _add(path: Path, file: FileIO, text: str) -> None:
-    """Add text, whole or not at all."""
-    start, rest = file.tell(), text.encode(errors="replace")  # a file's name need not be UTF-8
+def _append(path: Path, file: FileIO, text: str) -> None:
+    """Append text completely or not at all."""
+    start = file.tell()
+    remaining = text.encode(errors="replace")  # a file name may not be valid UTF-8
     try:
-        while rest:
-            rest = rest[file.write(rest) :]
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
     except OSError as error:
         file.truncate(start)
         file.seek(start)

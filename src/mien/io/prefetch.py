@@ -1,4 +1,4 @@
-"""Frames made in a thread of their own, a bounded number of pixels ahead of whoever takes them."""
+"""Prefetch frames in a thread, with a bounded number of pixels in memory."""
 
 from __future__ import annotations
 
@@ -10,55 +10,62 @@ from contextlib import contextmanager
 from mien.results import Frame
 
 DEPTH = 40_000_000
-"""Pixels that the maker may be ahead by: six frames at 4K."""
+"""Pixels that are decoded in advance at most: about five frames at 4K."""
 
 
 @contextmanager
-def prefetch(make: Callable[[Callable[[], bool]], Iterator[Frame]]) -> Iterator[Iterator[Frame]]:
-    """The frames that `make(stopped)` gives, made in a thread; it ends with the block.
+def prefetch(
+    make_frames: Callable[[Callable[[], bool]], Iterator[Frame]],
+) -> Iterator[Iterator[Frame]]:
+    """Run a frame iterator in a thread that ends with the block.
 
-    stopped: tells a maker that works long for a frame whether anybody still waits for it.
+    Args:
+        make_frames: Called in the thread with `is_stopped`, a function that returns whether the
+            block has ended; it returns the frames. Long work on one frame should check it.
+
+    Yields:
+        The same frames, in order. They raise what `make_frames` raises.
     """
-    waiting: queue.Queue[Frame | BaseException | None] = queue.Queue()
-    room = threading.Condition()
+    pending: queue.Queue[Frame | BaseException | None] = queue.Queue()
+    changed = threading.Condition()
     pixels, stopped = 0, False
 
-    def has_room() -> bool:
+    def may_continue() -> bool:
         return stopped or pixels < DEPTH
 
-    def work() -> None:
+    def produce() -> None:
         nonlocal pixels
-        last: BaseException | None = None
+        end: BaseException | None = None
         try:
-            for frame in make(lambda: stopped):
-                with room:
-                    room.wait_for(has_room)
+            for frame in make_frames(lambda: stopped):
+                with changed:
+                    changed.wait_for(may_continue)
                     if stopped:
                         return
                     pixels += frame.pixels.size // 3
-                waiting.put(frame)
-        except BaseException as error:  # it belongs to whoever takes the frames
-            last = error
-        waiting.put(last)
+                pending.put(frame)
+        except BaseException as error:  # raised again in the consumer
+            end = error
+        pending.put(end)
 
-    def take() -> Iterator[Frame]:
+    def consume() -> Iterator[Frame]:
         nonlocal pixels
-        while isinstance(item := waiting.get(), Frame):
-            with room:
+        while isinstance(item := pending.get(), Frame):
+            with changed:
                 pixels -= item.pixels.size // 3
-                room.notify()
+                changed.notify()
             yield item
         if item is not None:
             raise item
 
-    maker = threading.Thread(target=work, name="decoder", daemon=True)
-    maker.start()
+    producer = threading.Thread(target=produce, name="decoder", daemon=True)
+    producer.start()
     try:
-        yield take()
+        yield consume()
     finally:
-        with room:
+        with changed:
             stopped = True
-            room.notify()
-        # Whoever left a reader behind has it closed wherever garbage is collected; here, perhaps.
-        if threading.current_thread() is not maker:
-            maker.join()
+            changed.notify()
+        # An abandoned iterator is closed where garbage collection runs, perhaps in this thread.
+        if threading.current_thread() is not producer:
+            producer.join()

@@ -1,4 +1,4 @@
-"""A source -> its frames, each kind by its own reader."""
+"""Read the frames of any source with the reader for its kind."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ def frames(
     should_stop: Callable[[], bool] = lambda: False,
     started: float | None = None,
 ) -> Iterator[Frame]:
-    """The frames of one source, in the order of time.
+    """Read the frames of one source in temporal order.
 
     Args:
-        source: what to read.
-        selection: which frames of a video; of an image, all pages are read.
-        on_warning: called with the error of a damaged stretch, while reading goes on; by default,
-            a Python warning.
-        max_pixels: of a frame of a video file; larger ones count as damage.
-        should_stop: asked for each frame of a video file, wanted or not; once true, no more come.
-        started: when the seconds of something live begin, by `time.monotonic()`; None is with its
-            first frame.
+        source: The image, video, camera or stream.
+        selection: Which frames of a video to read; all frames of an image are read.
+        on_warning: Called with a `UserError` for each damaged part of a video, while reading
+            continues; by default, a Python warning is issued.
+        max_pixels: Limit for the frames of a video file; larger ones count as damaged.
+        should_stop: Called for each frame of a video file, selected or not; reading ends when it
+            returns true.
+        started: `time.monotonic()` at second 0 of a live source; by default, its first frame is
+            at second 0.
 
     Raises:
-        UserError: for what cannot be read.
+        UserError: The source cannot be read.
     """
     selection = selection or FrameSelection()
     if source.kind == "image":
         return image.frames(source.location, source.name)
     if source.is_live:
-        newest = camera.frames(source, on_warning, began=started, until=selection.end)
+        newest = camera.frames(source, on_warning, started=started, end=selection.end)
         return select_frames(newest, selection)
     return video.frames(source, selection, on_warning, max_pixels, should_stop)
 
@@ -50,14 +51,14 @@ def frames(
 def read_images(
     sources: Iterable[Source], on_error: ErrorCallback | None = None
 ) -> Iterator[Frame]:
-    """The frames of several images, one image after the other.
+    """Read the frames of several images, one image after the other.
 
     Args:
-        sources: images.
-        on_error: called with the error of an image that cannot be read; the others are read.
+        sources: The images.
+        on_error: Called with the error of an image that cannot be read, while the others are read.
 
     Raises:
-        UserError: for an image that cannot be read, without `on_error`.
+        UserError: An image cannot be read, and `on_error` is None.
     """
     for source in sources:
         try:
@@ -68,23 +69,23 @@ def read_images(
             on_error(error)
 
 
-def read_image(what: ImageInput) -> Frame:
-    """One picture, the first frame of an animation.
+def read_image(source: ImageInput) -> Frame:
+    """Read one image, or the first frame of an animation.
 
     Args:
-        what: the path of a file, or of a folder or glob with one file in it; `-` for standard
-            input; a file's bytes, (H, W, 3) uint8 RGB pixels or a PIL image.
+        source: The path of a file, or of a folder or glob with one file; `-` for standard input;
+            the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
 
     Raises:
-        UserError: for what cannot be read as a picture, and for several files.
+        UserError: The input cannot be read as an image, or matches several files.
     """
-    if not isinstance(what, str | os.PathLike):
-        return image.first_frame(what)
-    source, *others = Source.expand(os.fspath(what))
+    if not isinstance(source, str | os.PathLike):
+        return image.first_frame(source)
+    first, *others = Source.expand(os.fspath(source))
     if others:
-        raise UserError(f"{printable(os.fspath(what))} is {len(others) + 1} files, and analyze() "
-                        "reads one: use stream().")  # fmt: skip
-    if source.kind not in ("image", "animation"):
-        raise UserError(f"{source.name} is a {source.kind}, and analyze() reads a picture: "
+        raise UserError(f"{printable(os.fspath(source))} matches {len(others) + 1} files, but "
+                        "analyze() reads one image; use stream().")  # fmt: skip
+    if first.kind not in ("image", "animation"):
+        raise UserError(f"{first.name} is a {first.kind}, but analyze() reads one image; "
                         "use stream().")  # fmt: skip
-    return image.first_frame(source.location, source.name)
+    return image.first_frame(first.location, first.name)

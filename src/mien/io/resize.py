@@ -1,9 +1,9 @@
-"""Resizing and grey conversion of pixels in NumPy, bit for bit as in OpenCV.
+"""Resize pixels and convert them to grayscale in NumPy, bit for bit as in OpenCV.
 
-The published results were measured on crops made by OpenCV, so its arithmetic is kept: the same
-coefficients, and the same float32 sums in the same order. `tests/io/test_resize.py` compares
-the two. They are equal on x86; builds of OpenCV for other processors may fuse multiplication and
-addition, and then differ by one grey level where a mean lies halfway between two.
+The published results were measured on crops made by OpenCV, so its arithmetic is reproduced: the
+same coefficients, and the same float32 sums in the same order. `tests/io/test_resize.py` compares
+the two. They are equal on x86; OpenCV for other processors may fuse multiplication and addition,
+and then results differ by one gray level where a mean lies halfway between two.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Size = tuple[int, int]
 """Width and height in pixels, as in OpenCV and Pillow."""
 
 RGB_WEIGHTS = np.array([9798, 19235, 3735], np.float32) / 2**15
-"""Of red, green and blue in grey: 0.299, 0.587 and 0.114 (ITU-R BT.601) as OpenCV rounds them."""
+"""Weights of red, green and blue: 0.299, 0.587, 0.114 (ITU-R BT.601), rounded as in OpenCV."""
 
-GREY_BLOCK, AREA_BLOCK, ROWS = 10_000, 1 << 16, 128
-"""Pixels, values and rows that are worked on at a time: these were fastest, and keep the memory for
-a large picture small."""
+GRAY_BLOCK, AREA_BLOCK, ROWS = 10_000, 1 << 16, 128
+"""Pixels, values and rows per step: the fastest sizes measured, which also limit memory for large
+images."""
 
 NEGLIGIBLE = 1e-3
-"""OpenCV leaves out a pixel of which less than this share lies inside an output pixel."""
+"""OpenCV ignores an input pixel if less than this fraction of it lies inside an output pixel."""
 
 ONE = 1 << 11
-"""1.0 in the fixed-point weights of `linear`."""
+"""The fixed-point weight of 1.0 in `linear`."""
 
 
 class _Taps(NamedTuple):
-    """Which inputs make an output along one axis, and how much each counts.
+    """The input indices and weights of each output along one axis.
 
-    inputs, weights: (taps, outputs); an output with fewer inputs than others has weights of 0.
+    inputs, weights: (taps, outputs); unused taps have a weight of 0.
     """
 
     inputs: np.ndarray
@@ -41,7 +41,7 @@ class _Taps(NamedTuple):
 
 
 def to_gray(pixels: np.ndarray) -> np.ndarray:
-    """Convert RGB to grey, as `cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)` does.
+    """Convert RGB to grayscale, as `cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)` does.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -54,22 +54,21 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
         [[76, 76], [76, 76]]
     """
     height, width = pixels.shape[:2]
-    grey = np.empty((height, width), np.uint8)
-    rows = max(1, GREY_BLOCK // width)
+    gray = np.empty((height, width), np.uint8)
+    rows = max(1, GRAY_BLOCK // width)
     for top in range(0, height, rows):
         block = pixels[top : top + rows].astype(np.float32)
         # Exact: no sum of these products needs more than 23 bits.
         values = block.reshape(-1, 3) @ RGB_WEIGHTS
         values += 0.5
-        grey[top : top + rows] = values.reshape(-1, width)
-    return grey
+        gray[top : top + rows] = values.reshape(-1, width)
+    return gray
 
 
 def area(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Resize by averaging the area of each output pixel, as `cv2.INTER_AREA` does.
 
-    The method to shrink with. Where the picture is to be enlarged in one direction, OpenCV
-    interpolates in both, and so does this.
+    Use it to shrink. If one direction is enlarged, OpenCV interpolates in both, and so does this.
 
     Args:
         pixels: (H, W) or (H, W, C) uint8.
@@ -82,16 +81,16 @@ def area(pixels: np.ndarray, size: Size) -> np.ndarray:
         >>> area(np.array([[10, 20, 30], [40, 50, 60]], np.uint8), (1, 1)).tolist()
         [[35]]
     """
-    across, down = _scale(pixels.shape[1], size[0]), _scale(pixels.shape[0], size[1])
-    if across == down == 1:
+    scale_x, scale_y = _scale(pixels.shape[1], size[0]), _scale(pixels.shape[0], size[1])
+    if scale_x == scale_y == 1:
         return pixels.copy()
-    if across < 1 or down < 1:
-        return _interpolated(pixels, size, of_areas=True)
-    if (block_width := _whole(across)) and (block_height := _whole(down)):
-        return _averaged(pixels, block_width, block_height)
+    if scale_x < 1 or scale_y < 1:
+        return _interpolate(pixels, size, of_areas=True)
+    if (block_width := _whole(scale_x)) and (block_height := _whole(scale_y)):
+        return _block_means(pixels, block_width, block_height)
     columns, rows = _area_taps(pixels.shape[1], size[0]), _area_taps(pixels.shape[0], size[1])
-    # First within each row, then over the rows: float32 sums depend on their order. With the rows
-    # as last axis, both are sums of long contiguous stretches.
+    # First within rows, then across rows: float32 sums depend on the order. With the rows as last
+    # axis, both steps sum long contiguous blocks.
     narrow = np.empty((size[0], pixels[0, 0].size, pixels.shape[0]), np.float32)
     for top in range(0, pixels.shape[0], ROWS):
         strip = np.ascontiguousarray(pixels[top : top + ROWS])
@@ -109,9 +108,9 @@ def area(pixels: np.ndarray, size: Size) -> np.ndarray:
 
 
 def linear(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Resize by linear interpolation between pixel centres, as `cv2.INTER_LINEAR` does.
+    """Resize by linear interpolation between pixel centers, as `cv2.INTER_LINEAR` does.
 
-    The method to enlarge with; beyond the outermost centres, the edge's pixels are repeated.
+    Use it to enlarge. Beyond the outermost pixel centers, the edge pixels are repeated.
 
     Args:
         pixels: (H, W) or (H, W, C) uint8.
@@ -127,17 +126,17 @@ def linear(pixels: np.ndarray, size: Size) -> np.ndarray:
     if pixels.shape[:2] == size[::-1]:
         return pixels.copy()
     if pixels.shape[:2] == (2 * size[1], 2 * size[0]):
-        return _averaged(pixels, 2, 2)
-    return _interpolated(pixels, size, of_areas=False)
+        return _block_means(pixels, 2, 2)
+    return _interpolate(pixels, size, of_areas=False)
 
 
 def cubic(values: np.ndarray, size: Size) -> np.ndarray:
-    """Resize a map by cubic convolution, as `cv2.INTER_CUBIC` does (to float32 rounding).
+    """Resize a float map by cubic convolution, as `cv2.INTER_CUBIC` does, to float32 rounding.
 
     Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711, with OpenCV's a = -0.75.
 
     Args:
-        values: (H, W) of any range.
+        values: (H, W), any range.
         size: Width and height of the result, each at least 1.
 
     Returns:
@@ -147,8 +146,8 @@ def cubic(values: np.ndarray, size: Size) -> np.ndarray:
         >>> cubic(np.eye(2), (2, 2)).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    down, across = (_cubic_matrix(n, m) for n, m in zip(values.shape, size[::-1], strict=True))
-    return (down @ values @ across.T).astype(np.float32)
+    rows, columns = (_cubic_matrix(n, m) for n, m in zip(values.shape, size[::-1], strict=True))
+    return (rows @ values @ columns.T).astype(np.float32)
 
 
 def _scale(source: int, target: int) -> float:
@@ -161,23 +160,23 @@ def _whole(scale: float) -> int:
     return int(scale) if abs(scale - int(scale)) < np.finfo(float).eps else 0
 
 
-def _averaged(pixels: np.ndarray, across: int, down: int) -> np.ndarray:
-    """Means of blocks of whole pixels."""
-    tall = pixels[::down].astype(np.uint32)
-    for k in range(1, down):
-        tall += pixels[k::down]
-    sums = tall[:, ::across].copy()
-    for k in range(1, across):
-        sums += tall[:, k::across]
-    if across == down == 2:
+def _block_means(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Means of blocks of (height, width) pixels."""
+    row_sums = pixels[::height].astype(np.uint32)
+    for k in range(1, height):
+        row_sums += pixels[k::height]
+    sums = row_sums[:, ::width].copy()
+    for k in range(1, width):
+        sums += row_sums[:, k::width]
+    if width == height == 2:
         return ((sums + 2) >> 2).astype(np.uint8)
-    means = sums.astype(np.float32) * (np.float32(1) / np.float32(across * down))
+    means = sums.astype(np.float32) * (np.float32(1) / np.float32(width * height))
     return np.rint(means, out=means).astype(np.uint8)
 
 
 @lru_cache(maxsize=128)
 def _area_taps(source: int, target: int) -> _Taps:
-    """Shares of the inputs that lie inside each output; `target` is at most `source`."""
+    """The fractions of the inputs inside each output; `target` is at most `source`."""
     scale = _scale(source, target)
     start = np.arange(target) * scale
     end = start + scale
@@ -185,25 +184,25 @@ def _area_taps(source: int, target: int) -> _Taps:
     last = np.minimum(np.floor(end), source - 1)
     first = np.minimum(np.ceil(start), last)
     before = np.where(first - start > NEGLIGIBLE, first - start, 0)
-    behind = np.where(end - last > NEGLIGIBLE, np.minimum(np.minimum(end - last, 1), cell), 0)
+    after = np.where(end - last > NEGLIGIBLE, np.minimum(np.minimum(end - last, 1), cell), 0)
     k = np.arange(int((last - first).max()) + 2)[:, None] - 1
     index = (first + k).clip(0, source - 1).astype(np.intp)
     weight = np.where(k < 0, before, np.where(first + k < last, 1.0, 0.0))
-    weight = np.where(first + k == last, behind, weight) / cell
+    weight = np.where(first + k == last, after, weight) / cell
     return _Taps(index, weight.astype(np.float32))
 
 
 def _weighted(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted sums along the first axis, tap by tap: (N, ...) float32 -> (outputs, ...)."""
-    parts = values.take(index, axis=0)
-    parts *= weight.reshape(*weight.shape, *(1,) * (values.ndim - 1))
-    if parts[0].size == 1:  # `sum` would add these in pairs
-        return parts.cumsum(axis=0)[-1]
-    return parts.sum(axis=0)
+    terms = values.take(index, axis=0)
+    terms *= weight.reshape(*weight.shape, *(1,) * (values.ndim - 1))
+    if terms[0].size == 1:  # `sum` would use pairwise summation
+        return terms.cumsum(axis=0)[-1]
+    return terms.sum(axis=0)
 
 
-def _interpolated(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarray:
-    """Between two columns, then two rows, in OpenCV's fixed point."""
+def _interpolate(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarray:
+    """Interpolate between two columns, then two rows, in OpenCV's fixed-point arithmetic."""
     columns = _two_taps(pixels.shape[1], size[0], of_areas, inside=True)
     rows = _two_taps(pixels.shape[0], size[1], of_areas, inside=False)
     extra = (1,) * (pixels.ndim - 2)
@@ -217,34 +216,34 @@ def _interpolated(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarr
 
 @lru_cache(maxsize=128)
 def _two_taps(source: int, target: int, of_areas: bool, inside: bool) -> _Taps:
-    """The two neighbours of each output, and their weights (int32, 2048 is 1).
+    """The two neighbors of each output, and their weights (int32, 2048 is 1).
 
-    of_areas: the weights are shares of area. inside: beyond the outermost centres the nearest
-    pixel alone counts; else it counts as both neighbours, which rounds differently.
+    of_areas: weights are fractions of area. inside: beyond the outermost centers only the nearest
+    pixel has a weight; otherwise it is both neighbors, which rounds differently.
     """
     scale = _scale(source, target)
     output = np.arange(target)
     if of_areas:
         first = np.floor(output * scale)
-        share = ((output + 1) - (first + 1) * (target / source)).astype(np.float32)
-        share = np.where(share <= 0, np.float32(0), share - np.floor(share))
+        fraction = ((output + 1) - (first + 1) * (target / source)).astype(np.float32)
+        fraction = np.where(fraction <= 0, np.float32(0), fraction - np.floor(fraction))
     else:
-        centre = ((output + 0.5) * scale - 0.5).astype(np.float32)
-        first = np.floor(centre)
-        share = centre - first
+        center = ((output + 0.5) * scale - 0.5).astype(np.float32)
+        first = np.floor(center)
+        fraction = center - first
     if inside:
-        share[(first < 0) | (first >= source - 1)] = 0
+        fraction[(first < 0) | (first >= source - 1)] = 0
     index = np.stack([first, first + 1]).clip(0, source - 1).astype(np.intp)
-    weight = np.rint(np.stack([1 - share, share]) * np.float32(ONE)).astype(np.int32)
+    weight = np.rint(np.stack([1 - fraction, fraction]) * np.float32(ONE)).astype(np.int32)
     return _Taps(index, weight)
 
 
 @lru_cache(maxsize=128)
 def _cubic_matrix(source: int, target: int) -> np.ndarray:
     """(target, source) weights; beyond the edge, the edge's value is repeated."""
-    centre = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
-    first = np.floor(centre)
-    x, a = centre - first, -0.75
+    center = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
+    first = np.floor(center)
+    x, a = center - first, -0.75
     outer, inner = (
         lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a,
         lambda d: ((a + 2) * d - (a + 3)) * d * d + 1,

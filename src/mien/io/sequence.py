@@ -1,4 +1,4 @@
-"""Numbered pictures as a video, named as FFmpeg does: `frames/%04d.png@30`."""
+"""Read numbered images as a video, with FFmpeg's naming: `frames/%04d.png@30`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from typing import Any
 from mien.errors import UserError
 from mien.io.source import Source
 
-RATE = 25.0
-"""Frames per second where the source does not say."""
+DEFAULT_RATE = 25.0
+"""Frames per second of a sequence without a stated rate."""
 
 
 def open_sequence(source: Source) -> Any:
-    """A container of numbered pictures, from the lowest number that there is."""
+    """Open numbered images as an FFmpeg container, from the lowest number on.
+
+    Raises:
+        UserError: No file matches the pattern, or a number in between is missing.
+    """
     import av
 
     pattern = Path(source.location)
     before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
-    known = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
-    there = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    numbers = {int(m[1]) for path in there if (m := known.match(path.name))}
+    numbered = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
+    paths = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    numbers = {int(m[1]) for path in paths if (m := numbered.match(path.name))}
     if not numbers:
-        raise UserError(f"There is no file {source.location}, with a number for the %{digits}d.")
+        raise UserError(
+            f"Cannot read {source.location}: no file found with a number for %{digits}d."
+        )
     for number, following in pairwise(sorted(numbers)):
         if following != number + 1:
-            missing = number + 1
-            raise UserError(
-                f"Of {source.location}, number {missing} is missing; a sequence has every number."
-            )
-    options = {"framerate": str(source.rate or RATE), "start_number": str(min(numbers))}
+            raise UserError(f"Cannot read {source.location}: number {number + 1} is missing. "
+                            "A sequence needs consecutive numbers.")  # fmt: skip
+    options = {"framerate": str(source.rate or DEFAULT_RATE), "start_number": str(min(numbers))}
     return av.open(str(pattern), format="image2", options=options)

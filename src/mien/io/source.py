@@ -1,7 +1,7 @@
-"""What an input string means: the only module that interprets one.
+"""Interpret input strings: files, folders, globs, cameras, addresses and image sequences.
 
-`Source.parse` and `Source.expand` say of which kind an input is, where it lies and what it is
-called. Everything behind them goes by `Source.kind`, which the frames carry on as `Frame.kind`.
+This is the only module that does so. `Source.parse` and `Source.expand` determine the kind,
+location and name of an input; all other modules use `Source.kind`, which becomes `Frame.kind`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ VIDEO_SUFFIXES = frozenset((
 ))  # fmt: skip
 
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""What is read in a folder; a file that is named itself is read whatever its suffix."""
+"""Files with these suffixes are read from folders; a file named explicitly may have any suffix."""
 
 MOTION_JPEG = frozenset((".mjpeg", ".mjpg"))
 
-ENDLESS = MOTION_JPEG | {".ts"}
-"""Suffixes that an address shares with streams, so that they do not tell a file there."""
+STREAM_SUFFIXES = MOTION_JPEG | {".ts"}
+"""Suffixes that live streams use as well, so that they do not identify a file at an address."""
 
 SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
-    # HEIF and AVIF are in the container of MP4, and go before it.
+    # HEIF and AVIF use the container of MP4, so they are tested first.
     ("image", 4, tuple(b"ftyp" + brand for brand in (
         b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1",
     ))),
@@ -51,10 +51,10 @@ SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
         b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"YUV4MPEG2 ", b"\0\0\x01\xba", b"\0\0\x01\xb3",
     )),
 )  # fmt: skip
-"""Kind, offset in the file, and the bytes there: of the formats that can be told by them."""
+"""(kind, offset, bytes at that offset) of the formats that can be recognized by them."""
 
 TRANSPORT_SYNC, TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
-"""An MPEG transport stream repeats a byte: (first offset, length of a packet)."""
+"""The sync byte of an MPEG transport stream, and where it repeats: (first offset, period)."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -68,12 +68,12 @@ class Source:
 
     Attributes:
         kind: `"image"` (one or several pages), `"animation"` (a GIF with a second frame),
-            `"video"` (a file or the address of one), `"camera"`, `"stream"` (an address without
-            an end) or `"sequence"` (numbered images as a video).
-        location: what opens it: a path, `-` for standard input, an address, the number of a
-            camera, or the pattern of a sequence such as `frames/%04d.png`.
-        name: what records and messages call it: printable, and without the password of an address.
-        rate: frames per second of a sequence, as far as it says so; otherwise 0.
+            `"video"` (a file or the address of one), `"camera"`, `"stream"` (the address of a
+            live stream) or `"sequence"` (numbered images as a video).
+        location: A path, `-` for standard input, an address, the number of a camera, or the
+            pattern of a sequence such as `frames/%04d.png`.
+        name: Name in records and messages: printable, and without the password of an address.
+        rate: Frames per second of a sequence if stated, otherwise 0.
 
     Example:
         ```python
@@ -88,112 +88,119 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether its frames follow each other in time, so that faces keep their ids."""
+        """Whether its frames are successive moments, so that faces are tracked."""
         return self.kind != "image"
 
     @property
     def is_live(self) -> bool:
-        """Whether it is a camera or a stream, which drop frames instead of waiting."""
+        """Whether it is a camera or stream; live sources drop frames instead of queueing them."""
         return self.kind in LIVE_KINDS
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """The one input that a string means.
+        """Interpret a string as one input.
 
         Args:
-            text: as for `expand`.
+            text: As in `expand`.
 
         Returns:
             The input.
 
         Raises:
-            UserError: as for `expand`, and for a folder or glob of several files.
+            UserError: As in `expand`, and for a folder or glob with several files.
         """
-        if len(found := cls.expand(text)) > 1:
-            raise UserError(f"{printable(text)} is {len(found)} files; name one of them.")
-        return found[0]
+        if len(sources := cls.expand(text)) > 1:
+            raise UserError(f"{printable(text)} matches {len(sources)} files; name one of them.")
+        return sources[0]
 
     @classmethod
     def expand(cls, text: str) -> list[Source]:
-        """Every input that a string means.
+        """Interpret a string as one or more inputs.
 
         Args:
-            text: a file, a folder (its files at any depth that have one of `SUFFIXES`), a glob,
+            text: A file, a folder (all files in it, at any depth, with one of `SUFFIXES`), a glob,
                 `-` for an image on standard input, `camera` or `camera:1`, an address
                 (`rtsp://...`, `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
 
         Returns:
-            At least one input; those of a folder or a glob sorted by path. Files are told apart
-            by their first bytes and, where these say nothing, by their suffix.
+            At least one input; those of a folder or glob are sorted by path. The kind of a file is
+            determined by its first bytes or, if they are not conclusive, by its suffix.
 
         Raises:
-            UserError: if there is nothing, or it is the address of an image.
+            UserError: Nothing matches, or the text is the address of an image.
+
+        Example:
+            ```python
+            Source.expand("holiday/")  # every image and video in the folder
+            ```
         """
-        if alone := _special(text):
-            return [alone]
+        if source := _not_a_path(text):
+            return [source]
         return [_file(path) for path in _paths(text)]
 
 
 def printable(path: str | Path) -> str:
-    """A path that can be printed and written as UTF-8, whatever bytes its name has."""
+    """A path as text that can be encoded as UTF-8, with `?` for undecodable bytes."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def _special(text: str) -> Source | None:
-    """What is no path of this machine, or not only one."""
+def _not_a_path(text: str) -> Source | None:
+    """Standard input, an address, a camera or a sequence; None for a path or glob."""
     if text == "-":
         return Source("image", text, "standard input")
     if ADDRESS.match(text):
         return _address(text)
-    if (found := CAMERA.match(text)) and not Path(text).exists():
-        return Source("camera", found[1] or "0", text)
+    if (camera := CAMERA.match(text)) and not Path(text).exists():
+        return Source("camera", camera[1] or "0", text)
     # In an address, %20 is a space.
-    found = None if "://" in text else SEQUENCE.match(text)
-    if found and not Path(text).exists():
-        return Source("sequence", found["path"], text, float(found["rate"] or 0))
+    sequence = None if "://" in text else SEQUENCE.match(text)
+    if sequence and not Path(text).exists():
+        return Source("sequence", sequence["path"], text, float(sequence["rate"] or 0))
     return None
 
 
 def _address(text: str) -> Source:
-    """A file that ends, or a stream that may not."""
+    """The source at an address: a video file or a live stream."""
     name = printable(PASSWORD.sub(r"\1***@", text))
     try:
         address = urlsplit(text)
     except ValueError:
-        raise UserError(f"{name} is not an address.") from None
+        raise UserError(
+            f"{name} is not a valid address; use for example rtsp://camera.local/live."
+        ) from None
     suffix = Path(address.path).suffix.lower()
     if address.scheme not in ("http", "https"):
         return Source("stream", text, name)
     if suffix in IMAGE_SUFFIXES:
-        raise UserError(f"{name} is an address, and pictures are read from files; "
-                        "fetch it first.")  # fmt: skip
-    kind: SourceKind = "video" if suffix in VIDEO_SUFFIXES - ENDLESS else "stream"
+        raise UserError(f"Cannot read {name}: images are only read from files. "
+                        "Download it first.")  # fmt: skip
+    kind: SourceKind = "video" if suffix in VIDEO_SUFFIXES - STREAM_SUFFIXES else "stream"
     return Source(kind, text, name)
 
 
 def _paths(text: str) -> list[str]:
-    """The files that a path, a folder or a glob means, sorted."""
+    """The files that a path, folder or glob matches, sorted."""
     if not text:
-        raise UserError("The name of a picture is empty.")
+        raise UserError("The input is an empty string; name a file, a folder or a camera.")
     path = Path(text)
     try:
         if path.is_dir():
             return _in_folder(path)
         if path.exists():
             return [text]
-        found = sorted(f for f in glob.glob(text, recursive=True) if not Path(f).is_dir())
+        files = sorted(f for f in glob.glob(text, recursive=True) if not Path(f).is_dir())
     except OSError as error:
-        raise UserError(f"{printable(text)} cannot be read: {error.strerror}.") from None
-    if not found:
-        raise UserError(f"There is no file {printable(text)}.")
-    return found
+        raise UserError(f"Cannot read {printable(text)}: {error.strerror}.") from None
+    if not files:
+        raise UserError(f"Cannot read {printable(text)}: file not found.")
+    return files
 
 
 def _in_folder(folder: Path) -> list[str]:
     files = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir())
-    if not (found := sorted(map(str, files))):
-        raise UserError(f"The folder {printable(folder)} holds no picture.")
-    return found
+    if not (paths := sorted(map(str, files))):
+        raise UserError(f"Cannot read folder {printable(folder)}: it contains no image or video.")
+    return paths
 
 
 def _file(path: str) -> Source:
@@ -204,29 +211,29 @@ def _kind(path: Path) -> SourceKind:
     suffix, head = path.suffix.lower(), _head(path)
     if head.startswith(b"GIF8"):
         return "animation" if _has_second_frame(path) else "image"
-    by_name: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
-    # A motion JPEG begins as a JPEG does.
-    return by_name if suffix in MOTION_JPEG else _by_content(head) or by_name
+    by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
+    # A motion JPEG has the same first bytes as a JPEG.
+    return by_suffix if suffix in MOTION_JPEG else _kind_by_content(head) or by_suffix
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file; none of a pipe, where they would be missing afterwards."""
+    """The first bytes of a file; none of a pipe, from which they could not be read again."""
     try:
         if path.is_file():
             with open(path, "rb") as file:
                 return file.read(512)
-    except OSError:  # the reader says what is wrong with it
+    except OSError:  # reported when the file is read
         pass
     return b""
 
 
-def _by_content(head: bytes) -> SourceKind | None:
+def _kind_by_content(head: bytes) -> SourceKind | None:
     for kind, offset, signatures in SIGNATURES:
         if head.startswith(signatures, offset):
             return kind
     for start, length in TRANSPORT_PACKETS:
-        marks = head[start::length]
-        if len(marks) > 1 and set(marks) == {TRANSPORT_SYNC}:
+        sync_bytes = head[start::length]
+        if len(sync_bytes) > 1 and set(sync_bytes) == {TRANSPORT_SYNC}:
             return "video"
     return None
 
@@ -237,5 +244,5 @@ def _has_second_frame(path: Path) -> bool:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["GIF"]) as image:
             return getattr(image, "is_animated", False)
-    except Exception:  # the reader says what is wrong with it
+    except Exception:  # reported when the file is read
         return False

@@ -1,7 +1,6 @@
-"""Videos, animations and sequences -> frames with their own time stamps.
+"""Read videos, animations and image sequences as frames with their own time stamps.
 
-Decoding runs in a thread of its own, a few frames ahead, so that it and the analysis share the
-cores.
+Decoding runs in a thread, a few frames in advance, so that it overlaps with the analysis.
 """
 
 from __future__ import annotations
@@ -17,27 +16,34 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import sequence
-from mien.io.clock import PresentationClock, start_of
+from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock, start_of
 from mien.io.frame_selection import EARLY, FrameSelection
 from mien.io.prefetch import prefetch
 from mien.io.source import Source
 from mien.results import Frame
 
-WHOLE = 0.98
-"""Of the frames that a file says it has, so many must come, or it is said to break off."""
+COMPLETE = 0.98
+"""A file with fewer than this fraction of the frames stated in its header counts as truncated."""
 
 MAX_PIXELS = 134_000_000
-"""Of a frame, unless less is allowed: 16K. Frames beyond are damage."""
+"""Default limit for one frame: 16K. Larger frames count as damaged."""
 
 MAX_DAMAGED = 10_000
-"""After so many damaged packets in a row the rest is given up."""
+"""Reading ends after more than this many damaged packets in a row."""
 
 ErrorCallback = Callable[[UserError], None]
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video file says of itself; 0 for what it does not know."""
+    """Properties in the header of a video file; 0 where they are not stated.
+
+    Attributes:
+        seconds: Duration.
+        width: Width in pixels, before rotation.
+        height: Height in pixels, before rotation.
+        rate: Average frames per second.
+    """
 
     seconds: float
     width: int
@@ -46,11 +52,15 @@ class VideoInfo:
 
 
 def probe(source: Source) -> VideoInfo:
-    """Length, size (as coded) and frame rate of a video file; a `UserError` if it is none."""
+    """Read duration, size and frame rate from the header of a video file.
+
+    Raises:
+        UserError: The file cannot be read as a video.
+    """
     with open_video(source) as (container, stream):
-        length = float((stream.duration or 0) * stream.time_base)
-        length = length or (container.duration or 0) / 1_000_000
-        return VideoInfo(length, stream.width, stream.height, float(stream.average_rate or 0))
+        seconds = float((stream.duration or 0) * stream.time_base)
+        seconds = seconds or (container.duration or 0) / 1_000_000
+        return VideoInfo(seconds, stream.width, stream.height, float(stream.average_rate or 0))
 
 
 def frames(
@@ -60,34 +70,42 @@ def frames(
     max_pixels: int = MAX_PIXELS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
-    """The wanted frames of a video, animation or sequence, upright RGB, decoded ahead in a thread.
+    """Read the selected frames of a video, animation or image sequence.
 
-    Their seconds count from the start of the video, by its own time stamps. A damaged stretch is
-    reported to `on_error` (by default, a Python warning) when it ends, and decoding goes on. Raises
-    `UserError` for a file that cannot be read, or without a video in it. Larger frames are damage.
-    should_stop: asked of each picture, wanted or not; once it says so, no more frames come.
+    Args:
+        source: The file or sequence.
+        selection: Which frames to read; all by default.
+        on_error: Called with a `UserError` at the end of each damaged part, while reading
+            continues; by default, a Python warning is issued.
+        max_pixels: Limit for one frame; larger ones count as damaged.
+        should_stop: Called for each frame, selected or not; reading ends when it returns true.
+
+    Yields:
+        Upright RGB frames; their seconds count from the start of the video, by its time stamps.
+
+    Raises:
+        UserError: The file cannot be read or has no video stream, or the selection is empty.
     """
-    told = on_error or warn
 
-    def make(stopped: Callable[[], bool]) -> Iterator[Frame]:
-        return _decoded(
+    def make_frames(is_stopped: Callable[[], bool]) -> Iterator[Frame]:
+        return _selected_frames(
             source,
             selection or FrameSelection(),
-            told,
+            on_error or warn,
             max_pixels,
-            lambda: stopped() or should_stop(),
+            lambda: is_stopped() or should_stop(),
         )
 
-    with prefetch(make) as found:
-        yield from found
+    with prefetch(make_frames) as prefetched:
+        yield from prefetched
 
 
 def warn(error: UserError) -> None:
-    """What is told when nobody asked to be: a warning."""
+    """Issue a Python warning: the default callback for damage."""
     warnings.warn(str(error), stacklevel=2)
 
 
-def _decoded(
+def _selected_frames(
     source: Source,
     selection: FrameSelection,
     on_error: ErrorCallback,
@@ -95,34 +113,33 @@ def _decoded(
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     with open_video(source) as (container, stream):
-        # What a file says of its size and what a frame of it says are two things.
+        # The size of a frame may differ from the size in the header.
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        sought = selection.start > 0 and not has_breaks(container)
-        if sought:
+        rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FRAME_RATE)
+        seeking = selection.start > 0 and not has_timestamp_resets(container)
+        if seeking:
             _seek(container, stream, selection.start)
-        number, last, wanted = -1, 0.0, selection.steps(rate)
-        nothing = True
-        # A frame that is known is asked for by its very time.
-        early = 1e-6 if selection.number >= 0 else EARLY / rate
-        for seconds, picture in _pictures(
-            container, stream, source.name, on_error, whole=not sought
-        ):
+        number, last, is_selected = -1, 0.0, selection.stepper(rate)
+        empty = True
+        # A frame with a known number is selected by its exact time.
+        tolerance = 1e-6 if selection.number >= 0 else EARLY / rate
+        timed = _timed_frames(container, stream, source.name, on_error, from_start=not seeking)
+        for seconds, av_frame in timed:
             if should_stop():
                 return
-            # Behind a seek the place can only be reckoned; from the start it is counted.
-            number = round(seconds * rate) if number < 0 and sought else number + 1
+            # After seeking, the first number is computed from the time; otherwise it is counted.
+            number = round(seconds * rate) if number < 0 and seeking else number + 1
             last = seconds
-            if seconds < selection.start - early:
+            if seconds < selection.start - tolerance:
                 continue
-            if nothing and selection.number >= 0:
+            if empty and selection.number >= 0:
                 number = selection.number
             if seconds > selection.end:
                 break
-            nothing = False
-            if wanted(seconds):
-                yield _frame(source, to_upright_rgb(picture), number, seconds)
-        if nothing and (selection.start > 0 or selection.end < math.inf):
+            empty = False
+            if is_selected(seconds):
+                yield _frame(source, to_upright_rgb(av_frame), number, seconds)
+        if empty and (selection.start > 0 or selection.end < math.inf):
             raise _no_frame(source, selection, last)
 
 
@@ -131,15 +148,23 @@ def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> F
 
 
 def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserError:
-    where = f"between {selection.start:g} and {selection.end:g} s"
+    span = f"between {selection.start:g} and {selection.end:g} s"
     if selection.end == math.inf:
-        where = f"from {selection.start:g} s on"
-    return UserError(f"{source.name} has no frame {where}; the last read is at {last:.1f} s.")
+        span = f"from {selection.start:g} s on"
+    return UserError(f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s.")
 
 
 @contextlib.contextmanager
 def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
-    """A container and its first video stream; a `UserError` if there is none."""
+    """Open a container and yield it with its first video stream.
+
+    Args:
+        source: A file, an address or a sequence.
+        options: Passed to `av.open`.
+
+    Raises:
+        UserError: The source cannot be opened or has no video stream.
+    """
     import av
 
     try:
@@ -148,18 +173,18 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
         else:
             container = av.open(source.location, **options)
     except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"{source.name} cannot be read as a video: {reason(error)}.") from None
+        raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
     with container:
         if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
-            raise UserError(f"{source.name} has no video in it.")
+            raise UserError(f"Cannot read {source.name} as a video: it has no video stream.")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
 
 
-def has_breaks(container: Any) -> bool:
-    """Whether the clock of such files may be set anew, so that they are read from the start.
+def has_timestamp_resets(container: Any) -> bool:
+    """Whether time stamps may restart in this format, as in MPEG-TS.
 
-    In them, to seek a time is to find one of several moments, or one nearby.
+    Such files are read from the start: a time can occur several times, so seeking is ambiguous.
     """
     import av
 
@@ -167,76 +192,78 @@ def has_breaks(container: Any) -> bool:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Whether a stream is the picture on the sleeve of a piece of music."""
+    """Whether a stream is the cover image of an audio file."""
     import av
 
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's reason, to end a sentence with."""
+    """FFmpeg's description of an error, in lower case and without a period."""
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
 def _seek(container: Any, stream: Any, seconds: float) -> None:
-    """Go to the last key frame before a time; a file that cannot is read from its start."""
+    """Seek to the last key frame before a time; files without seeking are read from the start."""
     import av
 
     with contextlib.suppress(av.error.FFmpegError):
         container.seek(int((start_of(stream) + seconds) / stream.time_base), stream=stream)
 
 
-def _pictures(
-    container: Any, stream: Any, name: str, on_error: ErrorCallback, *, whole: bool
+def _timed_frames(
+    container: Any, stream: Any, name: str, on_error: ErrorCallback, *, from_start: bool
 ) -> Iterator[tuple[float, Any]]:
-    """The decoded pictures with their seconds, in the order of time; damage is told by stretches.
+    """The decoded frames with their seconds in temporal order; reports each damaged part once.
 
-    whole: from the start, so that a file that says how many it has can be held to that.
+    from_start: whether reading began at the start, so that missing frames can be counted.
     """
     clock, damaged = PresentationClock(stream), 0
-    for found in _decoded_packets(container, stream):
-        if found is None:
+    for decoded in _decode_packets(container, stream):
+        if decoded is None:
             damaged += 1
             if damaged > MAX_DAMAGED:
                 break
             continue
-        if damaged and found:
+        if damaged and decoded:
             after = max(clock.last, 0)
-            on_error(UserError(f"{name} is damaged after {after:.1f} s; the rest is read."))
+            on_error(
+                UserError(f"{name} is damaged after {after:.1f} s; reading continues after that.")
+            )
             damaged = 0
-        for picture in found:
-            if (seconds := clock(picture)) is not None:
-                yield seconds, picture
-    if damaged or (whole and clock.count < WHOLE * stream.frames - 2):
-        on_error(UserError(f"{name} {_what_is_missing(clock, stream, at_end=bool(damaged))}."))
+        for av_frame in decoded:
+            if (seconds := clock(av_frame)) is not None:
+                yield seconds, av_frame
+    if damaged or (from_start and clock.count < COMPLETE * stream.frames - 2):
+        on_error(UserError(f"{name} {_describe_damage(clock, stream, at_end=bool(damaged))}."))
 
 
-def _decoded_packets(container: Any, stream: Any) -> Iterator[list | None]:
-    """The pictures of each packet; None for one that is damaged."""
+def _decode_packets(container: Any, stream: Any) -> Iterator[list | None]:
+    """The decoded frames of each packet; None for a damaged packet."""
     import av
 
     packets = container.demux(stream)
     while True:
         try:
-            found = next(packets).decode()
+            decoded = next(packets).decode()
         except (StopIteration, av.error.EOFError):
             return
-        except (av.error.FFmpegError, ValueError):  # the latter of a decoder that would not open
-            found = None
-        yield found
+        except (av.error.FFmpegError, ValueError):  # ValueError: the decoder could not be opened
+            decoded = None
+        yield decoded
 
 
-def _what_is_missing(clock: PresentationClock, stream: Any, *, at_end: bool) -> str:
+def _describe_damage(clock: PresentationClock, stream: Any, *, at_end: bool) -> str:
     length = float((stream.duration or 0) * stream.time_base)
     begin, end = clock.longest_gap
     if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
-        return f"is damaged: nothing could be read between {begin:.1f} and {end:.1f} s"
-    return f"breaks off after {max(clock.last, 0):.1f} s"
+        return f"is damaged: no frame could be read between {begin:.1f} and {end:.1f} s"
+    return f"is truncated: no frame could be read after {max(clock.last, 0):.1f} s"
 
 
-def to_upright_rgb(picture: Any) -> np.ndarray:
-    """A decoded picture as (H, W, 3) uint8 RGB, turned as its file says."""
-    pixels = picture.to_ndarray(format="rgb24")
-    # FFmpeg tells by how much to turn it counter-clockwise, as NumPy does.
-    quarter = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarter)) if quarter else pixels
+def to_upright_rgb(av_frame: Any) -> np.ndarray:
+    """A decoded frame as (H, W, 3) uint8 RGB, rotated as the file states."""
+    pixels = av_frame.to_ndarray(format="rgb24")
+    # FFmpeg states the rotation counter-clockwise, as NumPy does.
+    quarter_turns = round(av_frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -1,8 +1,8 @@
-"""Where results go: one file per suffix, offering `to(path)`.
+"""Write results to files: one module per suffix.
 
-`to(path)` is a context manager that yields `write(result)`. A file that existed is replaced
-only at the end. What a table was given before an interruption is kept in `PATH.part`, as JSON
-lines, from which `to(path, resume=True)` goes on.
+Each module offers `open_writer(path)`, a context manager that yields `write(result)`. An existing
+file is replaced only at the end. Writers that support resuming also accept `resume=True`; they
+keep the results of an interrupted run as JSON lines in `PATH.part`.
 """
 
 from __future__ import annotations
@@ -23,55 +23,69 @@ ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 
 
 def supports_resume(path: Path) -> bool:
-    """Whether another run can go on with what was given to this path."""
-    suffix = _suffix(path)
-    return suffix in names(REGISTRY) and _takes_resumed(suffix)
+    """Whether an interrupted run can be resumed with this output."""
+    name = _writer_name(path)
+    return name in names(REGISTRY) and _accepts_resume(name)
 
 
 def is_single_source(path: Path) -> bool:
-    """Whether there is only room for one video, or one picture."""
-    suffix = _suffix(path)
-    return suffix in names(REGISTRY) and getattr(
-        load_module(REGISTRY, suffix), "SINGLE_SOURCE", False
-    )
-
-
-def _takes_resumed(suffix: str) -> bool:
-    return "resume" in signature(load_module(REGISTRY, suffix).open_writer).parameters
-
-
-def _suffix(path: Path) -> str:
-    """The name of the sink, whether there is one or not."""
-    suffix = path.suffix.lower().removeprefix(".")
-    is_folder = path.is_dir() or not suffix
-    return "folder" if is_folder else ALIASES.get(suffix, suffix)
+    """Whether this output can hold only one video or image."""
+    name = _writer_name(path)
+    return name in names(REGISTRY) and getattr(load_module(REGISTRY, name), "SINGLE_SOURCE", False)
 
 
 def open_writer(
     path: str | PathLike[str], *, resume: bool = False
 ) -> AbstractContextManager[Write]:
-    """The sink for a path, by its suffix; a folder gets one annotated picture per frame.
+    """Open a writer for a path; its suffix determines the format.
 
-    resume: go on with what an interrupted run left in `PATH.part`, where there is something.
-    Raises `UserError` for a suffix that nobody writes, a suffix without a name, and `-`.
+    Args:
+        path: A file such as `faces.csv` or `annotated.mp4`, or a folder, which gets one annotated
+            image per frame.
+        resume: Continue with the results of an interrupted run in `PATH.part`, if it exists.
+
+    Returns:
+        A context manager that yields a function; it writes one `Result`.
+
+    Raises:
+        UserError: The suffix is not supported, the file has no name or is `-`, its folder does not
+            exist, or `resume` is true for a format that does not support it.
+
+    Example:
+        ```python
+        with mien.writers.open_writer("faces.csv") as write:
+            for result in mien.Analyzer().stream("holiday/"):
+                write(result)
+        ```
     """
     path = Path(path)
     try:
-        suffix = _suffix(path)
+        name = _writer_name(path)
     except OSError as error:
         raise atomic_file.write_error(path, error) from None
-    nameless = path.name == "-" or (path.name.startswith(".") and not path.suffix)
-    if nameless and not path.is_dir():
+    has_no_name = path.name == "-" or (path.name.startswith(".") and not path.suffix)
+    if has_no_name and not path.is_dir():
         raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
     known = names(REGISTRY)
-    if suffix not in known:
-        endings = [f".{name}" for name in known if name != "folder"]
-        raise unknown_name_error("output suffix", f".{suffix}", [*endings, "a folder"])
-    if not path.parent.is_dir() and suffix != "folder":
-        raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
+    if name not in known:
+        suffixes = [f".{known_name}" for known_name in known if known_name != "folder"]
+        raise unknown_name_error("output format", f".{name}", [*suffixes, "a folder"])
+    if not path.parent.is_dir() and name != "folder":
+        raise UserError(f"Cannot write {path}: folder {path.parent} not found. Create it first.")
     if not resume:
-        return load_module(REGISTRY, suffix).open_writer(path)
-    if not _takes_resumed(suffix):
-        tables = " and ".join(f".{name}" for name in known if _takes_resumed(name))
-        raise UserError(f"{path} cannot be resumed; leave it out. --resume works for {tables}.")
-    return load_module(REGISTRY, suffix).open_writer(path, resume=True)
+        return load_module(REGISTRY, name).open_writer(path)
+    if not _accepts_resume(name):
+        resumable = ", ".join(f".{each}" for each in known if _accepts_resume(each))
+        raise UserError(f"Cannot resume {path}; leave it out. --resume supports {resumable}.")
+    return load_module(REGISTRY, name).open_writer(path, resume=True)
+
+
+def _accepts_resume(name: str) -> bool:
+    return "resume" in signature(load_module(REGISTRY, name).open_writer).parameters
+
+
+def _writer_name(path: Path) -> str:
+    """The name of the writer for a path, which may not exist."""
+    suffix = path.suffix.lower().removeprefix(".")
+    is_folder = path.is_dir() or not suffix
+    return "folder" if is_folder else ALIASES.get(suffix, suffix)

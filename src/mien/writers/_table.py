@@ -1,4 +1,4 @@
-"""Frame records in long form: what CSV and Parquet have in common."""
+"""Convert frame records to table rows, for CSV, Parquet and pandas."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ COLUMNS = (
     *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
     *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"),
 )  # fmt: skip
-"""The same whatever the model and the source, so that tables can be put together: `contempt` may be
-empty, and what is smoothed is so for stills. Landmarks: `right_eye_x` and so on, in pixels."""
+"""The same for all models and sources, so that tables can be concatenated: `contempt` may be empty,
+and the smoothed columns are empty for images. Landmarks: `right_eye_x` and so on, in pixels."""
 
 TEXT = ("source", "model", "detector", "dominant_emotion", "flags")
-WHOLE = ("frame", "width", "height", "face_id")
-"""The columns that hold text and whole numbers; the others hold floats."""
+INTEGER = ("frame", "width", "height", "face_id")
+"""The columns of text and integers; all others are floats."""
 
 
 def rows(record: dict) -> Iterator[dict]:
-    """A dictionary per face of a frame record, or one without face columns; flags are joined."""
+    """Convert a frame record to one row per face, or one without face columns if it has none."""
     common = {name: value for name, value in record.items() if name != "faces"}
     if not record["faces"]:
         yield common
@@ -47,14 +47,20 @@ def rows(record: dict) -> Iterator[dict]:
 
 
 def dataframe(records: Iterable[dict]) -> pandas.DataFrame:
-    """The rows of frame records for pandas; a `UserError` where it is not installed."""
+    """Convert frame records to a pandas data frame.
+
+    Raises:
+        UserError: pandas is not installed.
+    """
     try:
         import pandas
     except ImportError:
-        raise UserError("A data frame needs pandas: pip install pandas.") from None
+        raise UserError(
+            "Cannot create a data frame: pandas is not installed. Run pip install pandas."
+        ) from None
     table = pandas.DataFrame(chain.from_iterable(map(rows, records)), columns=COLUMNS)
-    kinds = dict.fromkeys(COLUMNS, "float64")
-    return table.astype(kinds | dict.fromkeys(TEXT, "object") | dict.fromkeys(WHOLE, "Int64"))
+    types = dict.fromkeys(COLUMNS, "float64")
+    return table.astype(types | dict.fromkeys(TEXT, "object") | dict.fromkeys(INTEGER, "Int64"))
 
 
 def _landmarks(points: list | None) -> dict:

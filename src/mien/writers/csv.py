@@ -1,4 +1,4 @@
-"""A table: one row per face, and one with empty face columns for a frame without faces."""
+"""Write a table with one row per face; a frame without faces has one row with empty columns."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mien.writers._table import COLUMNS, rows
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
-    """Write a `.csv` file with a header."""
-    return open_resumable(path, resume, _finish)
+    """Write frame records to a `.csv` file with a header."""
+    return open_resumable(path, resume, _convert)
 
 
-def _finish(records: Iterator[dict], path: Path) -> None:
+def _convert(records: Iterator[dict], path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()

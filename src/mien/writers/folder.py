@@ -1,4 +1,4 @@
-"""One annotated picture per frame, in a folder, named after its source."""
+"""Write one annotated image per frame to a folder, named after the source."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.results import Result, Write
-from mien.writers._pictures import save
+from mien.writers._annotated_image import save
 
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[Write]:
-    """Write `NAME.png` for each still and `NAME-0000.png` for a video's frames; makes the folder.
+    """Write `NAME.png` for each image and `NAME-0000.png` for each frame of a video.
 
-    What has several frames and is no video, as a WebP, has its first as a still.
+    The first frame of a multi-frame image, such as a WebP, is written as `NAME.png`. Existing files
+    are never overwritten: if a name is taken, the image is written as `NAME(2).png`.
 
-    No file is ever overwritten, of this run, of an earlier one or the user's own: where a name is
-    taken, the picture gets a number, `NAME(2).png`.
+    Raises:
+        UserError: The folder cannot be created, or a file cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot make the folder {path}: {error.strerror}.") from None
-    last: dict[str, str] = {}
+        raise UserError(f"Cannot create folder {path}: {error.strerror}.") from None
+    names: dict[str, str] = {}
 
     def write(result: Result) -> None:
         frame = result.frame
-        numbered = frame.number or frame.is_video
-        end = f"-{frame.number:04d}" if numbered else ""
-        if not frame.number or frame.source not in last:
-            last[frame.source] = Path(frame.source).stem or "picture"
-        name = _free(path, last[frame.source], end)
+        has_number = frame.number or frame.is_video
+        suffix = f"-{frame.number:04d}.png" if has_number else ".png"
+        if not frame.number or frame.source not in names:
+            names[frame.source] = Path(frame.source).stem or "image"
+        name = _unused_name(path, names[frame.source], suffix)
         if not frame.number:
-            last[frame.source] = name
-        save(path / f"{name}{end}.png", result)
+            names[frame.source] = name
+        save(path / f"{name}{suffix}", result)
 
     yield write
 
 
-def _free(folder: Path, stem: str, end: str) -> str:
-    tries = (stem if k == 1 else f"{stem}({k})" for k in count(1))
-    # The folder is asked, not a list of names: it may not tell A.png from a.png.
-    return next(name for name in tries if not os.path.lexists(folder / f"{name}{end}.png"))
+def _unused_name(folder: Path, stem: str, suffix: str) -> str:
+    candidates = (stem if k == 1 else f"{stem}({k})" for k in count(1))
+    # Checked on disk, because the file system may not distinguish A.png from a.png.
+    return next(name for name in candidates if not os.path.lexists(folder / f"{name}{suffix}"))

@@ -1,6 +1,6 @@
-"""One annotated picture as JPG."""
+"""Write one annotated image as JPG."""
 
-from mien.writers._pictures import one as open_writer
+from mien.writers._annotated_image import open_single as open_writer
 
 __all__ = ["SINGLE_SOURCE", "open_writer"]
 

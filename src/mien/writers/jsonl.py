@@ -1,4 +1,4 @@
-"""One JSON object per frame and line."""
+"""Write one JSON object per frame, each on its own line."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from mien.results import Write
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
-    """Write the frame records to a `.jsonl` file."""
+    """Write frame records to a `.jsonl` file."""
     return open_resumable(path, resume)

@@ -1,4 +1,4 @@
-"""An annotated video with the sound of its source."""
+"""Write an annotated video with the audio of its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mien.results import Frame, Result, Write
 from mien.visualization.annotate import Annotator
 
 TICKS = 90_000
-"""Time stamps a second: fine enough for every common frame rate, and for none at all."""
+"""Time stamps per second: fine enough for all common frame rates and for variable ones."""
 
 FORMAT = "yuv420p"
 QUALITY = {"crf": "20", "preset": "veryfast"}
@@ -29,113 +29,118 @@ SINGLE_SOURCE = True
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[Write]:
-    """Write the frames, with their faces drawn, to an `.mp4` (H.264); their times are kept.
+    """Write annotated frames with their time stamps to an `.mp4` file (H.264).
 
-    Raises `UserError` for frames of a second source: a video holds one.
+    Raises:
+        UserError: A frame of a second source is written, or the file cannot be written.
     """
-    with atomic_file.atomic_write(path) as temporary, _Film(path, temporary) as film:
-        yield film.write
+    with atomic_file.atomic_write(path) as temporary, _Encoder(path, temporary) as encoder:
+        yield encoder.write
 
 
-class _Film:
-    """The encoder, opened when the first frame tells its size."""
+class _Encoder:
+    """A video encoder that is opened with the size of the first frame."""
 
     def __init__(self, path: Path, temporary: Path) -> None:
         self._path, self._temporary = path, temporary
-        self._out: Any = None
-        self._picture: Any = None
+        self._container: Any = None
+        self._stream: Any = None
         self._source = ""
         self._shape = (0, 0)
-        self._last = -1
-        self._paint = Annotator()
-        self._began = self._ends = self._heard = 0.0
-        self._sound: audio.AudioCopy = (0.0 for _ in ())
+        self._last_pts = -1
+        self._annotate = Annotator()
+        self._start = self._end = self._audio_end = 0.0
+        self._audio: audio.AudioCopy = (0.0 for _ in ())
 
-    def __enter__(self) -> _Film:
+    def __enter__(self) -> _Encoder:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._out is None:
+    def __exit__(self, error_type: object, *_: object) -> None:
+        if self._container is None:
             self._temporary.unlink(missing_ok=True)
             return
         import av
 
         try:
-            if kind is None:
+            if error_type is None:
                 self._mux(None)
-                self._sounds(self._ends)
-                self._sound.close()
-                self._out.close()
+                self._copy_audio(self._end)
+                self._audio.close()
+                self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            raise self._cannot(error) from None
+            raise self._write_error(error) from None
         finally:
             with contextlib.suppress(av.error.FFmpegError, OSError):
-                self._sound.close()
-                self._out.close()
+                self._audio.close()
+                self._container.close()
 
     def write(self, result: Result) -> None:
-        """Add one frame; what is drawn are the smoothed emotions where there are any."""
+        """Add one annotated frame."""
         import av
 
         frame = result.frame
-        pixels = _even(self._paint(frame.pixels, result))
-        if self._out is None:
+        pixels = _with_even_sides(self._annotate(frame.pixels, result))
+        if self._container is None:
             self._open(frame, pixels)
         if frame.source != self._source:
-            raise UserError(f"{self._path} holds one video, and {frame.source} is another.")
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            raise UserError(
+                f"{self._path} can hold only one video; write {frame.source} to another file."
+            )
+        av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         if pixels.shape[:2] != self._shape:
-            high, wide = self._shape
-            picture = picture.reformat(wide, high, format=FORMAT, interpolation="AREA")
-        # Two frames may not share a time, whatever their file says.
-        seconds = frame.seconds - self._began
-        self._ends = 2 * seconds - max(self._last, 0) / TICKS  # it is shown as long as the last
-        self._last = picture.pts = max(self._last + 1, round(seconds * TICKS))
-        picture.time_base = Fraction(1, TICKS)
-        self._mux(picture)
-        self._sounds(seconds)
+            height, width = self._shape
+            av_frame = av_frame.reformat(width, height, format=FORMAT, interpolation="AREA")
+        seconds = frame.seconds - self._start
+        # The last frame is shown for as long as the one before it.
+        self._end = 2 * seconds - max(self._last_pts, 0) / TICKS
+        # MP4 needs increasing time stamps, even if those of the source repeat.
+        self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS))
+        av_frame.time_base = Fraction(1, TICKS)
+        self._mux(av_frame)
+        self._copy_audio(seconds)
 
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
         import av
 
         atomic_file.check_not_source(self._path, frame.source)
-        self._source, self._began = frame.source, frame.seconds
+        self._source, self._start = frame.source, frame.seconds
         self._shape = (pixels.shape[0], pixels.shape[1])
         try:
-            self._out = av.open(str(self._temporary), "w", format="mp4")
-            self._picture = self._out.add_stream("libx264", options=QUALITY)
+            self._container = av.open(str(self._temporary), "w", format="mp4")
+            self._stream = self._container.add_stream("libx264", options=QUALITY)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise UserError(f"Cannot write {self._path}: {reason(error)}.") from None
-        self._picture.height, self._picture.width = self._shape
-        self._picture.pix_fmt = FORMAT
-        self._picture.time_base = self._picture.codec_context.time_base = Fraction(1, TICKS)
+        self._stream.height, self._stream.width = self._shape
+        self._stream.pix_fmt = FORMAT
+        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, TICKS)
         if frame.kind == "video" and frame.location:
-            self._sound = audio.copy_audio(frame.location, frame.seconds, self._out)
-        next(self._sound, None)
+            self._audio = audio.copy_audio(frame.location, frame.seconds, self._container)
+        next(self._audio, None)
 
-    def _sounds(self, until: float) -> None:
-        while self._heard < until:
-            self._heard = next(self._sound, math.inf)
+    def _copy_audio(self, until: float) -> None:
+        while self._audio_end < until:
+            self._audio_end = next(self._audio, math.inf)
 
-    def _mux(self, picture: Any) -> None:
+    def _mux(self, av_frame: Any) -> None:
         import av
 
         try:
-            self._out.mux(self._picture.encode(picture))
+            self._container.mux(self._stream.encode(av_frame))
         except (av.error.FFmpegError, OSError) as error:
-            raise self._cannot(error) from None
+            raise self._write_error(error) from None
 
-    def _cannot(self, error: Exception) -> UserError:
+    def _write_error(self, error: Exception) -> UserError:
         if isinstance(error, OSError):
             return atomic_file.write_error(self._path, error)
         return UserError(f"Cannot write {self._path}: {reason(error)}.")
 
 
-def _even(pixels: np.ndarray) -> np.ndarray:
-    """H.264 with halved colours takes only even sides: one row or column is left out.
+def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
+    """Crop one row or column where needed: H.264 with subsampled colors requires even sides.
 
-    A single one is repeated.
+    A single row or column is repeated instead.
     """
-    high, wide = pixels.shape[:2]
-    pixels = np.pad(pixels, ((0, high == 1), (0, wide == 1), (0, 0)), mode="edge")
-    return np.ascontiguousarray(pixels[: max(2, high - high % 2), : max(2, wide - wide % 2)])
+    height, width = pixels.shape[:2]
+    pixels = np.pad(pixels, ((0, height == 1), (0, width == 1), (0, 0)), mode="edge")
+    even_height, even_width = max(2, height - height % 2), max(2, width - width % 2)
+    return np.ascontiguousarray(pixels[:even_height, :even_width])

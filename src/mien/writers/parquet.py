@@ -1,4 +1,4 @@
-"""The table of `csv` with types, compressed; for pandas, Polars and DuckDB."""
+"""Write the same table as `csv` with typed columns, for pandas, Polars and DuckDB."""
 
 from __future__ import annotations
 
@@ -11,50 +11,55 @@ from typing import TYPE_CHECKING
 from mien.errors import UserError
 from mien.io.partial_file import open_resumable
 from mien.results import Write
-from mien.writers._table import COLUMNS, TEXT, WHOLE, rows
+from mien.writers._table import COLUMNS, INTEGER, TEXT, rows
 
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS_AT_ONCE = 4096
+BATCH_ROWS = 4096
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
-    """Write a `.parquet` file; a `UserError` without pyarrow, which the extra `scale` brings."""
+    """Write frame records to a `.parquet` file.
+
+    Raises:
+        UserError: pyarrow is not installed; the extra `scale` includes it.
+    """
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise UserError(
-            "Parquet needs pyarrow: in mien's folder, pip install '.[scale]'."
+            "Cannot write Parquet: pyarrow is not installed. In mien's folder, run "
+            "pip install '.[scale]'."
         ) from None
-    return open_resumable(path, resume, _finish)
+    return open_resumable(path, resume, _convert)
 
 
 def schema() -> pyarrow.Schema:
-    """The columns and their types."""
+    """The Arrow schema: column names and types."""
     import pyarrow as pa
 
-    kinds = {name: pa.float64() for name in COLUMNS}
-    kinds |= dict.fromkeys(TEXT, pa.string()) | dict.fromkeys(WHOLE, pa.int64())
-    return pa.schema(kinds.items())
+    types = {name: pa.float64() for name in COLUMNS}
+    types |= dict.fromkeys(TEXT, pa.string()) | dict.fromkeys(INTEGER, pa.int64())
+    return pa.schema(types.items())
 
 
-def _finish(records: Iterator[dict], path: Path) -> None:
+def _convert(records: Iterator[dict], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = schema()
-    with pq.ParquetWriter(path, kinds) as table:
-        for some in _batched(chain.from_iterable(map(rows, records))):
-            table.write_table(pa.Table.from_pylist(some, kinds))
+    columns = schema()
+    with pq.ParquetWriter(path, columns) as file:
+        for batch in _batched(chain.from_iterable(map(rows, records))):
+            file.write_table(pa.Table.from_pylist(batch, columns))
 
 
-def _batched(found: Iterable[dict]) -> Iterator[list[dict]]:
-    waiting: list[dict] = []
-    for row in found:
-        waiting.append(row)
-        if len(waiting) == ROWS_AT_ONCE:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+def _batched(table_rows: Iterable[dict]) -> Iterator[list[dict]]:
+    batch: list[dict] = []
+    for row in table_rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,43 @@
+"""Write annotated images: common parts of the image and folder writers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mien.errors import UserError
+from mien.io import atomic_file
+from mien.results import Result, Write
+
+
+def save(path: Path, result: Result) -> None:
+    """Write one annotated image in the format of the path's suffix.
+
+    Raises:
+        UserError: The path is the source of the result, or cannot be written.
+    """
+    atomic_file.check_not_source(path, result.frame.source)
+    with atomic_file.atomic_write(path) as temporary:
+        result.plot().save(temporary, quality=92)
+
+
+@contextmanager
+def open_single(path: Path) -> Iterator[Write]:
+    """Write a single frame to `path`, at the end.
+
+    Raises:
+        UserError: A second frame is written, or the path cannot be written.
+    """
+    results: list[Result] = []
+
+    def write(result: Result) -> None:
+        if results:
+            raise UserError(
+                f"{path} can hold only one image; name a folder: --to {path.with_suffix('')}/"
+            )
+        results.append(result)
+
+    yield write
+    for result in results:
+        save(path, result)
