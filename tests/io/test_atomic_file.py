@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writes: complete files or none."""
 
 import errno
 import os
@@ -11,12 +11,12 @@ from mien.errors import UserError
 from mien.io import atomic_file
 
 
-def half_and_then_fail(path):
+def write_half_and_fail(path):
     path.write_text("half")
     raise TypeError
 
 
-def test_the_file_appears_at_the_end_and_not_before(tmp_path):
+def test_file_appears_only_at_the_end(tmp_path):
     path = tmp_path / "new" / "deep" / "file.txt"
     with atomic_file.atomic_write(path) as temporary:
         temporary.write_text("whole")
@@ -26,16 +26,16 @@ def test_the_file_appears_at_the_end_and_not_before(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
+def test_error_keeps_the_old_file_and_deletes_the_temporary_one(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with pytest.raises(TypeError), atomic_file.atomic_write(path) as temporary:
-        half_and_then_fail(temporary)
+        write_half_and_fail(temporary)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_file_is_as_readable_as_any_other(tmp_path):
+def test_file_has_default_permissions(tmp_path):
     old = os.umask(0o022)
     try:
         with atomic_file.atomic_write(tmp_path / "a") as temporary:
@@ -45,7 +45,7 @@ def test_the_file_is_as_readable_as_any_other(tmp_path):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
 
 
-def test_a_folder_in_the_way_is_said_so_and_kept(tmp_path):
+def test_folder_of_the_same_name_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     with (
         pytest.raises(UserError, match="Is a directory"),
@@ -56,13 +56,13 @@ def test_a_folder_in_the_way_is_said_so_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file/inside.txt", "x" * 300])
-def test_a_place_that_cannot_be_is_said_in_a_sentence(tmp_path, name):
+def test_unwritable_path_is_an_error(tmp_path, name):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="Cannot write"), atomic_file.atomic_write(tmp_path / name):
         pass
 
 
-def test_a_block_that_removes_the_file_leaves_the_old_one(tmp_path):
+def test_deleting_the_temporary_file_keeps_the_old_one(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
     with atomic_file.atomic_write(path) as temporary:
@@ -72,16 +72,16 @@ def test_a_block_that_removes_the_file_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_in_a_sentence(tmp_path, number):
+def test_full_disk_is_an_error(tmp_path, number):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    said = f"Cannot write {path}: {os.strerror(number)}."
-    with pytest.raises(UserError, match=re.escape(said)), atomic_file.atomic_write(path):
-        raise OSError(number, "a library's own words")
+    message = f"Cannot write {path}: {os.strerror(number)}."
+    with pytest.raises(UserError, match=re.escape(message)), atomic_file.atomic_write(path):
+        raise OSError(number, "message of a library")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_error_that_is_not_of_the_file_stays_a_bug(tmp_path):
+def test_unrelated_os_error_is_not_converted(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_file.atomic_write(tmp_path / "file.txt"):
         (tmp_path / "another.txt").read_text()
