@@ -66,7 +66,7 @@ def test_a_folder_and_a_moving_picture_stream(client, analyzer, tmp_path):
     assert len(found) == 3
     assert all(same(one, other) for one, other in zip(found, want, strict=True))
     assert list(map(str, bad)) == list(map(str, bad_here))
-    with pytest.raises(mien.UserError, match="not a picture"):
+    with pytest.raises(mien.UserError, match="not an image"):
         list(client.stream(tmp_path))
 
 
@@ -147,7 +147,7 @@ def test_options_are_passed_on(server, tiny_model):
 
 
 def test_what_is_wrong_is_a_user_error_with_the_services_sentence(client, server, tmp_path):
-    with pytest.raises(mien.UserError, match="not a picture"):
+    with pytest.raises(mien.UserError, match="not an image"):
         client.analyze(b"nothing")
     with pytest.raises(mien.UserError, match="file not found"):
         client.analyze(tmp_path / "none.png")

@@ -37,7 +37,7 @@ def test_each_picture_has_its_rows_and_a_bad_one_its_error(pictures):
     assert names(found) == ["a.png", "wall.png", "z.jpg", "bad.png", "nothing.png"]
     errors = found["error"].to_pylist()
     assert errors[:3] == [None] * 3
-    assert "is not a picture" in errors[3]
+    assert "not an image" in errors[3]
     assert "file not found" in errors[4]
     assert found["dominant_emotion"].to_pylist() == ["happy", None, "happy", None, None]
 

@@ -141,7 +141,7 @@ def test_many_pictures_get_a_line_each_and_a_sum(mien, folder):
         (["PHOTO", "--detector", "yunnet"], "Did you mean 'yunet'?"),
         (["PHOTO", "--to", "out.cvs"], "Did you mean '.csv'?"),
         (["PHOTO", "--model", "nowhere.onnx"], "nowhere.onnx"),
-        (["PHOTO", "--to", "no/such/folder/out.csv"], "there is no folder no/such/folder"),
+        (["PHOTO", "--to", "no/such/folder/out.csv"], "folder no/such/folder"),
         (["PHOTO", "--to", ".jsonl"], "Cannot write .jsonl: name a file"),
         (["PHOTO", "--to", "-"], "Cannot write -: name a file"),
         (["PHOTO", "--every", "2"], "--every, --from and --until are for videos"),
