@@ -1,4 +1,4 @@
-"""The emotions: their order, their other names, and folding one out."""
+"""The emotion labels: order, synonyms and restriction to a subset."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ weights = arrays.arrays(
 )
 
 
-def test_the_order_is_that_of_fer2013():
+def test_order_of_fer2013():
     assert ",".join(EMOTIONS) == "angry,disgust,fear,happy,sad,surprise,neutral"
     assert (*EMOTIONS, "contempt") == EMOTIONS_AND_CONTEMPT
 
 
 @pytest.mark.parametrize("name", [*EMOTIONS_AND_CONTEMPT, *SYNONYMS])
-def test_a_name_means_its_label_however_it_is_written(name):
+def test_names_and_synonyms_in_any_case(name):
     label = canonical(name)
     assert label in EMOTIONS_AND_CONTEMPT
     assert canonical(f"  {name.upper()}\n") == label
@@ -28,36 +28,40 @@ def test_a_name_means_its_label_however_it_is_written(name):
 
 
 @given(st.text())
-def test_any_other_name_is_refused_with_those_that_exist(name):
+def test_unknown_emotion_lists_the_known_ones(name):
     assume(name.strip().lower() not in {*EMOTIONS_AND_CONTEMPT, *SYNONYMS})
     with pytest.raises(UserError, match="angry, disgust"):
         canonical(name)
 
 
 @given(weights)
-def test_folding_keeps_a_distribution_and_its_proportions(values):
-    folded = restrict_labels(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    assert folded.shape == (len(values), 7)
-    assert np.allclose(folded.sum(1), 1, atol=1e-9)
+def test_restricted_rows_keep_their_proportions(values):
+    restricted = restrict_labels(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    assert restricted.shape == (len(values), 7)
+    assert np.allclose(restricted.sum(1), 1, atol=1e-9)
     kept = values[:, :7]
-    for row, shares in zip(kept, folded, strict=True):
+    for row, shares in zip(kept, restricted, strict=True):
         if row.sum() > 1e-300:
             assert np.allclose(shares, row / row.sum(), atol=1e-9)
 
 
-def test_a_face_that_is_all_contempt_is_shared_out_evenly():
-    only = np.eye(8, dtype=np.float32)[[7]]
-    assert np.allclose(restrict_labels(only, EMOTIONS_AND_CONTEMPT, EMOTIONS), 1 / 7)
+def test_rows_without_kept_labels_become_uniform():
+    contempt = np.eye(8, dtype=np.float32)[[7]]
+    assert np.allclose(restrict_labels(contempt, EMOTIONS_AND_CONTEMPT, EMOTIONS), 1 / 7)
 
 
-def test_folding_reorders_and_gives_unknown_labels_nothing():
-    said = np.array([[0.1, 0.6, 0.3]])
-    folded = restrict_labels(said, ("happy", "sad", "fear"), ("sad", "contempt", "happy", "fear"))
-    assert np.allclose(folded, [[0.6, 0, 0.1, 0.3]])
+def test_labels_are_reordered_and_missing_ones_are_zero():
+    probabilities = np.array([[0.1, 0.6, 0.3]])
+    restricted = restrict_labels(
+        probabilities, ("happy", "sad", "fear"), ("sad", "contempt", "happy", "fear")
+    )
+    assert np.allclose(restricted, [[0.6, 0, 0.1, 0.3]])
 
 
-def test_folding_nothing_out_changes_nothing():
-    said = np.random.default_rng(0).dirichlet(np.ones(8), 5)
+def test_keeping_all_labels_changes_nothing():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(8), 5)
     assert np.allclose(
-        restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS_AND_CONTEMPT), said, atol=1e-12
+        restrict_labels(probabilities, EMOTIONS_AND_CONTEMPT, EMOTIONS_AND_CONTEMPT),
+        probabilities,
+        atol=1e-12,
     )

@@ -1,4 +1,4 @@
-"""The one loop from sources to writers."""
+"""From sources to writers."""
 
 import io
 import sys
@@ -27,13 +27,13 @@ def analyzer(tiny_model):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two pictures, a text called one, a video of ten frames, another picture."""
+    """Two images, a text file with an image suffix, a video of ten frames and another image."""
     path = tmp_path_factory.mktemp("inputs")
     for name in ("a.png", "b.png", "z.png"):
         Image.new("RGB", (40, 30), "gray").save(path / name)
     (path / "c.png").write_text("text")
-    pictures = clips.frames("one", tiny.samples(28), size=(96, 64), seconds=0.4)
-    clip_files.encode(path / "d.mp4", pictures)
+    frames = clips.frames("one", tiny.samples(28), size=(96, 64), seconds=0.4)
+    clip_files.encode(path / "d.mp4", frames)
     return path
 
 
@@ -41,78 +41,78 @@ def names(results):
     return [f"{result.frame.source.rsplit('/')[-1]} {result.frame.number}" for result in results]
 
 
-def ran(sources, analyzer, **words):
-    """The results of a run, in their order, and the errors that it told."""
+def run(sources, analyzer, **arguments):
+    """The results of a run in order, and its error messages."""
     results, errors = [], []
-    callbacks = words.pop("callbacks", Callbacks(on_error=errors.append))
-    pipeline.run(sources, analyzer, [results.append], callbacks=callbacks, **words)
+    callbacks = arguments.pop("callbacks", Callbacks(on_error=errors.append))
+    pipeline.run(sources, analyzer, [results.append], callbacks=callbacks, **arguments)
     return results, [str(error) for error in errors]
 
 
-def test_every_result_goes_to_every_writer_in_order(folder, analyzer):
-    given = []
-    writers = [lambda result, k=k: given.append((k, result.frame.source)) for k in range(2)]
+def test_every_writer_gets_every_result_in_order(folder, analyzer):
+    written = []
+    writers = [lambda result, k=k: written.append((k, result.frame.source)) for k in range(2)]
     sources = Source.expand(f"{folder}/[ab].png")
     pipeline.run(sources, analyzer, writers)
-    assert given == [(k, str(folder / name)) for name in ("a.png", "b.png") for k in range(2)]
+    assert written == [(k, str(folder / name)) for name in ("a.png", "b.png") for k in range(2)]
 
 
-def test_what_cannot_be_read_is_skipped_or_raised(folder, analyzer):
+def test_unreadable_sources_are_skipped_or_raised(folder, analyzer):
     sources = Source.expand(str(folder))
-    results, errors = ran(sources, analyzer)
+    results, errors = run(sources, analyzer)
     video = [f"d.mp4 {k}" for k in range(10)]
     assert names(results) == ["a.png 0", "b.png 0", *video, "z.png 0"]
     (error,) = errors
     assert f"{folder / 'c.png'}: it is not an image" in error
-    given = []
+    results = []
     with pytest.raises(UserError, match="not an image"):
-        pipeline.run(sources, analyzer, [given.append])
-    assert names(given) == ["a.png 0", "b.png 0"]
+        pipeline.run(sources, analyzer, [results.append])
+    assert names(results) == ["a.png 0", "b.png 0"]
 
 
 @pytest.mark.parametrize("two_pass", [False, True])
-def test_the_options_reach_each_video(folder, analyzer, two_pass):
+def test_options_apply_to_videos(folder, analyzer, two_pass):
     options = Options(
         selection=FrameSelection(every=4, start=0.12), smoothing=0.0, two_pass=two_pass
     )
-    results, _ = ran([Source.parse(str(folder / "d.mp4"))], analyzer, options=options)
+    results, _ = run([Source.parse(str(folder / "d.mp4"))], analyzer, options=options)
     assert names(results) == ["d.mp4 3", "d.mp4 7"]
     for face in (face for result in results for face in result):
         assert face.smoothed == pytest.approx(face.emotions)
 
 
-def test_a_frame_that_is_too_large_is_damage(folder, analyzer):
-    told = []
-    callbacks = Callbacks(on_warning=told.append)
+def test_frames_above_the_pixel_limit_count_as_damaged(folder, analyzer):
+    errors = []
+    callbacks = Callbacks(on_warning=errors.append)
     source = Source.parse(str(folder / "d.mp4"))
-    results, _ = ran([source], analyzer, callbacks=callbacks, options=Options(max_pixels=1000))
+    results, _ = run([source], analyzer, callbacks=callbacks, options=Options(max_pixels=1000))
     assert results == []
-    assert "truncated" in str(told[0])
+    assert "truncated" in str(errors[0])
 
 
-def test_what_is_done_is_not_done_again(folder, analyzer):
+def test_finished_sources_are_not_analyzed_again(folder, analyzer):
     done = Checkpoint({str(folder / "a.png"), str(folder / "d.mp4")})
-    results, _ = ran(Source.expand(str(folder)), analyzer, checkpoint=done)
+    results, _ = run(Source.expand(str(folder)), analyzer, checkpoint=done)
     assert names(results) == ["b.png 0", "z.png 0"]
 
 
-def test_a_run_that_is_over_reads_no_further(folder, analyzer):
+def test_should_stop_ends_reading(folder, analyzer):
     source = Source.parse(str(folder / "d.mp4"))
-    assert ran([source], analyzer, callbacks=Callbacks(should_stop=lambda: True))[0] == []
+    assert run([source], analyzer, callbacks=Callbacks(should_stop=lambda: True))[0] == []
 
 
-def test_the_same_video_named_twice_is_read_once_and_a_picture_twice(folder):
+def test_repeated_videos_are_read_once_and_images_twice(folder):
     errors = []
     inputs = [str(folder / "d.mp4"), str(folder / "a.png"), "no.png", str(folder)]
-    found = pipeline.expand_sources(inputs, errors.append)
-    assert [source.name.rsplit("/")[-1] for source in found] == [
+    sources = pipeline.expand_sources(inputs, errors.append)
+    assert [source.name.rsplit("/")[-1] for source in sources] == [
         "d.mp4", "a.png", "a.png", "b.png", "c.png", "z.png"
     ]  # fmt: skip
     assert [str(error) for error in errors] == ["Cannot read no.png: file not found."]
 
 
 @pytest.mark.parametrize(("kind", "ends"), [("stream", True), ("video", False)])
-def test_ctrl_c_ends_only_what_is_live(analyzer, monkeypatch, kind, ends):
+def test_ctrl_c_ends_only_live_sources(analyzer, monkeypatch, kind, ends):
     pixels = np.zeros((9, 9, 3), np.uint8)
 
     def frames(source, *_, **__):
@@ -120,19 +120,19 @@ def test_ctrl_c_ends_only_what_is_live(analyzer, monkeypatch, kind, ends):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mien.io.reader.frames", frames)
-    given = []
+    results = []
     if ends:
-        pipeline.run([Source(kind, "x", "x")], analyzer, [given.append])
-        assert len(given) == 1
+        pipeline.run([Source(kind, "x", "x")], analyzer, [results.append])
+        assert len(results) == 1
     else:
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run([Source(kind, "x", "x")], analyzer, [given.append])
+            pipeline.run([Source(kind, "x", "x")], analyzer, [results.append])
 
 
-@pytest.mark.parametrize("looks", [True, False])
-def test_a_progress_bar_passes_every_frame_on(folder, analyzer, monkeypatch, looks):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_bar_keeps_every_frame(folder, analyzer, monkeypatch, is_terminal):
     stderr = io.StringIO()
-    stderr.isatty = lambda: looks
+    stderr.isatty = lambda: is_terminal
     monkeypatch.setattr(sys, "stderr", stderr)
     shown = []
 
@@ -153,9 +153,9 @@ def test_a_progress_bar_passes_every_frame_on(folder, analyzer, monkeypatch, loo
     monkeypatch.setattr(_progress, "terminal", lambda: SimpleNamespace(progress=Bar))
     sources = Source.expand(str(folder))
     with _progress.ProgressBar(sources, FrameSelection()) as watch:
-        results, _ = ran(
+        results, _ = run(
             sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=watch)
         )
     assert len(results) == 13
-    wanted = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
-    assert shown == (wanted if looks else [])
+    expected = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
+    assert shown == (expected if is_terminal else [])

@@ -1,4 +1,4 @@
-"""A folder is a registry."""
+"""Registries of modules."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ from mien import registry
 from mien.errors import UserError
 
 
-def test_a_shelf_names_its_public_modules_sorted():
-    found = registry.names("mien.writers")
-    assert found == sorted(found)
-    assert {"csv", "folder", "jpg", "jsonl", "parquet", "png"} <= set(found)
-    assert not [name for name in found if name.startswith("_")]
+def test_names_lists_public_modules_sorted():
+    modules = registry.names("mien.writers")
+    assert modules == sorted(modules)
+    assert {"csv", "folder", "jpg", "jsonl", "parquet", "png"} <= set(modules)
+    assert not [name for name in modules if name.startswith("_")]
 
 
-def test_naming_a_shelf_imports_nothing_on_it():
+def test_names_imports_nothing():
     code = (
         "import sys; from mien import registry; registry.names('mien.detection');"
         "print([m for m in sys.modules if m.startswith('mien.detection.')])"
@@ -27,31 +27,31 @@ def test_naming_a_shelf_imports_nothing_on_it():
     assert done.stdout.strip() == "[]"
 
 
-def test_taking_a_name_gives_its_module():
+def test_load_module():
     assert registry.load_module("mien.detection", "whole").__name__ == "mien.detection.whole"
 
 
-def test_a_wrong_name_is_answered_with_the_nearest_and_all():
+def test_unknown_name_suggests_the_nearest_and_lists_all():
     with pytest.raises(UserError) as caught:
         registry.load_module("mien.writers", "jsonk")
-    said = str(caught.value)
-    assert said.startswith("Unknown writer 'jsonk'. Did you mean 'jsonl'?")
+    message = str(caught.value)
+    assert message.startswith("Unknown writer 'jsonk'. Did you mean 'jsonl'?")
     for name in registry.names("mien.writers"):
-        assert name in said
+        assert name in message
 
 
-def test_a_name_like_no_other_gets_no_guess():
-    assert "Did you mean" not in str(registry.unknown_name_error("sink", "qqqqq", ["csv"]))
+def test_no_suggestion_for_a_dissimilar_name():
+    assert "Did you mean" not in str(registry.unknown_name_error("writer", "qqqqq", ["csv"]))
 
 
 @given(st.text())
-def test_no_name_reaches_beyond_its_shelf(name):
+def test_only_modules_of_the_registry_can_be_loaded(name):
     if name not in registry.names("mien.writers"):
         with pytest.raises(UserError):
             registry.load_module("mien.writers", name)
 
 
-@pytest.mark.parametrize("place", ["mien.nowhere", "mien.registry"])
-def test_what_is_no_folder_is_no_shelf(place):
+@pytest.mark.parametrize("package", ["mien.nowhere", "mien.registry"])
+def test_names_requires_a_package(package):
     with pytest.raises(LookupError):
-        registry.names(place)
+        registry.names(package)
