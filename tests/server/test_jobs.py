@@ -276,7 +276,7 @@ def test_a_removed_folder_is_created_again(client, clip):
 
 
 def test_deleting_a_job_stops_its_decoder_between_selected_frames(client, long_clip, monkeypatch):
-    decode = video._pictures
+    decode = video._timed_frames
     began = threading.Event()
 
     def decode_slowly(*args, **options):
@@ -285,7 +285,7 @@ def test_deleting_a_job_stops_its_decoder_between_selected_frames(client, long_c
             began.set()
             time.sleep(0.1)
 
-    monkeypatch.setattr(video, "_pictures", decode_slowly)
+    monkeypatch.setattr(video, "_timed_frames", decode_slowly)
     job_id = post(client, long_clip, "?to=faces.jsonl&seconds=1000")
     assert began.wait(20)
     client.delete(f"/videos/{job_id}")
