@@ -9,7 +9,7 @@ from PIL import Image
 
 import mien as package
 from mien.classification import occlusion
-from mien.cli.explain import ninths
+from mien.cli.explain import importance_table
 from mien.errors import UserError
 from mien.visualization import saliency
 
@@ -80,9 +80,9 @@ def test_a_smile_is_explained_by_the_mouth(smile):
     top, bottom = smile.importance[: SIDE // 2].max(), smile.importance[SIDE // 2 :].max()
     assert bottom > 2 * top
     assert bottom > 0.005
-    words = ninths(smile)
-    assert [row[0] for row in words] == ["above", "middle", "below"]
-    assert max(map(float, words[2][1:])) == pytest.approx(100 * bottom, abs=0.06)
+    rows = importance_table(smile)
+    assert [row[0] for row in rows] == ["top", "middle", "bottom"]
+    assert max(map(float, rows[2][1:])) == pytest.approx(100 * bottom, abs=0.06)
 
 
 def test_any_emotion_of_the_model_can_be_explained(photo):
@@ -127,7 +127,7 @@ def test_the_command_prints_and_draws(mien, photo, tmp_path):
     code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
     assert code == 0
     assert "face 0: happy 9" in out
-    assert "below" in out
+    assert "bottom" in out
     with Image.open(tmp_path / "why.png") as drawn:
         assert drawn.width == saliency.WIDTH
 

@@ -1,4 +1,4 @@
-"""The readers of results need the extra "report", and no torch."""
+"""Commands that read results need the extra "report", but not torch."""
 
 import json
 
@@ -13,14 +13,14 @@ NEEDS_TORCH = "mien: This needs torch: in mien's folder, pip install '.[lab]'.\n
 
 def test_the_leaderboard_needs_no_torch(tmp_path):
     pytest.importorskip("matplotlib")
-    code, out, err = without.mien("leaderboard", BOARD, "--out", "made", cwd=tmp_path)
+    code, out, err = without.mien("leaderboard", BOARD, "--out", "board", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "vgg19-slim" in out
-    assert "resnet-32-deep" in (tmp_path / "made" / "leaderboard.html").read_text()
-    assert (tmp_path / "made" / "figures" / "accuracy-by-cost.svg").exists()
+    assert "resnet-32-deep" in (tmp_path / "board" / "leaderboard.html").read_text()
+    assert (tmp_path / "board" / "figures" / "accuracy-by-cost.svg").exists()
 
 
-def test_a_network_named_by_its_family_alone_needs_torch(tmp_path):
+def test_a_network_named_by_family_needs_torch(tmp_path):
     pytest.importorskip("matplotlib")
     result = json.loads((BOARD / "vgg19-slim-seed0.json").read_text())
     result["trained"]["config"]["model"] = "vgg19"
@@ -28,12 +28,12 @@ def test_a_network_named_by_its_family_alone_needs_torch(tmp_path):
     assert without.mien("leaderboard", ".", cwd=tmp_path) == (2, "", NEEDS_TORCH)
 
 
-def test_without_the_extra_a_sentence_names_it(tmp_path):
+def test_a_missing_library_names_the_extra(tmp_path):
     code, out, err = without.mien("leaderboard", BOARD, cwd=tmp_path, missing=("matplotlib",))
     assert (code, out) == (2, "")
     assert err == "mien: This needs matplotlib: in mien's folder, pip install '.[report]'.\n"
 
 
 @pytest.mark.parametrize("command", ["evaluate x --data y", "train default --data y --out z"])
-def test_a_command_that_needs_torch_says_so(command, tmp_path):
+def test_a_command_that_needs_torch_names_the_extra(command, tmp_path):
     assert without.mien(*command.split(), cwd=tmp_path) == (2, "", NEEDS_TORCH)

@@ -1,4 +1,4 @@
-"""The command line in a process that lacks some libraries."""
+"""Run the command line in a process without some libraries."""
 
 import subprocess
 import sys
@@ -6,25 +6,25 @@ import sys
 CODE = """
 import sys
 
-class Missing:
+class HideModules:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {missing}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-sys.meta_path.insert(0, Missing())
+sys.meta_path.insert(0, HideModules())
 from mien.cli import main
 main()
 """
 
 TORCH = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn")
-"""What the extra "lab" brings beyond the extra "report"."""
+"""Packages of the extra "lab" that are not in the extra "report"."""
 
 
-def mien(*words, cwd, missing=TORCH):
-    """Run `mien` without those modules; the exit code, what it printed, and what it complained."""
+def mien(*arguments, cwd, missing=TORCH):
+    """Run `mien` without the packages `missing`; exit code, stdout and stderr."""
     code = CODE.format(missing=missing)
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr

@@ -23,7 +23,7 @@ from PIL import Image
 
 import mien as package
 from mien import writers
-from mien.cli import _tally
+from mien.cli import _run_summary
 from mien.errors import UserError
 from mien.io import audio, camera, prefetch, video
 from mien.io.source import Source
@@ -524,14 +524,14 @@ def test_max_attempts_limits_reconnecting(server, monkeypatch):
 def test_ctrl_c_ends_a_live_run_and_keeps_its_output(
     mien, server, tiny_model, tmp_path, monkeypatch
 ):
-    add, out = _tally.Tally.add, tmp_path / "live.jsonl"
+    add, out = _run_summary.RunSummary.add, tmp_path / "live.jsonl"
 
     def interrupt(tally, *arguments, **more):
         if tally.frames == 3:
             raise KeyboardInterrupt
         add(tally, *arguments, **more)
 
-    monkeypatch.setattr(_tally.Tally, "add", interrupt)
+    monkeypatch.setattr(_run_summary.RunSummary, "add", interrupt)
     options = ("analyze", server.address, "--model", tiny_model, "--detector", "whole", "--to", out)
     code, _, err = mien(*options)
     assert (code, err) == (0, "")
@@ -575,7 +575,7 @@ def test_camera_command_writes_each_frame_and_a_summary(mien, server, tiny_model
 def test_camera_command_rejects_files(mien):
     code, _, err = mien("camera", "clip.mp4")
     assert code == 2
-    assert "for a file, mien analyze clip.mp4" in err
+    assert "mien analyze clip.mp4" in err
     code, _, err = mien("camera", "camera:77")
     assert code == 2
     assert "camera 77" in err

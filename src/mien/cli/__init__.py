@@ -1,4 +1,4 @@
-"""The command line: one file per command, imported when it is asked for, and what errors print."""
+"""The command line: one module per command, imported on use, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from mien.io import atomic_file
 REGISTRY = __name__
 
 
-class Verbs(click.Group):
-    """The verbs on the shelf, each imported when it is asked for."""
+class CommandGroup(click.Group):
+    """The commands in this package, each imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Their names, sorted."""
+        """The names of all commands, sorted."""
         return registry.names(REGISTRY)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb of that name; a `UserError` that guesses what was meant if there is none."""
+        """The command of that name; a `UserError` that suggests the nearest if it is unknown."""
         if cmd_name not in (known := self.list_commands(ctx)):
             raise registry.unknown_name_error("command", cmd_name, known)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands of each panel with a line on each, names in one column."""
-        known = self.list_commands(ctx)
-        wide = max(map(len, known))
-        for panel in SECTIONS:
+        """Write each section with one line per command, all names in one column."""
+        commands = self.list_commands(ctx)
+        width = max(map(len, commands))
+        for section in SECTIONS:
             rows = []
-            for name in known:
+            for name in commands:
                 module = registry.load_module(REGISTRY, name)
-                if panel == module.SECTION:
-                    text = getattr(module, name).get_short_help_str(formatter.width - wide - 6)
-                    rows.append((f"{name:{wide}}", text))
-            with formatter.section(panel):
+                if section == module.SECTION:
+                    text = getattr(module, name).get_short_help_str(formatter.width - width - 6)
+                    rows.append((f"{name:{width}}", text))
+            with formatter.section(section):
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mien.__version__, prog_name="mien", message="%(prog)s %(version)s")
 def app() -> None:
-    """Read the proportions of emotion on every face in a picture.
+    """Estimate the emotions on every face in images and videos.
 
-    What it gives is an estimate of how people would label an expression; it does not read minds.
+    The emotion shares estimate how people would label an expression; mien does not read minds.
     Not for use at work, school, hiring, credit, policing or diagnosis.
 
     \b
@@ -59,18 +59,11 @@ def app() -> None:
 
 
 def main() -> None:
-    """Run the command line; exits 0 when done, 2 for the user's mistake, 1 for a bug."""
+    """Run the command line; exits 0 on success, 2 for an error the user can fix, 1 for a bug."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Bars and names beyond a narrow encoding become question marks, not a crash.
+        # Characters that a narrow encoding lacks become question marks instead of a crash.
         sys.stdout.reconfigure(errors="replace")
-    told: set[str] = set()
-
-    def warn_once(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in told:
-            told.add(str(message))
-            print_error(message)
-
-    warnings.showwarning = warn_once
+    _print_each_warning_once()
     try:
         sys.exit(app(prog_name="mien", standalone_mode=False))
     except UserError as error:
@@ -79,16 +72,28 @@ def main() -> None:
     except OSError as error:
         if error.errno not in atomic_file.DISK_FULL:
             raise
-        print_error("The disk is full; what was printed is not all.")
+        print_error("The disk is full; the printed output is incomplete. Free some space.")
         sys.exit(EXIT_USER_ERROR)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(EXIT_USER_ERROR)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        more = f" See {context.command_path} --help." if context else ""
-        print_error(error.format_message() + more)
+        hint = f" See {context.command_path} --help." if context else ""
+        print_error(error.format_message() + hint)
         sys.exit(EXIT_USER_ERROR)
     except click.Abort:
-        click.echo("mien: stopped", err=True)
+        print_error("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _print_each_warning_once() -> None:
+    """Print Python warnings like errors, each message once."""
+    printed: set[str] = set()
+
+    def print_once(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in printed:
+            printed.add(str(message))
+            print_error(message)
+
+    warnings.showwarning = print_once

@@ -1,4 +1,4 @@
-"""What `mien analyze` does once its options are read."""
+"""`mien analyze`: analyze sources, write the outputs and print a summary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.classification.classifier import Classifier
 from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, print_error
 from mien.cli._options import AnalyzeOptions
 from mien.cli._progress import ProgressBar
-from mien.cli._tally import Tally
+from mien.cli._run_summary import RunSummary
 from mien.errors import UserError
 from mien.io import image, partial_file
 from mien.io.source import Source
@@ -28,12 +28,12 @@ from mien.tracking import checkpoint
 from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
 
-FEW = 8
-"""Up to so many pictures, each face gets its bars; beyond, a line."""
+MAX_SOURCES_WITH_BARS = 8
+"""Up to this many sources, each face is printed with bars; beyond, as one line."""
 
 
-class _Complaints:
-    """Prints errors as they come, and counts them."""
+class _ErrorReporter:
+    """Prints errors as they occur, and counts them."""
 
     count = 0
 
@@ -42,105 +42,121 @@ class _Complaints:
         print_error(error)
 
 
-def run(classifier: Future[Classifier], asked: AnalyzeOptions) -> None:
-    """Analyze, write and print, as the options say; exits as they say, too."""
-    complaints, options = _Complaints(), asked.pipeline()
-    sources = pipeline.expand_sources(asked.inputs, complaints)
+def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
+    """Run `mien analyze`.
+
+    Args:
+        classifier: the classifier, being loaded.
+        options: the options of the command.
+
+    Raises:
+        SystemExit: with exit code 2 if a source failed, 3 if `--strict` found no face.
+        UserError: an option is invalid.
+    """
+    report, pipeline_options = _ErrorReporter(), options.pipeline()
+    sources = pipeline.expand_sources(options.inputs, report)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
-    asked.check(sources, all_there=not complaints.count)
-    detect = detection.load(asked.detector, asked.threads)
+    options.check(sources, is_complete=not report.count)
+    detector = detection.load(options.detector, options.threads)
     image.warm_up()
-    analyzer = Analyzer(classifier.result(), detect, contempt=asked.contempt)
-    tally = _analyzed(sources, analyzer, asked, options, complaints)
-    _conclude(asked, tally, few=len(sources) <= FEW)
-    if complaints.count:
+    analyzer = Analyzer(classifier.result(), detector, contempt=options.contempt)
+    summary = _analyzed(sources, analyzer, options, pipeline_options, report)
+    _conclude(options, summary, with_bars=len(sources) <= MAX_SOURCES_WITH_BARS)
+    if report.count:
         sys.exit(EXIT_USER_ERROR)
-    if asked.strict and tally.without:
+    if options.strict and summary.frames_without_face:
         sys.exit(EXIT_NO_FACE)
 
 
 def _analyzed(
     sources: Sequence[Source],
     analyzer: Analyzer,
-    asked: AnalyzeOptions,
-    options: pipeline.Options,
-    complaints: _Complaints,
-) -> Tally:
-    """What was read, once all of it is written and printed."""
-    tally = Tally()
+    options: AnalyzeOptions,
+    pipeline_options: pipeline.Options,
+    report: _ErrorReporter,
+) -> RunSummary:
+    """Analyze all sources, write and print the results, and return their summary."""
+    summary = RunSummary()
     with ExitStack() as stack:
-        done = _done(asked.to, sources, tally, analyzer) if asked.resume else Checkpoint()
-        outputs = _outputs(asked, stack, few=len(sources) <= FEW)
-        stack.enter_context(_telling_how_to_resume(asked))
-        watch = stack.enter_context(ProgressBar(sources, options.selection))
-        callbacks = Callbacks(on_warning=complaints, on_error=complaints, track_progress=watch)
-        pipeline.run(sources, analyzer, [tally.add, *outputs], options, callbacks, done)
-    return tally
+        resume_from = Checkpoint()
+        if options.resume:
+            resume_from = _read_checkpoint(options.to, sources, summary, analyzer)
+        outputs = _outputs(options, stack, with_bars=len(sources) <= MAX_SOURCES_WITH_BARS)
+        stack.enter_context(_resume_hint_if_stopped(options))
+        progress = stack.enter_context(ProgressBar(sources, pipeline_options.selection))
+        callbacks = Callbacks(on_warning=report, on_error=report, track_progress=progress)
+        writes = [summary.add, *outputs]
+        pipeline.run(sources, analyzer, writes, pipeline_options, callbacks, resume_from)
+    return summary
 
 
-def _outputs(asked: AnalyzeOptions, stack: ExitStack, *, few: bool) -> list[Write]:
-    """The writers of all files, open until the stack is closed, and the one that prints."""
-    found = [
-        stack.enter_context(writers.open_writer(path, resume=asked.resume)) for path in asked.to
+def _outputs(options: AnalyzeOptions, stack: ExitStack, *, with_bars: bool) -> list[Write]:
+    """The writers of all files, closed with the stack, and the one that prints."""
+    outputs = [
+        stack.enter_context(writers.open_writer(path, resume=options.resume)) for path in options.to
     ]
-    if asked.timeline:
-        found.append(stack.enter_context(_timeline(asked.timeline)))
-    return [*found, partial(_print, as_json=asked.as_json, bars=few, lines=few or not asked.to)]
+    if options.timeline:
+        outputs.append(stack.enter_context(_timeline(options.timeline)))
+    print_faces = with_bars or not options.to
+    return [
+        *outputs,
+        partial(_print, as_json=options.as_json, bars=with_bars, faces=print_faces),
+    ]
 
 
-def _conclude(asked: AnalyzeOptions, tally: Tally, *, few: bool) -> None:
-    """Write the summary, and print what was read and where it was written."""
-    if asked.summary:
-        tally.write(asked.summary)
-    if not asked.as_json and (tally.print() or asked.to or not few):
-        files = ", ".join(map(str, asked.to)) if tally.frames else ""
-        click.echo(f"{tally} -> {files}" if files else f"{tally}")
+def _conclude(options: AnalyzeOptions, summary: RunSummary, *, with_bars: bool) -> None:
+    """Write the summary file, and print the counts and the output files."""
+    if options.summary:
+        summary.write(options.summary)
+    if not options.as_json and (summary.print_videos() or options.to or not with_bars):
+        files = ", ".join(map(str, options.to)) if summary.frames else ""
+        click.echo(f"{summary} -> {files}" if files else f"{summary}")
 
 
-def _print(result: Result, *, as_json: bool, bars: bool, lines: bool) -> None:
-    """A frame's record, or a still's faces: with bars, in lines, or not at all."""
+def _print(result: Result, *, as_json: bool, bars: bool, faces: bool) -> None:
+    """Print a frame's record, or an image's faces with or without bars."""
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
-    elif lines and not result.frame.is_video:
+    elif faces and not result.frame.is_video:
         show(result, bars=bars)
 
 
-def _done(
-    to: Sequence[Path], sources: Sequence[Source], tally: Tally, analyzer: Analyzer
+def _read_checkpoint(
+    to: Sequence[Path], sources: Sequence[Source], summary: RunSummary, analyzer: Analyzer
 ) -> Checkpoint:
-    """What an earlier run has done, counted.
+    """The checkpoint of an interrupted run, whose results are added to the summary.
 
-    Raises `UserError` if it did it otherwise.
+    Raises `UserError` if that run used another model, detector or set of emotions.
     """
-    known = {source.name: source for source in sources}
-    done = checkpoint.read(to, known)
-    ours = (analyzer.model, analyzer.detector, analyzer.labels)
-    for one in partial_file.read_common_records(to):
-        faces = [Face.from_dict(face) for face in one["faces"]]
+    by_name = {source.name: source for source in sources}
+    resume_from = checkpoint.read(to, by_name)
+    current = (analyzer.model, analyzer.detector, analyzer.labels)
+    for record in partial_file.read_common_records(to):
+        faces = [Face.from_dict(face) for face in record["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
-        if (one["model"], one["detector"], labels) != ours:
+        if (record["model"], record["detector"], labels) != current:
             raise UserError(
-                f"What was stopped was found by {one['model']} and {one['detector']}, "
-                f"{len(labels)} emotions; --resume goes on with the same command."
+                f"The interrupted run used {record['model']}, {record['detector']} and "
+                f"{len(labels)} emotions; repeat --resume with the same options."
             )
-        is_video = known[one["source"]].is_video
-        tally.count(one["source"], one["seconds"], faces, is_video=is_video)
-    return done
+        is_video = by_name[record["source"]].is_video
+        summary.add_faces(record["source"], record["seconds"], faces, is_video=is_video)
+    return resume_from
 
 
 def _timeline(path: Path):  # type: ignore[no-untyped-def]
-    from mien.visualization import timeline  # Pillow's drawing takes a while to import
+    from mien.visualization import timeline  # on use, because Pillow's drawing is slow to import
 
     return timeline.open_writer(path)
 
 
 @contextmanager
-def _telling_how_to_resume(asked: AnalyzeOptions) -> Iterator[None]:
-    """If it is stopped, where what was found lies, and how to go on."""
+def _resume_hint_if_stopped(options: AnalyzeOptions) -> Iterator[None]:
+    """If the run is stopped, print where its results are and how to resume."""
     try:
         yield
     except (KeyboardInterrupt, UserError):
-        if said := asked.how_to_resume():
-            print_error(said)
+        if hint := options.resume_hint():
+            print_error(hint)
         raise

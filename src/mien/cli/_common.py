@@ -14,7 +14,7 @@ from mien.errors import UserError
 EXIT_USER_ERROR, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
 """Exit codes: an error the user can fix, no face with `--strict`, Ctrl-C."""
 
-SECTIONS = USING, SERVING, LABORATORY = "Using", "Serving", "Laboratory"
+SECTIONS = ANALYSIS, SERVER, LABORATORY = "Analysis", "Server", "Laboratory"
 """The sections of `mien --help`, in order; each command's module sets `SECTION` to one of them."""
 
 
@@ -41,5 +41,5 @@ def require_extra(extra: str) -> Iterator[None]:
 
 
 def print_error(message: object) -> None:
-    """Print one line, `mien: MESSAGE`, on standard error."""
+    """Print `mien: MESSAGE` on standard error, for errors, warnings and status."""
     click.echo(f"mien: {message}", err=True)

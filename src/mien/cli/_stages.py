@@ -1,4 +1,4 @@
-"""How fast mien is here: the milliseconds of each stage, on this machine and for this model."""
+"""`mien bench`: measure the time of each stage with a model and a detector on this machine."""
 
 from __future__ import annotations
 
@@ -14,51 +14,70 @@ from mien.classification.classifier import Classifier
 from mien.detection._roll import RollEstimator
 from mien.results import Box, Detection
 
-BATCH = 32
-"""Faces in the larger batch."""
+BATCH_SIZE = 32
+"""Faces in the large batch."""
 
-FEWEST, SECONDS = 5, 1.0
-"""Each stage is repeated so often at least, and for so long."""
+MIN_REPEATS, SECONDS_PER_STAGE = 5, 1.0
+"""Each stage is repeated at least this often, and for at least this long."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What was timed, its milliseconds in the median, and how many faces or frames that was."""
+    """The measured time of a stage.
+
+    Attributes:
+        name: what was timed.
+        milliseconds: the median time.
+        count: how many faces or frames were processed in that time.
+    """
 
     name: str
     milliseconds: float
     count: int = 1
 
     @property
-    def a_second(self) -> float:
-        """Faces or frames a second."""
+    def per_second(self) -> float:
+        """Faces or frames per second."""
         return 1000 * self.count / self.milliseconds
 
 
 def measure(
-    model: str, detector: str, threads: int, size: tuple[int, int], seconds: float = SECONDS
+    model: str,
+    detector: str,
+    threads: int,
+    size: tuple[int, int],
+    seconds: float = SECONDS_PER_STAGE,
 ) -> list[Stage]:
-    """The stages of a frame of noise, `size` wide and high, that has one face.
+    """Measure each stage on a frame of noise with one assumed face.
 
-    What a detector or a network does takes the same time whatever the pixels are. seconds: for
-    each stage.
+    The time of a detector and of a network does not depend on the pixels.
+
+    Args:
+        model: name or path of the model.
+        detector: name of the detector.
+        threads: number of threads; 0 uses all cores.
+        size: width and height of the frame in pixels.
+        seconds: minimum time per stage.
     """
-    dice = np.random.default_rng(0)
-    pixels = dice.integers(0, 256, (size[1], size[0], 3), np.uint8)
-    began = time.perf_counter()
-    classify, detect = Classifier(weights.model(model), threads), detection.load(detector, threads)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    started = time.perf_counter()
+    classifier, detect = (
+        Classifier(weights.model(model), threads),
+        detection.load(detector, threads),
+    )
     roll = RollEstimator()
-    loading = 1000 * (time.perf_counter() - began)
-    expects = classify.spec
+    loading = 1000 * (time.perf_counter() - started)
+    spec = classifier.spec
     half = min(size) / 2
     box: Box = (half / 2, half / 2, half, half)
-    square = detect.geometry.square(box, expects.margin)
+    square = detect.geometry.square(box, spec.margin)
 
-    def cut() -> np.ndarray:
-        return model_spec.crop(pixels, square, expects.side, expects.channels)
+    def crop_one() -> np.ndarray:
+        return model_spec.crop(pixels, square, spec.side, spec.channels)
 
-    one = cut()[None]
-    many = dice.integers(0, 256, (BATCH, *one.shape[1:]), np.uint8)
+    single = crop_one()[None]
+    batch = rng.integers(0, 256, (BATCH_SIZE, *single.shape[1:]), np.uint8)
 
     def estimate_roll() -> None:
         roll(pixels, [Detection(box, 1.0)], detect.geometry)
@@ -66,7 +85,7 @@ def measure(
     def frame() -> None:
         detect(pixels)
         estimate_roll()
-        classify(cut()[None])
+        classifier(crop_one()[None])
 
     return [
         Stage("load model and detector", loading),
@@ -75,20 +94,27 @@ def measure(
             median(lambda: detect(pixels), seconds),
         ),
         Stage("estimate the roll of a face", median(estimate_roll, seconds)),
-        Stage("cut a face", median(cut, seconds)),
-        Stage("classify a face", median(lambda: classify(one), seconds)),
-        Stage(f"classify {BATCH} faces", median(lambda: classify(many), seconds), BATCH),
+        Stage("crop a face", median(crop_one, seconds)),
+        Stage("classify a face", median(lambda: classifier(single), seconds)),
+        Stage(
+            f"classify {BATCH_SIZE} faces", median(lambda: classifier(batch), seconds), BATCH_SIZE
+        ),
         Stage("a frame with one face", median(frame, seconds)),
     ]
 
 
 def median(work: Callable[[], object], seconds: float) -> float:
-    """Milliseconds that `work` takes, in the median, after a first time that does not count."""
+    """Median milliseconds of a function, without its first call.
+
+    Args:
+        work: the function; called at least 6 times.
+        seconds: how long to repeat it.
+    """
     work()
-    spent: list[float] = []
-    began = time.perf_counter()
-    while len(spent) < FEWEST or time.perf_counter() - began < seconds:
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < MIN_REPEATS or time.perf_counter() - started < seconds:
         start = time.perf_counter()
         work()
-        spent.append(time.perf_counter() - start)
-    return 1000 * float(np.median(spent))
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))

@@ -1,4 +1,4 @@
-"""Emotions on pictures and videos."""
+"""`mien analyze`: the emotions on the faces of images and videos."""
 
 from __future__ import annotations
 
@@ -9,45 +9,55 @@ import click
 
 from mien.classification import weights
 from mien.classification.classifier import load_in_background
-from mien.cli._common import USING
+from mien.cli._common import ANALYSIS
 from mien.tracking.smoothing import TIME_CONSTANT
 
-SECTION = USING
+SECTION = ANALYSIS
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
-              help="Write .jsonl, .csv, .parquet, .png, .jpg, .mp4, .html, or a folder of "
-              "annotated pictures; may be given several times.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON record per frame.")
+              help="Output file: .jsonl, .csv, .parquet, .png, .jpg, .mp4 or .html; or a folder "
+              "for annotated images. Can be repeated.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="Print one JSON record per image or frame.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole (the picture is one face).")  # fmt: skip
+              help="yunet, or whole: the image is one face.")  # fmt: skip
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
-              help="Of a video or stream, every Nth frame, or one in so many seconds.")  # fmt: skip
-@click.option("--from", "start", default="0", metavar="TIME", help="Where to start: 90, 1:30.")
-@click.option("--until", default="", metavar="TIME", help="Where to end.")
+              help="Videos and streams: analyze every Nth frame, or one frame per "
+              "interval of seconds.")  # fmt: skip
+@click.option("--from", "start", default="0", metavar="TIME",
+              help="Videos and streams: where to start, in seconds or as 1:30.")  # fmt: skip
+@click.option("--until", default="", metavar="TIME",
+              help="Videos and streams: where to end, in seconds or as 1:30.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Time constant of a video's smoothed emotions; 0 for none.")  # fmt: skip
+              help="Videos and streams: time constant of the smoothed emotions; "
+              "0 for none.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
-              help="Read video files twice, to smooth them without delay.")  # fmt: skip
+              help="Video files: read twice, to smooth in both directions of time "
+              "without delay.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
-              help="Write what each face of a video showed over its time.")  # fmt: skip
+              help="Videos and streams: write the time on screen and mean emotions of "
+              "each face.")  # fmt: skip
 @click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
-              help="Draw what each face of a video showed over its time.")  # fmt: skip
+              help="Videos and streams: draw the emotions of each face over time.")  # fmt: skip
 @click.option("--resume", is_flag=True,
-              help="Go on where this command was stopped: .jsonl, .csv, .parquet.")  # fmt: skip
-@click.option("--contempt", is_flag=True, help="Keep the eighth emotion.")
-@click.option("--strict", is_flag=True, help="Exit 3 if a picture, or a frame, shows no face.")
-@click.option("--threads", type=click.IntRange(0), default=0,
-              help="For one picture; all cores by default.")  # fmt: skip
-def analyze(model: str, **asked: Any) -> None:
-    """Read the emotions on the faces of pictures and videos.
+              help="Continue an interrupted run that wrote .jsonl, .csv or .parquet.")  # fmt: skip
+@click.option("--contempt", is_flag=True,
+              help="Keep contempt as an eighth emotion, if the model predicts it.")  # fmt: skip
+@click.option("--strict", is_flag=True,
+              help="Exit with code 3 if an image or frame shows no face.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
+              help="Number of threads; 0 uses all cores.")  # fmt: skip
+def analyze(model: str, **options: Any) -> None:
+    """Estimate the emotions on every face in images and videos.
 
-    INPUTS are pictures, videos, folders, globs, numbered pictures as a video (frames/%04d.png@30),
-    - for a picture on standard input, camera:0, or the address of a stream.
+    INPUTS are images, videos, folders, globs, numbered images that form a video
+    (frames/%04d.png@30), - for an image on standard input, camera:0, or the address of a network
+    stream.
 
     \b
         mien analyze photo.jpg
@@ -57,8 +67,8 @@ def analyze(model: str, **asked: Any) -> None:
         mien analyze talk.mp4 --every 0.5s --from 1:30 --until 2:00 --json
         cat photo.jpg | mien analyze - --json
     """
-    classifier = load_in_background(weights.model(model), asked["threads"])
-    from mien.cli import _analysis  # while a thread prepares the model
+    classifier = load_in_background(weights.model(model), options["threads"])
+    from mien.cli import _analysis  # imported while a thread loads the model
     from mien.cli._options import AnalyzeOptions
 
-    _analysis.run(classifier, AnalyzeOptions(**asked))
+    _analysis.run(classifier, AnalyzeOptions(**options))

@@ -1,4 +1,4 @@
-"""How fast mien is here."""
+"""`mien bench`: the speed of a model and a detector on this machine."""
 
 from __future__ import annotations
 
@@ -8,49 +8,52 @@ import re
 
 import click
 
-from mien.cli._common import USING, terminal
+from mien.cli._common import ANALYSIS, terminal
 from mien.errors import UserError
 
-LARGEST = 8192
+MAX_SIDE = 8192
 
-SECTION = USING
+SECTION = ANALYSIS
 
 
 @click.command()
 @click.option("--model", default="default", show_default=True,
-              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True, help="yunet or whole.")
-@click.option("--threads", type=click.IntRange(0), default=0,
-              help="For one picture; all cores by default.")  # fmt: skip
+              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+@click.option("--detector", default="yunet", show_default=True,
+              help="yunet, or whole: the image is one face.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
+              help="Number of threads; 0 uses all cores.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",
-              help="Pixels of the frame.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON record.")
+              help="Width and height of the test frame in pixels.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="Print one JSON record instead of a table.")  # fmt: skip
 def bench(model: str, detector: str, threads: int, size: str, as_json: bool) -> None:
-    """Measure how fast a model and a detector are on this machine.
+    """Measure the speed of a model and a detector on this machine.
 
     \b
         mien bench
         mien bench --model default-int8 --threads 1 --size 1280x720
     """
-    from mien.cli import _stages as measuring
+    from mien.cli import _stages
 
-    stages = measuring.measure(model, detector, threads, _pixels(size))
+    stages = _stages.measure(model, detector, threads, _parse_size(size))
     if as_json:
-        found = {stage.name: stage.milliseconds for stage in stages}
-        record = {"model": model, "threads": threads, "milliseconds": found}
+        milliseconds = {stage.name: stage.milliseconds for stage in stages}
+        record = {"model": model, "threads": threads, "milliseconds": milliseconds}
         click.echo(json.dumps(record))
         return
+    loading, *repeated = stages
     rows = [
-        (stage.name, stage.milliseconds, round(stage.a_second) if number else None)
-        for number, stage in enumerate(stages)
+        (loading.name, loading.milliseconds, None),
+        *((stage.name, stage.milliseconds, round(stage.per_second)) for stage in repeated),
     ]
     caption = f"{model}, {threads or 'all'} of {os.cpu_count()} cores, medians"
-    terminal().table(("", "ms", "a second"), rows, caption)
+    terminal().table(("", "ms", "per second"), rows, caption)
 
 
-def _pixels(size: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
-    wide, high = map(int, found.groups()) if found else (0, 0)
-    if not (0 < wide <= LARGEST and 0 < high <= LARGEST):
-        raise UserError(f"--size {size} is no size up to {LARGEST} pixels; write it as 640x480.")
-    return wide, high
+def _parse_size(size: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    width, height = map(int, match.groups()) if match else (0, 0)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise UserError(f"--size {size} is not a size; use 640x480, up to {MAX_SIDE} pixels each.")
+    return width, height

@@ -1,4 +1,4 @@
-"""Faces live."""
+"""`mien camera`: the faces of a camera or network stream, live."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._common import USING, print_error, terminal
-from mien.cli._options import smoothing
+from mien.cli._common import ANALYSIS, print_error, terminal
+from mien.cli._options import check_smoothing
 from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
@@ -23,22 +23,27 @@ from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
 from mien.visualization import window
 
-SECTION = USING
+SECTION = ANALYSIS
 
 View = Callable[[Result, float], None]
-"""Shows a result, which is so many seconds old."""
+"""Shows a result, given its delay in seconds."""
 
 
 @click.command()
 @click.argument("source", default="camera:0")
 @click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
-              help="Also write .jsonl, .csv, .mp4, .html ...; several times.")  # fmt: skip
-@click.option("--model", default="default", show_default=True)
-@click.option("--detector", default="yunet", show_default=True)
-@click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS")
-@click.option("--seconds", default=math.inf, help="Stop by itself after so long.")
+              help="Also write to this file, such as .jsonl, .csv, .mp4 or .html. "
+              "Can be repeated.")  # fmt: skip
+@click.option("--model", default="default", show_default=True,
+              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+@click.option("--detector", default="yunet", show_default=True,
+              help="yunet, or whole: the image is one face.")  # fmt: skip
+@click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
+              help="Time constant of the smoothed emotions; 0 for none.")  # fmt: skip
+@click.option("--seconds", default=math.inf, help="Stop after this time.")
 @click.option("--window/--no-window", "in_window", default=None,
-              help="In a window, the default where it can be, or in the terminal.")  # fmt: skip
+              help="Show the faces in a window or in the terminal; by default in a window if "
+              "there is a display.")  # fmt: skip
 def camera(
     source: str,
     to: tuple[Path, ...],
@@ -48,49 +53,53 @@ def camera(
     seconds: float,
     in_window: bool | None,
 ) -> None:
-    """Watch the faces before a camera, in a window or the terminal; Ctrl-C ends it.
+    """Show the emotions of faces before a camera, live.
 
-    SOURCE is camera:0, camera:1, ..., or the address of a stream. A camera needs OpenCV: in mien's
-    folder, pip install '.[camera]'.
+    In a window or in the terminal; Ctrl-C quits.
+
+    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV:
+    in mien's folder, pip install '.[camera]'.
 
     \b
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    live, show = _live(source), _view(in_window)
+    live_source, open_view = _parse_live(source), _view(in_window)
     if not seconds > 0:
-        raise UserError(f"--seconds {seconds:g} means nothing; write a number above 0.")
-    smooth = smoothing(smooth)
+        raise UserError(f"--seconds {seconds:g} is not valid; use a number above 0.")
+    smooth = check_smoothing(smooth)
     analyzer, summaries = Analyzer(model, detector), Summaries()
-    began = time.monotonic()
-    options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=began)
+    started = time.monotonic()
+    options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=started)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         outputs = [stack.enter_context(writers.open_writer(path)) for path in to]
-        view = stack.enter_context(show())
-        steps = [
-            lambda result: view(result, time.monotonic() - began - result.frame.seconds),
+        view = stack.enter_context(open_view())
+        writes = [
+            lambda result: view(result, time.monotonic() - started - result.frame.seconds),
             lambda result: summaries.add(result.frame.seconds, result),
             *outputs,
         ]
-        run([live], analyzer, steps, options, Callbacks(on_warning=print_error))
-    terminal().print_summaries(live.name, summaries.records(at_least=1.0))
+        run([live_source], analyzer, writes, options, Callbacks(on_warning=print_error))
+    terminal().print_summaries(live_source.name, summaries.records(at_least=1.0))
 
 
 def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
-    """What shows the faces: a window where there can be one, or the terminal."""
+    """What shows the faces: a window if there is a display, or the terminal."""
     if in_window is not False and window.is_available():
         return window.live_view
     if in_window:
-        raise UserError("There is no display for a window, or no tkinter; --no-window needs none.")
+        raise UserError("--window needs a display and tkinter; use --no-window.")
     return terminal().live_view
 
 
-def _live(text: str) -> Source:
-    """The camera or stream that a string means."""
+def _parse_live(text: str) -> Source:
+    """Parse a camera or network stream."""
     try:
         source = Source.parse(text)
     except UserError:
         source = None
     if source is None or not source.is_live:
-        raise UserError(f"{text} is no camera or stream; for a file, mien analyze {text}.")
+        raise UserError(
+            f"{text} is not a camera or network stream; for a file use mien analyze {text}."
+        )
     return source

@@ -1,4 +1,4 @@
-"""What in a face speaks for its emotion."""
+"""`mien explain`: which parts of a face an emotion's share depends on."""
 
 from __future__ import annotations
 
@@ -10,56 +10,60 @@ import numpy as np
 
 from mien.analyzer import Analyzer
 from mien.classification.occlusion import Explanation
-from mien.cli._common import USING, terminal
+from mien.cli._common import ANALYSIS, terminal
 from mien.errors import UserError
 from mien.io import atomic_file
 
-ROWS, COLUMNS = ("above", "middle", "below"), ("left", "centre", "right")
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-SECTION = USING
+SECTION = ANALYSIS
 
 
 @click.command()
-@click.argument("picture")
+@click.argument("image")
 @click.option("--emotion", default="", metavar="NAME",
-              help="What to ask about; each face's dominant emotion by default.")  # fmt: skip
+              help="The emotion to explain; by default each face's dominant emotion.")  # fmt: skip
 @click.option("--to", type=click.Path(path_type=Path), metavar="PATH",
-              help="Draw it: .png, .jpg or .webp.")  # fmt: skip
+              help="Draw the explanation into this file: .png, .jpg or .webp.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole (the picture is one face).")  # fmt: skip
-def explain(picture: str, emotion: str, to: Path | None, model: str, detector: str) -> None:
-    """Show what in a face speaks for its emotion, and what against.
+              help="yunet, or whole: the image is one face.")  # fmt: skip
+def explain(image: str, emotion: str, to: Path | None, model: str, detector: str) -> None:
+    """Show which parts of a face the model's prediction depends on.
 
-    Each place is hidden in turn: what the emotion's share loses by it is what the model saw in
-    it. That tells what a model goes by, not why anybody would look like this.
+    Each part of the face is hidden in turn, and the loss of the emotion's share is measured
+    (occlusion sensitivity). It explains the model, not why a person looks like this.
 
     \b
         mien explain photo.jpg --to explained.png
         mien explain photo.jpg --emotion sad
     """
     if to and to.suffix.lower() not in SUFFIXES:
-        raise UserError(f"An explanation is a picture, such as explained.png, not {to}.")
+        raise UserError(f"--to {to} is not an image file; use explained.png.")
     if to:
-        atomic_file.check_not_source(to, picture)
-    explanations = Analyzer(model, detector).explain(picture, emotion)
+        atomic_file.check_not_source(to, image)
+    explanations = Analyzer(model, detector).explain(image, emotion)
     for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
-        title = f"face {explanation.face.face_id}: {explanation.emotion} {share:.1%}"
-        caption = f"{title}; points that it loses when this is hidden"
-        terminal().table(("", *COLUMNS), ninths(explanation), caption)
+        face = f"face {explanation.face.face_id}: {explanation.emotion} {100 * share:.1f} %"
+        caption = f"{face}; percentage points lost when a part is hidden"
+        terminal().table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
-        click.echo(f"{picture}  no face")
+        click.echo(f"{image}  no face")
     if to:
         _draw(explanations, to)
         click.echo(to)
 
 
-def ninths(explanation: Explanation) -> list[tuple[str, ...]]:
-    """The strongest effect in each ninth of the crop, in points: a row of words for each third."""
+def importance_table(explanation: Explanation) -> list[tuple[str, ...]]:
+    """The strongest importance in each ninth of the crop, in percentage points.
+
+    Returns:
+        Three rows, each with its name and three numbers.
+    """
     thirds = [np.array_split(rows, 3, axis=1) for rows in np.array_split(explanation.importance, 3)]
     strongest = [[part.flat[np.abs(part).argmax()] for part in row] for row in thirds]
     return [
@@ -69,7 +73,7 @@ def ninths(explanation: Explanation) -> list[tuple[str, ...]]:
 
 
 def _draw(explanations: Sequence[Explanation], path: Path) -> None:
-    from mien.visualization import saliency  # Pillow's drawing takes a while to import
+    from mien.visualization import saliency  # on use, because Pillow's drawing is slow to import
 
     with atomic_file.atomic_write(path) as temporary:
         saliency.draw_explanations(explanations).save(temporary)

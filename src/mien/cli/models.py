@@ -1,18 +1,26 @@
-"""The packaged models."""
+"""`mien models`: the packaged models."""
 
 from __future__ import annotations
 
 import click
 
 from mien.classification import weights
-from mien.cli._common import USING, terminal
+from mien.cli._common import ANALYSIS, terminal
 
-SECTION = USING
+SECTION = ANALYSIS
+
+METRICS = {
+    "labels": "FER2013 accuracy",
+    "ferplus": "FER+ A accuracy",
+    "kl_nats": "KL divergence, nats",
+    "share_error": "share calibration error",
+}
+"""Key in the model card -> title of the column."""
 
 
 @click.command()
 def models() -> None:
-    """List the packaged models and their numbers.
+    """List the packaged models and their metrics on PublicTest.
 
     \b
         mien models
@@ -21,17 +29,11 @@ def models() -> None:
 
     rows = []
     for name, file in weights.models().items():
-        contract = Classifier(file, threads=1).spec
-        measured = contract.card.get("publictest")
-        found = measured if isinstance(measured, dict) else {}
-        numbers = (
-            f"{found[key]:.4f}" if key in found else ""
-            for key in ("labels", "ferplus", "kl_nats", "share_error")
-        )
-        rows.append(
-            (name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(contract.labels), *numbers)
-        )
-        click.echo(f"{name} gives {contract.card.get('means', '')}")
-    columns = ("PublicTest", "size", "labels", "FER2013", "FER+ A", "KL, nats", "share error")
+        spec = Classifier(file, threads=1).spec
+        card = spec.card.get("publictest")
+        metrics = card if isinstance(card, dict) else {}
+        values = (f"{metrics[key]:.4f}" if key in metrics else "" for key in METRICS)
+        rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
+        click.echo(f"{name}: {spec.card.get('means', '')}")
     click.echo()
-    terminal().table(columns, rows)
+    terminal().table(("PublicTest", "size", "labels", *METRICS.values()), rows)

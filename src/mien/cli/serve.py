@@ -1,4 +1,4 @@
-"""The verb that serves over HTTP."""
+"""`mien serve`: the HTTP server."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import SERVING, require_extra
+from mien.cli._common import SERVER, print_error, require_extra
 from mien.errors import UserError
 
-SECTION = SERVING
+SECTION = SERVER
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 is every network.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address to listen on; 0.0.0.0 accepts other machines.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+              help="Port to listen on; 0 takes a free one.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name from `mien models`, or the path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True)
+              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+@click.option("--detector", default="yunet", show_default=True,
+              help="yunet, or whole: the image is one face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
-              help="For the classifier; 0 is all cores.")  # fmt: skip
+              help="Number of threads of the classifier; 0 uses all cores.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0,
-              help="Pictures worked on at once; one more than cores by default.")  # fmt: skip
+              help="Images analyzed in parallel; by default the number of cores plus "
+              "one.")  # fmt: skip
 @click.option("--waiting", type=click.IntRange(1), default=64, show_default=True,
-              help="Pictures that may wait; one more is answered 503.")  # fmt: skip
+              help="Images that may be pending; further requests get status 503.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Ask callers for the token in this file (or in $MIEN_TOKEN).")  # fmt: skip
+              help="Require the bearer token in this file; $MIEN_TOKEN sets one, "
+              "too.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
-              help="A name by which it may be called, such as that of a proxy.")  # fmt: skip
+              help="Accept requests to this host name, such as that of a proxy. "
+              "Can be repeated.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
-              help="Pages from there may call it; none may by default.")  # fmt: skip
+              help="Let web pages of this origin use the server (CORS). Can be "
+              "repeated.")  # fmt: skip
 @click.option("--allow-urls", is_flag=True,
-              help="Fetch pictures from public addresses that requests name.")  # fmt: skip
+              help="Let requests name images by public URLs, which the server then "
+              "downloads.")  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -46,7 +54,9 @@ def serve(
     allow_origin: tuple[str, ...],
     allow_urls: bool,
 ) -> None:
-    """Serve pictures, videos and live frames over HTTP, to this machine alone by default.
+    """Serve analysis over HTTP, by default to this machine only.
+
+    Accepts images, videos and live frames.
 
     \b
         mien serve
@@ -55,25 +65,25 @@ def serve(
     with require_extra("serve"):
         from mien.server import server
         from mien.server.settings import Settings, is_loopback
-    token = _token(token_file)
+    token = _read_token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
         tuple(name.lower() for name in allow_host), allow_origin, allow_urls,
         max_pending_images=waiting,
     )  # fmt: skip
     if not is_loopback(host) and not token:
-        click.echo("mien: whoever reaches this may use it; --token-file asks for a token", err=True)
-    server.run(settings, lambda where: click.echo(f"mien: listening on {where}", err=True))
+        print_error("anyone who can reach this server may use it; --token-file requires a token")
+    server.run(settings, lambda url: print_error(f"listening on {url}"))
 
 
-def _token(path: Path | None) -> str:
-    """The token of a file or of $MIEN_TOKEN; empty if there is to be none."""
+def _read_token(path: Path | None) -> str:
+    """The token in a file or in $MIEN_TOKEN; empty for none."""
     if path is None:
         return os.environ.get("MIEN_TOKEN", "").strip()
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
+        raise UserError(f"Cannot read {path}: {error}.") from None
     if not token:
-        raise UserError(f"{path} holds no token; put one line into it.")
+        raise UserError(f"{path} contains no token; write one line into it.")
     return token

@@ -1,0 +1,73 @@
+"""Counts of a run's frames and faces, and a summary of each face in its videos."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.cli._common import terminal
+from mien.io import atomic_file
+from mien.results import Face, Result
+from mien.tracking.summaries import Summaries
+
+
+class RunSummary:
+    """Counts frames, images and the faces on images, and summarizes each face of a video.
+
+    Attributes:
+        frames: number of frames, images included.
+        frames_without_face: how many of them show no face.
+    """
+
+    def __init__(self) -> None:
+        self.frames = self.frames_without_face = 0
+        self._counts: Counter[str] = Counter()
+        self._videos: dict[str, Summaries] = {}
+
+    def add(self, result: Result) -> None:
+        """Add the next result."""
+        frame = result.frame
+        self.add_faces(frame.source, frame.seconds, result, is_video=frame.is_video)
+
+    def add_faces(
+        self, source: str, seconds: float, faces: Sequence[Face], *, is_video: bool
+    ) -> None:
+        """Add the faces of the next frame.
+
+        Args:
+            source: name of the source.
+            seconds: time of the frame.
+            faces: its faces.
+            is_video: whether the source is a video, camera or stream.
+        """
+        self.frames += 1
+        self.frames_without_face += not faces
+        if is_video:
+            self._counts["frame"] += 1
+            self._videos.setdefault(source, Summaries()).add(seconds, faces)
+        else:
+            self._counts["image"] += 1
+            self._counts["face"] += len(faces)
+
+    def print_videos(self) -> bool:
+        """Print the summary of each video; whether there was one."""
+        for source, summaries in self._videos.items():
+            terminal().print_summaries(source, summaries.records())
+        return bool(self._videos)
+
+    def write(self, path: Path) -> None:
+        """Write the summary of each video as JSON."""
+        records = {source: summaries.records() for source, summaries in self._videos.items()}
+        with atomic_file.atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(records, indent=1) + "\n")
+
+    def __str__(self) -> str:
+        nouns = [noun for noun in ("frame", "image") if self._counts[noun]]
+        nouns += ["face"] if self._counts["image"] or not self._counts["frame"] else []
+        return ", ".join(self._counted(noun) for noun in nouns)
+
+    def _counted(self, noun: str) -> str:
+        count = self._counts[noun]
+        return f"{count:,} {noun}" + "s" * (count != 1)
