@@ -1,4 +1,4 @@
-"""What `make demo` runs: a real photograph in, the proportions of emotion on its face out."""
+"""Analyze a photograph and write an annotated copy; run by `make demo`."""
 
 import sys
 from pathlib import Path

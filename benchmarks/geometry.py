@@ -84,7 +84,7 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
             if overlaps.max() < 0.3:
                 continue
             k = int(overlaps.argmax())
-            crops.indices.append(scene.which[k])
+            crops.indices.append(scene.indices[k])
             crops.confidences.append(face.confidence)
             squares = {name: rule(face.box) for name, rule in crop_rules(detect.geometry).items()}
             squares["where it was set"] = tuple(scene.squares[k])

@@ -233,7 +233,7 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
                 hits = [face for face in faces if _is_at(face.box, center, side)]
                 detected += bool(hits)
                 false_positives += len(faces) - len(hits)
-                truth = EMOTIONS[val.labels[scene.which[0]]]
+                truth = EMOTIONS[val.labels[scene.indices[0]]]
                 correct += bool(hits) and hits[0].dominant_emotion == truth
             rows.setdefault(angle, {})[name] = {
                 "recall": detected / len(composed), "false_boxes": false_positives,

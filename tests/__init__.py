@@ -1,5 +1,5 @@
-"""Tests of mien: the folders are those of src/mien, and three of their own.
+"""Tests of mien, in the folders of src/mien and three more.
 
-synthetic: data with known truth, for tests and benchmarks. benchmarks: tests of the scripts there.
-javascript: type check and lint of the pages.
+synthetic: data with ground truth, for tests and benchmarks. benchmarks: tests of the scripts in
+benchmarks/. javascript: type checks and linting of the web pages.
 """

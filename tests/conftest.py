@@ -1,4 +1,4 @@
-"""What several test files need: a photograph, small models, the command line."""
+"""Shared fixtures: a photograph, small models and the command line."""
 
 import os
 import signal
@@ -10,37 +10,37 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-LAB = ("lab", "benchmarks")
-"""The folders whose tests need torch: `.[dev]` is enough for all others."""
+LAB_FOLDERS = ("lab", "benchmarks")
+"""Folders with tests that require torch; all other tests only need `.[dev]`."""
 
-collect_ignore = [] if find_spec("torch") else LAB
+collect_ignore = [] if find_spec("torch") else LAB_FOLDERS
 
-# Networks as small as those of the tests are slower on two threads, and far slower on busy ones.
-# Before torch is imported, and for the processes that tests start.
+# The small networks of the tests are slower on several threads, even more on a busy machine. This
+# must be set before torch is imported, and applies to processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-EIGHT = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 
 
-# A machine that is busy with other work is no reason to fail.
+# Tests must not fail because the machine is busy.
 settings.register_profile("mien", deadline=None)
 settings.load_profile("mien")
 
 
 def pytest_configure(config):
-    # Who is started in the background is told to ignore Ctrl-C, and so would be what tests start.
+    # Background processes ignore Ctrl-C, and processes that tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in LAB:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in LAB_FOLDERS:
             item.add_marker("lab")
 
 
 @pytest.fixture(scope="session")
 def yunet_file(tmp_path_factory):
-    """YuNet as OpenCV reads it: what `hatch_build.prepared` did, undone."""
+    """YuNet as published, for OpenCV: undoes the changes of `hatch_build.prepared`."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -84,25 +84,25 @@ def photo(astronaut, tmp_path_factory):
 
 def build_model(
     path,
-    labels=EIGHT,
+    labels=LABELS,
     side=8,
     channels=1,
     *,
     batch="N",
     foreign=False,
     metadata=None,
-    answers=None,
+    outputs=None,
     seed=0,
 ):
-    """Write a one-layer network as mien exports them, or as somebody else would; its path.
+    """Write a one-layer network in mien's format or another one, and return its path.
 
     foreign: float32 NHWC pixels named `image`, logits named `scores`, no metadata.
-    answers: how many it gives, when that is not how many labels it names.
+    outputs: the number of outputs, if it differs from the number of labels.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    count, size = answers or len(labels), channels * side * side
+    count, size = outputs or len(labels), channels * side * side
     weights = np.random.default_rng(seed).normal(0, 0.05 / size, (size, count)).astype(np.float32)
     kind, name, shape = TensorProto.UINT8, "faces", [batch, channels, side, side]
     last = "probabilities"
@@ -138,28 +138,28 @@ def build_model(
 
 @pytest.fixture
 def make_model(tmp_path):
-    """`build_model` with a path in the test's own folder."""
-    return lambda name="tiny.onnx", **wanted: build_model(tmp_path / name, **wanted)
+    """`build_model` with a path in the folder of the test."""
+    return lambda name="tiny.onnx", **arguments: build_model(tmp_path / name, **arguments)
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
-    """A model of eight emotions that answers in microseconds and knows nothing."""
+    """An untrained model of eight emotions that runs in microseconds."""
     return build_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 @pytest.fixture
 def mien(monkeypatch, capsys):
-    """Run the command line in this process: `mien("analyze", path)` -> exit code, out, err."""
+    """Run the command line in this process: `mien("analyze", path)` -> exit status, out, err."""
 
-    def run(*words):
+    def run(*arguments):
         from mien import cli
 
-        monkeypatch.setattr(sys, "argv", ["mien", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["mien", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as raised:
             cli.main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
+        captured = capsys.readouterr()
+        return raised.value.code or 0, captured.out, captured.err
 
     return run

@@ -133,7 +133,7 @@ def test_a_sidecar_that_does_not_match_the_graph_is_an_error(make_model, old, ne
 
 
 def test_a_model_with_fewer_outputs_than_labels_is_an_error(make_model):
-    assert "names 8 labels" in load_error(make_model(answers=7))
+    assert "names 8 labels" in load_error(make_model(outputs=7))
 
 
 @pytest.mark.parametrize("card", ["{", "[1, "])

@@ -78,7 +78,7 @@ def test_a_missing_privatetest_is_just_missing(tmp_path):
 
 
 def test_missing_votes_leave_the_votes_empty(tmp_path):
-    splits = data.load(tiny.write_csv(tmp_path, tiny.table(), voted=False))
+    splits = data.load(tiny.write_csv(tmp_path, tiny.table(), with_votes=False))
     assert not splits["train"].voted
     assert splits["train"].votes.shape == (28, 10)
 
@@ -124,7 +124,7 @@ def test_a_file_with_another_header_gets_one_sentence(tmp_path):
 )
 @pytest.mark.parametrize("line", [2, 5])
 def test_a_row_that_is_no_face_is_named_by_its_line(tmp_path, line, column, value):
-    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), with_votes=False) / "fer2013.csv"
     rows = lines(path)
     rows[line - 1][column] = value
     write_lines(path, rows)
@@ -135,7 +135,7 @@ def test_a_row_that_is_no_face_is_named_by_its_line(tmp_path, line, column, valu
 
 
 def test_a_row_that_breaks_off_is_named_by_its_line(tmp_path):
-    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), with_votes=False) / "fer2013.csv"
     path.write_text(path.read_text()[:-3000])
     with pytest.raises(UserError, match=r"line 8: not a face"):
         data.load(path)
@@ -215,7 +215,7 @@ def test_a_changed_file_is_parsed_again(tmp_path):
 
 
 def test_the_cache_knows_a_file_of_the_same_size_by_its_time(tmp_path):
-    path = tiny.write_csv(tmp_path, tiny.table(), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(), with_votes=False) / "fer2013.csv"
     data.load(path)
     rows = lines(path)
     before = path.stat()

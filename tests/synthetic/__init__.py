@@ -1,1 +1,1 @@
-"""Data with known truth, made from a seed: faces, scenes and clips, for tests and benchmarks."""
+"""Synthetic data with ground truth: faces, scenes and clips, for tests and benchmarks."""

@@ -1,4 +1,4 @@
-"""Files of synthetic clips: encoded with exact times, with sound, turned, cut off, damaged."""
+"""Files of synthetic clips: exact time stamps, audio, rotation, truncation and damage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from tests.synthetic.clips import Truth
 
 TICK = Fraction(1, 60_000)
-"""What time stamps are counted in: whole frames at the usual rates, and MPEG-4 allows it."""
+"""Unit of time stamps: common frame rates are whole multiples, and MPEG-4 supports it."""
 
 RATE = 48_000
 
@@ -25,7 +25,7 @@ OPTIONS = {
     "mpeg4": {"qmin": "2", "qmax": "5"},
     "mjpeg": {"qmin": "2", "qmax": "5"},
 }
-"""The codecs, and how they are quick and good enough."""
+"""Codec options for fast encoding with sufficient quality."""
 
 
 def encode(
@@ -37,20 +37,20 @@ def encode(
     sound: bool = False,
     index_first: bool = True,
 ) -> list[Truth]:
-    """Write a clip, its format by the suffix; the truth, with the time stamps as the file has them.
+    """Write a clip in the format of the suffix; returns the truth with the time stamps in the file.
 
-    rotation: 0, 90, 180 or 270; the pixels are stored turned, and a display matrix says to turn
-    them so many degrees counter-clockwise. sound: a steady tone. index_first: whether an .mp4 can
-    be read when its end is missing.
+    rotation: 0, 90, 180 or 270; the pixels are stored rotated, with a display matrix that rotates
+    them back by these degrees counter-clockwise. sound: add a tone. index_first: whether an .mp4
+    can be read if its end is missing.
     """
-    # An .avi has no time stamps: a finer clock would be filled with empty frames.
+    # An .avi has no time stamps; a finer unit would add empty frames.
     tick = Fraction(1, fps) if path.suffix == ".avi" else TICK
     options = {"movflags": "faststart"} if index_first and path.suffix in (".mp4", ".mov") else {}
     frames = iter(frames)
     first = next(frames)
     written = []
     with av.open(str(path), "w", options=options) as file:
-        height, width = _turned(first[0], -rotation).shape[:2]
+        height, width = _rotated(first[0], -rotation).shape[:2]
         video = file.add_stream(codec, fps, OPTIONS[codec], width=width, height=height,
                                 time_base=tick, thread_count=1, gop_size=2 * fps,
                                 bit_rate=0 if "crf" in OPTIONS[codec] else 4_000_000)  # fmt: skip
@@ -58,7 +58,7 @@ def encode(
         video.set_display_rotation(rotation)
         audio = _audio(file, path.suffix) if sound else None
         for pixels, truth in itertools.chain([first], frames):
-            frame = av.VideoFrame.from_ndarray(_turned(pixels, -rotation), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(_rotated(pixels, -rotation), format="rgb24")
             frame.pts, frame.time_base = round(truth.seconds / tick), tick
             file.mux(video.encode(frame))
             written.append((frame.pts * tick, truth))
@@ -66,13 +66,13 @@ def encode(
         if audio:
             file.mux(audio.encode(_tone(written[-1][0] + Fraction(1, fps))))
             file.mux(audio.encode(None))
-        # A format may know coarser times, as .webm does, which says milliseconds.
+        # Some formats have coarser time stamps, as .webm with milliseconds.
         base = video.time_base
     return [replace(t, seconds=float((s / base + Fraction(1, 2)) // 1 * base)) for s, t in written]
 
 
-def _turned(pixels: np.ndarray, degrees: int) -> np.ndarray:
-    """The picture turned counter-clockwise by a multiple of 90 degrees."""
+def _rotated(pixels: np.ndarray, degrees: int) -> np.ndarray:
+    """Pixels rotated counter-clockwise by a multiple of 90 degrees."""
     return np.ascontiguousarray(np.rot90(pixels, degrees // 90))
 
 
@@ -82,7 +82,7 @@ def _audio(file: av.container.OutputContainer, suffix: str) -> av.AudioStream:
 
 
 def _tone(seconds: Fraction) -> av.AudioFrame:
-    """So many seconds of a quiet 440 Hz."""
+    """A quiet tone of 440 Hz."""
     wave = 0.2 * np.sin(2 * np.pi * 440 / RATE * np.arange(round(seconds * RATE)))
     frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
     frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
@@ -90,15 +90,15 @@ def _tone(seconds: Fraction) -> av.AudioFrame:
 
 
 def truncated(path: Path, share: float) -> Path:
-    """A copy beside the clip that ends after so much of its bytes, as a broken download does."""
+    """A copy in the same folder with only the first `share` of the bytes."""
     body = path.read_bytes()
-    cut = path.with_stem(f"{path.stem}-truncated")
-    cut.write_bytes(body[: int(share * len(body))])
-    return cut
+    truncated_path = path.with_stem(f"{path.stem}-truncated")
+    truncated_path.write_bytes(body[: int(share * len(body))])
+    return truncated_path
 
 
 def corrupted(path: Path, start_share: float = 0.5, length: int = 2000, seed: int = 0) -> Path:
-    """A copy beside the clip with `length` random bytes from a share of its size on."""
+    """A copy in the same folder with `length` random bytes from `start_share` of its size on."""
     body = bytearray(path.read_bytes())
     start = int(start_share * len(body))
     end = min(len(body), start + length)
@@ -109,13 +109,13 @@ def corrupted(path: Path, start_share: float = 0.5, length: int = 2000, seed: in
 
 
 def without_video(path: Path) -> Path:
-    """A copy beside a clip with sound that has nothing but the sound."""
-    heard = path.with_stem(f"{path.stem}-heard")
-    with av.open(str(path)) as source, av.open(str(heard), "w") as copy:
+    """A copy in the same folder that only contains the audio."""
+    audio_only = path.with_stem(f"{path.stem}-audio")
+    with av.open(str(path)) as source, av.open(str(audio_only), "w") as copy:
         audio = source.streams.audio[0]
-        kept = copy.add_stream_from_template(audio)
+        stream = copy.add_stream_from_template(audio)
         for packet in source.demux(audio):
-            if packet.dts is not None:  # the last is empty and only flushes decoders
-                packet.stream = kept
+            if packet.dts is not None:  # the last packet is empty
+                packet.stream = stream
                 copy.mux(packet)
-    return heard
+    return audio_only

@@ -1,8 +1,8 @@
-"""Clips with known truth: FER2013 faces that move, change their expression, meet and leave.
+"""Clips with ground truth: FER2013 faces that move, change expression, cross and leave.
 
 from pathlib import Path
 from tests.synthetic import clip_files, clips
-cast = clips.load_faces(Path("fer2013"))    # PublicTest's faces that YuNet finds
+cast = clips.load_faces(Path("fer2013"))    # faces of PublicTest that YuNet detects
 truths = clip_files.encode(Path("two.mp4"), clips.frames("crossing", cast), sound=True)
 """
 
@@ -22,19 +22,28 @@ from mien.detection import Detector, yunet
 from mien.lab import data
 from mien.labels import EMOTIONS
 from mien.results import Box
-from tests.synthetic.actors import ABOVE, HIGH, LEFT, SIDE, WIDE, Actor, roundness, smooth_noise
+from tests.synthetic.actors import (
+    CANVAS_HEIGHT,
+    CANVAS_WIDTH,
+    FACE_LEFT,
+    FACE_SIDE,
+    FACE_TOP,
+    Actor,
+    roundness,
+    smooth_noise,
+)
 from tests.synthetic.scenarios import SCENARIOS, Stage, sway
 from tests.synthetic.scenes import overlap
 
 Boxes = Mapping[int, Box]
-"""Who is where in one frame."""
+"""Identity -> box of the faces in one frame."""
 
 
 @dataclass(frozen=True)
 class VisibleFace:
-    """A face in a frame: who, the square of its FER2013 crop, its label and what is to be seen.
+    """A face in a frame: identity, square of its FER2013 crop, label and visible fraction.
 
-    visible: the share of the face that lies inside the picture and behind nobody, above 0 to 1.
+    visible: the fraction of the face that is inside the frame and not occluded, above 0 to 1.
     """
 
     identity: int
@@ -45,7 +54,7 @@ class VisibleFace:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of one frame: its time stamp, and the faces in it, the nearest last."""
+    """Ground truth of one frame: its time stamp and its faces, the nearest last."""
 
     seconds: float
     faces: tuple[VisibleFace, ...] = ()
@@ -62,28 +71,30 @@ def load_faces(root: Path, split: str = "val") -> data.Samples:
     return detectable_faces(data.split(data.load(root), split), yunet.load())
 
 
-def detectable_faces(samples: data.Samples, detect: Detector, most: int = 40) -> data.Samples:
-    """Up to `most` sharp faces an emotion that `detect` finds where they are.
+def detectable_faces(
+    samples: data.Samples, detect: Detector, max_per_emotion: int = 40
+) -> data.Samples:
+    """Up to `max_per_emotion` sharp faces per emotion that `detect` locates correctly.
 
-    Where there are FER+ votes, those whose label is also the raters': a clip is a test of video,
-    not of what people disagree about. Accuracy on clips is therefore not accuracy on FER2013.
+    With FER+ votes, only faces whose label is also the majority vote, because clips test video and
+    not ambiguous faces. Accuracy on clips is therefore not comparable to accuracy on FER2013.
     """
     agreed = data.plurality(samples.votes) == samples.labels
     kept = []
     for label in range(len(EMOTIONS)):
-        which = np.flatnonzero((samples.labels == label) & (agreed | (not samples.voted)))
-        good = (k for k in which if _clear(samples.faces[k], detect))
-        kept.extend(itertools.islice(good, most))
+        indices = np.flatnonzero((samples.labels == label) & (agreed | (not samples.voted)))
+        detectable = (k for k in indices if _is_detectable(samples.faces[k], detect))
+        kept.extend(itertools.islice(detectable, max_per_emotion))
     return samples.take(np.array(kept, int))
 
 
-def _clear(face: np.ndarray, detect: Detector) -> bool:
+def _is_detectable(face: np.ndarray, detect: Detector) -> bool:
     if sharpness(face[None]) < 30:
         return False
     large = cv2.resize(face, (144, 144), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, 72, 72, 72, 72, cv2.BORDER_REFLECT_101)
-    found = detect(large[..., None].repeat(3, 2))
-    squares = np.array([detect.geometry.square(f.box) for f in found if f.confidence > 0.85])
+    detections = detect(large[..., None].repeat(3, 2))
+    squares = np.array([detect.geometry.square(f.box) for f in detections if f.confidence > 0.85])
     return bool(len(squares)) and overlap(np.array([72, 72, 144, 144]), squares).max() > 0.7
 
 
@@ -96,94 +107,100 @@ def frames(
     seed: int = 0,
     variable: bool = False,
 ) -> Iterator[tuple[np.ndarray, Truth]]:
-    """(H, W, 3) uint8 RGB pixels and what is true of them, frame by frame; the same every time.
+    """(H, W, 3) uint8 RGB pixels and ground truth, frame by frame; reproducible by the seed.
 
-    size: width and height. seconds: 8 if not said, 12 for `leaving`. variable: time stamps as a
-    telephone gives them, uneven and with gaps; each frame shows what there was at its own time.
+    size: width and height. seconds: 8 by default, 12 for `leaving`. variable: uneven time stamps
+    with gaps, as of a phone; each frame shows the scene at its own time.
     """
     if seconds is None:
         seconds = 12.0 if scenario == "leaving" else 8.0
-    dice = np.random.default_rng(seed)
-    actors = SCENARIOS[scenario](Stage(faces, *size, seconds, dice))
-    ground = background(size, dice, moving=scenario != "still")
-    grain = dice.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
-    for t in clock(fps, seconds, dice if variable else None):
-        pixels = ground(t)
-        shown = paint(pixels, actors, faces, t)
-        down, right = dice.integers(0, 33, 2)
+    rng = np.random.default_rng(seed)
+    actors = SCENARIOS[scenario](Stage(faces, *size, seconds, rng))
+    backdrop = background(size, rng, moving=scenario != "still")
+    grain = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
+    for t in clock(fps, seconds, rng if variable else None):
+        pixels = backdrop(t)
+        shown = draw_actors(pixels, actors, faces, t)
+        down, right = rng.integers(0, 33, 2)
         noise = grain[down : down + size[1], right : right + size[0]]
         yield np.clip(pixels + noise, 0, 255).astype(np.uint8), Truth(t, shown)
 
 
-def clock(fps: int, seconds: float, dice: np.random.Generator | None) -> list[float]:
-    """The seconds of the frames: even, or with dice 0.6 to 1.4 steps apart, now and then 2 more."""
+def clock(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
+    """Time stamps: even, or with `rng` 0.6 to 1.4 steps apart, sometimes with a gap of 2 more."""
     count = int(fps * seconds)
     steps = np.ones(count)
-    if dice is not None:
-        steps = dice.uniform(0.6, 1.4, count) + 2 * (dice.random(count) < 0.05)
+    if rng is not None:
+        steps = rng.uniform(0.6, 1.4, count) + 2 * (rng.random(count) < 0.05)
     times = (np.cumsum(steps) - steps) / fps
     return times[times < seconds].tolist()
 
 
 def background(
-    size: tuple[int, int], dice: np.random.Generator, moving: bool
+    size: tuple[int, int], rng: np.random.Generator, moving: bool
 ) -> Callable[[float], np.ndarray]:
-    """A function of seconds: (H, W, 3) uint8 blobs, as a camera in the hand sees them."""
+    """A function of seconds: (H, W, 3) uint8 texture, as from a handheld camera."""
     width, height = size
     rim = 24
-    tall, wide = height + 2 * rim, width + 2 * rim
-    texture = np.zeros((tall, wide, 3)) + dice.uniform(90, 140, 3)
+    padded_height, padded_width = height + 2 * rim, width + 2 * rim
+    texture = np.zeros((padded_height, padded_width, 3)) + rng.uniform(90, 140, 3)
     for cell, contrast in ((90, 45), (25, 25), (6, 12)):
-        blobs = [smooth_noise(dice, tall, wide, (cell, cell)) for _ in range(4)]
+        blobs = [smooth_noise(rng, padded_height, padded_width, (cell, cell)) for _ in range(4)]
         texture += contrast * (blobs[3][..., None] + 0.4 * np.dstack(blobs[:3]))
     texture = np.clip(texture, 0, 255).astype(np.uint8)
     reach = rim - 2 if moving else 0
-    x, y = (sway(dice, (side - 1) / 2, reach) for side in (wide, tall))
+    x, y = (sway(rng, (side - 1) / 2, reach) for side in (padded_width, padded_height))
     return lambda t: cv2.getRectSubPix(texture, size, (x(t), y(t)))
 
 
-def paint(
+def draw_actors(
     pixels: np.ndarray, actors: Sequence[Actor], faces: data.Samples, seconds: float
 ) -> tuple[VisibleFace, ...]:
-    """What is to be seen of the actors, who are set into the picture one before the other."""
+    """Draw the actors in order, the nearest last, and return their visible faces."""
     owner = np.full(pixels.shape[:2], -1)
-    played = []
+    drawn = []
     for actor in actors:
-        face, which = actor.face(faces.faces, seconds)
+        face, index = actor.face(faces.faces, seconds)
         box = actor.box(seconds)
-        _lay(actor.sprite(face), box, pixels, owner, actor.identity)
-        played.append((actor.identity, box, EMOTIONS[faces.labels[which]]))
+        _draw(actor.sprite(face), box, pixels, owner, actor.identity)
+        drawn.append((actor.identity, box, EMOTIONS[faces.labels[index]]))
     shown = (
-        VisibleFace(who, box, emotion, _visible(box, owner == who)) for who, box, emotion in played
+        VisibleFace(identity, box, emotion, _visible(box, owner == identity))
+        for identity, box, emotion in drawn
     )
     return tuple(face for face in shown if face.visible > 0)
 
 
-def _lay(
+def _draw(
     sprite: np.ndarray, box: Box, pixels: np.ndarray, owner: np.ndarray, identity: int
 ) -> None:
-    """Set a head into the picture with its face at `box`, and its identity where it covers."""
-    scale = box[2] / SIDE
-    left, top = box[0] - LEFT * scale, box[1] - ABOVE * scale
+    """Draw a sprite with its face at `box`, and write its identity to the pixels it covers."""
+    scale = box[2] / FACE_SIDE
+    left, top = box[0] - FACE_LEFT * scale, box[1] - FACE_TOP * scale
     x, y = max(0, int(left)), max(0, int(top))
-    part = pixels[y : max(0, int(top + HIGH * scale) + 1), x : max(0, int(left + WIDE * scale) + 1)]
-    if not part.size:
+    region = pixels[
+        y : max(0, int(top + CANVAS_HEIGHT * scale) + 1),
+        x : max(0, int(left + CANVAS_WIDTH * scale) + 1),
+    ]
+    if not region.size:
         return
-    # Half a pixel, as the centre of the first one lies there.
+    # Pixel centers are at half-integer positions.
     shift = (scale - 1) / 2 + left - x, (scale - 1) / 2 + top - y
     moved = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    layer = cv2.warpAffine(sprite, moved, part.shape[1::-1], flags=cv2.INTER_CUBIC)
+    layer = cv2.warpAffine(sprite, moved, region.shape[1::-1], flags=cv2.INTER_CUBIC)
     alpha = np.clip(layer[..., 3:], 0, 1)
-    part[:] = np.clip(layer[..., :3] + (1 - alpha) * part, 0, 255)
-    owner[y : y + part.shape[0], x : x + part.shape[1]][alpha[..., 0] > 0.5] = identity
+    region[:] = np.clip(layer[..., :3] + (1 - alpha) * region, 0, 255)
+    owner[y : y + region.shape[0], x : x + region.shape[1]][alpha[..., 0] > 0.5] = identity
 
 
-def _visible(box: Box, own: np.ndarray) -> float:
-    """The share of the face in a box that is to be seen, where `own` says whose pixels are its."""
+def _visible(box: Box, is_own: np.ndarray) -> float:
+    """The visible fraction of the face in a box, given the mask of its pixels."""
     x, y, side, _ = box
     columns, rows = (np.arange(int(np.floor(v)), int(np.ceil(v + side))) for v in (x, y))
     across, down = (columns + 0.5 - x) / side * 2 - 1, (rows + 0.5 - y) / side * 2 - 1
     face = roundness(across[None], down[:, None]) < 1
-    right, low = ((v >= 0) & (v < n) for v, n in ((columns, own.shape[1]), (rows, own.shape[0])))
-    seen = face[np.ix_(low, right)] & own[np.ix_(rows[low], columns[right])]
-    return float(seen.sum() / face.sum())
+    right, low = (
+        (v >= 0) & (v < n) for v, n in ((columns, is_own.shape[1]), (rows, is_own.shape[0]))
+    )
+    visible = face[np.ix_(low, right)] & is_own[np.ix_(rows[low], columns[right])]
+    return float(visible.sum() / face.sum())

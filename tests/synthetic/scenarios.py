@@ -1,4 +1,4 @@
-"""Scenarios of synthetic clips: who moves where, leaves, comes back, and shows what when."""
+"""Scenarios of synthetic clips: movements, absences and expressions of the actors."""
 
 from __future__ import annotations
 
@@ -10,135 +10,145 @@ from functools import cached_property
 import numpy as np
 
 from mien.lab import data
-from tests.synthetic.actors import Actor, Place, body
+from tests.synthetic.actors import Actor, Position, make_body
 
-HEIGHT = 360
-"""The picture for which sizes of faces are stated below; in another they grow with it."""
+REFERENCE_HEIGHT = 360
+"""Frame height for the face sizes below; they scale with the actual height."""
 
 
-def sway(dice: np.random.Generator, middle: float, reach: float) -> Callable[[float], float]:
-    """A function of seconds: a number about `middle`, smoothly at most `reach` away from it."""
-    speeds = 2 * np.pi * dice.uniform(0.1, 0.3, 3)
-    phases = dice.uniform(0, 2 * np.pi, 3)
-    return lambda t: middle + reach * float(np.sin(speeds * t + phases).mean())
+def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[float], float]:
+    """A smooth random function of seconds with values within `radius` of `center`."""
+    speeds = 2 * np.pi * rng.uniform(0.1, 0.3, 3)
+    phases = rng.uniform(0, 2 * np.pi, 3)
+    return lambda t: center + radius * float(np.sin(speeds * t + phases).mean())
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a scenario is made of: faces to show, the picture's size, seconds, and dice."""
+    """Input of a scenario: faces, frame size, duration and random generator."""
 
     faces: data.Samples
     width: int
     height: int
     seconds: float
-    dice: np.random.Generator
+    rng: np.random.Generator
 
     @cached_property
-    def _decks(self) -> dict[int, Iterator[int]]:
-        """Label -> its faces, dealt in turn: hardly ever do two actors show the same one."""
-        order = self.dice.permutation(len(self.faces))
+    def _faces_by_label(self) -> dict[int, Iterator[int]]:
+        """Label -> indices of its faces, cycled so that actors rarely show the same face."""
+        order = self.rng.permutation(len(self.faces))
         return {
             label: itertools.cycle(order[self.faces.labels[order] == label].tolist())
             for label in np.unique(self.faces.labels).tolist()
         }
 
-    def wander(self, x: float, y: float, reach: float, side: float, growth: float = 0.2) -> Place:
-        """Somewhere about (x, y), shares of the picture; reach and side in pixels at `HEIGHT`."""
-        pixel = self.height / HEIGHT
-        parts = (
-            sway(self.dice, x * self.width, reach * pixel * self.width / self.height),
-            sway(self.dice, y * self.height, reach * pixel),
-            sway(self.dice, side * pixel, growth * side * pixel),
+    def wander(
+        self, x: float, y: float, radius: float, side: float, growth: float = 0.2
+    ) -> Position:
+        """A motion around (x, y) in fractions of the frame; radius, side: pixels at 360 rows."""
+        pixel = self.height / REFERENCE_HEIGHT
+        motions = (
+            sway(self.rng, x * self.width, radius * pixel * self.width / self.height),
+            sway(self.rng, y * self.height, radius * pixel),
+            sway(self.rng, side * pixel, growth * side * pixel),
         )
-        return lambda t: (parts[0](t), parts[1](t), parts[2](t))
+        return lambda t: (motions[0](t), motions[1](t), motions[2](t))
 
-    def actor(self, identity: int, place: Place, every: float | None = 2.0) -> Actor:
-        """Somebody who changes emotion `every` so many seconds, and picture twice as often."""
-        return Actor(identity, *body(self.dice), place, tuple(self._cues(every)))
+    def actor(self, identity: int, position: Position, every: float | None = 2.0) -> Actor:
+        """An actor with a new emotion each `every` seconds, and a new face image twice as often."""
+        return Actor(identity, *make_body(self.rng), position, tuple(self._cues(every)))
 
     def _cues(self, every: float | None) -> Iterator[tuple[float, int]]:
         label = -1
         for k in range(1 if every is None else int(2 * self.seconds / every) + 1):
             if k % 2 == 0:
-                label = int(self.dice.choice([other for other in self._decks if other != label]))
-            yield k * (every or 0) / 2, next(self._decks[label])
+                label = int(
+                    self.rng.choice([other for other in self._faces_by_label if other != label])
+                )
+            yield k * (every or 0) / 2, next(self._faces_by_label[label])
 
 
 def one(stage: Stage) -> list[Actor]:
-    """A face wanders about."""
+    """One face moves around."""
     return [stage.actor(0, stage.wander(0.5, 0.5, 130, 110))]
 
 
 def crossing(stage: Stage) -> list[Actor]:
-    """Two pass each other twice, the same one in front."""
-    step, pixel = 2 * np.pi / stage.seconds, stage.height / HEIGHT
+    """Two faces cross twice, always the same one in front."""
+    step, pixel = 2 * np.pi / stage.seconds, stage.height / REFERENCE_HEIGHT
     actors = []
-    for identity, (way, side) in enumerate(((-1, 90), (1, 115))):
-        low = sway(stage.dice, 0.5 * stage.height, 15 * pixel)
-        large = sway(stage.dice, side * pixel, 6 * pixel)
+    for identity, (direction, side) in enumerate(((-1, 90), (1, 115))):
+        y_motion = sway(stage.rng, 0.5 * stage.height, 15 * pixel)
+        size_motion = sway(stage.rng, side * pixel, 6 * pixel)
 
-        def place(t: float, way=way, low=low, large=large) -> tuple[float, float, float]:
-            return stage.width * (0.5 + 0.3 * way * float(np.cos(step * t))), low(t), large(t)
+        def position(
+            t: float, direction=direction, y_motion=y_motion, size_motion=size_motion
+        ) -> tuple[float, float, float]:
+            return (
+                stage.width * (0.5 + 0.3 * direction * float(np.cos(step * t))),
+                y_motion(t),
+                size_motion(t),
+            )
 
-        actors.append(stage.actor(identity, place))
+        actors.append(stage.actor(identity, position))
     return actors
 
 
 def four(stage: Stage) -> list[Actor]:
-    """Four wander about their quarters."""
-    return grid(stage, 2, reach=35, side=75)
+    """Four faces, each moving in its quarter."""
+    return grid(stage, 2, radius=35, side=75)
 
 
 def sixteen(stage: Stage) -> list[Actor]:
-    """Four rows of four, as in a theatre."""
-    return grid(stage, 4, reach=8, side=46)
+    """Four rows of four faces."""
+    return grid(stage, 4, radius=8, side=46)
 
 
-def grid(stage: Stage, across: int, reach: float, side: float) -> list[Actor]:
-    """Actors in rows, the nearer before the farther."""
-    middles = (np.arange(across) + 0.5) / across
+def grid(stage: Stage, columns: int, radius: float, side: float) -> list[Actor]:
+    """Actors in rows, the nearer ones in front."""
+    centers = (np.arange(columns) + 0.5) / columns
     return [
-        stage.actor(k, stage.wander(x, y - 0.02, reach, side, growth=0.15))
-        for k, (y, x) in enumerate(itertools.product(middles, middles))
+        stage.actor(k, stage.wander(x, y - 0.02, radius, side, growth=0.15))
+        for k, (y, x) in enumerate(itertools.product(centers, centers))
     ]
 
 
-AWAY = ((2.0, 2.7), (5.0, 10.0))
-"""Seconds in which one of those of `leaving` is not to be seen."""
+ABSENCES = ((2.0, 2.7), (5.0, 10.0))
+"""Seconds in which one actor of `leaving` is absent."""
 
 
 def leaving(stage: Stage) -> list[Actor]:
-    """One stays, and one leaves at the right for a moment and then for long (`AWAY`)."""
-    inside = stage.wander(0.68, 0.5, 40, 90)
+    """One face stays; another leaves to the right twice (`ABSENCES`)."""
+    visible_position = stage.wander(0.68, 0.5, 40, 90)
 
-    def place(t: float) -> tuple[float, float, float]:
-        x, y, side = inside(t)
-        apart = min(max(begins - t, t - ends, 0) for begins, ends in AWAY)
-        gone = max(0.0, 1 - apart / 0.8) ** 2
-        return x + gone * (stage.width + side / 2 - x), y, side
+    def position(t: float) -> tuple[float, float, float]:
+        x, y, side = visible_position(t)
+        distance = min(max(begins - t, t - ends, 0) for begins, ends in ABSENCES)
+        fraction = max(0.0, 1 - distance / 0.8) ** 2
+        return x + fraction * (stage.width + side / 2 - x), y, side
 
-    return [stage.actor(0, stage.wander(0.25, 0.5, 40, 90)), stage.actor(1, place)]
+    return [stage.actor(0, stage.wander(0.25, 0.5, 40, 90)), stage.actor(1, position)]
 
 
 def growing(stage: Stage) -> list[Actor]:
-    """One comes near: from 40 to 220 pixels."""
-    about = stage.wander(0.5, 0.47, 20, 1)
+    """One face approaches: from 40 to 220 pixels."""
+    wander = stage.wander(0.5, 0.47, 20, 1)
 
-    def place(t: float) -> tuple[float, float, float]:
-        x, y, _ = about(t)
-        return x, y, stage.height / HEIGHT * 40 * 5.5 ** (t / stage.seconds)
+    def position(t: float) -> tuple[float, float, float]:
+        x, y, _ = wander(t)
+        return x, y, stage.height / REFERENCE_HEIGHT * 40 * 5.5 ** (t / stage.seconds)
 
-    return [stage.actor(0, place)]
+    return [stage.actor(0, position)]
 
 
 def still(stage: Stage) -> list[Actor]:
-    """Nothing moves and nothing changes but the noise of the camera."""
-    side = 120 * stage.height / HEIGHT
+    """Nothing changes but the camera noise."""
+    side = 120 * stage.height / REFERENCE_HEIGHT
     return [stage.actor(0, lambda _: (stage.width / 2, stage.height / 2, side), every=None)]
 
 
 def none(_: Stage) -> list[Actor]:
-    """Nobody."""
+    """No faces."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""Canvases: one to four faces, where their boxes say."""
+"""Canvases: one to four faces at their boxes."""
 
 import cv2
 import numpy as np
@@ -14,11 +14,11 @@ def faces():
     return data.Samples(tiny.faces(labels), labels, np.zeros((21, 10), np.uint8), np.arange(21))
 
 
-def test_canvases_hold_one_to_four_faces_that_do_not_overlap(faces):
-    dice, counts = np.random.default_rng(0), set()
-    photo = dice.integers(0, 255, (200, 300), np.uint8)
+def test_canvas_has_one_to_four_faces_without_overlap(faces):
+    rng, counts = np.random.default_rng(0), set()
+    photo = rng.integers(0, 255, (200, 300), np.uint8)
     for _ in range(60):
-        canvas = canvases.compose(faces, [photo], dice)
+        canvas = canvases.compose(faces, [photo], rng)
         assert canvas.pixels.shape == (canvases.SIDE, canvases.SIDE)
         assert canvas.pixels.dtype == np.uint8
         corners = canvas.boxes[:, :2] + canvas.boxes[:, 2:]
@@ -34,20 +34,22 @@ def test_canvases_hold_one_to_four_faces_that_do_not_overlap(faces):
     assert counts == {1, 2, 3, 4}
 
 
-def test_a_canvas_shows_the_face_that_its_box_and_label_say(faces):
+def test_boxes_and_labels_match_the_pixels(faces):
     photo = np.full((160, 160), 7, np.uint8)
     canvas = canvases.compose(faces, [photo], np.random.default_rng(1))
-    for (x, y, wide, high), label in zip(canvas.boxes.astype(int), canvas.labels, strict=True):
-        patch = canvas.pixels[y : y + high, x : x + wide]
+    for (x, y, width, height), label in zip(canvas.boxes.astype(int), canvas.labels, strict=True):
+        patch = canvas.pixels[y : y + height, x : x + width]
         small = cv2.resize(patch, (48, 48), interpolation=cv2.INTER_AREA)
-        away = [np.abs(small[8:-8, 8:-8] - f[8:-8, 8:-8].astype(int)).mean() for f in faces.faces]
-        assert faces.labels[np.argmin(away)] == label
-        canvas.pixels[y : y + high, x : x + wide] = 7
+        differences = [
+            np.abs(small[8:-8, 8:-8] - f[8:-8, 8:-8].astype(int)).mean() for f in faces.faces
+        ]
+        assert faces.labels[np.argmin(differences)] == label
+        canvas.pixels[y : y + height, x : x + width] = 7
     assert (canvas.pixels == 7).all()
 
 
-def test_photographs_to_learn_from_and_to_judge_by_are_different_ones():
-    learned, judged = canvases.TRAINING_PHOTOS, canvases.EVALUATION_PHOTOS
+def test_training_and_evaluation_photographs_are_disjoint():
+    training, evaluation = canvases.TRAINING_PHOTOS, canvases.EVALUATION_PHOTOS
     names = scenes.BACKGROUNDS
-    assert set(names[learned]) | set(names[judged]) == set(names)
-    assert not set(names[learned]) & set(names[judged])
+    assert set(names[training]) | set(names[evaluation]) == set(names)
+    assert not set(names[training]) & set(names[evaluation])

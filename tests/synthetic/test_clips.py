@@ -1,4 +1,4 @@
-"""Synthetic clips: is true what they call true?"""
+"""Synthetic clips match their ground truth."""
 
 import itertools
 
@@ -19,34 +19,34 @@ SMALL = (160, 90)
 
 @pytest.fixture(scope="module")
 def faces():
-    """Four faces an emotion that nobody would take for one another."""
-    dice = np.random.default_rng(0)
-    pixels = [actors.smooth_noise(dice, 48, 48, (8, 8)) * 90 + 120 for _ in range(28)]
-    made = np.clip(pixels, 0, 255).astype(np.uint8)
-    return data.Samples(made, np.arange(28) % 7, np.zeros((28, 10), np.uint8), np.arange(28))
+    """Four clearly different faces per emotion."""
+    rng = np.random.default_rng(0)
+    pixels = [actors.smooth_noise(rng, 48, 48, (8, 8)) * 90 + 120 for _ in range(28)]
+    images = np.clip(pixels, 0, 255).astype(np.uint8)
+    return data.Samples(images, np.arange(28) % 7, np.zeros((28, 10), np.uint8), np.arange(28))
 
 
-def truths(scenario, faces, **wanted):
-    return [truth for _, truth in clips.frames(scenario, faces, **{"size": SMALL, **wanted})]
+def scenario_truths(scenario, faces, **options):
+    return [truth for _, truth in clips.frames(scenario, faces, **{"size": SMALL, **options})]
 
 
-def decoded(path):
-    """The frames of a file that can be had, and how often one could not."""
-    found, failed = [], 0
+def decode(path):
+    """The readable frames of a file, and the number of damaged packets."""
+    frames, failed = [], 0
     with av.open(str(path)) as file:
         for packet in file.demux(video=0):
             try:
-                found += packet.decode()
+                frames += packet.decode()
             except av.FFmpegError:
                 failed += 1
-    return found, failed
+    return frames, failed
 
 
-# What there is to be seen.
+# Pixels
 
 
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
-def test_a_clip_is_the_same_every_time(scenario, faces):
+def test_clips_are_reproducible(scenario, faces):
     one, same, other = (
         list(clips.frames(scenario, faces, SMALL, seconds=0.2, seed=seed)) for seed in (3, 3, 4)
     )
@@ -57,23 +57,27 @@ def test_a_clip_is_the_same_every_time(scenario, faces):
 
 
 @pytest.mark.parametrize("scenario", ["one", "crossing", "four", "growing"])
-def test_a_box_holds_a_face_of_its_emotion(scenario, faces):
+def test_box_contains_a_face_of_its_emotion(scenario, faces):
     inside = actors.MASK[..., 0] > 0.9
-    known = {name: faces.faces[faces.labels == k][:, inside] for k, name in enumerate(EMOTIONS)}
-    seen = 0
-    played = clips.frames(scenario, faces, (640, 360), fps=2)
-    for pixels, truth in itertools.islice(played, 1, None, 2):  # at full seconds faces fade
+    by_emotion = {
+        name: faces.faces[faces.labels == k][:, inside] for k, name in enumerate(EMOTIONS)
+    }
+    checked = 0
+    frames = clips.frames(scenario, faces, (640, 360), fps=2)
+    for pixels, truth in itertools.islice(frames, 1, None, 2):  # faces fade at full seconds
         for face in truth.faces:
             if face.visible == 1:
                 crop = model_spec.crop(pixels, face.box, 48, 1)[0][inside]
-                alike = [np.corrcoef(crop, other)[0, 1] for other in known[face.emotion]]
-                assert max(alike) > 0.95
-                seen += 1
-    assert seen >= 5
+                correlations = [
+                    np.corrcoef(crop, other)[0, 1] for other in by_emotion[face.emotion]
+                ]
+                assert max(correlations) > 0.95
+                checked += 1
+    assert checked >= 5
 
 
-def test_emotions_change_every_two_seconds_and_fade_in_between(faces):
-    shown = truths("one", faces, seconds=6)
+def test_emotions_change_every_two_seconds_with_a_fade(faces):
+    shown = scenario_truths("one", faces, seconds=6)
     labels = [truth.faces[0].emotion for truth in shown]
     changes = [t.seconds for t, (a, b) in zip(shown[1:], itertools.pairwise(labels)) if a != b]  # noqa: B905
     assert changes == [2.0, 4.0]
@@ -83,8 +87,8 @@ def test_emotions_change_every_two_seconds_and_fade_in_between(faces):
     np.testing.assert_allclose(mixed, [0, 25, 50, 75, 100], atol=1e-3)
 
 
-def test_two_cross_twice_and_one_is_always_in_front(faces):
-    shown = truths("crossing", faces)
+def test_two_faces_cross_twice_with_the_same_one_in_front(faces):
+    shown = scenario_truths("crossing", faces)
     share = np.array([{f.identity: f.visible for f in t.faces}.get(0, 0.0) for t in shown])
     hidden = np.flatnonzero(np.diff((share < 0.5).astype(int)) == 1)
     assert len(hidden) == 2
@@ -92,34 +96,34 @@ def test_two_cross_twice_and_one_is_always_in_front(faces):
     assert all(t.faces[-1].identity == 1 and t.faces[-1].visible == 1 for t in shown)
 
 
-def test_who_leaves_is_away_as_long_as_said(faces):
-    away = [t.seconds for t in truths("leaving", faces) if 1 not in t.boxes]
-    told = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in scenarios.AWAY)]
-    assert set(told) <= set(away)
-    assert len(away) <= len(told) + 4  # a sliver at the edge is less than a pixel
+def test_leaving_face_is_absent_as_stated(faces):
+    absent = [t.seconds for t in scenario_truths("leaving", faces) if 1 not in t.boxes]
+    expected = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in scenarios.ABSENCES)]
+    assert set(expected) <= set(absent)
+    assert len(absent) <= len(expected) + 4  # less than a pixel may be visible at the edge
 
 
-def test_who_comes_near_grows_and_who_is_still_does_not_move(faces):
-    sides = [t.faces[0].box[2] for t in truths("growing", faces, size=(640, 360), fps=5)]
+def test_growing_still_and_empty_scenarios(faces):
+    sides = [t.faces[0].box[2] for t in scenario_truths("growing", faces, size=(640, 360), fps=5)]
     assert sides[0] == pytest.approx(40)
     assert sides[-1] == pytest.approx(220, rel=0.05)
     assert np.diff(sides).min() > 0
-    assert len({t.faces for t in truths("still", faces, seconds=3)}) == 1
-    assert not any(t.faces for t in truths("none", faces, seconds=1))
+    assert len({t.faces for t in scenario_truths("still", faces, seconds=3)}) == 1
+    assert not any(t.faces for t in scenario_truths("none", faces, seconds=1))
 
 
-def test_the_real_faces_that_play_are_found_where_they_are():
+def test_real_faces_are_detected_at_their_boxes():
     if not (SHARED / "fer2013").is_dir():
-        pytest.skip("the pack of FER2013 is not here")
+        pytest.skip("FER2013 is not available")
     detect = yunet.load()
-    playing = clips.detectable_faces(data.load(SHARED / "fer2013")["val"], detect, most=1)
-    assert playing.labels.tolist() == list(range(7))
-    for pixels, truth in clips.frames("four", playing, fps=1, seconds=4):
-        found = dict(enumerate(face.box for face in detect(pixels)))
-        assert len(tracking_scores.match_boxes(truth.boxes, found)) == len(found) == 4
+    faces = clips.detectable_faces(data.load(SHARED / "fer2013")["val"], detect, max_per_emotion=1)
+    assert faces.labels.tolist() == list(range(7))
+    for pixels, truth in clips.frames("four", faces, fps=1, seconds=4):
+        detections = dict(enumerate(face.box for face in detect(pixels)))
+        assert len(tracking_scores.match_boxes(truth.boxes, detections)) == len(detections) == 4
 
 
-# What is in the files.
+# Files
 
 
 @pytest.mark.parametrize(
@@ -133,49 +137,49 @@ def test_the_real_faces_that_play_are_found_where_they_are():
         ("a.avi", "mjpeg", False),
     ],
 )
-def test_time_stamps_arrive_as_they_were_sent(name, codec, variable, faces, tmp_path):
+def test_time_stamps_are_exact(name, codec, variable, faces, tmp_path):
     if codec not in av.codecs_available:
         pytest.skip(f"this build of PyAV has no {codec}")
-    made = clips.frames("one", faces, SMALL, seconds=1, variable=variable)
-    told = clip_files.encode(tmp_path / name, made, codec=codec, sound=True)
-    found, failed = decoded(tmp_path / name)
+    frames = clips.frames("one", faces, SMALL, seconds=1, variable=variable)
+    written = clip_files.encode(tmp_path / name, frames, codec=codec, sound=True)
+    read, failed = decode(tmp_path / name)
     assert not failed
-    assert tracking_scores.time_error(told, [frame.time for frame in found]) < 1e-9
-    steps = np.diff([truth.seconds for truth in told])
+    assert tracking_scores.time_error(written, [frame.time for frame in read]) < 1e-9
+    steps = np.diff([truth.seconds for truth in written])
     assert steps.min() > 0
     assert (np.ptp(steps) > 0.01) == variable
 
 
-def test_what_is_stored_turned_is_upright_once_turned_back(faces, tmp_path):
-    sent = list(clips.frames("still", faces, SMALL, seconds=0.2))
-    for rotation, told in ((0, 0), (90, 90), (180, -180), (270, -90)):
-        clip_files.encode(tmp_path / "a.mp4", sent, rotation=rotation)
-        frame = decoded(tmp_path / "a.mp4")[0][0]
-        assert frame.rotation == told
+def test_rotated_files_state_their_rotation(faces, tmp_path):
+    originals = list(clips.frames("still", faces, SMALL, seconds=0.2))
+    for rotation, stated in ((0, 0), (90, 90), (180, -180), (270, -90)):
+        clip_files.encode(tmp_path / "a.mp4", originals, rotation=rotation)
+        frame = decode(tmp_path / "a.mp4")[0][0]
+        assert frame.rotation == stated
         upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
         assert upright.shape == (90, 160, 3)
-        assert cv2.PSNR(np.ascontiguousarray(upright), sent[0][0]) > 25
+        assert cv2.PSNR(np.ascontiguousarray(upright), originals[0][0]) > 25
 
 
-def test_sound_can_be_heard_and_had_alone(faces, tmp_path):
+def test_audio_tone_and_audio_only_copy(faces, tmp_path):
     path = tmp_path / "a.mp4"
     clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=1), sound=True)
     with av.open(str(clip_files.without_video(path))) as file:
         assert not file.streams.video
         wave = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     assert len(wave) / clip_files.RATE == pytest.approx(1, abs=0.05)
-    loudest = np.abs(np.fft.rfft(wave)).argmax() * clip_files.RATE / len(wave)
-    assert loudest == pytest.approx(440, abs=2)
+    peak = np.abs(np.fft.rfft(wave)).argmax() * clip_files.RATE / len(wave)
+    assert peak == pytest.approx(440, abs=2)
 
 
-def test_of_a_damaged_file_a_part_can_be_had(faces, tmp_path):
+def test_damaged_files_are_partly_readable(faces, tmp_path):
     path = tmp_path / "a.mp4"
     clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=3))
-    found, failed = decoded(clip_files.truncated(path, 0.6))
-    assert 20 < len(found) < 70
-    found, failed = decoded(clip_files.corrupted(path, 0.3, 1000))
+    readable, failed = decode(clip_files.truncated(path, 0.6))
+    assert 20 < len(readable) < 70
+    readable, failed = decode(clip_files.corrupted(path, 0.3, 1000))
     assert failed
-    assert found[-1].time > 2.5
+    assert readable[-1].time > 2.5
     clip_files.encode(path, clips.frames("one", faces, SMALL, seconds=1), index_first=False)
     with pytest.raises(av.FFmpegError):
-        decoded(clip_files.truncated(path, 0.9))
+        decode(clip_files.truncated(path, 0.9))

@@ -1,4 +1,4 @@
-"""Scores of boxes with ids, against cases worked out by hand."""
+"""Tracking scores against cases computed by hand."""
 
 import itertools
 
@@ -10,10 +10,10 @@ from tests.synthetic import clips, tracking_scores
 LEFT, RIGHT = (0, 0, 10, 10), (100, 0, 10, 10)
 
 
-def test_pairs_are_the_best_there_are():
-    dice = np.random.default_rng(0)
+def test_assignment_is_optimal():
+    rng = np.random.default_rng(0)
     for rows, columns in itertools.product(range(5), range(5)):
-        gain = np.maximum(dice.normal(0, 1, (rows, columns)), 0)
+        gain = np.maximum(rng.normal(0, 1, (rows, columns)), 0)
         pairs = tracking_scores.assign(gain)
         assert all(gain[pair] > 0 for pair in pairs)
         assert all(len(set(names)) == len(pairs) for names in zip(*pairs, strict=True))
@@ -25,26 +25,29 @@ def test_pairs_are_the_best_there_are():
         assert sum(gain[pair] for pair in pairs) == pytest.approx(best)
 
 
-def test_a_switch_is_counted_once_for_each_who_switches():
+def test_each_id_switch_is_counted_once():
     truth = [{0: LEFT, 1: RIGHT}] * 6
-    kept = [{7: LEFT, 8: RIGHT}] * 6
+    unchanged = [{7: LEFT, 8: RIGHT}] * 6
     swapped = [{7: LEFT, 8: RIGHT}] * 3 + [{8: LEFT, 7: RIGHT}] * 3
     renamed = [{7: LEFT, 8: RIGHT}] * 3 + [{}] + [{7: LEFT, 9: RIGHT}] * 2
-    assert [tracking_scores.id_switches(truth, found) for found in (kept, swapped, renamed)] == [
+    assert [
+        tracking_scores.id_switches(truth, predictions)
+        for predictions in (unchanged, swapped, renamed)
+    ] == [
         0,
         2,
         1,
     ]
 
 
-def test_who_overlaps_keeps_the_name_that_it_had():
+def test_overlapping_boxes_keep_their_ids():
     first, second = (0, 0, 10, 10), (2, 0, 10, 10)
     truth = [{0: LEFT, 1: RIGHT}, {0: first, 1: second}]
-    found = [{7: LEFT, 8: RIGHT}, {7: second, 8: first}]
-    assert tracking_scores.id_switches(truth, found) == 0
+    predictions = [{7: LEFT, 8: RIGHT}, {7: second, 8: first}]
+    assert tracking_scores.id_switches(truth, predictions) == 0
 
 
-def test_f1_asks_for_one_identity_over_the_whole_clip():
+def test_idf1_requires_one_id_per_face():
     truth = [{0: LEFT}] * 10
     assert tracking_scores.id_f1(truth, [{3: LEFT}] * 10) == 1
     assert tracking_scores.id_f1(truth, [{3: LEFT}] * 6 + [{4: LEFT}] * 4) == pytest.approx(0.6)
@@ -53,31 +56,29 @@ def test_f1_asks_for_one_identity_over_the_whole_clip():
     assert tracking_scores.id_f1([{}], [{}]) == 1
 
 
-def test_a_detector_is_not_blamed_for_its_way_to_frame_a_face():
-    dice = np.random.default_rng(0)
-    boxes = np.hstack(
-        [dice.uniform(0, 500, (50, 2)), np.repeat(dice.uniform(40, 90, (50, 1)), 2, 1)]
-    )
+def test_constant_bias_of_boxes_is_removed():
+    rng = np.random.default_rng(0)
+    boxes = np.hstack([rng.uniform(0, 500, (50, 2)), np.repeat(rng.uniform(40, 90, (50, 1)), 2, 1)])
     truth = [{0: tuple(box)} for box in boxes]
-    tall = [{0: (x + 0.1 * w, y - 0.05 * h, 0.8 * w, 1.1 * h)} for x, y, w, h in boxes]
-    shaky = [{0: (x + dice.normal(0, 6), y, w, h)} for x, y, w, h in boxes]
-    assert tracking_scores.box_overlap(truth, tall) == pytest.approx(1)
-    assert 0.7 < tracking_scores.box_overlap(truth, shaky) < 0.95
+    biased = [{0: (x + 0.1 * w, y - 0.05 * h, 0.8 * w, 1.1 * h)} for x, y, w, h in boxes]
+    jittered = [{0: (x + rng.normal(0, 6), y, w, h)} for x, y, w, h in boxes]
+    assert tracking_scores.box_overlap(truth, biased) == pytest.approx(1)
+    assert 0.7 < tracking_scores.box_overlap(truth, jittered) < 0.95
     assert np.isnan(tracking_scores.box_overlap(truth, [{}] * 50))
 
 
-def test_a_hidden_face_is_no_duty_and_no_mistake():
+def test_hidden_faces_are_ignored():
     truth = clips.Truth(
         0, (clips.VisibleFace(0, LEFT, "happy", 0.2), clips.VisibleFace(1, RIGHT, "sad", 1.0))
     )
-    asked, answered = tracking_scores.without_hidden(
+    expected, predicted = tracking_scores.without_hidden(
         [truth], [{5: LEFT, 6: RIGHT, 7: (50, 50, 9, 9)}]
     )
-    assert asked == [{1: RIGHT}]
-    assert answered == [{6: RIGHT, 7: (50, 50, 9, 9)}]
+    assert expected == [{1: RIGHT}]
+    assert predicted == [{6: RIGHT, 7: (50, 50, 9, 9)}]
 
 
-def test_times_and_changes():
+def test_time_error_and_changes_per_second():
     truth = [clips.Truth(t) for t in (0, 0.5, 1)]
     assert tracking_scores.time_error(truth, [0, 0.4, 1.02]) == pytest.approx(0.1)
     with pytest.raises(ValueError):

@@ -1,6 +1,6 @@
-"""Small data of FER2013's kind: faces that can be told apart, labels, FER+ votes, in three formats.
+"""Small data like FER2013: distinguishable faces, labels and FER+ votes, in three formats.
 
-Everything is a function of a count and a seed, so that two formats can hold the same faces.
+Everything is determined by a count and a seed, so that several formats can hold the same faces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mien.lab.data import Samples
 from mien.labels import EMOTIONS
 
 NOT_OFFICIAL = "ignore:.*is not FER2013 as published"
-"""The warning that tiny data deserve: for `pytest.mark.filterwarnings`."""
+"""The warning for tiny data, for `pytest.mark.filterwarnings`."""
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
@@ -27,12 +27,12 @@ FERPLUS_HEADER = (
 )  # fmt: skip
 
 FERPLUS_FROM_OURS = (6, 3, 5, 4, 0, 1, 2, 7, 8, 9)
-"""Column of the published file -> place among our vote names."""
+"""Column of the published file -> index in mien's vote names."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a file holds, row by row: Training first, then PublicTest, then PrivateTest."""
+    """The rows of a dataset: Training, then PublicTest, then PrivateTest."""
 
     faces: np.ndarray
     labels: np.ndarray
@@ -41,91 +41,93 @@ class Table:
 
 
 def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Smooth noise with a bright bar whose angle says the label: (N,) -> (N, 48, 48) uint8."""
-    dice = np.random.default_rng(seed)
+    """Smooth noise with a bright bar whose angle encodes the label: (N,) -> (N, 48, 48) uint8."""
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[:48, :48] - 23.5
-    made = []
+    pixels = []
     for label in labels:
-        noise = cv2.GaussianBlur(dice.normal(0, 90, (48, 48)), (0, 0), 2)
-        turn = np.pi * label / 7
-        bar = 90 * (np.abs(x * np.sin(turn) - y * np.cos(turn)) < 5)
-        made.append(np.clip(90 + noise + bar, 0, 255).astype(np.uint8))
-    return np.array(made)
+        noise = cv2.GaussianBlur(rng.normal(0, 90, (48, 48)), (0, 0), 2)
+        angle = np.pi * label / 7
+        bar = 90 * (np.abs(x * np.sin(angle) - y * np.cos(angle)) < 5)
+        pixels.append(np.clip(90 + noise + bar, 0, 255).astype(np.uint8))
+    return np.array(pixels)
 
 
 def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Ten votes a face, about seven of them on its label: (N,) -> (N, 10) uint8."""
-    dice = np.random.default_rng(seed)
+    """Ten votes per face, about seven for its label: (N,) -> (N, 10) uint8."""
+    rng = np.random.default_rng(seed)
     chances = np.full((len(labels), 10), 0.03)
     chances[np.arange(len(labels)), labels] = 0.73
-    return np.array([dice.multinomial(10, row) for row in chances]).astype(np.uint8)
+    return np.array([rng.multinomial(10, row) for row in chances]).astype(np.uint8)
 
 
 def table(train: int = 28, val: int = 14, test: int = 0, seed: int = 0) -> Table:
-    """So many rows of each usage, the seven emotions in turn."""
+    """A table with a number of rows per usage; the seven emotions alternate."""
     usage = [name for name, n in zip(USAGES, (train, val, test), strict=True) for _ in range(n)]
     labels = np.arange(len(usage)) % 7
     return Table(faces(labels, seed), labels, votes(labels, seed), usage)
 
 
 def samples(count: int = 28, seed: int = 0) -> Samples:
-    """The training split of `table`, without a file."""
-    made = table(count, 0, 0, seed)
-    return Samples(made.faces, made.labels, made.votes, np.arange(count))
+    """The training split of `table` as `Samples`."""
+    data = table(count, 0, 0, seed)
+    return Samples(data.faces, data.labels, data.votes, np.arange(count))
 
 
-def write_csv(folder: Path, made: Table, voted: bool = True) -> Path:
-    """`fer2013.csv` in a folder, and `fer2013new.csv` beside it; the folder."""
+def write_csv(folder: Path, data: Table, with_votes: bool = True) -> Path:
+    """Write `fer2013.csv` and, with votes, `fer2013new.csv` to a folder; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "fer2013.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["emotion", "pixels", "Usage"])
-        for face, label, usage in zip(made.faces, made.labels, made.usage, strict=True):
+        for face, label, usage in zip(data.faces, data.labels, data.usage, strict=True):
             out.writerow([label, " ".join(map(str, face.ravel())), usage])
-    if voted:
-        write_votes(folder / "fer2013new.csv", made)
+    if with_votes:
+        write_votes(folder / "fer2013new.csv", data)
     return folder
 
 
-def write_votes(path: Path, made: Table) -> None:
-    """The votes as Barsoum et al. publish them."""
+def write_votes(path: Path, data: Table) -> None:
+    """Write the votes in the format of Barsoum et al."""
     with open(path, "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["Usage", "Image name", *FERPLUS_HEADER])
-        for row, (usage, counts) in enumerate(zip(made.usage, made.votes, strict=True)):
+        for row, (usage, counts) in enumerate(zip(data.usage, data.votes, strict=True)):
             out.writerow([usage, f"fer{row:07}.png", *counts[list(FERPLUS_FROM_OURS)]])
 
 
-def write_packed(folder: Path, made: Table) -> Path:
-    """`labels.csv` and strips of faces, four abreast, in lossless WebP; the folder."""
+def write_packed(folder: Path, data: Table) -> Path:
+    """Write `labels.csv` and strips of four faces per row in lossless WebP; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "labels.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["row", "usage", "emotion", "name", *FERPLUS_HEADER])
-        for row, usage in enumerate(made.usage):
-            counts = made.votes[row][list(FERPLUS_FROM_OURS)]
-            out.writerow([row, usage, made.labels[row], f"fer{row:07}.png", *counts])
-    padded = np.pad(made.faces, ((0, -len(made.faces) % 4), (0, 0), (0, 0)))
+        for row, usage in enumerate(data.usage):
+            counts = data.votes[row][list(FERPLUS_FROM_OURS)]
+            out.writerow([row, usage, data.labels[row], f"fer{row:07}.png", *counts])
+    padded = np.pad(data.faces, ((0, -len(data.faces) % 4), (0, 0), (0, 0)))
     strip = padded.reshape(-1, 4, 48, 48).transpose(0, 2, 1, 3).reshape(-1, 192)
     half = strip.shape[0] // 96 * 48
-    for number, part in enumerate((strip[:half], strip[half:])):
-        if len(part):
+    for number, half_strip in enumerate((strip[:half], strip[half:])):
+        if len(half_strip):
             name = f"faces_{number:02}.webp"
-            Image.fromarray(part).convert("RGB").save(folder / name, lossless=True, exact=True)
+            Image.fromarray(half_strip).convert("RGB").save(
+                folder / name, lossless=True, exact=True
+            )
     return folder
 
 
 def write_images(
     folder: Path,
-    made: Table,
+    data: Table,
     splits: dict[str, str] | None = None,
     names: tuple[str, ...] = EMOTIONS,
     suffix: str = ".png",
 ) -> Path:
-    """One subfolder per split and emotion; `splits` renames usages, "" means no such level."""
+    """Write one subfolder per split and emotion; `splits` renames usages, "" omits that level."""
     splits = splits or {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-    for row, (face, label) in enumerate(zip(made.faces, made.labels, strict=True)):
-        place = folder / splits[made.usage[row]] / names[label]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(face).save(place / f"{row:04}{suffix}")
+    for row, (face, label) in enumerate(zip(data.faces, data.labels, strict=True)):
+        subfolder = folder / splits[data.usage[row]] / names[label]
+        subfolder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(subfolder / f"{row:04}{suffix}")
     return folder

@@ -1,4 +1,4 @@
-"""Scores of boxes with ids against the truth of a clip: CLEAR MOT, IDF1, overlap, flicker."""
+"""Tracking scores against the ground truth of a clip: CLEAR MOT, IDF1, overlap, flicker."""
 
 from __future__ import annotations
 
@@ -13,101 +13,117 @@ from tests.synthetic.scenes import overlap
 
 
 def without_hidden(
-    truths: Sequence[Truth], found: Sequence[Boxes], visible: float = 0.5
+    truths: Sequence[Truth], predictions: Sequence[Boxes], visible: float = 0.5
 ) -> tuple[list[Boxes], list[Boxes]]:
-    """The true and the found boxes of every frame, without faces that are less than so visible.
+    """The true and predicted boxes of every frame, without faces that are hidden.
 
-    What was found where such a face is goes as well: to find it is no duty, and no mistake.
+    Faces with a smaller fraction than `visible` are hidden; predictions that match them are removed
+    too, so that detecting them counts neither for nor against a tracker.
     """
-    asked, answered = [], []
-    for truth, boxes in zip(truths, found, strict=True):
+    expected, predicted = [], []
+    for truth, boxes in zip(truths, predictions, strict=True):
         hidden = {face.identity for face in truth.faces if face.visible < visible}
         pairs = match_boxes(truth.boxes, boxes)
-        excused = {pairs[who] for who in hidden & pairs.keys()}
-        asked.append({who: box for who, box in truth.boxes.items() if who not in hidden})
-        answered.append({who: box for who, box in boxes.items() if who not in excused})
-    return asked, answered
+        ignored = {pairs[identity] for identity in hidden & pairs.keys()}
+        expected.append(
+            {identity: box for identity, box in truth.boxes.items() if identity not in hidden}
+        )
+        predicted.append(
+            {identity: box for identity, box in boxes.items() if identity not in ignored}
+        )
+    return expected, predicted
 
 
-LEAST = 0.3
-"""Overlap from which a box is a face's: low, as each detector frames faces in its own way."""
+MIN_OVERLAP = 0.3
+"""Minimum overlap of a match: low, because each detector frames faces differently."""
 
 
 def match_boxes(
-    truth: Boxes, found: Boxes, least: float = LEAST, before: Mapping[int, int] | None = None
+    truth: Boxes,
+    predictions: Boxes,
+    min_overlap: float = MIN_OVERLAP,
+    previous: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
-    """Who was found as whom in one frame: the pairs that overlap most together, each by `least`.
+    """Identity -> predicted id in one frame: the pairs with the largest total overlap.
 
-    before: who was last found as whom; they stay together as long as they overlap enough.
+    previous: the previous matches, which are kept while they overlap enough.
     """
-    names, others = list(truth), list(found)
-    overlaps = _overlaps(truth, found)
-    stays = np.array([[(before or {}).get(a) == b for b in others] for a in names], bool)
-    gain = np.where(overlaps < least, 0, overlaps + 2 * stays.reshape(overlaps.shape))
+    names, others = list(truth), list(predictions)
+    overlaps = _overlaps(truth, predictions)
+    is_same = np.array([[(previous or {}).get(a) == b for b in others] for a in names], bool)
+    gain = np.where(overlaps < min_overlap, 0, overlaps + 2 * is_same.reshape(overlaps.shape))
     return {names[row]: others[column] for row, column in assign(gain)}
 
 
-def _overlaps(truth: Boxes, found: Boxes) -> np.ndarray:
+def _overlaps(truth: Boxes, predictions: Boxes) -> np.ndarray:
     """Intersection over union: (T, F)."""
-    squares = np.array(list(found.values()), float).reshape(-1, 4)
+    squares = np.array(list(predictions.values()), float).reshape(-1, 4)
     rows = [overlap(np.array(box, float), squares) for box in truth.values()]
-    return np.array(rows).reshape(len(truth), len(found))
+    return np.array(rows).reshape(len(truth), len(predictions))
 
 
 def assign(gain: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs (row, column), each once, that gain most together; none that gains nothing."""
+    """The one-to-one pairs (row, column) with the largest total gain, without pairs of gain 0."""
     pairs = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in pairs if gain[row, column] > 0]
 
 
-def id_switches(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = LEAST) -> int:
-    """How often somebody is found under another identity than last time (CLEAR MOT's IDSW).
+def id_switches(
+    truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
+) -> int:
+    """Number of times that the predicted id of a face changes (IDSW of CLEAR MOT).
 
     https://doi.org/10.1155/2008/246309
     """
-    known: dict[int, int] = {}
+    previous: dict[int, int] = {}
     switches = 0
-    for true, boxes in zip(truth, found, strict=True):
-        pairs = match_boxes(true, boxes, least, known)
-        switches += sum(known.get(who, name) != name for who, name in pairs.items())
-        known |= pairs
+    for true, boxes in zip(truth, predictions, strict=True):
+        pairs = match_boxes(true, boxes, min_overlap, previous)
+        switches += sum(
+            previous.get(identity, track_id) != track_id for identity, track_id in pairs.items()
+        )
+        previous |= pairs
     return switches
 
 
-def id_f1(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = LEAST) -> float:
-    """IDF1: how many boxes are right if everybody has one identity for the whole clip, 0 to 1.
+def id_f1(
+    truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
+) -> float:
+    """IDF1: F1 score of boxes when each face has one id for the whole clip, 0 to 1.
 
-    https://arxiv.org/abs/1609.01775. 1 for a clip without faces in which none is found.
+    https://arxiv.org/abs/1609.01775. 1 for a clip without faces and without predictions.
     """
-    names, others = ({who: k for k, who in enumerate(sorted(set().union(*boxes)))}
-                     for boxes in (truth, found))  # fmt: skip
-    together = np.zeros((len(names), len(others)))
-    for true, boxes in zip(truth, found, strict=True):
-        for row, column in zip(*np.nonzero(_overlaps(true, boxes) >= least), strict=True):
-            together[names[list(true)[row]], others[list(boxes)[column]]] += 1
-    right = sum(together[pair] for pair in assign(together))
-    count = sum(map(len, truth)) + sum(map(len, found))
-    return float(2 * right / count) if count else 1.0
+    names, others = ({identity: k for k, identity in enumerate(sorted(set().union(*boxes)))}
+                     for boxes in (truth, predictions))  # fmt: skip
+    overlap_counts = np.zeros((len(names), len(others)))
+    for true, boxes in zip(truth, predictions, strict=True):
+        for row, column in zip(*np.nonzero(_overlaps(true, boxes) >= min_overlap), strict=True):
+            overlap_counts[names[list(true)[row]], others[list(boxes)[column]]] += 1
+    true_positives = sum(overlap_counts[pair] for pair in assign(overlap_counts))
+    count = sum(map(len, truth)) + sum(map(len, predictions))
+    return float(2 * true_positives / count) if count else 1.0
 
 
-def box_overlap(truth: Sequence[Boxes], found: Sequence[Boxes], least: float = LEAST) -> float:
-    """Mean intersection over union of the boxes matched, once the detector's way is allowed for.
+def box_overlap(
+    truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
+) -> float:
+    """Mean intersection over union of matched boxes after removing the detector's constant bias.
 
-    Its way is one shift and one scale in units of its box, the median over the clip. What is left
-    is how much the boxes shake. NaN if nothing was matched.
+    The bias is one shift and one scale in units of the box, the median over the clip. The rest is
+    jitter. NaN if nothing was matched.
     """
     pairs = [
-        (true[who], boxes[name])
-        for true, boxes in zip(truth, found, strict=True)
-        for who, name in match_boxes(true, boxes, least).items()
+        (true[identity], boxes[track_id])
+        for true, boxes in zip(truth, predictions, strict=True)
+        for identity, track_id in match_boxes(true, boxes, min_overlap).items()
     ]
     if not pairs:
         return float("nan")
     true, boxes = np.array(pairs, float).swapaxes(0, 1)
-    middle = boxes[:, :2] + boxes[:, 2:] / 2
-    shift = np.median((true[:, :2] + true[:, 2:] / 2 - middle) / boxes[:, 2:], axis=0)
+    centers = boxes[:, :2] + boxes[:, 2:] / 2
+    shift = np.median((true[:, :2] + true[:, 2:] / 2 - centers) / boxes[:, 2:], axis=0)
     sides = np.median(true[:, 2:] / boxes[:, 2:], axis=0) * boxes[:, 2:]
-    fitted = np.hstack([middle + shift * boxes[:, 2:] - sides / 2, sides])
+    fitted = np.hstack([centers + shift * boxes[:, 2:] - sides / 2, sides])
     return float(np.mean([overlap(a, b[None])[0] for a, b in zip(fitted, true, strict=True)]))
 
 
@@ -117,6 +133,6 @@ def time_error(truths: Sequence[Truth], seconds: Sequence[float]) -> float:
 
 
 def changes_per_second(labels: Sequence[str], seconds: Sequence[float]) -> float:
-    """How often a label changes from frame to frame, by time: where nothing moves, flicker."""
+    """Label changes between frames per second; in a still scene, this is flicker."""
     changes = sum(a != b for a, b in itertools.pairwise(labels))
     return changes / (seconds[-1] - seconds[0])

@@ -1,4 +1,4 @@
-"""Results written and read back, and what is left when something goes wrong."""
+"""Writers: results read back, and the files that remain after an error."""
 
 import csv
 import json
@@ -28,63 +28,64 @@ NAMES = ("photo.jpg", "Ünïcödé 顔 🙂.png", 'with, comma "and" quotes.png'
 TABLES = ("jsonl", "csv", "parquet")
 
 
-def face(seed=0, labels=EMOTIONS, **more):
+def make_face(seed=0, labels=EMOTIONS, **more):
     shares = np.random.default_rng(seed).dirichlet(np.ones(len(labels)))
     emotions = dict(zip(labels, shares.tolist(), strict=True))
     return Face((1.25, 2.5, 30.0, 40.125), 0.987654321, emotions, **more)
 
 
-def frame(source="photo.jpg", number=0, size=(60, 50)):
+def make_frame(source="photo.jpg", number=0, size=(60, 50)):
     pixels = np.full((size[1], size[0], 3), 90, np.uint8)
     kind = "video" if source.endswith(".mp4") else "image"
     return Frame(pixels, source, number, number / 8, "default", "yunet", kind)
 
 
-def some():
-    """A frame with two faces, one without, one with eight emotions, one later in time."""
+def sample_results():
+    """A frame with two faces, one without, one with eight emotions, and a later frame."""
     return [
         Result(
-            frame(NAMES[0]), [face(0), face(1, face_id=1, flags=("too_small", "low_confidence"))]
+            make_frame(NAMES[0]),
+            [make_face(0), make_face(1, face_id=1, flags=("too_small", "low_confidence"))],
         ),
-        Result(frame(NAMES[1]), []),
-        Result(frame(NAMES[2]), [face(2, EMOTIONS_AND_CONTEMPT)]),
-        Result(frame(NAMES[3], 3), [face(3)]),
+        Result(make_frame(NAMES[1]), []),
+        Result(make_frame(NAMES[2]), [make_face(2, EMOTIONS_AND_CONTEMPT)]),
+        Result(make_frame(NAMES[3], 3), [make_face(3)]),
     ]
 
 
-def put(path, results):
+def write_all(path, results):
     with writers.open_writer(path) as write:
         for each in results:
             write(each)
 
 
-def put_and_fail(path, results):
+def write_and_fail(path, results):
     with writers.open_writer(path) as write:
         for each in results:
             write(each)
         raise TypeError
 
 
-def names(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_every_sink_of_the_shelf_writes_or_asks_for_another_name(tmp_path):
+def test_every_writer_creates_its_output(tmp_path):
     for name in registry.names("mien.writers"):
         path = tmp_path / ("out" if name == "folder" else f"out.{name}")
-        put(path, [Result(frame(), [face()])])
+        write_all(path, [Result(make_frame(), [make_face()])])
         assert path.exists()
 
 
-def test_jsonl_holds_the_records_as_they_are(tmp_path):
+def test_jsonl_contains_the_records(tmp_path):
     path = tmp_path / "out.jsonl"
-    put(path, some())
+    write_all(path, sample_results())
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [each.to_dict() for each in some()]
+    assert [json.loads(line) for line in lines] == [each.to_dict() for each in sample_results()]
     assert "顔" in lines[1]
 
 
-def table(path):
+def read_table(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     with path.open(encoding="utf-8", newline="") as file:
@@ -92,76 +93,79 @@ def table(path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_table_has_a_row_per_face_and_one_for_a_frame_without(tmp_path, kind):
+def test_table_has_a_row_per_face_and_one_for_a_frame_without_faces(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
-    put(path, some())
-    rows = table(path)
+    write_all(path, sample_results())
+    rows = read_table(path)
     assert [row["source"] for row in rows] == [NAMES[0], *NAMES]
-    nobody = rows[2]
-    assert nobody["width"] in (60, "60")
+    without_faces = rows[2]
+    assert without_faces["width"] in (60, "60")
     for column in ("face_id", "x", "happy", "contempt", "dominant_emotion", "flags"):
-        assert nobody[column] in (None, "")
+        assert without_faces[column] in (None, "")
     assert rows[1]["flags"] == "too_small low_confidence"
     assert rows[0]["contempt"] in (None, "")
-    found = [float(rows[3][name]) for name in EMOTIONS_AND_CONTEMPT]
-    assert found == list(face(2, EMOTIONS_AND_CONTEMPT).emotions.values())
+    shares = [float(rows[3][name]) for name in EMOTIONS_AND_CONTEMPT]
+    assert shares == list(make_face(2, EMOTIONS_AND_CONTEMPT).emotions.values())
     assert [float(rows[0][name]) for name in "xywh"] == [1.25, 2.5, 30.0, 40.125]
     assert float(rows[0]["face_confidence"]) == 0.987654321
     assert float(rows[4]["seconds"]) == 0.375
 
 
-def test_both_tables_say_the_same(tmp_path):
+def test_csv_and_parquet_are_equal(tmp_path):
     for kind in ("csv", "parquet"):
-        put(tmp_path / f"out.{kind}", some())
-    texts, typed = (table(tmp_path / f"out.{kind}") for kind in ("csv", "parquet"))
+        write_all(tmp_path / f"out.{kind}", sample_results())
+    texts, typed = (read_table(tmp_path / f"out.{kind}") for kind in ("csv", "parquet"))
     for text, values in zip(texts, typed, strict=True):
         assert list(text) == list(values)
         assert [("" if v is None else str(v)) for v in values.values()] == list(text.values())
 
 
-def test_parquet_has_types_that_can_be_counted_with(tmp_path):
-    put(tmp_path / "out.parquet", some())
+def test_parquet_column_types(tmp_path):
+    write_all(tmp_path / "out.parquet", sample_results())
     kinds = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "out.parquet")}
     assert (kinds["source"], kinds["frame"], kinds["happy"]) == ("string", "int64", "double")
 
 
-def test_parquet_takes_more_rows_than_it_keeps_waiting(tmp_path, monkeypatch):
-    put(tmp_path / "out.parquet", [Result(frame(f"{k}.png"), [face(k)]) for k in range(10)])
-    assert [row["source"] for row in table(tmp_path / "out.parquet")] == [
+def test_parquet_writes_several_batches(tmp_path, monkeypatch):
+    write_all(
+        tmp_path / "out.parquet",
+        [Result(make_frame(f"{k}.png"), [make_face(k)]) for k in range(10)],
+    )
+    assert [row["source"] for row in read_table(tmp_path / "out.parquet")] == [
         f"{k}.png" for k in range(10)
     ]
 
 
-def test_a_picture_is_written_with_its_faces(tmp_path):
-    shown = Result(frame(size=(512, 500)), [face()])
-    put(tmp_path / "out.png", [shown])
+def test_image_is_written_with_annotations(tmp_path):
+    result = Result(make_frame(size=(512, 500)), [make_face()])
+    write_all(tmp_path / "out.png", [result])
     with Image.open(tmp_path / "out.png") as image:
-        assert np.array_equal(np.asarray(image), draw(shown.frame.pixels, shown))
+        assert np.array_equal(np.asarray(image), draw(result.frame.pixels, result))
     for name in ("out.jpg", "out.JPEG", "out.jpeg"):
-        put(tmp_path / name, [shown])
+        write_all(tmp_path / name, [result])
         with Image.open(tmp_path / name) as image:
             assert (image.format, image.size) == ("JPEG", (512, 500))
 
 
-def test_one_picture_cannot_hold_two(tmp_path):
+def test_image_output_rejects_a_second_frame(tmp_path):
     with pytest.raises(UserError, match="only one image"):
-        put(tmp_path / "out.png", some()[:2])
-    assert names(tmp_path) == []
+        write_all(tmp_path / "out.png", sample_results()[:2])
+    assert file_names(tmp_path) == []
 
 
-def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
+def test_folder_gets_an_image_for_each_frame(tmp_path):
     results = [
-        Result(frame("a/x.jpg"), [face()]),
-        Result(frame("b/x.png"), []),
-        Result(frame("clip.gif"), []),
-        Result(frame("clip.gif", 1), []),
-        Result(frame("clip.gif", 12), []),
-        Result(frame("c/clip.gif"), []),
-        Result(frame("c/clip.gif", 1), []),
-        Result(frame(""), []),
+        Result(make_frame("a/x.jpg"), [make_face()]),
+        Result(make_frame("b/x.png"), []),
+        Result(make_frame("clip.gif"), []),
+        Result(make_frame("clip.gif", 1), []),
+        Result(make_frame("clip.gif", 12), []),
+        Result(make_frame("c/clip.gif"), []),
+        Result(make_frame("c/clip.gif", 1), []),
+        Result(make_frame(""), []),
     ]
-    put(tmp_path / "new" / "out", results)
-    assert names(tmp_path / "new" / "out") == sorted(
+    write_all(tmp_path / "new" / "out", results)
+    assert file_names(tmp_path / "new" / "out") == sorted(
         [
             "x.png", "x(2).png", "clip.png", "clip-0001.png", "clip-0012.png",
             "clip(2).png", "clip(2)-0001.png", "image.png",
@@ -169,11 +173,15 @@ def test_a_folder_gets_a_picture_for_each_frame(tmp_path):
     )  # fmt: skip
 
 
-def test_a_videos_frames_lie_in_their_order(tmp_path):
-    put(tmp_path, [Result(frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)])
-    assert names(tmp_path) == ["clip-0000.png", "clip-0030.png", "clip-0060.png"]
-    put(tmp_path, [Result(frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)])
-    assert names(tmp_path)[:2] == ["clip(2)-0000.png", "clip(2)-0030.png"]
+def test_frames_of_a_video_are_sorted_by_name(tmp_path):
+    write_all(
+        tmp_path, [Result(make_frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)]
+    )
+    assert file_names(tmp_path) == ["clip-0000.png", "clip-0030.png", "clip-0060.png"]
+    write_all(
+        tmp_path, [Result(make_frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)]
+    )
+    assert file_names(tmp_path)[:2] == ["clip(2)-0000.png", "clip(2)-0030.png"]
 
 
 @given(
@@ -186,82 +194,84 @@ def test_a_videos_frames_lie_in_their_order(tmp_path):
     )
 )
 @settings(max_examples=40, deadline=None)
-def test_no_picture_in_a_folder_takes_the_place_of_another(tmp_path_factory, sources):
+def test_images_in_a_folder_have_unique_names(tmp_path_factory, sources):
     out = tmp_path_factory.mktemp("out")
     results = [
-        Result(frame(f"{where}/{stem}.gif", number, (2, 2)), [])
-        for where, stem, length in sources
+        Result(make_frame(f"{folder}/{stem}.gif", number, (2, 2)), [])
+        for folder, stem, length in sources
         for number in range(length)
     ]
-    put(out, results)
-    assert len(names(out)) == len(results)
+    write_all(out, results)
+    assert len(file_names(out)) == len(results)
 
 
-def test_a_picture_is_never_written_over_itself(tmp_path):
+def test_image_is_not_written_over_its_source(tmp_path):
     source = tmp_path / "photo.png"
     Image.new("RGB", (9, 9)).save(source)
     before = source.read_bytes()
     with pytest.raises(UserError, match="is the source itself"):
-        put(source, [Result(frame(str(source)), [face()])])
+        write_all(source, [Result(make_frame(str(source)), [make_face()])])
     assert source.read_bytes() == before
 
 
-def test_a_folder_keeps_every_file_it_had(tmp_path):
+def test_existing_files_in_a_folder_are_kept(tmp_path):
     for name in ("a.png", "b.png", "b(2).png", "clip-0001.png"):
-        (tmp_path / name).write_bytes(b"precious")
+        (tmp_path / name).write_bytes(b"existing")
     (tmp_path / "dangling.png").symlink_to("nowhere")
     sources = ["a.jpg", "a.png", "b.jpg", "dangling.jpg"]
-    put(tmp_path, [Result(frame(source), []) for source in sources])
-    put(tmp_path, [Result(frame("clip.gif"), []), Result(frame("clip.gif", 1), [])])
-    made = [
+    write_all(tmp_path, [Result(make_frame(source), []) for source in sources])
+    write_all(tmp_path, [Result(make_frame("clip.gif"), []), Result(make_frame("clip.gif", 1), [])])
+    created = [
         "a(2).png", "a(3).png", "b(3).png", "dangling(2).png", "clip.png", "clip(2)-0001.png"
     ]  # fmt: skip
-    had = ["a.png", "b.png", "b(2).png", "clip-0001.png"]
-    assert names(tmp_path) == sorted([*made, *had, "dangling.png"])
-    assert all((tmp_path / name).read_bytes() == b"precious" for name in had)
+    existing = ["a.png", "b.png", "b(2).png", "clip-0001.png"]
+    assert file_names(tmp_path) == sorted([*created, *existing, "dangling.png"])
+    assert all((tmp_path / name).read_bytes() == b"existing" for name in existing)
 
 
-def test_the_same_folder_twice_holds_both_results(tmp_path):
+def test_writing_to_a_folder_twice_keeps_both_results(tmp_path):
     for _ in range(2):
-        put(tmp_path / "out", some())
-    assert len(names(tmp_path / "out")) == 2 * len(some())
+        write_all(tmp_path / "out", sample_results())
+    assert len(file_names(tmp_path / "out")) == 2 * len(sample_results())
 
 
 @pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("had", [False, True])
-def test_an_error_in_the_middle_keeps_what_was_found(tmp_path, kind, had):
+@pytest.mark.parametrize("existing", [False, True])
+def test_error_keeps_the_partial_file(tmp_path, kind, existing):
     path = tmp_path / f"out.{kind}"
-    if had:
-        path.write_bytes(b"precious")
+    if existing:
+        path.write_bytes(b"existing")
     with pytest.raises(TypeError):
-        put_and_fail(path, some()[:2])
-    assert names(tmp_path) == [path.name] * had + [f"{path.name}.part"]
-    assert [each.to_dict() for each in some()[:2]] == list(partial_file.read_records(path))
-    assert not had or path.read_bytes() == b"precious"
+        write_and_fail(path, sample_results()[:2])
+    assert file_names(tmp_path) == [path.name] * existing + [f"{path.name}.part"]
+    assert [each.to_dict() for each in sample_results()[:2]] == list(
+        partial_file.read_records(path)
+    )
+    assert not existing or path.read_bytes() == b"existing"
 
 
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("half", ["", '{"source": "half a li'])
-def test_a_table_can_be_gone_on_with(tmp_path, kind, half):
+def test_table_can_be_resumed(tmp_path, kind, half):
     path = tmp_path / f"out.{kind}"
     with pytest.raises(TypeError):
-        put_and_fail(path, some()[:2])
+        write_and_fail(path, sample_results()[:2])
     with open(f"{path}.part", "a") as file:
         file.write(half)
     assert len(list(partial_file.read_common_records([path]))) == 2
     with writers.open_writer(path, resume=True) as write:
-        for each in some()[2:]:
+        for each in sample_results()[2:]:
             write(each)
-    put(tmp_path / f"whole.{kind}", some())
-    assert names(tmp_path) == [path.name, f"whole.{kind}"]
+    write_all(tmp_path / f"whole.{kind}", sample_results())
+    assert file_names(tmp_path) == [path.name, f"whole.{kind}"]
     assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
 
 
-def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
+def test_two_tables_resume_from_the_same_frame(tmp_path):
     paths = [tmp_path / "a.jsonl", tmp_path / "b.csv"]
     for path, count in zip(paths, (3, 2), strict=True):
         with pytest.raises(TypeError):
-            put_and_fail(path, some()[:count])
+            write_and_fail(path, sample_results()[:count])
     assert len(list(partial_file.read_common_records(paths))) == 2
     assert [len(list(partial_file.read_records(path))) for path in paths] == [2, 2]
     (tmp_path / "b.csv.part").unlink()
@@ -270,19 +280,19 @@ def test_two_tables_are_gone_on_with_from_the_same_frame(tmp_path):
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_what_an_earlier_run_left_is_not_written_over(tmp_path, kind):
+def test_partial_file_is_not_overwritten(tmp_path, kind):
     part = tmp_path / f"out.{kind}.part"
-    part.write_bytes(b"precious")
+    part.write_bytes(b"existing")
     with pytest.raises(UserError, match="--resume"):
-        put(tmp_path / f"out.{kind}", some())
-    assert names(tmp_path) == [part.name]
-    assert part.read_bytes() == b"precious"
+        write_all(tmp_path / f"out.{kind}", sample_results())
+    assert file_names(tmp_path) == [part.name]
+    assert part.read_bytes() == b"existing"
 
 
-def test_only_one_run_goes_on_with_a_table(tmp_path):
+def test_partial_file_is_locked(tmp_path):
     path = tmp_path / "out.jsonl"
     with writers.open_writer(path) as write:
-        write(some()[0])
+        write(sample_results()[0])
         with (
             pytest.raises(UserError, match="another run"),
             writers.open_writer(path, resume=True),
@@ -290,66 +300,66 @@ def test_only_one_run_goes_on_with_a_table(tmp_path):
             pass
         with pytest.raises(UserError, match="another run"):
             list(partial_file.read_common_records([path]))
-        write(some()[1])
+        write(sample_results()[1])
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_nothing_to_go_on_with_is_a_beginning(tmp_path):
+def test_resume_without_a_partial_file_starts_anew(tmp_path):
     assert list(partial_file.read_common_records([tmp_path / "out.csv"])) == []
     with writers.open_writer(tmp_path / "out.csv", resume=True) as write:
-        write(some()[0])
-    assert names(tmp_path) == ["out.csv"]
+        write(sample_results()[0])
+    assert file_names(tmp_path) == ["out.csv"]
 
 
-def test_writing_a_video_cannot_be_resumed(tmp_path):
+def test_video_output_cannot_be_resumed(tmp_path):
     with pytest.raises(UserError, match=r"Cannot resume .*\.csv, \.jsonl, \.parquet"):
         writers.open_writer(tmp_path / "out.mp4", resume=True)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
-def test_an_error_in_the_middle_leaves_no_broken_file(tmp_path, kind):
+def test_error_leaves_no_incomplete_image(tmp_path, kind):
     with pytest.raises(TypeError):
-        put_and_fail(tmp_path / f"out.{kind}", some()[:1])
-    assert names(tmp_path) == []
+        write_and_fail(tmp_path / f"out.{kind}", sample_results()[:1])
+    assert file_names(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "jpg"])
-def test_an_error_at_once_leaves_an_existing_file_alone(tmp_path, kind):
+def test_error_before_the_first_result_keeps_the_existing_file(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
-    path.write_bytes(b"precious")
+    path.write_bytes(b"existing")
     with pytest.raises(TypeError):
-        put_and_fail(path, [])
-    assert path.read_bytes() == b"precious"
-    assert names(tmp_path) == [path.name]
+        write_and_fail(path, [])
+    assert path.read_bytes() == b"existing"
+    assert file_names(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "jpg"])
-def test_an_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
+def test_existing_file_is_replaced_only_at_the_end(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
-    path.write_bytes(b"precious")
+    path.write_bytes(b"existing")
     with writers.open_writer(path) as write:
-        write(some()[0])
-        assert path.read_bytes() == b"precious"
-    assert path.read_bytes() != b"precious"
-    assert names(tmp_path) == [path.name]
+        write(sample_results()[0])
+        assert path.read_bytes() == b"existing"
+    assert path.read_bytes() != b"existing"
+    assert file_names(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
-def test_a_table_without_frames_is_no_file(tmp_path, kind):
+def test_table_without_frames_creates_no_file(tmp_path, kind):
     path = tmp_path / f"out.{kind}"
-    put(path, [])
-    assert names(tmp_path) == []
-    path.write_bytes(b"precious")
-    put(path, [])
-    assert path.read_bytes() == b"precious"
+    write_all(path, [])
+    assert file_names(tmp_path) == []
+    path.write_bytes(b"existing")
+    write_all(path, [])
+    assert path.read_bytes() == b"existing"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="umask is POSIX")
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])
-def test_a_result_is_as_readable_as_any_other_file(tmp_path, kind):
+def test_output_has_default_permissions(tmp_path, kind):
     old = os.umask(0o022)
     try:
-        put(tmp_path / f"out.{kind}", some()[:1])
+        write_all(tmp_path / f"out.{kind}", sample_results()[:1])
     finally:
         os.umask(old)
     assert (tmp_path / f"out.{kind}").stat().st_mode & 0o777 == 0o644
@@ -358,109 +368,113 @@ def test_a_result_is_as_readable_as_any_other_file(tmp_path, kind):
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A folder on a disk of 64 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place]
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
     if (
         not shutil.which("mount")
         or subprocess.run(mount, capture_output=True, check=False).returncode
     ):
         pytest.skip("only root may mount a disk")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
-def noisy(number):
+def noise_result(number):
     pixels = np.random.default_rng(number).integers(0, 256, (200, 200, 3), np.uint8)
-    return Result(replace(frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [face(number)])
+    return Result(
+        replace(make_frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [make_face(number)]
+    )
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png", "folder"])
-def test_a_full_disk_is_said_in_a_sentence_and_whole_lines_are_kept(tiny_disk, kind):
+def test_full_disk_is_an_error_and_complete_lines_are_kept(tiny_disk, kind):
     path = tiny_disk / ("out" if kind == "folder" else f"out.{kind}")
-    results = [noisy(k) for k in range(1 if kind == "png" else 900)]
+    results = [noise_result(k) for k in range(1 if kind == "png" else 900)]
     with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$") as caught:
-        put(path, results)
+        write_all(path, results)
     assert "\n" not in str(caught.value)
-    kept = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
-    assert names(tiny_disk) == kept
+    remaining = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
+    assert file_names(tiny_disk) == remaining
     if kind in TABLES:
-        found = list(partial_file.read_records(path))
-        assert found == [each.to_dict() for each in results[: len(found)]]
-        assert len(found) > 50
+        records = list(partial_file.read_records(path))
+        assert records == [each.to_dict() for each in results[: len(records)]]
+        assert len(records) > 50
 
 
 @pytest.mark.parametrize("kind", ["mp4", "html"])
-def test_a_video_that_fills_the_disk_is_said_so_and_leaves_nothing(tiny_disk, kind):
-    dice = np.random.default_rng(0)
-    clip = [dice.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(100)]
-    results = [Result(Frame(pixels, "x.mp4", k, k / 25), [face()]) for k, pixels in enumerate(clip)]
+def test_video_that_fills_the_disk_is_an_error_and_leaves_no_file(tiny_disk, kind):
+    rng = np.random.default_rng(0)
+    clip = [rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(100)]
+    results = [
+        Result(Frame(pixels, "x.mp4", k, k / 25), [make_face()]) for k, pixels in enumerate(clip)
+    ]
     with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$"):
-        put(tiny_disk / f"out.{kind}", results)
-    assert names(tiny_disk) == []
+        write_all(tiny_disk / f"out.{kind}", results)
+    assert file_names(tiny_disk) == []
 
 
 @pytest.mark.parametrize("suffix", ["jsnl", "cvs", "parqet", "pgn"])
-def test_an_unknown_suffix_is_answered_with_the_nearest(tmp_path, suffix):
+def test_unknown_suffix_suggests_the_nearest(tmp_path, suffix):
     with pytest.raises(UserError, match="Did you mean") as caught:
         writers.open_writer(tmp_path / f"out.{suffix}")
     assert ".jsonl" in str(caught.value)
-    assert names(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", [".jsonl", ".png", ".hidden", "-"])
-def test_a_path_without_a_name_is_not_made_a_folder(tmp_path, monkeypatch, name):
+def test_path_without_a_file_name_is_an_error(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name):
         with pytest.raises(UserError, match=r"Cannot write .*: name a file, such as") as caught:
             writers.open_writer(path)
         assert "\n" not in str(caught.value)
-    assert names(tmp_path) == []
+    assert file_names(tmp_path) == []
     (tmp_path / ".hidden").mkdir()
-    put(tmp_path / ".hidden", some()[:1])
-    assert names(tmp_path / ".hidden") == ["photo.png"]
+    write_all(tmp_path / ".hidden", sample_results()[:1])
+    assert file_names(tmp_path / ".hidden") == ["photo.png"]
 
 
-def test_a_missing_folder_is_said_so(tmp_path):
+def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match="nowhere not found"):
         writers.open_writer(tmp_path / "nowhere" / "out.csv")
 
 
-def test_a_source_whose_name_leaves_no_room_for_a_suffix_is_said_so(tmp_path):
+def test_too_long_file_name_is_an_error(tmp_path):
     with pytest.raises(UserError, match="File name too long"):
-        put(tmp_path, [Result(frame("x" * 254), [])])
+        write_all(tmp_path, [Result(make_frame("x" * 254), [])])
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])
-def test_a_place_that_cannot_be_written_is_said_so(tmp_path, kind):
+def test_unwritable_path_is_an_error(tmp_path, kind):
     name = "x" * 300
     with pytest.raises(UserError, match="Cannot write"):
-        put(tmp_path / f"{name}.{kind}", some()[:1])
-    assert names(tmp_path) == []
+        write_all(tmp_path / f"{name}.{kind}", sample_results()[:1])
+    assert file_names(tmp_path) == []
 
 
-def test_a_file_in_the_way_of_a_folder_is_said_so(tmp_path):
-    (tmp_path / "out").write_text("in the way")
+def test_file_with_the_name_of_the_folder_is_an_error(tmp_path):
+    (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match="Cannot create folder"):
-        put(tmp_path / "out", [])
+        write_all(tmp_path / "out", [])
 
 
-def test_a_folder_named_like_a_file_is_a_folder(tmp_path):
+def test_folder_with_a_suffix_is_a_folder(tmp_path):
     (tmp_path / "pictures.png").mkdir()
-    put(tmp_path / "pictures.png", [Result(replace(frame(), source="a.gif"), [])])
-    assert names(tmp_path / "pictures.png") == ["a.png"]
+    write_all(tmp_path / "pictures.png", [Result(replace(make_frame(), source="a.gif"), [])])
+    assert file_names(tmp_path / "pictures.png") == ["a.png"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
+def test_smoothed_emotions_have_their_own_columns(tmp_path, suffix):
     import pyarrow.csv
     import pyarrow.parquet
 
     emotions, smoothed = {"happy": 0.9, "sad": 0.1}, {"happy": 0.6, "sad": 0.4}
     faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=smoothed)]
     with writers.open_writer(tmp_path / f"x.{suffix}") as write:
-        write(Result(frame("clip.mp4", 7), faces))
-        write(Result(frame("clip.mp4", 8), []))
+        write(Result(make_frame("clip.mp4", 7), faces))
+        write(Result(make_frame("clip.mp4", 8), []))
     read = pyarrow.csv.read_csv if suffix == "csv" else pyarrow.parquet.read_table
     first, second = read(tmp_path / f"x.{suffix}").to_pylist()
     assert (first["happy"], first["smoothed_happy"]) == (0.9, 0.6)
@@ -468,13 +482,13 @@ def test_smoothed_emotions_have_columns_of_their_own(tmp_path, suffix):
     assert second["smoothed_happy"] is None
 
 
-def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
+def test_sql_query_in_the_docs(tmp_path, monkeypatch):
     duckdb = pytest.importorskip("duckdb")
     emotions = {"happy": 0.9, "sad": 0.1}
     with writers.open_writer(tmp_path / "faces.parquet") as write:
         for k in range(30):
             faces = [Face((0, 0, 9, 9), 0.9, emotions, 3, smoothed=emotions)] if k < 20 else []
-            write(Result(replace(frame("clip.mp4", k), seconds=k / 10), faces))
+            write(Result(replace(make_frame("clip.mp4", k), seconds=k / 10), faces))
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     query = re.search(r"```sql\n(.*?)```", text, re.DOTALL)[1]
     monkeypatch.chdir(tmp_path)
@@ -483,7 +497,7 @@ def test_the_query_in_the_docs_runs(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
+def test_video_keeps_the_size_of_its_first_frame(tmp_path):
     def halves(number, width, height):
         pixels = np.zeros((height, width, 3), np.uint8)
         pixels[: height // 2], pixels[height // 2 :] = (200, 40, 40), (40, 40, 200)
@@ -492,8 +506,8 @@ def test_a_video_keeps_the_size_of_its_first_frame(tmp_path):
     with writers.open_writer(tmp_path / "out.mp4") as write:
         for number, (width, height) in enumerate(((640, 480), (1280, 960), (500, 480), (640, 480))):
             write(Result(halves(number, width, height), []))
-    found = [frame.pixels for frame in video.frames(Source.parse(str(tmp_path / "out.mp4")))]
-    assert [pixels.shape for pixels in found] == [(480, 640, 3)] * 4
-    for pixels in found:
-        for row, colour in ((100, (200, 40, 40)), (380, (40, 40, 200))):
-            assert np.abs(pixels[row].mean(0) - colour).max() < 12
+    frames = [frame.pixels for frame in video.frames(Source.parse(str(tmp_path / "out.mp4")))]
+    assert [pixels.shape for pixels in frames] == [(480, 640, 3)] * 4
+    for pixels in frames:
+        for row, color in ((100, (200, 40, 40)), (380, (40, 40, 200))):
+            assert np.abs(pixels[row].mean(0) - color).max() < 12

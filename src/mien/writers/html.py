@@ -1,4 +1,4 @@
-"""A page on which a person can see what each face of a video showed, and when. One file."""
+"""Write an interactive timeline of the faces in a video as one HTML file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ MARKUP, STYLE, SCRIPT = (
 
 
 def open_writer(path: Path) -> AbstractContextManager[Write]:
-    """Write the frames of one video as an `.html` page; a `UserError` for a second source."""
+    """Write the timeline of one video to an `.html` file.
+
+    Raises:
+        UserError: A frame of a second source is written, or the file cannot be written.
+    """
 
     def finish(timeline: Timeline, temporary: Path) -> None:
         temporary.write_text(page(timeline, path), encoding="utf-8")
@@ -32,10 +36,10 @@ def open_writer(path: Path) -> AbstractContextManager[Write]:
 
 
 def page(timeline: Timeline, path: Path) -> str:
-    """The timeline as HTML; `path` is where it will lie, for the way from there to the video."""
+    """Render a timeline as HTML; `path` is its location, for the relative link to the video."""
     summaries = timeline.summaries.records()
     indices = timeline.emotion_indices()
-    told = {
+    data = {
         "name": Path(timeline.source).name or timeline.source,
         "video": _relative(timeline.location, path),
         "model": timeline.model,
@@ -53,12 +57,12 @@ def page(timeline: Timeline, path: Path) -> str:
         "stills": [(round(s, 3), _inline(body)) for s, body in timeline.stills],
         "face_count": len(summaries) + timeline.dropped_faces,
         "faces": [
-            _face(timeline, timeline.series[one["face_id"]], one, indices)
-            for one in summaries[:MAX_FACES]
+            _face(timeline, timeline.series[summary["face_id"]], summary, indices)
+            for summary in summaries[:MAX_FACES]
         ],
     }
-    # A name may not end the script it stands in.
-    text = json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
+    # A file name must not close the script element.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     page = MARKUP.replace("/* _page.css */", STYLE).replace("// _page.js\n", SCRIPT)
     return page.replace('{"nothing": "yet"}', text)
 
@@ -78,14 +82,14 @@ def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int])
 
 
 def _relative(location: str, path: Path) -> str:
-    """The way from the page to the video, as an address; nothing for what is not a file."""
+    """The relative link from the page to the video; empty if the source is not a file."""
     if not Path(location).is_file():
         return ""
     try:
-        way = os.path.relpath(Path(location).resolve(), path.resolve().parent)
+        relative = os.path.relpath(Path(location).resolve(), path.resolve().parent)
     except ValueError:  # another drive
         return ""
-    return quote(os.fsencode(way.replace(os.sep, "/")))
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
 def _inline(body: bytes) -> str:
