@@ -83,6 +83,9 @@ def test_every_public_object_has_an_example():
 @pytest.mark.parametrize("name", [name for name in OBJECTS if name not in NOT_RUNNABLE])
 def test_the_example_runs(name, folder, monkeypatch, request):
     code = example_of(OBJECTS[name])
+    assert set(re.findall(r"\bmien\.(\w+)\(", code)) <= set(dir(mien))
+    if "pandas" in code:
+        pytest.importorskip("pandas")
     if SERVER_URL in code:
         code = code.replace(SERVER_URL, request.getfixturevalue("server_url"))
     monkeypatch.chdir(folder)

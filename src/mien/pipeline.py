@@ -113,7 +113,11 @@ def run(
 
     Example:
         ```python
-        with mien.writers.open_writer("faces.csv") as write:
+        from mien import writers
+        from mien.io.source import Source
+        from mien.pipeline import run
+
+        with writers.open_writer("faces.csv") as write:
             run(Source.expand("holiday/"), mien.Analyzer(), [write])
         ```
     """

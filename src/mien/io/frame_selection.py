@@ -58,6 +58,12 @@ class FrameSelection:
         Args:
             number: Frame number.
             seconds: Time of that frame.
+
+        Example:
+            ```python
+            selection = mien.FrameSelection(seconds=0.5)
+            rest = selection.starting_at(number=250, seconds=10.0)
+            ```
         """
         return replace(self, start=seconds, number=number, origin=self.start)
 
@@ -68,6 +74,12 @@ class FrameSelection:
 
         Args:
             rate: Frames per second of the video.
+
+        Example:
+            ```python
+            is_selected = mien.FrameSelection(every=2).stepper(rate=25)
+            print([is_selected(k / 25) for k in range(4)])  # [True, False, True, False]
+            ```
         """
         origin = self.start if self.number < 0 else self.origin
         step, count = -1, 0

@@ -77,12 +77,24 @@ class Detection:
         object.__setattr__(self, "landmarks", landmarks)
 
     def scaled(self, factor: float) -> Detection:
-        """The same face in the image resized by `factor`."""
+        """The same face in the image resized by `factor`.
+
+        Example:
+            ```python
+            half = mien.Detection((178.0, 63.0, 90.0, 113.0), 0.93).scaled(0.5)
+            ```
+        """
         landmarks = self.landmarks and tuple((x * factor, y * factor) for x, y in self.landmarks)
         return replace(self, box=scale_box(self.box, factor), landmarks=landmarks)
 
     def shifted(self, dx: float, dy: float) -> Detection:
-        """The same face translated by (dx, dy) pixels."""
+        """The same face translated by (dx, dy) pixels.
+
+        Example:
+            ```python
+            right = mien.Detection((178.0, 63.0, 90.0, 113.0), 0.93).shifted(10, 0)
+            ```
+        """
         x, y, width, height = self.box
         landmarks = self.landmarks and tuple((x + dx, y + dy) for x, y in self.landmarks)
         return replace(self, box=(x + dx, y + dy, width, height), landmarks=landmarks)

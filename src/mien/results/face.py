@@ -107,7 +107,16 @@ class Face:
         return pixels[rows, _span(x, width, margin, pixels.shape[1])].copy()
 
     def to_dict(self) -> dict[str, Any]:
-        """The face as a JSON-serializable dictionary; `smoothed` only if it is not None."""
+        """The face as a JSON-serializable dictionary; `smoothed` only if it is not None.
+
+        Example:
+            ```python
+            import json
+
+            (face,) = mien.Analyzer().analyze("photo.jpg")
+            print(json.dumps(face.to_dict()))
+            ```
+        """
         return {
             "face_id": self.face_id,
             "box": list(self.box),
@@ -121,7 +130,14 @@ class Face:
 
     @classmethod
     def from_dict(cls, face: Mapping[str, Any]) -> Face:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Example:
+            ```python
+            (face,) = mien.Analyzer().analyze("photo.jpg")
+            assert mien.Face.from_dict(face.to_dict()) == face
+            ```
+        """
         return cls(
             face["box"],
             face["face_confidence"],

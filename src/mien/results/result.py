@@ -136,7 +136,9 @@ class Result(Sequence[Face]):
 
         Example:
             ```python
-            json.dumps(analyzer.analyze("photo.jpg").to_dict())
+            import json
+
+            print(json.dumps(mien.Analyzer().analyze("photo.jpg").to_dict()))
             ```
         """
         height, width = self.frame.pixels.shape[:2]
@@ -162,7 +164,8 @@ class Result(Sequence[Face]):
 
         Example:
             ```python
-            results = [mien.Result.from_dict(json.loads(line)) for line in open("faces.jsonl")]
+            record = mien.Analyzer().analyze("photo.jpg").to_dict()
+            result = mien.Result.from_dict(record)
             ```
         """
         if frame is None:
@@ -183,7 +186,10 @@ class Result(Sequence[Face]):
 
         Example:
             ```python
-            pandas.concat(result.to_dataframe() for result in analyzer.stream("clip.mp4"))
+            import pandas
+
+            results = mien.Analyzer().stream("clip.mp4")
+            faces = pandas.concat(result.to_dataframe() for result in results)
             ```
         """
         from mien.writers._table import dataframe
@@ -198,7 +204,8 @@ class Result(Sequence[Face]):
 
         Example:
             ```python
-            analyzer.analyze("photo.jpg").plot().show()
+            annotated = mien.Analyzer().analyze("photo.jpg").plot()
+            annotated.save("annotated.png")
             ```
         """
         from PIL import Image
@@ -219,7 +226,7 @@ class Result(Sequence[Face]):
 
         Example:
             ```python
-            analyzer.analyze("photo.jpg").save("faces.csv")
+            mien.Analyzer().analyze("photo.jpg").save("faces.csv")
             ```
         """
         from mien import writers

@@ -92,13 +92,28 @@ class VideoSession:
 
         Raises:
             UserError: If `pixels` has another shape or dtype.
+
+        Example:
+            ```python
+            session = mien.Analyzer().session()
+            pixels = np.zeros((480, 640, 3), np.uint8)  # the next frame
+            result = session.update(pixels, seconds=0.04)
+            ```
         """
         pixels = image.first_frame(pixels).pixels
         number, self._updates = self._updates, self._updates + 1
         return self.update_frame(Frame(pixels, "", number, seconds, kind="camera"))
 
     def update_frame(self, frame: Frame) -> Result:
-        """Like `update`, for a frame with its own source, number and time."""
+        """Like `update`, for a frame with its own source, number and time.
+
+        Example:
+            ```python
+            pixels = np.zeros((480, 640, 3), np.uint8)
+            frame = mien.Frame(pixels, "my camera", number=1, seconds=0.04, kind="camera")
+            result = mien.Analyzer().session().update_frame(frame)
+            ```
+        """
         (result,) = self._classify([self._detect_faces(frame)])
         return self._smooth(result)
 
@@ -117,6 +132,15 @@ class VideoSession:
 
         Raises:
             UserError: If `frames` raises it; after the results of the frames before it.
+
+        Example:
+            ```python
+            from mien.io import reader
+            from mien.io.source import Source
+
+            frames = reader.frames(Source.parse("clip.mp4"))
+            results = list(mien.Analyzer().session().stream(frames))
+            ```
         """
         for result in self._classify(self._detect_or_interpolate(frames)):
             yield self._smooth(result)
@@ -133,6 +157,11 @@ class VideoSession:
 
         Example:
             ```python
+            import json
+            from pathlib import Path
+
+            analyzer = mien.Analyzer()
+            session = analyzer.session()
             Path("session.json").write_text(json.dumps(session.state()))
             session = analyzer.session(state=json.loads(Path("session.json").read_text()))
             ```
@@ -177,6 +206,14 @@ class VideoSession:
 
         Returns:
             Whether their smoothed emotions are those that this session would have computed.
+
+        Example:
+            ```python
+            analyzer = mien.Analyzer()
+            first, resumed = analyzer.session(), analyzer.session()
+            for result in first.stream([mien.Frame(np.zeros((480, 640, 3), np.uint8))]):
+                resumed.replay(result.frame, result.faces, detected=True)
+            ```
         """
         matches = self._smoother.replay(frame.seconds, faces)
         height, width = frame.pixels.shape[:2]
@@ -189,7 +226,14 @@ class VideoSession:
         return matches
 
     def reserve_ids(self, next_id: int) -> None:
-        """Give new faces ids from `next_id` on."""
+        """Give new faces ids from `next_id` on.
+
+        Example:
+            ```python
+            session = mien.Analyzer().session()
+            session.reserve_ids(10)
+            ```
+        """
         self._tracker.reserve_ids(next_id)
 
     def _detect_faces(self, frame: Frame) -> FrameDetections:

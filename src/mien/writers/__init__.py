@@ -53,7 +53,9 @@ def open_writer(
 
     Example:
         ```python
-        with mien.writers.open_writer("faces.csv") as write:
+        from mien import writers
+
+        with writers.open_writer("faces.csv") as write:
             for result in mien.Analyzer().stream("holiday/"):
                 write(result)
         ```
