@@ -1,11 +1,14 @@
 """The emotion labels: order, synonyms and restriction to a subset."""
 
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from mien import labels
 from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical, restrict_labels
 
@@ -65,3 +68,7 @@ def test_keeping_all_labels_changes_nothing():
         probabilities,
         atol=1e-12,
     )
+
+
+def test_docstring_examples():
+    assert doctest.testmod(labels).failed == 0

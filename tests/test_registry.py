@@ -1,5 +1,6 @@
 """Registries of modules."""
 
+import doctest
 import subprocess
 import sys
 
@@ -55,3 +56,7 @@ def test_only_modules_of_the_registry_can_be_loaded(name):
 def test_names_requires_a_package(package):
     with pytest.raises(LookupError):
         registry.names(package)
+
+
+def test_docstring_examples():
+    assert doctest.testmod(registry).failed == 0

@@ -66,4 +66,5 @@ def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
     known = list(known)
     nearest = difflib.get_close_matches(name, known, n=1)
     suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return UserError(f"Unknown {kind} {name!r}.{suggestion} Known {kind}s: {', '.join(known)}.")
+    plural = kind.replace(" or ", "s or ") + "s"
+    return UserError(f"Unknown {kind} {name!r}.{suggestion} Known {plural}: {', '.join(known)}.")

@@ -1,0 +1,160 @@
+"""The audio of annotated videos."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mien import writers
+from mien.io import audio, video
+from mien.io.source import Source
+from mien.results import Frame, Result
+from tests.io.video_files import frame_times, make_face
+from tests.synthetic import clip_files, clips, tracking_scores
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_audio_continues_when_time_stamps_restart(tmp_path, sample_faces, copied, monkeypatch):
+    if not copied:  # all audio is encoded
+        monkeypatch.setattr("mien.io.audio.COPIED_CODECS", ())
+    frames = clips.frames("one", sample_faces, size=(320, 180), seconds=3)
+    clip_files.encode(tmp_path / "one.ts", frames, sound=True)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    with writers.open_writer(tmp_path / "x.mp4") as write:
+        for frame in video.frames(Source.parse(str(joined))):
+            write(Result(frame, []))
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        stream = container.streams.audio[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(6.0, abs=0.3)
+
+
+def test_audio_is_only_copied_from_files(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "mien.io.audio.copy_audio", lambda *arguments: calls.append(arguments) or iter(())
+    )
+    for source in ("rtsp://me:***@cam/live", "camera:0", str(tmp_path)):
+        with writers.open_writer(tmp_path / "x.mp4") as write:
+            write(Result(Frame(np.zeros((48, 64, 3), np.uint8), source), []))
+    assert calls == []
+
+
+def test_annotated_video_keeps_time_stamps_and_audio(clip, tmp_path):
+    path, truths = clip
+    with writers.open_writer(tmp_path / "out.mp4") as write:
+        for frame in video.frames(Source.parse(str(path))):
+            write(Result(frame, [make_face(frame)]))
+    assert tracking_scores.time_error(truths, frame_times(tmp_path / "out.mp4")) < 1e-3
+    with av.open(str(tmp_path / "out.mp4")) as out, av.open(str(path)) as source:
+        output_packets, source_packets = (
+            [bytes(p) for p in c.demux(c.streams.audio[0]) if p.size] for c in (out, source)
+        )
+        assert output_packets == source_packets
+    annotated, original = (
+        next(video.frames(Source.parse(str(p)))) for p in (tmp_path / "out.mp4", path)
+    )
+    assert annotated.pixels.shape[0] >= original.pixels.shape[0]
+
+
+def test_annotated_range_begins_at_zero_and_has_its_audio(clip, tmp_path):
+    path, _ = clip
+    with writers.open_writer(tmp_path / "cut.mp4") as write:
+        for frame in video.frames(
+            Source.parse(str(path)), video.FrameSelection(start=0.4, end=0.6)
+        ):
+            write(Result(frame, [make_face(frame)]))
+    assert frame_times(tmp_path / "cut.mp4") == pytest.approx(
+        [0.04 * k for k in range(6)], abs=1e-3
+    )
+    with av.open(str(tmp_path / "cut.mp4")) as cut:
+        (stream,) = cut.streams.audio
+        seconds = [float(p.pts * stream.time_base) for p in cut.demux(stream) if p.size]
+    assert -0.06 < seconds[0] < 0.03
+    assert seconds[-1] == pytest.approx(0.24, abs=0.05)
+
+
+RATE, HERTZ = 44_100, 700
+
+
+def write_tone(path, codec, channels, piece=4096):
+    """One second of black frames, with a tone in packets of `piece` samples."""
+    layout = "mono" if channels == 1 else "stereo"
+    tone = (9000 * np.sin(2 * np.pi * HERTZ * np.arange(RATE) / RATE)).astype(np.int16)
+    with av.open(str(path), "w") as out:
+        video_stream = out.add_stream("mpeg4", rate=25)
+        video_stream.width, video_stream.height, video_stream.pix_fmt = 96, 96, "yuv420p"
+        audio_stream = out.add_stream(codec, rate=RATE, layout=layout)
+        for _ in range(25):
+            av_frame = av.VideoFrame.from_ndarray(np.zeros((96, 96, 3), np.uint8), format="rgb24")
+            out.mux(video_stream.encode(av_frame))
+        audio_frame = av.AudioFrame.from_ndarray(np.repeat(tone, channels)[None], "s16", layout)
+        audio_frame.rate, audio_frame.pts = RATE, 0
+        resampler = av.AudioResampler(audio_stream.codec_context.format.name, layout, RATE, piece)
+        for resampled in [*resampler.resample(audio_frame), *resampler.resample(None)]:
+            out.mux(audio_stream.encode(resampled))
+        for stream in (video_stream, audio_stream):
+            out.mux(stream.encode())
+
+
+def annotated_audio(path, selection, out):
+    """Start times and samples of the audio in an annotated video; it must be AAC."""
+    with writers.open_writer(out) as write:
+        for frame in video.frames(Source.parse(str(path)), selection, lambda _: None):
+            write(Result(frame, []))
+    with av.open(str(out)) as container:
+        (stream,) = container.streams.audio
+        assert stream.codec_context.name == "aac"
+        pieces = [(float(p.pts * p.time_base), p.to_ndarray()) for p in container.decode(stream)]
+    return [begins for begins, _ in pieces], np.concatenate([s for _, s in pieces], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "channels", "piece"),
+    [("avi", "pcm_s16le", 1, 4096), ("mkv", "flac", 2, 4096), ("mkv", "pcm_s16le", 2, RATE)],
+)
+@pytest.mark.parametrize(
+    ("selection", "seconds"),
+    [(video.FrameSelection(), 1.0), (video.FrameSelection(start=0.4, end=0.6), 0.24)],
+)
+def test_unsupported_audio_is_encoded_as_aac(
+    tmp_path, suffix, codec, channels, piece, selection, seconds
+):
+    path = tmp_path / f"in.{suffix}"
+    write_tone(path, codec, channels, piece)
+    begins, samples = annotated_audio(path, selection, tmp_path / "out.mp4")
+    assert len(samples) == channels
+    assert begins[0] == pytest.approx(0, abs=0.03)
+    assert samples.shape[1] / 48_000 == pytest.approx(seconds, abs=0.06)
+    spectrum = np.abs(np.fft.rfft(samples[0]))
+    assert spectrum.argmax() * 48_000 / samples.shape[1] == pytest.approx(HERTZ, abs=8)
+
+
+def test_audio_continues_when_its_format_changes(tmp_path):
+    halves = [tmp_path / "mono.ts", tmp_path / "stereo.ts"]
+    for path, channels in zip(halves, (1, 2), strict=True):
+        write_tone(path, "mp2", channels)
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(path.read_bytes() for path in halves))
+    _, samples = annotated_audio(both, video.FrameSelection(), tmp_path / "out.mp4")
+    assert np.abs(samples[0, -9_600:-4_800]).max() > 0.1
+
+
+def test_audio_continues_after_damage(tmp_path):
+    path = tmp_path / "in.mkv"
+    write_tone(path, "flac", 1)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(container.streams.audio[0])]
+    body = bytearray(path.read_bytes())
+    body[places[3] + 20 : places[3] + 400] = bytes(380)
+    path.write_bytes(body)
+    begins, _ = annotated_audio(path, video.FrameSelection(), tmp_path / "out.mp4")
+    assert begins[-1] > 0.9
+
+
+def test_audio_long_before_the_first_frame_keeps_its_time():
+    on = audio._continuous_times(Fraction(1, 100))
+    assert [on(time, 50) for time in (-300, -250, 0, 50, -300, -250)] == [
+        -300, -250, 0, 50, 100, 150,
+    ]  # fmt: skip

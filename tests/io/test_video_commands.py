@@ -1,0 +1,198 @@
+"""The command line and the analyzer with videos."""
+
+import json
+import math
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import mien as package
+from mien.results import Frame
+from mien.tracking.smoothing import TIME_CONSTANT
+from tests.io.video_files import write_gif
+from tests.paths import SHARED
+from tests.synthetic import clips, tracking_scores
+
+FER2013 = SHARED / "fer2013"
+
+
+requires_fer2013 = pytest.mark.skipif(not FER2013.exists(), reason="FER2013 is not available")
+
+
+def test_kind_of_a_file_is_determined_by_its_content(tmp_path, mien, tiny_model, clip, photo):
+    (tmp_path / "clip").write_bytes(clip[0].read_bytes())
+    (tmp_path / "photo.mp4").write_bytes(photo.read_bytes())
+    options = ("--model", tiny_model, "--detector", "whole", "--json")
+    code, out, err = mien("analyze", tmp_path / "clip", tmp_path / "photo.mp4", *options)
+    assert (code, err) == (0, "")
+    *frames, image = map(json.loads, out.splitlines())
+    assert [record["seconds"] for record in frames] == [t.seconds for t in clip[1]]
+    assert "smoothed" in frames[0]["faces"][0]
+    assert (image["width"], "smoothed" in image["faces"][0]) == (512, False)
+
+
+def test_face_in_an_animated_gif_keeps_its_id(tmp_path, mien, tiny_model, sample_faces):
+    path = tmp_path / "one.gif"
+    write_gif(path, sample_faces, 5, duration=40)
+    arguments = ("analyze", path, "--detector", "whole", "--model", tiny_model, "--json")
+    code, out, _ = mien(*arguments)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [record["faces"][0]["face_id"] for record in records] == [0] * 5
+    assert all("smoothed" in record["faces"][0] for record in records)
+    _, out, _ = mien(*arguments, "--every", "2")
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 2, 4]
+
+
+def test_video_at_an_address_is_read_as_a_file(clip, mien, tiny_model, tmp_path):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=clip[0].parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{http.server_address[1]}/one.mp4?a=b"
+        options = ("--model", tiny_model, "--detector", "whole", "--to", tmp_path / "a.jsonl")
+        code, _, err = mien("analyze", address, *options)
+        assert (code, err) == (0, "")
+        http.shutdown()
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seconds"] for line in lines] == [t.seconds for t in clip[1]]
+
+
+@pytest.mark.parametrize("option", ["--summary", "--timeline"])
+def test_source_is_not_overwritten_by_summary_or_timeline(mien, clip, tmp_path, option):
+    suffix = {"--summary": ".json", "--timeline": ".png"}[option]
+    source = tmp_path / f"clip{suffix}"
+    source.write_bytes(clip[0].read_bytes())
+    path = tmp_path / "clip.mp4"
+    path.symlink_to(source)
+    code, _, err = mien("analyze", path, "--detector", "whole", option, source)
+    assert code == 2
+    assert "is the source itself" in err
+    assert source.read_bytes() == clip[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--summary", "faces.csv"), ".json"),
+        (("--summary", "nowhere/faces.json"), "nowhere"),
+        (
+            ("again.mp4", "--to", "page.html"),
+            "page.html",
+        ),
+        (("again.mp4", "--timeline", "t.png"), "t.png"),
+        (("--to", "a.csv", "--to", "a.csv"), "--to a.csv"),
+    ],
+)
+def test_invalid_outputs_are_rejected_before_reading(
+    mien, clip, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    again = clip[0].with_name("again.mp4")
+    again.unlink(missing_ok=True)
+    again.symlink_to(clip[0])
+    options = [str(again) if word == "again.mp4" else word for word in options]
+    code, out, err = mien("analyze", clip[0], "--detector", "whole", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_video_is_not_written_over_its_source(mien, clip, tiny_model, tmp_path):
+    path = tmp_path / "one.mp4"
+    path.write_bytes(clip[0].read_bytes())
+    options = ("analyze", path, "--model", tiny_model, "--detector", "whole")
+    code, _, err = mien(*options, "--to", path)
+    assert code == 2
+    assert "is the source itself" in err
+    assert path.read_bytes() == clip[0].read_bytes()
+
+
+def test_video_is_tracked_and_smoothed(clip, tiny_model):
+    analyzer = package.Analyzer(str(tiny_model), "whole")
+    results = list(analyzer.stream(str(clip[0])))
+    assert len(results) == 25
+    assert {face.face_id for result in results for face in result} == {0}
+    for result in results:
+        (face,) = result
+        assert face.smoothed is not None
+        assert face.box == pytest.approx((70, 0, 180, 180))
+        assert result.frame.detector == "whole"
+    assert results[0][0].smoothed == pytest.approx(results[0][0].emotions)
+
+
+@requires_fer2013
+@pytest.mark.parametrize("scenario", ["crossing", "growing", "none"])
+def test_real_faces_keep_their_ids(scenario):
+    cast = clips.load_faces(FER2013)
+    truths = []
+
+    def frames():
+        for k, (pixels, truth) in enumerate(clips.frames(scenario, cast, seconds=4)):
+            truths.append(truth)
+            yield Frame(pixels, scenario, k, truth.seconds)
+
+    detections, changes = [], []
+    for result in package.Analyzer(threads=1).session().stream(frames()):
+        detections.append({face.face_id: face.box for face in result})
+        changes += [(f.face_id, result.frame.seconds, f) for f in result]
+    expected, predicted = tracking_scores.without_hidden(truths, detections)
+    assert tracking_scores.id_switches(expected, predicted) == 0
+    assert tracking_scores.id_f1(expected, predicted) > 0.97
+    for face_id in {c[0] for c in changes}:
+        mine = [(s, f) for k, s, f in changes if k == face_id]
+        seconds = [s for s, _ in mine]
+        raw = tracking_scores.changes_per_second([f.dominant_emotion for _, f in mine], seconds)
+        smooth = [max(f.smoothed, key=f.smoothed.__getitem__) for _, f in mine]
+        assert tracking_scores.changes_per_second(smooth, seconds) <= raw
+    assert math.isclose(TIME_CONSTANT, 0.5)
+
+
+def test_summary_and_range_on_the_command_line(mien, clip, tiny_model, tmp_path):
+    options = ("analyze", clip[0], "--model", tiny_model, "--detector", "whole")
+    code, out, err = mien(*options, "--every", "0.2s", "--summary", tmp_path / "s.json")
+    assert (code, err) == (0, "")
+    assert "one.mp4: 1 face" in out
+    assert out.splitlines()[-1] == "5 frames"
+    ((record,),) = json.loads((tmp_path / "s.json").read_text()).values()
+    assert record["frames"] == 5
+    code, out, _ = mien(*options, "--from", "0.4", "--until", "0:00.6", "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [r["frame"] for r in records] == [10, 11, 12, 13, 14, 15]
+    assert set(records[0]["faces"][0]["smoothed"]) == set(package.EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--every", "0"), "--every 0"),
+        (("--every", "xs"), "--every xs"),
+        (("--from", "1:2:3:4"), "'1:2:3:4'"),
+        (("--until", "-3"), "'-3'"),
+        (("--from", "1:99"), "'1:99'"),
+        (("--from", "3", "--until", "2"), "--until 2 is before --from 3"),
+        (("--from", "99"), "has no frame from 99 s on"),
+        (("--smooth", "-1"), "--smooth -1"),
+        (("--smooth", "nan"), "--smooth nan"),
+        (("--smooth", "abc"), "'abc' is not a valid float"),
+    ],
+)
+def test_invalid_selection_options_give_one_sentence(mien, clip, tiny_model, options, message):
+    code, _, err = mien("analyze", clip[0], "--model", tiny_model, "--detector", "whole", *options)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_unreadable_video_does_not_stop_the_others(mien, clip, tiny_model, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"nothing")
+    code, out, err = mien("analyze", bad, clip[0], "--model", tiny_model, "--detector", "whole")
+    assert code == 2
+    assert "bad.mp4 as a video" in err
+    assert "25 frames" in out

@@ -1,0 +1,84 @@
+"""Writers of a single video: MP4 and HTML."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import mien as package
+from mien import writers
+from mien.errors import UserError
+from mien.io import video
+from mien.io.source import Source
+from mien.results import Frame, Result
+from tests.io.video_files import make_face
+
+
+def test_frame_too_large_for_the_encoder_is_an_error(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"Cannot write .*wide\.mp4"),
+        writers.open_writer(tmp_path / "wide.mp4") as write,
+    ):
+        write(Result(Frame(np.zeros((16, 20_000, 3), np.uint8), "x"), []))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_annotated_video_of_odd_size_and_without_frames(tmp_path):
+    with writers.open_writer(tmp_path / "odd.mp4") as write:
+        for k in range(3):
+            write(Result(Frame(np.zeros((501, 703, 3), np.uint8), "x", k, k / 25), []))
+    assert next(video.frames(Source.parse(str(tmp_path / "odd.mp4")))).pixels.shape == (500, 702, 3)
+    with writers.open_writer(tmp_path / "line.mp4") as write:
+        write(Result(Frame(np.zeros((300, 1, 3), np.uint8), "x"), []))
+    assert next(video.frames(Source.parse(str(tmp_path / "line.mp4")))).pixels.shape == (480, 2, 3)
+    with writers.open_writer(tmp_path / "none.mp4"):
+        pass
+    assert not (tmp_path / "none.mp4").exists()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".html"])
+def test_second_video_in_one_output_is_an_error(tmp_path, suffix):
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    with writers.open_writer(tmp_path / f"x{suffix}") as write:
+        write(Result(Frame(pixels, "a.mp4"), []))
+        with pytest.raises(UserError, match="one video"):
+            write(Result(Frame(pixels, "b.mp4"), []))
+
+
+def page_data(path):
+    text = path.read_text(encoding="utf-8")
+    return text, json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_page_contains_each_face(tmp_path):
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    with writers.open_writer(tmp_path / "page.html") as write:
+        for k in range(100):
+            frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
+            write(Result(frame, [make_face(frame, 0), *([make_face(frame, 7)] if k < 50 else [])]))
+    text, data = page_data(tmp_path / "page.html")
+    assert text.count("</script>") == 2
+    assert [face["id"] for face in data["faces"]] == [0, 7]
+    assert data["faces"][0]["times"] == pytest.approx([k / 25 for k in range(100)])
+    assert all(sum(row) == pytest.approx(10_000, abs=4) for row in data["faces"][1]["shares"])
+    assert data["labels"] == list(package.EMOTIONS)
+    assert not re.findall(r'(?:src|href)="', text)
+
+
+def test_page_size_is_bounded(tmp_path, monkeypatch):
+    from mien.visualization import timeline_data
+
+    monkeypatch.setattr(timeline_data, "MAX_POINTS", 50)
+    monkeypatch.setattr(timeline_data, "MAX_STILLS", 5)
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    with writers.open_writer(tmp_path / "page.html") as write:
+        for k in range(3000):
+            write(Result(Frame(pixels, "x.mp4", k, k / 10), [make_face(None)]))
+    _, data = page_data(tmp_path / "page.html")
+    (face,) = data["faces"]
+    assert 20 <= len(face["times"]) <= 51
+    assert face["times"][-1] > 290
+    first, last = face["visible"]  # one interval, although most points were dropped
+    assert first <= face["times"][0] < face["times"][-1] <= last
+    assert len(data["stills"]) <= 6
