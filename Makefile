@@ -49,21 +49,21 @@ $(LOWEST)/.made: pyproject.toml
 	  --resolution lowest-direct --only-binary :all: --no-binary mien -e '.[dev]' 'httpx>=0.28'
 	touch $@
 
-# The packaged models and what was measured of them, made again from models/ (trained by `mien train`)
-# and the data in DATA.
+# The packaged models and their results, reproduced from models/ (trained by `mien train`) and the
+# dataset in DATA.
 WEIGHTS := src/mien/classification
 MODELS := default default-int8 best
 RUNS := fifth-averaged fourth-student default-seed0 default-seed1
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --side 48 --label-share 0.08 --storage float16
+	  --input-size 48 --label-share 0.08 --storage float16
 	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --side 48 --label-share 0.08 --storage int8
+	  --input-size 48 --label-share 0.08 --storage int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
-	for run in $(RUNS); do for views in one flip ten; do \
-	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --side 48 --views $$views \
-	    --out results/run-$$run-$$views.json || exit 2; done; done
+	for run in $(RUNS); do for tta in none flip ten_crop; do \
+	  $(DEV)/bin/mien evaluate models/$$run --data $(DATA) --input-size 48 --tta $$tta \
+	    --out results/run-$$run-$$tta.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
 	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fifth-averaged models/fourth-student

@@ -1,6 +1,8 @@
-"""What each way to calibrate gains, by ten-fold cross-validation on PublicTest. Writes results/.
+"""Cross-validated scores of calibration methods and label shares on PublicTest.
 
-python benchmarks/calibration.py --data fer2013/ --run models/fourth-student
+    python benchmarks/calibration.py --data fer2013/ --run models/fourth-student
+
+Writes results/calibration-RUN.json.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from mien.lab import calibration, data, evaluate, runs, scores
 
 ROOT = Path(__file__).parent.parent
-WAYS = {"one temperature": math.inf, "a factor and a shift for each class": calibration.STRENGTH}
+METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_STRENGTH}
 LABEL_SHARES = (0.0, 0.1, 0.16, 0.2, 0.3)
 
 
@@ -22,21 +24,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    asked = parser.parse_args()
-    samples = data.split(data.load(asked.data), "val")
-    network = evaluate.restore(runs.open_run(asked.run))
-    answers = evaluate.logits(network, samples.faces, side=48)
+    arguments = parser.parse_args()
+    samples = data.split(data.load(arguments.data), "val")
+    network = evaluate.load_network(runs.open_run(arguments.run))
+    logits = evaluate.compute_logits(network, samples.faces, input_size=48)
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
-    for way, strength in WAYS.items():
+    for method, strength in METHODS.items():
         for share in LABEL_SHARES:
-            said = calibration.mixed(answers, share)
-            shares = calibration.crossed(said, targets, strength).softmax(1).numpy()
-            rows.append({"way": way, "label_share": share, **scores.summary(shares, samples)})
+            mixed = calibration.mix_heads(logits, share)
+            calibrated = calibration.cross_validate(mixed, targets, strength).softmax(1).numpy()
+            numbers = scores.summary(calibrated, samples)
+            rows.append({"method": method, "label_share": share, **numbers})
             print(rows[-1])
-    found = {"run": asked.run.name, "folds": calibration.FOLDS, "rows": rows}
-    found["measured"] = runs.about()
-    runs.write_json(ROOT / "results" / f"calibration-{asked.run.name}.json", found)
+    result = {"run": arguments.run.name, "folds": calibration.FOLDS, "rows": rows}
+    result["environment"] = runs.about()
+    runs.write_json(ROOT / "results" / f"calibration-{arguments.run.name}.json", result)
 
 
 if __name__ == "__main__":

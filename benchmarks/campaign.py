@@ -154,7 +154,7 @@ def work(words: list[str], name: str, data: Path, out: Path, seconds: float) -> 
     changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in asked.set]
     wanted = config.parse(asked.recipe, changes)
     if asked.verb == "train":
-        evaluate.measured(train.fit(wanted, data, folder, seconds=seconds), data)
+        evaluate.load_or_evaluate(train.fit(wanted, data, folder, seconds=seconds), data)
         pack(folder, out / "packed" / name)
     else:
         teachers = [str(out / teacher.removeprefix("runs/")) for teacher in asked.teacher]

@@ -123,7 +123,7 @@ def evaluate_predictions(
     is_correct, face_count = np.concatenate(classified), sum(len(c.labels) for c in canvases)
     confidences = [prediction.confidence for prediction in predictions]
     return {
-        "pictures": len(canvases),
+        "images": len(canvases),
         "faces": face_count,
         "face_ap": average_precision([c.boxes for c in canvases], boxes, confidences),
         "emotion_map": float(np.mean(by_emotion)),
@@ -238,14 +238,14 @@ def main() -> None:
     report = {
         "rows": rows,
         "model": "rcnn-slim",
-        "start": options.start.name if options.start else None,
+        "init_from": options.start.name if options.start else None,
         "steps": options.steps,
         "seconds_per_step": round(seconds, 3),
         "batch": BATCH,
-        "rate": LR,
+        "lr": LR,
         "side": SIDE,
         "seed": options.seed,
-        "measured": runs.about(),
+        "environment": runs.about(),
     }
     runs.write_json(ROOT / "results" / "canvases.json", report)
 

@@ -1,10 +1,10 @@
-"""Two installations of mien and the bare script, in turn on one machine: size, time, memory.
+"""Size, time and memory of two installations of mien and of the bare script on one machine.
 
     python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
-    python benchmarks/compare.py --before ... --after ... --serve     # adds the server's throughput
+    python benchmarks/compare.py --before ... --after ... --serve     # also the server's throughput
 
-Writes results/compare.json. The interpreters belong to environments into which only mien was
-installed (for --serve, with its extra serve). An old mien finds YuNet by $MIEN_YUNET.
+Writes results/compare.json. Each interpreter is that of an environment with only mien installed
+(for --serve, with the extra serve). An old mien needs $MIEN_YUNET, the path of YuNet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mien.lab import runs
 
 RESULT = HERE.parent / "results" / "compare.json"
 
-LEFT_OUT = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+EXCLUDED = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 
 DETECT = """
 import sys, time, numpy as np
@@ -45,23 +45,23 @@ except ImportError:
     detect = yunet.load()
 photo = Image.fromarray(np.load(sys.argv[1]))
 for size in ((640, 640), (320, 320)):
-    pixels, spent = np.asarray(photo.resize(size)), []
+    pixels, times = np.asarray(photo.resize(size)), []
     for _ in range(25):
-        began = time.perf_counter()
+        start = time.perf_counter()
         detect(pixels)
-        spent.append(time.perf_counter() - began)
-    print(1000 * sorted(spent)[12])
+        times.append(time.perf_counter() - start)
+    print(1000 * sorted(times)[12])
 """
 
 SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def installed_mib(python: str) -> float:
-    """MiB that `du` counts in an environment's site-packages, without pip and setuptools."""
-    where = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True).stdout
+    """MiB on disk of an environment's site-packages, without pip and setuptools."""
+    done = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True)
     total = 0
-    for entry in Path(where.strip()).iterdir():
-        if not entry.name.startswith(LEFT_OUT):
+    for entry in Path(done.stdout.strip()).iterdir():
+        if not entry.name.startswith(EXCLUDED):
             files = entry.rglob("*") if entry.is_dir() else [entry]
             total += sum(f.lstat().st_blocks * 512 for f in files if not f.is_dir())
     return total / 2**20
@@ -69,29 +69,29 @@ def installed_mib(python: str) -> float:
 
 def detection_ms(python: str, photo: Path) -> list[float]:
     """Milliseconds of one detection at 640 x 640 and 320 x 320, one thread."""
-    said = subprocess.run(
+    done = subprocess.run(
         [python, "-c", DETECT, str(photo)], capture_output=True, text=True, check=True
     )
-    return [float(line) for line in said.stdout.split()]
+    return [float(line) for line in done.stdout.split()]
 
 
 def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4) -> float:
-    """Pictures a second that `mien serve` answers to four clients at once."""
+    """Images per second that `mien serve` analyzes for concurrent clients."""
     child = subprocess.Popen(
         [python, "-m", "mien", "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
     )
-    where = urlsplit(child.stderr.readline().split()[-1])
+    address = urlsplit(child.stderr.readline().split()[-1])
     counts = [0] * clients
     end = time.monotonic() + 2 + seconds
 
-    def ask(k: int) -> None:
-        connection = http.client.HTTPConnection(where.hostname, where.port)
+    def send_requests(k: int) -> None:
+        connection = http.client.HTTPConnection(address.hostname, address.port)
         while (now := time.monotonic()) < end:
             connection.request("POST", "/analyze", body, {"Content-Type": "image/jpeg"})
             connection.getresponse().read()
             counts[k] += now > end - seconds
 
-    threads = [threading.Thread(target=ask, args=[k]) for k in range(clients)]
+    threads = [threading.Thread(target=send_requests, args=[k]) for k in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,27 +103,27 @@ def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4
 
 
 def light(before: str, after: str) -> dict:
-    """What the light installations cost."""
+    """Size, time and memory of the light installations."""
     with tempfile.TemporaryDirectory() as folder:
         photo = skimage.data.astronaut()
         path, array = Path(folder) / "photo.png", Path(folder) / "photo.npy"
         Image.fromarray(photo).save(path)
         np.save(array, photo)
         model = HERE.parent / "src" / "mien" / "classification" / "default.onnx"
-        named = {}
+        processes = {}
         for name, python in (("before", before), ("after", after)):
             analyze = [python, "-m", "mien", "analyze", "--json"]
-            named |= {
+            processes |= {
                 f"{name}: python alone": [python, "-c", ""],
                 f"{name}: import mien": [python, "-c", "import mien"],
-                f"{name}: 1 picture": [*analyze, str(path)],
-                f"{name}: 50 pictures": [*analyze, *[str(path)] * 50],
+                f"{name}: 1 image": [*analyze, str(path)],
+                f"{name}: 50 images": [*analyze, *[str(path)] * 50],
             }
         bare = [after, str(HERE / "bare.py"), str(path), str(yunet.FILE), str(model)]
-        named |= {"bare: 1 picture": [*bare, "1"], "bare: 50 pictures": [*bare, "50"]}
+        processes |= {"bare: 1 image": [*bare, "1"], "bare: 50 images": [*bare, "50"]}
         return {
             "installed_mib": {"before": installed_mib(before), "after": installed_mib(after)},
-            "processes": commands(named),
+            "processes": commands(processes),
             "detection_ms": {
                 "before": detection_ms(before, array), "after": detection_ms(after, array),
             },
@@ -147,12 +147,12 @@ def main() -> None:
             }
             for _ in range(3)
         ]
-        result["pictures_a_second"] = {
+        result["images_per_second"] = {
             name: sorted(row[name] for row in rounds)[1] for name in ("before", "after")
         }
     else:
-        result = {"what": "cost before and after", **light(options.before, options.after)}
-    result["served_measured" if options.serve else "measured"] = runs.about()
+        result = {"name": "cost before and after", **light(options.before, options.after)}
+    result["serve_environment" if options.serve else "environment"] = runs.about()
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))
 

@@ -54,8 +54,8 @@ def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> di
         place = int(before.argmax())
         effect = occlusion.importance_map(lambda crops, k=place: shares(crops)[:, k], crop)
         chance = cv2.GaussianBlur(rng.normal(size=(side, side)).astype(np.float32), (0, 0), 4)
-        scores = {"what speaks for it": effect, "what speaks against it": -effect,
-                  "the middle": middle, "by chance": chance}  # fmt: skip
+        scores = {"supporting": effect, "opposing": -effect,
+                  "central": middle, "random": chance}  # fmt: skip
         after = shares(np.stack([blurred_where(crop, score) for score in scores.values()]))
         for name, share in zip(scores, after[:, place], strict=True):
             found.setdefault(name, []).append(float(before[place] - share))
@@ -80,8 +80,9 @@ def main() -> None:
         low, high = np.quantile(lost[picks].mean(1), (0.025, 0.975))
         rows[name] = {"value": float(lost.mean()), "low": float(low), "high": float(high)}
         print(f"{name:25} {100 * lost.mean():5.1f} points", flush=True)
-    result = {"measured": runs.about(), "model": "default", "split": "val", "faces": len(faces),
-              "seed": 0, "blurred": SHARE, "seconds_a_face": took, "lost": rows}  # fmt: skip
+    result = {"environment": runs.about(), "model": "default", "split": "val", "faces": len(faces),
+              "seed": 0, "blurred_share": SHARE, "seconds_per_face": took,
+              "share_lost": rows}  # fmt: skip
     runs.write_json(ROOT / "results" / "explaining.json", result)
 
 

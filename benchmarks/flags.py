@@ -35,7 +35,7 @@ def main() -> None:
     asked, shares = data.seven_shares(val.votes)
     faces = val.faces[asked]
     classify = Classifier(weights.model("default"))
-    ways = {"as it is": lambda face: face}
+    ways = {"unchanged": lambda face: face}
     ways |= {f"{n} pixels": lambda face, n=n: shrunk(face, n) for n in (36, 28, 24, 20, 16, 12, 8)}
     ways |= {
         f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s)
@@ -56,8 +56,8 @@ def main() -> None:
         print(
             f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()}
         )
-    about = {"what": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
-    result = about | {"rows": rows, "measured": runs.about()}
+    about = {"name": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
+    result = about | {"rows": rows, "environment": runs.about()}
     runs.write_json(ROOT / "results" / "flags.json", result)
 
 

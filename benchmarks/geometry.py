@@ -47,7 +47,7 @@ def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
                 measurements.append((ENLARGED_SIDE / (w * h) ** 0.5, right, down))
     quartiles = np.quantile(measurements, (0.25, 0.5, 0.75), axis=0).round(3)
     names = ("size", "right", "down")
-    return {"found": len(measurements), **dict(zip(names, quartiles.T.tolist(), strict=True))}
+    return {"detected": len(measurements), **dict(zip(names, quartiles.T.tolist(), strict=True))}
 
 
 def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
@@ -55,7 +55,7 @@ def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
     return {
         "the box itself, squeezed": lambda box: box,
         "a square on its longer side": square_on_longer_side,
-        "measured geometry": geometry.square,
+        "fitted geometry": geometry.square,
     }
 
 
@@ -87,7 +87,7 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
             crops.indices.append(scene.indices[k])
             crops.confidences.append(face.confidence)
             squares = {name: rule(face.box) for name, rule in crop_rules(detect.geometry).items()}
-            squares["where it was set"] = tuple(scene.squares[k])
+            squares["true square"] = tuple(scene.squares[k])
             for name, square in squares.items():
                 crops.by_rule[name].append(crop(scene.pixels, square, 48, 1))
     return crops
@@ -119,7 +119,7 @@ def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) 
     all_faces = np.ones(len(labels), bool)
     rows = {name: row(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()}
     is_low = np.array(crops.confidences) < MIN_CONFIDENCE
-    faces = np.stack(crops.by_rule["measured geometry"])
+    faces = np.stack(crops.by_rule["fitted geometry"])
     by_confidence = {
         f"confidence {word} {MIN_CONFIDENCE}": row(
             f"confidence {word} {MIN_CONFIDENCE}", faces, selected
@@ -151,11 +151,13 @@ def main() -> None:
         measured = measure_geometry(detect, sample)
         print(detect.name, measured)
         result[detect.name] = {
-            "learned": measured,
-            "proved": evaluate(detect, splits["val"], composed),
+            "fitted": measured,
+            "evaluation": evaluate(detect, splits["val"], composed),
         }
-    about = {"what": "crop geometry", "data": "FER2013 Training (learned), PublicTest (proved)"}
-    runs.write_json(ROOT / "results" / "geometry.json", about | result | {"measured": runs.about()})
+    about = {"name": "crop geometry", "data": "FER2013 Training (fitted), PublicTest (evaluation)"}
+    runs.write_json(
+        ROOT / "results" / "geometry.json", about | result | {"environment": runs.about()}
+    )
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ class Responses:
         seconds = np.array(successful or [0.0])
         return {
             "statuses": {status: len(times) for status, times in sorted(self.durations.items())},
-            "wrong": self.wrong,
-            "a_second": len(successful) / elapsed_seconds,
+            "wrong_responses": self.wrong,
+            "responses_per_second": len(successful) / elapsed_seconds,
             "p50_ms": 1000 * float(np.quantile(seconds, 0.5)),
             "p99_ms": 1000 * float(np.quantile(seconds, 0.99)),
         }
@@ -225,7 +225,7 @@ async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds:
     elapsed = time.perf_counter() - began
     for client in idle:
         client.close()
-    return {"asked_a_second": rate, "asked": sent, "held_back_by_client": held_back,
+    return {"sent_per_second": rate, "sent": sent, "delayed_by_client": held_back,
             "peak_mb": peak, **responses.summary(elapsed)}  # fmt: skip
 
 
@@ -306,20 +306,20 @@ def main() -> None:
     print(f"bare loop: {bare_rate:.1f} images per second in {cores} threads", flush=True)
     rows = on_a_server(2 * max(CONNECTIONS), lambda url: throughput(url, body, expected, seconds))
     bare_rate = (bare_rate + bare_loop(body, seconds, cores)) / 2
-    rate = max(row["a_second"] for row in rows)
+    rate = max(row["responses_per_second"] for row in rows)
     report = {
-        "what": "load",
-        "picture": "astronaut, 512 x 512, JPEG",
+        "name": "load",
+        "image": "astronaut, 512 x 512, JPEG",
         "cores": cores,
-        "bare_a_second": bare_rate,
-        "rows": [{**row, "share_of_bare": row["a_second"] / bare_rate} for row in rows],
+        "bare_per_second": bare_rate,
+        "rows": [{**row, "share_of_bare": row["responses_per_second"] / bare_rate} for row in rows],
         "memory": on_a_server(
             MAX_PENDING_IMAGES, lambda url: endurance(url, body, expected, arguments.requests)
         ),
         "overload": on_a_server(
             MAX_PENDING_IMAGES, lambda url: overload(url, body, expected, rate, seconds)
         ),
-        "measured": runs.about(),
+        "environment": runs.about(),
     }
     print(json.dumps({key: report[key] for key in ("memory", "overload")}, indent=1))
     runs.write_json(arguments.to, report)

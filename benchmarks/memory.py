@@ -50,9 +50,9 @@ def main() -> None:
                 sizes.append(round(resident(), 1))
         rate = count / (time.perf_counter() - began)
     print(f"{count:,} pictures, {faces:,} faces, {rate:.0f} a second, MB: {sizes}")
-    about = {"what": "memory", "pictures": count, "faces": faces, "pictures_a_second": rate}
+    about = {"name": "memory", "images": count, "faces": faces, "images_per_second": rate}
     runs.write_json(ROOT / "results" / "memory.json",
-                    about | {"resident_mb": sizes, "measured": runs.about()})  # fmt: skip
+                    about | {"resident_mb": sizes, "environment": runs.about()})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What mixing the label head in gains on PublicTest faces changed as other sources have them.
+"""Effect of the label share on PublicTest faces transformed like faces from other sources.
 
     python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
-Each face is cut wider or narrower than FER2013 does, and its tone curve, contrast, brightness and
-sharpness are changed (`mien.lab.augmentation.other_domains`, seed 0). The shares of votes are
-calibrated on the unchanged faces, by cross-validation. Writes results/other-domains-RUN.json.
+Each face is cropped wider or narrower than in FER2013, and its tone curve, contrast, brightness and
+sharpness are changed (`mien.lab.augmentation.other_domains`, seed 0). The vote shares are
+calibrated on the original faces, by cross-validation. Writes results/other-domains-RUN.json.
 """
 
 from __future__ import annotations
@@ -20,68 +20,78 @@ from mien.lab import augmentation, batches, calibration, data, evaluate, metrics
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
-SHARES = (0.0, 0.08, 0.16, 0.3)
-SIDE, SEED = 48, 0
+LABEL_SHARES = (0.0, 0.08, 0.16, 0.3)
+INPUT_SIZE, SEED = 48, 0
 
 
-def changed(faces: np.ndarray) -> np.ndarray:
-    """(N, 48, 48) uint8 -> the same, each changed at random."""
+def transform(faces: np.ndarray) -> np.ndarray:
+    """(N, 48, 48) uint8 -> the same, each face transformed at random."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
     standard = batches.standardise(torch.as_tensor(faces)[:, None])
-    other = augmentation.other_domains(standard, uniform, 1.0)
-    grey = (other * batches.SPREAD + batches.MEAN).round().clamp(0, 255)
-    return grey[:, 0].to(torch.uint8).numpy()
+    transformed = augmentation.other_domains(standard, uniform, 1.0)
+    gray = (transformed * batches.SPREAD + batches.MEAN).round().clamp(0, 255)
+    return gray[:, 0].to(torch.uint8).numpy()
 
 
-def recalls(answers: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Of FER2013's labels: the recall of angry, and the mean over emotions."""
-    seven = restrict_labels(answers.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
+def recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
+    """The recall of angry, and the mean recall over emotions, of FER2013's labels."""
+    seven = restrict_labels(logits.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
     scores = metrics.per_class(metrics.confusion(labels, seven.argmax(1), len(EMOTIONS)))
     return {"angry": float(scores["recall"][0]), "macro": float(scores["recall"].mean())}
+
+
+def kl_divergence(logits: Tensor, votes: np.ndarray) -> float:
+    """Mean KL divergence from the vote shares in nats, over the faces with enough votes."""
+    rated, shares = data.seven_shares(votes)
+    seven = restrict_labels(logits.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    return float(metrics.kl_divergence(shares, seven).mean())
+
+
+def label_head_recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
+    """`recalls` of the label head alone."""
+    probabilities = np.pad(logits[:, :7].softmax(1).numpy(), ((0, 0), (0, 1)))
+    return recalls(torch.as_tensor(probabilities).clamp(min=1e-9).log(), labels)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    asked = parser.parse_args()
-    val = data.split(data.load(asked.data), "val")
-    network = evaluate.restore(runs.open_run(asked.run))
-    plain, other = (
-        evaluate.logits(network, faces, side=SIDE) for faces in (val.faces, changed(val.faces))
+    arguments = parser.parse_args()
+    val = data.split(data.load(arguments.data), "val")
+    network = evaluate.load_network(runs.open_run(arguments.run))
+    original, transformed = (
+        evaluate.compute_logits(network, faces, input_size=INPUT_SIZE)
+        for faces in (val.faces, transform(val.faces))
     )
     targets = torch.as_tensor(data.shares(val.votes))
     rows = []
-    for share in SHARES:
-        mixed = calibration.mixed(plain, share)
+    for share in LABEL_SHARES:
+        mixed = calibration.mix_heads(original, share)
         scaling = calibration.fit(mixed, targets)
-        crossed = calibration.crossed(mixed, targets)
+        calibrated = calibration.cross_validate(mixed, targets)
         rows.append({
             "label_share": share,
-            **kl(crossed, val.votes),
-            "as_they_are": recalls(crossed, val.labels),
-            "changed": recalls(scaling(calibration.mixed(other, share)), val.labels),
+            "kl_nats": kl_divergence(calibrated, val.votes),
+            "original": recalls(calibrated, val.labels),
+            "transformed": recalls(
+                scaling(calibration.mix_heads(transformed, share)), val.labels
+            ),
         })  # fmt: skip
         print(rows[-1])
-    labels = (np.pad(one[:, :7].softmax(1).numpy(), ((0, 0), (0, 1))) for one in (plain, other))
-    heads = [recalls(torch.as_tensor(one).clamp(min=1e-9).log(), val.labels) for one in labels]
-    found = {
-        "run": asked.run.name,
+    result = {
+        "run": arguments.run.name,
         "split": "PublicTest",
         "seed": SEED,
         "rows": rows,
-        "label_head": dict(zip(("as_they_are", "changed"), heads, strict=True)),
-        "measured": runs.about(),
+        "label_head": {
+            "original": label_head_recalls(original, val.labels),
+            "transformed": label_head_recalls(transformed, val.labels),
+        },
+        "environment": runs.about(),
     }
-    print(found["label_head"])
-    runs.write_json(ROOT / "results" / f"other-domains-{asked.run.name}.json", found)
-
-
-def kl(logits: Tensor, votes: np.ndarray) -> dict[str, float]:
-    """KL divergence from the votes, in nats, of the faces with enough of them."""
-    asked, shares = data.seven_shares(votes)
-    seven = restrict_labels(logits.softmax(1).numpy()[asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    return {"kl_nats": float(metrics.kl_divergence(shares, seven).mean())}
+    print(result["label_head"])
+    runs.write_json(ROOT / "results" / f"other-domains-{arguments.run.name}.json", result)
 
 
 if __name__ == "__main__":

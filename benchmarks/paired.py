@@ -1,6 +1,8 @@
-"""What a network gains over another on the same PublicTest faces. Writes results/.
+"""Paired differences of two networks on the same PublicTest faces.
 
-python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-student
+    python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-student
+
+Writes results/paired-FIRST.json: the scores of the first minus those of the second.
 """
 
 from __future__ import annotations
@@ -16,40 +18,43 @@ from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
 
+Predictions = dict[str, np.ndarray]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--side", type=int, default=48)
+    parser.add_argument("--input-size", type=int, default=48)
     parser.add_argument("runs", nargs=2, type=Path)
-    asked = parser.parse_args()
-    val = data.split(data.load(asked.data), "val")
-    (one, calibrated), (other, others) = (answers(path, val, asked.side) for path in asked.runs)
-    found = {
-        "runs": [path.name for path in asked.runs],
+    arguments = parser.parse_args()
+    val = data.split(data.load(arguments.data), "val")
+    (first, first_calibrated), (second, second_calibrated) = (
+        predict(path, val, arguments.input_size) for path in arguments.runs
+    )
+    result = {
+        "runs": [path.name for path in arguments.runs],
         "data": data.describe({"val": val}),
-        "window": asked.side,
-        "less": scores.paired(one, other),
-        "less_calibrated": scores.paired(calibrated, others),
-        "measured": runs.about(),
+        "input_size": arguments.input_size,
+        "differences": scores.paired_differences(first, second),
+        "calibrated_differences": scores.paired_differences(first_calibrated, second_calibrated),
+        "environment": runs.about(),
     }
-    for section in ("less", "less_calibrated"):
-        for name, row in found[section].items():
-            print(f"{section:16s} {name:18s} {row['value']:+.4f} "
+    for section in ("differences", "calibrated_differences"):
+        for metric, row in result[section].items():
+            print(f"{section:22s} {metric:18s} {row['value']:+.4f} "
                   f"({row['low']:+.4f} to {row['high']:+.4f})")  # fmt: skip
-    runs.write_json(ROOT / "results" / f"paired-{asked.runs[0].name}.json", found)
+    runs.write_json(ROOT / "results" / f"paired-{arguments.runs[0].name}.json", result)
 
 
-def answers(
-    path: Path, val: data.Samples, side: int
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What a run says as it is, and its votes calibrated by the faces of other folds."""
-    known = {"truth": val.labels, "raters": val.votes}
-    said = evaluate.logits(evaluate.restore(runs.open_run(path)), val.faces, side=side)
-    heads = {name: said[:, part].softmax(1).numpy() for name, part in HEADS.items()}
+def predict(path: Path, val: data.Samples, input_size: int) -> tuple[Predictions, Predictions]:
+    """A run's predictions without calibration, and its votes with cross-validated calibration."""
+    truth = {"truth": val.labels, "raters": val.votes}
+    network = evaluate.load_network(runs.open_run(path))
+    logits = evaluate.compute_logits(network, val.faces, input_size=input_size)
+    heads = {name: logits[:, part].softmax(1).numpy() for name, part in HEADS.items()}
     targets = torch.as_tensor(data.shares(val.votes))
-    votes = calibration.crossed(said[:, HEADS["votes"]], targets)
-    return known | heads, known | {"votes": votes.softmax(1).numpy()}
+    votes = calibration.cross_validate(logits[:, HEADS["votes"]], targets)
+    return truth | heads, truth | {"votes": votes.softmax(1).numpy()}
 
 
 if __name__ == "__main__":

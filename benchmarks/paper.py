@@ -1,8 +1,8 @@
-"""The paper's tables and figures, made of the networks in models/paper. Writes docs/paper/.
+"""The paper's tables and figures, from the runs in models/paper. Writes docs/paper/.
 
     python benchmarks/paper.py --data fer2013/
 
-Without figure 1, a sheet of faces that are not ours to publish.
+Without Figure 1, whose faces may not be published.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=ROOT / "models" / "paper")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "paper")
-    asked = parser.parse_args()
-    done = {name: runs.open_run(asked.runs / name) for name in reproduce.SYSTEMS}
-    for run in done.values():
-        evaluate.measured(run, asked.data)
-    made = reproduce.shown([name for name in reproduce.NEEDS if name != "fig1"], asked.data, done)
-    print(page.write(made, asked.out, "paper"))
+    arguments = parser.parse_args()
+    finished = {name: runs.open_run(arguments.runs / name) for name in reproduce.SYSTEMS}
+    for run in finished.values():
+        evaluate.load_or_evaluate(run, arguments.data)
+    names = [name for name in reproduce.REQUIRED_SYSTEMS if name != reproduce.FIGURE_1]
+    content = reproduce.build_page(names, arguments.data, finished)
+    print(page.write(content, arguments.out, "paper"))
 
 
 if __name__ == "__main__":

@@ -75,13 +75,13 @@ def main() -> None:
         "@vladmandic/human 3.3.6": human(options.human, faces),
     }
     measured = {
-        name: scores.measure(rows.astype(np.float64), splits["val"], splits["train"])
+        name: scores.score(rows.astype(np.float64), splits["val"], splits["train"])
         for name, rows in probabilities.items()
     }
     result = {
         "data": data.describe(splits) | {"split": "val"},
         "peers": measured,
-        "measured": runs.about(),
+        "environment": runs.about(),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for name, sections in measured.items():

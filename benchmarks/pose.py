@@ -179,8 +179,8 @@ def alignment(val: data.Samples) -> dict:
             aligned[k] = crops.crop_upright(pixels, (0.0, 0.0, 48.0, 48.0), 48, 1, float(rolls[k]))
         rows[angle] = {
             "aligned": len(tilted) / len(faces),
-            "accuracy_before": accuracy(rotated),
-            "accuracy_now": accuracy(aligned),
+            "accuracy_unaligned": accuracy(rotated),
+            "accuracy_aligned": accuracy(aligned),
         }
     return rows
 
@@ -207,9 +207,9 @@ def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.nda
 
 
 def scenes_by_angle(val: data.Samples, count: int) -> dict:
-    """Rotated scenes with one face: recall, false positives and accuracy, before and now.
+    """Rotated scenes with one face: recall, false positives and accuracy.
 
-    before: YuNet without roll. now: `mien.Analyzer` with its default.
+    yunet_alone: YuNet without roll. mien: `mien.Analyzer` with its default.
     """
     rng, backgrounds = np.random.default_rng(0), scenes.backgrounds()
     composed = []
@@ -217,8 +217,8 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
         background = cv2.resize(backgrounds[k % len(backgrounds)], (480, 480))
         composed.append(scenes.compose(val.faces, rng.integers(0, len(val), 1), background, rng))
     analyzers = {
-        "now": mien.Analyzer("default-labels", threads=1),
-        "before": mien.Analyzer("default-labels", UprightOnly(), threads=1),
+        "mien": mien.Analyzer("default-labels", threads=1),
+        "yunet_alone": mien.Analyzer("default-labels", UprightOnly(), threads=1),
     }
     rows: dict = {}
     for angle in ANGLES:
@@ -237,7 +237,7 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
                 correct += bool(hits) and hits[0].dominant_emotion == truth
             rows.setdefault(angle, {})[name] = {
                 "recall": detected / len(composed), "false_boxes": false_positives,
-                "right": correct / len(composed),
+                "correct": correct / len(composed),
             }  # fmt: skip
         print(angle, rows[angle], flush=True)
     return rows
@@ -249,7 +249,7 @@ def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Res
     return [session.update(frame.pixels, frame.seconds) for frame in frames]
 
 
-ANALYZE = {"now": mien.Analyzer.analyze_frames, "before": as_video}
+ANALYZE = {"mien": mien.Analyzer.analyze_frames, "yunet_alone": as_video}
 
 
 class UprightOnly:
@@ -272,7 +272,7 @@ def _is_at(box: tuple, center: np.ndarray, side: float) -> bool:
 
 def false_positives() -> dict:
     """False positives on photographs without people, at three sizes and four angles."""
-    analyzers = {"now": mien.Analyzer(), "before": mien.Analyzer(detector=UprightOnly())}
+    analyzers = {"mien": mien.Analyzer(), "yunet_alone": mien.Analyzer(detector=UprightOnly())}
     backgrounds = scenes.backgrounds()
     images = [cv2.resize(g, None, fx=s, fy=s) for g in backgrounds for s in (0.5, 1, 1.7)]
     images += [
@@ -284,7 +284,7 @@ def false_positives() -> dict:
         name: sum(map(len, ANALYZE[name](analyzer, map(mien.Frame, images))))
         for name, analyzer in analyzers.items()
     }
-    return {"pictures": len(images), "false_boxes": boxes}
+    return {"images": len(images), "false_boxes": boxes}
 
 
 def by_yaw(val: data.Samples) -> dict:
@@ -317,7 +317,7 @@ def by_yaw(val: data.Samples) -> dict:
 def measure(folder: Path, count: int) -> None:
     """Print the tables and write `results/pose.json`."""
     val = data.load(folder)["val"]
-    result = {"what": "pose", "data": "FER2013 PublicTest"}
+    result = {"name": "pose", "data": "FER2013 PublicTest"}
     result["roll_error"] = angle_errors(val.faces)
     result["alignment"] = alignment(val)
     print(*result["alignment"].items(), sep="\n", flush=True)
@@ -328,7 +328,7 @@ def measure(folder: Path, count: int) -> None:
     print(result["empty"], flush=True)
     result["scenes"] = {"faces": count, "by_angle": scenes_by_angle(val, count)}
     runs.write_json(runs.PACKAGE.parent.parent / "results" / "pose.json",
-                    result | {"measured": runs.about()})  # fmt: skip
+                    result | {"environment": runs.about()})  # fmt: skip
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def classifier_rows() -> list[dict]:
             for count in (1, 32):
                 crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
                 rate = count / median(lambda c=classify, x=crops: c(x))
-                row = {"model": name, "threads": threads, "batch": count, "faces_a_second": rate,
+                row = {"model": name, "threads": threads, "batch": count, "faces_per_second": rate,
                        "share_of_matmul": rate * MACS * TIMES.get(name, 1) / peak}  # fmt: skip
                 rows.append(row)
                 print(row, flush=True)
@@ -117,10 +117,10 @@ def stages(photo: np.ndarray) -> dict[str, float]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     result = {
-        "what": "speed",
+        "name": "speed",
         "classifier": classifier_rows(),
         "stages_ms": stages(skimage.data.astronaut()),
-        "measured": runs.about(),
+        "environment": runs.about(),
     }
     print(result["stages_ms"])
     runs.write_json(HERE.parent / "results" / "speed.json", result)

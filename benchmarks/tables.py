@@ -1,7 +1,7 @@
-"""Writes the tables of README and docs from `results/`, between their begin and end marks.
+"""Generate the tables in README and docs from `results/`, between their begin and end marks.
 
 python benchmarks/tables.py            # rewrite
-python benchmarks/tables.py --check    # exit 1 if a table is not what its results say
+python benchmarks/tables.py --check    # exit 1 if a table is out of date
 """
 
 from __future__ import annotations
@@ -30,25 +30,36 @@ def result(name: str) -> dict:
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
+    """A Markdown table; the first column is aligned to the left, the others to the right."""
     header = list(header)
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
-def percent(number: dict) -> str:
-    return f"{100 * number['value']:.1f} %"
+def percent(score: dict) -> str:
+    """A score between 0 and 1 as a percentage."""
+    return f"{100 * score['value']:.1f} %"
+
+
+def percent_interval(score: dict) -> str:
+    """A score between 0 and 1 as a percentage with its interval."""
+    return f"{percent(score)} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def share(value: float, digits: int = 0) -> str:
+    """A share between 0 and 1 as a percentage."""
+    return f"{100 * value:.{digits}f} %"
 
 
 def size(parameters: float) -> str:
-    """A number of parameters in millions, or thousands if they are few."""
-    few = parameters < 1e5
-    return f"{parameters / 1e3:.1f} k" if few else f"{parameters / 1e6:.2f} M"
+    """A number of parameters, in millions or thousands."""
+    is_small = parameters < 1e5
+    return f"{parameters / 1e3:.1f} k" if is_small else f"{parameters / 1e6:.2f} M"
 
 
-def within(number: dict, digits: int = 3, factor: float = 1.0) -> str:
-    """A number with its interval."""
-    value, low, high = (factor * number[key] for key in ("value", "low", "high"))
+def with_interval(score: dict, digits: int = 3, factor: float = 1.0) -> str:
+    """A score with its interval."""
+    value, low, high = (factor * score[key] for key in ("value", "low", "high"))
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -59,11 +70,11 @@ HEADS = {
     "best": ("best", "votes"),
     "best-labels": ("best", "labels"),
 }
-"""The name of a packaged model -> the result that measured it, and the head."""
+"""Packaged model -> its result file and head."""
 
 
 def sections_of(name: str) -> dict:
-    """What was measured of a packaged model."""
+    """The scores of a packaged model."""
     file, head = HEADS[name]
     return result(f"{file}-val")["heads"][head]
 
@@ -73,18 +84,18 @@ PEER = "@vladmandic/human 3.3.6"
 
 
 def headline() -> str:
-    """The default model, the best model and the best peer, in four measures."""
+    """The default model, the best model and the best peer, by four metrics."""
     rows = []
     for name in ("default", "best"):
         labels = sections_of(f"{name}-labels")["fer2013"]["accuracy"]
-        rows.append((f"**mien** `{name}`", percent(labels), *_of_raters(sections_of(name))))
+        rows.append((f"**mien** `{name}`", percent(labels), *_vote_scores(sections_of(name))))
     peer = result("peers")["peers"][PEER]
-    rows.append((f"{PEER} (best peer)", percent(peer["fer2013"]["accuracy"]), *_of_raters(peer)))
+    rows.append((f"{PEER} (best peer)", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer)))
     header = ("", "FER2013 label", "FER+ majority", "KL divergence", "top-label gap")
     return markdown(header, rows)
 
 
-def _of_raters(sections: dict) -> tuple[str, str, str]:
+def _vote_scores(sections: dict) -> tuple[str, str, str]:
     shares = sections["proportions"]
     return (
         percent(sections["ferplus_majority"]["accuracy"]),
@@ -94,16 +105,16 @@ def _of_raters(sections: dict) -> tuple[str, str, str]:
 
 
 def peers() -> str:
-    """The same measures of other tools."""
+    """The same metrics of other tools."""
     rows = [
         (
             name,
-            within(sections["fer2013"]["accuracy"], 1, 100),
-            within(sections["fer2013"]["macro_f1"], 1, 100),
-            within(sections["ferplus_majority"]["accuracy"], 1, 100),
+            with_interval(sections["fer2013"]["accuracy"], 1, 100),
+            with_interval(sections["fer2013"]["macro_f1"], 1, 100),
+            with_interval(sections["ferplus_majority"]["accuracy"], 1, 100),
             *(
-                within(sections["proportions"][key])
-                for key in ("kl_nats", "brier", "top_label_gap")
+                with_interval(sections["proportions"][metric])
+                for metric in ("kl_nats", "brier", "top_label_gap")
             ),
         )
         for name, sections in result("peers")["peers"].items()
@@ -123,17 +134,18 @@ def quality() -> str:
         rows.append((
             f"`{name}`",
             *(percent(sections[part]["accuracy"])
-              for part in ("fer2013", "fer2013_without_twins", "fer2013_without_near_twins")),
+              for part in ("fer2013", "fer2013_without_duplicates",
+                            "fer2013_without_near_duplicates")),
             percent(sections["ferplus_majority"]["accuracy"]) if votes else "",
             *(_proportions(shares) if votes else ("", "", "", "")),
         ))  # fmt: skip
-    floor = sections_of("default")["proportions_by_chance"]
+    floor = sections_of("default")["sampling_floor"]
     rows.append((
-        "sampling floor: perfect proportions, judged by as few votes", "", "", "", "",
+        "sampling floor: perfect proportions against as few votes", "", "", "", "",
         *_proportions(floor),
     ))  # fmt: skip
-    header = ("model", "labels", "without copies", "without near copies", "FER+ A", "KL, nats",
-              "Brier", "share error", "top-label gap")  # fmt: skip
+    header = ("model", "labels", "without duplicates", "without near duplicates", "FER+ A",
+              "KL, nats", "Brier", "share calibration error", "top-label gap")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -147,47 +159,48 @@ def _proportions(shares: dict) -> tuple[str, ...]:
 
 
 def seeds() -> str:
-    """The same recipe from several seeds, both heads, before calibration, by views."""
+    """Runs of several seeds before calibration, both heads, by test-time augmentation."""
     rows = []
     for path in sorted((ROOT / "results").glob("run-*.json")):
-        found = json.loads(path.read_text())
-        labels, votes = found["heads"]["labels"], found["heads"]["votes"]
-        recipe = found["trained"]["recipe"]
-        taught = f", taught by {len(recipe['teachers'])}" if recipe.get("teachers") else ""
+        data = json.loads(path.read_text())
+        labels, votes = data["heads"]["labels"], data["heads"]["votes"]
+        config = data["provenance"]["config"]
+        teachers = len(config.get("teachers", ()))
+        distilled = f", {teachers} teachers" if teachers else ""
         rows.append((
-            f"`{found['what']}`: {recipe['model']}{taught}",
-            recipe["epochs"],
-            found["views"],
-            within(labels["fer2013"]["accuracy"], 1, 100),
-            within(labels["fer2013"]["macro_f1"], 1, 100),
-            within(votes["ferplus_majority"]["accuracy"], 1, 100),
-            within(votes["proportions"]["kl_nats"]),
-            within(votes["proportions"]["share_calibration_error"], 4),
+            f"`{data['name']}`: {config['model']}{distilled}",
+            config["epochs"],
+            data["tta"].replace("_", " "),
+            with_interval(labels["fer2013"]["accuracy"], 1, 100),
+            with_interval(labels["fer2013"]["macro_f1"], 1, 100),
+            with_interval(votes["ferplus_majority"]["accuracy"], 1, 100),
+            with_interval(votes["proportions"]["kl_nats"]),
+            with_interval(votes["proportions"]["share_calibration_error"], 4),
         ))  # fmt: skip
-    header = ("run", "epochs", "views", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats",
-              "share error")  # fmt: skip
+    header = ("run", "epochs", "augmentation", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats",
+              "share calibration error")  # fmt: skip
     return markdown(header, rows)
 
 
 def shipped() -> str:
-    """Every number of the packaged models with its interval."""
+    """Every score of the packaged models with its interval."""
     names = tuple(HEADS)
     tables: dict = {}
     for name in names:
         for section, numbers in sections_of(name).items():
-            for measure, number in numbers.items():
+            for metric, number in numbers.items():
                 if isinstance(number, dict) and "value" in number:
-                    row = tables.setdefault((section, numbers["faces"], measure), {})
-                    row[name] = within(number, 4)
+                    row = tables.setdefault((section, numbers["faces"], metric), {})
+                    row[name] = with_interval(number, 4)
     rows = [
-        (section.replace("_", " "), faces, measure.replace("_", " "), *map(row.get, names))
-        for (section, faces, measure), row in tables.items()
+        (section.replace("_", " "), faces, metric.replace("_", " "), *map(row.get, names))
+        for (section, faces, metric), row in tables.items()
     ]
-    return markdown(("on", "faces", "measure", *names), rows)
+    return markdown(("section", "faces", "metric", *names), rows)
 
 
 def classes() -> str:
-    """Recall, precision and F1 of each class: labels by default-labels, FER+ A by default."""
+    """Scores per class: FER2013 labels by default-labels, FER+ A by default."""
     rows = []
     for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
         for label, scores in sections_of(name)[section]["per_class"].items():
@@ -202,113 +215,113 @@ def _process(row: dict) -> str:
 
 def cost() -> str:
     """Time, memory and size."""
-    found, memory, light = result("speed"), result("memory"), result("compare")
-    processes, stages = light["processes"], found["stages_ms"]
-    importing = (
+    data, memory, light = result("speed"), result("memory"), result("compare")
+    processes, stages = light["processes"], data["stages_ms"]
+    import_seconds = (
         processes["after: import mien"]["seconds"] - processes["after: python alone"]["seconds"]
     )
     ratios = [
-        processes[f"after: {what}"]["seconds"] / processes[f"bare: {what}"]["seconds"]
-        for what in ("1 picture", "50 pictures")
+        processes[f"after: {count}"]["seconds"] / processes[f"bare: {count}"]["seconds"]
+        for count in ("1 image", "50 images")
     ]
-    shares = (
-        f"{name} {ms:.1f} ms ({ms / sum(stages.values()):.0%})" for name, ms in stages.items()
+    stage_times = (
+        f"{name} {ms:.1f} ms ({share(ms / sum(stages.values()))})" for name, ms in stages.items()
     )
     resident = memory["resident_mb"]
     rows = [
-        ("`import mien`", f"{importing:.3f} s"),
-        ("light installation, all it needs included",
+        ("`import mien`", f"{import_seconds:.3f} s"),
+        ("light installation with its dependencies",
          f"{light['installed_mib']['after']:.0f} MiB"),
-        ("`mien analyze photo.png`, cold", _process(processes["after: 1 picture"])),
-        ("the same by a bare script of YuNet and ONNX Runtime",
-         _process(processes["bare: 1 picture"])),
-        ("ratio to that script, one picture and fifty", "{:.2f} and {:.2f}".format(*ratios)),
-        ("one face of a 512 x 512 photo", ", ".join(shares)),
-        *map(_rate, found["classifier"]),
-        (f"memory while {memory['pictures']:,} pictures pass",
+        ("`mien analyze photo.png`, cold", _process(processes["after: 1 image"])),
+        ("the same with a bare script of YuNet and ONNX Runtime",
+         _process(processes["bare: 1 image"])),
+        ("time relative to that script, 1 and 50 images", "{:.2f} and {:.2f}".format(*ratios)),
+        ("one face of a 512 x 512 photo", ", ".join(stage_times)),
+        *map(_rate, data["classifier"]),
+        (f"memory during {memory['images']:,} images",
          f"{min(resident):.0f} to {max(resident):.0f} MB"),
     ]  # fmt: skip
     note = (
-        f"\n\n{found['measured']['machine']}; medians. The share is of the multiply-adds a second "
-        "that NumPy's float32 matrix product reaches on as many threads."
+        f"\n\n{data['environment']['machine']}; medians. Percentages of faces per second are of "
+        "the multiply-adds per second of NumPy's float32 matrix product on as many threads."
     )
     return markdown(("", ""), rows) + note
 
 
 def _rate(row: dict) -> tuple[str, str]:
-    """Faces a second of one model, as a row."""
+    """Faces per second of one model, as a row."""
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    speed = f"{row['faces_a_second']:.0f} faces a second ({row['share_of_matmul']:.0%})"
+    speed = f"{row['faces_per_second']:.0f} faces per second ({share(row['share_of_matmul'])})"
     return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
 
 
 def compare() -> str:
-    """What the detector inside the package and the absence of OpenCV changed."""
-    found = result("compare")
-    processes = found["processes"]
+    """Cost before and after the detector was packaged and OpenCV dropped."""
+    data = result("compare")
+    processes = data["processes"]
 
-    def spent(who: str, what: str) -> str:
-        seconds, bare = (processes[f"{one}: {what}"]["seconds"] for one in (who, "bare"))
-        return f"{seconds:.2f} s" + ("" if who == "bare" else f" ({seconds / bare:.2f})")
+    def time(version: str, count: str) -> str:
+        seconds, bare = (processes[f"{one}: {count}"]["seconds"] for one in (version, "bare"))
+        return f"{seconds:.2f} s" + ("" if version == "bare" else f" ({seconds / bare:.2f})")
 
-    def imported(who: str) -> str:
-        with_it, alone = (processes[f"{who}: {what}"] for what in ("import mien", "python alone"))
-        return f"{with_it['seconds'] - alone['seconds']:.3f} s"
+    def import_time(version: str) -> str:
+        mien, python = (processes[f"{version}: {run}"] for run in ("import mien", "python alone"))
+        return f"{mien['seconds'] - python['seconds']:.3f} s"
 
-    def peak(who: str) -> str:
-        return f"{processes[f'{who}: 1 picture']['peak_mb']:.0f} MB"
+    def peak_memory(version: str) -> str:
+        return f"{processes[f'{version}: 1 image']['peak_mb']:.0f} MB"
 
-    both, three = ("before", "after"), ("before", "after", "bare")
+    versions, with_bare = ("before", "after"), ("before", "after", "bare")
     rows = [
         ("installed, without pip and setuptools",
-         *(f"{found['installed_mib'][who]:.0f} MiB" for who in both), ""),
-        ("`import mien`", *map(imported, both), ""),
-        ("`mien analyze photo.png`, cold", *(spent(who, "1 picture") for who in three)),
-        ("its peak memory", *map(peak, three)),
-        ("50 pictures", *(spent(who, "50 pictures") for who in three)),
+         *(f"{data['installed_mib'][version]:.0f} MiB" for version in versions), ""),
+        ("`import mien`", *map(import_time, versions), ""),
+        ("`mien analyze photo.png`, cold", *(time(version, "1 image") for version in with_bare)),
+        ("its peak memory", *map(peak_memory, with_bare)),
+        ("50 images", *(time(version, "50 images") for version in with_bare)),
         *((f"detection, {size} x {size}, one thread",
-           *(f"{found['detection_ms'][who][k]:.1f} ms" for who in both), "")
+           *(f"{data['detection_ms'][version][k]:.1f} ms" for version in versions), "")
           for k, size in enumerate((640, 320))),
-        ("`mien serve`, pictures a second to four clients",
-         *(f"{found['pictures_a_second'][who]:.0f}" for who in both), ""),
+        ("`mien serve`, images per second, four clients",
+         *(f"{data['images_per_second'][version]:.0f}" for version in versions), ""),
     ]  # fmt: skip
     note = (
-        f"\n\n{found['measured']['machine']}; medians, taken in turn; in brackets, relative to the "
-        "bare script, `benchmarks/bare.py`."
+        f"\n\n{data['environment']['machine']}; medians of alternating runs; in brackets, "
+        "relative to the bare script, `benchmarks/bare.py`."
     )
     return markdown(("", "before", "now", "bare script"), rows) + note
 
 
 def pose() -> str:
-    """Tilted heads: what is found and right, by YuNet alone and by mien."""
-    found = result("pose")["scenes"]
+    """Rotated heads: detection and emotion, by YuNet alone and by mien."""
+    data = result("pose")["scenes"]
     rows = [
         (
             f"{angle} degrees",
-            *(f"{row[who]['recall']:.0%}" for who in ("before", "now")),
-            *(f"{row[who]['right']:.0%}" for who in ("before", "now")),
-            *(row[who]["false_boxes"] for who in ("before", "now")),
+            *(share(row[system]["recall"]) for system in ("yunet_alone", "mien")),
+            *(share(row[system]["correct"]) for system in ("yunet_alone", "mien")),
+            *(row[system]["false_boxes"] for system in ("yunet_alone", "mien")),
         )
-        for angle, row in found["by_angle"].items()
+        for angle, row in data["by_angle"].items()
     ]
-    header = (f"{found['faces']} scenes, turned by", "found: YuNet", "mien",
-              "found and right: YuNet", "mien", "false boxes: YuNet", "mien")  # fmt: skip
+    header = (f"{data['faces']} scenes, rotated by", "detected: YuNet", "mien",
+              "correct emotion: YuNet", "mien", "false boxes: YuNet", "mien")  # fmt: skip
     return markdown(header, rows)
 
 
 def alignment() -> str:
-    """Tilted faces, cut as they are and aligned."""
+    """Accuracy on rotated faces, without and with alignment."""
     rows = [
-        (f"{angle} degrees", f"{row['aligned']:.0%}",
-         *(f"{100 * row[f'accuracy_{when}']:.1f} %" for when in ("before", "now")))
+        (f"{angle} degrees", share(row["aligned"]),
+         *(f"{100 * row[f'accuracy_{crop}']:.1f} %" for crop in ("unaligned", "aligned")))
         for angle, row in result("pose")["alignment"].items()
     ]  # fmt: skip
-    header = ("PublicTest faces, rotated by", "aligned", "labels: as they are", "aligned")
+    header = ("PublicTest faces, rotated by", "faces aligned", "labels: unaligned", "aligned")
     return markdown(header, rows)
 
 
 def yaw() -> str:
-    """Accuracy by how far a head looks aside."""
+    """Accuracy by yaw."""
     rows = [
         (span, row["faces"], f"{100 * row['accuracy']:.1f} %")
         for span, row in result("pose")["yaw"].items()
@@ -317,19 +330,19 @@ def yaw() -> str:
 
 
 def geometry() -> str:
-    """What it gains to cut faces as FER2013 did."""
-    found = result("geometry")
+    """Accuracy by crop rule."""
+    data = result("geometry")
     rows = [
         (rule, row["faces"], f"{100 * row['accuracy']:.1f} %", f"{row['kl_nats']:.4f}",
          f"{row['share_calibration_error']:.4f}")
         for part in ("rows", "by_confidence")
-        for rule, row in found["yunet"]["proved"][part].items()
+        for rule, row in data["yunet"]["evaluation"][part].items()
     ]  # fmt: skip
-    return markdown(("cut", "faces", "labels", "KL, nats", "share error"), rows)
+    return markdown(("crop", "faces", "labels", "KL, nats", "share calibration error"), rows)
 
 
 def flags() -> str:
-    """What becomes of the proportions when faces are small or blurred."""
+    """Error of the proportions for small or blurred faces."""
     rows = [
         (name, f"{row['kl_nats']:.3f}", f"{row['share_calibration_error']:.4f}",
          f"{row['top_label_gap']:+.3f}", " / ".join(f"{v:.0f}" for v in row["sharpness"]))
@@ -338,7 +351,7 @@ def flags() -> str:
     header = (
         "PublicTest faces",
         "KL, nats",
-        "share error",
+        "share calibration error",
         "top-label gap",
         "sharpness, 5 / 50 / 95 %",
     )
@@ -346,265 +359,272 @@ def flags() -> str:
 
 
 def tracking() -> str:
-    """How well faces are followed in clips with known truth."""
+    """Tracking in synthetic clips."""
     rows = [
         (
             name,
             f"{row['faces']:.0f}",
-            row["switches"],
+            row["id_switches"],
             f"{row['id_f1']:.3f}",
             f"{row['overlap']:.2f}",
-            *(f"{row[f'changes_{kind}']:.2f}" for kind in ("true", "raw", "smoothed", "twice")),
-            *(f"{row[f'right_{kind}']:.0%}" for kind in ("raw", "smoothed", "twice")),
+            *(
+                f"{row[f'changes_{kind}']:.2f}"
+                for kind in ("true", "raw", "smoothed", "bidirectional")
+            ),
+            *(share(row[f"accuracy_{kind}"]) for kind in ("raw", "smoothed", "bidirectional")),
         )
         for name, row in result("tracking")["rows"].items()
         if row["faces"]
     ]
-    header = ("clip", "faces", "id switches", "IDF1", "overlap", "true changes", "raw", "smoothed",
-              "twice", "right: raw", "smoothed", "twice")  # fmt: skip
+    header = ("clip", "faces", "id switches", "IDF1", "IoU", "changes per second: true", "raw",
+              "smoothed", "bidirectional", "accuracy: raw", "smoothed",
+              "bidirectional")  # fmt: skip
     return markdown(header, rows)
 
 
 def video() -> str:
-    """How fast videos are read, and where the time of a frame goes."""
-    found = result("video-speed")
+    """Video speed, and the time of each stage."""
+    data = result("video-speed")
     rows = [
         (name, f"{row['decode_fps']:.0f}", f"{row['analyze_fps']:.0f}",
          f"{row['share_of_decode']:.2f}", *(f"{ms:.1f}" for ms in row["stages_ms"].values()))
-        for name, row in found["rows"].items()
+        for name, row in data["rows"].items()
     ]  # fmt: skip
-    header = ("clip", "decoded a second", "analyzed a second", "ratio", "decode, ms", "detect",
+    header = ("clip", "decoded per second", "analyzed per second", "ratio", "decode, ms", "detect",
               "classify", "draw", "encode")  # fmt: skip
-    return f"{markdown(header, rows)}\n\n{found['measured']['machine']}."
+    return f"{markdown(header, rows)}\n\n{data['environment']['machine']}."
 
 
 def systems() -> str:
-    """The paper's three systems: what it prints, and what they reach here in full and small."""
+    """The paper's three systems: claimed and measured accuracy, full and small networks."""
     from mien.lab import claims, reproduce
 
     rows = []
     for kind, name in ((kind, name) for kind in ("full", "slim") for name in reproduce.SYSTEMS):
-        found, claim = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed
-        whole, alone = (found["heads"]["labels"][key]
-                        for key in ("fer2013", "fer2013_without_twins"))  # fmt: skip
+        data, claimed = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed
+        full, unique = (data["heads"]["labels"][key]
+                        for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
         rows.append((
-            f"`{found['trained']['recipe']['model']}`", f"`{found['protocol']}`",
-            f"{100 * claim:.1f} %",
-            f"{percent(whole['accuracy'])} ({100 * whole['accuracy']['low']:.1f} to "
-            f"{100 * whole['accuracy']['high']:.1f})",
-            percent(alone["accuracy"]), f"{100 * whole['macro_f1']['value']:.1f} %",
-            f"{found['training']['accuracy']:.0%}", found["training"]["epochs"],
-            f"{found['training']['seconds'] / 60:.1f}", "GPU" if kind == "full" else "CPU core",
-            f"{found['network']['parameters'] / 1e6:.2f} M",
+            f"`{data['provenance']['config']['model']}`", f"`{data['protocol']}`",
+            share(claimed, 1), percent_interval(full["accuracy"]),
+            percent(unique["accuracy"]), percent(full["macro_f1"]),
+            share(data["training"]["accuracy"]), data["training"]["epochs"],
+            f"{data['training']['seconds'] / 60:.1f}", "GPU" if kind == "full" else "CPU core",
+            f"{data['network']['parameters'] / 1e6:.2f} M",
         ))  # fmt: skip
-    header = ("network", "protocol", "printed", "measured", "without twins", "macro-F1",
-              "right in training", "epochs", "minutes", "on a", "parameters")  # fmt: skip
+    header = ("network", "protocol", "claimed", "measured", "without duplicates", "macro-F1",
+              "training accuracy", "epochs", "minutes", "on a", "parameters")  # fmt: skip
     return markdown(header, rows)
 
 
 def leaks() -> str:
-    """The same network by sound and by broken protocols."""
+    """The same network under sound and leaky protocols."""
     rows = []
     official = result("leak-honest")["heads"]["labels"]["fer2013"]["per_class"]
-    mix = {name: scores["support"] for name, scores in official.items() if name != "disgust"}
+    class_sizes = {
+        name: scores["support"] for name, scores in official.items() if name != "disgust"
+    }
     for name in ("honest", "honest-on", "oversampled", "oversampled-on", "oversampled-on2",
                  "augmented", "kfold"):  # fmt: skip
-        found = result(f"leak-{name}")
-        whole, alone = (found["heads"]["labels"].get(key, {"faces": 0})
-                        for key in ("fer2013", "fer2013_without_twins"))  # fmt: skip
-        seen = 1 - alone["faces"] / whole["faces"]
-        # Of its last part, a network that is kept has been taught every face before.
-        kept = found["protocol"] == "leaky-kfold"
-        some = alone["faces"] >= 1000 and not kept
-        weighed = sum(alone["per_class"][k]["recall"] * n for k, n in mix.items()) if some else 0
+        data = result(f"leak-{name}")
+        full, unique = (data["heads"]["labels"].get(key, {"faces": 0})
+                        for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
+        # A network trained on all folds in turn was trained on every face of its last fold.
+        one_model = data["protocol"] == "leaky-kfold"
+        leaked = 1.0 if one_model else 1 - unique["faces"] / full["faces"]
+        enough = unique["faces"] >= 1000 and not one_model
+        recalls = unique["per_class"] if enough else {}
+        reweighted = sum(scores["recall"] * class_sizes.get(k, 0) for k, scores in recalls.items())
         rows.append((
-            f"`{found['protocol']}`",
-            found["training"]["epochs"] * found["trained"]["recipe"]["folds"] if kept
-            else epochs_in_all(found),
-            f"{found['training']['accuracy']:.0%}", f"{whole['faces']:,}",
-            "100%" if kept else f"{seen:.0%}", percent(whole["accuracy"]),
-            percent(alone["accuracy"]) if some else "",
-            f"{100 * weighed / sum(mix.values()):.1f} %" if some else "",
+            f"`{data['protocol']}`",
+            data["training"]["epochs"] * data["provenance"]["config"]["folds"] if one_model
+            else total_epochs(data),
+            share(data["training"]["accuracy"]), f"{full['faces']:,}",
+            share(leaked), percent(full["accuracy"]),
+            percent(unique["accuracy"]) if enough else "",
+            share(reweighted / sum(class_sizes.values()), 1) if enough else "",
         ))  # fmt: skip
-    header = ("protocol", "epochs", "right in training", "faces that judge", "of them taught",
-              "accuracy", "of those not taught", "in PublicTest's mix")  # fmt: skip
+    header = ("protocol", "epochs", "training accuracy", "evaluation set",
+              "of it in the training set", "accuracy", "without duplicates",
+              "with PublicTest's class frequencies")  # fmt: skip
     return markdown(header, rows)
 
 
-def epochs_in_all(found: dict) -> int:
-    """Those of a training, and of the one that it went on from."""
-    start = found["trained"]["recipe"]["start"]
-    return found["training"]["epochs"] + (epochs_in_all(result(start)) if start else 0)
+def total_epochs(data: dict) -> int:
+    """Epochs of a training, and of the runs that initialized it."""
+    initial_run = data["provenance"]["config"]["init_from"]
+    return data["training"]["epochs"] + (total_epochs(result(initial_run)) if initial_run else 0)
 
 
 def crossval() -> str:
-    """Folds of the hybrid: each face is judged once, by a network not taught it."""
+    """Cross-validation of the hybrid."""
     return "\n\n".join(
         f"{title}:\n\n{_folds(result(name))}"
         for title, name in (
-            ("The full hybrid, 15 epochs a fold, four of the five folds", "crossval-hybrid"),
-            ("The small hybrid, 4 epochs a fold", "crossval-hybrid-slim"),
+            ("The full hybrid, 15 epochs per fold, four of the five folds", "crossval-hybrid"),
+            ("The small hybrid, 4 epochs per fold", "crossval-hybrid-slim"),
         )
     )
 
 
-def _folds(found: dict) -> str:
+def _folds(data: dict) -> str:
     rows: list[tuple[str, ...]] = [
         (name.replace("-", " "), *(f"{100 * fold[k]:.1f} %" for k in ("accuracy", "macro_f1")),
          f"{fold['log_loss']:.3f}")
-        for name, fold in found["folds"].items()
+        for name, fold in data["folds"].items()
     ]  # fmt: skip
-    over = found["over_folds"]
+    statistics = data["fold_statistics"]
     rows.append((
-        "mean and sd over folds",
-        *(f"{100 * over[k]['mean']:.1f} % ± {100 * over[k]['sd']:.1f}"
+        "mean ± sd over folds",
+        *(f"{100 * statistics[k]['mean']:.1f} % ± {100 * statistics[k]['sd']:.1f}"
           for k in ("accuracy", "macro_f1")),
-        f"{over['log_loss']['mean']:.3f} ± {over['log_loss']['sd']:.3f}",
+        f"{statistics['log_loss']['mean']:.3f} ± {statistics['log_loss']['sd']:.3f}",
     ))  # fmt: skip
-    whole = found["all_held_out"]
+    pooled = data["pooled"]
     rows.append((
-        f"all {whole['faces']:,} held-out answers",
-        *(f"{percent(whole[k])} ({100 * whole[k]['low']:.1f} to {100 * whole[k]['high']:.1f})"
-          for k in ("accuracy", "macro_f1")),
-        f"{whole['log_loss']['value']:.3f}",
+        f"all {pooled['faces']:,} held-out predictions",
+        *(percent_interval(pooled[k]) for k in ("accuracy", "macro_f1")),
+        f"{pooled['log_loss']['value']:.3f}",
     ))  # fmt: skip
     return markdown(("fold", "accuracy", "macro-F1", "log loss"), rows)
 
 
 def other_domains() -> str:
-    """Recall of FER2013's labels on faces as they are, and as other sources have them."""
-    before, now = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
+    """Recall of FER2013's labels on original faces, and transformed like other sources."""
+    previous, current = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
     rows = [
-        ("before, the vote head", _recalls(before["rows"][0])),
-        ("before, 0.16 of the label head", _recalls(_at(before, 0.16))),
-        ("`default`", _recalls(_at(now, 0.08))),
-        ("`default-labels`", _recalls(now["label_head"])),
+        ("previous, vote head", _recalls(previous["rows"][0])),
+        ("previous, label share 0.16", _recalls(_with_label_share(previous, 0.16))),
+        ("`default`", _recalls(_with_label_share(current, 0.08))),
+        ("`default-labels`", _recalls(current["label_head"])),
     ]
-    header = ("", "angry", "mean over emotions", "changed: angry", "changed: mean", "KL, nats")
+    header = ("", "angry", "mean over emotions", "transformed: angry", "transformed: mean",
+              "KL, nats")  # fmt: skip
     return markdown(header, [(name, *cells) for name, cells in rows])
 
 
-def _at(found: dict, share: float) -> dict:
-    return next(row for row in found["rows"] if row["label_share"] == share)
+def _with_label_share(data: dict, label_share: float) -> dict:
+    return next(row for row in data["rows"] if row["label_share"] == label_share)
 
 
 def _recalls(row: dict) -> tuple[str, ...]:
-    shown = [
-        f"{100 * row[p][k]:.1f} %" for p in ("as_they_are", "changed") for k in ("angry", "macro")
+    recalls = [
+        share(row[faces][k], 1) for faces in ("original", "transformed") for k in ("angry", "macro")
     ]
-    return (*shown, f"{row['kl_nats']:.4f}" if "kl_nats" in row else "")
+    return (*recalls, f"{row['kl_nats']:.4f}" if "kl_nats" in row else "")
 
 
 def gpu_training() -> str:
-    """How fast networks trained side by side on one GPU, and what became of them."""
+    """Speed and accuracy of networks trained concurrently on one GPU."""
     rows = []
     for one in sorted(result("gpu-training")["trainings"], key=lambda one: -one["multiply_adds"]):
-        right = (one["labels"], one["ferplus"])
+        accuracies = (one["fer2013_accuracy"], one["ferplus_accuracy"])
         rows.append((
             f"`{one['run']}`", f"`{one['network']}`", one["batch"],
-            f"{one['faces_a_second']:,}", f"{one['seconds_an_epoch']:.1f}", one["epochs"],
-            *(f"{100 * share:.1f} %" if share else "" for share in right),
+            f"{one['faces_per_second']:,}", f"{one['seconds_per_epoch']:.1f}", one["epochs"],
+            *(share(accuracy, 1) if accuracy else "" for accuracy in accuracies),
         ))  # fmt: skip
-    header = ("run", "network", "batch", "faces a second", "seconds an epoch", "epochs",
+    header = ("run", "network", "batch", "faces per second", "seconds per epoch", "epochs",
               "labels", "FER+ A")  # fmt: skip
     return markdown(header, rows)
 
 
 def ablation() -> str:
-    """The small hybrid without each of its parts, on the same faces."""
-    found = result("ablation-hybrid-slim")
+    """The small hybrid without each of its parts."""
+    data = result("ablation-hybrid-slim")
     rows = []
-    for name, case in found["cases"].items():
-        gain = case["against_as_it_is"]
-        less = (f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to "
-                f"{100 * gain['high']:+.1f})")  # fmt: skip
+    for name, case in data["cases"].items():
+        gain = case["difference_to_baseline"]
+        points = (f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to "
+                  f"{100 * gain['high']:+.1f})")  # fmt: skip
         rows.append((
             name, f"{case['parameters'] / 1e6:.2f} M",
-            f"{100 * case['over_seeds']['accuracy']['mean']:.1f} %",
-            f"{100 * case['over_seeds']['macro_f1']['mean']:.1f} %",
-            "" if name == "as it is" else less,
+            f"{100 * case['seed_statistics']['accuracy']['mean']:.1f} %",
+            f"{100 * case['seed_statistics']['macro_f1']['mean']:.1f} %",
+            "" if name == "baseline" else points,
         ))  # fmt: skip
-    header = ("hybrid", "parameters", "accuracy", "macro-F1", "points against as it is")
+    header = ("hybrid", "parameters", "accuracy", "macro-F1", "difference to baseline, points")
     return markdown(header, rows)
 
 
 def load() -> str:
-    """What the service bears, beside a bare loop on the same cores."""
-    found = result("load")
-    flood, after = found["overload"]["flood"], found["overload"]["after"]
+    """Throughput of the server under load, relative to a bare loop on the same cores."""
+    data = result("load")
+    flood, after = data["overload"]["flood"], data["overload"]["after"]
     rows = [
-        (f"{row['connections']} at once", f"{row['a_second']:.0f}",
-         f"{row['share_of_bare']:.0%}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
-        for row in found["rows"]
+        (f"{row['connections']} connections", f"{row['responses_per_second']:.0f}",
+         share(row["share_of_bare"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
+        for row in data["rows"]
     ]  # fmt: skip
     for name, row in (
-        (f"ten times too much: {flood['asked_a_second']:.0f} a second", flood),
-        ("8 at once behind that", after),
+        (f"tenfold overload: {flood['sent_per_second']:.0f} per second", flood),
+        ("8 connections after that", after),
     ):
-        refused = row["statuses"].get("503", 0) / sum(row["statuses"].values())
-        share = row["a_second"] / found["bare_a_second"]
+        rejected = row["statuses"].get("503", 0) / sum(row["statuses"].values())
+        of_bare = row["responses_per_second"] / data["bare_per_second"]
         rows.append((
-            name, f"{row['a_second']:.0f}", f"{share:.0%}", f"{row['p50_ms']:.0f}",
-            f"{row['p99_ms']:.0f}", f"{refused:.0%}" if refused else "",
+            name, f"{row['responses_per_second']:.0f}", share(of_bare), f"{row['p50_ms']:.0f}",
+            f"{row['p99_ms']:.0f}", share(rejected) if rejected else "",
         ))  # fmt: skip
-    header = ("", "answered a second", "of the bare loop", "p50, ms", "p99, ms", "told 503")
-    memory = found["memory"]
-    neither = sum(n for kind, n in flood["statuses"].items() if kind not in ("200", "503"))
+    header = ("", "responses per second", "of the bare loop", "p50, ms", "p99, ms", "503")
+    memory = data["memory"]
+    wrong = sum(row["wrong_responses"] for row in (memory, flood, *data["rows"]))
+    closed = sum(n for kind, n in flood["statuses"].items() if kind not in ("200", "503"))
     return (
-        f"{markdown(header, rows)}\n\n{found['measured']['machine']}; the bare loop answers "
-        f"{found['bare_a_second']:.0f} a second. Memory before and after {memory['requests']:,} "
-        f"requests: {memory['before_mb']:.0f} and {memory['after_mb']:.0f} MB; at most "
-        f"{flood['peak_mb']:.0f} MB under ten times too much, where {neither} of "
-        f"{flood['asked']:,} met a closed connection instead. Wrong answers: "
-        f"{memory['wrong'] + flood['wrong'] + sum(row['wrong'] for row in found['rows'])}."
+        f"{markdown(header, rows)}\n\n{data['environment']['machine']}; the bare loop reaches "
+        f"{data['bare_per_second']:.0f} per second. Memory before and after "
+        f"{memory['requests']:,} requests: {memory['before_mb']:.0f} and "
+        f"{memory['after_mb']:.0f} MB; at most "
+        f"{flood['peak_mb']:.0f} MB under tenfold overload, where {closed} of "
+        f"{flood['sent']:,} requests met a closed connection. Wrong responses: {wrong}."
     )
 
 
 def canvases() -> str:
-    """Faster R-CNN on pictures of several faces, where there is something to find, and on crops."""
-    found = result("canvases")
+    """Faster R-CNN on composed images of several faces, and on crops."""
+    data = result("canvases")
     titles = {"canvases": "one to four faces in a photograph", "crops": "bare crops"}
     rows = [
-        (titles[name], row["pictures"], row["faces"],
-         *(f"{row[key]:.1%}" for key in ("face_ap", "emotion_map", "recall", "precision")),
-         f"{row['accuracy']:.1%}")
-        for name, row in found["rows"].items()
+        (titles[name], row["images"], row["faces"],
+         *(share(row[key], 1)
+           for key in ("face_ap", "emotion_map", "recall", "precision", "accuracy")))
+        for name, row in data["rows"].items()
     ]  # fmt: skip
-    header = ("pictures", "number", "faces", "AP of a face", "mAP of emotions", "recall",
-              "precision", "emotion right, of faces found")  # fmt: skip
+    header = ("images", "number", "faces", "face AP", "emotion mAP", "recall", "precision",
+              "emotion accuracy, detected faces")  # fmt: skip
     return markdown(header, rows)
 
 
 def explaining() -> str:
-    """What an emotion loses when the fifth that `mien explain` names is blurred, and others."""
-    found = result("explaining")
-    rows = [(name, within(number, 1, 100)) for name, number in found["lost"].items()]
+    """The share that an emotion loses when a fifth of the face is blurred."""
+    data = result("explaining")
+    rows = [(name, with_interval(number, 1, 100)) for name, number in data["share_lost"].items()]
     return (
-        f"{markdown(('blurred fifth', 'share lost, points'), rows)}\n\n"
-        f"{found['faces']} faces of PublicTest drawn by seed {found['seed']}, `{found['model']}`, "
-        f"95 % intervals over faces; {found['seconds_a_face']:.2f} s a face on one thread of "
-        f"{found['measured']['machine']}."
+        f"{markdown(('blurred fifth', 'lost share, points'), rows)}\n\n"
+        f"{data['faces']} faces of PublicTest, sampled with seed {data['seed']}, "
+        f"`{data['model']}`, 95 % intervals over faces; {data['seconds_per_face']:.2f} s per "
+        f"face on one thread of {data['environment']['machine']}."
     )
 
 
 def leaderboard() -> str:
-    """All systems judged alike, in short; the rest is docs/leaderboard/."""
+    """The leaderboard in short; docs/leaderboard/ has all columns."""
     from mien.lab import leaderboard as board
 
-    rows = board.read(ROOT / "results" / "leaderboard")
+    rows = board.read_rows(ROOT / "results" / "leaderboard")
     lines = []
     for row in rows:
-        accuracy = row.number("fer2013", "accuracy")
-        claim = row.system.claimed
+        accuracy = row.metric("fer2013", "accuracy")
+        claimed = row.system.claimed
         lines.append((
-            row.system.name, f"`{row.model}`", "" if claim is None else f"{100 * claim:.1f} %",
-            f"{percent(accuracy)} ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
-            percent(row.number("fer2013_without_twins", "accuracy")),
-            percent(row.number("ferplus_majority", "accuracy")),
+            row.system.name, f"`{row.model}`", "" if claimed is None else share(claimed, 1),
+            percent_interval(accuracy),
+            percent(row.metric("fer2013_without_duplicates", "accuracy")),
+            percent(row.metric("ferplus_majority", "accuracy")),
             size(row.mean("network", "parameters") or 0), row.times["times_default"],
         ))  # fmt: skip
-    header = ("system", "network here", "claimed", "measured", "without twins", "FER+",
-              "parameters", "time of a face, `default` = 1")  # fmt: skip
+    header = ("system", "network here", "claimed", "measured", "without duplicates", "FER+",
+              "parameters", "time per face, `default` = 1")  # fmt: skip
     return f"{markdown(header, lines)}\n\n{board.summary(rows)}"
 
 
@@ -641,20 +661,23 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def is_board_stale(check: bool) -> bool:
-    """Whether docs/leaderboard/ is not what the results say; written anew unless only asked."""
+    """Whether docs/leaderboard/ is out of date; rewrites it unless `check` is set."""
     from mien.lab import leaderboard as board
     from mien.lab import page
 
-    made, folder = board.page(board.read(ROOT / "results" / "leaderboard")), ROOT / BOARD
-    written = folder / "leaderboard.md"
-    stale = not written.exists() or written.read_text() != page.markdown(made)
+    content, folder = (
+        board.build_page(board.read_rows(ROOT / "results" / "leaderboard")),
+        ROOT / BOARD,
+    )
+    path = folder / "leaderboard.md"
+    stale = not path.exists() or path.read_text() != page.markdown(content)
     if stale and not check:
-        page.write(made, folder, "leaderboard")
+        page.write(content, folder, "leaderboard")
     return stale
 
 
-def filled(text: str) -> str:
-    """A page with each of its tables made anew."""
+def regenerated(text: str) -> str:
+    """A page with all its tables generated again."""
 
     def table(match: re.Match) -> str:
         name = match[1]
@@ -671,11 +694,11 @@ def main() -> None:
     for name in PAGES:
         path = ROOT / name
         text = path.read_text()
-        if (new := filled(text)) != text:
+        if (new := regenerated(text)) != text:
             stale.append(name)
             if not check:
                 path.write_text(new)
-    print(f"{'stale' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
+    print(f"{'out of date' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
     sys.exit(1 if check and stale else 0)
 
 

@@ -34,9 +34,9 @@ ROUNDS = 30
 def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
     """A new network of that name as users would load it, and the megabytes of its file."""
     network = models.build(name, channels=1, classes=CLASSES)
-    whole = export.Exported(
+    whole = export.ExportedNetwork(
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-        {"labels": calibration.plain(len(EMOTIONS))}, 0.0, SIDE,
+        {"labels": calibration.identity(len(EMOTIONS))}, 0.0, SIDE,
     ).eval()  # fmt: skip
     proto = export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1))
     path = folder / f"{name}.onnx"
@@ -73,14 +73,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", help="those with a result, if none is named")
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
-    trained = parser.parse_args().models or {r["trained"]["config"]["model"] for r in results}
+    trained = parser.parse_args().models or {r["provenance"]["config"]["model"] for r in results}
     names = sorted({models.whole(name) for name in trained})
     path = RESULTS / TIMES
     rows = runs.read_json(path)["rows"] if path.exists() else {}
     for name in names:
         rows[name] = measure(name)
         print(name, rows[name], flush=True)
-        runs.write_json(path, {"measured": runs.about(), "rows": dict(sorted(rows.items()))})
+        runs.write_json(path, {"environment": runs.about(), "rows": dict(sorted(rows.items()))})
 
 
 if __name__ == "__main__":

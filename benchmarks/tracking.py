@@ -46,7 +46,7 @@ def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: i
 
 
 def scores(clip: Clip) -> dict[str, float]:
-    """The scores of one clip. In the keys, "twice" is bidirectional smoothing."""
+    """The scores of one clip."""
     target, predicted = tracking_scores.without_hidden(
         clip.truths, [{face.face_id: face.box for face in result} for result in clip.causal]
     )
@@ -57,7 +57,7 @@ def scores(clip: Clip) -> dict[str, float]:
     return {
         "faces": len({face_id for boxes in target for face_id in boxes}),
         "ids": len({face_id for boxes in predicted for face_id in boxes}),
-        "switches": tracking_scores.id_switches(target, predicted),
+        "id_switches": tracking_scores.id_switches(target, predicted),
         "id_f1": tracking_scores.id_f1(target, predicted),
         "recall": match_count / target_count if target_count else 1.0,
         "overlap": tracking_scores.box_overlap(target, predicted),
@@ -84,8 +84,8 @@ def accuracy(clip: Clip) -> dict[str, float]:
             label, face = labels[identity], causal_faces[face_id]
             is_correct["raw"].append(face.dominant_emotion == label)
             is_correct["smoothed"].append(smoothed_emotion(face) == label)
-            is_correct["twice"].append(smoothed_emotion(smoothed_faces[face_id]) == label)
-    return {f"right_{kind}": float(np.mean(values)) for kind, values in is_correct.items()}
+            is_correct["bidirectional"].append(smoothed_emotion(smoothed_faces[face_id]) == label)
+    return {f"accuracy_{kind}": float(np.mean(values)) for kind, values in is_correct.items()}
 
 
 def flicker(clip: Clip) -> dict[str, float]:
@@ -98,7 +98,7 @@ def flicker(clip: Clip) -> dict[str, float]:
             points["raw"][face.face_id].append((truth.seconds, face.dominant_emotion))
             points["smoothed"][face.face_id].append((truth.seconds, smoothed_emotion(face)))
         for face in smoothed:
-            points["twice"][face.face_id].append((truth.seconds, smoothed_emotion(face)))
+            points["bidirectional"][face.face_id].append((truth.seconds, smoothed_emotion(face)))
     return {f"changes_{kind}": mean_changes(series) for kind, series in points.items()}
 
 
@@ -124,14 +124,14 @@ def main() -> None:
     for scenario in scenarios.SCENARIOS:
         by_seed = [scores(analyze(analyzer, scenario, cast, seed)) for seed in range(options.seeds)]
         total = {
-            name: np.sum(values) if name == "switches" else np.mean(values)
+            name: np.sum(values) if name == "id_switches" else np.mean(values)
             for name in by_seed[0]
             if (values := [row.get(name, np.nan) for row in by_seed])
         }
         print(scenario, {name: round(float(value), 3) for name, value in total.items()})
         # JSON has no NaN: a clip without faces has no score.
         rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in total.items()}
-    report = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "measured": runs.about()}
+    report = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "environment": runs.about()}
     runs.write_json(ROOT / "results" / "tracking.json", report)
 
 

@@ -112,7 +112,7 @@ def speed(data: Path) -> dict:
                 name = f"{size}, {count} face" + "s" * (count > 1)
                 rows[name] = clip_row(analyzer, path, count)
                 print(name, rows[name], flush=True)
-    return {"rows": rows, "seconds": SECONDS, "measured": runs.about()}
+    return {"rows": rows, "seconds": SECONDS, "environment": runs.about()}
 
 
 def long(data: Path) -> dict:
@@ -133,8 +133,8 @@ def long(data: Path) -> dict:
                     sizes.append([round(now, 1), round(resident(), 1)])
                     print(f"{now:.0f} s: {sizes[-1][1]} MB", flush=True)
         rate = frames / (time.perf_counter() - began)
-    return {"hours": HOURS, "frames": frames, "faces": faces, "frames_a_second": rate,
-            "resident_mb": sizes, "measured": runs.about()}  # fmt: skip
+    return {"hours": HOURS, "frames": frames, "faces": faces, "frames_per_second": rate,
+            "resident_mb": sizes, "environment": runs.about()}  # fmt: skip
 
 
 def plot(found: dict, path: Path) -> None:

@@ -2,9 +2,10 @@
 
     python tools/migrate.py [FOLDER ...]
 
-Without an argument: `models/` and `results/` of this repository. Configs get the new names of their
-fields, `recipe.json` becomes `config.json`, `"recipe"` in results becomes `"config"`, and runs
-named "pupil" are named "student". Running it twice changes nothing more.
+Without an argument: `models/`, `results/` and the packaged models of this repository. Configs get
+the new names of their fields, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
+`"config"`, and runs named "pupil" are named "student". Results and the cards inside model files get
+the new names of their keys. Running it twice changes nothing more.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[1]
+DEFAULT_FOLDERS = (ROOT / "models", ROOT / "results", ROOT / "src" / "mien" / "classification")
 
 FIELDS = {
     "rate": "lr", "decay": "weight_decay", "smoothing": "label_smoothing", "batch": "batch_size",
@@ -26,6 +30,67 @@ FIELDS = {
     "teacher_views": "teacher_tta",
 }  # fmt: skip
 """Old name of a config's field -> its present name."""
+
+RESULT_KEYS = {
+    "what": "name", "views": "tta", "window": "input_size", "trained": "provenance",
+    "measured": "environment", "left_out": "excluded", "epoch_chosen_on": "epoch_selected_on",
+    "fer2013_without_twins": "fer2013_without_duplicates",
+    "fer2013_without_near_twins": "fer2013_without_near_duplicates",
+    "proportions_by_chance": "sampling_floor", "share_error": "share_calibration_error",
+    "means": "target", "in_float32": "float32", "crossvalidated": "cross_validated",
+    "over_folds": "fold_statistics", "over_seeds": "seed_statistics", "all_held_out": "pooled",
+    "against_as_it_is": "difference_to_baseline", "as it is": "baseline", "trained_at": "commits",
+    "less": "differences", "less_calibrated": "calibrated_differences",
+    "divergence, nats": "KL divergence, nats", "divergence, bits": "JS divergence, bits",
+    "as_they_are": "original", "changed": "transformed", "angry_as_they_are": "angry_original",
+    "way": "method", "how": "method", "copies": "duplicate_faces", "twins": "duplicates",
+    "twin_in": "duplicate_in", "of": "split", "conflicts": "conflicting_labels",
+    "agree": "plurality_agrees", "nobody": "no_votes",
+    "what speaks for it": "supporting", "what speaks against it": "opposing",
+    "the middle": "central", "by chance": "random", "blurred": "blurred_share",
+    "lost": "share_lost", "seconds_a_face": "seconds_per_face",
+    "learned": "fitted", "proved": "evaluation", "found": "detected",
+    "where it was set": "true square", "measured geometry": "fitted geometry",
+    "accuracy_before": "accuracy_unaligned", "accuracy_now": "accuracy_aligned",
+    "now": "mien", "changes_twice": "changes_bidirectional", "right_raw": "accuracy_raw",
+    "right_smoothed": "accuracy_smoothed", "right_twice": "accuracy_bidirectional",
+    "switches": "id_switches", "a_second": "responses_per_second",
+    "asked_a_second": "sent_per_second", "asked": "sent",
+    "held_back_by_client": "delayed_by_client", "bare_a_second": "bare_per_second",
+    "wrong": "wrong_responses", "picture": "image", "pictures": "images",
+    "pictures_a_second": "images_per_second", "frames_a_second": "frames_per_second",
+    "faces_a_second": "faces_per_second", "faces_a_second_graph": "faces_per_second_graph",
+    "faces_a_second_one_by_one": "faces_per_second_eager",
+    "seconds_an_epoch": "seconds_per_epoch", "served_measured": "serve_environment",
+}  # fmt: skip
+"""Old key of a result -> its present name."""
+
+KEYS_BY_FILE = {
+    "pose.json": {"before": "yunet_alone", "right": "correct"},
+    "canvases.json": {"start": "init_from", "rate": "lr"},
+    "flags.json": {"as it is": "unchanged"},
+    "compare.json": {
+        f"{version}: {old}": f"{version}: {new}"
+        for version in ("before", "after", "bare")
+        for old, new in (("1 picture", "1 image"), ("50 pictures", "50 images"))
+    },
+}
+"""Keys that mean something else in other files."""
+
+TTA = {"one": "none", "ten": "ten_crop"}
+
+TEXTS = {
+    "one temperature": "temperature scaling",
+    "a factor and a shift for each class": "vector scaling",
+    "the share of people who would give this label (FER+ raters)":
+        "the share of people who would choose this label (FER+ votes)",
+    "the chance that FER2013's label is this one": "the probability of this FER2013 label",
+    "one NVIDIA H100, nothing beside": "one NVIDIA H100, nothing else running",
+    "FER2013 Training (learned), PublicTest (proved)":
+        "FER2013 Training (fitted), PublicTest (evaluation)",
+}  # fmt: skip
+"""Old text of a result or a model's card -> its present wording."""
+
 
 _CHANGE = re.compile(rf"\b({'|'.join(FIELDS)})=(?=\S)")
 
@@ -62,6 +127,48 @@ def migrate_result(value: object) -> object:
     return migrated
 
 
+def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType({})) -> object:
+    """A result, or a part of one, with the present names of its keys.
+
+    `top_share_gap` is dropped: it compared with the raters' largest share, which is biased.
+    """
+    if isinstance(value, list):
+        return [migrate_keys(item, file_keys) for item in value]
+    if isinstance(value, str):
+        return TEXTS.get(value, value)
+    if not isinstance(value, dict):
+        return value
+    keys = {**RESULT_KEYS, **file_keys}
+    if "nobody" in value:  # raters' agreement
+        keys["share"] = "vote_share"
+    migrated = {}
+    for key, item in value.items():
+        if key in ("config", "recipe"):
+            migrated[key] = item
+        elif key == "views":
+            migrated["tta"] = TTA.get(item, item)
+        elif key in ("labels", "ferplus") and isinstance(item, int | float | None):
+            migrated["fer2013_accuracy" if key == "labels" else "ferplus_accuracy"] = item
+        elif key != "top_share_gap":
+            migrated[keys.get(key, key)] = migrate_keys(item, file_keys)
+    return migrated
+
+
+def migrate_model(path: Path) -> None:
+    """The card in a model file's metadata; the graph and its weights stay as they are."""
+    import onnx
+
+    proto = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    if "mien.card" not in metadata:
+        return
+    card = json.loads(metadata["mien.card"])
+    new = migrate_keys(migrate_result(card))
+    if new != card:
+        onnx.helper.set_model_props(proto, metadata | {"mien.card": json.dumps(new)})
+        onnx.save(proto, path)
+
+
 def migrate_changes(text: str) -> str:
     """The present names in texts that contain FIELD=VALUE."""
     return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", text).replace("pupil", "student")
@@ -91,6 +198,8 @@ def migrate_file(path: Path) -> None:
     """One file, if it is of a kind that has old names."""
     if path.name == "checkpoint.pt":
         return migrate_checkpoint(path)
+    if path.suffix == ".onnx":
+        return migrate_model(path)
     if path.suffix not in (".json", ".jsonl", ".md"):
         return None
     text = path.read_text(encoding="utf-8")
@@ -100,7 +209,8 @@ def migrate_file(path: Path) -> None:
         new = migrate_log(text)
     elif path.suffix == ".json":
         value = json.loads(text)
-        new = json.dumps(migrate_result(value), indent=1) + "\n"
+        migrated = migrate_keys(migrate_result(value), KEYS_BY_FILE.get(path.name, {}))
+        new = json.dumps(migrated, indent=1) + "\n"
         if json.loads(new) == value:
             new = text
     else:
@@ -118,8 +228,11 @@ def migrate_folder(folder: Path) -> None:
             path.rename(path.with_name("config.json"))
     for path in sorted(folder.rglob("*pupil*"), reverse=True):
         path.rename(path.with_name(path.name.replace("pupil", "student")))
+    for old, new in TTA.items():
+        for path in folder.glob(f"run-*-{old}.json"):
+            path.rename(path.with_name(path.name.replace(f"-{old}.json", f"-{new}.json")))
 
 
 if __name__ == "__main__":
-    for argument in map(Path, sys.argv[1:] or (ROOT / "models", ROOT / "results")):
+    for argument in map(Path, sys.argv[1:] or DEFAULT_FOLDERS):
         migrate_folder(argument)

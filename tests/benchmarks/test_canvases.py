@@ -46,7 +46,7 @@ def test_a_right_prediction_has_perfect_metrics_and_a_wrong_emotion_does_not():
     right = canvases.Prediction(BOXES, np.eye(7)[labels])
     row = canvases.evaluate_predictions([canvas, canvas], [right, right])
     assert row == {
-        "pictures": 2, "faces": 6, "face_ap": 1.0, "emotion_map": 1.0, "recall": 1.0,
+        "images": 2, "faces": 6, "face_ap": 1.0, "emotion_map": 1.0, "recall": 1.0,
         "precision": 1.0, "accuracy": 1.0,
     }  # fmt: skip
     wrong = canvases.Prediction(BOXES, np.eye(7)[[3, 0, 5]])

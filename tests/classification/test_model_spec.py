@@ -44,7 +44,7 @@ def sidecar(tmp_path, text):
 
 
 def test_metadata_round_trip():
-    card = {"data": "FER2013", "seed": 3, "means": "ä"}
+    card = {"data": "FER2013", "seed": 3, "target": "ä"}
     spec = ModelSpec(EMOTIONS, side=48, margin=0.125, card=card)
     assert from_metadata(spec.to_metadata("0.1"), ["N", 1, 48, 48]) == spec
 

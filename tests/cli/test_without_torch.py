@@ -23,7 +23,7 @@ def test_the_leaderboard_needs_no_torch(tmp_path):
 def test_a_network_named_by_family_needs_torch(tmp_path):
     pytest.importorskip("matplotlib")
     result = json.loads((BOARD / "vgg19-slim-seed0.json").read_text())
-    result["trained"]["config"]["model"] = "vgg19"
+    result["provenance"]["config"]["model"] = "vgg19"
     (tmp_path / "one.json").write_text(json.dumps(result))
     assert without.mien("leaderboard", ".", cwd=tmp_path) == (2, "", NEEDS_TORCH)
 

@@ -38,7 +38,7 @@ def test_the_weights_lie_between_those_of_both(pair, tmp_path):
     assert run.about["averaged"] == {"first": 0.75, "second": 0.25}
     assert run.about["data"] == pair[1].about["data"]
     assert len(run.log()) == 1
-    assert evaluate.restore(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
+    assert evaluate.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
 
 
 @pytest.mark.parametrize("share", [0, 1])

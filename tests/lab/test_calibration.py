@@ -6,79 +6,83 @@ import torch
 
 from mien.lab import calibration
 
-WITHOUT_OWN = math.inf
-"""The strength that leaves one temperature for all classes."""
+TEMPERATURE_ONLY = math.inf
+"""The prior strength that leaves one temperature for all classes."""
 
 
-def drawn(count: int, classes: int = 8, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and one label a face drawn from their softmax, as (N, K) targets."""
-    dice = torch.Generator().manual_seed(0)
-    logits = spread * torch.randn(count, classes, generator=dice)
-    return logits, torch.eye(classes)[torch.multinomial(logits.softmax(1), 1, generator=dice)[:, 0]]
+def sample_logits(
+    count: int, classes: int = 8, spread: float = 2.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and one label per face sampled from their softmax, as (N, K) targets."""
+    generator = torch.Generator().manual_seed(0)
+    logits = spread * torch.randn(count, classes, generator=generator)
+    return logits, torch.eye(classes)[
+        torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    ]
 
 
-@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5])
-@pytest.mark.parametrize("strength", [calibration.STRENGTH, WITHOUT_OWN])
-def test_a_known_temperature_is_found_again(heat, strength):
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("strength", [calibration.PRIOR_STRENGTH, TEMPERATURE_ONLY])
+def test_fit_recovers_a_known_temperature(temperature, strength):
     logits = 3 * torch.randn(5_000, 8, generator=torch.Generator().manual_seed(0))
-    found = calibration.fit(logits * heat, logits.softmax(1), strength)
-    assert found.factors == pytest.approx([1 / heat] * 8, rel=1e-2)
-    assert found.shifts == pytest.approx([0] * 8, abs=1e-2)
+    scaling = calibration.fit(logits * temperature, logits.softmax(1), strength)
+    assert scaling.factors == pytest.approx([1 / temperature] * 8, rel=1e-2)
+    assert scaling.shifts == pytest.approx([0] * 8, abs=1e-2)
 
 
-def test_known_factors_and_shifts_are_found_again():
-    logits, targets = drawn(60_000)
+def test_fit_recovers_known_factors_and_shifts():
+    logits, targets = sample_logits(60_000)
     factors, shifts = torch.linspace(0.6, 1.4, 8), torch.linspace(-1, 1, 8)
-    found = calibration.fit((logits - shifts) / factors, targets)
-    assert found.factors == pytest.approx(factors.tolist(), rel=0.06)
-    assert np.subtract(found.shifts, np.mean(found.shifts)) == pytest.approx(shifts, abs=0.06)
+    scaling = calibration.fit((logits - shifts) / factors, targets)
+    assert scaling.factors == pytest.approx(factors.tolist(), rel=0.06)
+    assert np.subtract(scaling.shifts, np.mean(scaling.shifts)) == pytest.approx(shifts, abs=0.06)
 
 
-def test_few_faces_leave_it_near_one_temperature():
-    logits, targets = drawn(6)
-    found = calibration.fit(2 * logits, targets)
-    assert np.ptp(np.log(found.factors)) < 1
-    assert np.abs(found.shifts).max() < 1
+def test_fit_on_few_faces_stays_near_one_temperature():
+    logits, targets = sample_logits(6)
+    scaling = calibration.fit(2 * logits, targets)
+    assert np.ptp(np.log(scaling.factors)) < 1
+    assert np.abs(scaling.shifts).max() < 1
 
 
-def test_rows_without_a_target_count_for_nothing():
-    logits, targets = drawn(400)
-    spoiled = torch.cat([logits, 50 * logits])
+def test_fit_ignores_rows_without_a_target():
+    logits, targets = sample_logits(400)
+    extended = torch.cat([logits, 50 * logits])
     padded = torch.cat([targets, torch.zeros_like(targets)])
-    assert calibration.fit(spoiled, padded) == calibration.fit(logits, targets)
+    assert calibration.fit(extended, padded) == calibration.fit(logits, targets)
 
 
-def test_no_face_with_a_target_changes_nothing():
-    logits, targets = drawn(4)
-    assert calibration.fit(logits, 0 * targets) == calibration.plain(8)
+def test_fit_without_targets_is_the_identity():
+    logits, targets = sample_logits(4)
+    assert calibration.fit(logits, 0 * targets) == calibration.identity(8)
 
 
-def test_no_face_is_calibrated_by_its_own_target():
-    logits, targets = drawn(40)
-    before = calibration.crossed(logits, targets)
+def test_cross_validation_does_not_use_a_face_own_target():
+    logits, targets = sample_logits(40)
+    before = calibration.cross_validate(logits, targets)
     for k in (0, 17):
         changed = targets.clone()
         changed[k] = targets[k].roll(3)
-        after = calibration.crossed(logits, changed)
+        after = calibration.cross_validate(logits, changed)
         assert torch.equal(after[k], before[k])
         assert not torch.equal(after, before)
 
 
-def test_mixing_multiplies_powers_and_leaves_contempt_to_the_votes():
-    answers = torch.randn(5, 15, dtype=torch.float64)
-    votes, labels = answers[:, 7:].softmax(1), answers[:, :7].softmax(1)
-    mixed = calibration.mixed(answers, 0.3).exp()
+def test_mix_heads_multiplies_powers_and_keeps_contempt_of_the_votes():
+    logits = torch.randn(5, 15, dtype=torch.float64)
+    votes, labels = logits[:, 7:].softmax(1), logits[:, :7].softmax(1)
+    mixed = calibration.mix_heads(logits, 0.3).exp()
     assert torch.allclose(mixed[:, :7], votes[:, :7] ** 0.7 * labels**0.3)
     assert torch.allclose(mixed[:, 7], votes[:, 7])
-    assert torch.allclose(calibration.mixed(answers, 0.0).softmax(1), votes)
+    assert torch.allclose(calibration.mix_heads(logits, 0.0).softmax(1), votes)
 
 
-def test_the_label_share_is_the_largest_that_costs_little():
+def test_chosen_label_share_is_the_largest_that_costs_little():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
     votes = np.pad(votes, ((0, 0), (0, 2)))
     shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
     agreeing = torch.cat([shares[:, :7], shares], 1)
-    assert calibration.label_share(agreeing, votes) == calibration.LABEL_SHARES[-1]
+    assert calibration.choose_label_share(agreeing, votes) == calibration.LABEL_SHARES[-1]
     other = torch.as_tensor(rng.normal(0, 3, (600, 7))).float()
-    assert calibration.label_share(torch.cat([other, shares], 1), votes) < 0.1
+    assert calibration.choose_label_share(torch.cat([other, shares], 1), votes) < 0.1

@@ -53,7 +53,7 @@ def test_an_ablation_prints_what_each_part_is_worth(mien, root, tmp_path):
     words = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
     code, out, err = mien(*words)
     assert (code, err) == (0, "")
-    assert "as it is" in out
+    assert "baseline" in out
     assert "no flip" in out
     cases = json.loads((tmp_path / "ablation.json").read_text())["cases"]
     assert cases["no flip"]["changes"] == ["flip=no", "rotation=0"]
@@ -102,8 +102,8 @@ def test_a_mistake_gets_one_sentence(mien, root, tmp_path, words, said):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_an_unmeasured_run_is_told_what_to_type(mien, root, tmp_path):
+def test_report_of_a_run_without_evaluation_names_the_command(mien, root, tmp_path):
     assert mien("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL)[0] == 0
     code, _, err = mien("report", tmp_path / "run")
     assert code == 2
-    assert "is not measured yet: mien evaluate" in err
+    assert "mien evaluate" in err

@@ -39,13 +39,13 @@ def run(root, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(root, run, tmp_path_factory) -> dict[str, Path]:
-    """One calibrated file per way of storing weights, and a plain one of 44 pixels."""
+    """One calibrated file per storage, and an uncalibrated one with an input of 44 pixels."""
     folder, val = tmp_path_factory.mktemp("models"), data.load(root)["val"]
-    files = {storage: folder / f"{storage}.onnx" for storage in export.AGREES}
+    files = {storage: folder / f"{storage}.onnx" for storage in export.TOLERANCES}
     for storage, path in files.items():
         export.export(run, path, calibrate=val, storage=storage, label_share=SHARE)
-    files["plain"] = folder / "plain.onnx"
-    export.export(run, files["plain"], side=44)
+    files["uncalibrated"] = folder / "plain.onnx"
+    export.export(run, files["uncalibrated"], input_size=44)
     return files
 
 
@@ -63,30 +63,32 @@ def scaling_of(path: Path, head: str = "") -> VectorScaling:
 
 
 def by_torch(
-    run: Run, faces: np.ndarray, side: int, share: float, scaling: VectorScaling
+    run: Run, faces: np.ndarray, input_size: int, share: float, scaling: VectorScaling
 ) -> np.ndarray:
-    """The shares of votes, from the run's logits."""
-    answers = evaluate.logits(evaluate.restore(run), faces, side=side)
-    return scaling(calibration.mixed(answers, share)).softmax(1).numpy()
+    """The vote shares computed by torch from the run's logits."""
+    logits = evaluate.compute_logits(evaluate.load_network(run), faces, input_size=input_size)
+    return scaling(calibration.mix_heads(logits, share)).softmax(1).numpy()
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "plain"])
-def test_a_file_keeps_the_contract_and_takes_any_number_of_faces(exported, name):
+@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "uncalibrated"])
+def test_file_has_the_specified_inputs_and_outputs_for_any_batch_size(exported, name):
     opened = session(exported[name])
-    (fed,) = opened.get_inputs()
-    assert (fed.name, fed.type, fed.shape[1:]) == ("faces", "tensor(uint8)", [1, 48, 48])
-    assert isinstance(fed.shape[0], str)
-    given = [(one.name, one.type, one.shape[1]) for one in opened.get_outputs()]
-    assert given == [("probabilities", "tensor(float)", 8), ("labels", "tensor(float)", 7)]
+    (faces,) = opened.get_inputs()
+    assert (faces.name, faces.type, faces.shape[1:]) == ("faces", "tensor(uint8)", [1, 48, 48])
+    assert isinstance(faces.shape[0], str)
+    outputs = [(one.name, one.type, one.shape[1]) for one in opened.get_outputs()]
+    assert outputs == [("probabilities", "tensor(float)", 8), ("labels", "tensor(float)", 7)]
     for count in (1, 7):
-        for said, classes in zip(opened.run(None, {"faces": crops(count)}), (8, 7), strict=True):
-            assert said.shape == (count, classes)
-            assert (said >= 0).all()
-            assert np.allclose(said.sum(1), 1, atol=1e-6)
+        for probabilities, classes in zip(
+            opened.run(None, {"faces": crops(count)}), (8, 7), strict=True
+        ):
+            assert probabilities.shape == (count, classes)
+            assert (probabilities >= 0).all()
+            assert np.allclose(probabilities.sum(1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "plain"])
-def test_a_file_says_what_it_is(exported, run, name):
+@pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "uncalibrated"])
+def test_file_has_a_card(exported, run, name):
     metadata = session(exported[name]).get_modelmeta().custom_metadata_map
     assert metadata["mien.labels"] == ",".join(EMOTIONS_AND_CONTEMPT)
     assert float(metadata["mien.margin"]) == 0
@@ -95,51 +97,53 @@ def test_a_file_says_what_it_is(exported, run, name):
     assert list(card["heads"]) == ["votes", "labels"]
     assert card["config"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
-    assert card["window"] == (44 if name == "plain" else 40)
-    assert card["label_share"] == (0 if name == "plain" else SHARE)
+    assert card["input_size"] == (44 if name == "uncalibrated" else 40)
+    assert card["label_share"] == (0 if name == "uncalibrated" else SHARE)
     assert card["commit"] == runs.read_json(run.about_file)["commit"]
-    assert (scaling_of(exported[name]) == calibration.plain(8)) == (name == "plain")
-    assert (scaling_of(exported[name], "labels") == calibration.plain(7)) == (name == "plain")
+    assert (scaling_of(exported[name]) == calibration.identity(8)) == (name == "uncalibrated")
+    assert (scaling_of(exported[name], "labels") == calibration.identity(7)) == (
+        name == "uncalibrated"
+    )
     onnx.checker.check_model(onnx.load(exported[name]))
 
 
 @pytest.mark.parametrize(
-    ("storage", "most"),
+    ("storage", "tolerance"),
     [("float32", 1e-5), ("float16", 5e-3), ("int8-weights", 2e-2), ("int8", 0.2)],
 )
-def test_a_file_agrees_with_torch(exported, run, storage, most):
+def test_file_matches_torch(exported, run, storage, tolerance):
     classify = Classifier(exported[storage])
     expected = by_torch(run, crops(28)[:, 0], 40, SHARE, scaling_of(exported[storage]))
-    assert np.abs(classify(crops(28)) - expected).max() < most
+    assert np.abs(classify(crops(28)) - expected).max() < tolerance
 
 
-def test_each_head_can_be_asked_alone_or_both_at_once(exported):
+def test_heads_can_be_run_alone_or_together(exported):
     path = exported["float32"]
     votes, labels = Classifier(path), Classifier(ModelFile(path, "labels"))
     assert (votes.name, labels.name) == ("float32", "float32-labels")
     assert (votes.spec.labels, labels.spec.labels) == (EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    assert votes.spec.card["means"] == export.MEANS["votes"]
-    assert labels.spec.card["means"] == export.MEANS["labels"]
+    assert votes.spec.card["target"] == export.TARGETS["votes"]
+    assert labels.spec.card["target"] == export.TARGETS["labels"]
     both = labels.predict_all_heads(crops(5))
     assert list(both) == ["votes", "labels"]
     assert np.array_equal(both["votes"], votes(crops(5)))
     assert np.array_equal(both["labels"], labels(crops(5)))
 
 
-def test_a_head_that_is_not_there_is_told(exported):
-    with pytest.raises(UserError, match="has no head vote; it has votes, labels"):
+def test_unknown_head_is_rejected(exported):
+    with pytest.raises(UserError, match="votes, labels"):
         Classifier(ModelFile(exported["float32"], "vote"))
 
 
-def test_several_runs_answer_as_one(root, run, tmp_path):
+def test_ensemble_averages_logits(root, run, tmp_path):
     other = train.fit(replace(TINY, seed=5), root, tmp_path / "other", device="cpu")
     path = tmp_path / "both.onnx"
-    export.export([run, other], path, views="flip")
+    export.export([run, other], path, tta="flip")
     faces = crops(9)
     logits = [
-        evaluate.logits(evaluate.restore(one), view, side=40)[:, 7:15]
+        evaluate.compute_logits(evaluate.load_network(one), part, input_size=40)[:, 7:15]
         for one in (run, other)
-        for view in (faces[:, 0], faces[:, 0, :, ::-1].copy())
+        for part in (faces[:, 0], faces[:, 0, :, ::-1].copy())
     ]
     expected = torch.stack(logits).mean(0).softmax(1).numpy()
     classify = Classifier(path)
@@ -149,109 +153,112 @@ def test_several_runs_answer_as_one(root, run, tmp_path):
     assert [member["seed"] for member in members] == [TINY.seed, 5]
 
 
-def test_runs_that_want_other_faces_cannot_be_one(root, run, tmp_path):
+def test_runs_with_different_inputs_cannot_be_combined(root, run, tmp_path):
     other = train.fit(
         replace(TINY, input_size=44, epochs=1), root, tmp_path / "other", device="cpu"
     )
-    with pytest.raises(UserError, match="windows of 40 and 44 pixels"):
+    with pytest.raises(UserError, match="40 and 44 pixels"):
         export.export([run, other], tmp_path / "x.onnx")
-    export.export([run, other], tmp_path / "x.onnx", side=44)
-    coloured = replace(TINY, channels=3, epochs=1)
-    other = train.fit(coloured, root, tmp_path / "coloured", device="cpu")
+    export.export([run, other], tmp_path / "x.onnx", input_size=44)
+    three_channels = replace(TINY, channels=3, epochs=1)
+    other = train.fit(three_channels, root, tmp_path / "three_channels", device="cpu")
     with pytest.raises(UserError, match="grey"):
         export.export([run, other], tmp_path / "y.onnx")
     assert not (tmp_path / "y.onnx").exists()
 
 
-def test_a_file_looks_through_the_window_it_was_exported_with(exported, run):
-    said = Classifier(ModelFile(exported["plain"], "labels"))(crops(9))
-    answers = evaluate.logits(evaluate.restore(run), crops(9)[:, 0], side=44)[:, :7]
-    assert np.allclose(said, answers.softmax(1).numpy(), atol=1e-5)
+def test_file_uses_the_input_size_of_its_export(exported, run):
+    probabilities = Classifier(ModelFile(exported["uncalibrated"], "labels"))(crops(9))
+    network = evaluate.load_network(run)
+    logits = evaluate.compute_logits(network, crops(9)[:, 0], input_size=44)[:, :7]
+    assert np.allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
 
 
-def test_a_faces_answer_does_not_depend_on_its_neighbours(exported):
+def test_prediction_does_not_depend_on_the_batch(exported):
     for name in ("float32", "float16"):
         classify = Classifier(exported[name])
-        together = classify(crops(7))
-        alone = np.concatenate([classify(face[None]) for face in crops(7)])
-        assert np.allclose(together, alone, atol=1e-5)
+        batched = classify(crops(7))
+        single = np.concatenate([classify(face[None]) for face in crops(7)])
+        assert np.allclose(batched, single, atol=1e-5)
 
 
-def test_smaller_storage_is_smaller(exported):
+def test_reduced_precision_makes_smaller_files(exported):
     size = {name: path.stat().st_size for name, path in exported.items()}
     assert size["float16"] < 0.7 * size["float32"]
     assert size["int8-weights"] < 0.6 * size["float32"]
     assert size["int8"] < 0.6 * size["float32"]
 
 
-def test_a_file_holds_no_traces_of_the_source_tree(exported):
+def test_file_has_no_paths_of_the_source_tree(exported):
     for path in exported.values():
         assert b"site-packages" not in path.read_bytes()
         assert str(Path(mien.__file__).parent).encode() not in path.read_bytes()
 
 
-def test_three_channels_are_exported_as_three(tmp_path, root):
+def test_export_of_three_channels(tmp_path, root):
     config = replace(TINY, channels=3, epochs=1)
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     contract = export.export(run, tmp_path / "model.onnx")
     assert contract.channels == 3
     classify = Classifier(tmp_path / "model.onnx")
     assert classify(crops(3).repeat(3, 1)).shape == (3, 8)
-    answers = evaluate.answer(run, crops(3)[:, 0])["votes"]
-    assert np.allclose(classify(crops(3).repeat(3, 1)), answers, atol=1e-5)
+    expected = evaluate.predict(run, crops(3)[:, 0])["votes"]
+    assert np.allclose(classify(crops(3).repeat(3, 1)), expected, atol=1e-5)
 
 
-# Refusals
+# Rejected exports
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"storage": "float61"}, "Did you mean 'float16'?"),
-        ({"storage": "int8"}, "int8 needs faces to see what values occur; give --data."),
-        ({"label_share": 1.5}, "A label share is from 0 to 1, not 1.5."),
+        ({"storage": "int8"}, "give --data"),
+        ({"label_share": 1.5}, "--label-share 1.5"),
     ],
 )
-def test_a_wrong_choice_gets_one_sentence_and_no_file(run, tmp_path, options, said):
+def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, message):
     with pytest.raises(UserError) as error:
         export.export(run, tmp_path / "model.onnx", **options)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unfinished_run_is_not_exported(tmp_path):
+def test_unfinished_run_is_rejected(tmp_path):
     run = runs.start(tmp_path / "run", TINY)
     with pytest.raises(UserError, match="is not finished"):
         export.export(run, tmp_path / "model.onnx")
 
 
-class Bright(nn.Module):
-    """Calls a face happy as far as it is bright, and `off` by so much."""
+class Brightness(nn.Module):
+    """The probability of happy is the brightness plus `offset`."""
 
     heads = ("votes",)
 
-    def __init__(self, off: float) -> None:
+    def __init__(self, offset: float) -> None:
         super().__init__()
-        self.off = off
+        self.offset = offset
 
     def forward(self, faces: Tensor) -> tuple[Tensor]:
-        bright = faces.float().mean((1, 2, 3)) / 255 + self.off
-        return (torch.stack([bright, 1 - bright], 1),)
+        brightness = faces.float().mean((1, 2, 3)) / 255 + self.offset
+        return (torch.stack([brightness, 1 - brightness], 1),)
 
 
-def test_a_graph_that_disagrees_with_torch_is_refused():
-    proto = export.to_onnx(Bright(0.0), ModelSpec(("happy", "sad"), 48))
-    assert export.check(proto, Bright(0.0), 1, 1e-5) < 1e-5
-    assert export.check(proto, Bright(0.01), 1, 0.02) == pytest.approx(0.01, rel=1e-2)
+def test_graph_that_differs_from_torch_is_rejected():
+    proto = export.to_onnx(Brightness(0.0), ModelSpec(("happy", "sad"), 48))
+    assert export.check_against_torch(proto, Brightness(0.0), 1, 1e-5) < 1e-5
+    assert export.check_against_torch(proto, Brightness(0.01), 1, 0.02) == pytest.approx(
+        0.01, rel=1e-2
+    )
     with pytest.raises(UserError, match=r"differs from torch by 0\.01 in a probability"):
-        export.check(proto, Bright(0.01), 1, 0.005)
+        export.check_against_torch(proto, Brightness(0.01), 1, 0.005)
     with pytest.raises(UserError, match="differs from torch by nan"):
-        export.check(proto, Bright(float("nan")), 1, 1.0)
+        export.check_against_torch(proto, Brightness(float("nan")), 1, 1.0)
 
 
-def test_a_refused_export_leaves_no_file(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(export.AGREES, "float32", -1.0)
-    with pytest.raises(UserError, match="not exported"):
+def test_rejected_export_writes_no_file(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(export.TOLERANCES, "float32", -1.0)
+    with pytest.raises(UserError, match="Not exported"):
         export.export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -264,47 +271,48 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
     targets = data.shares(val.votes)
 
     def loss(scaling: VectorScaling) -> float:
-        said = by_torch(run, val.faces, 40, SHARE, scaling)
-        return float(-(targets * np.log(said)).sum(1).mean())
+        probabilities = by_torch(run, val.faces, 40, SHARE, scaling)
+        return float(-(targets * np.log(probabilities)).sum(1).mean())
 
-    assert loss(scaling_of(exported["float32"])) < loss(calibration.plain(8))
+    assert loss(scaling_of(exported["float32"])) < loss(calibration.identity(8))
 
 
-def test_what_was_not_fitted_on_the_faces_that_judge_it_is_told_as_well(exported):
+def test_card_has_cross_validated_scores(exported):
     card = Classifier(exported["float32"]).spec.card
-    assert card["crossvalidated"].keys() == card["val"].keys()
-    assert card["crossvalidated"]["kl_nats"] > card["val"]["kl_nats"]
+    assert card["cross_validated"].keys() == card["val"].keys()
+    assert card["cross_validated"]["kl_nats"] > card["val"]["kl_nats"]
 
 
-def test_faces_that_cannot_calibrate_a_head_are_refused(root, run, tmp_path):
+def test_calibration_without_votes_is_rejected(root, run, tmp_path):
     val = data.load(root)["val"]
-    silent = replace(val, votes=np.zeros_like(val.votes))
-    with pytest.raises(UserError, match="has no votes to calibrate by"):
-        export.export(run, tmp_path / "x.onnx", calibrate=silent)
+    without_votes = replace(val, votes=np.zeros_like(val.votes))
+    with pytest.raises(UserError, match="no votes"):
+        export.export(run, tmp_path / "x.onnx", calibrate=without_votes)
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_without_a_wish_the_label_share_is_chosen_on_the_faces_that_calibrate(root, run, tmp_path):
+def test_label_share_is_chosen_on_the_calibration_set(root, run, tmp_path):
     val = data.load(root)["val"]
     path = tmp_path / "chosen.onnx"
     card = export.export(run, path, calibrate=val).card
-    answers = evaluate.logits(evaluate.restore(run), val.faces, side=40)
-    assert card["label_share"] == calibration.label_share(answers, val.votes)
+    network = evaluate.load_network(run)
+    logits = evaluate.compute_logits(network, val.faces, input_size=40)
+    assert card["label_share"] == calibration.choose_label_share(logits, val.votes)
 
 
-def test_runs_taught_different_things_answer_what_both_were_taught(root, run, tmp_path):
+def test_ensemble_has_the_heads_common_to_its_runs(root, run, tmp_path):
     both = {"data": runs.read_json(run.about_file)["data"]}
     other = train.fit(replace(TINY, vote_weight=0.0, epochs=1), root, tmp_path / "l", device="cpu")
     card = export.export([run, other], tmp_path / "x.onnx").card
     assert list(card["heads"]) == ["labels"]
     assert Classifier(tmp_path / "x.onnx").spec.labels == EMOTIONS
     votes = runs.start(tmp_path / "v", run.config, both | {"heads": ["votes"]})
-    with pytest.raises(UserError, match="cannot be one"):
+    with pytest.raises(UserError, match="no head in common"):
         export.export([votes, other], tmp_path / "y.onnx")
-    with pytest.raises(UserError, match="needs both heads; there is only labels"):
+    with pytest.raises(UserError, match="needs both heads"):
         export.export(other, tmp_path / "y.onnx", label_share=0.1)
 
 
-def test_a_model_file_has_its_suffix(tmp_path, run):
-    with pytest.raises(UserError, match=r"ends in \.onnx"):
+def test_model_file_needs_its_suffix(tmp_path, run):
+    with pytest.raises(UserError, match=r"end in \.onnx"):
         export.export(run, tmp_path / "x.bin")

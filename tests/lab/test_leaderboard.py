@@ -1,4 +1,4 @@
-"""The leaderboard: results in, one row per recipe, in the order of what is measured."""
+"""The leaderboard: one row per system, ordered by measured accuracy."""
 
 import copy
 import json
@@ -28,10 +28,10 @@ def result(tmp_path_factory):
     return evaluate.evaluate(run.folder, root, resamples=5)
 
 
-def as_if(result, model, accuracy, seed=0):
-    """The same result of another model, with another accuracy."""
+def altered(result, model, accuracy, seed=0):
+    """The same result with another model and accuracy."""
     other = copy.deepcopy(result)
-    other["trained"]["config"] |= {"model": model, "seed": seed}
+    other["provenance"]["config"] |= {"model": model, "seed": seed}
     for section in other["heads"]["labels"].values():
         if "accuracy" in section:
             section["accuracy"] = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
@@ -44,167 +44,169 @@ def folder(result, tmp_path):
     for model, accuracy, seed in (
         ("jaiswal", 0.5, 0), ("jaiswal", 0.7, 1), ("xception-slim", 0.65, 0), ("resnet-8", 0.4, 0),
     ):  # fmt: skip
-        runs.write_json(board / f"{model}-{seed}.json", as_if(result, model, accuracy, seed))
+        runs.write_json(board / f"{model}-{seed}.json", altered(result, model, accuracy, seed))
     times = {"xception-slim": {"ms": 1.25, "times_default": 0.5, "megabytes": 2.0}}
     runs.write_json(board / leaderboard.TIMES, {"rows": times})
     return board
 
 
-def cells(made, name):
-    place = list(made.columns).index(name)
-    return [row[place] for row in made.rows]
+def column_of(table, name):
+    column = list(table.columns).index(name)
+    return [row[column] for row in table.rows]
 
 
-def test_a_result_says_what_its_training_took(result):
+def test_result_has_the_cost_of_its_training(result):
     assert result["training"]["epochs"] == 1
     assert result["training"]["seconds"] > 0
     assert result["network"]["parameters"] == pytest.approx(89_000, rel=0.5)
 
 
-def test_seeds_of_one_config_make_one_row_and_the_best_comes_first(folder):
-    made = leaderboard.table(leaderboard.read(folder))
-    assert cells(made, "model") == ["xception-slim", "jaiswal-full", "resnet-8"]
-    assert cells(made, "measured") == [0.65, pytest.approx(0.6), 0.4]
-    assert cells(made, "seeds") == [1, 2, 1]
-    assert cells(made, "sd") == [None, pytest.approx(0.1414, abs=1e-4), None]
-    assert cells(made, "low")[1] == pytest.approx(0.5)
+def test_seeds_form_one_row_and_the_best_is_first(folder):
+    table = leaderboard.table(leaderboard.read_rows(folder))
+    assert column_of(table, "model") == ["xception-slim", "jaiswal-full", "resnet-8"]
+    assert column_of(table, "measured") == [0.65, pytest.approx(0.6), 0.4]
+    assert column_of(table, "seeds") == [1, 2, 1]
+    assert column_of(table, "sd") == [None, pytest.approx(0.1414, abs=1e-4), None]
+    assert column_of(table, "low")[1] == pytest.approx(0.5)
 
 
-def test_a_family_alone_is_its_first_variant(folder, result):
-    whole = as_if(result, "jaiswal", 0.5, seed=3)
-    whole["trained"]["config"]["model"] = "jaiswal-full"
-    runs.write_json(folder / "whole.json", whole)
-    seeds = {row.model: len(row.results) for row in leaderboard.read(folder)}
+def test_family_name_is_its_first_variant(folder, result):
+    full_name = altered(result, "jaiswal", 0.5, seed=3)
+    full_name["provenance"]["config"]["model"] = "jaiswal-full"
+    runs.write_json(folder / "full_name.json", full_name)
+    seeds = {row.model: len(row.results) for row in leaderboard.read_rows(folder)}
     assert seeds == {"xception-slim": 1, "jaiswal-full": 3, "resnet-8": 1}
 
 
-def test_only_the_claimed_column_comes_from_a_paper(folder):
-    made = leaderboard.table(leaderboard.read(folder))
-    assert cells(made, "claimed") == [0.92, 0.7014, None]
-    assert cells(made, "ms a face") == [1.25, None, None]
+def test_only_the_claimed_column_is_from_papers(folder):
+    table = leaderboard.table(leaderboard.read_rows(folder))
+    assert column_of(table, "claimed") == [0.92, 0.7014, None]
+    assert column_of(table, "ms per face") == [1.25, None, None]
 
 
-def test_a_model_file_has_a_row_of_its_own_and_needs_no_config(folder, result):
-    theirs = copy.deepcopy(result) | {"what": "theirs.onnx", "trained": {}}
+def test_model_file_has_its_own_row_and_needs_no_config(folder, result):
+    theirs = copy.deepcopy(result) | {"name": "theirs.onnx", "provenance": {}}
     del theirs["training"], theirs["network"]
     runs.write_json(folder / "theirs.json", theirs)
     runs.write_json(folder / "notes.json", {"heads": {}})
-    rows = leaderboard.read(folder)
+    rows = leaderboard.read_rows(folder)
     assert "theirs.onnx" in [row.model for row in rows]
-    text = page.markdown(leaderboard.page(rows))
-    assert text.startswith("# 4 networks, judged alike")
+    text = page.markdown(leaderboard.build_page(rows))
+    assert text.startswith("# Leaderboard: 4 networks")
     assert "theirs.onnx" in text
 
 
-def test_a_training_has_one_result(folder, result):
-    runs.write_json(folder / "again.json", as_if(result, "jaiswal", 0.7, seed=1))
-    with pytest.raises(UserError, match="has a result already"):
-        leaderboard.read(folder)
+def test_second_result_of_a_training_is_rejected(folder, result):
+    runs.write_json(folder / "again.json", altered(result, "jaiswal", 0.7, seed=1))
+    with pytest.raises(UserError, match="second result"):
+        leaderboard.read_rows(folder)
 
 
-@pytest.mark.parametrize("part", ["window", "taught", "config"])
+@pytest.mark.parametrize("part", ["input_size", "data", "config"])
 def test_only_seeds_are_averaged(folder, result, part):
-    other = as_if(result, "jaiswal", 0.7, seed=2)
-    if part == "window":
-        other["window"] += 4
-    elif part == "taught":
-        other["trained"]["data"]["sha256"]["train"] = "another"
+    other = altered(result, "jaiswal", 0.7, seed=2)
+    if part == "input_size":
+        other["input_size"] += 4
+    elif part == "data":
+        other["provenance"]["data"]["sha256"]["train"] = "another"
     else:
-        other["trained"]["config"]["epochs"] = 99
+        other["provenance"]["config"]["epochs"] = 99
     runs.write_json(folder / "other.json", other)
-    assert sorted(len(row.results) for row in leaderboard.read(folder)) == [1, 1, 1, 2]
+    assert sorted(len(row.results) for row in leaderboard.read_rows(folder)) == [1, 1, 1, 2]
 
 
-def test_folds_judge_by_other_faces(folder, result):
+def test_folds_have_different_evaluation_sets(folder, result):
     board = folder / "folds"
     for fold in (0, 1):
-        one = as_if(result, "jaiswal", 0.7)
+        one = altered(result, "jaiswal", 0.7)
         one["protocol"] = "kfold"
-        one["trained"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
+        one["provenance"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
         runs.write_json(board / f"{fold}.json", one)
     with pytest.raises(UserError, match="fold 0 of 3"):
-        leaderboard.read(board)
+        leaderboard.read_rows(board)
 
 
-def test_an_ensemble_after_other_folds_is_judged_by_the_official_split(folder, result):
-    theirs = copy.deepcopy(result) | {"what": "folds.onnx", "trained": {"members": []}}
+def test_summary_names_the_training_protocol_of_an_ensemble(folder, result):
+    theirs = copy.deepcopy(result) | {"name": "folds.onnx", "provenance": {"members": []}}
     theirs["protocol"] += ", after training by kfold"
     del theirs["training"], theirs["network"]
     runs.write_json(folder / "alone" / "theirs.json", theirs)
-    rows = leaderboard.read(folder / "alone")
-    said = leaderboard.summary(rows)
-    assert "after training by kfold" in said
-    assert "Epochs: unknown" in said
+    rows = leaderboard.read_rows(folder / "alone")
+    summary = leaderboard.summary(rows)
+    assert "after training by kfold" in summary
+    assert "Epochs: unknown" in summary
 
 
-@pytest.mark.parametrize(("judged", "told"), [("val", True), ("test", False)])
-def test_only_faces_that_chose_an_epoch_are_said_to_have(folder, result, judged, told):
-    one = as_if(result, "jaiswal", 0.7) | {"epoch_chosen_on": "val"}
-    one["data"]["split"] = judged
+@pytest.mark.parametrize(("split", "biased"), [("val", True), ("test", False)])
+def test_selecting_the_epoch_on_the_evaluation_set_is_noted(folder, result, split, biased):
+    one = altered(result, "jaiswal", 0.7) | {"epoch_selected_on": "val"}
+    one["data"]["split"] = split
     one["data"]["sha256"]["test"] = "x"
     runs.write_json(folder / "chosen" / "one.json", one)
-    said = leaderboard.summary(leaderboard.read(folder / "chosen"))
-    assert ("chosen by the faces that judge" in said) == told
+    summary = leaderboard.summary(leaderboard.read_rows(folder / "chosen"))
+    assert ("chosen by the faces that judge" in summary) == biased
 
 
-def test_a_folder_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(UserError, match="There is no folder"):
-        leaderboard.read(tmp_path / "nothing")
+def test_missing_folder_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="not a folder"):
+        leaderboard.read_rows(tmp_path / "nothing")
 
 
-def test_whether_claims_say_anything_is_said_of_five_and_more(folder, result):
-    assert leaderboard.agreement(leaderboard.read(folder)) == ""
+def test_rank_correlation_needs_five_systems(folder, result):
+    assert leaderboard.agreement(leaderboard.read_rows(folder)) == ""
     board = folder / "five"
-    claimed = {name: system.claimed for name, system in claims.RIVALS.items()}
+    claimed = {name: system.claimed for name, system in claims.RELATED_SYSTEMS.items()}
     for name, claim in list(claimed.items())[:5]:
-        runs.write_json(board / f"{name}.json", as_if(result, name, 1 - claim))
-    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read(board))
-    # Two networks of one system are one claim, and the better one answers for it.
+        runs.write_json(board / f"{name}.json", altered(result, name, 1 - claim))
+    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
+    # Of two networks of one system, the better one counts.
     name, claim = next(iter(claimed.items()))
     variant = [one for one in models.available() if one.startswith(f"{name}-")][1]
-    runs.write_json(board / "second.json", as_if(result, variant, 0.99 - claim))
-    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read(board))
+    runs.write_json(board / "second.json", altered(result, variant, 0.99 - claim))
+    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
 
 
-def test_votes_are_asked_of_the_head_that_learned_them(result):
+def test_vote_metrics_are_read_from_the_vote_head(result):
     row = leaderboard.Row("resnet-8", {}, [result])
     votes = result["heads"]["votes"]["ferplus_majority"]["accuracy"]["value"]
     labels = result["heads"]["labels"]["fer2013"]["macro_f1"]["value"]
-    assert row.number("ferplus_majority", "accuracy")["value"] == votes
-    assert row.number("fer2013", "macro_f1")["value"] == labels
+    assert row.metric("ferplus_majority", "accuracy")["value"] == votes
+    assert row.metric("fer2013", "macro_f1")["value"] == labels
 
 
-def test_without_votes_the_labels_answer_for_them(result):
-    alone = copy.deepcopy(result)
-    del alone["heads"]["votes"]
-    row = leaderboard.Row("resnet-8", {}, [alone])
-    expected = alone["heads"]["labels"]["proportions"]["kl_nats"]["value"]
-    assert row.number("proportions", "kl_nats")["value"] == expected
+def test_vote_metrics_fall_back_to_the_label_head(result):
+    labels_only = copy.deepcopy(result)
+    del labels_only["heads"]["votes"]
+    row = leaderboard.Row("resnet-8", {}, [labels_only])
+    expected = labels_only["heads"]["labels"]["proportions"]["kl_nats"]["value"]
+    assert row.metric("proportions", "kl_nats")["value"] == expected
 
 
-def test_results_of_different_faces_are_not_compared(folder, result):
-    other = as_if(result, "jaiswal", 0.99, 2)
+def test_results_with_different_evaluation_sets_are_rejected(folder, result):
+    other = altered(result, "jaiswal", 0.99, 2)
     other["data"]["split"] = "test"
     runs.write_json(folder / "test.json", other)
-    with pytest.raises(UserError, match="not comparable"):
-        leaderboard.read(folder)
+    with pytest.raises(UserError, match="different evaluation sets"):
+        leaderboard.read_rows(folder)
 
 
-def test_a_folder_without_results_says_so(tmp_path):
-    with pytest.raises(UserError, match="holds no results"):
-        leaderboard.read(tmp_path)
+def test_folder_without_results_is_rejected(tmp_path):
+    with pytest.raises(UserError, match="has no results"):
+        leaderboard.read_rows(tmp_path)
 
 
-def test_every_system_with_a_claim_is_a_model_here():
+def test_every_claimed_system_is_a_model():
     families = {name.partition("-")[0] for name in models.available()}
     assert set(claims.SYSTEMS) <= families
-    assert len(claims.RIVALS) == 10
+    assert len(claims.RELATED_SYSTEMS) == 10
 
 
-def test_the_command_shows_the_table_and_writes_the_page(folder, tmp_path):
-    done = CliRunner().invoke(cli.app, ["leaderboard", str(folder), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    assert "xception-slim" in done.output
+def test_leaderboard_command_prints_the_table_and_writes_the_page(folder, tmp_path):
+    outcome = CliRunner().invoke(
+        cli.app, ["leaderboard", str(folder), "--out", str(tmp_path / "out")]
+    )
+    assert outcome.exit_code == 0, outcome.output
+    assert "xception-slim" in outcome.output
     text = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "mini-Xception" in text
     assert (tmp_path / "out" / "figures" / "accuracy-by-cost.svg").exists()
@@ -212,20 +214,20 @@ def test_the_command_shows_the_table_and_writes_the_page(folder, tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_a_click_on_a_heading_sorts_the_page(folder, tmp_path):
-    page.write(leaderboard.page(leaderboard.read(folder)), tmp_path, "board")
+def test_clicking_a_heading_sorts_the_table(folder, tmp_path):
+    page.write(leaderboard.build_page(leaderboard.read_rows(folder)), tmp_path, "board")
     html = tmp_path / "board.html"
     click = """<script>
-      const seen = [...Array(2)].map(() => {
+      const orders = [...Array(2)].map(() => {
         document.querySelectorAll("th button")[2].click();
         return [...document.querySelectorAll("tbody")[0].rows].map(r => r.cells[1].textContent);
       });
-      document.title = JSON.stringify(seen);
+      document.title = JSON.stringify(orders);
     </script>"""
     html.write_text(html.read_text().replace("</body>", click + "</body>"))
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", html.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     title = dom.split("<title>")[1].split("</title>")[0].replace("&quot;", '"')
-    falling, rising = json.loads(title)
-    assert falling == ["xception-slim", "jaiswal-full", "resnet-8"]
-    assert rising == ["jaiswal-full", "xception-slim", "resnet-8"]
+    descending, ascending = json.loads(title)
+    assert descending == ["xception-slim", "jaiswal-full", "resnet-8"]
+    assert ascending == ["jaiswal-full", "xception-slim", "resnet-8"]

@@ -164,11 +164,11 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 def test_predictions_come_back_as_they_went(tmp_path):
     run = runs.start(tmp_path, TINY)
     arrays = {"rows": np.arange(3), "votes": np.eye(3, 8, dtype=np.float32)}
-    runs.save_predictions(run, arrays, {"views": "one"})
+    runs.save_predictions(run, arrays, {"tta": "none"})
     with np.load(run.predictions_file) as saved:
         assert sorted(saved) == ["rows", "votes"]
         assert all(np.array_equal(saved[name], arrays[name]) for name in arrays)
-    assert runs.read_json(run.metrics_file) == {"views": "one"}
+    assert runs.read_json(run.metrics_file) == {"tta": "none"}
 
 
 def test_a_run_goes_on_only_with_its_data(tmp_path):

@@ -92,7 +92,9 @@ def test_a_run_ends_with_weights_a_log_and_nothing_else(trained):
 
 def test_the_log_is_what_the_restored_network_says(trained, root):
     val = data.load(root)["val"]
-    answers = evaluate.logits(evaluate.restore(trained), val.faces, side=TINY.input_size)
+    answers = evaluate.compute_logits(
+        evaluate.load_network(trained), val.faces, input_size=TINY.input_size
+    )
     labels = torch.as_tensor(val.labels)
     found = F.cross_entropy(answers[:, HEADS["labels"]], labels).item()
     assert trained.log()[-1]["val_loss"] == pytest.approx(found, rel=1e-5)
@@ -251,7 +253,9 @@ def test_keeping_the_best_writes_the_weights_of_that_epoch(root, tmp_path):
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     losses = [entry["val_loss"] for entry in run.log()]
     val = data.load(root)["val"]
-    answers = evaluate.logits(evaluate.restore(run), val.faces, side=config.input_size)
+    answers = evaluate.compute_logits(
+        evaluate.load_network(run), val.faces, input_size=config.input_size
+    )
     found = F.cross_entropy(answers[:, :7], torch.as_tensor(val.labels)).item()
     assert found == pytest.approx(min(losses), rel=1e-4)
 
@@ -473,10 +477,10 @@ def test_a_student_comes_nearer_to_its_teacher(knowing, tmp_path):
     config = replace(EAGER, seed=3, teachers=(str(master.folder),), teacher_weight=1.0)
     run = train.fit(config, root, tmp_path / "student", device="cpu")
     faces = data.load(root)["val"].faces
-    teacher = evaluate.logits(evaluate.restore(master), faces, side=40)
+    teacher = evaluate.compute_logits(evaluate.load_network(master), faces, input_size=40)
 
     def divergence(model: nn.Module) -> float:
-        said = evaluate.logits(model.eval(), faces, side=40)
+        said = evaluate.compute_logits(model.eval(), faces, input_size=40)
         return sum(
             F.kl_div(said[:, part].log_softmax(1), teacher[:, part].log_softmax(1),
                      log_target=True, reduction="batchmean").item()
@@ -484,7 +488,7 @@ def test_a_student_comes_nearer_to_its_teacher(knowing, tmp_path):
         )  # fmt: skip
 
     fresh = training_state.prepare(config, CPU).model
-    assert divergence(evaluate.restore(run)) < 0.7 * divergence(fresh)
+    assert divergence(evaluate.load_network(run)) < 0.7 * divergence(fresh)
 
 
 def test_an_untrained_teacher_gets_one_sentence(root, tmp_path):

@@ -48,11 +48,11 @@ def test_a_crossval_trains_every_fold_and_judges_every_face_once(root, crossed):
     assert json.loads((out / "crossval.json").read_text()) == json.loads(json.dumps(result))
     rows = [runs.load_predictions(runs.open_run(out / f"fold-{k}"))["rows"] for k in range(3)]
     assert sorted(np.concatenate(rows).tolist()) == list(range(63))
-    assert result["all_held_out"]["faces"] == 63
+    assert result["pooled"]["faces"] == 63
     accuracies = [numbers["accuracy"] for numbers in result["folds"].values()]
-    assert result["over_folds"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
-    assert result["over_folds"]["accuracy"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert {"ferplus", "kl_nats", "macro_f1", "log_loss"} <= result["over_folds"].keys()
+    assert result["fold_statistics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert result["fold_statistics"]["accuracy"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert {"ferplus", "kl_nats", "macro_f1", "log_loss"} <= result["fold_statistics"].keys()
 
 
 def test_the_fold_file_says_which_face_was_held_out_where(root, crossed):
@@ -79,7 +79,7 @@ def test_a_fold_that_another_process_trains_is_left_to_it(root, tmp_path):
         trials.crossval(BASE, root, tmp_path, quiet)
     assert runs.open_run(tmp_path / "fold-2").finished
     assert not held.finished
-    assert trials.crossval(BASE, root, tmp_path, quiet)["all_held_out"]["faces"] == 63
+    assert trials.crossval(BASE, root, tmp_path, quiet)["pooled"]["faces"] == 63
 
 
 def test_one_model_for_all_folds_starts_where_the_last_ended(root, tmp_path):
@@ -99,14 +99,14 @@ def test_an_ablation_compares_every_case_with_the_config_as_it_is(root, tmp_path
     changes = {"no flip": ["flip=no"], "no dropout": ["dropout=0"]}
     result = trials.ablate(base, root, tmp_path, changes, [0, 1], quiet)
     assert json.loads((tmp_path / "ablation.json").read_text()) == json.loads(json.dumps(result))
-    assert list(result["cases"]) == [trials.AS_IT_IS, "no flip", "no dropout"]
-    own = result["cases"][trials.AS_IT_IS]
-    assert own["against_as_it_is"] == {"value": 0, "low": 0, "high": 0}
+    assert list(result["cases"]) == [trials.BASELINE, "no flip", "no dropout"]
+    own = result["cases"][trials.BASELINE]
+    assert own["difference_to_baseline"] == {"value": 0, "low": 0, "high": 0}
     assert runs.open_run(tmp_path / "no-flip-seed1").config == replace(base, flip=False, seed=1)
     case = result["cases"]["no dropout"]
-    gain = case["over_seeds"]["accuracy"]["mean"] - own["over_seeds"]["accuracy"]["mean"]
-    assert case["against_as_it_is"]["value"] == pytest.approx(gain)
-    assert case["against_as_it_is"]["low"] <= gain <= case["against_as_it_is"]["high"]
+    gain = case["seed_statistics"]["accuracy"]["mean"] - own["seed_statistics"]["accuracy"]["mean"]
+    assert case["difference_to_baseline"]["value"] == pytest.approx(gain)
+    assert case["difference_to_baseline"]["low"] <= gain <= case["difference_to_baseline"]["high"]
     assert case["parameters"] > 0
 
 
@@ -122,7 +122,7 @@ def test_the_usual_cases_leave_out_only_what_there_is():
 def test_a_paired_gain_is_the_difference_and_its_interval_holds_it(hits, seed):
     one = np.array(hits, float)
     other = np.random.default_rng(seed).random(len(one)).round()
-    found = scores.difference(one, other)
+    found = scores.paired_difference(one, other)
     assert found["value"] == pytest.approx(one.mean() - other.mean())
     assert -1 <= found["low"] <= found["high"] <= 1
 
@@ -142,7 +142,8 @@ def test_what_says_nothing_of_labels_is_refused_before_it_is_trained(root, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("no CBAM", "no-cbam"), ("as it is", "as-it-is"), ("a/b: c", "a-b-c")]
+    ("name", "folder"),
+    [("no CBAM", "no-cbam"), ("label smoothing 0.1", "label-smoothing-0-1"), ("a/b: c", "a-b-c")],
 )
 def test_a_name_becomes_a_folder(name, folder):
     assert trials.slug(name) == folder
@@ -182,14 +183,14 @@ def test_what_evaluate_left_in_a_fold_is_not_taken_for_its_result(root, tmp_path
     trials.crossval(BASE, root, tmp_path, quiet)
     evaluate.evaluate(tmp_path / "fold-0", root, split="train")
     again = trials.crossval(BASE, root, tmp_path, quiet)
-    assert again["all_held_out"]["faces"] == 63
+    assert again["pooled"]["faces"] == 63
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"no flip": ["flip=no"], "no flip!": ["rotation=0"]},
-        {"as it is": ["epochs=2"]},
+        {"baseline": ["epochs=2"]},
         {"": ["flip=no"]},
     ],
 )

@@ -50,7 +50,7 @@ def ablate(
         result = trials.ablate(wanted, data, out, asked, several, watch)
     rows = []
     for name, case in result["cases"].items():
-        accuracy, gain = case["over_seeds"]["accuracy"], case["against_as_it_is"]
+        accuracy, gain = case["seed_statistics"]["accuracy"], case["difference_to_baseline"]
         rows.append((name, case["parameters"], accuracy["mean"], accuracy["sd"], *gain.values()))
     columns = ("case", "parameters", "accuracy", "sd", "change", "low", "high")
     terminal().table(columns, rows, f"{recipe}: the same faces, with and without")

@@ -1,4 +1,4 @@
-"""What a dataset hides."""
+"""Command: check a dataset."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ SECTION = LABORATORY
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Write audit.json and sheets of examples.")  # fmt: skip
+              help="Write audit.json and contact sheets of examples.")  # fmt: skip
 @click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="List what a clean evaluation leaves out, and why.")  # fmt: skip
-@click.option("--quick", is_flag=True, help="Leave out near twins, which take a minute.")
+              help="List the faces that a clean evaluation excludes, for mien evaluate "
+                   "--exclude.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Skip near duplicates, which take a minute.")
 def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None:
-    """Show what a dataset hides: twins, labels in doubt, faces that are none.
+    """Check a dataset for duplicates, doubtful labels and images without a face.
 
     DATA is fer2013.csv, its folder, or a folder with train/EMOTION/, val/EMOTION/.
 
@@ -32,24 +33,26 @@ def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None
     auditor, datasets, runs = lab("audit"), lab("data"), lab("runs")
     splits = datasets.load(data)
     if clean and set(splits) == {"train"}:
-        raise UserError(f"{data} has only a train split; --clean is for val and test.")
+        raise UserError(f"{data} has only a train split; --clean needs val or test.")
     with terminal().progress("comparing faces", None) as bar:
         (task,) = bar.task_ids
 
-        def watch(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        found = auditor.audit(splits, quick=quick, watch=watch)
-    result = {"data": datasets.describe(splits), "measured": runs.about()} | auditor.summary(found)
+        audited = auditor.audit(splits, quick=quick, on_progress=on_progress)
+    facts = {"data": datasets.describe(splits), "environment": runs.about()}
+    result = facts | auditor.summary(audited)
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):
         click.echo()
         terminal().table(columns, rows, title)
     if clean:
-        auditor.write_clean(clean, found)
-        counts = ", ".join(f"{k} {len(faces)}" for k, faces in auditor.left_out(found).items())
-        click.echo(f"{clean}: {counts}" + (" (near twins were not looked for)" if quick else ""))
+        auditor.write_exclusions(clean, audited)
+        excluded = auditor.exclusions(audited)
+        counts = ", ".join(f"{reason} {len(faces)}" for reason, faces in excluded.items())
+        click.echo(f"{clean}: {counts}" + (" (near duplicates skipped)" if quick else ""))
     if out:
         runs.write_json(out / "audit.json", result)
-        for path in (out / "audit.json", *lab("contact_sheets").write(out, found)):
+        for path in (out / "audit.json", *lab("contact_sheets").write(out, audited)):
             click.echo(path)

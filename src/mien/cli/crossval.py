@@ -44,10 +44,10 @@ def crossval(
     with watching() as watch:
         result = lab("trials").crossval(wanted, data, out, watch)
     rows = [(name, *numbers.values()) for name, numbers in result["folds"].items()]
-    over = result["over_folds"]
+    over = result["fold_statistics"]
     rows += [(row, *(number[row] for number in over.values())) for row in ("mean", "sd")]
     terminal().table(("fold", *over), rows, f"{recipe}, {wanted.protocol}")
-    pooled = result["all_held_out"]["accuracy"]
+    pooled = result["pooled"]["accuracy"]
     click.echo(
         f"all held-out answers: accuracy {pooled['value']:.3f} "
         f"({pooled['low']:.3f} to {pooled['high']:.3f})"

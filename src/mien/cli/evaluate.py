@@ -1,4 +1,4 @@
-"""Measure a run or a model."""
+"""Command: evaluate a run or a model file."""
 
 from __future__ import annotations
 
@@ -14,64 +14,65 @@ SECTION = LABORATORY
 
 
 @click.command()
-@click.argument("what")
+@click.argument("model")
 @DATA
 @click.option("--split", default="val", show_default=True,
               help="val (PublicTest), test (PrivateTest) or train.")  # fmt: skip
-@click.option("--views", default="one", show_default=True,
-              help="one, flip or ten: test-time augmentation.")  # fmt: skip
-@click.option("--side", default=0, help="Window that a run's network sees; as trained by default.")
-@click.option("--leave-out", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="Faces that shall not judge: what `mien audit --clean` wrote.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="Write the result as JSON.")
-@click.option("--report", is_flag=True, help="Also show each class and the confusions.")
+@click.option("--tta", default="none", show_default=True,
+              help="Test-time augmentation: none, flip or ten_crop.")  # fmt: skip
+@click.option("--input-size", default=0, metavar="PIXELS",
+              help="Input size of a run's network; by default as it was trained.")  # fmt: skip
+@click.option("--exclude", type=click.Path(path_type=Path), metavar="FILE.csv",
+              help="Exclude these faces: a file from mien audit --clean.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json",
+              help="Write the result as JSON.")  # fmt: skip
+@click.option("--report", is_flag=True, help="Also show per-class scores and confusion matrices.")
 def evaluate(
-    what: str,
+    model: str,
     data: Path,
     split: str,
-    views: str,
-    side: int,
-    leave_out: Path | None,
+    tta: str,
+    input_size: int,
+    exclude: Path | None,
     out: Path | None,
     report: bool,
 ) -> None:
-    """Measure a run or a model.
+    """Evaluate a run or a model: accuracy, calibration, error of its proportions.
 
-    WHAT is a run folder, an .onnx file or a packaged model. Accuracy, calibration, and how true its
-    proportions are, each with its 95 % interval.
+    MODEL is a run folder, an .onnx file or the name of a packaged model. Every score has its
+    95 % interval.
 
     \b
         mien evaluate runs/default --data fer2013/
-        mien evaluate my.onnx --data fer2013/ --views flip --out results/my.json
+        mien evaluate my.onnx --data fer2013/ --tta flip --out results/my.json
     """
     evaluator, runs = lab("evaluate"), lab("runs")
-    path = Path(what) if Path(what).is_dir() else weights.model(what).path
-    with terminal().progress(f"measuring {what}", None):
+    path = Path(model) if Path(model).is_dir() else weights.model(model).path
+    with terminal().progress(f"evaluating {model}", None):
         result = evaluator.evaluate(
-            path, data, split=split, views=views, side=side, leave_out=leave_out
+            path, data, split=split, tta=tta, input_size=input_size, exclude=exclude
         )
     for caution in lab("protocols").cautions(result):
         print_error(caution)
-    if left := result["data"].get("left_out"):
-        click.echo(f"{left['faces']:,} faces left out by {left['list']}")
-    table = terminal().table
+    if excluded := result["data"].get("excluded"):
+        click.echo(f"{excluded['faces']:,} faces excluded by {excluded['list']}")
     for head, sections in result["heads"].items():
         rows = [
-            (section, values["faces"], measure, number["value"], number["low"], number["high"])
-            for section, values in sections.items()
-            for measure, number in values.items()
-            if isinstance(number, dict) and "value" in number
+            (section, scores["faces"], metric, score["value"], score["low"], score["high"])
+            for section, scores in sections.items()
+            for metric, score in scores.items()
+            if isinstance(score, dict) and "value" in score
         ]
-        title = f"{what}: {head}, {result['protocol']}, {split}, views {views}"
-        table(("on", "faces", "measure", "value", "low", "high"), rows, title)
+        title = f"{model}: {head}, {result['protocol']}, {split}, test-time augmentation {tta}"
+        terminal().table(("section", "faces", "metric", "value", "low", "high"), rows, title)
         if report:
-            _report(sections)
+            _print_per_class(sections)
     if out:
         runs.write_json(out, result)
         click.echo(out)
 
 
-def _report(sections: dict) -> None:
+def _print_per_class(sections: dict) -> None:
     table = terminal().table
     for section, values in sections.items():
         if "per_class" not in values:
@@ -84,4 +85,4 @@ def _report(sections: dict) -> None:
         ]
         table(columns, lines, section)
         rows = [(label, *row) for label, row in zip(scores, values["confusion"], strict=True)]
-        table(("true, by row", *scores), rows)
+        table(("true \\ predicted", *scores), rows)

@@ -1,4 +1,4 @@
-"""Runs as one model file."""
+"""Command: write runs as a model file."""
 
 from __future__ import annotations
 
@@ -13,49 +13,50 @@ SECTION = LABORATORY
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Calibrate on the val split of this data: of FER2013, PublicTest.")  # fmt: skip
-@click.option("--views", default="one", show_default=True,
-              help="flip averages a face and its mirror image, at twice the cost.")  # fmt: skip
-@click.option("--side", default=0, help="Window that the network sees; as trained by default.")
+              help="Calibrate on the val split of this data (of FER2013, PublicTest).")  # fmt: skip
+@click.option("--tta", default="none", show_default=True,
+              help="Test-time augmentation: none, or flip at twice the cost.")  # fmt: skip
+@click.option("--input-size", default=0, metavar="PIXELS",
+              help="Input size of the network; by default as it was trained.")  # fmt: skip
 @click.option("--label-share", type=float, metavar="SHARE",
-              help="How much of the label head is mixed into the shares of votes, 0 to 1; by "
-                   "default the most that costs 0.006 nats.")  # fmt: skip
+              help="How much of the label head to mix into the vote shares, 0 to 1; by default "
+                   "the most that costs 0.006 nats.")  # fmt: skip
 @click.option("--storage", default="float32", show_default=True,
               help="float32, float16, int8-weights or int8.")  # fmt: skip
 def export(
-    folders: tuple[Path, ...],
+    runs: tuple[Path, ...],
     out: Path,
     data: Path | None,
-    views: str,
-    side: int,
+    tta: str,
+    input_size: int,
     label_share: float | None,
     storage: str,
 ) -> None:
-    """Write a finished run, or several that answer as one, as an .onnx file.
+    """Write a finished run, or an ensemble of several, as an .onnx file.
 
-    FOLDERS are runs. Of a run that was taught votes and labels the file has both answers. It is
-    written only if ONNX Runtime gives the same answers as torch.
+    RUNS are run folders. A run trained on votes and labels gives a file with both heads. The file
+    is written only if ONNX Runtime reproduces torch's probabilities.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --storage float16
-        mien export runs/a runs/b runs/c best.onnx --views flip --data fer2013/
+        mien export runs/a runs/b runs/c best.onnx --tta flip --data fer2013/
         mien analyze photo.jpg --model my.onnx:labels
     """
-    exporter, runs, datasets = lab("export"), lab("runs"), lab("data")
+    exporter, run_folders, datasets = lab("export"), lab("runs"), lab("data")
     val = datasets.split(datasets.load(data), "val") if data else None
     card = exporter.export(
-        [runs.open_run(folder) for folder in folders], out, views=views, side=side,
+        [run_folders.open_run(folder) for folder in runs], out, tta=tta, input_size=input_size,
         calibrate=val, label_share=label_share, storage=storage,
     ).card  # fmt: skip
     size = out.stat().st_size
     click.echo(f"{out}  {size / 1e6:.1f} MB" if size > 1e6 else f"{out}  {size / 1e3:.0f} kB")
     if card["label_share"]:
         click.echo(f"  label share {card['label_share']:g}")
-    for head, numbers in card["heads"].items():
-        for name, value in numbers.get("publictest", numbers.get("val", {})).items():
-            plain, crossed = numbers["in_float32"][name], numbers["crossvalidated"][name]
-            click.echo(f"  {head} {name:14s} {value:+.4f}  "
-                       f"(float32 {plain:+.4f}, crossvalidated {crossed:+.4f})")  # fmt: skip
+    for head, facts in card["heads"].items():
+        for metric, value in facts.get("publictest", facts.get("val", {})).items():
+            float32, unbiased = facts["float32"][metric], facts["cross_validated"][metric]
+            click.echo(f"  {head} {metric:23s} {value:+.4f}  "
+                       f"(float32 {float32:+.4f}, cross-validated {unbiased:+.4f})")  # fmt: skip

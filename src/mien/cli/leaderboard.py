@@ -1,4 +1,4 @@
-"""All systems side by side."""
+"""Command: compare systems."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SECTION = LABORATORY
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write leaderboard.html, leaderboard.md and the figures.")  # fmt: skip
 def leaderboard(results: Path, out: Path | None) -> None:
-    """Compare systems: what was claimed, what is measured, and at what cost.
+    """Compare systems: claimed accuracy, measured accuracy and cost.
 
-    RESULTS is a folder of what mien evaluate --out wrote, all by the same protocol and split.
-    It needs no torch: the extra "report" is enough.
+    RESULTS is a folder of files from mien evaluate --out, all with the same protocol and split.
+    The extra "report" is enough; torch is not needed.
 
     \b
         mien leaderboard
@@ -28,11 +28,11 @@ def leaderboard(results: Path, out: Path | None) -> None:
     """
     board = lab("leaderboard", "report")
     with require_extra("lab"):  # a result may name its network by the family alone
-        rows = board.read(results)
-    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms a face")
+        rows = board.read_rows(results)
+    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms per face")
     full = board.table(rows)
-    places = [full.columns.index(column) for column in shown]
-    terminal().table(shown, [[row[k] for k in places] for row in full.rows])
+    columns = [full.columns.index(column) for column in shown]
+    terminal().table(shown, [[row[k] for k in columns] for row in full.rows])
     click.echo(board.summary(rows))
     if out:
-        click.echo(lab("page", "report").write(board.page(rows), out, "leaderboard"))
+        click.echo(lab("page", "report").write(board.build_page(rows), out, "leaderboard"))

@@ -10,10 +10,10 @@ from mien.cli._common import ANALYSIS, terminal
 SECTION = ANALYSIS
 
 METRICS = {
-    "labels": "FER2013 accuracy",
-    "ferplus": "FER+ A accuracy",
+    "fer2013_accuracy": "FER2013 accuracy",
+    "ferplus_accuracy": "FER+ A accuracy",
     "kl_nats": "KL divergence, nats",
-    "share_error": "share calibration error",
+    "share_calibration_error": "share calibration error",
 }
 """Key in the model card -> title of the column."""
 
@@ -34,6 +34,6 @@ def models() -> None:
         metrics = card if isinstance(card, dict) else {}
         values = (f"{metrics[key]:.4f}" if key in metrics else "" for key in METRICS)
         rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
-        click.echo(f"{name}: {spec.card.get('means', '')}")
+        click.echo(f"{name}: {spec.card.get('target', '')}")
     click.echo()
     terminal().table(("PublicTest", "size", "labels", *METRICS.values()), rows)

@@ -1,4 +1,4 @@
-"""A page of runs."""
+"""Command: write a page about runs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ SECTION = LABORATORY
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="By default, in the run's folder.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Folder of the page; by default the run's.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Also show faces: the worst mistakes, and where the network looks.")  # fmt: skip
-def report(folders: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
-    """Make a page of tables and figures of one run, or of several side by side.
+              help="Also show the most confident errors and saliency maps.")  # fmt: skip
+def report(runs: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
+    """Write a page of tables and figures for one run, or a comparison of several.
 
-    FOLDERS are measured runs (mien evaluate). Only --data needs torch: without it, the extra
+    RUNS are evaluated run folders (mien evaluate). Only --data needs torch; otherwise the extra
     "report" is enough.
 
     \b
         mien report runs/default --data fer2013/
         mien report runs/vgg19 runs/sequential --out compared
     """
-    reporter, page, runs = (lab(name, "report") for name in ("report", "page", "runs"))
-    several = [runs.open_run(folder) for folder in folders]
-    if len(several) == 1:
-        made = reporter.of_run(several[0])
+    reporter, page, run_folders = (lab(name, "report") for name in ("report", "page", "runs"))
+    opened = [run_folders.open_run(folder) for folder in runs]
+    if len(opened) == 1:
+        content = reporter.run_page(opened[0])
         if data:
-            made.add("# Faces", *lab("report_faces").faces(several[0], data))
+            content.add("# Faces", *lab("report_faces").face_figures(opened[0], data))
     else:
-        made = reporter.of_runs(several)
+        content = reporter.comparison_page(opened)
         if out is None:
-            raise UserError("Say where the comparison goes: --out FOLDER.")
-    click.echo(page.write(made, out or folders[0]))
+            raise UserError("A comparison needs a folder for its page: --out FOLDER.")
+    click.echo(page.write(content, out or runs[0]))

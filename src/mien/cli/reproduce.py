@@ -1,4 +1,4 @@
-"""The paper's tables and figures again."""
+"""Command: reproduce the paper's tables and figures."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ SECTION = LABORATORY
 
 
 @click.command()
-@click.argument("exhibits", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, metavar="TABLE_OR_FIGURE...")
 @DATA
 @OUT
 @CHANGES
 @click.option("--variant", default="common", show_default=True,
-              help="common (mien's recipe), paper (the authors' settings, as far as known) or "
+              help="common (mien's settings), paper (the authors' settings, as far as known) or "
               "slim (small networks, for CPUs).")  # fmt: skip
-@click.option("--rivals", is_flag=True,
-              help="Train the ten related systems, too, for table5 to measure.")  # fmt: skip
+@click.option("--related", is_flag=True,
+              help="Also train the ten related systems, for table5.")  # fmt: skip
 def reproduce(
-    exhibits: tuple[str, ...],
+    names: tuple[str, ...],
     data: Path,
     out: Path,
     changes: tuple[str, ...],
     variant: str,
-    rivals: bool,
+    related: bool,
 ) -> None:
-    """Make the paper's tables and figures again, from real trainings.
+    """Reproduce the paper's tables and figures from real training runs.
 
-    EXHIBITS are table1 to table5, fig1 to fig9, or all. What is trained already is used again.
+    TABLE_OR_FIGURE is table1 to table5, fig1 to fig9, or all. Finished runs are reused.
 
     \b
         mien reproduce fig1 --data fer2013/ --out runs/paper
         mien reproduce all --variant slim --data fer2013/ --out runs/paper
     """
     with watching() as watch:
-        made = lab("reproduce").reproduce(
-            exhibits, data, out, watch, variant=variant, changes=changes, rivals=rivals
+        page = lab("reproduce").reproduce(
+            names, data, out, watch, variant=variant, changes=changes, related=related
         )
-    for block in made.blocks:
+    for block in page.blocks:
         if hasattr(block, "rows"):
             terminal().table(block.columns, block.rows, block.caption)
-    click.echo(lab("page").write(made, out, "-".join(exhibits)))
+    click.echo(lab("page").write(page, out, "-".join(names)))

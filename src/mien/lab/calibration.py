@@ -1,8 +1,8 @@
-"""Logits -> shares that mean what they say.
+"""Calibration of logits by vector scaling, and the mixing of a network's two heads.
 
-Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599): each class has a factor and a
-shift of its own. The factors are held near one common temperature and the shifts near zero, as far
-as a few faces cannot say otherwise.
+Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) gives each class its own factor
+and shift. A prior keeps the factors near one common temperature and the shifts near zero, so that
+few faces cannot over-fit.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 FOLDS = 10
 
-STRENGTH = 4.0
-"""Of the prior: a standard deviation of one half."""
+PRIOR_STRENGTH = 4.0
+"""Inverse variance of the prior: a standard deviation of one half."""
 
 
 @dataclass(frozen=True)
 class VectorScaling:
-    """What the logits of each class are multiplied by, and what is then added: K numbers each."""
+    """A factor and a shift for the logits of each of K classes."""
 
     factors: tuple[float, ...]
     shifts: tuple[float, ...]
@@ -37,25 +37,28 @@ class VectorScaling:
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
 
 
-def plain(classes: int, temperature: float = 1.0) -> VectorScaling:
-    """One temperature for all classes, and no shift."""
+def identity(classes: int, temperature: float = 1.0) -> VectorScaling:
+    """The scaling that changes nothing, or divides all logits by one temperature."""
     return VectorScaling((1 / temperature,) * classes, (0.0,) * classes)
 
 
-def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> VectorScaling:
-    """The scaling that minimises cross-entropy: (N, K) logits, (N, K) target distributions.
+def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> VectorScaling:
+    """Fit the scaling that minimizes cross-entropy.
 
-    Rows of zeros are faces without a target, and count for nothing. strength: of the prior, a
-    normal distribution of variance 1 / strength on every shift, and on the logarithm of every
-    factor about the common one; infinite, it leaves nothing but a temperature.
+    Args:
+        logits: (N, K).
+        targets: (N, K) distributions; rows of zeros (faces without a target) are ignored.
+        strength: of the prior, a normal distribution of variance 1 / strength on every shift and
+            on the logarithm of every factor relative to the common one. Infinite: temperature
+            scaling alone.
     """
-    asked = targets.sum(1) > 0
-    logits, targets = logits[asked].double(), targets[asked].double()
+    has_target = targets.sum(1) > 0
+    logits, targets = logits[has_target].double(), targets[has_target].double()
     classes = logits.shape[1]
     common = torch.zeros((), dtype=torch.float64, requires_grad=True)
     own = torch.zeros(2, classes, dtype=torch.float64, requires_grad=math.isfinite(strength))
-    wanted = [common, own] if math.isfinite(strength) else [common]
-    optimizer = torch.optim.LBFGS(wanted, max_iter=200, line_search_fn="strong_wolfe")
+    parameters = [common, own] if math.isfinite(strength) else [common]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -72,61 +75,77 @@ def fit(logits: Tensor, targets: Tensor, strength: float = STRENGTH) -> VectorSc
     return VectorScaling(tuple(factors), tuple(own[1].detach().tolist()))
 
 
-def crossed(
-    logits: Tensor, targets: Tensor, strength: float = STRENGTH, folds: int = FOLDS
+def cross_validate(
+    logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH, folds: int = FOLDS
 ) -> Tensor:
-    """(N, K) logits, each calibrated by the faces of the other folds: for honest numbers.
+    """Calibrate each face by a scaling fitted on the other folds, for unbiased scores.
 
-    The folds are drawn at random, and are the same every time.
+    The folds are drawn at random with a fixed seed.
+
+    Args:
+        logits: (N, K).
+        targets: (N, K), as for `fit`.
+        strength: of the prior, as for `fit`.
+        folds: the number of folds.
+
+    Returns:
+        (N, K) calibrated logits.
     """
-    fold = torch.as_tensor(np.random.default_rng(0).permutation(len(logits)) % folds)
+    fold_of = torch.as_tensor(np.random.default_rng(0).permutation(len(logits)) % folds)
     scaled = torch.empty_like(logits)
     for k in range(folds):
-        own = fold == k
-        scaled[own] = fit(logits[~own], targets[~own], strength)(logits[own])
+        held_out = fold_of == k
+        scaling = fit(logits[~held_out], targets[~held_out], strength)
+        scaled[held_out] = scaling(logits[held_out])
     return scaled
 
 
-def mixed(answers: Tensor, label_share: float) -> Tensor:
-    """The vote head's answers with those of the label head mixed in.
+def mix_heads(logits: Tensor, label_share: float) -> Tensor:
+    """The vote head's prediction with the label head's mixed in.
 
-    The raters of FER+ call plain faces neutral which FER2013 calls angry; on faces of other
-    sources the label head is often nearer to what is shown.
+    FER+ raters call plain faces neutral that FER2013 calls angry; on faces from other sources the
+    label head is often nearer to the expression.
 
     Args:
-        answers: (N, 15) logits of both heads.
+        logits: (N, 15), of both heads.
         label_share: the exponent a of votes ^ (1 - a) x labels ^ a, 0 to 1.
 
     Returns:
-        (N, 8) logarithms of the product, not normalised; contempt, which the labels do not know,
-        is the vote head's own.
+        (N, 8) logarithms of the product, not normalized; contempt, which the label head lacks, is
+        the vote head's.
     """
-    votes = answers[:, HEADS["votes"]].log_softmax(1)
-    labels = answers[:, HEADS["labels"]].log_softmax(1)
-    known = labels.shape[1]
-    product = (1 - label_share) * votes[:, :known] + label_share * labels
-    return torch.cat([product, votes[:, known:]], 1)
+    votes = logits[:, HEADS["votes"]].log_softmax(1)
+    labels = logits[:, HEADS["labels"]].log_softmax(1)
+    shared = labels.shape[1]
+    product = (1 - label_share) * votes[:, :shared] + label_share * labels
+    return torch.cat([product, votes[:, shared:]], 1)
 
 
 LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
-MAX_KL = 0.006
-"""Of the label shares, the largest is taken whose KL divergence from the votes, in nats, is at most
-so much above that without labels."""
+
+MAX_KL_INCREASE = 0.006
+"""How much the KL divergence from the votes, in nats, may rise by mixing in the label head."""
 
 
-def label_share(answers: Tensor, votes: np.ndarray) -> float:
-    """How much of the label head may be mixed in: (N, 15) logits, (N, 10) votes.
+def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
+    """The largest label share that raises the KL divergence by at most `MAX_KL_INCREASE`.
 
-    Fitted by cross-entropy to the votes it would be 0, for these are the votes' own faces; it is
-    other faces that need it. The calibration is fitted anew, by cross-validation, for each.
+    Minimizing the divergence would give 0, as these faces have the votes; the label head is for
+    faces from other sources. Calibration is cross-validated anew for each candidate.
+
+    Args:
+        logits: (N, 15), of both heads.
+        votes: (N, 10), FER+ vote counts.
     """
     targets = torch.as_tensor(data.shares(votes))
-    asked, shares = data.seven_shares(votes)
+    rated, shares = data.seven_shares(votes)
 
     def divergence(share: float) -> float:
-        said = crossed(mixed(answers, share), targets).softmax(1).numpy()[asked]
-        seven = restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        calibrated = cross_validate(mix_heads(logits, share), targets)
+        seven = restrict_labels(
+            calibrated.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
+        )
         return float(metrics.kl_divergence(shares, seven).mean())
 
-    most = divergence(0.0) + MAX_KL
-    return max(share for share in LABEL_SHARES if not share or divergence(share) <= most)
+    limit = divergence(0.0) + MAX_KL_INCREASE
+    return max(share for share in LABEL_SHARES if not share or divergence(share) <= limit)

@@ -1,7 +1,7 @@
-"""What the paper prints, number by number, to stand beside what is measured.
+"""The numbers that the reproduced paper prints, for comparison with measured ones.
 
 Abdulkadir et al. 2025, https://doi.org/10.18178/joig.13.5.469-475. Nothing else in mien is copied
-from it. What is wrong with some of it: docs/reproduce-the-paper.md.
+from it. docs/reproduce-the-paper.md explains which of its numbers are wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TRAINING = {
     "sequential": {"accuracy": 0.7812, "loss": 0.8609, "val_accuracy": 0.6741, "val_loss": 0.978},
     "hybrid": {"accuracy": 0.96, "val_accuracy": 0.91},
 }
-"""Tables I and III after 25 and 50 epochs, and what the text says of the hybrid after 100."""
+"""Tables I and III after 25 and 50 epochs; for the hybrid after 100 epochs, the text's numbers."""
 
 EPOCHS = {"vgg19": 25, "sequential": 50, "hybrid": 100}
 
@@ -48,33 +48,39 @@ PER_CLASS: dict[str, dict[str, dict[str, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system: its name, the accuracy on FER2013 printed for it, and what is known of that."""
+    """A published system.
+
+    Attributes:
+        name: authors, year and network.
+        claimed: the printed accuracy on FER2013, 0 to 1; None if there is none.
+        note: what is known about that number.
+    """
 
     name: str
     claimed: float | None
-    known: str = ""
+    note: str = ""
 
 
-RIVALS = {
+RELATED_SYSTEMS = {
     "jaiswal": System(
         "Jaiswal et al. 2020, parallel CNN",
         0.7014,
-        "network and split not public; near what small networks reach",
+        "network and split not public; close to what small networks reach",
     ),
     "kedari": System(
         "Kedari et al. 2021, CNN",
         0.60,
-        "network and split not public; what a small network without norms reaches",
+        "network and split not public; what a small network without normalization reaches",
     ),
     "ferc": System(
         "Raj et al. 2022, FERC, two stages",
         0.8492,
-        "28,000 faces of the 35,887; which ones, and which judged, is not said",
+        "28,000 of the 35,887 faces; which ones, and the evaluation set, are not stated",
     ),
     "xception": System(
         "Krishna et al. 2022, mini-Xception",
         0.92,
-        "the network's own authors report 66 % with it; the split is not said",
+        "the network's own authors report 66 % with it; the split is not stated",
     ),
     "rcnn": System(
         "Yamsani et al. 2023, Faster R-CNN",
@@ -84,49 +90,49 @@ RIVALS = {
     "li": System(
         "Li et al. 2023, hand-crafted CNN",
         0.89,
-        "network and split not public, nor whether the faces were trained on",
+        "network and split not public; the evaluation set may overlap the training set",
     ),
     "clcm": System(
         "Gursesli et al. 2024, CLCM",
         0.63,
-        "plausible: under what other networks of that size reach",
+        "plausible: below what other networks of that size reach",
     ),
     "salagean": System(
-        "Sălăgean et al. 2025, symmetry-optimised CNN",
+        "Sălăgean et al. 2025, symmetry-optimized CNN",
         0.69,
         "plausible; network and training not public",
     ),
     "resemotenet": System(
         "Roy et al. 2024, ResEmoteNet",
         0.7979,
-        "users find test faces among the training faces, and 58 to 66 % when training again",
+        "users report test faces in the training set, and 58 to 66 % after retraining",
     ),
     "nathani": System(
         "Nathani 2024, modified VGG16",
         0.6743,
-        "plausible; 66.20 % in the paper's text, and we cannot tell which network is which",
+        "plausible; the paper's text says 66.20 %, perhaps of another network",
     ),
 }
-"""Table V, references 5 to 14, by the name of the family here: the accuracy that the paper prints,
-which for some is not what their authors do, and what is known of that number."""
+"""Table V, references 5 to 14, by model family: the accuracy that the paper prints (for some, not
+the one that their authors print)."""
 
-SYSTEMS = RIVALS | {
+SYSTEMS = RELATED_SYSTEMS | {
     "vgg19": System(
         f"{PAPER}, VGG19", 0.6668,
-        "a random tenth of all faces; without PrivateTest one in twelve has an exact twin among "
-        "the training faces",
+        "a random tenth of all faces; even without PrivateTest, one in twelve is an exact "
+        "duplicate of a training face",
     ),
     "sequential": System(
         f"{PAPER}, Sequential", 0.6741,
-        "its own table by class gives 65.0 to 66.0 %",
+        "its own per-class table gives 65.0 to 66.0 %",
     ),
     "hybrid": System(
         f"{PAPER}, hybrid", 0.91,
-        "no split, no table by class, no confusion matrix; see docs/reproduce-the-paper.md",
+        "no split, no per-class table, no confusion matrix; see docs/reproduce-the-paper.md",
     ),
     "cifarnet": System(
-        "He et al. 2016, ResNet18 for small pictures", 0.7370,
-        "LetheSec's repository; PrivateTest, whose best epoch it is; ten crops",
+        "He et al. 2016, ResNet18 for small images", 0.7370,
+        "LetheSec's repository; PrivateTest, at its best epoch; ten crops",
     ),
     "pramerdorfer": System(
         "Pramerdorfer & Kampel 2016, VGG", 0.727, "PrivateTest; ten crops; sound",
@@ -134,9 +140,9 @@ SYSTEMS = RIVALS | {
     "vgg13": System("Barsoum et al. 2016, VGG13", None),
     "rmn": System(
         "Pham et al. 2021, residual masking", 0.7414,
-        "PrivateTest; ImageNet weights, 224 pixels, 137.8 M parameters, ten views",
+        "PrivateTest; ImageNet weights, 224 pixels, 137.8 M parameters, ten crops",
     ),
     "convnext": System("Liu et al. 2022, ConvNeXt", None),
     "resnet": System("mien's own, a small ResNet", None),
 }  # fmt: skip
-"""Those, the paper's own three, and the anchors of the field, which it does not mention."""
+"""The related systems, the paper's own three, and reference networks that it does not mention."""

@@ -40,7 +40,7 @@ def restore(runs: Sequence[Run], mirrored: bool) -> nn.Module:
     """
     if len({run.config.channels for run in runs}) > 1:
         raise UserError("Some of these networks see grey and some see colour; they cannot be one.")
-    networks = [evaluate.restore(run) for run in runs]
+    networks = [evaluate.load_network(run) for run in runs]
     if len(networks) == 1 and not mirrored:
         return networks[0]
     return Ensemble(networks, mirrored).eval()
@@ -51,7 +51,9 @@ def side(runs: Sequence[Run]) -> int:
     sides = {run.config.input_size for run in runs}
     if len(sides) > 1:
         several = " and ".join(map(str, sorted(sides)))
-        raise UserError(f"They look at windows of {several} pixels; choose one with --side.")
+        raise UserError(
+            f"These runs have input sizes of {several} pixels; choose one with --input-size."
+        )
     return sides.pop()
 
 

@@ -1,7 +1,6 @@
-"""A run or a model file -> its answers for every face of a split, and all that they are worth.
+"""Evaluation of a run or a model file: predictions for every face of a split, and their scores.
 
-Each face is seen exactly once, by one process. Runs do not need ONNX Runtime, which some
-machines that train do not have.
+Runs are evaluated with torch alone, since ONNX Runtime is missing on some training machines.
 """
 
 from __future__ import annotations
@@ -27,16 +26,22 @@ from mien.registry import unknown_name_error
 if TYPE_CHECKING:
     from mien.classification.classifier import Classifier
 
-VIEWS = {"one": [(0, 0)], "flip": [(0, 0)], "ten": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]}
-"""Test-time augmentation -> how far the face is moved (down, right), in pixels; all but "one"
-look at each mirrored, too. A window of 44 in 48 pixels makes of "ten" the usual ten crops."""
+TTA_SHIFTS = {
+    "none": [(0, 0)],
+    "flip": [(0, 0)],
+    "ten_crop": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)],
+}
+"""Test-time augmentation -> shifts of the face (down, right), in pixels.
 
-Answers = dict[str, np.ndarray]
+All but "none" also predict each shifted face mirrored. With an input of 44 of 48 pixels,
+"ten_crop" is the usual ten-crop testing."""
+
+Predictions = dict[str, np.ndarray]
 """Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
 
 
-def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
-    """The trained network of a run, in evaluation mode; a `UserError` if it is not trained yet."""
+def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
+    """The trained network of a run, in evaluation mode; `UserError` if training is unfinished."""
     config = run.config
     model = models.build(config.model, channels=config.channels, classes=CLASSES)
     load_weights(model, run)
@@ -44,216 +49,264 @@ def restore(run: Run, device: torch.device | str = "cpu") -> nn.Module:
 
 
 def load_weights(model: nn.Module, run: Run) -> None:
-    """Put a run's weights into a network; a `UserError` if there are none yet or they differ."""
+    """Load a run's weights into a network; `UserError` if there are none or they do not fit."""
     if not run.finished:
-        raise UserError(f"{run.folder} is not finished; `mien train` on the same --out goes on.")
+        raise UserError(f"{run.folder} is not finished. Resume it: mien train with the same --out.")
     weights = runs.load_tensors(run.weights_file)
     try:
         model.load_state_dict(weights)
     except RuntimeError:
-        raise UserError(f"The weights of {run.folder} are not those of this network.") from None
+        raise UserError(f"The weights of {run.folder} do not fit this network.") from None
 
 
 @torch.no_grad()
-def logits(
+def compute_logits(
     model: nn.Module,
     faces: np.ndarray | Tensor,
     *,
-    side: int,
+    input_size: int,
     channels: int = 1,
     batch: int = 512,
 ) -> Tensor:
-    """The network's answers: faces (N, H, W) uint8 -> (N, classes) float32, on the CPU."""
+    """The network's logits.
+
+    Args:
+        model: a network in evaluation mode.
+        faces: (N, H, W) uint8.
+        input_size: side of the central window that the network gets, in pixels.
+        channels: 1, or 3 for a network of color images.
+        batch: faces per forward pass.
+
+    Returns:
+        (N, classes) float32, on the CPU.
+    """
     device = next(model.parameters()).device
-    answers = []
+    logits = []
     for part in torch.as_tensor(faces).split(batch):
         pixels = batches.standardise(part.to(device))[:, None].expand(-1, channels, -1, -1)
-        crops = batches.window(pixels, side).contiguous(memory_format=torch.channels_last)
-        answers.append(model(crops).float())
-    return torch.cat(answers).cpu()
+        crops = batches.window(pixels, input_size).contiguous(memory_format=torch.channels_last)
+        logits.append(model(crops).float())
+    return torch.cat(logits).cpu()
 
 
-def seen(faces: np.ndarray, views: str) -> list[np.ndarray]:
-    """The faces as test-time augmentation shows them: (N, H, W) -> 1, 2 or 10 of the same."""
-    if views not in VIEWS:
-        raise unknown_name_error("kind of views", views, VIEWS)
-    moved = [_moved(faces, down, right) for down, right in VIEWS[views]]
-    return moved if views == "one" else moved + [face[:, :, ::-1] for face in moved]
+def augment(faces: np.ndarray, tta: str) -> list[np.ndarray]:
+    """The versions of the faces that test-time augmentation averages over.
+
+    Args:
+        faces: (N, H, W).
+        tta: "none", "flip" or "ten_crop".
+
+    Returns:
+        1, 2 or 10 arrays of the same shape.
+    """
+    if tta not in TTA_SHIFTS:
+        raise unknown_name_error("test-time augmentation", tta, TTA_SHIFTS)
+    shifted = [_shift(faces, down, right) for down, right in TTA_SHIFTS[tta]]
+    return shifted if tta == "none" else shifted + [face[:, :, ::-1] for face in shifted]
 
 
-def _moved(faces: np.ndarray, down: int, right: int) -> np.ndarray:
+def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
     rows = np.clip(np.arange(faces.shape[1]) - down, 0, faces.shape[1] - 1)
     columns = np.clip(np.arange(faces.shape[2]) - right, 0, faces.shape[2] - 1)
     return faces[:, rows[:, None], columns]
 
 
-def answer(what: Run | Path, faces: np.ndarray, views: str = "one", side: int = 0) -> Answers:
-    """What a run (each head it taught) or a model file says of faces, averaged over views.
+def predict(
+    target: Run | Path, faces: np.ndarray, tta: str = "none", input_size: int = 0
+) -> Predictions:
+    """The probabilities of each trained head, averaged over test-time augmentation.
 
-    faces: (N, 48, 48) uint8. side: of the window that a run's network looks at, its recipe's if 0.
-    A model file from elsewhere with `contempt` among its labels answers as "votes".
+    Args:
+        target: a run, or the path of a model file. A model file from elsewhere with `contempt`
+            among its labels counts as head "votes".
+        faces: (N, 48, 48) uint8.
+        tta: "none", "flip" or "ten_crop".
+        input_size: side of the window that a run's network gets; 0: as it was trained.
     """
-    if isinstance(what, Run):
-        model, config = restore(what, "cuda" if torch.cuda.is_available() else "cpu"), what.config
-        ask = partial(logits, model, side=side or config.input_size, channels=config.channels)
-        taught = what.about.get("heads", list(HEADS))
-        return _mean([_heads(ask(view.copy()), taught) for view in seen(faces, views)])
+    if isinstance(target, Run):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, config = load_network(target, device), target.config
+        logits = partial(
+            compute_logits,
+            model,
+            input_size=input_size or config.input_size,
+            channels=config.channels,
+        )
+        heads = target.about.get("heads", list(HEADS))
+        return _mean([_split_heads(logits(part.copy()), heads) for part in augment(faces, tta)])
     from mien.classification.classifier import Classifier
 
-    classify = Classifier(what)
-    return _mean([_classified(classify, view) for view in seen(faces, views)])
+    classifier = Classifier(target)
+    return _mean([_classify(classifier, part) for part in augment(faces, tta)])
 
 
-def _heads(found: Tensor, taught: Sequence[str]) -> Answers:
-    return {name: found[:, HEADS[name]].softmax(1).numpy() for name in taught}
+def _split_heads(logits: Tensor, heads: Sequence[str]) -> Predictions:
+    return {head: logits[:, HEADS[head]].softmax(1).numpy() for head in heads}
 
 
-def _classified(classify: Classifier, faces: np.ndarray) -> Answers:
+def _classify(classifier: Classifier, faces: np.ndarray) -> Predictions:
     from mien.classification.model_spec import crop
 
-    expects = classify.spec
+    spec = classifier.spec
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
-    coloured = faces[..., None].repeat(3, axis=-1)
-    crops = np.stack([crop(face, whole, expects.side, expects.channels) for face in coloured])
+    rgb = faces[..., None].repeat(3, axis=-1)
+    crops = np.stack([crop(face, whole, spec.side, spec.channels) for face in rgb])
     parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
-    if expects.card.get("heads"):
-        answers = [classify.predict_all_heads(part) for part in parts]
-        return {head: np.concatenate([one[head] for one in answers]) for head in answers[0]}
-    said = np.concatenate([classify(part) for part in parts])
-    head = "votes" if "contempt" in expects.labels else "labels"
-    return {head: restrict_labels(said, expects.labels, LABELS[head])}
+    if spec.card.get("heads"):
+        outputs = [classifier.predict_all_heads(part) for part in parts]
+        return {head: np.concatenate([one[head] for one in outputs]) for head in outputs[0]}
+    probabilities = np.concatenate([classifier(part) for part in parts])
+    head = "votes" if "contempt" in spec.labels else "labels"
+    return {head: restrict_labels(probabilities, spec.labels, LABELS[head])}
 
 
-def _mean(answers: Sequence[Answers]) -> Answers:
-    return {name: np.mean([a[name] for a in answers], axis=0) for name in answers[0]}
+def _mean(predictions: Sequence[Predictions]) -> Predictions:
+    return {head: np.mean([one[head] for one in predictions], axis=0) for head in predictions[0]}
 
 
 def evaluate(
-    what: str | Path,
+    model: str | Path,
     root: str | Path,
     *,
     split: str = "val",
-    views: str = "one",
-    side: int = 0,
-    leave_out: Path | None = None,
+    tta: str = "none",
+    input_size: int = 0,
+    exclude: Path | None = None,
     resamples: int = 1000,
 ) -> dict:
-    """A result, ready for `results/`: what was measured, on what, how, and the numbers.
+    """Evaluate a run or a model file on one split of a dataset.
 
-    what: a run folder or an `.onnx` file. The answers of a run are kept in its folder. leave_out: a
-    CSV file whose column `row` names faces that shall not judge (`mien audit --clean`). Raises
-    `UserError` for what cannot be measured so, such as a run whose protocol would divide the faces
-    otherwise than it did for the training, as these are others.
+    The predictions of a run are saved in its folder.
+
+    Args:
+        model: a run folder or an `.onnx` file.
+        root: the dataset.
+        split: "train", "val" or "test".
+        tta: test-time augmentation: "none", "flip" or "ten_crop".
+        input_size: side of the window that a run's network gets; 0: as it was trained.
+        exclude: a CSV file whose column `row` lists faces to exclude (`mien audit --clean`).
+        resamples: of the bootstrap.
+
+    Returns:
+        A result, ready for `results/`: what was evaluated, on what data and how, and the scores.
+
+    Raises:
+        UserError: an option does not fit the model or the data, or the run's protocol would now
+            divide the faces differently than for its training.
     """
-    path = Path(what)
+    path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
-    if side and not isinstance(target, Run):
-        raise UserError(f"{path.name} looks at a window of its own; --side is for runs.")
-    trained = _origin(target)
-    protocol, splits, about = _divided(data.load(root), target, trained)
+    if input_size and not isinstance(target, Run):
+        raise UserError(f"{path.name} has a fixed input size; --input-size is for runs.")
+    provenance = _provenance(target)
+    protocol, splits, data_facts = _divide(data.load(root), target, provenance)
     samples, train = data.split(splits, split), splits.get("train") if split != "train" else None
-    about = about | {"split": split}
-    if leave_out is not None:
-        samples, gone = _without(samples, _rows(leave_out))
-        about["left_out"] = {"list": leave_out.name, "faces": gone}
-        if not gone:
-            raise UserError(f"{leave_out} names no face of {split}; it is of other data.")
-        if not len(samples):
-            raise UserError(f"{leave_out} leaves out every face of {split}.")
-    if not 0 <= side <= samples.faces.shape[1]:
-        raise UserError(f"A window has at most {samples.faces.shape[1]} pixels, not {side}.")
-    said = answer(target, samples.faces, views, side)
+    data_facts = data_facts | {"split": split}
+    if exclude is not None:
+        samples, excluded = _exclude(samples, exclude, split)
+        data_facts["excluded"] = {"list": exclude.name, "faces": excluded}
+    size = samples.faces.shape[1]
+    if not 0 <= input_size <= size:
+        raise UserError(f"--input-size {input_size} is out of range; use 1 to {size} pixels.")
+    predictions = predict(target, samples.faces, tta, input_size)
+    trained_size = target.config.input_size if isinstance(target, Run) else None
     result = {
-        "what": path.name,
-        "data": about,
+        "name": path.name,
+        "data": data_facts,
         "protocol": protocol,
-        "views": views,
-        "window": side or (target.config.input_size if isinstance(target, Run) else None),
-        "trained": trained,
-        "measured": runs.about(),
-        **(_costs(target, side) if isinstance(target, Run) else {}),
-        **_chosen(trained),
+        "tta": tta,
+        "input_size": input_size or trained_size,
+        "provenance": provenance,
+        "environment": runs.about(),
+        **(_training_cost(target, input_size) if isinstance(target, Run) else {}),
+        **_epoch_selection(provenance),
         "heads": {
-            name: scores.measure(probabilities, samples, train, resamples)
-            for name, probabilities in said.items()
+            head: scores.score(probabilities, samples, train, resamples)
+            for head, probabilities in predictions.items()
         },
     }
     if isinstance(target, Run):
-        known = {"rows": samples.rows, "truth": samples.labels, "raters": samples.votes}
-        runs.save_predictions(target, known | said, result)
+        truth = {"rows": samples.rows, "truth": samples.labels, "raters": samples.votes}
+        runs.save_predictions(target, truth | predictions, result)
     return result
 
 
-def _divided(
-    splits: protocols.Splits, target: Run | Path, trained: Mapping
+def _divide(
+    splits: protocols.Splits, target: Run | Path, provenance: Mapping
 ) -> tuple[str, protocols.Splits, dict]:
-    """The protocol, the faces as it divides them, and what data they are, as they came."""
-    about = data.describe(splits)
-    protocol = "official" if about["official"] else "as the data is split"
-    others = sorted(_protocols(trained) - {"official"})
+    """The protocol, the splits that it makes, and a description of the data as published."""
+    data_facts = data.describe(splits)
+    protocol = "official" if data_facts["official"] else "as the data is split"
+    others = sorted(_protocols(provenance) - {"official"})
     if not others:
-        return protocol, splits, about
+        return protocol, splits, data_facts
     if not isinstance(target, Run):
-        return protocol + protocols.AFTER + ", ".join(others), splits, about
-    if target.about.get("data", about) != about:
+        return protocol + protocols.AFTER + ", ".join(others), splits, data_facts
+    if target.about.get("data", data_facts) != data_facts:
         raise UserError(
-            f"{target.folder} was trained by {others[0]} on other data; divided anew, faces that "
-            "taught it would judge it."
+            f"{target.folder} was trained by {others[0]} on other data; divided anew, its "
+            "evaluation set would contain faces of its training set. Give the data of its training."
         )
-    return others[0], protocols.divide(splits, target.config), about
+    return others[0], protocols.divide(splits, target.config), data_facts
 
 
-def _without(samples: data.Samples, rows: list[int]) -> tuple[data.Samples, int]:
-    """The samples without those of the rows, and how many those were."""
-    kept = ~np.isin(samples.rows, rows)
+def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
+    """The samples without the rows listed in a file, and how many were excluded."""
+    kept = ~np.isin(samples.rows, _listed_rows(path))
+    if kept.all():
+        raise UserError(f"{path} lists no face of {split}; it belongs to other data.")
+    if not kept.any():
+        raise UserError(f"{path} excludes every face of {split}.")
     return samples.take(kept), int((~kept).sum())
 
 
-def _rows(path: Path) -> list[int]:
-    """The column `row` of a CSV file; a `UserError` if it has none."""
+def _listed_rows(path: Path) -> list[int]:
+    """The column `row` of a CSV file; `UserError` if it has none."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [int(line["row"]) for line in csv.DictReader(file)]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path} is no list of faces: a CSV file with a column row.") from None
+        raise UserError(
+            f"{path} is not a list of faces; give a CSV file with a column 'row'."
+        ) from None
 
 
-def measured(run: Run, root: Path) -> dict:
-    """The result of a run on its own `val`, by one view; as kept, if it was measured so last."""
+def load_or_evaluate(run: Run, root: Path) -> dict:
+    """The result of a run on its own `val` without augmentation; the saved one if it matches."""
     if run.metrics_file.exists():
-        last = runs.read_json(run.metrics_file)
-        wanted = (run.about["data"] | {"split": "val"}, "one", run.config.input_size)
-        if (last["data"], last["views"], last["window"]) == wanted:
-            return last
+        saved = runs.read_json(run.metrics_file)
+        expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
+        if (saved["data"], saved["tta"], saved["input_size"]) == expected:
+            return saved
     return evaluate(run.folder, root)
 
 
-def _recipes(trained: Mapping) -> list[Mapping]:
-    """The recipes of what was trained; none where nobody says."""
-    members = trained.get("members", [trained])
+def _configs(provenance: Mapping) -> list[Mapping]:
+    """The configs of all trained networks; none where they are unknown."""
+    members = provenance.get("members", [provenance])
     return [member["config"] for member in members if member.get("config")]
 
 
-def _protocols(trained: Mapping) -> set[str]:
-    return {config.get("protocol", "official") for config in _recipes(trained)}
+def _protocols(provenance: Mapping) -> set[str]:
+    return {config.get("protocol", "official") for config in _configs(provenance)}
 
 
-def _chosen(trained: Mapping) -> dict[str, str]:
-    """By which split's losses its epoch was chosen, if it was: that split measures it no more."""
-    by_val = any(r.get("select_epoch") == "best" or r.get("patience") for r in _recipes(trained))
-    return {"epoch_chosen_on": "val"} if by_val else {}
+def _epoch_selection(provenance: Mapping) -> dict[str, str]:
+    """The split that selected the epoch, if one did: scores on it are optimistically biased."""
+    by_val = any(c.get("select_epoch") == "best" or c.get("patience") for c in _configs(provenance))
+    return {"epoch_selected_on": "val"} if by_val else {}
 
 
-def _costs(run: Run, side: int) -> dict[str, dict]:
-    """Size and work of a run's network with one head of seven, and what its training took.
+def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
+    """Size and work of a run's network with one head of seven classes, and its training's cost.
 
-    The accuracy is that of the last epoch, on training faces as they were augmented.
+    The training accuracy is that of the last epoch, on augmented faces.
     """
     config, log = run.config, run.log()
     network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
-    work = models.multiply_adds(network, side or config.input_size, config.channels)
+    work = models.multiply_adds(network, input_size or config.input_size, config.channels)
     return {
         "network": {"parameters": models.parameters(network), "multiply_adds": work},
         "training": {
@@ -264,7 +317,8 @@ def _costs(run: Run, side: int) -> dict[str, dict]:
     }
 
 
-def _origin(target: Run | Path) -> dict:
+def _provenance(target: Run | Path) -> dict:
+    """Config, seed, data and commit of a run's training; of a model file, its card."""
     if isinstance(target, Run):
         return {"config": published(target.config), "seed": target.config.seed, **target.about}
     from mien.classification.classifier import Classifier

@@ -1,4 +1,4 @@
-"""Where in a face a network looks: its own attention, and what speaks for an answer (Grad-CAM)."""
+"""Saliency maps of a network: its own spatial attention, and Grad-CAM."""
 
 from __future__ import annotations
 
@@ -14,69 +14,88 @@ from mien.lab import batches
 from mien.lab.models._cbam import SpatialAttention
 
 
-def attention(
-    model: nn.Module, faces: np.ndarray, *, side: int, channels: int = 1
+def spatial_attention(
+    model: nn.Module, faces: np.ndarray, *, input_size: int, channels: int = 1
 ) -> list[np.ndarray]:
-    """How each spatial attention of a network weighs each place: (N, h, w) each, first one first.
+    """The attention maps of each spatial attention layer of a network.
 
-    faces: (N, H, W) uint8. A network without attention gives an empty list.
+    Args:
+        model: the network.
+        faces: (N, H, W) uint8.
+        input_size: side of the window that the network gets, in pixels.
+        channels: 1 or 3.
+
+    Returns:
+        (N, h, w) for each layer, first layer first; an empty list for a network without attention.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, SpatialAttention)]
-    found: list[np.ndarray] = []
-    with torch.no_grad(), _watched(layers, lambda out: found.append(out[:, 0].cpu().numpy())):
-        model.eval()(_crops(model, faces, side, channels))
-    return found
+    maps: list[np.ndarray] = []
+    with torch.no_grad(), _on_output(layers, lambda out: maps.append(out[:, 0].cpu().numpy())):
+        model.eval()(_crops(model, faces, input_size, channels))
+    return maps
 
 
 def grad_cam(
-    model: nn.Module, faces: np.ndarray, answers: np.ndarray, *, side: int, channels: int = 1
+    model: nn.Module, faces: np.ndarray, classes: np.ndarray, *, input_size: int, channels: int = 1
 ) -> np.ndarray:
-    """How much each place of a face speaks for an answer: (N, h, w) float32, nothing below zero.
+    """How much each place of a face supports a class (Grad-CAM).
 
-    faces: (N, H, W) uint8. answers: (N,) places among the network's logits. Taken at the last
-    features that still tell places apart; where a network has `branches`, the maps of all are
-    summed. Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
+    Taken at the last feature map with more than one position; for a network with `branches`, the
+    maps of all branches are summed. Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
+
+    Args:
+        model: the network.
+        faces: (N, H, W) uint8.
+        classes: (N,) indices into the network's logits.
+        input_size: side of the window that the network gets, in pixels.
+        channels: 1 or 3.
+
+    Returns:
+        (N, h, w) float32, 0 or more.
     """
     branches = list(getattr(model, "branches", nn.ModuleList([model])).children())
-    seen: list[list[Tensor]] = [[] for _ in branches]
+    outputs: list[list[Tensor]] = [[] for _ in branches]
     with torch.enable_grad(), ExitStack() as stack:
-        for branch, outs in zip(branches, seen, strict=True):
-            stack.enter_context(_watched(list(branch.modules()), outs.append))
-        logits = model.eval()(_crops(model, faces, side, channels).requires_grad_())
-        score = logits[torch.arange(len(faces)), torch.as_tensor(answers)].sum()
-        last = [next(out for out in reversed(outs) if _is_map(out)) for outs in seen]
-        gradients = torch.autograd.grad(score, last)
-    found = [
-        (gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True).relu()
-        for gradient, maps in zip(gradients, last, strict=True)
+        for branch, of_branch in zip(branches, outputs, strict=True):
+            stack.enter_context(_on_output(list(branch.modules()), of_branch.append))
+        logits = model.eval()(_crops(model, faces, input_size, channels).requires_grad_())
+        score = logits[torch.arange(len(faces)), torch.as_tensor(classes)].sum()
+        features = [
+            next(out for out in reversed(of_branch) if _is_feature_map(out))
+            for of_branch in outputs
+        ]
+        gradients = torch.autograd.grad(score, features)
+    maps = [
+        (gradient.mean((2, 3), keepdim=True) * feature.detach()).sum(1, keepdim=True).relu()
+        for gradient, feature in zip(gradients, features, strict=True)
     ]
-    size = max(tuple(one.shape[-2:]) for one in found)
-    same = [F.interpolate(one, size, mode="bilinear", align_corners=False) for one in found]
-    return torch.stack(same).sum(0)[:, 0].cpu().numpy()
+    size = max(tuple(one.shape[-2:]) for one in maps)
+    resized = [F.interpolate(one, size, mode="bilinear", align_corners=False) for one in maps]
+    return torch.stack(resized).sum(0)[:, 0].cpu().numpy()
 
 
-def _is_map(out: Tensor) -> bool:
-    # One channel is an attention, one place an answer: neither is a map of features.
+def _is_feature_map(out: Tensor) -> bool:
+    # A single channel is an attention map, a single position a prediction.
     return out.ndim == 4 and out.shape[1] > 1 and out.shape[-1] > 1
 
 
 @contextmanager
-def _watched(layers: Sequence[nn.Module], see: Callable[[Tensor], object]) -> Iterator[None]:
-    """While the block runs, `see` is shown what these layers give."""
+def _on_output(layers: Sequence[nn.Module], callback: Callable[[Tensor], object]) -> Iterator[None]:
+    """Within the block, call `callback` with each output of these layers."""
 
-    def hook(_layer: nn.Module, _given: tuple, out: Tensor) -> None:
-        see(out)
+    def hook(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        callback(output)
 
-    hooks = [layer.register_forward_hook(hook) for layer in layers]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
     try:
         yield
     finally:
-        for handle in hooks:
+        for handle in handles:
             handle.remove()
 
 
-def _crops(model: nn.Module, faces: np.ndarray, side: int, channels: int) -> Tensor:
+def _crops(model: nn.Module, faces: np.ndarray, input_size: int, channels: int) -> Tensor:
     device = next(model.parameters()).device
     pixels = batches.standardise(torch.as_tensor(faces).to(device))[:, None]
-    crops = batches.window(pixels.expand(-1, channels, -1, -1), side)
+    crops = batches.window(pixels.expand(-1, channels, -1, -1), input_size)
     return crops.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""A run, or several as one -> an `.onnx` file: what it expects of a face, what it means to say.
+"""Export of a run, or an ensemble of runs, to an `.onnx` file that carries its own spec.
 
-The graph begins at uint8 pixels and ends at probabilities: standardising, window, network,
-calibration and softmax are inside. The file is written only if ONNX Runtime gives torch's answers.
+The graph maps uint8 pixels to probabilities: standardization, cropping, network, calibration and
+softmax are inside. The file is written only if ONNX Runtime reproduces torch's probabilities.
 """
 
 from __future__ import annotations
@@ -29,31 +29,33 @@ from mien.lab.runs import Run
 from mien.onnx_runtime import open_session
 from mien.registry import unknown_name_error
 
-SIDE = 48
-"""Pixels of the faces that an exported network takes, as FER2013 has them."""
+FACE_SIZE = 48
+"""Side of the faces that an exported network takes, in pixels, as in FER2013."""
 
-MEANS = {
-    "labels": "the chance that FER2013's label is this one",
-    "votes": "the share of people who would give this label (FER+ raters)",
+TARGETS = {
+    "labels": "the probability of this FER2013 label",
+    "votes": "the share of people who would choose this label (FER+ votes)",
 }
+"""Head -> what its probabilities estimate."""
 
-VIEWS = ("one", "flip")
+TTA = ("none", "flip")
+"""The test-time augmentation that a file can contain."""
 
-AGREES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
-"""How weights are stored -> the largest difference of a probability from torch's that is let pass.
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
+"""Storage -> the largest accepted difference of a probability from torch's.
 
-int8 is another network, in truth: what it loses is for `mien evaluate` to say."""
+int8 is in effect another network; `mien evaluate` measures what it loses."""
 
 
-class Exported(nn.Module):
-    """A network with all that comes before and after it.
+class ExportedNetwork(nn.Module):
+    """A network with its preprocessing, calibration and softmax.
 
     Args:
-        network: (N, channels, side, side) standardised faces -> (N, 15) logits.
-        scalings: of each head that is wanted, in the order of the outputs.
-        label_share: how much of the label head the vote head's answer has; see
-            `calibration.mixed`.
-        side: of the window that the network sees.
+        network: (N, channels, input_size, input_size) standardized faces -> (N, 15) logits.
+        scalings: of each exported head, in the order of the outputs.
+        label_share: how much of the label head is mixed into the vote head, 0 to 1; see
+            `calibration.mix_heads`.
+        input_size: side of the central window that the network gets, in pixels.
     """
 
     def __init__(
@@ -61,217 +63,231 @@ class Exported(nn.Module):
         network: nn.Module,
         scalings: Mapping[str, VectorScaling],
         label_share: float,
-        side: int,
+        input_size: int,
     ) -> None:
         super().__init__()
         self.network, self.heads = network, tuple(scalings)
-        self.label_share, self.side = label_share, side
+        self.label_share, self.input_size = label_share, input_size
         for head, scaling in scalings.items():
             self.register_buffer(f"{head}_factors", torch.tensor(scaling.factors))
             self.register_buffer(f"{head}_shifts", torch.tensor(scaling.shifts))
 
-    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:  # (N, channels, 48, 48) uint8
-        """Probabilities of each head."""
-        answers = self.network(batches.window(batches.standardise(faces), self.side))
-        return tuple(self._calibrated(head, answers).softmax(1) for head in self.heads)
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
+        """(N, channels, 48, 48) uint8 -> the probabilities of each head."""
+        logits = self.network(batches.window(batches.standardise(faces), self.input_size))
+        return tuple(self._calibrate(head, logits).softmax(1) for head in self.heads)
 
-    def _calibrated(self, head: str, answers: Tensor) -> Tensor:
+    def _calibrate(self, head: str, logits: Tensor) -> Tensor:
         factors, shifts = getattr(self, f"{head}_factors"), getattr(self, f"{head}_shifts")
-        return _uncalibrated(head, answers, self.label_share) * factors + shifts
+        return _uncalibrated(head, logits, self.label_share) * factors + shifts
 
 
-def _uncalibrated(head: str, answers: Tensor, label_share: float) -> Tensor:
+def _uncalibrated(head: str, logits: Tensor, label_share: float) -> Tensor:
     if head == "votes" and label_share:
-        return calibration.mixed(answers, label_share)
-    return answers[:, HEADS[head]]
+        return calibration.mix_heads(logits, label_share)
+    return logits[:, HEADS[head]]
 
 
 def export(
     runs: Run | Sequence[Run],
     path: Path,
     *,
-    views: str = "one",
-    side: int = 0,
+    tta: str = "none",
+    input_size: int = 0,
     calibrate: Samples | None = None,
     label_share: float | None = None,
     storage: str = "float32",
 ) -> ModelSpec:
-    """Write a finished run, or several that answer as one, as a model file.
+    """Write a finished run, or an ensemble of several, as a model file.
 
     Args:
-        runs: one or more, all taught the same heads. Votes come first where they were taught.
+        runs: one or more; the file has the heads that all of them were trained with, votes first.
         path: of the file.
-        views: "flip" averages the answers to a face and to its mirror image, at twice the cost.
-        side: of the window that the network looks at; the config's if 0.
-        calibrate: the samples (PublicTest) on which the calibration is fitted by cross-entropy and
-            what is lost by storage is measured; nothing is calibrated without.
-        label_share: how much of the label head is mixed into the shares of votes, 0 to 1; None is
-            what `calibration.label_share` chooses, or 0 without `calibrate`.
-        storage: "float32"; "float16" and "int8-weights", smaller and widened again when loaded;
-            "int8", weights and activations, which needs `calibrate`.
+        tta: "flip" averages over a face and its mirror image, at twice the cost.
+        input_size: side of the window that the network gets; 0: as in the config.
+        calibrate: the samples (PublicTest) on which the calibration is fitted and the loss by
+            storage is measured; None: no calibration.
+        label_share: how much of the label head is mixed into the vote shares, 0 to 1; None: what
+            `calibration.choose_label_share` chooses, or 0 without `calibrate`.
+        storage: "float32"; "float16" or "int8-weights", smaller and converted to float32 on
+            loading; "int8", weights and activations, which needs `calibrate`.
 
     Returns:
         The spec of the first head.
 
     Raises:
-        UserError: what is wished for does not fit the runs, or the file would not answer as torch.
+        UserError: an option does not fit the runs, or the file does not reproduce torch.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    heads = _heads(runs)
-    _check_wishes(runs, heads, path, views, side, label_share, storage, calibrate)
-    side, channels = side or ensembles.side(runs), runs[0].config.channels
-    network = ensembles.restore(runs, mirrored=views == "flip")
-    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    answers = None
+    heads = _common_heads(runs)
+    _check_options(path, tta, input_size, label_share, storage, heads, calibrate)
     if calibrate is not None:
-        answers = evaluate.logits(network, calibrate.faces, side=side, channels=channels)
-    share = _label_share(label_share, heads, answers, calibrate)
-    scalings = {head: _scaling(head, answers, share, calibrate) for head in heads}
-    whole = Exported(network, scalings, share, side).eval()
+        _check_calibration(runs, heads, calibrate)
+    input_size, channels = input_size or ensembles.side(runs), runs[0].config.channels
+    network = ensembles.restore(runs, mirrored=tta == "flip")
+    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    logits = None
+    if calibrate is not None:
+        logits = evaluate.compute_logits(
+            network, calibrate.faces, input_size=input_size, channels=channels
+        )
+    share = _label_share(label_share, heads, logits, calibrate)
+    scalings = {head: _scaling(head, logits, share, calibrate) for head in heads}
+    exported = ExportedNetwork(network, scalings, share, input_size).eval()
     card: dict[str, Any] = {
         **ensembles.origin(runs),
-        "views": views,
+        "tta": tta,
         "label_share": share,
-        "window": side,
+        "input_size": input_size,
         "storage": storage,
         "heads": {
-            head: {"means": MEANS[head], "calibration": asdict(scaling)}
+            head: {"target": TARGETS[head], "calibration": asdict(scaling)}
             for head, scaling in scalings.items()
         },
     }
-    spec = ModelSpec(LABELS[heads[0]], SIDE, channels, card=card)
-    proto = to_onnx(whole, spec)
-    if storage in quantization.NARROWED:
-        proto = quantization.narrowed(proto, storage)
+    spec = ModelSpec(LABELS[heads[0]], FACE_SIZE, channels, card=card)
+    proto = to_onnx(exported, spec)
+    if storage in quantization.REDUCED_PRECISION:
+        proto = quantization.reduce_precision(proto, storage)
     if storage == "int8" and calibrate is not None:
-        proto = quantization.quantized(proto, _inputs(calibrate.faces[:512], channels))
-    check(proto, whole, channels, AGREES[storage])
-    if calibrate is not None and answers is not None:
-        stored = _answers(proto, _inputs(calibrate.faces, channels))
-        for head, said in zip(heads, stored, strict=True):
-            logits = _uncalibrated(head, answers, share)
-            card["heads"][head] |= _measured(head, said, logits, scalings[head], calibrate, storage)
+        proto = quantization.quantize(proto, _inputs(calibrate.faces[:512], channels))
+    check_against_torch(proto, exported, channels, TOLERANCES[storage])
+    if calibrate is not None and logits is not None:
+        outputs = _run_onnx(proto, _inputs(calibrate.faces, channels))
+        for head, stored in zip(heads, outputs, strict=True):
+            uncalibrated = _uncalibrated(head, logits, share)
+            card["heads"][head] |= _head_scores(
+                head, stored, uncalibrated, scalings[head], calibrate, storage
+            )
         onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
     with atomic_file.atomic_write(path) as temporary:
         onnx.save(proto, temporary)
     return spec
 
 
-def _heads(runs: Sequence[Run]) -> list[str]:
-    """What all of the runs were taught, votes first."""
-    taught = [run.about.get("heads", list(HEADS)) for run in runs]
-    if not (heads := [h for h in ("votes", "labels") if all(h in one for one in taught)]):
-        raise UserError("One of these runs was taught labels, another votes; they cannot be one.")
+def _common_heads(runs: Sequence[Run]) -> list[str]:
+    """The heads that all runs were trained with, votes first."""
+    trained = [run.about.get("heads", list(HEADS)) for run in runs]
+    if not (heads := [h for h in ("votes", "labels") if all(h in one for one in trained)]):
+        raise UserError(
+            "These runs have no head in common: one was trained on labels, another on votes. "
+            "Export them separately."
+        )
     return heads
 
 
 def _label_share(
-    wanted: float | None, heads: Sequence[str], answers: Tensor | None, calibrate: Samples | None
+    requested: float | None,
+    heads: Sequence[str],
+    logits: Tensor | None,
+    calibrate: Samples | None,
 ) -> float:
-    if wanted is not None:
-        return wanted
-    if answers is None or calibrate is None or len(heads) < 2:
+    if requested is not None:
+        return requested
+    if logits is None or calibrate is None or len(heads) < 2:
         return 0.0
-    return calibration.label_share(answers, calibrate.votes)
+    return calibration.choose_label_share(logits, calibrate.votes)
 
 
 def _scaling(
-    head: str, answers: Tensor | None, share: float, calibrate: Samples | None
+    head: str, logits: Tensor | None, share: float, calibrate: Samples | None
 ) -> VectorScaling:
-    if answers is None or calibrate is None:
-        return calibration.plain(len(LABELS[head]))
-    return calibration.fit(_uncalibrated(head, answers, share), _targets(head, calibrate))
+    if logits is None or calibrate is None:
+        return calibration.identity(len(LABELS[head]))
+    return calibration.fit(_uncalibrated(head, logits, share), _targets(head, calibrate))
 
 
-def _measured(
+def _head_scores(
     head: str,
     stored: np.ndarray,
     logits: Tensor,
     scaling: VectorScaling,
-    faces: Samples,
+    samples: Samples,
     storage: str,
 ) -> dict[str, dict[str, float]]:
-    """What a head is worth on the faces that calibrated it: as stored, and before in float32.
+    """Scores of a head on the faces of its calibration: as stored, in float32, cross-validated.
 
-    crossvalidated: each face calibrated by the faces of the other folds.
+    The cross-validated ones calibrate each face by the other folds, so they are not optimistically
+    biased.
     """
-    judged = "publictest" if data.describe({"val": faces})["official"] else "val"
-    crossed = calibration.crossed(logits, _targets(head, faces))
-    answers = {
-        judged: stored,
-        "in_float32": scaling(logits).softmax(1).numpy(),
-        "crossvalidated": crossed.softmax(1).numpy(),
+    evaluation_set = "publictest" if data.describe({"val": samples})["official"] else "val"
+    cross_validated = calibration.cross_validate(logits, _targets(head, samples))
+    probabilities = {
+        evaluation_set: stored,
+        "float32": scaling(logits).softmax(1).numpy(),
+        "cross_validated": cross_validated.softmax(1).numpy(),
     }
-    found = {name: scores.summary(one, faces) for name, one in answers.items()}
-    _check_loss(found[judged], found["in_float32"], storage)
-    return found
+    head_scores = {name: scores.summary(one, samples) for name, one in probabilities.items()}
+    _check_loss(head_scores[evaluation_set], head_scores["float32"], storage)
+    return head_scores
 
 
-def _check_wishes(
-    runs: Sequence[Run],
-    heads: Sequence[str],
+def _check_options(
     path: Path,
-    views: str,
-    side: int,
+    tta: str,
+    input_size: int,
     label_share: float | None,
     storage: str,
+    heads: Sequence[str],
     calibrate: Samples | None,
 ) -> None:
-    if views not in VIEWS:
-        raise unknown_name_error("kind of views", views, VIEWS)
+    if tta not in TTA:
+        raise unknown_name_error("test-time augmentation", tta, TTA)
     if path.suffix != ".onnx":
-        raise UserError(f"A model file ends in .onnx, not as {path.name} does.")
-    if storage not in AGREES:
-        raise unknown_name_error("storage", storage, AGREES)
+        raise UserError(f"{path.name} is not a name for a model file; it must end in .onnx.")
+    if storage not in TOLERANCES:
+        raise unknown_name_error("storage", storage, TOLERANCES)
     if storage == "int8" and calibrate is None:
-        raise UserError("int8 needs faces to see what values occur; give --data.")
-    if calibrate is not None:
-        _check_calibration(runs, heads, calibrate)
-    if not 0 <= side <= SIDE:
-        raise UserError(f"A window has at most {SIDE} pixels, not {side}.")
+        raise UserError("int8 needs faces to measure the range of activations; give --data.")
+    if not 0 <= input_size <= FACE_SIZE:
+        raise UserError(f"--input-size {input_size} is out of range; use 1 to {FACE_SIZE} pixels.")
     if label_share and len(heads) < 2:
-        raise UserError(f"A label share needs both heads; there is only {heads[0]}.")
+        raise UserError(f"--label-share needs both heads; these runs have only {heads[0]}.")
     if label_share is not None and not 0 <= label_share <= 1:
-        raise UserError(f"A label share is from 0 to 1, not {label_share}.")
+        raise UserError(f"--label-share {label_share} is out of range; use 0 to 1.")
 
 
 def _check_calibration(runs: Sequence[Run], heads: Sequence[str], calibrate: Samples) -> None:
     for head in heads:
         if not bool(_targets(head, calibrate).any()):
-            raise UserError(f"The val split has no {head} to calibrate by; export without --data.")
+            raise UserError(f"The val split has no {head} for calibration; export without --data.")
     for run in runs:
         if (protocol := run.config.protocol) != "official":
             raise UserError(
-                f"{run.folder} was trained by {protocol}, which taught it faces that would "
-                "calibrate it; export it without --data."
+                f"{run.folder} was trained by {protocol}, so its training set contains faces of "
+                "the calibration set; export without --data."
             )
 
 
-def _check_loss(stored: dict[str, float], plain: dict[str, float], storage: str) -> None:
-    """Refuse a storage that costs more than a point of accuracy or 0.01 nats of divergence."""
-    for name, most in (("labels", -0.01), ("ferplus", -0.01), ("kl_nats", 0.01)):
-        change = stored.get(name, 0.0) - plain.get(name, 0.0)
-        if (change > most) if most > 0 else (change < most):
-            raise UserError(f"Stored as {storage}, {name} changes by {change:+.4f}; not exported.")
+def _check_loss(stored: dict[str, float], float32: dict[str, float], storage: str) -> None:
+    """Reject a storage that costs more than a point of accuracy or 0.01 nats of divergence."""
+    limits = {"fer2013_accuracy": -0.01, "ferplus_accuracy": -0.01, "kl_nats": 0.01}
+    for name, limit in limits.items():
+        change = stored.get(name, 0.0) - float32.get(name, 0.0)
+        if (change > limit) if limit > 0 else (change < limit):
+            raise UserError(
+                f"Not exported: stored as {storage}, {name} changes by {change:+.4f}. Use another "
+                "--storage."
+            )
 
 
 def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
     return faces[:, None].repeat(channels, 1)
 
 
-def _answers(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
-    """Each output for all faces."""
+def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
+    """Each output of a graph, for all faces."""
     session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
-    answers = [session.run(None, {INPUT: part}) for part in parts]
-    return [np.concatenate(one) for one in zip(*answers, strict=True)]
+    outputs = [session.run(None, {INPUT: part}) for part in parts]
+    return [np.concatenate(one) for one in zip(*outputs, strict=True)]
 
 
-def to_onnx(model: Exported, spec: ModelSpec) -> onnx.ModelProto:
+def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
     """The graph of a module from uint8 faces to probabilities, with its spec as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
     faces = torch.zeros(2, spec.channels, spec.side, spec.side, dtype=torch.uint8)
-    with quantization.quiet():
+    with quantization.exporter_warnings_off():
         program = torch.onnx.export(
             model,
             (faces,),
@@ -281,8 +297,8 @@ def to_onnx(model: Exported, spec: ModelSpec) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             verbose=False,
         )
-    proto = cast("torch.onnx.ONNXProgram", program).model_proto  # made anew at each access
-    # The exporter leaves traces of the source tree in every node; nobody needs them.
+    proto = cast("torch.onnx.ONNXProgram", program).model_proto  # a new object at each access
+    # The exporter leaves traces of the source tree in every node.
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -294,26 +310,38 @@ def to_onnx(model: Exported, spec: ModelSpec) -> onnx.ModelProto:
     return proto
 
 
-def check(proto: onnx.ModelProto, model: nn.Module, channels: int, most: float) -> float:
-    """The largest difference between ONNX Runtime and torch on noise of several batch sizes.
+def check_against_torch(
+    proto: onnx.ModelProto, model: nn.Module, channels: int, tolerance: float
+) -> float:
+    """Compare ONNX Runtime with torch on noise in batches of several sizes.
 
-    Raises `UserError` if it is more than `most`.
+    Args:
+        proto: the exported graph.
+        model: the module that it was exported from.
+        channels: of its input.
+        tolerance: the largest accepted difference of a probability.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        UserError: it is above `tolerance`.
     """
-    dice = np.random.default_rng(0)
-    worst = 0.0
+    rng = np.random.default_rng(0)
+    largest = 0.0
     for count in (1, 3, 16):
-        coarse = dice.integers(0, 256, (count, channels, 12, 12), np.uint8)
+        coarse = rng.integers(0, 256, (count, channels, 12, 12), np.uint8)
         faces = coarse.repeat(4, 2).repeat(4, 3)
         with torch.no_grad():
             expected = model(torch.as_tensor(faces))
-        for ours, theirs in zip(_answers(proto, faces), expected, strict=True):
-            differs = np.abs(ours - theirs.numpy()).max()
-            worst = float(np.maximum(worst, differs))  # max() would lose a NaN
-    if not worst <= most:
+        for ours, theirs in zip(_run_onnx(proto, faces), expected, strict=True):
+            difference = np.abs(ours - theirs.numpy()).max()
+            largest = float(np.maximum(largest, difference))  # max() would lose a NaN
+    if not largest <= tolerance:
         raise UserError(
-            f"ONNX Runtime differs from torch by {worst:.2g} in a probability; not exported."
+            f"Not exported: ONNX Runtime differs from torch by {largest:.2g} in a probability."
         )
-    return worst
+    return largest
 
 
 def _targets(head: str, samples: Samples) -> Tensor:

@@ -1,4 +1,4 @@
-"""A page of text, tables and figures, as Markdown and as HTML that needs no other file."""
+"""A page of text, tables and figures, as Markdown and as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 
 from mien.io import atomic_file
 
-WORDS = 30
-"""Letters beyond which a cell is text, to be set in lines."""
+MAX_UNWRAPPED = 30
+"""Cells with more characters are wrapped and aligned to the left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows of text or numbers, under a caption."""
+    """Columns and rows of text or numbers, with a caption above."""
 
     caption: str
     columns: Sequence[str]
@@ -28,8 +28,8 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure, the name of its files, and what it shows."""
+class FigureBlock:
+    """A figure with the name of its files, without suffix, and a caption."""
 
     name: str
     caption: str
@@ -38,25 +38,23 @@ class Picture:
 
 @dataclass(slots=True)
 class Page:
-    """A title, and blocks in the order in which they are read: text, `# headings`, and the rest."""
+    """A title and blocks in reading order: text, `# headings`, tables and figures."""
 
     title: str
-    blocks: list[str | Table | Picture] = field(default_factory=list)
+    blocks: list[str | Table | FigureBlock] = field(default_factory=list)
 
-    def add(self, *blocks: str | Table | Picture) -> None:
-        """Put blocks at the end."""
+    def add(self, *blocks: str | Table | FigureBlock) -> None:
+        """Append blocks."""
         self.blocks.extend(blocks)
 
 
 def write(page: Page, folder: Path, name: str = "report") -> Path:
-    """Write `name.md`, `name.html`, and each figure as PNG and SVG in `figures/`; the HTML file."""
-    images = {picture.name: drawn(picture.figure, ".png") for picture in pictures(page)}
-    for picture in pictures(page):
-        files = {".png": images[picture.name], ".svg": drawn(picture.figure, ".svg")}
+    """Write `name.md`, `name.html` and `figures/*.png`, `*.svg`; returns the HTML file's path."""
+    images = {block.name: render(block.figure, ".png") for block in figures(page)}
+    for block in figures(page):
+        files = {".png": images[block.name], ".svg": render(block.figure, ".svg")}
         for suffix, content in files.items():
-            with atomic_file.atomic_write(
-                folder / "figures" / (picture.name + suffix)
-            ) as temporary:
+            with atomic_file.atomic_write(folder / "figures" / (block.name + suffix)) as temporary:
                 temporary.write_bytes(content)
     for suffix, text in ((".md", markdown(page)), (".html", html(page, images))):
         with atomic_file.atomic_write(folder / (name + suffix)) as temporary:
@@ -64,45 +62,50 @@ def write(page: Page, folder: Path, name: str = "report") -> Path:
     return folder / f"{name}.html"
 
 
-def pictures(page: Page) -> list[Picture]:
+def figures(page: Page) -> list[FigureBlock]:
     """The figures of a page."""
-    return [block for block in page.blocks if isinstance(block, Picture)]
+    return [block for block in page.blocks if isinstance(block, FigureBlock)]
 
 
-def drawn(figure: Figure, suffix: str) -> bytes:
-    """A figure as the bytes of a file with that suffix, the same each time."""
+def render(figure: Figure, suffix: str) -> bytes:
+    """A figure as the bytes of a `.png` or `.svg` file, reproducibly."""
     file = io.BytesIO()
-    undated = {".svg": {"Date": None}}.get(suffix)
+    metadata = {".svg": {"Date": None}}.get(suffix)
     with matplotlib.rc_context({"svg.hashsalt": "mien"}):
-        figure.savefig(file, format=suffix[1:], dpi=150, metadata=undated)
+        figure.savefig(file, format=suffix[1:], dpi=150, metadata=metadata)
     return file.getvalue()
 
 
 def markdown(page: Page) -> str:
-    """The page as GitHub's Markdown; figures are links into `figures/`."""
+    """The page as GitHub-flavored Markdown; figures are links to `figures/`."""
     return "\n\n".join([f"# {page.title}", *map(_as_markdown, page.blocks)]) + "\n"
 
 
 def html(page: Page, images: dict[str, bytes]) -> str:
-    """The page as HTML with everything inside; images: PNG by the name of the figure."""
+    """The page as self-contained HTML; `images` are PNG bytes by the name of the figure."""
     files = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(loader=files, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
-    pages.filters["shown"] = shown
-    inside = {name: base64.b64encode(image).decode() for name, image in images.items()}
-    return pages.get_template("_page.html").render(page=page, images=inside, WORDS=WORDS) + "\n"
+    templates = Environment(
+        loader=files, autoescape=True, trim_blocks=True, undefined=StrictUndefined
+    )
+    templates.filters["cell_text"] = cell_text
+    encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
+    template = templates.get_template("_page.html")
+    return template.render(page=page, images=encoded, MAX_UNWRAPPED=MAX_UNWRAPPED) + "\n"
 
 
 def table_markdown(table: Table) -> str:
-    """A table as Markdown, its numbers to the right."""
+    """A table as Markdown; numbers are aligned to the right."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    words = [any(isinstance(cell, str) and len(cell) > WORDS for cell in c) for c in columns]
-    sides = ("---" if k == 0 or text else "---:" for k, text in enumerate(words))
-    lines = [_line(table.columns), _line(list(sides))]
-    return "\n".join(lines + [_line([shown(cell) for cell in row]) for row in table.rows])
+    wrapped = [
+        any(isinstance(cell, str) and len(cell) > MAX_UNWRAPPED for cell in c) for c in columns
+    ]
+    alignment = ("---" if k == 0 or text else "---:" for k, text in enumerate(wrapped))
+    lines = [_line(table.columns), _line(list(alignment))]
+    return "\n".join(lines + [_line([cell_text(cell) for cell in row]) for row in table.rows])
 
 
-def shown(cell: object) -> str:
-    """A cell as people read it: fractions to three places, thousands apart, a dash for nothing."""
+def cell_text(cell: object) -> str:
+    """A cell as text: floats to three places, thousands separators, a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, bool):
@@ -116,7 +119,7 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _as_markdown(block: str | Table | Picture) -> str:
+def _as_markdown(block: str | Table | FigureBlock) -> str:
     if isinstance(block, str):
         return "#" + block if block.startswith("# ") else block
     if isinstance(block, Table):

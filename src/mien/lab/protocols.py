@@ -54,14 +54,14 @@ def cautions(result: Mapping) -> list[str]:
     """What must stand beside the numbers of a result that `mien evaluate` made, if anything."""
     found, split = [caution(result["protocol"])], result["data"]["split"]
     judged = result["data"]["sha256"].get(split)
-    trained = [result["trained"], *result["trained"].get("members", [])]
+    trained = [result["provenance"], *result["provenance"].get("members", [])]
     known = [(one.get("data") or {}).get("sha256", {}) for one in trained]
     if split == "train" or judged in {digests.get("train") for digests in known} - {None}:
         found.append("These faces taught it: that says nothing about new ones.")
-    if result.get("epoch_chosen_on") == split:
+    if result.get("epoch_selected_on") == split:
         found.append("Its epoch was chosen by the faces that judge.")
     looked_at = {digests.get("val") for digests in known} - {None}
-    if "crossvalidated" in result["trained"] and judged in looked_at:
+    if "cross_validated" in result["provenance"] and judged in looked_at:
         found.append("It was calibrated on these faces, so they flatter it a little; what "
                      "cross-validation gives stands in its card.")  # fmt: skip
     return [one for one in found if one]
@@ -70,12 +70,12 @@ def cautions(result: Mapping) -> list[str]:
 def judge(result: Mapping) -> tuple[str, ...]:
     """Which faces judged in a result, by which division, and how they were looked at."""
     data, split = result["data"], result["data"]["split"]
-    config = result["trained"].get("config") or {}
+    config = result["provenance"].get("config") or {}
     judged = result["protocol"].partition(AFTER)[0]
     part = (f"fold {config['fold']} of {config['folds']}",) if "kfold" in judged else ()
-    if left := data.get("left_out"):
+    if left := data.get("excluded"):
         part = (*part, f"without {left['faces']} faces of {left['list']}")
-    return (result["protocol"], *part, split, result["views"], str(data["sha256"].get(split))[:12])
+    return (result["protocol"], *part, split, result["tta"], str(data["sha256"].get(split))[:12])
 
 
 def official(splits: Splits, _: Config) -> Splits:

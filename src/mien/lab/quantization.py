@@ -1,4 +1,4 @@
-"""How the weights of an exported graph are kept: halved, or as whole numbers of 8 bits."""
+"""Smaller storage for an exported graph: float16 weights, int8 weights, or int8 throughout."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ import onnx
 from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import import_quantization
 
-NARROWED = ("float16", "int8-weights")
-"""Storages whose weights ONNX Runtime widens when it loads them, so that it computes as fast."""
+REDUCED_PRECISION = ("float16", "int8-weights")
+"""Storages whose weights ONNX Runtime converts to float32 on loading, so inference is as fast."""
 
-SMALLEST = 256
-"""Weights of fewer numbers stay as they are."""
+MIN_SIZE = 256
+"""Weight tensors with fewer elements stay float32."""
 
 
-def narrowed(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
-    """The same graph with its larger weights stored in fewer bits and widened when it is loaded.
+def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
+    """Store the larger weights in fewer bits and convert them to float32 on loading.
 
     Args:
-        proto: of float32 weights.
-        storage: `"float16"`, or `"int8-weights"`: 8 bits and a factor for each output channel.
+        proto: a graph with float32 weights; changed in place.
+        storage: `"float16"`, or `"int8-weights"`: 8 bits and one factor per output channel.
 
     Returns:
-        The graph, changed in place.
+        The changed graph.
     """
-    widening = []
+    conversions = []
     weights = {weight.name: weight for weight in proto.graph.initializer}
     for name, weight in weights.items():
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size >= SMALLEST:
-            make = _halved if storage == "float16" or values.ndim < 2 else _whole_numbers
-            stored, nodes = make(name, values)
+        if values.dtype == np.float32 and values.size >= MIN_SIZE:
+            convert = _to_float16 if storage == "float16" or values.ndim < 2 else _to_int8
+            stored, nodes = convert(name, values)
             proto.graph.initializer.remove(weight)
             proto.graph.initializer.extend(stored)
-            widening += nodes
+            conversions += nodes
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    proto.graph.node.extend(widening + nodes)
+    proto.graph.node.extend(conversions + nodes)
     onnx.checker.check_model(proto)
     return proto
 
 
 Stored = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
-"""What replaces a weight, and the nodes that make it again."""
+"""The tensors that replace a weight, and the nodes that restore it."""
 
 
-def _halved(name: str, values: np.ndarray) -> Stored:
+def _to_float16(name: str, values: np.ndarray) -> Stored:
     half = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
     cast = onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT)
     return [half], [cast]
 
 
-def _whole_numbers(name: str, values: np.ndarray) -> Stored:
+def _to_int8(name: str, values: np.ndarray) -> Stored:
     largest = np.abs(values).max(tuple(range(1, values.ndim)), keepdims=True)
     factor = (np.maximum(largest, 1e-12) / 127).astype(np.float32)
-    whole = np.rint(values / factor).astype(np.int8)
+    integers = np.rint(values / factor).astype(np.int8)
     stored = [
-        onnx.numpy_helper.from_array(whole, f"{name}.int8"),
+        onnx.numpy_helper.from_array(integers, f"{name}.int8"),
         onnx.numpy_helper.from_array(factor, f"{name}.factor"),
     ]
     cast = onnx.helper.make_node(
@@ -73,10 +73,15 @@ def _whole_numbers(name: str, values: np.ndarray) -> Stored:
     return stored, [cast, onnx.helper.make_node("Mul", [f"{name}.wide", f"{name}.factor"], [name])]
 
 
-def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    """The same graph with 8-bit weights and activations: ranges as they occur on `faces`.
+def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
+    """Static quantization to 8-bit weights and activations.
 
-    faces: (N, channels, 48, 48) uint8. Weights per output channel, activations per tensor.
+    Args:
+        proto: a graph with float32 weights.
+        faces: (N, channels, 48, 48) uint8, from which the ranges of the activations are measured.
+
+    Returns:
+        A new graph; weights are quantized per output channel, activations per tensor.
     """
     q = import_quantization()
 
@@ -88,13 +93,13 @@ def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
             part = next(self.parts, None)
             return None if part is None else {INPUT: part}
 
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        before, ready, after = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
-        onnx.save(proto, before)
-        q.shape_inference.quant_pre_process(before, ready, skip_symbolic_shape=True)
+    with tempfile.TemporaryDirectory() as folder, exporter_warnings_off():
+        original, prepared, result = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
+        onnx.save(proto, original)
+        q.shape_inference.quant_pre_process(original, prepared, skip_symbolic_shape=True)
         q.quantize_static(
-            ready,
-            after,
+            prepared,
+            result,
             Reader(),
             per_channel=True,
             # Without VNNI the products of 8-bit numbers saturate at 16 bits; 7 bits never do.
@@ -103,20 +108,20 @@ def quantized(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
             weight_type=q.QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "AveragePool"],
         )
-        made = onnx.load(after)
-    onnx.helper.set_model_props(made, {p.key: p.value for p in proto.metadata_props})
-    return made
+        quantized = onnx.load(result)
+    onnx.helper.set_model_props(quantized, {p.key: p.value for p in proto.metadata_props})
+    return quantized
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """The exporter warns of its own internals; nothing of that is news to its user."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
+def exporter_warnings_off() -> Iterator[None]:
+    """Silence the exporter's warnings about its own internals, which a user cannot act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(before)
+        logger.setLevel(level)

@@ -1,7 +1,7 @@
-"""Finished runs -> a page: what was claimed and what is measured, tables, figures, faces.
+"""Finished runs -> a page with claimed and measured numbers, tables and figures.
 
-All is made from a run's log, metrics and predictions, without torch; the sheets of faces, which
-need the data and the network, come from `report_faces`.
+Everything is read from a run's log, metrics and predictions, without torch. Figures of faces,
+which need the data and the network, are in `report_faces`.
 """
 
 from __future__ import annotations
@@ -12,112 +12,116 @@ import numpy as np
 
 from mien.lab import claims, data, figures, runs, tables
 from mien.lab.heads import LABELS
-from mien.lab.page import Page, Picture
+from mien.lab.page import FigureBlock, Page
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, restrict_labels
 
 
-def of_run(run: Run) -> Page:
-    """The page of one run; a `UserError` if it is not measured."""
-    result = tables.measured(run)
+def run_page(run: Run) -> Page:
+    """The page of one run; `UserError` if it is not evaluated."""
+    result = tables.load_result(run)
     page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
-    page.add(tables.summary(run, result), tables.training([run]))
+    page.add(tables.training([run]), tables.summary(run, result))
     for head in result["heads"]:
-        page.add(f"# {tables.head_name(head)}")
-        page.add(tables.numbers(result, head), tables.by_class(run, head))
+        page.add(f"# {tables.head_title(head)}")
+        page.add(tables.head_scores(result, head), tables.per_class(run, head))
         page.add(*confusions(run, head), reliability(run, head))
-    if (table := tables.proportions(result)) and (picture := proportions(run)):
-        page.add("# Proportions", table, picture)
-    page.add("# Training", *curves(run), pace(run))
+    if (table := tables.proportions(result)) and (figure := proportions(run)):
+        page.add("# Proportions", table, figure)
+    page.add("# Training", *training_curves(run), learning_rate_and_time(run))
     return page
 
 
-def of_runs(several: Sequence[Run]) -> Page:
+def comparison_page(all_runs: Sequence[Run]) -> Page:
     """The page that compares runs."""
-    page = Page(f"{len(several)} runs compared")
-    page.add(tables.training(several), tables.comparison(several), comparison(several))
-    if differences := tables.paired(several):
+    page = Page(f"Comparison of {len(all_runs)} runs")
+    page.add(tables.training(all_runs), tables.comparison(all_runs), comparison(all_runs))
+    if differences := tables.paired(all_runs):
         page.add(differences)
-    for run, called in zip(several, tables.names(several), strict=True):
-        page.add(f"# {called}", tables.summary(run, tables.measured(run)), *curves(run, called))
+    for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
+        summary = tables.summary(run, tables.load_result(run))
+        page.add(f"# {name}", summary, *training_curves(run, name))
     return page
 
 
-def comparison(several: Sequence[Run]) -> Picture:
+def comparison(all_runs: Sequence[Run]) -> FigureBlock:
     """Claimed and measured accuracy of runs, as a figure."""
     rows = []
-    for run, called in zip(several, tables.names(several), strict=True):
-        values = tables.measured(run)["heads"].get("labels", {}).get("fer2013")
-        if values:
+    for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
+        section = tables.load_result(run)["heads"].get("labels", {}).get("fer2013")
+        if section:
             system = claims.SYSTEMS.get(run.config.model.partition("-")[0])
-            found = values["accuracy"]
-            rows.append((called, system and system.claimed, *found.values()))
-    return Picture("comparison", "Accuracy, claimed and measured.", figures.comparison(rows))
+            rows.append((name, system and system.claimed, *section["accuracy"].values()))
+    caption = "Claimed and measured accuracy."
+    return FigureBlock("comparison", caption, figures.claimed_and_measured(rows))
 
 
-def curves(run: Run, called: str = "") -> list[Picture]:
+def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
     """The paper's Figures 2, 3, 5, 6, 8, 9: accuracy and loss by epoch.
 
-    called: the name of the run among others, if not its folder's.
+    Args:
+        run: a run.
+        name: for the figures' files; the folder's name by default.
     """
     log = run.log()
     if not log:
         return []
     claimed = claims.TRAINING.get(run.config.model.partition("-")[0], {})
-    made = []
-    for what, train, label in (
-        ("accuracy", "accuracy", "accuracy"),
-        ("loss", "label_loss", "loss"),
-    ):
-        said = [
-            (f"{title}, as printed", claimed[key])
-            for key, title in ((what, "training"), (f"val_{what}", "validation"))
+    blocks = []
+    for metric, train_key in (("accuracy", "accuracy"), ("loss", "label_loss")):
+        val_key = f"val_{metric}"
+        printed = [
+            (f"{split}, claimed", claimed[key])
+            for key, split in ((metric, "training"), (val_key, "validation"))
             if key in claimed
         ]
-        figure = figures.curves(log, train, f"val_{what}", label, said)
-        name = f"{called or tables.name_of(run)}-{what}"
-        made.append(Picture(name, f"{what.title()} by epoch.", figure))
-    return made
+        figure = figures.training_curves(log, train_key, val_key, metric, printed)
+        file_name = f"{name or tables.run_name(run)}-{metric}"
+        blocks.append(FigureBlock(file_name, f"{metric.title()} by epoch.", figure))
+    return blocks
 
 
-def pace(run: Run) -> Picture:
-    """Learning rate and time by epoch."""
+def learning_rate_and_time(run: Run) -> FigureBlock:
+    """Learning rate and duration of each epoch."""
+    figure = figures.learning_rate_and_time(run.log())
     caption = "Learning rate and seconds by epoch."
-    return Picture(f"{tables.name_of(run)}-pace", caption, figures.pace(run.log()))
+    return FigureBlock(f"{tables.run_name(run)}-learning-rate", caption, figure)
 
 
-def confusions(run: Run, head: str = "labels") -> list[Picture]:
+def confusions(run: Run, head: str = "labels") -> list[FigureBlock]:
     """The paper's Figures 4 and 7: the confusion matrix in counts, and in shares of each class."""
-    values = tables.measured(run)["heads"][head][tables.SECTIONS[head]]
-    matrix, labels = np.array(values["confusion"]), list(values["per_class"])
+    section = tables.load_result(run)["heads"][head][tables.SECTIONS[head]]
+    matrix, labels = np.array(section["confusion"]), list(section["per_class"])
     return [
-        Picture(
-            f"{tables.name_of(run)}-{head}-confusion-{kind}",
-            f"Confusion matrix, {kind}: truth by row, answer by column.",
+        FigureBlock(
+            f"{tables.run_name(run)}-{head}-confusion-{kind}",
+            f"Confusion matrix, {kind}: rows are true, columns predicted labels.",
             figures.confusion(matrix, labels, shares=kind == "shares"),
         )
         for kind in ("counts", "shares")
     ]
 
 
-def reliability(run: Run, head: str = "labels") -> Picture:
-    """How far the probability of the answer can be trusted."""
-    said = runs.load_predictions(run)
-    truth = said["truth"] if head == "labels" else data.majority(said["raters"])
-    known = truth >= 0
-    figure = figures.reliability(said[head][known], truth[known])
-    caption = "How often the answer is right, by its probability, and how many faces that concerns."
-    return Picture(f"{tables.name_of(run)}-{head}-reliability", caption, figure)
+def reliability(run: Run, head: str = "labels") -> FigureBlock:
+    """Reliability diagram of a head."""
+    predictions = runs.load_predictions(run)
+    truth = predictions["truth"] if head == "labels" else data.majority(predictions["raters"])
+    labelled = truth >= 0
+    figure = figures.reliability(predictions[head][labelled], truth[labelled])
+    caption = "Accuracy by confidence, and the number of faces at each confidence."
+    return FigureBlock(f"{tables.run_name(run)}-{head}-reliability", caption, figure)
 
 
-def proportions(run: Run) -> Picture | None:
-    """Predicted shares against shares of raters, emotion by emotion."""
-    said = runs.load_predictions(run)
-    asked, shares = data.seven_shares(said["raters"])
-    if not asked.any():
+def proportions(run: Run) -> FigureBlock | None:
+    """Predicted against vote shares, by emotion; None without votes."""
+    predictions = runs.load_predictions(run)
+    rated, shares = data.seven_shares(predictions["raters"])
+    if not rated.any():
         return None
-    head = "votes" if "votes" in said else "labels"
-    seven = restrict_labels(said[head][asked], LABELS[head], EMOTIONS)
-    caption = "On the dotted line, a predicted share is the share of raters. Larger: more faces."
+    head = "votes" if "votes" in predictions else "labels"
+    seven = restrict_labels(predictions[head][rated], LABELS[head], EMOTIONS)
+    caption = (
+        "On the dotted line, predicted and vote share are equal. Larger dots stand for more faces."
+    )
     figure = figures.proportions(seven, shares, EMOTIONS)
-    return Picture(f"{tables.name_of(run)}-proportions", caption, figure)
+    return FigureBlock(f"{tables.run_name(run)}-proportions", caption, figure)

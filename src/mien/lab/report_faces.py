@@ -1,6 +1,6 @@
-"""Sheets of faces for a run's page: its most confident mistakes, and where the network looks.
+"""Figures of faces for a run's page: its most confident errors, and saliency maps.
 
-Unlike the rest of a report, these need the data and, for where it looks, the network.
+Unlike the rest of a report these need the data and, for saliency maps, the network.
 """
 
 from __future__ import annotations
@@ -15,75 +15,91 @@ from mien.errors import UserError
 from mien.lab import batches, data, evaluate, explain, figures, protocols, runs, tables
 from mien.lab.data import Samples
 from mien.lab.heads import HEADS, LABELS
-from mien.lab.page import Picture
+from mien.lab.page import FigureBlock
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS
 
 
-def faces(run: Run, root: Path, count: int = 14) -> list[Picture]:
-    """Sheets of faces: the most confident mistakes, and where the network looks.
+def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
+    """The most confident errors of a run, and its saliency maps.
 
-    Raises `UserError` if the predictions in the run folder are of other faces than `root`'s.
+    Args:
+        run: an evaluated run.
+        root: the dataset.
+        count: of errors.
+
+    Raises:
+        UserError: the run's predictions are for other faces than those in `root`.
     """
-    said, config = runs.load_predictions(run), run.config
+    predictions, config = runs.load_predictions(run), run.config
     splits = protocols.divide(data.load(root), config)
-    samples = data.split(splits, tables.measured(run)["data"]["split"])
-    samples = samples.take(np.isin(samples.rows, said["rows"]))  # some may have been left out
-    ours, theirs = (samples.rows, samples.labels), (said["rows"], said["truth"])
+    samples = data.split(splits, tables.load_result(run)["data"]["split"])
+    samples = samples.take(np.isin(samples.rows, predictions["rows"]))  # without excluded faces
+    ours, theirs = (samples.rows, samples.labels), (predictions["rows"], predictions["truth"])
     if not all(map(np.array_equal, ours, theirs)):
-        raise UserError(f"The predictions in {run.folder} are of other data than {root}.")
-    head = "labels" if "labels" in said else "votes"
-    return [mistakes(run, samples, said[head], head, count), *looks(run, samples, said[head], head)]
+        raise UserError(
+            f"The predictions in {run.folder} are for other data than {root}. Evaluate it again: "
+            f"mien evaluate {run.folder} --data {root}"
+        )
+    head = "labels" if "labels" in predictions else "votes"
+    errors = confident_errors(run, samples, predictions[head], head, count)
+    return [errors, *saliency_maps(run, samples, predictions[head], head)]
 
 
-def mistakes(run: Run, samples: Samples, shares: np.ndarray, head: str, count: int = 14) -> Picture:
-    """The most confident mistakes of a head; shares: (N, K), what it said of each face."""
-    labels, guess, sure = LABELS[head], shares.argmax(1), shares.max(1)
+def confident_errors(
+    run: Run, samples: Samples, probabilities: np.ndarray, head: str, count: int = 14
+) -> FigureBlock:
+    """The errors of a head with the highest confidence; probabilities: (N, K)."""
+    labels, predicted, confidence = LABELS[head], probabilities.argmax(1), probabilities.max(1)
     truth = samples.labels if head == "labels" else data.majority(samples.votes)
-    wrong = np.flatnonzero((guess != truth) & (truth >= 0))
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
-    captions = [f"{labels[guess[k]]} {sure[k]:.2f}\n({labels[truth[k]]})" for k in worst]
-    return Picture(
-        f"{tables.name_of(run)}-mistakes",
-        "The most confident mistakes: the answer with its probability, and (the label).",
-        figures.sheet(samples.faces[worst], captions),
+    wrong = np.flatnonzero((predicted != truth) & (truth >= 0))
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    captions = [f"{labels[predicted[k]]} {confidence[k]:.2f}\n({labels[truth[k]]})" for k in worst]
+    return FigureBlock(
+        f"{tables.run_name(run)}-errors",
+        "The most confident errors: predicted label, probability, (true label).",
+        figures.face_grid(samples.faces[worst], captions),
     )
 
 
-def looks(run: Run, samples: Samples, shares: np.ndarray, head: str) -> list[Picture]:
-    """Where the network looks: Grad-CAM for its answer and, if it has any, spatial attention."""
-    config, shown, guess = run.config, examples(samples), shares.argmax(1)
-    faces, model = samples.faces[shown], evaluate.restore(run)
-    side = tables.measured(run)["window"]  # with which it gave the answers
-    window = {"side": side, "channels": config.channels}
+def saliency_maps(
+    run: Run, samples: Samples, probabilities: np.ndarray, head: str
+) -> list[FigureBlock]:
+    """Grad-CAM for the predicted label and, where the network has it, spatial attention."""
+    shown, predicted = examples(samples), probabilities.argmax(1)
+    faces, model = samples.faces[shown], evaluate.load_network(run)
+    input_size = tables.load_result(run)["input_size"]  # that of the predictions
+    options = {"input_size": input_size, "channels": run.config.channels}
+    classes = predicted[shown] + HEADS[head].start
     maps = {
         "grad-cam": (
-            "What speaks for the answer (Grad-CAM), brightest most.",
-            explain.grad_cam(model, faces, guess[shown] + HEADS[head].start, **window),
+            "Grad-CAM: the brighter, the more a place supports the prediction.",
+            explain.grad_cam(model, faces, classes, **options),
         )
     }
-    for k, layer in enumerate(explain.attention(model, faces, **window), 1):
-        maps[f"attention-{k}"] = f"Spatial attention, layer {k}, brightest most.", layer
-    captions = [f"{LABELS[head][guess[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
-    part = batches.window(torch.as_tensor(faces[:, None]), side)[:, 0].numpy()
+    for k, layer in enumerate(explain.spatial_attention(model, faces, **options), 1):
+        maps[f"attention-{k}"] = f"Spatial attention, layer {k}: the brighter, the more.", layer
+    captions = [f"{LABELS[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
+    crops = batches.window(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
     return [
-        Picture(
-            f"{tables.name_of(run)}-{kind}",
-            f"{caption} Answer, (label).",
-            figures.sheet(figures.overlaid(part, found), captions),
+        FigureBlock(
+            f"{tables.run_name(run)}-{kind}",
+            f"{caption} Predicted label, (true label).",
+            figures.face_grid(figures.overlay_maps(crops, values), captions),
         )
-        for kind, (caption, found) in maps.items()
+        for kind, (caption, values) in maps.items()
     ]
 
 
-def examples(samples: Samples, each: int = 2) -> np.ndarray:
-    """Places of the first faces of each emotion, one of each in turn: (7 * each,) or fewer."""
-    first = [np.flatnonzero(samples.labels == k)[:each] for k in range(len(EMOTIONS))]
+def examples(samples: Samples, per_emotion: int = 2) -> np.ndarray:
+    """Indices of the first faces of each emotion, emotions in turn: (7 * per_emotion,) or fewer."""
+    first = [np.flatnonzero(samples.labels == k)[:per_emotion] for k in range(len(EMOTIONS))]
     return np.array([k for row in zip_longest(*first) for k in row if k is not None], int)
 
 
-def sample_sheet(samples: Samples, each: int = 3) -> Picture:
-    """The paper's Figure 1: some faces of each emotion, with their labels."""
-    shown = examples(samples, each)
-    figure = figures.sheet(samples.faces[shown], [EMOTIONS[k] for k in samples.labels[shown]])
-    return Picture("faces", "Faces with their labels.", figure)
+def sample_faces(samples: Samples, per_emotion: int = 3) -> FigureBlock:
+    """The paper's Figure 1: faces of each emotion with their labels."""
+    shown = examples(samples, per_emotion)
+    labels = [EMOTIONS[k] for k in samples.labels[shown]]
+    figure = figures.face_grid(samples.faces[shown], labels)
+    return FigureBlock("faces", "Faces with their labels.", figure)

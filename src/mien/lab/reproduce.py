@@ -1,4 +1,4 @@
-"""The paper's tables and figures, made again from real runs: what each shows, and what it needs."""
+"""The tables and figures of the paper, reproduced from real training runs."""
 
 from __future__ import annotations
 
@@ -20,46 +20,48 @@ from mien.lab import (
     train,
 )
 from mien.lab.config import Config
-from mien.lab.page import Page, Picture, Table
+from mien.lab.page import FigureBlock, Page, Table
 from mien.lab.runs import Run
 from mien.lab.trials import Watcher, check_judged
 from mien.registry import unknown_name_error
 
-Blocks = list[str | Table | Picture]
+Blocks = list[str | Table | FigureBlock]
 
 SYSTEMS = {"vgg19": ("random10", 25), "sequential": ("official", 50), "hybrid": ("official", 100)}
-"""The paper's three, with the protocol and the epochs of their tables. Which faces judged the
-hybrid is not said there: here the official ones do."""
+"""The paper's three systems -> protocol and epochs of their tables.
 
-RIVAL = ("official", 100)
-"""By which the ten others are trained, when Table V is to measure them."""
+The paper does not state the hybrid's evaluation set; here it is the official one."""
 
+RELATED_SETTINGS = ("official", 100)
+"""Protocol and epochs of the ten related systems, if Table V is to measure them."""
 
-def exhibit(name: str, root: Path, done: dict[str, Run]) -> Blocks:
-    """The table or figure by that name, from the finished runs of the systems it needs."""
-    if name == "fig1":
-        return [report_faces.sample_sheet(data.split(data.load(root), "train"))]
-    if name == "table5":
-        return table5(done)
-    ((_, run),) = done.items()
-    if name in ("table1", "table3"):
-        return [tables.training([run])]
-    if name in ("table2", "table4"):
-        return [tables.by_class(run, "labels")]
-    if name in ("fig4", "fig7"):
-        return [*report.confusions(run)]
-    accuracy, loss = report.curves(run)
-    return [accuracy if name in ("fig2", "fig5", "fig8") else loss]
+FIGURE_1 = "fig1"
 
-
-NEEDS: dict[str, tuple[str, ...]] = {
+REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
     "table1": ("vgg19",), "table2": ("vgg19",), "table3": ("sequential",),
     "table4": ("sequential",), "table5": tuple(SYSTEMS),
-    "fig1": (), "fig2": ("vgg19",), "fig3": ("vgg19",), "fig4": ("vgg19",),
+    FIGURE_1: (), "fig2": ("vgg19",), "fig3": ("vgg19",), "fig4": ("vgg19",),
     "fig5": ("sequential",), "fig6": ("sequential",), "fig7": ("sequential",),
     "fig8": ("hybrid",), "fig9": ("hybrid",),
 }  # fmt: skip
-"""Exhibit -> the systems that must have been trained."""
+"""Table or figure -> the systems that it needs trained."""
+
+
+def table_or_figure(name: str, root: Path, finished: dict[str, Run]) -> Blocks:
+    """One table or figure of the paper, from the finished runs of the systems that it needs."""
+    if name == FIGURE_1:
+        return [report_faces.sample_faces(data.split(data.load(root), "train"))]
+    if name == "table5":
+        return table5(finished)
+    ((_, run),) = finished.items()
+    if name in ("table1", "table3"):
+        return [tables.training([run])]
+    if name in ("table2", "table4"):
+        return [tables.per_class(run, "labels")]
+    if name in ("fig4", "fig7"):
+        return [*report.confusions(run)]
+    accuracy, loss = report.training_curves(run)
+    return [accuracy if name in ("fig2", "fig5", "fig8") else loss]
 
 
 def reproduce(
@@ -70,107 +72,125 @@ def reproduce(
     *,
     variant: str = "common",
     changes: Sequence[str] = (),
-    rivals: bool = False,
+    related: bool = False,
 ) -> Page:
-    """The exhibits by these names ("all" for every one), as a page; trains what is missing.
+    """A page with tables and figures of the paper; trains the systems that are missing.
 
-    Runs lie in `out/SYSTEM` and are used again. variant: "common" (mien's recipe), "paper" (the
-    authors' settings, as far as known) or "slim" (the small networks). changes: of every recipe.
-    rivals: Table V measures the ten related systems, too. Raises `UserError` for an unknown
-    exhibit or variant.
+    Args:
+        names: "table1" to "table5", "fig1" to "fig9", or "all".
+        root: the dataset.
+        out: the folder of the runs, `out/SYSTEM`; finished runs are reused.
+        watch: reports the progress of each training.
+        variant: "common" (mien's own settings), "paper" (the authors' settings, as far as they
+            are stated) or "slim" (the small networks).
+        changes: `FIELD=VALUE`, applied to every config.
+        related: also train the ten related systems, for Table V.
+
+    Raises:
+        UserError: an unknown table, figure or variant.
     """
-    wanted = _named(names)
-    settings("vgg19", variant, changes)  # told what is wrong with these, even if none is needed
-    needs = NEEDS | {"table5": (*SYSTEMS, *claims.RIVALS)} if rivals else NEEDS
-    needed = dict.fromkeys(system for name in wanted for system in needs[name])
-    done = {
-        system: run(settings(system, variant, changes), root, out / system, watch)
-        for system in needed
+    requested = _check_names(names)
+    system_config("vgg19", variant, changes)  # reject wrong options even if no system is needed
+    required = REQUIRED_SYSTEMS
+    if related:
+        required = required | {"table5": (*SYSTEMS, *claims.RELATED_SYSTEMS)}
+    systems = dict.fromkeys(system for name in requested for system in required[name])
+    finished = {
+        system: trained_run(system_config(system, variant, changes), root, out / system, watch)
+        for system in systems
     }
-    return shown(wanted, root, done)
+    return build_page(requested, root, finished)
 
 
-def shown(names: Iterable[str], root: Path, done: dict[str, Run]) -> Page:
-    """The page of these exhibits, of finished and measured runs: what the paper prints, and here.
+def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Page:
+    """The page of tables and figures, from finished and evaluated runs.
 
-    done: of each system that they need. Of a rival that is not there, Table V has the claim alone.
+    Args:
+        names: of tables and figures.
+        root: the dataset, for Figure 1.
+        finished: system -> run, of all systems that these need. A related system without a run
+            has only its claimed number in Table V.
     """
-    page = Page(f"{claims.PAPER}, made again")
+    page = Page(f"{claims.PAPER}, reproduced")
     for name in names:
         kind, number = name[:-1], name[-1]
         page.add(f"# {kind.replace('fig', 'figure').title()} {number}")
-        mine = done if name == "table5" else {system: done[system] for system in NEEDS[name]}
-        page.add(*(tables.summary(r, tables.measured(r)) for r in mine.values()))
-        page.add(*exhibit(name, root, mine))
+        systems = finished if name == "table5" else REQUIRED_SYSTEMS[name]
+        of_name = {system: finished[system] for system in systems}
+        page.add(*table_or_figure(name, root, of_name))
+        page.add(*(tables.summary(r, tables.load_result(r)) for r in of_name.values()))
     return page
 
 
-def settings(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
-    """The recipe by which a system is trained to stand beside the paper."""
-    protocol, epochs = SYSTEMS.get(system, RIVAL)
-    ours = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
-    ours = replace(ours, protocol=protocol, epochs=epochs)
+def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
+    """The config with which a system is trained for comparison with the paper."""
+    protocol, epochs = SYSTEMS.get(system, RELATED_SETTINGS)
+    common = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
+    common = replace(common, protocol=protocol, epochs=epochs)
     slim = f"{system}-slim"
     variants = {
-        "common": ours,
-        "slim": replace(ours, model=slim) if slim in models.available() else ours,
+        "common": common,
+        "slim": replace(common, model=slim) if slim in models.available() else common,
         "paper": config.RECIPES[f"{system}-paper"],
     }
     if variant not in variants:
         raise unknown_name_error("variant", variant, variants)
-    wanted = config.changed(variants[variant], changes)
-    if wanted.model.partition("-")[0] != system.partition("-")[0]:
-        raise UserError(f"{wanted.model} is no {system}, and would stand under its name; for a "
-                        "network of yours, mien train common.")  # fmt: skip
-    return wanted
+    changed = config.changed(variants[variant], changes)
+    if changed.model.partition("-")[0] != system.partition("-")[0]:
+        raise UserError(
+            f"{changed.model} is not a {system}, and its numbers would be listed as {system}'s. "
+            "To train it: mien train common."
+        )
+    return changed
 
 
-def run(wanted: Config, root: Path, out: Path, watch: Watcher) -> Run:
-    """The finished and measured run of a recipe in `out`, trained if it is not there yet."""
-    check_judged([wanted], root)
-    found = train.fit(wanted, root, out, watch=watch(out.name, wanted))
-    evaluate.measured(found, root)
-    return found
+def trained_run(run_config: Config, root: Path, out: Path, watch: Watcher) -> Run:
+    """The finished and evaluated run of a config in `out`, trained if it is missing."""
+    check_judged([run_config], root)
+    run = train.fit(run_config, root, out, watch=watch(out.name, run_config))
+    evaluate.load_or_evaluate(run, root)
+    return run
 
 
-def table5(done: dict[str, Run]) -> Blocks:
-    """The paper's Table V: systems and the accuracy printed for each, and what is measured here."""
-    printed = {system: (rival.name, rival.claimed) for system, rival in claims.RIVALS.items()}
+def table5(finished: dict[str, Run]) -> Blocks:
+    """The paper's Table V: the claimed accuracy of each system, and the measured one."""
+    claimed = {key: (system.name, system.claimed) for key, system in claims.RELATED_SYSTEMS.items()}
     for system in SYSTEMS:
-        printed[system] = f"{claims.PAPER}, {system}", claims.TRAINING[system]["val_accuracy"]
+        claimed[system] = f"{claims.PAPER}, {system}", claims.TRAINING[system]["val_accuracy"]
     rows: list[tuple] = [
-        (*cells, *_accuracy(done.get(system))) for system, cells in printed.items()
+        (*cells, *_accuracy(finished.get(system))) for system, cells in claimed.items()
     ]
-    here = [_network(done.get(system)) for system in printed]
+    details = [_details(finished.get(system)) for system in claimed]
     table = Table(
-        "Accuracy on FER2013: printed, each by a protocol of its authors' own, and measured here. "
-        "For the hybrid the paper's table prints 0.96, which is its training accuracy; its "
-        "validation accuracy stands here.",
-        ("system", "printed", "measured", "low", "high", "network here", "epochs", "protocol"),
-        [(*row, *which) for row, which in zip(rows, here, strict=True)],
+        "Accuracy on FER2013: claimed, each by its authors' own protocol, and measured here. For "
+        "the hybrid the paper's Table V prints its training accuracy, 0.96; this table has its "
+        "validation accuracy.",
+        ("system", "claimed", "measured", "low", "high", "network here", "epochs", "protocol"),
+        [(*row, *detail) for row, detail in zip(rows, details, strict=True)],
     )
-    return [table, Picture("table5", "Printed and measured.", figures.comparison(rows))]
+    figure = figures.claimed_and_measured(rows)
+    return [table, FigureBlock("table5", "Claimed and measured accuracy.", figure)]
 
 
-def _accuracy(found: Run | None) -> tuple[float | None, ...]:
-    """What a run's label head gets right, with its interval."""
-    if found is None:
+def _accuracy(run: Run | None) -> tuple[float | None, ...]:
+    """The accuracy of a run's label head, with its interval."""
+    if run is None:
         return None, None, None
-    return tuple(tables.measured(found)["heads"]["labels"]["fer2013"]["accuracy"].values())
+    return tuple(tables.load_result(run)["heads"]["labels"]["fer2013"]["accuracy"].values())
 
 
-def _network(found: Run | None) -> tuple[str | int | None, ...]:
-    """What a run is of a system: its network, how long it was trained, and what judged it."""
-    if found is None:
+def _details(run: Run | None) -> tuple[str | int | None, ...]:
+    """Network, number of epochs and protocol of a run."""
+    if run is None:
         return None, None, None
-    return found.config.model, len(found.log()), tables.measured(found)["protocol"]
+    return run.config.model, len(run.log()), tables.load_result(run)["protocol"]
 
 
-def _named(names: Iterable[str]) -> list[str]:
-    wanted = list(names)
-    if "all" in wanted:
-        return list(NEEDS)
-    for name in wanted:
-        if name not in NEEDS:
-            raise unknown_name_error("table or figure", name, [*NEEDS, "all"])
-    return wanted
+def _check_names(names: Iterable[str]) -> list[str]:
+    requested = list(names)
+    if "all" in requested:
+        return list(REQUIRED_SYSTEMS)
+    for name in requested:
+        if name not in REQUIRED_SYSTEMS:
+            raise unknown_name_error("table or figure", name, [*REQUIRED_SYSTEMS, "all"])
+    return requested

@@ -1,6 +1,6 @@
-"""Probabilities and the truth -> every number that mien publishes of a model.
+"""Probabilities and ground truth -> every score that mien publishes of a model.
 
-What is measured, and why, is the list of rules in docs/results.md.
+docs/results.md lists the rules behind these scores.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from mien.lab import data, duplicates, metrics
 from mien.lab.data import Samples
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
-PROPORTIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "kl_nats": lambda said, votes: metrics.kl_divergence(votes, said).mean(),
+SHARE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "kl_nats": lambda predicted, voted: metrics.kl_divergence(voted, predicted).mean(),
     "brier": metrics.brier,
     "share_calibration_error": metrics.share_calibration_error,
     "top_label_gap": metrics.top_label_gap,
     "top_label_error": metrics.top_label_error,
-    "js_bits": lambda said, votes: metrics.js_divergence(votes, said).mean(),
+    "js_bits": lambda predicted, voted: metrics.js_divergence(voted, predicted).mean(),
 }
-"""How predicted shares are held against shares of votes: (N, 7), (N, 7) -> a number."""
+"""Metrics of predicted shares against vote shares: (N, 7), (N, 7) -> a number."""
 
-BINNED = (
+BINNED_METRICS = (
     metrics.calibration_error, metrics.share_calibration_error, metrics.top_label_error
 )  # fmt: skip
-"""Errors of bins, of which a bootstrap has more than the sample."""
+"""Their bootstrap samples are biased upward, so they need the basic bootstrap."""
 
-PANELS = 100
-"""So often are raters drawn, to see what chance alone does."""
+SIMULATED_PANELS = 100
+"""How many panels of raters are simulated for the sampling floor."""
 
 
-def measure(
+def score(
     probabilities: np.ndarray,
     samples: Samples,
     train: Samples | None = None,
     resamples: int = 1000,
 ) -> dict:
-    """Every number that mien publishes of a model.
+    """Every score that mien publishes of a model.
 
     Args:
-        probabilities: (N, 7) or (N, 8), what it says of the samples.
-        samples: the faces that judge it.
-        train: the faces that taught it. Twins are in both: the same pixels, or a changed copy of
-            the same row; near twins look nearly the same (`mien.lab.duplicates`).
-        resamples: of the bootstrap. Copies of a face are drawn together.
+        probabilities: (N, 7) or (N, 8), predicted for the samples.
+        samples: the N faces of the evaluation set.
+        train: the training set. Faces that are also in it (the same pixels, or a changed copy of
+            the same row) are duplicates; near duplicates look nearly the same
+            (`mien.lab.duplicates`).
+        resamples: of the bootstrap. Duplicates of a face are resampled together.
 
     Returns:
-        Sections of numbers, each {"value", "low", "high"} with its 95 % interval over faces; those
-        of `per_class` and `confusion` are plain, and those of `proportions_by_chance` are the
-        sampling floor: what perfect proportions would be measured at by so few raters. Without
-        `train` the sections without twins are missing, as is any without a face: FER+'s where
-        there are no votes.
+        Section -> scores, each `{"value", "low", "high"}` with its 95 % interval over faces;
+        `per_class` and `confusion` are plain numbers. `sampling_floor` is the score that perfect
+        proportions would get from as few raters. Without `train` the sections without duplicates
+        are missing, and so is any section without faces: FER+'s where there are no votes.
     """
     seven = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
@@ -63,107 +63,132 @@ def measure(
         "fer2013": (seven, samples.labels, EMOTIONS)
     }
     if train is not None:
-        taught = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
-        near = taught | duplicates.near(samples.faces, train.faces)
-        for name, known in (("twins", taught), ("near_twins", near)):
-            alone = np.where(known, -1, samples.labels)
-            cases[f"fer2013_without_{name}"] = (seven, alone, EMOTIONS)
+        exact = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
+        near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
+        for name, duplicated in (("duplicates", exact), ("near_duplicates", near)):
+            labels = np.where(duplicated, -1, samples.labels)
+            cases[f"fer2013_without_{name}"] = (seven, labels, EMOTIONS)
     for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
         cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
-    copies = data.groups(samples.faces)
-    found = {
-        name: labelled(said[judged], truth[judged], labels, resamples, copies[judged])
-        for name, (said, truth, labels) in cases.items()
-        if (judged := truth >= 0).any()
+    clusters = data.groups(samples.faces)
+    sections = {
+        name: label_scores(predicted[labelled], truth[labelled], names, resamples,
+                           clusters[labelled])
+        for name, (predicted, truth, names) in cases.items()
+        if (labelled := truth >= 0).any()
+    }  # fmt: skip
+    return sections | _share_scores(seven, samples.votes, clusters, resamples)
+
+
+def _share_scores(
+    predicted: np.ndarray, votes: np.ndarray, clusters: np.ndarray, resamples: int
+) -> dict:
+    """The sections `proportions` and `sampling_floor`; none without votes."""
+    rated, shares = data.seven_shares(votes)
+    if not rated.any():
+        return {}
+    predicted, raters = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
+    estimate = partial(_estimate, resamples=resamples, clusters=clusters[rated])
+    scores = {name: estimate(metric, predicted, shares) for name, metric in SHARE_METRICS.items()}
+    return {
+        "proportions": {"faces": len(predicted), **scores},
+        "sampling_floor": _sampling_floor(predicted, raters, min(resamples, SIMULATED_PANELS)),
     }
-    asked, shares = data.seven_shares(samples.votes)
-    if asked.any():
-        said, raters = seven[asked], samples.votes[asked][:, : len(EMOTIONS)].sum(1)
-        found["proportions"] = {
-            "faces": len(said),
-            **{
-                name: _estimate(number, said, shares, resamples=resamples, clusters=copies[asked])
-                for name, number in PROPORTIONS.items()
-            },
-        }
-        found["proportions_by_chance"] = _by_chance(said, raters, min(resamples, PANELS))
-    return found
 
 
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
-    """The few numbers that a model file carries with it; those on votes where there are any."""
-    found = measure(probabilities, samples, resamples=1)
-    wanted = {
-        "labels": ("fer2013", "accuracy"),
-        "ferplus": ("ferplus_majority", "accuracy"),
+    """The few scores that a model file carries; those on votes only where there are votes."""
+    sections = score(probabilities, samples, resamples=1)
+    places = {
+        "fer2013_accuracy": ("fer2013", "accuracy"),
+        "ferplus_accuracy": ("ferplus_majority", "accuracy"),
         "kl_nats": ("proportions", "kl_nats"),
         "brier": ("proportions", "brier"),
-        "share_error": ("proportions", "share_calibration_error"),
+        "share_calibration_error": ("proportions", "share_calibration_error"),
         "top_label_gap": ("proportions", "top_label_gap"),
     }
     return {
-        name: round(found[section][number]["value"], 4)
-        for name, (section, number) in wanted.items()
-        if section in found
+        name: round(sections[section][metric]["value"], 4)
+        for name, (section, metric) in places.items()
+        if section in sections
     }
 
 
-def of_each_face(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Numbers of single faces, of which a run's are the means: name -> (M,), of those that have it.
+def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The score of each single face.
 
-    said: `truth` (N,), `raters` (N, 10) and the answers of each head, as a run folder keeps them.
+    Args:
+        predictions: `truth` (N,), `raters` (N, 10) and the probabilities of each head, as a run
+            folder keeps them.
+
+    Returns:
+        Metric name -> (M,), of the faces for which it is defined.
     """
-    found = {}
-    if "labels" in said and (known := said["truth"] >= 0).any():
-        probabilities, truth = said["labels"][known], said["truth"][known]
-        found["accuracy"] = (probabilities.argmax(1) == truth).astype(float)
-        found["log loss"] = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12))
-    if "votes" in said and (known := (truth := data.majority(said["raters"])) >= 0).any():
-        found["FER+ accuracy"] = (said["votes"].argmax(1) == truth)[known].astype(float)
-    asked, shares = data.seven_shares(said["raters"])
-    if "votes" in said and asked.any():
-        seven = restrict_labels(said["votes"][asked], EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        found["divergence, nats"] = metrics.kl_divergence(shares, seven)
-    return found
+    scores = {}
+    if "labels" in predictions and (labelled := predictions["truth"] >= 0).any():
+        probabilities, truth = predictions["labels"][labelled], predictions["truth"][labelled]
+        true_class = probabilities[np.arange(len(truth)), truth]
+        scores["accuracy"] = (probabilities.argmax(1) == truth).astype(float)
+        scores["log loss"] = -np.log(np.maximum(true_class, metrics.EPSILON))
+    if "votes" in predictions:
+        truth = data.majority(predictions["raters"])
+        if (labelled := truth >= 0).any():
+            correct = predictions["votes"].argmax(1) == truth
+            scores["FER+ accuracy"] = correct[labelled].astype(float)
+        rated, shares = data.seven_shares(predictions["raters"])
+        if rated.any():
+            seven = restrict_labels(predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+            scores["KL divergence, nats"] = metrics.kl_divergence(shares, seven)
+    return scores
 
 
-def paired(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """One run less another, in each number that both have, with a 95 % interval over faces.
+def paired_differences(
+    ours: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """One run's scores minus a baseline's, paired face by face, with a 95 % interval.
 
-    Both: as for `of_each_face`, of the same faces in the same order.
+    Args:
+        ours: predictions, as for `per_face_scores`.
+        baseline: predictions for the same faces in the same order.
+
+    Returns:
+        Metric name -> `{"value", "low", "high"}`, for the metrics that both have.
     """
-    ours, theirs = of_each_face(one), of_each_face(other)
-    return {name: difference(ours[name], theirs[name]) for name in ours if name in theirs}
+    first, second = per_face_scores(ours), per_face_scores(baseline)
+    return {name: paired_difference(first[name], second[name]) for name in first if name in second}
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """The mean of ours less theirs, (M,) each, paired face by face, with its 95 % interval."""
-    low, high = metrics.interval(lambda gain: float(gain.mean()), ours - theirs)
-    return {"value": float((ours - theirs).mean()), "low": low, "high": high}
+def paired_difference(ours: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
+    """The mean of `ours - baseline`, (M,) each, with its 95 % interval over faces."""
+    low, high = metrics.interval(lambda gain: float(gain.mean()), ours - baseline)
+    return {"value": float((ours - baseline).mean()), "low": low, "high": high}
 
 
-def labelled(
+def label_scores(
     probabilities: np.ndarray,
     truth: np.ndarray,
     labels: Sequence[str] = EMOTIONS,
     resamples: int = 1000,
     clusters: np.ndarray | None = None,
 ) -> dict:
-    """One section of `measure`: (N, K) probabilities against (N,) true classes."""
+    """One section of `score`: (N, K) probabilities against (N,) true classes."""
     estimate = partial(_estimate, resamples=resamples, clusters=clusters)
     count = len(labels)
-    guess = probabilities.argmax(1)
-    matrix = metrics.confusion(truth, guess, count)
+    predicted = probabilities.argmax(1)
+    matrix = metrics.confusion(truth, predicted, count)
     scores = metrics.per_class(matrix)
     target = np.eye(count)[truth]
 
-    def f1(truth: np.ndarray, guess: np.ndarray) -> float:
-        return metrics.macro_f1(metrics.confusion(truth, guess, count))
+    def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+        return float((truth == predicted).mean())
+
+    def f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+        return metrics.macro_f1(metrics.confusion(truth, predicted, count))
 
     return {
         "faces": len(truth),
-        "accuracy": estimate(lambda t, g: float((t == g).mean()), truth, guess),
-        "macro_f1": estimate(f1, truth, guess),
+        "accuracy": estimate(accuracy, truth, predicted),
+        "macro_f1": estimate(f1, truth, predicted),
         "log_loss": estimate(metrics.log_loss, probabilities, truth),
         "brier": estimate(metrics.brier, probabilities, target),
         "calibration_error": estimate(metrics.calibration_error, probabilities, truth),
@@ -175,37 +200,37 @@ def labelled(
     }
 
 
-def _by_chance(said: np.ndarray, raters: np.ndarray, panels: int) -> dict:
-    """What a perfect answer would be measured at, for so few raters are asked of each face.
+def _sampling_floor(predicted: np.ndarray, raters: np.ndarray, panels: int) -> dict:
+    """The scores that perfect shares would get, given how few raters each face has.
 
-    said: (N, 7) shares, taken as true; as many raters as were asked, (N,), are drawn from them, so
-    many times. Mean and 95 % range over these panels.
+    The predicted shares, (N, 7), are taken as the truth; each panel draws as many votes per face
+    as there were raters, (N,). Mean and 95 % range over the panels.
     """
-    dice = np.random.default_rng(0)
-    exact = said.astype(np.float64)
+    rng = np.random.default_rng(0)
+    exact = predicted.astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
-    found: dict[str, list[float]] = {name: [] for name in PROPORTIONS}
+    values: dict[str, list[float]] = {name: [] for name in SHARE_METRICS}
     for _ in range(panels):
-        votes = dice.multinomial(raters.astype(np.int64), exact) / raters[:, None]
-        for name, number in PROPORTIONS.items():
-            found[name].append(float(number(exact, votes)))
-    return {"faces": len(said)} | {
+        voted = rng.multinomial(raters.astype(np.int64), exact) / raters[:, None]
+        for name, metric in SHARE_METRICS.items():
+            values[name].append(float(metric(exact, voted)))
+    return {"faces": len(predicted)} | {
         name: {
-            "value": float(np.mean(values)),
-            "low": float(np.quantile(values, 0.025)),
-            "high": float(np.quantile(values, 0.975)),
+            "value": float(np.mean(of_panels)),
+            "low": float(np.quantile(of_panels, 0.025)),
+            "high": float(np.quantile(of_panels, 0.975)),
         }
-        for name, values in found.items()
+        for name, of_panels in values.items()
     }
 
 
 def _estimate(
-    statistic: Callable[..., float],
+    metric: Callable[..., float],
     *arrays: np.ndarray,
     resamples: int,
     clusters: np.ndarray | None = None,
 ) -> dict:
     low, high = metrics.interval(
-        statistic, *arrays, resamples=resamples, basic=statistic in BINNED, clusters=clusters
+        metric, *arrays, resamples=resamples, basic=metric in BINNED_METRICS, clusters=clusters
     )
-    return {"value": float(statistic(*arrays)), "low": low, "high": high}
+    return {"value": float(metric(*arrays)), "low": low, "high": high}

@@ -1,4 +1,4 @@
-"""Finished runs -> the tables of their pages, and a few sentences of what was trained."""
+"""Finished runs -> the tables of their pages, and a short description of the training."""
 
 from __future__ import annotations
 
@@ -12,131 +12,130 @@ from mien.lab.page import Table
 from mien.lab.runs import Run
 
 SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
-"""Which section of a result each head is judged by."""
+"""Head -> the section of a result with its main scores."""
 
-NUMBERS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
+LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
 
 
-def measured(run: Run) -> dict:
-    """The result that `mien evaluate` left in a run folder; a `UserError` if it has not been."""
+def load_result(run: Run) -> dict:
+    """The result that `mien evaluate` saved in a run folder; `UserError` if there is none."""
     if not run.metrics_file.exists():
-        raise UserError(f"{run.folder} is not measured yet: mien evaluate {run.folder} --data ...")
+        raise UserError(f"{run.folder} is not evaluated yet: mien evaluate {run.folder} --data ...")
     return runs.read_json(run.metrics_file)
 
 
-def names(several: Sequence[Run]) -> list[str]:
-    """What runs are called: their folders' names, with as many of the parents' as tell them apart.
+def run_names(all_runs: Sequence[Run]) -> list[str]:
+    """A unique name for each run: its folder's name, with parent folders if needed.
 
-    Raises `UserError` for a run that is given twice.
+    Raises `UserError` if a run is given twice.
     """
-    parts = [run.folder.resolve().parts for run in several]
+    parts = [run.folder.resolve().parts for run in all_runs]
     if len(set(parts)) < len(parts):
-        raise UserError("A run was given twice.")
-    for deep in range(1, 1 + max(map(len, parts))):
-        found = ["-".join(one[-deep:]) for one in parts]
-        if len(set(found)) == len(found):
+        raise UserError("A run is given twice; name each run folder once.")
+    for depth in range(1, 1 + max(map(len, parts))):
+        names = ["-".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
             break
-    return found
+    return names
 
 
-def name_of(run: Run) -> str:
-    """What a run alone is called: as its folder."""
-    (name,) = names([run])
+def run_name(run: Run) -> str:
+    """The name of a single run: its folder's name."""
+    (name,) = run_names([run])
     return name
 
 
 def summary(run: Run, result: Mapping) -> str:
-    """In a few sentences, what was trained, on what, for how long, and what judged it."""
+    """Network, training and evaluation set of a run, in a few sentences."""
     log, about, config = run.log(), run.about, run.config
-    judged = result["data"]
+    evaluated = result["data"]
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
     size = f" ({network['parameters']:,} parameters)" if network else ""
-    notes = " ".join(protocols.cautions(result))
+    cautions = " ".join(protocols.cautions(result))
     return (
         f"{config.model}{size}, {len(log)} of {config.epochs} epochs in {minutes:.0f} minutes on "
-        f"{about.get('machine', 'a machine unknown')}, seed {config.seed}, commit "
+        f"{about.get('machine', 'an unknown machine')}, seed {config.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
-        f"{judged['split']} of {judged['name']}, views {result['views']}. {notes}"
+        f"{evaluated['split']} of {evaluated['name']}, test-time augmentation {result['tta']}. "
+        f"{cautions}"
     ).strip()
 
 
-def training(several: Sequence[Run]) -> Table:
-    """The paper's Tables I and III: accuracy and loss at the end of training, claimed and here."""
+def training(all_runs: Sequence[Run]) -> Table:
+    """The paper's Tables I and III: final training metrics, claimed and measured."""
     rows: list[tuple] = []
-    for run, called in zip(several, names(several), strict=True):
+    for run, name in zip(all_runs, run_names(all_runs), strict=True):
         log = run.log()
         system = run.config.model.partition("-")[0]
         if claimed := claims.TRAINING.get(system):
             row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
-            rows.append((f"{system}, as printed", claims.EPOCHS[system], *row))
+            rows.append((f"{system}, claimed", claims.EPOCHS[system], *row))
         if log:
             last = log[-1]
             row = (last.get(k) for k in ("accuracy", "label_loss", "val_accuracy", "val_loss"))
-            rows.append((f"{called}, here", last["epoch"], *row))
+            rows.append((f"{name}, measured", last["epoch"], *row))
     columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
     caption = (
-        "Accuracy and loss after the last epoch. Training accuracy is here measured on augmented "
-        "faces with dropout, and loss includes label smoothing where the recipe has it."
+        "Accuracy and loss after the last epoch. The measured training accuracy is on augmented "
+        "faces with dropout; the loss includes label smoothing where the config has it."
     )
     return Table(caption, columns, rows)
 
 
-def numbers(result: Mapping, head: str) -> Table:
-    """Every number of a head, by what it is judged against, with its interval."""
+def head_scores(result: Mapping, head: str) -> Table:
+    """Every label metric of a head, by kind of label, with its interval."""
     rows = [
-        (section, values["faces"], number, *values[number].values())
+        (section, values["faces"], metric, *values[metric].values())
         for section, values in result["heads"][head].items()
-        if not section.startswith("proportions")
-        for number in NUMBERS
-        if number in values
+        if section not in ("proportions", "sampling_floor")
+        for metric in LABEL_METRICS
+        if metric in values
     ]
-    columns = ("judged against", "faces", "number", "value", "low", "high")
-    return Table("With the 95 % bootstrap interval over faces.", columns, rows)
+    columns = ("labels", "faces", "metric", "value", "low", "high")
+    return Table("Metrics with their 95 % bootstrap intervals over faces.", columns, rows)
 
 
-def by_class(run: Run, head: str) -> Table:
-    """The paper's Tables II and IV, with specificity, beside what the paper prints."""
-    section = measured(run)["heads"][head][SECTIONS[head]]
-    scores, matrix = section["per_class"], np.array(section["confusion"])
+def per_class(run: Run, head: str) -> Table:
+    """The paper's Tables II and IV, with specificity, measured and claimed."""
+    section = load_result(run)["heads"][head][SECTIONS[head]]
+    class_scores, matrix = section["per_class"], np.array(section["confusion"])
     system = run.config.model.partition("-")[0]
-    printed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
-    numbers = ("precision", "recall", "f1")
+    claimed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
+    metrics = ("precision", "recall", "f1")
     rows: list[tuple] = []
-    for label, row in scores.items():
-        claimed = printed.get(label)
-        theirs = tuple(claimed[n] for n in numbers) if claimed else ()
-        rows.append((label, *_cells(row), int(row["support"]), *theirs))
-    support = np.array([row["support"] for row in scores.values()])
-    occur = (matrix.sum(0) + matrix.sum(1)) > 0
-    for title, weights in (("macro average", occur), ("weighted average", support)):
-        means = (np.average([r[n] for r in scores.values()], weights=weights) for n in _SCORES)
-        blank = (None,) * 3 if printed else ()
+    for label, row in class_scores.items():
+        printed = tuple(claimed[label][m] for m in metrics) if label in claimed else ()
+        values = (float(row[name]) for name in _CLASS_METRICS)
+        rows.append((label, *values, int(row["support"]), *printed))
+    support = np.array([row["support"] for row in class_scores.values()])
+    occurs = (matrix.sum(0) + matrix.sum(1)) > 0
+    for title, weights in (("macro average", occurs), ("weighted average", support)):
+        means = (
+            np.average([row[name] for row in class_scores.values()], weights=weights)
+            for name in _CLASS_METRICS
+        )
+        blank = (None,) * 3 if claimed else ()
         rows.append((title, *map(float, means), int(support.sum()), *blank))
-    columns = ["class", *_SCORES, "support"]
-    if printed:
-        columns += [f"{n}, as printed" for n in numbers]
+    columns = ["class", *_CLASS_METRICS, "support"]
+    if claimed:
+        columns += [f"{metric}, claimed" for metric in metrics]
     caption = (
-        "By class; the macro average is of the classes that occur. Recall is the share of a class "
-        "that is found; the paper's Eq. 3 by that name is specificity, the share of all others "
-        "that is rightly not taken for it."
+        "Per class; the macro average is over the classes that occur. Recall is the share of a "
+        "class that is predicted as it; what the paper's Eq. 3 calls recall is specificity."
     )
     return Table(caption, columns, rows)
 
 
-_SCORES = ("precision", "recall", "f1", "specificity")
+_CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 
 
-def _cells(row: Mapping[str, float]) -> tuple[float, ...]:
-    return tuple(float(row[name]) for name in _SCORES)
-
-
-def comparison(several: Sequence[Run]) -> Table:
-    """Runs side by side: what each reaches on FER2013's labels, and what it costs."""
-    rows, judges = [], set()
-    for run, called in zip(several, names(several), strict=True):
-        result = measured(run)
-        judges.add(_judge(result))
+def comparison(all_runs: Sequence[Run]) -> Table:
+    """Runs side by side: accuracy on FER2013's labels, and cost."""
+    rows, evaluations = [], set()
+    for run, name in zip(all_runs, run_names(all_runs), strict=True):
+        result = load_result(run)
+        evaluations.add(_evaluation(result))
         values = result["heads"].get("labels", {}).get("fer2013")
         if values is None:
             continue
@@ -144,78 +143,84 @@ def comparison(several: Sequence[Run]) -> Table:
         network = result.get("network", {})
         rows.append(
             (
-                called, _division(result), run.config.seed, accuracy["value"], accuracy["low"],
+                name, _protocol(result), run.config.seed, accuracy["value"], accuracy["low"],
                 accuracy["high"], values["macro_f1"]["value"], network.get("parameters"),
                 network.get("multiply_adds"),
             )
         )  # fmt: skip
-    if len(judges) > 1:
-        shown = "; ".join(
-            f"split {split} of {faces}, views {views}" + f", {left} left out" * bool(left)
-            for split, views, left, faces in sorted(judges)
+    if len(evaluations) > 1:
+        listed = "; ".join(
+            f"split {split} of {faces}, augmentation {tta}"
+            + f", {excluded} excluded" * (excluded > 0)
+            for split, tta, excluded, faces in sorted(evaluations)
         )
-        raise UserError(f"These runs were not measured alike: {shown}; mien evaluate each again.")
+        raise UserError(
+            f"These runs were evaluated differently: {listed}. Evaluate each again: mien evaluate."
+        )
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
-    return Table("Accuracy on FER2013's labels with its 95 % interval.", columns, rows)
+    return Table("Accuracy on FER2013's labels with 95 % intervals.", columns, rows)
 
 
-def _judge(result: Mapping) -> tuple[str, str, int, str]:
-    """Split, views, how many faces were left out, and of which data: alike in runs to compare.
+def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
+    """Split, augmentation, number of excluded faces and data: equal for runs that can be compared.
 
-    How those faces were divided may differ, and stands in the table.
+    The protocols may differ; the table shows them.
     """
     data = result["data"]
-    as_it_came = result["protocol"].startswith(("official", "as the data is split"))
-    asked = [data["split"]] if as_it_came else sorted(data["sha256"])
-    faces = " ".join(str(data["sha256"].get(split))[:12] for split in asked)
-    left = data.get("left_out", {}).get("faces", 0)
-    return data["split"], result["views"], left, f"{data['name']} {faces}"
+    as_published = result["protocol"].startswith(("official", "as the data is split"))
+    splits = [data["split"]] if as_published else sorted(data["sha256"])
+    digests = " ".join(str(data["sha256"].get(split))[:12] for split in splits)
+    excluded = data.get("excluded", {}).get("faces", 0)
+    return data["split"], result["tta"], excluded, f"{data['name']} {digests}"
 
 
-def _division(result: Mapping) -> str:
+def _protocol(result: Mapping) -> str:
     """The protocol, and the fold where there is one."""
     protocol, part, *_ = protocols.judge(result)
     return f"{protocol}, {part}" if part.startswith("fold") else protocol
 
 
-def paired(several: Sequence[Run]) -> Table | None:
-    """Each run less the first on the same faces; None if no other was judged by those."""
+def paired(all_runs: Sequence[Run]) -> Table | None:
+    """Each run minus the first, on the same faces; None if no other run has the same faces."""
     rows = []
-    (first, *others), (name, *called) = several, names(several)
-    said, judge = runs.load_predictions(first), protocols.judge(measured(first))
-    for run, its_name in zip(others, called, strict=True):
-        other = runs.load_predictions(run)
-        if protocols.judge(measured(run)) == judge and np.array_equal(said["rows"], other["rows"]):
-            found = scores.paired(other, said)
-            rows += [(its_name, number, *values.values()) for number, values in found.items()]
+    (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
+    expected = runs.load_predictions(baseline)
+    evaluation_set = protocols.judge(load_result(baseline))
+    for run, name in zip(others, names, strict=True):
+        predictions = runs.load_predictions(run)
+        same_faces = np.array_equal(expected["rows"], predictions["rows"])
+        if same_faces and protocols.judge(load_result(run)) == evaluation_set:
+            differences = scores.paired_differences(predictions, expected)
+            rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (
-        f"Each less {name}, face by face. An interval (95 %, over faces) without 0 is more than "
-        "chance makes of these faces; another seed may differ by as much."
+        f"Each run minus {baseline_name}, paired face by face. If the 95 % interval over faces "
+        "excludes 0, the difference is not a chance of these faces; another training seed may "
+        "differ by as much."
     )
-    return Table(caption, ("run", "number", "difference", "low", "high"), rows) if rows else None
+    return Table(caption, ("run", "metric", "difference", "low", "high"), rows) if rows else None
 
 
 def proportions(result: Mapping) -> Table | None:
-    """How near predicted proportions come to the raters', if there were votes to compare with."""
+    """Predicted proportions against the raters'; None without votes."""
     rows = [
         (
-            head_name(head), sections["proportions"]["faces"], number, *values.values(),
-            sections.get("proportions_by_chance", {}).get(number, {}).get("value"),
+            head_title(head), sections["proportions"]["faces"], metric, *values.values(),
+            sections.get("sampling_floor", {}).get(metric, {}).get("value"),
         )
         for head, sections in result["heads"].items()
         if "proportions" in sections
-        for number, values in sections["proportions"].items()
+        for metric, values in sections["proportions"].items()
         if isinstance(values, dict)
     ]  # fmt: skip
-    columns = ("head", "faces", "number", "value", "low", "high", "perfect")
+    columns = ("head", "faces", "metric", "value", "low", "high", "sampling floor")
     caption = (
-        "Proportions against FER+ votes. Perfect: what these same proportions would be measured at "
-        "by so few raters, were they exactly true."
+        "Proportions against FER+ votes. The sampling floor is the score of perfect proportions "
+        "measured with as few raters."
     )
     return Table(caption, columns, rows) if rows else None
 
 
-def head_name(head: str) -> str:
-    """What a head answers to, in words."""
+def head_title(head: str) -> str:
+    """A head's name in text."""
     return {"labels": "FER2013's labels", "votes": "FER+ votes"}[head]

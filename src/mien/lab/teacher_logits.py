@@ -87,7 +87,7 @@ def store(
         if watch:
             watch("epoch", epoch, epochs)
         missing = [path for path in teachers if not _file(folder, Path(path).name, epoch).exists()]
-        networks = [evaluate.restore(runs.open_run(path), device) for path in missing]
+        networks = [evaluate.load_network(runs.open_run(path), device) for path in missing]
         if not networks:
             continue
         answers = _answers(networks, faces, config, epoch)

@@ -129,7 +129,7 @@ def _train(
     network = processes.parallel(state.model, config, device, world)
     stored = StoredAnswers(config, splits["train"]) if config.teacher_logits else None
     asked = () if stored else config.teachers
-    teachers = [evaluate.restore(runs.open_run(path), device) for path in asked]
+    teachers = [evaluate.load_network(runs.open_run(path), device) for path in asked]
     share = batches.faces_per_step(len(train.faces), config, world) // world
     part = slice(rank * share, (rank + 1) * share)
     step = Step(network, state, train, config, teachers, part)
@@ -247,7 +247,9 @@ def validate(
     samples = splits["val"]
     model.eval()
     shown = samples.faces if faces is None else faces
-    answers = evaluate.logits(model, shown, side=config.input_size, channels=config.channels)
+    answers = evaluate.compute_logits(
+        model, shown, input_size=config.input_size, channels=config.channels
+    )
     known = torch.as_tensor(samples.labels) >= 0
     said, labels = answers[known, HEADS["labels"]], torch.as_tensor(samples.labels)[known]
     found = {}

@@ -35,7 +35,7 @@ MEASURES = {
 FIXED = ("protocol", "fold", "folds", "seed")
 """What no case of an ablation may change: all are judged by the same faces, seed by seed."""
 
-AS_IT_IS = "as it is"
+BASELINE = "baseline"
 """The name of the unchanged training in an ablation."""
 
 WITHOUT = {
@@ -75,8 +75,8 @@ def crossval(base: Config, root: Path, out: Path, watch: Watcher) -> dict:
         "kind": "crossval",
         "protocol": base.protocol,
         "folds": {name: _numbers(one) for name, one in found.items()},
-        "over_folds": over([_numbers(one) for one in found.values()]),
-        "all_held_out": _pooled([runs.open_run(out / name) for name in found]),
+        "fold_statistics": over([_numbers(one) for one in found.values()]),
+        "pooled": _pooled([runs.open_run(out / name) for name in found]),
     }
     runs.write_json(out / "crossval.json", result)
     return result
@@ -98,13 +98,13 @@ def ablate(
     for names that no two folders can bear and for what `FIXED` names, and `runs.Busy` as
     `crossval` does.
     """
-    names = [AS_IT_IS, *changes]
+    names = [BASELINE, *changes]
     if not seeds:
         raise UserError("An ablation trains each case at least once.")
     for name in names:
         if not slug(name) or [slug(other) for other in names].count(slug(name)) > 1:
             raise UserError(f"The case {name!r} needs a name of its own, in letters or digits.")
-    cases = {AS_IT_IS: base} | {n: config.changed(base, c) for n, c in changes.items()}
+    cases = {BASELINE: base} | {n: config.changed(base, c) for n, c in changes.items()}
     for name, case in cases.items():
         for field in FIXED:
             if getattr(case, field) != getattr(base, field):
@@ -125,8 +125,8 @@ def ablate(
             name: {
                 "changes": list(changes.get(name, ())),
                 "parameters": found[by_case[name][0]]["network"]["parameters"],
-                "over_seeds": over([_numbers(found[one]) for one in by_case[name]]),
-                "against_as_it_is": scores.difference(hits[name], hits[AS_IT_IS]),
+                "seed_statistics": over([_numbers(found[one]) for one in by_case[name]]),
+                "difference_to_baseline": scores.paired_difference(hits[name], hits[BASELINE]),
             }
             for name in cases
         },
@@ -191,7 +191,7 @@ def _carry_out(
             f"Other processes are training {', '.join(busy)} in {out}; the rest is finished. "
             "Ask again when they are done."
         )
-    return {name: evaluate.measured(runs.open_run(out / name), root) for name in wanted}
+    return {name: evaluate.load_or_evaluate(runs.open_run(out / name), root) for name in wanted}
 
 
 def _numbers(result: dict) -> dict[str, float]:
@@ -207,9 +207,9 @@ def _about(base: Config, found: dict[str, dict]) -> dict:
     return {
         "config": published(base),
         "data": first["data"],
-        "views": first["views"],
-        "trained_at": sorted({one["trained"]["commit"] or "" for one in found.values()}),
-        "measured": first["measured"],
+        "tta": first["tta"],
+        "commits": sorted({one["provenance"]["commit"] or "" for one in found.values()}),
+        "environment": first["environment"],
     }
 
 
@@ -218,7 +218,7 @@ def _pooled(done: list[Run]) -> dict:
     answers = [runs.load_predictions(run) for run in done]
     truth = np.concatenate([a["truth"] for a in answers])
     said = np.concatenate([a["labels"] for a in answers])
-    return scores.labelled(said[truth >= 0], truth[truth >= 0])
+    return scores.label_scores(said[truth >= 0], truth[truth >= 0])
 
 
 def _hits(done: list[Run]) -> np.ndarray:

@@ -94,11 +94,11 @@ class Job(BaseModel):
 
 
 class Model(BaseModel):
-    """An available model; `means` says what its shares estimate."""
+    """An available model; `target` is what its shares estimate."""
 
     name: str
     labels: list[str]
-    means: str
+    target: str
 
 
 class Models(BaseModel):

@@ -60,8 +60,8 @@ class Service:
         models = []
         for name in self.analyzers.models:
             spec = self.analyzers.classifier(name).spec
-            means = spec.card.get("means", "")
-            models.append({"name": name, "labels": list(spec.labels), "means": means})
+            target = spec.card.get("target", "")
+            models.append({"name": name, "labels": list(spec.labels), "target": target})
         return {
             "default": self.analyzers.default_model,
             "models": models,

@@ -51,7 +51,7 @@ def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
     ):
         code, out, err = mien(*words)
         assert code == 0, out + err
-    (row,) = leaderboard.read(board)
+    (row,) = leaderboard.read_rows(board)
     assert row.model == f"{NAME}-small"
     face = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     Image.fromarray(face).save(tmp_path / "face.png")

@@ -121,9 +121,11 @@ def test_every_model_learns_in_half_precision(name):
 def test_a_model_file_answers_as_the_network_does(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
     # A cold softmax, so that differences in the logits of a new network show.
-    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, side).eval()
+    whole = export.ExportedNetwork(
+        network, {"labels": calibration.identity(7, 0.1)}, 0.0, side
+    ).eval()
     proto = export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1))
-    export.check(proto, whole, 1, 1e-5)
+    export.check_against_torch(proto, whole, 1, 1e-5)
 
 
 @pytest.mark.parametrize("name", LIGHT)

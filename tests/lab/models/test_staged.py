@@ -64,8 +64,10 @@ def test_a_model_file_answers_as_the_network_does(name):
     model = built(name)
     model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
     network = model.eval().to(memory_format=torch.contiguous_format)
-    whole = export.Exported(network, {"labels": calibration.plain(7, 0.1)}, 0.0, 40).eval()
-    export.check(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+    whole = export.ExportedNetwork(
+        network, {"labels": calibration.identity(7, 0.1)}, 0.0, 40
+    ).eval()
+    export.check_against_torch(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["ferc-full", "rcnn-slim"])

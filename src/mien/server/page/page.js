@@ -52,8 +52,8 @@ async function loadModels() {
 }
 
 function describeModel() {
-  const meaning = models.find(({ name }) => name === $("model").value)?.means;
-  $("model-description").textContent = meaning ? `Estimates ${meaning}.` : "";
+  const target = models.find(({ name }) => name === $("model").value)?.target;
+  $("model-description").textContent = target ? `Estimates ${target}.` : "";
 }
 
 $("model").addEventListener("change", () => {

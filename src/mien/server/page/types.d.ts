@@ -41,7 +41,7 @@ export interface Job {
 export interface Model {
   name: string;
   labels: string[];
-  means: string;
+  target: string;
 }
 
 export interface Models {
