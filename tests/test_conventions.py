@@ -1,4 +1,4 @@
-"""Conventions that no linter checks; the linters themselves are `make lint`."""
+"""Conventions of this project that no linter checks."""
 
 import ast
 import pkgutil
@@ -16,34 +16,34 @@ from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-LIGHT = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
+WITHOUT_LAB = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
                    if not module.name.startswith(("mien.lab", "mien.__main__")))]  # fmt: skip
 
 SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
 
 
-def run(*words):
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-ALONE = """
+IMPORT_EACH_ALONE = """
 import importlib, sys
 
 for name in {modules}:
-    for known in [other for other in sys.modules if other.split(".")[0] == "mien"]:
-        del sys.modules[known]
+    for imported in [other for other in sys.modules if other.split(".")[0] == "mien"]:
+        del sys.modules[imported]
     importlib.import_module(name)
     heavy = {{"torch", "matplotlib", "sklearn", "timm"}} & sys.modules.keys()
     assert not heavy, f"{{name}} imports {{heavy}}"
 """
 
 
-def test_each_light_module_is_imported_alone_and_without_torch():
-    done = run(sys.executable, "-c", ALONE.format(modules=LIGHT))
-    assert done.returncode == 0, done.stderr
+def test_each_module_outside_the_lab_imports_alone_and_without_torch():
+    process = run(sys.executable, "-c", IMPORT_EACH_ALONE.format(modules=WITHOUT_LAB))
+    assert process.returncode == 0, process.stderr
 
 
-def test_an_analyzer_at_work_is_free_of_torch(tiny_model):
+def test_analyzing_does_not_import_torch(tiny_model):
     code = (
         "import sys, numpy, mien;"
         f"mien.Analyzer({str(tiny_model)!r}, 'whole').analyze(numpy.zeros((9, 9, 3), 'uint8'));"
@@ -61,23 +61,23 @@ def imports_opencv(path):
     return False
 
 
-def test_only_a_camera_imports_opencv():
-    found = {
+def test_only_the_camera_imports_opencv():
+    importing = {
         path.relative_to(ROOT / "src" / "mien").as_posix()
         for path in filter(imports_opencv, SOURCES)
     }
-    assert found == {"io/camera.py"}
+    assert importing == {"io/camera.py"}
 
 
 WITHOUT_OPENCV = """
 import builtins, importlib, pathlib, pkgutil, sys
 
-ordinary = builtins.__import__
+original_import = builtins.__import__
 
-def without_opencv(name, names=None, *more):
+def without_opencv(name, names=None, *arguments):
     if name.split(".")[0] == "cv2":
         raise ModuleNotFoundError(f"{{names['__name__']}} imports {{name}}", name=name)
-    return ordinary(name, names, *more)
+    return original_import(name, names, *arguments)
 
 builtins.__import__ = without_opencv
 
@@ -111,21 +111,19 @@ def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
         out.mux(stream.encode())
     clip = str(tmp_path / "clip.mp4")
     code = WITHOUT_OPENCV.format(model=str(tiny_model), photo=str(photo), clip=clip)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert "OpenCV is not installed" in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "OpenCV is not installed" in process.stdout
 
 
-def test_importing_mien_is_quick():
-    code = (
-        "import time; began = time.perf_counter(); import mien;print(time.perf_counter() - began)"
-    )
+def test_importing_mien_takes_less_than_0_3_seconds():
+    code = "import time; t = time.perf_counter(); import mien; print(time.perf_counter() - t)"
     assert min(float(run(sys.executable, "-c", code).stdout) for _ in range(5)) < 0.3
 
 
-def test_every_public_name_can_be_had_and_no_other():
+def test_every_public_name_can_be_imported_and_no_other():
     for name in mien.__all__:
         assert getattr(mien, name) is not None
     assert dir(mien) == sorted(mien.__all__)
@@ -152,39 +150,39 @@ def undocumented(path):
         yield from inside(tree, False)
 
 
-def test_what_is_public_says_what_it_is():
+def test_everything_public_has_a_docstring():
     assert [name for path in SOURCES for name in undocumented(path)] == []
 
 
-def test_no_module_is_called_after_nothing():
+def test_no_module_has_a_name_without_meaning():
     banned = {"utils", "util", "common", "core", "base", "helpers"}
     assert not banned & {path.stem for path in SOURCES}
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_the_readme_does_what_it_shows(number, tmp_path, photo, monkeypatch):
+def test_the_code_of_the_readme_runs(number, tmp_path, photo, monkeypatch):
     (tmp_path / "holiday").mkdir()
     with Image.open(photo) as image:
         image.save(tmp_path / "holiday" / "beach.png")
         for name in set(re.findall(r"[\w-]+\.(?:jpg|png|webp|gif)", BLOCKS[number])):
             image.save(tmp_path / name)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", BLOCKS[number]],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
-def test_the_published_tables_are_what_the_results_say():
-    pytest.importorskip("torch", reason="some tables come from the networks themselves")
-    done = subprocess.run(
+def test_the_published_tables_match_the_results():
+    pytest.importorskip("torch", reason="some tables are computed from the networks")
+    process = subprocess.run(
         [sys.executable, "benchmarks/tables.py", "--check"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
-def test_no_result_says_where_its_runs_lay():
+def test_results_contain_no_absolute_paths():
     results = list((ROOT / "results").rglob("*.json"))
     assert results
     texts = {path.name: path.read_text(encoding="utf-8") for path in results}

@@ -1,4 +1,4 @@
-"""A user id without a name, a home or an environment, as in containers and under cron."""
+"""mien as a user without a name, a home or an environment, as in containers and under cron."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from tests.paths import ROOT
 from tests.synthetic import tiny
 
 USER = "54321"
-# The interpreter may lie in root's home: that user may read everything, and write as others may.
-NAMELESS = [
+# The interpreter may be in root's home: the user may read everything, but write only its own files.
+AS_NAMELESS_USER = [
     "setpriv", "--reuid", USER, "--regid", USER, "--clear-groups",
     "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search",
     "env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={ROOT / 'src'}",
@@ -23,33 +23,37 @@ NAMELESS = [
 ]  # fmt: skip
 
 
-def becomes_nameless():
-    """Whether this process may start another one as that user, and the user has no name."""
+def can_become_nameless():
+    """Whether this process can start another one as a user without a name."""
     if not shutil.which("setpriv") or os.geteuid() != 0:
         return False
     code = "import getpass; getpass.getuser()"
-    done = subprocess.run([*NAMELESS, "-c", code], capture_output=True, text=True, check=False)
-    return "uid not found" in done.stderr or "No username set" in done.stderr
+    process = subprocess.run(
+        [*AS_NAMELESS_USER, "-c", code], capture_output=True, text=True, check=False
+    )
+    return "uid not found" in process.stderr or "No username set" in process.stderr
 
 
-pytestmark = pytest.mark.skipif(not becomes_nameless(), reason="needs root, setpriv and a free uid")
+pytestmark = pytest.mark.skipif(
+    not can_become_nameless(), reason="needs root, setpriv and a free uid"
+)
 
 
 @pytest.fixture
 def folder(tmp_path, photo):
-    """A folder of that user's own, with a photograph."""
+    """A folder that the user owns, with a photograph."""
     shutil.copy(photo, tmp_path / "photo.png")
     os.chown(tmp_path, int(USER), int(USER))
     return tmp_path
 
 
-def run(folder, *words):
-    """Run mien as that user: what it printed; fails unless that went well, without a traceback."""
-    command = [*NAMELESS, "-m", "mien", *map(str, words)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run(folder, *arguments):
+    """Run mien as that user and return its output; fails unless it succeeds."""
+    command = [*AS_NAMELESS_USER, "-m", "mien", *map(str, arguments)]
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "Traceback" not in process.stderr
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_a_photograph_is_analyzed(folder):
@@ -58,23 +62,23 @@ def test_a_photograph_is_analyzed(folder):
     assert (folder / "annotated.png").exists()
 
 
-def test_speed_is_measured(folder):
+def test_bench(folder):
     assert "a frame with one face" in run(folder, "bench")
 
 
 def test_a_request_is_served(folder, photo):
     pytest.importorskip("uvicorn")
-    command = [*NAMELESS, "-m", "mien", "serve", "--port", "0"]
-    serving = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    command = [*AS_NAMELESS_USER, "-m", "mien", "serve", "--port", "0"]
+    server = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
-        address = next(line for line in serving.stderr if "listening" in line).split()[-1]
+        address = next(line for line in server.stderr if "listening" in line).split()[-1]
         headers = {"Content-Type": "image/png"}
         request = urllib.request.Request(f"{address}/analyze", photo.read_bytes(), headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert len(json.load(answer)["faces"]) == 1
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert len(json.load(response)["faces"]) == 1
     finally:
-        serving.send_signal(signal.SIGTERM)
-        _, err = serving.communicate(timeout=60)
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=60)
     assert "Traceback" not in err
 
 

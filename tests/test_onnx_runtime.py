@@ -1,8 +1,7 @@
-"""Nothing is sent, nothing is left: what `mien` opens, as the kernel sees it.
+"""mien sends nothing and leaves no files: its system calls, recorded by strace.
 
-ONNX Runtime writes a device id as soon as it is imported, and looks up a host of Microsoft some
-seconds later. Continuous integration and unit tests switch that off by variables of their own, so
-the programs run here see none.
+ONNX Runtime writes a device id when it is imported, and connects to Microsoft a few seconds later.
+Variables of CI systems disable that, so the programs run here get an empty environment.
 """
 
 import ast
@@ -26,13 +25,13 @@ from tests.paths import ROOT
 SOURCES = [
     path for folder in ("src", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")
 ]
-ONLY = ROOT / "src" / "mien" / "onnx_runtime.py"
-YARDSTICK = ROOT / "benchmarks" / "bare.py"  # knows nothing of mien
+WRAPPER = ROOT / "src" / "mien" / "onnx_runtime.py"
+WITHOUT_MIEN = ROOT / "benchmarks" / "bare.py"
 
 TRACED = "trace=%network,openat,?open,?creat,?mkdir,mkdirat"
 ADDRESS = re.compile(r'sa_family=AF_INET6?,.*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
-MADE = re.compile(r'^(?:creat|mkdir|open)\w*\((?:AT_FDCWD, )?"([^"]+)"')
-HARMLESS = ("/dev/", "/proc/")
+CREATED = re.compile(r'^(?:creat|mkdir|open)\w*\((?:AT_FDCWD, )?"([^"]+)"')
+ALLOWED = ("/dev/", "/proc/")
 
 WORKER = """
 import multiprocessing, sys
@@ -66,29 +65,29 @@ def test_one_module_imports_onnxruntime():
         for path in SOURCES
         if any(map(names_onnxruntime, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
     }
-    assert importing == {ONLY, YARDSTICK}
+    assert importing == {WRAPPER, WITHOUT_MIEN}
 
 
-def test_telemetry_stops_where_onnxruntime_was_imported_before(monkeypatch):
+def test_telemetry_is_disabled_if_onnxruntime_was_imported_before(monkeypatch):
     calls = []
-    theirs = sys.modules["onnxruntime"]
-    monkeypatch.setattr(theirs, "disable_telemetry_events", lambda: calls.append("disabled"))
+    onnxruntime = sys.modules["onnxruntime"]
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append("disabled"))
     importlib.reload(mien.onnx_runtime)
     assert calls == ["disabled"]
 
 
 @dataclass
-class Place:
+class Sandbox:
     """A folder with a photograph, an empty home and an empty folder for temporary files."""
 
     folder: Path
 
-    def command(self, *words):
-        """The words under strace, where there is one that works."""
+    def command(self, *arguments):
+        """The command, under strace if it works here."""
         strace = shutil.which("strace")
         probe = [strace, "-o", os.devnull, sys.executable, "-c", ""]
         if strace and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-            words = (
+            arguments = (
                 strace,
                 "-ff",
                 "-qq",
@@ -98,9 +97,9 @@ class Place:
                 TRACED,
                 "-o",
                 self.folder / "calls",
-                *words,
+                *arguments,
             )
-        return [str(word) for word in words]
+        return [str(argument) for argument in arguments]
 
     @property
     def environment(self):
@@ -113,7 +112,7 @@ class Place:
         }
 
     def check(self):
-        """Nothing is left in the home or among the temporary files; nobody else was called."""
+        """Assert that no file is left behind and no other host was contacted."""
         for folder in ("home", "temporary"):
             assert [str(path) for path in (self.folder / folder).rglob("*")] == []
         for file in self.folder.glob("calls.*"):  # one for each thread
@@ -121,60 +120,60 @@ class Place:
                 address = ADDRESS.search(call)
                 assert not address or address[1].startswith(("127.", "::1")), call
                 path = (
-                    MADE.match(call)
+                    CREATED.match(call)
                     if "O_CREAT" in call or "creat(" in call or "mkdir" in call
                     else None
                 )
-                if path and " = -1 " not in call and not path[1].startswith(HARMLESS):
+                if path and " = -1 " not in call and not path[1].startswith(ALLOWED):
                     assert (self.folder / path[1]).is_relative_to(self.folder), call
 
 
 @pytest.fixture
-def place(tmp_path, photo):
+def sandbox(tmp_path, photo):
     for name in ("home", "temporary"):
         (tmp_path / name).mkdir()
     shutil.copy(photo, tmp_path / "photo.png")
-    return Place(tmp_path)
+    return Sandbox(tmp_path)
 
 
-def run(place, *words):
+def run(sandbox, *arguments):
     return subprocess.run(
-        place.command(*words), cwd=place.folder, env=place.environment, capture_output=True,
-        text=True, check=False, timeout=120,
+        sandbox.command(*arguments), cwd=sandbox.folder, env=sandbox.environment,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
-def test_analyze_sends_and_leaves_nothing(place):
-    words = ("analyze", "photo.png", "--json")
-    done = run(place, sys.executable, "-m", "mien", *words)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(json.loads(done.stdout)["faces"]) == 1
-    place.check()
+def test_analyze(sandbox):
+    arguments = ("analyze", "photo.png", "--json")
+    process = run(sandbox, sys.executable, "-m", "mien", *arguments)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(json.loads(process.stdout)["faces"]) == 1
+    sandbox.check()
 
 
-def test_a_worker_process_sends_and_leaves_nothing(place):
-    (place.folder / "worker.py").write_text(WORKER)
-    done = run(place, sys.executable, "worker.py", "photo.png")
-    assert done.returncode == 0, done.stderr
-    place.check()
+def test_a_worker_process(sandbox):
+    (sandbox.folder / "worker.py").write_text(WORKER)
+    process = run(sandbox, sys.executable, "worker.py", "photo.png")
+    assert process.returncode == 0, process.stderr
+    sandbox.check()
 
 
-def test_serve_sends_nothing_but_its_answers_and_leaves_nothing(place, photo):
-    words = ("serve", "--port", "0", "--workers", "1")
-    serving = subprocess.Popen(
-        place.command(sys.executable, "-m", "mien", *words), cwd=place.folder,
-        env=place.environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+def test_serve(sandbox, photo):
+    arguments = ("serve", "--port", "0", "--workers", "1")
+    server = subprocess.Popen(
+        sandbox.command(sys.executable, "-m", "mien", *arguments), cwd=sandbox.folder,
+        env=sandbox.environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        address = serving.stderr.readline().split()[-1]
+        address = server.stderr.readline().split()[-1]
         headers = {"Content-Type": "image/png"}
         request = urllib.request.Request(f"{address}/analyze", photo.read_bytes(), headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            assert len(json.load(answer)["faces"]) == 1
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert len(json.load(response)["faces"]) == 1
     finally:
-        os.killpg(serving.pid, signal.SIGINT)
-        serving.communicate(timeout=60)
-    place.check()
+        os.killpg(server.pid, signal.SIGINT)
+        server.communicate(timeout=60)
+    sandbox.check()
 
 
 def test_both_heads_of_a_file_share_a_session():
@@ -186,7 +185,7 @@ def test_both_heads_of_a_file_share_a_session():
     assert one._session is not Classifier(weights.model("default"), threads=2)._session
 
 
-def test_a_file_that_was_replaced_is_opened_anew(tiny_model):
+def test_a_replaced_file_is_opened_again(tiny_model):
     from mien.onnx_runtime import open_session
 
     first = open_session(str(tiny_model))
