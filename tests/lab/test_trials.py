@@ -158,7 +158,7 @@ def test_a_run_can_start_from_the_weights_of_another(root, crossed, tmp_path):
     one, other = (torch.load(p.weights_file) for p in (runs.open_run(out / "fold-0"), run))
     kernels = [name for name, value in one.items() if value.ndim > 1]
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in kernels)
-    with pytest.raises(UserError, match="are not those of this network"):
+    with pytest.raises(UserError, match="do not fit"):
         train.fit(replace(begun, model="resnet-16"), root, tmp_path / "other", device="cpu")
 
 

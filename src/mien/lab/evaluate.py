@@ -278,7 +278,7 @@ def load_or_evaluate(run: Run, root: Path) -> dict:
     if run.metrics_file.exists():
         saved = runs.read_json(run.metrics_file)
         expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
-        if (saved["data"], saved["tta"], saved["input_size"]) == expected:
+        if tuple(saved.get(key) for key in ("data", "tta", "input_size")) == expected:
             return saved
     return evaluate(run.folder, root)
 
