@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import codecs
 import json
 import re
 from contextlib import nullcontext
@@ -196,6 +197,17 @@ def test_image_results_can_be_saved(on_page, photo, tmp_path):
     assert abs(sum(record["faces"][0]["emotions"].values()) - 1) < 1e-6
     with Image.open(tmp_path / "a photo-faces.png") as annotated:
         assert annotated.size == (160, 90)
+
+
+def test_a_saved_csv_opens_right_in_excel(on_page, photo, tmp_path):
+    async def check(page, _):
+        await analyze_images(page, photo.rename(tmp_path / "é 顔.png"))
+        await click(page, "#save-csv")
+        await wait_for_file(tmp_path / "faces.csv")
+
+    on_page(check)
+    assert (tmp_path / "faces.csv").read_bytes().startswith(codecs.BOM_UTF8 + b"source,frame")
+    assert "\né 顔.png,0,0" in (tmp_path / "faces.csv").read_text(encoding="utf-8-sig")
 
 
 def test_invalid_image_shows_an_error_and_others_are_analyzed(on_page, photo, invalid_image):

@@ -1,5 +1,6 @@
 """Writers: results read back, and the files that remain after an error."""
 
+import codecs
 import csv
 import json
 import os
@@ -88,7 +89,7 @@ def test_jsonl_contains_the_records(tmp_path):
 def read_table(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -463,6 +464,44 @@ def test_folder_with_a_suffix_is_a_folder(tmp_path):
     (tmp_path / "pictures.png").mkdir()
     write_all(tmp_path / "pictures.png", [Result(replace(make_frame(), source="a.gif"), [])])
     assert file_names(tmp_path / "pictures.png") == ["a.png"]
+
+
+@pytest.mark.parametrize("source", ["plain.png", "顔.png", "Köln, été.png", "Привет 👋.png"])
+def test_excel_and_the_usual_readers_read_a_csv_right(tmp_path, source):
+    path = tmp_path / "faces.csv"
+    write_all(path, [Result(make_frame("a.png"), []), Result(make_frame(source), [make_face()])])
+    data = path.read_bytes()
+    # Excel reads UTF-8 only behind a byte order mark; without need, the mark disturbs simple tools.
+    assert data.startswith(codecs.BOM_UTF8) != source.isascii()
+    assert data.count(codecs.BOM_UTF8) == (not source.isascii())
+    assert b"\r" not in data
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert [row["source"] for row in csv.DictReader(file)] == ["a.png", source]
+    pyarrow_csv = pytest.importorskip("pyarrow.csv")
+    assert pyarrow_csv.read_csv(path)["source"].to_pylist() == ["a.png", source]
+    duckdb = pytest.importorskip("duckdb")
+    assert duckdb.sql(f"select source from '{path}'").fetchall() == [("a.png",), (source,)]
+
+
+@pytest.mark.parametrize("source", ["plain.png", "顔.png"])
+def test_pandas_reads_the_first_column_of_a_csv(tmp_path, source):
+    pandas = pytest.importorskip("pandas")
+    write_all(tmp_path / "faces.csv", [Result(make_frame(source), [make_face()])])
+    for engine in ("c", "python"):
+        table = pandas.read_csv(tmp_path / "faces.csv", engine=engine)
+        assert table.columns[0] == "source"
+        assert table["source"].to_list() == [source]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 7, 1000, 2**20])
+def test_a_long_csv_is_shifted_block_by_block(tmp_path, monkeypatch, block_bytes):
+    from mien.writers import csv as csv_writer
+
+    monkeypatch.setattr(csv_writer, "BLOCK_BYTES", block_bytes)
+    write_all(tmp_path / "faces.csv", [Result(make_frame(f"{k}.png"), []) for k in range(20)])
+    plain = (tmp_path / "faces.csv").read_bytes()
+    csv_writer._insert_byte_order_mark(tmp_path / "faces.csv")
+    assert (tmp_path / "faces.csv").read_bytes() == codecs.BOM_UTF8 + plain
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

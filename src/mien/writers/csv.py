@@ -1,15 +1,22 @@
-"""Write a table with one row per face; a frame without faces has one row with empty columns."""
+"""Write a table with one row per face; a frame without faces has one row with empty columns.
+
+UTF-8 with LF line ends. If a name goes beyond ASCII, the file begins with a byte order mark;
+without it, Excel uses the code page of the country.
+"""
 
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mien.io.partial_file import open_resumable
 from mien.results import Write
-from mien.writers._table import COLUMNS, rows
+from mien.writers._table import COLUMNS, TEXT, rows
+
+BLOCK_BYTES = 2**20
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
@@ -18,8 +25,26 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[W
 
 
 def _convert(records: Iterator[dict], path: Path) -> None:
+    is_ascii = True
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in records:
-            table.writerows(rows(record))
+            for row in rows(record):
+                is_ascii = is_ascii and all(row.get(name, "").isascii() for name in TEXT)
+                table.writerow(row)
+    if not is_ascii:
+        _insert_byte_order_mark(path)
+
+
+def _insert_byte_order_mark(path: Path) -> None:
+    """Shift the content of a file, block by block from its end, and begin it with the mark."""
+    with open(path, "rb+") as file:
+        size = file.seek(0, 2)
+        for start in reversed(range(0, size, BLOCK_BYTES)):
+            file.seek(start)
+            block = file.read(BLOCK_BYTES)
+            file.seek(start + len(BOM_UTF8))
+            file.write(block)
+        file.seek(0)
+        file.write(BOM_UTF8)

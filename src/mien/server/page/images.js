@@ -195,8 +195,10 @@ function csvCell(value = "") {
 
 function saveCsv() {
   const rows = records().flatMap(tableRows).map((row) => COLUMNS.map((name) => csvCell(row[name])));
-  const lines = [COLUMNS, ...rows].map((cells) => `${cells.join(",")}\n`);
-  saveFile("faces.csv", new Blob(lines, { type: "text/csv" }));
+  const text = [COLUMNS, ...rows].map((cells) => `${cells.join(",")}\n`).join("");
+  // Excel recognizes UTF-8 only by a byte order mark.
+  const mark = /[\u0080-\uffff]/.test(text) ? "\ufeff" : "";
+  saveFile("faces.csv", new Blob([mark, text], { type: "text/csv" }));
 }
 
 function saveJson() {
