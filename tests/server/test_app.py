@@ -1,11 +1,13 @@
 """Routes of the service: image requests in every form, models, health, metrics, OpenAPI."""
 
 import base64
+import http.client
 import json
 import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -133,6 +135,65 @@ def test_models_and_health(client):
     assert {"yunet", "whole"} <= set(models["detectors"])
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
+
+
+HEAD_PATHS = ("/", "/page.js", "/constants.js", "/healthz", "/readyz", "/models", "/metrics",
+              "/openapi.json")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HEAD_PATHS)
+def test_head_gives_the_headers_of_get(client, path):
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    if path != "/metrics":
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_head_is_not_in_openapi_and_not_of_other_methods(client):
+    operations = client.get("/openapi.json").json()["paths"].values()
+    assert not any("head" in operation for operation in operations)
+    response = client.head("/analyze")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+def test_head_on_a_real_server_keeps_the_connection_in_order(tiny_model):
+    with serving.on_loopback(tiny_model) as (url, _):
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+        for path in ("/", "/healthz", "/metrics", "/nothing"):
+            connection.request("HEAD", path)
+            response = connection.getresponse()
+            assert response.status == (404 if path == "/nothing" else 200)
+            assert response.read() == b""
+            connection.request("GET", "/healthz")
+            assert json.loads(connection.getresponse().read()) == {"status": "alive"}
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [("/healthz/", "../healthz"), ("//", "../"),
+     ("/models/?x=1&y=%20\u00e9", "../models?x=1&y=%20%C3%A9"),
+     ("/openapi.json/", "../openapi.json"), ("/page.js/", "../page.js"),
+     ("/videos/x/", "../x"), ("/videos/a%0d%0aB:%20c/", "../a%0D%0AB%3A%20c"),
+     ("/videos/javascript:x/", "../javascript%3Ax")],
+)  # fmt: skip
+def test_redirects_are_relative(client, path, location):
+    response = client.get(f"http://testserver{path}", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (307, location)
+
+
+def test_a_redirect_keeps_the_prefix_and_host_of_a_proxy(client):
+    location = client.post("/analyze/", content=IMAGE, follow_redirects=False).headers["location"]
+    assert urljoin("https://faces.example/mien/analyze/", location) == (
+        "https://faces.example/mien/analyze"
+    )
+    assert client.post("/analyze/", content=IMAGE).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nothing/", "/healthz//", "//evil.example/", "/analyze/x/"])
+def test_what_matches_no_route_is_not_redirected(client, path):
+    assert client.get(f"http://testserver{path}", follow_redirects=False).status_code == 404
 
 
 def test_metrics_have_stable_names_and_the_prometheus_format(client):

@@ -105,7 +105,7 @@ def test_a_job_writes_all_results(client, clip, tiny_model):
     assert posted.status_code == 202
     location = posted.headers["location"]
     job_id = posted.json()["id"]
-    assert location == f"/videos/{job_id}"
+    assert location == f"videos/{job_id}"  # relative to /videos
     response = client.get(f"{location}/events")
     assert response.headers["content-type"].startswith("text/event-stream")
     events = [line for line in response.text.splitlines() if line.startswith("event: ")]
@@ -117,6 +117,12 @@ def test_a_job_writes_all_results(client, clip, tiny_model):
     job = client.get(location).json()
     assert (job["state"], job["progress"], job["name"]) == ("done", 1.0, "my clip.mp4")
     assert job["results"] == list(RESULTS)
+    for name in RESULTS:
+        head = client.head(f"{location}/results/{name}")
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["content-length"]) == len(download(client, job_id, name))
+    assert client.head(location).status_code == 200
+    assert client.head(f"{location}/events").status_code == 405
     records = [json.loads(line) for line in download(client, job_id, "faces.jsonl").splitlines()]
     results = mien.Analyzer(tiny_model, "whole").stream(str(clip))
     assert records == [{**result.to_dict(), "source": "my clip.mp4"} for result in results]

@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 
 import mien
 from mien.errors import UserError
-from mien.server import query_parameters, schemas, static_files, uploads
+from mien.server import query_parameters, routing, schemas, static_files, uploads
 from mien.server.error_responses import ClientDisconnected, RequestError, error_response
 from mien.server.metrics import CLIENT_CLOSED_REQUEST, RequestMetricsMiddleware
 from mien.server.security import SecurityMiddleware
@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     _add_image_routes(app, service)
@@ -72,6 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_error_handlers(app)
     _add_middleware(app, service)
     _add_token_to_openapi(app, settings)
+    routing.redirect_trailing_slashes(app)
+    routing.allow_head(app)
     return app
 
 
@@ -125,7 +128,7 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         job = await uploads.receive_video(
             request, jobs, query.file_name(), query.job_options(), service.settings
         )
-        response.headers["Location"] = f"/videos/{job.id}"
+        response.headers["Location"] = f"videos/{job.id}"  # relative: a proxy may add a prefix
         return job.record()
 
     @app.get(
@@ -241,7 +244,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After"],
         )
