@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import numpy as np
 import pytest
@@ -63,6 +63,95 @@ def test_json_gives_a_record_for_image_and_a_list_for_images(client, tiny_model)
     data_url = "data:image/png;base64," + as_base64()
     body = {"images": [data_url, as_base64()]}
     assert client.post("/analyze", json=body).json() == [record, record]
+
+
+def wrapped(text):
+    return "\r\n".join(text[k : k + 76] for k in range(0, len(text), 76))
+
+
+BASE64_FORMS = {
+    "line breaks": lambda body: base64.encodebytes(body).decode(),
+    "CRLF": lambda body: wrapped(as_base64(body)),
+    "URL-safe": lambda body: base64.urlsafe_b64encode(body).decode(),
+    "URL-safe without padding": lambda body: base64.urlsafe_b64encode(body).decode().rstrip("="),
+    "without padding": lambda body: as_base64(body).rstrip("="),
+    "spaces around": lambda body: f"\n  {as_base64(body)} \t\n",
+    "data URL": lambda body: "data:image/png;base64," + as_base64(body),
+    "wrapped data URL": lambda body: " DATA:;base64,\n" + wrapped(as_base64(body)),
+    "percent-encoded data URL": lambda body: "data:;base64," + quote(as_base64(body), safe=""),
+}
+
+
+@pytest.mark.parametrize("encode", BASE64_FORMS.values(), ids=BASE64_FORMS)
+@pytest.mark.parametrize("trailing", [0, 1, 2])
+def test_base64_of_any_form_gives_the_same_record(client, tiny_model, encode, trailing):
+    body = IMAGE + b"\xfb\xff\xfe" * 9 + bytes(trailing)  # -_ in the URL-safe alphabet
+    record = expected_record(tiny_model, IMAGE)
+    assert client.post("/analyze", json={"image": encode(body)}).json() == record
+    response = client.post("/analyze", json={"images": [encode(body), as_base64()]})
+    assert response.json() == [record, record]
+
+
+@pytest.mark.parametrize("text", ["*", "a", "aGk=x", "data:image/png,abc!", "\u00e9", "a\0b="])
+def test_what_is_not_base64_is_an_error(client, text):
+    response = client.post("/analyze", json={"image": text})
+    assert response.status_code == 422
+    assert "Image 0 is not base64" in response.json()["error"]
+
+
+def test_an_unreadable_file_of_a_form_does_not_reject_the_others(client, tiny_model):
+    other = serving.image_file(seed=1)
+    files = [("i", ("notes.txt", b"text")), ("i", ("a.png", IMAGE)), ("i", ("empty.png", b"")),
+             ("i", ("b.png", other)), ("i", ("half.png", IMAGE[:200]))]  # fmt: skip
+    response = client.post("/analyze", files=files)
+    assert response.status_code == 200
+    first, a, empty, b, half = response.json()
+    assert a == expected_record(tiny_model, IMAGE, "a.png")
+    assert b == expected_record(tiny_model, other, "b.png")
+    for item, name in ((first, "notes.txt"), (empty, "empty.png"), (half, "half.png")):
+        assert list(item) == ["source", "error"]
+        assert item["source"] == name
+        assert name in item["error"]
+        assert "\n" not in item["error"]
+
+
+def test_an_unreadable_image_of_a_json_list_does_not_reject_the_others(client, tiny_model):
+    texts = ["*", as_base64(b"text"), as_base64(), ""]
+    response = client.post("/analyze", json={"images": texts})
+    assert response.status_code == 200
+    *before, record, last = response.json()
+    assert record == expected_record(tiny_model, IMAGE)
+    assert [item["source"] for item in (*before, last)] == [""] * 3
+    errors = [item["error"] for item in (*before, last)]
+    for error, fact in zip(errors, ("not base64", "image 1: it is not", "empty"), strict=True):
+        assert fact in error
+
+
+def test_an_image_with_too_many_pixels_does_not_reject_the_others(tiny_model):
+    with serving.in_process(tiny_model, max_pixels=5000) as client:
+        files = [("i", ("large.png", serving.image_file(99, 99))), ("i", ("a.png", IMAGE))]
+        first, second = client.post("/analyze", files=files).json()
+        assert "99 x 99" in first["error"]
+        assert second["source"] == "a.png"
+
+
+def test_a_list_without_a_readable_image_gives_422(client):
+    for request in ({"json": {"images": [""]}}, {"files": [("i", ("a.png", b"x"))]}):
+        response = client.post("/analyze", **request)
+        assert response.status_code == 422
+        assert response.json()["error"].startswith("Cannot read")
+    files = [("i", ("a.png", b"x")), ("i", ("b.png", b""))]
+    response = client.post("/analyze", files=files)
+    assert response.status_code == 422
+    assert list(response.json()) == ["error"]
+    assert "2 images" in response.json()["error"]
+    assert "a.png" in response.json()["error"]
+
+
+def test_an_unknown_model_rejects_a_list_as_a_whole(client):
+    files = [("i", ("a.png", IMAGE)), ("i", ("b.png", b""))]
+    response = client.post("/analyze?model=unheard-of", files=files)
+    assert (response.status_code, "unheard-of" in response.json()["error"]) == (422, True)
 
 
 def test_query_parameters_select_model_detector_and_contempt(client, tiny_model):
@@ -244,6 +333,9 @@ def test_openapi_describes_all_routes_and_its_examples_work(client):
     record = client.post("/analyze", files={"image": ("photo.jpg", IMAGE)}).json()
     assert set(example) == set(record)
     assert set(example["faces"][0]) == set(record["faces"][0])
+    files = [("i", ("notes.txt", b"text")), ("i", ("photo.jpg", IMAGE))]
+    error = client.post("/analyze", files=files).json()[0]
+    assert error == schema["components"]["schemas"]["ImageError"]["example"]
     body = schema["paths"]["/analyze"]["post"]["requestBody"]["content"]["application/json"]
     for body_example in body["examples"].values():
         assert client.post("/analyze", json=body_example["value"]).status_code == 200

@@ -84,8 +84,9 @@ def _add_image_routes(app: FastAPI, service: Service) -> None:
         tags=["images"],
         summary="Detect the faces in images and estimate their emotions",
         openapi_extra={"requestBody": schemas.IMAGE_BODY},
-        response_model=schemas.FrameRecord | list[schemas.FrameRecord],
-        response_description="The record of one image, or a list of records for several images.",
+        response_model=schemas.FrameRecord | list[schemas.FrameRecord | schemas.ImageError],
+        response_description="The record of one image, or a list for several images: a record or "
+        "the error of each, in order.",
         responses=schemas.error_statuses(408, 413, 415, 422, 503),
     )
     async def analyze(

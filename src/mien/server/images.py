@@ -41,11 +41,12 @@ class ImageAnalysis:
         """Analyze the images of a request.
 
         Returns:
-            JSON: the record of a single image, or the list of records if the request has a list.
+            JSON: the record of a single image, or a list if the request has one, in which an image
+            that cannot be read is `{"source": name, "error": sentence}`.
 
         Raises:
             RequestError: the request is not admitted, or its body is invalid.
-            UserError: an image cannot be read, or the model or detector is unknown.
+            UserError: no image can be read, or the model or detector is unknown.
             ClientDisconnected: the client left.
         """
         with self.admission.admit() as ticket:
@@ -55,36 +56,61 @@ class ImageAnalysis:
                 await self._fetch(url, ticket) for url in image_request.urls
             ]
             work = self._pool.submit(self._analyze, images, model, detector, contempt)
-            records = await _result_unless_disconnected(request, work)
-        return json.dumps(records if image_request.is_list else records[0])
+            items = await _result_unless_disconnected(request, work)
+        return json.dumps(items if image_request.is_list else items[0])
 
     async def _fetch(self, url: str, ticket: Ticket) -> request_bodies.NamedImage:
+        name = request_bodies.clean_file_name(url.partition("?")[0])
+        try:
+            body = await self._fetch_body(url)
+        except UserError as error:
+            return name, error
+        ticket.reserve_bytes(len(body))
+        return name, body
+
+    async def _fetch_body(self, url: str) -> bytes:
         fetch = partial(url_fetch.fetch, url, self._settings.max_body_bytes)
         try:
             # The fetch has a timeout, but name resolution cannot be interrupted.
             async with asyncio.timeout(2 * url_fetch.TIMEOUT_SECONDS):
-                body = await asyncio.get_running_loop().run_in_executor(self._fetch_pool, fetch)
+                return await asyncio.get_running_loop().run_in_executor(self._fetch_pool, fetch)
         except TimeoutError:
             raise UserError(
                 f"{urlsplit(url).hostname} did not respond in time. Send the image itself."
             ) from None
-        ticket.reserve_bytes(len(body))
-        return request_bodies.clean_file_name(url.partition("?")[0]), body
 
     def _analyze(
         self, images: Sequence[request_bodies.NamedImage], model: str, detector: str, contempt: bool
     ) -> list[dict]:
         analyzer = self._analyzers.get(model, detector, contempt)
-        frames = self._frames(images)
+        errors: dict[int, UserError] = {}
+        frames = self._frames(images, errors)
         with self._analyzers.classifier(model).announce_request():
             records = [result.to_dict() for result in analyzer.analyze_frames(frames)]
+        if not records:
+            raise _common_error(list(errors.values()))
         self._metrics.images.inc(len(records))
         self._metrics.faces.inc(sum(len(record["faces"]) for record in records))
-        return records
+        in_order = iter(records)
+        return [
+            {"source": name, "error": str(errors[number])} if number in errors else next(in_order)
+            for number, (name, _) in enumerate(images)
+        ]
 
-    def _frames(self, images: Sequence[request_bodies.NamedImage]) -> Iterator[Frame]:
-        for name, body in images:
-            yield decode_image(body, name, self._settings.max_pixels)
+    def _frames(
+        self, images: Sequence[request_bodies.NamedImage], errors: dict[int, UserError]
+    ) -> Iterator[Frame]:
+        """The images that can be read; the errors of the others by their number."""
+        for number, (name, body) in enumerate(images):
+            label = name or (f"image {number}" if len(images) > 1 else "")
+            try:
+                if isinstance(body, UserError):
+                    raise body
+                frame = decode_image(body, label, self._settings.max_pixels)
+            except UserError as error:
+                errors[number] = error
+            else:
+                yield replace(frame, source=name)
 
     def close(self) -> None:
         """Finish the requests in progress and cancel those that wait."""
@@ -107,6 +133,13 @@ def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
     """
     frame = image.first_frame(body, name or "the image", max_pixels)
     return replace(frame, source=name)
+
+
+def _common_error(errors: Sequence[UserError]) -> UserError:
+    """The error of a request of which no image can be read."""
+    if len(errors) == 1:
+        return errors[0]
+    return UserError(f"None of the {len(errors)} images can be read; the first: {errors[0]}")
 
 
 async def _result_unless_disconnected(request: Request, work: Future[T]) -> T:

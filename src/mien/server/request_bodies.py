@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import sys
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -28,8 +28,8 @@ MAX_NAME_LENGTH = 200
 
 BINARY_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 
-NamedImage = tuple[str, bytes]
-"""A file name, possibly empty, and the content of the file."""
+NamedImage = tuple[str, bytes | UserError]
+"""A file name, possibly empty, and the content of the file or the reason why there is none."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ async def _parse_image_form(headers: Headers, body: bytes, settings: Settings) -
         yield body
 
     files = await parse_form(headers, parts(), InMemoryFormParser, settings.max_images_per_request)
-    images = []
+    images: list[NamedImage] = []
     for file in files:
         with file.file:
             images.append((clean_file_name(file.filename or ""), file.file.read()))
@@ -233,10 +233,13 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
     return ImageRequest(images, is_list=is_list)
 
 
-def _decode_base64(text: str, number: int) -> bytes:
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
+def _decode_base64(text: str, number: int) -> bytes | UserError:
+    """Decode either alphabet, with or without padding and line breaks, or a data URL."""
+    text = "".join(text.split())
+    if text[:5].lower() == "data:":
+        text = unquote(text.partition(",")[2])
+    text = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise UserError(f"Image {number} is not base64; encode the file as base64.") from None
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return UserError(f"Image {number} is not base64; encode the file as base64.")

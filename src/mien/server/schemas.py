@@ -18,7 +18,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Shares = dict[str, Share]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 File = Annotated[str, Field(json_schema_extra={"format": "binary"})]
-Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"})]
+Base64 = Annotated[
+    str,
+    Field(
+        description="Base64 of either alphabet, with or without padding and line breaks, or a "
+        "data URL.",
+        json_schema_extra={"format": "byte"},
+    ),
+]
 
 
 FACE_EXAMPLE: dict[str, Any] = {
@@ -69,6 +76,19 @@ class FrameRecord(BaseModel):
     model: str
     detector: str
     faces: list[Face]
+
+
+class ImageError(BaseModel):
+    """In a list of records: an image that cannot be read, and why, in one sentence."""
+
+    model_config = _example({
+        "source": "notes.txt",
+        "error": "Cannot read notes.txt: it is not an image in a supported format. "
+                 "Save it as JPEG or PNG.",
+    })  # fmt: skip
+
+    source: str
+    error: str
 
 
 class Job(BaseModel):
@@ -128,12 +148,12 @@ ERROR_DESCRIPTIONS = {
     401: "The bearer token is missing or wrong.",
     403: "The origin of the web page is not allowed, or the service does not fetch URLs.",
     404: "The video or result does not exist.",
-    408: "The body arrived too slowly.",
+    408: "The body arrived too slowly, or paused too long.",
     409: "The video is not done yet.",
     413: "The body is too large.",
     415: "The content type is not supported.",
     421: "The host name is not accepted.",
-    422: "The image or video cannot be read, or a parameter is invalid.",
+    422: "No image, or the video, can be read, or a parameter is invalid.",
     503: "The service is busy; Retry-After has the seconds to wait.",
 }
 
