@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -223,6 +224,31 @@ def test_a_busy_server_is_retried_until_the_timeout():
         finally:
             busy.shutdown()
             thread.join()
+
+
+def test_a_slow_but_steady_upload_does_not_time_out():
+    body = serving.image_file(3600, 2400, "BMP")  # 26 MB, of which the sockets buffer at most 5 MB
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**18)
+        received = bytearray()
+
+        def read_slowly():
+            connection, _ = listener.accept()
+            with connection:
+                while not received.endswith(body[-100:]):
+                    received.extend(connection.recv(2**18))
+                    time.sleep(0.02)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(NO_FACE)}\r\n\r\n".encode()
+                connection.sendall(head + NO_FACE)
+
+        thread = threading.Thread(target=read_slowly, daemon=True)
+        thread.start()
+        client = mien.Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=1)
+        began = time.monotonic()
+        assert len(client.analyze(body)) == 0
+        assert time.monotonic() - began > 1.5
+        assert received.endswith(body)
+        thread.join()
 
 
 def test_threads_share_a_client(client):

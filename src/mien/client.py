@@ -273,8 +273,13 @@ class Client:
             headers["Content-Type"] = request.content_type
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}".encode()
+        body = request.body
+        if isinstance(body, bytes):
+            # As a file it is sent in blocks, and the timeout is for each block, not for all of it.
+            headers["Content-Length"] = str(len(body))
+            body = io.BytesIO(body)
         try:
-            connection.request(request.method, target, request.body, headers)
+            connection.request(request.method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
             # A server may reject a body before it has read all of it; then its response is ready.
             if connection.sock is None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -146,6 +147,48 @@ def test_slow_uploads_time_out(tiny_model):
         with open_socket(url, video_head + b"x") as client:
             assert b" 408 " in client.recv(1000)
         serving.wait_for(lambda: service.jobs.count() == 0)
+
+
+@pytest.mark.parametrize("path", ["/analyze", "/videos"])
+def test_a_slow_but_steady_upload_is_accepted(tiny_model, tmp_path, path):
+    clip = serving.write_video(tmp_path / "clip.mp4", 1).read_bytes()
+    body = IMAGE if path == "/analyze" else clip
+    head = request_head(len(body), path).replace(b"image/png", b"application/octet-stream")
+    began = time.monotonic()
+    with (
+        serving.on_loopback(tiny_model, client_timeout_seconds=0.5) as (url, _),
+        open_socket(url, head) as client,
+    ):
+        for k in range(10):
+            time.sleep(0.2)
+            client.sendall(body[k * len(body) // 10 : (k + 1) * len(body) // 10])
+        assert client.recv(1000).startswith(b"HTTP/1.1 20")
+    assert time.monotonic() - began > 2  # four times the longest pause
+
+
+def test_an_upload_below_the_lowest_rate_times_out(tiny_model):
+    settings = {"client_timeout_seconds": 0.5, "min_upload_bytes_per_second": 10_000}
+    with serving.on_loopback(tiny_model, **settings) as (url, _):
+        # What arrived at once before earns no time for the rest.
+        with open_socket(url, request_head(10**6) + bytes(500_000)) as client:
+            client.settimeout(0.05)
+            answer, began = b"", time.monotonic()
+            while not answer and time.monotonic() - began < 5:
+                with suppress(TimeoutError):
+                    answer = client.recv(1000)
+                if not answer:
+                    client.sendall(b"x")
+        assert b" 408 " in answer
+        assert time.monotonic() - began < 2
+
+
+def test_a_video_does_not_expire_while_it_is_received(tiny_model):
+    with serving.on_loopback(tiny_model) as (_, server):
+        jobs = serving.service_of(server).jobs
+        job = jobs.create("a.mp4", JobOptions())
+        job.expires_at = time.monotonic() - 1
+        jobs.delete_expired()
+        assert jobs.get(job.id) is job
 
 
 def test_missing_and_endless_headers_time_out(tiny_model, monkeypatch):

@@ -110,13 +110,13 @@ class JobManager:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def delete_expired(self) -> None:
-        """Delete the expired jobs, except those that wait or run."""
+        """Delete the expired jobs that have ended."""
         now = time.monotonic()
         with self._lock:
             expired = [
                 job.id
                 for job in self._jobs.values()
-                if job.state not in ("waiting", "running") and job.expires_at < now
+                if job.state in FINAL_STATES and job.expires_at < now
             ]
         for job_id in expired:
             self.delete(job_id)

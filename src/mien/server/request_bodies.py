@@ -94,28 +94,24 @@ def unsupported_type(media_type: str, supported: str) -> RequestError:
 
 async def read_body(request: Request, settings: Settings, ticket: Ticket) -> bytes:
     """The whole body; its memory is reserved with the ticket as it arrives."""
-    timeout_seconds = settings.client_timeout_seconds
     parts = []
-    async for part in stream_body(
-        request, settings.max_body_bytes, timeout_seconds, timeout_seconds
-    ):
+    async for part in stream_body(request, settings.max_body_bytes, settings):
         ticket.reserve_bytes(len(part))
         parts.append(part)
     return b"".join(parts)
 
 
 async def stream_body(
-    request: Request, max_bytes: int, part_timeout_seconds: float, timeout_seconds: float
+    request: Request, max_bytes: int, settings: Settings
 ) -> AsyncGenerator[bytes, None]:
-    """The parts of a body as they arrive.
+    """The parts of a body as they arrive, however long it takes if they come steadily.
 
     A body whose `Content-Length` is too large is rejected before any of it is read.
 
     Args:
         request: whose body is read.
         max_bytes: largest size of the body.
-        part_timeout_seconds: longest time between two parts.
-        timeout_seconds: longest time for the whole body.
+        settings: of which the longest pause and the lowest rate apply.
 
     Raises:
         RequestError: 408 too slow, 413 too large.
@@ -124,25 +120,36 @@ async def stream_body(
     declared_size = request.headers.get("content-length", "")
     if declared_size.isdigit() and int(declared_size) > max_bytes:
         raise _too_large(max_bytes)
-    size, deadline = 0, time.monotonic() + timeout_seconds
+    size, longest_pause = 0, settings.client_timeout_seconds
+    # Waiting uses the time up, and every byte adds to it: a bound of both pause and rate.
+    remaining_seconds = longest_pause
     parts = request.stream()
     while True:
-        seconds = max(0, min(part_timeout_seconds, deadline - time.monotonic()))
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0, remaining_seconds)):
                 part = await anext(parts, None)
         except TimeoutError:
-            raise RequestError(
-                408, "The body arrived too slowly; send it again.", {"Connection": "close"}
-            ) from None
+            raise _too_slow(settings) from None
         except ClientDisconnect:
             raise ClientDisconnected from None
         if part is None:
             return
+        remaining_seconds -= time.monotonic() - began
+        remaining_seconds += len(part) / settings.min_upload_bytes_per_second
+        remaining_seconds = min(longest_pause, remaining_seconds)
         size += len(part)
         if size > max_bytes:
             raise _too_large(max_bytes)
         yield part
+
+
+def _too_slow(settings: Settings) -> RequestError:
+    message = (
+        f"The body arrived too slowly; send at least {settings.min_upload_bytes_per_second} bytes "
+        f"a second, without pauses of {settings.client_timeout_seconds:g} s."
+    )
+    return RequestError(408, message, {"Connection": "close"})
 
 
 def _too_large(max_bytes: int) -> RequestError:

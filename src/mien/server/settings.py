@@ -56,8 +56,12 @@ class Settings:
     """Longest time that a face waits for others to share its batch."""
 
     client_timeout_seconds: float = 30.0
-    """Time for a client to send an image, to send the next part of a video, or to accept a part of
-    a response."""
+    """Longest pause of a client between two parts of a body, or before it accepts a part of a
+    response."""
+
+    min_upload_bytes_per_second: int = 240
+    """Lowest rate of a body, averaged over about `client_timeout_seconds`; an upload at this rate
+    may take any time."""
 
     max_live_connections: int = 8
     max_live_frame_bytes: int = 4 * 2**20

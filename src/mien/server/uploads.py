@@ -25,8 +25,6 @@ POLL_SECONDS = 0.1
 KEEP_ALIVE_SECONDS = 15.0
 """Time after which a comment is sent without progress, so that proxies keep the connection."""
 
-UPLOAD_TIMEOUT_SECONDS = 900.0
-
 
 async def receive_video(
     request: Request, jobs: JobManager, name: str, options: JobOptions, settings: Settings
@@ -47,12 +45,7 @@ async def receive_video(
         )
     job = await asyncio.to_thread(jobs.create, name, options)
     try:
-        parts = request_bodies.stream_body(
-            request,
-            settings.max_video_bytes,
-            settings.client_timeout_seconds,
-            UPLOAD_TIMEOUT_SECONDS,
-        )
+        parts = request_bodies.stream_body(request, settings.max_video_bytes, settings)
         async with aclosing(parts):
             if is_form:
                 await _receive_form(request, parts, job)
