@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import skimage.data
 from PIL import Image
-from speed import HERE, commands
+from speed import HERE, time_commands
 
 from mien.detection import yunet
 from mien.lab import runs
@@ -123,7 +123,7 @@ def light(before: str, after: str) -> dict:
         processes |= {"bare: 1 image": [*bare, "1"], "bare: 50 images": [*bare, "50"]}
         return {
             "installed_mib": {"before": installed_mib(before), "after": installed_mib(after)},
-            "processes": commands(processes),
+            "processes": time_commands(processes),
             "detection_ms": {
                 "before": detection_ms(before, array), "after": detection_ms(after, array),
             },

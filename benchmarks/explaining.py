@@ -1,11 +1,11 @@
-"""How far `mien explain` can be trusted: hide what it names, and see what is lost. Writes results/.
+"""Faithfulness of `mien explain`: blur the regions it finds important and measure the lost share.
 
-python benchmarks/explaining.py --data fer2013/ --faces 300
+    python benchmarks/explaining.py --data fer2013/ --faces 300    # writes results/explaining.json
 
-A fifth of each face is blurred: the fifth that speaks most for the dominant emotion, the fifth that
-speaks most against it, the middle of the face, and a fifth that chance chose. A map that shows what
-the model goes by costs the emotion much more by the first than by the others, and nothing by the
-second. Faces of PublicTest, the packaged default.
+A fifth of each face is blurred: the fifth with the most evidence for the dominant emotion
+(supporting), the fifth with the most evidence against it (opposing), the center of the face
+(central), and a random fifth. If the map is faithful, blurring the supporting fifth loses much more
+of the share than the others, and the opposing fifth none. Faces of PublicTest, model `default`.
 """
 
 from __future__ import annotations
@@ -24,64 +24,68 @@ from mien.labels import EMOTIONS, restrict_labels
 
 ROOT = Path(__file__).parent.parent
 
-SHARE = 0.2
-"""Of a face that is blurred."""
+BLURRED_FRACTION = 0.2
+"""Fraction of the face that is blurred."""
 
 RESAMPLES = 1000
 
 
-def blurred_where(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The crop, blurred in the fifth of it that scores most: (1, S, S) uint8 -> the same."""
+def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Blur the fifth of a crop with the highest scores: (1, S, S) uint8 -> the same."""
     side = crop.shape[-1]
-    soft = cv2.GaussianBlur((score >= np.quantile(score, 1 - SHARE)).astype(np.float32), (0, 0), 1)
+    mask = cv2.GaussianBlur(
+        (score >= np.quantile(score, 1 - BLURRED_FRACTION)).astype(np.float32), (0, 0), 1
+    )
     sigma = occlusion.BLUR_STD * side
-    dull = cv2.GaussianBlur(crop[0], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return (crop[0] * (1 - soft) + dull * soft).round().astype(np.uint8)[None]
+    blurred = cv2.GaussianBlur(crop[0], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return (crop[0] * (1 - mask) + blurred * mask).round().astype(np.uint8)[None]
 
 
-def losses(asked: Classifier, faces: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What the dominant emotion loses by each blur: name -> (N,) shares."""
+def share_losses(
+    classify: Classifier, faces: np.ndarray, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The loss of the dominant emotion's share by each blur: name -> (N,)."""
 
     def shares(crops: np.ndarray) -> np.ndarray:
-        return restrict_labels(asked(crops), asked.spec.labels, EMOTIONS)
+        return restrict_labels(classify(crops), classify.spec.labels, EMOTIONS)
 
     side = faces.shape[-1]
-    middle = -np.square(np.mgrid[:side, :side] - (side - 1) / 2).sum(0)
-    found: dict[str, list[float]] = {}
+    central = -np.square(np.mgrid[:side, :side] - (side - 1) / 2).sum(0)
+    losses: dict[str, list[float]] = {}
     for face in faces:
         crop = face[None]
         (before,) = shares(crop[None])
-        place = int(before.argmax())
-        effect = occlusion.importance_map(lambda crops, k=place: shares(crops)[:, k], crop)
-        chance = cv2.GaussianBlur(rng.normal(size=(side, side)).astype(np.float32), (0, 0), 4)
-        scores = {"supporting": effect, "opposing": -effect,
-                  "central": middle, "random": chance}  # fmt: skip
-        after = shares(np.stack([blurred_where(crop, score) for score in scores.values()]))
-        for name, share in zip(scores, after[:, place], strict=True):
-            found.setdefault(name, []).append(float(before[place] - share))
-    return {name: np.array(lost) for name, lost in found.items()}
+        dominant = int(before.argmax())
+        importance = occlusion.importance_map(lambda crops, k=dominant: shares(crops)[:, k], crop)
+        random = cv2.GaussianBlur(rng.normal(size=(side, side)).astype(np.float32), (0, 0), 4)
+        scores = {"supporting": importance, "opposing": -importance,
+                  "central": central, "random": random}  # fmt: skip
+        after = shares(np.stack([blur_highest(crop, score) for score in scores.values()]))
+        for name, share in zip(scores, after[:, dominant], strict=True):
+            losses.setdefault(name, []).append(float(before[dominant] - share))
+    return {name: np.array(lost) for name, lost in losses.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--faces", default=300, type=int)
-    wishes = parser.parse_args()
+    args = parser.parse_args()
     rng = np.random.default_rng(0)
-    val = data.split(data.load(wishes.data), "val")
-    faces = val.faces[rng.choice(len(val.faces), wishes.faces, replace=False)]
-    asked = Classifier(weights.model("default"), threads=1)
-    began = time.perf_counter()
-    found = losses(asked, faces, rng)
-    took = (time.perf_counter() - began) / len(faces)
+    val = data.split(data.load(args.data), "val")
+    faces = val.faces[rng.choice(len(val.faces), args.faces, replace=False)]
+    classify = Classifier(weights.model("default"), threads=1)
+    started = time.perf_counter()
+    losses = share_losses(classify, faces, rng)
+    seconds_per_face = (time.perf_counter() - started) / len(faces)
     rows = {}
-    for name, lost in found.items():
-        picks = rng.integers(0, len(lost), (RESAMPLES, len(lost)))
-        low, high = np.quantile(lost[picks].mean(1), (0.025, 0.975))
+    for name, lost in losses.items():
+        samples = rng.integers(0, len(lost), (RESAMPLES, len(lost)))
+        low, high = np.quantile(lost[samples].mean(1), (0.025, 0.975))
         rows[name] = {"value": float(lost.mean()), "low": float(low), "high": float(high)}
         print(f"{name:25} {100 * lost.mean():5.1f} points", flush=True)
     result = {"environment": runs.about(), "model": "default", "split": "val", "faces": len(faces),
-              "seed": 0, "blurred_share": SHARE, "seconds_per_face": took,
+              "seed": 0, "blurred_share": BLURRED_FRACTION, "seconds_per_face": seconds_per_face,
               "share_lost": rows}  # fmt: skip
     runs.write_json(ROOT / "results" / "explaining.json", result)
 

@@ -1,8 +1,8 @@
-"""Where trust ends: how small and how blurred a face may be, and where the flags are set.
+"""Accuracy of small and blurred faces, from which the thresholds of the flags are chosen.
 
-    python benchmarks/flags.py --data fer2013/
+    python benchmarks/flags.py --data fer2013/            # writes results/flags.json
 
-PublicTest faces are shrunk and enlarged again, or blurred, before they are classified.
+PublicTest faces are reduced and enlarged again, or blurred, before they are classified.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 ROOT = Path(__file__).parent.parent
 
 
-def shrunk(face: np.ndarray, side: int) -> np.ndarray:
-    """A face as it is when the detector found it `side` pixels large."""
+def reduced(face: np.ndarray, side: int) -> np.ndarray:
+    """A face as if it had been `side` pixels large in its image."""
     small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, face.shape, interpolation=cv2.INTER_LINEAR)
 
@@ -32,26 +32,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     val = data.load(parser.parse_args().data)["val"]
-    asked, shares = data.seven_shares(val.votes)
-    faces = val.faces[asked]
+    has_votes, shares = data.seven_shares(val.votes)
+    faces = val.faces[has_votes]
     classify = Classifier(weights.model("default"))
-    ways = {"unchanged": lambda face: face}
-    ways |= {f"{n} pixels": lambda face, n=n: shrunk(face, n) for n in (36, 28, 24, 20, 16, 12, 8)}
-    ways |= {
+    changes = {"unchanged": lambda face: face}
+    changes |= {
+        f"{n} pixels": lambda face, n=n: reduced(face, n) for n in (36, 28, 24, 20, 16, 12, 8)
+    }
+    changes |= {
         f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s)
         for s in (0.5, 1, 1.5, 2, 3)
     }
     rows = {}
-    for name, change in ways.items():
+    for name, change in changes.items():
         changed = np.stack([change(face) for face in faces])
-        said = np.concatenate([classify(part[:, None]) for part in np.array_split(changed, 16)])
-        seven = restrict_labels(said, EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        sharp = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
+        predicted = np.concatenate(
+            [classify(part[:, None]) for part in np.array_split(changed, 16)]
+        )
+        seven = restrict_labels(predicted, EMOTIONS_AND_CONTEMPT, EMOTIONS)
+        quantiles = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
         rows[name] = {
             "kl_nats": float(metrics.kl_divergence(shares, seven).mean()),
             "share_calibration_error": metrics.share_calibration_error(seven, shares),
             "top_label_gap": metrics.top_label_gap(seven, shares),
-            "sharpness": sharp.round(1).tolist(),
+            "sharpness": quantiles.round(1).tolist(),
         }
         print(
             f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()}

@@ -1,6 +1,6 @@
-"""Whether memory stays flat: resident size while thousands of pictures are analyzed.
+"""Resident memory while thousands of images are analyzed.
 
-python benchmarks/memory.py            # 10,000 pictures; writes results/memory.json
+python benchmarks/memory.py            # 10,000 images; writes results/memory.json
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mien.lab import runs
 ROOT = Path(__file__).parent.parent
 
 
-def resident() -> float:
-    """Megabytes of this process in memory now."""
+def resident_megabytes() -> float:
+    """Current resident memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=10_000)
-    count = parser.parse_args().pictures
+    parser.add_argument("--images", type=int, default=10_000)
+    count = parser.parse_args().images
     with tempfile.TemporaryDirectory() as folder:
         photo = Image.fromarray(skimage.data.astronaut())
         files = [str(Path(folder) / f"{side}.jpg") for side in range(160, 560, 20)]
@@ -43,13 +43,13 @@ def main() -> None:
             for k in range(count):
                 yield from image.frames(files[k % len(files)])
 
-        sizes, faces, began = [], 0, time.perf_counter()
+        sizes, faces, started = [], 0, time.perf_counter()
         for done, result in enumerate(mien.Analyzer(detector="yunet").analyze_frames(frames()), 1):
             faces += len(result)
             if done % (count // 20) == 0:
-                sizes.append(round(resident(), 1))
-        rate = count / (time.perf_counter() - began)
-    print(f"{count:,} pictures, {faces:,} faces, {rate:.0f} a second, MB: {sizes}")
+                sizes.append(round(resident_megabytes(), 1))
+        rate = count / (time.perf_counter() - started)
+    print(f"{count:,} images, {faces:,} faces, {rate:.0f} per second, MB: {sizes}")
     about = {"name": "memory", "images": count, "faces": faces, "images_per_second": rate}
     runs.write_json(ROOT / "results" / "memory.json",
                     about | {"resident_mb": sizes, "environment": runs.about()})  # fmt: skip

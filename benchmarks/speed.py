@@ -1,8 +1,8 @@
-"""How fast the stages and the packaged models are: part of the README's table on cost.
+"""Speed of each stage and of the packaged models.
 
     python benchmarks/speed.py            # prints, and writes results/speed.json
 
-Needs scikit-image for the photograph. Whole processes are timed by `benchmarks/compare.py`.
+Needs scikit-image for the photograph. `benchmarks/compare.py` times whole processes.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from mien.lab import runs
 MACS = 99.6e6
 """Multiply-adds of the default model on one face; `tests/lab/models/test_models.py` counts them."""
 
-TIMES = {"best": 46.6}
-"""How many times that work a model does for one face, if not once: four networks, two views."""
+RELATIVE_COST = {"best": 46.6}
+"""Multiply-adds of other models relative to `MACS`; best has four networks, each run twice."""
 
 RUN = """
 import resource, subprocess, sys, time
-began = time.perf_counter()
+started = time.perf_counter()
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-"""Runs a command and prints its seconds and its peak memory in KiB, which for a child starts at its
-parent's: so the parent is a Python that has loaded next to nothing."""
+"""Runs a command and prints its seconds and peak memory in KiB. A child's peak memory starts at its
+parent's, so the parent is a Python process that has loaded almost nothing."""
 
 HERE = Path(__file__).parent
 
 
 def median(work: Callable[[], object], repeats: int = 15) -> float:
-    """Seconds that `work` takes, in the median, after two warm-ups."""
+    """Median seconds of a function after two warm-up calls."""
     work()
     work()
-    spent = []
+    times = []
     for _ in range(repeats):
-        began = time.perf_counter()
+        started = time.perf_counter()
         work()
-        spent.append(time.perf_counter() - began)
-    return float(np.median(spent))
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
 
 
-def commands(named: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[str, float]]:
-    """Wall seconds and peak memory of whole processes, taken in turn; medians."""
-    found: dict[str, list[list[float]]] = {name: [] for name in named}
+def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[str, float]]:
+    """Median wall seconds and peak memory of whole processes, run in turn."""
+    measured: dict[str, list[list[float]]] = {name: [] for name in by_name}
     for _ in range(repeats + 1):
-        for name, command in named.items():
+        for name, command in by_name.items():
             runner = [sys.executable, "-I", "-S", "-c", RUN, *command]
-            said = subprocess.run(runner, capture_output=True, text=True, check=True).stdout
-            found[name].append([float(number) for number in said.split()])
-    medians = {name: np.median(each[1:], axis=0) for name, each in found.items()}
+            output = subprocess.run(runner, capture_output=True, text=True, check=True).stdout
+            measured[name].append([float(number) for number in output.split()])
+    medians = {name: np.median(rows[1:], axis=0) for name, rows in measured.items()}
     return {
         name: {"seconds": float(seconds), "peak_mb": float(kib) * 1024 / 1e6}
         for name, (seconds, kib) in medians.items()
@@ -69,7 +69,7 @@ def commands(named: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[st
 
 
 def matmul_macs(threads: int) -> float:
-    """Multiply-adds a second of this machine's float32 matrix product, in a fresh process."""
+    """Multiply-adds per second of this machine's float32 matrix product, in a fresh process."""
     code = (
         "import numpy as n,time;a=n.ones((1024,1024),n.float32);s=[]\n"
         "for _ in range(12):\n t=time.perf_counter();a@a;s.append(time.perf_counter()-t)\n"
@@ -83,34 +83,35 @@ def matmul_macs(threads: int) -> float:
 
 
 def classifier_rows() -> list[dict]:
-    """Faces a second, and the share of the matrix product's multiply-adds that they need."""
+    """Faces per second, and the multiply-adds used as a fraction of the matrix product's."""
     rows = []
     for threads in (1, 2):
         peak = matmul_macs(threads)
         for name, file in weights.models().items():
-            if file.head:  # the same network
+            if file.head:  # the other head of the same network
                 continue
             classify = Classifier(file, threads)
             for count in (1, 32):
                 crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
                 rate = count / median(lambda c=classify, x=crops: c(x))
+                macs = MACS * RELATIVE_COST.get(name, 1)
                 row = {"model": name, "threads": threads, "batch": count, "faces_per_second": rate,
-                       "share_of_matmul": rate * MACS * TIMES.get(name, 1) / peak}  # fmt: skip
+                       "share_of_matmul": rate * macs / peak}  # fmt: skip
                 rows.append(row)
                 print(row, flush=True)
     return rows
 
 
 def stages(photo: np.ndarray) -> dict[str, float]:
-    """Milliseconds of detection, cutting and classification on the photograph."""
+    """Milliseconds of detection, cropping and classification on the photograph."""
     detect, classify = yunet.load(), Classifier(weights.model("default"))
     face, *_ = detect(photo)
     square = detect.geometry.square(face.box)
-    cut = model_spec.crop(photo, square, 48, 1)
+    crop = model_spec.crop(photo, square, 48, 1)
     return {
         "detect": 1000 * median(lambda: detect(photo)),
         "cut": 1000 * median(lambda: model_spec.crop(photo, square, 48, 1)),
-        "classify": 1000 * median(lambda: classify(cut[None])),
+        "classify": 1000 * median(lambda: classify(crop[None])),
     }
 
 

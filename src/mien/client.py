@@ -122,7 +122,7 @@ class Client:
     ) -> Iterator[Result]:
         """Analyze every frame of an image, folder or video, in order.
 
-        Videos are uploaded whole, and decoded here a second time for the frames' pixels. Cameras
+        Videos are uploaded whole, and also decoded locally for the frames' pixels. Cameras
         and network streams are not supported.
 
         Args:
@@ -194,7 +194,7 @@ class Client:
         selection: FrameSelection,
         smoothing: float | None,
     ) -> Iterator[Result]:
-        """The results of a video: records from the server, pixels decoded here."""
+        """The results of a video: records from the server, pixels decoded locally."""
         on_warning = on_error or video.warn
         query = self._query | {
             "every": str(selection.every), "seconds": str(selection.seconds),

@@ -101,7 +101,7 @@ def test_any_emotion_of_the_model_can_be_explained(photo):
 def test_the_overlay_is_orange_for_and_blue_against(smile):
     importance = np.zeros((SIDE, SIDE), np.float32)
     importance[:, :16], importance[:, 32:] = 0.3, -0.3
-    made = np.asarray(
+    image = np.asarray(
         saliency.overlay_effect(
             occlusion.Explanation(
                 smile.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), importance
@@ -110,7 +110,7 @@ def test_the_overlay_is_orange_for_and_blue_against(smile):
         int,
     )
     middle = saliency.FACE_SIDE // 2
-    left, center, right = (made[middle, x] for x in (20, middle, saliency.FACE_SIDE - 20))
+    left, center, right = (image[middle, x] for x in (20, middle, saliency.FACE_SIDE - 20))
     assert left[0] > left[2] + 60
     assert right[2] > right[0] + 60
     assert np.ptp(center) == 0
@@ -118,9 +118,9 @@ def test_the_overlay_is_orange_for_and_blue_against(smile):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_the_image_has_a_row_per_face(smile, count):
-    made = saliency.draw_explanations([smile] * count)
-    assert made.height > max(count, 1) * saliency.FACE_SIDE
-    assert made.width == saliency.WIDTH
+    image = saliency.draw_explanations([smile] * count)
+    assert image.height > max(count, 1) * saliency.FACE_SIDE
+    assert image.width == saliency.WIDTH
 
 
 def test_the_command_prints_and_draws(mien, photo, tmp_path):
@@ -128,8 +128,8 @@ def test_the_command_prints_and_draws(mien, photo, tmp_path):
     assert code == 0
     assert "face 0: happy 9" in out
     assert "bottom" in out
-    with Image.open(tmp_path / "why.png") as drawn:
-        assert drawn.width == saliency.WIDTH
+    with Image.open(tmp_path / "why.png") as image:
+        assert image.width == saliency.WIDTH
 
 
 def test_an_image_without_a_face(mien, tmp_path):

@@ -10,10 +10,10 @@ from mien.cli._common import ANALYSIS, terminal
 SECTION = ANALYSIS
 
 METRICS = {
-    "fer2013_accuracy": "FER2013 accuracy",
-    "ferplus_accuracy": "FER+ A accuracy",
-    "kl_nats": "KL divergence, nats",
-    "share_calibration_error": "share calibration error",
+    "fer2013_accuracy": "FER2013",
+    "ferplus_accuracy": "FER+ A",
+    "kl_nats": "KL, nats",
+    "share_calibration_error": "calibration",
 }
 """Key in the model card -> title of the column."""
 
@@ -21,6 +21,9 @@ METRICS = {
 @click.command()
 def models() -> None:
     """List the packaged models and their metrics on PublicTest.
+
+    FER2013 and FER+ A are accuracies, 0 to 1. KL is the divergence of the predicted shares from
+    the shares of votes, calibration their share calibration error; lower is better for both.
 
     \b
         mien models
