@@ -13,7 +13,8 @@ from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face
 from mien.visualization import annotate
-from mien.visualization.annotate import COLORS, Annotator, draw
+from mien.visualization.annotate import COLORS, Annotator, draw, enlarge
+from mien.visualization.panel_layout import covered_share
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
 
@@ -57,12 +58,13 @@ def texts(monkeypatch):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_size_of_the_result_does_not_depend_on_the_faces(size):
+def test_an_annotated_image_has_the_size_of_the_original(size):
     pixels = gray_image(*size)
     annotated = draw(pixels, [])
-    assert annotated.shape == draw(pixels, [face((0, 0, 9, 9))]).shape
     assert annotated is not pixels
-    assert max(size) < 480 or np.array_equal(annotated, pixels)
+    assert np.array_equal(annotated, pixels)
+    assert draw(pixels, [face((0, 0, 9, 9))]).shape == pixels.shape
+    assert Annotator()(pixels, [face((0, 0, 9, 9))]).shape == pixels.shape
 
 
 def test_several_faces_are_labeled_with_their_ids(texts):
@@ -98,27 +100,61 @@ def test_the_panel_lies_within_the_image(panels, size, position):
         "beyond": (-third, -third, 3 * third, 5 * third),
     }
     draw(gray_image(*size), [face(boxes[position], labels=EMOTIONS_AND_CONTEMPT)])
-    (((left, top, right, bottom), image_size),) = panels
-    assert left >= 0
-    assert top >= 0
-    assert right <= image_size[0] or image_size[0] < 120
-    assert bottom <= image_size[1] or image_size[1] < 40
+    for (left, top, right, bottom), image_size in panels:
+        assert image_size == size
+        assert min(left, top) >= 0
+        assert right <= width
+        assert bottom <= height
+    # Nothing fits into images of 48 or 10 pixels beside a face that fills them.
+    assert len(panels) == 1 or min(size) <= 48
 
 
-@pytest.mark.parametrize("size", SIZES[:3])
+@pytest.mark.parametrize("size", [(512, 512), (4000, 3000)])
 @pytest.mark.parametrize("labels", [EMOTIONS, EMOTIONS_AND_CONTEMPT])
 def test_every_emotion_is_labeled_in_a_legible_size(texts, panels, size, labels):
     side = min(size) / 2
     annotated = draw(gray_image(*size), [face((side / 2, side / 2, side, side), labels=labels)])
     labels_drawn = [text for text, *_ in texts]
     assert labels_drawn == ["happy 70 %", *labels]
-    assert max(annotated.shape[:2]) >= 480
     (corners, _), *_ = panels
     for _, width, height, (x, y) in texts:
         assert height >= 9
         assert height >= max(annotated.shape[:2]) / 110
         assert x + width <= corners[2]
         assert y + height <= corners[3] + 1
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(300, 8), (150, ["happy 70 %"]), (100, ["happy 70 %"]), (56, ["happy"]), (20, [])],
+)
+def test_on_a_small_image_bars_then_text_are_left_out(texts, panels, side, expected):
+    box = (0.3 * side, 0.25 * side, 0.35 * side, 0.4 * side)
+    draw(gray_image(side, side), [face(box)])
+    labels_drawn = [text for text, *_ in texts]
+    assert labels_drawn == expected or len(labels_drawn) == expected
+    for corners, _ in panels:
+        own = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        assert covered_share(corners, [own]) <= 0.25
+    for _, width, height, (x, y) in texts:
+        assert height >= 9
+        assert x + width <= side
+        assert y + height <= side
+
+
+def test_a_panel_does_not_hide_a_face_that_fills_a_small_image(texts):
+    for side in (48, 96, 140):
+        texts.clear()
+        draw(gray_image(side, side), [face((2, 2, side - 4, side - 4))])
+        assert [text for text, *_ in texts] in ([], ["happy"], ["happy 70 %"])
+
+
+def test_a_preview_enlarges_small_images_and_their_boxes():
+    pixels, (enlarged,) = enlarge(gray_image(48, 24), [face((12, 6, 20, 10))])
+    assert pixels.shape == (240, 480, 3)
+    assert enlarged.box == (120, 60, 200, 100)
+    large = gray_image(600, 400)
+    assert enlarge(large, [])[0] is large
 
 
 def test_a_face_with_flags_gets_a_question_mark(texts):
@@ -170,8 +206,8 @@ def test_panels_of_neighbours_do_not_cover_each_other(panels):
     draw(gray_image(1200, 900), [face(box) for box in boxes])
     corners = [corners for corners, _ in panels]
     for k, panel in enumerate(corners):
-        assert annotate._covered_share(panel, corners[:k] + corners[k + 1 :]) == 0
-        assert annotate._covered_share(panel, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
+        assert covered_share(panel, corners[:k] + corners[k + 1 :]) == 0
+        assert covered_share(panel, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
 
 
 def test_in_a_crowd_panels_have_no_bars(panels, texts):
@@ -233,8 +269,7 @@ def test_only_the_surroundings_of_the_face_are_changed():
 def test_any_box_on_any_image_can_be_drawn(size, boxes):
     annotated = draw(gray_image(*size), [face(box) for box in boxes])
     assert annotated.dtype == np.uint8
-    scale = max(1, 480 / max(size))
-    assert annotated.shape == (round(size[1] * scale), round(size[0] * scale), 3)
+    assert annotated.shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("pixels", ["photo.jpg", np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3))])

@@ -200,7 +200,7 @@ class Result(Sequence[Face]):
         """Annotate a copy of the image with its faces; `save` writes the same to a `.png`.
 
         Returns:
-            An RGB image; if its longer side is below 480 pixels, enlarged so that text is legible.
+            An RGB image of the same size; small images show only what fits beside the faces.
 
         Example:
             ```python

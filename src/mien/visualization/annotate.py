@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,37 +12,36 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.labels import COLORS
 from mien.results import Face, scale_box
+from mien.visualization.panel_layout import Content, Corners, PanelLayout, Size, place_panel
 from mien.visualization.percent import percent
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 PANEL_COLOR = (16, 20, 24, 205)
-MIN_SIDE, MAX_FONT_SIDE = 480, 6400
-"""Pixels of the longer side: smaller images are enlarged so that text stays legible; the font grows
-with the image up to the second."""
+MIN_FONT_SIZE, FONT_SIZE, MAX_FONT_SIDE = 10, 13, 6400
+"""Pixels of the text on small images and on those of 480 to 900 pixels; beyond, it grows with the
+longer side up to the third."""
 
-MAX_OCCLUSION = 0.1
-"""A panel with bars may cover at most this share of faces and other panels; otherwise the panel is
-reduced to one line of text. The panel of a single face always has bars."""
+PREVIEW_SIDE = 480
+"""Pixels of the longer side to which `enlarge` enlarges smaller images."""
 
-POSITIONS = 6
-"""Candidate positions of a panel around a box; see `_candidates`."""
-
-Corners = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
+MIN_BARS_HEIGHT = 5
+"""Height of a face, relative to the font size, from which it gets bars."""
 
 
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """Annotate a copy of an image with its faces; `Result.plot` does the same for a result.
 
     If there are several faces, each is labeled with its `face_id`. A `?` after a percentage marks
-    a face with flags, whose emotions are less reliable.
+    a face with flags, whose emotions are less reliable. The size stays that of the image; what does
+    not fit beside the faces of a small image is left out: first the bars, then the text.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         faces: A `Result`, or any faces of this image.
 
     Returns:
-        (H, W, 3) uint8 RGB. An image whose longer side is below 480 pixels is enlarged so that its
-        text is legible, even if it has no faces.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: If `pixels` has another shape or dtype.
@@ -87,12 +87,14 @@ class Annotator:
         return _annotate(pixels, by_id, self._layouts, show_ids=True)
 
 
-@dataclass(frozen=True, slots=True)
-class PanelLayout:
-    """has_bars: a bar for each emotion, or one line of text. position: index of the candidate."""
-
-    has_bars: bool
-    position: int
+def enlarge(pixels: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, list[Face]]:
+    """Enlarge an image whose longer side is below 480 pixels, and its boxes, for a preview."""
+    scale = max(1.0, PREVIEW_SIDE / max(pixels.shape[:2]))
+    if scale == 1:
+        return pixels, list(faces)
+    height, width = (max(1, round(n * scale)) for n in pixels.shape[:2])
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image), [replace(face, box=scale_box(face.box, scale)) for face in faces]
 
 
 def _annotate(
@@ -100,62 +102,39 @@ def _annotate(
 ) -> np.ndarray:
     """Draw boxes and panels; `layouts` holds the previous layouts by face id and is updated."""
     image = Image.fromarray(pixels)
-    scale = max(1.0, MIN_SIDE / max(image.size))
-    if scale > 1:
-        image = image.resize([round(n * scale) for n in image.size], Image.Resampling.BICUBIC)
-    font_size = round(13 * max(1.0, min(max(image.size), MAX_FONT_SIDE) / 900))
+    font_size = _font_size(image.size)
     font = ImageFont.load_default(font_size)
+    line_width = min(max(2, font_size // 6), max(1, max(image.size) // 100))
     canvas = ImageDraw.Draw(image, "RGBA")
-    boxes = [scale_box(face.box, scale) for face in faces]
-    for face, box in zip(faces, boxes, strict=True):
-        _draw_box(canvas, box, face, max(2, font_size // 6))
-    box_corners = [(x, y, x + w, y + h) for x, y, w, h in boxes]
+    for face in faces:
+        _draw_box(canvas, face.box, face, line_width)
+    box_corners = [(x, y, x + w, y + h) for x, y, w, h in (face.box for face in faces)]
     panels: list[Corners] = []
-    for k, (face, box) in enumerate(zip(faces, boxes, strict=True)):
+    for k, face in enumerate(faces):
         # Panels weigh three times: covering a small part of one already hides text.
         obstacles = [*box_corners[:k], *box_corners[k + 1 :], *3 * panels]
-        sizes = {
-            has_bars: _panel_size(face, font_size, has_bars=has_bars, show_ids=show_ids)
-            for has_bars in (True, False)
-        }
-        corners, layout = _place_panel(
-            image.size, box, 5 * font_size, sizes, obstacles, layouts.get(face.face_id)
-        )
+        previous = layouts.get(face.face_id)
+        for text in _headers(face, show_id=show_ids):
+            sizes = _panel_sizes(face, text, font, font_size, image.size)
+            corners, layout = place_panel(image.size, face.box, sizes, obstacles, previous)
+            if layout.content is not Content.NOTHING:
+                break
         layouts[face.face_id] = layout
-        prefix = f"{face.face_id}  " if show_ids else ""
-        _draw_panel(canvas, corners, face, font, font_size, prefix, has_bars=layout.has_bars)
-        panels.append(corners)
+        if layout.content is not Content.NOTHING:
+            bars = face.emotions if layout.content is Content.BARS else {}
+            _draw_panel(canvas, corners, face.dominant_emotion, text, bars, font, font_size)
+            panels.append(corners)
     return np.asarray(image)
 
 
-def _place_panel(
-    image_size: tuple[int, int],
-    box: Sequence[float],
-    min_height: float,
-    sizes: Mapping[bool, tuple[int, int]],
-    obstacles: Sequence[Corners],
-    previous: PanelLayout | None,
-) -> tuple[Corners, PanelLayout]:
-    """Choose where a panel covers least, preferring its previous layout.
-
-    min_height: pixels of a face from which it gets bars. sizes: of the panel with and without bars.
-    """
-    x, y, w, h = box
-    occupied = [*obstacles, (x, y, x + w, y + h)]
-    candidates = {has_bars: _candidates(image_size, box, size) for has_bars, size in sizes.items()}
-    covered = {
-        has_bars: [_covered_share(corners, occupied) for corners in options]
-        for has_bars, options in candidates.items()
-    }
-    best = {k: min(range(POSITIONS), key=shares.__getitem__) for k, shares in covered.items()}
-    bars_fit = h >= min_height and image_size[1] >= sizes[True][1]
-    if previous and (bars_fit or not previous.has_bars):
-        # Add bars to a line of text only if nothing at all is covered.
-        expands = not previous.has_bars and bars_fit and covered[True][best[True]] == 0
-        if not expands and covered[previous.has_bars][previous.position] <= 2 * MAX_OCCLUSION:
-            return candidates[previous.has_bars][previous.position], previous
-    has_bars = bars_fit and (not obstacles or covered[True][best[True]] <= MAX_OCCLUSION)
-    return candidates[has_bars][best[has_bars]], PanelLayout(has_bars, best[has_bars])
+def _font_size(image_size: Size) -> int:
+    """Pixels of the text: smaller on small and on very narrow images."""
+    longer, shorter = max(image_size), min(image_size)
+    if longer < PREVIEW_SIDE:
+        scale = longer / PREVIEW_SIDE
+    else:
+        scale = max(1.0, min(longer, MAX_FONT_SIDE) / 900)
+    return max(MIN_FONT_SIZE, min(round(FONT_SIZE * scale), shorter // 4))
 
 
 def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: int) -> None:
@@ -166,32 +145,47 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, wid
     canvas.rounded_rectangle(corners, width * 2, outline=COLORS[face.dominant_emotion], width=width)
 
 
-def _panel_size(face: Face, font_size: int, *, has_bars: bool, show_ids: bool) -> tuple[int, int]:
-    """Width and height of a panel."""
-    rows = len(face.emotions) if has_bars else 0
-    width = 12.5 if has_bars else 9.5 + 2.3 * show_ids
-    return round(font_size * width), round(font_size * 1.25) * (rows + 1) + 2 * (font_size // 2)
+def _headers(face: Face, *, show_id: bool) -> list[str]:
+    """Id, dominant emotion and its share; then less, for panels that are too wide."""
+    prefix, suffix = f"{face.face_id}  " * show_id, " ?" * bool(face.flags)
+    emotion = face.dominant_emotion
+    share = percent(face.emotions[emotion])
+    headers = [f"{prefix}{emotion} {share}{suffix}", f"{prefix}{emotion}{suffix}", prefix.strip()]
+    return headers[: 2 + show_id]
+
+
+def _panel_sizes(
+    face: Face, text: str, font: Font, font_size: int, image_size: Size
+) -> dict[Content, Size]:
+    """Width and height of the panel with text, and with bars if the face is large enough."""
+    line_height, pad = round(font_size * 1.25), font_size // 2
+    width = math.ceil(font.getlength(text)) + 2 * pad
+    if max(image_size) >= PREVIEW_SIDE:
+        # In a video, a panel keeps its size when its text changes.
+        width = max(width, min(round(font_size * 11.8), image_size[0]))
+    sizes = {Content.TEXT: (width, line_height + pad)}
+    if face.box[3] >= MIN_BARS_HEIGHT * font_size:
+        height = line_height * (len(face.emotions) + 1) + pad
+        sizes[Content.BARS] = (round(font_size * 12.5), height)
+    return sizes
 
 
 def _draw_panel(
     canvas: ImageDraw.ImageDraw,
     corners: Corners,
-    face: Face,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    dominant: str,
+    text: str,
+    bars: Mapping[str, float],
+    font: Font,
     font_size: int,
-    prefix: str,
-    *,
-    has_bars: bool,
 ) -> None:
     left, top, right, _ = corners
     line_height, pad = round(font_size * 1.25), font_size // 2
     canvas.rounded_rectangle(corners, pad, fill=PANEL_COLOR)
-    dominant = face.dominant_emotion
-    header = f"{prefix}{dominant} {percent(face.emotions[dominant])}" + (" ?" if face.flags else "")
-    canvas.text((left + pad, top + pad / 2), header, fill=COLORS[dominant], font=font)
+    canvas.text((left + pad, top + pad / 2), text, fill=COLORS[dominant], font=font)
     start = left + round(font_size * 5.2)
     full_length = right - pad - start
-    for k, (emotion, share) in enumerate(face.emotions.items() if has_bars else (), 1):
+    for k, (emotion, share) in enumerate(bars.items(), 1):
         y = top + pad / 2 + line_height * k
         canvas.text((left + pad, y), emotion, fill="white", font=font)
         middle = y + font_size * 0.62
@@ -199,32 +193,3 @@ def _draw_panel(
         canvas.rectangle(bar, fill=(255, 255, 255, 40))
         if share * full_length >= 1:
             canvas.rectangle((*bar[:2], start + share * full_length, bar[3]), fill=COLORS[emotion])
-
-
-def _candidates(
-    image_size: tuple[int, int], box: Sequence[float], panel_size: tuple[int, int]
-) -> list[Corners]:
-    """The `POSITIONS` candidates of a panel beside, below and above a box, within the image."""
-    (x, y, w, h), (width, height) = box, panel_size
-    gap = 4
-    positions = [
-        (x + w + gap, y),
-        (x - width - gap, y),
-        (x, y + h + gap),
-        (x, y - height - gap),
-        (x + w + gap, y + h - height),
-        (x - width - gap, y + h - height),
-    ]
-    max_left, max_top = max(image_size[0] - width, 0), max(image_size[1] - height, 0)
-    clipped = [(min(max(a, 0), max_left), min(max(b, 0), max_top)) for a, b in positions]
-    return [(left, top, left + width, top + height) for left, top in clipped]
-
-
-def _covered_share(panel: Corners, obstacles: Sequence[Corners]) -> float:
-    """The share of each obstacle that a panel covers, summed over obstacles."""
-    return sum(
-        max(0.0, min(panel[2], other[2]) - max(panel[0], other[0]))
-        * max(0.0, min(panel[3], other[3]) - max(panel[1], other[1]))
-        / max((other[2] - other[0]) * (other[3] - other[1]), 1.0)
-        for other in obstacles
-    )

@@ -7,15 +7,19 @@ import io
 from collections.abc import Iterator
 from html import escape
 
+from PIL import Image
+
 from mien.results import Face, Result
+from mien.visualization.annotate import draw, enlarge
 from mien.visualization.percent import percent
 
 MAX_SIDE = 1024
-"""Pixels of the image's longer side; a notebook stores every image in its file."""
+"""Pixels of the image's longer side; a notebook stores every image in its file. Small images are
+enlarged, so that there is room for bars."""
 
 
 def to_png(result: Result) -> bytes:
-    """The annotated image as the bytes of a PNG file, resized to at most `MAX_SIDE` pixels."""
+    """The annotated image as the bytes of a PNG file, resized for display."""
     return _encode(result, "PNG")
 
 
@@ -45,7 +49,7 @@ def _row(tag: str, cells: list[str]) -> str:
 
 
 def _encode(result: Result, image_format: str) -> bytes:
-    image = result.plot()
+    image = Image.fromarray(draw(*enlarge(result.frame.pixels, result)))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     image.save(file, image_format)

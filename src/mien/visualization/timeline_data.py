@@ -15,7 +15,7 @@ from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result, Write
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.tracking.summaries import Summaries
-from mien.visualization.annotate import Annotator
+from mien.visualization.annotate import Annotator, enlarge
 from mien.visualization.thumbnails import jpeg, portrait
 
 MAX_POINTS, MAX_STILLS, MAX_FACES = 2000, 120, 40
@@ -111,7 +111,7 @@ class Timeline:
         if len(self.series) > MAX_SERIES:
             self._drop_short_series(frame.seconds)
         if not self.stills or frame.seconds - self.stills[-1][0] >= self.still_interval:
-            still = jpeg(self.annotate(frame.pixels, result), STILL_SIDE)
+            still = jpeg(self.annotate(*enlarge(frame.pixels, result)), STILL_SIDE)
             self.stills.append((frame.seconds, still))
             if len(self.stills) > MAX_STILLS:
                 self.stills = self.stills[::2]

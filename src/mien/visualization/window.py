@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from mien.results import Result
-from mien.visualization.annotate import Annotator
+from mien.visualization.annotate import Annotator, enlarge
 from mien.visualization.text import LiveStatus
 
 MAX_SIZE = (1280, 720)
@@ -63,7 +63,7 @@ def live_view() -> Iterator[Callable[[Result, float], None]]:
     status_label.pack(fill="x")
 
     def show(result: Result, delay: float) -> None:
-        image = Image.fromarray(annotate(result.frame.pixels, result))
+        image = Image.fromarray(annotate(*enlarge(result.frame.pixels, result)))
         image.thumbnail(MAX_SIZE)
         photo: Any = ImageTk.PhotoImage(image)
         image_label.configure(image=photo)
