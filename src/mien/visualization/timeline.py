@@ -14,6 +14,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
+from mien.visualization.fonts import fit_text
 from mien.visualization.timeline_data import (
     ABSENT,
     INTERPOLATED,
@@ -74,8 +75,8 @@ def draw_timeline(timeline: Timeline) -> Image.Image:
     height = HEADER + max(len(drawn_faces), 1) * (STRIP_HEIGHT + GAP) + FOOTER
     image = Image.new("RGB", (WIDTH, height), BACKGROUND)
     canvas = ImageDraw.Draw(image)
-    title = Path(timeline.source).name or timeline.source
-    canvas.text((LEFT, 16), title, TEXT_COLOR, _font(22))
+    title, font = fit_text(Path(timeline.source).name or timeline.source, 22, WIDTH - LEFT - RIGHT)
+    canvas.text((LEFT, 16), title, TEXT_COLOR, font)
     _draw_legend(canvas, emotions, timeline.smoothed)
     end = max(timeline.end, timeline.start + 1e-3)
     times = np.linspace(timeline.start, end, WIDTH - LEFT - RIGHT)
