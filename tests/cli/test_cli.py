@@ -89,7 +89,7 @@ def test_multiple_outputs(mien, photo, tmp_path):
     arguments = [argument for path in outputs for argument in ("--to", path)]
     code, out, _ = mien("analyze", photo, *arguments)
     assert code == 0
-    assert f"1 image, 1 face -> {outputs[0]}" in out
+    assert out.splitlines()[-1] == f"1 image, 1 face -> {', '.join(map(str, outputs))}"
     record = json.loads(outputs[0].read_text())
     assert record["faces"][0]["dominant_emotion"] == "happy"
     with outputs[1].open() as file:

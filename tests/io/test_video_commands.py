@@ -2,10 +2,12 @@
 
 import json
 import math
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 import mien as package
@@ -158,13 +160,41 @@ def test_summary_and_range_on_the_command_line(mien, clip, tiny_model, tmp_path)
     code, out, err = mien(*options, "--every", "0.2s", "--summary", tmp_path / "s.json")
     assert (code, err) == (0, "")
     assert "one.mp4: 1 face" in out
-    assert out.splitlines()[-1] == "5 frames"
+    assert out.splitlines()[-1] == f"5 frames -> {tmp_path / 's.json'}"
     ((record,),) = json.loads((tmp_path / "s.json").read_text()).values()
     assert record["frames"] == 5
     code, out, _ = mien(*options, "--from", "0.4", "--until", "0:00.6", "--json")
     records = [json.loads(line) for line in out.splitlines()]
     assert [r["frame"] for r in records] == [10, 11, 12, 13, 14, 15]
     assert set(records[0]["faces"][0]["smoothed"]) == set(package.EMOTIONS)
+
+
+def test_terminal_summary_file_and_page_show_the_same_mean_shares(mien, clip, tiny_model, tmp_path):
+    names = ("a.jsonl", "a.csv", "a.html", "s.json", "t.png")
+    files = [tmp_path / name for name in names]
+    outputs = [part for path in files[:3] for part in ("--to", path)]
+    code, out, _ = mien(
+        "analyze", clip[0], "--model", tiny_model, "--detector", "whole", *outputs,
+        "--summary", files[3], "--timeline", files[4],
+    )  # fmt: skip
+    assert code == 0
+    assert out.splitlines()[-1].split(" -> ")[1].split(", ") == list(map(str, files))
+    faces = [json.loads(line)["faces"][0] for line in files[0].read_text().splitlines()]
+    expected = np.mean([list(face["smoothed"].values()) for face in faces[1:]], 0)
+    ((record,),) = json.loads(files[3].read_text()).values()
+    assert list(record["mean_shares"].values()) == pytest.approx(expected.tolist(), abs=2e-3)
+    dominant = max(record["mean_shares"], key=record["mean_shares"].get)
+    assert record["dominant_emotion"] == dominant
+    assert f"{dominant} {100 * record['mean_shares'][dominant]:.0f} %" in out
+    page = re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', files[2].read_text(), re.S)
+    data = json.loads(page[1])
+    shown = dict(zip(data["labels"], data["faces"][0]["mean_shares"], strict=True))
+    assert shown == record["mean_shares"]
+    digits = [len(f"{share}".split(".")[1]) for share in record["mean_shares"].values()]
+    assert max(digits) <= 4
+    assert all(round(record[key], 3) == record[key] for key in ("first", "last", "on_screen"))
+    assert " 0.0 s" not in out
+    assert " 0 %" not in out
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_summaries_are_weighted_by_time():
     assert record["face_id"] == 3
     assert (record["first"], record["last"]) == (0.0, 1.0)
     assert record["on_screen"] == pytest.approx(1.0)
-    assert record["emotions"]["b"] == pytest.approx(0.8, abs=0.01)
+    assert record["mean_shares"]["b"] == pytest.approx(0.8, abs=0.01)
     assert record["changes"] == 1
     assert record["dominant_emotion"] == "b"
 

@@ -338,7 +338,7 @@ def test_faces_beyond_the_limit_are_only_counted(on_page, video):
 def test_text_and_escaping(on_page):
     async def check(page):
         description = await page.evaluate("document.querySelector('.face-description').innerText")
-        assert "happy dominant in 100\u202f% of frames" in description
+        assert "mean share: happy 75\u202f%" in description
         legend = await page.evaluate("document.getElementById('legend').innerText")
         assert set(timeline.NOTES.values()) <= set(legend.split("\n"))
         title = await page.evaluate("document.getElementById('title').textContent")

@@ -109,9 +109,12 @@ def _conclude(options: AnalyzeOptions, summary: RunSummary, *, with_bars: bool) 
     """Write the summary file, and print the counts and the output files."""
     if options.summary:
         summary.write(options.summary)
-    if not options.as_json and (summary.print_videos() or options.to or not with_bars):
-        files = ", ".join(map(str, options.to)) if summary.frames else ""
-        click.echo(f"{summary} -> {files}" if files else f"{summary}")
+    files = [*options.to, *filter(None, (options.summary, options.timeline))]
+    if options.as_json or not (summary.print_videos() or files or not with_bars):
+        return
+    # Pages, timelines and annotated videos without frames are not written.
+    written = ", ".join(str(path) for path in files if path.exists()) if summary.frames else ""
+    click.echo(f"{summary} -> {written}" if written else f"{summary}")
 
 
 def _print(result: Result, *, as_json: bool, bars: bool, faces: bool) -> None:

@@ -1,4 +1,4 @@
-"""A summary of each face of a video: when it was on screen, and its mean emotions."""
+"""A summary of each face of a video: when it was on screen, and its mean shares."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Summary:
     """The summary of one face.
 
     first, last: seconds of the first and last frame. on_screen: total seconds without absences.
-    frames: number of frames. changes: how often the smoothed dominant emotion changed. shares: mean
-    share of each emotion, weighted by time.
+    frames: number of frames. changes: how often the dominant emotion changed. mean_shares: mean
+    share of each emotion over time. Both are of the smoothed emotions, if there are any.
     """
 
     face_id: int
@@ -28,7 +28,7 @@ class Summary:
     on_screen: float = 0.0
     frames: int = 0
     changes: int = 0
-    shares: dict[str, float] = field(default_factory=dict)
+    mean_shares: dict[str, float] = field(default_factory=dict)
     _dominant: str = ""
     _weight: float = 0.0
 
@@ -38,11 +38,11 @@ class Summary:
         elapsed = elapsed if 0 <= elapsed <= max_age_seconds else 0.0
         weight = elapsed or FIRST_WEIGHT
         self._weight += weight
-        for name, share in face.emotions.items():
-            mean = self.shares.get(name, share)
-            self.shares[name] = mean + (share - mean) * weight / self._weight
-        smoothed = face.smoothed or face.emotions
-        dominant = max(smoothed, key=smoothed.__getitem__)
+        shares = face.smoothed or face.emotions
+        for name, share in shares.items():
+            mean = self.mean_shares.get(name, share)
+            self.mean_shares[name] = mean + (share - mean) * weight / self._weight
+        dominant = max(shares, key=shares.__getitem__)
         self.changes += bool(self._dominant) and dominant != self._dominant
         self._dominant = dominant
         self.on_screen += elapsed
@@ -50,16 +50,16 @@ class Summary:
         self.frames += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as a JSON-serializable record."""
+        """The summary as a JSON-serializable record: times to 1 ms, shares to four decimals."""
         return {
             "face_id": self.face_id,
-            "first": self.first,
-            "last": self.last,
-            "on_screen": self.on_screen,
+            "first": round(self.first, 3),
+            "last": round(self.last, 3),
+            "on_screen": round(self.on_screen, 3),
             "frames": self.frames,
             "changes": self.changes,
-            "emotions": dict(self.shares),
-            "dominant_emotion": max(self.shares, key=self.shares.__getitem__),
+            "mean_shares": {name: round(share, 4) for name, share in self.mean_shares.items()},
+            "dominant_emotion": max(self.mean_shares, key=self.mean_shares.__getitem__),
         }
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from mien.labels import COLORS
 from mien.results import Result
+from mien.visualization.clock import clock, duration
 from mien.visualization.percent import percent
 from mien.visualization.text import BAR_LENGTH, LiveStatus
 
@@ -42,31 +45,79 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
         source: Name of the video.
         summaries: Records of `Summaries.records`, longest on screen first.
     """
-    rows = []
-    for summary in summaries[:MAX_FACES]:
-        top = sorted(summary["emotions"].items(), key=lambda pair: -pair[1])[:3]
-        top_emotions = ", ".join(f"{name} {percent(share)}" for name, share in top)
-        times = (f"{summary[key]:.1f} s" for key in ("first", "last", "on_screen"))
-        rows.append((summary["face_id"], *times, top_emotions, summary["changes"]))
+    rows = [
+        (
+            summary["face_id"],
+            clock(summary["first"]),
+            clock(summary["last"]),
+            duration(summary["on_screen"]),
+            _largest_shares(summary["mean_shares"]),
+            summary["changes"],
+        )
+        for summary in summaries[:MAX_FACES]
+    ]
     count = f"{len(summaries)} face" + "s" * (len(summaries) != 1)
-    columns = ("face", "first", "last", "on screen", "top emotions", "changes")
+    columns = ("face", "first", "last", "on screen", "mean shares", "changes")
     table(columns, rows, f"{source}: {count}")
     if len(summaries) > MAX_FACES:
         out.print(f"and {len(summaries) - MAX_FACES} more, shorter on screen")
 
 
+def _largest_shares(shares: Mapping[str, float]) -> list[str]:
+    """The three largest shares, except those that round to 0 %."""
+    largest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
+    return [f"{name} {percent(share)}" for name, share in largest if share >= 0.005]
+
+
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
-    """Print a table; columns of numbers are right-aligned, None is an empty cell."""
-    cells = [["" if cell is None else cell for cell in row] for row in rows]
-    grid = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for k, name in enumerate(columns):
-        numeric = all(isinstance(row[k], int | float) or row[k] == "" for row in cells)
-        grid.add_column(name, justify="right" if numeric else "left")
-    for row in cells:
-        grid.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
-    if not out.is_terminal:
+    """Print a table.
+
+    In a terminal that is too narrow, text and lists are wrapped; if that is not enough, each row is
+    printed as lines of `column: cell`.
+
+    Args:
+        columns: Headers; columns of numbers are right-aligned.
+        rows: Of cells: text, numbers, lists of text, or None for an empty cell.
+        title: Printed above.
+    """
+    headers, cells = list(columns), [list(row) for row in rows]
+    if title:
+        out.print(title, style="italic")
+    if not out.is_terminal and not os.environ.get("COLUMNS"):
         out.width = NO_TERMINAL_WIDTH
-    out.print(grid)
+    grid = _grid(headers, cells, ", ")
+    if _measure(grid).maximum > out.width:
+        grid = _grid(headers, cells, "\n")
+    if _measure(grid).minimum <= out.width:
+        out.print(grid)
+        return
+    for row in cells:
+        for name, cell in zip(headers, row, strict=True):
+            out.print(f"{name}: {_text(cell)}" if name else _text(cell))
+        out.print()
+
+
+def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for k, name in enumerate(headers):
+        numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left")
+    for row in rows:
+        grid.add_row(*(_text(cell, separator) for cell in row))
+    return grid
+
+
+def _text(cell: object, separator: str = ", ") -> str:
+    if isinstance(cell, list):
+        return separator.join(cell)
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
+    return "" if cell is None else str(cell)
+
+
+def _measure(grid: Table) -> Measurement:
+    """Columns that a table needs: all in one line each, or with wrapped text."""
+    return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import Write
+from mien.visualization.clock import clock
 from mien.visualization.fonts import fit_text
 from mien.visualization.timeline_data import (
     ABSENT,
@@ -163,13 +164,4 @@ def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> 
     for k in range(math.ceil(timeline.start / tick), math.floor(timeline.end / tick) + 1):
         x = LEFT + (k * tick - timeline.start) / length * axis_width
         canvas.line((x, y, x, y + 5), DIM_COLOR)
-        canvas.text((x, y + 7), _format_time(k * tick, tick), DIM_COLOR, _font(13), "ma")
-
-
-def _format_time(seconds: float, tick: float) -> str:
-    """Format a time as `0:00.5` (ticks below a second), `1:05` or `1:00:00`."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    if tick < 1:
-        return f"{minutes:.0f}:{rest:04.1f}"
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:02.0f}"
+        canvas.text((x, y + 7), clock(k * tick, tick), DIM_COLOR, _font(13), "ma")

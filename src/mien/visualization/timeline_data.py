@@ -45,21 +45,18 @@ class Series:
     """The emotions of one face over time, thinned as it grows.
 
     times: seconds, rounded to milliseconds. shares: in ten-thousandths. boxes: x, y, width, height
-    in thousandths of the frame. dominant_counts: number of frames in which each emotion was
-    dominant, never thinned. interval: seconds between points after thinning.
+    in thousandths of the frame. interval: seconds between points after thinning.
     """
 
     times: list[float] = field(default_factory=list)
     shares: list[list[int]] = field(default_factory=list)
     boxes: list[list[int]] = field(default_factory=list)
-    dominant_counts: list[int] = field(default_factory=lambda: [0] * len(EMOTIONS_AND_CONTEMPT))
     interval: float = 0.0
     portrait: bytes = b""
     portrait_quality: float = 0.0
 
     def add(self, seconds: float, shares: list[int], box: list[int]) -> None:
         """Add a point; the latest is always kept, earlier ones are `interval` seconds apart."""
-        self.dominant_counts[shares.index(max(shares))] += 1
         if (
             len(self.times) > 1
             and self.times[-1] - self.times[-2] < self.interval
@@ -124,7 +121,7 @@ class Timeline:
         return [
             k
             for k, name in enumerate(EMOTIONS_AND_CONTEMPT)
-            if any(name in summary["emotions"] for summary in summaries)
+            if any(name in summary["mean_shares"] for summary in summaries)
         ]
 
     def interval(self, series: Series | None = None) -> float:

@@ -1,10 +1,10 @@
 "use strict";
 
 /**
- * The expression of one face over time. dominant_counts: number of frames in which each emotion was
- * dominant; shares: in ten-thousandths; boxes: x, y, width, height in thousandths of the frame;
+ * The expression of one face over time. mean_shares: over the whole video, 0 to 1, in the order of the
+ * labels; shares: in ten-thousandths; boxes: x, y, width, height in thousandths of the frame;
  * visible, interpolated: start, end, start, end and so on, in seconds.
- * @typedef {{ id: number, portrait: string, seconds_on_screen: number, dominant_counts: number[],
+ * @typedef {{ id: number, portrait: string, seconds_on_screen: number, mean_shares: number[],
  *   times: number[], shares: number[][], boxes: number[][], visible: number[],
  *   interpolated: number[] }} Series
  * @typedef {{ name: string, video: string, model: string, frames: number, start: number, end: number,
@@ -187,9 +187,8 @@ function describeFace(face, parent) {
   make("b", `face ${face.id}`, text);
   const seconds = face.seconds_on_screen < 0.05 ? "under 0.1" : face.seconds_on_screen.toFixed(1);
   make("div", `${seconds}\u00a0s on screen`, text);
-  const dominant = argmax(face.dominant_counts), frames = sum(face.dominant_counts) || 1;
-  const share = percent(face.dominant_counts[dominant] / frames);
-  make("div", `${data.labels[dominant]} dominant in ${share} of frames`, text);
+  const dominant = argmax(face.mean_shares);
+  make("div", `mean share: ${data.labels[dominant]} ${percent(face.mean_shares[dominant])}`, text);
 }
 
 /**

@@ -72,7 +72,7 @@ def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int])
         "id": summary["face_id"],
         "portrait": _inline(series.portrait),
         "seconds_on_screen": summary["on_screen"],
-        "dominant_counts": [series.dominant_counts[k] for k in indices],
+        "mean_shares": [summary["mean_shares"].get(EMOTIONS_AND_CONTEMPT[k], 0.0) for k in indices],
         "visible": timeline.visible_intervals(series).tolist(),
         "interpolated": timeline.interpolated_intervals(series).tolist(),
         "times": series.times,

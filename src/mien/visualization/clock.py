@@ -1,0 +1,19 @@
+"""Times and durations in text for people."""
+
+
+def clock(seconds: float, step: float = 0.1) -> str:
+    """A time as a player shows it: `1:05` or `1:00:00`, or `0:00.5` for steps below a second."""
+    if step < 1:
+        tenths = round(10 * seconds)
+        minutes, rest = divmod(tenths, 600)
+        end = f"{rest // 10:02d}.{rest % 10}"
+    else:
+        minutes, rest = divmod(round(seconds), 60)
+        end = f"{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{end}" if hours else f"{minutes}:{end}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with one decimal; never "0.0 s"."""
+    return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
