@@ -31,7 +31,7 @@ def test_annotated_video_of_odd_size_and_without_frames(tmp_path):
     assert next(video.frames(Source.parse(str(tmp_path / "odd.mp4")))).pixels.shape == (500, 702, 3)
     with writers.open_writer(tmp_path / "line.mp4") as write:
         write(Result(Frame(np.zeros((300, 1, 3), np.uint8), "x"), []))
-    assert next(video.frames(Source.parse(str(tmp_path / "line.mp4")))).pixels.shape == (480, 2, 3)
+    assert next(video.frames(Source.parse(str(tmp_path / "line.mp4")))).pixels.shape == (300, 2, 3)
     with writers.open_writer(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()
