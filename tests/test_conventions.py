@@ -13,9 +13,19 @@ from PIL import Image
 
 import mien
 from tests.paths import ROOT
+from tests.server.serving import write_video
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+EXAMPLES = [
+    (page, number, code)
+    for page in ("README.md", "docs/python.md")
+    for number, code in enumerate(
+        re.findall(
+            r"^```python\n(.*?)^```",
+            (ROOT / page).read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+]
 WITHOUT_LAB = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
                    if not module.name.startswith(("mien.lab", "mien.__main__")))]  # fmt: skip
 
@@ -159,18 +169,19 @@ def test_no_module_has_a_name_without_meaning():
     assert not banned & {path.stem for path in SOURCES}
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_the_code_of_the_readme_runs(number, tmp_path, photo, monkeypatch):
-    (tmp_path / "holiday").mkdir()
+@pytest.mark.parametrize(("page", "number", "code"), EXAMPLES)
+def test_the_code_of_the_documents_runs(page, number, code, tmp_path, photo):
+    if "to_dataframe" in code:
+        pytest.importorskip("pandas")
+    (tmp_path / "images").mkdir()
     with Image.open(photo) as image:
-        image.save(tmp_path / "holiday" / "beach.png")
-        for name in set(re.findall(r"[\w-]+\.(?:jpg|png|webp|gif)", BLOCKS[number])):
-            image.save(tmp_path / name)
+        image.save(tmp_path / "images" / "first.png")
+        image.save(tmp_path / "photo.jpg")
+    write_video(tmp_path / "clip.mp4", 1)
     process = subprocess.run(
-        [sys.executable, "-c", BLOCKS[number]],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, f"{page}, block {number}: {process.stderr}"
 
 
 def test_the_published_tables_match_the_results():
