@@ -16,6 +16,10 @@ from PIL import Image
 
 import mien as package
 from mien import cli
+from mien.errors import UserError
+from mien.io import atomic_file
+from mien.writers import _annotated_image
+from tests.synthetic.images import animation
 
 COMMANDS = cli.app.list_commands(None)
 
@@ -108,6 +112,87 @@ def test_an_unreadable_file_is_reported_and_the_others_analyzed(mien, folder, tm
     records = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [len(record["faces"]) for record in records] == [1, 0, 1]
     assert [json.loads(line) for line in out.splitlines()] == records
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="requires locks of another process")
+def test_an_output_that_cannot_be_opened_is_reported_and_the_others_are_written(
+    mien, photo, tmp_path
+):
+    import fcntl
+
+    good, locked = tmp_path / "good.csv", tmp_path / "locked.csv"
+    with open(f"{locked}.part", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, out, err = mien("analyze", photo, "--to", locked, "--to", good)
+    assert code == 2
+    assert "another run is writing it" in single_error(err)
+    assert f"-> {good}\n" in out
+    assert "happy" in good.read_text()
+
+
+@pytest.mark.parametrize("bad", ["bad.csv", "bad.png"])
+def test_an_output_that_fails_at_the_end_is_reported_and_the_others_are_written(
+    mien, photo, tmp_path, monkeypatch, bad
+):
+    move = atomic_file.move_into_place
+
+    def fail_for_bad(temporary, path):
+        if path.name == bad:
+            raise atomic_file.write_error(path, PermissionError(13, "denied"))
+        move(temporary, path)
+
+    monkeypatch.setattr(atomic_file, "move_into_place", fail_for_bad)
+    outputs = [tmp_path / name for name in ("a.jsonl", bad, "c.csv", "d.png")]
+    arguments = [argument for path in outputs for argument in ("--to", path)]
+    code, out, err = mien("analyze", photo, *arguments)
+    assert code == 2
+    first, *hints = err.splitlines()
+    assert first == f"mien: Cannot write {tmp_path / bad}: Permission denied."
+    assert [path.exists() for path in outputs] == [True, False, True, True]
+    assert f"-> {outputs[0]}, {outputs[2]}, {outputs[3]}\n" in out
+    if bad == "bad.csv":
+        (hint,) = hints
+        dropped = ", ".join(f"--to {path}" for path in outputs if path.name != bad)
+        assert hint.endswith(f"repeat the command with --resume but without {dropped}.")
+        monkeypatch.undo()
+        assert mien("analyze", photo, "--resume", "--to", outputs[1])[0] == 0
+        assert outputs[1].read_bytes() == outputs[2].read_bytes()
+    else:
+        assert not hints
+
+
+def test_an_output_that_fails_in_between_is_reported_once(mien, tmp_path):
+    single, table = tmp_path / "single.png", tmp_path / "table.csv"
+    (tmp_path / "pages.tif").write_bytes(animation("TIFF"))
+    code, _, err = mien("analyze", tmp_path / "pages.tif", "--to", single, "--to", table)
+    assert code == 2
+    assert "only one image" in single_error(err)
+    assert len(table.read_text().splitlines()) == 4
+    assert not single.exists()
+
+
+def test_only_the_failing_images_of_a_folder_are_missing(mien, folder, tmp_path, monkeypatch):
+    save = _annotated_image.save
+
+    def fail_for_c(path, result):
+        if path.name == "c.png":
+            raise UserError("Cannot write c.png: no space left on device.")
+        save(path, result)
+
+    monkeypatch.setattr("mien.writers.folder.save", fail_for_c)
+    (folder / "b.jpg").unlink()
+    code, _, err = mien("analyze", folder, "--to", tmp_path / "out")
+    assert code == 2
+    assert "c.png" in single_error(err)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "d.png"]
+
+
+def test_the_run_ends_if_no_output_is_left(mien, photo, tmp_path):
+    (tmp_path / "a.csv.part").write_text("{}\n")
+    code, out, err = mien("analyze", photo, "--to", tmp_path / "a.csv")
+    assert code == 2
+    assert "interrupted run" in single_error(err)
+    assert "happy" not in out
 
 
 def test_strict_exits_3_without_a_face(mien, folder):

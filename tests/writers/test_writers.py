@@ -441,9 +441,28 @@ def test_missing_folder_is_an_error(tmp_path):
         writers.open_writer(tmp_path / "nowhere" / "out.csv")
 
 
-def test_too_long_file_name_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="File name too long"):
-        write_all(tmp_path, [Result(make_frame("x" * 254), [])])
+@pytest.mark.parametrize(
+    "stem", ["x" * 251, "漢" * 83, "é" * 125, "x" * 255], ids=["ascii", "cjk", "accents", "longest"]
+)
+def test_long_names_are_shortened_where_needed(tmp_path, stem):
+    images = [Result(make_frame(f"{stem}{suffix}"), []) for suffix in (".png", ".jpg")]
+    frames = [
+        Result(replace(make_frame(f"{stem}.mp4"), number=k, seconds=k / 25, kind="video"), [])
+        for k in range(2)
+    ]
+    write_all(tmp_path, [*images, *frames])
+    names = file_names(tmp_path)
+    assert len(names) == 4
+    assert all(name[:70] == stem[:70] for name in names)
+    assert all(len(os.fsencode(name)) <= 255 for name in names)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "png", "html", "mp4"])
+def test_output_with_the_longest_possible_name(tmp_path, suffix):
+    name = "x" * (254 - len(suffix)) + f".{suffix}"
+    frame = replace(make_frame("a.mp4"), kind="video")
+    write_all(tmp_path / name, [Result(frame, [])])
+    assert file_names(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "png"])

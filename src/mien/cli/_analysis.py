@@ -15,8 +15,9 @@ import click
 from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, print_error
+from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, ErrorReporter, print_error
 from mien.cli._options import AnalyzeOptions
+from mien.cli._outputs import Outputs
 from mien.cli._progress import ProgressBar
 from mien.cli._run_summary import RunSummary
 from mien.errors import UserError
@@ -32,16 +33,6 @@ MAX_SOURCES_WITH_BARS = 8
 """Up to this many sources, each face is printed with bars; beyond, as one line."""
 
 
-class _ErrorReporter:
-    """Prints errors as they occur, and counts them."""
-
-    count = 0
-
-    def __call__(self, error: UserError) -> None:
-        self.count += 1
-        print_error(error)
-
-
 def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     """Run `mien analyze`.
 
@@ -53,7 +44,7 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
         SystemExit: with exit code 2 if a source failed, 3 if `--strict` found no face.
         UserError: an option is invalid.
     """
-    report, pipeline_options = _ErrorReporter(), options.pipeline()
+    report, pipeline_options = ErrorReporter(), options.pipeline()
     sources = pipeline.expand_sources(options.inputs, report)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
@@ -61,8 +52,9 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     detector = detection.load(options.detector, options.threads)
     image.warm_up()
     analyzer = Analyzer(classifier.result(), detector, contempt=options.contempt)
-    summary = _analyzed(sources, analyzer, options, pipeline_options, report)
-    _conclude(options, summary, with_bars=len(sources) <= MAX_SOURCES_WITH_BARS)
+    summary, written = _analyzed(sources, analyzer, options, pipeline_options, report)
+    with_bars = len(sources) <= MAX_SOURCES_WITH_BARS
+    _conclude(options, summary, written, report, with_bars=with_bars)
     if report.count:
         sys.exit(EXIT_USER_ERROR)
     if options.strict and summary.frames_without_face:
@@ -74,47 +66,58 @@ def _analyzed(
     analyzer: Analyzer,
     options: AnalyzeOptions,
     pipeline_options: pipeline.Options,
-    report: _ErrorReporter,
-) -> RunSummary:
-    """Analyze all sources, write and print the results, and return their summary."""
-    summary = RunSummary()
+    report: ErrorReporter,
+) -> tuple[RunSummary, list[Path]]:
+    """Analyze all sources, write and print the results; returns their summary and the files."""
+    summary, with_bars = RunSummary(), len(sources) <= MAX_SOURCES_WITH_BARS
+    outputs = _outputs(options, report)
     with ExitStack() as stack:
         resume_from = Checkpoint()
         if options.resume:
             resume_from = _read_checkpoint(options.to, sources, summary, analyzer)
-        outputs = _outputs(options, stack, with_bars=len(sources) <= MAX_SOURCES_WITH_BARS)
+        stack.enter_context(outputs)
         stack.enter_context(_resume_hint_if_stopped(options))
         progress = stack.enter_context(ProgressBar(sources, pipeline_options.selection))
         callbacks = Callbacks(on_warning=report, on_error=report, track_progress=progress)
-        writes = [summary.add, *outputs]
+        faces = with_bars or not options.to
+        show = partial(_print, as_json=options.as_json, bars=with_bars, faces=faces)
+        writes: list[Write] = [summary.add, outputs, show]
         pipeline.run(sources, analyzer, writes, pipeline_options, callbacks, resume_from)
-    return summary
+    if outputs.interrupted and (hint := options.resume_hint()):
+        print_error(hint)
+    return summary, outputs.paths
 
 
-def _outputs(options: AnalyzeOptions, stack: ExitStack, *, with_bars: bool) -> list[Write]:
-    """The writers of all files, closed with the stack, and the one that prints."""
-    outputs = [
-        stack.enter_context(writers.open_writer(path, resume=options.resume)) for path in options.to
-    ]
+def _outputs(options: AnalyzeOptions, report: ErrorReporter) -> Outputs:
+    """The writers of all files; raises `UserError` if one is misspelled."""
+    openings = [(path, writers.open_writer(path, resume=options.resume)) for path in options.to]
     if options.timeline:
-        outputs.append(stack.enter_context(_timeline(options.timeline)))
-    print_faces = with_bars or not options.to
-    return [
-        *outputs,
-        partial(_print, as_json=options.as_json, bars=with_bars, faces=print_faces),
-    ]
+        openings.append((options.timeline, _timeline(options.timeline)))
+    prints_all = options.as_json or not openings
+    return Outputs(openings, report, others=prints_all or options.summary is not None)
 
 
-def _conclude(options: AnalyzeOptions, summary: RunSummary, *, with_bars: bool) -> None:
+def _conclude(
+    options: AnalyzeOptions,
+    summary: RunSummary,
+    written: Sequence[Path],
+    report: ErrorReporter,
+    *,
+    with_bars: bool,
+) -> None:
     """Write the summary file, and print the counts and the output files."""
     if options.summary:
-        summary.write(options.summary)
+        try:
+            summary.write(options.summary)
+            written = [*written, options.summary]
+        except UserError as error:
+            report(error)
     files = [*options.to, *filter(None, (options.summary, options.timeline))]
     if options.as_json or not (summary.print_videos() or files or not with_bars):
         return
     # Pages, timelines and annotated videos without frames are not written.
-    written = ", ".join(str(path) for path in files if path.exists()) if summary.frames else ""
-    click.echo(f"{summary} -> {written}" if written else f"{summary}")
+    files = [path for path in files if path in written and path.exists()] if summary.frames else []
+    click.echo(f"{summary} -> {', '.join(map(str, files))}" if files else f"{summary}")
 
 
 def _print(result: Result, *, as_json: bool, bars: bool, faces: bool) -> None:

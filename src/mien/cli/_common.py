@@ -43,3 +43,13 @@ def require_extra(extra: str) -> Iterator[None]:
 def print_error(message: object) -> None:
     """Print `mien: MESSAGE` on standard error, for errors, warnings and status."""
     click.echo(f"mien: {message}", err=True)
+
+
+class ErrorReporter:
+    """Prints errors as they occur, and counts them."""
+
+    count = 0
+
+    def __call__(self, error: UserError) -> None:
+        self.count += 1
+        print_error(error)

@@ -85,7 +85,7 @@ class AnalyzeOptions:
         parts = [part for part in parts if part.stat().st_size]
         if not parts:
             return ""
-        dropped = [f"--to {path}" for path in self.to if not writers.supports_resume(path)]
+        dropped = [f"--to {path}" for path in self.to if partial_file.part_path(path) not in parts]
         dropped += [f"--timeline {self.timeline}"] if self.timeline else []
         without = f" but without {', '.join(dropped)}" if dropped else ""
         names = ", ".join(map(str, parts))

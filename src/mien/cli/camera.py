@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -12,13 +13,14 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._common import ANALYSIS, print_error, terminal
+from mien.cli._common import ANALYSIS, EXIT_USER_ERROR, ErrorReporter, print_error, terminal
 from mien.cli._options import check_smoothing
+from mien.cli._outputs import Outputs
 from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
-from mien.results import Result
+from mien.results import Result, Write
 from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
 from mien.visualization import window
@@ -71,16 +73,20 @@ def camera(
     analyzer, summaries = Analyzer(model, detector), Summaries()
     started = time.monotonic()
     options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=started)
+    report_error = ErrorReporter()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        outputs = [stack.enter_context(writers.open_writer(path)) for path in to]
+        openings = [(path, writers.open_writer(path)) for path in to]
+        outputs = stack.enter_context(Outputs(openings, report_error))
         view = stack.enter_context(open_view())
-        writes = [
+        writes: list[Write] = [
             lambda result: view(result, time.monotonic() - started - result.frame.seconds),
             lambda result: summaries.add(result.frame.seconds, result),
-            *outputs,
+            outputs,
         ]
         run([live_source], analyzer, writes, options, Callbacks(on_warning=print_error))
     terminal().print_summaries(live_source.name, summaries.records(at_least=1.0))
+    if report_error.count:
+        sys.exit(EXIT_USER_ERROR)
 
 
 def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:

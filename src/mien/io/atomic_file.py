@@ -11,8 +11,11 @@ from pathlib import Path
 
 from mien.errors import UserError
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The error numbers of a full disk and of an exceeded quota."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The error numbers of a full disk, of an exceeded quota and of a file that is too large."""
+
+MAX_NAME_BYTES = 255
+"""Longest file name of common file systems, in bytes."""
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         An empty temporary file in the same folder, with the same suffix.
 
     Raises:
-        UserError: The folder cannot be written, or the disk is full.
+        UserError: The folder or the file cannot be written, or the disk is full.
 
     Example:
         ```python
@@ -39,6 +42,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.exists()  # raises now, not after hours, if the name is too long
     except OSError as error:
         raise write_error(path, error) from None
     temporary = temporary_beside(path)
@@ -47,7 +51,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if temporary.exists():
             move_into_place(temporary, path)
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        is_of_this_file = str(temporary) in map(str, (error.filename, error.filename2))
+        if error.errno not in DISK_FULL and not is_of_this_file:
             raise
         raise write_error(path, error) from None
     finally:
@@ -55,11 +60,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Create an empty file with a unique hidden name in the folder of `path`."""
+    """Create an empty file with a unique, short, hidden name in the folder of `path`."""
     try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
-        )
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".mien-", suffix=path.suffix)
     except OSError as error:
         raise write_error(path, error) from None
     os.close(handle)
@@ -76,6 +79,14 @@ def move_into_place(temporary: Path, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise write_error(path, error) from None
+
+
+def shorten(name: str, max_bytes: int) -> str:
+    """The start of a file name that takes at most `max_bytes` bytes, without half a character."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= max_bytes:
+        return name
+    return encoded[:max_bytes].decode(errors="ignore").rstrip()
 
 
 def check_not_source(path: Path, source: str) -> None:

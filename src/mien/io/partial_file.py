@@ -5,6 +5,7 @@ An interrupted run leaves its lines in `PATH.part`, from which another run can r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ except ImportError:  # Windows has no fcntl; two runs that write the same file a
 
 from mien.errors import UserError
 from mien.io import atomic_file
+from mien.io.atomic_file import MAX_NAME_BYTES, shorten
 from mien.results import Result, Write
 
 Convert = Callable[[Iterator[dict], Path], None]
@@ -26,8 +28,12 @@ Convert = Callable[[Iterator[dict], Path], None]
 
 
 def part_path(path: Path) -> Path:
-    """The partial file of an output: `faces.csv` -> `faces.csv.part`."""
-    return path.with_name(path.name + ".part")
+    """The partial file of an output: `faces.csv` -> `faces.csv.part`; a long name is shortened."""
+    name = path.name + ".part"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES >= len(os.fsencode(path.name)):
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+        name = f"{shorten(path.name, MAX_NAME_BYTES - 14)}-{digest}.part"
+    return path.with_name(name)
 
 
 @contextmanager
@@ -50,7 +56,7 @@ def open_resumable(path: Path, resume: bool, convert: Convert | None = None) -> 
             it, or it cannot be written.
     """
     part = part_path(path)
-    with _open(part, resume) as file:
+    with _open(part, path, resume) as file:
 
         def write(result: Result) -> None:
             _append(path, file, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
@@ -112,13 +118,13 @@ def truncate(paths: Sequence[Path], count: int) -> None:
 
 
 @contextmanager
-def _open(part: Path, resume: bool) -> Iterator[FileIO]:
+def _open(part: Path, path: Path, resume: bool) -> Iterator[FileIO]:
     try:
         file = open(part, "ab" if resume or fcntl else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         raise _interrupted_error(part) from None
     except OSError as error:
-        raise atomic_file.write_error(part.with_suffix(""), error) from None
+        raise atomic_file.write_error(path, error) from None
     with file:
         _lock(part, file)
         if file.seek(0, 2) and not resume:

@@ -9,8 +9,12 @@ from itertools import count
 from pathlib import Path
 
 from mien.errors import UserError
+from mien.io.atomic_file import MAX_NAME_BYTES, shorten
 from mien.results import Result, Write
 from mien.writers._annotated_image import save
+
+MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
+"""Longer names of sources are shortened, so that a number and the suffix fit into the name."""
 
 
 @contextmanager
@@ -18,7 +22,8 @@ def open_writer(path: Path) -> Iterator[Write]:
     """Write `NAME.png` for each image and `NAME-0000.png` for each frame of a video.
 
     The first frame of a multi-frame image, such as a WebP, is written as `NAME.png`. Existing files
-    are never overwritten: if a name is taken, the image is written as `NAME(2).png`.
+    are never overwritten: if a name is taken, the image is written as `NAME(2).png`. A `NAME` of
+    more than `MAX_STEM_BYTES` bytes is shortened.
 
     Raises:
         UserError: The folder cannot be created, or a file cannot be written.
@@ -34,7 +39,8 @@ def open_writer(path: Path) -> Iterator[Write]:
         has_number = frame.number or frame.is_video
         suffix = f"-{frame.number:04d}.png" if has_number else ".png"
         if not frame.number or frame.source not in names:
-            names[frame.source] = Path(frame.source).stem or "image"
+            stem = Path(frame.source).stem or "image"
+            names[frame.source] = shorten(stem, MAX_STEM_BYTES)
         name = _unused_name(path, names[frame.source], suffix)
         if not frame.number:
             names[frame.source] = name
