@@ -216,6 +216,18 @@ def test_in_a_crowd_panels_have_no_bars(panels, texts):
     assert len(texts) < 3 * len(boxes)
 
 
+@pytest.mark.parametrize("side", [240, 400, 600])
+def test_in_a_crowd_panels_do_not_hide_the_text_of_others(panels, texts, side):
+    step = side / 8
+    boxes = [(step * x, step * y, 0.5 * step, 0.6 * step) for x in range(8) for y in range(8)]
+    draw(gray_image(side, side), [face(box, face_id=k) for k, box in enumerate(boxes)])
+    corners = [corners for corners, _ in panels]
+    for k, panel in enumerate(corners):
+        for other in corners[:k]:
+            assert max(covered_share(panel, [other]), covered_share(other, [panel])) <= 0.1
+    assert 20 < len(texts) <= len(boxes)
+
+
 def test_in_a_video_a_panel_keeps_its_position(panels, texts):
     annotator, offsets = Annotator(), {3: [], 7: []}
     for step in range(60):

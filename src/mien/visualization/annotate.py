@@ -34,7 +34,7 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 
     If there are several faces, each is labeled with its `face_id`. A `?` after a percentage marks
     a face with flags, whose emotions are less reliable. The size stays that of the image; what does
-    not fit beside the faces of a small image is left out: first the bars, then the text.
+    not fit beside the faces of a small image or a crowd is left out: first the bars, then the text.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -111,12 +111,11 @@ def _annotate(
     box_corners = [(x, y, x + w, y + h) for x, y, w, h in (face.box for face in faces)]
     panels: list[Corners] = []
     for k, face in enumerate(faces):
-        # Panels weigh three times: covering a small part of one already hides text.
-        obstacles = [*box_corners[:k], *box_corners[k + 1 :], *3 * panels]
+        others = [*box_corners[:k], *box_corners[k + 1 :]]
         previous = layouts.get(face.face_id)
         for text in _headers(face, show_id=show_ids):
             sizes = _panel_sizes(face, text, font, font_size, image.size)
-            corners, layout = place_panel(image.size, face.box, sizes, obstacles, previous)
+            corners, layout = place_panel(image.size, face.box, sizes, others, panels, previous)
             if layout.content is not Content.NOTHING:
                 break
         layouts[face.face_id] = layout

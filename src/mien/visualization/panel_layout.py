@@ -10,6 +10,9 @@ MAX_OCCLUSION = 0.1
 """A panel with bars may cover at most this share of other faces and panels; otherwise the panel is
 reduced to one line of text."""
 
+PANEL_WEIGHT = 5
+"""Weight of a panel relative to a face."""
+
 POSITIONS = 6
 """Candidate positions of a panel around a box; see `_candidates`."""
 
@@ -28,8 +31,11 @@ class Content(Enum):
     NOTHING = "nothing"
 
 
-MAX_OWN_OCCLUSION = {Content.BARS: 0.25, Content.TEXT: 0.5}
+MAX_OWN_OCCLUSION = {Content.BARS: 0.15, Content.TEXT: 0.5}
 """Share of its own face that a panel may cover; on a small image it would hide the face."""
+
+MAX_TEXT_OCCLUSION = 0.5
+"""The same for a line of text and all faces and panels: half a face, or a tenth of a panel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,8 @@ def place_panel(
     image_size: Size,
     box: Sequence[float],
     sizes: Mapping[Content, Size],
-    obstacles: Sequence[Corners],
+    faces: Sequence[Corners],
+    others: Sequence[Corners],
     previous: PanelLayout | None,
 ) -> tuple[Corners, PanelLayout]:
     """Choose where a panel covers least, preferring its previous layout.
@@ -66,19 +73,22 @@ def place_panel(
         image_size: Of the image.
         box: Of the face: x, y, width, height.
         sizes: Of the panel with bars and with text, unless the face is too small for it.
-        obstacles: Other faces and panels.
+        faces: The other faces.
+        others: The panels that are already placed.
         previous: Layout of the panel in the frame before.
 
     Returns:
         The corners of the panel, empty if nothing fits, and its layout.
     """
     panels = {
-        content: _candidates(content, image_size, box, size, obstacles)
+        content: _candidates(content, image_size, box, size, faces, others)
         for content, size in sizes.items()
         if size[0] <= image_size[0] and size[1] <= image_size[1]
     }
     best = {c: min(options, key=lambda panel: panel.occlusion) for c, options in panels.items()}
     best = {c: panel for c, panel in best.items() if panel.own_occlusion <= MAX_OWN_OCCLUSION[c]}
+    if Content.TEXT in best and best[Content.TEXT].occlusion > MAX_TEXT_OCCLUSION:
+        del best[Content.TEXT]
     bars = best.get(Content.BARS)
     if previous and previous.content in best:
         kept = panels[previous.content][previous.position]
@@ -86,7 +96,7 @@ def place_panel(
         expands = previous.content is Content.TEXT and bars and bars.occlusion == 0
         if not expands and kept.occlusion <= 2 * MAX_OCCLUSION:
             return kept.corners, kept.layout
-    if bars and (not obstacles or bars.occlusion <= MAX_OCCLUSION):
+    if bars and (not (faces or others) or bars.occlusion <= MAX_OCCLUSION):
         return bars.corners, bars.layout
     if text := best.get(Content.TEXT):
         return text.corners, text.layout
@@ -98,7 +108,8 @@ def _candidates(
     image_size: Size,
     box: Sequence[float],
     size: Size,
-    obstacles: Sequence[Corners],
+    faces: Sequence[Corners],
+    others: Sequence[Corners],
 ) -> list[Panel]:
     """The `POSITIONS` candidates beside, below and above a box, within the image."""
     (x, y, w, h), (width, height) = box, size
@@ -117,7 +128,9 @@ def _candidates(
         left, top = min(max(a, 0), max_left), min(max(b, 0), max_top)
         corners = (left, top, left + width, top + height)
         own = covered_share(corners, [(x, y, x + w, y + h)])
-        occlusion = own + covered_share(corners, obstacles)
+        overlap = sum(max(covered_share(corners, [p]), covered_share(p, [corners])) for p in others)
+        # Panels weigh more: covering a small part of one already hides text.
+        occlusion = own + covered_share(corners, faces) + PANEL_WEIGHT * overlap
         panels.append(Panel(PanelLayout(content, k), corners, own, occlusion))
     return panels
 
