@@ -56,6 +56,16 @@ def run(folder, *arguments):
     return process.stdout
 
 
+def test_text_in_other_scripts_is_drawn(folder):
+    code = (
+        "from mien.visualization import fonts; fonts.fit_text('\u041f\u0451\u0442\u0440', 22, 900)"
+    )
+    process = subprocess.run(
+        [*AS_NAMELESS_USER, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+
+
 def test_a_photograph_is_analyzed(folder):
     out = run(folder, "analyze", "photo.png", "--json", "--to", "annotated.png")
     assert len(json.loads(out)["faces"]) == 1

@@ -131,7 +131,7 @@ def _fonts_in(folder: Path) -> Iterator[str]:
 
 
 def _font_folders() -> list[Path]:
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home() raises without a home
     if sys.platform == "win32":
         local = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
         windows = Path(os.environ.get("WINDIR", r"C:\Windows"))
@@ -140,4 +140,6 @@ def _font_folders() -> list[Path]:
         return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts"]
     data = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     user = os.environ.get("XDG_DATA_HOME") or home / ".local" / "share"
-    return [Path(folder) / "fonts" for folder in (*data.split(":"), user)] + [home / ".fonts"]
+    return [Path(folder) / "fonts" for folder in (*filter(None, data.split(":")), user)] + [
+        home / ".fonts"
+    ]
