@@ -138,7 +138,7 @@ def evaluate_predictions(
 
 def to_inputs(canvases: Iterable[Canvas]) -> list[Tensor]:
     """Inputs of a torchvision detector: (1, H, W) standardized floats."""
-    return [batches.standardise(torch.as_tensor(c.pixels.copy()))[None] for c in canvases]
+    return [batches.standardize(torch.as_tensor(c.pixels.copy()))[None] for c in canvases]
 
 
 def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:

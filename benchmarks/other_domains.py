@@ -3,7 +3,7 @@
     python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
 Each face is cropped wider or narrower than in FER2013, and its tone curve, contrast, brightness and
-sharpness are changed (`mien.lab.augmentation.other_domains`, seed 0). The vote shares are
+sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The vote shares are
 calibrated on the original faces, by cross-validation. Writes results/other-domains-RUN.json.
 """
 
@@ -27,9 +27,9 @@ INPUT_SIZE, SEED = 48, 0
 def transform(faces: np.ndarray) -> np.ndarray:
     """(N, 48, 48) uint8 -> the same, each face transformed at random."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
-    standard = batches.standardise(torch.as_tensor(faces)[:, None])
-    transformed = augmentation.other_domains(standard, uniform, 1.0)
-    gray = (transformed * batches.SPREAD + batches.MEAN).round().clamp(0, 255)
+    standard = batches.standardize(torch.as_tensor(faces)[:, None])
+    transformed = augmentation.domain_randomization(standard, uniform, 1.0)
+    gray = (transformed * batches.STD + batches.MEAN).round().clamp(0, 255)
     return gray[:, 0].to(torch.uint8).numpy()
 
 

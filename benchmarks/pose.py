@@ -59,7 +59,7 @@ class RollNet(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """(N, 1, 48, 48) gray values -> (N, 2)."""
-        x = torch.where(self.circle, batches.standardise(faces), 0.0)
+        x = torch.where(self.circle, batches.standardize(faces), 0.0)
         x = x.contiguous(memory_format=torch.channels_last)
         return self.head(self.features(x))
 
@@ -77,7 +77,7 @@ def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
     theta[:, :, 2] = (uniform[2:4].T - 0.5) * 0.4
     grid = F.affine_grid(theta, [count, 1, SIDE, SIDE], align_corners=False)
     moved = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    moved = augmentation.blurred(moved, uniform[4] * 1.2)
+    moved = augmentation.gaussian_blur(moved, uniform[4] * 1.2)
     mean = moved.mean((1, 2, 3), keepdim=True)
     contrast = (0.5 + uniform[5]).view(-1, 1, 1, 1)
     shift = (torch.rand(count, 1, 1, 1, generator=rng) - 0.5) * 60

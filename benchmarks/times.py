@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="those with a result, if none is named")
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
     trained = parser.parse_args().models or {r["provenance"]["config"]["model"] for r in results}
-    names = sorted({models.whole(name) for name in trained})
+    names = sorted({models.full_name(name) for name in trained})
     path = RESULTS / TIMES
     rows = runs.read_json(path)["rows"] if path.exists() else {}
     for name in names:

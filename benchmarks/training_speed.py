@@ -1,8 +1,8 @@
-"""How fast networks train on this machine: steps launched one by one, and as a CUDA graph.
+"""Training speed of networks on this machine, eager and with CUDA graphs.
 
     python benchmarks/training_speed.py --data fer2013/ cifarnet-18:256 resnet-32-deep:256
 
-A network's name is followed by the faces in a batch. Prints a Markdown table and a line of JSON.
+Each argument is the name of a network and a batch size. Prints a Markdown table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 import torch
 
-from mien.lab import batches, config, data, lr_schedule, models, train, training_state
-from mien.lab.config import Config
+from mien.lab import batches, data, lr_schedule, models, train, training_state
+from mien.lab.config import Config, parse
 from mien.lab.training_step import Step
 
 
-def prepared(wanted: Config, samples: data.Samples, device: torch.device) -> Step:
-    """A step of that recipe, ready for its first epoch."""
-    faces = batches.on_device(samples, wanted, device)
-    state = training_state.prepare(wanted, device)
-    step = Step(state.model, state, faces, wanted, [])
+def create_step(config: Config, samples: data.Samples, device: torch.device) -> Step:
+    """A step at the start of its first epoch."""
+    faces = batches.to_device(samples, config, device)
+    state = training_state.create(config, device)
+    step = Step(state.model, state, faces, config, [])
     state.model.train()
-    step.begin(train.planned(state, wanted, lr_schedule.NO_LIMIT, step, None))
+    step.start_epoch(train.epoch_inputs(state, config, lr_schedule.NO_LIMIT, step, None))
     return step
 
 
-def steps_per_second(step: Step, take: Callable[[], None], seconds: float) -> float:
-    """Steps that are done, not only launched, in a second."""
-    steps = len(step.plan.rates)  # type: ignore[union-attr]
-    done, began = 0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < seconds:
+def steps_per_second(step: Step, run: Callable[[], None], seconds: float) -> float:
+    """Steps per second, including their execution on the device."""
+    steps = len(step.inputs.lrs)  # type: ignore[union-attr]
+    done, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
         for _ in range(min(steps, 8)):
-            take()
-        step.number.zero_()  # the plan holds one epoch
-        step.totals[0].item()  # waits
+            run()
+        step.index.zero_()  # there are inputs for one epoch
+        step.totals[0].item()  # synchronizes
         done += min(steps, 8)
-    return done / spent
+    return done / elapsed
 
 
 def main() -> None:
@@ -53,36 +53,36 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", metavar="NAME:BATCH")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=3.0)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     torch.backends.cudnn.benchmark = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    samples = data.load(asked.data)["train"]
-    print("\n| network | batch | ready after | faces/s, one by one | faces/s, graph |  TFLOP/s |")
+    samples = data.load(args.data)["train"]
+    print("\n| network | batch | ready after | faces/s, eager | faces/s, graph |  TFLOP/s |")
     print("|---|---:|---:|---:|---:|---:|", flush=True)
     rows = []
-    for name in asked.networks:
+    for name in args.networks:
         network, _, batch = name.partition(":")
-        wanted = replace(
-            config.parse("default"), model=network, batch_size=int(batch or 128), input_size=48,
-            initial_size=0,            cutmix=0.5, mixup=0.1, precision="auto", lr=0.01,
+        config = replace(
+            parse("default"), model=network, batch_size=int(batch or 128), input_size=48,
+            initial_size=0, cutmix=0.5, mixup=0.1, precision="auto", lr=0.01,
         )  # fmt: skip
-        began = time.perf_counter()
-        step = prepared(wanted, samples, device)
-        ready = time.perf_counter() - began
-        steps_per_second(step, step.take, asked.seconds / 4)  # warm
-        plain = steps_per_second(step, step.take, asked.seconds / 2) * wanted.batch_size
+        start = time.perf_counter()
+        step = create_step(config, samples, device)
+        ready = time.perf_counter() - start
+        steps_per_second(step, step.run_eager, args.seconds / 4)  # warmup
+        eager = steps_per_second(step, step.run_eager, args.seconds / 2) * config.batch_size
         graph = (
-            steps_per_second(step, step.replay, asked.seconds) * wanted.batch_size
+            steps_per_second(step, step.replay, args.seconds) * config.batch_size
             if step.replay
             else None
         )
-        work = models.multiply_adds(step.state.average, 48) * 6 * (graph or plain) / 1e12
-        rows.append({"network": network, "batch": wanted.batch_size, "plain": plain, "graph": graph,
+        work = models.multiply_adds(step.state.ema_model, 48) * 6 * (graph or eager) / 1e12
+        rows.append({"network": network, "batch": config.batch_size, "eager": eager, "graph": graph,
                      "ready_seconds": ready, "tflops": work})  # fmt: skip
-        shown = f"{graph:,.0f}" if graph else "none"
+        graph_cell = f"{graph:,.0f}" if graph else "none"
         print(
-            f"| {network} | {wanted.batch_size} | {ready:.1f} s | {plain:,.0f} | {shown} "
+            f"| {network} | {config.batch_size} | {ready:.1f} s | {eager:,.0f} | {graph_cell} "
             f"| {work:.0f} |",
             flush=True,
         )

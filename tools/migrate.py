@@ -92,6 +92,14 @@ TEXTS = {
 """Old text of a result or a model's card -> its present wording."""
 
 
+NAMES = {
+    "pupil": "student",
+    "as-it-is": "baseline",
+    "of the hybrid: as it is": "of the hybrid: baseline",
+    ", after training by ": ", trained with ",
+}
+"""Old text in the names of runs, cases and protocols -> its present text."""
+
 _CHANGE = re.compile(rf"\b({'|'.join(FIELDS)})=(?=\S)")
 
 
@@ -103,9 +111,16 @@ def migrate_config(config: dict) -> dict:
     return renamed
 
 
+def migrate_text(text: str) -> str:
+    """A text with the present names of runs, cases and protocols."""
+    for old, new in NAMES.items():
+        text = text.replace(old, new)
+    return text
+
+
 def migrate_names(value: object) -> object:
-    """The names of runs in a JSON value: "pupil" -> "student"."""
-    return json.loads(json.dumps(value).replace("pupil", "student"))
+    """The same for every text in a JSON value."""
+    return json.loads(migrate_text(json.dumps(value)))
 
 
 def migrate_result(value: object) -> object:
@@ -171,7 +186,7 @@ def migrate_model(path: Path) -> None:
 
 def migrate_changes(text: str) -> str:
     """The present names in texts that contain FIELD=VALUE."""
-    return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", text).replace("pupil", "student")
+    return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", migrate_text(text))
 
 
 def migrate_log(text: str) -> str:
@@ -226,8 +241,9 @@ def migrate_folder(folder: Path) -> None:
         migrate_file(path)
         if path.name == "recipe.json":
             path.rename(path.with_name("config.json"))
-    for path in sorted(folder.rglob("*pupil*"), reverse=True):
-        path.rename(path.with_name(path.name.replace("pupil", "student")))
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if (name := migrate_text(path.name)) != path.name:
+            path.rename(path.with_name(name))
     for old, new in TTA.items():
         for path in folder.glob(f"run-*-{old}.json"):
             path.rename(path.with_name(path.name.replace(f"-{old}.json", f"-{new}.json")))

@@ -5,9 +5,9 @@ import pytest
 from benchmarks import times
 
 
-def test_a_network_is_timed_beside_the_default(monkeypatch):
+def test_a_network_is_timed_relative_to_the_default(monkeypatch):
     monkeypatch.setattr(times, "ROUNDS", 3)
-    found = times.measure("resnet-8")
-    assert set(found) == {"ms", "times_default", "megabytes"}
-    assert 0 < found["times_default"] < 5
-    assert found["megabytes"] == pytest.approx(0.36, abs=0.2)
+    result = times.measure("resnet-8")
+    assert set(result) == {"ms", "times_default", "megabytes"}
+    assert 0 < result["times_default"] < 5
+    assert result["megabytes"] == pytest.approx(0.36, abs=0.2)

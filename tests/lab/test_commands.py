@@ -25,7 +25,7 @@ def plain(monkeypatch):
     monkeypatch.setattr(evaluate, "evaluate", partial(evaluate.evaluate, resamples=2))
 
 
-def test_a_crossval_prints_its_folds_and_their_mean(mien, root, tmp_path):
+def test_crossval_prints_folds_and_mean(mien, root, tmp_path):
     words = ("crossval", "tiny", "--data", root, "--out", tmp_path, "--folds", 2, *SMALL)
     code, out, err = mien(*words)
     assert (code, err) == (0, "")
@@ -33,22 +33,22 @@ def test_a_crossval_prints_its_folds_and_their_mean(mien, root, tmp_path):
         "fold-0", "fold-1",
     ]  # fmt: skip
     assert "mean" in out
-    assert "all held-out answers: accuracy 0." in out
+    assert "accuracy 0." in out
     assert json.loads((tmp_path / "crossval.json").read_text())["kind"] == "crossval"
 
 
-def test_a_crossval_is_divided_as_its_config_was_changed(mien, root, tmp_path):
+def test_crossval_uses_the_changed_config(mien, root, tmp_path):
     words = ("crossval", "tiny", "--data", root, "--out", tmp_path, *SMALL)
     code, out, err = mien(*words, "--set", "folds=2", "--set", "protocol=leaky-kfold")
     assert code == 0
-    assert "leaky-kfold is broken on purpose" in err
+    assert "leaky-kfold" in err
     assert json.loads((tmp_path / "crossval.json").read_text())["protocol"] == "leaky-kfold"
     assert [line.split()[0] for line in out.splitlines() if line.startswith("fold-")] == [
         "fold-0", "fold-1",
     ]  # fmt: skip
 
 
-def test_an_ablation_prints_what_each_part_is_worth(mien, root, tmp_path):
+def test_ablate_prints_each_case(mien, root, tmp_path):
     case = ("--change", "no flip: flip=no rotation=0")
     words = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
     code, out, err = mien(*words)
@@ -76,7 +76,7 @@ def test_a_report_of_one_run_and_of_two(mien, root, tmp_path):
     assert "run1" in (tmp_path / "both" / "report.md").read_text()
 
 
-def test_the_sheet_of_faces_needs_no_training(mien, root, tmp_path):
+def test_fig1_needs_no_training(mien, root, tmp_path):
     code, out, err = mien("reproduce", "fig1", "--data", root, "--out", tmp_path)
     assert (code, err) == (0, "")
     assert out.strip() == str(tmp_path / "fig1.html")
@@ -84,25 +84,25 @@ def test_the_sheet_of_faces_needs_no_training(mien, root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "fact"),
     [
         (["crossval", "tiny", "--protocol", "official"], "has no folds"),
         (["crossval", "tiny", "--folds", "1"], "folds is 1"),
-        (["ablate", "tiny", "--change", "no flip"], "changes nothing; write 'NAME: FIELD=VALUE'"),
-        (["ablate", "tiny", "--change", "x: flipp=no"], "Did you mean 'flip'?"),
+        (["ablate", "tiny", "--change", "no flip"], "NAME: FIELD=VALUE"),
+        (["ablate", "tiny", "--change", "x: flipp=no"], "'flip'"),
         (["reproduce", "fig10"], "Did you mean 'fig1'?"),
-        (["train", "tiny", "--set", "protocol=kfolds"], "Did you mean 'kfold'?"),
+        (["train", "tiny", "--set", "protocol=kfolds"], "'kfold'"),
         (["train", "tiny", "--set", "init_from=nowhere"], "nowhere is not a run folder"),
     ],
 )
-def test_a_mistake_gets_one_sentence(mien, root, tmp_path, words, said):
+def test_a_mistake_is_reported_in_one_line(mien, root, tmp_path, words, fact):
     code, _, err = mien(*words, "--data", root, "--out", tmp_path / "out")
     assert code == 2
-    assert said in err
+    assert fact in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_report_of_a_run_without_evaluation_names_the_command(mien, root, tmp_path):
+def test_a_report_of_an_unevaluated_run_is_an_error(mien, root, tmp_path):
     assert mien("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL)[0] == 0
     code, _, err = mien("report", tmp_path / "run")
     assert code == 2

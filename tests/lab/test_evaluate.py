@@ -205,7 +205,7 @@ def test_sections_without_faces_are_missing():
     without_duplicates = {"fer2013_without_duplicates", "fer2013_without_near_duplicates"}
     sections = {"fer2013", *without_duplicates, "ferplus_majority", "ferplus_plurality",
              "proportions", "sampling_floor"}  # fmt: skip
-    assert set(score(predictions, samples, samples.take(np.arange(9)), 2)) == sections
+    assert set(score(predictions, samples, samples.select(np.arange(9)), 2)) == sections
     assert set(score(predictions, samples, None, 2)) == sections - without_duplicates
     unvoted = replace(samples, votes=np.zeros_like(samples.votes))
     assert set(score(predictions, unvoted, None, 2)) == {"fer2013"}
@@ -231,7 +231,7 @@ def test_flip_adds_the_mirror_image():
 
 def test_ten_crop_with_an_input_of_44_pixels_is_the_usual_ten_crops():
     faces = tiny.samples(3).faces
-    inputs = [batches.window(torch.as_tensor(v.copy())[:, None], 44)[:, 0].numpy()
+    inputs = [batches.center_crop(torch.as_tensor(v.copy())[:, None], 44)[:, 0].numpy()
               for v in augment(faces, "ten_crop")]  # fmt: skip
     corners = [(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)]
     crops = [faces[:, y : y + 44, x : x + 44] for y, x in corners]
@@ -342,7 +342,7 @@ def test_evaluate_rejects_what_cannot_be_evaluated(run, root, tmp_path):
         evaluate.evaluate(run.folder, root, split="dev")
     with pytest.raises(UserError, match="is not a run folder"):
         evaluate.evaluate(tmp_path, root)
-    runs.start(tmp_path / "unfinished", TINY)
+    runs.create(tmp_path / "unfinished", TINY)
     with pytest.raises(UserError, match="is not finished"):
         evaluate.evaluate(tmp_path / "unfinished", root)
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
@@ -370,9 +370,9 @@ def test_result_of_a_model_file_names_its_training_protocol(leaky, root, tmp_pat
     export.export(leaky, tmp_path / "leaky.onnx")
     result = evaluate.evaluate(tmp_path / "leaky.onnx", root, resamples=2)
     assert result["protocol"].endswith(", after training by leaky-oversample")
-    assert "may have been taught the faces" in protocols.caution(result["protocol"])
-    assert "broken on purpose" in protocols.caution(leaky.config.protocol)
-    assert protocols.caution("official") == protocols.caution("random10") == ""
+    assert "may have been taught the faces" in protocols.warning(result["protocol"])
+    assert "broken on purpose" in protocols.warning(leaky.config.protocol)
+    assert protocols.warning("official") == protocols.warning("random10") == ""
 
 
 def test_calibration_rejects_training_faces(leaky, root, tmp_path):

@@ -225,7 +225,7 @@ def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, message
 
 
 def test_unfinished_run_is_rejected(tmp_path):
-    run = runs.start(tmp_path / "run", TINY)
+    run = runs.create(tmp_path / "run", TINY)
     with pytest.raises(UserError, match="is not finished"):
         export.export(run, tmp_path / "model.onnx")
 
@@ -306,7 +306,7 @@ def test_ensemble_has_the_heads_common_to_its_runs(root, run, tmp_path):
     card = export.export([run, other], tmp_path / "x.onnx").card
     assert list(card["heads"]) == ["labels"]
     assert Classifier(tmp_path / "x.onnx").spec.labels == EMOTIONS
-    votes = runs.start(tmp_path / "v", run.config, both | {"heads": ["votes"]})
+    votes = runs.create(tmp_path / "v", run.config, both | {"heads": ["votes"]})
     with pytest.raises(UserError, match="no head in common"):
         export.export([votes, other], tmp_path / "y.onnx")
     with pytest.raises(UserError, match="needs both heads"):

@@ -291,7 +291,9 @@ def test_every_related_system_has_a_config(system):
 def test_table_5_measures_the_related_systems_on_request(root, run, tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(
-        reproduce, "trained_run", lambda config, root, out, watch: trained.append(out.name) or run
+        reproduce,
+        "trained_run",
+        lambda config, root, out, on_progress: trained.append(out.name) or run,
     )
     ten = len(claims.RELATED_SYSTEMS)
     for related, count in ((False, 3), (True, 3 + ten)):
@@ -381,7 +383,7 @@ def test_macro_average_is_over_the_classes_that_occur(run, root, tmp_path):
     predictions = np.eye(7)[
         np.where(val.labels == 2, 3, val.labels)
     ]  # fear is neither predicted nor true
-    without_fear = val.take(val.labels != 2)
+    without_fear = val.select(val.labels != 2)
     section = scores.score(predictions[val.labels != 2], without_fear, resamples=2)
     result = tables.load_result(other)
     result["heads"]["labels"] = section
@@ -391,13 +393,13 @@ def test_macro_average_is_over_the_classes_that_occur(run, root, tmp_path):
     assert rows["macro average"][3] == section["fer2013"]["macro_f1"]["value"] == 1
 
 
-def test_optimistically_biased_results_have_cautions(run, root, tmp_path):
+def test_optimistically_biased_results_have_warnings(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     result = evaluate.evaluate(other.folder, root, split="train", resamples=2)
     assert "These faces taught it" in tables.summary(other, result)
     result = tables.load_result(run)
-    assert protocols.cautions(result) == []
+    assert protocols.warnings(result) == []
     calibrated = result | {"provenance": result["provenance"] | {"cross_validated": {}}}
-    assert protocols.cautions(calibrated)[0].startswith("It was calibrated on these faces")
+    assert protocols.warnings(calibrated)[0].startswith("It was calibrated on these faces")
     elsewhere = calibrated | {"data": result["data"] | {"sha256": {"val": "of others"}}}
-    assert protocols.cautions(elsewhere) == []
+    assert protocols.warnings(elsewhere) == []

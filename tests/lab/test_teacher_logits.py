@@ -1,4 +1,4 @@
-"""Teachers' answers that are stored teach what teachers that are there would have taught."""
+"""Distilling stored teacher logits equals running the teachers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def teachers(root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(root, teachers, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("answers") / "store"
+def store(root, teachers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logits") / "store"
     teacher_logits.store(TINY, root, folder, teachers, 2)
     return folder
 
@@ -48,54 +48,50 @@ def trained(config, root, out):
     return torch.load(train.fit(config, root, out, device="cpu").weights_file, weights_only=True)
 
 
-def test_a_student_of_stored_answers_is_the_student_of_its_teachers(
-    root, teachers, answers, tmp_path
-):
-    asked = trained(student(teachers), root, tmp_path / "asked")
-    read = trained(student(teachers, teacher_logits=str(answers)), root, tmp_path / "read")
-    for name, value in asked.items():  # float16 answers: equal but for rounding
-        torch.testing.assert_close(read[name], value, rtol=0.02, atol=2e-3)
+def test_stored_logits_train_the_same_student(root, teachers, store, tmp_path):
+    online = trained(student(teachers), root, tmp_path / "online")
+    offline = trained(student(teachers, teacher_logits=str(store)), root, tmp_path / "offline")
+    for name, value in online.items():  # equal up to float16 rounding
+        torch.testing.assert_close(offline[name], value, rtol=0.02, atol=2e-3)
     plain = trained(TINY, root, tmp_path / "plain")
-    assert any(not torch.allclose(plain[name], asked[name], atol=5e-3) for name in asked)
+    assert any(not torch.allclose(plain[name], online[name], atol=5e-3) for name in online)
 
 
-def test_epochs_repeat_in_turn_and_another_seed_begins_elsewhere(root, teachers, answers):
+def test_epochs_repeat_in_order_from_an_offset_by_seed(root, teachers, store):
     faces = data.load(root)["train"]
     for seed, order in ((0, [0, 1, 0, 1]), (1, [1, 0, 1, 0])):
-        config = student(teachers, teacher_logits=str(answers), seed=seed)
-        stored = teacher_logits.StoredAnswers(config, faces)
+        config = student(teachers, teacher_logits=str(store), seed=seed)
+        stored = teacher_logits.StoredLogits(config, faces)
         assert [stored.epoch(n) for n in range(4)] == order
 
 
-def test_a_store_goes_on_where_it_was_stopped_and_takes_teachers_later(
-    root, teachers, answers, tmp_path
-):
+def test_a_store_resumes_and_accepts_more_teachers(root, teachers, store, tmp_path):
     folder = tmp_path / "store"
     teacher_logits.store(TINY, root, folder, teachers[:1], 1)
-    kept = folder / "t0" / "epoch-000.npy"
-    before = kept.stat().st_mtime_ns
+    existing = folder / "t0" / "epoch-000.npy"
+    before = existing.stat().st_mtime_ns
     teacher_logits.store(TINY, root, folder, teachers, 2)
-    assert kept.stat().st_mtime_ns == before
-    for file in sorted(answers.rglob("*.npy")):
-        ours = folder / file.relative_to(answers)
-        assert np.array_equal(np.load(ours), np.load(file))
+    assert existing.stat().st_mtime_ns == before
+    for file in sorted(store.rglob("*.npy")):
+        copy = folder / file.relative_to(store)
+        assert np.array_equal(np.load(copy), np.load(file))
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fact"),
     [({"translate": 0.3}, "translate=0.1"), ({"cutmix": 0.1}, "cutmix=0.4")],
 )
-def test_another_augmentation_is_refused(root, teachers, answers, tmp_path, changes, said):
-    config = student(teachers, teacher_logits=str(answers), **changes)
-    with pytest.raises(UserError, match=said):
+def test_another_augmentation_is_an_error(root, teachers, store, tmp_path, changes, fact):
+    config = student(teachers, teacher_logits=str(store), **changes)
+    with pytest.raises(UserError, match=fact):
         train.fit(config, root, tmp_path / "run")
     with pytest.raises(UserError, match="another augmentation"):
-        teacher_logits.store(replace(TINY, **changes), root, answers, teachers, 1)
+        teacher_logits.store(replace(TINY, **changes), root, store, teachers, 1)
 
 
-def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, tmp_path):
-    config = student(["t0", "t2"], teacher_logits=str(answers))
-    with pytest.raises(UserError, match="missing"):
+def test_missing_and_damaged_logits_are_an_error(root, teachers, store, tmp_path):
+    config = student(["t0", "t2"], teacher_logits=str(store))
+    with pytest.raises(UserError, match="does not exist"):
         train.fit(config, root, tmp_path / "run")
     folder = tmp_path / "store"
     teacher_logits.store(TINY, root, folder, teachers[:1], 1)
@@ -104,51 +100,51 @@ def test_missing_and_damaged_answers_get_one_sentence(root, teachers, answers, t
         train.fit(student(["t0"], teacher_logits=str(folder)), root, tmp_path / "other")
 
 
-def test_teachers_that_may_know_the_held_out_faces_are_refused(root, teachers, tmp_path):
-    with pytest.raises(UserError, match="it may know the faces"):
+def test_teachers_that_may_have_seen_held_out_faces_are_an_error(root, teachers, tmp_path):
+    with pytest.raises(UserError, match="evaluation faces"):
         teacher_logits.store(replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1)
 
 
-def test_copies_share_their_votes():
+def test_duplicates_pool_their_votes():
     samples = tiny.samples(14)
     samples.faces[5] = samples.faces[2]
-    pooled = data.pooled(samples)
+    pooled = data.pooled_votes(samples)
     both = samples.votes[2].astype(int) + samples.votes[5]
     assert np.array_equal(pooled[2], both)
     assert np.array_equal(pooled[5], both)
     rest = np.setdiff1d(np.arange(14), [2, 5])
     assert np.array_equal(pooled[rest], samples.votes[rest])
-    on_device = batches.on_device(samples, replace(TINY, pool_votes=True), CPU)
+    on_device = batches.to_device(samples, replace(TINY, pool_votes=True), CPU)
     assert torch.equal(on_device.votes[2], on_device.votes[5])
 
 
-def test_auto_precision_is_bfloat16_only_where_it_is_fast(monkeypatch):
-    from mien.lab.losses import bfloat16
+def test_auto_precision_is_bfloat16_on_fast_hardware(monkeypatch):
+    from mien.lab.losses import use_bfloat16
 
     auto = replace(TINY, precision="auto")
     for has_amx in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has)
-        assert bfloat16(auto, CPU) is has_amx
-    assert bfloat16(replace(TINY, precision="bfloat16"), CPU)
-    assert not bfloat16(replace(TINY, precision="float32"), CPU)
+        assert use_bfloat16(auto, CPU) is has_amx
+    assert use_bfloat16(replace(TINY, precision="bfloat16"), CPU)
+    assert not use_bfloat16(replace(TINY, precision="float32"), CPU)
 
 
-def test_a_run_is_its_config_with_stored_answers_as_well(root, teachers, answers, tmp_path):
-    config = student(teachers, teacher_logits=str(answers))
+def test_a_run_with_stored_logits_has_its_config(root, teachers, store, tmp_path):
+    config = student(teachers, teacher_logits=str(store))
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     assert runs.open_run(run.folder).config == config
 
 
-def test_faces_of_changing_size_are_not_stored(root, teachers, tmp_path):
+def test_progressive_resizing_is_an_error(root, teachers, tmp_path):
     with pytest.raises(UserError, match="initial_size=0"):
         teacher_logits.store(replace(TINY, initial_size=28), root, tmp_path / "s", teachers, 1)
     assert not (tmp_path / "s").exists()
 
 
-def test_teachers_answer_what_other_domains_have_not_changed(root, teachers, answers, tmp_path):
+def test_teachers_get_no_domain_randomization(root, teachers, store, tmp_path):
     folder = tmp_path / "store"
     teacher_logits.store(replace(TINY, domain_randomization=1.0), root, folder, teachers[:1], 1)
-    place = "t0/epoch-000.npy"
-    assert np.array_equal(np.load(folder / place), np.load(answers / place))
+    file = "t0/epoch-000.npy"
+    assert np.array_equal(np.load(folder / file), np.load(store / file))
     with pytest.raises(UserError, match="domain_randomization"):
         checked(student(teachers, domain_randomization=0.5))

@@ -82,10 +82,10 @@ def detectable_faces(
     agreed = data.plurality(samples.votes) == samples.labels
     kept = []
     for label in range(len(EMOTIONS)):
-        indices = np.flatnonzero((samples.labels == label) & (agreed | (not samples.voted)))
+        indices = np.flatnonzero((samples.labels == label) & (agreed | (not samples.has_votes)))
         detectable = (k for k in indices if _is_detectable(samples.faces[k], detect))
         kept.extend(itertools.islice(detectable, max_per_emotion))
-    return samples.take(np.array(kept, int))
+    return samples.select(np.array(kept, int))
 
 
 def _is_detectable(face: np.ndarray, detect: Detector) -> bool:

@@ -1,4 +1,4 @@
-"""What the laboratory's verbs have in common; torch is imported only where a verb needs it."""
+"""Shared by the commands of the laboratory; they import torch only where needed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from mien.cli._common import require_extra, terminal
 
 
 def lab(name: str, extra: str = "lab") -> ModuleType:
-    """A module of the laboratory; a `UserError` that says which extra to install if it needs one.
+    """Import a module of the laboratory.
 
-    extra: `"report"` for modules that only read results, which need no torch.
+    Args:
+        name: below `mien.lab`.
+        extra: what it needs: "lab", or "report" for modules that read results without torch.
+
+    Raises:
+        UserError: the extra is not installed.
     """
     with require_extra(extra):
         return importlib.import_module(f"mien.lab.{name}")
@@ -27,37 +32,37 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
 DATA = click.option("--data", type=click.Path(path_type=Path), required=True,
                     help="fer2013.csv, its folder, or train/EMOTION/, val/EMOTION/.")  # fmt: skip
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True,
-                   help="The folder of the runs; finished ones are used again.")  # fmt: skip
+                   help="Folder of the runs; finished ones are reused.")  # fmt: skip
 CHANGES = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
-                       help="Change one field of the recipe.")  # fmt: skip
+                       help="Change a field of the recipe.")  # fmt: skip
 
 
-def is_first() -> bool:
-    """Whether this process speaks for all that torchrun started."""
+def is_main_process() -> bool:
+    """Whether this is rank 0 of the processes that torchrun started, or the only process."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def watching():  # type: ignore[no-untyped-def]
-    """A bar for one or many trainings: gives what `trials` and `reproduce` take as `watch`."""
-    if not is_first():
+def training_progress():  # type: ignore[no-untyped-def]
+    """A progress bar for one or several trainings; yields an `experiments.RunProgress`."""
+    if not is_main_process():
         yield lambda *_: lambda *_: None
         return
     with terminal().progress("training", None) as bar:
         (task,) = bar.task_ids
 
-        def watch(name: str, recipe: Any) -> Callable[[str, int, int], None]:
+        def on_progress(name: str, config: Any) -> Callable[[str, int, int], None]:
             epoch = 0
 
-            def step(what: str, done: int, total: int) -> None:
+            def update(unit: str, done: int, total: int) -> None:
                 nonlocal epoch
-                if what == "epoch":
+                if unit == "epoch":
                     epoch = done
                     return
-                title = f"{name}, epoch {epoch + 1} of {recipe.epochs}"
-                done, total = epoch * total + done, recipe.epochs * total
+                title = f"{name}, epoch {epoch + 1} of {config.epochs}"
+                done, total = epoch * total + done, config.epochs * total
                 bar.update(task, description=title, completed=done, total=total)
 
-            return step
+            return update
 
-        yield watch
+        yield on_progress

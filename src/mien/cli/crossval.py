@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien.cli._common import LABORATORY, print_error, terminal
-from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
+from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
 
 SECTION = LABORATORY
 
@@ -18,8 +18,8 @@ SECTION = LABORATORY
 @OUT
 @CHANGES
 @click.option("--protocol",
-              help="kfold (the default), kfold-ungrouped, or leaky-kfold, a mistake.")  # fmt: skip
-@click.option("--folds", type=int, help="Their number; the recipe's, 5, by default.")
+              help="kfold (the default), kfold-ungrouped or leaky-kfold.")  # fmt: skip
+@click.option("--folds", type=int, help="Number of folds; by default that of the recipe, 5.")
 def crossval(
     recipe: str,
     data: Path,
@@ -28,28 +28,28 @@ def crossval(
     protocol: str | None,
     folds: int | None,
 ) -> None:
-    """Train once per fold; print mean, spread and all held-out answers.
+    """Train once per fold; print mean, standard deviation and held-out accuracy.
 
-    Goes on where it was stopped; several may work on the same --out.
+    Resumes if interrupted; several processes can share the same --out.
 
     \b
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
-    # What was typed goes before what recipes have, of which none is divided into folds.
+    # Options override recipes, none of which has a protocol with folds.
     options = {"protocol": protocol, "folds": folds}
     typed = [f"{name}={value}" for name, value in options.items() if value is not None]
-    wanted = lab("config").parse(recipe, ("protocol=kfold", *changes, *typed))
-    if caution := lab("protocols").caution(wanted.protocol):
-        print_error(caution)
-    with watching() as watch:
-        result = lab("trials").crossval(wanted, data, out, watch)
+    config = lab("config").parse(recipe, ("protocol=kfold", *changes, *typed))
+    if warning := lab("protocols").warning(config.protocol):
+        print_error(warning)
+    with training_progress() as on_progress:
+        result = lab("crossval").crossval(config, data, out, on_progress)
     rows = [(name, *numbers.values()) for name, numbers in result["folds"].items()]
-    over = result["fold_statistics"]
-    rows += [(row, *(number[row] for number in over.values())) for row in ("mean", "sd")]
-    terminal().table(("fold", *over), rows, f"{recipe}, {wanted.protocol}")
+    statistics = result["fold_statistics"]
+    rows += [(row, *(number[row] for number in statistics.values())) for row in ("mean", "sd")]
+    terminal().table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(
-        f"all held-out answers: accuracy {pooled['value']:.3f} "
+        f"held-out predictions of all folds: accuracy {pooled['value']:.3f} "
         f"({pooled['low']:.3f} to {pooled['high']:.3f})"
     )
     click.echo(out / "crossval.json")

@@ -1,4 +1,4 @@
-"""Store what teachers answer, for students to learn from."""
+"""Store teacher logits for distillation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien.cli._common import LABORATORY
-from mien.cli._lab import CHANGES, DATA, lab, watching
+from mien.cli._lab import CHANGES, DATA, lab, training_progress
 
 SECTION = LABORATORY
 
@@ -16,9 +16,9 @@ SECTION = LABORATORY
 @click.argument("recipe")
 @DATA
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="Folder for the answers; those already there are kept.")  # fmt: skip
+              help="Folder of the logits; existing files are kept.")  # fmt: skip
 @click.option("--teacher", "teachers", multiple=True, required=True, metavar="RUN",
-              help="A trained run folder; may be repeated.")  # fmt: skip
+              help="A trained run folder; can be repeated.")  # fmt: skip
 @click.option("--epochs", default=12, show_default=True, help="Augmented epochs to store.")
 @CHANGES
 def distill(
@@ -29,17 +29,19 @@ def distill(
     epochs: int,
     changes: tuple[str, ...],
 ) -> None:
-    """Store teachers' answers to augmented training faces.
+    """Store teacher logits for augmented training faces.
 
-    RECIPE says how the faces are augmented. Students repeat the stored epochs, and need no teacher:
+    RECIPE determines the augmentation. Students repeat the stored epochs without their teachers:
 
     \b
-        mien distill default --data fer2013/ --out answers --teacher runs/a --set initial_size=0
+        mien distill default --data fer2013/ --out logits --teacher runs/a --set initial_size=0
         mien train default --data fer2013/ --out runs/student --set initial_size=0 \\
-            --set teachers=a --set teacher_weight=0.9 --set teacher_logits=answers
+            --set teachers=a --set teacher_weight=0.9 --set teacher_logits=logits
     """
-    recipes, answers = lab("config"), lab("teacher_logits")
-    wanted = recipes.parse(recipe, changes)
-    with watching() as watch:
-        answers.store(wanted, data, out, list(teachers), epochs, watch=watch(recipe, wanted))
+    configs, teacher_logits = lab("config"), lab("teacher_logits")
+    config = configs.parse(recipe, changes)
+    with training_progress() as on_progress:
+        teacher_logits.store(
+            config, data, out, list(teachers), epochs, on_progress=on_progress(recipe, config)
+        )
     click.echo(out)

@@ -52,8 +52,8 @@ def evaluate(
         result = evaluator.evaluate(
             path, data, split=split, tta=tta, input_size=input_size, exclude=exclude
         )
-    for caution in lab("protocols").cautions(result):
-        print_error(caution)
+    for warning in lab("protocols").warnings(result):
+        print_error(warning)
     if excluded := result["data"].get("excluded"):
         click.echo(f"{excluded['faces']:,} faces excluded by {excluded['list']}")
     for head, sections in result["heads"].items():

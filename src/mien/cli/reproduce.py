@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien.cli._common import LABORATORY, terminal
-from mien.cli._lab import CHANGES, DATA, OUT, lab, watching
+from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
 
 SECTION = LABORATORY
 
@@ -38,9 +38,9 @@ def reproduce(
         mien reproduce fig1 --data fer2013/ --out runs/paper
         mien reproduce all --variant slim --data fer2013/ --out runs/paper
     """
-    with watching() as watch:
+    with training_progress() as on_progress:
         page = lab("reproduce").reproduce(
-            names, data, out, watch, variant=variant, changes=changes, related=related
+            names, data, out, on_progress, variant=variant, changes=changes, related=related
         )
     for block in page.blocks:
         if hasattr(block, "rows"):

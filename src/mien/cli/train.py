@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien.cli._common import LABORATORY
-from mien.cli._lab import DATA, is_first, lab, watching
+from mien.cli._lab import DATA, is_main_process, lab, training_progress
 
 SECTION = LABORATORY
 
@@ -18,9 +18,9 @@ SECTION = LABORATORY
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="The run folder; an unfinished run there is resumed.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
-@click.option("--device", help="cpu, cuda or mps; by default what there is.")
+@click.option("--device", help="cpu, cuda or mps; by default a GPU if available.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
-              help="End in this time, with as many epochs as it holds.")  # fmt: skip
+              help="Time limit; training has as many epochs as fit.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
 def train(
     recipe: str,
@@ -31,12 +31,11 @@ def train(
     minutes: float,
     tensorboard: bool,
 ) -> None:
-    """Train a model; goes on where it was stopped.
+    """Train a model, or resume an interrupted training.
 
-    RECIPE is default, tiny, common, or vgg19, sequential or hybrid; these three and each related
-    system also as its authors trained it, such as hybrid-paper; or the recipe.json of a run. --set
-    changes it (docs/training.md has all fields and models). It is trained on the train split of
-    --data.
+    RECIPE is default, tiny, common, vgg19, sequential or hybrid; NAME-paper for a system as its
+    authors trained it, such as hybrid-paper; or the config.json of a run. --set changes its fields
+    (docs/training.md lists all fields and models). Training uses the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default
@@ -44,17 +43,17 @@ def train(
         mien train default --data fer2013/ --out runs/hour --minutes 60
         torchrun --nproc-per-node=8 -m mien train default --data fer2013/ --out runs/fast
     """
-    recipes, trainer = lab("config"), lab("train")
-    wanted = recipes.parse(recipe, changes)
-    with watching() as watch:
+    configs, trainer = lab("config"), lab("train")
+    config = configs.parse(recipe, changes)
+    with training_progress() as on_progress:
         run = trainer.fit(
-            wanted,
+            config,
             data,
             out,
             device=device,
-            watch=watch(recipe, wanted),
+            on_progress=on_progress(recipe, config),
             tensorboard=tensorboard,
             seconds=60 * minutes,
         )
-    if is_first():
+    if is_main_process():
         click.echo(run.folder)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.io import atomic_file
 from mien.lab import duplicates
-from mien.lab.data import VOTE_NAMES, Samples, majority, plurality, together
+from mien.lab.data import VOTE_NAMES, Samples, concatenate, majority, plurality
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 SPLITS = ("train", "val", "test")
@@ -68,7 +68,7 @@ def audit(
     """
     names = tuple(name for name in SPLITS if name in splits)
     parts = [splits[name] for name in names]
-    pooled = together(*parts)
+    pooled = concatenate(*parts)
     split = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     near, mirrored = (
         (None, None) if quick else duplicates.near_pairs(pooled.faces, on_progress=on_progress)
@@ -134,7 +134,7 @@ def _votes_on_label(samples: Samples) -> np.ndarray:
 def summary(audited: Audit) -> dict:
     """The findings as numbers, ready for JSON."""
     splits = {
-        name: audited.samples.take(audited.split == k) for k, name in enumerate(audited.names)
+        name: audited.samples.select(audited.split == k) for k, name in enumerate(audited.names)
     }
     return {
         "classes": {name: _class_counts(samples) for name, samples in splits.items()},
@@ -143,7 +143,7 @@ def summary(audited: Audit) -> dict:
         "duplicates": _duplicates_by_split(audited),
         "conflicting_labels": _conflicting_labels(audited),
         "raters": {
-            name: rater_agreement(samples) for name, samples in splits.items() if samples.voted
+            name: rater_agreement(samples) for name, samples in splits.items() if samples.has_votes
         },
     }
 
@@ -224,7 +224,7 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
         is the label; `vote_share`, the mean share of votes on the label; `no_votes`, the share of
         faces without a vote for the label.
     """
-    rated = samples.take(samples.votes.any(1) & (samples.labels >= 0))
+    rated = samples.select(samples.votes.any(1) & (samples.labels >= 0))
     on_label = _votes_on_label(rated)
     scores = (
         plurality(rated.votes) == rated.labels,

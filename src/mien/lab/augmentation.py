@@ -1,8 +1,8 @@
-"""Faces changed at random for training, by random numbers that are drawn an epoch ahead.
+"""Data augmentation with parameters that are sampled before an epoch.
 
-NumPy draws them on the host from the seed and the epoch's number, so they are the same on every
-device and in every process, and a step on the device neither draws nor waits: a CUDA graph can
-replay it.
+NumPy samples them on the host from the seed and the number of the epoch, so they are equal on every
+device and in every process. A step on the device then needs no random numbers and no
+synchronization, which lets a CUDA graph replay it.
 """
 
 from __future__ import annotations
@@ -18,215 +18,251 @@ from torch.nn import functional as F
 
 from mien.lab.batches import (
     MEAN,
-    SPREAD,
+    STD,
     Batch,
+    center_crop,
+    face_size,
     faces_per_step,
-    size_in,
-    standardise,
+    standardize,
     steps_per_epoch,
-    window,
 )
 from mien.lab.config import Config
 
 MIXUP_ALPHA = 0.2
-"""Of the Beta distribution from which mixup draws its shares."""
+"""Parameter of the Beta distribution of mixup."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """The random numbers of S steps of B faces each; those of one step lack the first axis.
+class AugmentationParameters:
+    """Random numbers for S steps of B faces; those of one step lack the first axis.
+
+    Uniform from 0 to 1 unless stated otherwise.
 
     Attributes:
-        faces: (S, B) int64, which faces of the dataset are shown.
-        partners: (S, B) int64, the face of the batch with which each is mixed.
-        move: (S, 5, B), uniform from 0 to 1, like all that follow but the last two.
-        light: (S, 2, B).
-        erase: (S, 5, B).
+        indices: (S, B) int64, the faces of each batch in the dataset.
+        partners: (S, B) int64, the face of the batch that each face is mixed with.
+        affine: (S, 5, B).
+        brightness_contrast: (S, 2, B).
+        random_erasing: (S, 5, B).
         cutmix: (S, 4, B).
-        domain: (S, 6, B).
-        coin: (S,), which kind of mixing a batch gets.
-        mixup: (S,), the share of each face in its own mixture, from a Beta distribution.
-        noise: (B, 1, size, size), standard normal; one picture a face for the whole epoch, which
-            `partners` deals out anew in each step.
+        domain_randomization: (S, 6, B).
+        mix_choice: (S,), selects mixup, CutMix or neither for a batch.
+        mixup: (S,), the weight of each face in its own mixture, from a Beta distribution.
+        noise: (B, 1, size, size), standard normal; one image per face for the whole epoch, permuted
+            by `partners` in each step.
     """
 
-    faces: Tensor
+    indices: Tensor
     partners: Tensor
-    move: Tensor
-    light: Tensor
-    erase: Tensor
+    affine: Tensor
+    brightness_contrast: Tensor
+    random_erasing: Tensor
     cutmix: Tensor
-    domain: Tensor
-    coin: Tensor
+    domain_randomization: Tensor
+    mix_choice: Tensor
     mixup: Tensor
     noise: Tensor
 
-    def at(self, number: Tensor) -> Draws:
-        """Those of the step whose number is the one element of `number`, an int64 tensor."""
+    def at(self, step: Tensor) -> AugmentationParameters:
+        """The parameters of one step; `step` is a (1,) int64 tensor."""
         names = [field.name for field in fields(self) if field.name != "noise"]
-        step = {name: getattr(self, name).index_select(0, number)[0] for name in names}
-        return Draws(**step, noise=self.noise[step["partners"]])
+        selected = {name: getattr(self, name).index_select(0, step)[0] for name in names}
+        return AugmentationParameters(**selected, noise=self.noise[selected["partners"]])
 
 
-def draw(
+def sample(
     config: Config,
     count: int,
-    number: int,
+    epoch: int,
     device: torch.device,
     *,
-    world: int = 1,
-    shown: tuple[int, int] | None = None,
-) -> Draws:
-    """The random numbers of epoch `number` over a dataset of `count` faces.
+    world_size: int = 1,
+    repeat: tuple[int, int] | None = None,
+) -> AugmentationParameters:
+    """Sample the augmentation of an epoch.
 
-    shown: the seed and epoch whose order and augmentation to repeat instead, as teachers were
-    asked of it; `domain` is the epoch's own in any case.
+    Args:
+        config: of the training.
+        count: faces in the dataset.
+        epoch: its number, from 0.
+        device: for the result.
+        world_size: number of processes that share each batch.
+        repeat: seed and epoch whose order and augmentation to repeat instead, for stored teacher
+            logits; domain randomization is that of `epoch` in any case.
     """
-    steps, batch = steps_per_epoch(count, config), faces_per_step(count, config, world)
-    size = size_in(config, number)
-    rng = np.random.default_rng(shown or (config.seed, number))
+    steps, batch = steps_per_epoch(count, config), faces_per_step(count, config, world_size)
+    size = face_size(config, epoch)
+    rng = np.random.default_rng(repeat or (config.seed, epoch))
 
     def uniform(rng: np.random.Generator, *shape: int) -> np.ndarray:
         return rng.random((steps, *shape), dtype=np.float32)
 
     order = rng.permutation(count)
-    in_steps = np.stack([order[step * config.batch_size :][:batch] for step in range(steps)])
-    drawn = {
-        "faces": in_steps,
+    indices = np.stack([order[step * config.batch_size :][:batch] for step in range(steps)])
+    arrays = {
+        "indices": indices,
         "partners": rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1),
-        "move": uniform(rng, 5, batch),
-        "light": uniform(rng, 2, batch),
-        "erase": uniform(rng, 5, batch),
+        "affine": uniform(rng, 5, batch),
+        "brightness_contrast": uniform(rng, 2, batch),
+        "random_erasing": uniform(rng, 5, batch),
         "cutmix": uniform(rng, 4, batch),
-        "domain": uniform(np.random.default_rng((config.seed, number, 1)), 6, batch),
-        "coin": uniform(rng),
+        "domain_randomization": uniform(np.random.default_rng((config.seed, epoch, 1)), 6, batch),
+        "mix_choice": uniform(rng),
         "mixup": rng.beta(MIXUP_ALPHA, MIXUP_ALPHA, steps).astype(np.float32),
         "noise": rng.standard_normal((batch, 1, size, size), dtype=np.float32),
     }
-    return Draws(**{name: torch.as_tensor(array).to(device) for name, array in drawn.items()})
+    tensors = {name: torch.as_tensor(array).to(device) for name, array in arrays.items()}
+    return AugmentationParameters(**tensors)
 
 
-def epoch(
-    data: Batch, config: Config, number: int, *, shown: tuple[int, int] | None = None
+def augmented_batches(
+    data: Batch, config: Config, epoch: int, *, repeat: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
-    """The batches of epoch `number`, each face at most once; see `draw`."""
+    """The augmented batches of an epoch, each face at most once; arguments as in `sample`."""
     device = data.faces.device
-    draws = draw(config, len(data.faces), number, device, shown=shown)
+    parameters = sample(config, len(data.faces), epoch, device, repeat=repeat)
     for step in range(steps_per_epoch(len(data.faces), config)):
-        now = draws.at(torch.tensor([step], device=device))
-        yield augment(data.take(now.faces), now, config, size_in(config, number))
+        current = parameters.at(torch.tensor([step], device=device))
+        yield augment(data.select(current.indices), current, config, face_size(config, epoch))
 
 
-def augment(batch: Batch, draws: Draws, config: Config, size: int) -> Batch:
-    """A batch as the network sees it in training: uint8 faces -> moved, lit, erased, mixed.
+def augment(batch: Batch, parameters: AugmentationParameters, config: Config, size: int) -> Batch:
+    """Augment a batch of uint8 faces.
 
-    draws: of this one step. size: pixels of the side of the faces that come out.
+    Args:
+        batch: faces as in the dataset.
+        parameters: of this step.
+        config: strengths and probabilities.
+        size: width and height of the result.
+
+    Returns:
+        Standardized float32 faces, with mixed targets where faces are mixed.
     """
-    faces = standardise(batch.faces)
-    faces = move(faces, draws.move, config, size)
-    faces = light(faces, draws.light, config.brightness_contrast)
-    faces = erase(faces, draws.erase, draws.noise, config.random_erasing)
-    batch = replace(batch, faces=faces.expand(-1, config.channels, -1, -1))
-    mixed = mix(batch, draws, config.mixup, config.cutmix)
-    return replace(
-        mixed, faces=other_domains(mixed.faces, draws.domain, config.domain_randomization)
+    faces = standardize(batch.faces)
+    faces = affine(faces, parameters.affine, config, size)
+    faces = brightness_contrast(faces, parameters.brightness_contrast, config.brightness_contrast)
+    faces = random_erasing(
+        faces, parameters.random_erasing, parameters.noise, config.random_erasing
     )
+    batch = replace(batch, faces=faces.expand(-1, config.channels, -1, -1))
+    mixed = mixup_cutmix(batch, parameters, config.mixup, config.cutmix)
+    randomized = domain_randomization(
+        mixed.faces, parameters.domain_randomization, config.domain_randomization
+    )
+    return replace(mixed, faces=randomized)
 
 
-def move(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
-    """Mirror, turn, scale and shift each face: (N, C, H, W), (5, N) -> (N, C, size, size).
+def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
+    """Flip, rotate, scale and translate each face: (N, C, H, W), (5, N) -> (N, C, size, size).
 
-    One resampling for all four, and for shrinking the crop of `config.input_size` to `size`.
-    Where nothing changes it is the central window, pixel for pixel.
+    One resampling for all of them and for resizing the crop of `config.input_size` pixels to
+    `size`. Without any change the result is exactly the central crop.
     """
-    count, _, high, wide = faces.shape
-    if size == config.input_size and not (
-        config.flip or config.rotation or config.scale or config.translate
-    ):
-        return window(faces, config.input_size)
-    each_way = uniform * 2 - 1
-    turn = each_way[0] * (config.rotation * torch.pi / 180)
-    zoom = (1 + config.scale) ** each_way[1]
-    mirror = torch.where(each_way[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(turn)
-    # Output pixel -> input pixel, in affine_grid's units, where -1 and 1 are the edges.
-    cos, sin = turn.cos() / zoom, turn.sin() / zoom
+    count, _, height, width = faces.shape
+    crop = config.input_size
+    is_fixed = not (config.flip or config.rotation or config.scale or config.translate)
+    if size == crop and is_fixed:
+        return center_crop(faces, crop)
+    symmetric = uniform * 2 - 1
+    angle = symmetric[0] * (config.rotation * torch.pi / 180)
+    zoom = (1 + config.scale) ** symmetric[1]
+    flip = torch.where(symmetric[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(angle)
+    # From output to input pixels, in affine_grid's coordinates, where -1 and 1 are the edges.
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
     theta = torch.zeros(count, 2, 3, device=faces.device)
-    theta[:, 0, 0] = mirror * cos * (config.input_size / wide)
-    theta[:, 0, 1] = -mirror * sin * (config.input_size / wide)
-    theta[:, 1, 0] = sin * (config.input_size / high)
-    theta[:, 1, 1] = cos * (config.input_size / high)
-    theta[:, :, 2] = each_way[2:4].T * (2 * config.translate)
+    theta[:, 0, 0] = flip * cos * (crop / width)
+    theta[:, 0, 1] = -flip * sin * (crop / width)
+    theta[:, 1, 0] = sin * (crop / height)
+    theta[:, 1, 1] = cos * (crop / height)
+    theta[:, :, 2] = symmetric[2:4].T * (2 * config.translate)
     grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     return F.grid_sample(
         faces, grid, config.interpolation, padding_mode="border", align_corners=False
     )
 
 
-def light(faces: Tensor, uniform: Tensor, amount: float) -> Tensor:
-    """Change contrast by a factor and brightness by a shift, each up to `amount`, per face.
+def brightness_contrast(faces: Tensor, uniform: Tensor, strength: float) -> Tensor:
+    """Scale the contrast and shift the brightness of each face by up to `strength`.
 
-    uniform: (2, N).
+    Args:
+        faces: (N, C, H, W), standardized.
+        uniform: (2, N).
+        strength: largest relative change of contrast, and change of brightness in units of `STD`.
     """
-    if not amount:
+    if not strength:
         return faces
-    each_way = (uniform * 2 - 1)[..., None, None, None]
-    return faces * (1 + amount * each_way[0]) + amount * each_way[1]
+    symmetric = (uniform * 2 - 1)[..., None, None, None]
+    return faces * (1 + strength * symmetric[0]) + strength * symmetric[1]
 
 
-def erase(faces: Tensor, uniform: Tensor, noise: Tensor, probability: float) -> Tensor:
-    """Fill one rectangle of 2 to 20 % of the area with noise, in a share of the faces.
+def random_erasing(faces: Tensor, uniform: Tensor, noise: Tensor, probability: float) -> Tensor:
+    """Fill a rectangle of 2 to 20 % of the area with noise, with a probability per face.
 
-    uniform: (5, N). noise: (N, 1, H, W). Zhong et al. 2017, https://arxiv.org/abs/1708.04896.
+    Zhong et al. 2017, https://arxiv.org/abs/1708.04896.
+
+    Args:
+        faces: (N, C, H, W), standardized.
+        uniform: (5, N).
+        noise: (N, 1, H, W), standard normal.
+        probability: 0 to 1.
     """
     if not probability:
         return faces
-    inside = rectangles(uniform[:4], 0.02, 0.2, faces.shape[2], faces.shape[3])
-    chosen = (uniform[4] < probability)[:, None, None, None]
-    return torch.where(inside & chosen, noise, faces)
+    inside = random_rectangles(uniform[:4], 0.02, 0.2, faces.shape[2], faces.shape[3])
+    selected = (uniform[4] < probability)[:, None, None, None]
+    return torch.where(inside & selected, noise, faces)
 
 
-def rectangles(uniform: Tensor, smallest: float, largest: float, high: int, wide: int) -> Tensor:
-    """One random rectangle per face, as a mask: (4, N) -> (N, 1, high, wide).
+def random_rectangles(
+    uniform: Tensor, min_area: float, max_area: float, height: int, width: int
+) -> Tensor:
+    """One random rectangle per face, as a mask: (4, N) -> (N, 1, height, width) bool.
 
-    smallest, largest: its area as a share of the picture's.
+    Args:
+        uniform: (4, N).
+        min_area: smallest area, as a share of the image.
+        max_area: largest area, as a share of the image.
+        height: of the mask.
+        width: of the mask.
     """
     uniform = uniform[..., None]
-    area = smallest + (largest - smallest) * uniform[0]
+    area = min_area + (max_area - min_area) * uniform[0]
     aspect = torch.exp((uniform[1] * 2 - 1) * math.log(3))  # 1/3 to 3
     tall = (area * aspect).sqrt().clamp(max=1)
-    broad = (area / aspect).sqrt().clamp(max=1)
-    top, left = uniform[2] * (1 - tall), uniform[3] * (1 - broad)
-    y = (torch.arange(high, device=uniform.device) + 0.5) / high
-    x = (torch.arange(wide, device=uniform.device) + 0.5) / wide
-    rows, columns = (y > top) & (y < top + tall), (x > left) & (x < left + broad)
+    wide = (area / aspect).sqrt().clamp(max=1)
+    top, left = uniform[2] * (1 - tall), uniform[3] * (1 - wide)
+    y = (torch.arange(height, device=uniform.device) + 0.5) / height
+    x = (torch.arange(width, device=uniform.device) + 0.5) / width
+    rows, columns = (y > top) & (y < top + tall), (x > left) & (x < left + wide)
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
-def mix(batch: Batch, draws: Draws, mixup: float, cutmix: float) -> Batch:
-    """With these probabilities per batch, blend the faces with others of it, targets and all.
+def mixup_cutmix(
+    batch: Batch, parameters: AugmentationParameters, mixup: float, cutmix: float
+) -> Batch:
+    """Mix the faces and targets of a batch, with a probability for each method.
 
-    Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412; CutMix: Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899. Both are a weight of each pixel, which is 1 where nothing
-    is mixed.
+    Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. CutMix: Yun et al. 2019,
+    https://arxiv.org/abs/1905.04899. Both are weights per pixel, which are 1 without mixing.
     """
     if not mixup and not cutmix:
         return batch
-    is_mixup = draws.coin < mixup
-    is_cutmix = ~is_mixup & (draws.coin < mixup + cutmix)
-    inside = rectangles(draws.cutmix, 0.1, 0.6, *batch.faces.shape[2:])
-    kept = torch.where(is_mixup, draws.mixup, torch.where(is_cutmix & inside, 0.0, 1.0))
-    other = batch.take(draws.partners)
-    faces = kept * batch.faces + (1 - kept) * other.faces
-    return Batch(faces, *_mix_targets(batch, other, kept.mean((1, 2, 3))[:, None]))
+    is_mixup = parameters.mix_choice < mixup
+    is_cutmix = ~is_mixup & (parameters.mix_choice < mixup + cutmix)
+    inside = random_rectangles(parameters.cutmix, 0.1, 0.6, *batch.faces.shape[2:])
+    weight = torch.where(is_mixup, parameters.mixup, torch.where(is_cutmix & inside, 0.0, 1.0))
+    other = batch.select(parameters.partners)
+    faces = weight * batch.faces + (1 - weight) * other.faces
+    return Batch(faces, *_mix_targets(batch, other, weight.mean((1, 2, 3))[:, None]))
 
 
 def _mix_targets(one: Batch, other: Batch, share: Tensor) -> tuple[Tensor, ...]:
-    """Targets blended by how much each row counts, so that a row without votes adds none."""
+    """Targets mixed in proportion to the weights of their rows; a row without votes adds none."""
 
     def blend(a: Tensor, a_weight: Tensor, b: Tensor, b_weight: Tensor) -> tuple[Tensor, Tensor]:
-        a_part, b_part = share * a_weight[:, None], (1 - share) * b_weight[:, None]
-        total = a_part + b_part
-        return (a_part * a + b_part * b) / total.clamp(min=1e-12), total[:, 0]
+        a_share, b_share = share * a_weight[:, None], (1 - share) * b_weight[:, None]
+        total = a_share + b_share
+        return (a_share * a + b_share * b) / total.clamp(min=1e-12), total[:, 0]
 
     labels, label_weights = blend(one.labels, one.label_weights, other.labels, other.label_weights)
     votes, vote_weights = blend(one.votes, one.vote_weights, other.votes, other.vote_weights)
@@ -237,46 +273,51 @@ MARGINS = (0.8, 1.4)
 GAMMAS = (0.5, 2.0)
 CONTRASTS = (0.5, 1.3)
 BLURS = (0.0, 1.5)
-"""What other sources of faces do, from the least to the most: size of the crop as a share of
-FER2013's, exponent of the tone curve, contrast, and standard deviation of a blur in pixels."""
+"""Ranges of domain randomization: size of the crop relative to FER2013's, exponent of the tone
+curve, contrast, and standard deviation of the blur in pixels."""
 
 
-def other_domains(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
-    """Faces as other sources might have cut, lit and blurred them: (N, C, H, W), standardised.
+def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
+    """Imitate another source of faces: margin, blur, tone curve, contrast and brightness.
 
-    uniform: (6, N). Applied after mixing and, with stored answers, out of the teachers' sight, so
-    that the targets of a face are those of its clearer version.
+    Applied after mixing. With stored teacher logits the teachers do not get it, so the targets of a
+    face are those of its clearer version.
+
+    Args:
+        faces: (N, C, H, W), standardized.
+        uniform: (6, N).
+        probability: per face, 0 to 1.
     """
     if not probability:
         return faces
-    count, side = len(faces), faces.shape[2]
-    chosen = (uniform[0] < probability).view(-1, 1, 1, 1)
+    count, size = len(faces), faces.shape[2]
+    selected = (uniform[0] < probability).view(-1, 1, 1, 1)
 
     def between(u: Tensor, limits: tuple[float, float]) -> Tensor:
         return limits[0] + (limits[1] - limits[0]) * u
 
     theta = torch.zeros(count, 2, 3, device=faces.device)
     theta[:, 0, 0] = theta[:, 1, 1] = between(uniform[1], MARGINS)
-    grid = F.affine_grid(theta, [count, 1, side, side], align_corners=False)
+    grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     changed = F.grid_sample(faces, grid, "bilinear", padding_mode="border", align_corners=False)
-    changed = blurred(changed, between(uniform[2], BLURS))
-    grey = (changed * SPREAD + MEAN) / 255
+    changed = gaussian_blur(changed, between(uniform[2], BLURS))
+    gray = (changed * STD + MEAN) / 255
     gamma = torch.exp(between(uniform[3], (math.log(GAMMAS[0]), math.log(GAMMAS[1]))))
-    grey = grey.clamp(0, 1) ** gamma.view(-1, 1, 1, 1)
-    mean = grey.mean((1, 2, 3), keepdim=True)
+    gray = gray.clamp(0, 1) ** gamma.view(-1, 1, 1, 1)
+    mean = gray.mean((1, 2, 3), keepdim=True)
     contrast = between(uniform[4], CONTRASTS).view(-1, 1, 1, 1)
     brightness = between(uniform[5], (-0.15, 0.15)).view(-1, 1, 1, 1)
-    grey = ((grey - mean) * contrast + mean + brightness).clamp(0, 1)
-    return torch.where(chosen, (grey * 255 - MEAN) / SPREAD, faces)
+    gray = ((gray - mean) * contrast + mean + brightness).clamp(0, 1)
+    return torch.where(selected, (gray * 255 - MEAN) / STD, faces)
 
 
-def blurred(faces: Tensor, sigma: Tensor) -> Tensor:
-    """Each face blurred by its own Gaussian: (N, C, H, W), (N,) pixels."""
-    count, channels, high, wide = faces.shape
+def gaussian_blur(faces: Tensor, sigma: Tensor) -> Tensor:
+    """Blur each face with its own standard deviation in pixels: (N, C, H, W), (N,)."""
+    count, channels, height, width = faces.shape
     offset = torch.arange(-4, 5, device=faces.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    planes = faces.reshape(1, count * channels, high, wide)
+    planes = faces.reshape(1, count * channels, height, width)
     planes = F.pad(planes, (4, 4, 4, 4), mode="replicate")
     planes = F.conv2d(planes, kernel[:, None, None, :], groups=count * channels)
     planes = F.conv2d(planes, kernel[:, None, :, None], groups=count * channels)

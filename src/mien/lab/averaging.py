@@ -1,8 +1,8 @@
-"""Two runs -> a run whose weights lie between theirs.
+"""Average the weights of two runs.
 
-Where a network was fine-tuned for other faces than it knew, the line between its weights before
-and after holds networks that are nearly as good as the first on the old faces and nearly as good
-as the second on the new ones (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+After fine-tuning on other faces, networks between the weights before and after are nearly as good
+as the first on the old faces and as the second on the new ones (WiSE-FT, Wortsman et al. 2022,
+https://arxiv.org/abs/2109.01903).
 """
 
 from __future__ import annotations
@@ -18,43 +18,45 @@ from mien.lab.runs import Run
 
 
 def average(first: Run, second: Run, share: float, out: Path) -> Run:
-    """Write the weighted mean of two runs' weights as a run.
+    """Write the weighted mean of two runs' weights as a new run.
 
     Args:
         first: a finished run.
-        second: a finished run of the same network, best one that started from the first.
-        share: of the second in the mean, 0 to 1.
-        out: the folder of the new run; it has the second's config and log.
+        second: a finished run of the same network, normally initialized from the first.
+        share: weight of the second, 0 to 1.
+        out: folder of the new run, which gets the config and log of the second.
 
     Returns:
         The new run.
 
     Raises:
-        UserError: a run is not finished, the networks differ, or the folder is in use.
+        UserError: a run is unfinished, the networks differ, or the folder is in use.
 
     Example:
         ```python
-        average(runs.open_run("runs/a"), runs.open_run("runs/b"), 0.5, Path("runs/between"))
+        average(runs.open_run("runs/a"), runs.open_run("runs/b"), 0.5, Path("runs/mean"))
         ```
     """
     if not 0 <= share <= 1:
-        raise UserError(f"A share is from 0 to 1, not {share}.")
+        raise UserError(f"share is {share}. It must be from 0 to 1.")
     for run in (first, second):
         if not run.finished:
-            raise UserError(f"{run.folder} is not finished; train it first.")
-    ours, theirs = (runs.load_tensors(run.weights_file) for run in (first, second))
-    same = ours.keys() == theirs.keys() and all(ours[k].shape == theirs[k].shape for k in ours)
-    if not same:
-        raise UserError(f"{first.folder} and {second.folder} are different networks.")
+            raise UserError(f"{run.folder} is not finished. Train it first.")
+    weights, others = (runs.load_tensors(run.weights_file) for run in (first, second))
+    is_same = weights.keys() == others.keys() and all(
+        weights[name].shape == others[name].shape for name in weights
+    )
+    if not is_same:
+        raise UserError(f"{first.folder} and {second.folder} have different networks.")
     averaged = {"averaged": {first.folder.name: 1 - share, second.folder.name: share}}
-    kept = {name: second.about[name] for name in ("data", "heads") if name in second.about}
-    run = runs.start(out, second.config, kept | averaged)
+    about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
+    run = runs.create(out, second.config, about | averaged)
     runs.write_log(run, second.log())
     mean = {
-        name: torch.lerp(value.float(), theirs[name].float(), share).to(theirs[name].dtype)
+        name: torch.lerp(value.float(), others[name].float(), share).to(others[name].dtype)
         if value.is_floating_point()
-        else theirs[name]
-        for name, value in ours.items()
+        else others[name]
+        for name, value in weights.items()
     }
     with atomic_file.atomic_write(run.weights_file) as temporary:
         torch.save(mean, temporary)

@@ -1,4 +1,4 @@
-"""What is refused before a training begins, so that nothing is begun that could not go on."""
+"""Checks before a training starts, so that errors appear at once."""
 
 from __future__ import annotations
 
@@ -11,69 +11,97 @@ from mien.lab.data import Samples
 from mien.lab.heads import CLASSES, HEADS
 
 
-def network(config: Config) -> None:
-    """Refuse a network that there is not, or which cannot look at what it would be shown."""
+def check_network(config: Config) -> None:
+    """Check that the network exists and accepts the sizes it will be trained on.
+
+    Raises:
+        UserError: unknown network, or input too small for it.
+    """
     with torch.random.fork_rng(devices=[]):
-        built = models.build(
+        network = models.build(
             config.model, channels=config.channels, classes=CLASSES, dropout=config.dropout,
             pretrained=config.pretrained,
         ).eval()  # fmt: skip
-    for side in {config.input_size, config.initial_size or config.input_size}:
+    for size in {config.input_size, config.initial_size or config.input_size}:
         try:
             with torch.no_grad():
-                built(torch.zeros(2, config.channels, side, side))
+                network(torch.zeros(2, config.channels, size, size))
         except RuntimeError as error:
-            why = str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"{config.model} cannot look at {side} pixels: {why}.") from None
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{config.model} does not accept {size} pixels: {reason}.") from None
 
 
-def sources(config: Config, about: dict) -> None:
-    """Refuse teachers and a start that may have been taught the faces which judge this run.
+def check_sources(config: Config, description: dict) -> None:
+    """Check that teachers and initial weights were not trained on this run's evaluation set.
 
-    about: the data, as `data.describe` gives it; where a protocol divides the faces anew, it must
-    be the same. Only `leaky-kfold` goes on with a network across its parts; that is its mistake.
-    Teachers must know every head that they are to teach.
+    The protocol `leaky-kfold` is exempt: this leak is what it demonstrates. Teachers must also have
+    been trained on every head that they teach.
+
+    Args:
+        config: of the training.
+        description: the data, as `data.describe` returns it.
+
+    Raises:
+        UserError: a leak is possible, a run is unfinished, or a teacher lacks a head.
     """
     if config.protocol == "leaky-kfold":
         return
-    # The answers of a store were taken from teachers that need not be here any more.
-    asked = () if config.teacher_logits else config.teachers
-    for path in (*asked, *([config.init_from] if config.init_from else [])):
-        if not runs.open_run(path).finished:
-            raise UserError(f"{path} is not finished; `mien train` on the same --out goes on.")
-        other = runs.open_run(path).config
-        if _division(other) != _division(config):
-            raise UserError(
-                f"{path} was trained by {other.protocol}, part {other.fold}: it may know the faces "
-                f"that judge here, by {config.protocol}, part {config.fold}."
-            )
-        if config.protocol != "official" and runs.open_run(path).about.get("data", about) != about:
-            raise UserError(f"{path} was trained on other data, which {config.protocol} divided "
-                            "otherwise: it may know the faces that judge here.")  # fmt: skip
+    # With stored logits, the teachers' run folders may be absent.
+    teachers = () if config.teacher_logits else config.teachers
+    for path in (*teachers, *([config.init_from] if config.init_from else [])):
+        _check_source(path, config, description)
+    for path in teachers:
+        _check_heads(path, config)
+
+
+def _check_source(path: str, config: Config, description: dict) -> None:
+    run = runs.open_run(path)
+    if not run.finished:
+        raise UserError(f"{path} is not finished. Resume it: mien train with the same --out.")
+    other = run.config
+    if _split_key(other) != _split_key(config):
+        raise UserError(
+            f"{path} was trained with protocol {other.protocol}, fold {other.fold}: its training "
+            f"set may contain evaluation faces of {config.protocol}, fold {config.fold}. Use a run "
+            "with the same protocol and fold."
+        )
+    if config.protocol != "official" and run.about.get("data", description) != description:
+        raise UserError(
+            f"{path} was trained on other data, which {config.protocol} splits differently: its "
+            "training set may contain evaluation faces. Use a run on the same data."
+        )
+
+
+def _check_heads(path: str, config: Config) -> None:
     weights = {"labels": config.label_weight, "votes": config.vote_weight}
-    for path in asked:
-        known = runs.open_run(path).about.get("heads", list(HEADS))
-        if unknown := [name for name in HEADS if weights[name] > 0 and name not in known]:
-            field = f"{unknown[0].removesuffix('s')}_weight"
-            raise UserError(f"{path} was not taught {unknown[0]} and cannot teach them; set "
-                            f"{field}=0.")  # fmt: skip
+    trained = runs.open_run(path).about.get("heads", list(HEADS))
+    if missing := [name for name in HEADS if weights[name] > 0 and name not in trained]:
+        field = f"{missing[0].removesuffix('s')}_weight"
+        raise UserError(f"Teacher {path} was not trained on {missing[0]}. Set {field}=0.")
 
 
-def _division(config: Config) -> tuple:
-    """What says which faces teach and which judge."""
-    parts = (config.fold, config.folds) if "kfold" in config.protocol else ()
-    return (config.protocol, *parts)
+def _split_key(config: Config) -> tuple:
+    """The fields that determine training and evaluation set."""
+    fold = (config.fold, config.folds) if "kfold" in config.protocol else ()
+    return (config.protocol, *fold)
 
 
-def heads(config: Config, splits: dict[str, Samples]) -> list[str]:
-    """The heads that have something to learn from the data; a `UserError` if there is none."""
+def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
+    """The heads that have a target in the data or from teachers.
+
+    Raises:
+        UserError: there is none, or selecting an epoch lacks a `val` split.
+    """
     train = data.split(splits, "train")
-    taught = config.teacher_weight > 0
-    targets = {"labels": bool((train.labels >= 0).any()), "votes": train.voted}
+    distilled = config.teacher_weight > 0
+    targets = {"labels": bool((train.labels >= 0).any()), "votes": train.has_votes}
     weights = {"labels": config.label_weight, "votes": config.vote_weight}
-    found = [name for name in HEADS if weights[name] > 0 and (taught or targets[name])]
-    if not found:
-        raise UserError("The recipe gives weight only to labels or votes that the data lacks.")
+    heads = [name for name in HEADS if weights[name] > 0 and (distilled or targets[name])]
+    if not heads:
+        raise UserError(
+            "The data has no targets for the heads that are trained. Set label_weight or "
+            "vote_weight above 0 for targets that it has."
+        )
     if (config.patience or config.select_epoch == "best") and "val" not in splits:
-        raise UserError("To pick an epoch needs a val split, which the data lacks.")
-    return found
+        raise UserError("The data has no val split, which patience and select_epoch=best need.")
+    return heads

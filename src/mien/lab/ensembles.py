@@ -1,6 +1,6 @@
-"""Several trained networks that answer as one (Lakshminarayanan et al. 2017, deep ensembles).
+"""Deep ensembles (Lakshminarayanan et al. 2017, https://arxiv.org/abs/1612.01474).
 
-https://arxiv.org/abs/1612.01474. Ours average logits, so that one calibration fits the whole.
+Logits are averaged rather than probabilities, so that one calibration fits the ensemble.
 """
 
 from __future__ import annotations
@@ -17,49 +17,56 @@ from mien.lab.runs import Run
 
 
 class Ensemble(nn.Module):
-    """The mean of the logits of several networks, each asked of a face and of its mirror image.
+    """The mean of the logits of several networks.
 
-    mirrored: False leaves the mirror image out.
+    Args:
+        networks: with the same input and output.
+        flip: horizontal-flip test-time augmentation, at twice the cost.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], mirrored: bool) -> None:
+    def __init__(self, networks: Sequence[nn.Module], flip: bool) -> None:
         super().__init__()
-        self.networks, self.mirrored = nn.ModuleList(networks), mirrored
+        self.networks, self.flip = nn.ModuleList(networks), flip
 
-    def forward(self, faces: Tensor) -> Tensor:  # (N, C, side, side) -> (N, classes) logits
-        """The mean of all answers."""
-        views = (faces, faces.flip(3)) if self.mirrored else (faces,)
-        said = [network(view) for network in self.networks for view in views]
-        return torch.stack(said).mean(0)
+    def forward(self, faces: Tensor) -> Tensor:  # (N, C, H, W) -> (N, classes) logits
+        """The mean logits."""
+        inputs = (faces, faces.flip(3)) if self.flip else (faces,)
+        logits = [network(crops) for network in self.networks for crops in inputs]
+        return torch.stack(logits).mean(0)
 
 
-def restore(runs: Sequence[Run], mirrored: bool) -> nn.Module:
-    """The trained networks of these runs as one, in evaluation mode.
+def restore(runs: Sequence[Run], flip: bool) -> nn.Module:
+    """The trained networks of runs as one module, in evaluation mode.
 
-    A single one that is not mirrored is itself. Raises `UserError` if they want other inputs.
+    Args:
+        runs: finished runs.
+        flip: horizontal-flip test-time augmentation.
+
+    Raises:
+        UserError: the runs differ in their number of channels.
     """
     if len({run.config.channels for run in runs}) > 1:
-        raise UserError("Some of these networks see grey and some see colour; they cannot be one.")
+        raise UserError("These networks differ in channels (1 and 3), so they cannot be combined.")
     networks = [evaluate.load_network(run) for run in runs]
-    if len(networks) == 1 and not mirrored:
+    if len(networks) == 1 and not flip:
         return networks[0]
-    return Ensemble(networks, mirrored).eval()
+    return Ensemble(networks, flip).eval()
 
 
-def side(runs: Sequence[Run]) -> int:
-    """The window that all of these runs were trained to look at; a `UserError` if they differ."""
-    sides = {run.config.input_size for run in runs}
-    if len(sides) > 1:
-        several = " and ".join(map(str, sorted(sides)))
+def input_size(runs: Sequence[Run]) -> int:
+    """The input size that all runs were trained with; a `UserError` if they differ."""
+    sizes = {run.config.input_size for run in runs}
+    if len(sizes) > 1:
+        listed = " and ".join(map(str, sorted(sizes)))
         raise UserError(
-            f"These runs have input sizes of {several} pixels; choose one with --input-size."
+            f"The networks were trained on {listed} pixels. Choose one with --input-size."
         )
-    return sides.pop()
+    return sizes.pop()
 
 
-def origin(runs: Sequence[Run]) -> dict:
-    """For the card of a model: recipe, seed, data and commit; of several runs, those of each."""
-    each = [
+def provenance(runs: Sequence[Run]) -> dict:
+    """Config, seed, data and commit for a model card; of an ensemble, those of each member."""
+    members = [
         {
             "data": run.about.get("data"),
             "config": published(run.config),
@@ -69,4 +76,4 @@ def origin(runs: Sequence[Run]) -> dict:
         }
         for run in runs
     ]
-    return each[0] if len(each) == 1 else {"data": each[0]["data"], "members": each}
+    return members[0] if len(members) == 1 else {"data": members[0]["data"], "members": members}

@@ -83,8 +83,10 @@ def compute_logits(
     device = next(model.parameters()).device
     logits = []
     for part in torch.as_tensor(faces).split(batch):
-        pixels = batches.standardise(part.to(device))[:, None].expand(-1, channels, -1, -1)
-        crops = batches.window(pixels, input_size).contiguous(memory_format=torch.channels_last)
+        pixels = batches.standardize(part.to(device))[:, None].expand(-1, channels, -1, -1)
+        crops = batches.center_crop(pixels, input_size).contiguous(
+            memory_format=torch.channels_last
+        )
         logits.append(model(crops).float())
     return torch.cat(logits).cpu()
 
@@ -241,13 +243,13 @@ def _divide(
     if not others:
         return protocol, splits, data_facts
     if not isinstance(target, Run):
-        return protocol + protocols.AFTER + ", ".join(others), splits, data_facts
+        return protocol + protocols.TRAINED_WITH + ", ".join(others), splits, data_facts
     if target.about.get("data", data_facts) != data_facts:
         raise UserError(
             f"{target.folder} was trained by {others[0]} on other data; divided anew, its "
             "evaluation set would contain faces of its training set. Give the data of its training."
         )
-    return others[0], protocols.divide(splits, target.config), data_facts
+    return others[0], protocols.split(splits, target.config), data_facts
 
 
 def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
@@ -257,7 +259,7 @@ def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Sample
         raise UserError(f"{path} lists no face of {split}; it belongs to other data.")
     if not kept.any():
         raise UserError(f"{path} excludes every face of {split}.")
-    return samples.take(kept), int((~kept).sum())
+    return samples.select(kept), int((~kept).sum())
 
 
 def _listed_rows(path: Path) -> list[int]:
@@ -308,7 +310,7 @@ def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
     network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
     work = models.multiply_adds(network, input_size or config.input_size, config.channels)
     return {
-        "network": {"parameters": models.parameters(network), "multiply_adds": work},
+        "network": {"parameters": models.count_parameters(network), "multiply_adds": work},
         "training": {
             "epochs": len(log),
             "seconds": sum(entry["seconds"] for entry in log),

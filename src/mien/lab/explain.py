@@ -96,6 +96,6 @@ def _on_output(layers: Sequence[nn.Module], callback: Callable[[Tensor], object]
 
 def _crops(model: nn.Module, faces: np.ndarray, input_size: int, channels: int) -> Tensor:
     device = next(model.parameters()).device
-    pixels = batches.standardise(torch.as_tensor(faces).to(device))[:, None]
-    crops = batches.window(pixels.expand(-1, channels, -1, -1), input_size)
+    pixels = batches.standardize(torch.as_tensor(faces).to(device))[:, None]
+    crops = batches.center_crop(pixels.expand(-1, channels, -1, -1), input_size)
     return crops.contiguous(memory_format=torch.channels_last)

@@ -74,7 +74,7 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         """(N, channels, 48, 48) uint8 -> the probabilities of each head."""
-        logits = self.network(batches.window(batches.standardise(faces), self.input_size))
+        logits = self.network(batches.center_crop(batches.standardize(faces), self.input_size))
         return tuple(self._calibrate(head, logits).softmax(1) for head in self.heads)
 
     def _calibrate(self, head: str, logits: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ def export(
     _check_options(path, tta, input_size, label_share, storage, heads, calibrate)
     if calibrate is not None:
         _check_calibration(runs, heads, calibrate)
-    input_size, channels = input_size or ensembles.side(runs), runs[0].config.channels
-    network = ensembles.restore(runs, mirrored=tta == "flip")
+    input_size, channels = input_size or ensembles.input_size(runs), runs[0].config.channels
+    network = ensembles.restore(runs, flip=tta == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     logits = None
     if calibrate is not None:
@@ -135,7 +135,7 @@ def export(
     scalings = {head: _scaling(head, logits, share, calibrate) for head in heads}
     exported = ExportedNetwork(network, scalings, share, input_size).eval()
     card: dict[str, Any] = {
-        **ensembles.origin(runs),
+        **ensembles.provenance(runs),
         "tta": tta,
         "label_share": share,
         "input_size": input_size,

@@ -92,7 +92,7 @@ def read_rows(folder: Path) -> list[Row]:
         if path.name == TIMES or not is_result:
             continue
         try:
-            evaluation_sets[protocols.judge(result)] = result["data"]["name"]
+            evaluation_sets[protocols.evaluation_set(result)] = result["data"]["name"]
             key, row = _row(result, times)
             float(result["heads"]["labels"]["fer2013"]["accuracy"]["value"])
         except (KeyError, TypeError, AttributeError):
@@ -129,7 +129,7 @@ def _full_name(name: str) -> str:
         return name
     from mien.lab import models
 
-    return models.whole(name)
+    return models.full_name(name)
 
 
 def _seed(result: Mapping) -> int | None:
@@ -147,7 +147,7 @@ def build_page(rows: Sequence[Row]) -> Page:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Evaluation set, length of training and cautions."""
+    """Evaluation set, length of training and warnings."""
     result = rows[0].results[0]
     seeds = sorted({len(row.results) for row in rows})
     return (
@@ -156,17 +156,17 @@ def summary(rows: Sequence[Row]) -> str:
         f"{_epochs(rows) or 'unknown'}; seeds: {_range(seeds)}. More training may give more. "
         "Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
         "majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
-        f"nats. Names with slim are smaller networks of the same kind.{_cautions(rows)}"
+        f"nats. Names with slim are smaller networks of the same kind.{_warnings(rows)}"
     )
 
 
-def _cautions(rows: Sequence[Row]) -> str:
-    """The cautions that apply to some or all rows, each with a space before it."""
+def _warnings(rows: Sequence[Row]) -> str:
+    """The warnings that apply to some or all rows, each with a space before it."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        for caution in sorted({c for result in row.results for c in protocols.cautions(result)}):
-            models.setdefault(caution, []).append(row.model)
-    return "".join(f" {', '.join(names)}: {caution}" for caution, names in models.items())
+        for warning in sorted({c for result in row.results for c in protocols.warnings(result)}):
+            models.setdefault(warning, []).append(row.model)
+    return "".join(f" {', '.join(names)}: {warning}" for warning, names in models.items())
 
 
 def table(rows: Sequence[Row]) -> Table:

@@ -17,48 +17,60 @@ T = TypeVar("T")
 
 
 @contextmanager
-def joined(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
-    """Device, rank and world size of one process; joins the others if torchrun started us."""
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    local = int(os.environ.get("LOCAL_RANK", 0))
+def process_group(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
+    """Join the process group, if torchrun started this process.
+
+    Args:
+        device: "cpu", "cuda" or "mps"; None for a GPU if available.
+
+    Yields:
+        Device, rank and world size.
+
+    Raises:
+        UserError: unknown or unavailable device.
+    """
+    world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda", "mps"):
-        raise UserError(f"There is no device {name!r}; there are cpu, cuda and mps.")
+        raise UserError(f"Unknown device {name!r}. Use cpu, cuda or mps.")
     if name != "cpu" and not getattr(torch, name).is_available():
-        raise UserError(f"There is no device {name} here; --device cpu always works.")
-    place = torch.device(f"cuda:{local}" if name == "cuda" else name)
-    if world == 1:
-        yield place, 0, 1
+        raise UserError(f"Device {name} is not available. Use --device cpu.")
+    selected = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
+    if world_size == 1:
+        yield selected, 0, 1
         return
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    if selected.type == "cuda":
+        torch.cuda.set_device(selected)
+    distributed.init_process_group("nccl" if selected.type == "cuda" else "gloo")
     try:
-        yield place, rank, world
+        yield selected, rank, world_size
     finally:
         distributed.destroy_process_group()
 
 
-def parallel(model: nn.Module, config: Config, device: torch.device, world: int) -> nn.Module:
-    """The network that all processes train together, compiled if the recipe says so."""
+def distribute(
+    model: nn.Module, config: Config, device: torch.device, world_size: int
+) -> nn.Module:
+    """Wrap a model for data-parallel training, and compile it if the config says so."""
     network = model
-    if world > 1:
-        # On the CPU each process normalises by its own part of the batch: torch has no other way.
+    if world_size > 1:
+        # torch has synchronized batch norm for GPUs only; on the CPU each process uses its own.
         on_gpu = device.type == "cuda"
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
         network = nn.parallel.DistributedDataParallel(network)
     return cast("nn.Module", torch.compile(network)) if config.compile else network
 
 
-def wait(world: int) -> None:
-    """Until every process has come so far."""
-    if world > 1:
+def barrier(world_size: int) -> None:
+    """Wait until every process arrives here."""
+    if world_size > 1:
         distributed.barrier()
 
 
-def firsts(value: T, world: int) -> T:
-    """What the first process has of this, in every one."""
-    box = [value]
-    if world > 1:
-        distributed.broadcast_object_list(box)
-    return box[0]
+def broadcast(value: T, world_size: int) -> T:
+    """The value of rank 0, in every process."""
+    values = [value]
+    if world_size > 1:
+        distributed.broadcast_object_list(values)
+    return values[0]

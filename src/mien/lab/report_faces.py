@@ -32,9 +32,9 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
         UserError: the run's predictions are for other faces than those in `root`.
     """
     predictions, config = runs.load_predictions(run), run.config
-    splits = protocols.divide(data.load(root), config)
+    splits = protocols.split(data.load(root), config)
     samples = data.split(splits, tables.load_result(run)["data"]["split"])
-    samples = samples.take(np.isin(samples.rows, predictions["rows"]))  # without excluded faces
+    samples = samples.select(np.isin(samples.rows, predictions["rows"]))  # without excluded faces
     ours, theirs = (samples.rows, samples.labels), (predictions["rows"], predictions["truth"])
     if not all(map(np.array_equal, ours, theirs)):
         raise UserError(
@@ -80,7 +80,7 @@ def saliency_maps(
     for k, layer in enumerate(explain.spatial_attention(model, faces, **options), 1):
         maps[f"attention-{k}"] = f"Spatial attention, layer {k}: the brighter, the more.", layer
     captions = [f"{LABELS[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
-    crops = batches.window(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
+    crops = batches.center_crop(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
     return [
         FigureBlock(
             f"{tables.run_name(run)}-{kind}",

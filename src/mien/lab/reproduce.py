@@ -20,9 +20,9 @@ from mien.lab import (
     train,
 )
 from mien.lab.config import Config
+from mien.lab.experiments import RunProgress, check_comparable
 from mien.lab.page import FigureBlock, Page, Table
 from mien.lab.runs import Run
-from mien.lab.trials import Watcher, check_judged
 from mien.registry import unknown_name_error
 
 Blocks = list[str | Table | FigureBlock]
@@ -68,7 +68,7 @@ def reproduce(
     names: Iterable[str],
     root: Path,
     out: Path,
-    watch: Watcher,
+    on_progress: RunProgress,
     *,
     variant: str = "common",
     changes: Sequence[str] = (),
@@ -80,7 +80,7 @@ def reproduce(
         names: "table1" to "table5", "fig1" to "fig9", or "all".
         root: the dataset.
         out: the folder of the runs, `out/SYSTEM`; finished runs are reused.
-        watch: reports the progress of each training.
+        on_progress: reports the progress of each training.
         variant: "common" (mien's own settings), "paper" (the authors' settings, as far as they
             are stated) or "slim" (the small networks).
         changes: `FIELD=VALUE`, applied to every config.
@@ -96,7 +96,9 @@ def reproduce(
         required = required | {"table5": (*SYSTEMS, *claims.RELATED_SYSTEMS)}
     systems = dict.fromkeys(system for name in requested for system in required[name])
     finished = {
-        system: trained_run(system_config(system, variant, changes), root, out / system, watch)
+        system: trained_run(
+            system_config(system, variant, changes), root, out / system, on_progress
+        )
         for system in systems
     }
     return build_page(requested, root, finished)
@@ -144,10 +146,10 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
     return changed
 
 
-def trained_run(run_config: Config, root: Path, out: Path, watch: Watcher) -> Run:
+def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgress) -> Run:
     """The finished and evaluated run of a config in `out`, trained if it is missing."""
-    check_judged([run_config], root)
-    run = train.fit(run_config, root, out, watch=watch(out.name, run_config))
+    check_comparable([run_config], root)
+    run = train.fit(run_config, root, out, on_progress=on_progress(out.name, run_config))
     evaluate.load_or_evaluate(run, root)
     return run
 

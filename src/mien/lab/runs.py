@@ -1,4 +1,4 @@
-"""A run folder: one training, all that is known of it. This module alone knows its file names."""
+"""Run folders. A run is one training; only this module knows the names of its files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mien.io import atomic_file
 from mien.lab.config import Config, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
-"""The source of mien."""
+"""Folder of mien's source."""
 
 LOCK = ".lock"
-"""A file in a run folder, locked by the process that trains there; it stays, and says nothing."""
+"""An empty file that the training process locks; it is not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The paths of a run folder, whether they exist yet or not."""
+    """The paths of a run folder; they need not exist."""
 
     folder: Path
 
@@ -45,107 +45,119 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The recipe that the run follows."""
+        """The config of the run."""
         return from_json(read_json(self.config_file))
 
     @property
     def about(self) -> dict:
-        """Versions, commit, machine and data of the run, and the heads that it taught."""
+        """Versions, commit, machine and data of the run, and the trained heads."""
         return read_json(self.about_file)
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end (the last thing it writes are the weights)."""
+        """Whether the training is complete (the weights are its last file)."""
         return self.weights_file.exists()
 
     def log(self) -> list[dict]:
-        """One dictionary per finished epoch; a half-written last line is left out."""
+        """One dictionary per completed epoch; a partial last line is ignored."""
         if not self.log_file.exists():
             return []
-        return list(_whole_lines(self.log_file.read_text()))
+        return list(_complete_lines(self.log_file.read_text()))
 
 
-def start(folder: Path, config: Config, facts: dict | None = None) -> Run:
-    """The run to go on with: new in an empty folder, resumed in one with the same recipe.
+def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
+    """Create a run in an empty folder, or return the existing one to resume it.
 
-    facts: what else to remember of the run; its `data` must stay the same. Refuses, with a
-    `UserError`, a folder that holds a run of another config or data, or somebody's files. Only
-    one process at a time may start a run: `locked`.
+    Only one process may do this at a time; see `locked`.
+
+    Args:
+        folder: of the run; created if needed.
+        config: of the training.
+        about_run: added to `about.json`; its `data` must be the same when a run is resumed.
+
+    Raises:
+        UserError: the folder has a run with another config or other data, or other files.
     """
-    facts = facts or {}
-    run = _made(folder)
+    about_run = about_run or {}
+    run = _create_folder(folder)
     if run.config_file.exists():
         if run.config != config:
-            ours, theirs = to_json(config), to_json(run.config)
-            differ = [f"{k}={theirs[k]}, not {ours[k]}" for k in ours if ours[k] != theirs[k]]
+            requested, existing = to_json(config), to_json(run.config)
+            differing = [
+                f"{name}={existing[name]}, not {value}"
+                for name, value in requested.items()
+                if existing[name] != value
+            ]
             raise UserError(
-                f"{folder} holds a run of another config ({'; '.join(differ)}); choose another "
-                "--out, or remove it."
+                f"{folder} has a run with another config ({'; '.join(differing)}). Choose "
+                "another --out, or delete it."
             )
-        if run.about.get("data", facts.get("data")) != facts.get("data"):
-            raise UserError(f"{folder} holds a run on other data; choose another --out.")
+        if run.about.get("data", about_run.get("data")) != about_run.get("data"):
+            raise UserError(f"{folder} has a run on other data. Choose another --out.")
         return run
-    write_json(run.about_file, about() | facts)
+    write_json(run.about_file, about() | about_run)
     write_json(run.config_file, to_json(config))
     return run
 
 
-def _made(folder: Path | str) -> Run:
+def _create_folder(folder: Path | str) -> Run:
     run = Run(Path(folder))
     if run.folder.exists() and not run.folder.is_dir():
-        raise UserError(f"{folder} is a file; choose another --out.")
+        raise UserError(f"{folder} is a file. Choose another --out.")
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
-    # A start that was killed leaves about.json, or the temporary file of either.
-    started = (LOCK, run.about_file.name, run.config_file.name, ".about.", ".config.")
+    # Creating a run and being killed leaves about.json, or a temporary file.
+    partial = (LOCK, run.about_file.name, run.config_file.name, ".about.", ".config.")
     names = [path.name for path in run.folder.iterdir()]
-    if not run.config_file.exists() and not all(name.startswith(started) for name in names):
-        raise UserError(f"{folder} is not a run folder and not empty; choose another --out.")
+    if not run.config_file.exists() and not all(name.startswith(partial) for name in names):
+        raise UserError(f"{folder} is not empty and not a run folder. Choose another --out.")
     return run
 
 
-class Busy(UserError):
-    """Another process is at work on a run."""
+class RunLocked(UserError):
+    """Another process is training in a run folder."""
 
 
 @contextmanager
 def locked(folder: Path | str) -> Iterator[None]:
-    """Keep other processes from training in this folder; raises `Busy` if one does.
+    """Lock a run folder for training; created if needed.
 
-    The folder is made if it is not there. The lock ends with the process that holds it, however
-    that ends.
+    The operating system releases the lock when the process ends, even if it is killed.
+
+    Raises:
+        RunLocked: another process has the lock.
     """
-    from filelock import FileLock, Timeout  # whoever only reads runs need not have it
+    from filelock import FileLock, Timeout  # not needed to read runs
 
-    run = _made(folder)
-    with ExitStack() as held:
+    run = _create_folder(folder)
+    with ExitStack() as lock:
         try:
-            held.enter_context(FileLock(run.folder / LOCK, blocking=False))
+            lock.enter_context(FileLock(run.folder / LOCK, blocking=False))
         except Timeout:
-            raise Busy(f"{run.folder} is being trained by another process.") from None
+            raise RunLocked(f"Another process is training in {run.folder}.") from None
         except (OSError, NotImplementedError):
-            pass  # some drives have no locks; training goes on without
+            pass  # some file systems have no locks; train without one
         yield
 
 
 def open_run(folder: Path | str) -> Run:
-    """The run in an existing folder; a `UserError` if there is none."""
+    """Open an existing run; a `UserError` if the folder has none."""
     run = Run(Path(folder))
     if not run.config_file.exists():
-        below = sorted(found.parent.name for found in run.folder.glob(f"*/{run.config_file.name}"))
-        those = f" The runs in it are {', '.join(below)}." if below else ""
-        raise UserError(f"{folder} is not a run folder: it has no {run.config_file.name}.{those}")
+        names = sorted(path.parent.name for path in run.folder.glob(f"*/{run.config_file.name}"))
+        hint = f" It contains the runs {', '.join(names)}." if names else ""
+        raise UserError(f"{folder} is not a run folder: it has no {run.config_file.name}.{hint}")
     return run
 
 
 def about() -> dict:
-    """Where and with what something is measured: versions, commit, processor, accelerator."""
+    """The environment of a measurement: versions, commit, processor, accelerator."""
     versions = {"python": platform.python_version(), "mien": mien.__version__}
     for name in ("torch", "numpy", "onnxruntime"):
         if loaded := sys.modules.get(name):
-            versions[name] = loaded.__version__  # torch's names its build as well
+            versions[name] = loaded.__version__  # torch's includes its build
             continue
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
@@ -153,7 +165,7 @@ def about() -> dict:
 
 
 def accelerator() -> dict[str, str]:
-    """The GPU that torch would use, if there is one."""
+    """The GPU that torch uses, if any."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return {}
@@ -161,28 +173,28 @@ def accelerator() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the running source, `-dirty` if it is changed; None outside git.
+    """The commit of the running source, with `-dirty` if it has changes; None outside git.
 
-    A copy of the tree that has no history is told it by $MIEN_COMMIT.
+    In a copy without git history, $MIEN_COMMIT states it.
     """
-    if told := os.environ.get("MIEN_COMMIT"):
-        return told
-    found = _git("rev-parse", "--short=12", "HEAD")
-    # What is written elsewhere in the tree, such as a result, changes nothing of what was run.
-    return found and found + ("-dirty" if _git("status", "--porcelain", "--", PACKAGE) else "")
+    if stated := os.environ.get("MIEN_COMMIT"):
+        return stated
+    head = _git("rev-parse", "--short=12", "HEAD")
+    # Changes outside the package, such as results, do not affect what runs.
+    return head and head + ("-dirty" if _git("status", "--porcelain", "--", PACKAGE) else "")
 
 
 def _git(*words: str | Path) -> str | None:
-    command = ["git", "--no-optional-locks", *words]  # writes nothing into the repository
+    command = ["git", "--no-optional-locks", *words]  # do not write to the repository
     try:
-        found = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def machine() -> str:
-    """The processor in words, with the number of cores this process may use."""
+    """The processor's name and the number of cores that this process may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -193,7 +205,7 @@ def machine() -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     with atomic_file.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
@@ -209,47 +221,49 @@ def read_json(path: Path) -> dict:
 
 
 def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> None:
-    """Write what the run said of each face, and what that is worth, replacing the last time's.
+    """Write predictions and their metrics, replacing previous ones.
 
-    arrays: `rows` and `truth` (N,), `raters` (N, 10), a (N, K) array per head.
-    result: says split, views and window.
+    Args:
+        run: that was evaluated.
+        arrays: `rows` and `truth` (N,), `raters` (N, 10), and an (N, K) array per head.
+        result: metrics, with split, views and window.
     """
     run.metrics_file.unlink(missing_ok=True)
     with atomic_file.atomic_write(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    write_json(run.metrics_file, result)  # last: by it one knows that all is there
+    write_json(run.metrics_file, result)  # last, so that its existence means that both are complete
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """What `save_predictions` kept; a `UserError` that says what to type if there is nothing."""
+    """Load what `save_predictions` wrote; a `UserError` if there is nothing or it is damaged."""
     if not run.predictions_file.exists():
-        raise UserError(f"{run.folder} is not measured yet: mien evaluate {run.folder} --data ...")
+        raise UserError(f"{run.folder} is not evaluated. Run mien evaluate {run.folder} --data ...")
     try:
         with open(run.predictions_file, "rb") as file, np.load(file, allow_pickle=False) as saved:
             return dict(saved)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise UserError(
-            f"{run.predictions_file} is damaged: mien evaluate {run.folder} --data ..."
+            f"{run.predictions_file} is damaged. Run mien evaluate {run.folder} --data ..."
         ) from None
 
 
 def load_tensors(path: Path) -> dict:
-    """What torch saved in a file, on the CPU; a `UserError` if it is damaged."""
+    """Load a file of `torch.save` on the CPU; a `UserError` if it is damaged."""
     import torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # it raises what it likes on damaged data
-        raise UserError(f"{path} is damaged.") from None
+    except Exception:  # it raises many types on damaged data
+        raise UserError(f"{path} is damaged. Delete it and train again.") from None
 
 
 def write_log(run: Run, entries: list[dict]) -> None:
-    """Write the whole log again, at once: after a resume it must not repeat an epoch."""
+    """Rewrite the log atomically, so that a resumed run repeats no epoch in it."""
     with atomic_file.atomic_write(run.log_file) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 
-def _whole_lines(text: str) -> Iterator[dict]:
+def _complete_lines(text: str) -> Iterator[dict]:
     for line in text.splitlines():
         try:
             yield json.loads(line)

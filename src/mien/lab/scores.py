@@ -63,14 +63,14 @@ def score(
         "fer2013": (seven, samples.labels, EMOTIONS)
     }
     if train is not None:
-        exact = data.twins(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
+        exact = data.has_duplicate(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
         near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
         for name, duplicated in (("duplicates", exact), ("near_duplicates", near)):
             labels = np.where(duplicated, -1, samples.labels)
             cases[f"fer2013_without_{name}"] = (seven, labels, EMOTIONS)
     for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
         cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
-    clusters = data.groups(samples.faces)
+    clusters = data.duplicate_groups(samples.faces)
     sections = {
         name: label_scores(predicted[labelled], truth[labelled], names, resamples,
                            clusters[labelled])

@@ -52,13 +52,13 @@ def summary(run: Run, result: Mapping) -> str:
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
     size = f" ({network['parameters']:,} parameters)" if network else ""
-    cautions = " ".join(protocols.cautions(result))
+    warnings = " ".join(protocols.warnings(result))
     return (
         f"{config.model}{size}, {len(log)} of {config.epochs} epochs in {minutes:.0f} minutes on "
         f"{about.get('machine', 'an unknown machine')}, seed {config.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
         f"{evaluated['split']} of {evaluated['name']}, test-time augmentation {result['tta']}. "
-        f"{cautions}"
+        f"{warnings}"
     ).strip()
 
 
@@ -177,7 +177,7 @@ def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
 
 def _protocol(result: Mapping) -> str:
     """The protocol, and the fold where there is one."""
-    protocol, part, *_ = protocols.judge(result)
+    protocol, part, *_ = protocols.evaluation_set(result)
     return f"{protocol}, {part}" if part.startswith("fold") else protocol
 
 
@@ -186,11 +186,11 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
     rows = []
     (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
     expected = runs.load_predictions(baseline)
-    evaluation_set = protocols.judge(load_result(baseline))
+    evaluation_set = protocols.evaluation_set(load_result(baseline))
     for run, name in zip(others, names, strict=True):
         predictions = runs.load_predictions(run)
         same_faces = np.array_equal(expected["rows"], predictions["rows"])
-        if same_faces and protocols.judge(load_result(run)) == evaluation_set:
+        if same_faces and protocols.evaluation_set(load_result(run)) == evaluation_set:
             differences = scores.paired_differences(predictions, expected)
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (

@@ -1,11 +1,11 @@
-"""A recipe -> a run folder. The loop stands here in full, for one process or many.
+"""Train a network: config and data -> run folder, in one process or several.
 
     mien train default --data DIR --out runs/default
     torchrun --nproc-per-node=4 -m mien train default --data DIR --out runs/default
 
-Epochs end with a checkpoint (on a GPU, not each of them), and everything random is a function of
-the seed and the epoch's number: a run that is killed and started again ends with the same weights,
-bit for bit on the CPU.
+Training writes a checkpoint after every epoch (on a GPU about every minute), and all randomness is
+a function of the seed and the number of the epoch: an interrupted run that is resumed ends with the
+same weights, bit for bit on the CPU.
 """
 
 from __future__ import annotations
@@ -38,24 +38,21 @@ from mien.lab import (
 from mien.lab.config import Config
 from mien.lab.data import Samples
 from mien.lab.heads import HEADS
-from mien.lab.lr_schedule import Clock
+from mien.lab.lr_schedule import TimeBudget
+from mien.lab.progress import ProgressCallback
 from mien.lab.runs import Run
-from mien.lab.teacher_logits import StoredAnswers
+from mien.lab.teacher_logits import StoredLogits
 from mien.lab.training_state import State
-from mien.lab.training_step import Plan, Step
+from mien.lab.training_step import EpochInputs, Step
 
-Watcher = Callable[[str, int, int], None]
-"""Told "step" or "epoch", how many are done, and how many there are."""
-
-
-ASKED = 50
-"""Steps after which a training is asked whether its loss is still finite."""
+CHECK_EVERY = 50
+"""Steps between checks on the CPU that the loss is finite."""
 
 SAVE_EVERY = 60.0
-"""Seconds between two checkpoints on a GPU; on the CPU there is one after each epoch."""
+"""Seconds between checkpoints on a GPU; on the CPU there is one after each epoch."""
 
 VALIDATE_EVERY = 5
-"""Epochs from one measurement to the next on a GPU."""
+"""Epochs between evaluations on a GPU."""
 
 
 def fit(
@@ -64,49 +61,55 @@ def fit(
     out: Path | str,
     *,
     device: str | None = None,
-    watch: Watcher | None = None,
+    on_progress: ProgressCallback | None = None,
     tensorboard: bool = False,
     seconds: float = math.inf,
 ) -> Run:
-    """Train as the recipe says on the data at `root`.
+    """Train a network.
 
     Args:
-        config: of the training. Its protocol must give a split `train`; `val` is measured as the
-            training goes on.
-        root: the data.
-        out: the run folder. An unfinished run of the same recipe there is resumed; a
-            finished one is returned as it is.
-        device: cpu, cuda or mps; by default the GPU if there is one.
-        watch: told of steps and epochs.
-        tensorboard: whether to write the log for TensorBoard, too.
-        seconds: the training is finished in this time, with fewer epochs if it must be: the
-            learning rate falls as the time or the epochs run out, whichever comes first.
+        config: of the training. Its protocol must provide a `train` split; a `val` split is
+            evaluated during training.
+        root: the data, in any format of `data.load`.
+        out: the run folder. An unfinished run with the same config is resumed; a finished one is
+            returned unchanged.
+        device: "cpu", "cuda" or "mps"; by default a GPU if available.
+        on_progress: called after every step and epoch.
+        tensorboard: also log for TensorBoard.
+        seconds: time limit. Training then has fewer epochs if needed; the learning rate decays by
+            the time or the epochs, whichever ends first.
 
     Returns:
-        The run folder, finished.
+        The finished run.
 
     Raises:
-        UserError: the data, the recipe and the folder do not fit together.
-        runs.Busy: another process is at work on the same folder.
+        UserError: the data, config and folder are inconsistent.
+        runs.RunLocked: another process is training in the same folder.
+
+    Example:
+        ```python
+        run = fit(config.parse("tiny"), "fer2013/", "runs/tiny")
+        ```
     """
     end = time.monotonic() + seconds
-    whole = data.load(root)
-    about, splits = data.describe(whole), protocols.divide(whole, config)
-    known = {"data": about, "heads": checks.heads(config, splits)}
+    dataset = data.load(root)
+    description, splits = data.describe(dataset), protocols.split(dataset, config)
+    about = {"data": description, "heads": checks.trainable_heads(config, splits)}
     if not Run(Path(out)).finished:
-        checks.sources(config, about)
-        checks.network(config)
-    watch = watch or (lambda *_: None)
-    with processes.joined(device) as (place, rank, world), ExitStack() as stack:
+        checks.check_sources(config, description)
+        checks.check_network(config)
+    on_progress = on_progress or (lambda *_: None)
+    group = processes.process_group(device)
+    with group as (torch_device, rank, world_size), ExitStack() as stack:
         if rank == 0:
             stack.enter_context(runs.locked(out))
-            runs.start(Path(out), config, known)
-        processes.wait(world)
+            runs.create(Path(out), config, about)
+        processes.barrier(world_size)
         run = runs.open_run(out)
         if run.finished:
             return run
-        _train(run, splits, place, rank, world, watch, tensorboard, end)
-        processes.wait(world)
+        _train(run, splits, torch_device, rank, world_size, on_progress, tensorboard, end)
+        processes.barrier(world_size)
     return run
 
 
@@ -115,108 +118,122 @@ def _train(
     splits: dict[str, Samples],
     device: torch.device,
     rank: int,
-    world: int,
-    watch: Watcher,
+    world_size: int,
+    on_progress: ProgressCallback,
     tensorboard: bool,
     end: float,
 ) -> None:
     config = run.config
-    train = batches.on_device(data.split(splits, "train"), config, device)
-    torch.backends.cudnn.benchmark = True  # on a GPU: the fastest convolutions for these shapes
-    state = training_state.prepare(config, device)
+    train = batches.to_device(data.split(splits, "train"), config, device)
+    torch.backends.cudnn.benchmark = True  # choose the fastest convolutions for these shapes
+    state = training_state.create(config, device)
     training_state.load_checkpoint(run, state)
-    saved = time.perf_counter()
-    network = processes.parallel(state.model, config, device, world)
-    stored = StoredAnswers(config, splits["train"]) if config.teacher_logits else None
-    asked = () if stored else config.teachers
-    teachers = [evaluate.load_network(runs.open_run(path), device) for path in asked]
-    share = batches.faces_per_step(len(train.faces), config, world) // world
-    part = slice(rank * share, (rank + 1) * share)
-    step = Step(network, state, train, config, teachers, part)
-    shown = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
-    write = _tensorboard(run) if tensorboard and rank == 0 else None
-    clock = Clock(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
-    is_over = state.epoch == config.epochs or exhausted(state, config)
-    while not is_over:
-        began = time.perf_counter()
-        watch("epoch", state.epoch, config.epochs)
-        plan = planned(state, config, clock, step, stored, world)
-        entry = train_epoch(step, plan, rank, watch)
+    last_saved = time.perf_counter()
+    network = processes.distribute(state.model, config, device, world_size)
+    stored = StoredLogits(config, splits["train"]) if config.teacher_logits else None
+    teacher_paths = () if stored else config.teachers
+    teachers = [evaluate.load_network(runs.open_run(path), device) for path in teacher_paths]
+    count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
+    local_rows = slice(rank * count, (rank + 1) * count)
+    step = Step(network, state, train, config, teachers, local_rows)
+    val_faces = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
+    write_summary = _tensorboard(run) if tensorboard and rank == 0 else None
+    budget = TimeBudget(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
+    is_finished = state.epoch == config.epochs or should_stop_early(state, config)
+    while not is_finished:
+        start = time.perf_counter()
+        on_progress("epoch", state.epoch, config.epochs)
+        inputs = epoch_inputs(state, config, budget, step, stored, world_size)
+        entry = train_epoch(step, inputs, rank, on_progress)
         state.epoch += 1
-        is_over = state.epoch == config.epochs or clock.is_last(time.perf_counter() - began)
+        is_finished = state.epoch == config.epochs or budget.is_last(time.perf_counter() - start)
         if rank == 0:
-            if is_over or validates(config, state.epoch, device):
-                entry |= validate(state.average, splits, config, shown)
-            entry["seconds"] = round(time.perf_counter() - began, 3)
+            if is_finished or should_validate(config, state.epoch, device):
+                entry |= validate(state.ema_model, splits, config, val_faces)
+            entry["seconds"] = round(time.perf_counter() - start, 3)
             state.log.append(entry)
-            keep_best(state, config)
-            is_over = is_over or exhausted(state, config)
-            # A large network's epoch on a GPU takes no longer than writing it all down.
-            if device.type == "cpu" or is_over or time.perf_counter() - saved > SAVE_EVERY:
+            update_best(state, config)
+            is_finished = is_finished or should_stop_early(state, config)
+            # On a GPU an epoch can take less time than a checkpoint.
+            is_due = time.perf_counter() - last_saved > SAVE_EVERY
+            if device.type == "cpu" or is_finished or is_due:
                 training_state.save_checkpoint(run, state)
-                saved = time.perf_counter()
-            if write:
-                write(entry)
-        # All must stop in the same epoch.
-        state.log, is_over = processes.firsts((state.log, is_over), world)
+                last_saved = time.perf_counter()
+            if write_summary:
+                write_summary(entry)
+        # All processes must stop after the same epoch.
+        state.log, is_finished = processes.broadcast((state.log, is_finished), world_size)
     if rank == 0:
-        runs.write_log(run, state.log)  # a kill after the last checkpoint left it an epoch short
-        weights = state.average.state_dict() if state.best is None else state.best["weights"]
+        runs.write_log(run, state.log)  # the log lacks an epoch if a kill followed the checkpoint
+        weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
         with atomic_file.atomic_write(run.weights_file) as temporary:
             torch.save(weights, temporary)
 
 
-def planned(
+def epoch_inputs(
     state: State,
     config: Config,
-    clock: Clock,
+    budget: TimeBudget,
     step: Step,
-    stored: StoredAnswers | None,
-    world: int = 1,
-) -> Plan:
-    """What the steps of the next epoch need, on the device."""
+    stored: StoredLogits | None,
+    world_size: int = 1,
+) -> EpochInputs:
+    """The inputs of all steps of the next epoch, on the device."""
     device, count = step.train.faces.device, len(step.train.faces)
     steps = batches.steps_per_epoch(count, config)
-    shares = [k / steps for k in range(steps)]
-    last = state.log[-1]["seconds"] if state.log else 0.0
-    before, after = clock.progress(), clock.progress(last)
-    rates = [
-        config.lr * lr_schedule.rate_factor(state.epoch + s, config, before + s * (after - before))
-        for s in shares
-    ]
-    keeps = [training_state.kept(config, state.step + k + 1) for k in range(steps)]
-    shown = (stored.seed, stored.epoch(state.epoch)) if stored else None
-    draws = augmentation.draw(config, count, state.epoch, device, world=world, shown=shown)
+    lrs = _learning_rates(state, config, budget, steps)
+    decays = [training_state.ema_decay(config, state.step + k + 1) for k in range(steps)]
+    repeat = (stored.seed, stored.epoch(state.epoch)) if stored else None
+    parameters = augmentation.sample(
+        config, count, state.epoch, device, world_size=world_size, repeat=repeat
+    )
     targets = stored.targets(state.epoch) if stored else {}
-    in_steps = {
-        name: rows.view(steps, -1, rows.shape[1])[:, step.part].to(device)
+    local_targets = {
+        name: rows.view(steps, -1, rows.shape[1])[:, step.local_rows].to(device)
         for name, rows in targets.items()
     }
-    on_device = (torch.tensor(rates, device=device), torch.tensor(keeps, device=device))
-    return Plan(draws, *on_device, in_steps)
+    lr_tensor = torch.tensor(lrs, device=device)
+    return EpochInputs(parameters, lr_tensor, torch.tensor(decays, device=device), local_targets)
 
 
-def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
-    """One epoch of steps; its log entry, with means over the faces this process saw."""
-    state, config, steps = step.state, step.config, len(plan.rates)
-    step.begin(plan)
+def _learning_rates(state: State, config: Config, budget: TimeBudget, steps: int) -> list[float]:
+    """The learning rate of each step, assuming that the epoch takes as long as the last one."""
+    last_seconds = state.log[-1]["seconds"] if state.log else 0.0
+    now, after = budget.progress(), budget.progress(last_seconds)
+    fractions = [k / steps for k in range(steps)]
+    return [
+        config.lr
+        * lr_schedule.lr_factor(state.epoch + fraction, config, now + fraction * (after - now))
+        for fraction in fractions
+    ]
+
+
+def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: ProgressCallback) -> dict:
+    """Run an epoch.
+
+    Returns:
+        Its log entry, with means over the faces of this process.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    state, config, steps = step.state, step.config, len(inputs.lrs)
+    step.start_epoch(inputs)
     state.model.train()
-    # Dropout draws from torch's global generator; tie that, too, to the epoch.
+    # Dropout uses torch's global generator.
     torch.manual_seed((config.seed * 100_003 + state.epoch) * 64 + rank)
     for k in range(steps):
         step()
         state.step += 1
-        on_cpu = step.totals.device.type == "cpu"  # on a GPU each look is a wait
-        is_asked = k + 1 == steps or (on_cpu and (k + 1) % ASKED == 0)
-        if is_asked and not math.isfinite(step.totals[0].item()):
-            raise UserError(
-                f"The loss is no longer finite in epoch {state.epoch + 1}; lower the rate."
-            )
-        watch("step", k + 1, steps)
+        on_cpu = step.totals.device.type == "cpu"  # on a GPU each check synchronizes
+        is_check_due = k + 1 == steps or (on_cpu and (k + 1) % CHECK_EVERY == 0)
+        if is_check_due and not math.isfinite(step.totals[0].item()):
+            raise UserError(f"The loss is not finite in epoch {state.epoch + 1}. Set a lower lr.")
+        on_progress("step", k + 1, steps)
     loss, label_loss, vote_loss, accuracy = (step.totals / steps).tolist()
     return {
         "epoch": state.epoch + 1,
-        "lr": plan.rates[-1].item(),
+        "lr": inputs.lrs[-1].item(),
         "loss": loss,
         "label_loss": label_loss,
         "vote_loss": vote_loss,
@@ -224,11 +241,11 @@ def train_epoch(step: Step, plan: Plan, rank: int, watch: Watcher) -> dict:
     }
 
 
-def validates(config: Config, epoch: int, device: torch.device) -> bool:
-    """Whether the network is measured after this many epochs.
+def should_validate(config: Config, epoch: int, device: torch.device) -> bool:
+    """Whether to evaluate on `val` after this many epochs.
 
-    Always, but on a GPU, whose epochs are as short as a measurement, only now and then, unless
-    the training goes by it.
+    On a GPU an evaluation takes as long as an epoch, so only every few epochs are evaluated unless
+    the training depends on it.
     """
     if device.type == "cpu" or config.select_epoch == "best" or config.patience:
         return True
@@ -238,56 +255,75 @@ def validates(config: Config, epoch: int, device: torch.device) -> bool:
 def validate(
     model: nn.Module, splits: dict[str, Samples], config: Config, faces: Tensor | None = None
 ) -> dict:
-    """The averaged network on PublicTest: losses in nats and accuracies, for the log.
+    """Evaluate the averaged network on `val`, for the log.
 
-    faces: those of the split `val`, where they lie on the device already.
+    Args:
+        model: the network.
+        splits: `val` may be missing.
+        config: of the training.
+        faces: those of `val`, if they are on the device already.
+
+    Returns:
+        Losses in nats, and accuracies; empty without `val`.
     """
     if "val" not in splits:
         return {}
     samples = splits["val"]
     model.eval()
-    shown = samples.faces if faces is None else faces
-    answers = evaluate.compute_logits(
-        model, shown, input_size=config.input_size, channels=config.channels
+    inputs = samples.faces if faces is None else faces
+    logits = evaluate.compute_logits(
+        model, inputs, input_size=config.input_size, channels=config.channels
     )
-    known = torch.as_tensor(samples.labels) >= 0
-    said, labels = answers[known, HEADS["labels"]], torch.as_tensor(samples.labels)[known]
-    found = {}
-    if len(labels):
-        found["val_loss"] = F.cross_entropy(said, labels).item()
-        found["val_accuracy"] = (said.argmax(1) == labels).float().mean().item()
-    targets, truth = torch.as_tensor(data.shares(samples.votes)), data.majority(samples.votes)
-    votes = answers[:, HEADS["votes"]]
-    if (asked := targets.sum(1) > 0).any():
-        found["val_vote_loss"] = F.cross_entropy(votes[asked], targets[asked]).item()
-    if (clear := truth >= 0).any():
-        hit = votes.argmax(1).numpy()[clear] == truth[clear]
-        found["val_majority_accuracy"] = float(np.mean(hit))
-    return found
+    return _label_scores(logits[:, HEADS["labels"]], samples) | _vote_scores(
+        logits[:, HEADS["votes"]], samples
+    )
+
+
+def _label_scores(logits: Tensor, samples: Samples) -> dict:
+    labeled = torch.as_tensor(samples.labels) >= 0
+    logits, labels = logits[labeled], torch.as_tensor(samples.labels)[labeled]
+    if not len(labels):
+        return {}
+    return {
+        "val_loss": F.cross_entropy(logits, labels).item(),
+        "val_accuracy": (logits.argmax(1) == labels).float().mean().item(),
+    }
+
+
+def _vote_scores(logits: Tensor, samples: Samples) -> dict:
+    scores = {}
+    targets, labels = torch.as_tensor(data.shares(samples.votes)), data.majority(samples.votes)
+    if (has_votes := targets.sum(1) > 0).any():
+        loss = F.cross_entropy(logits[has_votes], targets[has_votes])
+        scores["val_vote_loss"] = loss.item()
+    if (has_majority := labels >= 0).any():
+        correct = logits.argmax(1).numpy()[has_majority] == labels[has_majority]
+        scores["val_majority_accuracy"] = float(np.mean(correct))
+    return scores
 
 
 def val_loss(entry: dict, config: Config) -> float:
-    """The PublicTest loss of a log entry, weighted as in training; infinite if there is none."""
+    """The `val` loss of a log entry, weighted as in training; infinite if it has none."""
     parts = ((config.label_weight, "val_loss"), (config.vote_weight, "val_vote_loss"))
-    found = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
-    return sum(found) if found else math.inf
+    losses = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
+    return sum(losses) if losses else math.inf
 
 
-def exhausted(state: State, config: Config) -> bool:
-    """Whether the recipe's patience has run out: so many epochs without a lower PublicTest loss."""
+def should_stop_early(state: State, config: Config) -> bool:
+    """Whether the last `patience` epochs had no lower `val` loss."""
     if not config.patience or not state.log:
         return False
-    seen = [val_loss(entry, config) for entry in state.log]
-    return len(seen) - 1 - int(np.argmin(seen)) >= config.patience
+    losses = [val_loss(entry, config) for entry in state.log]
+    return len(losses) - 1 - int(np.argmin(losses)) >= config.patience
 
 
-def keep_best(state: State, config: Config) -> None:
-    """Remember the averaged weights if the recipe keeps the best epoch and this is it."""
+def update_best(state: State, config: Config) -> None:
+    """Keep the averaged weights if the config selects the best epoch and this is the best yet."""
     if config.select_epoch != "best":
         return
     loss = val_loss(state.log[-1], config)
     if state.best is None or loss < state.best["loss"]:
-        weights = {name: value.clone() for name, value in state.average.state_dict().items()}
+        weights = {name: value.clone() for name, value in state.ema_model.state_dict().items()}
         state.best = {"loss": loss, "weights": weights}
 
 
@@ -296,7 +332,8 @@ def _tensorboard(run: Run) -> Callable[[dict], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "--tensorboard needs tensorboard: in mien's folder, pip install '.[tensorboard]'."
+            "--tensorboard needs tensorboard. Install it in mien's folder: "
+            "pip install '.[tensorboard]'."
         ) from None
     writer = SummaryWriter(run.folder)
 

@@ -1,4 +1,4 @@
-"""All that changes in training: network, moving average, optimizer; and their checkpoints."""
+"""The state of a training: network, moving average and optimizer; and its checkpoints."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ from mien.lab.runs import Run
 
 @dataclass(slots=True)
 class State:
-    """All that changes in training, and so all that a checkpoint holds."""
+    """Everything that training changes, and that a checkpoint contains.
+
+    Attributes:
+        model: the network.
+        ema_model: the exponential moving average of its weights.
+        optimizer: of the network.
+        epoch: epochs completed.
+        step: steps completed, over all epochs.
+        log: one dictionary per epoch.
+        best: loss and weights of the best epoch, if the config selects it.
+    """
 
     model: nn.Module
-    average: nn.Module
+    ema_model: nn.Module
     optimizer: torch.optim.Optimizer
     epoch: int = 0
     step: int = 0
@@ -28,8 +38,8 @@ class State:
     best: dict | None = None
 
 
-def prepare(config: Config, device: torch.device) -> State:
-    """A fresh network, its average and its optimizer; the weights depend on the seed alone."""
+def create(config: Config, device: torch.device) -> State:
+    """The initial state; the weights depend on the seed and on `init_from` only."""
     torch.manual_seed(config.seed)
     model = models.build(
         config.model,
@@ -41,8 +51,8 @@ def prepare(config: Config, device: torch.device) -> State:
     if config.init_from:
         evaluate.load_weights(model, runs.open_run(config.init_from))
     model = model.to(device)
-    average = copy.deepcopy(model).requires_grad_(False)
-    return State(model, average, _optimizer(model, config))
+    ema_model = copy.deepcopy(model).requires_grad_(False)
+    return State(model, ema_model, _optimizer(model, config))
 
 
 def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -52,7 +62,7 @@ def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
         {"params": weights, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    # Fused, they take the learning rate from a tensor without a look at its value.
+    # Fused optimizers take the learning rate as a tensor without synchronizing.
     if config.optimizer == "adamw":
         on_gpu = weights[0].is_cuda
         return torch.optim.AdamW(groups, lr=config.lr, fused=True, capturable=on_gpu)
@@ -60,45 +70,42 @@ def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov, fused=True)
 
 
-Pairs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
-"""Averaged and current weights, averaged and current counters; each in the same order."""
+EmaTensors = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+"""Averaged and current floating-point tensors, averaged and current counters; in the same order."""
 
 
-def pairs(average: nn.Module, model: nn.Module) -> Pairs:
-    """What `update_average` moves; collected once an epoch, for that takes longer than moving."""
-    ours, theirs = average.state_dict(), model.state_dict()
-    floating = [name for name, value in ours.items() if value.is_floating_point()]
-    counters = [name for name in ours if name not in set(floating)]
-    named = ((ours, floating), (theirs, floating), (ours, counters), (theirs, counters))
+def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
+    """The tensors that `update_ema` needs; collecting them takes longer than updating them."""
+    averaged, current = ema_model.state_dict(), model.state_dict()
+    floating = [name for name, value in averaged.items() if value.is_floating_point()]
+    counters = [name for name in averaged if name not in set(floating)]
+    named = ((averaged, floating), (current, floating), (averaged, counters), (current, counters))
     return tuple([values[name] for name in names] for values, names in named)  # type: ignore[return-value]
 
 
 @torch.no_grad()
-def update_average(both: Pairs, keep: Tensor) -> None:
-    """Move the averaged weights towards the model's: keep times the old, the rest of the new.
+def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
+    """Update the moving average: decay * average + (1 - decay) * current.
 
     The buffers of norms are averaged like weights; counters are copied.
     """
-    ours, theirs, our_counters, their_counters = both
-    torch._foreach_mul_(ours, keep)
-    torch._foreach_add_(ours, torch._foreach_mul(theirs, 1 - keep))
-    if our_counters:
-        torch._foreach_copy_(our_counters, their_counters)
+    averaged, current, averaged_counters, current_counters = tensors
+    torch._foreach_mul_(averaged, decay)
+    torch._foreach_add_(averaged, torch._foreach_mul(current, 1 - decay))
+    if averaged_counters:
+        torch._foreach_copy_(averaged_counters, current_counters)
 
 
-def kept(config: Config, step: int) -> float:
-    """The share of the old average that step number `step` (from 1) keeps.
-
-    Early on less, as there is little to keep; none where the recipe wants no average.
-    """
+def ema_decay(config: Config, step: int) -> float:
+    """The decay of the moving average at a step (from 1): smaller in the first steps."""
     return min(config.ema_decay, step / (step + 10))
 
 
 def save_checkpoint(run: Run, state: State) -> None:
-    """Write all of `state`, at once, and then the log that a person reads."""
+    """Write the state atomically, and then the log."""
     saved = {
         "model": state.model.state_dict(),
-        "average": state.average.state_dict(),
+        "ema_model": state.ema_model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
@@ -111,11 +118,11 @@ def save_checkpoint(run: Run, state: State) -> None:
 
 
 def load_checkpoint(run: Run, state: State) -> None:
-    """Put the last checkpoint of the run, if it has one, into `state`."""
+    """Load the last checkpoint of the run, if there is one, into `state`."""
     if not run.checkpoint_file.exists():
         return
     saved = runs.load_tensors(run.checkpoint_file)
-    for name in ("model", "average", "optimizer"):
+    for name in ("model", "ema_model", "optimizer"):
         getattr(state, name).load_state_dict(saved[name])
     for name in ("epoch", "step", "log", "best"):
         setattr(state, name, saved[name])

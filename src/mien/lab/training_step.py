@@ -1,10 +1,10 @@
-"""One training step, and the same as a CUDA graph.
+"""A training step, on a GPU as a CUDA graph.
 
-A step of these small networks is a thousand short kernels, which Python launches more slowly than
-a GPU works them off. So everything that changes from step to step (random numbers, learning rate,
-weight of the moving average) lies on the device for a whole epoch, the step finds its own by a
-counter there, and nothing in it waits for the host. On a GPU the step is recorded once for each
-size of the faces and then replayed; on the CPU the same function runs as it stands.
+A step of these small networks is a thousand short kernels, which a GPU executes faster than Python
+launches them. All inputs of an epoch's steps (augmentation, learning rate, decay of the
+moving average) are therefore on the device, a step selects its own by a counter there, and nothing
+synchronizes with the host. On a GPU the step is captured once per size of the faces and then
+replayed; on the CPU the same function runs eagerly.
 """
 
 from __future__ import annotations
@@ -17,61 +17,63 @@ import torch
 from torch import Tensor, nn
 
 from mien.lab import augmentation, training_state
-from mien.lab.augmentation import Draws
+from mien.lab.augmentation import AugmentationParameters
 from mien.lab.batches import Batch
 from mien.lab.config import Config
-from mien.lab.losses import bfloat16, losses
+from mien.lab.losses import losses, use_bfloat16
 from mien.lab.training_state import State
 
 log = logging.getLogger(__name__)
 
-TRIED = 4
-"""Steps by which a recorded step is compared with the one as it stands."""
+COMPARED_STEPS = 4
+"""Steps that are run eagerly and replayed, to compare their losses."""
 
 TOLERANCE = 0.02
-"""How far their mean losses may differ, relatively: bfloat16 sums in no fixed order."""
+"""Largest relative difference of their mean losses: bfloat16 sums are not deterministic."""
 
 
 @dataclass(slots=True)
-class Plan:
-    """What the S steps of one epoch need, on the device.
+class EpochInputs:
+    """The inputs of the S steps of an epoch, on the device.
 
     Attributes:
-        draws: their random numbers.
-        rates: (S,) float32, the learning rate of each.
-        keeps: (S,) float32, the share of the old in the moving average.
-        targets: head -> (S, B, classes), what teachers were heard to say of these faces before;
-            empty where none were.
+        augmentation: parameters of all steps.
+        lrs: (S,) float32, learning rates.
+        ema_decays: (S,) float32, decays of the moving average.
+        teacher_targets: head -> (S, B, classes), stored mean probabilities of the teachers; empty
+            if there are none.
     """
 
-    draws: Draws
-    rates: Tensor
-    keeps: Tensor
-    targets: dict[str, Tensor]
+    augmentation: AugmentationParameters
+    lrs: Tensor
+    ema_decays: Tensor
+    teacher_targets: dict[str, Tensor]
 
     def tensors(self) -> list[Tensor]:
-        """All of it, in a fixed order."""
-        drawn = [getattr(self.draws, field.name) for field in fields(Draws)]
-        return [*drawn, self.rates, self.keeps, *self.targets.values()]
+        """All tensors, in a fixed order."""
+        parameters = [
+            getattr(self.augmentation, field.name) for field in fields(AugmentationParameters)
+        ]
+        return [*parameters, self.lrs, self.ema_decays, *self.teacher_targets.values()]
 
     def shapes(self) -> list[torch.Size]:
-        """The shape of each."""
+        """The shapes of all tensors."""
         return [tensor.shape for tensor in self.tensors()]
 
 
 class Step:
-    """A training step that takes what it needs from its `Plan` and moves on.
+    """A callable training step that advances through its `EpochInputs`.
 
     Args:
-        network: what is trained: the model of `state`, or that wrapped for several processes.
-        state: what changes in training.
+        network: the trained module: the model of `state`, or its distributed or compiled wrapper.
+        state: what training changes.
         train: the dataset on the device.
         config: of the training.
-        teachers: networks that are asked of every batch.
-        part: the rows of each batch that are this process's own.
+        teachers: networks that are run on every batch.
+        local_rows: the rows of each batch that belong to this process.
 
     Attributes:
-        totals: (4,) sums over the steps of this epoch of loss, label loss, vote loss and accuracy.
+        totals: (4,) sums of loss, label loss, vote loss and accuracy over the steps of the epoch.
     """
 
     def __init__(
@@ -81,141 +83,147 @@ class Step:
         train: Batch,
         config: Config,
         teachers: list[nn.Module],
-        part: slice = slice(None),
+        local_rows: slice = slice(None),
     ) -> None:
         self.network, self.state, self.train = network, state, train
-        self.config, self.teachers, self.part = config, teachers, part
+        self.config, self.teachers, self.local_rows = config, teachers, local_rows
         device = train.faces.device
-        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        self.index = torch.zeros(1, dtype=torch.int64, device=device)
         self.totals = torch.zeros(4, device=device)
-        self.rate = torch.zeros((), device=device)
+        self.lr = torch.zeros((), device=device)
         for group in state.optimizer.param_groups:
-            group["lr"] = self.rate
-        self.half = bfloat16(config, device)
-        self.both = training_state.pairs(state.average, state.model)
-        self.plan: Plan | None = None
+            group["lr"] = self.lr
+        self.use_bfloat16 = use_bfloat16(config, device)
+        self.ema_tensors = training_state.ema_tensors(state.ema_model, state.model)
+        self.inputs: EpochInputs | None = None
         self.replay: Callable[[], None] | None = None
 
-    def begin(self, plan: Plan) -> None:
-        """Start an epoch: the next call takes the first step of the plan."""
-        if self.plan is None or self.plan.shapes() != plan.shapes():
-            self.plan = plan
-            self.number.zero_()
+    def start_epoch(self, inputs: EpochInputs) -> None:
+        """Make the next call the first step of an epoch."""
+        if self.inputs is None or self.inputs.shapes() != inputs.shapes():
+            self.inputs = inputs
+            self.index.zero_()
             self.totals.zero_()
-            self.replay = _recorded(self) if self._recordable() else None
+            self.replay = _capture(self) if self._can_capture() else None
             return
-        for old, new in zip(self.plan.tensors(), plan.tensors(), strict=True):
-            old.copy_(new)  # a recorded step reads where it read before
-        self.number.zero_()
+        for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
+            old.copy_(new)  # a graph reads from the addresses that it was captured with
+        self.index.zero_()
         self.totals.zero_()
 
-    def _recordable(self) -> bool:
-        alone = self.network is self.state.model  # neither compiled nor shared
-        return self.train.faces.is_cuda and alone
+    def _can_capture(self) -> bool:
+        is_unwrapped = self.network is self.state.model  # neither compiled nor distributed
+        return self.train.faces.is_cuda and is_unwrapped
 
     def __call__(self) -> None:
-        """Take a step."""
+        """Run one step."""
         if self.replay:
             self.replay()
         else:
-            self.take()
+            self.run_eager()
 
-    def take(self) -> None:
-        """The step itself. Nothing in here may wait for the device."""
-        assert self.plan is not None
-        config, state, number = self.config, self.state, self.number
-        draws = self.plan.draws.at(number)
-        size = draws.noise.shape[-1]
+    def run_eager(self) -> None:
+        """Run one step without a graph. Nothing in here may synchronize with the device."""
+        assert self.inputs is not None
+        config, state, index = self.config, self.state, self.index
+        parameters = self.inputs.augmentation.at(index)
+        size = parameters.noise.shape[-1]
         with torch.no_grad():
-            shown = augmentation.augment(self.train.take(draws.faces), draws, config, size)
-        batch = shown.take(self.part)
-        targets = {name: t.index_select(0, number)[0] for name, t in self.plan.targets.items()}
-        # A mirrored crop has a strange stride order, and convolutions run faster in this one.
+            selected = self.train.select(parameters.indices)
+            augmented = augmentation.augment(selected, parameters, config, size)
+        batch = augmented.select(self.local_rows)
+        targets = {
+            name: tensor.index_select(0, index)[0]
+            for name, tensor in self.inputs.teacher_targets.items()
+        }
+        # Flipped crops have negative-stride layouts; convolutions are faster with this one.
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
-        kind = faces.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.half, cache_enabled=False):
-            answers = self.network(faces).float()
-        loss, parts = losses(answers, batch, config, self.teachers, targets)
-        loss = loss + getattr(state.model, "auxiliary", 0.0)  # what only some networks ask for
+        device_type = faces.device.type
+        with torch.autocast(
+            device_type, torch.bfloat16, enabled=self.use_bfloat16, cache_enabled=False
+        ):
+            logits = self.network(faces).float()
+        loss, parts = losses(logits, batch, config, self.teachers, targets)
+        loss = loss + getattr(state.model, "auxiliary", 0.0)  # a loss of some networks
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_grad:
             nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
-        self.rate.copy_(self.plan.rates.index_select(0, number)[0])
+        self.lr.copy_(self.inputs.lrs.index_select(0, index)[0])
         state.optimizer.step()
-        training_state.update_average(self.both, self.plan.keeps.index_select(0, number)[0])
+        decay = self.inputs.ema_decays.index_select(0, index)[0]
+        training_state.update_ema(self.ema_tensors, decay)
         self.totals += torch.stack([loss.detach(), *parts])
-        self.number += 1
+        self.index += 1
 
-    def changing(self) -> list[Tensor]:
+    def mutable_tensors(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         state = self.state
-        optimized = [v for each in state.optimizer.state.values() for v in each.values()]
+        optimizer = [v for each in state.optimizer.state.values() for v in each.values()]
         return [
-            *(tensor for one in (state.model, state.average) for tensor in one.parameters()),
-            *(tensor for one in (state.model, state.average) for tensor in one.buffers()),
-            *(value for value in optimized if isinstance(value, Tensor)),
-            self.number,
+            *(tensor for one in (state.model, state.ema_model) for tensor in one.parameters()),
+            *(tensor for one in (state.model, state.ema_model) for tensor in one.buffers()),
+            *(value for value in optimizer if isinstance(value, Tensor)),
+            self.index,
             self.totals,
         ]
 
 
-def _recorded(step: Step) -> Callable[[], None] | None:
-    """The step as a CUDA graph, or None, with a line in the log, where that cannot be had.
+def _capture(step: Step) -> Callable[[], None] | None:
+    """Capture the step as a CUDA graph; None, with a warning in the log, if that fails.
 
-    A few steps are tried both ways; network, average and optimizer are then put back as they were.
+    The losses of a few eager and replayed steps are compared; the state is then restored.
     """
-    # A clone that autograd knew of would tie the weights to the stream that is current now.
-    before = {id(tensor): tensor.detach().clone() for tensor in step.changing()}
+    # Clones with a gradient history would tie the weights to the current stream.
+    snapshot = {id(tensor): tensor.detach().clone() for tensor in step.mutable_tensors()}
     current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     try:
-        plain = _tried(step, before, step.take, stream)
+        eager_loss = _loss_of_steps(step, snapshot, step.run_eager, stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            step.take()
-        replayed = _tried(step, before, graph.replay, stream)
+            step.run_eager()
+        replayed_loss = _loss_of_steps(step, snapshot, graph.replay, stream)
     except RuntimeError as error:
-        # What ended the recording comes first; leaving it then fails as well.
+        # The context is the error that ended the capture; leaving the capture then fails too.
         reason = str(error.__context__ or error).split("\n")[0]
-        log.warning("no CUDA graph, steps are launched one by one: %s", reason)
+        log.warning("CUDA graph capture failed, running eagerly: %s", reason)
         torch.cuda.set_stream(current)
         torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
-            torch.Generator("cuda")  # the old one still waits for the recording's end
+            torch.Generator("cuda")  # the old one is still registered with the capture
         )
         return None
     finally:
-        _put_back(step, before)
-    if not abs(replayed - plain) <= TOLERANCE * abs(plain):
-        log.warning("the CUDA graph's loss is %g, not %g; it is not used", replayed, plain)
+        _restore(step, snapshot)
+    if not abs(replayed_loss - eager_loss) <= TOLERANCE * abs(eager_loss):
+        log.warning(
+            "CUDA graph has loss %g, expected %g, running eagerly", replayed_loss, eager_loss
+        )
         return None
     return graph.replay
 
 
-def _tried(
+def _loss_of_steps(
     step: Step,
-    before: dict[int, Tensor],
-    take: Callable[[], None],
+    snapshot: dict[int, Tensor],
+    run: Callable[[], None],
     stream: torch.cuda.Stream,
 ) -> float:
-    """The loss of a few steps from where the training stands.
-
-    Also what a graph needs before it: everything has then been allocated and chosen.
-    """
-    _put_back(step, before)
+    """The total loss of a few steps from the restored state; also the warmup before a capture."""
+    _restore(step, snapshot)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(TRIED):
-            take()
+        for _ in range(COMPARED_STEPS):
+            run()
     torch.cuda.current_stream().wait_stream(stream)
     step.state.optimizer.zero_grad(set_to_none=True)
     return step.totals[0].item()
 
 
 @torch.no_grad()
-def _put_back(step: Step, before: dict[int, Tensor]) -> None:
-    """Undo the steps tried; the optimizer's memory of a first step is nothing."""
-    for tensor in step.changing():
-        if (saved := before.get(id(tensor))) is not None:
+def _restore(step: Step, snapshot: dict[int, Tensor]) -> None:
+    """Restore the state before the steps; optimizer state that did not exist becomes zero."""
+    for tensor in step.mutable_tensors():
+        if (saved := snapshot.get(id(tensor))) is not None:
             tensor.copy_(saved)
         else:
             tensor.zero_()

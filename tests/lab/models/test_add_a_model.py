@@ -35,7 +35,7 @@ def shelf(tmp_path):
 def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
     assert {"example-small", "example-wide"} <= set(models.available())
     small = models.build(NAME, channels=1, classes=7)
-    assert models.parameters(small) == pytest.approx(3_800, rel=0.01)
+    assert models.count_parameters(small) == pytest.approx(3_800, rel=0.01)
     assert models.multiply_adds(small, 48) == pytest.approx(0.8e6, rel=0.01)
     for side in (24, 44, 48):
         assert small(torch.zeros(2, 1, side, side)).shape == (2, 7)

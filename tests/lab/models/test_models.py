@@ -32,7 +32,7 @@ def sketch(name: str, channels: int = 1) -> nn.Module:
 def cost(name: str) -> tuple[int, int]:
     """Multiply-adds on a face, and parameters."""
     network = sketch(name)
-    return models.multiply_adds(network, 48), models.parameters(network)
+    return models.multiply_adds(network, 48), models.count_parameters(network)
 
 
 COST = {name: cost(name) for name in EVERY}
@@ -151,7 +151,7 @@ def test_dropout_acts_in_training_only():
 
 def test_the_default_model_is_as_small_as_it_says():
     model = built(RECIPES["default"].model)
-    assert models.parameters(model) == pytest.approx(2.94e6, rel=0.01)
+    assert models.count_parameters(model) == pytest.approx(2.94e6, rel=0.01)
     work = models.multiply_adds(model, 48)
     assert work < 100e6
     assert work == pytest.approx(99.6e6, rel=0.001)

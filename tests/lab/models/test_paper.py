@@ -50,7 +50,7 @@ def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
     assert set(said) == set(family.VARIANTS)
     for variant, (size, work) in said.items():
         model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.parameters(model) / 1e6 == pytest.approx(size, abs=0.00501), variant
+        assert models.count_parameters(model) / 1e6 == pytest.approx(size, abs=0.00501), variant
         assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(work, abs=0.501), variant
 
 
@@ -58,7 +58,7 @@ def test_counting_work_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 5))
     model.train()
     assert models.multiply_adds(model, 4, channels=3) == 3 * 9 * 4 * 16 + 64 * 5
-    assert models.parameters(model) == 3 * 9 * 4 + 4 + 64 * 5 + 5
+    assert models.count_parameters(model) == 3 * 9 * 4 + 4 + 64 * 5 + 5
     assert model.training
     assert not any(layer._forward_hooks for layer in model.modules())
 
@@ -210,7 +210,7 @@ def test_gradients_reach_every_branch():
 
 
 def test_a_family_alone_can_do_without_what_its_first_variant_can():
-    assert models.without("hybrid") == models.without("hybrid-gap") != {}
+    assert models.ablations("hybrid") == models.ablations("hybrid-gap") != {}
 
 
 @pytest.mark.parametrize("branch", hybrid.MAPS)

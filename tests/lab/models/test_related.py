@@ -53,7 +53,9 @@ def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
     assert [variant for variant, _, _ in rows] == list(family.VARIANTS)
     for variant, size, work in rows:
         model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), variant
+        assert models.count_parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), (
+            variant
+        )
         assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(float(work), abs=0.501)
 
 
@@ -70,7 +72,7 @@ def test_small_faces_of_early_training_and_large_ones_are_taken(name, side):
 def test_what_is_left_out_in_an_ablation_exists():
     for family in ("jaiswal", "xception", "nathani"):
         names = [name for name in models.available() if name.startswith(f"{family}-")]
-        others = [other for name in names for other in models.without(name).values()]
+        others = [other for name in names for other in models.ablations(name).values()]
         assert others
         assert set(others) < set(names)
 
@@ -112,7 +114,7 @@ def test_two_branches_of_one_kind_start_differently():
 
 def test_kedari_has_as_many_weights_as_the_network_of_the_tutorials():
     model = unfilled("kedari-full")
-    assert counted_by_keras(model) == models.parameters(model) == 2_345_607
+    assert counted_by_keras(model) == models.count_parameters(model) == 2_345_607
     assert not layers(model, nn.BatchNorm2d)
 
 

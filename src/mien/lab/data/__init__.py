@@ -1,7 +1,7 @@
-"""The datasets: one file per format, each with `claims(root)` and `load(root)`.
+"""Datasets: one module per format, each with `can_load(root)` and `load(root)`.
 
-`load` gives what there is of `train`, `val` and `test` (FER2013's Training, PublicTest and
-PrivateTest) as `Samples`, all in memory as uint8.
+`load` returns the existing splits of `train`, `val` and `test` (FER2013's Training, PublicTest and
+PrivateTest) as `Samples`, in memory as uint8.
 """
 
 from __future__ import annotations
@@ -14,57 +14,70 @@ from mien.lab.data._fer import OFFICIAL_COUNTS, class_counts
 from mien.lab.data._samples import (
     VOTE_NAMES,
     Samples,
-    groups,
+    concatenate,
+    duplicate_groups,
+    has_duplicate,
     majority,
     plurality,
-    pooled,
+    pooled_votes,
     seven_shares,
     shares,
-    together,
-    twins,
 )
 from mien.registry import load_module, names
 
 __all__ = [
-    "VOTE_NAMES", "Samples", "describe", "groups", "load", "majority", "plurality", "pooled",
-    "seven_shares", "shares", "split", "together", "twins",
+    "VOTE_NAMES", "Samples", "concatenate", "describe", "duplicate_groups", "has_duplicate",
+    "load", "majority", "plurality", "pooled_votes", "seven_shares", "shares", "split",
 ]  # fmt: skip
 
 REGISTRY = __name__
 
 
 def load(root: Path | str) -> dict[str, Samples]:
-    """The splits found at `root`, a file or a folder in any format on the shelf.
+    """Load a dataset.
 
-    Raises `UserError` if there is nothing there, or nothing that a format claims.
+    Args:
+        root: a file or folder in one of the supported formats.
+
+    Returns:
+        Split name ("train", "val", "test") -> samples.
+
+    Raises:
+        UserError: `root` does not exist or has no supported format.
+
+    Example:
+        ```python
+        val = load("fer2013/")["val"]
+        ```
     """
     root = Path(root)
     if not root.exists():
-        raise UserError(f"There is no data at {root}.")
+        raise UserError(f"{root} does not exist. Name a dataset with --data.")
     for name in names(REGISTRY):
         module = load_module(REGISTRY, name)
-        if module.claims(root):
+        if module.can_load(root):
             return module.load(root)
     raise UserError(
-        f"{root} holds no dataset that mien knows: fer2013.csv, a folder of packed strips with "
+        f"{root} is not a supported dataset. Use fer2013.csv, a folder of packed strips with "
         f"labels.csv, or one subfolder of images per emotion."
     )
 
 
 def split(splits: dict[str, Samples], name: str) -> Samples:
-    """One split of what `load` gave; a `UserError` that says which there are."""
+    """Get one split of a dataset; a `UserError` if it does not exist."""
     if name not in splits:
-        hint = " Name the folder that is to judge val." * (name == "val")
+        hint = " Name the folder of evaluation faces val." * (name == "val")
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
     return splits[name]
 
 
 def describe(splits: dict[str, Samples]) -> dict:
-    """What data this is: name, whether it is FER2013 as published, faces and sha256 by split."""
+    """Name of the data, whether it is FER2013 as published, faces and SHA-256 of each split."""
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
-    voted = any(samples.voted for samples in splits.values())
+    has_votes = any(samples.has_votes for samples in splits.values())
     return {
-        "name": ("FER2013" if official else "other faces") + (" with FER+ votes" if voted else ""),
+        "name": ("FER2013" if official else "other faces")
+        + (" with FER+ votes" if has_votes else ""),
         "official": official,
         "faces": {name: len(samples) for name, samples in splits.items()},
         "sha256": {name: _digest(samples) for name, samples in splits.items()},

@@ -1,4 +1,4 @@
-"""What the published FER2013 and FER+ files have in common, however they are packed."""
+"""Shared by the formats that hold the published FER2013 and FER+ files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mien.errors import UserError
 from mien.lab.data._samples import Samples
 
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""FER2013's names of its splits -> ours."""
+"""FER2013's name of a split -> mien's."""
 
 FERPLUS_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
     "unknown", "NF",
 )  # fmt: skip
-"""The vote columns of `fer2013new.csv`, in its order."""
+"""The vote columns of `fer2013new.csv`, in their order."""
 
-_OURS_FROM_FERPLUS = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
+_MIEN_FROM_FERPLUS = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
 
 OFFICIAL_COUNTS = {
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -31,42 +31,46 @@ OFFICIAL_COUNTS = {
 
 
 def counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
-    """The votes of a table with FER+ columns, in mien's order: (N, 10) uint8."""
-    places = {name.strip(): k for k, name in enumerate(header)}
-    columns = [places[FERPLUS_COLUMNS[k]] for k in _OURS_FROM_FERPLUS]
+    """The votes of a table with FER+ columns, in the order of `VOTE_NAMES`: (N, 10) uint8."""
+    position = {name.strip(): k for k, name in enumerate(header)}
+    columns = [position[FERPLUS_COLUMNS[k]] for k in _MIEN_FROM_FERPLUS]
     try:
         return np.array([[row[k] for k in columns] for row in table], np.uint8)
     except (ValueError, OverflowError):
-        raise UserError(f"{path} has votes that are not whole numbers from 0 to 255.") from None
+        raise UserError(
+            f"{path} has invalid votes. They must be whole numbers from 0 to 255."
+        ) from None
 
 
 def class_counts(samples: Samples) -> tuple[int, ...]:
-    """Faces per emotion, angry to neutral."""
+    """Faces per emotion, from angry to neutral."""
     return tuple(np.bincount(samples.labels[samples.labels >= 0], minlength=7).tolist())
 
 
 def check_counts(splits: dict[str, Samples], source: Path) -> None:
-    """Warn if the splits at `source` are not the published ones, face for face in number."""
+    """Warn if the numbers of faces per emotion are not those of FER2013 as published."""
     for name, samples in splits.items():
-        found = class_counts(samples)
-        if found != OFFICIAL_COUNTS.get(name, found):
+        actual = class_counts(samples)
+        if actual != OFFICIAL_COUNTS.get(name, actual):
             warnings.warn(
                 f"{source}: {name} is not FER2013 as published: "
-                f"{found} faces per emotion, expected {OFFICIAL_COUNTS[name]}.",
+                f"{actual} faces per emotion, expected {OFFICIAL_COUNTS[name]}.",
                 stacklevel=3,
             )
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """A CSV file as its header and its rows; a `UserError` if a row has another length."""
+    """Header and rows of a CSV file; a `UserError` if a row does not have the header's length."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (UnicodeDecodeError, ValueError, csv.Error):
-        raise UserError(f"{path} is not a CSV file with a header.") from None
+        raise UserError(f"{path} is not a CSV file with a header line.") from None
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
-            raise UserError(f"{path}, line {number}: {len(row)} columns, {len(header)} expected.")
+            raise UserError(
+                f"{path}, line {number}, has {len(row)} columns, expected {len(header)}."
+            )
     return header, rows

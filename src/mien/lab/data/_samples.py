@@ -1,4 +1,4 @@
-"""Faces with what people said of them, and the published readings of the FER+ votes."""
+"""Faces with their labels and votes, and the published ways to read FER+ votes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ VOTE_NAMES = (
     "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt",
     "unknown", "not_a_face",
 )  # fmt: skip
-"""What a FER+ rater could say, in mien's order: eight emotions and two ways to decline."""
+"""The choices of a FER+ rater, in mien's order: eight emotions, "unknown" and "not a face"."""
 
 EMOTION_COUNT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """N faces and their labels, all arrays.
+    """N faces with their labels and votes, as arrays.
 
-    faces: (N, H, W) uint8, grey. labels: (N,) int64 in the order of `mien.labels.EMOTIONS`,
-    -1 where there is none. votes: (N, 10) uint8 counts in the order of `VOTE_NAMES`; all zero
-    where nobody was asked. rows: (N,) int64, the face's place in the published file.
+    Attributes:
+        faces: (N, H, W) uint8, gray.
+        labels: (N,) int64, indexes of `mien.labels.EMOTIONS`; -1 for no label.
+        votes: (N, 10) uint8, counts in the order of `VOTE_NAMES`; all zero for no votes.
+        rows: (N,) int64, the face's row in the published file.
     """
 
     faces: np.ndarray
@@ -38,27 +40,32 @@ class Samples:
         return len(self.faces)
 
     @property
-    def voted(self) -> bool:
-        """Whether any face carries votes."""
+    def has_votes(self) -> bool:
+        """Whether any face has votes."""
         return bool(self.votes.any())
 
-    def take(self, which: np.ndarray) -> Samples:
-        """The samples that an index or mask array picks."""
-        picked = {name: getattr(self, name)[which] for name in self.__slots__}
-        return replace(self, **picked)
+    def select(self, index: np.ndarray) -> Samples:
+        """The samples of an index array or a boolean mask."""
+        selected = {name: getattr(self, name)[index] for name in self.__slots__}
+        return replace(self, **selected)
 
 
-def together(*parts: Samples) -> Samples:
-    """The faces of several samples as one, in that order."""
-    arrays = ([getattr(p, name) for p in parts] for name in Samples.__slots__)
-    return Samples(*(np.concatenate(a) for a in arrays))
+def concatenate(*parts: Samples) -> Samples:
+    """Join samples, in the order given."""
+    arrays = ([getattr(part, name) for part in parts] for name in Samples.__slots__)
+    return Samples(*(np.concatenate(array) for array in arrays))
 
 
 def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
-    """Votes as a distribution over the eight emotions: (N, 10) counts -> (N, 8) float32.
+    """The share of each of the eight emotions among a face's votes.
 
-    "unknown" and "not a face" do not count. With `drop_single`, a lonely vote is taken for a slip
-    (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041). A row without a vote left is zero.
+    Args:
+        votes: (N, 10) counts; "unknown" and "not a face" are ignored.
+        drop_single: ignore emotions with one vote (Barsoum et al. 2016,
+            https://arxiv.org/abs/1608.01041).
+
+    Returns:
+        (N, 8) float32; each row sums to 1, or is zero for a face without votes.
     """
     counts = votes[:, :EMOTION_COUNT].astype(np.float32)
     if drop_single:
@@ -66,39 +73,46 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def groups(faces: np.ndarray) -> np.ndarray:
-    """The place of the first of all pixel-identical faces: (N, H, W) uint8 -> (N,) int64."""
+def duplicate_groups(faces: np.ndarray) -> np.ndarray:
+    """The index of the first pixel-identical face: (N, H, W) uint8 -> (N,) int64."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
 
 
-def pooled(samples: Samples) -> np.ndarray:
-    """Votes in which pixel-identical faces share the sum of theirs: (N, 10) uint16 counts."""
-    first = groups(samples.faces)
+def pooled_votes(samples: Samples) -> np.ndarray:
+    """Votes summed over pixel-identical faces: (N, 10) uint16 counts."""
+    first = duplicate_groups(samples.faces)
     total = np.zeros(samples.votes.shape, np.uint16)
     np.add.at(total, first, samples.votes)
     return total[first]
 
 
-ENOUGH_VOTES = 5
-"""Proportions are compared where at least so many raters named one of the seven emotions."""
+MIN_VOTES = 5
+"""Shares are evaluated on faces with at least this many votes for the seven emotions."""
 
 
 def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which faces have enough votes on the seven emotions, (N,) bool, and the shares of those.
+    """The shares of the seven emotions, for faces with enough votes.
 
-    votes: (N, 10) counts. The shares are (M, 7) float64, for the M faces that have enough.
+    Args:
+        votes: (N, 10) counts.
+
+    Returns:
+        (N,) bool, which faces have at least `MIN_VOTES`; and (M, 7) float64, their shares.
     """
     counts = votes[:, :7].astype(np.float64)
-    asked = counts.sum(1) >= ENOUGH_VOTES
-    return asked, counts[asked] / counts[asked].sum(1, keepdims=True)
+    enough = counts.sum(1) >= MIN_VOTES
+    return enough, counts[enough] / counts[enough].sum(1, keepdims=True)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """FER+ labels by protocol A (Barsoum's "majority"): (N, 10) counts -> (N,) int64.
+    """FER+ labels by protocol A, "majority" in Barsoum et al. 2016.
 
-    Single votes are dropped; a face counts if more than half of what is left says the same, and
-    that is an emotion. -1 for a face that does not count.
+    Args:
+        votes: (N, 10) counts. Single votes are dropped.
+
+    Returns:
+        (N,) int64, the emotion with more than half of the remaining votes; -1 if there is none.
     """
     counts = np.where(votes <= 1, 0, votes).astype(np.int64)
     top = counts.argmax(1)
@@ -107,16 +121,20 @@ def majority(votes: np.ndarray) -> np.ndarray:
 
 
 def plurality(votes: np.ndarray) -> np.ndarray:
-    """FER+ labels by protocol B: the most frequent vote, if it is one emotion: -> (N,) int64.
+    """FER+ labels by protocol B, the most frequent vote.
 
-    -1 where two lead together, or where most raters saw no face or no expression they knew.
+    Args:
+        votes: (N, 10) counts.
+
+    Returns:
+        (N,) int64, the emotion with the most votes; -1 for a tie, "unknown" or "not a face".
     """
     top = votes.argmax(1)
-    alone = (votes == votes.max(1, keepdims=True)).sum(1) == 1
-    return np.where(alone & (top < EMOTION_COUNT), top, -1)
+    unique = (votes == votes.max(1, keepdims=True)).sum(1) == 1
+    return np.where(unique & (top < EMOTION_COUNT), top, -1)
 
 
-def twins(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which faces have a pixel-identical copy among `others`: (N, H, W), (M, H, W) -> (N,) bool."""
-    known = {face.tobytes() for face in others}
-    return np.array([face.tobytes() in known for face in faces], bool)
+def has_duplicate(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which faces are pixel-identical to one of `others`: (N, H, W), (M, H, W) -> (N,) bool."""
+    hashed = {face.tobytes() for face in others}
+    return np.array([face.tobytes() in hashed for face in faces], bool)

@@ -1,9 +1,9 @@
-"""FER2013 in its official file, with FER+ votes beside it if they are there.
+"""FER2013's official file, with FER+ votes if their file is in the same folder.
 
 `fer2013.csv` (emotion, pixels, Usage; Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414) and
-`fer2013new.csv` (ten votes a face, in the same rows; Barsoum et al. 2016,
-https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow, so it is done
-once: the arrays are kept beside the file, under its size and time.
+`fer2013new.csv` (ten votes per face, in the same order; Barsoum et al. 2016,
+https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow, so the arrays are
+cached in the same folder, in a file named after the size and modification time of the original.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
 SIDE = 48
 
 
-def claims(root: Path) -> bool:
-    """Whether `root` is a CSV file, or a folder that holds `fer2013.csv`."""
+def can_load(root: Path) -> bool:
+    """Whether `root` is a CSV file, or a folder with `fer2013.csv`."""
     return root.suffix.lower() == ".csv" or (root / FILE).is_file()
 
 
 def load(root: Path) -> dict[str, Samples]:
-    """The splits of the official file; PrivateTest may be missing, and so may the votes.
+    """Load the splits; PrivateTest and the votes may be missing.
 
-    Raises `UserError` for a file of another kind, a row that is not a face, or votes that are not
-    row by row those of the faces.
+    Raises:
+        UserError: not this format, an invalid row, or votes that do not match the faces.
     """
     path = root if root.is_file() else root / FILE
     faces, labels, usage = _faces(path)
@@ -42,8 +42,8 @@ def load(root: Path) -> dict[str, Samples]:
         votes = _votes(votes_path, usage)
     everything = Samples(faces, labels, votes, rows)
     splits = {
-        ours: everything.take(usage == number)
-        for number, ours in enumerate(SPLITS.values())
+        name: everything.select(usage == number)
+        for number, name in enumerate(SPLITS.values())
         if (usage == number).any()
     }
     check_counts(splits, path)
@@ -51,21 +51,21 @@ def load(root: Path) -> dict[str, Samples]:
 
 
 def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces (N, 48, 48) uint8, labels (N,) and the number of the split (N,), cached."""
-    state = path.stat()
-    cache = path.with_name(f".{path.stem}.{state.st_size}.{state.st_mtime_ns}.npz")
+    """Faces (N, 48, 48) uint8, labels (N,) and number of the split (N,), cached."""
+    info = path.stat()
+    cache = path.with_name(f".{path.stem}.{info.st_size}.{info.st_mtime_ns}.npz")
     if cache.exists():
         try:
             with open(cache, "rb") as file, np.load(file) as saved:
                 return saved["faces"], saved["labels"], saved["usage"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # A damaged cache is made anew.
+            pass  # a damaged cache is rewritten
     parsed = _parsed(path)
     try:
         with atomic_file.atomic_write(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
     except UserError:
-        pass  # A folder that cannot be written is no reason not to read it.
+        pass  # a read-only folder can still be read
     return parsed
 
 
@@ -80,7 +80,7 @@ def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             if sorted(header) != ["emotion", "pixels", "usage"]:
                 raise UserError(
                     f"{path} is not fer2013.csv: its header is {','.join(header)[:80]!r}, "
-                    "not emotion,pixels,Usage."
+                    "expected emotion,pixels,Usage."
                 )
             emotion, pixels, used = map(header.index, ("emotion", "pixels", "usage"))
             for row in table:
@@ -91,19 +91,19 @@ def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 if len(faces[-1]) != SIDE * SIDE or not 0 <= labels[-1] < 7:
                     raise ValueError
     except (ValueError, IndexError, OverflowError, csv.Error):
-        raise UserError(f"{path}, line {line}: not a face of FER2013.") from None
+        raise UserError(f"{path}, line {line}, is not a valid row of FER2013.") from None
     if not faces:
-        raise UserError(f"{path} holds no faces.")
+        raise UserError(f"{path} has no faces.")
     return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usage)
 
 
 def _votes(path: Path, usage: np.ndarray) -> np.ndarray:
     header, table = read_table(path)
-    places = {name.strip(): k for k, name in enumerate(header)}
-    if missing := [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in places]:
-        raise UserError(f"{path} is not fer2013new.csv: it lacks {', '.join(missing)}.")
+    position = {name.strip(): k for k, name in enumerate(header)}
+    if missing := [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in position]:
+        raise UserError(f"{path} is not fer2013new.csv: it lacks the columns {', '.join(missing)}.")
     number = {name: k for k, name in enumerate(SPLITS)}
-    theirs = [number.get(row[places["Usage"]], -1) for row in table]
-    if not np.array_equal(theirs, usage):
-        raise UserError(f"{path} does not have the rows of {FILE}: other faces, or another order.")
+    usage_of_votes = [number.get(row[position["Usage"]], -1) for row in table]
+    if not np.array_equal(usage_of_votes, usage):
+        raise UserError(f"{path} does not have the same rows as {FILE}. Use the original files.")
     return counts(path, header, table)

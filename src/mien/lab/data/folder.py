@@ -1,8 +1,8 @@
-"""A folder of pictures: one subfolder per split, in it one per emotion; or emotions alone.
+"""A folder of images: SPLIT/EMOTION/ or EMOTION/.
 
-Reads the popular re-packings of FER2013: `train/` and `test/` (Kaggle's "FER-2013", where test is
-PublicTest and PrivateTest together), `train/val/test`, `Training/PublicTest/PrivateTest`, with the
-emotions in any of their usual spellings. Pictures of another size are resampled to 48 pixels.
+Reads the popular repackagings of FER2013: `train/` and `test/` (Kaggle's "FER-2013", where test is
+PublicTest plus PrivateTest), `train/val/test` and `Training/PublicTest/PrivateTest`, with the usual
+spellings of the emotions. Images are resized to 48 x 48 pixels.
 """
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
-def claims(root: Path) -> bool:
-    """Whether some subfolder of `root`, or of a split in it, is named after an emotion."""
+def can_load(root: Path) -> bool:
+    """Whether a subfolder of `root`, or of a split in it, has the name of an emotion."""
     return root.is_dir() and any(True for _ in _classes(root))
 
 
 def load(root: Path) -> dict[str, Samples]:
-    """The splits found; a folder of emotions without splits is all `val`, for nothing trains on it.
+    """Load the splits; a folder of emotions without splits is `val`.
 
-    Contempt and other emotions that FER2013 does not know are left out. Raises `UserError` for a
-    picture that cannot be read.
+    Contempt and other emotions that FER2013 lacks are ignored.
+
+    Raises:
+        UserError: an image cannot be read, or there are none.
     """
-    found: dict[str, list[tuple[str, int]]] = {}
+    files_by_split: dict[str, list[tuple[str, int]]] = {}
     for split, label, folder in _classes(root):
         files = sorted(str(f) for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-        found.setdefault(split, []).extend((file, label) for file in files)
+        files_by_split.setdefault(split, []).extend((file, label) for file in files)
     splits: dict[str, Samples] = {}
-    for split, pairs in found.items():
+    for split, pairs in files_by_split.items():
         if not pairs:
             continue
         first = sum(map(len, splits.values()))
@@ -53,12 +55,12 @@ def load(root: Path) -> dict[str, Samples]:
         votes = np.zeros((len(pairs), len(VOTE_NAMES)), np.uint8)
         splits[split] = Samples(faces, labels, votes, first + np.arange(len(pairs)))
     if not splits:
-        raise UserError(f"{root} has folders for emotions, but no picture in them.")
+        raise UserError(f"{root} has folders of emotions, but no images in them.")
     return splits
 
 
 def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
-    """Split, label and folder of each class folder, in a settled order."""
+    """Split, label and folder of each class, sorted by name."""
     for first in sorted(p for p in root.iterdir() if p.is_dir()):
         if (label := _label(first.name)) is not None:
             yield "val", label, first
@@ -68,13 +70,13 @@ def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
                     yield split, label, second
                 else:
                     warnings.warn(
-                        f"{second} is none of the seven emotions; its pictures are left out.",
+                        f"{second} is none of the seven emotions; its images are ignored.",
                         stacklevel=2,
                     )
 
 
 def _label(name: str) -> int | None:
-    """0 to 6 for an emotion's name, also with FER2013's digit before it ("0_angry"), else None."""
+    """0 to 6 for an emotion's name, also after FER2013's digit ("0_angry"); else None."""
     try:
         label = canonical(name.lstrip("0123456789_- "))
     except UserError:
@@ -85,10 +87,10 @@ def _label(name: str) -> int | None:
 def _face(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            grey = image.convert("L")
-            if grey.size != (SIDE, SIDE):
-                grey = grey.resize((SIDE, SIDE), Image.Resampling.BOX if grey.width > SIDE
+            gray = image.convert("L")
+            if gray.size != (SIDE, SIDE):
+                gray = gray.resize((SIDE, SIDE), Image.Resampling.BOX if gray.width > SIDE
                                    else Image.Resampling.BILINEAR)  # fmt: skip
-            return np.asarray(grey)
-    except Exception as error:  # decoders raise what they like on damaged data
-        raise UserError(f"{path} cannot be read as a picture: {error}.") from None
+            return np.asarray(gray)
+    except Exception as error:  # decoders raise many types on damaged data
+        raise UserError(f"Cannot read {path} as an image: {error}.") from None

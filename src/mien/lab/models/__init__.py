@@ -23,7 +23,7 @@ def available() -> list[str]:
     ]
 
 
-def whole(name: str) -> str:
+def full_name(name: str) -> str:
     """A network's name in full: a family alone means its first variant. Unknown ones stay."""
     if "-" in name or name not in names(REGISTRY):
         return name
@@ -41,7 +41,7 @@ def build(
     forward pass in training, which is added to the others. Raises `UserError` for an unknown name,
     or one without such weights.
     """
-    family, _, variant = whole(name).partition("-")
+    family, _, variant = full_name(name).partition("-")
     if family not in names(REGISTRY):
         raise unknown_name_error("model", name, available())
     module = load_module(REGISTRY, family)
@@ -62,17 +62,17 @@ def build(
         raise UserError(f"The pretrained weights of {name} could not be had ({why}).") from None
 
 
-def without(name: str) -> dict[str, str]:
+def ablations(name: str) -> dict[str, str]:
     """What a network can do without, in words, and the name of the network that does.
 
-    A family may offer them as `WITHOUT`, from variant to words to variant; most have none.
+    A family may offer them as `ABLATIONS`, from variant to words to variant; most have none.
     """
-    family, _, variant = whole(name).partition("-")
-    offered = getattr(load_module(REGISTRY, family), "WITHOUT", {})
+    family, _, variant = full_name(name).partition("-")
+    offered = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
     return {words: f"{family}-{other}" for words, other in offered.get(variant, {}).items()}
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     """The number of weights that training can change."""
     return sum(weights.numel() for weights in model.parameters())
 

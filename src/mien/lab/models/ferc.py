@@ -52,7 +52,7 @@ VARIANTS = {
 }
 """Filters of each layer, and whether the background is removed."""
 
-WITHOUT = {
+ABLATIONS = {
     "full": {"no background removal": "no-mask"},
     "wide": {"no background removal": "wide-no-mask"},
 }

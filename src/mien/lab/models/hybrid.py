@@ -89,7 +89,7 @@ _PARTS = {
     "MobileNetV2 alone": "mobilenetv2", "CNN alone": "cnn",
 }  # fmt: skip
 
-WITHOUT = {"gap": _PARTS, "slim": {words: f"slim-{name}" for words, name in _PARTS.items()}}
+ABLATIONS = {"gap": _PARTS, "slim": {words: f"slim-{name}" for words, name in _PARTS.items()}}
 """What an ablation leaves out, and the variant that does without it."""
 
 

@@ -46,7 +46,7 @@ VARIANTS = {
 }
 """Side of the kernels of each branch, and width of the first stage (each next is twice as wide)."""
 
-WITHOUT = {
+ABLATIONS = {
     "full": {"no 5 x 5 kernels": "same", "no second branch": "single"},
     "slim": {"no 5 x 5 kernels": "slim-same", "no second branch": "slim-single"},
 }

@@ -48,7 +48,7 @@ VARIANTS = {
 
 _PLAIN = "no added depth or width"
 
-WITHOUT = {"modified": {_PLAIN: "vgg16"}, "slim": {_PLAIN: "slim-vgg16"}}
+ABLATIONS = {"modified": {_PLAIN: "vgg16"}, "slim": {_PLAIN: "slim-vgg16"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 TIMES = (1, 2, 4, 8, 8)

@@ -58,7 +58,7 @@ VARIANTS = {
 
 _WORDS = "no squeeze-and-excitation"
 
-WITHOUT = {"full": {_WORDS: "no-se"}, "slim": {_WORDS: "slim-no-se"}}
+ABLATIONS = {"full": {_WORDS: "no-se"}, "slim": {_WORDS: "slim-no-se"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 

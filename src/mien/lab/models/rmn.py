@@ -52,7 +52,7 @@ VARIANTS = {
 """Width of the first stage (each next is twice as wide), blocks per stage, stride of the stem, and
 whether there are masks."""
 
-WITHOUT = {"full": {"no masks": "no-masks"}, "slim": {"no masks": "slim-no-masks"}}
+ABLATIONS = {"full": {"no masks": "no-masks"}, "slim": {"no masks": "slim-no-masks"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 

@@ -51,7 +51,7 @@ VARIANTS = {
 }
 """Width of the first block (each next is twice as wide), and whether asymmetry is reduced."""
 
-WITHOUT = {
+ABLATIONS = {
     "full": {"no symmetry": "no-symmetry"},
     "slim": {"no symmetry": "slim-no-symmetry"},
 }

@@ -39,7 +39,7 @@ VARIANTS = {
 }
 """Widths of the three blocks, and whether there is batch norm."""
 
-WITHOUT = {"full": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
+ABLATIONS = {"full": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 DENSE = (512, 256, 128)

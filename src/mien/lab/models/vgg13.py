@@ -46,7 +46,7 @@ VARIANTS = {
 }
 """The side to stretch to, if any, the width of the first block, and whether there is batch norm."""
 
-WITHOUT = {"bn": {"no batch norm": "full"}, "slim-bn": {"no batch norm": "slim"}}
+ABLATIONS = {"bn": {"no batch norm": "full"}, "slim-bn": {"no batch norm": "slim"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 3), (4, 3))

@@ -39,7 +39,7 @@ VARIANTS = {
 }
 """Width of the first block, and whether there is batch norm."""
 
-WITHOUT = {"bn": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
+ABLATIONS = {"bn": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 VARIANTS = {"mini": True, "plain": False}
 """Whether there are shortcuts."""
 
-WITHOUT = {"mini": {"no shortcuts": "plain"}}
+ABLATIONS = {"mini": {"no shortcuts": "plain"}}
 """What an ablation leaves out, and the variant that does without it."""
 
 STEM = 8

@@ -1,0 +1,117 @@
+"""Several trainings that form one experiment; shared by cross-validation and ablation.
+
+Each training has its own run folder. Finished ones are not repeated and ones that another process
+is training are skipped, so an interrupted experiment resumes, and several processes can share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mien.errors import UserError
+from mien.lab import checks, data, evaluate, protocols, runs, train
+from mien.lab.config import Config, published
+from mien.lab.progress import ProgressCallback
+
+RunProgress = Callable[[str, Config], ProgressCallback]
+"""Called with the name and config of each training; returns its progress callback."""
+
+METRICS = {
+    "accuracy": ("labels", "fer2013", "accuracy"),
+    "macro_f1": ("labels", "fer2013", "macro_f1"),
+    "log_loss": ("labels", "fer2013", "log_loss"),
+    "ferplus": ("votes", "ferplus_majority", "accuracy"),
+    "kl_nats": ("votes", "proportions", "kl_nats"),
+}
+"""Name of a metric -> where it is in a result: head, section, number."""
+
+
+def run_all(
+    configs: dict[str, Config],
+    root: Path,
+    out: Path,
+    on_progress: RunProgress,
+    *,
+    sequential: bool = False,
+) -> dict[str, dict]:
+    """Train and evaluate each config in `out/NAME`.
+
+    Args:
+        configs: name -> config.
+        root: the data.
+        out: parent of the run folders.
+        on_progress: makes the progress callback of each training.
+        sequential: each run depends on the previous one, so stop at a locked one.
+
+    Returns:
+        Name -> result, in the same order.
+
+    Raises:
+        UserError: the trainings cannot be compared.
+        runs.RunLocked: other processes are training some of them; the rest is finished.
+    """
+    check_comparable({replace(config, fold=0) for config in configs.values()}, root)
+    locked: list[str] = []
+    for name, config in configs.items():
+        try:
+            train.fit(config, root, out / name, on_progress=on_progress(name, config))
+        except runs.RunLocked:
+            locked.append(name)
+            if sequential:
+                break
+    if locked:
+        raise runs.RunLocked(
+            f"Other processes are training {', '.join(locked)} in {out}; the rest is finished. "
+            "Run the command again when they are done."
+        )
+    return {name: evaluate.load_or_evaluate(runs.open_run(out / name), root) for name in configs}
+
+
+def check_comparable(configs: Iterable[Config], root: Path) -> None:
+    """Check that every training has an evaluation set and trains the label head."""
+    dataset = data.load(root)
+    for config in configs:
+        checks.check_network(config)
+        splits = protocols.split(dataset, config)
+        data.split(splits, "val")
+        if "labels" not in checks.trainable_heads(config, splits):
+            raise UserError("Experiments compare predictions of labels. Set label_weight above 0 "
+                            "and use data with labels.")  # fmt: skip
+
+
+def metrics_of(result: dict) -> dict[str, float]:
+    """The metrics of a result that are in it."""
+    return {
+        name: result["heads"][head][section][number]["value"]
+        for name, (head, section, number) in METRICS.items()
+        if section in result["heads"].get(head, {})
+    }
+
+
+def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
+    """Mean and sample standard deviation of each metric over several trainings."""
+    return {
+        name: {
+            "mean": float(np.mean([each[name] for each in metrics])),
+            "sd": float(np.std([each[name] for each in metrics], ddof=1))
+            if len(metrics) > 1
+            else None,
+        }
+        for name in metrics[0]
+    }
+
+
+def description(base: Config, results: dict[str, dict]) -> dict:
+    """Config, data and commits of an experiment, for its result."""
+    first = next(iter(results.values()))
+    return {
+        "config": published(base),
+        "data": first["data"],
+        "tta": first["tta"],
+        "commits": sorted({result["provenance"]["commit"] or "" for result in results.values()}),
+        "environment": first["environment"],
+    }
