@@ -369,9 +369,9 @@ def leaky(root, tmp_path_factory) -> Run:
 def test_result_of_a_model_file_names_its_training_protocol(leaky, root, tmp_path):
     export.export(leaky, tmp_path / "leaky.onnx")
     result = evaluate.evaluate(tmp_path / "leaky.onnx", root, resamples=2)
-    assert result["protocol"].endswith(", after training by leaky-oversample")
-    assert "may have been taught the faces" in protocols.warning(result["protocol"])
-    assert "broken on purpose" in protocols.warning(leaky.config.protocol)
+    assert result["protocol"].endswith(", trained with leaky-oversample")
+    assert "may have seen evaluation faces" in protocols.warning(result["protocol"])
+    assert "leaky on purpose" in protocols.warning(leaky.config.protocol)
     assert protocols.warning("official") == protocols.warning("random10") == ""
 
 
@@ -409,13 +409,13 @@ def test_teachers_need_the_heads_of_the_student(root, tmp_path):
     labels = replace(TINY, epochs=1, vote_weight=0.0)
     teacher = train.fit(labels, root, tmp_path / "teacher", device="cpu")
     both = replace(TINY, epochs=1, teachers=(str(teacher.folder),), teacher_weight=0.5)
-    with pytest.raises(UserError, match=r"not taught votes .* set vote_weight=0\.$"):
+    with pytest.raises(UserError, match="vote_weight=0"):
         train.fit(both, root, tmp_path / "student", device="cpu")
     assert not (tmp_path / "student").exists()
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("gpu", "no device 'gpu'"), ("cuda", "no device cuda here")]
+    ("device", "message"), [("gpu", "'gpu'"), ("cuda", "cuda is not available")]
 )
 def test_missing_device_is_rejected(root, tmp_path, device, message):
     if device == "cuda" and torch.cuda.is_available():

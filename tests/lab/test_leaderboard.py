@@ -128,12 +128,12 @@ def test_folds_have_different_evaluation_sets(folder, result):
 
 def test_summary_names_the_training_protocol_of_an_ensemble(folder, result):
     theirs = copy.deepcopy(result) | {"name": "folds.onnx", "provenance": {"members": []}}
-    theirs["protocol"] += ", after training by kfold"
+    theirs["protocol"] += ", trained with kfold"
     del theirs["training"], theirs["network"]
     runs.write_json(folder / "alone" / "theirs.json", theirs)
     rows = leaderboard.read_rows(folder / "alone")
     summary = leaderboard.summary(rows)
-    assert "after training by kfold" in summary
+    assert "trained with kfold" in summary
     assert "Epochs: unknown" in summary
 
 
@@ -144,7 +144,7 @@ def test_selecting_the_epoch_on_the_evaluation_set_is_noted(folder, result, spli
     one["data"]["sha256"]["test"] = "x"
     runs.write_json(folder / "chosen" / "one.json", one)
     summary = leaderboard.summary(leaderboard.read_rows(folder / "chosen"))
-    assert ("chosen by the faces that judge" in summary) == biased
+    assert ("epoch was selected on these faces" in summary) == biased
 
 
 def test_missing_folder_is_rejected(tmp_path):

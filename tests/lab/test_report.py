@@ -218,7 +218,7 @@ def test_summary_of_a_leaky_protocol_has_a_caution(run):
     leaky = replace(TINY, protocol="leaky-augment")
     fake = type("Fake", (), {"config": leaky, "about": run.about, "log": run.log})()
     predictions = tables.summary(fake, tables.load_result(run) | {"protocol": "leaky-augment"})
-    assert "broken on purpose" in predictions
+    assert "leaky on purpose" in predictions
 
 
 def test_runs_with_equal_folder_names_get_distinct_names(run, root, tmp_path):
@@ -396,7 +396,7 @@ def test_macro_average_is_over_the_classes_that_occur(run, root, tmp_path):
 def test_optimistically_biased_results_have_warnings(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     result = evaluate.evaluate(other.folder, root, split="train", resamples=2)
-    assert "These faces taught it" in tables.summary(other, result)
+    assert "trained on these faces" in tables.summary(other, result)
     result = tables.load_result(run)
     assert protocols.warnings(result) == []
     calibrated = result | {"provenance": result["provenance"] | {"cross_validated": {}}}
