@@ -53,7 +53,7 @@ def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
 def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
     """Rules to crop a face from its box."""
     return {
-        "the box itself, squeezed": lambda box: box,
+        "the box, resized to a square": lambda box: box,
         "a square on its longer side": square_on_longer_side,
         "fitted geometry": geometry.square,
     }

@@ -80,7 +80,13 @@ def sections_of(name: str) -> dict:
 
 
 PEER = "@vladmandic/human 3.3.6"
-"""The peer with the highest label accuracy on PublicTest."""
+"""The tool with the highest FER2013 accuracy on PublicTest."""
+
+METRICS = {
+    "f1": "F1", "macro_f1": "macro-F1", "kl_nats": "KL divergence, nats", "js_bits": "JS divergence, bits",
+    "brier": "Brier score",
+}  # fmt: skip
+"""Keys of metrics whose words are not a title."""
 
 
 def headline() -> str:
@@ -88,10 +94,18 @@ def headline() -> str:
     rows = []
     for name in ("default", "best"):
         labels = sections_of(f"{name}-labels")["fer2013"]["accuracy"]
-        rows.append((f"**mien** `{name}`", percent(labels), *_vote_scores(sections_of(name))))
+        rows.append(
+            (
+                f"**mien** `{name}`, `{name}-labels`",
+                percent(labels),
+                *_vote_scores(sections_of(name)),
+            )
+        )
     peer = result("peers")["peers"][PEER]
-    rows.append((f"{PEER} (best peer)", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer)))
-    header = ("", "FER2013 label", "FER+ majority", "KL divergence", "top-label gap")
+    rows.append(
+        (f"best other tool: {PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
+    )
+    header = ("", "FER2013 accuracy", "FER+ accuracy", "KL divergence", "top-label gap")
     return markdown(header, rows)
 
 
@@ -119,7 +133,7 @@ def peers() -> str:
         )
         for name, sections in result("peers")["peers"].items()
     ]
-    header = ("tool", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats", "Brier",
+    header = ("tool", "FER2013 accuracy, %", "macro-F1, %", "FER+ accuracy, %", "KL, nats", "Brier",
               "top-label gap")  # fmt: skip
     return markdown(header, rows)
 
@@ -141,10 +155,10 @@ def quality() -> str:
         ))  # fmt: skip
     floor = sections_of("default")["sampling_floor"]
     rows.append((
-        "sampling floor: perfect proportions against as few votes", "", "", "", "",
+        "sampling floor: the true shares against ten votes", "", "", "", "",
         *_proportions(floor),
     ))  # fmt: skip
-    header = ("model", "labels", "without duplicates", "without near duplicates", "FER+ A",
+    header = ("model", "FER2013 accuracy", "without duplicates", "without near duplicates", "FER+ accuracy",
               "KL, nats", "Brier", "share calibration error", "top-label gap")  # fmt: skip
     return markdown(header, rows)
 
@@ -177,7 +191,7 @@ def seeds() -> str:
             with_interval(votes["proportions"]["kl_nats"]),
             with_interval(votes["proportions"]["share_calibration_error"], 4),
         ))  # fmt: skip
-    header = ("run", "epochs", "augmentation", "labels, %", "macro-F1, %", "FER+ A, %", "KL, nats",
+    header = ("run", "epochs", "TTA", "FER2013 accuracy, %", "macro-F1, %", "FER+ accuracy, %", "KL, nats",
               "share calibration error")  # fmt: skip
     return markdown(header, rows)
 
@@ -193,7 +207,12 @@ def shipped() -> str:
                     row = tables.setdefault((section, numbers["faces"], metric), {})
                     row[name] = with_interval(number, 4)
     rows = [
-        (section.replace("_", " "), faces, metric.replace("_", " "), *map(row.get, names))
+        (
+            section.replace("_", " "),
+            faces,
+            METRICS.get(metric, metric.replace("_", " ")),
+            *map(row.get, names),
+        )  # fmt: skip
         for (section, faces, metric), row in tables.items()
     ]
     return markdown(("section", "faces", "metric", *names), rows)
@@ -230,7 +249,7 @@ def cost() -> str:
     resident = memory["resident_mb"]
     rows = [
         ("`import mien`", f"{import_seconds:.3f} s"),
-        ("light installation with its dependencies",
+        ("base installation with its dependencies",
          f"{light['installed_mib']['after']:.0f} MiB"),
         ("`mien analyze photo.png`, cold", _process(processes["after: 1 image"])),
         ("the same with a bare script of YuNet and ONNX Runtime",
@@ -243,7 +262,7 @@ def cost() -> str:
     ]  # fmt: skip
     note = (
         f"\n\n{data['environment']['machine']}; medians. Percentages of faces per second are of "
-        "the multiply-adds per second of NumPy's float32 matrix product on as many threads."
+        "the throughput (multiply-adds per second) of NumPy's float32 matrix product with as many threads."
     )
     return markdown(("", ""), rows) + note
 
@@ -316,7 +335,7 @@ def alignment() -> str:
          *(f"{100 * row[f'accuracy_{crop}']:.1f} %" for crop in ("unaligned", "aligned")))
         for angle, row in result("pose")["alignment"].items()
     ]  # fmt: skip
-    header = ("PublicTest faces, rotated by", "faces aligned", "labels: unaligned", "aligned")
+    header = ("PublicTest faces, rotated by", "faces aligned", "accuracy: unaligned", "aligned")
     return markdown(header, rows)
 
 
@@ -326,7 +345,7 @@ def yaw() -> str:
         (span, row["faces"], f"{100 * row['accuracy']:.1f} %")
         for span, row in result("pose")["yaw"].items()
     ]
-    return markdown(("sine of the yaw", "PublicTest faces", "labels"), rows)
+    return markdown(("sine of the yaw", "PublicTest faces", "FER2013 accuracy"), rows)
 
 
 def geometry() -> str:
@@ -338,7 +357,9 @@ def geometry() -> str:
         for part in ("rows", "by_confidence")
         for rule, row in data["yunet"]["evaluation"][part].items()
     ]  # fmt: skip
-    return markdown(("crop", "faces", "labels", "KL, nats", "share calibration error"), rows)
+    return markdown(
+        ("crop", "faces", "FER2013 accuracy", "KL, nats", "share calibration error"), rows
+    )
 
 
 def flags() -> str:
@@ -413,7 +434,7 @@ def systems() -> str:
             f"{data['network']['parameters'] / 1e6:.2f} M",
         ))  # fmt: skip
     header = ("network", "protocol", "claimed", "measured", "without duplicates", "macro-F1",
-              "training accuracy", "epochs", "minutes", "on a", "parameters")  # fmt: skip
+              "training accuracy", "epochs", "minutes", "hardware", "parameters")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -445,7 +466,7 @@ def leaks() -> str:
             share(reweighted / sum(class_sizes.values()), 1) if enough else "",
         ))  # fmt: skip
     header = ("protocol", "epochs", "training accuracy", "evaluation set",
-              "of it in the training set", "accuracy", "without duplicates",
+              "also in the training set", "accuracy", "without duplicates",
               "with PublicTest's class frequencies")  # fmt: skip
     return markdown(header, rows)
 
@@ -493,12 +514,12 @@ def other_domains() -> str:
     """Recall of FER2013's labels on original faces, and transformed like other sources."""
     previous, current = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
     rows = [
-        ("previous, vote head", _recalls(previous["rows"][0])),
-        ("previous, label share 0.16", _recalls(_with_label_share(previous, 0.16))),
+        ("`fourth-student`, vote head", _recalls(previous["rows"][0])),
+        ("`fourth-student`, label share 0.16", _recalls(_with_label_share(previous, 0.16))),
         ("`default`", _recalls(_with_label_share(current, 0.08))),
         ("`default-labels`", _recalls(current["label_head"])),
     ]
-    header = ("", "angry", "mean over emotions", "transformed: angry", "transformed: mean",
+    header = ("", "angry", "mean over emotions", "randomized: angry", "randomized: mean",
               "KL, nats")  # fmt: skip
     return markdown(header, [(name, *cells) for name, cells in rows])
 
@@ -525,7 +546,7 @@ def gpu_training() -> str:
             *(share(accuracy, 1) if accuracy else "" for accuracy in accuracies),
         ))  # fmt: skip
     header = ("run", "network", "batch", "faces per second", "seconds per epoch", "epochs",
-              "labels", "FER+ A")  # fmt: skip
+              "FER2013 accuracy", "FER+ accuracy")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -583,14 +604,14 @@ def load() -> str:
 def canvases() -> str:
     """Faster R-CNN on composed images of several faces, and on crops."""
     data = result("canvases")
-    titles = {"canvases": "one to four faces in a photograph", "crops": "bare crops"}
+    titles = {"canvases": "one to four faces in a photograph", "crops": "FER2013 crops"}
     rows = [
         (titles[name], row["images"], row["faces"],
          *(share(row[key], 1)
            for key in ("face_ap", "emotion_map", "recall", "precision", "accuracy")))
         for name, row in data["rows"].items()
     ]  # fmt: skip
-    header = ("images", "number", "faces", "face AP", "emotion mAP", "recall", "precision",
+    header = ("kind", "images", "faces", "face AP", "emotion mAP", "recall", "precision",
               "emotion accuracy, detected faces")  # fmt: skip
     return markdown(header, rows)
 
