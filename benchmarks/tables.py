@@ -83,8 +83,8 @@ PEER = "@vladmandic/human 3.3.6"
 """The tool with the highest FER2013 accuracy on PublicTest."""
 
 METRICS = {
-    "f1": "F1", "macro_f1": "macro-F1", "kl_nats": "KL divergence, nats", "js_bits": "JS divergence, bits",
-    "brier": "Brier score",
+    "f1": "F1", "macro_f1": "macro-F1", "brier": "Brier score",
+    "kl_nats": "KL divergence, nats", "js_bits": "JS divergence, bits",
 }  # fmt: skip
 """Keys of metrics whose words are not a title."""
 
@@ -158,8 +158,8 @@ def quality() -> str:
         "sampling floor: the true shares against ten votes", "", "", "", "",
         *_proportions(floor),
     ))  # fmt: skip
-    header = ("model", "FER2013 accuracy", "without duplicates", "without near duplicates", "FER+ accuracy",
-              "KL, nats", "Brier", "share calibration error", "top-label gap")  # fmt: skip
+    header = ("model", "FER2013 accuracy", "without duplicates", "without near duplicates",
+              "FER+ accuracy", "KL, nats", "Brier", "share calibration error", "top-label gap")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -191,8 +191,8 @@ def seeds() -> str:
             with_interval(votes["proportions"]["kl_nats"]),
             with_interval(votes["proportions"]["share_calibration_error"], 4),
         ))  # fmt: skip
-    header = ("run", "epochs", "TTA", "FER2013 accuracy, %", "macro-F1, %", "FER+ accuracy, %", "KL, nats",
-              "share calibration error")  # fmt: skip
+    header = ("run", "epochs", "TTA", "FER2013 accuracy, %", "macro-F1, %", "FER+ accuracy, %",
+              "KL, nats", "share calibration error")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -212,7 +212,7 @@ def shipped() -> str:
             faces,
             METRICS.get(metric, metric.replace("_", " ")),
             *map(row.get, names),
-        )  # fmt: skip
+        )
         for (section, faces, metric), row in tables.items()
     ]
     return markdown(("section", "faces", "metric", *names), rows)
@@ -262,7 +262,7 @@ def cost() -> str:
     ]  # fmt: skip
     note = (
         f"\n\n{data['environment']['machine']}; medians. Percentages of faces per second are of "
-        "the throughput (multiply-adds per second) of NumPy's float32 matrix product with as many threads."
+        "the multiply-adds per second of NumPy's float32 matrix product on as many threads."
     )
     return markdown(("", ""), rows) + note
 
