@@ -159,7 +159,8 @@ def quality() -> str:
         *_proportions(floor),
     ))  # fmt: skip
     header = ("model", "FER2013 accuracy", "without duplicates", "without near duplicates",
-              "FER+ accuracy", "KL, nats", "Brier", "share calibration error", "top-label gap")  # fmt: skip
+              "FER+ accuracy", "KL, nats", "Brier", "share calibration error",
+              "top-label gap")  # fmt: skip
     return markdown(header, rows)
 
 
