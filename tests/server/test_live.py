@@ -127,6 +127,47 @@ def test_connections_are_limited_and_closed_ones_are_released(server):
         wait_until_closed(server)
 
 
+EMPTY_PING, EMPTY_PONG = b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"
+TINY_MESSAGE = b"\x82\x81\0\0\0\0x"
+FIRST_FRAGMENT, NEXT_FRAGMENT = b"\x02\x81\0\0\0\0x", b"\0\x81\0\0\0\0x"
+
+
+def close_after(server, data):
+    """The close frame of a connection that has sent raw bytes."""
+    with open_live(server) as live:
+        live.socket.sendall(data)
+        with suppress(ConnectionClosed):
+            while True:
+                live.recv(5)
+    wait_until_closed(server)
+    return live.protocol.close_rcvd
+
+
+@pytest.mark.parametrize("frame", [EMPTY_PING, EMPTY_PONG, TINY_MESSAGE, NEXT_FRAGMENT])
+def test_a_flood_of_small_frames_is_closed_with_a_reason(server, frame):
+    first = FIRST_FRAGMENT if frame == NEXT_FRAGMENT else b""
+    close = close_after(server, first + 40_000 * frame)
+    assert close.code == 1008
+    assert close.reason == "Send at most 250 pings and other frames below 4096 bytes per second."
+
+
+def test_pings_and_fragments_within_the_limit_are_accepted(server):
+    with open_live(server) as live:
+        for _ in range(3):
+            assert live.ping().wait(5)
+            live.send(iter([FRAME[:1000], FRAME[1000:]]))
+            assert json.loads(live.recv(5))["faces"]
+    wait_until_closed(server)
+
+
+def test_text_that_is_not_utf8_is_closed_and_logs_one_line(server, caplog):
+    close = close_after(server, b"\x81\x82\0\0\0\0\xff\xfe")
+    assert (close.code, "UTF-8" in close.reason) == (1007, True)
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    assert record.exc_info is None
+
+
 def test_invalid_connections_are_denied(server):
     for query in ("?model=x", "?detector=/x", "?smooth=-1"):
         with pytest.raises(InvalidStatus) as denied, open_live(server, query):

@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
 
 import mien
+from mien.server import protocols
 from mien.server import server as server_module
 from mien.server.admission import Admission
 from mien.server.error_responses import RequestError
@@ -192,19 +193,64 @@ def test_a_video_does_not_expire_while_it_is_received(tiny_model):
 
 
 def test_missing_and_endless_headers_time_out(tiny_model, monkeypatch):
-    monkeypatch.setattr(server_module, "HEADERS_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(protocols, "HEADERS_TIMEOUT_SECONDS", 0.3)
     with serving.on_loopback(tiny_model) as (url, server):
         with open_socket(url) as silent:
             assert silent.recv(100) == b""
         with open_socket(url, b"GET /healthz HTTP/1.1\r\nHo") as incomplete:
             assert incomplete.recv(100) == b""
-        monkeypatch.setattr(server_module, "HEADERS_TIMEOUT_SECONDS", 30)
+        monkeypatch.setattr(protocols, "HEADERS_TIMEOUT_SECONDS", 30)
         with open_socket(url, b"GET / HTTP/1.1\r\n") as endless, pytest.raises(OSError):
             send_repeatedly(endless, b"x-y: " + b"z" * 1000 + b"\r\n", 1000)
         with open_socket(url, b"\x16\x03\x01 nonsense\r\n\r\n") as invalid:
             assert b" 400 " in invalid.recv(1000)
         serving.wait_for(lambda: not server.server_state.connections)
         assert send(url)[0] == 200
+
+
+def test_an_upload_in_chunks_of_one_byte_is_parsed_in_turns(tiny_model, monkeypatch):
+    monkeypatch.setattr(protocols, "TURN_SECONDS", 0.0)
+    head = request_head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in IMAGE) + b"0\r\n\r\n"
+    with serving.on_loopback(tiny_model) as (url, _), open_socket(url) as client:
+        for _ in range(2):
+            client.sendall(head + body)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_pipelined_requests_are_answered_and_limited(tiny_model):
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving.on_loopback(tiny_model) as (url, _):
+        with open_socket(url, 10 * request) as client:
+            received = b""
+            while received.count(b"alive") < 10:
+                received += client.recv(1000)
+        with open_socket(url, 1000 * request) as client, suppress(OSError):
+            assert client.recv(1000) == b""
+
+
+def test_idle_connections_make_room_for_new_ones(tiny_model, monkeypatch):
+    monkeypatch.setattr(protocols, "MAX_CONNECTIONS", 4)
+    with serving.on_loopback(tiny_model) as (url, server), ExitStack() as stack:
+        idle = [stack.enter_context(open_socket(url, b"GET / HTTP")) for _ in range(10)]
+        assert get_status(url, "/healthz") == 200
+        assert send(url)[0] == 200
+        with suppress(OSError):
+            assert idle[0].recv(10) == b""
+        serving.wait_for(lambda: len(server.server_state.connections) <= 4)
+    assert not server.server_state.idle
+
+
+def test_too_many_connections_with_requests_give_503_except_health(tiny_model, monkeypatch):
+    monkeypatch.setattr(protocols, "MAX_CONNECTIONS", 2)
+    with serving.on_loopback(tiny_model) as (url, server), ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(open_socket(url, request_head(1000) + b"half"))
+        serving.wait_for(lambda: serving.service_of(server).images.admission.body_bytes >= 8)
+        status, headers, record = send(url)
+        assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
+        assert "connections" in record["error"]
+        assert get_status(url, "/healthz") == 200
 
 
 def test_a_client_that_does_not_read_is_disconnected(tiny_model, caplog):

@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mien.errors import UserError
 from mien.server.app import create_app
+from mien.server.protocols import Connections, HttpProtocol, WebSocketProtocol
 from mien.server.settings import Settings
 
-HEADERS_TIMEOUT_SECONDS = 10.0
-MAX_HEADER_BYTES = 64 * 1024
 KEEP_ALIVE_SECONDS = 5
 CLOSE_TIMEOUT_SECONDS = 10.0
 """Time for the client to accept the last bytes of a closed connection."""
@@ -24,57 +22,9 @@ CLOSE_TIMEOUT_SECONDS = 10.0
 SHUTDOWN_TIMEOUT_SECONDS = 20
 """Time for requests in progress when the service stops."""
 
-MAX_CONNECTIONS = 1024
-
 
 def _ignore(_: str) -> None:
     pass
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP with a time limit and a size limit for headers, which uvicorn lacks."""
-
-    _header_timer: asyncio.TimerHandle | None = None
-    _is_reading_headers = False
-    _header_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the header timeout."""
-        super().connection_made(transport)
-        self._start_header_timeout()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the header timeout."""
-        self._stop_header_timeout()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on the bytes; abort the connection if the headers are too long."""
-        super().data_received(data)
-        if self._is_reading_headers:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self.transport.abort()
-
-    def on_message_begin(self) -> None:
-        """Start the header timeout of the next request."""
-        super().on_message_begin()
-        self._start_header_timeout()
-
-    def on_headers_complete(self) -> None:
-        """Stop the header timeout."""
-        self._stop_header_timeout()
-        super().on_headers_complete()
-
-    def _stop_header_timeout(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-        self._is_reading_headers = False
-
-    def _start_header_timeout(self) -> None:
-        self._stop_header_timeout()
-        self._is_reading_headers, self._header_bytes = True, 0
-        self._header_timer = self.loop.call_later(HEADERS_TIMEOUT_SECONDS, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -93,8 +43,8 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=Protocol,
-                ws="websockets-sansio",
+                http=HttpProtocol,
+                ws=WebSocketProtocol,
                 ws_max_size=settings.max_live_frame_bytes,
                 ws_max_queue=2,
                 ws_per_message_deflate=False,  # JPEG does not compress further
@@ -102,11 +52,12 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
             )
         )
+
+        self.server_state = Connections()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then call `on_ready`."""

@@ -1,0 +1,237 @@
+"""HTTP and WebSocket connections with the limits that uvicorn lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame
+
+from mien.server.error_responses import error_response, service_unavailable
+
+MAX_CONNECTIONS = 1024
+"""A connection beyond them replaces the one that has been idle for longest. If none is idle, all
+routes except `HEALTH_PATHS` respond with 503."""
+
+HEALTH_PATHS = ("/healthz", "/readyz")
+
+HEADERS_TIMEOUT_SECONDS = 10.0
+MAX_HEADER_BYTES = 64 * 1024
+MAX_PIPELINED_REQUESTS = 16
+"""Requests that a client may send on a connection before it has the response to the first."""
+
+SMALL_FRAME_BYTES = 4096
+MAX_SMALL_FRAMES_PER_SECOND = 250
+"""WebSocket frames below `SMALL_FRAME_BYTES`, pings and pongs among them; a client may send those
+of one second at once."""
+
+REJECTED_CLOSE_SECONDS = 2.0
+"""Time for a client that has been rejected to read the close frame."""
+
+POLICY_VIOLATION, INVALID_DATA = 1008, 1007
+
+PART_BYTES = 4096
+TURN_SECONDS = 0.002
+"""Received bytes are parsed in parts, and after this time the other connections have their turn:
+a read can have 256 KiB, in which there are up to 40,000 frames or chunks."""
+
+
+class Connections(ServerState):
+    """The state that all connections of a server share; `idle`: those without a request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: dict[HttpProtocol, None] = {}  # in the order in which they became idle
+
+    def close_longest_idle(self) -> None:
+        """Close one idle connection, if there is any."""
+        if self.idle:
+            connection = next(iter(self.idle))
+            del self.idle[connection]
+            connection.transport.abort()
+
+
+class _InTurns(asyncio.Protocol):
+    """A mixin that parses received bytes in parts, in turns with other connections."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _unparsed = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what there is time for, and stop reading until the rest is parsed."""
+        if self._unparsed:
+            self._unparsed += data
+            self.transport.pause_reading()
+            return
+        turn_ends = time.monotonic() + TURN_SECONDS
+        for end in range(PART_BYTES, len(data) + PART_BYTES, PART_BYTES):
+            self.part_received(data[end - PART_BYTES : end])
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            if time.monotonic() > turn_ends and end < len(data):
+                self._unparsed = data[end:]
+                self.transport.pause_reading()
+                self.loop.call_soon(self._take_turn)
+                return
+
+    def part_received(self, data: bytes) -> None:
+        """Parse a part."""
+        super().data_received(data)  # type: ignore[misc]  # of the class beside this one
+
+    def is_reading_paused(self) -> bool:
+        """Whether the connection must not be read from for another reason."""
+        raise NotImplementedError
+
+    def _take_turn(self) -> None:
+        if self.transport.is_closing():
+            return
+        data, self._unparsed = self._unparsed, b""
+        self.data_received(data)
+        if not (self._unparsed or self.is_reading_paused() or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+
+class HttpProtocol(_InTurns, HttpToolsProtocol):
+    """HTTP with limits for headers, pipelined requests and idle connections."""
+
+    server_state: Connections
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _is_reading_headers = False
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the header timeout; close an idle connection if there are too many."""
+        super().connection_made(transport)
+        self._start_header_timeout()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.server_state.close_longest_idle()
+        self.server_state.idle[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the header timeout."""
+        self._stop_header_timeout()
+        self.server_state.idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def part_received(self, data: bytes) -> None:
+        """Pass on the bytes; abort the connection if the headers or the requests are too many."""
+        super().part_received(data)
+        if self._is_reading_headers:
+            self._header_bytes += len(data)
+        too_many = len(self.pipeline) > MAX_PIPELINED_REQUESTS
+        if too_many or self._header_bytes > MAX_HEADER_BYTES:
+            self.transport.abort()
+
+    def is_reading_paused(self) -> bool:
+        """Whether the request must be processed before more is read."""
+        return self.flow.read_paused
+
+    def on_message_begin(self) -> None:
+        """Start the header timeout of the next request."""
+        super().on_message_begin()
+        self._start_header_timeout()
+
+    def on_headers_complete(self) -> None:
+        """Stop the header timeout, and begin the request."""
+        self._stop_header_timeout()
+        self.server_state.idle.pop(self, None)
+        is_full = len(self.connections) > MAX_CONNECTIONS
+        self.app = self._respond_unavailable if is_full else self.config.loaded_app
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self.server_state.idle[self] = None
+
+    def is_receiving(self) -> bool:
+        """Whether the body of a request is still arriving."""
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+
+    async def _respond_unavailable(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in HEALTH_PATHS:
+            await self.config.loaded_app(scope, receive, send)
+            return
+        error = service_unavailable("Too many connections are open")
+        headers = {**error.headers, "Connection": "close"}
+        await error_response(error.status, str(error), headers)(scope, receive, send)
+
+    def _stop_header_timeout(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+        self._is_reading_headers, self._header_bytes = False, 0
+
+    def _start_header_timeout(self) -> None:
+        self._stop_header_timeout()
+        self._is_reading_headers = True
+        self._header_timer = self.loop.call_later(HEADERS_TIMEOUT_SECONDS, self.transport.abort)
+
+
+class WebSocketProtocol(_InTurns, WebSocketsSansIOProtocol):
+    """WebSocket with a limit on small frames; parsing them in bulk would block all clients."""
+
+    _is_rejected = False
+    _allowance = float(MAX_SMALL_FRAMES_PER_SECOND)
+    _allowance_at = 0.0
+
+    def part_received(self, data: bytes) -> None:
+        """Pass on the bytes, unless the client has been rejected."""
+        if not self._is_rejected:
+            super().part_received(data)
+
+    def is_reading_paused(self) -> bool:
+        """Whether a message must be taken before more is read."""
+        return self.read_paused
+
+    def handle_events(self) -> None:
+        """Process the frames received, or reject the client if too many of them are small."""
+        events = self.conn.events
+        small = sum(isinstance(e, Frame) and len(e.data) < SMALL_FRAME_BYTES for e in events)
+        if self._spend(small):
+            super().handle_events()
+            return
+        events.clear()
+        self._reject(
+            POLICY_VIOLATION,
+            f"Send at most {MAX_SMALL_FRAMES_PER_SECOND} pings and other frames below "
+            f"{SMALL_FRAME_BYTES} bytes per second.",
+        )
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass on a message; reject the client if it is text that is not UTF-8."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                logging.getLogger(__name__).warning("A live client sent text that is not UTF-8.")
+                self._reject(INVALID_DATA, "The text is not UTF-8; send JPEG as binary messages.")
+                return
+        super().send_receive_event_to_app()
+
+    def _spend(self, frames: int) -> bool:
+        now = time.monotonic()
+        earned = (now - self._allowance_at) * MAX_SMALL_FRAMES_PER_SECOND
+        allowance = min(MAX_SMALL_FRAMES_PER_SECOND, self._allowance + earned)
+        self._allowance, self._allowance_at = allowance - frames, now
+        return self._allowance >= 0
+
+    def _reject(self, code: int, reason: str) -> None:
+        """Send a close frame; then ignore the client until it has had time to read it."""
+        self._is_rejected = True
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.fail(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:  # bytes that stay unread would discard the close frame
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(REJECTED_CLOSE_SECONDS, self.transport.abort)
