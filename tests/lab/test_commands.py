@@ -1,10 +1,12 @@
 """The laboratory's verbs, as somebody types them."""
 
 import json
+import re
 from functools import partial
 
 import pytest
 
+from mien.cli import _training_log
 from mien.lab import evaluate
 from tests.synthetic import tiny
 
@@ -23,6 +25,16 @@ def plain(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(evaluate, "evaluate", partial(evaluate.evaluate, resamples=2))
+
+
+def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(_training_log, "INTERVAL", 0.0)
+    words = ("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL[:2])
+    code, out, err = mien(*words, "--set", "epochs=2")
+    assert code == 0
+    assert out.splitlines() == [str(tmp_path / "run")]
+    assert "tiny: epoch 1 of 2, step 1 of 3" in err
+    assert re.search(r"tiny: epoch 2 of 2, loss \d.\d+, accuracy [\d.]+ %, .*left", err)
 
 
 def test_crossval_prints_folds_and_mean(mien, root, tmp_path):

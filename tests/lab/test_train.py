@@ -145,8 +145,12 @@ def test_votes_without_emotions_in_val_give_a_finite_log(tmp_path):
 def test_progress_is_reported_for_every_epoch_and_step(root, tmp_path):
     calls = []
     train.fit(TINY, root, tmp_path, device="cpu", on_progress=lambda *counts: calls.append(counts))
-    epoch = [("step", k, 3) for k in (1, 2, 3)]
-    assert calls == [("epoch", 0, 2), *epoch, ("epoch", 1, 2), *epoch]
+    steps = [("step", k, 3) for k in (1, 2, 3)]
+    assert calls[:4] == [("epoch", 0, 2, None), *steps]
+    assert calls[4][:3] == ("epoch", 1, 2)
+    assert calls[4][3]["epoch"] == 1
+    assert math.isfinite(calls[4][3]["loss"])
+    assert calls[5:] == steps
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from mien.cli._common import require_extra, terminal
+from mien.cli._training_log import TrainingLog
 
 
 def lab(name: str, extra: str = "lab") -> ModuleType:
@@ -44,17 +46,23 @@ def is_main_process() -> bool:
 
 @contextmanager
 def training_progress():  # type: ignore[no-untyped-def]
-    """A progress bar for one or several trainings; yields an `experiments.RunProgress`."""
+    """A progress bar for one or several trainings; yields an `experiments.RunProgress`.
+
+    If standard error is not a terminal, a line is printed every minute instead.
+    """
     if not is_main_process():
         yield lambda *_: lambda *_: None
+        return
+    if not terminal().err.is_terminal:
+        yield lambda name, _, seconds=math.inf: TrainingLog(name, seconds)
         return
     with terminal().progress("training", None) as bar:
         (task,) = bar.task_ids
 
-        def on_progress(name: str, config: Any) -> Callable[[str, int, int], None]:
+        def on_progress(name: str, config: Any, *_: float) -> Callable[..., None]:
             epoch = 0
 
-            def update(unit: str, done: int, total: int) -> None:
+            def update(unit: str, done: int, total: int, *_: object) -> None:
                 nonlocal epoch
                 if unit == "epoch":
                     epoch = done

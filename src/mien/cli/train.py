@@ -51,7 +51,7 @@ def train(
             data,
             out,
             device=device,
-            on_progress=on_progress(recipe, config),
+            on_progress=on_progress(recipe, config, 60 * minutes),
             tensorboard=tensorboard,
             seconds=60 * minutes,
         )

@@ -74,7 +74,7 @@ def fit(
         out: the run folder. An unfinished run with the same config is resumed; a finished one is
             returned unchanged.
         device: "cpu", "cuda" or "mps"; by default a GPU if available.
-        on_progress: called after every step and epoch.
+        on_progress: called after every step and before every epoch.
         tensorboard: also log for TensorBoard.
         seconds: time limit. Training then has fewer epochs if needed; the learning rate decays by
             the time or the epochs, whichever ends first.
@@ -142,7 +142,7 @@ def _train(
     is_finished = state.epoch == config.epochs or should_stop_early(state, config)
     while not is_finished:
         start = time.perf_counter()
-        on_progress("epoch", state.epoch, config.epochs)
+        on_progress("epoch", state.epoch, config.epochs, state.log[-1] if state.log else None)
         inputs = epoch_inputs(state, config, budget, step, stored, world_size)
         entry = train_epoch(step, inputs, rank, on_progress)
         state.epoch += 1

@@ -1,5 +1,7 @@
 """Times and durations in text for people."""
 
+import math
+
 
 def clock(seconds: float, step: float = 0.1) -> str:
     """A time as a player shows it: `1:05` or `1:00:00`, or `0:00.5` for steps below a second."""
@@ -17,3 +19,14 @@ def clock(seconds: float, step: float = 0.1) -> str:
 def duration(seconds: float) -> str:
     """Seconds with one decimal; never "0.0 s"."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
+
+
+def approximate_duration(seconds: float) -> str:
+    """`under a minute`, `14 min` or `2 h 5 min`."""
+    minutes = round(seconds / 60) if seconds < math.inf else None
+    if minutes is None:
+        return "unknown time"
+    hours, rest = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {rest} min"
+    return f"{minutes} min" if minutes else "under a minute"
