@@ -78,7 +78,7 @@ def test_privatetest_may_be_missing(tmp_path):
 
 
 def test_without_the_votes_file_all_votes_are_zero(tmp_path):
-    splits = data.load(tiny.write_csv(tmp_path, tiny.table(), voted=False))
+    splits = data.load(tiny.write_csv(tmp_path, tiny.table(), with_votes=False))
     assert not splits["train"].has_votes
     assert splits["train"].votes.shape == (28, 10)
 
@@ -124,7 +124,7 @@ def test_a_file_with_another_header_is_an_error(tmp_path):
 )
 @pytest.mark.parametrize("line", [2, 5])
 def test_an_invalid_row_is_reported_with_its_line(tmp_path, line, column, value):
-    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), with_votes=False) / "fer2013.csv"
     rows = lines(path)
     rows[line - 1][column] = value
     write_lines(path, rows)
@@ -135,7 +135,7 @@ def test_an_invalid_row_is_reported_with_its_line(tmp_path, line, column, value)
 
 
 def test_a_truncated_row_is_reported_with_its_line(tmp_path):
-    path = tiny.write_csv(tmp_path, tiny.table(7, 0), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0), with_votes=False) / "fer2013.csv"
     path.write_text(path.read_text()[:-3000])
     with pytest.raises(UserError, match="line 8,"):
         data.load(path)
@@ -214,7 +214,7 @@ def test_a_changed_file_is_parsed_again(tmp_path):
 
 
 def test_a_file_of_the_same_size_but_another_time_is_parsed_again(tmp_path):
-    path = tiny.write_csv(tmp_path, tiny.table(), voted=False) / "fer2013.csv"
+    path = tiny.write_csv(tmp_path, tiny.table(), with_votes=False) / "fer2013.csv"
     data.load(path)
     rows = lines(path)
     before = path.stat()

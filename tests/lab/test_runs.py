@@ -110,7 +110,7 @@ def test_a_folder_with_other_files_is_an_error_and_unchanged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "partial", [["about.json"], [".about.x1y2z3.json"], ["about.json", ".config.x1y2z3.json"]]
+    "partial", [["about.json"], [".mien-x1y2z3.json"], ["about.json", ".mien-x1y2z3.json"]]
 )
 def test_a_partially_created_run_can_be_created_again(tmp_path, partial):
     whole = runs.create(tmp_path / "whole", TINY)

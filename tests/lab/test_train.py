@@ -126,7 +126,7 @@ def test_data_without_a_training_split_is_an_error(tmp_path):
 
 
 def test_data_without_val_and_votes_can_be_trained_on(tmp_path):
-    folder = tiny.write_csv(tmp_path / "data", tiny.table(28, 0), voted=False)
+    folder = tiny.write_csv(tmp_path / "data", tiny.table(28, 0), with_votes=False)
     run = train.fit(replace(TINY, epochs=1), folder, tmp_path / "run", device="cpu")
     assert run.finished
     (entry,) = run.log()

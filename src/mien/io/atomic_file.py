@@ -11,6 +11,9 @@ from pathlib import Path
 
 from mien.errors import UserError
 
+TEMPORARY_PREFIX = ".mien-"
+"""Start of the names of temporary files; a killed process leaves them."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The error numbers of a full disk, of an exceeded quota and of a file that is too large."""
 
@@ -62,7 +65,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """Create an empty file with a unique, short, hidden name in the folder of `path`."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".mien-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix
+        )
     except OSError as error:
         raise write_error(path, error) from None
     os.close(handle)

@@ -109,7 +109,7 @@ def _create_folder(folder: Path | str) -> Run:
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
     # Creating a run and being killed leaves about.json, or a temporary file.
-    partial = (LOCK, run.about_file.name, run.config_file.name, ".about.", ".config.")
+    partial = (LOCK, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
     names = [path.name for path in run.folder.iterdir()]
     if not run.config_file.exists() and not all(name.startswith(partial) for name in names):
         raise UserError(f"{folder} is not empty and not a run folder. Choose another --out.")
