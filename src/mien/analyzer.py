@@ -17,7 +17,7 @@ from mien.classification.face_classifier import FaceClassifier
 from mien.classification.model_spec import CropGeometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotation
-from mien.errors import UserError
+from mien.errors import UserError, warn
 from mien.io import image, reader
 from mien.io.frame_selection import FrameSelection
 from mien.io.image import ImageInput
@@ -154,8 +154,8 @@ class Analyzer:
             source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
                 camera, or the address of a stream.
             on_error: called with the error of each file that cannot be read or is damaged, and the
-                others are still analyzed. By default the error is raised; damage inside a video
-                only warns.
+                others are still analyzed; also with the number of other files in a folder. By
+                default the error is raised; damage inside a video and other files only warn.
             selection: which frames of a video to analyze; all by default.
             smoothing: time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
 
@@ -175,7 +175,8 @@ class Analyzer:
         """
         if not isinstance(source, str | os.PathLike):
             return self.analyze_frames(image.frames(source))
-        return self._stream(Source.expand(os.fspath(source)), on_error, selection, smoothing)
+        sources = Source.expand(os.fspath(source), on_error or warn)
+        return self._stream(sources, on_error, selection, smoothing)
 
     def session(
         self,

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -22,8 +23,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import numpy as np
 from PIL import Image
 
-from mien.errors import UserError
+from mien.errors import UserError, warn
 from mien.io import image, reader, video
+from mien.io.file_kind import is_gif
 from mien.io.frame_selection import FrameSelection
 from mien.io.image import ImageInput
 from mien.io.source import Source
@@ -123,7 +125,8 @@ class Client:
         """Analyze every frame of an image, folder or video, in order.
 
         Videos are uploaded whole, and also decoded locally for the frames' pixels. Cameras
-        and network streams are not supported.
+        and network streams are not supported; animated PNG, WebP and AVIF files are sent as
+        independent images.
 
         Args:
             source: as for `Analyzer.stream`, without cameras and network streams.
@@ -150,17 +153,18 @@ class Client:
         if not isinstance(source, str | os.PathLike):
             yield from self._images(image.frames(source), on_error, _frame_png)
             return
-        for item in Source.expand(os.fspath(source)):
-            if item.is_video and not Path(item.location).is_file():
+        for item in Source.expand(os.fspath(source), on_error or warn):
+            is_uploaded = item.is_video and not _is_still_format(item)
+            if is_uploaded and not Path(item.location).is_file():
                 raise UserError(
                     f"{item.name} is not a file and cannot be uploaded; use mien.Analyzer, or the "
                     "server's path /live."
                 )
-            if item.is_video:
+            if is_uploaded:
                 with _errors_to(on_error):
                     yield from self._video(item, on_error, selection or FrameSelection(), smoothing)
             else:
-                frames = reader.read_images([item], on_error)
+                frames = reader.read_images([replace(item, kind="image")], on_error)
                 yield from self._images(frames, on_error, _frame_file)
 
     def models(self) -> dict[str, Any]:
@@ -195,7 +199,7 @@ class Client:
         smoothing: float | None,
     ) -> Iterator[Result]:
         """The results of a video: records from the server, pixels decoded locally."""
-        on_warning = on_error or video.warn
+        on_warning = on_error or warn
         query = self._query | {
             "every": str(selection.every), "seconds": str(selection.seconds),
             "start": str(selection.start),
@@ -364,6 +368,11 @@ def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
         if source.kind in ("image", "animation"):
             return _read(Path(source.location))
     return _png(frame.pixels)
+
+
+def _is_still_format(source: Source) -> bool:
+    """Whether it is an animated PNG, WebP or AVIF file, which FFmpeg on the server cannot read."""
+    return source.kind == "animation" and not is_gif(source.location)
 
 
 def _read(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -157,7 +157,7 @@ def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator
         if isinstance(cell, str):
             contents = []
             with _errors_as_rows(errors, name or cell):
-                contents += Source.expand(cell)
+                contents += Source.expand(cell, partial(_add_error, errors, cell))
         yield from (_Input(content, name) for content in contents)
 
 
@@ -188,7 +188,11 @@ def _errors_as_rows(errors: list[dict], source: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        errors.append({"source": source, "error": str(error)})
+        _add_error(errors, source, error)
+
+
+def _add_error(errors: list[dict], source: str, error: UserError) -> None:
+    errors.append({"source": source, "error": str(error)})
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,10 @@
 """The exception whose message is shown to users."""
 
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
 
 class UserError(Exception):
     """An error that the user can fix.
@@ -16,3 +21,11 @@ class UserError(Exception):
             print(error)  # Cannot read photo.jpg: file not found.
         ```
     """
+
+
+ErrorCallback = Callable[[UserError], None]
+
+
+def warn(error: UserError) -> None:
+    """Issue an error as a Python warning: the default where the rest is still read."""
+    warnings.warn(str(error), stacklevel=2)

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from mien.analyzer import Analyzer
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io import reader, video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
@@ -60,19 +60,22 @@ class Callbacks:
         track_progress: Wraps the frames of each source, for example to show a progress bar.
     """
 
-    on_warning: Callable[[UserError], None] = video.warn
-    on_error: Callable[[UserError], None] = _raise
+    on_warning: ErrorCallback = warn
+    on_error: ErrorCallback = _raise
     should_stop: Callable[[], bool] = lambda: False
     track_progress: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _without_progress
 
 
-def expand_sources(inputs: Iterable[str], on_error: Callable[[UserError], None]) -> list[Source]:
+def expand_sources(
+    inputs: Iterable[str], on_error: ErrorCallback, on_warning: ErrorCallback = warn
+) -> list[Source]:
     """Interpret input strings as sources.
 
     Args:
         inputs: As in `Source.expand`.
         on_error: Called with the error of an input that matches nothing, while the others are
             expanded.
+        on_warning: As in `Source.expand`.
 
     Returns:
         The sources, in order. A video that is named twice is included once, because faces are
@@ -81,7 +84,7 @@ def expand_sources(inputs: Iterable[str], on_error: Callable[[UserError], None])
     sources: list[Source] = []
     for text in inputs:
         try:
-            sources += Source.expand(text)
+            sources += Source.expand(text, on_warning)
         except UserError as error:
             on_error(error)
     pending = dict.fromkeys(sources)
@@ -193,7 +196,7 @@ class _Analysis:
         self,
         source: Source,
         selection: FrameSelection,
-        on_warning: Callable[[UserError], None] | None = None,
+        on_warning: ErrorCallback | None = None,
     ) -> Iterator[Frame]:
         options, callbacks = self.options, self.callbacks
         frames = reader.frames(

@@ -1,9 +1,11 @@
 """Images become upright RGB frames or one clear error."""
 
 import gc
+import io
 import os
 import random
 import re
+import sys
 import time
 import tracemalloc
 import warnings
@@ -15,7 +17,8 @@ import pytest
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io import image
+from mien.io import image, reader
+from mien.io.source import Source
 from tests.synthetic.images import animation, encoded, gradient, png_claiming
 
 SENTENCE = re.compile(r"Cannot read bytes: [^\n]*[^. ]\.")
@@ -131,7 +134,8 @@ def test_first_frame_is_read_without_counting_frames(monkeypatch):
     pages = [Image.new("L", (2, 2), shade) for shade in (10, 20, 30)]
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert len(list(image.frames(body))) == 3
-    monkeypatch.setattr(image, "_frame_count", lambda *_: pytest.fail("the frames were counted"))
+    seek = "PIL.TiffImagePlugin.TiffImageFile.seek"
+    monkeypatch.setattr(seek, lambda *_: pytest.fail("the second frame was read"))
     assert image.first_frame(body).pixels[0, 0, 0] == 10
 
 
@@ -339,3 +343,49 @@ def test_mutated_images_give_frames_or_one_sentence(monkeypatch):
     assert read + rejected == 4000
     assert slowest < 3
     assert time.perf_counter() - began < 40
+
+
+def encoded_heic(original, **options):
+    """The bytes of a HEIC file; skips the test if its codec is not installed."""
+    codec = pytest.importorskip("pillow_heif.as_plugin")
+    file = io.BytesIO()
+    original.encoderinfo = {"quality": 95, **options}
+    codec._save_heif(original, file, "")
+    return file.getvalue()
+
+
+@pytest.fixture
+def heic():
+    return encoded_heic(Image.fromarray(gradient(64, 48)))
+
+
+def test_heic_is_read_if_its_decoder_is_installed(heic, tmp_path):
+    (tmp_path / "a.HEIC").write_bytes(heic)
+    (tmp_path / "b.jpg").write_bytes(heic)
+    for source in Source.expand(str(tmp_path)):
+        (frame,) = reader.frames(source)
+        assert np.abs(frame.pixels.astype(int) - gradient(64, 48)).mean() < 6
+    with pytest.raises(UserError, match="damaged"):
+        image.first_frame(heic[: len(heic) // 2])
+
+
+def test_heic_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(gradient(64, 48)).transpose(Image.Transpose.ROTATE_90)
+    frame = image.first_frame(encoded_heic(turned, exif=exif.tobytes()))
+    assert np.abs(frame.pixels.astype(int) - gradient(64, 48)).mean() < 6
+
+
+def test_heic_without_its_decoder_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    message = error_for(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99))
+    assert "pip install '.[heic]'" in message
+
+
+def test_avif_with_the_brand_of_heif_is_not_heic(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    body = encoded(Image.fromarray(gradient(64, 48)), "AVIF")
+    assert body[8:12] == b"avif"
+    frame = image.first_frame(body[:8] + b"mif1" + body[12:])
+    assert frame.pixels.shape == (48, 64, 3)

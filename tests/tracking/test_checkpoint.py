@@ -244,3 +244,20 @@ def test_a_file_that_another_run_is_writing_is_an_error(tmp_path):
             pass
         write(Result(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), []))
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_animation_can_be_resumed(mien, tiny_model, tmp_path):
+    frames = clips.frames("one", tiny.samples(28), size=(160, 120), seconds=1)
+    first, *rest = [Image.fromarray(pixels) for pixels, _ in frames]
+    animation = tmp_path / "a.webp"
+    first.save(animation, save_all=True, append_images=rest, duration=40, lossless=True)
+    command = ["analyze", animation, "--model", tiny_model, "--detector", "whole", "--every", "2"]
+    out = tmp_path / "a.jsonl"
+    assert mien(*command, "--to", out)[0] == 0
+    expected = lines(out)
+    interrupt_after(8, out)
+    code, _, err = mien(*command, "--to", out, "--resume")
+    assert (code, err) == (0, "")
+    assert [(r["frame"], r["seconds"]) for r in lines(out)] == [
+        (r["frame"], r["seconds"]) for r in expected
+    ]

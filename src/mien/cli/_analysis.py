@@ -45,7 +45,7 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
         UserError: an option is invalid.
     """
     report, pipeline_options = ErrorReporter(), options.pipeline()
-    sources = pipeline.expand_sources(options.inputs, report)
+    sources = pipeline.expand_sources(options.inputs, report, print_error)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
     options.check(sources, is_complete=not report.count)

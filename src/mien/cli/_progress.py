@@ -38,7 +38,8 @@ class ProgressBar:
 
     def __call__(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Yield the frames unchanged while updating the bar, by images or by a video's time."""
-        if source.is_live or not sys.stderr.isatty():
+        # Animations are short and do not state their length.
+        if source.is_live or source.kind == "animation" or not sys.stderr.isatty():
             return frames
         return self._by_time(source, frames) if source.is_video else self._by_image(frames)
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io.source import Source
-from mien.io.video import ErrorCallback, open_video, reason, to_upright_rgb, warn
+from mien.io.video import open_video, reason, to_upright_rgb
 from mien.results import Frame
 
 RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import UserError
+from mien.io.file_kind import is_heif
 from mien.io.source import printable
 from mien.results import Frame
 
@@ -29,6 +31,14 @@ FORMATS = frozenset((
     "TIFF", "WEBP",
 ))  # fmt: skip
 """Supported formats. Pillow supports more, and starts Ghostscript for one of them."""
+
+ALPHA_MODES = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
+
+ANIMATED_FORMATS = frozenset(("AVIF", "GIF", "PNG", "WEBP"))
+
+MAX_IGNORED_DURATION, DEFAULT_DURATION = 10, 100
+"""Milliseconds: like browsers and players, frames of an animation with at most the first duration
+are shown for the second."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
 """An image: a path, the bytes of a file, RGB pixels or a PIL image."""
@@ -101,6 +111,8 @@ def _decode(
 
 
 def _open(body: bytes, name: str) -> Image.Image:
+    if is_heif(body):
+        return _open_heif(body, name)
     try:
         with _without_pillow_warnings():
             image = Image.open(io.BytesIO(body))
@@ -119,26 +131,41 @@ def _open(body: bytes, name: str) -> Image.Image:
         raise _damaged(name, error) from None
 
 
+def _open_heif(body: bytes, name: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise UserError(f"Cannot read {name}: it is an HEIC (HEIF) image, and pillow-heif is not "
+                        "installed. In mien's folder, run pip install '.[heic]'; or save the image "
+                        "as JPEG.") from None  # fmt: skip
+    try:
+        return HeifImageFile(io.BytesIO(body))
+    except Exception as error:  # the decoder raises arbitrary errors for a damaged header
+        raise _damaged(name, error) from None
+
+
 def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterator[Frame]:
-    yield Frame(_pixels(image, 0, name, max_pixels), name, 0, 0.0)
-    seconds = _frame_duration(image)
-    # Counting the frames may read the whole file, so the first is yielded before.
-    for number in range(1, _frame_count(image, name)):
-        yield Frame(_pixels(image, number, name, max_pixels), name, number, seconds)
+    # The image for programs that cannot show a PNG's animation may not be part of it.
+    first, seconds = int(getattr(image, "default_image", False)), 0.0
+    for number in count(first):
+        if number and not _seek(image, number, name):
+            return
+        yield Frame(_pixels(image, name, max_pixels), name, number - first, seconds)
         seconds += _frame_duration(image)
 
 
 def _frame_duration(image: Image.Image) -> float:
-    """Seconds for which an animation shows its current frame."""
-    return float(image.info.get("duration") or 0) / 1000
+    """Seconds for which a player shows the current frame of an animation; 0 for a page."""
+    if image.format not in ANIMATED_FORMATS:
+        return 0.0
+    milliseconds = float(image.info.get("duration") or 0)
+    return (milliseconds if milliseconds > MAX_IGNORED_DURATION else DEFAULT_DURATION) / 1000
 
 
-def _pixels(image: Image.Image, number: int, name: str, max_pixels: int | None) -> np.ndarray:
+def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray:
     max_pixels = max_pixels or MAX_PIXELS
     try:
         with _without_pillow_warnings():
-            if number:
-                image.seek(number)
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width} x {height}", max_pixels)
@@ -149,15 +176,18 @@ def _pixels(image: Image.Image, number: int, name: str, max_pixels: int | None) 
         raise _damaged(name, error) from None
 
 
-def _frame_count(image: Image.Image, name: str) -> int:
-    """Frames to read. The second image in a phone's JPEG (MPO) is not a later moment."""
-    if image.format == "MPO":
-        return 1
+def _seek(image: Image.Image, number: int, name: str) -> bool:
+    """Go to a frame; whether there is one."""
+    if image.format in ("MPO", "HEIF"):  # the other images of a phone are not later moments
+        return False
     try:
         with _without_pillow_warnings():
-            return getattr(image, "n_frames", 1)
-    except Exception as error:  # counting frames reads the file
+            image.seek(number)
+    except EOFError:
+        return False
+    except Exception as error:  # decoders raise arbitrary errors for damaged data
         raise _damaged(name, error) from None
+    return True
 
 
 def _too_large(name: str, size: str, limit: int) -> UserError:
@@ -192,12 +222,18 @@ def _without_pillow_warnings() -> Iterator[None]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
+    if _has_transparency(image):
         # Blended with white, as on a web page; the colors below the transparency are arbitrary.
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _has_transparency(image: Image.Image) -> bool:
+    # Image.has_transparency_data fails for some frames of GIFs, whose palette is not set.
+    palette_mode = image.palette.mode if image.mode == "P" and image.palette else ""
+    return image.mode in ALPHA_MODES or "transparency" in image.info or palette_mode.endswith("A")
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from mien.errors import UserError
-from mien.io import camera, image, video
+from mien.errors import ErrorCallback, UserError, warn
+from mien.io import animation, camera, image, video
 from mien.io.frame_selection import FrameSelection, select_frames
 from mien.io.image import ImageInput
 from mien.io.source import Source, printable
-from mien.io.video import ErrorCallback
 from mien.results import Frame
 
 
@@ -30,7 +29,7 @@ def frames(
         selection: Which frames of a video to read; all frames of an image are read.
         on_warning: Called with a `UserError` for each damaged part of a video, while reading
             continues; by default, a Python warning is issued.
-        max_pixels: Limit for the frames of a video file; larger ones count as damaged.
+        max_pixels: Limit for the frames of a video file or animation; larger ones count as damaged.
         should_stop: Called for each frame of a video file, selected or not; reading ends when it
             returns true.
         started: `time.monotonic()` at second 0 of a live source; by default, its first frame is
@@ -42,6 +41,9 @@ def frames(
     selection = selection or FrameSelection()
     if source.kind == "image":
         return image.frames(source.location, source.name)
+    if source.kind == "animation":
+        limit = min(max_pixels, image.MAX_PIXELS)
+        return animation.frames(source, selection, on_warning or warn, limit, should_stop)
     if source.is_live:
         newest = camera.frames(source, on_warning, started=started, end=selection.end)
         return select_frames(newest, selection)

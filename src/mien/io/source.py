@@ -8,53 +8,17 @@ from __future__ import annotations
 
 import glob
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError, warn
+from mien.io.file_kind import IMAGE_SUFFIXES, MOTION_JPEG, VIDEO_SUFFIXES, kind_of_file
+from mien.io.folder import read_folder
 from mien.results import LIVE_KINDS, SourceKind
-
-IMAGE_SUFFIXES = frozenset((
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-))  # fmt: skip
-
-VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg",
-    ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
-))  # fmt: skip
-
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""Files with these suffixes are read from folders; a file named explicitly may have any suffix."""
-
-MOTION_JPEG = frozenset((".mjpeg", ".mjpg"))
 
 STREAM_SUFFIXES = MOTION_JPEG | {".ts"}
 """Suffixes that live streams use as well, so that they do not identify a file at an address."""
-
-SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
-    # HEIF and AVIF use the container of MP4, so they are tested first.
-    ("image", 4, tuple(b"ftyp" + brand for brand in (
-        b"avif", b"avis", b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1",
-    ))),
-    ("image", 0, (
-        b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*",
-        b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
-    )),
-    ("image", 8, (b"WEBP",)),
-    ("video", 4, (b"ftyp", b"moov", b"mdat", b"wide")),
-    ("video", 8, (b"AVI ",)),
-    ("video", 0, (
-        b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
-        b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"YUV4MPEG2 ", b"\0\0\x01\xba", b"\0\0\x01\xb3",
-    )),
-)  # fmt: skip
-"""(kind, offset, bytes at that offset) of the formats that can be recognized by them."""
-
-TRANSPORT_SYNC, TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
-"""The sync byte of an MPEG transport stream, and where it repeats: (first offset, period)."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -67,9 +31,9 @@ class Source:
     """One input: an image, an animation, a video, a camera, a stream or a sequence of images.
 
     Attributes:
-        kind: `"image"` (one or several pages), `"animation"` (a GIF with a second frame),
-            `"video"` (a file or the address of one), `"camera"`, `"stream"` (the address of a
-            live stream) or `"sequence"` (numbered images as a video).
+        kind: `"image"` (one or several pages), `"animation"` (a GIF, PNG, WebP or
+            AVIF file with a second frame), `"video"` (a file or the address of one), `"camera"`,
+            `"stream"` (the address of a live stream) or `"sequence"` (numbered images as a video).
         location: A path, `-` for standard input, an address, the number of a camera, or the
             pattern of a sequence such as `frames/%04d.png`.
         name: Name in records and messages: printable, and without the password of an address.
@@ -114,17 +78,21 @@ class Source:
         return sources[0]
 
     @classmethod
-    def expand(cls, text: str) -> list[Source]:
+    def expand(cls, text: str, on_warning: ErrorCallback = warn) -> list[Source]:
         """Interpret a string as one or more inputs.
 
         Args:
-            text: A file, a folder (all files in it, at any depth, with one of `SUFFIXES`), a glob,
-                `-` for an image on standard input, `camera` or `camera:1`, an address
-                (`rtsp://...`, `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
+            text: A file, a folder (all images and videos in it, at any depth), a glob, `-` for an
+                image on standard input, `camera` or `camera:1`, an address (`rtsp://...`,
+                `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
+            on_warning: Called with a `UserError` that counts the files of a folder that are neither
+                image nor video, and names its subfolders that cannot be read; by default, a Python
+                warning is issued. Hidden files and those of operating systems are not counted.
 
         Returns:
             At least one input; those of a folder or glob are sorted by path. The kind of a file is
-            determined by its first bytes or, if they are not conclusive, by its suffix.
+            determined by its first bytes or, if they are not conclusive, by its suffix. A file in a
+            folder is left out if both say that it is neither an image nor a video.
 
         Raises:
             UserError: Nothing matches, or the text is the address of an image.
@@ -136,7 +104,7 @@ class Source:
         """
         if source := _not_a_path(text):
             return [source]
-        return [_file(path) for path in _paths(text)]
+        return _files(text, on_warning)
 
 
 def printable(path: str | Path) -> str:
@@ -178,71 +146,43 @@ def _address(text: str) -> Source:
     return Source(kind, text, name)
 
 
-def _paths(text: str) -> list[str]:
+def _files(text: str, on_warning: ErrorCallback) -> list[Source]:
     """The files that a path, folder or glob matches, sorted."""
     if not text:
         raise UserError("The input is an empty string; name a file, a folder or a camera.")
     path = Path(text)
     try:
         if path.is_dir():
-            return _in_folder(path)
+            return _in_folder(text, on_warning)
         if path.exists():
-            return [text]
-        files = sorted(f for f in glob.glob(text, recursive=True) if not Path(f).is_dir())
+            return [_file(text)]
+        return _matches(text, on_warning)
     except OSError as error:
         raise UserError(f"Cannot read {printable(text)}: {error.strerror}.") from None
-    if not files:
-        raise UserError(f"Cannot read {printable(text)}: file not found.")
-    return files
 
 
-def _in_folder(folder: Path) -> list[str]:
-    files = (f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir())
-    if not (paths := sorted(map(str, files))):
-        raise UserError(f"Cannot read folder {printable(folder)}: it contains no image or video.")
-    return paths
+def _matches(pattern: str, on_warning: ErrorCallback) -> list[Source]:
+    matches = sorted(glob.glob(pattern, recursive=True))
+    folders = [path for path in matches if Path(path).is_dir()]
+    if not (files := [path for path in matches if path not in folders]):
+        raise UserError(f"Cannot read {printable(pattern)}: file not found.")
+    if folders and "**" not in pattern:
+        on_warning(UserError(f"{printable(pattern)}: {len(folders)} of the matches are folders and "
+                             "were not read; name them, or use **."))  # fmt: skip
+    return [_file(path) for path in files]
+
+
+def _in_folder(text: str, on_warning: ErrorCallback) -> list[Source]:
+    name = printable(text)
+    folder = read_folder(text)
+    if not folder.files:
+        detail = f". {folder.left_out}" if folder.left_out else ""
+        raise UserError(f"Cannot read folder {name}: it contains no image or video{detail}.")
+    if folder.left_out:
+        on_warning(UserError(printable(f"{name}: {folder.left_out}.")))
+    files = [(str(Path(path)), kind) for path, kind in folder.files]
+    return [Source(kind, path, printable(path)) for path, kind in files]
 
 
 def _file(path: str) -> Source:
-    return Source(_kind(Path(path)), path, printable(path))
-
-
-def _kind(path: Path) -> SourceKind:
-    suffix, head = path.suffix.lower(), _head(path)
-    if head.startswith(b"GIF8"):
-        return "animation" if _has_second_frame(path) else "image"
-    by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
-    # A motion JPEG has the same first bytes as a JPEG.
-    return by_suffix if suffix in MOTION_JPEG else _kind_by_content(head) or by_suffix
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a file; none of a pipe, from which they could not be read again."""
-    try:
-        if path.is_file():
-            with open(path, "rb") as file:
-                return file.read(512)
-    except OSError:  # reported when the file is read
-        pass
-    return b""
-
-
-def _kind_by_content(head: bytes) -> SourceKind | None:
-    for kind, offset, signatures in SIGNATURES:
-        if head.startswith(signatures, offset):
-            return kind
-    for start, length in TRANSPORT_PACKETS:
-        sync_bytes = head[start::length]
-        if len(sync_bytes) > 1 and set(sync_bytes) == {TRANSPORT_SYNC}:
-            return "video"
-    return None
-
-
-def _has_second_frame(path: Path) -> bool:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["GIF"]) as image:
-            return getattr(image, "is_animated", False)
-    except Exception:  # reported when the file is read
-        return False
+    return Source(kind_of_file(path), path, printable(path))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io import sequence
 from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock, start_of
 from mien.io.frame_selection import EARLY, FrameSelection
@@ -30,8 +29,6 @@ MAX_PIXELS = 134_000_000
 
 MAX_DAMAGED = 10_000
 """Reading ends after more than this many damaged packets in a row."""
-
-ErrorCallback = Callable[[UserError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,6 @@ def frames(
 
     with prefetch(make_frames) as prefetched:
         yield from prefetched
-
-
-def warn(error: UserError) -> None:
-    """Issue a Python warning: the default callback for damage."""
-    warnings.warn(str(error), stacklevel=2)
 
 
 def _selected_frames(

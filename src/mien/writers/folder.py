@@ -21,7 +21,7 @@ MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
 def open_writer(path: Path) -> Iterator[Write]:
     """Write `NAME.png` for each image and `NAME-0000.png` for each frame of a video.
 
-    The first frame of a multi-frame image, such as a WebP, is written as `NAME.png`. Existing files
+    The first frame of a multi-frame image, such as a TIFF, is written as `NAME.png`. Existing files
     are never overwritten: if a name is taken, the image is written as `NAME(2).png`. A `NAME` of
     more than `MAX_STEM_BYTES` bytes is shortened.
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io.source import IMAGE_SUFFIXES
+from mien.io.file_kind import IMAGE_SUFFIXES
 from mien.lab.data._samples import VOTE_NAMES, Samples
 from mien.labels import EMOTIONS, canonical
 

@@ -1,0 +1,178 @@
+"""Determine the kind of a file by its content, then by its suffix."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from io import BufferedReader
+from stat import S_ISREG
+
+from mien.results import SourceKind
+
+HEIF_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
+"""Suffixes of files that are read if pillow-heif is installed."""
+
+IMAGE_SUFFIXES = HEIF_SUFFIXES | frozenset((
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2",
+    ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".tga", ".tif", ".tiff", ".webp",
+))  # fmt: skip
+
+VIDEO_SUFFIXES = frozenset((
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264",
+    ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg",
+    ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts",
+    ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".trp", ".ts", ".vob", ".webm",
+    ".wmv", ".wtv", ".y4m",
+))  # fmt: skip
+
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+"""Files with these suffixes are read from folders whatever their content; if it is neither an image
+nor a video, that is an error."""
+
+AMBIGUOUS_SUFFIXES = frozenset((".dv", ".ico", ".mod", ".nut", ".rm", ".tod", ".ts"))
+"""Suffixes of other files, too, such as TypeScript; in folders the content decides."""
+
+OTHER_SUFFIXES = frozenset((
+    ".aac", ".ape", ".m4a", ".m4b", ".m4p", ".m4r", ".mka", ".oga", ".ogg", ".opus", ".spx",
+    ".weba", ".wma",
+    ".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef",
+    ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
+))  # fmt: skip
+"""Audio and camera raw files, whose first bytes are those of videos and TIFFs; left out of folders.
+"""
+
+MOTION_JPEG = frozenset((".mjpeg", ".mjpg"))
+
+HEIF_SIGNATURES = tuple(
+    b"ftyp" + brand
+    for brand in (b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+)
+
+SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
+    # HEIF and AVIF use the container of MP4, so they are tested first.
+    ("image", 4, (b"ftypavif", b"ftypavis", *HEIF_SIGNATURES)),
+    ("image", 0, (
+        b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0",
+        b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
+    )),
+    ("image", 8, (b"WEBP",)),
+    ("video", 4, (b"ftyp", b"moov", b"mdat", b"wide")),
+    ("video", 8, (b"AVI ",)),
+    ("video", 0, (
+        b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+        b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"YUV4MPEG2 ", b"\0\0\x01\xba", b"\0\0\x01\xb3",
+        b".RMF", b"DKIF\0\0",
+    )),
+)  # fmt: skip
+"""(kind, offset, bytes at that offset) of the formats that can be recognized by them."""
+
+TRANSPORT_SYNC, TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
+"""The sync byte of an MPEG transport stream, and where it repeats: (first offset, period)."""
+
+HEAD_BYTES = 512
+
+
+def kind_of_file(path: str) -> SourceKind:
+    """The kind of a file that was named: by content, then by suffix, otherwise an image."""
+    head = _head(path)
+    suffix = suffix_of(path)
+    by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
+    # A motion JPEG has the same first bytes as a JPEG.
+    if suffix in MOTION_JPEG:
+        return by_suffix
+    return _kind_by_content(path, head) or by_suffix
+
+
+def kind_in_folder(path: str) -> SourceKind | None:
+    """The kind of a file in a folder; None if it is neither an image nor a video."""
+    suffix = suffix_of(path)
+    if suffix in OTHER_SUFFIXES or (suffix in HEIF_SUFFIXES and not supports_heif()):
+        return None
+    if suffix in SUFFIXES and suffix not in AMBIGUOUS_SUFFIXES:
+        return kind_of_file(path)
+    head = _head(path)
+    return None if is_heif(head) and not supports_heif() else _kind_by_content(path, head)
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a path in lower case, with its period."""
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122  # faster than Path for large folders
+
+
+def supports_heif() -> bool:
+    """Whether pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file with these first bytes is HEIF, such as the HEIC of phones."""
+    # AVIF files may have the same main brand, followed by their own.
+    return head.startswith(HEIF_SIGNATURES, 4) and not re.search(rb"avi[fs]", head[8:64])
+
+
+def is_gif(path: str) -> bool:
+    """Whether a file is a GIF."""
+    return _head(path).startswith(b"GIF8")
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a file; none of a pipe, from which they could not be read again."""
+    try:
+        if S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # as fast as possible for large folders
+            with open(path, "rb", buffering=0) as file:
+                return file.read(HEAD_BYTES)
+    except OSError:  # reported when the file is read
+        pass
+    return b""
+
+
+def _kind_by_content(path: str, head: bytes) -> SourceKind | None:
+    for kind, offset, signatures in SIGNATURES:
+        if head.startswith(signatures, offset):
+            is_animation = kind == "image" and _is_animation(path, head)
+            return "animation" if is_animation else kind
+    for start, length in TRANSPORT_PACKETS:
+        sync_bytes = head[start::length]
+        if len(sync_bytes) > 1 and set(sync_bytes) == {TRANSPORT_SYNC}:
+            return "video"
+    return None
+
+
+def _is_animation(path: str, head: bytes) -> bool:
+    """Whether an image has a second frame; only the headers of stills are read."""
+    if head.startswith(b"GIF8"):
+        return _has_second_frame(path, "GIF")
+    if head.startswith(b"WEBPVP8X", 8):
+        return bool(head[20:21] and head[20] & 0x02) and _has_second_frame(path, "WEBP")
+    if head.startswith(b"ftypavis", 4):
+        return _has_second_frame(path, "AVIF")
+    return head.startswith(b"\x89PNG") and _is_apng(path) and _has_second_frame(path, "PNG")
+
+
+def _is_apng(path: str) -> bool:
+    """Whether a PNG has the chunk of an animation, which is before its pixels."""
+    try:
+        with open(path, "rb") as file:
+            return b"acTL" in _chunk_names_before_pixels(file)
+    except OSError:  # reported when the file is read
+        return False
+
+
+def _chunk_names_before_pixels(file: BufferedReader) -> Iterator[bytes]:
+    file.seek(8)
+    while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
+        yield header[4:]
+        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+
+
+def _has_second_frame(path: str, image_format: str) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=[image_format]) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # reported when the file is read
+        return False
