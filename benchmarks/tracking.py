@@ -41,7 +41,7 @@ def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: i
             yield Frame(pixels, scenario, number, truth.seconds)
 
     results = list(analyzer.session().stream(frames()))
-    smoothed = bidirectional.smooth(results, [result.frame for result in results])
+    smoothed = bidirectional.smooth_results(results, [result.frame for result in results])
     return Clip(truths, results, list(smoothed))
 
 

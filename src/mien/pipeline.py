@@ -13,7 +13,7 @@ from mien.errors import ErrorCallback, UserError, warn
 from mien.io import reader, video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
-from mien.results import Frame, Result, Write
+from mien.results import Frame, Result, ResultWriter
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Checkpoint, UnfinishedVideo
 from mien.tracking.smoothing import TIME_CONSTANT
@@ -94,7 +94,7 @@ def expand_sources(
 def run(
     sources: Iterable[Source],
     analyzer: Analyzer,
-    writers: Sequence[Write],
+    writers: Sequence[ResultWriter],
     options: Options | None = None,
     callbacks: Callbacks | None = None,
     checkpoint: Checkpoint | None = None,
@@ -190,7 +190,7 @@ class _Analysis:
         """Bidirectionally smoothed results, with the frames of a second pass over the file."""
         # The first pass has reported any damage.
         frames = self._video_frames(source, self.options.selection, on_warning=lambda _: None)
-        return bidirectional.smooth(results, frames, self.options.smoothing)
+        return bidirectional.smooth_results(results, frames, self.options.smoothing)
 
     def _video_frames(
         self,

@@ -11,7 +11,7 @@ import mien as package
 from mien.classification import occlusion
 from mien.cli.explain import importance_table
 from mien.errors import UserError
-from mien.visualization import saliency
+from mien.visualization import importance_map
 
 SIDE = 48
 
@@ -102,15 +102,15 @@ def test_the_overlay_is_orange_for_and_blue_against(smile):
     importance = np.zeros((SIDE, SIDE), np.float32)
     importance[:, :16], importance[:, 32:] = 0.3, -0.3
     image = np.asarray(
-        saliency.overlay_effect(
+        importance_map.overlay_importance(
             occlusion.Explanation(
                 smile.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), importance
             )
         ),
         int,
     )
-    middle = saliency.FACE_SIDE // 2
-    left, center, right = (image[middle, x] for x in (20, middle, saliency.FACE_SIDE - 20))
+    middle = importance_map.FACE_SIDE // 2
+    left, center, right = (image[middle, x] for x in (20, middle, importance_map.FACE_SIDE - 20))
     assert left[0] > left[2] + 60
     assert right[2] > right[0] + 60
     assert np.ptp(center) == 0
@@ -118,9 +118,9 @@ def test_the_overlay_is_orange_for_and_blue_against(smile):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_the_image_has_a_row_per_face(smile, count):
-    image = saliency.draw_explanations([smile] * count)
-    assert image.height > max(count, 1) * saliency.FACE_SIDE
-    assert image.width == saliency.WIDTH
+    image = importance_map.draw_explanations([smile] * count)
+    assert image.height > max(count, 1) * importance_map.FACE_SIDE
+    assert image.width == importance_map.WIDTH
 
 
 def test_the_command_prints_and_draws(mien, photo, tmp_path):
@@ -129,7 +129,7 @@ def test_the_command_prints_and_draws(mien, photo, tmp_path):
     assert "face 0: happy 9" in out
     assert "bottom" in out
     with Image.open(tmp_path / "why.png") as image:
-        assert image.width == saliency.WIDTH
+        assert image.width == importance_map.WIDTH
 
 
 def test_an_image_without_a_face(mien, tmp_path):

@@ -301,8 +301,8 @@ def test_help_states_the_limits(mien):
 
 def test_help_lists_each_command_once_in_its_section(mien):
     _, out, _ = mien("--help")
-    parts = re.split(r"^(Analysis|Server|Laboratory):\n", out, flags=re.MULTILINE)[1:]
-    assert parts[::2] == ["Analysis", "Server", "Laboratory"]
+    parts = re.split(r"^(Analysis|Server|Training and evaluation):\n", out, flags=re.MULTILINE)[1:]
+    assert parts[::2] == ["Analysis", "Server", "Training and evaluation"]
     listed = [re.findall(r"^  (\w+) ", text, re.MULTILINE) for text in parts[1::2]]
     assert sorted(name for section in listed for name in section) == sorted(COMMANDS)
     assert "analyze" in listed[0]

@@ -21,10 +21,8 @@ def test_smoothing_is_symmetric_in_time(points):
     assume(all(abs(step - MAX_AGE_SECONDS) > 1e-6 for _, step in points))
     shares = np.array([[happy, 1 - happy] for happy, _ in points])
     seconds = np.cumsum([step for _, step in points])
-    smoothed = bidirectional.smooth_bidirectional(seconds, shares, 0.5)
-    mirrored = bidirectional.smooth_bidirectional(seconds[-1] - seconds[::-1], shares[::-1], 0.5)[
-        ::-1
-    ]
+    smoothed = bidirectional.smooth_shares(seconds, shares, 0.5)
+    mirrored = bidirectional.smooth_shares(seconds[-1] - seconds[::-1], shares[::-1], 0.5)[::-1]
     assert smoothed == pytest.approx(mirrored, abs=1e-9)
     assert smoothed.sum(1) == pytest.approx(np.ones(len(smoothed)))
     assert smoothed.min() >= shares.min() - 1e-12
@@ -34,9 +32,7 @@ def test_smoothing_is_symmetric_in_time(points):
 def test_a_sudden_change_is_not_delayed():
     seconds = np.arange(100) / 25
     happy = (np.arange(100) >= 50).astype(float)
-    smoothed = bidirectional.smooth_bidirectional(seconds, np.stack([happy, 1 - happy], 1), 0.5)[
-        :, 0
-    ]
+    smoothed = bidirectional.smooth_shares(seconds, np.stack([happy, 1 - happy], 1), 0.5)[:, 0]
     crossed = np.flatnonzero(smoothed > 0.5)[0]
     assert crossed == 50
     assert smoothed[40] == pytest.approx(1 - smoothed[59])
@@ -44,9 +40,9 @@ def test_a_sudden_change_is_not_delayed():
 
 def test_a_long_gap_or_no_time_constant_disables_smoothing():
     seconds, shares = np.array([0.0, 0.1, 9.0, 9.1]), np.eye(2)[[0, 0, 1, 1]].astype(float)
-    assert bidirectional.smooth_bidirectional(seconds, shares, 0.5) == pytest.approx(shares)
+    assert bidirectional.smooth_shares(seconds, shares, 0.5) == pytest.approx(shares)
     short = np.array([0.0, 0.1, 0.2, 0.3])
-    assert bidirectional.smooth_bidirectional(short, np.eye(2)[[0, 1, 0, 1]], 0.0) == pytest.approx(
+    assert bidirectional.smooth_shares(short, np.eye(2)[[0, 1, 0, 1]], 0.0) == pytest.approx(
         np.eye(2)[[0, 1, 0, 1]]
     )
 
@@ -58,7 +54,7 @@ def test_only_the_smoothed_emotions_are_replaced():
         Result(frame, [Face((0, 0, 5, 5), 0.9, emotions[k], 3, ("blurred",), emotions[k])])
         for k, frame in enumerate(frames)
     ]
-    results = list(bidirectional.smooth(iter(first), iter(frames)))
+    results = list(bidirectional.smooth_results(iter(first), iter(frames)))
     assert [result.frame.number for result in results] == [0, 1]
     assert all(result.frame.pixels is PIXELS for result in results)
     for (face,), (before,) in zip(results, first, strict=True):
@@ -72,7 +68,7 @@ def test_a_video_that_changes_between_the_passes_is_an_error(extra):
     frames = [Frame(PIXELS, "x", k, k / 10) for k in range(5)]
     results = [Result(frame) for frame in frames[: 4 - extra]]
     with pytest.raises(UserError, match="changed between"):
-        list(bidirectional.smooth(results, frames[:4]))
+        list(bidirectional.smooth_results(results, frames[:4]))
 
 
 def test_the_two_pass_option(mien, tiny_model, tmp_path):
@@ -95,7 +91,7 @@ def test_the_two_pass_option(mien, tiny_model, tmp_path):
     seconds = np.arange(20) / 10
     shares = np.array([list(face["emotions"].values()) for face in causal])
     smoothed = np.array([list(face["smoothed"].values()) for face in two_pass])
-    assert smoothed == pytest.approx(bidirectional.smooth_bidirectional(seconds, shares, 0.5))
+    assert smoothed == pytest.approx(bidirectional.smooth_shares(seconds, shares, 0.5))
     code, _, err = mien(*command, "--two-pass", "--resume")
     assert code == 2
     assert "--two-pass" in err

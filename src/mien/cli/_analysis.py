@@ -24,7 +24,7 @@ from mien.errors import UserError
 from mien.io import image, partial_file
 from mien.io.source import Source
 from mien.pipeline import Callbacks
-from mien.results import Face, Result, Write
+from mien.results import Face, Result, ResultWriter
 from mien.tracking import checkpoint
 from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
@@ -81,7 +81,7 @@ def _analyzed(
         callbacks = Callbacks(on_warning=report, on_error=report, track_progress=progress)
         faces = with_bars or not options.to
         show = partial(_print, as_json=options.as_json, bars=with_bars, faces=faces)
-        writes: list[Write] = [summary.add, outputs, show]
+        writes: list[ResultWriter] = [summary.add, outputs, show]
         pipeline.run(sources, analyzer, writes, pipeline_options, callbacks, resume_from)
     if outputs.interrupted and (hint := options.resume_hint()):
         print_error(hint)

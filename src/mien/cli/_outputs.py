@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 
 MAX_FAILURES = 5
 """A folder is given up after this many images in a row that cannot be written."""
 
-Opening = AbstractContextManager[Write]
+Opening = AbstractContextManager[ResultWriter]
 
 
 class Outputs:
@@ -88,7 +88,7 @@ class _Output:
     def __init__(self, path: Path, opening: Opening) -> None:
         self.path, self.failed = path, False
         self._opening, self._failures = opening, 0
-        self._write: Write | None = None
+        self._write: ResultWriter | None = None
 
     @property
     def is_open(self) -> bool:

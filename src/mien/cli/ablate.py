@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import LABORATORY, terminal
+from mien.cli._common import TRAINING, terminal
 from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
 from mien.errors import UserError
 
-SECTION = LABORATORY
+SECTION = TRAINING
 
 
 @click.command()

@@ -20,7 +20,7 @@ from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 from mien.tracking.smoothing import TIME_CONSTANT
 from mien.tracking.summaries import Summaries
 from mien.visualization import window
@@ -78,7 +78,7 @@ def camera(
         openings = [(path, writers.open_writer(path)) for path in to]
         outputs = stack.enter_context(Outputs(openings, report_error))
         view = stack.enter_context(open_view())
-        writes: list[Write] = [
+        writes: list[ResultWriter] = [
             lambda result: view(result, time.monotonic() - started - result.frame.seconds),
             lambda result: summaries.add(result.frame.seconds, result),
             outputs,

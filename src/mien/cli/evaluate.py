@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from mien.classification import weights
-from mien.cli._common import LABORATORY, print_error, terminal
+from mien.cli._common import TRAINING, print_error, terminal
 from mien.cli._lab import DATA, lab
 
-SECTION = LABORATORY
+SECTION = TRAINING
 
 
 @click.command()

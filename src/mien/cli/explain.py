@@ -73,7 +73,7 @@ def importance_table(explanation: Explanation) -> list[tuple[str, ...]]:
 
 
 def _draw(explanations: Sequence[Explanation], path: Path) -> None:
-    from mien.visualization import saliency  # on use, because Pillow's drawing is slow to import
+    from mien.visualization import importance_map  # imported on use: Pillow's drawing is slow
 
     with atomic_file.atomic_write(path) as temporary:
-        saliency.draw_explanations(explanations).save(temporary)
+        importance_map.draw_explanations(explanations).save(temporary)

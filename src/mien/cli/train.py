@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import LABORATORY
+from mien.cli._common import TRAINING
 from mien.cli._lab import DATA, is_main_process, lab, training_progress
 
-SECTION = LABORATORY
+SECTION = TRAINING
 
 
 @click.command()

@@ -21,7 +21,7 @@ except ImportError:  # Windows has no fcntl; two runs that write the same file a
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.io.atomic_file import MAX_NAME_BYTES, shorten
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 
 Convert = Callable[[Iterator[dict], Path], None]
 """Writes all records to a path, in the final format."""
@@ -37,7 +37,9 @@ def part_path(path: Path) -> Path:
 
 
 @contextmanager
-def open_resumable(path: Path, resume: bool, convert: Convert | None = None) -> Iterator[Write]:
+def open_resumable(
+    path: Path, resume: bool, convert: Convert | None = None
+) -> Iterator[ResultWriter]:
     """Append records to `PATH.part` line by line, and create `path` from them at the end.
 
     After an error the partial file remains, unless it is empty. Without any result, no file is

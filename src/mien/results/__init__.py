@@ -11,9 +11,9 @@ from mien.results.detection import (
     scale_box,
 )
 from mien.results.face import Face
-from mien.results.result import LIVE_KINDS, Frame, Result, SourceKind, Write
+from mien.results.result import LIVE_KINDS, Frame, Result, ResultWriter, SourceKind
 
 __all__ = [
     "LANDMARKS", "LIVE_KINDS", "Box", "Detection", "Face", "Frame", "Landmarks", "Result",
-    "SourceKind", "Write", "estimate_yaw", "iou", "non_maximum_suppression", "scale_box",
+    "ResultWriter", "SourceKind", "estimate_yaw", "iou", "non_maximum_suppression", "scale_box",
 ]  # fmt: skip

@@ -247,5 +247,5 @@ class Result(Sequence[Face]):
         return notebook.to_png(self)
 
 
-Write = Callable[[Result], None]
+ResultWriter = Callable[[Result], None]
 """An open writer: a function that writes one result."""

@@ -15,7 +15,7 @@ from mien.errors import UserError
 from mien.io import video
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 from mien.server.job import Job, JobCancelled
 from mien.server.settings import Settings
 from mien.visualization import timeline
@@ -46,7 +46,7 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     callbacks = Callbacks(on_warning=partial(_add_warning, job), should_stop=deadline.should_stop)
     with ExitStack() as stack:
         writes = [stack.enter_context(_open_writer(job, name)) for name in options.results]
-        outputs: list[Write] = [deadline.check, *writes, partial(_update_progress, job)]
+        outputs: list[ResultWriter] = [deadline.check, *writes, partial(_update_progress, job)]
         run([source], analyzer, outputs, run_options, callbacks)
         deadline.check()
 
@@ -103,7 +103,7 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
 
 
 @contextmanager
-def _open_writer(job: Job, name: str) -> Iterator[Write]:
+def _open_writer(job: Job, name: str) -> Iterator[ResultWriter]:
     path = job.folder / name
     with (
         timeline.open_writer(path) if name == "timeline.png" else writers.open_writer(path) as write

@@ -17,7 +17,7 @@ from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.smoothing import TIME_CONSTANT
 
 
-def smooth(
+def smooth_results(
     results: Iterable[Result], frames: Iterable[Frame], time_constant: float = TIME_CONSTANT
 ) -> Iterator[Result]:
     """Replace the causally smoothed emotions of a video by bidirectionally smoothed ones.
@@ -42,7 +42,7 @@ def smooth(
         smoothed = {}
         for face_id, points in series.items():
             seconds, shares = (np.array(column) for column in zip(*points, strict=True))
-            smoothed[face_id] = iter(smooth_bidirectional(seconds, shares, time_constant))
+            smoothed[face_id] = iter(smooth_shares(seconds, shares, time_constant))
         series.clear()
         records.seek(0)
         for frame, record in _zip_frames(frames, records):
@@ -61,7 +61,7 @@ def _zip_frames(frames: Iterable[Frame], records: Iterable[str]) -> Iterator[tup
         yield frame, record
 
 
-def smooth_bidirectional(
+def smooth_shares(
     seconds: np.ndarray,
     shares: np.ndarray,
     time_constant: float,

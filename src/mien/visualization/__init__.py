@@ -1,1 +1,1 @@
-"""Results for people: annotated images, timelines, saliency maps, terminal and window views."""
+"""Results for people: annotated images, timelines, importance maps, terminal and window views."""

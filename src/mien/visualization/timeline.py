@@ -13,7 +13,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mien.errors import UserError
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
-from mien.results import Write
+from mien.results import ResultWriter
 from mien.visualization.clock import clock
 from mien.visualization.fonts import fit_text
 from mien.visualization.timeline_data import (
@@ -46,7 +46,7 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def open_writer(path: Path) -> AbstractContextManager[Write]:
+def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """Open a writer for the timeline of one video.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.labels import EMOTIONS_AND_CONTEMPT
-from mien.results import Face, Frame, Result, Write
+from mien.results import Face, Frame, Result, ResultWriter
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.tracking.summaries import Summaries
 from mien.visualization.annotate import Annotator, enlarge
@@ -219,7 +219,7 @@ class Timeline:
 
 
 @contextmanager
-def timeline_writer(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[Write]:
+def timeline_writer(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[ResultWriter]:
     """Collect the timeline of one video and write it atomically at the end.
 
     Args:

@@ -15,7 +15,7 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.registry import load_module, names, unknown_name_error
-from mien.results import Write
+from mien.results import ResultWriter
 
 REGISTRY = __name__
 
@@ -36,7 +36,7 @@ def is_single_source(path: Path) -> bool:
 
 def open_writer(
     path: str | PathLike[str], *, resume: bool = False
-) -> AbstractContextManager[Write]:
+) -> AbstractContextManager[ResultWriter]:
     """Open a writer for a path; its suffix determines the format.
 
     Args:

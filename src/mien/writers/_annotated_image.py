@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 
 
 def save(path: Path, result: Result) -> None:
@@ -23,7 +23,7 @@ def save(path: Path, result: Result) -> None:
 
 
 @contextmanager
-def open_single(path: Path) -> Iterator[Write]:
+def open_single(path: Path) -> Iterator[ResultWriter]:
     """Write a single frame to `path`, at the end.
 
     Raises:

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mien.io.partial_file import open_resumable
-from mien.results import Write
+from mien.results import ResultWriter
 from mien.writers._table import COLUMNS, TEXT, rows
 
 BLOCK_BYTES = 2**20
 
 
-def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
     """Write frame records to a `.csv` file with a header."""
     return open_resumable(path, resume, _convert)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien.errors import UserError
 from mien.io.atomic_file import MAX_NAME_BYTES, shorten
-from mien.results import Result, Write
+from mien.results import Result, ResultWriter
 from mien.writers._annotated_image import save
 
 MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
@@ -18,7 +18,7 @@ MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[Write]:
+def open_writer(path: Path) -> Iterator[ResultWriter]:
     """Write `NAME.png` for each image and `NAME-0000.png` for each frame of a video.
 
     The first frame of a multi-frame image, such as a TIFF, is written as `NAME.png`. Existing files

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
-from mien.results import Write
+from mien.results import ResultWriter
 from mien.visualization.timeline import INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS, NOTES, TICKS
 from mien.visualization.timeline_data import MAX_FACES, Series, Timeline, timeline_writer
 
@@ -22,7 +22,7 @@ MARKUP, STYLE, SCRIPT = (
 )
 
 
-def open_writer(path: Path) -> AbstractContextManager[Write]:
+def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """Write the timeline of one video to an `.html` file.
 
     Raises:

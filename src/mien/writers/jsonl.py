@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mien.io.partial_file import open_resumable
-from mien.results import Write
+from mien.results import ResultWriter
 
 
-def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
     """Write frame records to a `.jsonl` file."""
     return open_resumable(path, resume)

@@ -15,7 +15,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.io import atomic_file, audio
 from mien.io.video import reason
-from mien.results import Frame, Result, Write
+from mien.results import Frame, Result, ResultWriter
 from mien.visualization.annotate import Annotator
 
 TICKS = 90_000
@@ -28,7 +28,7 @@ SINGLE_SOURCE = True
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[Write]:
+def open_writer(path: Path) -> Iterator[ResultWriter]:
     """Write annotated frames with their time stamps to an `.mp4` file (H.264).
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mien.errors import UserError
 from mien.io.partial_file import open_resumable
-from mien.results import Write
+from mien.results import ResultWriter
 from mien.writers._table import COLUMNS, INTEGER, TEXT, rows
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 4096
 
 
-def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[Write]:
+def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
     """Write frame records to a `.parquet` file.
 
     Raises:

@@ -14,7 +14,7 @@ FACE_SIDE, GAP, TEXT_LEFT, WIDTH = 260, 20, 600, 940
 TEXT_COLOR, DIM_COLOR, BACKGROUND = "#1c2024", "#5b6570", "#ffffff"
 SUPPORTING, OPPOSING = "#d95f02", "#2c7fb8"
 
-FULL_EFFECT = 0.02
+FULL_COLOR_IMPORTANCE = 0.02
 """Effects (differences of share) from here on have full color; weaker maps stay pale."""
 
 NOTE = "Shows what the model relies on, not why a person has this expression."
@@ -28,7 +28,7 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
     for number, explanation in enumerate(explanations):
         top = GAP + number * (FACE_SIDE + GAP)
         image.paste(_enlarge(explanation.crop), (GAP, top))
-        image.paste(overlay_effect(explanation), (2 * GAP + FACE_SIDE, top))
+        image.paste(overlay_importance(explanation), (2 * GAP + FACE_SIDE, top))
         _draw_description(canvas, explanation, top)
     if not explanations:
         canvas.text((GAP, height / 2), "no face", DIM_COLOR, ImageFont.load_default(18), "lm")
@@ -36,14 +36,14 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
     return image
 
 
-def overlay_effect(explanation: Explanation) -> Image.Image:
+def overlay_importance(explanation: Explanation) -> Image.Image:
     """The grayscale crop; orange where hiding lowers the emotion's share, blue where it rises."""
     effect = np.asarray(
         Image.fromarray(explanation.importance).resize(
             (FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC
         )
     )
-    strength = effect / max(float(np.abs(explanation.importance).max()), FULL_EFFECT)
+    strength = effect / max(float(np.abs(explanation.importance).max()), FULL_COLOR_IMPORTANCE)
     gray = np.asarray(_enlarge(explanation.crop).convert("L").convert("RGB"), np.float32)
     supporting, opposing = ImageColor.getrgb(SUPPORTING), ImageColor.getrgb(OPPOSING)
     colors = np.where(strength[..., None] > 0, supporting, opposing)
