@@ -13,6 +13,7 @@ from mien.errors import ErrorCallback, UserError, warn
 from mien.io import reader, video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
+from mien.io.video_pixels import MAX_PIXELS
 from mien.results import Frame, Result, ResultWriter
 from mien.tracking import bidirectional
 from mien.tracking.checkpoint import Checkpoint, UnfinishedVideo
@@ -34,7 +35,7 @@ class Options:
     selection: FrameSelection = field(default_factory=FrameSelection)
     smoothing: float = TIME_CONSTANT
     two_pass: bool = False
-    max_pixels: int = video.MAX_PIXELS
+    max_pixels: int = MAX_PIXELS
     started: float | None = None
 
 
@@ -178,9 +179,10 @@ class _Analysis:
     def _tracked(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
         """The results of a video, or of the rest of an unfinished one."""
         selection = self.options.selection
-        frames = self._video_frames(
-            source, unfinished.selection(selection) if unfinished else selection
-        )
+        if unfinished:
+            first = video.probe(source).first if source.kind == "video" else 0.0
+            selection = unfinished.selection(selection, first)
+        frames = self._video_frames(source, selection)
         session = self.analyzer.session(self.options.smoothing)
         if unfinished:
             unfinished.replay(session, frames)

@@ -229,8 +229,10 @@ def test_prefetch_is_bounded_and_ends_with_its_reader(clip, monkeypatch):
     path, _ = clip
     monkeypatch.setattr(prefetch, "DEPTH", 3 * 320 * 180)
     decoded = []
-    upright = video.to_upright_rgb
-    monkeypatch.setattr(video, "to_upright_rgb", lambda p: decoded.append(p) or upright(p))
+    convert = video.RgbConverter.__call__
+    monkeypatch.setattr(
+        video.RgbConverter, "__call__", lambda self, p: decoded.append(p) or convert(self, p)
+    )
     frames = video.frames(Source.parse(str(path)))
     next(frames)
     time.sleep(0.3)
@@ -243,7 +245,7 @@ def test_reader_can_be_closed_in_the_decoder_thread(clip, monkeypatch):
     """Garbage collection closes an abandoned iterator in any thread."""
     suspended, closed, errors, count = threading.Event(), threading.Event(), [], iter(range(99))
 
-    def convert(av_frame):
+    def convert(_, av_frame):
         if next(count) == 1 and suspended.wait(10):
             try:
                 reader.close()
@@ -252,7 +254,7 @@ def test_reader_can_be_closed_in_the_decoder_thread(clip, monkeypatch):
             closed.set()
         return av_frame.to_ndarray(format="rgb24")
 
-    monkeypatch.setattr(video, "to_upright_rgb", convert)
+    monkeypatch.setattr(video.RgbConverter, "__call__", convert)
     reader = video.frames(Source.parse(str(clip[0])))
     next(reader)
     suspended.set()

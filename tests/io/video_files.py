@@ -1,5 +1,8 @@
 """Helpers for tests of videos."""
 
+from fractions import Fraction
+
+import av
 from PIL import Image
 
 import mien as package
@@ -29,3 +32,57 @@ def write_gif(path, sample_faces, count, **options):
 def make_face(frame, face_id=0):
     emotions = dict.fromkeys(package.EMOTIONS, 1 / 7)
     return Face((20.0, 20.0, 40.0, 40.0), 0.9, emotions, face_id, smoothed=emotions)
+
+
+def write_video(path, images, *, times=None, codec="libx264", pixel_format="yuv420p", tick=None,
+                matrix=None, options=None, **attributes):  # fmt: skip
+    """Write RGB or RGBA images of equal size; `attributes` are set on the stream.
+
+    times: seconds, 25 frames per second by default. tick: unit of the time stamps.
+    matrix: (a, b, c, d) of the display matrix.
+    """
+    tick = tick or Fraction(1, 25)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, 25, options=options or {})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        stream.time_base = stream.codec_context.time_base = tick
+        if matrix:
+            a, b, c, d = (value << 16 for value in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        for name, value in attributes.items():
+            setattr(stream, name, value)
+        times = times or [Fraction(k, 25) for k in range(len(images))]
+        for image, seconds in zip(images, times, strict=True):
+            name = "rgba" if image.shape[2] == 4 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(image, format=name)
+            frame.pts, frame.time_base = round(seconds / tick), tick
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
+    """Copy the video packets of a file without encoding, earlier by `shift` seconds.
+
+    keep: whether to copy the packet of this number.
+    """
+    with av.open(str(source)) as original, av.open(str(path), "w", options=options) as out:
+        stream = original.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        ticks = round(shift / stream.time_base)
+        for number, packet in enumerate(original.demux(stream)):
+            if packet.dts is not None and keep(number):
+                packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.dts - ticks, copy
+                out.mux(packet)
+
+
+def read(path, errors=None, **selection):
+    """All selected frames of a file; damage is an error unless it is to be added to `errors`."""
+
+    def fail(error):
+        raise AssertionError(str(error))
+
+    on_error = fail if errors is None else errors.append
+    return list(
+        video.frames(Source.parse(str(path)), video.FrameSelection(**selection), on_error=on_error)
+    )

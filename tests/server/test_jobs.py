@@ -282,16 +282,16 @@ def test_a_removed_folder_is_created_again(client, clip):
 
 
 def test_deleting_a_job_stops_its_decoder_between_selected_frames(client, long_clip, monkeypatch):
-    decode = video._timed_frames
+    decode = video.TimedDecoder.__iter__
     began = threading.Event()
 
-    def decode_slowly(*args, **options):
-        for frame in decode(*args, **options):
+    def decode_slowly(decoder):
+        for frame in decode(decoder):
             yield frame
             began.set()
             time.sleep(0.1)
 
-    monkeypatch.setattr(video, "_timed_frames", decode_slowly)
+    monkeypatch.setattr(video.TimedDecoder, "__iter__", decode_slowly)
     job_id = post(client, long_clip, "?to=faces.jsonl&seconds=1000")
     assert began.wait(20)
     client.delete(f"/videos/{job_id}")

@@ -568,4 +568,7 @@ def test_video_keeps_the_size_of_its_first_frame(tmp_path):
     assert [pixels.shape for pixels in frames] == [(480, 640, 3)] * 4
     for pixels in frames:
         for row, color in ((100, (200, 40, 40)), (380, (40, 40, 200))):
-            assert np.abs(pixels[row].mean(0) - color).max() < 12
+            assert np.abs(pixels[row, 80:560].mean(0) - color).max() < 12
+    # A frame of another shape is not distorted: it lies on black.
+    assert frames[2][:, :60].max() < 30
+    assert frames[2][:, 580:].max() < 30

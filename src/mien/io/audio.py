@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from mien.io.clock import MAX_BACKWARD_STEP
-from mien.io.video import has_timestamp_resets
+from mien.io.container import (
+    audio_stream,
+    end_of,
+    has_timestamp_resets,
+    start_of,
+    video_stream,
+)
 
 COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
 """Codecs that MP4 supports, copied without re-encoding; all others are encoded as AAC."""
@@ -37,7 +43,7 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
 
     Args:
         source: Path of the file.
-        seconds: Where to begin, from the start of its video.
+        seconds: Where to begin, from the start of the file.
         out: The PyAV output container.
     """
     import av
@@ -47,15 +53,14 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
     except (av.error.FFmpegError, OSError):
         return
     with container, contextlib.suppress(av.error.FFmpegError):
-        start = _video_start(container) + seconds
-        # Where time stamps restart, the stated duration is not that of the whole file.
-        resets = has_timestamp_resets(container)
-        end = math.inf if resets else _video_duration(container) - seconds - END_MARGIN
-        streams = container.streams.audio
-        if copied := [stream for stream in streams if stream.codec_context.name in COPIED_CODECS]:
-            yield from _copy_packets(copied[0], start, end, out)
-        elif streams:
-            yield from _encode(streams[0], start, end, out)
+        start = float(start_of(container)) + seconds
+        end = _video_end(container) - start - END_MARGIN
+        if (stream := audio_stream(container)) is None or stream.codec_context is None:
+            return
+        if stream.codec_context.name in COPIED_CODECS:
+            yield from _copy_packets(stream, start, end, out)
+        else:
+            yield from _encode(stream, start, end, out)
 
 
 def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
@@ -161,15 +166,11 @@ def _from_zero(frame: Any) -> Any:
     return rest
 
 
-def _video_duration(container: Any) -> float:
-    """Stated duration of the first video stream in seconds; infinite if not stated."""
-    for stream in container.streams.video[:1]:
-        if stream.duration:
-            return float(stream.duration * stream.time_base)
-    return math.inf
-
-
-def _video_start(container: Any) -> float:
-    """The first time stamp of the first video stream, in seconds."""
-    streams = container.streams.video
-    return float((streams[0].start_time or 0) * streams[0].time_base) if streams else 0.0
+def _video_end(container: Any) -> float:
+    """The time stamp in seconds at which the video ends; infinite if not stated."""
+    stream = video_stream(container)
+    # Where time stamps restart, the stated duration is not that of the whole file.
+    if stream is None or has_timestamp_resets(container):
+        return math.inf
+    end = end_of(stream)
+    return math.inf if end is None else float(end)

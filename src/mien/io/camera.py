@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from mien.errors import ErrorCallback, UserError, warn
+from mien.io.container import open_video, reason
 from mien.io.source import Source
-from mien.io.video import open_video, reason, to_upright_rgb
+from mien.io.video_pixels import RgbConverter
 from mien.results import Frame
 
 RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -134,10 +135,12 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
     options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
     timeout = (TIMEOUT, TIMEOUT)
     with open_video(source, options=options, timeout=timeout) as (container, stream):
-        packets = container.demux(stream)
+        packets, to_rgb = container.demux(stream), RgbConverter(stream)
         while True:
             try:
-                decoded = next(packets).decode()
+                packet = next(packets)
+                # An empty packet with a time is a dropped frame; the last one has none.
+                decoded = packet.decode() if packet.size or packet.dts is None else []
             except StopIteration:
                 return
             except av.error.InvalidDataError:
@@ -145,7 +148,7 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
             except (av.error.FFmpegError, ValueError) as error:
                 raise UserError(f"{source.name} was interrupted: {reason(error)}.") from None
             for av_frame in decoded:
-                yield to_upright_rgb(av_frame)
+                yield to_rgb(av_frame)
 
 
 def _newest(

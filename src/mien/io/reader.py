@@ -10,6 +10,7 @@ from mien.io import animation, camera, image, video
 from mien.io.frame_selection import FrameSelection, select_frames
 from mien.io.image import ImageInput
 from mien.io.source import Source, printable
+from mien.io.video_pixels import MAX_PIXELS
 from mien.results import Frame
 
 
@@ -18,7 +19,7 @@ def frames(
     selection: FrameSelection | None = None,
     on_warning: ErrorCallback | None = None,
     *,
-    max_pixels: int = video.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     should_stop: Callable[[], bool] = lambda: False,
     started: float | None = None,
 ) -> Iterator[Frame]:

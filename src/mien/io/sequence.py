@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from mien.errors import UserError
 from mien.io.source import Source
@@ -14,26 +13,33 @@ DEFAULT_RATE = 25.0
 """Frames per second of a sequence without a stated rate."""
 
 
-def open_sequence(source: Source) -> Any:
-    """Open numbered images as an FFmpeg container, from the lowest number on.
+def rate(source: Source) -> float:
+    """Frames per second of a sequence."""
+    return source.rate or DEFAULT_RATE
+
+
+def paths(source: Source) -> list[Path]:
+    """The images of a sequence, from the lowest number on.
 
     Raises:
         UserError: No file matches the pattern, or a number in between is missing.
     """
-    import av
-
     pattern = Path(source.location)
     before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
+    width = int(digits or 0)
     numbered = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
-    paths = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    numbers = {int(m[1]) for path in paths if (m := numbered.match(path.name))}
+    files = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    numbers = sorted(
+        int(m[1])
+        for path in files
+        if (m := numbered.match(path.name)) and m[1] == f"{int(m[1]):0{width}d}"
+    )
     if not numbers:
         raise UserError(
             f"Cannot read {source.location}: no file found with a number for %{digits}d."
         )
-    for number, following in pairwise(sorted(numbers)):
+    for number, following in pairwise(numbers):
         if following != number + 1:
             raise UserError(f"Cannot read {source.location}: number {number + 1} is missing. "
                             "A sequence needs consecutive numbers.")  # fmt: skip
-    options = {"framerate": str(source.rate or DEFAULT_RATE), "start_number": str(min(numbers))}
-    return av.open(str(pattern), format="image2", options=options)
+    return [pattern.parent / f"{before}{number:0{width}d}{after}" for number in numbers]

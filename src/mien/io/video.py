@@ -5,30 +5,30 @@ Decoding runs in a thread, a few frames in advance, so that it overlaps with the
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mien.errors import ErrorCallback, UserError, warn
-from mien.io import sequence
-from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock, start_of
+from mien.io import image, sequence
+from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock
+from mien.io.container import end_of, has_timestamp_resets, open_video, start_of
+from mien.io.decoding import TimedDecoder, count_frames
 from mien.io.frame_selection import EARLY, FrameSelection
 from mien.io.prefetch import prefetch
 from mien.io.source import Source
+from mien.io.video_pixels import MAX_PIXELS, RgbConverter, decoder_for, display_size
 from mien.results import Frame
 
-COMPLETE = 0.98
-"""A file with fewer than this fraction of the frames stated in its header counts as truncated."""
-
-MAX_PIXELS = 134_000_000
-"""Default limit for one frame: 16K. Larger frames count as damaged."""
-
-MAX_DAMAGED = 10_000
-"""Reading ends after more than this many damaged packets in a row."""
+SEEK_MARGIN = 1.0
+"""Seconds before the requested time to which a file is sought: some formats seek by decoding time,
+which is earlier than the time at which a frame is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,18 @@ class VideoInfo:
     """Properties in the header of a video file; 0 where they are not stated.
 
     Attributes:
-        seconds: Duration.
-        width: Width in pixels, before rotation.
-        height: Height in pixels, before rotation.
+        seconds: Duration, from second 0 of the file to the end of the video.
+        width: Width in pixels in display aspect, before rotation.
+        height: Height in pixels in display aspect, before rotation.
         rate: Average frames per second.
+        first: Seconds of the first frame.
     """
 
     seconds: float
     width: int
     height: int
     rate: float
+    first: float = 0.0
 
 
 def probe(source: Source) -> VideoInfo:
@@ -54,10 +56,17 @@ def probe(source: Source) -> VideoInfo:
     Raises:
         UserError: The file cannot be read as a video.
     """
+    if source.kind == "sequence":
+        paths, rate = sequence.paths(source), sequence.rate(source)
+        height, width = image.first_frame(paths[0]).pixels.shape[:2]
+        return VideoInfo(len(paths) / rate, width, height, rate)
     with open_video(source) as (container, stream):
-        seconds = float((stream.duration or 0) * stream.time_base)
-        seconds = seconds or (container.duration or 0) / 1_000_000
-        return VideoInfo(seconds, stream.width, stream.height, float(stream.average_rate or 0))
+        start, end = start_of(container), end_of(stream)
+        stated = (container.duration or 0) / 1_000_000
+        seconds = max(0.0, float(end - start)) if end is not None else stated
+        width, height = display_size(stream)
+        first = max(0.0, float((stream.start_time or 0) * stream.time_base - start))
+        return VideoInfo(seconds, width, height, float(stream.average_rate or 0), first)
 
 
 def frames(
@@ -78,7 +87,9 @@ def frames(
         should_stop: Called for each frame, selected or not; reading ends when it returns true.
 
     Yields:
-        Upright RGB frames; their seconds count from the start of the video, by its time stamps.
+        RGB frames as a player shows them: upright, in display aspect, with transparent parts on
+        white and HDR mapped to SDR. Their seconds count from the start of the file, which is the
+        earliest time stamp of its video and audio.
 
     Raises:
         UserError: The file cannot be read or has no video stream, or the selection is empty.
@@ -97,6 +108,14 @@ def frames(
         yield from prefetched
 
 
+class _Moment(NamedTuple):
+    """A frame that is not yet converted to RGB. pixels: converts it; None if it is damaged."""
+
+    number: int
+    seconds: float
+    pixels: Callable[[], np.ndarray | None]
+
+
 def _selected_frames(
     source: Source,
     selection: FrameSelection,
@@ -104,39 +123,43 @@ def _selected_frames(
     max_pixels: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
+    if source.kind == "sequence":
+        moments = _moments_of_sequence(source, on_error, max_pixels)
+        yield from _select(source, selection, sequence.rate(source), moments, should_stop)
+        return
     with open_video(source) as (container, stream):
-        # The size of a frame may differ from the size in the header.
-        stream.codec_context.options = {"max_pixels": str(max_pixels)}
-        rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_FRAME_RATE)
-        seeking = selection.start > 0 and not has_timestamp_resets(container)
-        if seeking:
-            _seek(container, stream, selection.start)
-        number, last, is_selected = -1, 0.0, selection.stepper(rate)
-        empty = True
-        # A frame with a known number is selected by its exact time.
-        tolerance = 1e-6 if selection.number >= 0 else EARLY / rate
-        timed = _timed_frames(container, stream, source.name, on_error, from_start=not seeking)
-        for seconds, av_frame in timed:
-            if should_stop():
-                return
-            # After seeking, the first number is computed from the time; otherwise it is counted.
-            number = round(seconds * rate) if number < 0 and seeking else number + 1
-            last = seconds
-            if seconds < selection.start - tolerance:
-                continue
-            if empty and selection.number >= 0:
-                number = selection.number
-            if seconds > selection.end:
-                break
-            empty = False
-            if is_selected(seconds):
-                yield _frame(source, to_upright_rgb(av_frame), number, seconds)
-        if empty and (selection.start > 0 or selection.end < math.inf):
-            raise _no_frame(source, selection, last)
+        opened = _OpenVideo(container, stream, source, on_error, max_pixels)
+        start = 0.0 if has_timestamp_resets(container) else selection.start
+        moments = opened.moments(start, is_number_known=selection.number >= 0)
+        yield from _select(source, selection, opened.rate, moments, should_stop)
 
 
-def _frame(source: Source, pixels: np.ndarray, number: int, seconds: float) -> Frame:
-    return Frame(pixels, source.name, number, seconds, kind=source.kind, location=source.location)
+def _select(
+    source: Source,
+    selection: FrameSelection,
+    rate: float,
+    moments: Iterator[_Moment],
+    should_stop: Callable[[], bool],
+) -> Iterator[Frame]:
+    # A frame with a known number is selected by its exact time.
+    tolerance = 1e-6 if selection.number >= 0 else EARLY / rate
+    last, is_selected = 0.0, selection.stepper(rate)
+    offset: int | None = None
+    for number, seconds, to_pixels in moments:
+        if should_stop():
+            return
+        last = seconds
+        if seconds < selection.start - tolerance:
+            continue
+        if seconds > selection.end:
+            break
+        if offset is None:
+            offset = selection.number - number if selection.number >= 0 else 0
+        if is_selected(seconds) and (pixels := to_pixels()) is not None:
+            yield Frame(pixels, source.name, number + offset, seconds, kind=source.kind,
+                        location=source.location)  # fmt: skip
+    if offset is None and (selection.start > 0 or selection.end < math.inf):
+        raise _no_frame(source, selection, last)
 
 
 def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserError:
@@ -146,116 +169,82 @@ def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserErr
     return UserError(f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s.")
 
 
-@contextlib.contextmanager
-def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
-    """Open a container and yield it with its first video stream.
+def _moments_of_sequence(
+    source: Source, on_error: ErrorCallback, max_pixels: int
+) -> Iterator[_Moment]:
+    rate = sequence.rate(source)
 
-    Args:
-        source: A file, an address or a sequence.
-        options: Passed to `av.open`.
-
-    Raises:
-        UserError: The source cannot be opened or has no video stream.
-    """
-    import av
-
-    try:
-        if source.kind == "sequence":
-            container = sequence.open_sequence(source)
-        else:
-            container = av.open(source.location, **options)
-    except (av.error.FFmpegError, OSError) as error:
-        raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
-    with container:
-        if not (streams := [s for s in container.streams.video if not _is_cover(s)]):
-            raise UserError(f"Cannot read {source.name} as a video: it has no video stream.")
-        streams[0].thread_type = "AUTO"
-        yield container, streams[0]
-
-
-def has_timestamp_resets(container: Any) -> bool:
-    """Whether time stamps may restart in this format, as in MPEG-TS.
-
-    Such files are read from the start: a time can occur several times, so seeking is ambiguous.
-    """
-    import av
-
-    return bool(container.format.flags & av.format.Flags.ts_discont.value)
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a stream is the cover image of an audio file."""
-    import av
-
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def reason(error: Exception) -> str:
-    """FFmpeg's description of an error, in lower case and without a period."""
-    return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
-
-
-def _seek(container: Any, stream: Any, seconds: float) -> None:
-    """Seek to the last key frame before a time; files without seeking are read from the start."""
-    import av
-
-    with contextlib.suppress(av.error.FFmpegError):
-        container.seek(int((start_of(stream) + seconds) / stream.time_base), stream=stream)
-
-
-def _timed_frames(
-    container: Any, stream: Any, name: str, on_error: ErrorCallback, *, from_start: bool
-) -> Iterator[tuple[float, Any]]:
-    """The decoded frames with their seconds in temporal order; reports each damaged part once.
-
-    from_start: whether reading began at the start, so that missing frames can be counted.
-    """
-    clock, damaged = PresentationClock(stream), 0
-    for decoded in _decode_packets(container, stream):
-        if decoded is None:
-            damaged += 1
-            if damaged > MAX_DAMAGED:
-                break
-            continue
-        if damaged and decoded:
-            after = max(clock.last, 0)
-            on_error(
-                UserError(f"{name} is damaged after {after:.1f} s; reading continues after that.")
-            )
-            damaged = 0
-        for av_frame in decoded:
-            if (seconds := clock(av_frame)) is not None:
-                yield seconds, av_frame
-    if damaged or (from_start and clock.count < COMPLETE * stream.frames - 2):
-        on_error(UserError(f"{name} {_describe_damage(clock, stream, at_end=bool(damaged))}."))
-
-
-def _decode_packets(container: Any, stream: Any) -> Iterator[list | None]:
-    """The decoded frames of each packet; None for a damaged packet."""
-    import av
-
-    packets = container.demux(stream)
-    while True:
+    def read(path: Path) -> np.ndarray | None:
         try:
-            decoded = next(packets).decode()
-        except (StopIteration, av.error.EOFError):
-            return
-        except (av.error.FFmpegError, ValueError):  # ValueError: the decoder could not be opened
-            decoded = None
-        yield decoded
+            return image.first_frame(str(path), max_pixels=max_pixels).pixels
+        except UserError as error:
+            on_error(error)
+            return None
+
+    for number, path in enumerate(sequence.paths(source)):
+        yield _Moment(number, number / rate, partial(read, path))
 
 
-def _describe_damage(clock: PresentationClock, stream: Any, *, at_end: bool) -> str:
-    length = float((stream.duration or 0) * stream.time_base)
-    begin, end = clock.longest_gap
-    if not at_end and clock.last > length - 3 / clock.rate and end - begin > 3 / clock.rate:
-        return f"is damaged: no frame could be read between {begin:.1f} and {end:.1f} s"
-    return f"is truncated: no frame could be read after {max(clock.last, 0):.1f} s"
+@dataclass(frozen=True, slots=True)
+class _OpenVideo:
+    """An open video file."""
 
+    container: Any
+    stream: Any
+    source: Source
+    on_error: ErrorCallback
+    max_pixels: int
 
-def to_upright_rgb(av_frame: Any) -> np.ndarray:
-    """A decoded frame as (H, W, 3) uint8 RGB, rotated as the file states."""
-    pixels = av_frame.to_ndarray(format="rgb24")
-    # FFmpeg states the rotation counter-clockwise, as NumPy does.
-    quarter_turns = round(av_frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+    @property
+    def rate(self) -> float:
+        """Average frames per second."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FRAME_RATE)
+
+    def moments(self, start: float, *, is_number_known: bool) -> Iterator[_Moment]:
+        """The frames in temporal order, from one at or before `start` on.
+
+        is_number_known: the frames may be numbered from any number on.
+        """
+        is_sought = start > 0 and self._seek(start)
+        decoder = decoder_for(self.stream)
+        # The size of a frame may differ from the size in the header.
+        decoder.options = {"max_pixels": str(self.max_pixels)}
+        decoder.thread_type = "AUTO"
+        clock = PresentationClock(self.stream.time_base, self.rate, start_of(self.container))
+        timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
+                                  self.on_error))  # fmt: skip
+        to_rgb, number = RgbConverter(self.stream, decoder, self.max_pixels), 0
+        if is_sought:
+            first = next(timed, None)
+            if first is None or first[0] > start:  # not every file can be sought exactly
+                yield from self._moments_from_start()
+                return
+            if not is_number_known:
+                number = self._count_before(first[1])
+            timed = chain([first], timed)
+        for seconds, av_frame in timed:
+            yield _Moment(number, seconds, partial(to_rgb, av_frame))
+            number += 1
+
+    def _seek(self, seconds: float) -> bool:
+        """Seek to the last key frame before a time; false if the file cannot be sought."""
+        import av
+
+        if self.stream.start_time is None:  # it has no time stamps
+            return False
+        time = float(start_of(self.container)) + max(seconds - SEEK_MARGIN, 0)
+        try:
+            self.container.seek(int(time / self.stream.time_base), stream=self.stream)
+        except av.error.FFmpegError:
+            return False
+        return True
+
+    def _moments_from_start(self) -> Iterator[_Moment]:
+        with open_video(self.source) as (container, stream):
+            opened = replace(self, container=container, stream=stream)
+            yield from opened.moments(0.0, is_number_known=False)
+
+    def _count_before(self, av_frame: Any) -> int:
+        """The index of a frame, by reading but not decoding the file up to it."""
+        with open_video(self.source) as (container, stream):
+            return count_frames(container, stream, before=av_frame.pts)

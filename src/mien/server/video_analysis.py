@@ -13,6 +13,7 @@ from mien import writers
 from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import video
+from mien.io.container import open_video
 from mien.io.source import Source
 from mien.pipeline import Callbacks, Options, run
 from mien.results import Result, ResultWriter
@@ -89,7 +90,7 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
         UserError: it is not a video, its frames are too large, or its duration is unknown.
     """
     options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
-    with video.open_video(source, options=options):
+    with open_video(source, options=options):
         pass
     info = video.probe(source)
     if info.width * info.height > max_pixels:

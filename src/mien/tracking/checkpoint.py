@@ -37,13 +37,17 @@ class UnfinishedVideo:
     replay_start: float
     next_id: int
 
-    def selection(self, requested: FrameSelection) -> FrameSelection:
+    def selection(self, requested: FrameSelection, first: float = 0.0) -> FrameSelection:
         """The selection that reads the video from the first frame to replay.
+
+        Args:
+            requested: The selection of the whole run.
+            first: Seconds of the first frame of the video.
 
         Raises:
             UserError: If the earlier run started at another time.
         """
-        if abs(self.start - requested.start) > 1 + requested.seconds:
+        if abs(self.start - max(requested.start, first)) > 1 + requested.seconds:
             raise UserError(
                 f"Cannot resume {self.name}: the earlier run started at {self.start:.1f} s. "
                 "Use --resume with the same --from."

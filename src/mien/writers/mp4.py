@@ -14,7 +14,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file, audio
-from mien.io.video import reason
+from mien.io.container import reason
 from mien.results import Frame, Result, ResultWriter
 from mien.visualization.annotate import Annotator
 
@@ -86,10 +86,9 @@ class _Encoder:
             raise UserError(
                 f"{self._path} can hold only one video; write {frame.source} to another file."
             )
-        av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         if pixels.shape[:2] != self._shape:
-            height, width = self._shape
-            av_frame = av_frame.reformat(width, height, format=FORMAT, interpolation="AREA")
+            pixels = _fitted(pixels, self._shape)
+        av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         seconds = frame.seconds - self._start
         # The last frame is shown for as long as the one before it.
         self._end = 2 * seconds - max(self._last_pts, 0) / TICKS
@@ -144,3 +143,16 @@ def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
     pixels = np.pad(pixels, ((0, height == 1), (0, width == 1), (0, 0)), mode="edge")
     even_height, even_width = max(2, height - height % 2), max(2, width - width % 2)
     return np.ascontiguousarray(pixels[:even_height, :even_width])
+
+
+def _fitted(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A frame of another size, scaled into (height, width) without distortion, on black."""
+    from PIL import Image
+
+    scale = min(shape[0] / pixels.shape[0], shape[1] / pixels.shape[1])
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    fitted = np.zeros((*shape, 3), np.uint8)
+    resized = Image.fromarray(pixels).resize((width, height))
+    fitted[top : top + height, left : left + width] = np.asarray(resized)
+    return fitted

@@ -1,0 +1,104 @@
+"""Open the container of a video: which of its streams are read, and when they begin."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from typing import Any
+
+from mien.errors import UserError
+from mien.io.source import Source
+
+
+@contextlib.contextmanager
+def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Open a container and yield it with its video stream.
+
+    Args:
+        source: A file or an address.
+        options: Passed to `av.open`.
+
+    Raises:
+        UserError: The source cannot be opened or has no video stream that can be decoded.
+    """
+    import av
+
+    try:
+        container = av.open(source.location, **options)
+    except (av.error.FFmpegError, OSError) as error:
+        raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
+    with container:
+        if (stream := video_stream(container)) is None:
+            raise UserError(f"Cannot read {source.name} as a video: it has no video stream.")
+        if stream.codec_context is None:
+            raise UserError(f"Cannot read {source.name} as a video: its codec is not supported.")
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def has_timestamp_resets(container: Any) -> bool:
+    """Whether time stamps may restart in this format, as in MPEG-TS.
+
+    Such files are read from the start: a time can occur several times, so seeking is ambiguous.
+    """
+    import av
+
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's description of an error, in lower case and without a period."""
+    return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
+
+
+def video_stream(container: Any) -> Any | None:
+    """The video that a player shows: the default one, else the largest; never cover art.
+
+    Streams with a single frame, and those without a decoder, are chosen last.
+    """
+    streams = (stream for stream in container.streams.video if not _is_still(stream))
+    return _preferred(streams, lambda context: context.width * context.height)
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The audio that a player plays: the default one, else the one with the most channels."""
+    return _preferred(container.streams.audio, lambda context: context.channels)
+
+
+def start_of(container: Any) -> Fraction:
+    """The time stamp in seconds that a player shows as 0: the earliest of all streams."""
+    if container.start_time is None:
+        return Fraction(0)
+    start = Fraction(container.start_time, 1_000_000)
+    # The container's own value is rounded to microseconds; that of a stream is exact.
+    exact = [s.start_time * s.time_base for s in container.streams if s.start_time is not None]
+    nearest = min(exact, key=lambda time: abs(time - start), default=start)
+    return nearest if abs(nearest - start) < Fraction(1, 100_000) else start
+
+
+def end_of(stream: Any) -> Fraction | None:
+    """The time stamp in seconds at which a stream ends; None if its duration is not stated."""
+    if not stream.duration:
+        return None
+    return ((stream.start_time or 0) + stream.duration) * stream.time_base
+
+
+def _preferred(streams: Iterable[Any], size: Callable[[Any], int]) -> Any | None:
+    import av
+
+    def rank(stream: Any) -> tuple[bool, bool, bool, int]:
+        context, is_single = stream.codec_context, stream.frames == 1
+        is_default = bool(stream.disposition & av.stream.Disposition.default)
+        extent = 0 if context is None else size(context)
+        return context is not None, not is_single, is_default, extent
+
+    return max(streams, key=rank, default=None)
+
+
+def _is_still(stream: Any) -> bool:
+    """Whether a stream is a cover image or holds the thumbnails of chapters."""
+    import av
+
+    kinds = av.stream.Disposition
+    return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))

@@ -1,0 +1,167 @@
+"""Decode a video stream, report each damaged part once, and continue after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mien.errors import ErrorCallback, UserError
+from mien.io.clock import PresentationClock
+
+MAX_DAMAGED = 10_000
+"""Reading ends after more than this many damaged packets in a row."""
+
+SEGMENT_ID = b"\x18\x53\x80\x67"
+"""The element of Matroska and WebM that contains the streams."""
+
+
+class TimedDecoder:
+    """Decodes a stream into frames and their seconds.
+
+    Time stamps, counters and durations in the header are not taken as evidence of damage, because
+    they are often wrong; what counts are packets and frames that the decoder rejects, and files
+    that are shorter than the container states.
+
+    Args:
+        container: An open PyAV container.
+        stream: Its video stream.
+        decoder: The decoder of the stream.
+        clock: Computes the seconds of its frames.
+        name: Name of the source in messages.
+        on_error: Called with a `UserError` for each damaged part.
+    """
+
+    def __init__(
+        self,
+        container: Any,
+        stream: Any,
+        decoder: Any,
+        clock: PresentationClock,
+        name: str,
+        on_error: ErrorCallback,
+    ) -> None:
+        self._container, self._stream, self._decoder = container, stream, decoder
+        self._clock, self._name, self._on_error = clock, name, on_error
+        self._damaged, self._intact_until = 0, 0.0
+        self._is_last_packet_cut = False
+        self._found_key_frame = False
+
+    def __iter__(self) -> Iterator[tuple[float, Any]]:
+        """Decoded frames with their seconds, in temporal order."""
+        for decoded in self._decoded_packets():
+            for av_frame in decoded:
+                yield from self._timed(av_frame)
+            if self._damaged > MAX_DAMAGED:
+                break
+        last = max(self._clock.last, 0.0)
+        if self._damaged and self._intact_until < last:
+            self._report_damage()
+        elif self._damaged or self._is_truncated():
+            self._report(f"is truncated: no frame could be read after {last:.1f} s")
+
+    def _timed(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
+        # The first frame is incomplete where a recording begins between two key frames.
+        if av_frame.is_corrupt and self._clock.count:
+            self._add_damage()
+        elif self._damaged:
+            self._report_damage()
+        if (seconds := self._clock(av_frame)) is not None:
+            yield seconds, av_frame
+
+    def _add_damage(self) -> None:
+        if not self._damaged:
+            self._intact_until = max(self._clock.last, 0.0)
+        self._damaged += 1
+
+    def _report_damage(self) -> None:
+        self._report(f"is damaged after {self._intact_until:.1f} s; reading continues after that")
+        self._damaged = 0
+
+    def _report(self, damage: str) -> None:
+        self._on_error(UserError(f"{self._name} {damage}."))
+
+    def _decoded_packets(self) -> Iterator[list]:
+        """The decoded frames of each packet; none of a damaged packet."""
+        import av
+
+        for packet in self._packets():
+            if packet is not None:
+                self._found_key_frame |= packet.is_keyframe
+                self._is_last_packet_cut = packet.is_corrupt
+            try:
+                yield self._decoder.decode(packet)
+            except av.error.EOFError:
+                return
+            except (av.error.FFmpegError, ValueError):  # ValueError: it could not be opened
+                # A stream that begins between two key frames cannot be decoded up to the second.
+                if self._found_key_frame:
+                    self._add_damage()
+                yield []
+
+    def _packets(self) -> Iterator[Any]:
+        """All packets with data, then None, which makes the decoder return its last frames."""
+        import av
+
+        packets, failures = self._container.demux(self._stream), 0
+        while failures <= MAX_DAMAGED:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.EOFError):
+                break
+            except av.error.InvalidDataError:
+                packets, failures = self._container.demux(self._stream), failures + 1
+                self._add_damage()
+                continue
+            except av.error.FFmpegError:
+                self._add_damage()
+                break
+            # AVI has empty packets where a frame was dropped; the one before is shown longer.
+            if packet.size:
+                yield packet
+        yield None
+
+    def _is_truncated(self) -> bool:
+        """Whether the file ends before the data that its container lists."""
+        name, size = self._container.format.name, self._container.size
+        if self._is_last_packet_cut:
+            return True
+        if "mp4" in name and size > 0:
+            return any(entry.pos + entry.size > size for entry in self._stream.index_entries)
+        if "matroska" in name and Path(self._container.name).is_file():
+            return _matroska_end(Path(self._container.name)) > size
+        return False
+
+
+def count_frames(container: Any, stream: Any, before: int) -> int:
+    """The number of frames shown before a time, in ticks of the stream, without decoding them."""
+    times = set()
+    for packet in container.demux(stream):
+        time = packet.pts if packet.pts is not None else packet.dts
+        if packet.dts is not None and packet.dts >= before:
+            break
+        if time is not None and time < before and _is_shown(packet):
+            times.add(time)
+    return len(times)
+
+
+def _is_shown(packet: Any) -> bool:
+    """Whether a packet contains a frame that is shown, and not only a reference for others."""
+    if packet.is_discard or not packet.size:
+        return False
+    return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
+
+
+def _matroska_end(path: Path) -> int:
+    """The byte at which a Matroska or WebM file should end; 0 if it does not state it."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if (start := head.find(SEGMENT_ID)) < 0:
+        return 0
+    digits = head[start + len(SEGMENT_ID) :][:8]
+    length = 9 - digits[0].bit_length() if digits else 9
+    if length > 8 or len(digits) < length:
+        return 0
+    unknown = (1 << 7 * length) - 1
+    size = int.from_bytes(digits[:length], "big") & unknown
+    return 0 if size == unknown else start + len(SEGMENT_ID) + length + size

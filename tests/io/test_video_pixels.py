@@ -1,0 +1,222 @@
+"""Frames are what a player shows: orientation, aspect, transparency and HDR."""
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.io import tone_mapping, video
+from mien.io.source import Source
+from mien.io.video_pixels import on_white, oriented
+from tests.io.video_files import read, write_video
+
+ORIENTATIONS = {
+    (1, 0, 0, 1): lambda p: p,
+    (-1, 0, 0, 1): lambda p: p[:, ::-1],
+    (1, 0, 0, -1): lambda p: p[::-1],
+    (-1, 0, 0, -1): lambda p: p[::-1, ::-1],
+    (0, 1, 1, 0): lambda p: p.swapaxes(0, 1),
+    (0, 1, -1, 0): lambda p: np.rot90(p, -1),
+    (0, -1, 1, 0): lambda p: np.rot90(p),
+    (0, -1, -1, 0): lambda p: np.rot90(p, 2).swapaxes(0, 1),
+}
+"""Display matrices (a, b, c, d), and what they do to an image."""
+
+
+@pytest.fixture(scope="module")
+def pattern():
+    """An image without symmetry: three corners in three colors."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:24, :32], image[:24, 64:], image[40:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    return image
+
+
+def difference(pixels, expected):
+    assert pixels.shape == expected.shape
+    return np.abs(pixels.astype(int) - expected).mean()
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mov", "mpeg4"), ("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")],
+)
+def test_display_matrix_is_applied(tmp_path, pattern, matrix, name, codec):
+    write_video(tmp_path / name, [pattern] * 2, codec=codec, matrix=matrix)
+    for frame in read(tmp_path / name):
+        assert difference(frame.pixels, ORIENTATIONS[matrix](pattern)) < 4
+
+
+@pytest.mark.parametrize(
+    ("orientation", "matrix"),
+    [
+        ("rotate=90", (0, -1, 1, 0)), ("rotate=180", (-1, 0, 0, -1)),
+        ("flip=horizontal", (-1, 0, 0, 1)), ("flip=vertical", (1, 0, 0, -1)),
+    ],
+)  # fmt: skip
+def test_orientation_in_the_h264_stream_is_applied(tmp_path, pattern, orientation, matrix):
+    write_video(tmp_path / "a.mp4", [pattern] * 2)
+    name = f"h264_metadata=display_orientation=insert:{orientation}"
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "b.mp4"), "w") as out:
+        stream = source.streams.video[0]
+        copy, insert = out.add_stream_from_template(stream), av.BitStreamFilterContext(name, stream)
+        for packet in source.demux(stream):
+            for changed in insert.filter(packet) if packet.dts is not None else ():
+                changed.stream = copy
+                out.mux(changed)
+    frame = read(tmp_path / "b.mp4")[0]
+    assert difference(frame.pixels, ORIENTATIONS[matrix](pattern)) < 4
+
+
+def test_nearest_right_angle_is_applied():
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
+    angle = np.deg2rad(80)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    assert np.array_equal(oriented(image, matrix), np.rot90(image))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_motion_jpeg_and_sequence_follow_exif(tmp_path, pattern, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    for number in (1, 2):
+        path = tmp_path / f"{number:03d}.{suffix}"
+        Image.fromarray(pattern).save(path, exif=exif, quality=95)
+    shown = list(ORIENTATIONS.values())[[0, 1, 3, 2, 4, 5, 7, 6][orientation - 1]](pattern)
+    for frame in read(tmp_path / f"%03d.{suffix}"):
+        assert difference(frame.pixels, shown) < 6
+
+
+def test_rotation_is_read_where_pyav_cannot_read_side_data(tmp_path, pattern):
+    exif, body = Image.Exif(), io.BytesIO()
+    exif[0x112] = 6
+    Image.fromarray(pattern).save(body, "JPEG", exif=exif)
+    (tmp_path / "a.mjpeg").write_bytes(body.getvalue() * 2)
+    frames = read(tmp_path / "a.mjpeg")
+    assert [difference(f.pixels, np.rot90(pattern, -1)) < 6 for f in frames] == [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "shown"),
+    [
+        ((360, 288), Fraction(8, 5), (576, 288)), ((352, 288), Fraction(1, 2), (352, 576)),
+        ((320, 240), Fraction(1), (320, 240)), ((64, 48), Fraction(1, 50), (64, 48)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_pixels_are_square(tmp_path, size, aspect, shown, name):
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    write_video(tmp_path / name, [image] * 20, sample_aspect_ratio=aspect)
+    assert [f.pixels.shape[1::-1] for f in read(tmp_path / name)] == [shown] * 20
+    info = video.probe(Source.parse(str(tmp_path / name)))
+    assert (info.width, info.height) == shown
+
+
+def test_rotated_video_is_stretched_before_it_is_rotated(tmp_path, pattern):
+    write_video(tmp_path / "a.mkv", [pattern] * 2, sample_aspect_ratio=Fraction(2),
+                matrix=(0, 1, -1, 0))  # fmt: skip
+    assert read(tmp_path / "a.mkv")[0].pixels.shape == (192, 64, 3)
+
+
+def test_aspect_and_size_may_change_within_a_stream(tmp_path):
+    small, large = np.zeros((48, 64, 3), np.uint8), np.zeros((96, 128, 3), np.uint8)
+    parts = [(small, Fraction(2)), (small, Fraction(1, 2)), (large, Fraction(1))]
+    body = b""
+    for number, (image, aspect) in enumerate(parts):
+        times = [Fraction(10 * number + k, 25) for k in range(10)]
+        write_video(tmp_path / "part.ts", [image] * 10, times=times, options={"bf": "0"},
+                    sample_aspect_ratio=aspect)  # fmt: skip
+        body += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "all.ts").write_bytes(body)
+    shapes = [frame.pixels.shape[:2] for frame in read(tmp_path / "all.ts")]
+    assert shapes == [(48, 128)] * 10 + [(96, 64)] * 10 + [(96, 128)] * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("a.webm", "libvpx", "yuva420p"), ("a.webm", "libvpx-vp9", "yuva420p"),
+        ("a.mov", "prores_ks", "yuva444p10le"), ("a.mov", "png", "rgba"),
+        ("a.mov", "qtrle", "argb"), ("a.mkv", "ffv1", "bgra"),
+    ],
+)  # fmt: skip
+def test_transparent_video_lies_on_white(tmp_path, pattern, name, codec, pixel_format):
+    image = np.dstack([pattern, np.full(pattern.shape[:2], 255, np.uint8)])
+    image[:, 64:, 3], image[24:40, :64] = 128, 0
+    options = {"auto-alt-ref": "0"} if codec == "libvpx" else {}
+    write_video(tmp_path / name, [image] * 3, codec=codec, pixel_format=pixel_format,
+                options=options)  # fmt: skip
+    white = Image.new("RGBA", (96, 64), "white")
+    expected = np.asarray(Image.alpha_composite(white, Image.fromarray(image)).convert("RGB"))
+    frames = read(tmp_path / name)
+    assert len(frames) == 3
+    assert all(difference(frame.pixels, expected) < 9 for frame in frames)
+
+
+def test_transparent_gif_lies_on_white(tmp_path):
+    images = [Image.new("RGBA", (64, 48), (0, 0, 0, 0)) for _ in range(2)]
+    for k, image in enumerate(images):
+        image.paste((250, 0, 0, 255), (10 * k, 0, 10 * k + 20, 48))
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], disposal=2)
+    for frame in read(tmp_path / "a.gif"):
+        assert tuple(frame.pixels[40, 60]) == (255, 255, 255)
+        assert tuple(frame.pixels[40, 12]) == pytest.approx((250, 0, 0), abs=8)
+
+
+def test_empty_alpha_of_avi_is_opaque():
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    assert on_white(pixels, empty_is_opaque=True).max() == 0
+    assert on_white(pixels).min() == 255
+
+
+def encoded_hdr(image, transfer):
+    """An SDR image as HDR signal of BT.2020, with its white at 203 cd/m2."""
+    light = (image / 255) ** 2.2 @ np.linalg.inv(tone_mapping.BT2020_TO_BT709).T
+    light = np.maximum(light, 0) * 203
+    if transfer == tone_mapping.PQ:
+        power = (light / 10_000) ** (2610 / 16384)
+        signal = ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+    else:
+        luminance = np.maximum(light @ tone_mapping.BT2020_LUMINANCE, 1e-6)[..., None] / 1000
+        scene = light / 1000 * luminance ** (1 / 1.2 - 1)
+        high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-6)) + 0.55991073
+        signal = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    return (signal * 255).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("transfer", [tone_mapping.PQ, tone_mapping.HLG])
+def test_hdr_is_mapped_to_sdr(tmp_path, transfer, photo):
+    original = np.asarray(Image.open(photo).convert("RGB").resize((256, 256)))
+    image, path = encoded_hdr(original, transfer), tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", 25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        stream.codec_context.colorspace = 9
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = frame.reformat(format="yuv420p10le", dst_colorspace=9)
+        frame.color_trc, frame.color_primaries = transfer, 9
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    mapped = read(path)[0].pixels
+    dark = original.max(axis=2) < 200
+    assert np.abs(mapped.astype(int) - original)[dark].mean() < 6
+    assert np.abs(image.astype(int) - original)[dark].mean() > 9
+    assert np.abs(mapped.astype(int) - original).mean() < 12
+
+
+@pytest.mark.parametrize("transfer", [tone_mapping.PQ, tone_mapping.HLG, 14])
+def test_tone_mapping_keeps_gray_gray_and_order(transfer):
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    mapped = tone_mapping.to_sdr(ramp, transfer, tone_mapping.BT2020)
+    assert np.ptp(mapped.astype(int), axis=2).max() <= 1
+    assert (np.diff(mapped[0, :, 0].astype(int)) >= 0).all()
+    assert mapped[0, 0, 0] < 25
+    assert mapped[0, -1, 0] > 252
+    alpha = np.dstack([ramp, ramp[..., 0]])
+    assert np.array_equal(tone_mapping.to_sdr(alpha, transfer, 9)[..., 3], ramp[..., 0])
+    assert np.array_equal(tone_mapping.to_sdr(alpha, transfer, 9)[..., :3], mapped)
