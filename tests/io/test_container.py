@@ -10,7 +10,7 @@ from PIL import Image
 from mien.io import video
 from mien.io.container import audio_stream, open_video, start_of
 from mien.io.source import Source
-from tests.io.video_files import copy_packets, read, write_video
+from tests.io.video_files import copy_packets, read, write_video, write_with_sound
 
 DEFAULT = av.stream.Disposition.default
 
@@ -92,27 +92,6 @@ def test_default_audio_is_copied(tmp_path):
             out.mux(stream.encode(None))
     with av.open(str(path)) as container:
         assert audio_stream(container).index == 0
-
-
-def write_with_sound(path, video_start, audio_start):
-    """One second of video (25 frames) and three seconds of silence."""
-    tick = Fraction(1, 1000)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", 25, width=64, height=48, pix_fmt="yuv420p",
-                                options={"bf": "0"})  # fmt: skip
-        stream.time_base = stream.codec_context.time_base = tick
-        audio = out.add_stream("aac", rate=48_000, layout="mono")
-        for k in range(140):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-            frame.sample_rate, frame.time_base = 48_000, Fraction(1, 48_000)
-            frame.pts = round(audio_start * 48_000) + k * 1024
-            out.mux(audio.encode(frame))
-        for k in range(25):
-            frame = av.VideoFrame.from_ndarray(gray(4 * k), format="rgb24")
-            frame.pts, frame.time_base = round(video_start * 1000) + 40 * k, tick
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-        out.mux(audio.encode(None))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.ts"])

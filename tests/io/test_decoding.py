@@ -157,3 +157,11 @@ def test_probe_of_a_trim(tmp_path, images):
     copy_packets(path, tmp_path / "b.mp4", 1)
     info = video.probe(Source.parse(str(tmp_path / "b.mp4")))
     assert info.seconds == pytest.approx(1.4, abs=0.05)
+
+
+def test_recording_of_a_broadcast_may_end_anywhere(tmp_path, images):
+    write_video(tmp_path / "a.ts", images, options={"g": "12", "bf": "0"})
+    body = (tmp_path / "a.ts").read_bytes()
+    for packets in range(len(body) // 188 // 2, len(body) // 188, 29):
+        (tmp_path / "b.ts").write_bytes(body[: 188 * packets])
+        assert len(read(tmp_path / "b.ts")) > 20

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import numpy as np
 from PIL import Image
 
 import mien as package
@@ -86,3 +87,26 @@ def read(path, errors=None, **selection):
     return list(
         video.frames(Source.parse(str(path)), video.FrameSelection(**selection), on_error=on_error)
     )
+
+
+def write_with_sound(path, video_start, audio_start=0):
+    """One second of video (25 frames) and three seconds of silence."""
+    tick = Fraction(1, 1000)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", 25, width=64, height=48, pix_fmt="yuv420p",
+                                options={"bf": "0"})  # fmt: skip
+        stream.time_base = stream.codec_context.time_base = tick
+        audio = out.add_stream("aac", rate=48_000, layout="mono")
+        for k in range(140):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.time_base = 48_000, Fraction(1, 48_000)
+            frame.pts = round(audio_start * 48_000) + k * 1024
+            out.mux(audio.encode(frame))
+        for k in range(25):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((48, 64, 3), 4 * k, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = round(video_start * 1000) + 40 * k, tick
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        out.mux(audio.encode(None))

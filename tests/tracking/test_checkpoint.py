@@ -14,6 +14,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import partial_file
 from mien.results import Frame, Result
+from tests.io.video_files import write_with_sound
 from tests.paths import SHARED
 from tests.synthetic import clip_files, clips, tiny
 
@@ -259,5 +260,22 @@ def test_an_animation_can_be_resumed(mien, tiny_model, tmp_path):
     code, _, err = mien(*command, "--to", out, "--resume")
     assert (code, err) == (0, "")
     assert [(r["frame"], r["seconds"]) for r in lines(out)] == [
+        (r["frame"], r["seconds"]) for r in expected
+    ]
+
+
+def test_video_that_begins_late_can_be_resumed(mien, tiny_model, tmp_path):
+    write_with_sound(tmp_path / "late.mkv", video_start=2.5)
+    out = tmp_path / "a.jsonl"
+    command = ("analyze", tmp_path / "late.mkv", "--model", tiny_model, "--detector", "whole",
+               "--to", out)  # fmt: skip
+    assert mien(*command)[0] == 0
+    expected = lines(out)
+    assert expected[0]["seconds"] == pytest.approx(2.5, abs=0.05)
+    interrupt_after(12, out)
+    code, _, err = mien(*command, "--resume")
+    assert (code, err) == (0, "")
+    resumed = lines(out)
+    assert [(r["frame"], r["seconds"]) for r in resumed] == [
         (r["frame"], r["seconds"]) for r in expected
     ]

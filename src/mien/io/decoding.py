@@ -8,6 +8,7 @@ from typing import Any
 
 from mien.errors import ErrorCallback, UserError
 from mien.io.clock import PresentationClock
+from mien.io.container import has_timestamp_resets
 
 MAX_DAMAGED = 10_000
 """Reading ends after more than this many damaged packets in a row."""
@@ -54,6 +55,9 @@ class TimedDecoder:
                 yield from self._timed(av_frame)
             if self._damaged > MAX_DAMAGED:
                 break
+        # Recordings of broadcasts end anywhere, also within a frame.
+        if has_timestamp_resets(self._container) and self._damaged <= 1:
+            return
         last = max(self._clock.last, 0.0)
         if self._damaged and self._intact_until < last:
             self._report_damage()

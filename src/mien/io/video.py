@@ -5,6 +5,7 @@ Decoding runs in a thread, a few frames in advance, so that it overlaps with the
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -58,7 +59,9 @@ def probe(source: Source) -> VideoInfo:
     """
     if source.kind == "sequence":
         paths, rate = sequence.paths(source), sequence.rate(source)
-        height, width = image.first_frame(paths[0]).pixels.shape[:2]
+        height = width = 0
+        with contextlib.suppress(UserError):  # reported when its frames are read
+            height, width = image.first_frame(str(paths[0])).pixels.shape[:2]
         return VideoInfo(len(paths) / rate, width, height, rate)
     with open_video(source) as (container, stream):
         start, end = start_of(container), end_of(stream)
