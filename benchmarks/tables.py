@@ -423,7 +423,7 @@ def systems() -> str:
 
     rows = []
     for kind, name in ((kind, name) for kind in ("full", "slim") for name in reproduce.SYSTEMS):
-        data, claimed = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed
+        data, claimed = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed_accuracy
         full, unique = (data["heads"]["labels"][key]
                         for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
         rows.append((
@@ -637,7 +637,7 @@ def leaderboard() -> str:
     lines = []
     for row in rows:
         accuracy = row.metric("fer2013", "accuracy")
-        claimed = row.system.claimed
+        claimed = row.system.claimed_accuracy
         lines.append((
             row.system.name, f"`{row.model}`", "" if claimed is None else share(claimed, 1),
             percent_interval(accuracy),

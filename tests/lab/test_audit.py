@@ -14,9 +14,9 @@ from PIL import Image
 
 from mien.lab import audit as auditor
 from mien.lab import contact_sheets, data, duplicates
-from mien.lab.audit import audit, exclusions, summary
+from mien.lab.audit import audit_dataset, exclusions, summary
 from mien.lab.data import Samples
-from mien.lab.duplicates import NEAR, exact_pairs, near_pairs
+from mien.lab.duplicates import MIN_CORRELATION, exact_pairs, near_pairs
 from mien.labels import EMOTIONS
 from tests.paths import SHARED
 from tests.synthetic import tiny
@@ -35,8 +35,8 @@ def votes(**counts):
     return np.array([counts.get(name, 0) for name in names], np.uint8)
 
 
-def planted():
-    """Train and val, with one finding of every kind in val; val's rows start at 100."""
+def splits_with_findings():
+    """Return train and val; val has one finding of every kind, and its rows start at 100."""
     train, val = tiny.samples(14, seed=1), tiny.samples(14, seed=2)
     faces, labels, ratings = val.faces.copy(), val.labels.copy(), val.votes.copy()
     faces[0], labels[0] = train.faces[3], train.labels[3]  # an exact duplicate
@@ -73,7 +73,7 @@ def test_histogram_equalization_matches_opencv(face):
     assert np.array_equal(duplicates.equalize_histogram(face), cv2.equalizeHist(face))
 
 
-def rows_of(numbers, kind):
+def rows_of_kind(numbers, kind):
     return {
         (row["split"], row["duplicate_in"]): row
         for row in numbers["duplicates"]
@@ -100,7 +100,7 @@ def test_exact_pairs_match_a_comparison_of_all_pairs(faces):
 def test_duplicate_faces_are_all_faces_less_the_distinct_ones(faces):
     samples = Samples(faces, np.zeros(len(faces), int), np.zeros((len(faces), 10), np.uint8),
                       np.arange(len(faces)))  # fmt: skip
-    numbers = summary(audit({"val": samples}, quick=True))
+    numbers = summary(audit_dataset({"val": samples}, quick=True))
     expected = len(faces) - len(np.unique(faces.reshape(len(faces), -1), axis=0))
     assert numbers["duplicate_faces"] == numbers["splits"]["val"]["duplicate_faces"] == expected
 
@@ -110,7 +110,7 @@ changes = st.lists(st.sampled_from(["noise", "mirror", "flat", "new"]), max_size
 
 @st.composite
 def related_faces(draw):
-    """Faces of any small size; some are noisy or mirrored duplicates of others, some flat."""
+    """Small faces, of which some are noisy or mirrored duplicates of others, and some are flat."""
     size = draw(st.tuples(st.integers(1, 9), st.integers(2, 9)))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     faces = [rng.integers(0, 256, size)]
@@ -136,15 +136,15 @@ def test_near_pairs_match_a_comparison_of_all_pairs(faces):
         straight, mirror = correlation[i, j], correlation[i, count + j]
         if np.ptp(faces[i]) == 0 or np.ptp(faces[j]) == 0:
             straight = mirror = float(np.ptp(faces[i]) == np.ptp(faces[j]))
-        if abs(straight - NEAR) > 1e-5:
-            assert ((i, j) in near) == (straight > NEAR)
-        if abs(mirror - NEAR) > 1e-5:
-            assert ((i, j) in mirrored) == (mirror > NEAR and (i, j) not in near)
+        if abs(straight - MIN_CORRELATION) > 1e-5:
+            assert ((i, j) in near) == (straight > MIN_CORRELATION)
+        if abs(mirror - MIN_CORRELATION) > 1e-5:
+            assert ((i, j) in mirrored) == (mirror > MIN_CORRELATION and (i, j) not in near)
 
 
 @given(related_faces(), st.integers(1, 20))
-def test_near_pairs_do_not_depend_on_the_block_size(faces, block):
-    for one, other in zip(near_pairs(faces), near_pairs(faces, block=block), strict=True):
+def test_near_pairs_do_not_depend_on_the_block_size(faces, block_size):
+    for one, other in zip(near_pairs(faces), near_pairs(faces, block_size=block_size), strict=True):
         assert as_set(one) == as_set(other)
 
 
@@ -165,33 +165,35 @@ def test_near_pairs_do_not_depend_on_the_order_of_the_faces(faces, rng):
 
 def test_near_pairs_report_progress():
     calls = []
-    near_pairs(tiny.samples(10).faces, block=4, on_progress=lambda *counts: calls.append(counts))
+    near_pairs(
+        tiny.samples(10).faces, block_size=4, on_progress=lambda *counts: calls.append(counts)
+    )
     assert calls == [(4, 10), (8, 10), (10, 10)]
 
 
-# The planted findings
+# The findings of a dataset with one finding of every kind
 
 
 @pytest.fixture(scope="module")
-def audited():
-    return audit(planted())
+def findings():
+    return audit_dataset(splits_with_findings())
 
 
-def test_splits_are_in_their_own_order(audited):
-    assert audited.names == ("train", "val")
-    assert audited.split.tolist() == [0] * 14 + [1] * 14
-    assert audited.samples.rows[14] == 100
+def test_splits_are_in_the_order_train_val_test(findings):
+    assert findings.split_names == ("train", "val")
+    assert findings.split_indices.tolist() == [0] * 14 + [1] * 14
+    assert findings.samples.rows[14] == 100
 
 
-def test_exactly_the_planted_pairs_are_reported(audited):
-    assert as_set(audited.exact) == {(3, 14), (4, 15), (18, 19)}
-    assert as_set(audited.near) == {(3, 14), (4, 15), (18, 19), (5, 16)}
-    assert as_set(audited.mirrored) == {(6, 17)}
+def test_exactly_the_expected_pairs_are_found(findings):
+    assert as_set(findings.exact_pairs) == {(3, 14), (4, 15), (18, 19)}
+    assert as_set(findings.near_pairs) == {(3, 14), (4, 15), (18, 19), (5, 16)}
+    assert as_set(findings.mirrored_pairs) == {(6, 17)}
 
 
-def test_duplicates_are_counted_by_pair_of_splits(audited):
-    numbers = summary(audited)
-    exact = rows_of(numbers, "exact")
+def test_duplicates_are_counted_by_pair_of_splits(findings):
+    numbers = summary(findings)
+    exact = rows_of_kind(numbers, "exact")
     assert list(exact) == [("train", "train"), ("val", "train"), ("val", "val")]
     assert exact["train", "train"]["faces"] == 0
     assert exact["train", "train"]["same_label"] is None
@@ -199,8 +201,8 @@ def test_duplicates_are_counted_by_pair_of_splits(audited):
     assert of_val.items() <= exact["val", "train"].items()
     assert (exact["val", "val"]["pairs"], exact["val", "val"]["faces"]) == (1, 2)
     assert exact["val", "val"]["same_label"] == 0
-    assert rows_of(numbers, "near")["val", "train"]["faces"] == 3
-    assert rows_of(numbers, "mirrored")["val", "train"]["faces"] == 1
+    assert rows_of_kind(numbers, "near")["val", "train"]["faces"] == 3
+    assert rows_of_kind(numbers, "mirrored")["val", "train"]["faces"] == 1
     assert numbers["duplicate_faces"] == 3
     assert numbers["splits"]["val"]["duplicate_faces"] == 1
 
@@ -209,7 +211,9 @@ def test_face_with_several_duplicates_counts_once_with_its_share_of_equal_labels
     train, val = tiny.samples(7), tiny.samples(1, seed=5)
     train.faces[1:4] = val.faces[0]  # labelled disgust, fear, happy; val angry
     train.labels[1] = ANGRY
-    row = rows_of(summary(audit({"train": train, "val": val}, quick=True)), "exact")["val", "train"]
+    row = rows_of_kind(summary(audit_dataset({"train": train, "val": val}, quick=True)), "exact")[
+        "val", "train"
+    ]
     assert (row["pairs"], row["faces"], row["share"]) == (3, 1, 1)
     assert row["same_label"] == pytest.approx(1 / 3)
 
@@ -219,7 +223,7 @@ def test_conflicting_labels_are_counted_by_group():
     samples.faces[3:7] = samples.faces[3]  # happy, sad, surprise, neutral
     samples.faces[9] = samples.faces[10]  # fear, happy
     samples.faces[7] = samples.faces[0]  # angry, angry
-    conflicts = summary(audit({"train": samples}, quick=True))["conflicting_labels"]
+    conflicts = summary(audit_dataset({"train": samples}, quick=True))["conflicting_labels"]
     assert conflicts == {
         "groups": 2, "faces": 6, "labels": {"happy | sad": 1, "fear | happy": 1}
     }  # fmt: skip
@@ -229,11 +233,11 @@ def test_duplicate_without_a_label_does_not_conflict():
     samples = tiny.samples(3)
     samples.faces[1] = samples.faces[0]
     samples.labels[1] = -1
-    assert summary(audit({"val": samples}, quick=True))["conflicting_labels"]["groups"] == 0
+    assert summary(audit_dataset({"val": samples}, quick=True))["conflicting_labels"]["groups"] == 0
 
 
-def test_images_without_a_face_are_counted(audited):
-    numbers = summary(audited)["splits"]
+def test_images_without_a_face_are_counted(findings):
+    numbers = summary(findings)["splits"]
     assert {"flat": 1, "not_a_face": 1, "no_emotion": 2, "rated": 14}.items() <= numbers[
         "val"
     ].items()
@@ -261,8 +265,8 @@ def test_rater_agreement_by_label():
     )
 
 
-def test_counts_of_classes_add_up(audited):
-    numbers = summary(audited)
+def test_counts_of_classes_add_up(findings):
+    numbers = summary(findings)
     for name, counts in numbers["classes"].items():
         assert list(counts) == list(EMOTIONS)
         assert sum(counts.values()) == numbers["splits"][name]["all"]
@@ -271,8 +275,8 @@ def test_counts_of_classes_add_up(audited):
 # The clean evaluation set
 
 
-def test_each_face_is_excluded_for_the_first_reason_that_applies(audited):
-    reasons = {reason: (faces - 14).tolist() for reason, faces in exclusions(audited).items()}
+def test_each_face_is_excluded_for_the_first_reason_that_applies(findings):
+    reasons = {reason: (faces - 14).tolist() for reason, faces in exclusions(findings).items()}
     assert reasons == {
         "exact-duplicate": [0, 1],
         "near-duplicate": [2, 3],
@@ -286,22 +290,25 @@ def test_duplicate_between_val_and_test_counts_against_test_and_train_is_kept():
     splits = {name: tiny.samples(14, seed=k) for k, name in enumerate(("test", "train", "val"))}
     splits["test"].faces[0] = splits["val"].faces[7]
     splits["train"].votes[0] = votes(no_face=10)
-    audited = audit(splits)
-    (face,) = exclusions(audited)["exact-duplicate"]
-    assert (audited.names[audited.split[face]], audited.samples.rows[face]) == ("test", 0)
-    assert sum(map(len, exclusions(audited).values())) == 1
+    findings = audit_dataset(splits)
+    (face,) = exclusions(findings)["exact-duplicate"]
+    assert (findings.split_names[findings.split_indices[face]], findings.samples.rows[face]) == (
+        "test",
+        0,
+    )
+    assert sum(map(len, exclusions(findings).values())) == 1
 
 
-def test_quick_audit_excludes_the_same_except_near_duplicates(audited):
-    quick = exclusions(audit(planted(), quick=True))
+def test_quick_audit_excludes_the_same_except_near_duplicates(findings):
+    quick = exclusions(audit_dataset(splits_with_findings(), quick=True))
     assert not len(quick.pop("near-duplicate"))
     for reason, faces in quick.items():
-        assert faces.tolist() == exclusions(audited)[reason].tolist()
+        assert faces.tolist() == exclusions(findings)[reason].tolist()
 
 
-def test_exclusion_list_has_the_rows_of_the_published_file(audited, tmp_path):
+def test_exclusion_list_has_the_rows_of_the_published_file(findings, tmp_path):
     path = tmp_path / "new" / "clean.csv"
-    auditor.write_exclusions(path, audited)
+    auditor.write_exclusions(path, findings)
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["row"]) for row in rows] == list(range(100, 109))
@@ -313,11 +320,11 @@ def test_exclusion_list_has_the_rows_of_the_published_file(audited, tmp_path):
     ]
 
 
-# Sheets
+# Contact sheets
 
 
-def test_each_finding_has_a_contact_sheet(audited, tmp_path):
-    paths = contact_sheets.write(tmp_path, audited)
+def test_each_finding_has_a_contact_sheet(findings, tmp_path):
+    paths = contact_sheets.write(tmp_path, findings)
     names = [
         "conflicting-labels",
         "near-duplicates",
@@ -328,22 +335,22 @@ def test_each_finding_has_a_contact_sheet(audited, tmp_path):
     assert [path.name for path in paths] == [f"{name}.png" for name in names]
     with Image.open(tmp_path / "conflicting-labels.png") as image:
         sheet = np.asarray(image)
-    doubled = audited.samples.faces[4].repeat(2, 0).repeat(2, 1)
+    doubled = findings.samples.faces[4].repeat(2, 0).repeat(2, 1)
     assert (sheet[10:106, 10:106] == doubled).all()
 
 
 def test_finding_without_examples_has_no_sheet(tmp_path):
     samples = tiny.samples(7)
     samples.votes[:] = 0
-    assert contact_sheets.write(tmp_path, audit({"val": samples})) == []
+    assert contact_sheets.write(tmp_path, audit_dataset({"val": samples})) == []
 
 
-def test_sheet_of_many_examples_fits_a_screen(tmp_path):
+def test_sheet_of_many_examples_has_limited_size(tmp_path):
     samples = tiny.samples(140)
     samples.votes[:] = votes(no_face=10)
-    (path,) = contact_sheets.write(tmp_path, audit({"val": samples}, quick=True))
+    (path,) = contact_sheets.write(tmp_path, audit_dataset({"val": samples}, quick=True))
     with Image.open(path) as image:
-        assert image.width <= contact_sheets.MAX_WIDTH + contact_sheets.GAP
+        assert image.width <= contact_sheets.MAX_SHEET_WIDTH + contact_sheets.CELL_GAP
         assert image.height < 1000
 
 
@@ -369,7 +376,7 @@ def test_audit_prints_and_saves_its_findings(mien, tmp_path):
     assert contents(root) == before
 
 
-def test_quick_audit_says_that_near_duplicates_are_skipped(mien, tmp_path):
+def test_quick_audit_prints_that_near_duplicates_are_skipped(mien, tmp_path):
     root = tiny.write_csv(tmp_path / "data", tiny.table(28, 14))
     code, out, _ = mien("audit", root, "--quick", "--clean", tmp_path / "clean.csv")
     assert code == 0
@@ -389,15 +396,15 @@ def test_image_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, counts)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fact"),
     [
-        (["nowhere"], "There is no data at nowhere."),
+        (["nowhere"], "nowhere"),
         (["data", "--clean", "c.csv"], "--clean needs val or test"),
         (["data", "--out", "file"], "Cannot write file/audit.json"),
-        (["empty"], "holds no dataset that mien knows"),
+        (["empty"], "empty"),
     ],
 )
-def test_user_error_is_one_line_with_exit_code_2(mien, tmp_path, monkeypatch, arguments, message):
+def test_user_error_is_one_line_with_exit_code_2(mien, tmp_path, monkeypatch, arguments, fact):
     monkeypatch.chdir(tmp_path)
     tiny.write_images(tmp_path / "data", tiny.table(7, 0))
     (tmp_path / "empty").mkdir()
@@ -405,7 +412,7 @@ def test_user_error_is_one_line_with_exit_code_2(mien, tmp_path, monkeypatch, ar
     code, _, err = mien("audit", *arguments)
     assert code == 2
     (line,) = err.strip().splitlines()
-    assert message in line
+    assert fact in line
     assert (tmp_path / "file").read_text() == "unrelated"
     assert not (tmp_path / "c.csv").exists()
 
@@ -428,11 +435,11 @@ def pack():
 
 
 def test_fer2013_has_the_known_duplicates_and_labels(pack):
-    numbers = summary(audit(pack, quick=True))
+    numbers = summary(audit_dataset(pack, quick=True))
     assert numbers["duplicate_faces"] == 1533
     assert [numbers["splits"][name]["duplicate_faces"] for name in pack] == [1237, 26]
     assert numbers["classes"]["train"]["disgust"] == 436
-    of_val = rows_of(numbers, "exact")["val", "train"]
+    of_val = rows_of_kind(numbers, "exact")["val", "train"]
     assert of_val["faces"] == 280
     assert of_val["same_label"] == pytest.approx(0.961, abs=0.005)
     assert (numbers["conflicting_labels"]["groups"], numbers["conflicting_labels"]["faces"]) == (
@@ -443,7 +450,7 @@ def test_fer2013_has_the_known_duplicates_and_labels(pack):
     assert (val["majority"], val["not_a_face"], val["flat"]) == (3199, 10, 1)
     agreement = numbers["raters"]["val"]
     assert agreement["all"]["vote_share"] == pytest.approx(0.558, abs=0.01)
-    # The numbers of PrivateTest; PublicTest may differ by the tolerance
+    # These are the numbers of PrivateTest; those of PublicTest differ by less than the tolerance.
     expected = {"fear": 0.136, "disgust": 0.38, "sad": 0.39, "angry": 0.5, "happy": 0.93,
              "neutral": 0.88, "surprise": 0.75, "all": 0.628}  # fmt: skip
     for label, agrees in expected.items():

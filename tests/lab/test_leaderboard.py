@@ -155,7 +155,7 @@ def test_missing_folder_is_rejected(tmp_path):
 def test_rank_correlation_needs_five_systems(folder, result):
     assert leaderboard.agreement(leaderboard.read_rows(folder)) == ""
     board = folder / "five"
-    claimed = {name: system.claimed for name, system in claims.RELATED_SYSTEMS.items()}
+    claimed = {name: system.claimed_accuracy for name, system in claims.RELATED_SYSTEMS.items()}
     for name, claim in list(claimed.items())[:5]:
         runs.write_json(board / f"{name}.json", altered(result, name, 1 - claim))
     assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))

@@ -77,9 +77,9 @@ def test_per_class_table_matches_scikit_learn(run):
 
 
 def test_claimed_numbers_are_listed_beside_measured_ones(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(claims.PER_CLASS, "resnet", claims.PER_CLASS["vgg19"])
-    monkeypatch.setitem(claims.TRAINING, "resnet", claims.TRAINING["vgg19"])
-    monkeypatch.setitem(claims.EPOCHS, "resnet", 25)
+    monkeypatch.setitem(claims.CLAIMED_PER_CLASS, "resnet", claims.CLAIMED_PER_CLASS["vgg19"])
+    monkeypatch.setitem(claims.CLAIMED_TRAINING, "resnet", claims.CLAIMED_TRAINING["vgg19"])
+    monkeypatch.setitem(claims.CLAIMED_EPOCHS, "resnet", 25)
     assert column(tables.per_class(run, "labels"), "recall, claimed")["fear"] == 0.38
     table = tables.training([run])
     assert column(table, "validation loss")["resnet, claimed"] == 0.9112
@@ -87,13 +87,13 @@ def test_claimed_numbers_are_listed_beside_measured_ones(run, tmp_path, monkeypa
 
 
 def test_claims_are_consistent():
-    supports = [row["support"] for row in claims.PER_CLASS["sequential"].values()]
+    supports = [row["support"] for row in claims.CLAIMED_PER_CLASS["sequential"].values()]
     assert supports == [467, 56, 496, 895, 653, 415, 607]
-    assert sum(row["support"] for row in claims.PER_CLASS["vgg19"].values()) == 3589
-    assert [r.claimed for r in claims.RELATED_SYSTEMS.values()] == [
+    assert sum(row["support"] for row in claims.CLAIMED_PER_CLASS["vgg19"].values()) == 3589
+    assert [r.claimed_accuracy for r in claims.RELATED_SYSTEMS.values()] == [
         0.7014, 0.60, 0.8492, 0.92, 0.7822, 0.89, 0.63, 0.69, 0.7979, 0.6743
     ]  # fmt: skip
-    for table in claims.PER_CLASS.values():
+    for table in claims.CLAIMED_PER_CLASS.values():
         for row in table.values():
             harmonic = 2 / (1 / row["precision"] + 1 / row["recall"])
             assert row["f1"] == pytest.approx(harmonic, abs=0.011)
@@ -272,7 +272,7 @@ def test_every_system_has_a_config(system, variant):
     config = reproduce.system_config(system, variant, ["seed=3"])
     assert config.model.startswith(system)
     assert config.seed == 3
-    assert config.epochs == claims.EPOCHS[system]
+    assert config.epochs == claims.CLAIMED_EPOCHS[system]
     assert config.vote_weight == 0
     assert config.protocol == ("random10" if system == "vgg19" else "official")
 

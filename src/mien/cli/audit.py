@@ -40,19 +40,19 @@ def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None
         def on_progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        audited = auditor.audit(splits, quick=quick, on_progress=on_progress)
+        findings = auditor.audit_dataset(splits, quick=quick, on_progress=on_progress)
     facts = {"data": datasets.describe(splits), "environment": runs.about()}
-    result = facts | auditor.summary(audited)
+    result = facts | auditor.summary(findings)
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):
         click.echo()
         terminal().table(columns, rows, title)
     if clean:
-        auditor.write_exclusions(clean, audited)
-        excluded = auditor.exclusions(audited)
+        auditor.write_exclusions(clean, findings)
+        excluded = auditor.exclusions(findings)
         counts = ", ".join(f"{reason} {len(faces)}" for reason, faces in excluded.items())
         click.echo(f"{clean}: {counts}" + (" (near duplicates skipped)" if quick else ""))
     if out:
         runs.write_json(out / "audit.json", result)
-        for path in (out / "audit.json", *lab("contact_sheets").write(out, audited)):
+        for path in (out / "audit.json", *lab("contact_sheets").write(out, findings)):
             click.echo(path)

@@ -1,6 +1,6 @@
 """Dataset audit: duplicates within and across splits, doubtful labels, images without a face.
 
-`audit` compares all faces once; everything else here reads its findings.
+`audit_dataset` compares all faces once; the other functions read the resulting `Audit`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 SPLITS = ("train", "val", "test")
 """In this order: a duplicate across two splits counts against the later one."""
 
-VOTES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
-NOT_A_FACE, NO_EMOTION = 9, slice(8, 10)
+VOTE_CLASSES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
+"""The classes that raters could choose, as text."""
+
+NOT_A_FACE_COLUMN, NO_EMOTION_COLUMNS = 9, slice(8, 10)
+"""Columns of the votes for "not a face", and for "unknown" and "not a face"."""
+
 RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes")
 
-
 Table = tuple[str, tuple[str, ...], list[tuple]]
-"""Title, columns, rows."""
+"""Title, column names and rows of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,113 +38,127 @@ class Audit:
     """The faces of all splits of a dataset, and all duplicate pairs among them.
 
     Attributes:
-        names: the splits.
-        split: (N,) int, the index into `names` of each face.
-        samples: the N faces.
-        exact: (M, 2) int, pairs with identical pixels; in every pair the earlier face is first.
-        near: (M, 2) int, pairs that correlate by more than `duplicates.NEAR`, exact ones
-            included; None after a quick audit.
-        mirrored: (M, 2) int, pairs that do so only if one face is mirrored; None after a quick
-            audit.
+        split_names: the names of the splits.
+        split_indices: (N,) int, the index into `split_names` of the split of each face.
+        samples: the N faces of all splits.
+        exact_pairs: (M, 2) int, pairs of faces with identical pixels. The earlier face of each
+            pair is first.
+        near_pairs: (M, 2) int, pairs whose correlation is above `duplicates.MIN_CORRELATION`,
+            including exact duplicates; None after a quick audit.
+        mirrored_pairs: (M, 2) int, pairs whose correlation is above it only if one face is
+            mirrored; None after a quick audit.
     """
 
-    names: tuple[str, ...]
-    split: np.ndarray
+    split_names: tuple[str, ...]
+    split_indices: np.ndarray
     samples: Samples
-    exact: np.ndarray
-    near: np.ndarray | None
-    mirrored: np.ndarray | None
+    exact_pairs: np.ndarray
+    near_pairs: np.ndarray | None
+    mirrored_pairs: np.ndarray | None
 
 
-def audit(
+def audit_dataset(
     splits: dict[str, Samples],
     *,
     quick: bool = False,
     on_progress: duplicates.OnProgress | None = None,
 ) -> Audit:
-    """Compare all faces of a dataset with each other.
+    """Compare all faces of a dataset with each other, within and across splits.
 
     Args:
         splits: split name -> samples.
-        quick: skip the near duplicates, which take a minute on FER2013.
+        quick: skip the search for near duplicates, which takes a minute on FER2013.
         on_progress: called with the number of faces compared and the total.
+
+    Returns:
+        All faces, in the order of `SPLITS`, with all pairs of duplicates.
     """
     names = tuple(name for name in SPLITS if name in splits)
     parts = [splits[name] for name in names]
     pooled = concatenate(*parts)
-    split = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    split_indices = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    exact = duplicates.exact_pairs(pooled.faces)
     near, mirrored = (
         (None, None) if quick else duplicates.near_pairs(pooled.faces, on_progress=on_progress)
     )
-    return Audit(names, split, pooled, duplicates.exact_pairs(pooled.faces), near, mirrored)
+    return Audit(names, split_indices, pooled, exact, near, mirrored)
 
 
 # Duplicates
 
 
-def _duplicates_of_earlier_split(audited: Audit, pairs: np.ndarray) -> np.ndarray:
-    """The faces that have a duplicate in an earlier split."""
-    splits = audited.split[pairs]
-    return pairs[splits[:, 0] < splits[:, 1], 1]
+def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
+    """Return the indices of the faces that have a duplicate in an earlier split."""
+    splits = audit.split_indices[pairs]
+    is_across_splits = splits[:, 0] < splits[:, 1]
+    return pairs[is_across_splits, 1]
 
 
-def conflicting_pairs(audited: Audit) -> np.ndarray:
-    """The pairs of exact duplicates with different labels: (M, 2)."""
-    labels = audited.samples.labels[audited.exact]
-    return audited.exact[(labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)]
+def conflicting_pairs(audit: Audit) -> np.ndarray:
+    """Return the (M, 2) pairs of exact duplicates that have different labels."""
+    labels = audit.samples.labels[audit.exact_pairs]
+    is_conflict = (labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)
+    return audit.exact_pairs[is_conflict]
 
 
-def first_of_each_group(audited: Audit, pairs: np.ndarray) -> np.ndarray:
-    """The first pair of each group of exact duplicates: (M, 2) -> (K, 2)."""
-    contents = [audited.samples.faces[face].tobytes() for face in pairs[:, 0]]
-    return pairs[np.sort(np.unique(np.array(contents, object), return_index=True)[1])]
+def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
+    """Return the first of the (M, 2) pairs for each group of exact duplicates: (K, 2)."""
+    contents = [audit.samples.faces[face].tobytes() for face in pairs[:, 0]]
+    _, first_indices = np.unique(np.array(contents, object), return_index=True)
+    return pairs[np.sort(first_indices)]
 
 
 # Faces
 
 
-def labels_text(audited: Audit, faces: np.ndarray) -> str:
-    """The labels of faces as text, separated by bars: `"angry | sad"`."""
-    labels = audited.samples.labels[faces]
+def labels_text(audit: Audit, faces: np.ndarray) -> str:
+    """Return the labels of faces as text with separators, such as `"angry | sad"`."""
+    labels = audit.samples.labels[faces]
     return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
 
 
-def not_a_face(samples: Samples) -> np.ndarray:
-    """Which images all raters call "not a face": (N,) bool."""
-    return samples.votes.any(1) & (samples.votes[:, NOT_A_FACE] == samples.votes.sum(1))
+def is_rated_not_a_face(samples: Samples) -> np.ndarray:
+    """Return (N,) bool: whether all raters chose "not a face" for each image."""
+    return samples.votes.any(1) & (samples.votes[:, NOT_A_FACE_COLUMN] == samples.votes.sum(1))
 
 
-def no_emotion(samples: Samples) -> np.ndarray:
-    """Which images most raters call "unknown" or "not a face": (N,) bool."""
-    return 2 * samples.votes[:, NO_EMOTION].sum(1) > samples.votes.sum(1)
+def is_rated_without_emotion(samples: Samples) -> np.ndarray:
+    """Return (N,) bool: whether most raters chose "unknown" or "not a face" for each image."""
+    return 2 * samples.votes[:, NO_EMOTION_COLUMNS].sum(1) > samples.votes.sum(1)
 
 
-def rejected_labels(samples: Samples) -> np.ndarray:
-    """The faces to which all raters give one emotion other than the label: (M,) int, by label."""
+def faces_with_rejected_label(samples: Samples) -> np.ndarray:
+    """Return the indices of faces for which all raters chose the same emotion, but not the label.
+
+    Returns:
+        (M,) int, sorted by label.
+    """
     unanimous = samples.votes[:, : len(EMOTIONS_AND_CONTEMPT)].max(1) == samples.votes.sum(1)
     rated = samples.votes.any(1) & (samples.labels >= 0)
-    faces = np.flatnonzero(unanimous & rated & (_votes_on_label(samples) == 0))
+    faces = np.flatnonzero(unanimous & rated & (_votes_for_label(samples) == 0))
     return faces[np.argsort(samples.labels[faces], kind="stable")]
 
 
-def _votes_on_label(samples: Samples) -> np.ndarray:
+def _votes_for_label(samples: Samples) -> np.ndarray:
+    """Return (N,) the number of raters that chose the label of each face."""
     return samples.votes[np.arange(len(samples)), samples.labels]
 
 
 # Summary
 
 
-def summary(audited: Audit) -> dict:
-    """The findings as numbers, ready for JSON."""
+def summary(audit: Audit) -> dict:
+    """Return all findings as numbers that JSON can hold."""
     splits = {
-        name: audited.samples.select(audited.split == k) for k, name in enumerate(audited.names)
+        name: audit.samples.select(audit.split_indices == k)
+        for k, name in enumerate(audit.split_names)
     }
     return {
         "classes": {name: _class_counts(samples) for name, samples in splits.items()},
         "splits": {name: _counts(samples) for name, samples in splits.items()},
-        "duplicate_faces": _duplicate_count(audited.exact),
-        "duplicates": _duplicates_by_split(audited),
-        "conflicting_labels": _conflicting_labels(audited),
+        "duplicate_faces": _duplicate_count(audit.exact_pairs),
+        "duplicates": _duplicates_by_split(audit),
+        "conflicting_labels": _conflicting_labels(audit),
         "raters": {
             name: rater_agreement(samples) for name, samples in splits.items() if samples.has_votes
         },
@@ -158,8 +175,8 @@ def _counts(samples: Samples) -> dict[str, int]:
         "rated": samples.votes.any(1),
         "majority": majority(samples.votes) >= 0,
         "plurality": plurality(samples.votes) >= 0,
-        "not_a_face": not_a_face(samples),
-        "no_emotion": no_emotion(samples),
+        "not_a_face": is_rated_not_a_face(samples),
+        "no_emotion": is_rated_without_emotion(samples),
     }
     duplicate_faces = _duplicate_count(duplicates.exact_pairs(samples.faces))
     counts = {name: int(mask.sum()) for name, mask in masks.items()}
@@ -167,85 +184,87 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _duplicate_count(exact: np.ndarray) -> int:
-    """How many faces are duplicates of an earlier one."""
+    """Return the number of faces that are duplicates of an earlier face."""
     return len(np.unique(exact[:, 1]))
 
 
-def _duplicates_by_split(audited: Audit) -> list[dict]:
-    kinds = {"exact": audited.exact, "near": audited.near, "mirrored": audited.mirrored}
+def _duplicates_by_split(audit: Audit) -> list[dict]:
+    kinds = {"exact": audit.exact_pairs, "near": audit.near_pairs, "mirrored": audit.mirrored_pairs}
     return [
         {
             "kind": kind,
             "split": split,
             "duplicate_in": other,
-            **_between_splits(audited, pairs, k, earlier),
+            **_between_splits(audit, pairs, k, earlier),
         }
         for kind, pairs in kinds.items()
         if pairs is not None
-        for k, split in enumerate(audited.names)
-        for earlier, other in enumerate(audited.names[: k + 1])
+        for k, split in enumerate(audit.split_names)
+        for earlier, other in enumerate(audit.split_names[: k + 1])
     ]
 
 
-def _between_splits(audited: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
-    """The faces of one split that have a duplicate in another, or in the same one.
+def _between_splits(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
+    """Count the faces of a split that have a duplicate in the other split, which may be the same.
 
-    `same_label` is the share of a face's duplicates that carry its label, averaged over faces.
+    `same_label` is the fraction of a face's duplicates that have its label, averaged over faces.
     """
-    both_ways = np.concatenate([pairs, pairs[:, ::-1]])
-    face, duplicate = both_ways[(audited.split[both_ways] == (split, other)).all(1)].T
-    same = audited.samples.labels[face] == audited.samples.labels[duplicate]
+    ordered_pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    is_between = (audit.split_indices[ordered_pairs] == (split, other)).all(1)
+    face, duplicate = ordered_pairs[is_between].T
+    is_same_label = audit.samples.labels[face] == audit.samples.labels[duplicate]
     faces, index, count = np.unique(face, return_inverse=True, return_counts=True)
-    shares = np.bincount(index, same, len(faces)) / count
+    fractions = np.bincount(index, is_same_label, len(faces)) / count
     return {
         "pairs": len(face) // (2 if split == other else 1),
         "faces": len(faces),
-        "share": len(faces) / int((audited.split == split).sum()),
-        "same_label": float(shares.mean()) if len(faces) else None,
+        "share": len(faces) / int((audit.split_indices == split).sum()),
+        "same_label": float(fractions.mean()) if len(faces) else None,
     }
 
 
-def _conflicting_labels(audited: Audit) -> dict:
-    """Groups of exact duplicates whose labels differ: groups, faces, and the first two labels."""
-    pairs = conflicting_pairs(audited)
-    groups = first_of_each_group(audited, pairs)
+def _conflicting_labels(audit: Audit) -> dict:
+    """Count groups of exact duplicates with different labels, their faces, and their labels."""
+    pairs = conflicting_pairs(audit)
+    groups = first_pair_of_each_group(audit, pairs)
     labels = Counter(
-        labels_text(audited, pair[audited.samples.labels[pair].argsort()]) for pair in groups
+        labels_text(audit, pair[audit.samples.labels[pair].argsort()]) for pair in groups
     )
     faces = len(np.unique(pairs))
     return {"groups": len(groups), "faces": faces, "labels": dict(labels.most_common())}
 
 
 def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
-    """How far FER+ raters agree with the labels.
+    """Measure how far FER+ raters agree with the labels.
 
     Returns:
-        Each label that occurs, and "all" -> `plurality_agrees`, the share of faces whose plurality
-        is the label; `vote_share`, the mean share of votes on the label; `no_votes`, the share of
-        faces without a vote for the label.
+        Label, or "all" -> `plurality_agrees`, the fraction of faces whose label has the most
+        votes; `vote_share`, the mean share of votes for the label; `no_votes`, the fraction of
+        faces without a vote for the label. Labels that do not occur are missing.
     """
     rated = samples.select(samples.votes.any(1) & (samples.labels >= 0))
-    on_label = _votes_on_label(rated)
+    votes_for_label = _votes_for_label(rated)
     scores = (
         plurality(rated.votes) == rated.labels,
-        on_label / rated.votes.sum(1),
-        on_label == 0,
+        votes_for_label / rated.votes.sum(1),
+        votes_for_label == 0,
     )
     masks = {label: rated.labels == k for k, label in enumerate(EMOTIONS)}
+    masks["all"] = rated.labels >= 0
     return {
         label: {name: float(x[mask].mean()) for name, x in zip(RATER_SCORES, scores, strict=True)}
-        for label, mask in (masks | {"all": rated.labels >= 0}).items()
+        for label, mask in masks.items()
         if mask.any()
     }
 
 
 def tables(numbers: dict) -> Iterator[Table]:
-    """The summary as tables to print."""
+    """Yield the tables that show a `summary`."""
     names, conflicts = tuple(numbers["splits"]), numbers["conflicting_labels"]
     counts = [numbers["classes"][name] | numbers["splits"][name] for name in names]
     rows = [(key.replace("_", " "), *(split[key] for split in counts)) for key in counts[0]]
     yield "", ("faces", *names), rows
-    title = f"{numbers['duplicate_faces']:,} faces are exact duplicates of an earlier one"
+    title = f"{numbers['duplicate_faces']:,} faces are exact duplicates of an earlier face"
     rows = [tuple("" if x is None else x for x in row.values()) for row in numbers["duplicates"]]
     columns = ("duplicates", "split", "duplicate in", "pairs", "faces", "share", "same label")
     yield title, columns, rows
@@ -266,33 +285,36 @@ def _rater_table(splits: dict) -> Table:
     for label in (*EMOTIONS, "all"):
         scores = [split.get(label, dict.fromkeys(RATER_SCORES, "")) for split in splits.values()]
         rows.append((label, *(one[name] for name in RATER_SCORES for one in scores)))
-    title = "FER+ raters against the labels: plurality agrees, vote share, no votes at all"
+    title = "Agreement of FER+ raters with the labels, as fractions of faces and of votes"
     return title, ("label", *columns), rows
 
 
 # The clean evaluation set
 
 
-def exclusions(audited: Audit) -> dict[str, np.ndarray]:
-    """The faces of val and test that a clean evaluation excludes: reason -> (M,) indices.
+def exclusions(audit: Audit) -> dict[str, np.ndarray]:
+    """Return the faces of val and test that a clean evaluation excludes.
 
-    Each face has the first reason that applies: a duplicate in an earlier split (exact; near,
-    mirrored or not); an exact duplicate with another label; no rater, or not most, saw a face
-    with an emotion. A flat image is not a face.
+    A face is excluded if it has an exact, near or mirrored duplicate in an earlier split or an
+    exact duplicate with another label, if all raters chose "not a face" or it is an image of one
+    gray level, or if most raters chose neither an emotion nor contempt.
+
+    Returns:
+        Reason -> (M,) indices. Each face is listed once, for the first reason that applies.
     """
-    near = [pairs for pairs in (audited.near, audited.mirrored) if pairs is not None]
+    similar = [pairs for pairs in (audit.near_pairs, audit.mirrored_pairs) if pairs is not None]
     reasons = {
-        "exact-duplicate": _duplicates_of_earlier_split(audited, audited.exact),
+        "exact-duplicate": _duplicates_of_earlier_split(audit, audit.exact_pairs),
         "near-duplicate": _duplicates_of_earlier_split(
-            audited, np.concatenate([audited.exact, *near])
+            audit, np.concatenate([audit.exact_pairs, *similar])
         ),
-        "conflicting-labels": conflicting_pairs(audited).ravel(),
+        "conflicting-labels": conflicting_pairs(audit).ravel(),
         "not-a-face": np.flatnonzero(
-            not_a_face(audited.samples) | duplicates.is_flat(audited.samples.faces)
+            is_rated_not_a_face(audit.samples) | duplicates.is_flat(audit.samples.faces)
         ),
-        "no-emotion": np.flatnonzero(no_emotion(audited.samples)),
+        "no-emotion": np.flatnonzero(is_rated_without_emotion(audit.samples)),
     }
-    remaining = np.array(audited.names)[audited.split] != "train"
+    remaining = np.array(audit.split_names)[audit.split_indices] != "train"
     excluded = {}
     for reason, faces in reasons.items():
         excluded[reason] = np.intersect1d(faces, np.flatnonzero(remaining))
@@ -300,11 +322,13 @@ def exclusions(audited: Audit) -> dict[str, np.ndarray]:
     return excluded
 
 
-def write_exclusions(path: Path, audited: Audit) -> None:
-    """Write row, split and reason of each face that a clean evaluation excludes, as CSV."""
-    excluded = [(int(k), reason) for reason, faces in exclusions(audited).items() for k in faces]
+def write_exclusions(path: Path, audit: Audit) -> None:
+    """Write a CSV file with row, split and reason of each face that a clean evaluation excludes."""
+    excluded = [(int(k), reason) for reason, faces in exclusions(audit).items() for k in faces]
     with atomic_file.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(("row", "split", "reason"))
+        writer = csv.writer(file)
+        writer.writerow(("row", "split", "reason"))
         for k, reason in sorted(excluded):
-            out.writerow((audited.samples.rows[k], audited.names[audited.split[k]], reason))
+            writer.writerow(
+                (audit.samples.rows[k], audit.split_names[audit.split_indices[k]], reason)
+            )

@@ -1,7 +1,7 @@
-"""The numbers that the reproduced paper prints, for comparison with measured ones.
+"""Published numbers, for comparison with measured ones: those of the reproduced paper and others.
 
-Abdulkadir et al. 2025, https://doi.org/10.18178/joig.13.5.469-475. Nothing else in mien is copied
-from it. docs/reproduce-the-paper.md explains which of its numbers are wrong.
+The paper is Abdulkadir et al. 2025, https://doi.org/10.18178/joig.13.5.469-475. mien copies
+nothing else from it. docs/reproduce-the-paper.md explains which of its numbers are wrong.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from mien.labels import EMOTIONS
 
 PAPER = "Abdulkadir et al. 2025"
 
-TRAINING = {
+CLAIMED_TRAINING = {
     "vgg19": {"accuracy": 0.6877, "loss": 0.8393, "val_accuracy": 0.6668, "val_loss": 0.9112},
     "sequential": {"accuracy": 0.7812, "loss": 0.8609, "val_accuracy": 0.6741, "val_loss": 0.978},
     "hybrid": {"accuracy": 0.96, "val_accuracy": 0.91},
 }
-"""Tables I and III after 25 and 50 epochs; for the hybrid after 100 epochs, the text's numbers."""
+"""System -> training and validation metrics after the last epoch, from Tables I and III.
 
-EPOCHS = {"vgg19": 25, "sequential": 50, "hybrid": 100}
+The paper has no such table for the hybrid; its numbers are from the text."""
 
-_SCORES = ("precision", "recall", "f1", "support")
+CLAIMED_EPOCHS = {"vgg19": 25, "sequential": 50, "hybrid": 100}
+"""System -> number of epochs after which the paper reports these metrics."""
 
-_TABLES = {
+_PER_CLASS_METRICS = ("precision", "recall", "f1", "support")
+
+_PER_CLASS_TABLES = {
     "vgg19": (
         (0.59, 0.63, 0.61, 495), (0.58, 0.38, 0.46, 55), (0.57, 0.38, 0.46, 512),
         (0.89, 0.86, 0.88, 899), (0.53, 0.56, 0.55, 608), (0.72, 0.78, 0.75, 400),
@@ -36,113 +39,116 @@ _TABLES = {
     ),
 }  # fmt: skip
 
-PER_CLASS: dict[str, dict[str, dict[str, float]]] = {
+CLAIMED_PER_CLASS: dict[str, dict[str, dict[str, float]]] = {
     system: {
-        emotion: dict(zip(_SCORES, row, strict=True))
+        emotion: dict(zip(_PER_CLASS_METRICS, row, strict=True))
         for emotion, row in zip(EMOTIONS, table, strict=True)
     }
-    for system, table in _TABLES.items()
+    for system, table in _PER_CLASS_TABLES.items()
 }
-"""Tables II and IV."""
+"""System -> emotion -> metric -> value, from Tables II and IV."""
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """A published system.
+class PublishedSystem:
+    """A facial emotion recognition system from the literature.
 
     Attributes:
         name: authors, year and network.
-        claimed: the printed accuracy on FER2013, 0 to 1; None if there is none.
-        note: what is known about that number.
+        claimed_accuracy: published accuracy on FER2013, 0 to 1; None if none was published.
+        note: how the number was obtained, or why it is doubtful.
     """
 
     name: str
-    claimed: float | None
+    claimed_accuracy: float | None
     note: str = ""
 
 
 RELATED_SYSTEMS = {
-    "jaiswal": System(
+    "jaiswal": PublishedSystem(
         "Jaiswal et al. 2020, parallel CNN",
         0.7014,
-        "network and split not public; close to what small networks reach",
+        "network and split not published; close to the accuracy of other small networks",
     ),
-    "kedari": System(
+    "kedari": PublishedSystem(
         "Kedari et al. 2021, CNN",
         0.60,
-        "network and split not public; what a small network without normalization reaches",
+        "network and split not published; close to small networks without normalization",
     ),
-    "ferc": System(
+    "ferc": PublishedSystem(
         "Raj et al. 2022, FERC, two stages",
         0.8492,
-        "28,000 of the 35,887 faces; which ones, and the evaluation set, are not stated",
+        "uses 28,000 of the 35,887 faces; which of them, and the evaluation set, is not stated",
     ),
-    "xception": System(
+    "xception": PublishedSystem(
         "Krishna et al. 2022, mini-Xception",
         0.92,
-        "the network's own authors report 66 % with it; the split is not stated",
+        "split not stated; the authors of mini-Xception report 66 % for it",
     ),
-    "rcnn": System(
+    "rcnn": PublishedSystem(
         "Yamsani et al. 2023, Faster R-CNN",
         0.7822,
-        "its F1, 71.4, lies below both its precision, 75.4, and its recall, 80.2",
+        "F1 (71.4 %) is below precision (75.4 %) and recall (80.2 %), which is possible only for "
+        "averages over classes",
     ),
-    "li": System(
+    "li": PublishedSystem(
         "Li et al. 2023, hand-crafted CNN",
         0.89,
-        "network and split not public; the evaluation set may overlap the training set",
+        "network and split not published; the evaluation set may overlap the training set",
     ),
-    "clcm": System(
+    "clcm": PublishedSystem(
         "Gursesli et al. 2024, CLCM",
         0.63,
-        "plausible: below what other networks of that size reach",
+        "plausible: below other networks of its size",
     ),
-    "salagean": System(
+    "salagean": PublishedSystem(
         "Sălăgean et al. 2025, symmetry-optimized CNN",
         0.69,
-        "plausible; network and training not public",
+        "plausible; network and training not published",
     ),
-    "resemotenet": System(
+    "resemotenet": PublishedSystem(
         "Roy et al. 2024, ResEmoteNet",
         0.7979,
         "users report test faces in the training set, and 58 to 66 % after retraining",
     ),
-    "nathani": System(
+    "nathani": PublishedSystem(
         "Nathani 2024, modified VGG16",
         0.6743,
-        "plausible; the paper's text says 66.20 %, perhaps of another network",
+        "plausible; the text of the paper says 66.20 %, perhaps for another network",
     ),
 }
-"""Table V, references 5 to 14, by model family: the accuracy that the paper prints (for some, not
-the one that their authors print)."""
+"""Model family -> system that Table V compares with, references 5 to 14.
+
+The accuracy is the one in Table V, which for some systems differs from the cited publication."""
 
 SYSTEMS = RELATED_SYSTEMS | {
-    "vgg19": System(
+    "vgg19": PublishedSystem(
         f"{PAPER}, VGG19", 0.6668,
-        "a random tenth of all faces; even without PrivateTest, one in twelve is an exact "
-        "duplicate of a training face",
+        "evaluated on a random tenth of all faces; one in twelve is an exact duplicate of a "
+        "training face, even if PrivateTest is excluded",
     ),
-    "sequential": System(
+    "sequential": PublishedSystem(
         f"{PAPER}, Sequential", 0.6741,
-        "its own per-class table gives 65.0 to 66.0 %",
+        "the per-class table of the paper, which has rounded numbers, implies 65.0 to 66.0 %",
     ),
-    "hybrid": System(
+    "hybrid": PublishedSystem(
         f"{PAPER}, hybrid", 0.91,
-        "no split, no per-class table, no confusion matrix; see docs/reproduce-the-paper.md",
+        "split, per-class table and confusion matrix not published; see "
+        "docs/reproduce-the-paper.md",
     ),
-    "cifarnet": System(
+    "cifarnet": PublishedSystem(
         "He et al. 2016, ResNet18 for small images", 0.7370,
-        "LetheSec's repository; PrivateTest, at its best epoch; ten crops",
+        "reported in LetheSec's repository for PrivateTest, best epoch, ten crops",
     ),
-    "pramerdorfer": System(
-        "Pramerdorfer & Kampel 2016, VGG", 0.727, "PrivateTest; ten crops; sound",
+    "pramerdorfer": PublishedSystem(
+        "Pramerdorfer & Kampel 2016, VGG", 0.727, "PrivateTest, ten crops; no known leakage",
     ),
-    "vgg13": System("Barsoum et al. 2016, VGG13", None),
-    "rmn": System(
+    "vgg13": PublishedSystem("Barsoum et al. 2016, VGG13", None),
+    "rmn": PublishedSystem(
         "Pham et al. 2021, residual masking", 0.7414,
-        "PrivateTest; ImageNet weights, 224 pixels, 137.8 M parameters, ten crops",
+        "PrivateTest, ten crops; ImageNet weights, 224 x 224 pixels, 137.8 M parameters",
     ),
-    "convnext": System("Liu et al. 2022, ConvNeXt", None),
-    "resnet": System("mien's own, a small ResNet", None),
+    "convnext": PublishedSystem("Liu et al. 2022, ConvNeXt", None),
+    "resnet": PublishedSystem("mien, small ResNet", None),
 }  # fmt: skip
-"""The related systems, the paper's own three, and reference networks that it does not mention."""
+"""Model family -> system: the related systems, the three systems of the paper, and others."""

@@ -1,4 +1,4 @@
-"""Contact sheets: example faces for each finding of an audit."""
+"""Contact sheets of an audit: images with example faces of each finding."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.io import atomic_file
 from mien.lab import duplicates
 from mien.lab.audit import (
-    VOTES,
+    VOTE_CLASSES,
     Audit,
     conflicting_pairs,
-    first_of_each_group,
+    faces_with_rejected_label,
+    first_pair_of_each_group,
+    is_rated_not_a_face,
     labels_text,
-    not_a_face,
-    rejected_labels,
 )
 
 MAX_EXAMPLES = 48
-ENLARGEMENT, MAX_WIDTH, LINE_HEIGHT, GAP, BACKGROUND = 2, 1280, 15, 10, 224
+"""The number of examples on a sheet is limited to this."""
+
+ENLARGEMENT, BACKGROUND_GRAY = 2, 224
+MAX_SHEET_WIDTH, LINE_HEIGHT, CELL_GAP = 1280, 15, 10
+"""Sizes in pixels."""
 
 
-def write(folder: Path, audited: Audit) -> list[Path]:
-    """Write one PNG sheet of examples for each finding that has any; their paths."""
+def write(folder: Path, audit: Audit) -> list[Path]:
+    """Write a PNG file for each finding that has examples, and return the paths of the files."""
     paths = []
-    for name, cells in _cells(audited).items():
+    for name, cells in _cells_by_finding(audit).items():
         if cells:
             paths.append(folder / f"{name}.png")
             with atomic_file.atomic_write(paths[-1]) as temporary:
@@ -34,56 +38,56 @@ def write(folder: Path, audited: Audit) -> list[Path]:
     return paths
 
 
-def _cells(audited: Audit) -> dict[str, list[Image.Image]]:
-    samples = audited.samples
-    pairs = {"conflicting-labels": first_of_each_group(audited, conflicting_pairs(audited))}
-    if audited.near is not None and audited.mirrored is not None:
-        pairs["near-duplicates"] = duplicates.pairs_without(
-            audited.near, audited.exact, len(samples)
+def _cells_by_finding(audit: Audit) -> dict[str, list[Image.Image]]:
+    samples = audit.samples
+    pairs = {"conflicting-labels": first_pair_of_each_group(audit, conflicting_pairs(audit))}
+    if audit.near_pairs is not None and audit.mirrored_pairs is not None:
+        pairs["near-duplicates"] = duplicates.exclude_pairs(
+            audit.near_pairs, audit.exact_pairs, len(samples)
         )
-        pairs["mirrored-duplicates"] = audited.mirrored
+        pairs["mirrored-duplicates"] = audit.mirrored_pairs
     faces = {
-        "not-a-face": np.flatnonzero(not_a_face(samples)),
-        "rejected-labels": rejected_labels(samples),
+        "not-a-face": np.flatnonzero(is_rated_not_a_face(samples)),
+        "rejected-labels": faces_with_rejected_label(samples),
     }
     return {
-        name: [_pair_cell(audited, pair) for pair in _examples(all_pairs)]
+        name: [_pair_cell(audit, pair) for pair in _examples(all_pairs)]
         for name, all_pairs in pairs.items()
     } | {
-        name: [_face_cell(audited, face) for face in _examples(all_faces)]
+        name: [_face_cell(audit, face) for face in _examples(all_faces)]
         for name, all_faces in faces.items()
     }
 
 
 def _examples(items: np.ndarray) -> np.ndarray:
-    """At most `MAX_EXAMPLES` of the items, evenly from first to last."""
-    picked = np.linspace(0, len(items) - 1, min(len(items), MAX_EXAMPLES))
-    return items[picked.round().astype(int)]
+    """Return at most `MAX_EXAMPLES` of the items, evenly spaced."""
+    indices = np.linspace(0, len(items) - 1, min(len(items), MAX_EXAMPLES))
+    return items[indices.round().astype(int)]
 
 
-def _pair_cell(audited: Audit, pair: np.ndarray) -> Image.Image:
-    places = " | ".join(_place(audited, face) for face in pair)
-    return _cell(audited.samples.faces[pair], labels_text(audited, pair), places)
+def _pair_cell(audit: Audit, pair: np.ndarray) -> Image.Image:
+    sources = " | ".join(_split_and_row(audit, face) for face in pair)
+    return _cell(audit.samples.faces[pair], labels_text(audit, pair), sources)
 
 
-def _face_cell(audited: Audit, face: int) -> Image.Image:
-    votes = audited.samples.votes[face]
-    top_vote = f"{VOTES[votes.argmax()]} {votes.max()}/{votes.sum()}"
-    caption = f"{labels_text(audited, np.array([face]))} | {top_vote}"
-    return _cell(audited.samples.faces[[face]], caption, _place(audited, face))
+def _face_cell(audit: Audit, face: int) -> Image.Image:
+    votes = audit.samples.votes[face]
+    top_vote = f"{VOTE_CLASSES[votes.argmax()]} {votes.max()}/{votes.sum()}"
+    caption = f"{labels_text(audit, np.array([face]))} | {top_vote}"
+    return _cell(audit.samples.faces[[face]], caption, _split_and_row(audit, face))
 
 
-def _place(audited: Audit, face: int) -> str:
-    return f"{audited.names[audited.split[face]]} {audited.samples.rows[face]}"
+def _split_and_row(audit: Audit, face: int) -> str:
+    return f"{audit.split_names[audit.split_indices[face]]} {audit.samples.rows[face]}"
 
 
 def _cell(faces: np.ndarray, *captions: str) -> Image.Image:
-    """Faces side by side, enlarged, above their captions: (M, H, W) uint8 -> a gray image."""
-    separated = np.pad(faces, ((0, 0), (0, 0), (0, 1)), constant_values=BACKGROUND)
+    """Draw (M, H, W) uint8 faces side by side, enlarged, with captions below."""
+    separated = np.pad(faces, ((0, 0), (0, 0), (0, 1)), constant_values=BACKGROUND_GRAY)
     pixels = np.hstack(list(separated)).repeat(ENLARGEMENT, 0).repeat(ENLARGEMENT, 1)
     font = ImageFont.load_default(LINE_HEIGHT - 3)
     width = max(pixels.shape[1], *(round(font.getlength(caption)) for caption in captions))
-    cell = Image.new("L", (width, len(pixels) + LINE_HEIGHT * len(captions)), BACKGROUND)
+    cell = Image.new("L", (width, len(pixels) + LINE_HEIGHT * len(captions)), BACKGROUND_GRAY)
     cell.paste(Image.fromarray(pixels))
     canvas = ImageDraw.Draw(cell)
     for k, caption in enumerate(captions):
@@ -92,12 +96,12 @@ def _cell(faces: np.ndarray, *captions: str) -> Image.Image:
 
 
 def _sheet(cells: list[Image.Image]) -> Image.Image:
-    """Cells arranged in rows."""
-    width = max(cell.width for cell in cells) + GAP
-    height = max(cell.height for cell in cells) + GAP
-    columns = min(len(cells), MAX_WIDTH // width)
-    size = (columns * width + GAP, -(-len(cells) // columns) * height + GAP)
-    sheet = Image.new("L", size, BACKGROUND)
+    """Arrange cells in rows."""
+    width = max(cell.width for cell in cells) + CELL_GAP
+    height = max(cell.height for cell in cells) + CELL_GAP
+    columns = min(len(cells), MAX_SHEET_WIDTH // width)
+    size = (columns * width + CELL_GAP, -(-len(cells) // columns) * height + CELL_GAP)
+    sheet = Image.new("L", size, BACKGROUND_GRAY)
     for k, cell in enumerate(cells):
-        sheet.paste(cell, (k % columns * width + GAP, k // columns * height + GAP))
+        sheet.paste(cell, (k % columns * width + CELL_GAP, k // columns * height + CELL_GAP))
     return sheet

@@ -47,10 +47,10 @@ class Row:
     times: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def system(self) -> claims.System:
+    def system(self) -> claims.PublishedSystem:
         """The published system, with the accuracy claimed for it."""
         family = self.config.get("model", "").partition("-")[0]
-        return claims.SYSTEMS.get(family) or claims.System(self.model, None)
+        return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
     def metric(self, section: str, name: str) -> Number:
         """A metric averaged over seeds: `value`, `low`, `high`, and `sd` if there are several.
@@ -187,7 +187,7 @@ def _cells(row: Row) -> tuple:
     return (
         row.system.name,
         row.model,
-        row.system.claimed,
+        row.system.claimed_accuracy,
         *(accuracy[key] for key in ("value", "low", "high")),
         len(row.results),
         accuracy.get("sd"),
@@ -220,10 +220,10 @@ def claimed_and_measured(rows: Sequence[Row]) -> FigureBlock:
     bars = []
     for row in rows:
         accuracy = row.metric("fer2013", "accuracy")
-        if row.system.claimed is not None:
+        if row.system.claimed_accuracy is not None:
             name = f"{row.system.name} ({row.model})"
             numbers = (accuracy["value"], accuracy["low"], accuracy["high"])
-            bars.append((name, row.system.claimed, *numbers))
+            bars.append((name, row.system.claimed_accuracy, *numbers))
     caption = "Accuracy as claimed, each by its authors' own protocol, and as measured here" + (
         f" after {epochs} epochs." if (epochs := _epochs(rows)) else "."
     )
@@ -235,9 +235,9 @@ def agreement(rows: Sequence[Row]) -> str:
     # A system with several networks here has one claim; its best network stands for it.
     best: dict[str, tuple[float, float]] = {}
     for row in rows:
-        if row.system.claimed is not None:
+        if row.system.claimed_accuracy is not None:
             accuracy = row.metric("fer2013", "accuracy")["value"]
-            best.setdefault(row.system.name, (row.system.claimed, accuracy))
+            best.setdefault(row.system.name, (row.system.claimed_accuracy, accuracy))
     if len(best) < MIN_SYSTEMS:
         return ""
     correlation = spearmanr(*zip(*best.values(), strict=True)).statistic
@@ -254,7 +254,7 @@ def notes(rows: Iterable[Row]) -> Table:
     return Table(
         "Why claimed and measured numbers differ.",
         ("system", "claimed", "note"),
-        [(name, system.claimed, system.note) for name, system in systems.items()],
+        [(name, system.claimed_accuracy, system.note) for name, system in systems.items()],
     )
 
 

@@ -51,7 +51,7 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
         section = tables.load_result(run)["heads"].get("labels", {}).get("fer2013")
         if section:
             system = claims.SYSTEMS.get(run.config.model.partition("-")[0])
-            rows.append((name, system and system.claimed, *section["accuracy"].values()))
+            rows.append((name, system and system.claimed_accuracy, *section["accuracy"].values()))
     caption = "Claimed and measured accuracy."
     return FigureBlock("comparison", caption, figures.claimed_and_measured(rows))
 
@@ -66,7 +66,7 @@ def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
     log = run.log()
     if not log:
         return []
-    claimed = claims.TRAINING.get(run.config.model.partition("-")[0], {})
+    claimed = claims.CLAIMED_TRAINING.get(run.config.model.partition("-")[0], {})
     blocks = []
     for metric, train_key in (("accuracy", "accuracy"), ("loss", "label_loss")):
         val_key = f"val_{metric}"

@@ -68,9 +68,9 @@ def training(all_runs: Sequence[Run]) -> Table:
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         log = run.log()
         system = run.config.model.partition("-")[0]
-        if claimed := claims.TRAINING.get(system):
+        if claimed := claims.CLAIMED_TRAINING.get(system):
             row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
-            rows.append((f"{system}, claimed", claims.EPOCHS[system], *row))
+            rows.append((f"{system}, claimed", claims.CLAIMED_EPOCHS[system], *row))
         if log:
             last = log[-1]
             row = (last.get(k) for k in ("accuracy", "label_loss", "val_accuracy", "val_loss"))
@@ -101,7 +101,7 @@ def per_class(run: Run, head: str) -> Table:
     section = load_result(run)["heads"][head][SECTIONS[head]]
     class_scores, matrix = section["per_class"], np.array(section["confusion"])
     system = run.config.model.partition("-")[0]
-    claimed = claims.PER_CLASS.get(system, {}) if head == "labels" else {}
+    claimed = claims.CLAIMED_PER_CLASS.get(system, {}) if head == "labels" else {}
     metrics = ("precision", "recall", "f1")
     rows: list[tuple] = []
     for label, row in class_scores.items():
