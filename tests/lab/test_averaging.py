@@ -41,16 +41,16 @@ def test_weights_are_the_weighted_mean(pair, tmp_path):
     assert evaluate.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
 
 
-@pytest.mark.parametrize("share", [0, 1])
-def test_a_share_of_0_or_1_gives_one_of_the_runs(pair, tmp_path, share):
-    run = averaging.average(*pair, share, tmp_path / "out")
-    actual, expected = weights(run), weights(pair[share])
+@pytest.mark.parametrize("weight", [0, 1])
+def test_a_weight_of_0_or_1_gives_one_of_the_runs(pair, tmp_path, weight):
+    run = averaging.average(*pair, weight, tmp_path / "out")
+    actual, expected = weights(run), weights(pair[weight])
     floating = [name for name, value in expected.items() if value.is_floating_point()]
     assert all(torch.allclose(actual[name], expected[name]) for name in floating)
 
 
 def test_incompatible_runs_are_an_error(pair, tmp_path):
-    with pytest.raises(UserError, match="from 0 to 1"):
+    with pytest.raises(UserError, match=r"--weight 1\.5"):
         averaging.average(*pair, 1.5, tmp_path / "out")
     unfinished = runs.create(tmp_path / "unfinished", TINY)
     with pytest.raises(UserError, match="is not finished"):

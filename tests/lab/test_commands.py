@@ -1,4 +1,4 @@
-"""The laboratory's verbs, as somebody types them."""
+"""The laboratory commands."""
 
 import json
 import re
@@ -38,20 +38,20 @@ def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_
 
 
 def test_crossval_prints_folds_and_mean(mien, root, tmp_path):
-    words = ("crossval", "tiny", "--data", root, "--out", tmp_path, "--folds", 2, *SMALL)
-    code, out, err = mien(*words)
+    command = ("crossval", "tiny", "--data", root, "--out", tmp_path, "--folds", 2, *SMALL)
+    code, out, err = mien(*command)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines() if line.startswith("fold-")] == [
         "fold-0", "fold-1",
     ]  # fmt: skip
     assert "mean" in out
-    assert "accuracy 0." in out
+    assert "held-out" in out
     assert json.loads((tmp_path / "crossval.json").read_text())["kind"] == "crossval"
 
 
 def test_crossval_uses_the_changed_config(mien, root, tmp_path):
-    words = ("crossval", "tiny", "--data", root, "--out", tmp_path, *SMALL)
-    code, out, err = mien(*words, "--set", "folds=2", "--set", "protocol=leaky-kfold")
+    command = ("crossval", "tiny", "--data", root, "--out", tmp_path, *SMALL)
+    code, out, err = mien(*command, "--set", "folds=2", "--set", "protocol=leaky-kfold")
     assert code == 0
     assert "leaky-kfold" in err
     assert json.loads((tmp_path / "crossval.json").read_text())["protocol"] == "leaky-kfold"
@@ -62,8 +62,8 @@ def test_crossval_uses_the_changed_config(mien, root, tmp_path):
 
 def test_ablate_prints_each_case(mien, root, tmp_path):
     case = ("--change", "no flip: flip=no rotation=0")
-    words = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
-    code, out, err = mien(*words)
+    command = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
+    code, out, err = mien(*command)
     assert (code, err) == (0, "")
     assert "baseline" in out
     assert "no flip" in out
@@ -71,7 +71,7 @@ def test_ablate_prints_each_case(mien, root, tmp_path):
     assert cases["no flip"]["changes"] == ["flip=no", "rotation=0"]
 
 
-def test_a_report_of_one_run_and_of_two(mien, root, tmp_path):
+def test_reports_of_one_run_and_of_two(mien, root, tmp_path):
     for seed in (0, 1):
         out = tmp_path / f"run{seed}"
         assert (
@@ -79,9 +79,9 @@ def test_a_report_of_one_run_and_of_two(mien, root, tmp_path):
             == 0
         )
         assert mien("evaluate", out, "--data", root)[0] == 0
-    code, said, err = mien("report", tmp_path / "run0")
+    code, report, err = mien("report", tmp_path / "run0")
     assert (code, err) == (0, "")
-    assert said.strip() == str(tmp_path / "run0" / "report.html")
+    assert report.strip() == str(tmp_path / "run0" / "report.html")
     both = (tmp_path / "run0", tmp_path / "run1")
     assert mien("report", *both)[0] == 2
     assert mien("report", *both, "--out", tmp_path / "both")[0] == 0
@@ -96,7 +96,7 @@ def test_fig1_needs_no_training(mien, root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "fact"),
+    ("arguments", "fact"),
     [
         (["crossval", "tiny", "--protocol", "official"], "has no folds"),
         (["crossval", "tiny", "--folds", "1"], "folds is 1"),
@@ -107,8 +107,8 @@ def test_fig1_needs_no_training(mien, root, tmp_path):
         (["train", "tiny", "--set", "init_from=nowhere"], "nowhere is not a run folder"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line(mien, root, tmp_path, words, fact):
-    code, _, err = mien(*words, "--data", root, "--out", tmp_path / "out")
+def test_user_errors_are_one_line(mien, root, tmp_path, arguments, fact):
+    code, _, err = mien(*arguments, "--data", root, "--out", tmp_path / "out")
     assert code == 2
     assert fact in err
     assert len(err.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Shared by the commands of the laboratory; they import torch only where needed."""
+"""Options and helpers shared by the laboratory commands, which import torch only if needed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
     """Import a module of the laboratory.
 
     Args:
-        name: below `mien.lab`.
-        extra: what it needs: "lab", or "report" for modules that read results without torch.
+        name: name of the module in `mien.lab`.
+        extra: extra that the module needs: "lab", or "report" for modules that do not use torch.
 
     Raises:
         UserError: the extra is not installed.
@@ -32,21 +32,22 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
 
 
 DATA = click.option("--data", type=click.Path(path_type=Path), required=True,
-                    help="fer2013.csv, its folder, or train/EMOTION/, val/EMOTION/.")  # fmt: skip
+                    help="fer2013.csv, its folder, or a folder with train/EMOTION/ and "
+                    "val/EMOTION/.")  # fmt: skip
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True,
-                   help="Folder of the runs; finished ones are reused.")  # fmt: skip
+                   help="Folder for the runs. Finished runs in it are reused.")  # fmt: skip
 CHANGES = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
-                       help="Change a field of the recipe.")  # fmt: skip
+                       help="Change a field of the recipe; can be repeated.")  # fmt: skip
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0 of the processes that torchrun started, or the only process."""
+    """Whether this is the only process, or rank 0 of the processes that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def training_progress():  # type: ignore[no-untyped-def]
-    """A progress bar for one or several trainings; yields an `experiments.RunProgress`.
+    """Show a progress bar for one or several trainings; yield an `experiments.RunProgress`.
 
     If standard error is not a terminal, a line is printed every minute instead.
     """

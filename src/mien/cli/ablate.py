@@ -1,4 +1,4 @@
-"""Train a baseline and without each part."""
+"""Command: run an ablation study."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SECTION = TRAINING
 @OUT
 @CHANGES
 @click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
-              help="A case to compare with the baseline; can be repeated. By default, the usual "
-              "ablations of the recipe and its network.")  # fmt: skip
+              help="Changes to compare with the baseline; can be repeated (default: the usual "
+              "ablations of the recipe and its network).")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
-              help="Trainings per case, with seeds from the recipe's on.")  # fmt: skip
+              help="Number of seeds per case, starting with the seed of the recipe.")  # fmt: skip
 def ablate(
     recipe: str,
     data: Path,
@@ -31,9 +31,9 @@ def ablate(
     cases: tuple[str, ...],
     seeds: int,
 ) -> None:
-    """Train a baseline and without each part; print the differences.
+    """Run an ablation study: train a baseline and changed versions, and print the differences.
 
-    Resumes if interrupted; several processes can share the same --out.
+    An interrupted study is resumed. Several processes can share the same --out.
 
     \b
         mien ablate hybrid --set model=hybrid-slim --data fer2013/ --out runs/ablation

@@ -16,15 +16,17 @@ SECTION = TRAINING
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Write audit.json and contact sheets of examples.")  # fmt: skip
+              help="Write audit.json and images with examples to this folder.")  # fmt: skip
 @click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="List the faces that a clean evaluation excludes, for mien evaluate "
-                   "--exclude.")  # fmt: skip
-@click.option("--quick", is_flag=True, help="Skip near duplicates, which take a minute.")
+              help="Write a list of faces to exclude from evaluations (mien evaluate "
+              "--exclude).")  # fmt: skip
+@click.option(
+    "--quick", is_flag=True, help="Skip the search for near duplicates, which takes a minute."
+)
 def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None:
     """Check a dataset for duplicates, doubtful labels and images without a face.
 
-    DATA is fer2013.csv, its folder, or a folder with train/EMOTION/, val/EMOTION/.
+    DATA is fer2013.csv, its folder, or a folder with subfolders train/EMOTION/ and val/EMOTION/.
 
     \b
         mien audit fer2013/

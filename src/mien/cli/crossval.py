@@ -1,4 +1,4 @@
-"""Train once per fold."""
+"""Command: cross-validate a recipe."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SECTION = TRAINING
 @OUT
 @CHANGES
 @click.option("--protocol",
-              help="kfold (the default), kfold-ungrouped or leaky-kfold.")  # fmt: skip
-@click.option("--folds", type=int, help="Number of folds; by default that of the recipe, 5.")
+              help="kfold, kfold-ungrouped or leaky-kfold (default: kfold).")  # fmt: skip
+@click.option("--folds", type=int, help="Number of folds (default: the recipe's, 5).")
 def crossval(
     recipe: str,
     data: Path,
@@ -28,17 +28,17 @@ def crossval(
     protocol: str | None,
     folds: int | None,
 ) -> None:
-    """Train once per fold; print mean, standard deviation and held-out accuracy.
+    """Cross-validate: train once per fold, and print the scores of the folds.
 
-    Resumes if interrupted; several processes can share the same --out.
+    An interrupted cross-validation is resumed. Several processes can share the same --out.
 
     \b
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
-    # Options override recipes, none of which has a protocol with folds.
+    # No recipe has a protocol with folds, so the default protocol comes before the changes.
     options = {"protocol": protocol, "folds": folds}
-    typed = [f"{name}={value}" for name, value in options.items() if value is not None]
-    config = lab("config").parse(recipe, ("protocol=kfold", *changes, *typed))
+    option_changes = [f"{name}={value}" for name, value in options.items() if value is not None]
+    config = lab("config").parse(recipe, ("protocol=kfold", *changes, *option_changes))
     if warning := lab("protocols").warning(config.protocol):
         print_error(warning)
     with training_progress() as on_progress:
@@ -49,7 +49,7 @@ def crossval(
     terminal().table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(
-        f"held-out predictions of all folds: accuracy {pooled['value']:.3f} "
+        f"accuracy on the held-out faces of all folds: {pooled['value']:.3f} "
         f"({pooled['low']:.3f} to {pooled['high']:.3f})"
     )
     click.echo(out / "crossval.json")

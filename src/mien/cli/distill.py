@@ -1,4 +1,4 @@
-"""Store teacher logits for distillation."""
+"""Command: store teacher logits for distillation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ SECTION = TRAINING
 @click.argument("recipe")
 @DATA
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="Folder of the logits; existing files are kept.")  # fmt: skip
+              help="Folder for the logits. Existing files are kept.")  # fmt: skip
 @click.option("--teacher", "teachers", multiple=True, required=True, metavar="RUN",
-              help="A trained run folder; can be repeated.")  # fmt: skip
-@click.option("--epochs", default=12, show_default=True, help="Augmented epochs to store.")
+              help="Folder of a finished run; can be repeated.")  # fmt: skip
+@click.option(
+    "--epochs", default=12, show_default=True, help="Number of augmented epochs to store."
+)
 @CHANGES
 def distill(
     recipe: str,
@@ -29,14 +31,15 @@ def distill(
     epochs: int,
     changes: tuple[str, ...],
 ) -> None:
-    """Store teacher logits for augmented training faces.
+    """Store the logits of teachers for augmented training faces.
 
-    RECIPE determines the augmentation. Students repeat the stored epochs without their teachers:
+    RECIPE determines the augmentation. A student is then trained on the stored epochs, which are
+    repeated, and its teachers need not run:
 
     \b
         mien distill default --data fer2013/ --out logits --teacher runs/a --set initial_size=0
         mien train default --data fer2013/ --out runs/student --set initial_size=0 \\
-            --set teachers=a --set teacher_weight=0.9 --set teacher_logits=logits
+            --set teachers=runs/a --set teacher_weight=0.9 --set teacher_logits=logits
     """
     configs, teacher_logits = lab("config"), lab("teacher_logits")
     config = configs.parse(recipe, changes)

@@ -21,9 +21,11 @@ SECTION = TRAINING
 @click.option("--tta", default="none", show_default=True,
               help="Test-time augmentation: none, flip or ten_crop.")  # fmt: skip
 @click.option("--input-size", default=0, metavar="PIXELS",
-              help="Input size of a run's network; by default as it was trained.")  # fmt: skip
+              help="Input size of a run's network (default: the size it was trained "
+              "with).")  # fmt: skip
 @click.option("--exclude", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="Exclude these faces: a file from mien audit --clean.")  # fmt: skip
+              help="Exclude the faces listed in this file, which mien audit --clean "
+              "writes.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write the result as JSON.")  # fmt: skip
 @click.option("--report", is_flag=True, help="Also show per-class scores and confusion matrices.")
@@ -37,10 +39,10 @@ def evaluate(
     out: Path | None,
     report: bool,
 ) -> None:
-    """Evaluate a run or a model: accuracy, calibration, error of its proportions.
+    """Evaluate a run or a model: accuracy, calibration, and divergence from the raters' votes.
 
-    MODEL is a run folder, an .onnx file or the name of a packaged model. Every score has its
-    95 % interval.
+    MODEL is a run folder, an .onnx file or the name of a packaged model. Every score has a
+    95 % confidence interval.
 
     \b
         mien evaluate runs/default --data fer2013/

@@ -1,4 +1,4 @@
-"""Command: write runs as a model file."""
+"""Command: export runs to a model file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ SECTION = TRAINING
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Calibrate on the val split of this data (of FER2013, PublicTest).")  # fmt: skip
+              help="Dataset for calibration; its val split is used (FER2013: "
+              "PublicTest).")  # fmt: skip
 @click.option("--tta", default="none", show_default=True,
-              help="Test-time augmentation: none, or flip at twice the cost.")  # fmt: skip
+              help="Test-time augmentation: none, or flip, which doubles the inference "
+              "time.")  # fmt: skip
 @click.option("--input-size", default=0, metavar="PIXELS",
-              help="Input size of the network; by default as it was trained.")  # fmt: skip
+              help="Input size of the network (default: the size it was trained "
+              "with).")  # fmt: skip
 @click.option("--label-share", type=float, metavar="SHARE",
-              help="How much of the label head to mix into the vote shares, 0 to 1; by default "
-                   "the most that costs 0.006 nats.")  # fmt: skip
+              help="Weight of the label head in the vote shares, 0 to 1 (default: the largest that "
+                   "raises the KL divergence by at most 0.006 nats).")  # fmt: skip
 @click.option("--storage", default="float32", show_default=True,
-              help="float32, float16, int8-weights or int8.")  # fmt: skip
+              help="Data type in the file: float32, float16, int8-weights (only the weights) or "
+              "int8 (also the activations).")  # fmt: skip
 def export(
     runs: tuple[Path, ...],
     out: Path,
@@ -35,10 +39,11 @@ def export(
     label_share: float | None,
     storage: str,
 ) -> None:
-    """Write a finished run, or an ensemble of several, as an .onnx file.
+    """Export a finished run, or an ensemble of several, to an .onnx file.
 
-    RUNS are run folders. A run trained on votes and labels gives a file with both heads. The file
-    is written only if ONNX Runtime reproduces torch's probabilities.
+    RUNS are run folders. The file has a vote head, a label head or both, depending on what the
+    runs were trained on. It is written only if ONNX Runtime and torch give the same
+    probabilities, up to rounding.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --storage float16

@@ -1,4 +1,4 @@
-"""Command: write a page about runs."""
+"""Command: write an HTML report about runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ SECTION = TRAINING
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder of the page; by default the run's.")  # fmt: skip
+              help="Folder for the report (default: the run folder).")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Also show the most confident errors and saliency maps.")  # fmt: skip
+              help="Dataset; adds the most confident errors and saliency maps to the "
+              "report.")  # fmt: skip
 def report(runs: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
-    """Write a page of tables and figures for one run, or a comparison of several.
+    """Write an HTML report with tables and figures about one run, or a comparison of several.
 
-    RUNS are evaluated run folders (mien evaluate). Only --data needs torch; otherwise the extra
-    "report" is enough.
+    RUNS are folders of runs that mien evaluate has evaluated. Only --data needs torch; without it
+    the extra "report" is sufficient.
 
     \b
         mien report runs/default --data fer2013/
@@ -38,5 +39,7 @@ def report(runs: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
     else:
         content = reporter.comparison_page(opened)
         if out is None:
-            raise UserError("A comparison needs a folder for its page: --out FOLDER.")
+            raise UserError(
+                "A comparison of runs needs a folder for its report; give --out FOLDER."
+            )
     click.echo(page.write(content, out or runs[0]))

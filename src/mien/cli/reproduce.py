@@ -18,10 +18,10 @@ SECTION = TRAINING
 @OUT
 @CHANGES
 @click.option("--variant", default="common", show_default=True,
-              help="common (mien's settings), paper (the authors' settings, as far as known) or "
-              "slim (small networks, for CPUs).")  # fmt: skip
+              help="Training settings: common (the same for all systems), paper (those of the "
+              "authors, as far as published) or slim (common, with small networks).")  # fmt: skip
 @click.option("--related", is_flag=True,
-              help="Also train the ten related systems, for table5.")  # fmt: skip
+              help="Also train the ten related systems of table5.")  # fmt: skip
 def reproduce(
     names: tuple[str, ...],
     data: Path,
@@ -30,7 +30,7 @@ def reproduce(
     variant: str,
     related: bool,
 ) -> None:
-    """Reproduce the paper's tables and figures from real training runs.
+    """Reproduce tables and figures of the paper by training its systems.
 
     TABLE_OR_FIGURE is table1 to table5, fig1 to fig9, or all. Finished runs are reused.
 

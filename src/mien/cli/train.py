@@ -1,4 +1,4 @@
-"""Train a model."""
+"""Command: train a model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ SECTION = TRAINING
 @click.argument("recipe")
 @DATA
 @click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="The run folder; an unfinished run there is resumed.")  # fmt: skip
-@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change one field.")
-@click.option("--device", help="cpu, cuda or mps; by default a GPU if available.")
+              help="Run folder. An unfinished run in it is resumed.")  # fmt: skip
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the recipe; can be repeated.",
+)
+@click.option("--device", help="cpu, cuda or mps (default: a GPU if available, otherwise the CPU).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
-              help="Time limit; training has as many epochs as fit.")  # fmt: skip
-@click.option("--tensorboard", is_flag=True, help="Also log for TensorBoard.")
+              help="Time limit in minutes. If the epochs do not fit, there are fewer, and the "
+              "learning rate decays accordingly.")  # fmt: skip
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard to the run folder.")
 def train(
     recipe: str,
     data: Path,
@@ -33,9 +40,9 @@ def train(
 ) -> None:
     """Train a model, or resume an interrupted training.
 
-    RECIPE is default, tiny, common, vgg19, sequential or hybrid; NAME-paper for a system as its
-    authors trained it, such as hybrid-paper; or the config.json of a run. --set changes its fields
-    (docs/training.md lists all fields and models). Training uses the train split of --data.
+    RECIPE is one of default, tiny, common, vgg19, sequential and hybrid, a name such as
+    hybrid-paper for the settings of the system's authors, or the config.json of a run.
+    docs/training.md lists all fields and models. Training uses the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default

@@ -17,13 +17,13 @@ from mien.lab import runs
 from mien.lab.runs import Run
 
 
-def average(first: Run, second: Run, share: float, out: Path) -> Run:
+def average(first: Run, second: Run, weight: float, out: Path) -> Run:
     """Write the weighted mean of two runs' weights as a new run.
 
     Args:
         first: a finished run.
         second: a finished run of the same network, normally initialized from the first.
-        share: weight of the second, 0 to 1.
+        weight: weight of the second run, 0 to 1; the first run has the weight 1 - `weight`.
         out: folder of the new run, which gets the config and log of the second.
 
     Returns:
@@ -37,8 +37,8 @@ def average(first: Run, second: Run, share: float, out: Path) -> Run:
         average(runs.open_run("runs/a"), runs.open_run("runs/b"), 0.5, Path("runs/mean"))
         ```
     """
-    if not 0 <= share <= 1:
-        raise UserError(f"share is {share}. It must be from 0 to 1.")
+    if not 0 <= weight <= 1:
+        raise UserError(f"--weight {weight:g} is out of range; use 0 to 1.")
     for run in (first, second):
         if not run.finished:
             raise UserError(f"{run.folder} is not finished. Train it first.")
@@ -48,12 +48,12 @@ def average(first: Run, second: Run, share: float, out: Path) -> Run:
     )
     if not is_same:
         raise UserError(f"{first.folder} and {second.folder} have different networks.")
-    averaged = {"averaged": {first.folder.name: 1 - share, second.folder.name: share}}
+    averaged = {"averaged": {first.folder.name: 1 - weight, second.folder.name: weight}}
     about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
     run = runs.create(out, second.config, about | averaged)
     runs.write_log(run, second.log())
     mean = {
-        name: torch.lerp(value.float(), others[name].float(), share).to(others[name].dtype)
+        name: torch.lerp(value.float(), others[name].float(), weight).to(others[name].dtype)
         if value.is_floating_point()
         else others[name]
         for name, value in weights.items()
