@@ -1,19 +1,19 @@
-"""Trains what `results/CAMPAIGN.md` still asks for, in the time that there is.
+"""Run the training queue in `results/CAMPAIGN.md` within a time limit.
 
-    python benchmarks/campaign.py --left                                    # what there is to do
-    python benchmarks/campaign.py --data fer2013/ --out runs --minutes 10   # do it, in order
-    python benchmarks/campaign.py --export carry/                           # the code it needs
-    python benchmarks/campaign.py --unpack returned/ --out runs             # what came back
+    python benchmarks/campaign.py --dry-run                                 # list pending tasks
+    python benchmarks/campaign.py --data fer2013/ --out runs --minutes 10   # run them in order
+    python benchmarks/campaign.py --export-code code/                       # code for a GPU machine
+    python benchmarks/campaign.py --extract results-archive/ --out runs     # results from there
 
-Each line of the list is a command of the laboratory and the minutes that it gets on a GPU; every
-training ends in its minutes, or in those that are left, with finished weights. A task waits for
-those whose output it names. What was stopped goes on first, what has its result is passed over.
+Each line of the queue is a `mien train` or `mien distill` command with a time limit in minutes on a
+GPU. A training that reaches its limit ends with usable weights. A task starts once the runs and
+logits that its command names are finished. Interrupted tasks are resumed first, and finished tasks
+are skipped.
 
-What is finished is packed at once under OUT/packed, weights in half precision; --parcel leaves
-what has not been sent yet in a few pieces to be carried home, again after each task. Several
-tasks run side by side if --beside says so, on a GPU under CUDA MPS. The code runs from a copy of
-src and benchmarks alone, with no more than torch, timm, scikit-learn, NumPy, Pillow and
-matplotlib; where there is no git, $MIEN_COMMIT says what is run.
+Results are copied to OUT/packed as soon as a task is finished, with weights in half precision.
+`--archive` also writes all results that no earlier command archived to a split tar file. Several
+tasks run at once with `--parallel`, on a GPU under CUDA MPS. The exported code needs only torch,
+timm, scikit-learn, NumPy, Pillow and matplotlib. Without git, $MIEN_COMMIT must name the commit.
 """
 
 from __future__ import annotations
@@ -37,397 +37,444 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-LIST = ROOT / "results" / "CAMPAIGN.md"
+QUEUE = ROOT / "results" / "CAMPAIGN.md"
 EXPORTED = ("src", "benchmarks/campaign.py", "benchmarks/training_speed.py", "results/CAMPAIGN.md")
-PIECE, MOST = 15_000_000, 60_000_000
-"""Bytes of a piece of what is sent back, and of all pieces together, at most."""
 
-RESERVE = 35.0
-"""Seconds kept for measuring and packing what has been trained."""
+PART_BYTES, MAX_ARCHIVE_BYTES = 15_000_000, 60_000_000
+"""Maximum size of one part of an archive, and of all parts together."""
 
-LEAST = 15.0
-"""Seconds for which no training is begun."""
+EVALUATION_SECONDS = 35.0
+"""Seconds reserved for evaluating and packing a run after its training."""
 
-GRACE = 30
-"""Seconds that a training gets to end when it is stopped, to go on in the next command."""
+MIN_TRAINING_SECONDS = 15.0
+"""A training with less time than this is not started."""
 
-SHOWN = 15
-"""Lines of what a failed task printed last."""
+STOP_TIMEOUT_SECONDS = 30
+"""Seconds that a stopped training has to write its checkpoint before it is killed."""
 
-RESULTS = {"train": "metrics.json", "distill": "augmentation.json"}
-"""What each verb leaves in its folder when all is done."""
+LOG_TAIL_LINES = 15
+"""Number of log lines that are printed for a failed task."""
+
+RESULT_FILES = {"train": "metrics.json", "distill": "augmentation.json"}
+"""Command -> the file that it writes last, so that its presence means the task is finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A line of the list: what for, the words after `mien`, the minutes that it gets."""
+    """A line of the queue.
+
+    Attributes:
+        purpose: what the result is for.
+        arguments: the arguments of `mien`, starting with `train` or `distill`.
+        minutes: time limit.
+    """
 
     purpose: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     minutes: float
 
     @property
-    def verb(self) -> str:
-        """Either train or distill."""
-        return self.words[0]
+    def command(self) -> str:
+        """Either `train` or `distill`."""
+        return self.arguments[0]
 
     @property
     def folder(self) -> str:
-        """Its --out without the `runs/` that each has, such as `board/li-slim-seed0`."""
-        return self.words[self.words.index("--out") + 1].removeprefix("runs/")
+        """The value of `--out` without the prefix `runs/`, such as `board/li-slim-seed0`."""
+        return self.arguments[self.arguments.index("--out") + 1].removeprefix("runs/")
 
     @property
     def name(self) -> str:
-        """Its folder; of several that fill one store, the teachers too."""
-        if self.verb == "train":
+        """A unique name: the folder, and the teachers if several tasks write to the folder."""
+        if self.command == "train":
             return self.folder
-        return "-".join([self.folder, *(Path(name).name for name in self._named())])
+        return "-".join([self.folder, *(Path(name).name for name in self._named_folders())])
 
     @property
-    def needs(self) -> list[str]:
-        """Folders of runs, or stores, that it takes something from."""
-        return [name for name in self._named() if name != self.folder]
+    def dependencies(self) -> list[str]:
+        """The folders of runs and logits that this task reads."""
+        return [name for name in self._named_folders() if name != self.folder]
 
     @property
-    def gives(self) -> list[str]:
-        """The runs that others lack if it fails: its own, or the teachers it asks."""
-        return [self.folder] if self.verb == "train" else self.needs
+    def lost_runs(self) -> list[str]:
+        """The runs that other tasks must do without if this task fails."""
+        return [self.folder] if self.command == "train" else self.dependencies
 
-    def _named(self) -> list[str]:
-        others = [w for w in self.words if w != f"runs/{self.folder}"]
+    def _named_folders(self) -> list[str]:
+        others = [argument for argument in self.arguments if argument != f"runs/{self.folder}"]
         return re.findall(r"(?:^|[=, ])runs/([^, ]+)", " ".join(others))
 
-    def without(self, lost: Iterable[str]) -> Task:
-        """The same without the teachers whose training failed."""
-        words = list(self.words)
-        for name in lost:
-            words = [re.sub(rf"(?<=[=,])runs/{re.escape(name)}(,|$)", "", w) for w in words]
-            while f"runs/{name}" in words:
-                at = words.index(f"runs/{name}")
-                del words[at - 1 : at + 1]
-        return Task(self.purpose, tuple(word.rstrip(",") for word in words), self.minutes)
+    def without_teachers(self, names: Iterable[str]) -> Task:
+        """Return this task without some of its teachers."""
+        arguments = list(self.arguments)
+        for name in names:
+            in_list = rf"(?<=[=,])runs/{re.escape(name)}(,|$)"
+            arguments = [re.sub(in_list, "", argument) for argument in arguments]
+            while f"runs/{name}" in arguments:
+                index = arguments.index(f"runs/{name}")
+                del arguments[index - 1 : index + 1]  # with its option, --teacher
+        cleaned = tuple(argument.rstrip(",") for argument in arguments)
+        return Task(self.purpose, cleaned, self.minutes)
 
 
-def read(text: str) -> list[Task]:
-    """The tasks in a Markdown table: | for | `mien ...` | minutes |."""
+def parse_queue(text: str) -> list[Task]:
+    """Read the tasks from a Markdown table with columns purpose, `mien ...` and minutes."""
     tasks = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) == 3 and cells[1].startswith("`mien "):
-            words = tuple(shlex.split(cells[1].strip("`")))[1:]
-            if words[0] not in RESULTS:
-                raise SystemExit(f"The list asks for mien {words[0]}, which cannot be done here.")
-            tasks.append(Task(cells[0], words, float(cells[2])))
+            arguments = tuple(shlex.split(cells[1].strip("`")))[1:]
+            if arguments[0] not in RESULT_FILES:
+                supported = " and ".join(RESULT_FILES)
+                raise SystemExit(
+                    f"The queue contains mien {arguments[0]}; only {supported} can run."
+                )
+            tasks.append(Task(cells[0], arguments, float(cells[2])))
     return tasks
 
 
-def is_done(task: Task, out: Path) -> bool:
-    """Whether its result is packed."""
-    return (out / "packed" / task.name / RESULTS[task.verb]).exists()
+def is_finished(task: Task, out: Path) -> bool:
+    """Return whether the result of a task is packed."""
+    return (out / "packed" / task.name / RESULT_FILES[task.command]).exists()
 
 
-def left(tasks: Iterable[Task], out: Path) -> list[Task]:
-    """Those not done yet, the ones that were begun first."""
-    waiting = [task for task in tasks if not is_done(task, out)]
-    return sorted(waiting, key=lambda task: not (out / task.folder / "checkpoint.pt").exists())
+def pending_tasks(tasks: Iterable[Task], out: Path) -> list[Task]:
+    """Return the unfinished tasks, those with a checkpoint first."""
+    pending = [task for task in tasks if not is_finished(task, out)]
+    return sorted(pending, key=lambda task: not (out / task.folder / "checkpoint.pt").exists())
 
 
 def log_file(task: Task, out: Path) -> Path:
-    """Where what a task prints is kept."""
+    """Return the path of the file with everything that a task prints."""
     return out / (task.name.replace("/", "-") + ".txt")
 
 
-def work(words: list[str], name: str, data: Path, out: Path, seconds: float) -> None:
-    """Do one task in this process, and pack what it leaves under that name."""
+def run_task(arguments: list[str], name: str, data: Path, out: Path, seconds: float) -> None:
+    """Run one task in this process, and pack its result under the given name."""
     from mien.lab import config, evaluate, teacher_logits, train
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb")
+    parser.add_argument("command")
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--teacher", action="append", default=[])
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--data")  # as on the list; what counts is the campaign's own
+    parser.add_argument("--data")  # replaced by the --data of the campaign
     parser.add_argument("--out")
-    asked = parser.parse_args(words)
-    folder = out / asked.out.removeprefix("runs/")
-    changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in asked.set]
-    wanted = config.parse(asked.recipe, changes)
-    if asked.verb == "train":
-        evaluate.load_or_evaluate(train.fit(wanted, data, folder, seconds=seconds), data)
-        pack(folder, out / "packed" / name)
+    options = parser.parse_args(arguments)
+    folder, packed = out / options.out.removeprefix("runs/"), out / "packed" / name
+    changes = [re.sub(r"(?<=[=,])runs/", f"{out}/", change) for change in options.set]
+    run_config = config.parse(options.recipe, changes)
+    if options.command == "train":
+        run = train.fit(run_config, data, folder, seconds=seconds)
+        evaluate.load_or_evaluate(run, data)
+        pack_run(folder, packed)
     else:
-        teachers = [str(out / teacher.removeprefix("runs/")) for teacher in asked.teacher]
-        teacher_logits.store(wanted, data, folder, teachers, asked.epochs)
-        place = out / "packed" / name
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / RESULTS["distill"], place)
+        teachers = [str(out / teacher.removeprefix("runs/")) for teacher in options.teacher]
+        teacher_logits.store(run_config, data, folder, teachers, options.epochs)
+        packed.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / RESULT_FILES["distill"], packed)
 
 
-def pack(folder: Path, to: Path) -> None:
-    """Copy what is worth keeping of a run; weights in half precision.
+def pack_run(folder: Path, destination: Path) -> None:
+    """Copy the results of a run, with weights in half precision.
 
-    What was measured was measured before, in full precision.
+    The run was evaluated before, with weights in full precision.
     """
     import torch
 
-    result = folder / RESULTS["train"]
-    # The result comes last: by it one knows that all is packed.
-    for found in sorted(folder.iterdir(), key=lambda path: (path == result, path)):
-        to.mkdir(parents=True, exist_ok=True)
-        if found.suffix in (".json", ".jsonl", ".csv", ".npz"):
-            shutil.copy(found, to / found.name)
-        elif found.name == "weights.pt":
-            weights = torch.load(found, map_location="cpu", weights_only=True)
-            # Norms' variances and small factors have few digits in half precision, or none.
-            half = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v
-                    for k, v in weights.items()}  # fmt: skip
-            torch.save(half, to / found.name)
+    result_file = folder / RESULT_FILES["train"]
+    # The result file is copied last, because its presence means that the task is finished.
+    for path in sorted(folder.iterdir(), key=lambda path: (path == result_file, path)):
+        destination.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".json", ".jsonl", ".csv", ".npz"):
+            shutil.copy(path, destination / path.name)
+        elif path.name == "weights.pt":
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            # One-dimensional tensors stay float32: half precision can round small variances to 0.
+            half = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value
+                    for key, value in weights.items()}  # fmt: skip
+            torch.save(half, destination / path.name)
 
 
-def parcel(tasks: Iterable[Task], out: Path, to: Path) -> list[str]:
-    """What is packed and has not been sent, in few pieces; names of the files that are in them.
+def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[str]:
+    """Write results that are not archived yet to a tar file in parts of limited size.
 
-    Results come first, then weights, then checkpoints of what is not finished, the smallest first:
-    so most of them find room. What does not is left out, and can be sent by the next command.
+    Results come first, then weights, then checkpoints of unfinished tasks, small files first. Files
+    that exceed `MAX_ARCHIVE_BYTES` are left for the archive of a later command.
+
+    Returns:
+        The names of the archived files.
     """
-    tasks = list(tasks)
-    sent = _sent(out)
-    packed = [p for task in tasks for p in sorted((out / "packed" / task.name).rglob("*"))]
-    packed = [path for path in packed if path.is_file()]
-    places = {str(path.relative_to(out / "packed")): path for path in packed}
-    for task in tasks:
-        checkpoint = out / task.folder / "checkpoint.pt"
-        if checkpoint.exists() and not is_done(task, out):
-            for path in (checkpoint, *checkpoint.parent.glob("*.json*")):
-                places[str(path.relative_to(out))] = path
-    order = {"weights.pt": 1, "checkpoint.pt": 2}
-    sizes = {name: path.stat().st_size + 2048 for name, path in places.items()}  # with its header
-    by_worth = sorted(places, key=lambda name: (order.get(places[name].name, 0), sizes[name]))
-    room, names = MOST, []
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
-    body = io.BytesIO()
-    with tarfile.open(fileobj=body, mode="w") as archive:
-        for name in by_worth:
-            if name not in sent and sizes[name] <= room:
-                room -= sizes[name]
-                archive.add(places[name], name)
+    paths = _files_to_archive(tasks, out)
+    archived = _archived_names(out)
+    priorities = {"weights.pt": 1, "checkpoint.pt": 2}
+    sizes = {name: path.stat().st_size + 2048 for name, path in paths.items()}  # with tar headers
+    ordered = sorted(paths, key=lambda name: (priorities.get(paths[name].name, 0), sizes[name]))
+    remaining_bytes, names = MAX_ARCHIVE_BYTES, []
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ordered:
+            if name not in archived and sizes[name] <= remaining_bytes:
+                remaining_bytes -= sizes[name]
+                archive.add(paths[name], name)
                 names.append(name)
-    whole = body.getvalue()
-    for k, start in enumerate(range(0, len(whole), PIECE)):
-        (to / f"parcel.{k:02d}").write_bytes(whole[start : start + PIECE])
+    shutil.rmtree(destination, ignore_errors=True)
+    destination.mkdir(parents=True)
+    content = buffer.getvalue()
+    for k, start in enumerate(range(0, len(content), PART_BYTES)):
+        part = content[start : start + PART_BYTES]
+        (destination / f"archive.tar.{k:02d}").write_bytes(part)
     return names
 
 
-def _sent(out: Path) -> list[str]:
-    path = out / "sent.json"
+def _files_to_archive(tasks: Iterable[Task], out: Path) -> dict[str, Path]:
+    """Return name in the archive -> path: packed results, and checkpoints of unfinished tasks."""
+    paths = {}
+    for task in tasks:
+        for path in sorted((out / "packed" / task.name).rglob("*")):
+            if path.is_file():
+                paths[str(path.relative_to(out / "packed"))] = path
+        checkpoint = out / task.folder / "checkpoint.pt"
+        if checkpoint.exists() and not is_finished(task, out):
+            for path in (checkpoint, *checkpoint.parent.glob("*.json*")):
+                paths[str(path.relative_to(out))] = path
+    return paths
+
+
+def _archived_names(out: Path) -> list[str]:
+    """Return the names of the files that earlier commands archived."""
+    path = out / "archived.json"
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def unpack(pieces: Path, to: Path) -> None:
-    """Run folders again, under `to`, of what `parcel` made; to the campaign there they are done."""
-    body = b"".join(path.read_bytes() for path in sorted(pieces.glob("parcel.[0-9][0-9]")))
-    with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        for place in (to, to / "packed"):
-            archive.extractall(place, filter="data")
+def extract_archive(parts: Path, destination: Path) -> None:
+    """Extract the run folders of an archive so that a campaign there counts them as finished."""
+    files = sorted(parts.glob("archive.tar.[0-9][0-9]"))
+    content = b"".join(path.read_bytes() for path in files)
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for folder in (destination, destination / "packed"):
+            archive.extractall(folder, filter="data")
         for name in archive.getnames():
-            print(to / name)
+            print(destination / name)
 
 
-def export(to: Path) -> None:
-    """Copy the code that a campaign needs, without models and documents, to a folder."""
+def export_code(destination: Path) -> None:
+    """Copy the code that a campaign needs to a folder, without models and documents."""
     ignored = shutil.ignore_patterns("*.onnx", "__pycache__", "static", "web", "*.woff2")
     for name in EXPORTED:
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        (destination / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, to / name, ignore=ignored, dirs_exist_ok=True)
+            shutil.copytree(ROOT / name, destination / name, ignore=ignored, dirs_exist_ok=True)
         else:
-            shutil.copy(ROOT / name, to / name)
+            shutil.copy(ROOT / name, destination / name)
 
 
-def run(
+def run_queue(
     tasks: Sequence[Task],
     data: Path,
     out: Path,
     minutes: float,
-    beside: int = 1,
     *,
-    lease: float = 0,
-    to: Path | None = None,
-    shorter: float = 1.0,
+    parallel: int = 1,
+    total_minutes: float = 0,
+    archive: Path | None = None,
+    time_factor: float = 1.0,
 ) -> None:
-    """Do the tasks, so many side by side, until the time is over.
+    """Run pending tasks until the time limit.
 
     Args:
-        tasks: the whole list, most valuable first.
+        tasks: all tasks of the queue, most valuable first.
         data: the folder of FER2013.
-        out: where runs and what is packed go.
-        minutes: that this command may take.
-        beside: how many tasks run at once.
-        lease: minutes of this command and the next ones; a training that needs longer than this
-            command is stopped at its end, and goes on.
-        to: where to leave a parcel after each task.
-        shorter: what the minutes of each task are multiplied by.
+        out: the folder for runs and packed results.
+        minutes: time limit of this command.
+        parallel: number of tasks that run at once.
+        total_minutes: time limit of this command and the following ones together. A task that does
+            not fit into this command is stopped at its end, and resumed by the next one.
+        archive: folder for an archive that is written after each task.
+        time_factor: factor for the minutes of each task.
     """
     start = time.monotonic()
-    end, last = start + 60 * minutes, start + 60 * max(minutes, lease)
-    waiting, failed = left(tasks, out), []
-    busy: dict[subprocess.Popen, Task] = {}
-    while waiting or busy:
-        while len(busy) < beside and (task := _ready(waiting, tasks, out, failed)):
-            waiting.remove(task)
-            seconds = min(60 * shorter * task.minutes, last - RESERVE - time.monotonic())
-            lost = [name for other in failed for name in other.gives]
-            rest = task.without([*lost, *_missing(task, tasks, out)])
-            if seconds < LEAST * min(1.0, shorter) or (task.needs and not rest.needs):
-                print(f"{_since(start)} {task.name}: no time for it, or nothing", flush=True)
+    end, total_end = start + 60 * minutes, start + 60 * max(minutes, total_minutes)
+    pending, failed = pending_tasks(tasks, out), []
+    running: dict[subprocess.Popen, Task] = {}
+    while pending or running:
+        while len(running) < parallel and (task := _next_ready(pending, tasks, out, failed)):
+            pending.remove(task)
+            available = total_end - EVALUATION_SECONDS - time.monotonic()
+            seconds = min(60 * time_factor * task.minutes, available)
+            lost = [run for failed_task in failed for run in failed_task.lost_runs]
+            reduced = task.without_teachers([*lost, *_missing_runs(task, tasks, out)])
+            if seconds < MIN_TRAINING_SECONDS * min(1.0, time_factor):
+                print(f"{_elapsed(start)} {task.name}: skipped, too little time", flush=True)
                 failed.append(task)
                 continue
-            print(f"{_since(start)} {task.name}: {task.purpose}, {seconds:.0f} s", flush=True)
-            busy[_started(task, rest.words, data, out, seconds)] = task
-        if not busy:
+            if task.dependencies and not reduced.dependencies:
+                print(f"{_elapsed(start)} {task.name}: skipped, no teachers", flush=True)
+                failed.append(task)
+                continue
+            print(f"{_elapsed(start)} {task.name}: {task.purpose}, {seconds:.0f} s", flush=True)
+            running[_start_process(task, reduced.arguments, data, out, seconds)] = task
+        if not running:
             break
         time.sleep(0.1)
-        for child in [child for child in busy if child.poll() is not None]:
-            task = busy.pop(child)
-            ended = "failed" if child.returncode else "done"
-            print(f"{_since(start)} {task.name}: {ended}", flush=True)
-            if child.returncode:
+        for process in [process for process in running if process.poll() is not None]:
+            task = running.pop(process)
+            outcome = "failed" if process.returncode else "finished"
+            print(f"{_elapsed(start)} {task.name}: {outcome}", flush=True)
+            if process.returncode:
                 failed.append(task)
-                _tell(task, out)
-            if to:
-                parcel(tasks, out, to)
+                _print_log_tail(task, out)
+            if archive:
+                write_archive(tasks, out, archive)
         if time.monotonic() > end:
             break
-    for child, task in busy.items():
-        child.terminate()
-        print(f"{task.name}: stopped; it goes on next time", flush=True)
-    for child in busy:
+    _stop(running)
+
+
+def _stop(running: dict[subprocess.Popen, Task]) -> None:
+    for process, task in running.items():
+        process.terminate()
+        print(f"{task.name}: stopped; the next command resumes it", flush=True)
+    for process in running:
         try:
-            child.wait(GRACE)
+            process.wait(STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
+            process.kill()
 
 
-def _since(start: float) -> str:
+def _elapsed(start: float) -> str:
     return f"{time.monotonic() - start:5.0f} s"
 
 
-def _tell(task: Task, out: Path) -> None:
-    """The last lines of what a failed task printed: its log stays behind on a lent machine."""
-    said = log_file(task, out).read_text(errors="replace").splitlines()[-SHOWN:]
-    print(*(f"    {line}" for line in said), sep="\n", flush=True)
+def _print_log_tail(task: Task, out: Path) -> None:
+    """Print the end of a failed task's log, because the log itself may stay on a remote machine."""
+    lines = log_file(task, out).read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    print(*(f"    {line}" for line in lines), sep="\n", flush=True)
 
 
-def _started(
-    task: Task, words: Sequence[str], data: Path, out: Path, seconds: float
+def _start_process(
+    task: Task, arguments: Sequence[str], data: Path, out: Path, seconds: float
 ) -> subprocess.Popen:
     command = [
-        sys.executable, __file__, "--one", shlex.join(words), "--name", task.name,
-        "--data", str(data), "--out", str(out), "--seconds", f"{seconds:.1f}",
+        sys.executable, __file__, "--task", shlex.join(arguments), "--task-name", task.name,
+        "--data", str(data), "--out", str(out), "--task-seconds", f"{seconds:.1f}",
     ]  # fmt: skip
     with open(log_file(task, out), "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
 
-def _ready(
-    waiting: list[Task], tasks: Sequence[Task], out: Path, failed: list[Task]
+def _next_ready(
+    pending: list[Task], tasks: Sequence[Task], out: Path, failed: list[Task]
 ) -> Task | None:
-    """The first one of those waiting whose needs are met.
-
-    What failed is waited for no more: a student has its other teachers.
-    """
-    for task in waiting:
-        makers = [o for o in tasks if o.folder in task.needs and o not in failed]
-        if all(is_done(maker, out) for maker in makers):
+    """Return the first pending task whose dependencies are finished or failed."""
+    for task in pending:
+        producers = [
+            other for other in tasks if other.folder in task.dependencies and other not in failed
+        ]
+        if all(is_finished(producer, out) for producer in producers):
             return task
     return None
 
 
-def _missing(task: Task, tasks: Sequence[Task], out: Path) -> list[str]:
-    """What a task names that no line makes and nobody has brought."""
-    made = {other.folder for other in tasks}
-    return [n for n in task.needs if n not in made and not (out / n / "weights.pt").exists()]
+def _missing_runs(task: Task, tasks: Sequence[Task], out: Path) -> list[str]:
+    """Return the dependencies of a task that do not exist and that no task produces."""
+    produced = {other.folder for other in tasks}
+    return [
+        name
+        for name in task.dependencies
+        if name not in produced and not (out / name / "weights.pt").exists()
+    ]
 
 
-def side_by_side(count: int) -> None:
-    """Let several processes share the GPU's multiprocessors, and the CPU's cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+def share_gpu(processes: int) -> None:
+    """Let several processes share the GPU by CUDA MPS, and divide the CPU cores among them."""
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     folder = Path(tempfile.gettempdir()) / "mien-mps"
     folder.mkdir(exist_ok=True)
-    shared = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
+    variables = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
     try:
-        if not (folder / "control").exists():  # it outlives the command that starts it
+        if not (folder / "control").exists():  # the daemon of an earlier command is still running
             command = ["nvidia-cuda-mps-control", "-d"]
-            subprocess.run(command, check=True, timeout=20, env={**os.environ, **shared})
+            subprocess.run(command, check=True, timeout=20, env={**os.environ, **variables})
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"no CUDA MPS: {error}", flush=True)
+        print(f"CUDA MPS is not available: {error}", flush=True)
     else:
-        os.environ |= shared
-        print("CUDA MPS is on", flush=True)
+        os.environ |= variables
+        print("CUDA MPS is used", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs"))
-    parser.add_argument("--list", type=Path, default=LIST)
-    parser.add_argument("--weights", type=Path, help="Folder of runs that others need.")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--beside", type=int, default=1)
-    parser.add_argument("--lease", type=float, default=0, help="Minutes of several commands.")
-    parser.add_argument("--shorter", type=float, default=1.0, help="Factor on the list's minutes.")
-    parser.add_argument("--gpu", action="store_true", help="Refuse to run without one.")
-    parser.add_argument("--left", action="store_true", help="Only print what is left.")
-    parser.add_argument("--parcel", type=Path, help="Leave what is done there, in a few pieces.")
-    parser.add_argument("--unpack", type=Path, help="Such a folder; its runs go to --out.")
-    parser.add_argument("--export", type=Path, help="Copy the code to that folder.")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--name", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.export:
-        export(asked.export)
-    elif asked.unpack:
-        unpack(asked.unpack, asked.out)
-    elif asked.one:
-        work(shlex.split(asked.one), asked.name, asked.data, asked.out, asked.seconds)
+    parser.add_argument("--data", type=Path, help="Folder of FER2013.")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="Folder for the runs.")
+    parser.add_argument("--queue", type=Path, default=QUEUE, help="Markdown file with the tasks.")
+    parser.add_argument("--existing-runs", type=Path, metavar="FOLDER",
+                        help="Runs that tasks need but that the queue does not train.")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=60, help="Time limit of this command.")
+    parser.add_argument("--total-minutes", type=float, default=0, metavar="MINUTES",
+                        help="Time limit of this and the following commands together.")  # fmt: skip
+    parser.add_argument("--parallel", type=int, default=1, help="Number of tasks that run at once.")
+    parser.add_argument("--time-factor", type=float, default=1.0,
+                        help="Factor for the minutes of each task.")  # fmt: skip
+    parser.add_argument("--gpu", action="store_true", help="Exit with an error without a GPU.")
+    parser.add_argument("--dry-run", action="store_true", help="Only list the pending tasks.")
+    parser.add_argument("--archive", type=Path, metavar="FOLDER",
+                        help="Write new results to this folder as a split tar file.")  # fmt: skip
+    parser.add_argument("--extract", type=Path, metavar="FOLDER",
+                        help="Extract such a tar file to --out, and exit.")  # fmt: skip
+    parser.add_argument("--export-code", type=Path, metavar="FOLDER",
+                        help="Copy the code to this folder, and exit.")  # fmt: skip
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    parser.add_argument("--task-name", help=argparse.SUPPRESS)
+    parser.add_argument("--task-seconds", type=float, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.export_code:
+        export_code(options.export_code)
+    elif options.extract:
+        extract_archive(options.extract, options.out)
+    elif options.task:
+        run_task(shlex.split(options.task), options.task_name, options.data, options.out,
+                 options.task_seconds)  # fmt: skip
     else:
-        _campaign(parser, asked)
+        _run_campaign(parser, options)
 
 
-def _campaign(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
-    tasks = read(asked.list.read_text())
-    out = asked.out.resolve()
-    if not asked.left:
-        _check(parser, asked)
+def _run_campaign(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    tasks = parse_queue(options.queue.read_text())
+    out = options.out.resolve()
+    if not options.dry_run:
+        _check_options(parser, options)
         out.mkdir(parents=True, exist_ok=True)
-        for folder in asked.weights.iterdir() if asked.weights else ():
+        for folder in options.existing_runs.iterdir() if options.existing_runs else ():
             shutil.copytree(folder, out / folder.name, dirs_exist_ok=True)
-        if asked.gpu and asked.beside > 1:
-            side_by_side(asked.beside)
-        run(tasks, asked.data.resolve(), out, asked.minutes, asked.beside, lease=asked.lease,
-            to=asked.parcel, shorter=asked.shorter)  # fmt: skip
-        if asked.parcel:
-            sent = _sent(out) + parcel(tasks, out, asked.parcel)
-            (out / "sent.json").write_text(json.dumps(sent))
-    for task in left(tasks, out):
-        print(f"left: {task.name} ({task.minutes:g} min), {task.purpose}")
+        if options.gpu and options.parallel > 1:
+            share_gpu(options.parallel)
+        run_queue(
+            tasks, options.data.resolve(), out, options.minutes, parallel=options.parallel,
+            total_minutes=options.total_minutes, archive=options.archive,
+            time_factor=options.time_factor,
+        )  # fmt: skip
+        if options.archive:
+            archived = _archived_names(out) + write_archive(tasks, out, options.archive)
+            (out / "archived.json").write_text(json.dumps(archived))
+    for task in pending_tasks(tasks, out):
+        print(f"pending: {task.name} ({task.minutes:g} min), {task.purpose}")
 
 
-def _check(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
-    """Nothing is trained that could not be published."""
+def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with an error if data, commit or GPU are missing."""
     import torch
 
     from mien.lab import runs
 
-    if asked.data is None:
-        parser.error("--data is needed: the folder of FER2013.")
+    if options.data is None:
+        parser.error("--data is missing; give the folder of FER2013.")
     if not runs.commit():
-        parser.error("No result may lack its commit: set MIEN_COMMIT, as there is no git here.")
-    if asked.gpu and not torch.cuda.is_available():
-        parser.error("torch finds no GPU here.")
+        parser.error("The commit is unknown without git; set MIEN_COMMIT.")
+    if options.gpu and not torch.cuda.is_available():
+        parser.error("torch cannot use a GPU on this machine; omit --gpu to train on the CPU.")
 
 
 if __name__ == "__main__":
