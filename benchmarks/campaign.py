@@ -126,9 +126,7 @@ def parse_queue(text: str) -> list[Task]:
             arguments = tuple(shlex.split(cells[1].strip("`")))[1:]
             if arguments[0] not in RESULT_FILES:
                 supported = " and ".join(RESULT_FILES)
-                raise SystemExit(
-                    f"The queue contains mien {arguments[0]}; only {supported} can run."
-                )
+                raise SystemExit(f"Cannot run mien {arguments[0]}; the queue supports {supported}.")
             tasks.append(Task(cells[0], arguments, float(cells[2])))
     return tasks
 
