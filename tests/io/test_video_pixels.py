@@ -137,6 +137,30 @@ def test_aspect_and_size_may_change_within_a_stream(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "codec"), [("a.webm", "libvpx"), ("a.webm", "libvpx-vp9"), ("a.mkv", "libx264")]
+)
+def test_size_may_change_in_a_call(tmp_path, name, codec):
+    sizes = [(48, 64), (24, 32), (96, 128)]
+    with av.open(str(tmp_path / name), "w") as out:
+        copy = None
+        for number, size in enumerate(sizes):
+            times = [Fraction(10 * number + k, 25) for k in range(10)]
+            options = {"bf": "0", "x264-params": "annexb=1"} if codec == "libx264" else {}
+            part = tmp_path / f"part.{'ts' if codec == 'libx264' else 'webm'}"
+            write_video(part, [np.zeros((*size, 3), np.uint8)] * 10, times=times, codec=codec,
+                        options=options)  # fmt: skip
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                copy = copy or out.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        packet.stream = copy
+                        out.mux(packet)
+    shapes = [frame.pixels.shape[:2] for frame in read(tmp_path / name)]
+    assert shapes == [size for size in sizes for _ in range(10)]
+
+
+@pytest.mark.parametrize(
     ("name", "codec", "pixel_format"),
     [
         ("a.webm", "libvpx", "yuva420p"), ("a.webm", "libvpx-vp9", "yuva420p"),

@@ -32,7 +32,7 @@ class Frame:
         pixels: (H, W, 3) uint8 RGB, upright.
         source: Display name of the source.
         number: Index of the frame in the source, from 0.
-        seconds: Time stamp in the source; 0 for an image.
+        seconds: Time from the start of the source, as a player shows it; 0 for an image.
         model: Name of the model that classified the faces; empty before classification.
         detector: Name of the face detector; empty before classification.
         kind: Kind of source: `"image"`, `"animation"`, `"video"`, `"camera"`, `"stream"` or
