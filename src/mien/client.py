@@ -210,7 +210,7 @@ class Client:
         with self._finished_job(source, query) as job:
             for warning in job["warnings"]:
                 on_warning(UserError(warning))
-            if not job["results"]:
+            if not job["result_files"]:
                 return
             frames = video.frames(source, selection, lambda _: None)
             with TemporaryFile() as lines:

@@ -14,10 +14,9 @@ from PIL import Image
 import mien
 from mien.io import video
 from mien.io.source import Source
-from mien.server import jobs as jobs_module
-from mien.server import video_analysis
-from mien.server.job import RESULTS
-from mien.server.job_folders import PrivateFolder
+from mien.server import job_manager, video_analysis
+from mien.server.job import RESULT_FILES
+from mien.server.private_folder import PrivateFolder
 from mien.server.video_analysis import check_video
 from tests.server import serving
 
@@ -116,8 +115,8 @@ def test_a_job_writes_all_results(client, clip, tiny_model):
     assert progress == sorted(progress)
     job = client.get(location).json()
     assert (job["state"], job["progress"], job["name"]) == ("done", 1.0, "my clip.mp4")
-    assert job["results"] == list(RESULTS)
-    for name in RESULTS:
+    assert job["result_files"] == list(RESULT_FILES)
+    for name in RESULT_FILES:
         head = client.head(f"{location}/results/{name}")
         assert (head.status_code, head.content) == (200, b"")
         assert int(head.headers["content-length"]) == len(download(client, job_id, name))
@@ -143,7 +142,7 @@ def test_a_job_writes_all_results(client, clip, tiny_model):
 def test_query_parameters_select_frames_and_results(client, clip):
     query = "?to=faces.jsonl&every=5&start=0.2&end=0.8&smooth=0&name=a.mp4"
     job = wait_for_end(client, post(client, clip, query, "application/octet-stream"))
-    assert (job["results"], job["name"]) == (["faces.jsonl"], "a.mp4")
+    assert (job["result_files"], job["name"]) == (["faces.jsonl"], "a.mp4")
     lines = download(client, job["id"], "faces.jsonl").splitlines()
     selection = video.FrameSelection(every=5, start=0.2, end=0.8)
     assert len(lines) == len(list(video.frames(Source.parse(str(clip)), selection)))
@@ -169,7 +168,7 @@ def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
     for body in (b"nothing like a video", serving.image_file(), b"\0" * 5000):
         posted = client.post("/videos", content=body, headers=MP4)
         job = wait_for_end(client, posted.json()["id"])
-        assert (job["state"], job["results"]) == ("failed", [])
+        assert (job["state"], job["result_files"]) == ("failed", [])
         assert "video" in job["error"]
         assert "\n" not in job["error"]
         client.delete(f"/videos/{job['id']}")
@@ -238,20 +237,20 @@ def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_cl
     assert folder.stat().st_mode & 0o777 == 0o700
     running = post(client, long_clip, "?to=faces.jsonl")
     assert client.get(f"/videos/{running}/results/faces.jsonl").status_code == 409
-    waiting = [post(client, clip, "?to=faces.jsonl") for _ in range(2)]
+    queued = [post(client, clip, "?to=faces.jsonl") for _ in range(2)]
     # Jobs do not expire while they wait.
-    jobs.get(waiting[1]).expires_at = time.monotonic() - 1
-    assert {client.get(f"/videos/{job_id}").json()["state"] for job_id in waiting} == {"waiting"}
+    jobs.get(queued[1]).expires_at = time.monotonic() - 1
+    assert {client.get(f"/videos/{job_id}").json()["state"] for job_id in queued} == {"queued"}
     response = client.post("/videos", content=b"x", headers=MP4)
     assert response.status_code == 503
     assert 1 <= int(response.headers["retry-after"]) <= 30
     assert client.delete(f"/videos/{running}").status_code == 204
-    assert {wait_for_end(client, job_id)["state"] for job_id in waiting} == {"done"}
+    assert {wait_for_end(client, job_id)["state"] for job_id in queued} == {"done"}
     assert not (folder / running).exists()
-    jobs.get(waiting[0]).expires_at = time.monotonic() - 1
-    assert client.get(f"/videos/{waiting[0]}").status_code == 404
-    assert not (folder / waiting[0]).exists()
-    assert [path.name for path in (folder / waiting[1]).iterdir()] == ["faces.jsonl"]
+    jobs.get(queued[0]).expires_at = time.monotonic() - 1
+    assert client.get(f"/videos/{queued[0]}").status_code == 404
+    assert not (folder / queued[0]).exists()
+    assert [path.name for path in (folder / queued[1]).iterdir()] == ["faces.jsonl"]
 
 
 def test_result_names_cannot_reach_other_files(client, clip):
@@ -329,7 +328,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path, monkeyp
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     killed, alive = PrivateFolder(), PrivateFolder()
     (killed.path / "video").mkdir()
-    killed._lock.close()
+    killed._lock_file.close()
     (tmp_path / "mien-serve-other").mkdir()
     last = PrivateFolder()
     assert not killed.path.exists()
@@ -342,6 +341,6 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path, monkeyp
 
 def test_a_full_disk_gives_503(client, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(f"{jobs_module.__name__}.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr(f"{job_manager.__name__}.shutil.disk_usage", lambda _: usage)
     response = client.post("/videos", content=b"x", headers=MP4)
     assert (response.status_code, "disk" in response.json()["error"]) == (503, True)

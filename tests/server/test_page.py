@@ -17,7 +17,7 @@ from mien.labels import COLORS
 from mien.results import LANDMARKS, Detection, Face, Frame, Result
 from mien.results.face import FLAGS
 from mien.server import static_files
-from mien.server.job import RESULTS
+from mien.server.job import RESULT_FILES
 from mien.writers import csv, html
 from tests.browser import CHROMIUM, Browser
 from tests.paths import ROOT
@@ -387,7 +387,7 @@ def test_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
         labels = await page.evaluate(
             "[...document.querySelectorAll('#job-results button')].map(e => e.textContent)"
         )
-        assert labels == [f"Save {description}" for description in RESULTS.values()]
+        assert labels == [f"Save {description}" for description in RESULT_FILES.values()]
         await page.evaluate("document.querySelectorAll('#job-results button')[3].click()")
         await wait_for_file(tmp_path / "faces.csv")
         await page.command("Page.reload")
@@ -622,14 +622,14 @@ def test_page_can_connect_only_to_its_server(tiny_model):
         assert "connect-src 'self'" in policy
         assert response.headers["X-Frame-Options"] == "DENY"
         paths = client.get("/openapi.json").json()["paths"]
-        for path, file in static_files.FILES.items():
+        for path, file in static_files.FILES_BY_PATH.items():
             response = client.get(path)
             assert response.headers["Content-Type"].startswith(
                 static_files.MEDIA_TYPES[file.suffix]
             )
             assert not re.findall(r"https?://", response.text)
             assert path not in paths
-        assert {"/", "/page.css", "/page.js"} < set(static_files.FILES)
+        assert {"/", "/page.css", "/page.js"} < set(static_files.FILES_BY_PATH)
 
 
 def test_scripts_do_not_repeat_python_constants():

@@ -162,7 +162,7 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         responses={200: schemas.RESULT_FILE, **schemas.error_statuses(404, 409, 422)},
     )
     async def get_result(job_id: str, name: str) -> FileResponse:
-        return FileResponse(jobs.result_path(job_id, name), filename=name)
+        return FileResponse(jobs.result_file_path(job_id, name), filename=name)
 
     @app.delete(
         "/videos/{job_id}",

@@ -1,4 +1,4 @@
-"""Error responses: an HTTP status and one sentence."""
+"""Error responses, which have an HTTP status and one sentence."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 
 class RequestError(Exception):
-    """A request that is answered with an error response.
+    """Raised to send an error response to the client.
 
     Args:
-        status: the HTTP status, 4xx or 5xx.
-        message: one sentence for people: what is wrong, then what to do.
+        status: HTTP status, 4xx or 5xx.
+        message: sentence that says what is wrong, then what to do.
         headers: additional response headers.
     """
 
@@ -23,19 +23,19 @@ class RequestError(Exception):
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection, or timed out; no response can be sent."""
+    """Raised when the client closed the connection or timed out, so no response can be sent."""
 
 
 def service_unavailable(
     reason: str, retry_after_seconds: float = 1.0, max_retry_seconds: float = 30
 ) -> RequestError:
-    """A 503 error with a `Retry-After` header of 1 to `max_retry_seconds` seconds."""
+    """Return a 503 error with a `Retry-After` header between 1 and `max_retry_seconds`."""
     seconds = str(max(1, round(min(max_retry_seconds, retry_after_seconds))))
     return RequestError(503, f"{reason}; try again in {seconds} s.", {"Retry-After": seconds})
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The response `{"error": message}` as JSON."""
+    """Return a response with the JSON body `{"error": message}`."""
     body = json.dumps({"error": message}, ensure_ascii=False)
     body = body.encode("utf-8", "replace").decode()
     return Response(body, status, dict(headers or {}), "application/json")

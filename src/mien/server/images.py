@@ -72,7 +72,7 @@ class ImageAnalysis:
         fetch = partial(url_fetch.fetch, url, self._settings.max_body_bytes)
         try:
             # The fetch has a timeout, but name resolution cannot be interrupted.
-            async with asyncio.timeout(2 * url_fetch.TIMEOUT_SECONDS):
+            async with asyncio.timeout(2 * url_fetch.FETCH_TIMEOUT_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(self._fetch_pool, fetch)
         except TimeoutError:
             raise UserError(

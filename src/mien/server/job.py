@@ -1,4 +1,4 @@
-"""A video job: its options, state, progress and result files."""
+"""A video job with its options, state, progress and result files."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from pathlib import Path
 from mien.io.frame_selection import FrameSelection
 from mien.tracking.smoothing import TIME_CONSTANT
 
-RESULTS = {
+RESULT_FILES = {
     "annotated.mp4": "annotated video",
     "page.html": "timeline (HTML)",
     "timeline.png": "timeline (PNG)",
     "faces.csv": "CSV",
     "faces.jsonl": "JSON Lines",
 }
-"""The result files that a job can write, and their labels on the page."""
+"""Names of the result files that a job can write, and their labels on the web page."""
 
 FINAL_STATES = ("done", "failed", "deleted")
+"""States in which the analysis has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """How a video is analyzed: model and detector, selected frames, result files.
+    """Options for the analysis of a video.
 
     Args:
-        model: a model name; the service's default if empty.
-        detector: a detector name; the service's default if empty.
-        contempt: keep the eighth emotion.
-        selection: the frames to analyze.
-        smoothing: time constant in seconds; 0 disables smoothing.
-        results: names from `RESULTS`.
+        model: name of the model; the server's default if empty.
+        detector: name of the detector; the server's default if empty.
+        contempt: whether to estimate the eighth emotion, contempt, if the model has it.
+        selection: frames to analyze.
+        smoothing: time constant of smoothing in seconds; 0 disables smoothing.
+        result_files: names from `RESULT_FILES`.
     """
 
     model: str = ""
@@ -40,34 +41,34 @@ class JobOptions:
     contempt: bool = False
     selection: FrameSelection = field(default_factory=FrameSelection)
     smoothing: float = TIME_CONSTANT
-    results: tuple[str, ...] = tuple(RESULTS)
+    result_files: tuple[str, ...] = tuple(RESULT_FILES)
 
     def analyzer_key(self) -> tuple[str, str, bool]:
-        """The arguments of `AnalyzerCache.get`."""
+        """Return the arguments of `AnalyzerCache.get`."""
         return self.model, self.detector, self.contempt
 
 
 class JobCancelled(Exception):
-    """The job was deleted, or the service is shutting down."""
+    """Raised in the analysis when the job was deleted or the server is shutting down."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One video.
+    """The analysis of one video.
 
     Args:
-        id: random and unguessable; serves as the access key.
-        folder: private folder for the upload and the results.
-        name: the file name of the video, for people.
-        options: how it is analyzed.
-        expires_at: when it may be deleted, by `time.monotonic()`.
-        state: "receiving", "waiting", "running", "done", "failed" or "deleted".
-        position_seconds: how much of the selected part has been analyzed.
-        duration_seconds: length of the selected part; 0 while unknown.
+        id: random identifier; whoever knows it has access to the job.
+        folder: private folder for the upload and the result files.
+        name: file name of the video, used in messages.
+        options: options for the analysis.
+        expires_at: time at which the job may be deleted, by `time.monotonic()`.
+        state: "receiving", "queued", "running", "done", "failed" or "deleted".
+        position_seconds: duration of the analyzed part of the selection.
+        duration_seconds: duration of the selection; 0 while unknown.
         frames: number of analyzed frames.
-        error: one sentence if it failed.
-        warnings: one sentence per problem that did not stop it.
-        stop: set to cancel it.
+        error: one sentence if the job failed; otherwise empty.
+        warnings: one sentence for each problem that did not end the analysis.
+        stop_event: event that cancels the job when it is set.
     """
 
     id: str
@@ -81,21 +82,21 @@ class Job:
     frames: int = 0
     error: str = ""
     warnings: list[str] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop_event: threading.Event = field(default_factory=threading.Event)
 
     @property
     def upload_path(self) -> Path:
-        """The uploaded video, which is deleted after the analysis."""
+        """Path of the uploaded video, which is deleted after the analysis."""
         return self.folder / "upload"
 
-    def results(self) -> list[str]:
-        """The names of the result files; empty unless the job is done."""
+    def result_files(self) -> list[str]:
+        """Return the names of the result files, which exist only if the job is done."""
         if self.state != "done":
             return []
-        return [name for name in RESULTS if (self.folder / name).is_file()]
+        return [name for name in RESULT_FILES if (self.folder / name).is_file()]
 
     def record(self) -> dict:
-        """The job as a JSON-serializable dictionary: see `schemas.Job`."""
+        """Return the job as a JSON-serializable dictionary; see `schemas.Job`."""
         duration = self.duration_seconds
         progress = min(self.position_seconds / duration, 1.0) if duration else 0.0
         return {
@@ -108,6 +109,6 @@ class Job:
             "frames": self.frames,
             "error": self.error,
             "warnings": list(self.warnings),
-            "results": self.results(),
+            "result_files": self.result_files(),
             "expires_in_seconds": max(0.0, round(self.expires_at - time.monotonic(), 1)),
         }

@@ -1,4 +1,4 @@
-"""Prometheus metrics, and the middleware that counts and times requests."""
+"""Prometheus metrics, and middleware that counts requests and measures their duration."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.server.error_responses import ClientDisconnected
 
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-FACE_BUCKETS = (1, 2, 4, 8, 16, 32)
+DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+FACE_COUNT_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 CLIENT_CLOSED_REQUEST = 499
-"""Counted when the client has disconnected, as in nginx; it is never sent."""
+"""Status that is counted, as in nginx, but never sent when the client has disconnected."""
 
 
-# Without this, each series has a second one with the time of its first value.
+# Otherwise each metric has a second series, `..._created`, with the time of its creation.
 prometheus_client.disable_created_metrics()
 
 
 class Metrics:
-    """Counters, histograms and gauges of one service. Thread-safe.
+    """Counters, histograms and gauges of one application. Thread-safe.
 
-    Each instance has its own registry, so that several services in one process are independent.
+    Each instance has its own registry, so that several applications can share a process.
     """
 
     def __init__(self) -> None:
@@ -42,49 +42,53 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         counter = partial(Counter, registry=self._registry)
         histogram = partial(Histogram, registry=self._registry)
-        seconds = partial(histogram, buckets=DURATION_BUCKETS)
+        seconds = partial(histogram, buckets=DURATION_BUCKETS_SECONDS)
         self.requests = counter("mien_requests_total", "HTTP requests.", ["route", "status"])
         self.request_seconds = seconds(
             "mien_request_duration_seconds", "Time to respond to a request.", ["route"]
         )
         self.images = counter("mien_images_total", "Images analyzed.")
         self.faces = counter("mien_faces_total", "Faces detected in images and live frames.")
-        self.batch_faces = histogram("mien_batch_faces", "Faces per batch.", buckets=FACE_BUCKETS)
-        self.videos = counter("mien_videos_total", "Finished videos, by final state.", ["state"])
+        self.batch_faces = histogram(
+            "mien_batch_faces", "Faces per batch.", buckets=FACE_COUNT_BUCKETS
+        )
+        self.videos = counter(
+            "mien_videos_total", "Videos whose analysis has ended, by final state.", ["state"]
+        )
         self.live_frame_seconds = seconds(
             "mien_live_frame_duration_seconds", "Time to respond to a live frame."
         )
         self.live_frames_dropped = counter(
-            "mien_live_frames_dropped_total", "Live frames dropped in favor of a newer one."
+            "mien_live_frames_dropped_total", "Live frames dropped because a newer one arrived."
         )
 
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Publish a value that `read` returns whenever the metrics are collected."""
+        """Add a gauge whose value `read` returns each time the metrics are collected."""
         Gauge(name, description, registry=self._registry).set_function(read)
 
     def text(self) -> str:
-        """All metrics in the Prometheus text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry).decode()
 
 
 class RequestMetricsMiddleware:
-    """Outermost ASGI middleware: counts and times requests, and drops clients that read too slowly.
+    """Outermost ASGI middleware, which measures requests and disconnects slow clients.
 
     Args:
-        app: the application that it wraps.
-        metrics: where requests are counted.
-        timeout_seconds: time for the client to accept each part of a response.
+        app: application to wrap.
+        metrics: metrics in which requests are counted.
+        timeout_seconds: maximum time for the client to accept each part of a response.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, timeout_seconds: float) -> None:
         self._app, self._metrics, self._timeout_seconds = app, metrics, timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve and count a request; a response that is not accepted in time is aborted."""
+        """Serve and count a request; abort the response if the client reads it too slowly."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, timed_out = time.perf_counter(), 500, False
+        started_at, status, timed_out = time.perf_counter(), 500, False
 
         async def send_within_timeout(message: Message) -> None:
             nonlocal status, timed_out
@@ -100,10 +104,10 @@ class RequestMetricsMiddleware:
         try:
             await self._app(scope, receive, send_within_timeout)
         except Exception:
-            # Aborting a response can raise anything in the application; that is not a bug.
+            # An aborted response can raise any exception in the application, which is not a bug.
             if not timed_out:
                 raise
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, status).inc()
-            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - began)
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started_at)

@@ -1,4 +1,4 @@
-"""Micro-batching: concurrent requests share one classifier and its batches."""
+"""Micro-batching: classify the faces of concurrent requests in shared batches."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mien.registry import unknown_name_error
 from mien.server.settings import Settings
 
 DETECTOR_THREADS = 1
-"""Images are analyzed in parallel, so each detection uses one core."""
+"""Number of threads of a detector; 1, because several images are analyzed in parallel."""
 
 
 def _ignore(_: int) -> None:
     pass
 
 
-class PendingRequest:
-    """The face crops of one caller, then their probabilities or the error."""
+class ClassificationRequest:
+    """Face crops of one caller; after classification, also their probabilities or the error."""
 
     def __init__(self, crops: np.ndarray) -> None:
         self.crops = crops
@@ -35,22 +35,22 @@ class PendingRequest:
         self.error: Exception | None = None
 
     def is_done(self) -> bool:
-        """Whether there are probabilities or an error."""
+        """Return whether the crops have been classified or an error has occurred."""
         return self.probabilities is not None or self.error is not None
 
 
 class MicroBatchingClassifier(Classifier):
     """A classifier whose concurrent callers share batches. Thread-safe.
 
-    The first caller becomes the leader and classifies the crops of all that wait. It waits for
-    announced requests until the batch is full or the timeout has passed; without any, it does not
-    wait.
+    One caller at a time is the leader, which classifies the crops of all queued requests in one
+    batch. If other requests are announced, the leader first waits for their crops until the batch
+    is full or the timeout has passed.
 
     Args:
-        file: the model file.
-        threads: for inference; 0 for all cores.
-        timeout_seconds: longest wait for announced requests.
-        on_batch: called with the number of faces of each batch.
+        file: model file.
+        threads: number of threads for inference; 0 uses all cores.
+        timeout_seconds: maximum time to wait for announced requests.
+        on_batch: function that is called with the number of faces of each batch.
     """
 
     def __init__(
@@ -61,31 +61,38 @@ class MicroBatchingClassifier(Classifier):
         on_batch: Callable[[int], object] = _ignore,
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._on_batch: Callable[[int], object] = _ignore  # the warm-up batch is not reported
+        self._on_batch: Callable[[int], object] = _ignore  # for the warm-up batch
         self._changed = threading.Condition()
-        self._pending: list[PendingRequest] = []
-        self._announced = 0
+        self._queued: list[ClassificationRequest] = []
+        self._announced_requests = 0
         self._has_leader = False
         super().__init__(file, threads)
         self._on_batch = on_batch
 
     @contextmanager
     def announce_request(self) -> Iterator[None]:
-        """A context in which other callers wait, up to the timeout, for this caller's crops."""
+        """Return a context in which a leader waits, up to the timeout, for this caller's crops."""
         with self._changed:
-            self._announced += 1
+            self._announced_requests += 1
         try:
             yield
         finally:
             with self._changed:
-                self._announced -= 1
+                self._announced_requests -= 1
                 self._changed.notify_all()
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """(N, C, side, side) uint8 -> (N, K) float64 probabilities; rows sum to 1."""
-        request = PendingRequest(crops)
+        """Classify face crops.
+
+        Args:
+            crops: (N, C, side, side) uint8 face crops.
+
+        Returns:
+            (N, K) float64 probabilities; each row sums to 1.
+        """
+        request = ClassificationRequest(crops)
         with self._changed:
-            self._pending.append(request)
+            self._queued.append(request)
             self._changed.notify_all()
         while batch := self._next_batch(request):
             self._classify(batch)
@@ -94,35 +101,39 @@ class MicroBatchingClassifier(Classifier):
         assert request.probabilities is not None
         return request.probabilities
 
-    def _next_batch(self, request: PendingRequest) -> list[PendingRequest]:
-        """The batch that the caller must classify as leader; empty once `request` is done."""
+    def _next_batch(self, request: ClassificationRequest) -> list[ClassificationRequest]:
+        """Wait until `request` is done or its caller can be the leader.
+
+        Returns:
+            The batch that the caller must classify as the leader; empty if `request` is done.
+        """
         with self._changed:
             self._changed.wait_for(lambda: request.is_done() or not self._has_leader)
             if request.is_done():
                 return []
             self._has_leader = True
             self._changed.wait_for(self._is_batch_ready, self._timeout_seconds)
-            faces, count = 0, 0
-            for pending in self._pending:
-                faces += len(pending.crops)
-                if count and faces > MAX_FACES_PER_BATCH:
+            face_count, request_count = 0, 0
+            for queued in self._queued:
+                face_count += len(queued.crops)
+                if request_count and face_count > MAX_FACES_PER_BATCH:
                     break
-                count += 1
-            batch, self._pending = self._pending[:count], self._pending[count:]
+                request_count += 1
+            batch, self._queued = self._queued[:request_count], self._queued[request_count:]
             return batch
 
     def _is_batch_ready(self) -> bool:
-        faces = sum(len(request.crops) for request in self._pending)
-        return len(self._pending) >= self._announced or faces >= MAX_FACES_PER_BATCH
+        face_count = sum(len(request.crops) for request in self._queued)
+        return len(self._queued) >= self._announced_requests or face_count >= MAX_FACES_PER_BATCH
 
-    def _classify(self, batch: list[PendingRequest]) -> None:
+    def _classify(self, batch: list[ClassificationRequest]) -> None:
         try:
             probabilities = super().__call__(np.concatenate([request.crops for request in batch]))
             ends = np.cumsum([len(request.crops) for request in batch])[:-1]
             for request, rows in zip(batch, np.split(probabilities, ends), strict=True):
                 request.probabilities = rows
             self._on_batch(len(probabilities))
-        except Exception as error:  # raised in every caller of the batch
+        except Exception as error:  # every caller of the batch raises it
             for request in batch:
                 request.error = error
         finally:
@@ -132,11 +143,13 @@ class MicroBatchingClassifier(Classifier):
 
 
 class AnalyzerCache:
-    """Analyzers by model, detector and contempt, created on first use; they share their parts.
+    """Cache with one analyzer per model, detector and contempt option.
+
+    Analyzers are created on first use; they share classifiers and detectors.
 
     Args:
-        settings: the default model and detector, and the threads.
-        on_batch: called with the number of faces of each batch.
+        settings: settings with the default model, the default detector and the number of threads.
+        on_batch: function that is called with the number of faces of each batch.
     """
 
     def __init__(self, settings: Settings, on_batch: Callable[[int], object]) -> None:
@@ -152,11 +165,15 @@ class AnalyzerCache:
         self._lock = threading.Lock()
 
     def detectors(self) -> list[str]:
-        """The detector names that requests may use, sorted."""
+        """Return the sorted names of the detectors that requests may use."""
         return sorted({self.default_detector, *detection.available()})
 
     def classifier(self, model: str = "") -> MicroBatchingClassifier:
-        """The classifier of a model, by default the default model; `UserError` if unknown."""
+        """Return the classifier of a model, or of the default model if `model` is empty.
+
+        Raises:
+            UserError: the model is unknown.
+        """
         model = model or self.default_model
         if model not in self.models:
             # A name from a client is never used as a path.
@@ -172,13 +189,21 @@ class AnalyzerCache:
             return self._classifiers[model]
 
     def get(self, model: str = "", detector: str = "", contempt: bool = False) -> Analyzer:
-        """The analyzer of these parts; defaults for empty names; `UserError` if unknown."""
+        """Return an analyzer; empty names select the default model and detector.
+
+        Raises:
+            UserError: the model or detector is unknown.
+        """
         classifier, detect = self.classifier(model), self._detector(detector)
         key = (classifier.name, detect.name, contempt)
         with self._lock:
             if key not in self._analyzers:
                 self._analyzers[key] = Analyzer(classifier, detect, contempt=contempt)
             return self._analyzers[key]
+
+    def check_available(self, model: str, detector: str, contempt: bool) -> None:
+        """Raise a `UserError` if the model or detector is unknown; load them otherwise."""
+        self.get(model, detector, contempt)
 
     def _detector(self, name: str) -> Detector:
         name = name or self.default_detector

@@ -1,4 +1,4 @@
-"""HEAD requests, and redirects that work behind a proxy."""
+"""Respond to HEAD requests, and send redirects that work behind a proxy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 
 def allow_head(app: FastAPI) -> None:
-    """Let all GET routes answer HEAD as well, except event streams, which end late.
+    """Let all GET routes respond to HEAD, too, except event streams, which end late.
 
-    FastAPI, unlike Starlette, does not. Call it after the OpenAPI schema has been generated, which
-    would otherwise describe each route twice.
+    Call this after the OpenAPI schema has been generated; otherwise the schema has each route
+    twice. Unlike Starlette, FastAPI does not add HEAD.
     """
     for route in app.routes:
         if not isinstance(route, APIRoute) or route.response_class is StreamingResponse:
@@ -26,10 +26,10 @@ def allow_head(app: FastAPI) -> None:
 
 
 def redirect_trailing_slashes(app: FastAPI) -> None:
-    """Redirect `/models/` to `../models`; the app must not have `redirect_slashes`.
+    """Redirect `/models/` to `../models`, for an application without `redirect_slashes`.
 
-    The redirects of Starlette name the scheme, host and path that this process sees; those that the
-    client sees may differ behind a proxy.
+    Starlette redirects to an absolute URL, which is wrong behind a proxy that changes the scheme,
+    host or path.
     """
     not_found = app.router.default
 
@@ -51,7 +51,8 @@ def _matches_without_slash(app: FastAPI, scope: Scope) -> bool:
 
 
 def _relative_location(scope: Scope) -> str:
-    """The URL without the slash, relative to the URL with it: `../healthz`."""
+    """Return the URL without the trailing slash, relative to the requested one: `../healthz`."""
     name = scope["path"].removesuffix("/").rpartition("/")[2]
     query = quote(scope["query_string"], safe=string.punctuation)
-    return f"../{quote(name, safe='')}{'?' * bool(query)}{query}"
+    location = f"../{quote(name, safe='')}"
+    return f"{location}?{query}" if query else location

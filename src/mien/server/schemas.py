@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mien.labels import EMOTIONS
-from mien.server.job import RESULTS
+from mien.server.job import RESULT_FILES
 
 DESCRIPTION = """\
 Estimates the shares of emotions for every face in images, videos and camera frames: how people
@@ -21,7 +21,7 @@ File = Annotated[str, Field(json_schema_extra={"format": "binary"})]
 Base64 = Annotated[
     str,
     Field(
-        description="Base64 of either alphabet, with or without padding and line breaks, or a "
+        description="Base64 in either alphabet, with or without padding and line breaks, or a "
         "data URL.",
         json_schema_extra={"format": "byte"},
     ),
@@ -44,7 +44,7 @@ def _example(values: dict[str, Any]) -> ConfigDict:
 
 
 class Face(BaseModel):
-    """One face: box (x, y, width, height) and landmarks (x, y) in pixels, shares that sum to 1."""
+    """A face: box (x, y, width, height) and landmarks (x, y) in pixels; the shares sum to 1."""
 
     model_config = _example(FACE_EXAMPLE)
 
@@ -56,12 +56,12 @@ class Face(BaseModel):
     flags: list[str]
     landmarks: list[Point] | None
     smoothed: Shares | None = Field(
-        None, description="Only in videos and live: smoothed over time."
+        None, description="Shares averaged over time; only in videos and live frames."
     )
 
 
 class FrameRecord(BaseModel):
-    """One image or video frame, and its faces; `seconds` is its time in the video."""
+    """An image or video frame and its faces; `seconds` is the time of the frame in the video."""
 
     model_config = _example({
         "source": "photo.jpg", "frame": 0, "seconds": 0.0, "width": 512, "height": 512,
@@ -79,7 +79,7 @@ class FrameRecord(BaseModel):
 
 
 class ImageError(BaseModel):
-    """In a list of records: an image that cannot be read, and why, in one sentence."""
+    """An image that cannot be read, in a list of records; `error` is one sentence."""
 
     model_config = _example({
         "source": "notes.txt",
@@ -97,7 +97,7 @@ class Job(BaseModel):
     model_config = _example({
         "id": "Yk3Hq0V8m2xJ4sT7bN1cRw9Z", "name": "clip.mp4", "state": "running", "progress": 0.41,
         "position_seconds": 4.1, "duration_seconds": 10.0, "frames": 103, "error": "",
-        "warnings": [], "results": [], "expires_in_seconds": 3587.2,
+        "warnings": [], "result_files": [], "expires_in_seconds": 3587.2,
     })  # fmt: skip
 
     id: str
@@ -109,7 +109,7 @@ class Job(BaseModel):
     frames: int
     error: str
     warnings: list[str]
-    results: list[str]
+    result_files: list[str]
     expires_in_seconds: float
 
 
@@ -122,7 +122,7 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """The available models and detectors; `default` and `detector` are used if none is named."""
+    """Available models and detectors; `default` and `detector` are the names of the defaults."""
 
     default: str
     models: list[Model]
@@ -131,13 +131,13 @@ class Models(BaseModel):
 
 
 class Status(BaseModel):
-    """`alive` or `ready`."""
+    """Status of the server: `alive` or `ready`."""
 
     status: str
 
 
 class Error(BaseModel):
-    """One sentence: what is wrong, then what to do."""
+    """Error message: one sentence that says what is wrong, then what to do."""
 
     model_config = _example({"error": "Image 0 is not base64; encode the file as base64."})
 
@@ -146,20 +146,20 @@ class Error(BaseModel):
 
 ERROR_DESCRIPTIONS = {
     401: "The bearer token is missing or wrong.",
-    403: "The origin of the web page is not allowed, or the service does not fetch URLs.",
-    404: "The video or result does not exist.",
+    403: "The origin of the web page is not allowed, or the server does not download URLs.",
+    404: "The video or result file does not exist.",
     408: "The body arrived too slowly, or paused too long.",
-    409: "The video is not done yet.",
+    409: "The video is not analyzed yet.",
     413: "The body is too large.",
     415: "The content type is not supported.",
     421: "The host name is not accepted.",
-    422: "No image, or the video, can be read, or a parameter is invalid.",
-    503: "The service is busy; Retry-After has the seconds to wait.",
+    422: "The video or all images cannot be read, or a parameter is invalid.",
+    503: "The server is busy; Retry-After is the time to wait in seconds.",
 }
 
 
 def error_statuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: these error statuses, and those that every route has."""
+    """Return the `responses` of a route with these error statuses and those of every route."""
     return {
         status: {"model": Error, "description": ERROR_DESCRIPTIONS[status]}
         for status in (401, 403, 421, *statuses)
@@ -214,11 +214,11 @@ VIDEO_BODY = {
 }
 
 EVENT_STREAM = {
-    "description": "`progress` events, then one `end` event; the data are the job.",
+    "description": "`progress` events, then one `end` event; the data of each event is the job.",
     "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/Job"}}},
 }
 
 RESULT_FILE = {
-    "description": f"One of {', '.join(RESULTS)}.",
+    "description": f"One of {', '.join(RESULT_FILES)}.",
     "content": {"application/octet-stream": _BINARY},
 }

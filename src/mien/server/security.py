@@ -1,4 +1,4 @@
-"""Access control by host name, origin and token, and the security headers of all responses."""
+"""Check the host name, origin and token of requests; add security headers to responses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mien.server import static_files
 from mien.server.error_responses import RequestError, error_response
 from mien.server.settings import Settings
 
-PUBLIC_PATHS = frozenset(("/healthz", "/readyz", *static_files.PATHS))
-"""Paths that need no token, because they reveal nothing about users."""
+PUBLIC_PATHS = frozenset(("/healthz", "/readyz", *static_files.PUBLIC_PATHS))
+"""URL paths that require no token, because they reveal nothing about users."""
 
 SUBPROTOCOL = "mien"
 TOKEN_SUBPROTOCOL_PREFIX = "mien.bearer."
 """Browsers cannot add headers to a WebSocket; they offer the subprotocols `mien` and
-`mien.bearer.TOKEN` instead, the token percent-encoded where a subprotocol requires it."""
+`mien.bearer.TOKEN` instead. Characters that a subprotocol cannot contain are percent-encoded."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -30,16 +30,16 @@ SECURITY_HEADERS = {
 
 
 class SecurityMiddleware:
-    """ASGI middleware that rejects requests by host, origin and token: 421, 403 and 401."""
+    """ASGI middleware that rejects requests with a wrong host name, origin or token."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._hosts = settings.accepted_hosts()
-        self._origins = settings.allowed_origins
+        self._allowed_hosts = settings.effective_allowed_hosts()
+        self._allowed_origins = settings.allowed_origins
         self._token = settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request with security headers, or respond with 401, 403 or 421."""
+        """Serve a request, or respond with 401 (token), 403 (origin) or 421 (host name)."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -64,10 +64,10 @@ class SecurityMiddleware:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
-        # DNS rebinding: a foreign page can point its own host name to this machine's address.
-        if self._hosts and _host_name(host) not in self._hosts:
+        # Prevent DNS rebinding: another web page could point its host name to this machine.
+        if self._allowed_hosts and _host_name(host) not in self._allowed_hosts:
             raise RequestError(
-                421, "This host name is not accepted; start mien serve with --allow-host."
+                421, "This host name is not allowed; start mien serve with --allow-host."
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_allowed_origin(origin, host):
@@ -78,8 +78,8 @@ class SecurityMiddleware:
             self._check_token(headers)
 
     def _is_allowed_origin(self, origin: str, host: str) -> bool:
-        allowed = origin in self._origins or "*" in self._origins
-        return allowed or _host_of_origin(origin) == host.lower()
+        is_same_origin = _host_of_origin(origin) == host.lower()
+        return is_same_origin or origin in self._allowed_origins or "*" in self._allowed_origins
 
     def _check_token(self, headers: Headers) -> None:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
@@ -96,7 +96,7 @@ class SecurityMiddleware:
 
 
 def _token_from_subprotocols(header: str) -> bytes:
-    """The percent-decoded token of a `Sec-WebSocket-Protocol` header; may be empty."""
+    """Return the decoded token of a `Sec-WebSocket-Protocol` header; empty if it has none."""
     offered = [name.strip() for name in header.split(",")]
     prefix = TOKEN_SUBPROTOCOL_PREFIX
     encoded = next((name[len(prefix) :] for name in offered if name.startswith(prefix)), "")
@@ -104,7 +104,7 @@ def _token_from_subprotocols(header: str) -> bytes:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header: `"LOCALHOST:8000"` -> `"localhost"`, `"[::1]:80"` -> `"::1"`."""
+    """Return the name in a Host header: `"localhost"` for `"LOCALHOST:8000"`."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -112,7 +112,7 @@ def _host_name(host: str) -> str:
 
 
 def _host_of_origin(origin: str) -> str:
-    """Name and port of an origin, in the form of a Host header."""
+    """Return the host name and port of an origin in the form of a Host header."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

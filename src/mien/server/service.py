@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from mien.server.images import ImageAnalysis
-from mien.server.jobs import JobManager
+from mien.server.job_manager import JobManager
 from mien.server.live import LiveAnalysis
 from mien.server.metrics import Metrics
 from mien.server.micro_batching import AnalyzerCache

@@ -81,7 +81,7 @@ class Settings:
         """The number of threads that analyze images."""
         return self.workers or _available_cores() + 1
 
-    def accepted_hosts(self) -> tuple[str, ...]:
+    def effective_allowed_hosts(self) -> tuple[str, ...]:
         """The host names that are accepted; empty for any."""
         if self.allowed_hosts or is_loopback(self.host):
             return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.allowed_hosts)))

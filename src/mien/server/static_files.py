@@ -1,4 +1,4 @@
-"""The web page: static files and their Content-Security-Policy."""
+"""Serve the web page and its Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from starlette.responses import FileResponse, Response
 from mien.labels import COLORS
 from mien.results import LANDMARKS
 from mien.results.face import FLAGS
-from mien.server.job import RESULTS
+from mien.server.job import RESULT_FILES
 from mien.writers import html
 from mien.writers._table import COLUMNS
 
 FOLDER = Path(__file__).parent / "page"
 
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-"""File suffix -> media type. The system's table may be wrong, and browsers then reject scripts."""
+"""Media type of each file suffix.
 
-FILES = {
+The table of the operating system may be wrong; browsers then reject the scripts."""
+
+FILES_BY_PATH = {
     "/" if file.name == "index.html" else f"/{file.name}": file
     for file in sorted(FOLDER.iterdir())
     if file.suffix in MEDIA_TYPES
 }
-"""URL path -> file."""
+"""File of each URL path."""
 
 CONSTANTS_PATH = "/constants.js"
-PATHS = (*FILES, CONSTANTS_PATH)
-"""All paths of the page. They need no token, because they reveal nothing about users."""
+PUBLIC_PATHS = (*FILES_BY_PATH, CONSTANTS_PATH)
+"""URL paths of the page, which require no token because they reveal nothing about users."""
 
 
 def add_routes(app: FastAPI) -> None:
-    """Serve the page at `/`; its policy forbids it to load anything from other servers."""
+    """Serve the page at `/`; its policy allows only files from this server."""
     headers = {"Content-Security-Policy": content_security_policy()}
-    for path, file in FILES.items():
+    for path, file in FILES_BY_PATH.items():
 
         async def serve_file(_: Request, file: Path = file) -> FileResponse:
             return FileResponse(file, headers=headers, media_type=MEDIA_TYPES[file.suffix])
@@ -52,23 +54,25 @@ def add_routes(app: FastAPI) -> None:
 
 
 def constants() -> str:
-    """A JavaScript module of the constants that the page shares; typed by `page/constants.d.ts`."""
+    """Return a JavaScript module with Python constants; its types are in `page/constants.d.ts`."""
     values = {
         "COLORS": COLORS,
         "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
         "FLAGS": FLAGS,
         "LANDMARKS": LANDMARKS,
-        "RESULTS": RESULTS,
+        "RESULT_FILES": RESULT_FILES,
     }
     lines = (f"export const {name} = {json.dumps(value)};\n" for name, value in values.items())
     return "".join(lines)
 
 
 def content_security_policy() -> str:
-    """The Content-Security-Policy: only the page's own scripts, and that of a video's timeline.
+    """Return the Content-Security-Policy.
 
-    The timeline is in the `srcdoc` of a frame, which is subject to the policy of the page around
-    it, so its script is allowed by its hash.
+    It allows the scripts of the web page and of HTML timelines.
+
+    The page shows the HTML timeline of a video in the `srcdoc` of a frame, to which the policy of
+    the page applies, so the hash of the timeline's script allows it.
     """
     return "; ".join((
         "default-src 'none'",

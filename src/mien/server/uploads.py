@@ -1,4 +1,4 @@
-"""Video uploads and progress events."""
+"""Receive videos and send the progress of their analysis."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from starlette.requests import Request
 from mien.errors import UserError
 from mien.server import request_bodies
 from mien.server.job import FINAL_STATES, Job, JobOptions
-from mien.server.jobs import JobManager
+from mien.server.job_manager import JobManager
 from mien.server.settings import Settings
 
-POLL_SECONDS = 0.1
-"""Time between two checks of a job's progress."""
+PROGRESS_CHECK_SECONDS = 0.1
+"""Interval between two checks of a job's progress."""
 
-KEEP_ALIVE_SECONDS = 15.0
-"""Time after which a comment is sent without progress, so that proxies keep the connection."""
+KEEP_ALIVE_COMMENT_SECONDS = 15.0
+"""Time without progress after which a comment is sent, so that proxies keep the connection open."""
 
 
 async def receive_video(
@@ -32,9 +32,10 @@ async def receive_video(
     """Receive a video and queue its analysis.
 
     Raises:
-        RequestError: 408 too slow, 413 too large, 415 unsupported type, 503 too many videos.
-        UserError: the form has no file, the body is empty, or the model or detector is unknown.
-        ClientDisconnected: the client left.
+        RequestError: 408 if the video arrives too slowly, 413 if it is too large, 415 if its type
+            is not supported, 503 if the server stores too many videos or has too little disk space.
+        UserError: the form has no file, the video is empty, or the model or detector is unknown.
+        ClientDisconnected: the client closed the connection.
     """
     media_type = request_bodies.content_type(request)
     is_form = media_type == "multipart/form-data"
@@ -53,7 +54,7 @@ async def receive_video(
                 await _write_parts(parts, job)
         if not job.upload_path.stat().st_size:
             raise UserError("The video is empty; send a video file.")
-        jobs.enqueue(job)
+        jobs.queue(job)
     except BaseException:
         await asyncio.to_thread(jobs.delete, job.id)
         raise
@@ -67,7 +68,7 @@ async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
 
 
 async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
-    # While it arrives, Starlette keeps the file in an unnamed temporary file.
+    # Starlette stores the file in an unnamed temporary file while it arrives.
     (file, *_) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
     job.name = request_bodies.clean_file_name(file.filename or "") or job.name
     await asyncio.to_thread(_copy_upload, file, job)
@@ -78,26 +79,26 @@ def _copy_upload(file: UploadFile, job: Job) -> None:
         shutil.copyfileobj(file.file, output, 2**20)
 
 
-async def progress_events(job: Job, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """Server-sent events: `progress` after each change, then one `end`.
+async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncIterator[str]:
+    """Yield server-sent events: `progress` after each change, then one `end`.
 
     Args:
-        job: whose record is the data of each event.
-        stopping: set when the service shuts down, which deletes the job.
+        job: job whose record is the data of each event.
+        shutdown_event: event that is set when the server shuts down, which deletes the job.
     """
-    last_state, sent_at = "", time.monotonic()
+    last_content, sent_at = "", time.monotonic()
     while True:
         record = job.record()
-        if stopping.is_set() and job.state not in FINAL_STATES:
+        if shutdown_event.is_set() and job.state not in FINAL_STATES:
             record["state"] = "deleted"
         if record["state"] in FINAL_STATES:
             yield f"event: end\ndata: {json.dumps(record)}\n\n"
             return
-        state = json.dumps({**record, "expires_in_seconds": 0.0})
-        if state != last_state:
-            last_state, sent_at = state, time.monotonic()
+        content = json.dumps({**record, "expires_in_seconds": 0.0})
+        if content != last_content:
+            last_content, sent_at = content, time.monotonic()
             yield f"event: progress\ndata: {json.dumps(record)}\n\n"
-        elif time.monotonic() - sent_at > KEEP_ALIVE_SECONDS:
+        elif time.monotonic() - sent_at > KEEP_ALIVE_COMMENT_SECONDS:
             sent_at = time.monotonic()
             yield ": keep-alive\n\n"
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(PROGRESS_CHECK_SECONDS)

@@ -46,7 +46,7 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     )
     callbacks = Callbacks(on_warning=partial(_add_warning, job), should_stop=deadline.should_stop)
     with ExitStack() as stack:
-        writes = [stack.enter_context(_open_writer(job, name)) for name in options.results]
+        writes = [stack.enter_context(_open_writer(job, name)) for name in options.result_files]
         outputs: list[ResultWriter] = [deadline.check, *writes, partial(_update_progress, job)]
         run([source], analyzer, outputs, run_options, callbacks)
         deadline.check()
@@ -60,10 +60,10 @@ class _Deadline:
     ends_at: float
 
     def should_stop(self) -> bool:
-        return self.job.stop.is_set() or time.monotonic() > self.ends_at
+        return self.job.stop_event.is_set() or time.monotonic() > self.ends_at
 
     def check(self, _: Result | None = None) -> None:
-        if self.job.stop.is_set():
+        if self.job.stop_event.is_set():
             raise JobCancelled
         if self.should_stop():
             raise UserError(

@@ -12,5 +12,5 @@ export const FLAGS: Record<string, string>;
 /** Names of the five landmarks of a face. */
 export const LANDMARKS: string[];
 
-/** Result file of a video -> its description. */
-export const RESULTS: Record<string, string>;
+/** Description of each result file of a video. */
+export const RESULT_FILES: Record<string, string>;

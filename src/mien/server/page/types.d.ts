@@ -34,7 +34,7 @@ export interface Job {
   frames: number;
   error: string;
   warnings: string[];
-  results: string[];
+  result_files: string[];
   expires_in_seconds: number;
 }
 

@@ -3,7 +3,7 @@
 /** @import { Job } from "./types" */
 
 import { query, request, requestWhenOnline, upload } from "./api.js";
-import { RESULTS } from "./constants.js";
+import { RESULT_FILES } from "./constants.js";
 import { $, clearMessages, count, errorMessage, makeButton, saveFile, showError, showStatus, sleep } from "./dom.js";
 
 const POLL_MILLISECONDS = 500;
@@ -111,10 +111,10 @@ async function showResults(job, { ignored, controller: { signal } }) {
   $("job-status").textContent = [`${count(job.frames, "frame")} analyzed.`, ...job.warnings,
     ...(ignored ? [`Only one video at a time: ${count(ignored, "other")} ignored.`] : []),
     `The server keeps the results for ${count(minutes, "minute")} or until you delete them.`].join(" ");
-  for (const [name, text] of Object.entries(RESULTS)) {
-    if (job.results.includes(name)) makeButton(`Save ${text}`, $("job-results"), () => saveResult(job.id, name));
+  for (const [name, text] of Object.entries(RESULT_FILES)) {
+    if (job.result_files.includes(name)) makeButton(`Save ${text}`, $("job-results"), () => saveResult(job.id, name));
   }
-  if (job.results.includes("page.html")) {
+  if (job.result_files.includes("page.html")) {
     showTimeline(await requestWhenOnline(`videos/${job.id}/results/page.html`, { signal }, "text"));
   }
   showStatus(`${job.name} is analyzed.`);
