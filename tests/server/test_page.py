@@ -385,13 +385,13 @@ def test_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
     async def check(page, server):
         await analyze_video(page, path)
         labels = await page.evaluate(
-            "[...document.querySelectorAll('#job-results button')].map(e => e.textContent)"
+            "[...document.querySelectorAll('#job-result-files button')].map(e => e.textContent)"
         )
         assert labels == [f"Save {description}" for description in RESULT_FILES.values()]
-        await page.evaluate("document.querySelectorAll('#job-results button')[3].click()")
+        await page.evaluate("document.querySelectorAll('#job-result-files button')[3].click()")
         await wait_for_file(tmp_path / "faces.csv")
         await page.command("Page.reload")
-        await page.wait_for("document.getElementById('job-results')?.children.length === 5")
+        await page.wait_for("document.getElementById('job-result-files')?.children.length === 5")
         await page.wait_for("document.getElementById('job-name').textContent === 'walk.mp4'")
         await asyncio.sleep(0.5)  # time for a console error if its script were blocked
         await click(page, "#job-delete")
@@ -434,7 +434,7 @@ def test_dropping_images_and_several_videos(on_page, photo, tmp_path):
             transfer.items.add(new File([bytes("{video}")], name, {{type: "video/mp4"}}));
           dispatchEvent(new DragEvent("drop", {{dataTransfer: transfer}}));
         """)
-        await page.wait_for("document.getElementById('job-results')?.children.length === 5")
+        await page.wait_for("document.getElementById('job-result-files')?.children.length === 5")
         await page.wait_for("document.querySelector('.image-entry .faces')")
         assert await page.evaluate("document.getElementById('job-name').textContent") == "x.mp4"
         assert "1 other" in await page.evaluate("document.getElementById('job-status').textContent")

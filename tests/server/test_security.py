@@ -349,7 +349,7 @@ def test_downloads_are_limited_and_redirects_are_checked():
                            ("/loop", "redirects"), ("/missing", "127.0.0.1")):  # fmt: skip
             with pytest.raises(UserError, match=fact):
                 fetch(path)
-        with pytest.raises(UserError, match="larger"):
+        with pytest.raises(UserError, match="too large"):
             fetch("/a.png", max_bytes=100)
         began = time.monotonic()
         with pytest.raises(UserError):

@@ -102,7 +102,7 @@ async def point(page, row, fraction, click=False):
 
 
 async def settle(page):
-    await page.wait_for("pendingSeek === null && " + SETTLED)
+    await page.wait_for("nextSeekTime === null && " + SETTLED)
 
 
 async def boxes(page):

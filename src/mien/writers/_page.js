@@ -1,9 +1,9 @@
 "use strict";
 
 /**
- * The expression of one face over time. mean_shares: over the whole video, 0 to 1, in the order of the
- * labels; shares: in ten-thousandths; boxes: x, y, width, height in thousandths of the frame;
- * visible, interpolated: start, end, start, end and so on, in seconds.
+ * The emotions of one face over time. `mean_shares` are means over the whole video, from 0 to 1, in the
+ * order of the labels. `shares` are in ten-thousandths. `boxes` are x, y, width and height in thousandths
+ * of the frame. `visible` and `interpolated` are intervals: start, end, start, end and so on, in seconds.
  * @typedef {{ id: number, portrait: string, seconds_on_screen: number, mean_shares: number[],
  *   times: number[], shares: number[][], boxes: number[][], visible: number[],
  *   interpolated: number[] }} Series
@@ -12,7 +12,7 @@
  *   min_visible_pixels: number, labels: string[], colors: Record<string, string>,
  *   stills: [number, string][], face_count: number, faces: Series[] }} Data
  *
- * What is known of a face at one time: the nearest sample, and the samples before and after it.
+ * The indices of the samples of a face that are nearest to, before and after a time.
  * @typedef {{ nearest: number, before: number, after: number, isInterpolated: boolean }} Sample
  * @typedef {{ face: Series, element: HTMLElement, canvas: HTMLCanvasElement, cursor: HTMLElement }} Row
  */
@@ -35,30 +35,30 @@ const make = (name, text, parent) => {
   return element;
 };
 /**
- * 0:05.2, 1:05 or 1:00:00; with tenths if the step between times is below a second.
+ * Format a time as 0:05.2, 1:05 or 1:00:00, with tenths if the step between times is below a second.
  * @param {number} seconds
  */
-function clock(seconds, step = 0.1) {
+function formatTime(seconds, step = 0.1) {
   const tenths = Math.round(10 * seconds), minutes = Math.floor(tenths / 600);
-  const rest = tenths % 600 / 10, twoDigits = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  const end = step < 1 ? rest.toFixed(1).padStart(4, "0") : twoDigits(Math.floor(rest));
-  return minutes < 60 ? `${minutes}:${end}`
-    : `${Math.floor(minutes / 60)}:${twoDigits(minutes % 60)}:${end}`;
+  const remainder = tenths % 600 / 10, twoDigits = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  const secondsText = step < 1 ? remainder.toFixed(1).padStart(4, "0") : twoDigits(Math.floor(remainder));
+  return minutes < 60 ? `${minutes}:${secondsText}`
+    : `${Math.floor(minutes / 60)}:${twoDigits(minutes % 60)}:${secondsText}`;
 }
 /** @param {number} share */
-const percent = (share) => `${Math.round(100 * share)}\u202f%`;
-/** @type {(n: number, noun: string) => string} */
-const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+const formatPercent = (share) => `${Math.round(100 * share)}\u202f%`;
+/** @type {(number: number, singularNoun: string) => string} */
+const formatCount = (number, singularNoun) => `${number} ${singularNoun}${number === 1 ? "" : "s"}`;
 /** @param {number[]} values */
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 const duration = Math.max(data.end - data.start, 0.001);
-// currentTime: the selected time. videoTime: the time of the frame that the video shows.
+// currentTime is the selected time; videoTime is the time of the frame that the video shows.
 let currentTime = data.start, videoTime = data.start, selectedFace = 0;
 
-// Series of a face.
+// Samples of a face.
 
 /**
- * Index of the last of the sorted times that is not after `seconds`; -1 if all are.
+ * Return the index of the last of the sorted times that is not after `seconds`; -1 if all are after it.
  * @param {number[]} times
  * @param {number} seconds
  */
@@ -72,7 +72,7 @@ function lastIndex(times, seconds) {
 }
 
 /**
- * The sample nearest to a time, or null if the face is absent then. Intervals shorter than `minSeconds`
+ * Return the sample of a face at a time, or null if the face is absent. Intervals shorter than `minSeconds`
  * are extended to that length. Python computes the intervals (timeline_data.py).
  * @param {Series} face
  * @param {number} seconds
@@ -98,7 +98,7 @@ const dominantLabel = (face, index) => data.labels[argmax(face.shares[index])];
 /** @type {(face: Series, index: number) => string} */
 const dominantColor = (face, index) => data.colors[dominantLabel(face, index)];
 
-// Rows: one strip per face. Each pixel column shows the time at its center.
+// Rows with one strip per face. Each pixel column shows the time at its center.
 
 const pixelRatio = () => window.devicePixelRatio || 1;
 /** @param {HTMLCanvasElement} canvas */
@@ -109,15 +109,15 @@ const timeAtPixel = (x, width) => data.start + duration * (x + 0.5) / width;
 const minVisibleSeconds = (width) => data.min_visible_pixels * pixelRatio() / width * duration;
 
 /**
- * The time under the pointer; within an interval that is drawn longer than it is, the time of its sample.
+ * Return the time at the pointer. Short intervals are drawn extended; in the extension, return the time of the sample.
  * @type {(face: Series, canvas: HTMLCanvasElement, clientX: number) => number}
  */
 function timeAtPointer(face, canvas, clientX) {
   const box = canvas.getBoundingClientRect(), width = pixelWidth(canvas);
   const x = Math.floor((clientX - box.left) / box.width * width);
   const seconds = timeAtPixel(Math.min(width - 1, Math.max(0, x)), width);
-  const drawn = sampleAt(face, seconds, minVisibleSeconds(width));
-  return drawn && !sampleAt(face, seconds) ? face.times[drawn.nearest] : seconds;
+  const drawnSample = sampleAt(face, seconds, minVisibleSeconds(width));
+  return drawnSample && !sampleAt(face, seconds) ? face.times[drawnSample.nearest] : seconds;
 }
 
 /** @type {(a: Sample | null, b: Sample | null) => boolean} */
@@ -188,11 +188,11 @@ function describeFace(face, parent) {
   const seconds = face.seconds_on_screen < 0.05 ? "under 0.1" : face.seconds_on_screen.toFixed(1);
   make("div", `${seconds}\u00a0s on screen`, text);
   const dominant = argmax(face.mean_shares);
-  make("div", `mean share: ${data.labels[dominant]} ${percent(face.mean_shares[dominant])}`, text);
+  make("div", `mean share: ${data.labels[dominant]} ${formatPercent(face.mean_shares[dominant])}`, text);
 }
 
 /**
- * A mouse selects the time it points at. A finger taps, or scrubs once it moves sideways.
+ * Select the time at the mouse pointer, or at a finger that taps or moves sideways.
  * @type {(face: Series, index: number, canvas: HTMLCanvasElement) => void}
  */
 function handlePointer(face, index, canvas) {
@@ -236,21 +236,21 @@ function drawAxis() {
   const step = data.ticks.find((tick) => duration / tick <= maxTicks) || data.ticks[data.ticks.length - 1];
   axis.replaceChildren();
   for (let k = Math.ceil(data.start / step); k * step <= data.end + 1e-6; k++) {
-    const tick = make("span", clock(k * step, step), axis), position = (k * step - data.start) / duration;
+    const tick = make("span", formatTime(k * step, step), axis), position = (k * step - data.start) / duration;
     tick.style.left = `${100 * position}%`;
     tick.className = position * width < 16 ? "first" : (1 - position) * width < 16 ? "last" : "";
   }
 }
 
-// The video, or still images of it if the video cannot be played.
+// The video, or still images if it cannot be played.
 
 const still = make("img", undefined, $("viewer"));
 still.alt = `a frame of ${data.name}`;
 let video = data.video ? make("video", undefined, $("viewer")) : null;
 const boxes = video ? data.faces.map(makeBox) : [];
-// The time to seek to once the current seek has ended, or null.
+// The time of the next seek, which begins when the current seek has ended; null if there is none.
 /** @type {number | null} */
-let pendingSeek = null;
+let nextSeekTime = null;
 
 const isPlaying = () => video !== null && !video.paused;
 /** @type {(width: number, height: number) => void} */
@@ -259,15 +259,15 @@ function setAspectRatio(width, height) {
 }
 
 function requestSeek() {
-  pendingSeek = currentTime;
+  nextSeekTime = currentTime;
   if (video?.readyState && !video.seeking) seek();
 }
 
 function seek() {
-  if (!video || pendingSeek === null) return;
-  videoTime = pendingSeek;
-  pendingSeek = null;
-  // Times are rounded, so aim slightly past the start of the frame whose sample is nearest.
+  if (!video || nextSeekTime === null) return;
+  videoTime = nextSeekTime;
+  nextSeekTime = null;
+  // Times are rounded, so seek to slightly after the start of the frame of the nearest sample.
   video.currentTime = videoTime + Math.min(0.02, data.step / 2);
 }
 
@@ -279,7 +279,7 @@ function togglePlay() {
 }
 
 /**
- * Follow the playing video, up to the end of the analyzed part.
+ * Show the time of the playing video, and pause it at the end of the analyzed part.
  * @param {number} seconds
  */
 function onVideoFrame(seconds) {
@@ -313,7 +313,7 @@ function loadVideo(video) {
     return requestSeek();
   });
   video.addEventListener("error", replaceVideoByStills);
-  video.addEventListener("seeked", () => { if (pendingSeek === null) drawBoxes(); else seek(); });
+  video.addEventListener("seeked", () => { if (nextSeekTime === null) drawBoxes(); else seek(); });
   video.addEventListener("click", togglePlay);
   for (const name of ["play", "pause"]) video.addEventListener(name, updatePlayButton);
   if (video.requestVideoFrameCallback) {
@@ -343,7 +343,7 @@ function updatePlayButton() {
 }
 
 /**
- * One box per face. It is reused for all frames: a click needs the same element at press and release.
+ * Make the box of a face. All frames reuse it, because a click needs the same element at press and release.
  * @type {(face: Series, index: number) => HTMLElement}
  */
 function makeBox(face, index) {
@@ -380,7 +380,7 @@ function drawBox(box, face, sample, isSelected) {
 }
 
 /**
- * The box at the time of the video, linear between two samples, in percent of the frame.
+ * Interpolate the box linearly between two samples at the time of the video, in percent of the frame.
  * @type {(face: Series, sample: Sample) => number[]}
  */
 function interpolateBox({ times, boxes }, { before, after }) {
@@ -398,7 +398,7 @@ function showBars(face, { nearest, isInterpolated }) {
   data.labels.forEach((label, n) => {
     const share = face.shares[nearest][n] / 10000;
     make("span", label, list);
-    make("span", percent(share), list);
+    make("span", formatPercent(share), list);
     const bar = make("i", undefined, make("span", undefined, list));
     bar.style.width = `${Math.min(100, 100 * share)}%`;
     bar.style.background = data.colors[label];
@@ -406,7 +406,7 @@ function showBars(face, { nearest, isInterpolated }) {
 }
 
 /**
- * The two largest shares, or why there are none.
+ * Return a text with the two largest shares, or with the reason why the face has none.
  * @type {(face: Series, sample: Sample | null) => string}
  */
 function describe(face, sample) {
@@ -414,7 +414,7 @@ function describe(face, sample) {
   if (sample.isInterpolated) return "not visible for a moment (interpolated)";
   const shares = face.shares[sample.nearest];
   return data.labels.map((label, n) => ({ label, share: shares[n] })).sort((a, b) => b.share - a.share)
-    .slice(0, 2).map(({ label, share }) => `${label} ${percent(share / 10000)}`).join(", ");
+    .slice(0, 2).map(({ label, share }) => `${label} ${formatPercent(share / 10000)}`).join(", ");
 }
 
 /** @param {number} seconds */
@@ -426,7 +426,7 @@ function showStill(seconds) {
 
 function showDetails() {
   $("details").replaceChildren();
-  make("b", clock(currentTime), $("details"));
+  make("b", formatTime(currentTime), $("details"));
   if (!rows.length) return make("div", "no face detected", $("details"));
   const { face } = rows[selectedFace], sample = sampleAt(face, currentTime);
   const absence = !sample || sample.isInterpolated ? ` is ${describe(face, sample)}` : "";
@@ -439,15 +439,15 @@ function show(seconds, faceIndex) {
   currentTime = Math.min(data.end, Math.max(data.start, seconds));
   selectedFace = faceIndex;
   showStill(currentTime);
-  $("clock").textContent = `${clock(currentTime)} / ${clock(data.end)}`;
+  $("clock").textContent = `${formatTime(currentTime)} / ${formatTime(data.end)}`;
   rows.forEach(({ face, element, canvas, cursor }, index) => {
     element.classList.toggle("selected", index === selectedFace);
     cursor.style.left = `${100 * (currentTime - data.start) / duration}%`;
     canvas.setAttribute("aria-valuenow", currentTime.toFixed(1));
-    canvas.setAttribute("aria-valuetext", `${clock(currentTime)}: ${describe(face, sampleAt(face, currentTime))}`);
+    canvas.setAttribute("aria-valuetext", `${formatTime(currentTime)}: ${describe(face, sampleAt(face, currentTime))}`);
   });
   showDetails();
-  if (!video || isPlaying() || (!video.seeking && pendingSeek === null)) drawBoxes();
+  if (!video || isPlaying() || (!video.seeking && nextSeekTime === null)) drawBoxes();
 }
 
 /** @type {(seconds: number, faceIndex: number) => void} */
@@ -460,8 +460,9 @@ document.title = `${data.name}, analyzed with mien`;
 $("title").textContent = data.name;
 const omitted = data.face_count > data.faces.length
   ? ` (only the ${data.faces.length} longest on screen are shown)` : "";
-$("summary").textContent = `${clock(data.start)} to ${clock(data.end)}, ${count(data.frames, "frame")}, ` +
-  `${count(data.face_count, "face")}${omitted}; model ${data.model}`;
+$("summary").textContent = `${formatTime(data.start)} to ${formatTime(data.end)}, ` +
+  `${formatCount(data.frames, "frame")}, ` +
+  `${formatCount(data.face_count, "face")}${omitted}; model ${data.model}`;
 for (const label of data.faces.length ? data.labels : []) {
   make("span", label, $("legend")).style.setProperty("--color", data.colors[label]);
 }

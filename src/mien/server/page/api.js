@@ -1,15 +1,15 @@
-// Requests to the server: retries, upload progress, and the prompt for a token.
+// Send requests to the server, retry them, report upload progress, and prompt for a token.
 
 import { $, clearMessages, errorMessage, showError, sleep } from "./dom.js";
 
 const NO_RESPONSE = "The server does not respond. Check that it is still running.";
-const MAX_RETRIES = 5;                  // while the server is busy
-const MAX_RETRY_SECONDS = 10;           // upper limit for Retry-After
-export const RETRY_MILLISECONDS = 3000; // while the server does not respond
+const MAX_BUSY_RETRIES = 5;             // retries while the server is busy
+const MAX_RETRY_AFTER_SECONDS = 10;     // limit of the time in the Retry-After header
+export const UNAVAILABLE_RETRY_MILLISECONDS = 3000; // time between retries while the server does not respond
 
 let token = sessionStorage.getItem("mien-token") || "";
 /** @type {Promise<void> | null} */
-let tokenPrompt = null;                 // pending while the token form is open
+let tokenPrompt = null;                 // resolved when a token is entered; null while the form is closed
 
 class ErrorResponse extends Error {
   /**
@@ -20,15 +20,15 @@ class ErrorResponse extends Error {
   constructor(status, body, retryAfter) {
     super(body?.error || `The server responded with status ${status}.`);
     this.status = status;
-    this.retrySeconds = Math.min(Number(retryAfter) || 1, MAX_RETRY_SECONDS);
+    this.retrySeconds = Math.min(Number(retryAfter) || 1, MAX_RETRY_AFTER_SECONDS);
   }
 }
 
 /** @type {(headers?: HeadersInit) => Record<string, string>} */
-const withToken = (headers) =>
+const headersWithToken = (headers) =>
   ({ .../** @type {Record<string, string>} */ (headers), ...(token && { Authorization: `Bearer ${token}` }) });
 
-// A subprotocol allows few characters; the server decodes percent-encoding.
+// A subprotocol can contain only few characters, so others are percent-encoded.
 /** @type {(text: string) => string} */
 const encodeToken = (text) =>
   encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
@@ -36,14 +36,14 @@ const encodeToken = (text) =>
 export const subprotocols = () => (token ? ["mien", `mien.bearer.${encodeToken(token)}`] : ["mien"]);
 
 /**
- * Query parameters with the selected model.
+ * Return the query parameters with the selected model.
  * @type {(parameters?: Record<string, string>) => URLSearchParams}
  */
-export const query = (parameters = {}) =>
+export const queryParameters = (parameters = {}) =>
   new URLSearchParams({ ...($("model").value && { model: $("model").value }), ...parameters });
 
 /**
- * The body of a response. If the server requires a token, this waits until one is entered.
+ * Send a request and return the body of the response. If the server requires a token, wait until one is entered.
  * @param {string} path
  * @param {RequestInit} [options]
  * @param {"json" | "text" | "blob"} [format]
@@ -55,7 +55,7 @@ export async function request(path, options = {}, format = "json") {
   let response;
   let body;
   try {
-    response = await fetch(path, { ...options, headers: withToken(options.headers) });
+    response = await fetch(path, { ...options, headers: headersWithToken(options.headers) });
     body = response.ok ? response.status !== 204 && (await response[format]())
       : await response.json().catch(() => null);
   } catch (error) {
@@ -71,17 +71,17 @@ export async function request(path, options = {}, format = "json") {
 const isAborted = (error) => error instanceof DOMException && error.name === "AbortError";
 
 /**
- * Retry while the server is busy (503).
+ * Send a request, and retry it while the server is busy (503).
  * @param {string} path
  * @param {RequestInit} options
  * @param {() => void} onBusy
  */
-export async function requestWhenFree(path, options, onBusy) {
-  for (let retries = MAX_RETRIES; ; retries -= 1) {
+export async function retryWhileBusy(path, options, onBusy) {
+  for (let remainingRetries = MAX_BUSY_RETRIES; ; remainingRetries -= 1) {
     try {
       return await request(path, options);
     } catch (error) {
-      if (!(error instanceof ErrorResponse) || error.status !== 503 || !retries) throw error;
+      if (!(error instanceof ErrorResponse) || error.status !== 503 || !remainingRetries) throw error;
       onBusy();
       await sleep(1000 * error.retrySeconds);
       options.signal?.throwIfAborted();
@@ -90,12 +90,12 @@ export async function requestWhenFree(path, options, onBusy) {
 }
 
 /**
- * Retry while the server cannot be reached, for example after the computer slept.
+ * Send a request, and retry it while the server cannot be reached, for example after standby.
  * @param {string} path
  * @param {RequestInit} options
  * @param {"json" | "text" | "blob"} [format]
  */
-export async function requestWhenOnline(path, options, format) {
+export async function retryWhileUnavailable(path, options, format) {
   for (let hasFailed = false; ; ) {
     try {
       const body = await request(path, options, format);
@@ -106,14 +106,14 @@ export async function requestWhenOnline(path, options, format) {
       if (isAborted(error) || !isUnavailable) throw error;
       hasFailed = true;
       showError(errorMessage(error));
-      await sleep(RETRY_MILLISECONDS);
+      await sleep(UNAVAILABLE_RETRY_MILLISECONDS);
       options.signal?.throwIfAborted();
     }
   }
 }
 
 /**
- * Upload a file and report progress, which `fetch` cannot do.
+ * Upload a file with XMLHttpRequest, which reports progress; `fetch` does not.
  * @param {string} path
  * @param {File} file
  * @param {(fraction: number) => void} onProgress
@@ -125,7 +125,7 @@ export function upload(path, file, onProgress, signal) {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", path);
     xhr.responseType = "json";
-    const headers = withToken({ "Content-Type": file.type || "application/octet-stream" });
+    const headers = headersWithToken({ "Content-Type": file.type || "application/octet-stream" });
     for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
     xhr.upload.addEventListener("progress", (event) => onProgress(event.loaded / event.total));
     xhr.addEventListener("load", () => (xhr.status < 300 ? resolve(xhr.response)

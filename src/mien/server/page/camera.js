@@ -1,16 +1,17 @@
-// The camera tab: send one frame at a time over a WebSocket and show the faces over the video.
+// The camera tab sends one frame at a time over a WebSocket and shows the faces over the video.
 
 /** @import { Face, FrameRecord } from "./types" */
 
-import { query, request, subprotocols } from "./api.js";
-import { $, clearMessages, errorMessage, make, showError, showStatus, sleep, toBlob, toCanvas } from "./dom.js";
+import { queryParameters, request, subprotocols } from "./api.js";
+import { $, clearMessages, drawOnCanvas, encodeCanvas, errorMessage, make, showError, showStatus, sleep }
+  from "./dom.js";
 import { dominantEmotion, showFaces } from "./faces.js";
 import { addImages } from "./images.js";
 import { openTab } from "./tabs.js";
 
-const MAX_SIDE = 640;                       // of the frames that are sent, in pixels
-const FRAME_RATE_WINDOW = 30;               // responses over which the frame rate is averaged
-const MIN_ANNOUNCEMENT_MILLISECONDS = 3000; // between two announcements to screen readers
+const MAX_FRAME_SIDE = 640;                 // longer side of the frames that are sent, in pixels
+const FRAME_RATE_RESPONSES = 30;            // number of responses over which the frame rate is averaged
+const MIN_ANNOUNCEMENT_MILLISECONDS = 3000; // minimum time between two announcements to screen readers
 /** @type {Record<string, string>} */
 const CAMERA_ERRORS = {
   NotAllowedError: "The camera is not allowed. Allow it in the browser's settings for this page.",
@@ -21,25 +22,25 @@ const CAMERA_ERRORS = {
 
 /**
  * @typedef {{ media: MediaStream, socket?: WebSocket, sentAt: number, responseTimes: number[],
- *   announced: { text: string, time: number } }} Session
+ *   lastAnnouncement: { text: string, time: number } }} Session
  */
 
 /** @type {Session | null} */
-let current = null;
-let startCount = 0;             // increases at each start and stop, so that an outdated start can end
+let currentSession = null;
+let startCount = 0;             // increases with each start and stop; a start that has an older value is outdated
 
-const video = $("camera-video"), viewer = $("camera-viewer"), list = $("camera-faces");
+const video = $("camera-video"), viewer = $("camera-viewer"), faceList = $("camera-faces");
 
 async function start() {
   stop();
-  const id = ++startCount;
+  const startId = ++startCount;
   showStatus("Requesting access to the camera …");
   try {
     const media = await openCamera();
-    if (id !== startCount) return release(media);
+    if (startId !== startCount) return stopTracks(media);
     await startSession(media);
   } catch (error) {
-    if (id !== startCount) return;
+    if (startId !== startCount) return;
     stop();
     const message = error instanceof Error && CAMERA_ERRORS[error.name];
     showError(message || `Cannot start the camera: ${errorMessage(error)}`);
@@ -48,7 +49,7 @@ async function start() {
 
 async function openCamera() {
   if (!navigator.mediaDevices) {
-    throw new Error("browsers allow it only over https or on localhost. Open this page over https.");
+    throw new Error("browsers allow cameras only over https or on localhost. Open this page over https.");
   }
   const deviceId = $("camera-device").value;
   const constraints = { width: { ideal: 1280 }, height: { ideal: 720 },
@@ -60,23 +61,23 @@ async function openCamera() {
 async function startSession(media) {
   /** @type {Session} */
   const session = { media, sentAt: 0, responseTimes: [],
-    announced: { text: "", time: -MIN_ANNOUNCEMENT_MILLISECONDS } };
-  current = session;
+    lastAnnouncement: { text: "", time: -MIN_ANNOUNCEMENT_MILLISECONDS } };
+  currentSession = session;
   showControls(true);
   video.srcObject = media;
   await video.play();
-  if (current === session) connect(session);
+  if (currentSession === session) connect(session);
   await listDevices(media);
 }
 
 /** @param {Session} session */
 function connect(session) {
-  const url = new URL(`live?${query()}`, location.href);
+  const url = new URL(`live?${queryParameters()}`, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   session.socket?.close();
   const socket = new WebSocket(url, subprotocols());
   session.socket = socket;
-  const isCurrent = () => current === session && session.socket === socket;
+  const isCurrent = () => currentSession === session && session.socket === socket;
   let wasOpen = false;
   socket.addEventListener("open", () => {
     wasOpen = true;
@@ -89,7 +90,7 @@ function connect(session) {
   });
   socket.addEventListener("close", async ({ reason }) => {
     if (!isCurrent()) return;
-    const message = reason || await closeReason(wasOpen);
+    const message = reason || await fetchCloseReason(wasOpen);
     if (isCurrent()) {
       stop();
       showError(message);
@@ -98,28 +99,28 @@ function connect(session) {
 }
 
 /**
- * Browsers hide why a WebSocket was rejected; a plain request can reveal it.
+ * Return why a WebSocket was rejected. Browsers hide the reason, but a plain request may get it.
  * @param {boolean} wasOpen
  */
-async function closeReason(wasOpen) {
+async function fetchCloseReason(wasOpen) {
   try {
     await request("models");
   } catch (error) {
     return errorMessage(error);
   }
   return wasOpen ? "The connection to the server was lost. Start the camera again."
-    : "The server accepts no more cameras now. Try again in a moment.";
+    : "The server accepts no more cameras at the moment. Try again later.";
 }
 
 /** @param {Session} session */
 async function sendFrame(session) {
-  while (current === session && !video.videoWidth) await sleep(50);
-  if (current !== session) return;
+  while (currentSession === session && !video.videoWidth) await sleep(50);
+  if (currentSession !== session) return;
   const { videoWidth: width, videoHeight: height } = video;
-  const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
-  const body = await toBlob(toCanvas(video, Math.round(scale * width), Math.round(scale * height)),
+  const scale = Math.min(1, MAX_FRAME_SIDE / Math.max(width, height));
+  const body = await encodeCanvas(drawOnCanvas(video, Math.round(scale * width), Math.round(scale * height)),
     "image/jpeg", 0.85);
-  if (current !== session || !body || session.socket?.readyState !== WebSocket.OPEN) return;
+  if (currentSession !== session || !body || session.socket?.readyState !== WebSocket.OPEN) return;
   session.sentAt = performance.now();
   session.socket.send(body);
 }
@@ -129,7 +130,7 @@ function showResponse(session, response) {
   if ("error" in response) return showError(response.error);
   /** @type {Face[]} */
   const faces = response.faces.map((face) => ({ ...face, box: mirrorBox(face.box, response.width) }));
-  showFaces(list, viewer, { ...response, faces });
+  showFaces(faceList, viewer, { ...response, faces });
   showSpeed(session, faces.length ? "" : "No face detected. ");
   announceFaces(session, response.faces);
 }
@@ -141,41 +142,41 @@ const mirrorBox = ([x, y, w, h], width) => ($("camera-mirror").checked ? [width 
 function showSpeed({ responseTimes, sentAt }, prefix) {
   const now = performance.now();
   responseTimes.push(now);
-  if (responseTimes.length > FRAME_RATE_WINDOW) responseTimes.shift();
+  if (responseTimes.length > FRAME_RATE_RESPONSES) responseTimes.shift();
   const rate = 1000 * (responseTimes.length - 1) / (now - responseTimes[0]) || 0;
   $("camera-speed").textContent =
     `${prefix}${rate.toFixed(0)} frames per second, ${(now - sentAt).toFixed(0)} ms delay`;
 }
 
 /**
- * Announce the dominant emotions to screen readers when they change, but not too often.
+ * Announce changes of the dominant emotions to screen readers, at most every few seconds.
  * @param {Session} session
  * @param {Face[]} faces
  */
 function announceFaces(session, faces) {
-  const { announced } = session, now = performance.now();
+  const { lastAnnouncement } = session, now = performance.now();
   const text = faces.map((face) => `face ${face.face_id} ${dominantEmotion(face)}`).join(", ") || "no face";
-  if (text === announced.text || now - announced.time < MIN_ANNOUNCEMENT_MILLISECONDS) return;
-  session.announced = { text, time: now };
+  if (text === lastAnnouncement.text || now - lastAnnouncement.time < MIN_ANNOUNCEMENT_MILLISECONDS) return;
+  session.lastAnnouncement = { text, time: now };
   showStatus(`Now: ${text}.`);
 }
 
 function stop() {
   startCount += 1;
-  if (!current) return;
-  const { media, socket } = current;
-  current = null;
-  release(media);
+  if (!currentSession) return;
+  const { media, socket } = currentSession;
+  currentSession = null;
+  stopTracks(media);
   socket?.close();
   video.srcObject = null;
-  showFaces(list, viewer, { width: 16, height: 9, faces: [] });
+  showFaces(faceList, viewer, { width: 16, height: 9, faces: [] });
   showControls(false);
   $("camera-speed").textContent = "";
   clearMessages();
 }
 
 /** @param {MediaStream} media */
-function release(media) {
+function stopTracks(media) {
   for (const track of media.getTracks()) track.stop();
 }
 
@@ -200,14 +201,14 @@ async function listDevices(media) {
 }
 
 async function captureImage() {
-  const body = await toBlob(toCanvas(video, video.videoWidth, video.videoHeight), "image/jpeg", 0.92);
+  const body = await encodeCanvas(drawOnCanvas(video, video.videoWidth, video.videoHeight), "image/jpeg", 0.92);
   if (!body) return;
   openTab($("image-tab"));
   $("image-tab").focus();
   await addImages([new File([body], "camera.jpg", { type: "image/jpeg" })]);
 }
 
-export const reconnect = () => current && connect(current);
+export const reconnect = () => currentSession && connect(currentSession);
 export { stop };
 
 $("camera-start").addEventListener("click", start);

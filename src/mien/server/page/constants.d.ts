@@ -1,12 +1,12 @@
-// Types of the module /constants.js, which the server generates from Python constants (static_files.py).
+// Types of /constants.js, a module that the server generates from Python constants (static_files.py).
 
-/** Emotion -> color. */
+/** Color of each emotion. */
 export const COLORS: Record<string, string>;
 
 /** Columns of a table with one row per face. */
 export const COLUMNS: string[];
 
-/** Flag of a face -> its description. */
+/** Description of each flag of a face. */
 export const FLAGS: Record<string, string>;
 
 /** Names of the five landmarks of a face. */

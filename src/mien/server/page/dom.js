@@ -1,4 +1,4 @@
-// DOM helpers: create elements, show status and errors, draw and save.
+// Create elements, show messages, format numbers, draw images and save files.
 
 /** @type {(id: string) => any} */
 export const $ = (id) => document.getElementById(id);
@@ -46,11 +46,11 @@ export const clearMessages = () => showStatus("");
 /** @param {unknown} error */
 export const errorMessage = (error) => (error instanceof Error ? error.message : String(error));
 
-/** @type {(number: number, noun: string) => string} */
-export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+/** @type {(number: number, singularNoun: string) => string} */
+export const formatCount = (number, singularNoun) => `${number} ${singularNoun}${number === 1 ? "" : "s"}`;
 
 /** @type {(share: number, digits?: number) => string} */
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u202f%`;
+export const formatPercent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u202f%`;
 
 /** @type {(milliseconds: number) => Promise<void>} */
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -66,20 +66,20 @@ export function saveFile(name, body) {
 }
 
 /**
- * A canvas with an image or the current frame of a video.
+ * Return a canvas with an image or the current frame of a video.
  * @param {CanvasImageSource} source
  * @param {number} width
  * @param {number} height
  */
-export function toCanvas(source, width, height) {
+export function drawOnCanvas(source, width, height) {
   const canvas = make("canvas", null, { width, height });
-  contextOf(canvas).drawImage(source, 0, 0, width, height);
+  getContext(canvas).drawImage(source, 0, 0, width, height);
   return canvas;
 }
 
 /** @param {HTMLCanvasElement} canvas */
-export const contextOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+export const getContext = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 
 /** @type {(canvas: HTMLCanvasElement, type: string, quality?: number) => Promise<Blob | null>} */
-export const toBlob = (canvas, type, quality) =>
+export const encodeCanvas = (canvas, type, quality) =>
   new Promise((resolve) => canvas.toBlob(resolve, type, quality));

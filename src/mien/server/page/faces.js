@@ -1,11 +1,11 @@
-// Detected faces: a card with bars for each face and a box over the image, linked to each other.
+// Show each face as a card with bars and as a box over the image, linked to each other.
 
 /** @import { Face, FrameRecord, Shares } from "./types" */
 
 import { COLORS, FLAGS } from "./constants.js";
-import { make, makeButton, percent } from "./dom.js";
+import { formatPercent, make, makeButton } from "./dom.js";
 
-const MAX_OPEN_CARDS = 4;       // with more faces, all cards start closed
+const MAX_OPEN_CARDS = 4;       // with more faces, all cards are closed at first
 
 /** @param {Face} face */
 const displayedShares = (face) => face.smoothed || face.emotions;
@@ -17,7 +17,7 @@ export function dominantEmotion(face) {
 }
 
 /**
- * Show the faces of a record. Elements of faces that are already shown are updated, not replaced.
+ * Show the faces of a frame record. Update the elements of faces that are already shown.
  * @param {Element} list
  * @param {HTMLElement} viewer
  * @param {Pick<FrameRecord, "width" | "height" | "faces">} record
@@ -27,19 +27,19 @@ export function showFaces(list, viewer, { width, height, faces }) {
   viewer.style.setProperty("--aspect-ratio", `${width / height}`);
   updateChildren(list, faces, () => makeCard(isOpen), updateCard);
   updateChildren(viewer, faces, makeBox, (box, face) => updateBox(box, face, width, height));
-  for (const face of faces) link(childOf(list, face.face_id), childOf(viewer, face.face_id));
+  for (const face of faces) linkCardAndBox(findChild(list, face.face_id), findChild(viewer, face.face_id));
 }
 
 /**
- * A button that opens or closes all cards of a list.
+ * Make a button that opens or closes all cards of a list.
  * @param {Element} list
  * @param {Element} parent
  */
 export function makeOpenAllButton(list, parent) {
   const cards = () => [...list.querySelectorAll("details")];
   const button = makeButton("Open all", parent, () => {
-    const willOpen = !cards().every((card) => card.open);
-    for (const card of cards()) card.open = willOpen;
+    const shouldOpen = cards().some((card) => !card.open);
+    for (const card of cards()) card.open = shouldOpen;
   });
   list.addEventListener("toggle", () => {
     button.textContent = cards().every((card) => card.open) ? "Close all" : "Open all";
@@ -47,10 +47,10 @@ export function makeOpenAllButton(list, parent) {
 }
 
 /** @type {(parent: Element, id: number) => any} */
-const childOf = (parent, id) => parent.querySelector(`[data-face-id="${id}"]`);
+const findChild = (parent, id) => parent.querySelector(`[data-face-id="${id}"]`);
 
 /**
- * Keep one child element per face, in the order of the face ids.
+ * Make, update and remove child elements so that each face has one, in the order of the face ids.
  * @param {Element} parent
  * @param {Face[]} faces
  * @param {() => HTMLElement} makeChild
@@ -61,7 +61,7 @@ function updateChildren(parent, faces, makeChild, updateChild) {
   const children = () => [.../** @type {NodeListOf<HTMLElement>} */ (parent.querySelectorAll("[data-face-id]"))];
   for (const child of children()) if (!ids.has(`${child.dataset.faceId}`)) child.remove();
   for (const face of faces) {
-    let child = childOf(parent, face.face_id);
+    let child = findChild(parent, face.face_id);
     if (!child) {
       child = makeChild();
       child.dataset.faceId = `${face.face_id}`;
@@ -94,7 +94,7 @@ function updateCard(card, face) {
   const find = (selector) => card.querySelector(selector);
   card.style.setProperty("--color", COLORS[dominant]);
   find(".face-id").textContent = `Face ${face.face_id}`;
-  find(".dominant").textContent = `${dominant} ${percent(shares[dominant])}`;
+  find(".dominant").textContent = `${dominant} ${formatPercent(shares[dominant])}`;
   find(".flags").textContent = face.flags.map((flag) => FLAGS[flag] || flag).join(", ");
   find(".share-strip").style.background = gradient(shares);
   const bars = find(".bars");
@@ -119,11 +119,11 @@ function updateBar(bars, name, share, isDominant) {
   }
   bar.classList.toggle("dominant", isDominant);
   bar.style.setProperty("--share", `${100 * share}%`);
-  if (bar.lastChild) bar.lastChild.textContent = percent(share);
+  if (bar.lastChild) bar.lastChild.textContent = formatPercent(share);
 }
 
 /**
- * All shares side by side in one strip, as a CSS background.
+ * Return a CSS background that shows all shares side by side.
  * @param {Shares} shares
  */
 function gradient(shares) {
@@ -161,15 +161,15 @@ function updateBox(box, face, width, height) {
 const linkedBoxes = new WeakMap();
 
 /**
- * Hover or focus on a card or its box highlights both; a click on the box opens the card.
+ * Highlight a card and its box when either has hover or focus; open the card on a click on the box.
  * @param {HTMLDetailsElement} card
  * @param {HTMLElement} box
  */
-function link(card, box) {
+function linkCardAndBox(card, box) {
   if (linkedBoxes.get(card) === box) return;
   linkedBoxes.set(card, box);
-  const highlight = (/** @type {boolean} */ isOn) => () => {
-    for (const element of [card, box]) element.classList.toggle("highlighted", isOn);
+  const highlight = (/** @type {boolean} */ isHighlighted) => () => {
+    for (const element of [card, box]) element.classList.toggle("highlighted", isHighlighted);
   };
   for (const [startEvent, endEvent] of [["pointerenter", "pointerleave"], ["focusin", "focusout"]]) {
     for (const element of [card, box]) {

@@ -1,40 +1,41 @@
-// The image tab: analyze images one after another, show the faces, save the results.
+// The image tab analyzes images one after another, shows the faces, and saves the results.
 
 /** @import { Face, FrameRecord } from "./types" */
 
 import { annotate } from "./annotate.js";
-import { query, requestWhenFree } from "./api.js";
+import { queryParameters, retryWhileBusy } from "./api.js";
 import { COLUMNS, LANDMARKS } from "./constants.js";
-import { $, clearMessages, count, errorMessage, make, makeButton, saveFile, showError, showStatus, toBlob } from "./dom.js";
+import { $, clearMessages, encodeCanvas, errorMessage, formatCount, make, makeButton, saveFile, showError, showStatus }
+  from "./dom.js";
 import { makeOpenAllButton, showFaces } from "./faces.js";
 
-const MIN_FACES_OPEN_ALL = 5;   // from this number of faces, one button opens all cards
+const MIN_FACES_FOR_OPEN_ALL = 5; // number of faces from which one button opens all cards
 
 /**
- * An image on the page; it gets a record or an error once it has been analyzed.
+ * An image on the page. After the analysis it has a frame record or an error.
  * @typedef {{ file: File, name: string, element: HTMLElement, summary: HTMLElement, actions: HTMLElement,
  *   viewer: HTMLElement, image: HTMLImageElement, output: HTMLElement, progress?: HTMLElement,
- *   controller?: AbortController, record?: FrameRecord, error?: string }} Entry
+ *   controller?: AbortController, record?: FrameRecord, error?: string }} ImageEntry
  */
 
-/** @type {Entry[]} */
-let entries = [];               // newest first
+/** @type {ImageEntry[]} */
+let entries = [];                 // the newest entry is first
 
 /** @param {File} file */
 const isImage = (file) => file.type.startsWith("image/");
 
 /** @param {Iterable<File>} files */
 export async function addImages(files) {
-  const added = [...files].filter((file) => isImage(file) || !file.type).map(makeEntry);
-  if (!added.length) return showError("This is not an image. Choose an image file, such as JPEG or PNG.");
-  entries = [...added, ...entries];
-  $("images").prepend(...added.map((entry) => entry.element));
-  await analyzeAll(added);
+  const addedEntries = [...files].filter((file) => isImage(file) || !file.type).map(makeEntry);
+  if (!addedEntries.length) return showError("This is not an image. Choose an image file, such as JPEG or PNG.");
+  entries = [...addedEntries, ...entries];
+  $("images").prepend(...addedEntries.map((entry) => entry.element));
+  await analyzeAll(addedEntries);
 }
 
 export const analyzeAgain = () => entries.length && analyzeAll(entries);
 
-/** @type {(file: File) => Entry} */
+/** @type {(file: File) => ImageEntry} */
 function makeEntry(file) {
   const name = file.name || "pasted image";
   const element = make("article", null, { className: "image-entry" });
@@ -53,13 +54,13 @@ function makeEntry(file) {
   return { file, name, element, summary, actions, viewer, image, output };
 }
 
-/** @param {Entry[]} selected */
-async function analyzeAll(selected) {
-  const queue = selected.map((entry) => ({ entry, signal: enqueue(entry) }));
+/** @param {ImageEntry[]} selectedEntries */
+async function analyzeAll(selectedEntries) {
+  const queued = selectedEntries.map((entry) => ({ entry, signal: markQueued(entry) }));
   updateActions();
-  for (const { entry, signal } of queue) if (!signal.aborted) await analyze(entry, signal);
-  const finished = queue.filter(({ signal }) => !signal.aborted).map(({ entry }) => entry);
-  if (finished.length) announceResults(finished);
+  for (const { entry, signal } of queued) if (!signal.aborted) await analyze(entry, signal);
+  const analyzedEntries = queued.filter(({ signal }) => !signal.aborted).map(({ entry }) => entry);
+  if (analyzedEntries.length) announceResults(analyzedEntries);
 }
 
 function updateActions() {
@@ -68,34 +69,34 @@ function updateActions() {
 }
 
 /**
- * Reset an entry to the state "waiting"; the signal is aborted when it is removed or analyzed again.
- * @param {Entry} entry
+ * Mark an entry as queued. The returned signal is aborted when the entry is removed or analyzed again.
+ * @param {ImageEntry} entry
  */
-function enqueue(entry) {
+function markQueued(entry) {
   entry.controller?.abort();
   entry.controller = new AbortController();
   entry.record = entry.error = undefined;
   entry.element.setAttribute("aria-busy", "true");
   entry.summary.textContent = "";
   entry.actions.replaceChildren();
-  makeButton("Remove", entry.actions, () => remove(entry)).ariaLabel = `Remove ${entry.name}`;
+  makeButton("Remove", entry.actions, () => removeEntries(entry)).ariaLabel = `Remove ${entry.name}`;
   for (const box of entry.viewer.querySelectorAll(".box")) box.remove();
   const row = make("p", null, { className: "progress" });
   make("progress", row, { ariaLabel: `Analyzing ${entry.name}` });
-  entry.progress = make("span", row, { text: "Waiting …" });
+  entry.progress = make("span", row, { text: "Queued …" });
   entry.output.replaceChildren(row);
   return entry.controller.signal;
 }
 
 /**
- * @param {Entry} entry
+ * @param {ImageEntry} entry
  * @param {AbortSignal} signal
  */
 async function analyze(entry, signal) {
   showStatus(`Analyzing ${entry.name} …`);
   showProgress(entry, "Analyzing …");
   try {
-    const record = await requestWhenFree(`analyze?${query()}`, { method: "POST", body: entry.file, signal,
+    const record = await retryWhileBusy(`analyze?${queryParameters()}`, { method: "POST", body: entry.file, signal,
       headers: { "Content-Type": entry.file.type || "application/octet-stream" } },
       () => showProgress(entry, "The server is busy; retrying …"));
     showResult(entry, { ...record, source: entry.name });
@@ -104,26 +105,26 @@ async function analyze(entry, signal) {
   }
 }
 
-/** @type {(entry: Entry, text: string) => void} */
+/** @type {(entry: ImageEntry, text: string) => void} */
 const showProgress = ({ progress }, text) => { if (progress) progress.textContent = text; };
 
 /**
- * @param {Entry} entry
+ * @param {ImageEntry} entry
  * @param {FrameRecord} record
  */
 function showResult(entry, record) {
   entry.record = record;
   entry.element.removeAttribute("aria-busy");
   const { faces, width, height, model } = record;
-  const faceCount = faces.length ? count(faces.length, "face") : "no face";
+  const faceCount = faces.length ? formatCount(faces.length, "face") : "no face";
   entry.summary.textContent = `${width} × ${height}, ${faceCount}; model ${model}`;
   entry.image.alt = `${entry.name}, ${faceCount} detected`;
   const list = make("div", null, { className: "faces" });
   entry.output.replaceChildren(list);
   if (!faces.length) make("p", list, { className: "hint", text: "No face detected. Faces that are small, covered " +
-    "or in profile can be missed." });
+    "or in profile may be missed." });
   showFaces(list, entry.viewer, record);
-  if (faces.length >= MIN_FACES_OPEN_ALL) makeOpenAllButton(list, entry.actions);
+  if (faces.length >= MIN_FACES_FOR_OPEN_ALL) makeOpenAllButton(list, entry.actions);
   if (faces.length) {
     const saveButton = makeButton("Save image", entry.actions, () => saveAnnotated(entry));
     saveButton.ariaLabel = `Save image ${entry.name} with annotated faces`;
@@ -133,7 +134,7 @@ function showResult(entry, record) {
 }
 
 /**
- * @param {Entry} entry
+ * @param {ImageEntry} entry
  * @param {string} message
  */
 function showEntryError(entry, message) {
@@ -146,32 +147,33 @@ function showEntryError(entry, message) {
 }
 
 /**
- * Sum up the results in the status line, for screen readers.
- * @param {Entry[]} finished
+ * Summarize the results in the status line, for screen readers.
+ * @param {ImageEntry[]} analyzedEntries
  */
-function announceResults(finished) {
-  const succeeded = finished.filter((entry) => entry.record), failed = finished.filter((entry) => entry.error);
+function announceResults(analyzedEntries) {
+  const succeeded = analyzedEntries.filter((entry) => entry.record);
+  const failed = analyzedEntries.filter((entry) => entry.error);
   const faces = succeeded.reduce((sum, entry) => sum + (entry.record?.faces.length ?? 0), 0);
-  const results = `${count(succeeded.length, "image")}, ${faces ? count(faces, "face") : "no face"}.`;
+  const results = `${formatCount(succeeded.length, "image")}, ${faces ? formatCount(faces, "face") : "no face"}.`;
   if (!failed.length) return showStatus(results);
   const errors = failed.length === 1 ? `${failed[0].name}: ${failed[0].error}` : `${failed.length} images failed.`;
   showError(succeeded.length ? `${results} ${errors}` : errors);
 }
 
-/** @param {Entry[]} removed */
-function remove(...removed) {
-  for (const entry of removed) {
+/** @param {ImageEntry[]} removedEntries */
+function removeEntries(...removedEntries) {
+  for (const entry of removedEntries) {
     entry.controller?.abort();
     URL.revokeObjectURL(entry.image.src);
     entry.element.remove();
   }
-  entries = entries.filter((entry) => !removed.includes(entry));
+  entries = entries.filter((entry) => !removedEntries.includes(entry));
   updateActions();
   clearMessages();
   $("image-files").focus();
 }
 
-// Saved files have the same columns as other tables of mien, without those that only videos have.
+// Saved tables have the same columns as other tables of mien, except the columns that only videos have.
 
 const records = () => entries.flatMap((entry) => entry.record || []);
 
@@ -197,20 +199,22 @@ function saveCsv() {
   const rows = records().flatMap(tableRows).map((row) => COLUMNS.map((name) => csvCell(row[name])));
   const text = [COLUMNS, ...rows].map((cells) => `${cells.join(",")}\n`).join("");
   // Excel recognizes UTF-8 only by a byte order mark.
-  const mark = /[\u0080-\uffff]/.test(text) ? "\ufeff" : "";
-  saveFile("faces.csv", new Blob([mark, text], { type: "text/csv" }));
+  const byteOrderMark = /[\u0080-\uffff]/.test(text) ? "\ufeff" : "";
+  saveFile("faces.csv", new Blob([byteOrderMark, text], { type: "text/csv" }));
 }
 
 function saveJson() {
   saveFile("faces.json", new Blob([JSON.stringify(records(), null, 1)], { type: "application/json" }));
 }
 
-/** @param {Entry} entry */
+/** @param {ImageEntry} entry */
 async function saveAnnotated(entry) {
   if (!entry.record) return;
-  if (!entry.image.naturalWidth) return showError(`This browser cannot display ${entry.name} and cannot annotate it.`);
-  const body = await toBlob(annotate(entry.image, entry.record), "image/png");
-  if (!body) return showError(`${entry.name} is too large to annotate in this browser.`);
+  if (!entry.image.naturalWidth) {
+    return showError(`This browser cannot display ${entry.name}. Convert it to JPEG or PNG to annotate it.`);
+  }
+  const body = await encodeCanvas(annotate(entry.image, entry.record), "image/png");
+  if (!body) return showError(`${entry.name} is too large for this browser to annotate. Use a smaller image.`);
   saveFile(`${entry.name.replace(/\.\w+$/, "")}-faces.png`, body);
 }
 
@@ -220,4 +224,4 @@ $("image-files").addEventListener("change", (/** @type {any} */ event) => {
 });
 $("save-csv").addEventListener("click", saveCsv);
 $("save-json").addEventListener("click", saveJson);
-$("remove-all").addEventListener("click", () => remove(...entries));
+$("remove-all").addEventListener("click", () => removeEntries(...entries));

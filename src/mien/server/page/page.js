@@ -1,8 +1,8 @@
-// The web page of `mien serve`: files that are dropped or pasted, and the list of models.
+// The web page of `mien serve`: analyze dropped and pasted files, and show the list of models.
 
 /** @import { Model, Models } from "./types" */
 
-import { request, RETRY_MILLISECONDS } from "./api.js";
+import { request, UNAVAILABLE_RETRY_MILLISECONDS } from "./api.js";
 import * as camera from "./camera.js";
 import { $, clearMessages, errorMessage, make, showError, sleep } from "./dom.js";
 import * as images from "./images.js";
@@ -71,7 +71,7 @@ async function initialize() {
     } catch (error) {
       hasFailed = true;
       showError(errorMessage(error));
-      await sleep(RETRY_MILLISECONDS);
+      await sleep(UNAVAILABLE_RETRY_MILLISECONDS);
     }
   }
   await videos.restore();

@@ -1,4 +1,4 @@
-// Tabs: arrow keys wrap around, Home and End select the first and the last tab.
+// Tabs, which can also be selected with the arrow keys (cyclically), Home and End.
 
 import { $, clearMessages } from "./dom.js";
 

@@ -1,59 +1,61 @@
-// The video tab: upload a video, poll its job, show the timeline and offer the result files.
+// The video tab uploads a video, polls its job, shows the timeline and saves the result files.
 
 /** @import { Job } from "./types" */
 
-import { query, request, requestWhenOnline, upload } from "./api.js";
+import { queryParameters, request, retryWhileUnavailable, upload } from "./api.js";
 import { RESULT_FILES } from "./constants.js";
-import { $, clearMessages, count, errorMessage, makeButton, saveFile, showError, showStatus, sleep } from "./dom.js";
+import { $, clearMessages, errorMessage, formatCount, makeButton, saveFile, showError, showStatus, sleep }
+  from "./dom.js";
 
 const POLL_MILLISECONDS = 500;
-const STORAGE_KEY = "mien-video";       // the job id survives a reload of the page
+const STORAGE_KEY = "mien-video";       // key of the job id, which is stored across reloads of the page
 
-/** @typedef {{ file?: File, ignored?: number, id?: string, controller: AbortController }} Entry */
+/** @typedef {{ file?: File, ignoredCount?: number, id?: string, controller: AbortController }} VideoEntry */
 
-/** @type {Entry | null} */
-let current = null;
+/** @type {VideoEntry | null} */
+let currentEntry = null;
 
 /** @param {File} file */
 export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|mov|mp4|webm)$/i.test(file.name);
 
 /**
  * @param {File} file
- * @param {number} ignored  how many other videos were chosen with it
+ * @param {number} ignoredCount  number of other videos that were chosen at the same time
  */
-export async function addVideo(file, ignored = 0) {
+export async function addVideo(file, ignoredCount = 0) {
   if (file.type && !isVideo(file)) return showError("This is not a video. Choose a video file, such as MP4.");
-  await removeCurrent();
-  const entry = show({ file, ignored, controller: new AbortController() }, file.name);
+  await removeCurrentEntry();
+  const entry = showEntry({ file, ignoredCount, controller: new AbortController() }, file.name);
   try {
     /** @type {Job} */
-    const job = await upload(`videos?${query({ name: file.name })}`, file, showUpload, entry.controller.signal);
+    const job = await upload(`videos?${queryParameters({ name: file.name })}`, file, showUploadProgress,
+      entry.controller.signal);
     entry.id = job.id;
     sessionStorage.setItem(STORAGE_KEY, job.id);
-    await poll(entry);
+    await pollJob(entry);
   } catch (error) {
     if (!entry.controller.signal.aborted) showFailure(entry, errorMessage(error));
   }
 }
 
-// Show the last video again after the page was reloaded, if the server still has it.
+// Show the last video again after the page is reloaded, if the server still stores its job.
 export async function restore() {
   const id = sessionStorage.getItem(STORAGE_KEY);
-  if (!id || current) return;
-  const entry = show({ id, controller: new AbortController() }, "Your video");
+  if (!id || currentEntry) return;
+  const entry = showEntry({ id, controller: new AbortController() }, "Your video");
   try {
-    await poll(entry);
+    await pollJob(entry);
   } catch {
-    if (current === entry) await removeCurrent();
+    if (currentEntry === entry) await removeCurrentEntry();
   }
 }
 
-/** @type {(entry: Entry, name: string) => Entry} */
-function show(entry, name) {
-  current = entry;
+/** @type {(entry: VideoEntry, name: string) => VideoEntry} */
+function showEntry(entry, name) {
+  currentEntry = entry;
   clearMessages();
   $("job-name").textContent = name;
-  $("job-results").replaceChildren();
+  $("job-result-files").replaceChildren();
   for (const id of ["job-retry", "timeline"]) $(id).hidden = true;
   for (const id of ["job", "job-progress"]) $(id).hidden = false;
   $("job-delete").textContent = "Stop";
@@ -62,7 +64,7 @@ function show(entry, name) {
 }
 
 /**
- * Without a fraction, the progress bar is indeterminate.
+ * Show the progress; the bar is indeterminate without a fraction.
  * @param {string} text
  * @param {number} [fraction]
  */
@@ -72,61 +74,62 @@ function showProgress(text, fraction) {
   else $("job-progress").value = fraction;
 }
 
-// Rounded down, so that 100 % is shown only at the end.
+// The percentage is rounded down, so that 100 % is shown only at the end.
 /** @param {number} fraction */
 const wholePercent = (fraction) => `${Math.floor(100 * fraction)}\u202f%`;
 
 /** @param {number} fraction */
-const showUpload = (fraction) => (fraction < 1 ? showProgress(`Uploading: ${wholePercent(fraction)}`, fraction)
+const showUploadProgress = (fraction) => (fraction < 1 ? showProgress(`Uploading: ${wholePercent(fraction)}`, fraction)
   : showProgress("Uploaded; the server is checking the file …"));
 
 /** @param {Job} job */
-function showAnalysis({ state, progress, frames }) {
-  if (state !== "running") return showProgress("Waiting for other videos to finish …");
-  showProgress(`Analyzing: ${wholePercent(progress)}, ${count(frames, "frame")}`, progress);
+function showJobProgress({ state, progress, frames }) {
+  if (state !== "running") return showProgress("Queued until other videos are analyzed …");
+  showProgress(`Analyzing: ${wholePercent(progress)}, ${formatCount(frames, "frame")}`, progress);
 }
 
-/** @param {Entry} entry */
-async function poll(entry) {
+/** @param {VideoEntry} entry */
+async function pollJob(entry) {
   const { signal } = entry.controller;
   while (!signal.aborted) {
     /** @type {Job} */
-    const job = await requestWhenOnline(`videos/${entry.id}`, { signal });
+    const job = await retryWhileUnavailable(`videos/${entry.id}`, { signal });
     $("job-name").textContent = job.name;
     if (job.error) throw new Error(job.error);
-    if (job.state === "done") return showResults(job, entry);
-    showAnalysis(job);
+    if (job.state === "done") return showResultFiles(job, entry);
+    showJobProgress(job);
     await sleep(POLL_MILLISECONDS);
   }
 }
 
 /**
  * @param {Job} job
- * @param {Entry} entry
+ * @param {VideoEntry} entry
  */
-async function showResults(job, { ignored, controller: { signal } }) {
+async function showResultFiles(job, { ignoredCount, controller: { signal } }) {
   const minutes = Math.round(job.expires_in_seconds / 60);
   $("job-progress").hidden = true;
   $("job-delete").textContent = "Delete";
-  $("job-status").textContent = [`${count(job.frames, "frame")} analyzed.`, ...job.warnings,
-    ...(ignored ? [`Only one video at a time: ${count(ignored, "other")} ignored.`] : []),
-    `The server keeps the results for ${count(minutes, "minute")} or until you delete them.`].join(" ");
-  for (const [name, text] of Object.entries(RESULT_FILES)) {
-    if (job.result_files.includes(name)) makeButton(`Save ${text}`, $("job-results"), () => saveResult(job.id, name));
+  $("job-status").textContent = [`${formatCount(job.frames, "frame")} analyzed.`, ...job.warnings,
+    ...(ignoredCount ? [`${formatCount(ignoredCount, "other video")} ignored; choose one at a time.`] : []),
+    `The server stores the result files for ${formatCount(minutes, "minute")} or until you delete them.`].join(" ");
+  for (const [name, description] of Object.entries(RESULT_FILES)) {
+    if (!job.result_files.includes(name)) continue;
+    makeButton(`Save ${description}`, $("job-result-files"), () => saveResultFile(job.id, name));
   }
   if (job.result_files.includes("page.html")) {
-    showTimeline(await requestWhenOnline(`videos/${job.id}/results/page.html`, { signal }, "text"));
+    showTimeline(await retryWhileUnavailable(`videos/${job.id}/results/page.html`, { signal }, "text"));
   }
   showStatus(`${job.name} is analyzed.`);
 }
 
 /**
- * Show the timeline page in a sandboxed frame; CSS estimates its height from the number of faces.
+ * Show the HTML timeline in a sandboxed frame. CSS estimates its height from the number of faces.
  * @param {string} html
  */
 function showTimeline(html) {
-  const page = new DOMParser().parseFromString(html, "text/html");
-  const { faces } = JSON.parse(page.getElementById("data")?.textContent ?? "");
+  const timelineDocument = new DOMParser().parseFromString(html, "text/html");
+  const { faces } = JSON.parse(timelineDocument.getElementById("data")?.textContent ?? "");
   $("timeline").style.setProperty("--face-count", Math.max(1, faces.length));
   $("timeline").srcdoc = html;
   $("timeline").hidden = false;
@@ -136,7 +139,7 @@ function showTimeline(html) {
  * @param {string} id
  * @param {string} name
  */
-async function saveResult(id, name) {
+async function saveResultFile(id, name) {
   try {
     showStatus("Downloading …");
     saveFile(name, await request(`videos/${id}/results/${name}`, {}, "blob"));
@@ -147,7 +150,7 @@ async function saveResult(id, name) {
 }
 
 /**
- * @param {Entry} entry
+ * @param {VideoEntry} entry
  * @param {string} message
  */
 function showFailure(entry, message) {
@@ -160,18 +163,18 @@ function showFailure(entry, message) {
 }
 
 /**
- * Delete the job on the server. If the request fails, the job expires there.
- * @param {Entry} entry
+ * Delete the job on the server. If the request fails, the server deletes the job when it expires.
+ * @param {VideoEntry} entry
  */
 async function deleteJob({ id }) {
   sessionStorage.removeItem(STORAGE_KEY);
   if (id) await request(`videos/${id}`, { method: "DELETE" }).catch(() => {});
 }
 
-async function removeCurrent() {
-  if (!current) return;
-  const entry = current;
-  current = null;
+async function removeCurrentEntry() {
+  if (!currentEntry) return;
+  const entry = currentEntry;
+  currentEntry = null;
   entry.controller.abort();
   $("job").hidden = true;
   $("timeline").removeAttribute("srcdoc");
@@ -184,8 +187,8 @@ $("video-file").addEventListener("change", (/** @type {any} */ { target }) => {
   target.value = "";
   if (file) addVideo(file);
 });
-$("job-retry").addEventListener("click", () => current?.file && addVideo(current.file));
+$("job-retry").addEventListener("click", () => currentEntry?.file && addVideo(currentEntry.file));
 $("job-delete").addEventListener("click", () => {
   $("video-file").focus();
-  removeCurrent();
+  removeCurrentEntry();
 });
