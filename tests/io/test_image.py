@@ -389,3 +389,14 @@ def test_avif_with_the_brand_of_heif_is_not_heic(monkeypatch):
     assert body[8:12] == b"avif"
     frame = image.first_frame(body[:8] + b"mif1" + body[12:])
     assert frame.pixels.shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "RGB"])
+def test_conversion_in_strips_is_that_of_the_whole_image(mode, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 31, 4), np.uint8)
+    picture = Image.fromarray(pixels).convert("RGB").convert(mode)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(Image.fromarray(pixels[..., 3]))
+    whole = image.first_frame(picture).pixels
+    monkeypatch.setattr(image, "STRIP_PIXELS", 100)
+    assert np.array_equal(image.first_frame(picture).pixels, whole)

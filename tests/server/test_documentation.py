@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mien.server import memory
 from mien.server.app import create_app
 from mien.server.live import MAX_LIVE_PIXELS
 from mien.server.settings import Settings
@@ -87,7 +88,11 @@ def test_the_table_of_limits_agrees_with_the_settings():
     assert f"{settings.max_jobs} stored" in videos
     assert f"{settings.max_running_jobs} analyzed" in videos
     assert f"{settings.max_video_bytes >> 20} MiB" in videos
-    assert f"{settings.max_video_pixels // 10**6} million pixels" in videos
+    assert settings.max_video_pixels == 1920 * 1200
+    assert "1,920 x 1,200 pixels" in videos
+    assert f"{memory.MAX_IMAGE_BYTES >> 20} MiB" in rows["memory of an image"]
+    for size in (memory.MAX_SMALL_BYTES, memory.MAX_ALL_SMALL_BYTES):
+        assert f"{size >> 20} MiB" in rows["images in memory"]
     assert f"{settings.job_lifetime_seconds / 3600:.0f} hour" in videos
     live = rows["live connections"]
     assert f"{settings.max_live_connections}," in live

@@ -141,7 +141,7 @@ def test_slow_uploads_time_out(tiny_model):
             assert b" 408 " in client.recv(1000)
         admission = service.images.admission
         with open_socket(url, request_head(1000) + b"half"):
-            serving.wait_for(lambda: admission.body_bytes == 4)
+            serving.wait_for(lambda: admission.body_bytes == 2 * 4)
             assert admission.images == 0
         serving.wait_for(lambda: admission.body_bytes == 0)
         video_head = request_head(1000, "/videos").replace(b"image/png", b"video/mp4")

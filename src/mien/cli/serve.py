@@ -29,6 +29,10 @@ SECTION = SERVER
               "one.")  # fmt: skip
 @click.option("--waiting", type=click.IntRange(1), default=64, show_default=True,
               help="Images that may be pending; further requests get status 503.")  # fmt: skip
+@click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
+              show_default=True,
+              help="Largest frames of a video; those of 2160p (4K) need about 1 GB more "
+              "memory.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Require the bearer token in this file; $MIEN_TOKEN sets one, "
               "too.")  # fmt: skip
@@ -49,6 +53,7 @@ def serve(
     threads: int,
     workers: int,
     waiting: int,
+    video_size: str,
     token_file: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
@@ -64,12 +69,12 @@ def serve(
     """
     with require_extra("serve"):
         from mien.server import server
-        from mien.server.settings import Settings, is_loopback
+        from mien.server.settings import VIDEO_PIXELS, Settings, is_loopback
     token = _read_token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
         tuple(name.lower() for name in allow_host), allow_origin, allow_urls,
-        max_pending_images=waiting,
+        max_pending_images=waiting, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:
         print_error("anyone who can reach this server may use it; --token-file requires a token")

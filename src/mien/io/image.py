@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,21 @@ MAX_IGNORED_DURATION, DEFAULT_DURATION = 10, 100
 """Milliseconds: like browsers and players, frames of an animation with at most the first duration
 are shown for the second."""
 
+STRIP_PIXELS = 2**20
+"""Pixels that are converted to RGB at once; of a large image, some modes take several copies."""
+
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
 """An image: a path, the bytes of a file, RGB pixels or a PIL image."""
+
+
+class Header(NamedTuple):
+    """Format, Pillow's mode, size in pixels, and whether a JPEG is progressive."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    is_progressive: bool
 
 
 def warm_up() -> None:
@@ -74,6 +87,17 @@ def first_frame(source: ImageInput, name: str = "", max_pixels: int | None = Non
     return next(frames(source, name, max_pixels))
 
 
+def read_header(body: bytes, name: str) -> Header:
+    """Read what the header of an image file says, without decoding the image.
+
+    Raises:
+        UserError: The file is not an image, or its header is damaged.
+    """
+    with _open(body, name) as image:
+        is_progressive = bool(image.info.get("progressive"))
+        return Header(image.format or "", image.mode, *image.size, is_progressive)
+
+
 def _read_file(path: str, name: str, max_pixels: int | None) -> Iterator[Frame]:
     name = name or ("standard input" if path == "-" else printable(path))
     try:
@@ -101,8 +125,6 @@ def _decode(
             raise UserError(
                 f"Cannot read {name}: it is larger than {MAX_BYTES >> 20} MiB. Use a smaller file."
             )
-        if not source:
-            raise UserError(f"Cannot read {name}: it is empty.")
         with _open(bytes(source), name) as image:
             yield from _all_frames(image, name, max_pixels)
     else:
@@ -111,6 +133,8 @@ def _decode(
 
 
 def _open(body: bytes, name: str) -> Image.Image:
+    if not body:
+        raise UserError(f"Cannot read {name}: it is empty.")
     if is_heif(body):
         return _open_heif(body, name)
     try:
@@ -169,7 +193,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width} x {height}", max_pixels)
-            return np.asarray(_to_rgb(_to_upright(image)))
+            return _to_rgb_pixels(_to_upright(image))
     except UserError:
         raise
     except Exception as error:  # decoders raise arbitrary errors for damaged data
@@ -217,6 +241,17 @@ def _without_pillow_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
+
+
+def _to_rgb_pixels(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":  # scaled to the range of the whole image
+        return np.asarray(_to_rgb(image))
+    width, height = image.size
+    pixels, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, width, bottom))))
+    return pixels
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

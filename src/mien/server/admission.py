@@ -82,6 +82,16 @@ class Ticket:
         self._admission.images += count
         self._images += count
 
+    def weigh(self, units: int) -> None:
+        """Reserve as much as for `units` images, as large ones need more memory and time.
+
+        Raises:
+            RequestError: 503 if that exceeds the limit together with other requests.
+        """
+        more = min(units, self._admission.max_images) - self._images
+        if more > 0:
+            self.reserve_images(more)
+
     def reserve_bytes(self, count: int) -> None:
         """Reserve memory for `count` bytes of a body; a 503 `RequestError` if none is left."""
         if self._admission.body_bytes + count > self._admission.max_body_bytes:

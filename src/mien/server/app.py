@@ -48,11 +48,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        expiry = asyncio.create_task(service.delete_expired_jobs())
+        clean_up = asyncio.create_task(service.clean_up())
         try:
             yield
         finally:
-            expiry.cancel()
+            clean_up.cancel()
             service.stopping.set()
             await asyncio.to_thread(service.close)
 

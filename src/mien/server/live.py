@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -16,9 +17,12 @@ from mien.errors import UserError
 from mien.results import Frame
 from mien.server.error_responses import error_response, service_unavailable
 from mien.server.images import decode_image
+from mien.server.memory import MemoryBudget, required_bytes
 from mien.server.metrics import Metrics
 from mien.server.security import SUBPROTOCOL
 from mien.server.settings import Settings
+
+T = TypeVar("T")
 
 # Close codes of RFC 6455 and the IANA registry.
 GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER = 1001, 1008, 1013
@@ -76,13 +80,17 @@ class LiveSession:
 
 
 class LatestFrame:
-    """Holds the newest frame that has not been analyzed; counts received and dropped frames."""
+    """Holds the newest frame that has not been analyzed; counts received and dropped frames.
+
+    `work` is the analysis of the frame before.
+    """
 
     def __init__(self) -> None:
         self._frame: ReceivedFrame | None = None
         self._is_available = asyncio.Event()
         self.opened_at = time.monotonic()
         self.received = self.dropped = 0
+        self.work: asyncio.Future | None = None
 
     def put(self, body: bytes) -> None:
         """Store a frame; drops the one that was waiting."""
@@ -103,8 +111,11 @@ class LatestFrame:
 class LiveAnalysis:
     """Implements `WS /live`."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, memory: MemoryBudget, stopping: asyncio.Event
+    ) -> None:
         self._settings, self._metrics, self._stopping = settings, metrics, stopping
+        self._memory = memory
         self._pool = ThreadPoolExecutor(settings.worker_count(), "live")
         self.connections = 0
 
@@ -144,6 +155,8 @@ class LiveAnalysis:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await socket.close(code, message)
+        if latest.work and not latest.work.done():
+            await asyncio.wait((latest.work,))  # it occupies memory, and this connection's place
 
     async def _receive(self, socket: WebSocket, latest: LatestFrame) -> CloseReason:
         """Receive frames until the client disconnects or sends none for too long."""
@@ -167,13 +180,14 @@ class LiveAnalysis:
         self, socket: WebSocket, latest: LatestFrame, session: LiveSession
     ) -> CloseReason:
         """Analyze the newest frame and send its record, until the client stops reading."""
-        loop = asyncio.get_running_loop()
         while True:
             body, number, received_at = await latest.get()
             seconds = received_at - latest.opened_at
             try:
-                work = loop.run_in_executor(self._pool, session.analyze, body, number, seconds)
-                text, faces = await asyncio.shield(work)
+                needed = await asyncio.to_thread(required_bytes, body, "the image")
+                async with self._memory.reserve(needed):
+                    latest.work = self._submit(session.analyze, body, number, seconds)
+                    text, faces = await _result(latest.work)
                 self._metrics.faces.inc(faces)
             except UserError as error:
                 text = json.dumps({"error": str(error), "frame": number})
@@ -186,6 +200,18 @@ class LiveAnalysis:
                 return DISCONNECTED
             self._metrics.live_frame_seconds.observe(time.monotonic() - received_at)
 
+    def _submit(self, analyze: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, analyze, *args)
+
     def close(self) -> None:
         """Finish the frames in progress and cancel those that wait."""
         self._pool.shutdown(cancel_futures=True)
+
+
+async def _result(work: asyncio.Future[T]) -> T:
+    """The result of work in a thread; if cancelled, this still waits for its end."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait((work,))
+        raise

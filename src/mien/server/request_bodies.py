@@ -26,6 +26,9 @@ MAX_JSON_DELIMITERS = 10_000
 
 MAX_NAME_LENGTH = 200
 
+COPIES = {"application/json": 4, "multipart/form-data": 3}
+"""How often a body is in memory while it is read; twice if it is an image: parts and whole."""
+
 BINARY_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 
 NamedImage = tuple[str, bytes | UserError]
@@ -93,10 +96,11 @@ def unsupported_type(media_type: str, supported: str) -> RequestError:
 
 
 async def read_body(request: Request, settings: Settings, ticket: Ticket) -> bytes:
-    """The whole body; its memory is reserved with the ticket as it arrives."""
+    """The whole body; memory for it and its copies is reserved with the ticket as it arrives."""
+    copies = COPIES.get(content_type(request), 2)
     parts = []
     async for part in stream_body(request, settings.max_body_bytes, settings):
-        ticket.reserve_bytes(len(part))
+        ticket.reserve_bytes(copies * len(part))
         parts.append(part)
     return b"".join(parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mien.onnx_runtime import return_memory
 from mien.server.images import ImageAnalysis
 from mien.server.job_manager import JobManager
 from mien.server.live import LiveAnalysis
@@ -12,8 +13,8 @@ from mien.server.metrics import Metrics
 from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
-EXPIRY_CHECK_SECONDS = 15.0
-"""Time between two checks for expired videos."""
+CLEAN_UP_SECONDS = 15.0
+"""Time between two deletions of expired videos."""
 
 
 class Service:
@@ -30,7 +31,7 @@ class Service:
         self.analyzers.get()
         self.images = ImageAnalysis(settings, self.analyzers, self.metrics)
         self.jobs = JobManager(settings, self.analyzers, self.metrics)
-        self.live = LiveAnalysis(settings, self.metrics, self.stopping)
+        self.live = LiveAnalysis(settings, self.metrics, self.images.memory, self.stopping)
         self._add_gauges()
 
     def _add_gauges(self) -> None:
@@ -69,8 +70,9 @@ class Service:
             "detectors": self.analyzers.detectors(),
         }
 
-    async def delete_expired_jobs(self) -> None:
-        """Delete expired jobs periodically, until cancelled."""
+    async def clean_up(self) -> None:
+        """Delete expired jobs and return memory periodically, until cancelled."""
         while True:
-            await asyncio.sleep(EXPIRY_CHECK_SECONDS)
+            await asyncio.sleep(CLEAN_UP_SECONDS)
             await asyncio.to_thread(self.jobs.delete_expired)
+            await asyncio.to_thread(return_memory)

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+VIDEO_PIXELS = {"1080p": 1920 * 1200, "1440p": 2560 * 1600, "2160p": 4096 * 2304}
+"""Pixels per frame by name of the size. A 4K video takes up to 1.6 GB, one of 1080p 0.4 GB."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the service runs. The limits bound memory, disk and waiting time.
@@ -44,8 +48,8 @@ class Settings:
     max_body_bytes: int = 32 * 2**20
     """Of one request."""
 
-    max_total_body_bytes: int = 256 * 2**20
-    """Of all requests together."""
+    max_total_body_bytes: int = 128 * 2**20
+    """Of all requests together, copies included."""
 
     max_pixels: int = 64_000_000
     """Of one image."""
@@ -71,7 +75,7 @@ class Settings:
     max_jobs: int = 8
     max_running_jobs: int = 1
     max_video_bytes: int = 512 * 2**20
-    max_video_pixels: int = 40_000_000
+    max_video_pixels: int = VIDEO_PIXELS["1080p"]
     """Of one frame of a video."""
 
     job_lifetime_seconds: float = 3600.0

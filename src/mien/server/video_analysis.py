@@ -96,7 +96,8 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
     if info.width * info.height > max_pixels:
         raise UserError(
             f"{source.name} has frames of {info.width} x {info.height} pixels; "
-            f"send at most {max_pixels / 1e6:g} million pixels."
+            f"this service accepts {max_pixels / 1e6:.1f} million. Send a smaller version; with "
+            "ffmpeg: -vf scale=-2:1080."
         )
     if not math.isfinite(info.seconds):
         raise UserError(f"{source.name} has no known duration; save it again, as MP4 for example.")

@@ -1,0 +1,194 @@
+"""Peak memory of `mien serve` while clients send everything that needs much of it, all at once.
+
+    python benchmarks/attack/memory.py    # three minutes; writes results/server-memory.json
+
+First each kind alone on a new server, then all kinds together; the mix once more on a server that
+believes to have 16 cores. All files are below the limits of the service, and compress well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from floods import HANDSHAKE, frame
+from PIL import Image
+from service import RESULTS, Probe, Service, served
+
+from mien.lab import runs
+
+CLIENTS = 4
+"""Connections per kind."""
+
+REST_SECONDS = 17
+"""Before memory is measured afterwards; the service returns it every 15 seconds."""
+
+
+def image_file(image_format: str, mode: str, megapixels: float, **options: object) -> bytes:
+    side = int((megapixels * 1e6) ** 0.5) // 32 * 32
+    file = io.BytesIO()
+    if mode == "I;16":
+        Image.fromarray(np.zeros((side, side), np.uint16)).save(file, image_format)
+    else:
+        Image.new(mode, (side, side)).save(file, image_format, **options)
+    return file.getvalue()
+
+
+def video_file(width: int, height: int, frames: int) -> bytes:
+    """An H.264 video with as many reference frames as there can be."""
+    import av
+
+    file, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (68, 120, 3), np.uint8)
+    pixels = noise.repeat(16, 0).repeat(16, 1)[:height, :width]
+    options = {"preset": "ultrafast", "x264-params": "ref=16:keyint=250"}
+    with av.open(file, "w", "mp4") as output:
+        stream = output.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height = width, height
+        for k in range(frames):
+            shifted = np.ascontiguousarray(np.roll(pixels, 8 * k, 1))
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(shifted)))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
+def json_body(image: bytes) -> bytes:
+    """A JSON request of about 30 MiB."""
+    encoded = base64.b64encode(image + bytes(2 * 2**20 - len(image) % 3)).decode()
+    return json.dumps({"images": [encoded] * max(1, min(16, 30 * 2**20 // len(encoded)))}).encode()
+
+
+def images(body: bytes, media_type: str = "image/png") -> Callable[[Service, Counter], None]:
+    """An attacker that posts one body again and again."""
+    return lambda service, statuses: statuses.update([service.post(body, media_type)[0]])
+
+
+def videos(body: bytes) -> Callable[[Service, Counter], None]:
+    """An attacker that waits for a video, deletes it, and sends it again."""
+
+    def attack(service: Service, statuses: Counter) -> None:
+        request = urllib.request.Request(
+            service.url + "/videos", body, {"Content-Type": "video/mp4"}
+        )
+        try:
+            job = json.load(urllib.request.urlopen(request))
+            while job["state"] not in ("done", "failed"):
+                time.sleep(0.3)
+                job = json.load(urllib.request.urlopen(f"{service.url}/videos/{job['id']}"))
+            statuses[job["state"]] += 1
+        except OSError as error:
+            statuses[str(getattr(error, "code", type(error).__name__))] += 1
+
+    return attack
+
+
+def live(body: bytes) -> Callable[[Service, Counter], None]:
+    """An attacker that sends frames in fragments of 64 kB and reads the records."""
+    parts = [body[k : k + 65535] for k in range(0, len(body), 65535)]
+    data = b"".join(frame(0 if k else 2, part, k == len(parts) - 1) for k, part in enumerate(parts))
+
+    def attack(service: Service, statuses: Counter) -> None:
+        try:
+            with service.connect(HANDSHAKE, timeout=60) as connection:
+                connection.recv(1000)
+                for _ in range(5):
+                    connection.sendall(data)
+                    statuses["record" if b'"faces"' in connection.recv(100_000) else "error"] += 1
+        except OSError as error:
+            statuses[type(error).__name__] += 1
+
+    return attack
+
+
+def attacks() -> dict[str, Callable[[Service, Counter], None]]:
+    photograph = image_file("JPEG", "RGB", 1)
+    return {
+        "PNG, 8,000 x 8,000, transparent": images(image_file("PNG", "RGBA", 64)),
+        "PNG, 24 megapixels, transparent": images(image_file("PNG", "RGBA", 24)),
+        "PNG, 13 megapixels, 16 bits": images(image_file("PNG", "I;16", 13)),
+        "WebP, 13 megapixels": images(image_file("WEBP", "RGBA", 13)),
+        "AVIF, 16 megapixels": images(image_file("AVIF", "RGBA", 16, speed=10)),
+        "JPEG 2000, 9 megapixels": images(image_file("JPEG2000", "RGBA", 9)),
+        "JPEG, 24 megapixels": images(image_file("JPEG", "RGB", 24)),
+        "JPEG, progressive, 18 megapixels": images(
+            image_file("JPEG", "RGB", 18, progressive=True, subsampling=0)
+        ),
+        "JPEG, 1 megapixel": images(photograph),
+        "PNG, 6 megapixels": images(image_file("PNG", "RGBA", 6)),
+        "JSON of 30 MiB": images(json_body(photograph), "application/json"),
+        "body of 32 MiB": images(bytes(2**25)),
+        "live, PNG of 16 megapixels": live(image_file("PNG", "RGBA", 16)),
+        "video of 1,920 x 1,080": videos(video_file(1920, 1080, 50)),
+    }
+
+
+def measure(
+    names: list[str], kinds: dict[str, Callable], seconds: float, cores: int = 0
+) -> dict[str, object]:
+    with served(cores=cores) as service:
+        before, until = service.memory_mb("VmRSS"), time.monotonic() + seconds
+        statuses = {name: Counter() for name in names}
+
+        def attack(name: str) -> None:
+            while time.monotonic() < until:
+                with suppress(OSError):
+                    kinds[name](service, statuses[name])
+
+        rest = REST_SECONDS if len(names) > 1 else 1
+        with Probe(service) as probe:
+            threads = [
+                threading.Thread(target=attack, args=[name])
+                for name in names
+                for _ in range(1 if "video" in name else CLIENTS)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        time.sleep(rest)
+        row = {
+            "requests": names[0] if len(names) == 1 else "all of these at once",
+            "cores": cores or len(os.sched_getaffinity(0)),
+            "statuses": {name: dict(counts) for name, counts in statuses.items()},
+            "before_mb": before,
+            "peak_mb": service.memory_mb("VmHWM"),
+            "after_rest_mb": service.memory_mb("VmRSS"),
+            **probe.summary(),
+        }
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Peak memory of mien serve.")
+    parser.add_argument("--seconds", type=float, default=5, help="per kind; eight times for all")
+    parser.add_argument("--only", default="", help="kinds whose names contain this; 'all'")
+    parser.add_argument("--to", type=Path, default=RESULTS / "server-memory.json")
+    arguments = parser.parse_args()
+    kinds = attacks()
+    seconds, everything = arguments.seconds, list(kinds)
+    rows = [measure([n], kinds, seconds) for n in kinds if arguments.only in n]
+    if arguments.only in ("", "all"):
+        rows += [measure(everything, kinds, 8 * seconds, cores) for cores in (0, 16)]
+    report = {
+        "name": "server-memory",
+        "clients_per_kind": CLIENTS,
+        "rows": rows,
+        "environment": runs.about(),
+    }
+    if not arguments.only:
+        runs.write_json(arguments.to, report)
+
+
+if __name__ == "__main__":
+    main()
