@@ -32,7 +32,7 @@ def shelf(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shelf")
-def test_the_file_in_the_docs_is_all_that_it_takes(mien, tmp_path):
+def test_the_example_in_the_docs_adds_a_model(mien, tmp_path):
     assert {"example-small", "example-wide"} <= set(models.available())
     small = models.build(NAME, channels=1, classes=7)
     assert models.count_parameters(small) == pytest.approx(3_800, rel=0.01)

@@ -54,7 +54,7 @@ def same_numbers(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+def test_the_docstring_states_parameters_and_multiply_adds(family):
     rows = re.findall(r"^\| `([^`]+)` *\| *([\d.]+) M \| *(\d+) M \|", family.__doc__, re.MULTILINE)
     assert [variant for variant, *_ in rows] == list(family.VARIANTS)
     for variant, size, work in rows:
@@ -66,18 +66,18 @@ def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_window_may_be_as_small_as_in_the_first_epochs(name):
+def test_small_inputs_are_accepted(name):
     model = outline(name)
     assert {model(nothing(side, count=2)).shape for side in (24, 28)} == {(2, 7)}
 
 
 @pytest.mark.slow
-def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
+def test_a_model_file_resizes_crops_and_pads_like_the_network():
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 8, 2),  # 43 pixels: every halving from here on is uneven
         rmn.Mask(8, 2),
-        convnext.Halve(8),
+        convnext.Downsample(8),
         convnext.Block(16, 0.0),
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
     )
@@ -93,7 +93,7 @@ def test_a_model_file_stretches_cuts_and_pads_as_the_networks_do():
     for variant, others in family.ABLATIONS.items()
     for other in others.values()
 ])  # fmt: skip
-def test_what_an_ablation_leaves_out_costs_something(name, without):
+def test_ablated_parts_have_parameters(name, without):
     less = outline(f"{name.partition('-')[0]}-{without}")
     assert models.count_parameters(less) < models.count_parameters(outline(name))
 
@@ -101,7 +101,7 @@ def test_what_an_ablation_leaves_out_costs_something(name, without):
 # CifarNet
 
 
-def test_cifarnet_is_a_resnet18_with_another_beginning():
+def test_cifarnet_is_resnet18_with_another_stem():
     ours = built("cifarnet-18")
     theirs = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=7, in_chans=1).eval()
     theirs.conv1, theirs.maxpool = nn.Conv2d(1, 64, 3, 1, 1, bias=False), nn.Identity()
@@ -112,7 +112,7 @@ def test_cifarnet_is_a_resnet18_with_another_beginning():
     assert count(ours, nn.Conv2d, nn.Linear) == 18 + 3  # three shortcuts are not counted
 
 
-def test_cifarnet_keeps_every_pixel_until_its_second_stage():
+def test_cifarnet_keeps_the_resolution_until_its_second_stage():
     model, sides = outline("cifarnet-18"), []
     for stage in model.stages:
         stage.register_forward_hook(lambda _, given, made: sides.append(made.shape[2]))
@@ -123,14 +123,14 @@ def test_cifarnet_keeps_every_pixel_until_its_second_stage():
 # ResEmoteNet
 
 
-def test_resemotenet_is_as_large_as_the_authors_and_works_as_hard():
+def test_resemotenet_has_the_size_and_cost_of_the_authors_network():
     model = outline("resemotenet-full", channels=3)
     assert models.count_parameters(model) / 1e6 == pytest.approx(80.24, abs=0.005)
     assert models.multiply_adds(model, 64, channels=3) / 1e6 == pytest.approx(337, abs=0.5)
 
 
 @pytest.mark.parametrize(("name", "seen"), [("resemotenet-full", 64), ("resemotenet-slim", 40)])
-def test_resemotenet_stretches_the_window_and_leaves_a_single_place(name, seen):
+def test_resemotenet_resizes_inputs_and_ends_at_one_position(name, seen):
     model, shapes = outline(name), []
     model.features.register_forward_hook(lambda _, given, made: shapes.append(given[0].shape[2]))
     model.blocks.register_forward_hook(lambda _, given, made: shapes.append(made.shape[2]))
@@ -138,11 +138,11 @@ def test_resemotenet_stretches_the_window_and_leaves_a_single_place(name, seen):
     assert shapes == [seen, 1]
 
 
-def test_resemotenet_drops_as_the_authors_do():
+def test_resemotenet_has_the_authors_dropout():
     assert shares(built("resemotenet-slim", dropout=0.5)) == pytest.approx([0.2] * 2 + [0.5] * 3)
 
 
-def test_squeeze_and_excitation_weighs_channels_between_nothing_and_all():
+def test_squeeze_and_excitation_weights_are_from_0_to_1():
     torch.manual_seed(0)
     layer, x = resemotenet.Squeeze(32), torch.rand(2, 32, 5, 5) + 1
     weights = layer(x) / x
@@ -155,7 +155,7 @@ def test_squeeze_and_excitation_weighs_channels_between_nothing_and_all():
 
 
 @pytest.mark.parametrize(("variant", "seen", "left"), [("full", 64, 4), ("slim", 48, 3)])
-def test_vgg13_has_ten_convolutions_and_three_dense_layers_without_a_norm(variant, seen, left):
+def test_vgg13_has_ten_convolutions_and_three_dense_layers(variant, seen, left):
     model, shapes = outline(f"vgg13-{variant}"), []
     assert (count(model, nn.Conv2d), count(model, nn.Linear)) == (10, 3)
     assert count(model, nn.BatchNorm2d) == 0
@@ -167,14 +167,14 @@ def test_vgg13_has_ten_convolutions_and_three_dense_layers_without_a_norm(varian
     assert shapes == [left, seen]
 
 
-def test_vgg13_drops_as_the_authors_do():
+def test_vgg13_has_the_authors_dropout():
     assert shares(built("vgg13-slim", dropout=0.5)) == [0.25] * 4 + [0.5] * 2
 
 
 # The residual masking network
 
 
-def test_counting_the_shortcuts_of_the_masks_twice_gives_the_size_that_is_cited():
+def test_counting_shortcuts_twice_gives_the_cited_size_of_rmn():
     model = outline("rmn-full", channels=3)
     once = models.count_parameters(model)
     masks = [block for block in model.masks.modules() if isinstance(block, rmn.BasicBlock)]
@@ -195,7 +195,7 @@ def test_every_u_net_ends_at_six_pixels():
 
 
 @pytest.mark.parametrize("side", [12, 11])
-def test_a_mask_is_a_share_for_each_channel_of_a_place(side):
+def test_a_mask_sums_to_one_over_channels(side):
     torch.manual_seed(0)
     mask = rmn.Mask(8, 3)
     with torch.no_grad():
@@ -206,7 +206,7 @@ def test_a_mask_is_a_share_for_each_channel_of_a_place(side):
     assert made.std() > 0
 
 
-def test_masks_of_nothing_leave_the_resnet_alone():
+def test_zero_masks_give_the_plain_resnet():
     masked, bare = built("rmn-slim"), built("rmn-slim-no-masks")
     bare.load_state_dict({k: v for k, v in masked.state_dict().items() if "masks" not in k})
     faces = torch.randn(2, 1, 44, 44)
@@ -217,9 +217,9 @@ def test_masks_of_nothing_leave_the_resnet_alone():
         assert torch.allclose(masked(faces), bare(faces), atol=1e-5)
 
 
-def test_growing_is_a_transposed_convolution():
+def test_upsampling_equals_a_transposed_convolution():
     torch.manual_seed(0)
-    layer, x = rmn.Grow(3).eval(), torch.randn(2, 6, 4, 5)
+    layer, x = rmn.Upsample(3).eval(), torch.randn(2, 6, 4, 5)
     kernel = layer.conv.weight.reshape(3, 2, 2, 6).permute(3, 0, 1, 2)
     wanted = F.relu(layer.norm(F.conv_transpose2d(x, kernel, stride=2)))
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_growing_is_a_transposed_convolution():
 @pytest.mark.parametrize(("variant", "depth", "millions"), [
     ("vgg", 10, 1.8), ("inception", 16, 1.5), ("resnet", 33, 5.3), ("slim", 10, 1.0),
 ])  # fmt: skip
-def test_pramerdorfer_s_networks_are_as_deep_and_as_large_as_said(variant, depth, millions):
+def test_pramerdorfer_networks_have_the_stated_depth_and_size(variant, depth, millions):
     model = outline(f"pramerdorfer-{variant}")
     assert round(models.count_parameters(model) / 1e6, 1) == millions
     modules = count(model, pramerdorfer.Inception)
@@ -242,19 +242,19 @@ def test_pramerdorfer_s_networks_are_as_deep_and_as_large_as_said(variant, depth
     assert modules == (7 if variant == "inception" else 0)
 
 
-def test_an_inception_module_looks_in_four_ways():
+def test_an_inception_module_has_four_paths():
     torch.manual_seed(0)
     module, x = pramerdorfer.Inception(16, 32).eval(), torch.zeros(1, 16, 9, 9)
     reach = []
     with torch.no_grad():
         for weights in module.parameters():  # so that no ReLU hides anything
             weights.abs_()
-    for way in module.ways:
-        blank = way(x)
+    for path in module.paths:
+        blank = path(x)
         x[0, :, 4, 4] = 1
-        reach.append(int((way(x) != blank).any(1)[0].any(0).sum()))
+        reach.append(int((path(x) != blank).any(1)[0].any(0).sum()))
         x[0, :, 4, 4] = 0
-    assert [way(x).shape[1] for way in module.ways] == [8, 16, 4, 4]
+    assert [path(x).shape[1] for path in module.paths] == [8, 16, 4, 4]
     assert reach == [1, 3, 5, 3]
 
 
@@ -262,7 +262,7 @@ def test_an_inception_module_looks_in_four_ways():
 
 
 @pytest.mark.parametrize(("variant", "patch"), [("slim", 2), ("atto-4", 4)])
-def test_convnext_is_timm_s_with_smaller_patches(variant, patch):
+def test_convnext_matches_timm_with_smaller_patches(variant, patch):
     width, depths, _ = convnext.VARIANTS[variant]
     ours = built(f"convnext-{variant}")
     dims = tuple(width * 2**stage for stage in range(4))
@@ -274,9 +274,9 @@ def test_convnext_is_timm_s_with_smaller_patches(variant, patch):
         assert torch.allclose(ours(faces), theirs(faces), rtol=1e-3, atol=1e-4)
 
 
-def test_convnext_loses_no_edge_of_an_odd_map():
+def test_convnext_pads_maps_of_odd_size():
     torch.manual_seed(0)
-    layer, x = convnext.Halve(4).eval(), torch.randn(1, 4, 5, 5)
+    layer, x = convnext.Downsample(4).eval(), torch.randn(1, 4, 5, 5)
     other = x.clone()
     other[0, :, 4, 4] += torch.randn(4)
     with torch.no_grad():
@@ -284,20 +284,20 @@ def test_convnext_loses_no_edge_of_an_odd_map():
         assert (layer(x) != layer(other)).any()
 
 
-def test_convnext_leaves_out_the_last_block_most_often():
+def test_stochastic_depth_rises_to_the_last_block():
     model = built("convnext-slim", dropout=0.3)
-    rates = [layer.left_out for layer in model.modules() if isinstance(layer, convnext.Block)]
+    rates = [layer.drop_rate for layer in model.modules() if isinstance(layer, convnext.Block)]
     assert rates == sorted(rates)
     assert (len(rates), rates[0], rates[-1]) == (12, 0.0, pytest.approx(0.3))
 
 
-def test_a_block_is_left_out_for_whole_faces_and_weighs_more_where_it_is_not():
+def test_stochastic_depth_drops_blocks_per_face_and_rescales():
     torch.manual_seed(0)
     block, x = convnext.Block(4, 0.25), torch.randn(400, 4, 3, 3)
     nn.init.ones_(block.scale)
     with torch.no_grad():
         change = block(x) - x
         whole = block.eval()(x) - x
-    left_out = (change == 0).flatten(1).all(1)
-    assert 0.15 < left_out.float().mean() < 0.35
-    assert torch.allclose(change[~left_out], whole[~left_out] / 0.75, atol=1e-5)
+    dropped = (change == 0).flatten(1).all(1)
+    assert 0.15 < dropped.float().mean() < 0.35
+    assert torch.allclose(change[~dropped], whole[~dropped] / 0.75, atol=1e-5)

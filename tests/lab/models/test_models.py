@@ -50,7 +50,7 @@ EXPORTED = {
 """What becomes a model file here, and its window: each kind of layer at least once."""
 
 
-def test_there_are_models_and_their_names_are_sorted_families_and_variants():
+def test_available_models_are_sorted_by_family():
     assert "resnet-32" in EVERY
     assert EVERY
     assert all("-" in name for name in EVERY)
@@ -58,19 +58,19 @@ def test_there_are_models_and_their_names_are_sorted_families_and_variants():
 
 @pytest.mark.parametrize("name", sorted(set(EVERY) - set(SWEPT)))
 @torch.no_grad()
-def test_a_heavy_model_takes_any_window_too(name):
+def test_large_models_accept_any_input_size(name):
     for channels, side in ((1, 40), (3, 44)):
         model = sketch(name, channels).eval()
         assert model(torch.zeros(2, channels, side, side, device="meta")).shape == (2, 15)
 
 
-def test_of_each_family_something_is_trained():
+def test_every_family_is_trained_in_the_tests():
     assert {name.partition("-")[0] for name in SWEPT} == set(names(models.REGISTRY))
 
 
 @pytest.mark.parametrize("name", SWEPT)
 @pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
-def test_every_model_gives_logits_for_every_face(name, channels, side):
+def test_every_model_returns_logits(name, channels, side):
     model = built(name, channels).eval()
     with torch.no_grad():
         answers = model(torch.randn(3, channels, side, side))
@@ -107,7 +107,7 @@ def test_one_step_lowers_the_loss(name):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_every_model_learns_in_half_precision(name):
+def test_every_model_trains_in_bfloat16(name):
     model = built(name)
     with torch.autocast("cpu", torch.bfloat16):
         answers = model(torch.randn(4, 1, 40, 40))
@@ -118,7 +118,7 @@ def test_every_model_learns_in_half_precision(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), EXPORTED.items())
-def test_a_model_file_answers_as_the_network_does(name, side):
+def test_a_model_file_matches_the_network(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
     # A cold softmax, so that differences in the logits of a new network show.
     whole = export.ExportedNetwork(
@@ -129,7 +129,7 @@ def test_a_model_file_answers_as_the_network_does(name, side):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_in_evaluation_a_face_does_not_depend_on_its_neighbours(name):
+def test_in_evaluation_faces_are_independent(name):
     model = built(name, dropout=0.5).eval()
     faces = torch.randn(4, 1, 40, 40)
     with torch.no_grad():
@@ -137,19 +137,19 @@ def test_in_evaluation_a_face_does_not_depend_on_its_neighbours(name):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_the_weights_come_from_the_global_seed_alone(name):
+def test_initial_weights_depend_on_the_global_seed(name):
     one, other = built(name).state_dict(), built(name).state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_in_training_only():
     model, faces = built("resnet-8", dropout=0.5), torch.randn(4, 1, 40, 40)
     assert not torch.equal(model(faces), model(faces))
     model.eval()
     assert torch.equal(model(faces), model(faces))
 
 
-def test_the_default_model_is_as_small_as_it_says():
+def test_the_default_model_has_the_documented_size():
     model = built(RECIPES["default"].model)
     assert models.count_parameters(model) == pytest.approx(2.94e6, rel=0.01)
     work = models.multiply_adds(model, 48)
@@ -175,18 +175,18 @@ def test_a_family_alone_means_its_first_variant():
         ("_samples", "resnet"),
     ],
 )
-def test_an_unknown_model_gets_a_guess(name, said):
+def test_an_unknown_model_is_an_error_with_a_suggestion(name, said):
     with pytest.raises(UserError) as error:
         models.build(name, channels=1, classes=7)
     assert said in str(error.value)
 
 
-def test_one_class_is_too_few():
-    with pytest.raises(UserError, match="at least 2 classes, not 1"):
+def test_one_class_is_an_error():
+    with pytest.raises(UserError, match="at least 2"):
         models.build("resnet-8", channels=1, classes=1)
 
 
-def test_the_page_of_recipes_names_every_field_recipe_and_network():
+def test_the_docs_list_every_field_recipe_and_model():
     page = (ROOT / "docs" / "training.md").read_text()
     named = set(re.findall("`([^`]*)`", page))
     assert {field.name for field in fields(Config)} <= named

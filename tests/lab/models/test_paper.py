@@ -45,7 +45,7 @@ def promised(family) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("family", [vgg19, sequential, hybrid])
-def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+def test_the_docstring_states_parameters_and_multiply_adds(family):
     said = promised(family)
     assert set(said) == set(family.VARIANTS)
     for variant, (size, work) in said.items():
@@ -54,7 +54,7 @@ def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
         assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(work, abs=0.501), variant
 
 
-def test_counting_work_leaves_the_model_as_it_was():
+def test_counting_multiply_adds_does_not_change_the_model():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 5))
     model.train()
     assert models.multiply_adds(model, 4, channels=3) == 3 * 9 * 4 * 16 + 64 * 5
@@ -63,7 +63,7 @@ def test_counting_work_leaves_the_model_as_it_was():
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
-def test_a_grouped_convolution_counts_its_own_channels_only():
+def test_multiply_adds_of_a_grouped_convolution():
     assert models.multiply_adds(nn.Conv2d(4, 8, 3, padding=1, groups=4), 10, channels=4) == 7200
 
 
@@ -79,7 +79,7 @@ def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
 
 @pytest.mark.parametrize("family", ["vgg19", "sequential"])
 @pytest.mark.parametrize("variant", ["plain", "slim-plain"])
-def test_plain_is_without_batch_norm_and_else_the_same(family, variant):
+def test_plain_differs_by_batch_norm_only(family, variant):
     normed = {"plain": {"vgg19": "bn", "sequential": "full"}[family], "slim-plain": "slim"}
     plain, other = unfilled(f"{family}-{variant}"), unfilled(f"{family}-{normed[variant]}")
     norms = nn.BatchNorm1d, nn.BatchNorm2d
@@ -88,14 +88,14 @@ def test_plain_is_without_batch_norm_and_else_the_same(family, variant):
     assert models.multiply_adds(plain, 48) == models.multiply_adds(other, 48)
 
 
-def test_sequential_drops_half_as_much_between_blocks_as_between_dense_layers():
+def test_sequential_has_half_the_dropout_after_blocks():
     model = built("sequential-slim", dropout=0.5)
     shares = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
     assert shares == [0.25] * 3 + [0.5] * 3
 
 
 @pytest.mark.parametrize("side", [42, 44, 48])
-def test_sequential_stretches_nothing_from_42_pixels_on(side):
+def test_sequential_resizes_no_maps_from_42_pixels_on(side):
     seen = []
     model = unfilled("sequential-slim")
     (pool,) = (layer for layer in model if isinstance(layer, nn.AdaptiveAvgPool2d))
@@ -111,8 +111,8 @@ def test_sequential_stretches_nothing_from_42_pixels_on(side):
     "name",
     ["resnet-32", "sequential-full", "vgg19-slim", "vgg19-slim-plain", "hybrid-slim", "hybrid-cnn"],
 )
-def test_a_network_without_pretrained_weights_says_so(name):
-    with pytest.raises(UserError, match=f"no pretrained weights for {name.split('-')[0]}"):
+def test_missing_pretrained_weights_are_an_error(name):
+    with pytest.raises(UserError, match="no pretrained weights"):
         models.build(name, channels=1, classes=7, pretrained=True)
 
 
@@ -136,7 +136,7 @@ def imagenet(monkeypatch) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("variant", ["bn", "plain"])
-def test_vgg19_takes_every_feature_weight_of_imagenet(imagenet, variant):
+def test_vgg19_loads_all_imagenet_features(imagenet, variant):
     model = models.build(f"vgg19-{variant}", channels=3, classes=7, pretrained=True)
     ours = model.features.state_dict(prefix="features.")
     assert ours.keys() == imagenet.keys()
@@ -145,7 +145,7 @@ def test_vgg19_takes_every_feature_weight_of_imagenet(imagenet, variant):
     assert all(torch.equal(ours[key], imagenet[key]) for key in floating)
 
 
-def test_on_one_channel_vgg19_sees_what_it_would_see_on_three_equal_ones(imagenet):
+def test_one_channel_vgg19_equals_three_equal_channels(imagenet):
     grey, coloured = (
         models.build("vgg19-bn", channels=c, classes=7, pretrained=True).eval() for c in (1, 3)
     )
@@ -156,7 +156,7 @@ def test_on_one_channel_vgg19_sees_what_it_would_see_on_three_equal_ones(imagene
     assert seen.any()
 
 
-def test_the_full_hybrid_asks_timm_for_both_backbones(monkeypatch):
+def test_the_full_hybrid_loads_both_backbones_from_timm(monkeypatch):
     create, asked = timm.create_model, []
 
     def record(name: str, pretrained: bool, **more) -> nn.Module:
@@ -174,7 +174,7 @@ def test_the_full_hybrid_asks_timm_for_both_backbones(monkeypatch):
 
 
 @pytest.mark.parametrize("variant", hybrid.VARIANTS)
-def test_a_hybrid_has_the_branches_that_it_names(variant):
+def test_a_hybrid_has_the_branches_of_its_name(variant):
     named = [branch for branch in ("resnet50", "mobilenetv2", "cnn") if branch in variant]
     branches = unfilled(f"hybrid-{variant}").branches
     assert list(branches) == (named or ["resnet50", "mobilenetv2", "cnn"])
@@ -183,14 +183,14 @@ def test_a_hybrid_has_the_branches_that_it_names(variant):
 
 
 @pytest.mark.parametrize("name", ["hybrid-gap", "hybrid-slim"])
-def test_every_branch_leaves_the_map_that_its_flattening_expects(name):
+def test_branches_end_at_the_expected_map_size(name):
     model = unfilled(name)
     for branch, (body, *_) in model.branches.items():
         side = hybrid.MAPS[branch]
         assert body(torch.zeros(1, 1, 48, 48)).shape[2:] == (side, side)
 
 
-def test_flattening_keeps_every_place_and_gap_only_the_mean():
+def test_flatten_keeps_positions_and_gap_averages_them():
     faces = torch.randn(2, 1, 48, 48)
     flat, gap = built("hybrid-slim-flatten"), built("hybrid-slim")
     with torch.no_grad():
@@ -209,12 +209,12 @@ def test_gradients_reach_every_branch():
         assert first.weight.grad.any()
 
 
-def test_a_family_alone_can_do_without_what_its_first_variant_can():
+def test_a_family_alone_has_the_ablations_of_its_first_variant():
     assert models.ablations("hybrid") == models.ablations("hybrid-gap") != {}
 
 
 @pytest.mark.parametrize("branch", hybrid.MAPS)
-def test_without_the_features_of_a_branch_the_answer_is_another(branch):
+def test_every_branch_affects_the_logits(branch):
     model, faces = built("hybrid-slim"), torch.randn(2, 1, 48, 48)
     with torch.no_grad():
         whole = model(faces)
@@ -222,7 +222,7 @@ def test_without_the_features_of_a_branch_the_answer_is_another(branch):
         assert not torch.allclose(model(faces), whole, atol=1e-5)
 
 
-def test_no_cbam_and_no_norm_leave_out_what_is_ours():
+def test_no_cbam_and_no_norm_affect_the_cnn_and_head_only():
     norms = nn.BatchNorm1d, nn.BatchNorm2d
     whole, calm, bare = (unfilled(f"hybrid-{v}") for v in ("gap", "no-cbam", "no-norm"))
     assert [count(m, _cbam.CBAM) for m in (whole, calm, bare)] == [3, 0, 3]
@@ -231,7 +231,7 @@ def test_no_cbam_and_no_norm_leave_out_what_is_ours():
     assert [count(m.branches["resnet50"], *norms) for m in (whole, calm, bare)] == [53, 53, 53]
 
 
-def test_the_hybrid_drops_less_the_second_time():
+def test_the_second_dropout_of_the_hybrid_is_lower():
     shares = [
         layer.p for layer in built("hybrid-slim-cnn", dropout=0.5).head if hasattr(layer, "p")
     ]
@@ -271,7 +271,7 @@ def spatial_weights(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     return sigmoid(total)
 
 
-def test_cbam_is_its_formula():
+def test_cbam_matches_its_formula():
     torch.manual_seed(0)
     layer = _cbam.CBAM(16)
     x = torch.randn(3, 16, 9, 11)
@@ -283,11 +283,11 @@ def test_cbam_is_its_formula():
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(128, 16), (64, 8), (32, 4), (16, 4)])
-def test_the_shared_perceptron_is_an_eighth_as_wide(width, hidden):
+def test_cbam_has_a_reduction_of_eight(width, hidden):
     assert _cbam.ChannelAttention(width).shared[0].out_channels == hidden
 
 
-def test_a_new_cbam_is_half_open():
+def test_new_cbam_gates_are_near_one_half():
     """As large weights as the convolutions get would shut some of its gates for good."""
     faces = torch.randn(8, 1, 48, 48)
     for seed in range(3):
@@ -302,7 +302,7 @@ def test_a_new_cbam_is_half_open():
         assert all(0.2 < weights.mean() < 0.8 for weights in seen)
 
 
-def test_hooks_see_where_the_cnn_looks():
+def test_hooks_can_read_the_attention():
     model, faces, seen = built("hybrid-slim-cnn"), torch.randn(3, 1, 48, 48), []
     for layer in model.modules():
         if isinstance(layer, _cbam.SpatialAttention):

@@ -48,7 +48,7 @@ def flows(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("family", [jaiswal, kedari, xception, li, clcm, nathani])
-def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+def test_the_docstring_states_parameters_and_multiply_adds(family):
     rows = re.findall(r"^\| `(.+)` +\| +([\d.]+) M \| +(\d+) M \|$", family.__doc__, re.MULTILINE)
     assert [variant for variant, _, _ in rows] == list(family.VARIANTS)
     for variant, size, work in rows:
@@ -64,12 +64,12 @@ def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
     ["jaiswal-slim", "kedari-slim", "xception-mini", "li-slim", "clcm-slim", "nathani-slim"],
 )
 @pytest.mark.parametrize("side", [24, 40, 48])
-def test_small_faces_of_early_training_and_large_ones_are_taken(name, side):
+def test_small_and_large_inputs_are_accepted(name, side):
     with torch.no_grad():
         assert unfilled(name)(torch.zeros(2, 1, side, side)).shape == (2, 7)
 
 
-def test_what_is_left_out_in_an_ablation_exists():
+def test_ablations_name_existing_models():
     for family in ("jaiswal", "xception", "nathani"):
         names = [name for name in models.available() if name.startswith(f"{family}-")]
         others = [other for name in names for other in models.ablations(name).values()]
@@ -83,14 +83,14 @@ def test_what_is_left_out_in_an_ablation_exists():
 @pytest.mark.parametrize(
     ("variant", "kernels"), [("full", [3, 5]), ("same", [3, 3]), ("single", [3])]
 )
-def test_each_branch_looks_through_kernels_of_its_own(variant, kernels):
+def test_branches_have_different_kernels(variant, kernels):
     branches = unfilled(f"jaiswal-{variant}").branches
     found = [{layer.kernel_size for layer in layers(branch, nn.Conv2d)} for branch in branches]
     assert found == [{(k, k)} for k in kernels]
     assert all(branch(torch.zeros(1, 1, 48, 48)).shape == (1, 128 * 6 * 6) for branch in branches)
 
 
-def test_both_branches_see_the_face_and_both_are_heard():
+def test_both_branches_affect_the_logits():
     model, faces = built("jaiswal-slim"), torch.randn(2, 1, 44, 44)
     with torch.no_grad():
         before = model(faces)
@@ -104,7 +104,7 @@ def test_both_branches_see_the_face_and_both_are_heard():
         assert torch.equal(model(faces), before)
 
 
-def test_two_branches_of_one_kind_start_differently():
+def test_equal_branches_have_different_initial_weights():
     one, other = built("jaiswal-slim-same").branches
     assert not torch.equal(one[0].weight, other[0].weight)
 
@@ -112,13 +112,13 @@ def test_two_branches_of_one_kind_start_differently():
 # Kedari and Li
 
 
-def test_kedari_has_as_many_weights_as_the_network_of_the_tutorials():
+def test_kedari_has_the_parameters_of_the_public_code():
     model = unfilled("kedari-full")
     assert counted_by_keras(model) == models.count_parameters(model) == 2_345_607
     assert not layers(model, nn.BatchNorm2d)
 
 
-def test_li_has_as_many_weights_as_the_notebook_but_for_biases_before_norms():
+def test_li_has_the_parameters_of_the_notebook_without_biases_before_norms():
     idle = 64 + 128 + 512 + 512 + 256 + 512
     assert counted_by_keras(unfilled("li-full")) == 4_478_727 - idle
 
@@ -135,7 +135,7 @@ def test_dropout_is_where_the_originals_have_it():
     ("name", "side", "left"),
     [("kedari-slim", 48, 4), ("kedari-slim", 40, 3), ("li-slim", 48, 3), ("li-slim", 40, 2)],
 )
-def test_a_small_window_is_stretched_to_what_48_pixels_leave(name, side, left):
+def test_maps_of_small_inputs_are_resized(name, side, left):
     rest = {"kedari": 4, "li": 3}[name.split("-")[0]]
     assert flows(unfilled(name), nn.AdaptiveAvgPool2d, side) == [(left, rest)]
 
@@ -149,7 +149,7 @@ def test_xception_has_the_58_423_parameters_of_the_public_code():
     assert not layers(model, nn.Linear)
 
 
-def test_xception_looks_around_in_one_channel_at_a_time_but_for_stem_and_maps():
+def test_xception_convolutions_are_depthwise_except_stem_and_maps():
     wide = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups == 1]
     assert [layer.kernel_size for layer in wide].count((3, 3)) == 3
     deep = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups > 1]
@@ -157,12 +157,12 @@ def test_xception_looks_around_in_one_channel_at_a_time_but_for_stem_and_maps():
     assert len(deep) == 8
 
 
-def test_a_block_of_xception_halves_and_its_shortcut_too():
+def test_a_block_of_xception_halves_the_resolution():
     model = unfilled("xception-mini")
     assert flows(model, xception.Block, 48) == [(44, 22), (22, 11), (11, 6), (6, 3)]
 
 
-def test_without_its_body_a_block_of_xception_is_its_shortcut_and_plain_has_none():
+def test_a_block_of_xception_has_a_shortcut_except_in_plain():
     with torch.no_grad():
         for name, passes in (("xception-mini", True), ("xception-plain", False)):
             block = built(name).blocks[0]
@@ -173,7 +173,7 @@ def test_without_its_body_a_block_of_xception_is_its_shortcut_and_plain_has_none
 # CLCM
 
 
-def test_clcm_is_mobilenetv2_with_seven_classes_which_is_what_2_3_million_means():
+def test_clcm_has_the_parameters_of_mobilenetv2_with_seven_classes():
     model, known = unfilled("clcm-full", channels=3), timm.create_model("mobilenetv2_100")
     known.reset_classifier(7)
     shapes = [[p.shape for p in network.parameters()] for network in (model, known)]
@@ -185,20 +185,20 @@ def test_clcm_is_mobilenetv2_with_seven_classes_which_is_what_2_3_million_means(
     ("variant", "sides"),
     [("full", [48, 24, 12, 6, 6, 3, 3]), ("shrunk", [24, 12, 6, 3, 3, 3, 3])],
 )
-def test_clcm_leaves_three_by_three_of_a_face(variant, sides):
-    after = [side for _, side in flows(unfilled(f"clcm-{variant}"), clcm.Inverted, 48)]
+def test_clcm_ends_at_three_by_three(variant, sides):
+    after = [side for _, side in flows(unfilled(f"clcm-{variant}"), clcm.InvertedResidual, 48)]
     ends = accumulate(depth for _, _, depth in clcm.STAGES)
     assert [after[end - 1] for end in ends] == sides
 
 
-def test_clcm_narrows_without_a_bend():
-    for block in layers(unfilled("clcm-slim"), clcm.Inverted):
+def test_clcm_projections_have_no_activation():
+    for block in layers(unfilled("clcm-slim"), clcm.InvertedResidual):
         assert isinstance(block.body[-1], nn.BatchNorm2d)
         assert block.body[-2].out_channels < block.body[-2].in_channels
 
 
-def test_a_new_block_of_clcm_with_a_shortcut_passes_faces_on_unchanged():
-    blocks = layers(built("clcm-slim"), clcm.Inverted)
+def test_a_new_block_of_clcm_is_the_identity():
+    blocks = layers(built("clcm-slim"), clcm.InvertedResidual)
     faces = torch.randn(1, 16, 6, 6)
     assert sum(block.shortcut for block in blocks) == 10
     assert torch.equal(blocks[2](faces), faces)
@@ -212,7 +212,7 @@ def test_widths_are_multiples_of_eight(width, whole):
 # Nathani
 
 
-def test_the_modified_vgg16_is_deeper_and_its_dense_layers_wider():
+def test_the_modified_vgg16_is_deeper_and_wider():
     found = {}
     for variant in ("vgg16", "modified"):
         model = unfilled(f"nathani-{variant}")
@@ -222,6 +222,6 @@ def test_the_modified_vgg16_is_deeper_and_its_dense_layers_wider():
 
 
 @pytest.mark.parametrize("side", [24, 44, 48])
-def test_of_any_face_vgg16_keeps_one_largest_value_per_feature(side):
+def test_vgg16_has_global_max_pooling(side):
     left = {24: 1, 44: 2, 48: 3}[side]
     assert flows(unfilled("nathani-slim"), nn.AdaptiveMaxPool2d, side) == [(left, 1)]

@@ -33,7 +33,7 @@ def promised(family) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("family", [ferc, salagean, rcnn])
-def test_the_head_of_a_file_tells_the_size_and_work_of_every_variant(family):
+def test_the_docstring_states_parameters_and_multiply_adds(family):
     said = promised(family)
     assert set(said) == set(family.VARIANTS)
     for variant, (size, work) in said.items():
@@ -51,7 +51,7 @@ SMALL = ["ferc-full", "salagean-slim", "rcnn-slim"]
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_faces_and_odd_ones_are_taken_and_learned_from(name):
+def test_small_and_odd_inputs_can_be_trained_on(name):
     for side in (24, 41):
         model = built(name)
         answers = model(torch.randn(4, 1, side, side))
@@ -62,7 +62,7 @@ def test_small_faces_and_odd_ones_are_taken_and_learned_from(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_model_file_answers_as_the_network_does(name):
+def test_a_model_file_matches_the_network(name):
     model = built(name)
     model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
     network = model.eval().to(memory_format=torch.contiguous_format)
@@ -73,7 +73,7 @@ def test_a_model_file_answers_as_the_network_does(name):
 
 
 @pytest.mark.parametrize("name", ["ferc-full", "rcnn-slim"])
-def test_a_network_asks_for_a_loss_of_its_own_in_training_alone(name):
+def test_auxiliary_losses_exist_in_training_only(name):
     model, faces = built(name), torch.randn(4, 1, 40, 40)
     assert model.auxiliary == 0.0
     model(faces)
@@ -98,7 +98,7 @@ def oval(across: float, down: float, wide: float, side: int = 48) -> Tensor:
 @pytest.mark.parametrize("across", [-0.2, 0.0, 0.2])
 @pytest.mark.parametrize("wide", [0.58, 0.84])
 @pytest.mark.parametrize("light", [2.0, -2.0])
-def test_the_target_of_the_mask_is_the_ellipse_that_is_there(across, wide, light):
+def test_the_target_of_the_mask_is_the_ellipse_in_the_image(across, wide, light):
     truth = oval(across, 0.05, wide)
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     small = F.interpolate(light * truth + 0.3 * noise, (ferc.GRID, ferc.GRID), mode="bilinear")
@@ -108,14 +108,14 @@ def test_the_target_of_the_mask_is_the_ellipse_that_is_there(across, wide, light
     assert both > 0.85
 
 
-def test_where_nothing_is_to_be_seen_the_target_is_a_face_in_the_middle():
+def test_the_target_of_an_empty_image_is_central():
     target = ferc.Ellipses()(torch.zeros(1, 1, ferc.GRID, ferc.GRID))[0, 0]
     assert torch.allclose(target, target.flip(1), atol=1e-4)
     assert target[12, 12] > 0.95
     assert target[0, 0] < 0.05
 
 
-def test_the_mask_learns_the_target_and_the_background_is_gone():
+def test_the_mask_learns_its_target_and_removes_the_background():
     model = built("ferc-full")
     dice = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
@@ -150,7 +150,7 @@ def test_ferc_has_two_stages_of_four_layers_with_four_filters_and_a_vector_of_24
     assert not [name for name in model.state_dict() if "ellipses" in name]
 
 
-def test_a_point_in_the_middle_of_the_mask_sees_the_whole_picture():
+def test_the_receptive_field_of_the_mask_is_the_whole_image():
     mask = built("ferc-full").mask.eval()
     faces = torch.randn(1, 1, ferc.GRID, ferc.GRID, requires_grad=True)
     mask(faces)[0, 0, 12, 12].backward()
@@ -161,7 +161,7 @@ def test_a_point_in_the_middle_of_the_mask_sees_the_whole_picture():
 # Salagean
 
 
-def test_a_symmetric_face_is_left_as_it_is_wherever_its_mid_line_lies():
+def test_a_symmetric_face_is_unchanged_for_any_midline():
     half = torch.randn(2, 1, 48, 21, generator=torch.Generator().manual_seed(0))
     face = torch.cat([half, half.flip(3)], 3)  # 42 wide
     for left in (0, 3, 6):  # the mid-line is left of the middle, in it, right of it
@@ -170,7 +170,7 @@ def test_a_symmetric_face_is_left_as_it_is_wherever_its_mid_line_lies():
         assert (kept - shifted).abs().max() < 1e-3
 
 
-def test_light_from_one_side_is_evened_and_a_crooked_mouth_is_not():
+def test_the_symmetry_layer_removes_low_frequencies_only():
     face = torch.zeros(1, 1, 48, 48)
     face[:, :, 14:18, 12:18] = face[:, :, 14:18, 30:36] = -2.0
     side_light = torch.linspace(-1, 1, 48).expand(1, 1, 48, 48)
@@ -184,7 +184,7 @@ def test_light_from_one_side_is_evened_and_a_crooked_mouth_is_not():
     assert -1.4 < gap < -0.7  # of -2
 
 
-def test_a_mirrored_face_is_treated_as_the_mirror_image_and_alone():
+def test_the_symmetry_layer_commutes_with_flipping():
     faces = torch.randn(3, 1, 44, 44, generator=torch.Generator().manual_seed(0))
     symmetry = salagean.Symmetry()
     assert torch.allclose(symmetry(faces.flip(3)), symmetry(faces).flip(3), atol=1e-5)
@@ -192,7 +192,7 @@ def test_a_mirrored_face_is_treated_as_the_mirror_image_and_alone():
     assert not list(symmetry.parameters())
 
 
-def test_the_head_sees_every_level():
+def test_the_head_depends_on_every_level():
     model = unfilled("salagean-full")
     assert model.head[0].in_features == 32 + 64 + 128 + 256
     assert isinstance(model.symmetry, salagean.Symmetry)
@@ -202,7 +202,7 @@ def test_the_head_sees_every_level():
 # Faster R-CNN
 
 
-def test_rcnn_sees_thirteen_convolutions_and_leaves_three_by_three_of_each_window():
+def test_rcnn_has_thirteen_convolutions_and_ends_at_three_by_three():
     model = unfilled("rcnn-full")
     assert sum(isinstance(layer, nn.Conv2d) for layer in model.features) == 13
     for side in (36, 40, 44, 48):
@@ -211,7 +211,7 @@ def test_rcnn_sees_thirteen_convolutions_and_leaves_three_by_three_of_each_windo
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (5, 4), (7, 7), (9, 8)])
-def test_pooling_the_whole_picture_is_roi_max_pooling_of_its_box(size):
+def test_pooling_equals_roi_max_pooling_of_the_whole_image(size):
     from torchvision.ops import roi_pool
 
     maps = torch.randn(2, 3, *size)
@@ -220,7 +220,7 @@ def test_pooling_the_whole_picture_is_roi_max_pooling_of_its_box(size):
     assert torch.equal(rcnn.pooled(maps), F.adaptive_max_pool2d(maps, rcnn.CELLS))
 
 
-def test_the_loss_of_proposals_is_that_of_torchvision_with_the_picture_as_the_box():
+def test_the_proposal_loss_matches_torchvision():
     from torchvision.models.detection.image_list import ImageList
 
     model, faces = built("rcnn-slim"), torch.randn(3, 1, 48, 48)
@@ -232,7 +232,7 @@ def test_the_loss_of_proposals_is_that_of_torchvision_with_the_picture_as_the_bo
     assert torch.allclose(ours, sum(losses.values()), atol=1e-6)
 
 
-def test_proposals_learn_that_the_face_is_the_picture():
+def test_proposals_learn_that_the_box_is_the_whole_image():
     model, faces = built("rcnn-slim"), torch.randn(4, 1, 48, 48)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
@@ -251,14 +251,14 @@ def detector():
     return model, rcnn.detector(model, 96)
 
 
-def test_a_detector_shares_its_parts_with_the_network(detector):
+def test_a_detector_shares_modules_with_the_network(detector):
     model, whole = detector
     ours = {id(p) for p in [*model.features.parameters(), *model.rpn.parameters()]}
     ours |= {id(p) for p in model.dense.parameters()}
     assert ours < {id(p) for p in whole.parameters()}
 
 
-def test_a_detector_learns_in_training_and_gives_boxes_in_evaluation(detector):
+def test_a_detector_returns_losses_or_boxes(detector):
     _, whole = detector
     pictures = list(torch.randn(2, 1, 96, 96))
     targets = [
@@ -273,7 +273,7 @@ def test_a_detector_learns_in_training_and_gives_boxes_in_evaluation(detector):
     assert [set(answer) for answer in answers] == [{"boxes", "labels", "scores"}] * 2
 
 
-def test_a_block_on_a_single_place_has_the_gradients_that_it_should():
+def test_a_block_on_a_1x1_map_has_correct_gradients():
     from mien.lab.models._basicblock import BasicBlock
 
     found = {}

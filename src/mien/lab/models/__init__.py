@@ -1,4 +1,4 @@
-"""The models: one readable file per family, each with its `VARIANTS` and its `build`."""
+"""Models: one module per family, with its `VARIANTS` and `build`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTRY = __name__
 
 
 def available() -> list[str]:
-    """Every name that `build` takes: `family-variant`, sorted by family."""
+    """All names of models, `FAMILY-VARIANT`, sorted by family."""
     return [
         f"{family}-{v}"
         for family in names(REGISTRY)
@@ -24,7 +24,7 @@ def available() -> list[str]:
 
 
 def full_name(name: str) -> str:
-    """A network's name in full: a family alone means its first variant. Unknown ones stay."""
+    """The name with its variant: a family alone means its first. Unknown names are unchanged."""
     if "-" in name or name not in names(REGISTRY):
         return name
     return f"{name}-{next(iter(load_module(REGISTRY, name).VARIANTS))}"
@@ -33,13 +33,27 @@ def full_name(name: str) -> str:
 def build(
     name: str, *, channels: int, classes: int, dropout: float = 0.0, pretrained: bool = False
 ) -> nn.Module:
-    """A new network: (N, channels, side, side) standardised float -> (N, classes) logits.
+    """Build a network with new weights.
 
-    `name` is `"family-variant"` (`"resnet-32"`) or a family alone, as `whole` reads it.
-    Weights come from torch's global generator or, if `pretrained`, from ImageNet as far as the
-    network is a known one. A network may leave a loss of its own (a scalar) as `auxiliary` after a
-    forward pass in training, which is added to the others. Raises `UserError` for an unknown name,
-    or one without such weights.
+    A network may set `auxiliary` in a forward pass of training: a scalar that is added to the loss.
+
+    Args:
+        name: `"FAMILY-VARIANT"`, such as `"resnet-32"`, or a family for its first variant.
+        channels: 1 or 3.
+        classes: number of logits, at least 2.
+        dropout: probability of dropout.
+        pretrained: use ImageNet weights where the family has them; downloads them once.
+
+    Returns:
+        A module: (N, channels, H, W) standardized float32 -> (N, classes) logits.
+
+    Raises:
+        UserError: unknown name, or no pretrained weights.
+
+    Example:
+        ```python
+        network = build("resnet-32", channels=1, classes=7)
+        ```
     """
     family, _, variant = full_name(name).partition("-")
     if family not in names(REGISTRY):
@@ -48,38 +62,40 @@ def build(
     if variant not in module.VARIANTS:
         raise unknown_name_error("model", name, available())
     if classes < 2:
-        raise UserError(f"A model needs at least 2 classes, not {classes}.")
+        raise UserError(f"classes is {classes}. It must be at least 2.")
     if not pretrained:
         return module.build(variant, channels=channels, classes=classes, dropout=dropout)
     if "pretrained" not in inspect.signature(module.build).parameters:
-        raise UserError(f"There are no pretrained weights for {family}; train it from scratch.")
+        raise UserError(f"{family} has no pretrained weights. Set pretrained=no.")
     try:
         return module.build(
             variant, channels=channels, classes=classes, dropout=dropout, pretrained=True
         )
     except OSError as error:
-        why = type(error).__name__
-        raise UserError(f"The pretrained weights of {name} could not be had ({why}).") from None
+        reason = type(error).__name__
+        raise UserError(
+            f"Cannot download the pretrained weights of {name} ({reason}). Check the network."
+        ) from None
 
 
 def ablations(name: str) -> dict[str, str]:
-    """What a network can do without, in words, and the name of the network that does.
+    """The ablations of a network: description -> name of the network without that part.
 
-    A family may offer them as `ABLATIONS`, from variant to words to variant; most have none.
+    A family may define them as `ABLATIONS`.
     """
     family, _, variant = full_name(name).partition("-")
-    offered = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
-    return {words: f"{family}-{other}" for words, other in offered.get(variant, {}).items()}
+    defined = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
+    return {text: f"{family}-{other}" for text, other in defined.get(variant, {}).items()}
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of weights that training can change."""
+    """The number of trainable parameters."""
     return sum(weights.numel() for weights in model.parameters())
 
 
 @torch.no_grad()
-def multiply_adds(model: nn.Module, side: int, channels: int = 1) -> int:
-    """The multiply-adds of all convolutions and linear layers for one face of `side` pixels."""
+def multiply_adds(model: nn.Module, size: int, channels: int = 1) -> int:
+    """Multiply-adds of all convolutions and linear layers for one face of `size` pixels."""
     total = 0
 
     def count(layer: nn.Module, _: tuple, out: Tensor) -> None:
@@ -89,7 +105,7 @@ def multiply_adds(model: nn.Module, side: int, channels: int = 1) -> int:
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     was_training = model.training
-    model.eval()(next(model.parameters()).new_zeros(1, channels, side, side))
+    model.eval()(next(model.parameters()).new_zeros(1, channels, size, size))
     model.train(was_training)
     for hook in hooks:
         hook.remove()

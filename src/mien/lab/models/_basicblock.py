@@ -1,7 +1,7 @@
-"""The residual block of two 3 x 3 convolutions, which many networks for faces are built from.
+"""The residual block of two 3 x 3 convolutions, shared by several networks.
 
-He et al. 2016, https://arxiv.org/abs/1512.03385, as in their ResNet18 and ResNet34. The default
-model's block is another one, in `resnet.py`.
+He et al. 2016, https://arxiv.org/abs/1512.03385, as in ResNet18 and ResNet34. The default model has
+its own block, in `resnet.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions beside a shortcut, which is a 1 x 1 convolution where the shape changes."""
+    """Two convolutions and a shortcut, which is a 1 x 1 convolution where the shape changes."""
 
     def __init__(self, width_in: int, width: int, stride: int = 1, bias: bool = False) -> None:
         super().__init__()
@@ -30,10 +30,9 @@ class BasicBlock(nn.Module):
 
 
 def _strided(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The layer's answer; without its stride on a single place, where one changes nothing.
+    """Apply a layer; on a 1 x 1 map without its stride, which is equivalent there.
 
-    There oneDNN 3.13 leaves the bfloat16 gradients of the weights beside that place unset, and
-    with them the first step of a training is lost.
+    On such maps oneDNN 3.13 leaves some bfloat16 gradients of strided weights uninitialized.
     """
     if x.shape[-2:] == (1, 1):
         return F.conv2d(x, layer.weight, layer.bias, 1, layer.padding)
@@ -41,7 +40,7 @@ def _strided(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
-    """A stage of so many blocks for each width; each stage but the first halves the side."""
+    """Stages of blocks with these widths and depths; each but the first halves the resolution."""
     layers = nn.Sequential()
     for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         stage = nn.Sequential()
@@ -52,8 +51,8 @@ def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> n
     return layers
 
 
-def draw_weights(model: nn.Module) -> None:
-    """New weights for every convolution, as He et al. 2015 draw them for ReLU."""
+def init_weights(model: nn.Module) -> None:
+    """Initialize every convolution as in He et al. 2015, for ReLU."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

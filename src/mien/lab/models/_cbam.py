@@ -1,8 +1,8 @@
-"""The convolutional block attention module: which channels matter, then where.
+"""CBAM, the convolutional block attention module: channel attention, then spatial attention.
 
-Woo et al. 2018, https://arxiv.org/abs/1807.06521. Ours differs: no norm after the 7 x 7
-convolution (the authors' code has one, their formula has not), and never fewer than four hidden
-units. Both attentions return their weights, so that a forward hook can show them.
+Woo et al. 2018, https://arxiv.org/abs/1807.06521. Our choices: no norm after the 7 x 7 convolution
+(the authors' code has one, their formula has none), and at least four hidden units. Both attentions
+return their weights, so that forward hooks can read them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class ChannelAttention(nn.Module):
-    """Weighs each channel by its mean and its maximum over the picture."""
+    """Weights for channels, from their mean and maximum over the map."""
 
     def __init__(self, width: int, reduction: int = 8) -> None:
         super().__init__()
@@ -28,19 +28,19 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Weighs each place by the mean and the maximum over the channels around it."""
+    """Weights for positions, from the mean and maximum over channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, H, W) in 0..1
-        seen = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], 1)
-        return self.conv(seen).sigmoid()
+        statistics = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], 1)
+        return self.conv(statistics).sigmoid()
 
 
 class CBAM(nn.Module):
-    """Features weighed by channel, then by place."""
+    """Features weighted by channel, then by position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

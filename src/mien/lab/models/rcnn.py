@@ -1,32 +1,31 @@
-"""Faster R-CNN with VGG16, as a classifier of face crops and as a detector on larger pictures.
+"""Faster R-CNN with VGG16, as a classifier of face crops and as a detector in larger images.
 
-Yamsani et al. 2023, "Facial Emotional Recognition Using Faster Regional Convolutional
-Neural Network with VGG16 Feature Extraction Model",
-https://doi.org/10.1109/ICMNWC60182.2023.10435819, claim 78.22 % on FER2013 (precision
-75.40, recall 80.20, specificity 85.90, F1 71.40, lower than precision and recall, which
-for one class is impossible). Faster R-CNN is by Ren et al. 2015,
-https://arxiv.org/abs/1506.01497, VGG16 by Simonyan & Zisserman 2015,
-https://arxiv.org/abs/1409.1556.
+Paper: Yamsani et al. 2023, "Facial Emotional Recognition Using Faster Regional Convolutional Neural
+Network with VGG16 Feature Extraction Model", https://doi.org/10.1109/ICMNWC60182.2023.10435819;
+Faster R-CNN is by Ren et al. 2015, https://arxiv.org/abs/1506.01497, VGG16 by Simonyan & Zisserman
+2015, https://arxiv.org/abs/1409.1556.
 
-We know of no public code, and could read no more than what Abdulkadir et al. quote: the
-two names and the numbers. Sizes, starting weights, boxes and training are unknown to us.
-FER2013 has no boxes: its crops are faces from rim to rim, on which to detect is vacuous,
-as the one true box is the picture. All else is Ren et al. or ours:
+Claims: 78.22 % on FER2013 (precision 75.40, recall 80.20, specificity 85.90, and F1 71.40, which is
+below both precision and recall and impossible for one class).
 
-- VGG16 up to its thirteenth convolution (conv5_3), with poolings that round up, as in
-  Caffe, so that 3 x 3 are left of 36 to 48 pixels. Theirs starts from ImageNet without
-  norms; ours starts from nothing, therefore batch norm follows each convolution.
-- RoI max pooling to 7 x 7, on the box that is the whole picture, then two dense layers of
-  4096 with ReLU and `dropout`, and the logits.
-- The region proposal network, of torchvision, learns in training that the picture is the
-  box; its two losses are `auxiliary`, and it reaches the features through them. Its
-  anchors have sides of 24, 48 and 96 pixels and three shapes. Nothing that it proposes is
-  asked for in a model file.
-- `detector` makes a whole Faster R-CNN of a network: proposals, RoI pooling of each,
-  classes and background, boxes. `benchmarks/canvases.py` trains and judges one on
-  pictures of several faces.
-- `slim` has a quarter of the convolutions' widths and dense layers of 256, to be trained
-  on a CPU.
+The source states (as cited by Abdulkadir et al.): the two names and the numbers. Sizes, initial
+weights, boxes and training are unknown to us, and there is no public code. FER2013 has no boxes: a
+crop is a face, so that the only true box is the whole image.
+
+Our choices, where Ren et al. do not determine them:
+
+- VGG16 up to its thirteenth convolution (conv5_3), with poolings that round up, as in Caffe, so
+  that 3 x 3 are left of 36 to 48 pixels. Theirs has ImageNet weights and no norms; ours has random
+  weights and therefore batch norm.
+- RoI max pooling to 7 x 7 of the whole image, two dense layers of 4096 with ReLU and `dropout`.
+- torchvision's region proposal network is trained with the whole image as the box; its two losses
+  are `auxiliary`. Anchors have sides of 24, 48 and 96 pixels and three aspect ratios. Exported
+  model files do not contain it.
+- `detector` makes a complete Faster R-CNN of a network; `benchmarks/canvases.py` trains and
+  evaluates one on images with several faces.
+- `slim` has a quarter of the convolutions' widths and dense layers of 256, for CPUs.
+
+Measured on PublicTest's labels: `slim` 57.1 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes, the multiply-adds without the region proposal
 network:
@@ -49,26 +48,26 @@ VARIANTS = {"full": (64, 4096), "slim": (16, 256)}
 """Width of the first block, and of the two dense layers."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""Of each block: how many times as wide as the first, and its number of convolutions."""
+"""Of each block: width relative to the first, and its number of convolutions."""
 
 STRIDE = 16
-"""Pixels of the picture for one point of the last map."""
+"""Stride of the last map, in pixels."""
 
 CELLS = 7
-"""Side of what RoI pooling leaves of any box."""
+"""Width and height of the result of RoI pooling."""
 
 ANCHORS = (24, 48, 96)
-SHAPES = (0.5, 1.0, 2.0)
-"""Sides in pixels, and height / width, of the boxes that proposals start from."""
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+"""Sizes in pixels and aspect ratios (height / width) of the anchors."""
 
 
 class RCNN(nn.Module):
-    """What Faster R-CNN does with one box that is known to be the picture."""
+    """Faster R-CNN with one box, the whole image."""
 
     def __init__(self, width: int, dense: int, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.features = vgg16(width, channels)
-        self.rpn = proposer(8 * width)
+        self.rpn = proposal_network(8 * width)
         self.dense = nn.Sequential(
             nn.Flatten(),
             nn.Linear(8 * width * CELLS**2, dense), nn.ReLU(), nn.Dropout(dropout),
@@ -82,14 +81,14 @@ class RCNN(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, channels, side, side) -> (N, classes) logits
-        found = self.features(x)
+        features = self.features(x)
         if self.training:
-            self.auxiliary = proposal_loss(self.rpn, found, x.shape[3])
-        return self.head(self.dense(pooled(found)))
+            self.auxiliary = proposal_loss(self.rpn, features, x.shape[3])
+        return self.head(self.dense(pooled(features)))
 
 
 class Features(nn.Sequential):
-    """Layers that know how wide their last map is, as torchvision asks of a backbone."""
+    """Layers with `out_channels`, which torchvision requires of a backbone."""
 
     out_channels: int
 
@@ -109,11 +108,11 @@ def vgg16(width: int, channels: int) -> Features:
     return layers
 
 
-def proposer(width: int) -> Any:
-    """Torchvision's region proposal network for maps of that width, as Ren et al. set it up."""
+def proposal_network(width: int) -> Any:
+    """Torchvision's region proposal network for maps of that width, as in Ren et al."""
     from torchvision.models.detection import rpn
 
-    anchors = rpn.AnchorGenerator((ANCHORS,), (SHAPES,))
+    anchors = rpn.AnchorGenerator((ANCHORS,), (ASPECT_RATIOS,))
     return rpn.RegionProposalNetwork(
         anchors,
         rpn.RPNHead(width, anchors.num_anchors_per_location()[0]),
@@ -123,17 +122,17 @@ def proposer(width: int) -> Any:
     )  # fmt: skip
 
 
-def proposal_loss(rpn: Any, found: Tensor, side: int) -> Tensor:
-    """The losses of objectness and boxes on (N, C, h, w) maps of faces that fill the picture."""
+def proposal_loss(rpn: Any, features: Tensor, size: int) -> Tensor:
+    """Losses of objectness and boxes on (N, C, h, w) maps, with the whole image as the box."""
     from torchvision.models.detection.image_list import ImageList
     from torchvision.models.detection.rpn import concat_box_prediction_layers
 
-    count = len(found)
-    objectness, boxes = concat_box_prediction_layers(*rpn.head([found]))
-    # Every picture has the same anchors and the same box, so one stands for all.
-    picture = ImageList(found.new_empty(1, 1, side, side), [(side, side)])
-    anchors = rpn.anchor_generator(picture, [found.float()])
-    truth = anchors[0].new_tensor([[0.0, 0.0, side, side]])
+    count = len(features)
+    objectness, boxes = concat_box_prediction_layers(*rpn.head([features]))
+    # All images have the same anchors and box, so one is enough.
+    image = ImageList(features.new_empty(1, 1, size, size), [(size, size)])
+    anchors = rpn.anchor_generator(image, [features.float()])
+    truth = anchors[0].new_tensor([[0.0, 0.0, size, size]])
     labels, matched = rpn.assign_targets_to_anchors(anchors, [{"boxes": truth}])
     targets = rpn.box_coder.encode(matched, anchors)
     losses = rpn.compute_loss(objectness.float(), boxes.float(), labels * count, [*targets] * count)
@@ -141,10 +140,10 @@ def proposal_loss(rpn: Any, found: Tensor, side: int) -> Tensor:
 
 
 def pooled(x: Tensor) -> Tensor:
-    """RoI max pooling of the box that is the picture: (N, C, h, w) -> (N, C, CELLS, CELLS).
+    """RoI max pooling of the whole image: (N, C, h, w) -> (N, C, CELLS, CELLS).
 
-    The same as adaptive max pooling, which has no form in ONNX: of a map of at most CELLS points
-    a cell sees one or two.
+    Equal to adaptive max pooling, which ONNX lacks: on maps of at most CELLS points, a cell is the
+    maximum of one or two points.
     """
     if max(x.shape[2:]) > CELLS:
         return F.adaptive_max_pool2d(x, CELLS)
@@ -158,7 +157,7 @@ def pooled(x: Tensor) -> Tensor:
 
 
 class RoIPooling(nn.Module):
-    """RoI max pooling of many boxes in many pictures, as torchvision's detectors ask for it."""
+    """RoI max pooling of boxes in images, with the interface of torchvision's detectors."""
 
     def forward(
         self, maps: dict[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]
@@ -169,24 +168,24 @@ class RoIPooling(nn.Module):
 
 
 def detector(model: RCNN, side: int, labels: int = 7) -> Any:
-    """A Faster R-CNN with the network's own features, proposals and dense layers, as torchvision's.
+    """A torchvision Faster R-CNN with the network's features, proposals and dense layers.
 
-    In training: ([(C, H, W) standardised], [{"boxes": (F, 4) corners, "labels": (F,) from 1}]) ->
-    losses by name. In evaluation: pictures -> boxes, labels and scores. Each picture is enlarged
-    or shrunk until its longer side has `side` pixels. 128 boxes of each teach, and 300 are judged.
+    In training: ([(C, H, W) standardized], [{"boxes": (F, 4) corners, "labels": (F,) from 1}]) ->
+    losses by name, with 128 boxes per image. In evaluation: images -> boxes, labels and scores, of
+    300 boxes per image. Images are resized so that their longer side has `side` pixels.
     """
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
 
     channels = cast("nn.Conv2d", model.features[0]).in_channels
-    found = FasterRCNN(
+    detector = FasterRCNN(
         model.features,
         min_size=side, max_size=side, image_mean=[0.0] * channels, image_std=[1.0] * channels,
         rpn_anchor_generator=model.rpn.anchor_generator, rpn_head=model.rpn.head,
         box_head=model.dense, box_predictor=FastRCNNPredictor(model.head.in_features, labels + 1),
         box_batch_size_per_image=128, rpn_post_nms_top_n_test=300,
     )  # fmt: skip
-    found.roi_heads.box_roi_pool = RoIPooling()
-    return found
+    detector.roi_heads.box_roi_pool = RoIPooling()
+    return detector
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:

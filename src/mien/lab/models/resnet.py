@@ -1,11 +1,17 @@
-"""A small residual network with squeeze-and-excitation, for 48 x 48 faces. mien's default.
+"""A small residual network with squeeze-and-excitation for 48 x 48 faces: mien's default.
 
-He et al. 2016, https://arxiv.org/abs/1512.03385; Hu et al. 2018, https://arxiv.org/abs/1709.01507.
-Ours differs: a 5 x 5 stem of stride 2 and no max pooling (the faces are small), shortcuts that
-shrink by average pooling (He et al. 2019, https://arxiv.org/abs/1812.01187), a squeeze to an
-eighth from the second stage on (in the first it costs a fifth of the time), and the last norm of
-each block starting at zero. At 48 pixels `32` has 2.8 M parameters and 78 million multiply-adds,
-`32-deep` 2.9 M and 99 million.
+Papers: He et al. 2016, https://arxiv.org/abs/1512.03385; Hu et al. 2018,
+https://arxiv.org/abs/1709.01507.
+
+Our choices: a 5 x 5 stem of stride 2 and no max pooling (the faces are small), average pooling in
+downsampling shortcuts (He et al. 2019, https://arxiv.org/abs/1812.01187), squeeze-and-excitation to
+an eighth from the second stage on (in the first it takes a fifth of the time), and a
+zero-initialized last norm in each block.
+
+At 48 pixels `32` has 2.8 M parameters and 78 M multiply-adds, `32-deep` 2.9 M and 99 M.
+
+Measured on PublicTest's labels: `32-deep` 70.5 % after 75 epochs of recipe `default`
+(results/run-default-seed0-none.json).
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.lab.models._basicblock import draw_weights
+from mien.lab.models._basicblock import init_weights
 
 VARIANTS = {
     "32": (32, (2, 2, 2, 2)),
@@ -27,7 +33,7 @@ VARIANTS = {
 
 
 class Squeeze(nn.Module):
-    """Weighs each channel by what the whole picture says of it."""
+    """Squeeze-and-excitation: weights for channels, from their means."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -40,7 +46,7 @@ class Squeeze(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut."""
+    """Two 3 x 3 convolutions and a shortcut."""
 
     def __init__(self, width_in: int, width: int, stride: int, squeeze: bool) -> None:
         super().__init__()
@@ -64,7 +70,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, four stages, mean over the picture, one linear layer."""
+    """Stem, four stages, global average pooling, one linear layer."""
 
     def __init__(
         self, width: int, depths: tuple[int, ...], channels: int, classes: int, dropout: float
@@ -91,5 +97,5 @@ class ResNet(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """A ResNet of that width and depth."""
     model = ResNet(*VARIANTS[variant], channels, classes, dropout)
-    draw_weights(model)
+    init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
