@@ -165,3 +165,14 @@ def test_recording_of_a_broadcast_may_end_anywhere(tmp_path, images):
     for packets in range(len(body) // 188 // 2, len(body) // 188, 29):
         (tmp_path / "b.ts").write_bytes(body[: 188 * packets])
         assert len(read(tmp_path / "b.ts")) > 20
+
+
+def test_video_without_a_readable_frame_is_reported(tmp_path, images):
+    write_video(tmp_path / "a.ts", images, options={"g": "60", "bf": "0"})
+    with av.open(str(tmp_path / "a.ts")) as container:
+        second = [packet.pos for packet in container.demux(video=0)][1]
+    body = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "b.ts").write_bytes(body[:564] + body[second // 188 * 188 :])
+    errors = []
+    assert read(tmp_path / "b.ts", errors) == []
+    assert "no frame could be read" in str(errors[0])

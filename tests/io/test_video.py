@@ -278,7 +278,7 @@ def test_frame_above_the_pixel_limit_counts_as_damaged(tmp_path):
     assert not list(
         video.frames(Source.parse(str(path)), on_error=errors.append, max_pixels=8_000_000)
     )
-    assert "truncated" in str(errors[0])
+    assert "no frame could be read" in str(errors[0])
     frames = video.frames(Source.parse(str(path)), on_error=errors.append, max_pixels=10_000_000)
     assert [frame.pixels.shape for frame in frames] == [(3000, 3000, 3)] * 2
 

@@ -45,6 +45,7 @@ class TimedDecoder:
         self._container, self._stream, self._decoder = container, stream, decoder
         self._clock, self._name, self._on_error = clock, name, on_error
         self._damaged, self._intact_until = 0, 0.0
+        self._failures = 0
         self._is_last_packet_cut = False
         self._found_key_frame = False
 
@@ -55,6 +56,9 @@ class TimedDecoder:
                 yield from self._timed(av_frame)
             if self._damaged > MAX_DAMAGED:
                 break
+        if self._failures and not self._clock.count:
+            self._report("is damaged: no frame could be read")
+            return
         # Recordings of broadcasts end anywhere, also within a frame.
         if has_timestamp_resets(self._container) and self._damaged <= 1:
             return
@@ -98,6 +102,7 @@ class TimedDecoder:
             except av.error.EOFError:
                 return
             except (av.error.FFmpegError, ValueError):  # ValueError: it could not be opened
+                self._failures += 1
                 # A stream that begins between two key frames cannot be decoded up to the second.
                 if self._found_key_frame:
                     self._add_damage()

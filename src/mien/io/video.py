@@ -111,12 +111,12 @@ def frames(
         yield from prefetched
 
 
-class _Moment(NamedTuple):
-    """A frame that is not yet converted to RGB. pixels: converts it; None if it is damaged."""
+class _LazyFrame(NamedTuple):
+    """A frame that is not yet converted to RGB. to_pixels: converts it; None if damaged."""
 
     number: int
     seconds: float
-    pixels: Callable[[], np.ndarray | None]
+    to_pixels: Callable[[], np.ndarray | None]
 
 
 def _selected_frames(
@@ -127,28 +127,28 @@ def _selected_frames(
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     if source.kind == "sequence":
-        moments = _moments_of_sequence(source, on_error, max_pixels)
-        yield from _select(source, selection, sequence.rate(source), moments, should_stop)
+        lazy_frames = _frames_of_sequence(source, on_error, max_pixels)
+        yield from _select(source, selection, sequence.rate(source), lazy_frames, should_stop)
         return
     with open_video(source) as (container, stream):
         opened = _OpenVideo(container, stream, source, on_error, max_pixels)
         start = 0.0 if has_timestamp_resets(container) else selection.start
-        moments = opened.moments(start, is_number_known=selection.number >= 0)
-        yield from _select(source, selection, opened.rate, moments, should_stop)
+        lazy_frames = opened.lazy_frames(start, is_number_known=selection.number >= 0)
+        yield from _select(source, selection, opened.rate, lazy_frames, should_stop)
 
 
 def _select(
     source: Source,
     selection: FrameSelection,
     rate: float,
-    moments: Iterator[_Moment],
+    lazy_frames: Iterator[_LazyFrame],
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     # A frame with a known number is selected by its exact time.
     tolerance = 1e-6 if selection.number >= 0 else EARLY / rate
     last, is_selected = 0.0, selection.stepper(rate)
     offset: int | None = None
-    for number, seconds, to_pixels in moments:
+    for number, seconds, to_pixels in lazy_frames:
         if should_stop():
             return
         last = seconds
@@ -172,9 +172,9 @@ def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserErr
     return UserError(f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s.")
 
 
-def _moments_of_sequence(
+def _frames_of_sequence(
     source: Source, on_error: ErrorCallback, max_pixels: int
-) -> Iterator[_Moment]:
+) -> Iterator[_LazyFrame]:
     rate = sequence.rate(source)
 
     def read(path: Path) -> np.ndarray | None:
@@ -185,7 +185,7 @@ def _moments_of_sequence(
             return None
 
     for number, path in enumerate(sequence.paths(source)):
-        yield _Moment(number, number / rate, partial(read, path))
+        yield _LazyFrame(number, number / rate, partial(read, path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class _OpenVideo:
         """Average frames per second."""
         return float(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FRAME_RATE)
 
-    def moments(self, start: float, *, is_number_known: bool) -> Iterator[_Moment]:
+    def lazy_frames(self, start: float, *, is_number_known: bool) -> Iterator[_LazyFrame]:
         """The frames in temporal order, from one at or before `start` on.
 
         is_number_known: the frames may be numbered from any number on.
@@ -220,13 +220,13 @@ class _OpenVideo:
         if is_sought:
             first = next(timed, None)
             if first is None or first[0] > start:  # not every file can be sought exactly
-                yield from self._moments_from_start()
+                yield from self._lazy_frames_from_start()
                 return
             if not is_number_known:
                 number = self._count_before(first[1])
             timed = chain([first], timed)
         for seconds, av_frame in timed:
-            yield _Moment(number, seconds, partial(to_rgb, av_frame))
+            yield _LazyFrame(number, seconds, partial(to_rgb, av_frame))
             number += 1
 
     def _seek(self, seconds: float) -> bool:
@@ -242,10 +242,10 @@ class _OpenVideo:
             return False
         return True
 
-    def _moments_from_start(self) -> Iterator[_Moment]:
+    def _lazy_frames_from_start(self) -> Iterator[_LazyFrame]:
         with open_video(self.source) as (container, stream):
             opened = replace(self, container=container, stream=stream)
-            yield from opened.moments(0.0, is_number_known=False)
+            yield from opened.lazy_frames(0.0, is_number_known=False)
 
     def _count_before(self, av_frame: Any) -> int:
         """The index of a frame, by reading but not decoding the file up to it."""
