@@ -5,10 +5,12 @@ import io
 import os
 import random
 import re
+import struct
 import sys
 import time
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io import image, reader
+from mien.io import image, image_file, jpeg, reader, rgb
 from mien.io.source import Source
 from tests.synthetic.images import animation, encoded, gradient, png_claiming
 
@@ -171,7 +173,7 @@ def test_each_tiff_page_is_a_frame():
 
 
 def test_later_pages_are_limited_in_size(monkeypatch):
-    monkeypatch.setattr(image, "MAX_PIXELS", 100)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 100)
     pages = [Image.new("L", (9, 9)), Image.new("L", (30, 30))]
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert "30 x 30" in error_for(body)
@@ -208,6 +210,48 @@ def test_array_shapes_are_converted_or_rejected():
         assert "array" in error_for(bad)
 
 
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        (np.zeros((8, 9, 3)), r"(pixels * 255).round().astype(np.uint8)"),
+        (np.full((8, 9, 3), 200.0, np.float32), "use uint8: pixels.astype(np.uint8)"),
+        (np.full((8, 9, 3), 2000), "scale it to 0 to 255"),
+        (np.full((8, 9, 3), -0.5), "scale it to 0 to 255"),
+        (np.full((8, 9), 60000, np.uint16), "scale it to 0 to 255"),
+        (np.full((8, 9), np.nan), "scale it to 0 to 255"),
+        (np.zeros((8, 9), bool), "pixels.astype(np.uint8) * 255"),
+        (np.zeros((3, 8, 9), np.uint8), "pixels.transpose(1, 2, 0)"),
+        (np.zeros((3, 8, 9), np.float32), "pixels.transpose(1, 2, 0)"),
+        (np.zeros((5, 8, 9, 3), np.uint8), "one image at a time"),
+        (np.zeros((8, 9, 5), np.uint8), "5 channels"),
+        (np.zeros(8, np.uint8), "(H, W, 3)"),
+        (np.zeros((0, 9, 3), np.uint8), "empty"),
+        (np.zeros((8, 9, 3), complex), "uint8 RGB"),
+        (np.array([["a"]]), "uint8 RGB"),
+        (np.zeros((8, 9), np.uint8).view(np.matrix), "np.asarray"),
+    ],
+)
+def test_other_arrays_are_rejected_with_advice(array, advice):
+    assert advice in error_for(array)
+
+
+def test_subclasses_of_arrays_become_plain_arrays():
+    masked = np.ma.masked_array(gradient(), gradient() > 200)
+    frame = image.first_frame(masked)
+    assert type(frame.pixels) is np.ndarray
+    assert np.array_equal(frame.pixels, gradient())
+
+
+def test_threads_leave_the_filters_of_warnings_alone():
+    bodies = [*valid_images(), encoded(Image.new("P", (9, 9)), "PNG", transparency=b"\0\x80")]
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda body: list(image.frames(body)), bodies * 8):
+                pass
+        assert warnings.filters == before
+
+
 def test_unsupported_type_is_named():
     assert "list" in error_for([1, 2])
 
@@ -219,7 +263,7 @@ def test_unsupported_type_is_named():
         ("text.jpg", b"Dear diary, a text file.\n" * 20, "not an image"),
         ("half.jpg", encoded(Image.fromarray(gradient(200, 200)), "JPEG")[:1500], "damaged"),
         ("half.png", encoded(Image.effect_noise((90, 90), 60), "PNG")[:2000], "damaged"),
-        ("bomb.png", png_claiming(60000, 60000), "too many pixels"),
+        ("bomb.png", png_claiming(60000, 60000), "60000 x 60000 pixels"),
         ("large.png", png_claiming(12000, 12000), "12000 x 12000"),
         ("page.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
     ],
@@ -322,7 +366,7 @@ def mutate(body, rng):
 
 
 def test_mutated_images_give_frames_or_one_sentence(monkeypatch):
-    monkeypatch.setattr(image, "MAX_PIXELS", 4_000_000)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 4_000_000)
     rng, originals = random.Random(2), valid_images()
     read = rejected = 0
     slowest, began = 0.0, time.perf_counter()
@@ -391,6 +435,81 @@ def test_avif_with_the_brand_of_heif_is_not_heic(monkeypatch):
     assert frame.pixels.shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize("bits", [0, 8])
+def test_the_fourth_channel_of_a_tga_is_alpha_if_its_header_says_so(bits):
+    body = bytearray(encoded(Image.new("RGBA", (4, 4), (200, 100, 50, 100)), "TGA"))
+    body[17] = body[17] & 0xF0 | bits
+    expected = [233, 194, 175] if bits else [200, 100, 50]
+    assert image.first_frame(bytes(body)).pixels[0, 0].tolist() == pytest.approx(expected, abs=1)
+
+
+def bmp_with_alpha(pixels):
+    """The bytes of a BMP whose header states the masks of four channels, for (H, W, 4) RGBA."""
+    height, width = pixels.shape[:2]
+    data = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(data), 0, 0, 0, 0)
+    return (
+        b"BM" + struct.pack("<IHHI", 122 + len(data), 0, 0, 122) + header + masks + bytes(52) + data
+    )
+
+
+def test_a_bmp_with_an_empty_alpha_channel_is_opaque():
+    pixels = np.full((4, 4, 4), (200, 100, 50, 0), np.uint8)
+    assert Image.open(io.BytesIO(bmp_with_alpha(pixels))).mode == "RGBA"
+    assert image.first_frame(bmp_with_alpha(pixels)).pixels[0, 0].tolist() == [200, 100, 50]
+    pixels[0, 0, 3] = 255
+    frame = image.first_frame(bmp_with_alpha(pixels))
+    assert frame.pixels[0, :2].tolist() == [[200, 100, 50], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_jpeg_without_its_end_marker_is_read(progressive, cut):
+    body = encoded(Image.effect_noise((200, 150), 60), "JPEG", progressive=progressive)
+    assert body.endswith(b"\xff\xd9")
+    frame = image.first_frame(body[:-cut])
+    assert np.array_equal(frame.pixels, image.first_frame(body).pixels)
+
+
+@pytest.mark.parametrize("cut", [12, 40, 2000, 15000])
+def test_a_jpeg_without_all_its_pixels_is_damaged(cut):
+    body = encoded(Image.effect_noise((200, 150), 60), "JPEG")
+    assert "truncated" in error_for(body[:-cut])
+
+
+@pytest.mark.parametrize(("limit", "reduced"), [(20_000, 2), (4_000, 4), (1_200, 8)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_very_large_jpeg_is_decoded_at_a_reduced_size(monkeypatch, limit, reduced, orientation):
+    monkeypatch.setattr(image_file, "MAX_PIXELS", limit)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    size = (251, 250)
+    body = encoded(Image.fromarray(gradient(*size)), "JPEG", exif=exif, quality=95)
+    frame = image.first_frame(body)
+    upright = size if orientation == 1 else size[::-1]
+    assert frame.size == frame.original_size == upright
+    height, width = frame.pixels.shape[:2]
+    assert (width, height) == tuple(-(-side // reduced) for side in upright)
+    corner = frame.pixels[0, -1 if orientation == 1 else 0].astype(int)
+    expected = [255, 0, 128] if orientation == 1 else [0, 255, 128]
+    assert np.abs(corner - expected).max() < 30
+    assert frame.scale == pytest.approx(reduced, rel=0.05)
+    without_end = image.first_frame(body[:-2])
+    assert without_end.size == upright
+    assert np.array_equal(without_end.pixels, frame.pixels)
+
+
+def test_larger_images_than_the_limit_are_rejected_where_they_are_not_reduced(monkeypatch):
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 1000)
+    body = encoded(Image.fromarray(gradient(200, 100)), "JPEG")
+    assert "200 x 100" in error_for(encoded(Image.fromarray(gradient(200, 100)), "PNG"))
+    with pytest.raises(UserError, match="200 x 100"):
+        image.first_frame(body, max_pixels=1500)
+    monkeypatch.setattr(jpeg, "MAX_REDUCED_PIXELS", 15_000)
+    assert "200 x 100" in error_for(body)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "RGB"])
 def test_conversion_in_strips_is_that_of_the_whole_image(mode, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 31, 4), np.uint8)
@@ -398,5 +517,5 @@ def test_conversion_in_strips_is_that_of_the_whole_image(mode, monkeypatch):
     if mode in ("RGBA", "LA"):
         picture.putalpha(Image.fromarray(pixels[..., 3]))
     whole = image.first_frame(picture).pixels
-    monkeypatch.setattr(image, "STRIP_PIXELS", 100)
+    monkeypatch.setattr(rgb, "STRIP_PIXELS", 100)
     assert np.array_equal(image.first_frame(picture).pixels, whole)

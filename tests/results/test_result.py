@@ -283,3 +283,14 @@ def test_a_data_frame_equals_the_csv(tmp_path):
         assert cells == list(line.values())
     assert table["happy"].dtype == table["contempt"].dtype == "float64"
     assert table["face_id"].sum() == 0
+
+
+def test_records_of_a_reduced_frame_are_in_pixels_of_the_original():
+    frame = Frame(np.zeros((30, 50, 3), np.uint8), "a.jpg", original_size=(100, 60))
+    reduced = Result(frame, [face(landmarks=[(k, k) for k in range(5)])])
+    record = reduced.to_dict()
+    assert (record["width"], record["height"]) == (100, 60)
+    assert record["faces"][0]["box"] == [2, 4, 6, 8]
+    assert record["faces"][0]["landmarks"][3] == [6, 6]
+    assert Result.from_dict(record, frame) == reduced
+    assert Result.from_dict(record)[0].box == (2, 4, 6, 8)

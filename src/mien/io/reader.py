@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from mien.errors import ErrorCallback, UserError, warn
-from mien.io import animation, camera, image, video
+from mien.io import animation, camera, image, image_file, video
 from mien.io.frame_selection import FrameSelection, select_frames
 from mien.io.image import ImageInput
 from mien.io.source import Source, printable
@@ -43,7 +43,7 @@ def frames(
     if source.kind == "image":
         return image.frames(source.location, source.name)
     if source.kind == "animation":
-        limit = min(max_pixels, image.MAX_PIXELS)
+        limit = min(max_pixels, image_file.MAX_PIXELS)
         return animation.frames(source, selection, on_warning or warn, limit, should_stop)
     if source.is_live:
         newest = camera.frames(source, on_warning, started=started, end=selection.end)

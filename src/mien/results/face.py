@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 
-from mien.results.detection import Box, Landmarks, to_landmarks
+from mien.results.detection import Box, Landmarks, scale_box, to_landmarks
 
 FLAGS = {
     "too_small": "too small to be reliable",
@@ -85,6 +85,20 @@ class Face:
     def dominant_emotion(self) -> str:
         """The emotion with the largest share."""
         return max(self.emotions, key=self.emotions.__getitem__)
+
+    def scaled(self, factor: float) -> Face:
+        """The same face in the image resized by `factor`.
+
+        Example:
+            ```python
+            (face,) = mien.Analyzer().analyze("photo.jpg")
+            print(face.box, face.scaled(0.5).box)
+            ```
+        """
+        if factor == 1:
+            return self
+        landmarks = self.landmarks and tuple((x * factor, y * factor) for x, y in self.landmarks)
+        return replace(self, box=scale_box(self.box, factor), landmarks=landmarks)
 
     def crop(self, pixels: np.ndarray, margin: float = 0.0) -> np.ndarray:
         """Cut the detected box out of the image, without rotation or resizing.

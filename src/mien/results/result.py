@@ -39,6 +39,8 @@ class Frame:
             `"sequence"`.
         location: Path or URL from which the source can be opened again, for its sound for example;
             empty if unknown.
+        original_size: Width and height of the file if `pixels` are a reduced copy of it, of a very
+            large JPEG; otherwise None.
 
     Example:
         ```python
@@ -54,6 +56,18 @@ class Frame:
     detector: str = ""
     kind: SourceKind = "image"
     location: str = field(default="", repr=False)
+    original_size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the original."""
+        height, width = self.pixels.shape[:2]
+        return self.original_size or (width, height)
+
+    @property
+    def scale(self) -> float:
+        """Width of the original per width of `pixels`, 1 for most frames."""
+        return self.size[0] / self.pixels.shape[1]
 
     @property
     def is_video(self) -> bool:
@@ -132,7 +146,8 @@ class Result(Sequence[Face]):
 
         Returns:
             `source`, `frame` (its number), `seconds`, `width` and `height` in pixels, `model`,
-            `detector`, and `faces`, a list of `Face.to_dict()`.
+            `detector`, and `faces`, a list of `Face.to_dict()`; in pixels of the original, if the
+            frame is a reduced copy of it.
 
         Example:
             ```python
@@ -141,7 +156,7 @@ class Result(Sequence[Face]):
             print(json.dumps(mien.Analyzer().analyze("photo.jpg").to_dict()))
             ```
         """
-        height, width = self.frame.pixels.shape[:2]
+        width, height = self.frame.size
         return {
             "source": self.frame.source,
             "frame": self.frame.number,
@@ -150,7 +165,7 @@ class Result(Sequence[Face]):
             "height": height,
             "model": self.frame.model,
             "detector": self.frame.detector,
-            "faces": [face.to_dict() for face in self],
+            "faces": [face.scaled(self.frame.scale).to_dict() for face in self],
         }
 
     @classmethod
@@ -172,7 +187,9 @@ class Result(Sequence[Face]):
             pixels = np.zeros((record["height"], record["width"], 3), np.uint8)
             frame = Frame(pixels, record["source"], record["frame"], record["seconds"])
         frame = replace(frame, model=record["model"], detector=record["detector"])
-        return cls(frame, [Face.from_dict(face) for face in record["faces"]])
+        return cls(
+            frame, [Face.from_dict(face).scaled(1 / frame.scale) for face in record["faces"]]
+        )
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The result as a pandas table with one row per face.

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mien.errors import UserError
-from mien.io import image
+from mien.io import image_file
 from mien.server.error_responses import ClientDisconnected
 
 MIB = 2**20
@@ -51,7 +51,7 @@ def required_bytes(body: bytes, name: str) -> int:
     """
     if body.startswith(ICON):  # Pillow decodes an icon, of any size, to read its header
         raise UserError(f"Cannot read {name}: this service does not read icons. Send a PNG.")
-    header = image.read_header(body, name)
+    header = image_file.read_header(body, name)
     pixels = header.width * header.height
     bytes_per_pixel = DECODING_BYTES_PER_PIXEL.get(header.format, 8)
     bytes_per_pixel = max(bytes_per_pixel, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))

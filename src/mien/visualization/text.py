@@ -31,7 +31,7 @@ def _lines(result: Result, bars: bool) -> Iterator[str]:
     if not result:
         yield f"{name}: no face detected"
     for face in result:
-        x, y, w, h = (round(v) for v in face.box)
+        x, y, w, h = (round(v) for v in face.scaled(frame.scale).box)
         line = f"{name}  face {face.face_id}"
         line += click.style(f"  {w} x {h} at {x}, {y}", dim=True)
         if not bars:

@@ -1,0 +1,59 @@
+"""Check arrays that are given as images; the error says what to do with other ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from mien.errors import UserError
+from mien.io import rgb
+
+CHANNELS = (1, 3, 4)
+
+
+def to_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Convert (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 to contiguous (H, W, 3) RGB.
+
+    Raises:
+        UserError: The array has another shape or type.
+    """
+    if problem := _problem(pixels):
+        raise UserError(f"Cannot read {type(pixels).__name__} of shape {pixels.shape} and type "
+                        f"{pixels.dtype} as an image: {problem}.")  # fmt: skip
+    pixels = np.asarray(pixels)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    if pixels.shape[2] == 4:
+        return rgb.to_upright_rgb(Image.fromarray(pixels))
+    return np.ascontiguousarray(pixels)
+
+
+def _problem(pixels: np.ndarray) -> str:
+    """What is wrong with an array, and what to do; empty if it is an image."""
+    if isinstance(pixels, np.matrix):
+        return "convert the matrix with np.asarray"
+    if 0 in pixels.shape:
+        return "it is empty"
+    if pixels.ndim == 4:
+        return "it is a batch; pass one image at a time, such as pixels[0]"
+    if pixels.ndim not in (2, 3):
+        return "use (H, W, 3) RGB or (H, W) gray"
+    if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS:
+        if pixels.shape[0] in CHANNELS:
+            return "its channels come first; use pixels.transpose(1, 2, 0)"
+        return f"it has {pixels.shape[2]} channels; use (H, W, 3) RGB or (H, W) gray"
+    return "" if pixels.dtype == np.uint8 else _wrong_type(pixels)
+
+
+def _wrong_type(pixels: np.ndarray) -> str:
+    """How to convert an image to uint8."""
+    if pixels.dtype == bool:
+        return "use uint8: pixels.astype(np.uint8) * 255"
+    if pixels.dtype.kind not in "fiu":
+        return "use (H, W, 3) uint8 RGB"
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 255):  # also if it contains NaN
+        return "scale it to 0 to 255 and convert it to uint8"
+    if pixels.dtype.kind == "f" and high <= 1:
+        return "use uint8: (pixels * 255).round().astype(np.uint8)"
+    return "use uint8: pixels.astype(np.uint8)"

@@ -1,0 +1,152 @@
+"""Open image files with Pillow, from their bytes.
+
+Not with `Image.open`: it warns about images above 89 megapixels and rejects those above 179, which
+can only be changed for the whole process.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+from typing import NamedTuple
+
+from PIL import Image
+
+from mien.errors import UserError
+from mien.io import jpeg, tiff
+from mien.io.file_kind import is_heif
+
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
+    "TGA",  # last, because it has no signature
+)  # fmt: skip
+"""Supported formats beside HEIF. Pillow supports more, and starts Ghostscript for one of them."""
+
+NO_ALPHA = "no_alpha"
+"""Key in `Image.info` of an image whose fourth channel is not transparency."""
+
+TGA_DESCRIPTOR, TGA_ALPHA_BITS = 17, 0x0F
+
+MAX_PIXELS = 120_000_000
+"""Larger images are rejected before they are decoded; 120 megapixels take 360 MB."""
+
+
+class Header(NamedTuple):
+    """Format, Pillow's mode, size in pixels, and whether a JPEG is progressive."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    is_progressive: bool
+
+
+def read_header(body: bytes, name: str) -> Header:
+    """Read what the header of an image file says, without decoding the image.
+
+    Raises:
+        UserError: The file is not an image, or its header is damaged.
+    """
+    with _open(body, name) as image:
+        is_progressive = bool(image.info.get("progressive"))
+        return Header(image.format or "", image.mode, *image.size, is_progressive)
+
+
+def open_image(body: bytes, name: str, max_pixels: int | None = None) -> Image.Image:
+    """Open an image file without decoding its pixels, except those of a JPEG.
+
+    Args:
+        body: The content of the file.
+        name: Name in error messages.
+        max_pixels: Limit for width times height; by default `MAX_PIXELS`, and a larger JPEG is
+            decoded at a reduced size.
+
+    Returns:
+        The image; `Image.info` may have the key `NO_ALPHA` or `jpeg.ORIGINAL_SIZE`.
+
+    Raises:
+        UserError: It is not a supported image, is damaged or too large.
+    """
+    image = _open(body, name)
+    if image.format == "JPEG" and max_pixels is None:
+        jpeg.reduce(image, MAX_PIXELS)
+    check_size(image, name, max_pixels)
+    try:
+        return jpeg.load(image, body, MAX_PIXELS) if image.format == "JPEG" else image
+    except Exception as error:  # decoders raise arbitrary errors for damaged data
+        raise damaged(name, error) from None
+
+
+def _open(body: bytes, name: str) -> Image.Image:
+    if not body:
+        raise UserError(f"Cannot read {name}: it is empty.")
+    try:
+        image = _open_heif(body, name) if is_heif(body) else _identify(body)
+        if image is None:
+            raise _unsupported(body, name)
+        if image.format == "TIFF":
+            tiff.check(image, body, name)
+        image.info[NO_ALPHA] = image.format == "TGA" and not body[TGA_DESCRIPTOR] & TGA_ALPHA_BITS
+        return image
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise arbitrary errors for a damaged header
+        raise damaged(name, error) from None
+
+
+def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
+    """Raise `UserError` if an image has more than `max_pixels`, by default `MAX_PIXELS`."""
+    limit, (width, height) = max_pixels or MAX_PIXELS, image.size
+    if width * height > limit:
+        raise UserError(f"Cannot read {name or 'the image'}: it has {width} x {height} pixels. The "
+                        f"limit is {limit // 1_000_000} million; use a smaller copy.")  # fmt: skip
+
+
+def damaged(name: str, error: Exception) -> UserError:
+    """The error for an image that cannot be decoded."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    detail = f" ({reason})" if reason else ""
+    return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Save it again.")
+
+
+def _identify(body: bytes) -> Image.Image | None:
+    """The image in the first format that accepts the file, or None."""
+    if jpeg.is_jpeg(body):
+        return jpeg.open_jpeg(body)
+    tried: set[str] = set()
+    for load_plugins in (Image.preinit, Image.init):  # the common ones load faster
+        load_plugins()
+        for name in FORMATS:
+            if name not in Image.OPEN or name in tried:
+                continue
+            tried.add(name)
+            factory, accept = Image.OPEN[name]
+            if accept and accept(body[:16]) is not True:
+                continue
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return factory(io.BytesIO(body), "")
+    return None
+
+
+def _unsupported(body: bytes, name: str) -> UserError:
+    if tiff.is_tiff(body):
+        return UserError(f"Cannot read {name}: its bits per sample or channels are not supported "
+                         "in TIFF. Save it as JPEG or PNG.")  # fmt: skip
+    Image.init()
+    for image_format, (_, accept) in Image.OPEN.items():
+        if image_format not in FORMATS and accept and accept(body[:16]) is True:
+            return UserError(f"Cannot read {name}: the image format {image_format} is not "
+                             "supported. Save it as JPEG or PNG.")  # fmt: skip
+    return UserError(f"Cannot read {name}: it is not an image in a supported format. "
+                     "Save it as JPEG or PNG.")  # fmt: skip
+
+
+def _open_heif(body: bytes, name: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise UserError(f"Cannot read {name}: it is an HEIC (HEIF) image, and pillow-heif is not "
+                        "installed. In mien's folder, run pip install '.[heic]'; or save the image "
+                        "as JPEG.") from None  # fmt: skip
+    return HeifImageFile(io.BytesIO(body))

@@ -1,0 +1,129 @@
+"""Convert the pixels of PIL images to RGB with 8 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from mien.io import tiff
+from mien.io.image_file import NO_ALPHA
+
+STRIP_PIXELS = 2**20
+"""Pixels that are converted to RGB at once; of a large image, some modes take several copies."""
+
+ALPHA_MODES = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
+
+PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+
+OFTEN_UNUSED_ALPHA = frozenset(("BMP", "DIB", "ICO", "TGA"))
+"""Formats in which an alpha channel of zeros means that there is none."""
+
+ROTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the operation that makes the image upright."""
+
+FULL_SCALES = (65535, 2**24 - 1, 2**32 - 1)
+"""Values of white in unsigned integers of 16 bits, and of 24 and 32 bits where values need them."""
+
+FLOAT_SCALES = (1.0, 255.0, 65535.0)
+MAX_OVERSHOOT = 16.0
+"""Floats between 0 and 1 that exceed 1, in highlights for example, are scaled to their maximum."""
+
+
+def to_upright_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an image as (H, W, 3) uint8 RGB, upright and on white."""
+    image.load()
+    rotation, is_transparent = ROTATIONS.get(_orientation(image)), False
+    if image.mode.startswith("I") or image.mode == "F" or tiff.is_signed_byte(image):
+        image = Image.fromarray(_gray(image))
+    else:
+        image = tiff.with_8_bit_palette(image)
+        is_transparent = _is_transparent(image)
+    image = image if rotation is None else image.transpose(rotation)
+    width, height = image.size
+    pixels, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(_to_rgb(strip, is_transparent))
+    return pixels
+
+
+def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
+    if is_transparent:
+        # Blended with white, as on a web page; the colors below the transparency are arbitrary.
+        image = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image).convert("RGB")
+    if image.mode == "P" and image.palette and image.palette.mode.endswith("A"):
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether width and height are exchanged in the upright image."""
+    return _orientation(image) in (5, 6, 7, 8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data in an otherwise good image
+        return 1
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether some pixels may be transparent."""
+    # Image.has_transparency_data fails for some frames of GIFs, whose palette is not set.
+    palette_mode = image.palette.mode if image.mode == "P" and image.palette else ""
+    has_channel = image.mode in ALPHA_MODES or palette_mode.endswith("A")
+    if image.info.get(NO_ALPHA) or not (has_channel or "transparency" in image.info):
+        return False
+    is_doubtful = image.format in OFTEN_UNUSED_ALPHA and image.mode in ("LA", "RGBA")
+    return not is_doubtful or image.getchannel("A").getextrema() != (0, 0)
+
+
+def _gray(image: Image.Image) -> np.ndarray:
+    """The gray values of an image with integers of other than 8 bits or floats, as uint8."""
+    values = np.asarray(image)
+    if tiff.is_signed_byte(image):
+        values = values.view(np.int8)
+    white = tiff.max_value(image)
+    if values.dtype == np.int32 and white == 2**32 - 1:  # Pillow reads unsigned as signed
+        values, white = values.view(np.uint32), 0
+    gray = _to_8_bits(values, white)
+    return 255 - gray if tiff.is_white_zero(image) else gray
+
+
+def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
+    """Scale gray values so that `white` is 255; 0 for the usual scale that fits the values."""
+    # In place, because these images take most memory.
+    dtype = np.float32 if values.itemsize <= 2 else np.float64
+    scaled: NDArray[np.floating] = values.astype(dtype)
+    np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
+    low, high = _range(float(scaled.min()), float(scaled.max()), white, values.dtype)
+    scaled -= low
+    scaled /= max(high - low, 1e-12)
+    scaled *= 255
+    return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
+
+
+def _range(low: float, high: float, white: int, dtype: np.dtype) -> tuple[float, float]:
+    """The values of black and white."""
+    if low < 0:
+        return low, high
+    if white and high <= white and dtype.kind != "f":
+        return 0.0, float(white)
+    if dtype.kind == "f" and FLOAT_SCALES[0] < high < MAX_OVERSHOOT:
+        return 0.0, high
+    scales: tuple[float, ...] = FLOAT_SCALES if dtype.kind == "f" else FULL_SCALES
+    if dtype == np.int32:  # only 16 of them are usual
+        scales = FULL_SCALES[:1]
+    return next(((0.0, float(scale)) for scale in scales if high <= scale), (low, high))

@@ -1,0 +1,88 @@
+"""TIFFs: which are refused, and what the values of their pixels mean."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from mien.errors import UserError
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE_FORMAT = (
+    254, 258, 262, 284, 281, 320, 330, 339,
+)  # fmt: skip
+DNG_VERSION, CANON_RAW = 50706, b"CR"
+"""A tag of Adobe's raw files, and bytes 8 and 9 of Canon's."""
+
+REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
+
+
+def is_tiff(body: bytes) -> bool:
+    """Whether a file is a TIFF."""
+    return body.startswith(SIGNATURES)
+
+
+def check(image: Image.Image, body: bytes, name: str) -> None:
+    """Raise `UserError` for TIFFs that Pillow reads wrongly, such as the previews of raw files."""
+    tags = _tags(image)
+    has_preview = is_reduced(image) and SUB_IFDS in tags
+    if has_preview or DNG_VERSION in tags or body[8:10] == CANON_RAW:
+        raise UserError(f"Cannot read {name}: it is a raw file of a camera. Export it as JPEG.")
+    # Pillow 13 does not swap the bytes of these values after they are decompressed.
+    is_compressed = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
+    if image.mode in ("I", "F") and is_compressed and body.startswith(b"MM"):
+        raise UserError(f"Cannot read {name}: big-endian compressed TIFFs of {_bits(tags)} bits "
+                        "are not supported. Save it as JPEG or PNG.")  # fmt: skip
+    if tags.get(PLANAR) == SEPARATE and _bits(tags) > 8:
+        raise UserError(f"Cannot read {name}: TIFFs with separate planes of {_bits(tags)} bits are "
+                        "not supported. Save it as JPEG or PNG.")  # fmt: skip
+
+
+def is_reduced(image: Image.Image) -> bool:
+    """Whether a page is a smaller copy of another page."""
+    return bool(_tags(image).get(SUBFILE_TYPE, 0) & REDUCED)
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether larger values are darker, in modes of more than 8 bits; Pillow inverts the others."""
+    return _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+
+def is_signed_byte(image: Image.Image) -> bool:
+    """Whether the 8 bits of each pixel are a signed number."""
+    tags = _tags(image)
+    return image.mode == "L" and _bits(tags) == 8 and _first(tags.get(SAMPLE_FORMAT)) == SIGNED
+
+
+def max_value(image: Image.Image) -> int:
+    """The value of white in a TIFF of unsigned or signed integers; 0 if it is not stated."""
+    tags = _tags(image)
+    bits = _bits(tags)
+    is_signed = _first(tags.get(SAMPLE_FORMAT)) == SIGNED
+    if not bits or (is_signed and bits > 16):
+        return 0
+    largest = 2 ** (bits - is_signed) - 1
+    stated = _first(tags.get(MAX_SAMPLE))
+    return stated if 1 < stated < largest else largest
+
+
+def with_8_bit_palette(image: Image.Image) -> Image.Image:
+    """Correct a palette whose 16-bit entries hold 8-bit values, so that all colors are black."""
+    colors = _tags(image).get(COLOR_MAP) if image.mode == "P" else None
+    if not colors or max(colors) > 255:
+        return image
+    image = image.copy()
+    image.putpalette(bytes(colors), "RGB;L")
+    return image
+
+
+def _tags(image: Image.Image) -> dict:
+    return getattr(image, "tag_v2", {})
+
+
+def _bits(tags: dict) -> int:
+    return _first(tags.get(BITS)) if tags else 0
+
+
+def _first(value: object) -> int:
+    return int(value[0]) if isinstance(value, tuple) and value else int(value or 0)  # type: ignore[call-overload]
