@@ -62,6 +62,33 @@ def test_bytes_are_named_by_another_column(images):
     assert distributed.Faces("body")(inputs)["source"].to_pylist() == ["bytes", "bytes", "NoneType"]
 
 
+def test_names_may_be_numbers(images):
+    body = Path(images["path"][1].as_py()).read_bytes()
+    for values in ([7, None], [7.5, 0.0], [True, False]):
+        table = distributed.Faces("body", "id")(pa.table({"body": [body, b"junk"], "id": values}))
+        expected = [str(value) if value is not None else "bytes" for value in values]
+        assert table["source"].to_pylist() == [expected[0] or "", expected[1]]
+
+
+def test_pandas_may_hold_paths_and_other_columns(images):
+    pandas = pytest.importorskip("pandas")
+    paths = [Path(path) for path in images["path"].to_pylist()]
+    frame = pandas.DataFrame({"path": paths, "id": range(5), "other": [object(), 1, "x", None, 2]})
+    table = distributed.Faces("path").map_pandas(frame)
+    assert [Path(path).name for path in table["source"]] == names(distributed.Faces()(images))
+    with pytest.raises(UserError, match="no column 'file'"):
+        distributed.Faces("file").map_pandas(frame)
+
+
+def test_files_of_a_folder_that_are_not_read_are_an_error_row(tmp_path, photo):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(photo.read_bytes())
+    (tmp_path / "in/notes.txt").write_text("text")
+    table = distributed.Faces()(pa.table({"path": [str(tmp_path / "in")]}))
+    assert names(table) == ["a.png", "in"]
+    assert "1 file was not read: 1 .txt" in table["error"][1].as_py()
+
+
 def test_a_video_has_a_row_per_frame(tmp_path, photo):
     cv2 = pytest.importorskip("cv2")
     clip = str(tmp_path / "clip.avi")

@@ -5,6 +5,7 @@ The engine provides machines, retries and storage; `Faces` is the function that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +36,10 @@ class Faces:
     Each process loads its models once.
 
     Attributes:
-        column: the column of images, as paths (of videos, too) or as the bytes of files.
-        name_column: the column with the names of images given as bytes; empty for none.
+        column: the column of images, as paths (of videos, too; text or, in pandas, `Path`) or as
+            the bytes of files.
+        name_column: the column with the names of images given as bytes, as text or numbers; empty
+            for none.
         model: as for `Analyzer`.
         detector: as for `Analyzer`.
         threads: as for `Analyzer`.
@@ -77,14 +80,15 @@ class Faces:
         Raises:
             UserError: the table lacks a column.
         """
-        for column in filter(None, (self.column, self.name_column)):
+        for column in self._columns:
             if column not in images.schema.names:
                 columns = ", ".join(images.schema.names)
                 raise UserError(f"The table has no column {column!r}; its columns: {columns}.")
         cells = images.column(self.column).to_pylist()
         names = [""] * len(cells)
         if self.name_column:
-            names = images.column(self.name_column).to_pylist()
+            values = images.column(self.name_column).to_pylist()
+            names = ["" if value is None else str(value) for value in values]
         return pa.Table.from_pylist(list(self._rows(cells, names)), SCHEMA)
 
     def map_in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -113,7 +117,19 @@ class Faces:
             faces = Faces("path").map_pandas(pandas.DataFrame({"path": ["photo.jpg"]}))
             ```
         """
-        return self(pa.Table.from_pandas(images, preserve_index=False)).to_pandas()
+        import pandas
+
+        # Only the columns that are read: Arrow has no type for paths and other objects.
+        columns = {name: images[name] for name in self._columns if name in images}
+        cells = columns.get(self.column, pandas.Series(dtype=object))
+        if cells.dtype == object:
+            columns[self.column] = cells.map(_path_as_text)
+        table = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+        return self(pa.table(table)).to_pandas()
+
+    @property
+    def _columns(self) -> list[str]:
+        return [name for name in (self.column, self.name_column) if name]
 
     def _rows(self, cells: list, names: list[str]) -> Iterator[dict]:
         """The rows of each image's faces, then those of errors."""
@@ -181,6 +197,10 @@ def _video_results(
     for item in inputs:
         with _errors_as_rows(errors, item.display_name):
             yield from analyzer.session().stream(item.frames())
+
+
+def _path_as_text(cell: object) -> object:
+    return os.fspath(cell) if isinstance(cell, os.PathLike) else cell
 
 
 @contextmanager

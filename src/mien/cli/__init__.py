@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -88,12 +90,12 @@ def main() -> None:
 
 
 def _print_each_warning_once() -> None:
-    """Print Python warnings like errors, each message once."""
+    """Print Python warnings like errors, each message once; not Pillow's about odd headers."""
     printed: set[str] = set()
 
-    def print_once(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in printed:
+    def print_once(message: Warning | str, _: object, filename: str, *__: Any, **___: Any) -> None:
+        if "PIL" not in Path(filename).parts and str(message) not in printed:
             printed.add(str(message))
             print_error(message)
 
-    warnings.showwarning = print_once
+    warnings.showwarning = print_once  # type: ignore[assignment]
