@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -171,8 +171,9 @@ def test_any_bytes_have_a_kind(tmp_path_factory, body, suffix):
 
 @given(st.text(string.printable, max_size=40), st.sampled_from(["http", "rtsp", "camera:", ""]))
 def test_any_text_is_a_source_or_an_error(text, before):
+    assume(not text.startswith(("/", ".")))  # do not search the whole disk
     try:
-        sources = Source.expand(f"{before}://{text}" if before else text)
+        sources = Source.expand(f"{before}://{text}" if before else text, lambda _: None)
     except UserError as error:
         str(error).encode("utf-8")
     else:
