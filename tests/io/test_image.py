@@ -261,6 +261,7 @@ def test_unsupported_type_is_named():
     [
         ("empty.jpg", b"", "is empty"),
         ("text.jpg", b"Dear diary, a text file.\n" * 20, "not an image"),
+        ("short.txt", b"t\n", "not an image"),
         ("half.jpg", encoded(Image.fromarray(gradient(200, 200)), "JPEG")[:1500], "damaged"),
         ("half.png", encoded(Image.effect_noise((90, 90), 60), "PNG")[:2000], "damaged"),
         ("bomb.png", png_claiming(60000, 60000), "60000 x 60000 pixels"),

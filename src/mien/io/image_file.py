@@ -121,11 +121,9 @@ def _identify(body: bytes) -> Image.Image | None:
             if name not in Image.OPEN or name in tried:
                 continue
             tried.add(name)
-            factory, accept = Image.OPEN[name]
-            if accept and accept(body[:16]) is not True:
-                continue
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                return factory(io.BytesIO(body), "")
+                if _accepts(name, body, default=True):
+                    return Image.OPEN[name][0](io.BytesIO(body), "")
     return None
 
 
@@ -134,12 +132,21 @@ def _unsupported(body: bytes, name: str) -> UserError:
         return UserError(f"Cannot read {name}: its bits per sample or channels are not supported "
                          "in TIFF. Save it as JPEG or PNG.")  # fmt: skip
     Image.init()
-    for image_format, (_, accept) in Image.OPEN.items():
-        if image_format not in FORMATS and accept and accept(body[:16]) is True:
+    for image_format in Image.OPEN:
+        if image_format not in FORMATS and _accepts(image_format, body, default=False):
             return UserError(f"Cannot read {name}: the image format {image_format} is not "
                              "supported. Save it as JPEG or PNG.")  # fmt: skip
     return UserError(f"Cannot read {name}: it is not an image in a supported format. "
                      "Save it as JPEG or PNG.")  # fmt: skip
+
+
+def _accepts(image_format: str, body: bytes, *, default: bool) -> bool:
+    """Whether a file has the signature of a format; `default` for formats without one."""
+    accept = Image.OPEN[image_format][1]
+    try:
+        return default if accept is None else accept(body[:16]) is True
+    except (IndexError, struct.error):  # it is shorter than the signature
+        return False
 
 
 def _open_heif(body: bytes, name: str) -> Image.Image:
