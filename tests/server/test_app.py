@@ -181,7 +181,7 @@ INVALID_REQUESTS = {
     "invalid base64": ({"json": {"image": "*"}}, 422, "base64"),
     "two keys": ({"json": {"image": "eA==", "images": []}}, 422, "BASE64"),
     "large JSON": ({"json": {"images": list(range(20_000))}}, 422, "too many"),
-    "URL": ({"json": {"url": "http://example.com/a.png"}}, 403, "URLs"),
+    "URL": ({"json": {"url": "http://example.com/a.png"}}, 422, "image"),
     "form without files": ({"data": {"image": "x"}, "files": {}}, 415, "urlencoded"),
     "SVG": ({"files": {"image": ("a.svg", b"<svg/>", "image/svg+xml")}}, 422, "a.svg"),
     "too many files": (

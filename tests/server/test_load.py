@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -322,6 +322,13 @@ def test_a_ticket_releases_what_it_reserved():
 def process(tiny_model, tmp_path_factory):
     """A `mien serve` process, its URL and its temporary folder."""
     folder = tmp_path_factory.mktemp("temporary")
+    with started_process(tiny_model, folder) as (child, url):
+        yield child, url, folder
+
+
+@contextmanager
+def started_process(tiny_model, folder):
+    """A `mien serve` process with a temporary folder, and its URL."""
     environment = {**os.environ, "TMPDIR": str(folder), "MIEN_TOKEN": ""}
     arguments = ["serve", "--port", "0", "--model", str(tiny_model), "--detector", "whole"]
     child = subprocess.Popen(
@@ -330,7 +337,7 @@ def process(tiny_model, tmp_path_factory):
     )  # fmt: skip
     line = child.stderr.readline()
     assert "http://127.0.0.1:" in line, line + child.stderr.read()
-    yield child, line.split()[-1], folder
+    yield child, line.split()[-1]
     child.kill()
     child.wait()
     child.stderr.close()
@@ -357,3 +364,27 @@ def test_the_process_serves_and_shuts_down_on_a_signal(process):
     assert child.wait(20) in (0, -signal.SIGTERM)
     assert list(folder.glob("mien-serve-*")) == []
     assert "Traceback" not in child.stderr.read()
+
+
+@pytest.mark.parametrize("path", ["/analyze", "/videos"])
+def test_a_hanging_upload_does_not_delay_the_shutdown(tiny_model, tmp_path, path):
+    with started_process(tiny_model, tmp_path) as (child, url):
+        head = request_head(1000, path).replace(b"image/png", b"application/octet-stream")
+        with open_socket(url, head + b"half"), open_socket(url, b"GET / HTTP/1.1\r\n"):
+            assert get_status(url, "/healthz") == 200
+            began = time.monotonic()
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(20) in (0, -signal.SIGTERM)
+            assert time.monotonic() - began < 8
+        assert child.stderr.read() == ""
+    assert list(tmp_path.glob("mien-serve-*")) == []
+
+
+def test_messages_of_libraries_are_escaped_and_limited():
+    code = (
+        "import os; from mien.server.server import escaped_library_messages\n"
+        "with escaped_library_messages():\n"
+        "    for _ in range(1000): os.write(2, b'\\x1b[31mTIFF\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "mien: a library reports: '\\x1b[31mTIFF'\n"

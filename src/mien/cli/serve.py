@@ -42,9 +42,6 @@ SECTION = SERVER
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
               help="Let web pages of this origin use the server (CORS). Can be "
               "repeated.")  # fmt: skip
-@click.option("--allow-urls", is_flag=True,
-              help="Let requests name images by public URLs, which the server then "
-              "downloads.")  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -57,7 +54,6 @@ def serve(
     token_file: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
-    allow_urls: bool,
 ) -> None:
     """Serve analysis over HTTP, by default to this machine only.
 
@@ -73,7 +69,7 @@ def serve(
     token = _read_token(token_file)
     settings = Settings(
         model, detector, threads, workers, host, port, token,
-        tuple(name.lower() for name in allow_host), allow_origin, allow_urls,
+        tuple(name.lower() for name in allow_host), allow_origin,
         max_pending_images=waiting, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:

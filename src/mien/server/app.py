@@ -253,6 +253,7 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         RequestMetricsMiddleware,
         metrics=service.metrics,
         timeout_seconds=settings.client_timeout_seconds,
+        stopping=service.stopping,
     )
 
 

@@ -7,9 +7,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -18,15 +16,13 @@ from mien.errors import UserError
 from mien.io import image
 from mien.onnx_runtime import return_memory
 from mien.results import Frame
-from mien.server import request_bodies, url_fetch
+from mien.server import request_bodies
 from mien.server.admission import Admission, Ticket
 from mien.server.error_responses import ClientDisconnected
 from mien.server.memory import MAX_SMALL_BYTES, MemoryBudget, required_bytes
 from mien.server.metrics import Metrics
 from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
-
-FETCH_THREADS = 4
 
 T = TypeVar("T")
 
@@ -39,7 +35,6 @@ class ImageAnalysis:
         self.admission = Admission(settings.max_pending_images, settings.max_total_body_bytes)
         self.memory = MemoryBudget()
         self._pool = ThreadPoolExecutor(settings.worker_count(), "images")
-        self._fetch_pool = ThreadPoolExecutor(FETCH_THREADS, "fetch")
 
     async def analyze(self, request: Request, model: str, detector: str, contempt: bool) -> str:
         """Analyze the images of a request.
@@ -55,10 +50,8 @@ class ImageAnalysis:
         """
         with self.admission.admit() as ticket:
             image_request = await request_bodies.read_images(request, self._settings, ticket)
-            ticket.reserve_images(image_request.count())
-            images = image_request.images or [
-                await self._fetch(url, ticket) for url in image_request.urls
-            ]
+            images = image_request.images
+            ticket.reserve_images(len(images))
             items = await self._analyze_in_turn(request, ticket, images, model, detector, contempt)
         return json.dumps(items if image_request.is_list else items[0])
 
@@ -95,26 +88,6 @@ class ImageAnalysis:
                     images[number] = name, error
         return needed
 
-    async def _fetch(self, url: str, ticket: Ticket) -> request_bodies.NamedImage:
-        name = request_bodies.clean_file_name(url.partition("?")[0])
-        try:
-            body = await self._fetch_body(url)
-        except UserError as error:
-            return name, error
-        ticket.reserve_bytes(len(body))
-        return name, body
-
-    async def _fetch_body(self, url: str) -> bytes:
-        fetch = partial(url_fetch.fetch, url, self._settings.max_body_bytes)
-        try:
-            # The fetch has a timeout, but name resolution cannot be interrupted.
-            async with asyncio.timeout(2 * url_fetch.FETCH_TIMEOUT_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._fetch_pool, fetch)
-        except TimeoutError:
-            raise UserError(
-                f"{urlsplit(url).hostname} did not respond in time. Send the image itself."
-            ) from None
-
     def _analyze(
         self, images: Sequence[request_bodies.NamedImage], model: str, detector: str, contempt: bool
     ) -> list[dict]:
@@ -146,8 +119,7 @@ class ImageAnalysis:
 
     def close(self) -> None:
         """Finish the requests in progress and cancel those that wait."""
-        self._pool.shutdown(cancel_futures=True)
-        self._fetch_pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:

@@ -205,7 +205,7 @@ class LiveAnalysis:
 
     def close(self) -> None:
         """Finish the frames in progress and cancel those that wait."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def _result(work: asyncio.Future[T]) -> T:

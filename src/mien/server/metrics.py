@@ -78,13 +78,25 @@ class RequestMetricsMiddleware:
         app: application to wrap.
         metrics: metrics in which requests are counted.
         timeout_seconds: maximum time for the client to accept each part of a response.
+        stopping: set when the service shuts down.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, timeout_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, timeout_seconds: float, stopping: asyncio.Event
+    ) -> None:
         self._app, self._metrics, self._timeout_seconds = app, metrics, timeout_seconds
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and count a request; abort the response if the client reads it too slowly."""
+        try:
+            await self._serve(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server cancels requests only at the end of its shutdown; uvicorn would log that.
+            if not self._stopping.is_set():
+                raise
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

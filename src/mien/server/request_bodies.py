@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,21 +37,15 @@ NamedImage = tuple[str, bytes | UserError]
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """The images of a request, or their URLs.
+    """The images of a request.
 
     Args:
         images: names and contents.
-        urls: only from JSON, and only if the service allows URLs.
         is_list: whether the response is a list, even for one image.
     """
 
-    images: list[NamedImage] = field(default_factory=list)
-    urls: list[str] = field(default_factory=list)
+    images: list[NamedImage]
     is_list: bool = False
-
-    def count(self) -> int:
-        """The number of images and URLs."""
-        return len(self.images) + len(self.urls)
 
 
 class InMemoryFormParser(MultiPartParser):
@@ -66,11 +60,10 @@ def content_type(request: Request) -> str:
 
 
 async def read_images(request: Request, settings: Settings, ticket: Ticket) -> ImageRequest:
-    """Read the images, or URLs, of a request.
+    """Read the images of a request.
 
     Raises:
-        RequestError: 403 URLs not allowed, 408 too slow, 413 too large, 415 unsupported type,
-            503 no memory.
+        RequestError: 408 too slow, 413 too large, 415 unsupported type, 503 no memory.
         UserError: the form or JSON is invalid.
         ClientDisconnected: the client left.
     """
@@ -212,19 +205,14 @@ def _printable(text: str) -> str:
 
 
 def parse_json(body: bytes, settings: Settings) -> ImageRequest:
-    """Parse `{"image": BASE64}`, `{"images": [BASE64, ...]}`, `{"url": URL}` or `{"urls": [...]}`.
-
-    Raises:
-        RequestError: 403 if it has URLs and the service does not allow them.
-        UserError: it is anything else.
-    """
+    """Parse `{"image": BASE64}` or `{"images": [BASE64, ...]}`; a `UserError` if it is else."""
     if sum(body.count(delimiter) for delimiter in b",:[{") > MAX_JSON_DELIMITERS:
         raise UserError("The JSON has too many values; send nothing but images.")
     try:
         data: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise UserError("The body is not JSON; check its syntax.") from None
-    keys = ("image", "images", "url", "urls")
+    keys = ("image", "images")
     present = [key for key in keys if key in data] if isinstance(data, dict) else []
     if len(present) != 1 or len(data) != 1:
         raise UserError('The JSON must be {"image": BASE64} or {"images": [BASE64, ...]}.')
@@ -236,10 +224,6 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
     limit = settings.max_images_per_request
     if not 0 < len(values) <= limit:
         raise UserError(f"A request must have 1 to {limit} images, not {len(values)}.")
-    if key.startswith("url"):
-        if not settings.allow_urls:
-            raise RequestError(403, "This service does not fetch URLs; send the image itself.")
-        return ImageRequest(urls=values, is_list=is_list)
     images = [("", _decode_base64(value, number)) for number, value in enumerate(values)]
     return ImageRequest(images, is_list=is_list)
 

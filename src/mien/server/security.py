@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import unquote_to_bytes, urlsplit
+import ipaddress
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +30,33 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+class Host(NamedTuple):
+    """A host name in lower case or an IP address, and the port if there is one."""
+
+    name: str
+    port: int | None
+
+
+HOST = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?", re.IGNORECASE)
+
+
+def parse_host(text: str) -> Host | None:
+    """Parse a Host header: `localhost`, `LOCALHOST.:80`, `[::1]:8000`; None if it is malformed."""
+    if not (match := HOST.fullmatch(text)):
+        return None
+    name, address, digits = match.groups()
+    port = int(digits) if digits else None
+    if port is not None and not 0 < port < 2**16:
+        return None
+    if name:
+        name = name.lower().removesuffix(".")  # of a fully qualified name
+        return Host(name, port) if all(name.split(".")) else None
+    try:
+        return Host(str(ipaddress.IPv6Address(address)), port)
+    except ValueError:
+        return None
 
 
 class SecurityMiddleware:
@@ -63,23 +93,31 @@ class SecurityMiddleware:
         await self._app(scope, receive, send_with_security_headers)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        host = headers.get("host", "")
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        host = parse_host(hosts[0]) if len(hosts) == 1 else None
+        if host is None:
+            raise RequestError(400, "The request must have one Host header: NAME or NAME:PORT.")
         # Prevent DNS rebinding: another web page could point its host name to this machine.
-        if self._allowed_hosts and _host_name(host) not in self._allowed_hosts:
+        if self._allowed_hosts and host.name not in self._allowed_hosts:
             raise RequestError(
                 421, "This host name is not allowed; start mien serve with --allow-host."
             )
-        origin = headers.get("origin")
-        if origin is not None and not self._is_allowed_origin(origin, host):
+        if origins and not (len(origins) == 1 and self._is_allowed_origin(origins[0], host)):
             raise RequestError(
                 403, "This origin is not allowed; start mien serve with --allow-origin."
             )
         if self._token and scope["path"] not in PUBLIC_PATHS:
             self._check_token(headers)
 
-    def _is_allowed_origin(self, origin: str, host: str) -> bool:
-        is_same_origin = _host_of_origin(origin) == host.lower()
-        return is_same_origin or origin in self._allowed_origins or "*" in self._allowed_origins
+    def _is_allowed_origin(self, origin: str, host: Host) -> bool:
+        if origin in self._allowed_origins or "*" in self._allowed_origins:
+            return True
+        scheme, separator, authority = origin.partition("://")
+        default_port = {"http": 80, "https": 443}.get(scheme)
+        page = parse_host(authority) if separator and default_port else None
+        if page is None:
+            return False
+        return (page.name, page.port or default_port) == (host.name, host.port or default_port)
 
     def _check_token(self, headers: Headers) -> None:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
@@ -101,19 +139,3 @@ def _token_from_subprotocols(header: str) -> bytes:
     prefix = TOKEN_SUBPROTOCOL_PREFIX
     encoded = next((name[len(prefix) :] for name in offered if name.startswith(prefix)), "")
     return unquote_to_bytes(encoded.encode("latin-1"))
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a Host header: `"localhost"` for `"LOCALHOST:8000"`."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _host_of_origin(origin: str) -> str:
-    """Return the host name and port of an origin in the form of a Host header."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""

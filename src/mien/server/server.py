@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 import socket
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import uvicorn
 
@@ -19,8 +25,12 @@ KEEP_ALIVE_SECONDS = 5
 CLOSE_TIMEOUT_SECONDS = 10.0
 """Time for the client to accept the last bytes of a closed connection."""
 
-SHUTDOWN_TIMEOUT_SECONDS = 20
-"""Time for requests in progress when the service stops."""
+UPLOAD_GRACE_SECONDS, REQUEST_GRACE_SECONDS, SHUTDOWN_TIMEOUT_SECONDS = 1.0, 4.0, 5
+"""Time for bodies that are arriving, for requests in progress, and for all when the service stops.
+"""
+
+
+MAX_MESSAGE_LENGTH = 200
 
 
 def _ignore(_: str) -> None:
@@ -73,8 +83,19 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End streams, finish the requests in progress, cancel videos."""
         self._service.stopping.set()
+        ending = asyncio.create_task(self._abort_unfinished_requests())
         await super().shutdown(sockets)
+        ending.cancel()
         self._aborting.cancel()
+
+    async def _abort_unfinished_requests(self) -> None:
+        await asyncio.sleep(UPLOAD_GRACE_SECONDS)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpProtocol) and connection.is_receiving():
+                connection.transport.abort()
+        await asyncio.sleep(REQUEST_GRACE_SECONDS - UPLOAD_GRACE_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     async def _abort_stalled_connections(self) -> None:
         """Abort closed connections whose client does not accept the last bytes in time."""
@@ -86,6 +107,37 @@ class Server(uvicorn.Server):
             for transport, since in closing.items():
                 if now - since > CLOSE_TIMEOUT_SECONDS:
                     transport.abort()
+
+
+@contextmanager
+def escaped_library_messages() -> Iterator[None]:
+    """Print what C libraries (libtiff, FFmpeg) write to standard error escaped, in the context.
+
+    Clients determine it, and can cause any number of lines: at most one per second is printed.
+    """
+    python_stderr, original, (read_end, write_end) = sys.stderr, os.dup(2), os.pipe()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    with open(original, "w", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
+        printer = threading.Thread(target=_print_escaped, args=[read_end, log], daemon=True)
+        printer.start()
+        sys.stderr = log
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(original, 2)  # ends the printer
+            printer.join(1)
+
+
+def _print_escaped(read_end: int, log: TextIO) -> None:
+    printed_at = -math.inf
+    with open(read_end, "rb", buffering=0) as messages:
+        while data := messages.read(2**16):
+            if time.monotonic() - printed_at > 1:
+                printed_at = time.monotonic()
+                line = data.split(b"\n")[0][:MAX_MESSAGE_LENGTH].decode(errors="replace")
+                log.write(f"mien: a library reports: {line!a}\n")
 
 
 def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
@@ -101,7 +153,8 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
     _check_address(settings.host, settings.port)
     # It logs every malformed form, and clients can send any number of them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    Server(settings, on_ready).run()
+    with escaped_library_messages():
+        Server(settings, on_ready).run()
 
 
 def _check_address(host: str, port: int) -> None:

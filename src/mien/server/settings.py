@@ -28,7 +28,6 @@ class Settings:
         allowed_hosts: host names that are accepted. Empty: those of this machine on loopback, any
             otherwise.
         allowed_origins: origins of other web pages that may use the service.
-        allow_urls: whether requests may name images by URL.
     """
 
     model: str = "default"
@@ -40,7 +39,6 @@ class Settings:
     token: str = ""
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    allow_urls: bool = False
 
     max_pending_images: int = 64
     """Images that wait or are being analyzed; further requests get 503."""
