@@ -1,4 +1,4 @@
-"""Cross-validated scores of calibration methods and label shares on PublicTest.
+"""Compare calibration methods and label shares on PublicTest by cross-validation.
 
     python benchmarks/calibration.py --data fer2013/ --run models/fourth-student
 

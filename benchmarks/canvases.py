@@ -1,10 +1,10 @@
-"""Detection and classification of several faces per image by Faster R-CNN. Writes results/.
+"""Train and evaluate Faster R-CNN on images with several faces. Writes results/canvases.json.
 
-python benchmarks/canvases.py --data fer2013/ --steps 3000 [--start runs/rcnn-slim]
+python benchmarks/canvases.py --data fer2013/ --steps 3000 [--init-from runs/rcnn-slim]
 
-A FER2013 crop contains nothing but a face, so that "the whole image" is always the right box. To
-measure detection, one to four training faces are composed into photographs without people for
-training, and PublicTest faces into other photographs for evaluation. Bare crops are evaluated too.
+In a FER2013 crop the whole image is the face, so detection cannot be measured. One to four training
+faces are therefore composed into photographs without people for training, and PublicTest faces into
+other photographs for evaluation. The original crops are evaluated, too.
 """
 
 from __future__ import annotations
@@ -41,32 +41,40 @@ ROOT = Path(__file__).parent.parent
 BATCH, LR = 8, 0.01
 
 MIN_IOU = 0.5
-"""A predicted box matches a true box from this intersection over union on."""
+"""Minimum intersection over union of a predicted box and the true box that it matches."""
 
 MIN_CONFIDENCE = 0.5
-"""Confidence from which on a prediction counts for recall, precision and accuracy."""
+"""Minimum confidence of predictions for recall, precision and accuracy."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """boxes: (K, 4) x, y, width, height. scores: (K, 7) by emotion; their sum is the confidence."""
+    """The detected faces of an image.
+
+    Attributes:
+        boxes: (K, 4), x, y, width and height.
+        scores: (K, 7), one per emotion; their sum is the confidence.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
 
     @property
     def confidence(self) -> np.ndarray:
-        """(K,) confidence that a box contains a face, 0 to 1."""
+        """(K,) confidence that each box contains a face, 0 to 1."""
         return self.scores.sum(1)
 
 
-# Metrics.
+# Metrics
 
 
 def match(boxes: np.ndarray, confidence: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
-    """The index of the true box that each predicted box matches, -1 for none: (K,).
+    """Match predicted boxes with true boxes.
 
     Each true box is matched at most once, by the most confident box with `MIN_IOU`.
+
+    Returns:
+        (K,) index of the matched true box for each predicted box; -1 for no match.
     """
     matches, is_free = np.full(len(boxes), -1), np.ones(len(true_boxes), bool)
     for k in np.argsort(-confidence, kind="stable"):
@@ -80,10 +88,10 @@ def match(boxes: np.ndarray, confidence: np.ndarray, true_boxes: np.ndarray) -> 
 def average_precision(
     true_boxes: list[np.ndarray], boxes: list[np.ndarray], confidences: list[np.ndarray]
 ) -> float:
-    """The area under the precision-recall curve, as in Pascal VOC since 2010; one item per image.
+    """Compute the area under the precision-recall curve, as in Pascal VOC since 2010.
 
-    Precision is interpolated: the highest at this recall or above. Boxes with confidence 0 are
-    ignored.
+    Precision is interpolated: the highest precision at the same or a higher recall is used. Boxes
+    with confidence 0 are ignored. Each list has one item per image.
     """
     pairs = zip(boxes, confidences, true_boxes, strict=True)
     is_match = np.concatenate([match(*pair) >= 0 for pair in pairs])
@@ -96,7 +104,7 @@ def average_precision(
 
 
 def classify_matches(canvas: Canvas, prediction: Prediction) -> tuple[np.ndarray, int]:
-    """For each true face with a confident match, whether its label is right; number of boxes."""
+    """Return whether the label of each confidently matched face is correct, and the box count."""
     is_confident = prediction.confidence >= MIN_CONFIDENCE
     boxes, scores = prediction.boxes[is_confident], prediction.scores[is_confident]
     matches = match(boxes, scores.sum(1), canvas.boxes)
@@ -107,11 +115,11 @@ def classify_matches(canvas: Canvas, prediction: Prediction) -> tuple[np.ndarray
 def evaluate_predictions(
     canvases: Sequence[Canvas], predictions: Sequence[Prediction]
 ) -> dict[str, float]:
-    """The metrics of a set of images.
+    """Compute the metrics of predictions for a set of images.
 
-    face_ap: average precision of the class "face". emotion_map: mean average precision over the
-    emotions. recall, precision: of boxes with `MIN_CONFIDENCE`. accuracy: of the emotions on the
-    faces that these boxes match.
+    `face_ap` is the average precision of faces, and `emotion_map` the mean average precision over
+    emotions. `recall` and `precision` are those of boxes with `MIN_CONFIDENCE`, and `accuracy` is
+    that of the emotions of the faces that these boxes match.
     """
     boxes = [prediction.boxes for prediction in predictions]
     by_emotion = [
@@ -133,16 +141,16 @@ def evaluate_predictions(
     }
 
 
-# The detector.
+# Detector
 
 
 def to_inputs(canvases: Iterable[Canvas]) -> list[Tensor]:
-    """Inputs of a torchvision detector: (1, H, W) standardized floats."""
+    """Convert images to inputs of a torchvision detector: (1, H, W) standardized floats."""
     return [batches.standardize(torch.as_tensor(c.pixels.copy()))[None] for c in canvases]
 
 
 def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
-    """Targets of a torchvision detector: corners, and labels from 1 on, as 0 is background."""
+    """Convert images to targets of a torchvision detector, whose label 0 is the background."""
     return [
         {
             "boxes": ops.box_convert(torch.as_tensor(c.boxes).float(), "xywh", "xyxy"),
@@ -153,9 +161,9 @@ def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
 
 
 def merge_boxes(output: dict[str, Tensor]) -> Prediction:
-    """One box per face, from the boxes per face and emotion of a torchvision detector.
+    """Merge the boxes per face and emotion of a torchvision detector into one box per face.
 
-    Of overlapping boxes, the most confident is kept, with the highest score of each emotion.
+    The most confident of overlapping boxes is kept, with the highest score of each emotion.
     """
     boxes, labels, scores = output["boxes"], output["labels"] - 1, output["scores"]
     kept = ops.nms(boxes, scores, MIN_IOU)
@@ -171,7 +179,7 @@ def merge_boxes(output: dict[str, Tensor]) -> Prediction:
 
 @torch.no_grad()
 def predict(detector: nn.Module, canvases: Sequence[Canvas]) -> list[Prediction]:
-    """The predictions of a detector for each image."""
+    """Detect and classify the faces of each image."""
     detector.eval()
     chunks = (canvases[k : k + BATCH] for k in range(0, len(canvases), BATCH))
     return [merge_boxes(output) for chunk in chunks for output in detector(to_inputs(chunk))]
@@ -184,7 +192,7 @@ def train(
     steps: int,
     rng: np.random.Generator,
 ) -> None:
-    """Train with newly composed images in each step; linear warm-up, then cosine decay."""
+    """Train on newly composed images in each step, with linear warm-up and cosine decay."""
     optimizer = torch.optim.SGD(
         detector.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
@@ -210,7 +218,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument(
-        "--start", type=Path, help="run folder of rcnn-slim with the initial weights"
+        "--init-from", type=Path, help="run folder of rcnn-slim with the initial weights"
     )
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -218,8 +226,8 @@ def main() -> None:
     splits, rng = data.load(options.data), np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     model = models.build("rcnn-slim", channels=1, classes=CLASSES)
-    if options.start:
-        evaluate.load_weights(model, runs.open_run(options.start))
+    if options.init_from:
+        evaluate.load_weights(model, runs.open_run(options.init_from))
     detector = rcnn.detector(model, SIDE)
     start = time.perf_counter()
     train(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), options.steps, rng)
@@ -235,10 +243,10 @@ def main() -> None:
     }
     for name, row in rows.items():
         print(name, {key: round(value, 3) for key, value in row.items()})
-    report = {
+    result = {
         "rows": rows,
         "model": "rcnn-slim",
-        "init_from": options.start.name if options.start else None,
+        "init_from": options.init_from.name if options.init_from else None,
         "steps": options.steps,
         "seconds_per_step": round(seconds, 3),
         "batch": BATCH,
@@ -247,7 +255,7 @@ def main() -> None:
         "seed": options.seed,
         "environment": runs.about(),
     }
-    runs.write_json(ROOT / "results" / "canvases.json", report)
+    runs.write_json(ROOT / "results" / "canvases.json", result)
 
 
 if __name__ == "__main__":

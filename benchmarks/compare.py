@@ -1,10 +1,10 @@
-"""Size, time and memory of two installations of mien and of the bare script on one machine.
+"""Compare size, time and memory of two installations of mien and of a minimal script.
 
     python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
-    python benchmarks/compare.py --before ... --after ... --serve     # also the server's throughput
+    python benchmarks/compare.py --before ... --after ... --serve     # throughput of the server
 
-Writes results/compare.json. Each interpreter is that of an environment with only mien installed
-(for --serve, with the extra serve). An old mien needs $MIEN_YUNET, the path of YuNet.
+Writes results/compare.json. Each interpreter belongs to an environment with only mien, or
+for --serve mien with the extra serve. Old versions need the path of YuNet in $MIEN_YUNET.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def installed_mib(python: str) -> float:
-    """MiB on disk of an environment's site-packages, without pip and setuptools."""
+    """Return the size of an environment's site-packages in MiB, without pip and setuptools."""
     done = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True)
     total = 0
     for entry in Path(done.stdout.strip()).iterdir():
@@ -68,7 +68,7 @@ def installed_mib(python: str) -> float:
 
 
 def detection_ms(python: str, photo: Path) -> list[float]:
-    """Milliseconds of one detection at 640 x 640 and 320 x 320, one thread."""
+    """Return the median milliseconds of a detection at 640 x 640 and 320 x 320 with one thread."""
     done = subprocess.run(
         [python, "-c", DETECT, str(photo)], capture_output=True, text=True, check=True
     )
@@ -76,7 +76,7 @@ def detection_ms(python: str, photo: Path) -> list[float]:
 
 
 def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4) -> float:
-    """Images per second that `mien serve` analyzes for concurrent clients."""
+    """Return the images per second that `mien serve` analyzes for concurrent clients."""
     child = subprocess.Popen(
         [python, "-m", "mien", "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
     )
@@ -102,8 +102,8 @@ def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4
     return sum(counts) / seconds
 
 
-def light(before: str, after: str) -> dict:
-    """Size, time and memory of the light installations."""
+def compare_installations(before: str, after: str) -> dict:
+    """Measure size, time and memory of two installations without optional dependencies."""
     with tempfile.TemporaryDirectory() as folder:
         photo = skimage.data.astronaut()
         path, array = Path(folder) / "photo.png", Path(folder) / "photo.npy"
@@ -151,7 +151,10 @@ def main() -> None:
             name: sorted(row[name] for row in rounds)[1] for name in ("before", "after")
         }
     else:
-        result = {"name": "cost before and after", **light(options.before, options.after)}
+        result = {
+            "name": "cost before and after",
+            **compare_installations(options.before, options.after),
+        }
     result["serve_environment" if options.serve else "environment"] = runs.about()
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))

@@ -1,11 +1,11 @@
-"""Faithfulness of `mien explain`: blur the regions it finds important and measure the lost share.
+"""Measure whether `mien explain` is faithful, by blurring the regions that its map marks.
 
     python benchmarks/explaining.py --data fer2013/ --faces 300    # writes results/explaining.json
 
-A fifth of each face is blurred: the fifth with the most evidence for the dominant emotion
-(supporting), the fifth with the most evidence against it (opposing), the center of the face
-(central), and a random fifth. If the map is faithful, blurring the supporting fifth loses much more
-of the share than the others, and the opposing fifth none. Faces of PublicTest, model `default`.
+One fifth of each face is blurred: the fifth with the highest importance (supporting) or the lowest
+(opposing), the center (central), or a random fifth. If the map is faithful, blurring the supporting
+fifth reduces the share of the dominant emotion much more than the others, and blurring the opposing
+fifth does not reduce it. Faces are from PublicTest, and the model is `default`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESAMPLES = 1000
 
 
 def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Blur the fifth of a crop with the highest scores: (1, S, S) uint8 -> the same."""
+    """Blur the fifth of a (1, S, S) uint8 crop with the highest scores."""
     side = crop.shape[-1]
     mask = cv2.GaussianBlur(
         (score >= np.quantile(score, 1 - BLURRED_FRACTION)).astype(np.float32), (0, 0), 1
@@ -41,17 +41,17 @@ def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
     return (crop[0] * (1 - mask) + blurred * mask).round().astype(np.uint8)[None]
 
 
-def share_losses(
+def share_reductions(
     classify: Classifier, faces: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The loss of the dominant emotion's share by each blur: name -> (N,)."""
+    """Return blurred region -> (N,) reduction of the share of the dominant emotion."""
 
     def shares(crops: np.ndarray) -> np.ndarray:
         return restrict_labels(classify(crops), classify.spec.labels, EMOTIONS)
 
     side = faces.shape[-1]
     central = -np.square(np.mgrid[:side, :side] - (side - 1) / 2).sum(0)
-    losses: dict[str, list[float]] = {}
+    reductions: dict[str, list[float]] = {}
     for face in faces:
         crop = face[None]
         (before,) = shares(crop[None])
@@ -62,8 +62,8 @@ def share_losses(
                   "central": central, "random": random}  # fmt: skip
         after = shares(np.stack([blur_highest(crop, score) for score in scores.values()]))
         for name, share in zip(scores, after[:, dominant], strict=True):
-            losses.setdefault(name, []).append(float(before[dominant] - share))
-    return {name: np.array(lost) for name, lost in losses.items()}
+            reductions.setdefault(name, []).append(float(before[dominant] - share))
+    return {name: np.array(values) for name, values in reductions.items()}
 
 
 def main() -> None:
@@ -76,14 +76,14 @@ def main() -> None:
     faces = val.faces[rng.choice(len(val.faces), args.faces, replace=False)]
     classify = Classifier(weights.model("default"), threads=1)
     started = time.perf_counter()
-    losses = share_losses(classify, faces, rng)
+    reductions = share_reductions(classify, faces, rng)
     seconds_per_face = (time.perf_counter() - started) / len(faces)
     rows = {}
-    for name, lost in losses.items():
-        samples = rng.integers(0, len(lost), (RESAMPLES, len(lost)))
-        low, high = np.quantile(lost[samples].mean(1), (0.025, 0.975))
-        rows[name] = {"value": float(lost.mean()), "low": float(low), "high": float(high)}
-        print(f"{name:25} {100 * lost.mean():5.1f} points", flush=True)
+    for name, values in reductions.items():
+        samples = rng.integers(0, len(values), (RESAMPLES, len(values)))
+        low, high = np.quantile(values[samples].mean(1), (0.025, 0.975))
+        rows[name] = {"value": float(values.mean()), "low": float(low), "high": float(high)}
+        print(f"{name:25} {100 * values.mean():5.1f} points", flush=True)
     result = {"environment": runs.about(), "model": "default", "split": "val", "faces": len(faces),
               "seed": 0, "blurred_share": BLURRED_FRACTION, "seconds_per_face": seconds_per_face,
               "share_lost": rows}  # fmt: skip

@@ -1,8 +1,8 @@
-"""Accuracy of small and blurred faces, from which the thresholds of the flags are chosen.
+"""Measure the errors for small and blurred faces, to choose the thresholds of the flags.
 
     python benchmarks/flags.py --data fer2013/            # writes results/flags.json
 
-PublicTest faces are reduced and enlarged again, or blurred, before they are classified.
+PublicTest faces are downsampled and upsampled, or blurred, before classification.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 ROOT = Path(__file__).parent.parent
 
 
-def reduced(face: np.ndarray, side: int) -> np.ndarray:
-    """A face as if it had been `side` pixels large in its image."""
+def resample(face: np.ndarray, side: int) -> np.ndarray:
+    """Downsample a face to `side` pixels, and upsample it to its original size."""
     small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, face.shape, interpolation=cv2.INTER_LINEAR)
 
@@ -37,7 +37,7 @@ def main() -> None:
     classify = Classifier(weights.model("default"))
     changes = {"unchanged": lambda face: face}
     changes |= {
-        f"{n} pixels": lambda face, n=n: reduced(face, n) for n in (36, 28, 24, 20, 16, 12, 8)
+        f"{n} pixels": lambda face, n=n: resample(face, n) for n in (36, 28, 24, 20, 16, 12, 8)
     }
     changes |= {
         f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s)

@@ -1,9 +1,9 @@
-"""The geometry of a detector's boxes relative to FER2013's crops, and what it gains in accuracy.
+"""Fit the geometry of detected boxes relative to FER2013 crops, and measure its effect.
 
     python benchmarks/geometry.py --data fer2013/
 
-First the detector runs on enlarged FER2013 training faces with mirrored surroundings: the median
-position of its boxes is the `geometry` in `detection/yunet.py`. Then PublicTest faces are composed
+First, the detector runs on enlarged FER2013 training faces with reflected borders. The median
+position of its boxes is the `geometry` in `detection/yunet.py`. Then, PublicTest faces are composed
 into photographs, detected, cropped by several rules, and classified.
 """
 
@@ -34,7 +34,7 @@ ENLARGED_SIDE = 144
 
 
 def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
-    """Quartiles of size, right and down over the detected faces, and their number."""
+    """Return the number of detected faces, and the quartiles of the geometry's parameters."""
     measurements = []
     for face in faces:
         large = cv2.resize(face, (ENLARGED_SIDE, ENLARGED_SIDE), interpolation=cv2.INTER_CUBIC)
@@ -51,7 +51,7 @@ def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
 
 
 def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
-    """Rules to crop a face from its box."""
+    """Return rules that map the box of a face to a crop region."""
     return {
         "the box, resized to a square": lambda box: box,
         "a square on its longer side": square_on_longer_side,
@@ -60,7 +60,7 @@ def crop_rules(geometry: CropGeometry) -> dict[str, Callable[[Box], Box]]:
 
 
 def square_on_longer_side(box: Box) -> Box:
-    """The square around a box's center with its longer side."""
+    """Return the square with the center and the longer side of a box."""
     x, y, w, h = box
     side = max(w, h)
     return x + (w - side) / 2, y + (h - side) / 2, side, side
@@ -68,7 +68,7 @@ def square_on_longer_side(box: Box) -> Box:
 
 @dataclass
 class Crops:
-    """The crops of all detected faces by rule, with the index of each face and its confidence."""
+    """Crops of all detected faces by rule, with the index and the confidence of each face."""
 
     by_rule: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     indices: list[int] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Crops:
 
 
 def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
-    """Detect the faces of scenes and crop them by every rule."""
+    """Detect the faces of scenes, and crop them by every rule."""
     crops = Crops()
     for scene in composed:
         for face in detect(scene.pixels):
@@ -94,7 +94,7 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
 
 
 def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) -> dict:
-    """Accuracy (FER2013 labels) and KL divergence from the votes, by crop rule."""
+    """Measure accuracy on FER2013 labels and KL divergence from the votes for each crop rule."""
     by_votes = Classifier(weights.model("default"))
     by_label = Classifier(weights.model("default-labels"))
     crops = collect_crops(detect, composed)

@@ -1,10 +1,10 @@
-"""Load test of `mien serve`: throughput, latency, memory over time, and behavior under overload.
+"""Load test of `mien serve`: throughput, latency, memory, and behavior under overload.
 
-    python benchmarks/load.py                      # everything; 50,000 requests for the memory
+    python benchmarks/load.py                      # with 50,000 requests for the memory test
     python benchmarks/load.py --seconds 3 --requests 500
 
-Server and client share the cores of this machine, as does the baseline: a bare loop of image
-decoding, YuNet and ONNX Runtime with one thread per core. Needs scikit-image for the photograph.
+Server and client share the cores of one machine. The baseline, which runs alone, is a loop of image
+decoding, YuNet and ONNX Runtime with one thread per core. scikit-image provides the photograph.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ ROOT = Path(__file__).parent.parent
 CONNECTIONS = (1, 8, 64, 256)
 OVERLOAD_FACTOR = 10
 MAX_PENDING_IMAGES = 64
-"""The server's limit under overload, which is its default."""
+"""Limit of the server under overload, equal to its default."""
 
 MAX_CONNECTIONS = 900
-"""Connections that the client opens under overload."""
+"""Maximum number of connections of the client under overload."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ def photograph() -> bytes:
 
 
 def bare_loop(body: bytes, seconds: float, threads: int) -> float:
-    """Images per second without a service: decoding, detection and classification in a loop."""
+    """Return images per second of decoding, detection and classification without a server."""
     detect = yunet.YuNet(threads=1)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -107,7 +107,7 @@ def bare_loop(body: bytes, seconds: float, threads: int) -> float:
 
 @contextlib.contextmanager
 def served(max_pending_images: int) -> Iterator[str]:
-    """The URL of a `mien serve` process."""
+    """Start a `mien serve` process and yield its URL."""
     limit = ["--waiting", str(max_pending_images)]
     arguments = ["serve", "--port", "0", "--detector", "yunet", *limit]
     child = subprocess.Popen(
@@ -122,7 +122,7 @@ def served(max_pending_images: int) -> Iterator[str]:
 
 
 class LoadClient:
-    """Sends the same request again and again over one connection."""
+    """Client that sends the same request repeatedly over one connection."""
 
     def __init__(self, url: str, body: bytes) -> None:
         address = urlsplit(url)
@@ -134,7 +134,7 @@ class LoadClient:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __call__(self, responses: Responses, expected: dict) -> None:
-        """Send the request once, and compare its record with `expected`."""
+        """Send the request once, and compare the response with `expected`."""
         began = time.perf_counter()
         try:
             status, body = await self._send()
@@ -183,7 +183,7 @@ async def closed_loop(
     connections: int,
     should_continue: Callable[[Responses], bool],
 ) -> dict:
-    """A number of connections, each sending its next request after each response."""
+    """Measure a number of connections that each wait for a response before the next request."""
     responses = Responses()
     clients = [LoadClient(url, body) for _ in range(connections)]
 
@@ -200,11 +200,11 @@ async def closed_loop(
 
 
 async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
-    """A number of requests per second, regardless of responses."""
+    """Measure a fixed number of requests per second, independent of responses."""
     responses, peak = Responses(), 0.0
     idle = [LoadClient(url, body) for _ in range(MAX_CONNECTIONS)]
     tasks: set[asyncio.Task] = set()
-    began, sent, held_back = time.perf_counter(), 0, 0
+    began, sent, delayed = time.perf_counter(), 0, 0
 
     async def run(client: LoadClient) -> None:
         await client(responses, expected)
@@ -214,7 +214,7 @@ async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds:
         for _ in range(int(elapsed * rate) - sent):
             sent += 1
             if not idle:
-                held_back += 1
+                delayed += 1
                 continue
             task = asyncio.create_task(run(idle.pop()))
             tasks.add(task)
@@ -225,7 +225,7 @@ async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds:
     elapsed = time.perf_counter() - began
     for client in idle:
         client.close()
-    return {"sent_per_second": rate, "sent": sent, "delayed_by_client": held_back,
+    return {"sent_per_second": rate, "sent": sent, "delayed_by_client": delayed,
             "peak_mb": peak, **responses.summary(elapsed)}  # fmt: skip
 
 
@@ -239,7 +239,7 @@ async def get(url: str, path: str) -> bytes:
 
 
 async def memory(url: str) -> float:
-    """Resident memory of the server in megabytes."""
+    """Return the resident memory of the server in megabytes."""
     for line in (await get(url, "/metrics")).decode().splitlines():
         if line.startswith("process_resident_memory_bytes "):
             return float(line.split()[1]) / 1e6
@@ -256,7 +256,7 @@ def for_requests(count: int) -> Callable[[Responses], bool]:
 
 
 async def throughput(url: str, body: bytes, expected: dict, seconds: float) -> list[dict]:
-    """Throughput and latency by number of connections."""
+    """Measure throughput and latency by number of connections."""
     await closed_loop(url, body, expected, 8, for_seconds(1))
     rows = []
     for connections in CONNECTIONS:
@@ -266,7 +266,7 @@ async def throughput(url: str, body: bytes, expected: dict, seconds: float) -> l
 
 
 async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dict:
-    """Memory before and after many requests."""
+    """Measure the memory before and after many requests."""
     await closed_loop(url, body, expected, 16, for_requests(min(500, requests)))
     before = await memory(url)
     row = await closed_loop(url, body, expected, 16, for_requests(requests))
@@ -274,7 +274,7 @@ async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dic
 
 
 async def overload(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
-    """Behavior at many times the maximum rate, and afterwards."""
+    """Measure a multiple of the maximum rate, and the recovery afterwards."""
     before = await memory(url)
     flood = await open_loop(url, body, expected, OVERLOAD_FACTOR * rate, seconds)
     began = time.perf_counter()
@@ -286,43 +286,47 @@ async def overload(url: str, body: bytes, expected: dict, rate: float, seconds: 
             "after_mb": await memory(url)}  # fmt: skip
 
 
-def on_a_server(max_pending_images: int, measure: Callable[[str], Awaitable]) -> object:
-    """The result of `measure(url)` on a new server."""
+def measure_server(max_pending_images: int, measure: Callable[[str], Awaitable]) -> object:
+    """Start a server, and return the result of `measure(url)`."""
     with served(max_pending_images) as url:
         return asyncio.run(measure(url))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Load test of mien serve.")
-    parser.add_argument("--seconds", type=float, default=20, help="per measurement")
-    parser.add_argument("--requests", type=int, default=50_000, help="for the memory")
-    parser.add_argument("--to", type=Path, default=ROOT / "results" / "load.json")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each measurement")
+    parser.add_argument(
+        "--requests", type=int, default=50_000, help="number of requests of the memory test"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "load.json")
     arguments = parser.parse_args()
     body, seconds = photograph(), arguments.seconds
-    (result,) = Analyzer(detector="yunet", threads=1).analyze_frames([image.first_frame(body)])
-    expected = result.to_dict()
+    (analyzed,) = Analyzer(detector="yunet", threads=1).analyze_frames([image.first_frame(body)])
+    expected = analyzed.to_dict()
     cores = len(os.sched_getaffinity(0))
     bare_rate = bare_loop(body, seconds, cores)
     print(f"bare loop: {bare_rate:.1f} images per second in {cores} threads", flush=True)
-    rows = on_a_server(2 * max(CONNECTIONS), lambda url: throughput(url, body, expected, seconds))
+    rows = measure_server(
+        2 * max(CONNECTIONS), lambda url: throughput(url, body, expected, seconds)
+    )
     bare_rate = (bare_rate + bare_loop(body, seconds, cores)) / 2
     rate = max(row["responses_per_second"] for row in rows)
-    report = {
+    result = {
         "name": "load",
         "image": "astronaut, 512 x 512, JPEG",
         "cores": cores,
         "bare_per_second": bare_rate,
         "rows": [{**row, "share_of_bare": row["responses_per_second"] / bare_rate} for row in rows],
-        "memory": on_a_server(
+        "memory": measure_server(
             MAX_PENDING_IMAGES, lambda url: endurance(url, body, expected, arguments.requests)
         ),
-        "overload": on_a_server(
+        "overload": measure_server(
             MAX_PENDING_IMAGES, lambda url: overload(url, body, expected, rate, seconds)
         ),
         "environment": runs.about(),
     }
-    print(json.dumps({key: report[key] for key in ("memory", "overload")}, indent=1))
-    runs.write_json(arguments.to, report)
+    print(json.dumps({key: result[key] for key in ("memory", "overload")}, indent=1))
+    runs.write_json(arguments.out, result)
 
 
 if __name__ == "__main__":

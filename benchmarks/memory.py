@@ -1,4 +1,4 @@
-"""Resident memory while thousands of images are analyzed.
+"""Measure the resident memory while thousands of images are analyzed.
 
 python benchmarks/memory.py            # 10,000 images; writes results/memory.json
 """
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def resident_megabytes() -> float:
-    """Current resident memory of this process, in MB."""
+    """Return the current resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 

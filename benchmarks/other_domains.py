@@ -1,8 +1,8 @@
-"""Effect of the label share on PublicTest faces transformed like faces from other sources.
+"""Measure the effect of the label share on faces that look like those from other sources.
 
     python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
-Each face is cropped wider or narrower than in FER2013, and its tone curve, contrast, brightness and
+PublicTest faces are cropped wider or narrower, and their tone curve, contrast, brightness and
 sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The vote shares are
 calibrated on the original faces, by cross-validation. Writes results/other-domains-RUN.json.
 """
@@ -25,7 +25,7 @@ INPUT_SIZE, SEED = 48, 0
 
 
 def transform(faces: np.ndarray) -> np.ndarray:
-    """(N, 48, 48) uint8 -> the same, each face transformed at random."""
+    """Transform (N, 48, 48) uint8 faces at random."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
     standard = batches.standardize(torch.as_tensor(faces)[:, None])
     transformed = augmentation.domain_randomization(standard, uniform, 1.0)
@@ -34,21 +34,21 @@ def transform(faces: np.ndarray) -> np.ndarray:
 
 
 def recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """The recall of angry, and the mean recall over emotions, of FER2013's labels."""
+    """Return the recall of angry and the mean recall over emotions for FER2013's labels."""
     seven = restrict_labels(logits.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
     scores = metrics.per_class(metrics.confusion(labels, seven.argmax(1), len(EMOTIONS)))
     return {"angry": float(scores["recall"][0]), "macro": float(scores["recall"].mean())}
 
 
 def kl_divergence(logits: Tensor, votes: np.ndarray) -> float:
-    """Mean KL divergence from the vote shares in nats, over the faces with enough votes."""
+    """Return the mean KL divergence from the vote shares in nats."""
     rated, shares = data.seven_shares(votes)
     seven = restrict_labels(logits.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS)
     return float(metrics.kl_divergence(shares, seven).mean())
 
 
 def label_head_recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """`recalls` of the label head alone."""
+    """Return `recalls` of the label head alone."""
     probabilities = np.pad(logits[:, :7].softmax(1).numpy(), ((0, 0), (0, 1)))
     return recalls(torch.as_tensor(probabilities).clamp(min=1e-9).log(), labels)
 

@@ -1,8 +1,8 @@
-"""Paired differences of two networks on the same PublicTest faces.
+"""Compute paired differences between two networks on PublicTest.
 
     python benchmarks/paired.py --data fer2013/ models/fifth-averaged models/fourth-student
 
-Writes results/paired-FIRST.json: the scores of the first minus those of the second.
+Writes results/paired-FIRST.json with the scores of the first run minus those of the second.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def predict(path: Path, val: data.Samples, input_size: int) -> tuple[Predictions, Predictions]:
-    """A run's predictions without calibration, and its votes with cross-validated calibration."""
+    """Return predictions without calibration, and votes with cross-validated calibration."""
     truth = {"truth": val.labels, "raters": val.votes}
     network = evaluate.load_network(runs.open_run(path))
     logits = evaluate.compute_logits(network, val.faces, input_size=input_size)

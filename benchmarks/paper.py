@@ -1,8 +1,8 @@
-"""The paper's tables and figures, from the runs in models/paper. Writes docs/paper/.
+"""Reproduce the paper's tables and figures from the runs in models/paper. Writes docs/paper/.
 
     python benchmarks/paper.py --data fer2013/
 
-Without Figure 1, whose faces may not be published.
+Figure 1 is omitted, because its faces must not be published.
 """
 
 from __future__ import annotations

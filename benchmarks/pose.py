@@ -1,4 +1,4 @@
-"""Rotated and turned heads: trains the roll network, and measures the effect of roll and yaw.
+"""Train the roll network, and measure the effect of roll and yaw of heads.
 
     python benchmarks/pose.py train --data fer2013/     # writes src/mien/detection/roll.onnx
     python benchmarks/pose.py measure --data fer2013/   # prints tables, writes results/pose.json
@@ -38,10 +38,11 @@ STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0
 
 
 class RollNet(nn.Module):
-    """Grayscale face -> cosine and sine of its roll; the length of the vector is the certainty.
+    """Network that estimates the cosine and sine of the roll of (N, 1, 48, 48) uint8 faces.
 
-    uint8 (N, 1, 48, 48) -> (N, 2) float32 of length 0 to about 1. Only the inscribed circle is
-    used, because the corners would reveal the rotation of the image. 80,000 parameters.
+    The length of the (N, 2) output vectors, 0 to about 1, is the confidence. Only the inscribed
+    circle of the image is used, because the corners would reveal its rotation. The network has
+    80,000 parameters.
     """
 
     def __init__(self) -> None:
@@ -58,14 +59,14 @@ class RollNet(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 9, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(N, 1, 48, 48) gray values -> (N, 2)."""
+        """Compute (N, 2) vectors from (N, 1, 48, 48) gray values."""
         x = torch.where(self.circle, batches.standardize(faces), 0.0)
         x = x.contiguous(memory_format=torch.channels_last)
         return self.head(self.features(x))
 
 
 def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
-    """Rotate clockwise by given degrees; shift, scale, blur and light at random."""
+    """Rotate faces clockwise by the given degrees, and transform them at random."""
     count = len(faces)
     uniform = torch.rand(6, count, generator=rng)
     angle = -degrees * math.pi / 180
@@ -85,7 +86,7 @@ def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
 
 
 def train(folder: Path, out: Path) -> None:
-    """Train on FER2013's training faces and write the network."""
+    """Train on the FER2013 training set, and write the network."""
     faces = torch.as_tensor(data.load(folder)["train"].faces)[:, None]
     torch.manual_seed(SEED)
     rng = Generator().manual_seed(SEED)
@@ -95,7 +96,7 @@ def train(folder: Path, out: Path) -> None:
     start, running_loss = time.time(), 0.0
     for step in range(STEPS):
         indices = torch.randint(len(faces), (BATCH,), generator=rng)
-        # 40 % are nearly upright like most heads, which must not be rotated by mistake.
+        # Most heads are nearly upright and must not be rotated, so 40 % of the batch is.
         degrees = (torch.rand(BATCH, generator=rng) - 0.5) * 360
         upright = torch.rand(BATCH, generator=rng) < 0.4
         degrees = torch.where(upright, degrees / 9, degrees)
@@ -145,7 +146,7 @@ ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 
 
 def angle_errors(faces: np.ndarray) -> dict:
-    """Errors of the estimated roll for faces rotated by each angle: degrees and shares."""
+    """Measure the error of the estimated roll for each angle, in degrees and as fractions."""
     estimate = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
@@ -161,7 +162,7 @@ def angle_errors(faces: np.ndarray) -> dict:
 
 
 def alignment(val: data.Samples) -> dict:
-    """Accuracy on PublicTest faces rotated by each angle, with and without alignment."""
+    """Measure the accuracy on rotated PublicTest faces with and without alignment."""
     estimate, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
@@ -186,7 +187,7 @@ def alignment(val: data.Samples) -> dict:
 
 
 def rotate_faces(faces: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate (N, 1, 48, 48) uint8 faces clockwise; the borders are mirrored."""
+    """Rotate (N, 1, 48, 48) uint8 faces clockwise with reflected borders."""
     angle = -degrees * math.pi / 180
     theta = torch.zeros(len(faces), 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = angle.cos(), -angle.sin()
@@ -197,7 +198,7 @@ def rotate_faces(faces: Tensor, degrees: Tensor) -> Tensor:
 
 
 def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate an image clockwise on a larger background; also its (2, 3) matrix."""
+    """Rotate an image clockwise on a larger canvas, and return it with the (2, 3) matrix."""
     height, width = pixels.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -207,9 +208,9 @@ def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.nda
 
 
 def scenes_by_angle(val: data.Samples, count: int) -> dict:
-    """Rotated scenes with one face: recall, false positives and accuracy.
+    """Measure recall, false positives and accuracy on rotated scenes with one face.
 
-    yunet_alone: YuNet without roll. mien: `mien.Analyzer` with its default.
+    `yunet_alone` is YuNet without estimation of the roll, and `mien` is `mien.Analyzer`.
     """
     rng, backgrounds = np.random.default_rng(0), scenes.backgrounds()
     composed = []
@@ -244,7 +245,7 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
 
 
 def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
-    """Analyze frames as a video, whose frames are never rotated."""
+    """Analyze frames as a video, so that they are not rotated for detection."""
     session = analyzer.session()
     return [session.update(frame.pixels, frame.seconds) for frame in frames]
 
@@ -253,7 +254,7 @@ ANALYZE = {"mien": mien.Analyzer.analyze_frames, "yunet_alone": as_video}
 
 
 class UprightOnly:
-    """YuNet with the assumption that all heads are upright."""
+    """YuNet detector that assumes upright heads."""
 
     name, geometry = "yunet", yunet.YuNet.geometry
 
@@ -261,7 +262,7 @@ class UprightOnly:
         self._detect = yunet.load()
 
     def __call__(self, pixels: np.ndarray) -> list[mien.Detection]:
-        """(H, W, 3) uint8 -> its faces, with roll 0."""
+        """Detect the faces of a (H, W, 3) uint8 image with roll 0."""
         return [replace(face, roll=0.0) for face in self._detect(pixels)]
 
 
@@ -271,7 +272,7 @@ def _is_at(box: tuple, center: np.ndarray, side: float) -> bool:
 
 
 def false_positives() -> dict:
-    """False positives on photographs without people, at three sizes and four angles."""
+    """Count false positives on photographs without people, at three sizes and four angles."""
     analyzers = {"mien": mien.Analyzer(), "yunet_alone": mien.Analyzer(detector=UprightOnly())}
     backgrounds = scenes.backgrounds()
     images = [cv2.resize(g, None, fx=s, fy=s) for g in backgrounds for s in (0.5, 1, 1.7)]
@@ -288,7 +289,7 @@ def false_positives() -> dict:
 
 
 def by_yaw(val: data.Samples) -> dict:
-    """Accuracy on PublicTest faces by yaw, estimated from landmarks."""
+    """Measure the accuracy on PublicTest by the yaw that is estimated from landmarks."""
     detect = yunet.load()
     classify = mien.Analyzer("default-labels", "whole", threads=1)
     yaws, is_correct = [], []
@@ -315,7 +316,7 @@ def by_yaw(val: data.Samples) -> dict:
 
 
 def measure(folder: Path, count: int) -> None:
-    """Print the tables and write `results/pose.json`."""
+    """Run all measurements, print them, and write `results/pose.json`."""
     val = data.load(folder)["val"]
     result = {"name": "pose", "data": "FER2013 PublicTest"}
     result["roll_error"] = angle_errors(val.faces)
@@ -333,13 +334,13 @@ def measure(folder: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["train", "measure"])
+    parser.add_argument("action", choices=["train", "measure"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--faces", type=int, default=96)
     options = parser.parse_args()
     torch.set_num_threads(1)
     out = Path(runs.PACKAGE) / "detection" / "roll.onnx"
-    if options.what == "train":
+    if options.action == "train":
         train(options.data, out)
     else:
         measure(options.data, options.faces)

@@ -1,8 +1,8 @@
-"""Speed of each stage and of the packaged models.
+"""Measure the speed of each stage and of the packaged models.
 
-    python benchmarks/speed.py            # prints, and writes results/speed.json
+    python benchmarks/speed.py            # writes results/speed.json
 
-Needs scikit-image for the photograph. `benchmarks/compare.py` times whole processes.
+scikit-image provides the photograph. `benchmarks/compare.py` measures whole processes.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ from mien.classification.classifier import Classifier
 from mien.detection import yunet
 from mien.lab import runs
 
-MACS = 99.6e6
-"""Multiply-adds of the default model on one face; `tests/lab/models/test_models.py` counts them."""
+DEFAULT_MULTIPLY_ADDS = 99.6e6
+"""Multiply-adds of the default model per face, as counted in `tests/lab/models/test_models.py`."""
 
 RELATIVE_COST = {"best": 46.6}
-"""Multiply-adds of other models relative to `MACS`; best has four networks, each run twice."""
+"""Multiply-adds of other models relative to the default. best runs four networks twice each."""
 
-RUN = """
+MEASURE_SCRIPT = """
 import resource, subprocess, sys, time
 started = time.perf_counter()
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
 print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-"""Runs a command and prints its seconds and peak memory in KiB. A child's peak memory starts at its
-parent's, so the parent is a Python process that has loaded almost nothing."""
+"""Script that runs a command and prints its seconds and peak memory in KiB.
+
+The peak memory of a child process includes that of its parent at the start, so the parent is a
+minimal Python process."""
 
 HERE = Path(__file__).parent
 
 
 def median(work: Callable[[], object], repeats: int = 15) -> float:
-    """Median seconds of a function after two warm-up calls."""
+    """Return the median seconds of a function after two warm-up calls."""
     work()
     work()
     times = []
@@ -54,11 +56,11 @@ def median(work: Callable[[], object], repeats: int = 15) -> float:
 
 
 def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[str, float]]:
-    """Median wall seconds and peak memory of whole processes, run in turn."""
+    """Measure the median seconds and peak memory of processes that run alternately."""
     measured: dict[str, list[list[float]]] = {name: [] for name in by_name}
     for _ in range(repeats + 1):
         for name, command in by_name.items():
-            runner = [sys.executable, "-I", "-S", "-c", RUN, *command]
+            runner = [sys.executable, "-I", "-S", "-c", MEASURE_SCRIPT, *command]
             output = subprocess.run(runner, capture_output=True, text=True, check=True).stdout
             measured[name].append([float(number) for number in output.split()])
     medians = {name: np.median(rows[1:], axis=0) for name, rows in measured.items()}
@@ -68,8 +70,8 @@ def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, 
     }
 
 
-def matmul_macs(threads: int) -> float:
-    """Multiply-adds per second of this machine's float32 matrix product, in a fresh process."""
+def matmul_speed(threads: int) -> float:
+    """Measure multiply-adds per second of a float32 matrix product in a new process."""
     code = (
         "import numpy as n,time;a=n.ones((1024,1024),n.float32);s=[]\n"
         "for _ in range(12):\n t=time.perf_counter();a@a;s.append(time.perf_counter()-t)\n"
@@ -83,27 +85,27 @@ def matmul_macs(threads: int) -> float:
 
 
 def classifier_rows() -> list[dict]:
-    """Faces per second, and the multiply-adds used as a fraction of the matrix product's."""
+    """Measure faces per second, and multiply-adds relative to those of a matrix product."""
     rows = []
     for threads in (1, 2):
-        peak = matmul_macs(threads)
+        peak = matmul_speed(threads)
         for name, file in weights.models().items():
-            if file.head:  # the other head of the same network
+            if file.head:  # another head of a network that is already measured
                 continue
             classify = Classifier(file, threads)
             for count in (1, 32):
                 crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
                 rate = count / median(lambda c=classify, x=crops: c(x))
-                macs = MACS * RELATIVE_COST.get(name, 1)
+                multiply_adds = DEFAULT_MULTIPLY_ADDS * RELATIVE_COST.get(name, 1)
                 row = {"model": name, "threads": threads, "batch": count, "faces_per_second": rate,
-                       "share_of_matmul": rate * macs / peak}  # fmt: skip
+                       "share_of_matmul": rate * multiply_adds / peak}  # fmt: skip
                 rows.append(row)
                 print(row, flush=True)
     return rows
 
 
 def stages(photo: np.ndarray) -> dict[str, float]:
-    """Milliseconds of detection, cropping and classification on the photograph."""
+    """Measure milliseconds of detection, cropping and classification on the photograph."""
     detect, classify = yunet.load(), Classifier(weights.model("default"))
     face, *_ = detect(photo)
     square = detect.geometry.square(face.box)

@@ -1,6 +1,6 @@
-"""Generate the tables in README and docs from `results/`, between their begin and end marks.
+"""Generate the tables in README and docs from `results/`, between comments that mark them.
 
-python benchmarks/tables.py            # rewrite
+python benchmarks/tables.py            # rewrite the tables
 python benchmarks/tables.py --check    # exit 1 if a table is out of date
 """
 
@@ -20,45 +20,45 @@ PAGES = (
     "docs/video.md",
 )  # fmt: skip
 
-BOARD = "docs/leaderboard"
-"""The folder of the leaderboard's page, Markdown and HTML, with its figures."""
+LEADERBOARD = "docs/leaderboard"
+"""Folder of the leaderboard as Markdown and HTML, with figures."""
 
 
 def result(name: str) -> dict:
-    """A result file by name."""
+    """Read a result file."""
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; the first column is aligned to the left, the others to the right."""
+    """Format a Markdown table with all columns but the first aligned to the right."""
     header = list(header)
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
 def percent(score: dict) -> str:
-    """A score between 0 and 1 as a percentage."""
+    """Format a score between 0 and 1 as a percentage."""
     return f"{100 * score['value']:.1f} %"
 
 
 def percent_interval(score: dict) -> str:
-    """A score between 0 and 1 as a percentage with its interval."""
+    """Format a score between 0 and 1 as a percentage with its interval."""
     return f"{percent(score)} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
 
 
-def share(value: float, digits: int = 0) -> str:
-    """A share between 0 and 1 as a percentage."""
+def as_percent(value: float, digits: int = 0) -> str:
+    """Format a number between 0 and 1 as a percentage."""
     return f"{100 * value:.{digits}f} %"
 
 
-def size(parameters: float) -> str:
-    """A number of parameters, in millions or thousands."""
+def parameter_count(parameters: float) -> str:
+    """Format a number of parameters in millions or thousands."""
     is_small = parameters < 1e5
     return f"{parameters / 1e3:.1f} k" if is_small else f"{parameters / 1e6:.2f} M"
 
 
 def with_interval(score: dict, digits: int = 3, factor: float = 1.0) -> str:
-    """A score with its interval."""
+    """Format a score with its interval."""
     value, low, high = (factor * score[key] for key in ("value", "low", "high"))
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -73,37 +73,37 @@ HEADS = {
 """Packaged model -> its result file and head."""
 
 
-def sections_of(name: str) -> dict:
-    """The scores of a packaged model."""
+def model_scores(name: str) -> dict:
+    """Return the sections of scores of a packaged model."""
     file, head = HEADS[name]
     return result(f"{file}-val")["heads"][head]
 
 
-PEER = "@vladmandic/human 3.3.6"
+BEST_PEER = "@vladmandic/human 3.3.6"
 """The tool with the highest FER2013 accuracy on PublicTest."""
 
-METRICS = {
+METRIC_TITLES = {
     "f1": "F1", "macro_f1": "macro-F1", "brier": "Brier score",
     "kl_nats": "KL divergence, nats", "js_bits": "JS divergence, bits",
 }  # fmt: skip
-"""Keys of metrics whose words are not a title."""
+"""Key of a metric -> its title, if it is not the key with spaces."""
 
 
 def headline() -> str:
-    """The default model, the best model and the best peer, by four metrics."""
+    """Main scores of the default model, the best model and the best other tool."""
     rows = []
     for name in ("default", "best"):
-        labels = sections_of(f"{name}-labels")["fer2013"]["accuracy"]
+        labels = model_scores(f"{name}-labels")["fer2013"]["accuracy"]
         rows.append(
             (
                 f"**mien** `{name}`, `{name}-labels`",
                 percent(labels),
-                *_vote_scores(sections_of(name)),
+                *_vote_scores(model_scores(name)),
             )
         )
-    peer = result("peers")["peers"][PEER]
+    peer = result("peers")["peers"][BEST_PEER]
     rows.append(
-        (f"best other tool: {PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
+        (f"best other tool: {BEST_PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
     )
     header = ("", "FER2013 accuracy", "FER+ accuracy", "KL divergence", "top-label gap")
     return markdown(header, rows)
@@ -119,7 +119,7 @@ def _vote_scores(sections: dict) -> tuple[str, str, str]:
 
 
 def peers() -> str:
-    """The same metrics of other tools."""
+    """Scores of other tools on PublicTest."""
     rows = [
         (
             name,
@@ -139,10 +139,10 @@ def peers() -> str:
 
 
 def quality() -> str:
-    """The packaged models on PublicTest."""
+    """Scores of the packaged models on PublicTest."""
     rows = []
     for name in HEADS:
-        sections = sections_of(name)
+        sections = model_scores(name)
         shares = sections["proportions"]
         votes = not name.endswith("-labels")
         rows.append((
@@ -153,7 +153,7 @@ def quality() -> str:
             percent(sections["ferplus_majority"]["accuracy"]) if votes else "",
             *(_proportions(shares) if votes else ("", "", "", "")),
         ))  # fmt: skip
-    floor = sections_of("default")["sampling_floor"]
+    floor = model_scores("default")["sampling_floor"]
     rows.append((
         "sampling floor: the true shares against ten votes", "", "", "", "",
         *_proportions(floor),
@@ -174,7 +174,7 @@ def _proportions(shares: dict) -> tuple[str, ...]:
 
 
 def seeds() -> str:
-    """Runs of several seeds before calibration, both heads, by test-time augmentation."""
+    """Scores of runs with several seeds and test-time augmentations, before calibration."""
     rows = []
     for path in sorted((ROOT / "results").glob("run-*.json")):
         data = json.loads(path.read_text())
@@ -198,11 +198,11 @@ def seeds() -> str:
 
 
 def shipped() -> str:
-    """Every score of the packaged models with its interval."""
+    """All scores of the packaged models with intervals."""
     names = tuple(HEADS)
     tables: dict = {}
     for name in names:
-        for section, numbers in sections_of(name).items():
+        for section, numbers in model_scores(name).items():
             for metric, number in numbers.items():
                 if isinstance(number, dict) and "value" in number:
                     row = tables.setdefault((section, numbers["faces"], metric), {})
@@ -211,7 +211,7 @@ def shipped() -> str:
         (
             section.replace("_", " "),
             faces,
-            METRICS.get(metric, metric.replace("_", " ")),
+            METRIC_TITLES.get(metric, metric.replace("_", " ")),
             *map(row.get, names),
         )
         for (section, faces, metric), row in tables.items()
@@ -223,7 +223,7 @@ def classes() -> str:
     """Scores per class: FER2013 labels by default-labels, FER+ A by default."""
     rows = []
     for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
-        for label, scores in sections_of(name)[section]["per_class"].items():
+        for label, scores in model_scores(name)[section]["per_class"].items():
             shown = (f"{scores[key]:.2f}" for key in ("precision", "recall", "specificity", "f1"))
             rows.append((f"{section.replace('_', ' ')}: {label}", *shown, int(scores["support"])))
     return markdown(("class", "precision", "recall", "specificity", "F1", "faces"), rows)
@@ -234,7 +234,7 @@ def _process(row: dict) -> str:
 
 
 def cost() -> str:
-    """Time, memory and size."""
+    """Time, memory and size of mien."""
     data, memory, light = result("speed"), result("memory"), result("compare")
     processes, stages = light["processes"], data["stages_ms"]
     import_seconds = (
@@ -245,7 +245,8 @@ def cost() -> str:
         for count in ("1 image", "50 images")
     ]
     stage_times = (
-        f"{name} {ms:.1f} ms ({share(ms / sum(stages.values()))})" for name, ms in stages.items()
+        f"{name} {ms:.1f} ms ({as_percent(ms / sum(stages.values()))})"
+        for name, ms in stages.items()
     )
     resident = memory["resident_mb"]
     rows = [
@@ -269,14 +270,14 @@ def cost() -> str:
 
 
 def _rate(row: dict) -> tuple[str, str]:
-    """Faces per second of one model, as a row."""
+    """Return the row with the faces per second of one model."""
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    speed = f"{row['faces_per_second']:.0f} faces per second ({share(row['share_of_matmul'])})"
+    speed = f"{row['faces_per_second']:.0f} faces per second ({as_percent(row['share_of_matmul'])})"
     return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
 
 
 def compare() -> str:
-    """Cost before and after the detector was packaged and OpenCV dropped."""
+    """Cost before and after OpenCV was replaced by a packaged detector."""
     data = result("compare")
     processes = data["processes"]
 
@@ -307,19 +308,19 @@ def compare() -> str:
     ]  # fmt: skip
     note = (
         f"\n\n{data['environment']['machine']}; medians of alternating runs; in brackets, "
-        "relative to the bare script, `benchmarks/bare.py`."
+        "the ratio to the bare script, `benchmarks/bare.py`."
     )
     return markdown(("", "before", "now", "bare script"), rows) + note
 
 
 def pose() -> str:
-    """Rotated heads: detection and emotion, by YuNet alone and by mien."""
+    """Detection and accuracy on rotated heads, for YuNet alone and for mien."""
     data = result("pose")["scenes"]
     rows = [
         (
             f"{angle} degrees",
-            *(share(row[system]["recall"]) for system in ("yunet_alone", "mien")),
-            *(share(row[system]["correct"]) for system in ("yunet_alone", "mien")),
+            *(as_percent(row[system]["recall"]) for system in ("yunet_alone", "mien")),
+            *(as_percent(row[system]["correct"]) for system in ("yunet_alone", "mien")),
             *(row[system]["false_boxes"] for system in ("yunet_alone", "mien")),
         )
         for angle, row in data["by_angle"].items()
@@ -330,9 +331,9 @@ def pose() -> str:
 
 
 def alignment() -> str:
-    """Accuracy on rotated faces, without and with alignment."""
+    """Accuracy on rotated faces without and with alignment."""
     rows = [
-        (f"{angle} degrees", share(row["aligned"]),
+        (f"{angle} degrees", as_percent(row["aligned"]),
          *(f"{100 * row[f'accuracy_{crop}']:.1f} %" for crop in ("unaligned", "aligned")))
         for angle, row in result("pose")["alignment"].items()
     ]  # fmt: skip
@@ -364,7 +365,7 @@ def geometry() -> str:
 
 
 def flags() -> str:
-    """Error of the proportions for small or blurred faces."""
+    """Errors of the shares for small or blurred faces."""
     rows = [
         (name, f"{row['kl_nats']:.3f}", f"{row['share_calibration_error']:.4f}",
          f"{row['top_label_gap']:+.3f}", " / ".join(f"{v:.0f}" for v in row["sharpness"]))
@@ -381,7 +382,7 @@ def flags() -> str:
 
 
 def tracking() -> str:
-    """Tracking in synthetic clips."""
+    """Scores of tracking on synthetic clips."""
     rows = [
         (
             name,
@@ -393,7 +394,7 @@ def tracking() -> str:
                 f"{row[f'changes_{kind}']:.2f}"
                 for kind in ("true", "raw", "smoothed", "bidirectional")
             ),
-            *(share(row[f"accuracy_{kind}"]) for kind in ("raw", "smoothed", "bidirectional")),
+            *(as_percent(row[f"accuracy_{kind}"]) for kind in ("raw", "smoothed", "bidirectional")),
         )
         for name, row in result("tracking")["rows"].items()
         if row["faces"]
@@ -405,7 +406,7 @@ def tracking() -> str:
 
 
 def video() -> str:
-    """Video speed, and the time of each stage."""
+    """Speed of video analysis, and the time of each stage."""
     data = result("video-speed")
     rows = [
         (name, f"{row['decode_fps']:.0f}", f"{row['analyze_fps']:.0f}",
@@ -418,7 +419,7 @@ def video() -> str:
 
 
 def systems() -> str:
-    """The paper's three systems: claimed and measured accuracy, full and small networks."""
+    """Claimed and measured accuracy of the paper's three systems, for full and small networks."""
     from mien.lab import claims, reproduce
 
     rows = []
@@ -428,9 +429,9 @@ def systems() -> str:
                         for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
         rows.append((
             f"`{data['provenance']['config']['model']}`", f"`{data['protocol']}`",
-            share(claimed, 1), percent_interval(full["accuracy"]),
+            as_percent(claimed, 1), percent_interval(full["accuracy"]),
             percent(unique["accuracy"]), percent(full["macro_f1"]),
-            share(data["training"]["accuracy"]), data["training"]["epochs"],
+            as_percent(data["training"]["accuracy"]), data["training"]["epochs"],
             f"{data['training']['seconds'] / 60:.1f}", "GPU" if kind == "full" else "CPU core",
             f"{data['network']['parameters'] / 1e6:.2f} M",
         ))  # fmt: skip
@@ -440,7 +441,7 @@ def systems() -> str:
 
 
 def leaks() -> str:
-    """The same network under sound and leaky protocols."""
+    """Accuracy of the same network with leaky protocols and without leakage."""
     rows = []
     official = result("leak-honest")["heads"]["labels"]["fer2013"]["per_class"]
     class_sizes = {
@@ -451,20 +452,20 @@ def leaks() -> str:
         data = result(f"leak-{name}")
         full, unique = (data["heads"]["labels"].get(key, {"faces": 0})
                         for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
-        # A network trained on all folds in turn was trained on every face of its last fold.
-        one_model = data["protocol"] == "leaky-kfold"
-        leaked = 1.0 if one_model else 1 - unique["faces"] / full["faces"]
-        enough = unique["faces"] >= 1000 and not one_model
-        recalls = unique["per_class"] if enough else {}
+        # In leaky-kfold one network is trained on all folds, so it has seen every evaluation face.
+        is_leaky_kfold = data["protocol"] == "leaky-kfold"
+        leaked = 1.0 if is_leaky_kfold else 1 - unique["faces"] / full["faces"]
+        has_enough_faces = unique["faces"] >= 1000 and not is_leaky_kfold
+        recalls = unique["per_class"] if has_enough_faces else {}
         reweighted = sum(scores["recall"] * class_sizes.get(k, 0) for k, scores in recalls.items())
         rows.append((
             f"`{data['protocol']}`",
-            data["training"]["epochs"] * data["provenance"]["config"]["folds"] if one_model
+            data["training"]["epochs"] * data["provenance"]["config"]["folds"] if is_leaky_kfold
             else total_epochs(data),
-            share(data["training"]["accuracy"]), f"{full['faces']:,}",
-            share(leaked), percent(full["accuracy"]),
-            percent(unique["accuracy"]) if enough else "",
-            share(reweighted / sum(class_sizes.values()), 1) if enough else "",
+            as_percent(data["training"]["accuracy"]), f"{full['faces']:,}",
+            as_percent(leaked), percent(full["accuracy"]),
+            percent(unique["accuracy"]) if has_enough_faces else "",
+            as_percent(reweighted / sum(class_sizes.values()), 1) if has_enough_faces else "",
         ))  # fmt: skip
     header = ("protocol", "epochs", "training accuracy", "evaluation set",
               "also in the training set", "accuracy", "without duplicates",
@@ -473,13 +474,13 @@ def leaks() -> str:
 
 
 def total_epochs(data: dict) -> int:
-    """Epochs of a training, and of the runs that initialized it."""
+    """Count the epochs of a training and of the runs that it was initialized from."""
     initial_run = data["provenance"]["config"]["init_from"]
     return data["training"]["epochs"] + (total_epochs(result(initial_run)) if initial_run else 0)
 
 
 def crossval() -> str:
-    """Cross-validation of the hybrid."""
+    """Scores of the cross-validated hybrid."""
     return "\n\n".join(
         f"{title}:\n\n{_folds(result(name))}"
         for title, name in (
@@ -512,7 +513,7 @@ def _folds(data: dict) -> str:
 
 
 def other_domains() -> str:
-    """Recall of FER2013's labels on original faces, and transformed like other sources."""
+    """Recall for FER2013's labels on original and on transformed faces."""
     previous, current = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
     rows = [
         ("`fourth-student`, vote head", _recalls(previous["rows"][0])),
@@ -531,20 +532,22 @@ def _with_label_share(data: dict, label_share: float) -> dict:
 
 def _recalls(row: dict) -> tuple[str, ...]:
     recalls = [
-        share(row[faces][k], 1) for faces in ("original", "transformed") for k in ("angry", "macro")
+        as_percent(row[faces][k], 1)
+        for faces in ("original", "transformed")
+        for k in ("angry", "macro")
     ]
     return (*recalls, f"{row['kl_nats']:.4f}" if "kl_nats" in row else "")
 
 
 def gpu_training() -> str:
-    """Speed and accuracy of networks trained concurrently on one GPU."""
+    """Speed and accuracy of networks that were trained at the same time on one GPU."""
     rows = []
     for one in sorted(result("gpu-training")["trainings"], key=lambda one: -one["multiply_adds"]):
         accuracies = (one["fer2013_accuracy"], one["ferplus_accuracy"])
         rows.append((
             f"`{one['run']}`", f"`{one['network']}`", one["batch"],
             f"{one['faces_per_second']:,}", f"{one['seconds_per_epoch']:.1f}", one["epochs"],
-            *(share(accuracy, 1) if accuracy else "" for accuracy in accuracies),
+            *(as_percent(accuracy, 1) if accuracy else "" for accuracy in accuracies),
         ))  # fmt: skip
     header = ("run", "network", "batch", "faces per second", "seconds per epoch", "epochs",
               "FER2013 accuracy", "FER+ accuracy")  # fmt: skip
@@ -552,7 +555,7 @@ def gpu_training() -> str:
 
 
 def ablation() -> str:
-    """The small hybrid without each of its parts."""
+    """Accuracy of the small hybrid without each of its parts."""
     data = result("ablation-hybrid-slim")
     rows = []
     for name, case in data["cases"].items():
@@ -575,7 +578,7 @@ def load() -> str:
     flood, after = data["overload"]["flood"], data["overload"]["after"]
     rows = [
         (f"{row['connections']} connections", f"{row['responses_per_second']:.0f}",
-         share(row["share_of_bare"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
+         as_percent(row["share_of_bare"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
         for row in data["rows"]
     ]  # fmt: skip
     for name, row in (
@@ -585,8 +588,8 @@ def load() -> str:
         rejected = row["statuses"].get("503", 0) / sum(row["statuses"].values())
         of_bare = row["responses_per_second"] / data["bare_per_second"]
         rows.append((
-            name, f"{row['responses_per_second']:.0f}", share(of_bare), f"{row['p50_ms']:.0f}",
-            f"{row['p99_ms']:.0f}", share(rejected) if rejected else "",
+            name, f"{row['responses_per_second']:.0f}", as_percent(of_bare), f"{row['p50_ms']:.0f}",
+            f"{row['p99_ms']:.0f}", as_percent(rejected) if rejected else "",
         ))  # fmt: skip
     header = ("", "responses per second", "of the bare loop", "p50, ms", "p99, ms", "503")
     memory = data["memory"]
@@ -598,17 +601,17 @@ def load() -> str:
         f"{memory['requests']:,} requests: {memory['before_mb']:.0f} and "
         f"{memory['after_mb']:.0f} MB; at most "
         f"{flood['peak_mb']:.0f} MB under tenfold overload, where {closed} of "
-        f"{flood['sent']:,} requests met a closed connection. Wrong responses: {wrong}."
+        f"{flood['sent']:,} requests failed with a closed connection. Wrong responses: {wrong}."
     )
 
 
 def canvases() -> str:
-    """Faster R-CNN on composed images of several faces, and on crops."""
+    """Scores of Faster R-CNN on composed images with several faces, and on crops."""
     data = result("canvases")
     titles = {"canvases": "one to four faces in a photograph", "crops": "FER2013 crops"}
     rows = [
         (titles[name], row["images"], row["faces"],
-         *(share(row[key], 1)
+         *(as_percent(row[key], 1)
            for key in ("face_ap", "emotion_map", "recall", "precision", "accuracy")))
         for name, row in data["rows"].items()
     ]  # fmt: skip
@@ -618,11 +621,11 @@ def canvases() -> str:
 
 
 def explaining() -> str:
-    """The share that an emotion loses when a fifth of the face is blurred."""
+    """Reduction of the dominant emotion's share when one fifth of the face is blurred."""
     data = result("explaining")
     rows = [(name, with_interval(number, 1, 100)) for name, number in data["share_lost"].items()]
     return (
-        f"{markdown(('blurred fifth', 'lost share, points'), rows)}\n\n"
+        f"{markdown(('blurred fifth', 'reduction of the share, points'), rows)}\n\n"
         f"{data['faces']} faces of PublicTest, sampled with seed {data['seed']}, "
         f"`{data['model']}`, 95 % intervals over faces; {data['seconds_per_face']:.2f} s per "
         f"face on one thread of {data['environment']['machine']}."
@@ -630,7 +633,7 @@ def explaining() -> str:
 
 
 def leaderboard() -> str:
-    """The leaderboard in short; docs/leaderboard/ has all columns."""
+    """The main columns of the leaderboard; docs/leaderboard/ has all columns."""
     from mien.lab import leaderboard as board
 
     rows = board.read_rows(ROOT / "results" / "leaderboard")
@@ -639,11 +642,11 @@ def leaderboard() -> str:
         accuracy = row.metric("fer2013", "accuracy")
         claimed = row.system.claimed_accuracy
         lines.append((
-            row.system.name, f"`{row.model}`", "" if claimed is None else share(claimed, 1),
+            row.system.name, f"`{row.model}`", "" if claimed is None else as_percent(claimed, 1),
             percent_interval(accuracy),
             percent(row.metric("fer2013_without_duplicates", "accuracy")),
             percent(row.metric("ferplus_majority", "accuracy")),
-            size(row.mean("network", "parameters") or 0), row.times["times_default"],
+            parameter_count(row.mean("network", "parameters") or 0), row.times["times_default"],
         ))  # fmt: skip
     header = ("system", "network here", "claimed", "measured", "without duplicates", "FER+",
               "parameters", "time per face, `default` = 1")  # fmt: skip
@@ -682,14 +685,14 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def is_board_stale(check: bool) -> bool:
-    """Whether docs/leaderboard/ is out of date; rewrites it unless `check` is set."""
+def update_leaderboard(check: bool) -> bool:
+    """Return whether docs/leaderboard/ is out of date; rewrite it unless `check` is set."""
     from mien.lab import leaderboard as board
     from mien.lab import page
 
     content, folder = (
         board.build_page(board.read_rows(ROOT / "results" / "leaderboard")),
-        ROOT / BOARD,
+        ROOT / LEADERBOARD,
     )
     path = folder / "leaderboard.md"
     stale = not path.exists() or path.read_text() != page.markdown(content)
@@ -698,8 +701,8 @@ def is_board_stale(check: bool) -> bool:
     return stale
 
 
-def regenerated(text: str) -> str:
-    """A page with all its tables generated again."""
+def regenerate_tables(text: str) -> str:
+    """Return a page with all tables generated again."""
 
     def table(match: re.Match) -> str:
         name = match[1]
@@ -710,13 +713,13 @@ def regenerated(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="only check, without writing")
     check = parser.parse_args().check
-    stale = [BOARD] if is_board_stale(check) else []
+    stale = [LEADERBOARD] if update_leaderboard(check) else []
     for name in PAGES:
         path = ROOT / name
         text = path.read_text()
-        if (new := regenerated(text)) != text:
+        if (new := regenerate_tables(text)) != text:
             stale.append(name)
             if not check:
                 path.write_text(new)

@@ -1,10 +1,11 @@
-"""How long each system looks at a face, beside the packaged default: for the leaderboard.
+"""Measure the inference time of each network on the leaderboard, relative to the default model.
 
-    python benchmarks/times.py            # every model with a result in results/leaderboard/
-    python benchmarks/times.py vgg19-bn   # or these
+    python benchmarks/times.py            # all networks with a result in results/leaderboard/
+    python benchmarks/times.py vgg19-bn   # the given networks
 
-A network's time does not depend on its weights, so new ones are exported and asked, one face at a
-time and on one thread, in turn with the default model. Writes results/leaderboard/times.json.
+The time does not depend on the weights, so networks with random weights are exported. Each is timed
+on single faces with one thread, alternating with the default model. Writes
+results/leaderboard/times.json.
 """
 
 from __future__ import annotations
@@ -23,59 +24,60 @@ from mien.classification.classifier import Classifier
 from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models, runs
 from mien.lab.heads import CLASSES
-from mien.lab.leaderboard import TIMES
+from mien.lab.leaderboard import TIMES_FILE
 from mien.labels import EMOTIONS
 
 RESULTS = Path(__file__).parent.parent / "results" / "leaderboard"
-SIDE = 44
-ROUNDS = 30
+INPUT_SIZE = 44
+WARMUP_REPEATS, REPEATS = 3, 30
 
 
-def classifier(name: str, folder: Path) -> tuple[Classifier, float]:
-    """A new network of that name as users would load it, and the megabytes of its file."""
+def export_and_load(name: str, folder: Path) -> tuple[Classifier, float]:
+    """Export a network with random weights, and return its classifier and file size in MB."""
     network = models.build(name, channels=1, classes=CLASSES)
-    whole = export.ExportedNetwork(
+    exported = export.ExportedNetwork(
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-        {"labels": calibration.identity(len(EMOTIONS))}, 0.0, SIDE,
+        {"labels": calibration.identity(len(EMOTIONS))}, 0.0, INPUT_SIZE,
     ).eval()  # fmt: skip
-    proto = export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1))
+    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
     path = folder / f"{name}.onnx"
     path.write_bytes(proto.SerializeToString())
     return Classifier(path, threads=1), path.stat().st_size / 1e6
 
 
-def in_turn(ones: list[Callable[[], object]]) -> list[float]:
-    """Milliseconds of each, in the median, when they take turns."""
-    spent = np.empty((ROUNDS, len(ones)))
-    for k in range(-3, ROUNDS):
-        for number, work in enumerate(ones):
-            began = time.perf_counter()
-            work()
-            spent[k, number] = time.perf_counter() - began
-    return (1000 * np.median(spent, axis=0)).tolist()
+def time_alternately(functions: list[Callable[[], object]]) -> list[float]:
+    """Return the median milliseconds of each function when they are called alternately."""
+    seconds = np.empty((WARMUP_REPEATS + REPEATS, len(functions)))
+    for repeat in range(WARMUP_REPEATS + REPEATS):
+        for k, function in enumerate(functions):
+            started = time.perf_counter()
+            function()
+            seconds[repeat, k] = time.perf_counter() - started
+    return (1000 * np.median(seconds[WARMUP_REPEATS:], axis=0)).tolist()
 
 
 def measure(name: str) -> dict[str, float]:
-    """Milliseconds a face, how many times the default's they are, and megabytes as float32."""
+    """Return milliseconds per face, the ratio to the default model, and float32 megabytes."""
     crop = np.random.default_rng(0).integers(0, 256, (1, 1, 48, 48), np.uint8)
     default = Classifier(weights.model("default"), threads=1)
     with tempfile.TemporaryDirectory() as folder:
-        asked, megabytes = classifier(name, Path(folder))
-        mine, its = in_turn([lambda: asked(crop), lambda: default(crop)])
+        classifier, megabytes = export_and_load(name, Path(folder))
+        ms, default_ms = time_alternately([lambda: classifier(crop), lambda: default(crop)])
     return {
-        "ms": round(mine, 2),
-        "times_default": round(mine / its, 2),
+        "ms": round(ms, 2),
+        "times_default": round(ms / default_ms, 2),
         "megabytes": round(megabytes, 1),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", help="those with a result, if none is named")
+    parser.add_argument("models", nargs="*", help="networks (default: all with a result)")
     results = map(runs.read_json, sorted(RESULTS.glob("*-seed*.json")))
-    trained = parser.parse_args().models or {r["provenance"]["config"]["model"] for r in results}
-    names = sorted({models.full_name(name) for name in trained})
-    path = RESULTS / TIMES
+    evaluated = {result["provenance"]["config"]["model"] for result in results}
+    requested = parser.parse_args().models or evaluated
+    names = sorted({models.full_name(name) for name in requested})
+    path = RESULTS / TIMES_FILE
     rows = runs.read_json(path)["rows"] if path.exists() else {}
     for name in names:
         rows[name] = measure(name)

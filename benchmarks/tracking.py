@@ -1,6 +1,6 @@
-"""Tracking in synthetic clips with ground truth: ids, boxes, flicker. Writes results/tracking.json.
+"""Evaluate tracking on synthetic clips with ground truth. Writes results/tracking.json.
 
-python benchmarks/tracking.py --data fer2013/        # eight scenarios, three seeds each
+python benchmarks/tracking.py --data fer2013/        # eight scenarios with three seeds each
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip: its ground truth, and its results with causal and with bidirectional smoothing."""
+    """The ground truth of a clip, and results with causal and with bidirectional smoothing."""
 
     truths: list[clips.Truth]
     causal: list[Result]
@@ -32,7 +32,7 @@ class Clip:
 
 
 def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int) -> Clip:
-    """Render a clip and track its faces."""
+    """Render a clip, and track its faces."""
     truths: list[clips.Truth] = []
 
     def frames() -> Iterator[Frame]:
@@ -46,7 +46,7 @@ def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: i
 
 
 def scores(clip: Clip) -> dict[str, float]:
-    """The scores of one clip."""
+    """Compute the scores of one clip."""
     target, predicted = tracking_scores.without_hidden(
         clip.truths, [{face.face_id: face.box for face in result} for result in clip.causal]
     )
@@ -67,13 +67,13 @@ def scores(clip: Clip) -> dict[str, float]:
 
 
 def smoothed_emotion(face: Face) -> str:
-    """The dominant emotion after smoothing."""
+    """Return the dominant emotion after smoothing."""
     emotions = face.smoothed or face.emotions
     return max(emotions, key=emotions.__getitem__)
 
 
 def accuracy(clip: Clip) -> dict[str, float]:
-    """Accuracy of the dominant emotion on detected faces, against FER2013's labels."""
+    """Compute the accuracy of the dominant emotion of detected faces for FER2013's labels."""
     is_correct: dict[str, list[bool]] = defaultdict(list)
     for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
         causal_faces = {face.face_id: face for face in causal}
@@ -89,7 +89,7 @@ def accuracy(clip: Clip) -> dict[str, float]:
 
 
 def flicker(clip: Clip) -> dict[str, float]:
-    """Changes of the dominant emotion per second: ground truth, raw, causal, bidirectional."""
+    """Count changes of the dominant emotion per second, in the ground truth and the results."""
     points: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
     for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
         for face in truth.faces:
@@ -103,7 +103,7 @@ def flicker(clip: Clip) -> dict[str, float]:
 
 
 def mean_changes(series: dict[int, list[tuple[float, str]]]) -> float:
-    """Changes per second, averaged over faces with more than 25 frames."""
+    """Average the changes per second over faces with more than 25 frames."""
     changes = [
         tracking_scores.changes_per_second(
             [label for _, label in points], [seconds for seconds, _ in points]
@@ -131,8 +131,8 @@ def main() -> None:
         print(scenario, {name: round(float(value), 3) for name, value in total.items()})
         # JSON has no NaN: a clip without faces has no score.
         rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in total.items()}
-    report = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "environment": runs.about()}
-    runs.write_json(ROOT / "results" / "tracking.json", report)
+    result = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "environment": runs.about()}
+    runs.write_json(ROOT / "results" / "tracking.json", result)
 
 
 if __name__ == "__main__":

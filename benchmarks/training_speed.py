@@ -1,4 +1,4 @@
-"""Training speed of networks on this machine, eager and with CUDA graphs.
+"""Measure the training speed of networks with eager execution and with CUDA graphs.
 
     python benchmarks/training_speed.py --data fer2013/ cifarnet-18:256 resnet-32-deep:256
 
@@ -26,7 +26,7 @@ from mien.lab.training_step import Step
 
 
 def create_step(config: Config, samples: data.Samples, device: torch.device) -> Step:
-    """A step at the start of its first epoch."""
+    """Create a training step at the start of the first epoch."""
     faces = batches.to_device(samples, config, device)
     state = training_state.create(config, device)
     step = Step(state.model, state, faces, config, [])
@@ -36,13 +36,13 @@ def create_step(config: Config, samples: data.Samples, device: torch.device) -> 
 
 
 def steps_per_second(step: Step, run: Callable[[], None], seconds: float) -> float:
-    """Steps per second, including their execution on the device."""
+    """Measure steps per second, including their execution on the device."""
     steps = len(step.inputs.lrs)  # type: ignore[union-attr]
     done, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
         for _ in range(min(steps, 8)):
             run()
-        step.index.zero_()  # there are inputs for one epoch
+        step.index.zero_()  # the inputs cover only one epoch
         step.totals[0].item()  # synchronizes
         done += min(steps, 8)
     return done / elapsed
@@ -77,13 +77,14 @@ def main() -> None:
             if step.replay
             else None
         )
-        work = models.multiply_adds(step.state.ema_model, 48) * 6 * (graph or eager) / 1e12
+        forward = models.multiply_adds(step.state.ema_model, 48)
+        tflops = 6 * forward * (graph or eager) / 1e12  # forward and backward, 2 per multiply-add
         rows.append({"network": network, "batch": config.batch_size, "eager": eager, "graph": graph,
-                     "ready_seconds": ready, "tflops": work})  # fmt: skip
+                     "ready_seconds": ready, "tflops": tflops})  # fmt: skip
         graph_cell = f"{graph:,.0f}" if graph else "none"
         print(
             f"| {network} | {config.batch_size} | {ready:.1f} s | {eager:,.0f} | {graph_cell} "
-            f"| {work:.0f} |",
+            f"| {tflops:.0f} |",
             flush=True,
         )
         del step

@@ -1,10 +1,10 @@
-"""Speed of analyzing videos compared with decoding alone, and memory over a video of two hours.
+"""Measure the speed of video analysis relative to decoding, and memory during a long video.
 
     python benchmarks/video_speed.py --data fer2013/          # writes results/video-speed.json
-    python benchmarks/video_speed.py --data fer2013/ --long   # ... video-memory.json, and its plot
+    python benchmarks/video_speed.py --data fer2013/ --long   # results/video-memory.json and plot
 
-H.264 clips of 360, 720 and 1080 lines with 1, 4 and 16 faces. Decoding includes the conversion to
-RGB, which every analysis needs. Nothing else should run on the machine.
+The clips are H.264 with 360, 720 and 1080 lines and 1, 4 and 16 faces. Decoding includes the
+conversion to RGB, which every analysis needs. The machine should be idle otherwise.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HOURS, LONG_RATE, POINTS = 2.0, 10, 120
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that a function takes, the best of `REPEATS` runs."""
+    """Return the seconds of a function, the minimum of `REPEATS` calls."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -47,12 +47,12 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def count_items(items: Iterable) -> int:
-    """The number of items of an iterator, without keeping them."""
+    """Count the items of an iterator without storing them."""
     return sum(1 for _ in items)
 
 
 def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
-    """Frames per second of one clip, analyzed and only decoded, and the time of each stage."""
+    """Measure frames per second of analysis and of decoding, and the time of each stage."""
     decoding = timed(lambda: count_items(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: count_items(analyzer.stream(path)))
     frames = count_items(video.frames(Source.parse(str(path))))
@@ -68,7 +68,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
-    """Milliseconds per frame of each stage; faces are detected in every third frame."""
+    """Measure milliseconds per frame of each stage, with detection in every third frame."""
     results = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in results for face in result]
     spec, geometry = analyzer._classifier.spec, analyzer._detector.geometry
@@ -95,14 +95,14 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
 
 
 def encode(path: Path, frames: list[Frame], annotated: list[np.ndarray]) -> None:
-    """Encode images that are already annotated; a result without faces draws nothing."""
+    """Encode annotated images; results without faces keep them unchanged."""
     with writers.open_writer(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, annotated, strict=True)):
             write(Result(Frame(pixels, frame.source, k, k / 25)))
 
 
 def speed(data: Path) -> dict:
-    """The speed for each size and number of faces."""
+    """Measure the speed for each size and number of faces."""
     analyzer, cast, rows = Analyzer(), clips.load_faces(data), {}
     with tempfile.TemporaryDirectory() as folder:
         for size, pixels in SIZES.items():
@@ -116,7 +116,7 @@ def speed(data: Path) -> dict:
 
 
 def long_video(data: Path) -> dict:
-    """Resident memory during a video of two hours at 10 frames per second."""
+    """Measure the resident memory during a video of two hours with 10 frames per second."""
     with tempfile.TemporaryDirectory() as folder:
         short, path = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
         cast = clips.load_faces(data)
@@ -138,7 +138,7 @@ def long_video(data: Path) -> dict:
 
 
 def plot(record: dict, path: Path) -> None:
-    """Plot memory over the time of the video."""
+    """Plot the memory by time in the video."""
     figure = Figure((6.4, 2.6), layout="constrained")
     axes = figure.add_subplot()
     hours = [seconds / 3600 for seconds, _ in record["resident_mb"]]
@@ -151,7 +151,7 @@ def plot(record: dict, path: Path) -> None:
 
 
 def repeat_clip(short: Path, path: Path, times: int) -> int:
-    """Write a clip `times` times in a row without re-encoding; returns the number of frames."""
+    """Repeat a clip without re-encoding, and return the number of frames."""
     count = 0
     with av.open(str(path), "w") as out:
         stream = None

@@ -1,11 +1,11 @@
-"""Rewrite stored runs and results from the names of mien 0.1 to the present ones.
+"""Rename fields and keys of mien 0.1 in stored runs and results to the current names.
 
     python tools/migrate.py [FOLDER ...]
 
-Without an argument: `models/`, `results/` and the packaged models of this repository. Configs get
-the new names of their fields, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
-`"config"`, and runs named "pupil" are named "student". Results and the cards inside model files get
-the new names of their keys. Running it twice changes nothing more.
+The default folders are `models/`, `results/` and the packaged models of this repository. The
+fields of configs are renamed, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
+`"config"`, and runs named "pupil" are named "student". Keys in results and in the cards of model files are
+renamed, too. Running the script again has no effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FIELDS = {
     "cooldown": "cooldown_fraction", "ema": "ema_decay", "stored_answers": "teacher_logits",
     "teacher_views": "teacher_tta",
 }  # fmt: skip
-"""Old name of a config's field -> its present name."""
+"""Old name of a config field -> current name."""
 
 RESULT_KEYS = {
     "what": "name", "views": "tta", "window": "input_size", "trained": "provenance",
@@ -63,7 +63,7 @@ RESULT_KEYS = {
     "faces_a_second_one_by_one": "faces_per_second_eager",
     "seconds_an_epoch": "seconds_per_epoch", "served_measured": "serve_environment",
 }  # fmt: skip
-"""Old key of a result -> its present name."""
+"""Old key of a result -> current key."""
 
 KEYS_BY_FILE = {
     "pose.json": {"before": "yunet_alone", "right": "correct"},
@@ -75,7 +75,7 @@ KEYS_BY_FILE = {
         for old, new in (("1 picture", "1 image"), ("50 pictures", "50 images"))
     },
 }
-"""Keys that mean something else in other files."""
+"""File name -> old key -> current key, for keys with another meaning in other files."""
 
 TTA = {"one": "none", "ten": "ten_crop"}
 
@@ -89,7 +89,7 @@ TEXTS = {
     "FER2013 Training (learned), PublicTest (proved)":
         "FER2013 Training (fitted), PublicTest (evaluation)",
 }  # fmt: skip
-"""Old text of a result or a model's card -> its present wording."""
+"""Old text of a result or a model card -> current text."""
 
 
 NAMES = {
@@ -98,13 +98,13 @@ NAMES = {
     "of the hybrid: as it is": "of the hybrid: baseline",
     ", after training by ": ", trained with ",
 }
-"""Old text in the names of runs, cases and protocols -> its present text."""
+"""Old text in names of runs, cases and protocols -> current text."""
 
 _CHANGE = re.compile(rf"\b({'|'.join(FIELDS)})=(?=\S)")
 
 
 def migrate_config(config: dict) -> dict:
-    """A saved config with the present names of its fields."""
+    """Rename the fields of a stored config."""
     renamed = {FIELDS.get(name, name): migrate_names(value) for name, value in config.items()}
     if renamed.get("teacher_tta") == "one":
         renamed["teacher_tta"] = "none"
@@ -112,19 +112,19 @@ def migrate_config(config: dict) -> dict:
 
 
 def migrate_text(text: str) -> str:
-    """A text with the present names of runs, cases and protocols."""
+    """Replace old names of runs, cases and protocols in a text."""
     for old, new in NAMES.items():
         text = text.replace(old, new)
     return text
 
 
 def migrate_names(value: object) -> object:
-    """The same for every text in a JSON value."""
+    """Replace old names of runs, cases and protocols in a JSON value."""
     return json.loads(migrate_text(json.dumps(value)))
 
 
 def migrate_result(value: object) -> object:
-    """A JSON value with every config in it migrated, recursively."""
+    """Migrate every config in a JSON value, recursively."""
     if isinstance(value, list):
         return [migrate_result(item) for item in value]
     if not isinstance(value, dict):
@@ -143,9 +143,9 @@ def migrate_result(value: object) -> object:
 
 
 def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType({})) -> object:
-    """A result, or a part of one, with the present names of its keys.
+    """Rename the keys of a result or of a part of it.
 
-    `top_share_gap` is dropped: it compared with the raters' largest share, which is biased.
+    `top_share_gap` is removed, because it used the largest vote share, which is biased.
     """
     if isinstance(value, list):
         return [migrate_keys(item, file_keys) for item in value]
@@ -154,7 +154,7 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
     if not isinstance(value, dict):
         return value
     keys = {**RESULT_KEYS, **file_keys}
-    if "nobody" in value:  # raters' agreement
+    if "nobody" in value:  # the agreement of raters, where `share` has another meaning
         keys["share"] = "vote_share"
     migrated = {}
     for key, item in value.items():
@@ -170,7 +170,7 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
 
 
 def migrate_model(path: Path) -> None:
-    """The card in a model file's metadata; the graph and its weights stay as they are."""
+    """Migrate the card in the metadata of a model file, without changing graph and weights."""
     import onnx
 
     proto = onnx.load(path)
@@ -185,19 +185,19 @@ def migrate_model(path: Path) -> None:
 
 
 def migrate_changes(text: str) -> str:
-    """The present names in texts that contain FIELD=VALUE."""
+    """Rename fields in a text that contains FIELD=VALUE."""
     return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", migrate_text(text))
 
 
 def migrate_log(text: str) -> str:
-    """The lines of a `log.jsonl`."""
+    """Rename the keys in the lines of a `log.jsonl`."""
     entries = [json.loads(line) for line in text.splitlines()]
     renamed = [{"lr" if k == "rate" else k: v for k, v in entry.items()} for entry in entries]
     return "".join(json.dumps(entry) + "\n" for entry in renamed)
 
 
 def migrate_checkpoint(path: Path) -> None:
-    """The checkpoint of an unfinished run."""
+    """Rename the keys in the checkpoint of an unfinished run."""
     import torch
 
     saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -210,7 +210,7 @@ def migrate_checkpoint(path: Path) -> None:
 
 
 def migrate_file(path: Path) -> None:
-    """One file, if it is of a kind that has old names."""
+    """Migrate one file if its type can contain old names."""
     if path.name == "checkpoint.pt":
         return migrate_checkpoint(path)
     if path.suffix == ".onnx":
@@ -236,7 +236,7 @@ def migrate_file(path: Path) -> None:
 
 
 def migrate_folder(folder: Path) -> None:
-    """All files below a folder, and the names of files and folders."""
+    """Migrate all files in a folder and its subfolders, and rename files and folders."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         migrate_file(path)
         if path.name == "recipe.json":

@@ -1,4 +1,4 @@
-"""Benchmark of times per network."""
+"""benchmarks/times.py."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from benchmarks import times
 
 
 def test_a_network_is_timed_relative_to_the_default(monkeypatch):
-    monkeypatch.setattr(times, "ROUNDS", 3)
+    monkeypatch.setattr(times, "REPEATS", 3)
     result = times.measure("resnet-8")
     assert set(result) == {"ms", "times_default", "megabytes"}
     assert 0 < result["times_default"] < 5

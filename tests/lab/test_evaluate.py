@@ -59,7 +59,7 @@ def values(section: dict) -> dict[str, float]:
     return {k: v["value"] for k, v in section.items() if isinstance(v, dict) and "value" in v}
 
 
-# The numbers
+# Scores
 
 
 def test_label_scores_match_scikit_learn():
@@ -183,7 +183,7 @@ def test_interval_has_about_the_theoretical_width():
     assert result["high"] - result["low"] == pytest.approx(2 * half, rel=0.2)
 
 
-# Which sections there are
+# Sections of a result
 
 
 def test_duplicates_of_training_faces_are_excluded_from_their_section():
@@ -337,7 +337,7 @@ def test_training_split_has_no_section_without_duplicates(run, root):
     assert "fer2013_without_duplicates" not in result["heads"]["labels"]
 
 
-def test_evaluate_rejects_what_cannot_be_evaluated(run, root, tmp_path):
+def test_evaluate_rejects_missing_splits_and_unusable_models(run, root, tmp_path):
     with pytest.raises(UserError, match="no split 'dev'; it has train, val, test"):
         evaluate.evaluate(run.folder, root, split="dev")
     with pytest.raises(UserError, match="is not a run folder"):
@@ -361,7 +361,7 @@ def test_evaluate_rejects_an_input_size_out_of_range(run, root, size):
 
 @pytest.fixture(scope="module")
 def leaky(root, tmp_path_factory) -> Run:
-    """A run whose training set has some of PublicTest."""
+    """A run whose training set contains faces of PublicTest."""
     config = replace(TINY, epochs=1, protocol="leaky-oversample")
     return train.fit(config, root, tmp_path_factory.mktemp("leaky"), device="cpu")
 
@@ -377,8 +377,8 @@ def test_result_of_a_model_file_names_its_training_protocol(leaky, root, tmp_pat
 
 def test_calibration_rejects_training_faces(leaky, root, tmp_path):
     val = data.split(data.load(root), "val")
-    with pytest.raises(UserError, match="trained by leaky-oversample"):
-        export.export(leaky, tmp_path / "leaky.onnx", calibrate=val)
+    with pytest.raises(UserError, match="leaky-oversample"):
+        export.export(leaky, tmp_path / "leaky.onnx", calibration_samples=val)
 
 
 def test_evaluate_rejects_other_data_for_a_leaky_run(leaky, tmp_path):
@@ -419,7 +419,7 @@ def test_teachers_need_the_heads_of_the_student(root, tmp_path):
 )
 def test_missing_device_is_rejected(root, tmp_path, device, message):
     if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("CUDA is available")
     with pytest.raises(UserError, match=message):
         train.fit(TINY, root, tmp_path / "run", device=device)
     assert not (tmp_path / "run").exists()

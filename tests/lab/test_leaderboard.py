@@ -46,7 +46,7 @@ def folder(result, tmp_path):
     ):  # fmt: skip
         runs.write_json(board / f"{model}-{seed}.json", altered(result, model, accuracy, seed))
     times = {"xception-slim": {"ms": 1.25, "times_default": 0.5, "megabytes": 2.0}}
-    runs.write_json(board / leaderboard.TIMES, {"rows": times})
+    runs.write_json(board / leaderboard.TIMES_FILE, {"rows": times})
     return board
 
 

@@ -1,4 +1,4 @@
-"""Report pages: numbers match scikit-learn, files can be opened, nothing is missing."""
+"""HTML reports, their tables and figures, and the reproduction of the paper."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=3)
 
 
-def quiet(*_):
+def ignore_progress(*_):
     return lambda *_: None
 
 
@@ -106,8 +106,8 @@ def test_run_page_has_every_figure(run, root, tmp_path):
     assert names == {
         f"one-{name}"
         for name in (
-            "labels-confusion-counts", "labels-confusion-shares", "labels-reliability",
-            "votes-confusion-counts", "votes-confusion-shares", "votes-reliability",
+            "labels-confusion-counts", "labels-confusion-fractions", "labels-reliability",
+            "votes-confusion-counts", "votes-confusion-fractions", "votes-reliability",
             "proportions", "accuracy", "loss", "learning-rate", "errors", "grad-cam",
         )
     }  # fmt: skip
@@ -214,11 +214,11 @@ def test_face_figures_of_an_evaluation_with_excluded_faces(run, root, tmp_path):
     assert report_faces.face_figures(runs.open_run(folder), root)
 
 
-def test_summary_of_a_leaky_protocol_has_a_caution(run):
+def test_summary_of_a_leaky_protocol_has_a_warning(run):
     leaky = replace(TINY, protocol="leaky-augment")
     fake = type("Fake", (), {"config": leaky, "about": run.about, "log": run.log})()
-    predictions = tables.summary(fake, tables.load_result(run) | {"protocol": "leaky-augment"})
-    assert "leaky on purpose" in predictions
+    summary = tables.summary(fake, tables.load_result(run) | {"protocol": "leaky-augment"})
+    assert "leaky on purpose" in summary
 
 
 def test_runs_with_equal_folder_names_get_distinct_names(run, root, tmp_path):
@@ -234,7 +234,7 @@ def test_runs_with_equal_folder_names_get_distinct_names(run, root, tmp_path):
 def test_runs_evaluated_on_different_splits_are_not_compared(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     evaluate.evaluate(other.folder, root, split="train", resamples=2)
-    with pytest.raises(UserError, match="split train of other faces"):
+    with pytest.raises(UserError, match="split train"):
         report.comparison_page([run, other])
 
 
@@ -298,7 +298,7 @@ def test_table_5_measures_the_related_systems_on_request(root, run, tmp_path, mo
     ten = len(claims.RELATED_SYSTEMS)
     for related, count in ((False, 3), (True, 3 + ten)):
         trained.clear()
-        content = reproduce.reproduce(["table5"], root, tmp_path, quiet, related=related)
+        content = reproduce.reproduce(["table5"], root, tmp_path, ignore_progress, related=related)
         (table,) = [block for block in content.blocks if isinstance(block, Table)]
         assert len(trained) == count
         assert len(table.rows) == 3 + ten
@@ -311,26 +311,28 @@ def test_reproduce_trains_missing_systems_and_reuses_finished_ones(root, tmp_pat
     monkeypatch.setattr(evaluate, "evaluate", lambda *a, f=evaluate.evaluate: f(*a, resamples=2))
     changes = ["epochs=1", "batch_size=14", "input_size=40", "warmup_epochs=0"]
     content = reproduce.reproduce(
-        ["table4", "fig7"], root, tmp_path, quiet, variant="slim", changes=changes
+        ["table4", "fig7"], root, tmp_path, ignore_progress, variant="slim", changes=changes
     )
     assert [b for b in content.blocks if isinstance(b, str) and b.startswith("#")] == [
         "# Table 4", "# Figure 7",
     ]  # fmt: skip
     monkeypatch.setattr(train, "train_epoch", None)
-    again = reproduce.reproduce(["table3"], root, tmp_path, quiet, variant="slim", changes=changes)
+    again = reproduce.reproduce(
+        ["table3"], root, tmp_path, ignore_progress, variant="slim", changes=changes
+    )
     assert any(isinstance(block, Table) for block in again.blocks)
 
 
 def test_reproduce_rejects_another_network_for_a_system(root, tmp_path):
-    with pytest.raises(UserError, match="resnet-8 is not a vgg19"):
-        reproduce.reproduce(["table4"], root, tmp_path, quiet, changes=["model=resnet-8"])
+    with pytest.raises(UserError, match="resnet-8 is not a vgg19 network"):
+        reproduce.reproduce(["table4"], root, tmp_path, ignore_progress, changes=["model=resnet-8"])
 
 
 def test_unknown_table_gets_a_suggestion(root, tmp_path):
     with pytest.raises(UserError, match="Did you mean 'table5'"):
-        reproduce.reproduce(["tabel5"], root, tmp_path, quiet)
+        reproduce.reproduce(["tabel5"], root, tmp_path, ignore_progress)
     with pytest.raises(UserError, match="variant 'big'"):
-        reproduce.reproduce(["table5"], root, tmp_path, quiet, variant="big")
+        reproduce.reproduce(["table5"], root, tmp_path, ignore_progress, variant="big")
 
 
 # Figures
@@ -368,7 +370,7 @@ def test_runs_evaluated_on_different_data_are_not_compared(run, tmp_path):
         report.comparison_page([run, other])
 
 
-def test_runs_with_different_divisions_are_not_paired(run, tmp_path):
+def test_runs_with_different_splits_are_not_paired(run, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     assert tables.paired([run, other]) is not None
     result = runs.read_json(other.metrics_file)

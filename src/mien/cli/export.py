@@ -54,7 +54,7 @@ def export(
     val = datasets.split(datasets.load(data), "val") if data else None
     card = exporter.export(
         [run_folders.open_run(folder) for folder in runs], out, tta=tta, input_size=input_size,
-        calibrate=val, label_share=label_share, storage=storage,
+        calibration_samples=val, label_share=label_share, storage=storage,
     ).card  # fmt: skip
     size = out.stat().st_size
     click.echo(f"{out}  {size / 1e6:.1f} MB" if size > 1e6 else f"{out}  {size / 1e3:.0f} kB")

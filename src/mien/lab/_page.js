@@ -1,4 +1,4 @@
-// A click on a column header sorts the table by that column.
+// Sort a table by the column whose header is clicked.
 
 "use strict";
 
@@ -11,7 +11,7 @@ function compare(a, b) {
 }
 
 /**
- * The first column starts ascending, others descending; a second click reverses the order.
+ * Sort the first column in ascending order and others in descending order, or reverse the order.
  * @type {(table: HTMLTableElement, headers: HTMLTableCellElement[], column: number) => void}
  */
 function sortTable(table, headers, column) {
@@ -23,7 +23,7 @@ function sortTable(table, headers, column) {
     const { dataset, textContent } = row.cells[column];
     return { row, value: dataset.value ?? textContent ?? "" };
   });
-  const isEmpty = (/** @type {string} */ value) => Number(value === EMPTY);  // empty cells come last
+  const isEmpty = (/** @type {string} */ value) => Number(value === EMPTY);  // empty cells are last
   rows.sort((a, b) => isEmpty(a.value) - isEmpty(b.value)
     || (isAscending ? compare(a.value, b.value) : compare(b.value, a.value)));
   body.append(...rows.map(({ row }) => row));

@@ -1,8 +1,8 @@
-"""Calibration of logits by vector scaling, and the mixing of a network's two heads.
+"""Calibrate logits by vector scaling, and mix the two heads of a network.
 
-Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) gives each class its own factor
-and shift. A prior keeps the factors near one common temperature and the shifts near zero, so that
-few faces cannot over-fit.
+Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) has a factor and a shift for the
+logits of each class. To prevent overfitting on few faces, a prior keeps the factors near a common
+temperature and the shifts near zero.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from mien.lab.heads import HEADS
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 FOLDS = 10
+"""Number of folds of the cross-validated calibration."""
 
 PRIOR_STRENGTH = 4.0
-"""Inverse variance of the prior: a standard deviation of one half."""
+"""Inverse variance of the normal prior, whose standard deviation is 0.5."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class VectorScaling:
     shifts: tuple[float, ...]
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(N, K) logits -> (N, K) logits whose softmax is calibrated."""
+        """Scale (N, K) logits so that their softmax is calibrated."""
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
 
 
 def identity(classes: int, temperature: float = 1.0) -> VectorScaling:
-    """The scaling that changes nothing, or divides all logits by one temperature."""
+    """Return the scaling that divides all logits by one temperature; 1 leaves them unchanged."""
     return VectorScaling((1 / temperature,) * classes, (0.0,) * classes)
 
 
@@ -48,44 +49,47 @@ def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> Ve
     Args:
         logits: (N, K).
         targets: (N, K) distributions; rows of zeros (faces without a target) are ignored.
-        strength: of the prior, a normal distribution of variance 1 / strength on every shift and
-            on the logarithm of every factor relative to the common one. Infinite: temperature
-            scaling alone.
+        strength: strength of the prior, a normal distribution with variance 1 / `strength` for
+            every shift, and for the logarithm of every factor divided by the common factor. With
+            `math.inf` the fit is temperature scaling.
+
+    Returns:
+        The fitted scaling.
     """
     has_target = targets.sum(1) > 0
     logits, targets = logits[has_target].double(), targets[has_target].double()
     classes = logits.shape[1]
-    common = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    own = torch.zeros(2, classes, dtype=torch.float64, requires_grad=math.isfinite(strength))
-    parameters = [common, own] if math.isfinite(strength) else [common]
+    common_log_factor = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    per_class = torch.zeros(2, classes, dtype=torch.float64, requires_grad=math.isfinite(strength))
+    parameters = [common_log_factor, per_class] if math.isfinite(strength) else [common_log_factor]
     optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def loss_and_gradients() -> Tensor:
         optimizer.zero_grad()
-        scaled = logits * (common + own[0]).exp() + own[1]
+        scaled = logits * (common_log_factor + per_class[0]).exp() + per_class[1]
         value = F.cross_entropy(scaled, targets)
         if math.isfinite(strength):
-            value = value + strength / 2 * (own**2).sum() / max(len(logits), 1)
+            value = value + strength / 2 * (per_class**2).sum() / max(len(logits), 1)
         value.backward()
         return value
 
     if len(logits):
-        optimizer.step(loss)  # type: ignore[arg-type]
-    factors = (common + own[0]).exp().detach().tolist()
-    return VectorScaling(tuple(factors), tuple(own[1].detach().tolist()))
+        optimizer.step(loss_and_gradients)  # type: ignore[arg-type]
+    factors = (common_log_factor + per_class[0]).exp().detach().tolist()
+    return VectorScaling(tuple(factors), tuple(per_class[1].detach().tolist()))
 
 
 def cross_validate(
     logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH, folds: int = FOLDS
 ) -> Tensor:
-    """Calibrate each face by a scaling fitted on the other folds, for unbiased scores.
+    """Calibrate each face with a scaling that was fitted on the other folds, for unbiased scores.
 
-    The folds are drawn at random with a fixed seed.
+    The folds are random with a fixed seed.
 
     Args:
         logits: (N, K).
         targets: (N, K), as for `fit`.
-        strength: of the prior, as for `fit`.
+        strength: strength of the prior, as for `fit`.
         folds: the number of folds.
 
     Returns:
@@ -101,41 +105,46 @@ def cross_validate(
 
 
 def mix_heads(logits: Tensor, label_share: float) -> Tensor:
-    """The vote head's prediction with the label head's mixed in.
+    """Mix the predictions of the vote head and the label head by a weighted geometric mean.
 
-    FER+ raters call plain faces neutral that FER2013 calls angry; on faces from other sources the
-    label head is often nearer to the expression.
+    FER+ raters chose neutral for many faces that FER2013 labels angry. On faces from other sources
+    the label head is often closer to the expression than the vote head.
 
     Args:
-        logits: (N, 15), of both heads.
-        label_share: the exponent a of votes ^ (1 - a) x labels ^ a, 0 to 1.
+        logits: (N, 15), logits of both heads.
+        label_share: weight a of the label head in votes ^ (1 - a) x labels ^ a, 0 to 1.
 
     Returns:
-        (N, 8) logarithms of the product, not normalized; contempt, which the label head lacks, is
-        the vote head's.
+        (N, 8) logarithms of the product, not normalized. Contempt, which the label head does not
+        predict, is taken from the vote head.
     """
     votes = logits[:, HEADS["votes"]].log_softmax(1)
     labels = logits[:, HEADS["labels"]].log_softmax(1)
-    shared = labels.shape[1]
-    product = (1 - label_share) * votes[:, :shared] + label_share * labels
-    return torch.cat([product, votes[:, shared:]], 1)
+    common_classes = labels.shape[1]
+    product = (1 - label_share) * votes[:, :common_classes] + label_share * labels
+    return torch.cat([product, votes[:, common_classes:]], 1)
 
 
 LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
+"""The candidates of `choose_label_share`."""
 
 MAX_KL_INCREASE = 0.006
-"""How much the KL divergence from the votes, in nats, may rise by mixing in the label head."""
+"""Maximum increase of the KL divergence from the votes, in nats, by mixing in the label head."""
 
 
 def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
-    """The largest label share that raises the KL divergence by at most `MAX_KL_INCREASE`.
+    """Choose the largest label share that raises the KL divergence by at most `MAX_KL_INCREASE`.
 
-    Minimizing the divergence would give 0, as these faces have the votes; the label head is for
-    faces from other sources. Calibration is cross-validated anew for each candidate.
+    On faces of FER2013 the divergence is smallest without the label head, but the label head
+    improves predictions for faces from other sources. Each candidate is calibrated by
+    cross-validation.
 
     Args:
-        logits: (N, 15), of both heads.
+        logits: (N, 15), logits of both heads.
         votes: (N, 10), FER+ vote counts.
+
+    Returns:
+        One of `LABEL_SHARES`.
     """
     targets = torch.as_tensor(data.shares(votes))
     rated, shares = data.seven_shares(votes)
@@ -148,4 +157,4 @@ def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
         return float(metrics.kl_divergence(shares, seven).mean())
 
     limit = divergence(0.0) + MAX_KL_INCREASE
-    return max(share for share in LABEL_SHARES if not share or divergence(share) <= limit)
+    return max(share for share in LABEL_SHARES if share == 0 or divergence(share) <= limit)

@@ -1,6 +1,6 @@
-"""Evaluation of a run or a model file: predictions for every face of a split, and their scores.
+"""Evaluate a run or a model file on a split: predictions for every face, and their scores.
 
-Runs are evaluated with torch alone, since ONNX Runtime is missing on some training machines.
+Runs are evaluated with torch, because some training machines do not have ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ TTA_SHIFTS = {
     "flip": [(0, 0)],
     "ten_crop": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)],
 }
-"""Test-time augmentation -> shifts of the face (down, right), in pixels.
+"""Test-time augmentation -> shifts of the face (down, right) in pixels.
 
-All but "none" also predict each shifted face mirrored. With an input of 44 of 48 pixels,
-"ten_crop" is the usual ten-crop testing."""
+Except for "none", predictions for the mirrored faces are added. With an input size of 44 of 48
+pixels, "ten_crop" is standard ten-crop testing."""
 
 Predictions = dict[str, np.ndarray]
 """Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
 
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
-    """The trained network of a run, in evaluation mode; `UserError` if training is unfinished."""
+    """Load the trained network of a run, in evaluation mode; `UserError` if it is unfinished."""
     config = run.config
     model = models.build(config.model, channels=config.channels, classes=CLASSES)
     load_weights(model, run)
@@ -49,14 +49,18 @@ def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
 
 
 def load_weights(model: nn.Module, run: Run) -> None:
-    """Load a run's weights into a network; `UserError` if there are none or they do not fit."""
+    """Load the weights of a run into a network; `UserError` if they are missing or do not fit."""
     if not run.finished:
-        raise UserError(f"{run.folder} is not finished. Resume it: mien train with the same --out.")
+        raise UserError(
+            f"{run.folder} is not finished. Resume it with mien train --out {run.folder}."
+        )
     weights = runs.load_tensors(run.weights_file)
     try:
         model.load_state_dict(weights)
     except RuntimeError:
-        raise UserError(f"The weights of {run.folder} do not fit this network.") from None
+        raise UserError(
+            f"The weights of {run.folder} do not fit the network; use a run of the same model."
+        ) from None
 
 
 @torch.no_grad()
@@ -68,14 +72,14 @@ def compute_logits(
     channels: int = 1,
     batch: int = 512,
 ) -> Tensor:
-    """The network's logits.
+    """Compute the logits of a network.
 
     Args:
         model: a network in evaluation mode.
         faces: (N, H, W) uint8.
-        input_size: side of the central window that the network gets, in pixels.
-        channels: 1, or 3 for a network of color images.
-        batch: faces per forward pass.
+        input_size: side of the central window that the network receives, in pixels.
+        channels: number of input channels, 1 or 3.
+        batch: number of faces per forward pass.
 
     Returns:
         (N, classes) float32, on the CPU.
@@ -92,7 +96,7 @@ def compute_logits(
 
 
 def augment(faces: np.ndarray, tta: str) -> list[np.ndarray]:
-    """The versions of the faces that test-time augmentation averages over.
+    """Return the augmented versions of faces over which predictions are averaged.
 
     Args:
         faces: (N, H, W).
@@ -116,14 +120,14 @@ def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
 def predict(
     target: Run | Path, faces: np.ndarray, tta: str = "none", input_size: int = 0
 ) -> Predictions:
-    """The probabilities of each trained head, averaged over test-time augmentation.
+    """Predict the probabilities of each trained head, averaged over test-time augmentation.
 
     Args:
-        target: a run, or the path of a model file. A model file from elsewhere with `contempt`
-            among its labels counts as head "votes".
+        target: a run, or the path of a model file. A model file without named heads counts as
+            head "votes" if its labels include contempt, otherwise as head "labels".
         faces: (N, 48, 48) uint8.
         tta: "none", "flip" or "ten_crop".
-        input_size: side of the window that a run's network gets; 0: as it was trained.
+        input_size: input size of a run's network in pixels; 0 is the size it was trained with.
     """
     if isinstance(target, Run):
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -178,30 +182,30 @@ def evaluate(
 ) -> dict:
     """Evaluate a run or a model file on one split of a dataset.
 
-    The predictions of a run are saved in its folder.
+    The predictions of a run are saved in the run folder.
 
     Args:
         model: a run folder or an `.onnx` file.
-        root: the dataset.
+        root: path of the dataset.
         split: "train", "val" or "test".
         tta: test-time augmentation: "none", "flip" or "ten_crop".
-        input_size: side of the window that a run's network gets; 0: as it was trained.
+        input_size: input size of a run's network in pixels; 0 is the size it was trained with.
         exclude: a CSV file whose column `row` lists faces to exclude (`mien audit --clean`).
-        resamples: of the bootstrap.
+        resamples: number of bootstrap samples.
 
     Returns:
-        A result, ready for `results/`: what was evaluated, on what data and how, and the scores.
+        The result as in the files of `results/`: model, data, options and scores.
 
     Raises:
-        UserError: an option does not fit the model or the data, or the run's protocol would now
-            divide the faces differently than for its training.
+        UserError: an option does not fit the model or the data, or the run's protocol would split
+            this data differently than the data of its training.
     """
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
     if input_size and not isinstance(target, Run):
-        raise UserError(f"{path.name} has a fixed input size; --input-size is for runs.")
+        raise UserError(f"{path.name} has a fixed input size; --input-size is only for runs.")
     provenance = _provenance(target)
-    protocol, splits, data_facts = _divide(data.load(root), target, provenance)
+    protocol, splits, data_facts = _split_like_training(data.load(root), target, provenance)
     samples, train = data.split(splits, split), splits.get("train") if split != "train" else None
     data_facts = data_facts | {"split": split}
     if exclude is not None:
@@ -211,13 +215,13 @@ def evaluate(
     if not 0 <= input_size <= size:
         raise UserError(f"--input-size {input_size} is out of range; use 1 to {size} pixels.")
     predictions = predict(target, samples.faces, tta, input_size)
-    trained_size = target.config.input_size if isinstance(target, Run) else None
+    training_size = target.config.input_size if isinstance(target, Run) else None
     result = {
         "name": path.name,
         "data": data_facts,
         "protocol": protocol,
         "tta": tta,
-        "input_size": input_size or trained_size,
+        "input_size": input_size or training_size,
         "provenance": provenance,
         "environment": runs.about(),
         **(_training_cost(target, input_size) if isinstance(target, Run) else {}),
@@ -233,10 +237,10 @@ def evaluate(
     return result
 
 
-def _divide(
+def _split_like_training(
     splits: protocols.Splits, target: Run | Path, provenance: Mapping
 ) -> tuple[str, protocols.Splits, dict]:
-    """The protocol, the splits that it makes, and a description of the data as published."""
+    """Return the protocol, the splits by that protocol, and a description of the data."""
     data_facts = data.describe(splits)
     protocol = "official" if data_facts["official"] else "as the data is split"
     others = sorted(_protocols(provenance) - {"official"})
@@ -246,24 +250,24 @@ def _divide(
         return protocol + protocols.TRAINED_WITH + ", ".join(others), splits, data_facts
     if target.about.get("data", data_facts) != data_facts:
         raise UserError(
-            f"{target.folder} was trained by {others[0]} on other data; divided anew, its "
-            "evaluation set would contain faces of its training set. Give the data of its training."
+            f"{target.folder} was trained with protocol {others[0]} on other data, so its training "
+            "faces could be in the evaluation set. Give the data that it was trained on."
         )
     return others[0], protocols.split(splits, target.config), data_facts
 
 
 def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
-    """The samples without the rows listed in a file, and how many were excluded."""
+    """Return the samples without the rows listed in a file, and the number of excluded faces."""
     kept = ~np.isin(samples.rows, _listed_rows(path))
     if kept.all():
-        raise UserError(f"{path} lists no face of {split}; it belongs to other data.")
+        raise UserError(f"{path} lists no face of {split}; give a list for this data.")
     if not kept.any():
-        raise UserError(f"{path} excludes every face of {split}.")
+        raise UserError(f"{path} excludes every face of {split}; give a shorter list.")
     return samples.select(kept), int((~kept).sum())
 
 
 def _listed_rows(path: Path) -> list[int]:
-    """The column `row` of a CSV file; `UserError` if it has none."""
+    """Return the column `row` of a CSV file; `UserError` if the column is missing."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [int(line["row"]) for line in csv.DictReader(file)]
@@ -276,7 +280,7 @@ def _listed_rows(path: Path) -> list[int]:
 
 
 def load_or_evaluate(run: Run, root: Path) -> dict:
-    """The result of a run on its own `val` without augmentation; the saved one if it matches."""
+    """Return the result of a run on `val` without augmentation; evaluate only if none is saved."""
     if run.metrics_file.exists():
         saved = runs.read_json(run.metrics_file)
         expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
@@ -286,7 +290,7 @@ def load_or_evaluate(run: Run, root: Path) -> dict:
 
 
 def _configs(provenance: Mapping) -> list[Mapping]:
-    """The configs of all trained networks; none where they are unknown."""
+    """Return the configs of all trained networks, as far as they are known."""
     members = provenance.get("members", [provenance])
     return [member["config"] for member in members if member.get("config")]
 
@@ -296,21 +300,24 @@ def _protocols(provenance: Mapping) -> set[str]:
 
 
 def _epoch_selection(provenance: Mapping) -> dict[str, str]:
-    """The split that selected the epoch, if one did: scores on it are optimistically biased."""
-    by_val = any(c.get("select_epoch") == "best" or c.get("patience") for c in _configs(provenance))
-    return {"epoch_selected_on": "val"} if by_val else {}
+    """Return the split on which the epoch was selected, where scores are optimistically biased."""
+    is_selected = any(
+        config.get("select_epoch") == "best" or config.get("patience")
+        for config in _configs(provenance)
+    )
+    return {"epoch_selected_on": "val"} if is_selected else {}
 
 
 def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
-    """Size and work of a run's network with one head of seven classes, and its training's cost.
+    """Return the size of a run's network with one head of seven classes, and the training cost.
 
-    The training accuracy is that of the last epoch, on augmented faces.
+    The training accuracy is measured on augmented faces in the last epoch.
     """
     config, log = run.config, run.log()
     network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
-    work = models.multiply_adds(network, input_size or config.input_size, config.channels)
+    multiply_adds = models.multiply_adds(network, input_size or config.input_size, config.channels)
     return {
-        "network": {"parameters": models.count_parameters(network), "multiply_adds": work},
+        "network": {"parameters": models.count_parameters(network), "multiply_adds": multiply_adds},
         "training": {
             "epochs": len(log),
             "seconds": sum(entry["seconds"] for entry in log),
@@ -320,7 +327,7 @@ def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
 
 
 def _provenance(target: Run | Path) -> dict:
-    """Config, seed, data and commit of a run's training; of a model file, its card."""
+    """Return config, seed, data and commit of a run's training, or the card of a model file."""
     if isinstance(target, Run):
         return {"config": published(target.config), "seed": target.config.seed, **target.about}
     from mien.classification.classifier import Classifier

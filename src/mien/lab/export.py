@@ -1,7 +1,7 @@
-"""Export of a run, or an ensemble of runs, to an `.onnx` file that carries its own spec.
+"""Export a run, or an ensemble of runs, to an `.onnx` file with its spec as metadata.
 
-The graph maps uint8 pixels to probabilities: standardization, cropping, network, calibration and
-softmax are inside. The file is written only if ONNX Runtime reproduces torch's probabilities.
+The graph maps uint8 pixels to probabilities. It includes standardization, cropping, the network,
+calibration and softmax. The file is written only if ONNX Runtime and torch agree.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from mien.onnx_runtime import open_session
 from mien.registry import unknown_name_error
 
 FACE_SIZE = 48
-"""Side of the faces that an exported network takes, in pixels, as in FER2013."""
+"""Side of the input faces of an exported network in pixels, as in FER2013."""
 
 TARGETS = {
     "labels": "the probability of this FER2013 label",
     "votes": "the share of people who would choose this label (FER+ votes)",
 }
-"""Head -> what its probabilities estimate."""
+"""Head -> the quantity that its probabilities estimate."""
 
 TTA = ("none", "flip")
-"""The test-time augmentation that a file can contain."""
+"""The test-time augmentations that a file can include."""
 
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
-"""Storage -> the largest accepted difference of a probability from torch's.
+"""Storage -> the largest accepted difference between probabilities of ONNX Runtime and torch.
 
-int8 is in effect another network; `mien evaluate` measures what it loses."""
+int8 changes the predictions considerably; `mien evaluate` measures its accuracy."""
 
 
 class ExportedNetwork(nn.Module):
@@ -52,10 +52,10 @@ class ExportedNetwork(nn.Module):
 
     Args:
         network: (N, channels, input_size, input_size) standardized faces -> (N, 15) logits.
-        scalings: of each exported head, in the order of the outputs.
-        label_share: how much of the label head is mixed into the vote head, 0 to 1; see
+        scalings: head -> its calibration, in the order of the outputs.
+        label_share: weight of the label head in the vote head's output, 0 to 1; see
             `calibration.mix_heads`.
-        input_size: side of the central window that the network gets, in pixels.
+        input_size: side of the central window that the network receives, in pixels.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ExportedNetwork(nn.Module):
             self.register_buffer(f"{head}_shifts", torch.tensor(scaling.shifts))
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        """(N, channels, 48, 48) uint8 -> the probabilities of each head."""
+        """Compute the probabilities of each head from (N, channels, 48, 48) uint8 faces."""
         logits = self.network(batches.center_crop(batches.standardize(faces), self.input_size))
         return tuple(self._calibrate(head, logits).softmax(1) for head in self.heads)
 
@@ -94,45 +94,45 @@ def export(
     *,
     tta: str = "none",
     input_size: int = 0,
-    calibrate: Samples | None = None,
+    calibration_samples: Samples | None = None,
     label_share: float | None = None,
     storage: str = "float32",
 ) -> ModelSpec:
-    """Write a finished run, or an ensemble of several, as a model file.
+    """Export a finished run, or an ensemble of several, to a model file.
 
     Args:
-        runs: one or more; the file has the heads that all of them were trained with, votes first.
-        path: of the file.
-        tta: "flip" averages over a face and its mirror image, at twice the cost.
-        input_size: side of the window that the network gets; 0: as in the config.
-        calibrate: the samples (PublicTest) on which the calibration is fitted and the loss by
-            storage is measured; None: no calibration.
-        label_share: how much of the label head is mixed into the vote shares, 0 to 1; None: what
-            `calibration.choose_label_share` chooses, or 0 without `calibrate`.
-        storage: "float32"; "float16" or "int8-weights", smaller and converted to float32 on
-            loading; "int8", weights and activations, which needs `calibrate`.
+        runs: one or several runs. The file has the heads that all of them were trained with.
+        path: path of the file.
+        tta: "none", or "flip" to average over a face and its mirror image at twice the cost.
+        input_size: input size of the network in pixels; 0 is the size in the config.
+        calibration_samples: faces, usually PublicTest, to fit the calibration and to measure the
+            effect of the storage; None for no calibration.
+        label_share: weight of the label head in the vote shares, 0 to 1. By default
+            `calibration.choose_label_share` chooses it; 0 without calibration.
+        storage: "float32"; "float16" or "int8-weights", which are smaller and converted to float32
+            on loading; or "int8" for weights and activations, which needs calibration samples.
 
     Returns:
-        The spec of the first head.
+        The spec of the first head, which is that of votes if the file has it.
 
     Raises:
-        UserError: an option does not fit the runs, or the file does not reproduce torch.
+        UserError: an option does not fit the runs, or ONNX Runtime and torch differ.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     heads = _common_heads(runs)
-    _check_options(path, tta, input_size, label_share, storage, heads, calibrate)
-    if calibrate is not None:
-        _check_calibration(runs, heads, calibrate)
+    _check_options(path, tta, input_size, label_share, storage, heads, calibration_samples)
+    if calibration_samples is not None:
+        _check_calibration(runs, heads, calibration_samples)
     input_size, channels = input_size or ensembles.input_size(runs), runs[0].config.channels
     network = ensembles.restore(runs, flip=tta == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     logits = None
-    if calibrate is not None:
+    if calibration_samples is not None:
         logits = evaluate.compute_logits(
-            network, calibrate.faces, input_size=input_size, channels=channels
+            network, calibration_samples.faces, input_size=input_size, channels=channels
         )
-    share = _label_share(label_share, heads, logits, calibrate)
-    scalings = {head: _scaling(head, logits, share, calibrate) for head in heads}
+    share = _label_share(label_share, heads, logits, calibration_samples)
+    scalings = {head: _scaling(head, logits, share, calibration_samples) for head in heads}
     exported = ExportedNetwork(network, scalings, share, input_size).eval()
     card: dict[str, Any] = {
         **ensembles.provenance(runs),
@@ -149,15 +149,15 @@ def export(
     proto = to_onnx(exported, spec)
     if storage in quantization.REDUCED_PRECISION:
         proto = quantization.reduce_precision(proto, storage)
-    if storage == "int8" and calibrate is not None:
-        proto = quantization.quantize(proto, _inputs(calibrate.faces[:512], channels))
+    if storage == "int8" and calibration_samples is not None:
+        proto = quantization.quantize(proto, _inputs(calibration_samples.faces[:512], channels))
     check_against_torch(proto, exported, channels, TOLERANCES[storage])
-    if calibrate is not None and logits is not None:
-        outputs = _run_onnx(proto, _inputs(calibrate.faces, channels))
+    if calibration_samples is not None and logits is not None:
+        outputs = _run_onnx(proto, _inputs(calibration_samples.faces, channels))
         for head, stored in zip(heads, outputs, strict=True):
             uncalibrated = _uncalibrated(head, logits, share)
             card["heads"][head] |= _head_scores(
-                head, stored, uncalibrated, scalings[head], calibrate, storage
+                head, stored, uncalibrated, scalings[head], calibration_samples, storage
             )
         onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
     with atomic_file.atomic_write(path) as temporary:
@@ -166,12 +166,13 @@ def export(
 
 
 def _common_heads(runs: Sequence[Run]) -> list[str]:
-    """The heads that all runs were trained with, votes first."""
+    """Return the heads that all runs were trained with, votes first."""
     trained = [run.about.get("heads", list(HEADS)) for run in runs]
-    if not (heads := [h for h in ("votes", "labels") if all(h in one for one in trained)]):
+    heads = [head for head in ("votes", "labels") if all(head in names for names in trained)]
+    if not heads:
         raise UserError(
-            "These runs have no head in common: one was trained on labels, another on votes. "
-            "Export them separately."
+            "These runs cannot form an ensemble, because some were trained only on labels and "
+            "others only on votes. Export them separately."
         )
     return heads
 
@@ -180,21 +181,21 @@ def _label_share(
     requested: float | None,
     heads: Sequence[str],
     logits: Tensor | None,
-    calibrate: Samples | None,
+    calibration_samples: Samples | None,
 ) -> float:
     if requested is not None:
         return requested
-    if logits is None or calibrate is None or len(heads) < 2:
+    if logits is None or calibration_samples is None or len(heads) < 2:
         return 0.0
-    return calibration.choose_label_share(logits, calibrate.votes)
+    return calibration.choose_label_share(logits, calibration_samples.votes)
 
 
 def _scaling(
-    head: str, logits: Tensor | None, share: float, calibrate: Samples | None
+    head: str, logits: Tensor | None, share: float, calibration_samples: Samples | None
 ) -> VectorScaling:
-    if logits is None or calibrate is None:
+    if logits is None or calibration_samples is None:
         return calibration.identity(len(LABELS[head]))
-    return calibration.fit(_uncalibrated(head, logits, share), _targets(head, calibrate))
+    return calibration.fit(_uncalibrated(head, logits, share), _targets(head, calibration_samples))
 
 
 def _head_scores(
@@ -205,10 +206,10 @@ def _head_scores(
     samples: Samples,
     storage: str,
 ) -> dict[str, dict[str, float]]:
-    """Scores of a head on the faces of its calibration: as stored, in float32, cross-validated.
+    """Score a head on the calibration faces: as stored, in float32, and cross-validated.
 
-    The cross-validated ones calibrate each face by the other folds, so they are not optimistically
-    biased.
+    The cross-validated scores are not optimistically biased, because each face is calibrated with a
+    scaling that was fitted on the other folds.
     """
     evaluation_set = "publictest" if data.describe({"val": samples})["official"] else "val"
     cross_validated = calibration.cross_validate(logits, _targets(head, samples))
@@ -218,7 +219,7 @@ def _head_scores(
         "cross_validated": cross_validated.softmax(1).numpy(),
     }
     head_scores = {name: scores.summary(one, samples) for name, one in probabilities.items()}
-    _check_loss(head_scores[evaluation_set], head_scores["float32"], storage)
+    _check_storage(head_scores[evaluation_set], head_scores["float32"], storage)
     return head_scores
 
 
@@ -229,16 +230,16 @@ def _check_options(
     label_share: float | None,
     storage: str,
     heads: Sequence[str],
-    calibrate: Samples | None,
+    calibration_samples: Samples | None,
 ) -> None:
     if tta not in TTA:
         raise unknown_name_error("test-time augmentation", tta, TTA)
     if path.suffix != ".onnx":
-        raise UserError(f"{path.name} is not a name for a model file; it must end in .onnx.")
+        raise UserError(f"Cannot export to {path.name}; give a name that ends in .onnx.")
     if storage not in TOLERANCES:
         raise unknown_name_error("storage", storage, TOLERANCES)
-    if storage == "int8" and calibrate is None:
-        raise UserError("int8 needs faces to measure the range of activations; give --data.")
+    if storage == "int8" and calibration_samples is None:
+        raise UserError("--storage int8 needs faces to measure activation ranges; give --data.")
     if not 0 <= input_size <= FACE_SIZE:
         raise UserError(f"--input-size {input_size} is out of range; use 1 to {FACE_SIZE} pixels.")
     if label_share and len(heads) < 2:
@@ -247,20 +248,22 @@ def _check_options(
         raise UserError(f"--label-share {label_share} is out of range; use 0 to 1.")
 
 
-def _check_calibration(runs: Sequence[Run], heads: Sequence[str], calibrate: Samples) -> None:
+def _check_calibration(
+    runs: Sequence[Run], heads: Sequence[str], calibration_samples: Samples
+) -> None:
     for head in heads:
-        if not bool(_targets(head, calibrate).any()):
+        if not bool(_targets(head, calibration_samples).any()):
             raise UserError(f"The val split has no {head} for calibration; export without --data.")
     for run in runs:
         if (protocol := run.config.protocol) != "official":
             raise UserError(
-                f"{run.folder} was trained by {protocol}, so its training set contains faces of "
-                "the calibration set; export without --data."
+                f"{run.folder} was trained with protocol {protocol}, so its training set contains "
+                "faces of the calibration set; export without --data."
             )
 
 
-def _check_loss(stored: dict[str, float], float32: dict[str, float], storage: str) -> None:
-    """Reject a storage that costs more than a point of accuracy or 0.01 nats of divergence."""
+def _check_storage(stored: dict[str, float], float32: dict[str, float], storage: str) -> None:
+    """Reject a storage that lowers an accuracy or raises the divergence by more than 0.01."""
     limits = {"fer2013_accuracy": -0.01, "ferplus_accuracy": -0.01, "kl_nats": 0.01}
     for name, limit in limits.items():
         change = stored.get(name, 0.0) - float32.get(name, 0.0)
@@ -276,7 +279,7 @@ def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
-    """Each output of a graph, for all faces."""
+    """Run a graph on all faces and return each output."""
     session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
     outputs = [session.run(None, {INPUT: part}) for part in parts]
@@ -284,7 +287,7 @@ def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
 
 
 def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
-    """The graph of a module from uint8 faces to probabilities, with its spec as metadata."""
+    """Convert a module to an ONNX graph with its spec as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
     faces = torch.zeros(2, spec.channels, spec.side, spec.side, dtype=torch.uint8)
     with quantization.exporter_warnings_off():
@@ -298,7 +301,7 @@ def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
             verbose=False,
         )
     proto = cast("torch.onnx.ONNXProgram", program).model_proto  # a new object at each access
-    # The exporter leaves traces of the source tree in every node.
+    # The exporter stores paths of the source tree in every node.
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -313,19 +316,19 @@ def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
 def check_against_torch(
     proto: onnx.ModelProto, model: nn.Module, channels: int, tolerance: float
 ) -> float:
-    """Compare ONNX Runtime with torch on noise in batches of several sizes.
+    """Compare ONNX Runtime with torch on random images in batches of several sizes.
 
     Args:
         proto: the exported graph.
         model: the module that it was exported from.
-        channels: of its input.
-        tolerance: the largest accepted difference of a probability.
+        channels: number of input channels.
+        tolerance: the largest accepted difference between two probabilities.
 
     Returns:
-        The largest difference of a probability.
+        The largest difference between two probabilities.
 
     Raises:
-        UserError: it is above `tolerance`.
+        UserError: the difference is above `tolerance`.
     """
     rng = np.random.default_rng(0)
     largest = 0.0
@@ -334,12 +337,13 @@ def check_against_torch(
         faces = coarse.repeat(4, 2).repeat(4, 3)
         with torch.no_grad():
             expected = model(torch.as_tensor(faces))
-        for ours, theirs in zip(_run_onnx(proto, faces), expected, strict=True):
-            difference = np.abs(ours - theirs.numpy()).max()
-            largest = float(np.maximum(largest, difference))  # max() would lose a NaN
+        for actual, target in zip(_run_onnx(proto, faces), expected, strict=True):
+            difference = np.abs(actual - target.numpy()).max()
+            largest = float(np.maximum(largest, difference))  # unlike max(), this keeps NaN
     if not largest <= tolerance:
         raise UserError(
-            f"Not exported: ONNX Runtime differs from torch by {largest:.2g} in a probability."
+            f"Not exported: probabilities of ONNX Runtime and torch differ by {largest:.2g}. Try "
+            "other versions of onnx and onnxruntime."
         )
     return largest
 

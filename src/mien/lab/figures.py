@@ -1,7 +1,7 @@
-"""Figures: arrays in, a matplotlib figure out; nothing opens a window.
+"""Create matplotlib figures from arrays, without opening windows.
 
-Colors are those of Okabe and Ito, which color-blind people can tell apart; no figure relies on
-color alone.
+The colors are from the palette of Okabe and Ito, which color-blind people can distinguish. No
+figure relies on color alone.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from mien.lab import metrics
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"
 
 Claim = tuple[str, float]
-"""A printed number, as a caption and a value; drawn as a dotted line."""
+"""Caption and value of a published number, which is drawn as a dotted line."""
 
 
 def training_curves(
     log: Sequence[Mapping[str, float]],
-    train: str,
-    val: str,
+    train_key: str,
+    val_key: str,
     label: str,
     claims: Sequence[Claim] = (),
 ) -> Figure:
-    """A metric by epoch, on the training and on the validation set.
+    """Plot a metric by epoch on the training set and on the validation set.
 
     Args:
-        log: a run's log, one mapping per epoch.
-        train: the key of the training metric; a key that the log lacks is skipped.
-        val: the key of the validation metric.
-        label: of the y axis.
-        claims: printed numbers.
+        log: the log of a run, with one mapping per epoch.
+        train_key: key of the training metric. Epochs without the key are skipped.
+        val_key: key of the validation metric.
+        label: label of the y axis.
+        claims: published numbers to draw.
     """
     figure, axes = _axes(6.4, 4.0)
     for name, key, style in (
-        ("training", train, {"color": BLUE, "linestyle": "--", "marker": "o"}),
-        ("validation", val, {"color": ORANGE, "linestyle": "-", "marker": "s"}),
+        ("training", train_key, {"color": BLUE, "linestyle": "--", "marker": "o"}),
+        ("validation", val_key, {"color": ORANGE, "linestyle": "-", "marker": "s"}),
     ):
         points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
         if points:
@@ -61,14 +61,20 @@ def training_curves(
     return figure
 
 
-def confusion(matrix: np.ndarray, labels: Sequence[str], *, shares: bool) -> Figure:
-    """A confusion matrix from (K, K) counts; `shares` shows each row as shares of its class."""
-    rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+def confusion(matrix: np.ndarray, labels: Sequence[str], *, normalize: bool) -> Figure:
+    """Draw a confusion matrix.
+
+    Args:
+        matrix: (K, K) counts.
+        labels: the K class names.
+        normalize: show fractions of each true class instead of counts.
+    """
+    fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, axes = _axes(5.6, 5.0)
-    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*matrix.shape):
-        text = f"{rows[i, j]:.2f}" if shares else f"{matrix[i, j]:,}"
-        color = "white" if rows[i, j] > 0.5 else "black"
+        text = f"{fractions[i, j]:.2f}" if normalize else f"{matrix[i, j]:,}"
+        color = "white" if fractions[i, j] > 0.5 else "black"
         axes.text(j, i, text, ha="center", va="center", fontsize=9, color=color)
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set_yticks(range(len(labels)), labels)
@@ -79,7 +85,13 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, shares: bool) -> Fig
 
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> Figure:
-    """Reliability diagram, and the number of faces per bin below it: (N, K), (N,) class indices."""
+    """Draw a reliability diagram, and below it the number of faces per bin.
+
+    Args:
+        probabilities: (N, K).
+        truth: (N,) class indices.
+        bins: the number of equal-width bins of the confidence.
+    """
     confidence = probabilities.max(1)
     correct = (probabilities.argmax(1) == truth).astype(np.float64)
     count, predicted, accuracy = metrics.reliability(confidence, correct, bins).T
@@ -88,9 +100,9 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) ->
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _style(above)
     _style(below)
-    filled = count > 0
+    has_faces = count > 0
     above.plot((0, 1), (0, 1), color=GRAY, linestyle=":", label="perfect calibration")
-    above.plot(predicted[filled], accuracy[filled], color=BLUE, marker="o",
+    above.plot(predicted[has_faces], accuracy[has_faces], color=BLUE, marker="o",
                label=f"calibration error {error:.3f}")  # fmt: skip
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1)
@@ -104,9 +116,14 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) ->
 
 
 def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Mean vote share by predicted share, one panel per emotion: (N, K), (N, K).
+    """Plot the mean vote share by predicted share, with one panel per emotion.
 
-    On the diagonal, predicted and vote share are equal. Larger dots stand for more faces.
+    On the diagonal, predicted share and vote share are equal. Larger dots are bins with more faces.
+
+    Args:
+        predicted: (N, K) predicted shares.
+        voted: (N, K) vote shares.
+        labels: the K emotions.
     """
     columns = 4
     rows = -(-len(labels) // columns)
@@ -114,11 +131,11 @@ def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str])
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True))
     for k, (panel, label) in enumerate(zip(panels, labels, strict=False)):
         count, mean, votes = metrics.reliability(predicted[:, k], voted[:, k], 10).T
-        filled = count > 0
+        has_faces = count > 0
         panel.plot((0, 1), (0, 1), color=GRAY, linestyle=":")
-        panel.plot(mean[filled], votes[filled], color=BLUE, linewidth=1)
-        sizes = 6 + 3 * np.sqrt(count[filled])
-        panel.scatter(mean[filled], votes[filled], sizes, color=BLUE, alpha=0.8)
+        panel.plot(mean[has_faces], votes[has_faces], color=BLUE, linewidth=1)
+        sizes = 6 + 3 * np.sqrt(count[has_faces])
+        panel.scatter(mean[has_faces], votes[has_faces], sizes, color=BLUE, alpha=0.8)
         panel.set_title(label, fontsize=10)
         panel.set_xlim(0, 1)
         panel.set_ylim(0, 1)
@@ -126,9 +143,8 @@ def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str])
         _style(panel)
     for panel in panels[len(labels) :]:
         panel.set_visible(False)
-    for panel in panels[
-        max(len(labels) - columns, 0) : len(labels)
-    ]:  # the bottom panel of each column
+    bottom_panels = panels[max(len(labels) - columns, 0) : len(labels)]  # one per column
+    for panel in bottom_panels:
         panel.tick_params(labelbottom=True)
     figure.supxlabel("predicted share", fontsize=10)
     figure.supylabel("vote share", fontsize=10)
@@ -136,7 +152,7 @@ def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str])
 
 
 def learning_rate_and_time(log: Sequence[Mapping[str, float]]) -> Figure:
-    """Learning rate and duration of each epoch, from a run's log."""
+    """Plot learning rate and duration of each epoch from the log of a run."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = [entry["epoch"] for entry in log]
@@ -151,7 +167,7 @@ def learning_rate_and_time(log: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def face_grid(faces: np.ndarray, captions: Sequence[str], columns: int = 7) -> Figure:
-    """Faces in a grid with captions below: (N, H, W) gray or (N, H, W, 3) RGB, uint8."""
+    """Draw (N, H, W) gray or (N, H, W, 3) RGB faces, uint8, in a grid with captions below."""
     columns = min(columns, max(len(faces), 1))
     rows = max(1, -(-len(faces) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -168,7 +184,12 @@ def face_grid(faces: np.ndarray, captions: Sequence[str], columns: int = 7) -> F
 def claimed_and_measured(
     rows: Sequence[tuple[str, float | None, float | None, float, float]],
 ) -> Figure:
-    """Claimed and measured accuracy, 0 to 1 or None: (system, claimed, measured, low, high)."""
+    """Plot claimed and measured accuracy of each system.
+
+    Args:
+        rows: (system, claimed, measured, low, high) of each system. Accuracies are 0 to 1, or None
+            if there is no claim or measurement.
+    """
     figure, axes = _axes(7.2, 0.34 * len(rows) + 1.1)
     for y, (_, claimed, measured, low, high) in enumerate(rows):
         if claimed is not None and measured is not None:
@@ -190,7 +211,11 @@ def claimed_and_measured(
 
 
 def accuracy_by_cost(points: Sequence[tuple[str, float, float, float, float]]) -> Figure:
-    """Accuracy by multiply-adds, on a log scale: (name, multiply-adds, accuracy, low, high)."""
+    """Plot accuracy by multiply-adds on a log scale.
+
+    Args:
+        points: (name, multiply-adds, accuracy, low, high) of each network.
+    """
     figure, axes = _axes(8.0, 6.4)
     for _, multiply_adds, accuracy, low, high in points:
         errors = [[max(accuracy - low, 0)], [max(high - accuracy, 0)]]
@@ -212,36 +237,45 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float, float, float]]) -
 
 
 def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each point's name beside it, shifted up or down until it overlaps no other."""
+    """Write the name of each point next to it, shifted up or down to avoid overlaps."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
     positions = axes.transData.transform([(x, y) for _, x, y in points]) * 72 / figure.dpi
     boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in positions]
-    candidates = sorted(
-        product(range(-90, 91, 2), (True, False)), key=lambda one: (abs(one[0]), -one[1])
+    candidates = sorted(  # vertical shift, and whether the name is on the right
+        product(range(-90, 91, 2), (True, False)),
+        key=lambda candidate: (abs(candidate[0]), -candidate[1]),
     )
     for (name, x, y), (px, py) in zip(points, positions, strict=True):
         width = 4.5 * len(name)
-        for shift, right in candidates:
-            left = px + 7 if right else px - 7 - width
+        for shift, is_right in candidates:
+            left = px + 7 if is_right else px - 7 - width
             box = (left, py + shift - 4.5, left + width, py + shift + 4.5)
             if not any(_overlap(box, other) for other in boxes):
                 break
         boxes.append(box)
         axes.annotate(
-            name, (x, y), (7 if right else -7, shift), textcoords="offset points", fontsize=8,
-            va="center", ha="left" if right else "right",
+            name, (x, y), (7 if is_right else -7, shift), textcoords="offset points", fontsize=8,
+            va="center", ha="left" if is_right else "right",
             arrowprops={"arrowstyle": "-", "color": GRAY, "lw": 0.5} if abs(shift) > 4 else None,
         )  # fmt: skip
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def overlay_maps(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Heat maps over faces: (N, H, W) uint8, (N, h, w) of any range -> (N, H, W, 3) uint8 RGB."""
+    """Draw heat maps over faces.
+
+    Args:
+        faces: (N, H, W) uint8.
+        maps: (N, h, w) values of any range.
+
+    Returns:
+        (N, H, W, 3) uint8 RGB.
+    """
     from matplotlib import colormaps
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""Results -> the leaderboard: claimed accuracy, measured accuracy, and cost of every system.
+"""Build the leaderboard: claimed accuracy, measured accuracy and cost of every system.
 
-Every number except the claimed ones comes from result files of `mien evaluate --out`. Results that
-differ only in their training seed form one row.
+All numbers except the claims are read from result files of `mien evaluate --out`. Results that
+differ only in the training seed form one row.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from mien.lab import claims, figures, protocols, runs
 from mien.lab.config import Config, to_json
 from mien.lab.page import FigureBlock, Page, Table
 
-TIMES = "times.json"
-"""The file in the results folder with the inference time of each network (benchmarks/times.py)."""
+TIMES_FILE = "times.json"
+"""File in the results folder with the inference time of each network (benchmarks/times.py)."""
 
 MIN_SYSTEMS = 5
-"""Below this number of systems, a rank correlation is not reported."""
+"""Minimum number of systems for a rank correlation."""
 
 RESULT_KEYS = {"heads", "data", "protocol", "tta", "provenance"}
+"""Keys that distinguish result files from other JSON files."""
 
-Number = dict[str, float]
+Score = dict[str, float]
+"""A score with its interval: `value`, `low`, `high`, and `sd` over seeds."""
 
 
 @dataclass(slots=True)
 class Row:
-    """A system on the leaderboard.
+    """A row of the leaderboard: one network with one config.
 
     Attributes:
-        model: the network's full name, or the name of a model file.
-        config: of the training, without the seed; empty for a model file.
-        results: one per seed.
-        times: inference time and file size, where they are measured.
+        model: full name of the network, or name of a model file.
+        config: training config without the seed; empty for a model file.
+        results: the results of `mien evaluate`, one per seed.
+        times: inference time and file size, if they were measured.
     """
 
     model: str
@@ -48,48 +50,52 @@ class Row:
 
     @property
     def system(self) -> claims.PublishedSystem:
-        """The published system, with the accuracy claimed for it."""
+        """The published system that the network belongs to, with its claimed accuracy."""
         family = self.config.get("model", "").partition("-")[0]
         return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
-    def metric(self, section: str, name: str) -> Number:
-        """A metric averaged over seeds: `value`, `low`, `high`, and `sd` if there are several.
+    def metric(self, section: str, name: str) -> Score:
+        """Return a metric averaged over seeds; empty if a result does not have it.
 
-        Sections about FER+ votes are read from the vote head, if there is one. Empty if a result
-        lacks the metric.
+        Sections about FER+ votes are read from the vote head if available. `sd` is included for
+        several seeds.
         """
         by_seed = (_section(result, section).get(name) for result in self.results)
         scores = [score for score in by_seed if score is not None]
         if len(scores) < len(self.results):
             return {}
-        sd = {"sd": float(np.std([n["value"] for n in scores], ddof=1))} if len(scores) > 1 else {}
-        return {k: float(np.mean([n[k] for n in scores])) for k in ("value", "low", "high")} | sd
+        mean = {k: float(np.mean([score[k] for score in scores])) for k in ("value", "low", "high")}
+        if len(scores) == 1:
+            return mean
+        return mean | {"sd": float(np.std([score["value"] for score in scores], ddof=1))}
 
-    def mean(self, part: str, name: str) -> float | None:
-        """The mean over seeds of a plain number, such as the duration of training."""
-        values = [result.get(part, {}).get(name) for result in self.results]
+    def mean(self, section: str, name: str) -> float | None:
+        """Return the mean over seeds of a number without interval, such as training seconds."""
+        values = [result.get(section, {}).get(name) for result in self.results]
         return float(np.mean(values)) if None not in values else None
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The systems with results in a folder, the most accurate first.
+    """Read the result files in a folder, and return rows sorted by descending accuracy.
 
-    Seeds form one row if config, input size and training set are the same. A model file has its
-    own row.
+    Results with the same config, input size and training set but different seeds form one row. A
+    model file has its own row.
 
     Raises:
-        UserError: there is no result, the results have different evaluation sets, or two have the
-            same training.
+        UserError: the folder has no results, or results with different evaluation sets, or two
+            results of the same training.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give one with results of mien evaluate --out.")
+        raise UserError(
+            f"{folder} is not a folder; give a folder of results of mien evaluate --out."
+        )
     rows: dict[str, Row] = {}
-    times = runs.read_json(folder / TIMES)["rows"] if (folder / TIMES).exists() else {}
+    times = runs.read_json(folder / TIMES_FILE)["rows"] if (folder / TIMES_FILE).exists() else {}
     evaluation_sets: dict[tuple[str, ...], str] = {}
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
         is_result = isinstance(result, dict) and set(result) >= RESULT_KEYS
-        if path.name == TIMES or not is_result:
+        if path.name == TIMES_FILE or not is_result:
             continue
         try:
             evaluation_sets[protocols.evaluation_set(result)] = result["data"]["name"]
@@ -102,20 +108,26 @@ def read_rows(folder: Path) -> list[Row]:
             raise UserError(f"{path} is a second result of the same training; remove one of them.")
         row.results.append(result)
     if not rows:
-        raise UserError(f"{folder} has no results; mien evaluate RUN --out {folder}/NAME.json")
+        raise UserError(
+            f"{folder} has no results; add some with mien evaluate RUN --out {folder}/NAME.json."
+        )
     if len(evaluation_sets) > 1:
-        listed = "; ".join(f"{' '.join(one)} of {evaluation_sets[one]}"
-                           for one in sorted(evaluation_sets))  # fmt: skip
-        raise UserError(f"The results in {folder} have different evaluation sets: {listed}.")
+        listed = "; ".join(
+            f"{' '.join(key)} of {name}" for key, name in sorted(evaluation_sets.items())
+        )
+        raise UserError(
+            f"The results in {folder} have different evaluation sets: {listed}. Move them to "
+            "separate folders."
+        )
     return sorted(rows.values(), key=lambda row: -row.metric("fer2013", "accuracy")["value"])
 
 
 def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
-    """The key that identifies a result's row, and that row without results."""
+    """Return the key of the row that a result belongs to, and that row without results."""
     config = dict(result["provenance"].get("config") or {})
     if "training" not in result or "model" not in config:
         return result["name"], Row(result["name"], config)
-    config = to_json(Config()) | config  # with fields that are newer than the result
+    config = to_json(Config()) | config  # defaults for fields that are newer than the result
     config["model"] = _full_name(config["model"])
     config.pop("seed")
     train_digests = (result["provenance"].get("data") or {}).get("sha256", {})
@@ -124,7 +136,7 @@ def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
 
 
 def _full_name(name: str) -> str:
-    """A network's full name; needs torch only if the name is a family's."""
+    """Return the full name of a network; torch is needed only for the name of a family."""
     if "-" in name:
         return name
     from mien.lab import models
@@ -137,7 +149,7 @@ def _seed(result: Mapping) -> int | None:
 
 
 def build_page(rows: Sequence[Row]) -> Page:
-    """The leaderboard as a page: the table, accuracy by cost, claimed and measured accuracy."""
+    """Build the page: the table, accuracy by cost, and claimed and measured accuracy."""
     networks = f"{len(rows)} networks" if len(rows) > 1 else "one network"
     page = Page(f"Leaderboard: {networks} under one protocol")
     page.add(table(rows), summary(rows), cost(rows))
@@ -147,30 +159,30 @@ def build_page(rows: Sequence[Row]) -> Page:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Evaluation set, length of training and warnings."""
+    """Describe evaluation set, number of epochs and seeds, columns and warnings in a paragraph."""
     result = rows[0].results[0]
     seeds = sorted({len(row.results) for row in rows})
     return (
         f"Evaluation set: split {result['data']['split']} of {result['data']['name']}, protocol "
         f"{result['protocol']}, test-time augmentation {result['tta']}. Epochs: "
-        f"{_epochs(rows) or 'unknown'}; seeds: {_range(seeds)}. More training may give more. "
+        f"{_epochs(rows) or 'unknown'}; seeds: {_range(seeds)}. Longer training may help. "
         "Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
         "majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
-        f"nats. Names with slim are smaller networks of the same kind.{_warnings(rows)}"
+        f"nats. Networks with slim in their name are smaller versions.{_warnings(rows)}"
     )
 
 
 def _warnings(rows: Sequence[Row]) -> str:
-    """The warnings that apply to some or all rows, each with a space before it."""
+    """Return the warnings with the models they apply to, each after a space."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        for warning in sorted({c for result in row.results for c in protocols.warnings(result)}):
+        for warning in sorted({w for result in row.results for w in protocols.warnings(result)}):
             models.setdefault(warning, []).append(row.model)
     return "".join(f" {', '.join(names)}: {warning}" for warning, names in models.items())
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Every system with every number."""
+    """Build the table with all numbers of all systems."""
     columns = (
         "system", "model", "claimed", "measured", "low", "high", "seeds", "sd",
         "without duplicates", "macro-F1", "FER+", "KL, nats", "calibration error",
@@ -204,7 +216,7 @@ def _cells(row: Row) -> tuple:
 
 
 def cost(rows: Sequence[Row]) -> FigureBlock:
-    """Accuracy by multiply-adds, as a figure."""
+    """Plot accuracy by multiply-adds."""
     points = [
         (row.model, multiply_adds, accuracy["value"], accuracy["low"], accuracy["high"])
         for row in rows
@@ -216,23 +228,26 @@ def cost(rows: Sequence[Row]) -> FigureBlock:
 
 
 def claimed_and_measured(rows: Sequence[Row]) -> FigureBlock:
-    """Claimed and measured accuracy, as a figure."""
-    bars = []
+    """Plot claimed and measured accuracy."""
+    points = []
     for row in rows:
         accuracy = row.metric("fer2013", "accuracy")
         if row.system.claimed_accuracy is not None:
             name = f"{row.system.name} ({row.model})"
             numbers = (accuracy["value"], accuracy["low"], accuracy["high"])
-            bars.append((name, row.system.claimed_accuracy, *numbers))
-    caption = "Accuracy as claimed, each by its authors' own protocol, and as measured here" + (
-        f" after {epochs} epochs." if (epochs := _epochs(rows)) else "."
+            points.append((name, row.system.claimed_accuracy, *numbers))
+    epochs = _epochs(rows)
+    training = f" after {epochs} epochs" if epochs else ""
+    caption = (
+        "Accuracy as claimed by the authors, each with their own protocol, and as measured with "
+        f"one protocol{training}."
     )
-    return FigureBlock("claimed-and-measured", caption, figures.claimed_and_measured(bars))
+    return FigureBlock("claimed-and-measured", caption, figures.claimed_and_measured(points))
 
 
 def agreement(rows: Sequence[Row]) -> str:
-    """The rank correlation of claimed and measured accuracy; empty for too few systems."""
-    # A system with several networks here has one claim; its best network stands for it.
+    """Describe the rank correlation of claimed and measured accuracy; empty for few systems."""
+    # A system with several networks has one claim, which is compared with its best network.
     best: dict[str, tuple[float, float]] = {}
     for row in rows:
         if row.system.claimed_accuracy is not None:
@@ -243,25 +258,26 @@ def agreement(rows: Sequence[Row]) -> str:
     correlation = spearmanr(*zip(*best.values(), strict=True)).statistic
     return (
         f"Spearman rank correlation of claimed and measured accuracy over {len(best)} systems: "
-        f"{correlation:+.2f}. At +1 the claims order the systems as the measurements do; at 0 the "
-        "two orders are unrelated."
+        f"{correlation:+.2f}. It is +1 if both rank the systems equally, and 0 if the ranks are "
+        "unrelated."
     )
 
 
 def notes(rows: Iterable[Row]) -> Table:
-    """What is known about each claimed number."""
+    """Build the table with notes on each claimed number."""
     systems = {row.system.name: row.system for row in rows if row.system.note}
     return Table(
-        "Why claimed and measured numbers differ.",
+        "Possible reasons for differences between claimed and measured accuracy.",
         ("system", "claimed", "note"),
         [(name, system.claimed_accuracy, system.note) for name, system in systems.items()],
     )
 
 
 def _section(result: Mapping, section: str) -> Mapping:
+    """Return a section of a result from the head that it is about, or else the other head."""
     heads = result["heads"]
-    first, second = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
-    return heads.get(first, heads.get(second, {})).get(section, {})
+    main, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
+    return heads.get(main, heads.get(other, {})).get(section, {})
 
 
 def _is_about_votes(section: str) -> bool:
@@ -273,7 +289,7 @@ def _scaled(number: float | None, factor: float) -> float | None:
 
 
 def _epochs(rows: Sequence[Row]) -> str:
-    """The range of epochs of the systems; empty if unknown."""
+    """Return the range of epochs of the rows as text; empty if unknown."""
     epochs = sorted({row.config["epochs"] for row in rows if row.config})
     return _range(epochs) if epochs else ""
 

@@ -1,4 +1,4 @@
-"""A page of text, tables and figures, as Markdown and as self-contained HTML."""
+"""Write pages of text, tables and figures as Markdown and as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 
 from mien.io import atomic_file
 
-MAX_UNWRAPPED = 30
+MAX_UNWRAPPED_CHARACTERS = 30
 """Cells with more characters are wrapped and aligned to the left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows of text or numbers, with a caption above."""
+    """A table of text and numbers with a caption above."""
 
     caption: str
     columns: Sequence[str]
@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class FigureBlock:
-    """A figure with the name of its files, without suffix, and a caption."""
+    """A figure with a caption and a file name without suffix."""
 
     name: str
     caption: str
@@ -38,7 +38,7 @@ class FigureBlock:
 
 @dataclass(slots=True)
 class Page:
-    """A title and blocks in reading order: text, `# headings`, tables and figures."""
+    """A title and blocks in reading order: text, headings (`# ...`), tables and figures."""
 
     title: str
     blocks: list[str | Table | FigureBlock] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Page:
 
 
 def write(page: Page, folder: Path, name: str = "report") -> Path:
-    """Write `name.md`, `name.html` and `figures/*.png`, `*.svg`; returns the HTML file's path."""
+    """Write `name.md`, `name.html` and the figures, and return the path of the HTML file."""
     images = {block.name: render(block.figure, ".png") for block in figures(page)}
     for block in figures(page):
         files = {".png": images[block.name], ".svg": render(block.figure, ".svg")}
@@ -63,12 +63,12 @@ def write(page: Page, folder: Path, name: str = "report") -> Path:
 
 
 def figures(page: Page) -> list[FigureBlock]:
-    """The figures of a page."""
+    """Return the figures of a page."""
     return [block for block in page.blocks if isinstance(block, FigureBlock)]
 
 
 def render(figure: Figure, suffix: str) -> bytes:
-    """A figure as the bytes of a `.png` or `.svg` file, reproducibly."""
+    """Return the bytes of a `.png` or `.svg` file of a figure; they are the same on every call."""
     file = io.BytesIO()
     metadata = {".svg": {"Date": None}}.get(suffix)
     with matplotlib.rc_context({"svg.hashsalt": "mien"}):
@@ -77,12 +77,12 @@ def render(figure: Figure, suffix: str) -> bytes:
 
 
 def markdown(page: Page) -> str:
-    """The page as GitHub-flavored Markdown; figures are links to `figures/`."""
+    """Convert a page to GitHub-flavored Markdown with links to `figures/`."""
     return "\n\n".join([f"# {page.title}", *map(_as_markdown, page.blocks)]) + "\n"
 
 
 def html(page: Page, images: dict[str, bytes]) -> str:
-    """The page as self-contained HTML; `images` are PNG bytes by the name of the figure."""
+    """Convert a page to self-contained HTML; `images` maps figure names to PNG bytes."""
     files = FileSystemLoader(Path(__file__).parent)
     templates = Environment(
         loader=files, autoescape=True, trim_blocks=True, undefined=StrictUndefined
@@ -90,22 +90,28 @@ def html(page: Page, images: dict[str, bytes]) -> str:
     templates.filters["cell_text"] = cell_text
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
     template = templates.get_template("_page.html")
-    return template.render(page=page, images=encoded, MAX_UNWRAPPED=MAX_UNWRAPPED) + "\n"
+    return (
+        template.render(
+            page=page, images=encoded, max_unwrapped_characters=MAX_UNWRAPPED_CHARACTERS
+        )
+        + "\n"
+    )
 
 
 def table_markdown(table: Table) -> str:
-    """A table as Markdown; numbers are aligned to the right."""
+    """Convert a table to Markdown with numbers aligned to the right."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    wrapped = [
-        any(isinstance(cell, str) and len(cell) > MAX_UNWRAPPED for cell in c) for c in columns
+    is_text = [
+        any(isinstance(cell, str) and len(cell) > MAX_UNWRAPPED_CHARACTERS for cell in c)
+        for c in columns
     ]
-    alignment = ("---" if k == 0 or text else "---:" for k, text in enumerate(wrapped))
+    alignment = ("---" if k == 0 or left else "---:" for k, left in enumerate(is_text))
     lines = [_line(table.columns), _line(list(alignment))]
     return "\n".join(lines + [_line([cell_text(cell) for cell in row]) for row in table.rows])
 
 
 def cell_text(cell: object) -> str:
-    """A cell as text: floats to three places, thousands separators, a dash for None."""
+    """Format a cell: three decimal places, thousands separators, and a dash for None."""
     if cell is None:
         return "–"
     if isinstance(cell, bool):

@@ -1,4 +1,4 @@
-"""Smaller storage for an exported graph: float16 weights, int8 weights, or int8 throughout."""
+"""Reduce the file size of an exported graph: float16 weights, int8 weights, or full int8."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import import_quantization
 
 REDUCED_PRECISION = ("float16", "int8-weights")
-"""Storages whose weights ONNX Runtime converts to float32 on loading, so inference is as fast."""
+"""Storage formats that ONNX Runtime converts to float32 on loading, so inference is as fast."""
 
-MIN_SIZE = 256
+MIN_ELEMENTS = 256
 """Weight tensors with fewer elements stay float32."""
 
 
@@ -27,7 +27,7 @@ def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
 
     Args:
         proto: a graph with float32 weights; changed in place.
-        storage: `"float16"`, or `"int8-weights"`: 8 bits and one factor per output channel.
+        storage: `"float16"`, or `"int8-weights"` for 8 bits with one factor per output channel.
 
     Returns:
         The changed graph.
@@ -36,7 +36,7 @@ def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
     weights = {weight.name: weight for weight in proto.graph.initializer}
     for name, weight in weights.items():
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size >= MIN_SIZE:
+        if values.dtype == np.float32 and values.size >= MIN_ELEMENTS:
             convert = _to_float16 if storage == "float16" or values.ndim < 2 else _to_int8
             stored, nodes = convert(name, values)
             proto.graph.initializer.remove(weight)
@@ -49,17 +49,17 @@ def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
     return proto
 
 
-Stored = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
-"""The tensors that replace a weight, and the nodes that restore it."""
+StoredWeight = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]
+"""The tensors that replace a weight, and the nodes that convert them back to float32."""
 
 
-def _to_float16(name: str, values: np.ndarray) -> Stored:
+def _to_float16(name: str, values: np.ndarray) -> StoredWeight:
     half = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
     cast = onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT)
     return [half], [cast]
 
 
-def _to_int8(name: str, values: np.ndarray) -> Stored:
+def _to_int8(name: str, values: np.ndarray) -> StoredWeight:
     largest = np.abs(values).max(tuple(range(1, values.ndim)), keepdims=True)
     factor = (np.maximum(largest, 1e-12) / 127).astype(np.float32)
     integers = np.rint(values / factor).astype(np.int8)
@@ -74,18 +74,18 @@ def _to_int8(name: str, values: np.ndarray) -> Stored:
 
 
 def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
-    """Static quantization to 8-bit weights and activations.
+    """Quantize weights and activations statically to 8 bits.
 
     Args:
         proto: a graph with float32 weights.
-        faces: (N, channels, 48, 48) uint8, from which the ranges of the activations are measured.
+        faces: (N, channels, 48, 48) uint8, to measure the ranges of the activations.
 
     Returns:
-        A new graph; weights are quantized per output channel, activations per tensor.
+        A new graph, with weights quantized per output channel and activations per tensor.
     """
     q = import_quantization()
 
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class FaceReader(q.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             self.parts = iter(np.array_split(faces, max(1, len(faces) // 64)))
 
@@ -94,28 +94,30 @@ def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
             return None if part is None else {INPUT: part}
 
     with tempfile.TemporaryDirectory() as folder, exporter_warnings_off():
-        original, prepared, result = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
+        original, prepared, quantized_file = (
+            Path(folder) / f"{name}.onnx" for name in ("a", "b", "c")
+        )
         onnx.save(proto, original)
         q.shape_inference.quant_pre_process(original, prepared, skip_symbolic_shape=True)
         q.quantize_static(
             prepared,
-            result,
-            Reader(),
+            quantized_file,
+            FaceReader(),
             per_channel=True,
-            # Without VNNI the products of 8-bit numbers saturate at 16 bits; 7 bits never do.
+            # On CPUs without VNNI, sums of 8-bit products overflow 16 bits; those of 7 bits do not.
             reduce_range=True,
             activation_type=q.QuantType.QUInt8,
             weight_type=q.QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "AveragePool"],
         )
-        quantized = onnx.load(result)
+        quantized = onnx.load(quantized_file)
     onnx.helper.set_model_props(quantized, {p.key: p.value for p in proto.metadata_props})
     return quantized
 
 
 @contextmanager
 def exporter_warnings_off() -> Iterator[None]:
-    """Silence the exporter's warnings about its own internals, which a user cannot act on."""
+    """Suppress the exporter's warnings about its internals, which users cannot fix."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

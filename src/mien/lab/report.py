@@ -1,7 +1,7 @@
-"""Finished runs -> a page with claimed and measured numbers, tables and figures.
+"""Build HTML reports about finished runs, with tables, figures, and claimed numbers if known.
 
-Everything is read from a run's log, metrics and predictions, without torch. Figures of faces,
-which need the data and the network, are in `report_faces`.
+All content is read from the log, metrics and predictions of a run, without torch. Figures of faces,
+which need the dataset and the network, are in `report_faces`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mien.labels import EMOTIONS, restrict_labels
 
 
 def run_page(run: Run) -> Page:
-    """The page of one run; `UserError` if it is not evaluated."""
+    """Build the report about one run; `UserError` if it is not evaluated."""
     result = tables.load_result(run)
     page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
     page.add(tables.training([run]), tables.summary(run, result))
@@ -33,7 +33,7 @@ def run_page(run: Run) -> Page:
 
 
 def comparison_page(all_runs: Sequence[Run]) -> Page:
-    """The page that compares runs."""
+    """Build the report that compares several runs."""
     page = Page(f"Comparison of {len(all_runs)} runs")
     page.add(tables.training(all_runs), tables.comparison(all_runs), comparison(all_runs))
     if differences := tables.paired(all_runs):
@@ -45,7 +45,7 @@ def comparison_page(all_runs: Sequence[Run]) -> Page:
 
 
 def comparison(all_runs: Sequence[Run]) -> FigureBlock:
-    """Claimed and measured accuracy of runs, as a figure."""
+    """Plot claimed and measured accuracy of runs."""
     rows = []
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
         section = tables.load_result(run)["heads"].get("labels", {}).get("fer2013")
@@ -57,11 +57,11 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
 
 
 def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
-    """The paper's Figures 2, 3, 5, 6, 8, 9: accuracy and loss by epoch.
+    """Plot accuracy and loss by epoch, as in Figures 2, 3, 5, 6, 8 and 9 of the paper.
 
     Args:
         run: a run.
-        name: for the figures' files; the folder's name by default.
+        name: prefix of the file names; by default the name of the run folder.
     """
     log = run.log()
     if not log:
@@ -70,50 +70,50 @@ def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
     blocks = []
     for metric, train_key in (("accuracy", "accuracy"), ("loss", "label_loss")):
         val_key = f"val_{metric}"
-        printed = [
+        claimed_points = [
             (f"{split}, claimed", claimed[key])
             for key, split in ((metric, "training"), (val_key, "validation"))
             if key in claimed
         ]
-        figure = figures.training_curves(log, train_key, val_key, metric, printed)
+        figure = figures.training_curves(log, train_key, val_key, metric, claimed_points)
         file_name = f"{name or tables.run_name(run)}-{metric}"
         blocks.append(FigureBlock(file_name, f"{metric.title()} by epoch.", figure))
     return blocks
 
 
 def learning_rate_and_time(run: Run) -> FigureBlock:
-    """Learning rate and duration of each epoch."""
+    """Plot learning rate and duration of each epoch."""
     figure = figures.learning_rate_and_time(run.log())
     caption = "Learning rate and seconds by epoch."
     return FigureBlock(f"{tables.run_name(run)}-learning-rate", caption, figure)
 
 
 def confusions(run: Run, head: str = "labels") -> list[FigureBlock]:
-    """The paper's Figures 4 and 7: the confusion matrix in counts, and in shares of each class."""
+    """Draw the confusion matrix in counts and in fractions, as in Figures 4 and 7 of the paper."""
     section = tables.load_result(run)["heads"][head][tables.SECTIONS[head]]
     matrix, labels = np.array(section["confusion"]), list(section["per_class"])
     return [
         FigureBlock(
             f"{tables.run_name(run)}-{head}-confusion-{kind}",
-            f"Confusion matrix, {kind}: rows are true, columns predicted labels.",
-            figures.confusion(matrix, labels, shares=kind == "shares"),
+            f"Confusion matrix, {kind}. Rows are true labels, columns are predicted labels.",
+            figures.confusion(matrix, labels, normalize=kind == "fractions"),
         )
-        for kind in ("counts", "shares")
+        for kind in ("counts", "fractions")
     ]
 
 
 def reliability(run: Run, head: str = "labels") -> FigureBlock:
-    """Reliability diagram of a head."""
+    """Draw the reliability diagram of a head."""
     predictions = runs.load_predictions(run)
     truth = predictions["truth"] if head == "labels" else data.majority(predictions["raters"])
     labelled = truth >= 0
     figure = figures.reliability(predictions[head][labelled], truth[labelled])
-    caption = "Accuracy by confidence, and the number of faces at each confidence."
+    caption = "Accuracy by confidence, and the number of faces per bin of the confidence."
     return FigureBlock(f"{tables.run_name(run)}-{head}-reliability", caption, figure)
 
 
 def proportions(run: Run) -> FigureBlock | None:
-    """Predicted against vote shares, by emotion; None without votes."""
+    """Plot vote shares by predicted shares for each emotion; None without votes."""
     predictions = runs.load_predictions(run)
     rated, shares = data.seven_shares(predictions["raters"])
     if not rated.any():
@@ -121,7 +121,8 @@ def proportions(run: Run) -> FigureBlock | None:
     head = "votes" if "votes" in predictions else "labels"
     seven = restrict_labels(predictions[head][rated], LABELS[head], EMOTIONS)
     caption = (
-        "On the dotted line, predicted and vote share are equal. Larger dots stand for more faces."
+        "On the dotted line, predicted share and vote share are equal. Larger dots are bins with "
+        "more faces."
     )
     figure = figures.proportions(seven, shares, EMOTIONS)
     return FigureBlock(f"{tables.run_name(run)}-proportions", caption, figure)

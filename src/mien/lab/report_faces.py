@@ -1,6 +1,6 @@
-"""Figures of faces for a run's page: its most confident errors, and saliency maps.
+"""Figures of faces for the report about a run: the most confident errors, and saliency maps.
 
-Unlike the rest of a report these need the data and, for saliency maps, the network.
+Unlike the rest of the report, they need the dataset, and saliency maps also need the network.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from mien.labels import EMOTIONS
 
 
 def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
-    """The most confident errors of a run, and its saliency maps.
+    """Draw the most confident errors of a run, and saliency maps.
 
     Args:
         run: an evaluated run.
-        root: the dataset.
-        count: of errors.
+        root: path of the dataset.
+        count: maximum number of errors.
 
     Raises:
-        UserError: the run's predictions are for other faces than those in `root`.
+        UserError: the predictions of the run are for other faces than those in `root`.
     """
     predictions, config = runs.load_predictions(run), run.config
     splits = protocols.split(data.load(root), config)
     samples = data.split(splits, tables.load_result(run)["data"]["split"])
     samples = samples.select(np.isin(samples.rows, predictions["rows"]))  # without excluded faces
-    ours, theirs = (samples.rows, samples.labels), (predictions["rows"], predictions["truth"])
-    if not all(map(np.array_equal, ours, theirs)):
+    is_same = np.array_equal(samples.rows, predictions["rows"]) and np.array_equal(
+        samples.labels, predictions["truth"]
+    )
+    if not is_same:
         raise UserError(
             f"The predictions in {run.folder} are for other data than {root}. Evaluate it again: "
             f"mien evaluate {run.folder} --data {root}"
@@ -49,42 +51,49 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
 def confident_errors(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str, count: int = 14
 ) -> FigureBlock:
-    """The errors of a head with the highest confidence; probabilities: (N, K)."""
+    """Draw the errors of a head with the highest confidence, from its (N, K) probabilities."""
     labels, predicted, confidence = LABELS[head], probabilities.argmax(1), probabilities.max(1)
     truth = samples.labels if head == "labels" else data.majority(samples.votes)
     wrong = np.flatnonzero((predicted != truth) & (truth >= 0))
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
-    captions = [f"{labels[predicted[k]]} {confidence[k]:.2f}\n({labels[truth[k]]})" for k in worst]
+    selected = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    captions = [
+        f"{labels[predicted[k]]} {confidence[k]:.2f}\n({labels[truth[k]]})" for k in selected
+    ]
     return FigureBlock(
         f"{tables.run_name(run)}-errors",
-        "The most confident errors: predicted label, probability, (true label).",
-        figures.face_grid(samples.faces[worst], captions),
+        "The most confident errors, with predicted label, probability and (true label).",
+        figures.face_grid(samples.faces[selected], captions),
     )
 
 
 def saliency_maps(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str
 ) -> list[FigureBlock]:
-    """Grad-CAM for the predicted label and, where the network has it, spatial attention."""
+    """Draw Grad-CAM for the predicted label, and spatial attention if the network has it."""
     shown, predicted = examples(samples), probabilities.argmax(1)
     faces, model = samples.faces[shown], evaluate.load_network(run)
-    input_size = tables.load_result(run)["input_size"]  # that of the predictions
+    input_size = tables.load_result(run)[
+        "input_size"
+    ]  # the size that the predictions were made with
     options = {"input_size": input_size, "channels": run.config.channels}
     classes = predicted[shown] + HEADS[head].start
     maps = {
         "grad-cam": (
-            "Grad-CAM: the brighter, the more a place supports the prediction.",
+            "Grad-CAM. Bright positions contribute most to the predicted label.",
             explain.grad_cam(model, faces, classes, **options),
         )
     }
     for k, layer in enumerate(explain.spatial_attention(model, faces, **options), 1):
-        maps[f"attention-{k}"] = f"Spatial attention, layer {k}: the brighter, the more.", layer
+        maps[f"attention-{k}"] = (
+            f"Spatial attention of layer {k}. Bright positions have the highest weight.",
+            layer,
+        )
     captions = [f"{LABELS[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
     crops = batches.center_crop(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
     return [
         FigureBlock(
             f"{tables.run_name(run)}-{kind}",
-            f"{caption} Predicted label, (true label).",
+            f"{caption} Below each face: predicted label and (true label).",
             figures.face_grid(figures.overlay_maps(crops, values), captions),
         )
         for kind, (caption, values) in maps.items()
@@ -92,13 +101,13 @@ def saliency_maps(
 
 
 def examples(samples: Samples, per_emotion: int = 2) -> np.ndarray:
-    """Indices of the first faces of each emotion, emotions in turn: (7 * per_emotion,) or fewer."""
+    """Return the indices of the first faces of each emotion, alternating between emotions."""
     first = [np.flatnonzero(samples.labels == k)[:per_emotion] for k in range(len(EMOTIONS))]
     return np.array([k for row in zip_longest(*first) for k in row if k is not None], int)
 
 
 def sample_faces(samples: Samples, per_emotion: int = 3) -> FigureBlock:
-    """The paper's Figure 1: faces of each emotion with their labels."""
+    """Draw faces of each emotion with their labels, as in Figure 1 of the paper."""
     shown = examples(samples, per_emotion)
     labels = [EMOTIONS[k] for k in samples.labels[shown]]
     figure = figures.face_grid(samples.faces[shown], labels)

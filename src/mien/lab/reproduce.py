@@ -1,4 +1,4 @@
-"""The tables and figures of the paper, reproduced from real training runs."""
+"""Reproduce the tables and figures of the paper by training its systems."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from mien.registry import unknown_name_error
 Blocks = list[str | Table | FigureBlock]
 
 SYSTEMS = {"vgg19": ("random10", 25), "sequential": ("official", 50), "hybrid": ("official", 100)}
-"""The paper's three systems -> protocol and epochs of their tables.
+"""System of the paper -> protocol and number of epochs of its tables.
 
-The paper does not state the hybrid's evaluation set; here it is the official one."""
+The paper does not state the evaluation set of the hybrid; the official one is used here."""
 
 RELATED_SETTINGS = ("official", 100)
-"""Protocol and epochs of the ten related systems, if Table V is to measure them."""
+"""Protocol and number of epochs of the ten related systems in Table V."""
 
 FIGURE_1 = "fig1"
+"""The figure that shows faces of the dataset and needs no training."""
 
 REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
     "table1": ("vgg19",), "table2": ("vgg19",), "table3": ("sequential",),
@@ -44,11 +45,11 @@ REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
     "fig5": ("sequential",), "fig6": ("sequential",), "fig7": ("sequential",),
     "fig8": ("hybrid",), "fig9": ("hybrid",),
 }  # fmt: skip
-"""Table or figure -> the systems that it needs trained."""
+"""Table or figure -> the systems that must be trained for it."""
 
 
 def table_or_figure(name: str, root: Path, finished: dict[str, Run]) -> Blocks:
-    """One table or figure of the paper, from the finished runs of the systems that it needs."""
+    """Build one table or figure of the paper from the finished runs of its systems."""
     if name == FIGURE_1:
         return [report_faces.sample_faces(data.split(data.load(root), "train"))]
     if name == "table5":
@@ -74,23 +75,23 @@ def reproduce(
     changes: Sequence[str] = (),
     related: bool = False,
 ) -> Page:
-    """A page with tables and figures of the paper; trains the systems that are missing.
+    """Train the systems that are not finished, and build a page with tables and figures.
 
     Args:
         names: "table1" to "table5", "fig1" to "fig9", or "all".
-        root: the dataset.
-        out: the folder of the runs, `out/SYSTEM`; finished runs are reused.
+        root: path of the dataset.
+        out: folder for the runs, one subfolder per system. Finished runs are reused.
         on_progress: reports the progress of each training.
-        variant: "common" (mien's own settings), "paper" (the authors' settings, as far as they
-            are stated) or "slim" (the small networks).
-        changes: `FIELD=VALUE`, applied to every config.
+        variant: training settings: "common" (the same for all systems), "paper" (those of the
+            authors, as far as published) or "slim" (common, with small networks).
+        changes: changes of the form `FIELD=VALUE` to every config.
         related: also train the ten related systems, for Table V.
 
     Raises:
-        UserError: an unknown table, figure or variant.
+        UserError: a table, figure or variant is unknown.
     """
     requested = _check_names(names)
-    system_config("vgg19", variant, changes)  # reject wrong options even if no system is needed
+    system_config("vgg19", variant, changes)  # raises for wrong options
     required = REQUIRED_SYSTEMS
     if related:
         required = required | {"table5": (*SYSTEMS, *claims.RELATED_SYSTEMS)}
@@ -105,27 +106,27 @@ def reproduce(
 
 
 def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Page:
-    """The page of tables and figures, from finished and evaluated runs.
+    """Build the page of tables and figures from finished and evaluated runs.
 
     Args:
-        names: of tables and figures.
-        root: the dataset, for Figure 1.
-        finished: system -> run, of all systems that these need. A related system without a run
-            has only its claimed number in Table V.
+        names: names of tables and figures.
+        root: path of the dataset, which Figure 1 needs.
+        finished: system -> run, for all systems in `REQUIRED_SYSTEMS`. Table V has only the claimed
+            accuracy of related systems without a run.
     """
     page = Page(f"{claims.PAPER}, reproduced")
     for name in names:
         kind, number = name[:-1], name[-1]
         page.add(f"# {kind.replace('fig', 'figure').title()} {number}")
         systems = finished if name == "table5" else REQUIRED_SYSTEMS[name]
-        of_name = {system: finished[system] for system in systems}
-        page.add(*table_or_figure(name, root, of_name))
-        page.add(*(tables.summary(r, tables.load_result(r)) for r in of_name.values()))
+        selected = {system: finished[system] for system in systems}
+        page.add(*table_or_figure(name, root, selected))
+        page.add(*(tables.summary(run, tables.load_result(run)) for run in selected.values()))
     return page
 
 
 def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
-    """The config with which a system is trained for comparison with the paper."""
+    """Return the config of a system for comparison with the paper."""
     protocol, epochs = SYSTEMS.get(system, RELATED_SETTINGS)
     common = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
     common = replace(common, protocol=protocol, epochs=epochs)
@@ -140,14 +141,14 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
     changed = config.changed(variants[variant], changes)
     if changed.model.partition("-")[0] != system.partition("-")[0]:
         raise UserError(
-            f"{changed.model} is not a {system}, and its numbers would be listed as {system}'s. "
-            "To train it: mien train common."
+            f"Model {changed.model} is not a {system} network. Use mien train common --set model="
+            f"{changed.model} to train it."
         )
     return changed
 
 
 def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgress) -> Run:
-    """The finished and evaluated run of a config in `out`, trained if it is missing."""
+    """Train and evaluate the run of a config in `out` if necessary, and return it."""
     check_comparable([run_config], root)
     run = train.fit(run_config, root, out, on_progress=on_progress(out.name, run_config))
     evaluate.load_or_evaluate(run, root)
@@ -155,7 +156,7 @@ def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgr
 
 
 def table5(finished: dict[str, Run]) -> Blocks:
-    """The paper's Table V: the claimed accuracy of each system, and the measured one."""
+    """Build Table V of the paper with the claimed and the measured accuracy of each system."""
     claimed = {
         key: (system.name, system.claimed_accuracy)
         for key, system in claims.RELATED_SYSTEMS.items()
@@ -170,9 +171,9 @@ def table5(finished: dict[str, Run]) -> Blocks:
     ]
     details = [_details(finished.get(system)) for system in claimed]
     table = Table(
-        "Accuracy on FER2013: claimed, each by its authors' own protocol, and measured here. For "
-        "the hybrid the paper's Table V prints its training accuracy, 0.96; this table has its "
-        "validation accuracy.",
+        "Accuracy on FER2013, as claimed by the authors, each with their own protocol, and as "
+        "measured here. For the hybrid, Table V of the paper reports the training accuracy, 0.96; "
+        "this table has the claimed validation accuracy.",
         ("system", "claimed", "measured", "low", "high", "network here", "epochs", "protocol"),
         [(*row, *detail) for row, detail in zip(rows, details, strict=True)],
     )
@@ -181,14 +182,14 @@ def table5(finished: dict[str, Run]) -> Blocks:
 
 
 def _accuracy(run: Run | None) -> tuple[float | None, ...]:
-    """The accuracy of a run's label head, with its interval."""
+    """Return the accuracy of the label head of a run and its interval."""
     if run is None:
         return None, None, None
     return tuple(tables.load_result(run)["heads"]["labels"]["fer2013"]["accuracy"].values())
 
 
 def _details(run: Run | None) -> tuple[str | int | None, ...]:
-    """Network, number of epochs and protocol of a run."""
+    """Return network, number of epochs and protocol of a run."""
     if run is None:
         return None, None, None
     return run.config.model, len(run.log()), tables.load_result(run)["protocol"]

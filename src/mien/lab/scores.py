@@ -1,6 +1,6 @@
-"""Probabilities and ground truth -> every score that mien publishes of a model.
+"""Compute all scores that mien publishes for a model, from probabilities and ground truth.
 
-docs/results.md lists the rules behind these scores.
+docs/results.md explains the rules for these scores.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ SHARE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "top_label_error": metrics.top_label_error,
     "js_bits": lambda predicted, voted: metrics.js_divergence(voted, predicted).mean(),
 }
-"""Metrics of predicted shares against vote shares: (N, 7), (N, 7) -> a number."""
+"""Metric name -> function of the (N, 7) predicted shares and the (N, 7) vote shares."""
 
 BINNED_METRICS = (
     metrics.calibration_error, metrics.share_calibration_error, metrics.top_label_error
 )  # fmt: skip
-"""Their bootstrap samples are biased upward, so they need the basic bootstrap."""
+"""Metrics that need the basic bootstrap, because resampling biases them upward."""
 
-SIMULATED_PANELS = 100
-"""How many panels of raters are simulated for the sampling floor."""
+SAMPLING_FLOOR_REPEATS = 100
+"""Number of times that votes are simulated for the sampling floor."""
 
 
 def score(
@@ -39,21 +39,21 @@ def score(
     train: Samples | None = None,
     resamples: int = 1000,
 ) -> dict:
-    """Every score that mien publishes of a model.
+    """Compute all scores that mien publishes for a model.
 
     Args:
         probabilities: (N, 7) or (N, 8), predicted for the samples.
         samples: the N faces of the evaluation set.
-        train: the training set. Faces that are also in it (the same pixels, or a changed copy of
-            the same row) are duplicates; near duplicates look nearly the same
-            (`mien.lab.duplicates`).
-        resamples: of the bootstrap. Duplicates of a face are resampled together.
+        train: the training set, to exclude duplicates: faces with the same pixels as a training
+            face, or the same row in the dataset. Near duplicates are defined in
+            `mien.lab.duplicates`.
+        resamples: number of bootstrap samples. Duplicates of a face are resampled together.
 
     Returns:
-        Section -> scores, each `{"value", "low", "high"}` with its 95 % interval over faces;
-        `per_class` and `confusion` are plain numbers. `sampling_floor` is the score that perfect
-        proportions would get from as few raters. Without `train` the sections without duplicates
-        are missing, and so is any section without faces: FER+'s where there are no votes.
+        Section -> scores. Each score is `{"value", "low", "high"}` with the 95 % interval over
+        faces; `per_class` and `confusion` are numbers without intervals. `sampling_floor` has the
+        scores of perfect shares measured with as few raters. The sections without duplicates need
+        `train`. Sections without faces are missing, such as those of FER+ without votes.
     """
     seven = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
@@ -83,23 +83,25 @@ def score(
 def _share_scores(
     predicted: np.ndarray, votes: np.ndarray, clusters: np.ndarray, resamples: int
 ) -> dict:
-    """The sections `proportions` and `sampling_floor`; none without votes."""
+    """Return the sections `proportions` and `sampling_floor`; an empty dict without votes."""
     rated, shares = data.seven_shares(votes)
     if not rated.any():
         return {}
-    predicted, raters = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
+    predicted, rater_counts = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
     estimate = partial(_estimate, resamples=resamples, clusters=clusters[rated])
     scores = {name: estimate(metric, predicted, shares) for name, metric in SHARE_METRICS.items()}
     return {
         "proportions": {"faces": len(predicted), **scores},
-        "sampling_floor": _sampling_floor(predicted, raters, min(resamples, SIMULATED_PANELS)),
+        "sampling_floor": _sampling_floor(
+            predicted, rater_counts, min(resamples, SAMPLING_FLOOR_REPEATS)
+        ),
     }
 
 
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
-    """The few scores that a model file carries; those on votes only where there are votes."""
+    """Return the main scores for the card of a model file; scores about votes need votes."""
     sections = score(probabilities, samples, resamples=1)
-    places = {
+    keys = {
         "fer2013_accuracy": ("fer2013", "accuracy"),
         "ferplus_accuracy": ("ferplus_majority", "accuracy"),
         "kl_nats": ("proportions", "kl_nats"),
@@ -109,20 +111,20 @@ def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
     }
     return {
         name: round(sections[section][metric]["value"], 4)
-        for name, (section, metric) in places.items()
+        for name, (section, metric) in keys.items()
         if section in sections
     }
 
 
 def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The score of each single face.
+    """Compute the scores of each face.
 
     Args:
-        predictions: `truth` (N,), `raters` (N, 10) and the probabilities of each head, as a run
-            folder keeps them.
+        predictions: `truth` (N,), `raters` (N, 10) and the probabilities of each head, as stored in
+            a run folder.
 
     Returns:
-        Metric name -> (M,), of the faces for which it is defined.
+        Metric name -> (M,) scores of the faces for which the metric is defined.
     """
     scores = {}
     if "labels" in predictions and (labelled := predictions["truth"] >= 0).any():
@@ -145,21 +147,26 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 def paired_differences(
     ours: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """One run's scores minus a baseline's, paired face by face, with a 95 % interval.
+    """Compute the scores of a run minus those of a baseline, paired by face.
 
     Args:
-        ours: predictions, as for `per_face_scores`.
-        baseline: predictions for the same faces in the same order.
+        ours: predictions of the run, as for `per_face_scores`.
+        baseline: predictions of the baseline for the same faces in the same order.
 
     Returns:
-        Metric name -> `{"value", "low", "high"}`, for the metrics that both have.
+        Metric name -> `{"value", "low", "high"}`, with the 95 % interval over faces, for the
+        metrics that both have.
     """
-    first, second = per_face_scores(ours), per_face_scores(baseline)
-    return {name: paired_difference(first[name], second[name]) for name in first if name in second}
+    scores, baseline_scores = per_face_scores(ours), per_face_scores(baseline)
+    return {
+        name: paired_difference(scores[name], baseline_scores[name])
+        for name in scores
+        if name in baseline_scores
+    }
 
 
 def paired_difference(ours: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
-    """The mean of `ours - baseline`, (M,) each, with its 95 % interval over faces."""
+    """Compute the mean of `ours - baseline`, (M,) each, with its 95 % interval over faces."""
     low, high = metrics.interval(lambda gain: float(gain.mean()), ours - baseline)
     return {"value": float((ours - baseline).mean()), "low": low, "high": high}
 
@@ -171,7 +178,7 @@ def label_scores(
     resamples: int = 1000,
     clusters: np.ndarray | None = None,
 ) -> dict:
-    """One section of `score`: (N, K) probabilities against (N,) true classes."""
+    """Compute one section of `score` from (N, K) probabilities and (N,) true classes."""
     estimate = partial(_estimate, resamples=resamples, clusters=clusters)
     count = len(labels)
     predicted = probabilities.argmax(1)
@@ -200,27 +207,27 @@ def label_scores(
     }
 
 
-def _sampling_floor(predicted: np.ndarray, raters: np.ndarray, panels: int) -> dict:
-    """The scores that perfect shares would get, given how few raters each face has.
+def _sampling_floor(predicted: np.ndarray, rater_counts: np.ndarray, repeats: int) -> dict:
+    """Simulate the scores that perfect shares would get with as few raters per face.
 
-    The predicted shares, (N, 7), are taken as the truth; each panel draws as many votes per face
-    as there were raters, (N,). Mean and 95 % range over the panels.
+    The (N, 7) predicted shares are taken as the truth, and votes of (N,) raters per face are drawn
+    from them. The result has the mean and the 95 % range over repeats.
     """
     rng = np.random.default_rng(0)
     exact = predicted.astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
     values: dict[str, list[float]] = {name: [] for name in SHARE_METRICS}
-    for _ in range(panels):
-        voted = rng.multinomial(raters.astype(np.int64), exact) / raters[:, None]
+    for _ in range(repeats):
+        voted = rng.multinomial(rater_counts.astype(np.int64), exact) / rater_counts[:, None]
         for name, metric in SHARE_METRICS.items():
             values[name].append(float(metric(exact, voted)))
     return {"faces": len(predicted)} | {
         name: {
-            "value": float(np.mean(of_panels)),
-            "low": float(np.quantile(of_panels, 0.025)),
-            "high": float(np.quantile(of_panels, 0.975)),
+            "value": float(np.mean(repeated)),
+            "low": float(np.quantile(repeated, 0.025)),
+            "high": float(np.quantile(repeated, 0.975)),
         }
-        for name, of_panels in values.items()
+        for name, repeated in values.items()
     }
 
 

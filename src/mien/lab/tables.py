@@ -1,4 +1,4 @@
-"""Finished runs -> the tables of their pages, and a short description of the training."""
+"""Build the tables of reports, and a short description of each run."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ from mien.lab.page import Table
 from mien.lab.runs import Run
 
 SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
-"""Head -> the section of a result with its main scores."""
+"""Head -> the section of a result that has its main scores."""
 
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
 
 
 def load_result(run: Run) -> dict:
-    """The result that `mien evaluate` saved in a run folder; `UserError` if there is none."""
+    """Load the result that `mien evaluate` saved in a run folder; `UserError` if it is missing."""
     if not run.metrics_file.exists():
-        raise UserError(f"{run.folder} is not evaluated yet: mien evaluate {run.folder} --data ...")
+        raise UserError(
+            f"{run.folder} is not evaluated yet. Run mien evaluate {run.folder} --data DATASET."
+        )
     return runs.read_json(run.metrics_file)
 
 
 def run_names(all_runs: Sequence[Run]) -> list[str]:
-    """A unique name for each run: its folder's name, with parent folders if needed.
+    """Return a unique name for each run: the folder name, with parent folders if necessary.
 
-    Raises `UserError` if a run is given twice.
+    Raises:
+        UserError: a run occurs twice.
     """
     parts = [run.folder.resolve().parts for run in all_runs]
     if len(set(parts)) < len(parts):
         raise UserError("A run is given twice; name each run folder once.")
     for depth in range(1, 1 + max(map(len, parts))):
-        names = ["-".join(one[-depth:]) for one in parts]
+        names = ["-".join(run_parts[-depth:]) for run_parts in parts]
         if len(set(names)) == len(names):
             break
     return names
 
 
 def run_name(run: Run) -> str:
-    """The name of a single run: its folder's name."""
+    """Return the folder name of a run."""
     (name,) = run_names([run])
     return name
 
 
 def summary(run: Run, result: Mapping) -> str:
-    """Network, training and evaluation set of a run, in a few sentences."""
+    """Describe network, training and evaluation set of a run in a few sentences."""
     log, about, config = run.log(), run.about, run.config
     evaluated = result["data"]
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
@@ -63,7 +66,7 @@ def summary(run: Run, result: Mapping) -> str:
 
 
 def training(all_runs: Sequence[Run]) -> Table:
-    """The paper's Tables I and III: final training metrics, claimed and measured."""
+    """Build the table of final training metrics, as in Tables I and III of the paper."""
     rows: list[tuple] = []
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         log = run.log()
@@ -78,13 +81,13 @@ def training(all_runs: Sequence[Run]) -> Table:
     columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
     caption = (
         "Accuracy and loss after the last epoch. The measured training accuracy is on augmented "
-        "faces with dropout; the loss includes label smoothing where the config has it."
+        "faces with dropout, and the loss includes label smoothing if the config has it."
     )
     return Table(caption, columns, rows)
 
 
 def head_scores(result: Mapping, head: str) -> Table:
-    """Every label metric of a head, by kind of label, with its interval."""
+    """Build the table of all label metrics of a head with their intervals."""
     rows = [
         (section, values["faces"], metric, *values[metric].values())
         for section, values in result["heads"][head].items()
@@ -97,7 +100,7 @@ def head_scores(result: Mapping, head: str) -> Table:
 
 
 def per_class(run: Run, head: str) -> Table:
-    """The paper's Tables II and IV, with specificity, measured and claimed."""
+    """Build the table of measured and claimed scores per class, as in Tables II and IV."""
     section = load_result(run)["heads"][head][SECTIONS[head]]
     class_scores, matrix = section["per_class"], np.array(section["confusion"])
     system = run.config.model.partition("-")[0]
@@ -105,9 +108,9 @@ def per_class(run: Run, head: str) -> Table:
     metrics = ("precision", "recall", "f1")
     rows: list[tuple] = []
     for label, row in class_scores.items():
-        printed = tuple(claimed[label][m] for m in metrics) if label in claimed else ()
+        claimed_values = tuple(claimed[label][m] for m in metrics) if label in claimed else ()
         values = (float(row[name]) for name in _CLASS_METRICS)
-        rows.append((label, *values, int(row["support"]), *printed))
+        rows.append((label, *values, int(row["support"]), *claimed_values))
     support = np.array([row["support"] for row in class_scores.values()])
     occurs = (matrix.sum(0) + matrix.sum(1)) > 0
     for title, weights in (("macro average", occurs), ("weighted average", support)):
@@ -121,8 +124,9 @@ def per_class(run: Run, head: str) -> Table:
     if claimed:
         columns += [f"{metric}, claimed" for metric in metrics]
     caption = (
-        "Per class; the macro average is over the classes that occur. Recall is the share of a "
-        "class that is predicted as it; what the paper's Eq. 3 calls recall is specificity."
+        "Scores per class. The macro average is over the classes that occur. Recall is the "
+        "fraction of a class that is predicted correctly; Eq. 3 of the paper, which is called "
+        "recall, is specificity."
     )
     return Table(caption, columns, rows)
 
@@ -131,7 +135,7 @@ _CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 
 
 def comparison(all_runs: Sequence[Run]) -> Table:
-    """Runs side by side: accuracy on FER2013's labels, and cost."""
+    """Build the table that compares runs by accuracy on FER2013's labels and by cost."""
     rows, evaluations = [], set()
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         result = load_result(run)
@@ -150,12 +154,12 @@ def comparison(all_runs: Sequence[Run]) -> Table:
         )  # fmt: skip
     if len(evaluations) > 1:
         listed = "; ".join(
-            f"split {split} of {faces}, augmentation {tta}"
-            + f", {excluded} excluded" * (excluded > 0)
-            for split, tta, excluded, faces in sorted(evaluations)
+            f"split {split} of {dataset}, test-time augmentation {tta}, {excluded} faces excluded"
+            for split, tta, excluded, dataset in sorted(evaluations)
         )
         raise UserError(
-            f"These runs were evaluated differently: {listed}. Evaluate each again: mien evaluate."
+            f"These runs were evaluated differently: {listed}. Evaluate them again with the same "
+            "options of mien evaluate."
         )
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
@@ -163,9 +167,9 @@ def comparison(all_runs: Sequence[Run]) -> Table:
 
 
 def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
-    """Split, augmentation, number of excluded faces and data: equal for runs that can be compared.
+    """Return split, augmentation, number of excluded faces and dataset of an evaluation.
 
-    The protocols may differ; the table shows them.
+    Runs can be compared if these are equal. The protocol may differ, and the table shows it.
     """
     data = result["data"]
     as_published = result["protocol"].startswith(("official", "as the data is split"))
@@ -176,13 +180,13 @@ def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
 
 
 def _protocol(result: Mapping) -> str:
-    """The protocol, and the fold where there is one."""
+    """Return the protocol of a result, with the fold if it has one."""
     protocol, part, *_ = protocols.evaluation_set(result)
     return f"{protocol}, {part}" if part.startswith("fold") else protocol
 
 
 def paired(all_runs: Sequence[Run]) -> Table | None:
-    """Each run minus the first, on the same faces; None if no other run has the same faces."""
+    """Build the table of differences to the first run; None if no run has the same faces."""
     rows = []
     (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
     expected = runs.load_predictions(baseline)
@@ -194,15 +198,15 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
             differences = scores.paired_differences(predictions, expected)
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (
-        f"Each run minus {baseline_name}, paired face by face. If the 95 % interval over faces "
-        "excludes 0, the difference is not a chance of these faces; another training seed may "
-        "differ by as much."
+        f"Differences to {baseline_name}, paired by face. If the 95 % interval over faces excludes "
+        "0, the difference is significant for these two runs; other training seeds may differ by "
+        "as much."
     )
     return Table(caption, ("run", "metric", "difference", "low", "high"), rows) if rows else None
 
 
 def proportions(result: Mapping) -> Table | None:
-    """Predicted proportions against the raters'; None without votes."""
+    """Build the table of scores of the predicted shares; None without votes."""
     rows = [
         (
             head_title(head), sections["proportions"]["faces"], metric, *values.values(),
@@ -215,12 +219,12 @@ def proportions(result: Mapping) -> Table | None:
     ]  # fmt: skip
     columns = ("head", "faces", "metric", "value", "low", "high", "sampling floor")
     caption = (
-        "Proportions against FER+ votes. The sampling floor is the score of perfect proportions "
-        "measured with as few raters."
+        "Predicted shares compared with FER+ votes. The sampling floor is the score of perfect "
+        "shares that are measured with as few raters."
     )
     return Table(caption, columns, rows) if rows else None
 
 
 def head_title(head: str) -> str:
-    """A head's name in text."""
+    """Return the name of a head for titles."""
     return {"labels": "FER2013's labels", "votes": "FER+ votes"}[head]
