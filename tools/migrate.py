@@ -4,8 +4,8 @@
 
 The default folders are `models/`, `results/` and the packaged models of this repository. The
 fields of configs are renamed, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
-`"config"`, and runs named "pupil" are named "student". Keys in results and in the cards of model files are
-renamed, too. Running the script again has no effect.
+`"config"`, and runs named "pupil" are named "student". Keys in results and in the cards of model
+files are renamed, too. Running the script again has no effect.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ import torch
 from mien.lab import calibration
 
 TEMPERATURE_ONLY = math.inf
-"""The prior strength that leaves one temperature for all classes."""
+"""Prior strength with which all classes have the same temperature."""
 
 
 def sample_logits(
     count: int, classes: int = 8, spread: float = 2.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and one label per face sampled from their softmax, as (N, K) targets."""
+    """Return random logits, and (N, K) one-hot labels that are sampled from their softmax."""
     generator = torch.Generator().manual_seed(0)
     logits = spread * torch.randn(count, classes, generator=generator)
     return logits, torch.eye(classes)[
@@ -57,7 +57,7 @@ def test_fit_without_targets_is_the_identity():
     assert calibration.fit(logits, 0 * targets) == calibration.identity(8)
 
 
-def test_cross_validation_does_not_use_a_face_own_target():
+def test_cross_validation_does_not_use_the_target_of_the_face_itself():
     logits, targets = sample_logits(40)
     before = calibration.cross_validate(logits, targets)
     for k in (0, 17):
@@ -77,7 +77,7 @@ def test_mix_heads_multiplies_powers_and_keeps_contempt_of_the_votes():
     assert torch.allclose(calibration.mix_heads(logits, 0.0).softmax(1), votes)
 
 
-def test_chosen_label_share_is_the_largest_that_costs_little():
+def test_chosen_label_share_is_the_largest_with_a_small_kl_increase():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
     votes = np.pad(votes, ((0, 0), (0, 2)))

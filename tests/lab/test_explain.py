@@ -1,4 +1,4 @@
-"""Saliency maps, on networks whose evidence is known."""
+"""Saliency maps of networks whose logits depend on known positions."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from mien.lab import explain, models
 from tests.synthetic import tiny
 
 
-class Corner(nn.Module):
-    """Logit 0 is the brightness of the top left corner, logit 1 that of the bottom right one."""
+class CornerNet(nn.Module):
+    """Logit 0 is the brightness of the top left corner, logit 1 that of the bottom right corner."""
 
     def __init__(self):
         super().__init__()
@@ -22,10 +22,10 @@ class Corner(nn.Module):
         return torch.stack([maps[:, 0, :8, :8].mean((1, 2)), maps[:, 1, -8:, -8:].mean((1, 2))], 1)
 
 
-def test_grad_cam_is_bright_where_the_evidence_is():
+def test_grad_cam_is_bright_at_the_positions_that_determine_the_logit():
     faces = np.full((2, 48, 48), 0, np.uint8)
     faces[:, :8, :8] = faces[:, -8:, -8:] = 255
-    maps = explain.grad_cam(Corner(), faces, np.array([0, 1]), input_size=48)
+    maps = explain.grad_cam(CornerNet(), faces, np.array([0, 1]), input_size=48)
     assert maps.shape == (2, 48, 48)
     assert (maps >= 0).all()
     assert maps[0, :8, :8].min() > 0

@@ -1,4 +1,4 @@
-"""The leaderboard: one row per system, ordered by measured accuracy."""
+"""The leaderboard, with one row per network, sorted by measured accuracy."""
 
 import copy
 import json
@@ -28,8 +28,8 @@ def result(tmp_path_factory):
     return evaluate.evaluate(run.folder, root, resamples=5)
 
 
-def altered(result, model, accuracy, seed=0):
-    """The same result with another model and accuracy."""
+def with_accuracy(result, model, accuracy, seed=0):
+    """Return a copy of a result with another model, accuracy and seed."""
     other = copy.deepcopy(result)
     other["provenance"]["config"] |= {"model": model, "seed": seed}
     for section in other["heads"]["labels"].values():
@@ -44,7 +44,9 @@ def folder(result, tmp_path):
     for model, accuracy, seed in (
         ("jaiswal", 0.5, 0), ("jaiswal", 0.7, 1), ("xception-slim", 0.65, 0), ("resnet-8", 0.4, 0),
     ):  # fmt: skip
-        runs.write_json(board / f"{model}-{seed}.json", altered(result, model, accuracy, seed))
+        runs.write_json(
+            board / f"{model}-{seed}.json", with_accuracy(result, model, accuracy, seed)
+        )
     times = {"xception-slim": {"ms": 1.25, "times_default": 0.5, "megabytes": 2.0}}
     runs.write_json(board / leaderboard.TIMES_FILE, {"rows": times})
     return board
@@ -71,7 +73,7 @@ def test_seeds_form_one_row_and_the_best_is_first(folder):
 
 
 def test_family_name_is_its_first_variant(folder, result):
-    full_name = altered(result, "jaiswal", 0.5, seed=3)
+    full_name = with_accuracy(result, "jaiswal", 0.5, seed=3)
     full_name["provenance"]["config"]["model"] = "jaiswal-full"
     runs.write_json(folder / "full_name.json", full_name)
     seeds = {row.model: len(row.results) for row in leaderboard.read_rows(folder)}
@@ -85,26 +87,26 @@ def test_only_the_claimed_column_is_from_papers(folder):
 
 
 def test_model_file_has_its_own_row_and_needs_no_config(folder, result):
-    theirs = copy.deepcopy(result) | {"name": "theirs.onnx", "provenance": {}}
-    del theirs["training"], theirs["network"]
-    runs.write_json(folder / "theirs.json", theirs)
+    model_file = copy.deepcopy(result) | {"name": "other.onnx", "provenance": {}}
+    del model_file["training"], model_file["network"]
+    runs.write_json(folder / "other.json", model_file)
     runs.write_json(folder / "notes.json", {"heads": {}})
     rows = leaderboard.read_rows(folder)
-    assert "theirs.onnx" in [row.model for row in rows]
+    assert "other.onnx" in [row.model for row in rows]
     text = page.markdown(leaderboard.build_page(rows))
     assert text.startswith("# Leaderboard: 4 networks")
-    assert "theirs.onnx" in text
+    assert "other.onnx" in text
 
 
 def test_second_result_of_a_training_is_rejected(folder, result):
-    runs.write_json(folder / "again.json", altered(result, "jaiswal", 0.7, seed=1))
+    runs.write_json(folder / "again.json", with_accuracy(result, "jaiswal", 0.7, seed=1))
     with pytest.raises(UserError, match="second result"):
         leaderboard.read_rows(folder)
 
 
 @pytest.mark.parametrize("part", ["input_size", "data", "config"])
 def test_only_seeds_are_averaged(folder, result, part):
-    other = altered(result, "jaiswal", 0.7, seed=2)
+    other = with_accuracy(result, "jaiswal", 0.7, seed=2)
     if part == "input_size":
         other["input_size"] += 4
     elif part == "data":
@@ -118,7 +120,7 @@ def test_only_seeds_are_averaged(folder, result, part):
 def test_folds_have_different_evaluation_sets(folder, result):
     board = folder / "folds"
     for fold in (0, 1):
-        one = altered(result, "jaiswal", 0.7)
+        one = with_accuracy(result, "jaiswal", 0.7)
         one["protocol"] = "kfold"
         one["provenance"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
         runs.write_json(board / f"{fold}.json", one)
@@ -127,10 +129,10 @@ def test_folds_have_different_evaluation_sets(folder, result):
 
 
 def test_summary_names_the_training_protocol_of_an_ensemble(folder, result):
-    theirs = copy.deepcopy(result) | {"name": "folds.onnx", "provenance": {"members": []}}
-    theirs["protocol"] += ", trained with kfold"
-    del theirs["training"], theirs["network"]
-    runs.write_json(folder / "alone" / "theirs.json", theirs)
+    ensemble = copy.deepcopy(result) | {"name": "folds.onnx", "provenance": {"members": []}}
+    ensemble["protocol"] += ", trained with kfold"
+    del ensemble["training"], ensemble["network"]
+    runs.write_json(folder / "alone" / "ensemble.json", ensemble)
     rows = leaderboard.read_rows(folder / "alone")
     summary = leaderboard.summary(rows)
     assert "trained with kfold" in summary
@@ -138,12 +140,12 @@ def test_summary_names_the_training_protocol_of_an_ensemble(folder, result):
 
 
 @pytest.mark.parametrize(("split", "biased"), [("val", True), ("test", False)])
-def test_selecting_the_epoch_on_the_evaluation_set_is_noted(folder, result, split, biased):
-    one = altered(result, "jaiswal", 0.7) | {"epoch_selected_on": "val"}
+def test_selecting_the_epoch_on_the_evaluation_set_has_a_warning(folder, result, split, biased):
+    one = with_accuracy(result, "jaiswal", 0.7) | {"epoch_selected_on": "val"}
     one["data"]["split"] = split
     one["data"]["sha256"]["test"] = "x"
-    runs.write_json(folder / "chosen" / "one.json", one)
-    summary = leaderboard.summary(leaderboard.read_rows(folder / "chosen"))
+    runs.write_json(folder / "selected" / "one.json", one)
+    summary = leaderboard.summary(leaderboard.read_rows(folder / "selected"))
     assert ("epoch was selected on these faces" in summary) == biased
 
 
@@ -157,12 +159,12 @@ def test_rank_correlation_needs_five_systems(folder, result):
     board = folder / "five"
     claimed = {name: system.claimed_accuracy for name, system in claims.RELATED_SYSTEMS.items()}
     for name, claim in list(claimed.items())[:5]:
-        runs.write_json(board / f"{name}.json", altered(result, name, 1 - claim))
+        runs.write_json(board / f"{name}.json", with_accuracy(result, name, 1 - claim))
     assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
-    # Of two networks of one system, the better one counts.
+    # The better one of two networks of a system is compared with the claim.
     name, claim = next(iter(claimed.items()))
     variant = [one for one in models.available() if one.startswith(f"{name}-")][1]
-    runs.write_json(board / "second.json", altered(result, variant, 0.99 - claim))
+    runs.write_json(board / "second.json", with_accuracy(result, variant, 0.99 - claim))
     assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
 
 
@@ -183,7 +185,7 @@ def test_vote_metrics_fall_back_to_the_label_head(result):
 
 
 def test_results_with_different_evaluation_sets_are_rejected(folder, result):
-    other = altered(result, "jaiswal", 0.99, 2)
+    other = with_accuracy(result, "jaiswal", 0.99, 2)
     other["data"]["split"] = "test"
     runs.write_json(folder / "test.json", other)
     with pytest.raises(UserError, match="different evaluation sets"):
@@ -213,8 +215,8 @@ def test_leaderboard_command_prints_the_table_and_writes_the_page(folder, tmp_pa
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_clicking_a_heading_sorts_the_table(folder, tmp_path):
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_clicking_a_column_header_sorts_the_table(folder, tmp_path):
     page.write(leaderboard.build_page(leaderboard.read_rows(folder)), tmp_path, "board")
     html = tmp_path / "board.html"
     click = """<script>

@@ -163,7 +163,7 @@ def test_top_label_gap_uses_the_predicted_label():
 
 
 def test_perfect_shares_have_no_top_label_gap_against_few_votes():
-    """The largest share of few votes is biased upward, the share of a fixed label is not."""
+    """Unlike the share of a fixed label, the largest share of few votes is biased upward."""
     probabilities = distributions(3, rows=20_000, sharp=1.0)
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, probabilities / probabilities.sum(1, keepdims=True)) / 10
@@ -196,7 +196,7 @@ def test_interval_of_a_mean_matches_the_normal_approximation():
 
 
 def test_basic_interval_removes_the_bias_of_a_binned_error():
-    """The true error of a calibrated model is 0; the measured one is noise."""
+    """The true error of a calibrated model is 0, so the measured error is only noise."""
     rng = np.random.default_rng(0)
     error = metrics.calibration_error
     for _ in range(5):

@@ -125,8 +125,8 @@ def per_class(run: Run, head: str) -> Table:
         columns += [f"{metric}, claimed" for metric in metrics]
     caption = (
         "Scores per class. The macro average is over the classes that occur. Recall is the "
-        "fraction of a class that is predicted correctly; Eq. 3 of the paper, which is called "
-        "recall, is specificity."
+        "fraction of a class that is predicted correctly; the equation for recall in the paper, "
+        "Eq. 3, is that of specificity."
     )
     return Table(caption, columns, rows)
 
