@@ -20,7 +20,7 @@ import numpy as np
 
 from mien.classification import weights
 from mien.classification.classifier import Classifier
-from mien.classification.flags import MIN_CONFIDENCE
+from mien.classification.flags import LOW_CONFIDENCE
 from mien.classification.model_spec import CropGeometry, crop
 from mien.detection import Detector, yunet
 from mien.lab import data, metrics, runs
@@ -118,11 +118,11 @@ def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) 
 
     all_faces = np.ones(len(labels), bool)
     rows = {name: row(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()}
-    is_low = np.array(crops.confidences) < MIN_CONFIDENCE
+    is_low = np.array(crops.confidences) < LOW_CONFIDENCE
     faces = np.stack(crops.by_rule["fitted geometry"])
     by_confidence = {
-        f"confidence {word} {MIN_CONFIDENCE}": row(
-            f"confidence {word} {MIN_CONFIDENCE}", faces, selected
+        f"confidence {word} {LOW_CONFIDENCE}": row(
+            f"confidence {word} {LOW_CONFIDENCE}", faces, selected
         )
         for word, selected in {"below": is_low, "from": ~is_low}.items()
         if selected.any()

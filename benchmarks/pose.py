@@ -147,12 +147,12 @@ ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 
 def angle_errors(faces: np.ndarray) -> dict:
     """Measure the error of the estimated roll for each angle, in degrees and as fractions."""
-    estimate = _roll.RollEstimator()
+    estimate_roll = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
         degrees = torch.full((len(faces),), float(angle))
         crops = rotate_faces(torch.as_tensor(faces)[:, None], degrees).numpy()
-        errors = np.abs((estimate.degrees(crops) - angle + 180) % 360 - 180)
+        errors = np.abs((estimate_roll.estimate(crops) - angle + 180) % 360 - 180)
         rows[angle] = {
             "median": float(np.median(errors)),
             "over_15": float((errors > 15).mean()),
@@ -163,7 +163,7 @@ def angle_errors(faces: np.ndarray) -> dict:
 
 def alignment(val: data.Samples) -> dict:
     """Measure the accuracy on rotated PublicTest faces with and without alignment."""
-    estimate, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
+    estimate_roll, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
         outputs = np.concatenate([classify(chunk) for chunk in np.array_split(faces, 16)])
@@ -173,7 +173,7 @@ def alignment(val: data.Samples) -> dict:
     for angle in (0, 10, 25, 40, 60, 90):
         faces = torch.as_tensor(val.faces)[:, None]
         rotated = rotate_faces(faces, torch.full((len(faces),), float(angle))).numpy()
-        rolls, aligned = estimate.degrees(rotated), rotated.copy()
+        rolls, aligned = estimate_roll.estimate(rotated), rotated.copy()
         tilted = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
         for k in tilted:
             pixels = rotated[k, 0][..., None].repeat(3, -1)

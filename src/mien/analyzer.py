@@ -258,7 +258,7 @@ class Analyzer:
         column = self.labels.index(emotion)
         crop = self._classify_faces.crop(frame.pixels, detection)
         importance = occlusion.importance_map(
-            lambda crops: self._classify_faces.shares(crops)[:, column], crop
+            lambda crops: self._classify_faces.predict_shares(crops)[:, column], crop
         )
         return Explanation(face, emotion, crop, importance)
 

@@ -18,8 +18,9 @@ from mien.classification.weights import ModelFile
 from mien.errors import UserError
 from mien.onnx_runtime import InferenceSession, open_session, return_memory
 
-MAX_NEGATIVE, MAX_SUM_ERROR = 1e-4, 0.05
-"""Rounding errors accepted in a model's output: below 0, and of the sum from 1."""
+MAX_BELOW_ZERO, MAX_SUM_ERROR = 1e-4, 0.05
+"""Tolerated rounding errors of a model's output: how far a share may be below 0, and how far the
+sum of shares may be from 1."""
 
 
 class Classifier:
@@ -33,11 +34,11 @@ class Classifier:
         threads: number of ONNX Runtime threads; 0 uses all cores.
 
     Attributes:
-        name: the model's name in records.
+        name: the model's name, as stored in results.
         spec: the model's labels, input size and preprocessing.
 
     Raises:
-        UserError: the file is damaged, has no valid specification, or lacks the requested head.
+        UserError: the file is damaged, or has no valid specification or not the requested head.
 
     Example:
         ```python
@@ -77,7 +78,7 @@ class Classifier:
         if self.spec.softmax:
             exponentials = np.exp(outputs - outputs.max(1, keepdims=True))
             return exponentials / exponentials.sum(1, keepdims=True)
-        return self._normalized(outputs)
+        return self._normalize(outputs)
 
     def predict_all_heads(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """Predict with all heads of a model that mien exported, in one pass.
@@ -90,18 +91,18 @@ class Classifier:
         """
         heads = self.spec.card["heads"]
         names = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
-        outputs = map(self._normalized, self._run(crops, names))
+        outputs = map(self._normalize, self._run(crops, names))
         return dict(zip(heads, outputs, strict=True))  # type: ignore[call-overload]
 
     def _run(self, crops: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        """Run the session on preprocessed crops; float64 arrays, one per output."""
-        inputs = self._preprocessed(crops)
+        """Preprocess crops, run the session and return one float64 array per output."""
+        inputs = self._preprocess(crops)
         batches = np.split(inputs, len(inputs)) if self._has_batch_size_one else [inputs]
         results = [self._session.run(outputs, {self.spec.input: batch}) for batch in batches]
         return [np.concatenate(parts).astype(np.float64) for parts in zip(*results, strict=True)]
 
-    def _preprocessed(self, crops: np.ndarray) -> np.ndarray:
-        """Crops in the model's dtype, normalization and layout."""
+    def _preprocess(self, crops: np.ndarray) -> np.ndarray:
+        """Convert crops to the model's dtype, normalization and layout."""
         spec, inputs = self.spec, crops
         if spec.dtype == "float32":
             mean = np.asarray(spec.mean, np.float32).reshape(-1, 1, 1)
@@ -111,9 +112,9 @@ class Classifier:
             inputs = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
         return inputs
 
-    def _normalized(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs without rounding errors; a `UserError` if they are not probabilities."""
-        if not outputs.min(initial=0) >= -MAX_NEGATIVE:
+    def _normalize(self, outputs: np.ndarray) -> np.ndarray:
+        """Remove rounding errors; raise a `UserError` if the outputs are not probabilities."""
+        if not outputs.min(initial=0) >= -MAX_BELOW_ZERO:
             raise UserError(
                 f"{self.name} outputs {outputs.min():.2g} to {outputs.max():.2g}, which are not "
                 "probabilities. If its graph ends with logits, set softmax = true in its TOML file."
@@ -133,26 +134,27 @@ class Classifier:
         crops = np.full((2, spec.channels, spec.side, spec.side), 128, np.uint8)
         try:
             shape = self(crops).shape
-        except Exception as error:  # as above
+        except Exception as error:  # as in `__init__`
             if isinstance(error, ValueError) or type(error).__module__.startswith("onnxruntime"):
                 reason = " ".join(str(error).split())
                 raise UserError(f"{path} does not match its specification: {reason}.") from error
             raise
         if shape != (2, len(spec.labels)):
             raise UserError(
-                f"{path} names {len(spec.labels)} labels but has outputs of shape {shape[1:]}."
+                f"{path} names {len(spec.labels)} labels but has outputs of shape {shape[1:]}; "
+                "name one label per share."
             )
 
 
 def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Classifier]:
-    """Load a `Classifier` in a thread; ONNX Runtime releases Python's lock while it loads.
+    """Load a `Classifier` in a thread; ONNX Runtime releases the GIL while it loads.
 
     Args:
         file: as for `Classifier`.
         threads: as for `Classifier`.
 
     Returns:
-        A future; its `result()` is the classifier, or raises the `UserError`.
+        A future whose `result()` returns the classifier or raises its `UserError`.
     """
     executor = ThreadPoolExecutor(1)
     try:
@@ -162,7 +164,7 @@ def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Class
 
 
 def _read_spec(path: Path, session: InferenceSession, head: str) -> ModelSpec:
-    """The specification in the model's metadata or in its TOML file."""
+    """Read the specification from the model's metadata or its TOML file."""
     metadata = session.get_modelmeta().custom_metadata_map
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:

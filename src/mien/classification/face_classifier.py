@@ -33,25 +33,25 @@ class _Batch:
     entries: list[tuple[Frame, Mapping[int, Detection], list[np.ndarray]]] = field(
         default_factory=list
     )
-    faces: int = 0
-    pixels: int = 0
-    started: float = field(default_factory=time.monotonic)
+    face_count: int = 0
+    pixel_count: int = 0
+    start_time: float = field(default_factory=time.monotonic)
 
     def add(
         self, frame: Frame, detections: Mapping[int, Detection], crops: list[np.ndarray]
     ) -> None:
         self.entries.append((frame, detections, crops))
-        self.faces += len(crops)
-        self.pixels += frame.pixels.shape[0] * frame.pixels.shape[1]
+        self.face_count += len(crops)
+        self.pixel_count += frame.pixels.shape[0] * frame.pixels.shape[1]
 
     def is_full(self) -> bool:
-        is_late = time.monotonic() - self.started > MAX_BATCH_SECONDS
-        is_large = self.pixels >= MAX_PIXELS_PER_BATCH
-        return is_late or is_large or self.faces >= MAX_FACES_PER_BATCH
+        is_late = time.monotonic() - self.start_time > MAX_BATCH_SECONDS
+        is_large = self.pixel_count >= MAX_PIXELS_PER_BATCH
+        return is_late or is_large or self.face_count >= MAX_FACES_PER_BATCH
 
 
 class FaceClassifier:
-    """Turns detected faces into results with one model.
+    """Classifies detected faces with one model.
 
     Args:
         classifier: the model.
@@ -77,33 +77,33 @@ class FaceClassifier:
             frames: each frame with its detections.
 
         Returns:
-            A result per frame, in order. Results lag by at most one batch; those of live frames
-            are returned immediately.
+            One result per frame, in order. A result is yielded at most one batch after its frame
+            was read; the result of a live frame is yielded immediately.
 
         Raises:
-            UserError: raised by `frames`, after the results of all earlier frames.
+            UserError: `frames` raised it; the results of all earlier frames are yielded before.
         """
         batch, errors = _Batch(), list[UserError]()
         for frame, detections in _until_error(frames, errors):
             crops = [self.crop(frame.pixels, face) for face in detections.values()]
             batch.add(frame, detections, crops)
             if batch.is_full() or frame.is_live:
-                yield from self._results(batch)
+                yield from self._classify(batch)
                 batch = _Batch()
-        yield from self._results(batch)
+        yield from self._classify(batch)
         if errors:
             raise errors[0]
 
     def crop(self, pixels: np.ndarray, face: Detection) -> np.ndarray:
-        """The model's input for a face: (H, W, 3) uint8 RGB -> (C, side, side) uint8."""
+        """Crop a face from (H, W, 3) uint8 RGB pixels; return (C, side, side) uint8."""
         return crop_face(pixels, face, self._geometry, self._classifier.spec)
 
-    def shares(self, crops: np.ndarray) -> np.ndarray:
-        """Shares in the order of `labels`: (N, C, side, side) uint8 -> (N, K) float64."""
+    def predict_shares(self, crops: np.ndarray) -> np.ndarray:
+        """Predict (N, K) shares in the order of `labels` for (N, C, side, side) uint8 crops."""
         return restrict_labels(self._classifier(crops), self._classifier.spec.labels, self.labels)
 
-    def _results(self, batch: _Batch) -> Iterator[Result]:
-        shares = self._in_batches([crop for *_, crops in batch.entries for crop in crops])
+    def _classify(self, batch: _Batch) -> Iterator[Result]:
+        shares = self._predict_in_batches([crop for *_, crops in batch.entries for crop in crops])
         for frame, detections, crops in batch.entries:
             faces = [
                 self._face(face_id, detection, crop, next(shares))
@@ -119,16 +119,18 @@ class FaceClassifier:
             face_id, flags(detection, crop), landmarks=detection.landmarks,
         )  # fmt: skip
 
-    def _in_batches(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
-        """The shares of each crop, classified `MAX_FACES_PER_BATCH` at a time."""
+    def _predict_in_batches(self, crops: list[np.ndarray]) -> Iterator[list[float]]:
+        """Yield the shares of each crop; `MAX_FACES_PER_BATCH` crops are classified at a time."""
         for start in range(0, len(crops), MAX_FACES_PER_BATCH):
-            yield from self.shares(np.stack(crops[start : start + MAX_FACES_PER_BATCH])).tolist()
+            yield from self.predict_shares(
+                np.stack(crops[start : start + MAX_FACES_PER_BATCH])
+            ).tolist()
 
 
 def _until_error(
     frames: Iterable[FrameDetections], errors: list[UserError]
 ) -> Iterator[FrameDetections]:
-    """The frames up to a `UserError`, which is added to `errors`."""
+    """Yield frames until they raise a `UserError`, which is appended to `errors`."""
     try:
         yield from frames
     except UserError as error:

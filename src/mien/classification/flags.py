@@ -7,18 +7,20 @@ import numpy as np
 from mien.detection import _rotation
 from mien.results import Detection, estimate_yaw
 
-MIN_FACE_PIXELS = 24.0
-MIN_SHARPNESS = 18.0
-MIN_CONFIDENCE = 0.8
-"""Thresholds of the flags `too_small` (pixels of the box's shorter side), `blurred` (`sharpness` at
-48 x 48 pixels) and `low_confidence` (of the detector), chosen with `benchmarks/flags.py`."""
+SMALL_FACE_PIXELS = 24.0
+BLURRED_SHARPNESS = 18.0
+LOW_CONFIDENCE = 0.8
+"""A face is flagged `too_small` if the shorter side of its box has fewer pixels, `blurred` if the
+`sharpness` of its crop (48 x 48 pixels) is lower, and `low_confidence` if the detector's confidence
+is lower. The thresholds were chosen with `benchmarks/flags.py`."""
 
-MAX_YAW = 0.4
-"""Threshold of the flag `turned`, in units of `results.estimate_yaw`; from `benchmarks/pose.py`."""
+TURNED_YAW = 0.4
+"""A face is flagged `turned` if the absolute value of `results.estimate_yaw` is larger. The
+threshold was chosen with `benchmarks/pose.py`."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
-    """The quality flags of a face.
+    """Return the flags of a face.
 
     Args:
         face: the detection.
@@ -28,21 +30,21 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
         Any of "too_small", "blurred", "low_confidence", "tilted" and "turned".
     """
     names = []
-    if min(face.box[2:]) < MIN_FACE_PIXELS:
+    if min(face.box[2:]) < SMALL_FACE_PIXELS:
         names.append("too_small")
-    elif sharpness(crop) < MIN_SHARPNESS:
+    elif sharpness(crop) < BLURRED_SHARPNESS:
         names.append("blurred")
-    if face.confidence < MIN_CONFIDENCE:
+    if face.confidence < LOW_CONFIDENCE:
         names.append("low_confidence")
     if abs(face.roll or 0.0) > _rotation.MAX_UPRIGHT_ROLL:
         names.append("tilted")
-    if face.landmarks and abs(estimate_yaw(face.landmarks)) > MAX_YAW:
+    if face.landmarks and abs(estimate_yaw(face.landmarks)) > TURNED_YAW:
         names.append("turned")
     return tuple(names)
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Standard deviation of a crop's Laplacian relative to its contrast, in percent.
+    """Compute the standard deviation of a crop's Laplacian relative to its contrast, in percent.
 
     Args:
         crop: (C, side, side) uint8.

@@ -1,7 +1,7 @@
 """The specification of a model file, and cropping faces to a model's input size.
 
-The specification is stored as metadata in the `.onnx` file. For models that mien did not export it
-can be given in a TOML file of the same name beside it.
+The specification is stored as metadata in the `.onnx` file. For models that mien did not export, it
+can be given in a TOML file of the same name in the same folder.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from mien.labels import EMOTIONS, canonical
 from mien.results import Box
 
 INPUT, OUTPUT = "faces", "probabilities"
-"""The names of the input and the first output of a model that mien exports."""
+"""Names of the input and of the first output in models that mien exports."""
 
 LABELS_OUTPUT = "labels"
-"""The second output of a model with two heads: (N, 7), probabilities of the FER2013 label."""
+"""Name of the second output of models with two heads: (N, 7) probabilities of the FER2013 label."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The labels, input size and preprocessing of a model.
 
-    Models that mien exports use the defaults from `input` on; other models may need any of them.
+    Models that mien exports use the default values of `input` and of all attributes after it; other
+    models may need other values.
 
     Attributes:
         labels: the emotions, in the order of the output.
-        side: pixels of the square input's side.
+        side: side of the square input in pixels.
         channels: 1 (gray) or 3 (RGB).
-        margin: how much larger than a FER2013 crop a face is cut, as a fraction of the side; 0.1 is
-            10 % larger in total.
+        margin: how much larger than a FER2013 crop the crop of a face is, as a fraction of the
+            side; 0.1 makes the side 10 % longer.
         card: the model card: data, config, seed, metrics.
         input: name of the graph's input.
         output: name of the graph's output.
         dtype: "uint8" or "float32".
         layout: "NCHW" or "NHWC".
-        mean: subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one per
-            channel.
+        mean: value subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one
+            per channel.
         std: divisor of the pixels after that; one value, or one per channel.
-        softmax: whether the output is logits, so that softmax must be applied.
+        softmax: whether the graph outputs logits, so that softmax must be applied.
     """
 
     labels: tuple[str, ...]
@@ -64,7 +65,7 @@ class ModelSpec:
     softmax: bool = False
 
     def to_metadata(self, version: str) -> dict[str, str]:
-        """The specification as ONNX metadata, for models that mien exports.
+        """Return the specification as ONNX metadata, for models that mien exports.
 
         Args:
             version: mien's version.
@@ -82,11 +83,11 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
 
     Args:
         metadata: the custom metadata of the model.
-        shape: the input's shape, (N, C, side, side).
+        shape: the shape of the model's input, (N, C, side, side).
         head: the head to use, such as `"labels"`; empty for the first.
 
     Returns:
-        The specification of that head; its card combines the file's card with the head's.
+        The specification of that head; its card combines the cards of the file and of the head.
 
     Raises:
         UserError: the metadata is invalid, or the model has no such head.
@@ -98,11 +99,12 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
         margin = float(metadata.get("mien.margin", 0))
         _, channels, side, _ = (n if isinstance(n, int) else 0 for n in shape)
     except (KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"The model's metadata is damaged: {error}.") from None
-    if head and head not in heads:
         raise UserError(
-            f"The model has no head {head!r}; its heads: {', '.join(heads) or 'one, unnamed'}."
-        )
+            f"The model's metadata is damaged ({error}); export the model again."
+        ) from None
+    if head and head not in heads:
+        available = f"its heads are {', '.join(heads)}" if heads else "it has one unnamed head"
+        raise UserError(f"The model has no head {head!r}; {available}.")
     first = next(iter(heads), "")
     head = head or first
     is_second = head != first
@@ -115,7 +117,7 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
         output=LABELS_OUTPUT if is_second else OUTPUT,
     )
     if problem := _first_problem(spec):
-        raise UserError(f"The model's metadata is damaged: {problem}.")
+        raise UserError(f"The model's metadata is damaged ({problem}); export the model again.")
     return spec
 
 
@@ -140,19 +142,19 @@ def from_sidecar(path: Path) -> ModelSpec:
         path: the TOML file; only `labels` and `side` are required.
 
     Raises:
-        UserError: a field is missing, unknown or invalid; the message names it.
+        UserError: a field is missing, unknown or invalid; the message names the field.
     """
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}.") from None
+        raise UserError(f"{path} is not valid TOML: {error}.") from None
     known = [name for name in ModelSpec.__dataclass_fields__ if name != "card"]
     if unknown := sorted(set(fields) - set(known)):
         raise UserError(
             f"{path} has unknown fields: {', '.join(unknown)}. Known fields: {', '.join(known)}."
         )
     if missing := sorted({"labels", "side"} - set(fields)):
-        raise UserError(f"{path} lacks {', '.join(missing)}.")
+        raise UserError(f"{path} must set {' and '.join(missing)}.")
     for name in ("labels", "mean", "std"):
         if name in fields and not isinstance(fields[name], list):
             raise UserError(f"{path}: {name} must be a list, as in {name} = [...].")
@@ -170,7 +172,7 @@ def from_sidecar(path: Path) -> ModelSpec:
 
 
 def _first_problem(spec: ModelSpec) -> str:
-    """The first invalid field of a specification, as a clause; empty if all are valid."""
+    """Describe the first invalid field of a specification; return "" if all are valid."""
     choices = {
         "channels": (1, 3),
         "dtype": ("uint8", "float32"),
@@ -183,7 +185,7 @@ def _first_problem(spec: ModelSpec) -> str:
     if len(set(spec.labels)) != len(spec.labels) or not spec.labels:
         return "labels must be one or more different emotions"
     if type(spec.side) is not int or spec.side < 1:
-        return "side must be a number of pixels, 1 or more"
+        return "side must be a whole number of pixels, 1 or more"
     if not _are_numbers(spec.margin) or spec.margin <= -1:
         return "margin must be a fraction of the side above -1, such as 0.1"
     for name in ("mean", "std"):
@@ -204,7 +206,7 @@ class CropGeometry:
     """How a detector's boxes relate to the square crops of FER2013, measured per detector.
 
     Attributes:
-        size: side of the crop divided by the square root of the box's area.
+        size: side of the crop, divided by the square root of the box's area.
         right: offset of the crop's center to the right, as a fraction of the box's width.
         down: offset of the crop's center downwards, as a fraction of the box's height.
 
@@ -220,11 +222,11 @@ class CropGeometry:
     down: float = 0.0
 
     def square(self, box: Box, margin: float = 0.0) -> Box:
-        """The square to crop for a box; it may extend beyond the image.
+        """Return the square to crop for a box; it may extend beyond the image.
 
         Args:
             box: x, y, width and height in pixels.
-            margin: added to the side, as a fraction of it.
+            margin: fraction of the side by which the side is extended.
 
         Returns:
             x, y, side and side in pixels.
@@ -243,13 +245,13 @@ class CropGeometry:
 def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarray:
     """Crop a square and resize it.
 
-    Pixels beyond the image's edge repeat the edge. Large squares are averaged down and small ones
-    interpolated; a square of `side` pixels is copied unchanged.
+    Pixels beyond the image's edge repeat the edge. Large squares are downscaled by averaging, small
+    squares are interpolated, and a square of `side` pixels is copied unchanged.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         square: x, y, width and height in pixels.
-        side: pixels of the result's side.
+        side: side of the result in pixels.
         channels: 1 (gray) or 3 (RGB).
 
     Returns:
@@ -260,7 +262,7 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     right, bottom = max(round(x + width), left + 1), max(round(y + height), top + 1)
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     rows = np.arange(top, bottom).clip(0, pixels.shape[0] - 1)
-    # Two slices are a free view; only a square that crosses the edge needs its pixels gathered.
+    # Slices need no copy; only a square that crosses the edge is gathered pixel by pixel.
     is_inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
     region = pixels[top:bottom, left:right] if is_inside else pixels[rows[:, None], columns]
     if channels == 1:

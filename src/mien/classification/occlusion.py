@@ -1,9 +1,9 @@
 """Occlusion sensitivity: which parts of a face a model's prediction depends on.
 
 After Zeiler & Fergus 2014, https://arxiv.org/abs/1311.2901: hide one region after another and
-measure how much the emotion's share falls. Works with any model. Our choice: a region is hidden by
-blurring it under a Gaussian mask. The gray square of the paper has edges, which networks were not
-trained on and react to.
+measure how much the emotion's share drops. This works with any model. Our choice: a region is
+hidden by blurring it under a Gaussian mask. The paper's gray square has sharp edges, to which
+networks react because their training images have none.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mien.io import resize
 from mien.results import Face
 
 GRID = 13
-"""Number of hidden regions in each direction."""
+"""Number of regions in each direction; each region is hidden once."""
 
 MASK_STD, BLUR_STD = 0.13, 0.16
 """Standard deviations of the mask and of the blur, as fractions of the crop's side. A smaller mask
-gives a sharper map, but high shares then fall less. This blur makes a mouth unrecognizable.
+gives a sharper map but lowers high shares less. This blur makes a mouth unrecognizable.
 `benchmarks/explaining.py` measures how faithful the map is."""
 
 
@@ -31,14 +31,15 @@ gives a sharper map, but high shares then fall less. This blur makes a mouth unr
 class Explanation:
     """Which parts of a face a model's share of one emotion depends on.
 
-    It explains the model's prediction, not why a person looks like this.
+    It explains the prediction of the model, not the expression of the person.
 
     Attributes:
         face: the face, as `Analyzer.analyze` returns it.
         emotion: the explained emotion.
         crop: the model's input, (C, side, side) uint8.
-        importance: (side, side) float32, -1 to 1: the loss of the emotion's share when the region
-            around this pixel is hidden. Above 0 is evidence for the emotion, below 0 against it.
+        importance: (side, side) float32, -1 to 1: how much the emotion's share drops when the
+            region around a pixel is hidden. Positive values are evidence for the emotion, negative
+            values evidence against it.
 
     Example:
         ```python
@@ -54,7 +55,7 @@ class Explanation:
 
 
 def occluded_crops(crop: np.ndarray) -> np.ndarray:
-    """Copies of a crop, each with one region hidden, in row-major order of the regions.
+    """Return copies of a crop, each with one region hidden, in row-major order of the regions.
 
     Args:
         crop: (C, side, side) uint8.
@@ -73,10 +74,10 @@ def occluded_crops(crop: np.ndarray) -> np.ndarray:
 
 
 def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.ndarray:
-    """The loss of a share when the region around each pixel is hidden.
+    """Compute how much a share drops when the region around each pixel is hidden.
 
     Args:
-        predict: (N, C, side, side) uint8 crops -> (N,) shares of the emotion.
+        predict: function from (N, C, side, side) uint8 crops to (N,) shares of the emotion.
         crop: (C, side, side) uint8.
 
     Returns:
@@ -84,13 +85,13 @@ def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray
     """
     side = crop.shape[-1]
     shares = predict(np.concatenate([crop[None], occluded_crops(crop)]))
-    losses = (shares[0] - shares[1:]).reshape(GRID, GRID).astype(np.float32)
-    return resize.cubic(losses, (side, side)).clip(-1, 1)
+    drops = (shares[0] - shares[1:]).reshape(GRID, GRID).astype(np.float32)
+    return resize.cubic(drops, (side, side)).clip(-1, 1)
 
 
 @lru_cache(maxsize=8)
 def _blur_matrix(side: int) -> np.ndarray:
-    """(side, side) float32: multiplies a line of pixels to blur it, with its ends repeated."""
+    """Return a (side, side) float32 matrix that blurs a line of pixels; end pixels are repeated."""
     std = BLUR_STD * side
     radius = math.ceil(4 * std)
     offsets = np.arange(-radius, radius + 1)

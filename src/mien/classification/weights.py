@@ -1,4 +1,4 @@
-"""Find a model file by name or path. Nothing is downloaded."""
+"""Find model files by name or path; models are never downloaded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mien.registry import unknown_name_error
 
 PACKAGE_FOLDER = Path(__file__).parent
 REPOSITORY_FOLDER = Path(__file__).parents[3] / "models"
-"""Folders of model files. The second holds larger models; it exists in the repository only, not in
-an installed package."""
+"""Folders of model files. The second folder holds larger models and exists only in the repository,
+not in an installed package."""
 
 LABELS_SUFFIX = "-labels"
 """Suffix of a model's name that selects its second head, which predicts FER2013 labels."""
@@ -31,12 +31,12 @@ class ModelFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The model's name in records."""
+        """The model's name, as stored in results."""
         return f"{self.path.stem}-{self.head}" if self.head else self.path.stem
 
 
 def models() -> dict[str, ModelFile]:
-    """The models that come with mien, by name; the default first, each file with both heads."""
+    """Return the packaged models by name: the default first, each file with both of its heads."""
     files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
     by_name: dict[str, ModelFile] = {}
     for _, name, path in files:
@@ -54,19 +54,20 @@ def model(name: str) -> ModelFile:
 
     Args:
         name: a packaged model (`"default"`, `"default-labels"`) or the path of an `.onnx` file;
-            `my.onnx:labels` selects its head for labels.
+            `my.onnx:labels` selects the head `labels` of that file.
 
     Returns:
         The file and the head.
 
     Raises:
-        UserError: there is no such model, or the file cannot be read.
+        UserError: the model is not found or cannot be read.
     """
     packaged = models()
     if name in packaged:
         return packaged[name]
     text, colon, head = name.partition(".onnx:")
-    text += ".onnx" * bool(colon)
+    if colon:
+        text += ".onnx"
     if not text.endswith(".onnx"):
         raise unknown_name_error("model", name, [*packaged, "or a path that ends in .onnx"])
     path = Path(text)
@@ -75,5 +76,5 @@ def model(name: str) -> ModelFile:
     except OSError as error:  # a folder without permission to read it, for example
         raise UserError(f"Cannot read {name}: {error.strerror}.") from None
     if not exists:
-        raise UserError(f"Model file not found: {text}.")
+        raise UserError(f"Model file not found: {text}. Check the path.")
     return ModelFile(path, head)

@@ -20,9 +20,9 @@ class Detector(Protocol):
     """The interface of face detectors; implementations must be thread-safe.
 
     Attributes:
-        name: Recorded with every result.
-        geometry: Transform from its boxes to FER2013's crops, measured by
-            `benchmarks/geometry.py`; `CropGeometry()` if a box is the square to classify.
+        name: Name that is stored with every result.
+        geometry: How its boxes relate to FER2013's crops, measured by `benchmarks/geometry.py`;
+            `CropGeometry()` if a box is already the square to classify.
 
     Example:
         A custom detector:
@@ -60,7 +60,7 @@ def load(name: str, threads: int = 0) -> Detector:
 
     Args:
         name: `"yunet"` or `"whole"`.
-        threads: Threads per image; 0 uses all cores.
+        threads: Number of threads per image; 0 uses all cores.
 
     Raises:
         UserError: If the name is unknown; the message suggests similar names.
@@ -79,5 +79,5 @@ def load(name: str, threads: int = 0) -> Detector:
 
 
 def available() -> list[str]:
-    """The names of all detectors."""
+    """Return the names of all detectors."""
     return names(REGISTRY)

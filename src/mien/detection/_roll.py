@@ -1,7 +1,7 @@
 """Estimation of head roll by a small network that `benchmarks/pose.py` trains.
 
-YuNet's landmarks cannot be used: it was trained on upright heads, and its landmarks hardly rotate
-with a tilted one.
+The roll cannot be computed from YuNet's landmarks: YuNet was trained on upright heads, and its
+landmarks hardly rotate with a tilted head.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from mien.onnx_runtime import open_session
 from mien.results import Detection
 
 FILE = Path(__file__).with_name("roll.onnx")
-SIDE = 48
-"""Pixels of the network's square grayscale input."""
+CROP_SIDE = 48
+"""Side of the network's square grayscale input in pixels."""
 
 MIN_CERTAINTY = 0.7
-"""If the network's output vector, of length 0 to 1, is shorter, the head is taken as upright."""
+"""The network outputs a direction vector of length 0 to 1. If it is shorter than this, the
+direction is uncertain, and the head is assumed to be upright."""
 
 
 class RollEstimator:
@@ -39,23 +40,27 @@ class RollEstimator:
         Args:
             pixels: The image, (H, W, 3) uint8 RGB.
             faces: Detections in it.
-            geometry: Of the detector that made them.
+            geometry: Crop geometry of the detector.
 
         Returns:
-            The detections in the same order; those that have a roll are unchanged.
+            The detections in the same order; detections that already have a roll are unchanged.
         """
         without_roll = [face for face in faces if face.roll is None]
         if not without_roll:
             return list(faces)
         squares = [geometry.square(face.box) for face in without_roll]
-        crops = np.stack([crop(pixels, square, SIDE, 1) for square in squares])
-        rolls = iter(self.degrees(crops).tolist())
+        crops = np.stack([crop(pixels, square, CROP_SIDE, 1) for square in squares])
+        rolls = iter(self.estimate(crops).tolist())
         return [
             face if face.roll is not None else replace(face, roll=next(rolls)) for face in faces
         ]
 
-    def degrees(self, crops: np.ndarray) -> np.ndarray:
-        """(N, 1, 48, 48) uint8 -> (N,) degrees clockwise, -180 to 180; 0 where uncertain."""
+    def estimate(self, crops: np.ndarray) -> np.ndarray:
+        """Estimate the roll of (N, 1, 48, 48) uint8 crops.
+
+        Returns:
+            (N,) degrees clockwise, -180 to 180; 0 where the direction is uncertain.
+        """
         direction = self._session.run(None, {"faces": crops})[0]  # (N, 2) cosine and sine
         is_certain = np.hypot(*direction.T) >= MIN_CERTAINTY
         angle = np.arctan2(direction[:, 1], direction[:, 0]) * (180 / math.pi)

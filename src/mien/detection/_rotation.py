@@ -11,30 +11,31 @@ from PIL import Image
 
 from mien.results import Detection, non_maximum_suppression
 
-MIN_CONFIDENCE = 0.84
-"""Of a face in a rotated image: seven more detections mean more false positives. With 0.84, images
-without people have none (`benchmarks/pose.py`)."""
+MIN_ROTATED_CONFIDENCE = 0.84
+"""Minimum confidence of a face in a rotated image. Searching seven rotations causes more false
+positives; with this threshold, images without people have none (`benchmarks/pose.py`)."""
 
 QUARTER_TURNS, EIGHTH_TURNS = (90, 180, 270), (45, 135, 225, 315)
 
 MAX_UPRIGHT_ROLL = 45.0
-"""Degrees; a head with a larger roll is upright in another rotation of the image."""
+"""Maximum roll of an upright head in degrees; a head with a larger roll is upright in another
+rotation of the image."""
 
-MAX_SIDE = 900
-"""Pixels of the longer side of the copy that is rotated; the detector runs at 640 pixels."""
+MAX_ROTATED_SIDE = 900
+"""Maximum longer side of the rotated copies in pixels; the detector runs at 640 pixels."""
 
 
 def detect_rotated(
     detect: Callable[[np.ndarray], list[Detection]], pixels: np.ndarray
 ) -> list[Detection]:
-    """Detect faces in an image; if none is upright, also in rotated copies of it.
+    """Detect faces in an image and, if none is upright, also in rotated copies of it.
 
-    Quarter turns are tried if no face is upright, and eighth turns if these have no upright face
-    either, so an image without faces costs up to eight detections. The rotated copies have at most
-    900 pixels.
+    Quarter turns are searched if no face is upright, and eighth turns if no face was detected at
+    all, so the detector runs up to eight times on an image without faces. The longer side of the
+    rotated copies has at most 900 pixels.
 
     Args:
-        detect: A detector that also estimates roll.
+        detect: A function that detects faces and estimates their roll.
         pixels: (H, W, 3) uint8 RGB.
 
     Returns:
@@ -44,7 +45,9 @@ def detect_rotated(
     if any(_is_upright(face) for face in detections):
         return detections
     small = Image.fromarray(np.ascontiguousarray(pixels))
-    small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    small.thumbnail(
+        (MAX_ROTATED_SIDE, MAX_ROTATED_SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0
+    )
     scale = max(small.size) / max(pixels.shape[:2])
     for turns in (QUARTER_TURNS, EIGHTH_TURNS):
         for degrees in turns:
@@ -58,13 +61,13 @@ def detect_rotated(
 def _detect_upright(
     detect: Callable[[np.ndarray], list[Detection]], image: Image.Image, degrees: int
 ) -> list[Detection]:
-    """Faces that are upright in the image rotated counterclockwise, in original coordinates."""
+    """Rotate the image counterclockwise; return upright faces in original coordinates."""
     rotated = np.asarray(image.rotate(degrees, Image.Resampling.BILINEAR, expand=True))
     size = rotated.shape[1], rotated.shape[0]
     return [
         rotate_back(face, degrees, size, image.size)
         for face in detect(rotated)
-        if _is_upright(face) and face.confidence >= MIN_CONFIDENCE
+        if _is_upright(face) and face.confidence >= MIN_ROTATED_CONFIDENCE
     ]
 
 

@@ -1,4 +1,4 @@
-"""No detection: the whole image is one face, as in FER2013 itself."""
+"""A detector that treats the whole image as one face, as in FER2013."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class WholeImage:
     geometry = CropGeometry()
 
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
-        """(H, W, 3) uint8 RGB -> one detection with confidence 1 and roll 0."""
+        """Return one detection with confidence 1 and roll 0 for (H, W, 3) uint8 RGB pixels."""
         height, width = pixels.shape[:2]
         side = float(min(height, width))
         return [Detection(((width - side) / 2, (height - side) / 2, side, side), 1.0, roll=0.0)]
 
 
 def load(threads: int = 0) -> WholeImage:  # noqa: ARG001
-    """Load the detector; `threads` has no effect."""
+    """Load the detector; `threads` is ignored."""
     return WholeImage()

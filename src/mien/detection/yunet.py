@@ -1,10 +1,10 @@
 """YuNet, a small convolutional face detector, on ONNX Runtime.
 
 Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y; weights of the OpenCV Zoo (MIT), added
-to the package by `hatch_build.py`. Boxes and landmarks are decoded as in OpenCV's FaceDetectorYN,
-with the same results (`tests/detection/test_detectors.py`). Unlike OpenCV's, this version handles
-images of any size: faces that would be too small after resizing to 640 pixels are detected in
-overlapping tiles.
+to the package by `hatch_build.py`. Boxes and landmarks are decoded as in OpenCV's
+FaceDetectorYN; `tests/detection/test_detectors.py` checks that the results are the same.
+Unlike OpenCV's, this version handles images of any size: faces that would be too small after
+resizing to 640 pixels are detected in overlapping tiles.
 """
 
 from __future__ import annotations
@@ -23,33 +23,37 @@ from mien.results import Detection, non_maximum_suppression
 FILE = Path(__file__).with_name("yunet.onnx")
 
 INPUT_SIDE = 640
-"""Pixels of the longer side when the whole image is resized; with fewer, small faces are missed."""
+"""Longer side in pixels to which the whole image is downscaled; at smaller sizes, small faces are
+missed."""
 
-MIN_SIDE = 64
-"""Smaller images are padded: below 33 pixels the network's detections are wrong."""
+MIN_PADDED_SIDE = 64
+"""Smaller images are padded to this side in pixels: below 33 pixels, detections are wrong."""
 
 TILE_DOWNSCALING = 4.0
 """Images that must be downscaled further than this to fit `INPUT_SIDE` are also searched in tiles,
-downscaled by this factor. In tiles, faces of 40 pixels and more are detected."""
+downscaled by this factor. Faces of at least 40 pixels are detected in tiles."""
 
 TILE_SIDE, TILE_OVERLAP = 1280, 160
-"""Maximum side of a tile in pixels after downscaling, and the overlap of neighboring tiles: a face
-that crosses the border of one tile is complete in the next, or large enough to be detected in the
-whole image (of up to about 25,000 pixels a side)."""
+"""Maximum side of a tile and overlap of neighboring tiles, in pixels after downscaling. A face that
+crosses the border of one tile is complete in the next tile or large enough to be detected in the
+downscaled whole image (for images of up to about 25,000 pixels a side)."""
 
 MIN_CONFIDENCE = 0.7
+"""Minimum confidence of a detection."""
+
 STRIDES = (8, 16, 32)
+"""Pixels between the cells of each level of the feature pyramid."""
 
 
 class YuNet:
     """YuNet in an ONNX Runtime session; thread-safe.
 
     Args:
-        path: The prepared graph, with input `pixels`, (height, width, 3) uint8 RGB.
-        threads: Threads per image; 0 uses all cores.
+        path: Model file with the input `pixels`, (height, width, 3) uint8 RGB.
+        threads: Number of threads per image; 0 uses all cores.
 
     Raises:
-        UserError: If the file is missing, damaged or another network.
+        UserError: If the file is missing, damaged or not YuNet.
 
     Example:
         ```python
@@ -66,7 +70,7 @@ class YuNet:
             self._outputs = [
                 f"{kind}_{n}" for n in STRIDES for kind in ("cls", "obj", "bbox", "kps")
             ]
-            self._detect(np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8))
+            self._detect(np.zeros((MIN_PADDED_SIDE, MIN_PADDED_SIDE, 3), np.uint8))
         except Exception as error:  # ONNX Runtime's errors share no public base class
             if not path.is_file():
                 raise UserError(f"{path} is missing. Install mien again.") from None
@@ -77,8 +81,9 @@ class YuNet:
     def __call__(self, pixels: np.ndarray) -> list[Detection]:
         """Detect the faces of an image of any size.
 
-        The image is resized to 640 pixels. If it is larger than 2,560 pixels, it is also searched
-        in overlapping tiles at a quarter of its size: about one more detection per 5 megapixels.
+        An image whose longer side has more than 640 pixels is downscaled to 640 pixels. If it has
+        more than 2,560 pixels, it is also searched in overlapping tiles at a quarter of its size,
+        which takes about as long as one detection at 640 pixels per 5 megapixels.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -107,7 +112,7 @@ class YuNet:
         ]
 
     def _detect(self, pixels: np.ndarray) -> list[Detection]:
-        """Detect without resizing: (H, W, 3) uint8, at most about 1,300 pixels a side."""
+        """Detect faces without resizing; the image has at most about 1,300 pixels a side."""
         padded = pad(pixels)
         outputs = self._session.run(self._outputs, {"pixels": padded})
         rows = [
@@ -123,18 +128,19 @@ def decode(outputs: Sequence[np.ndarray], stride: int, columns: int) -> np.ndarr
     """Decode the outputs of one pyramid level into boxes, landmarks and confidences.
 
     Args:
-        outputs: Class and objectness scores, (1, cells, 1) each, 0 to 1, whose geometric mean is
-            the confidence; boxes, (1, cells, 4): center offset and logarithm of the size, in
-            strides; landmarks, (1, cells, 10): offsets in strides.
-        stride: Pixels between cells.
-        columns: Cells per row.
+        outputs: Class scores and objectness scores, (1, cells, 1) each, 0 to 1; boxes,
+            (1, cells, 4), as center offset and logarithm of the size in strides; landmarks,
+            (1, cells, 10), as offsets in strides.
+        stride: Distance between cells in pixels.
+        columns: Number of cells per row.
 
     Returns:
-        (N, 15) float64: x, y, width, height, five landmarks, confidence, of the cells with at
-        least `MIN_CONFIDENCE`.
+        (N, 15) float64: x, y, width, height, five landmarks and confidence of the N cells with a
+        confidence of at least `MIN_CONFIDENCE`. The confidence is the geometric mean of both
+        scores.
     """
-    classes, objectness, boxes, points = outputs
-    confidence = np.sqrt(classes[0, :, 0].clip(0, 1) * objectness[0, :, 0].clip(0, 1))
+    class_scores, objectness, boxes, points = outputs
+    confidence = np.sqrt(class_scores[0, :, 0].clip(0, 1) * objectness[0, :, 0].clip(0, 1))
     (cells,) = np.nonzero(confidence >= MIN_CONFIDENCE)
     anchors = np.stack([cells % columns, cells // columns], 1).astype(np.float64)  # (N, 2): x, y
     box = boxes[0, cells].astype(np.float64)
@@ -154,7 +160,7 @@ def _to_detection(row: list[float]) -> Detection:
 def pad(pixels: np.ndarray) -> np.ndarray:
     """Pad an image with black on the right and below so that its sides are multiples of 32."""
     height, width = pixels.shape[:2]
-    padded_height, padded_width = (-(-max(n, MIN_SIDE) // 32) * 32 for n in (height, width))
+    padded_height, padded_width = (-(-max(n, MIN_PADDED_SIDE) // 32) * 32 for n in (height, width))
     if (padded_height, padded_width) == (height, width):
         return np.ascontiguousarray(pixels)
     padded = np.zeros((padded_height, padded_width, 3), np.uint8)
@@ -163,9 +169,10 @@ def pad(pixels: np.ndarray) -> np.ndarray:
 
 
 def downscale(pixels: np.ndarray, scale: float) -> np.ndarray:
-    """Resize an image to a smaller scale: (H, W, 3) uint8 -> the same; sides of at least one pixel.
+    """Downscale (H, W, 3) uint8 pixels by `scale`, to at least one pixel a side.
 
-    First reduced by an integer factor, which is ten times as fast as exact averaging.
+    Pillow first reduces the image by an integer factor (`reducing_gap`), which is ten times as fast
+    as exact averaging.
     """
     size = [max(1, round(n * scale)) for n in (pixels.shape[1], pixels.shape[0])]
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -173,7 +180,7 @@ def downscale(pixels: np.ndarray, scale: float) -> np.ndarray:
 
 
 def split_into_tiles(pixels: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Overlapping tiles that cover an image, each with its left and top in the image."""
+    """Yield overlapping tiles that cover an image, each with its left and top coordinates."""
     height, width = pixels.shape[:2]
     for top, bottom in tile_intervals(height):
         for left, right in tile_intervals(width):
@@ -181,7 +188,7 @@ def split_into_tiles(pixels: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]
 
 
 def tile_intervals(length: int) -> list[tuple[int, int]]:
-    """Start and end of each tile along one axis: as few as possible, evenly spaced, equal sizes."""
+    """Return start and end of each tile along one axis: as few tiles of equal size as possible."""
     count = max(1, -(-(length - TILE_OVERLAP) // (TILE_SIDE - TILE_OVERLAP)))
     size = -(-(length + (count - 1) * TILE_OVERLAP) // count)
     starts = [round(k * (length - size) / max(count - 1, 1)) for k in range(count)]
@@ -191,7 +198,7 @@ def tile_intervals(length: int) -> list[tuple[int, int]]:
 def _crosses_tile_border(
     detection: Detection, tile: np.ndarray, left: int, top: int, image: np.ndarray
 ) -> bool:
-    """Whether a box extends over a tile border that is not a border of the image."""
+    """Return whether a box crosses a border of its tile that is not a border of the image."""
     x, y, width, height = detection.box
     return (
         (x < 0 and left > 0)
@@ -202,5 +209,5 @@ def _crosses_tile_border(
 
 
 def load(threads: int = 0) -> YuNet:
-    """Load the packaged YuNet; `threads` per image, 0 uses all cores."""
+    """Load the packaged YuNet with `threads` threads per image; 0 uses all cores."""
     return YuNet(threads=threads)

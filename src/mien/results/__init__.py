@@ -1,4 +1,4 @@
-"""The data types that every other module takes and returns; no reading, detection or writing."""
+"""The data types that the other packages take and return."""
 
 from mien.results.detection import (
     LANDMARKS,

@@ -16,17 +16,17 @@ Landmarks = tuple[tuple[float, float], ...]
 """(x, y) in pixels for each of `LANDMARKS`."""
 
 NMS_IOU = 0.3
-"""Boxes that overlap more than this are duplicates of one face."""
+"""Boxes with a higher IoU are treated as duplicates of one face."""
 
 
 def scale_box(box: Sequence[float], factor: float) -> Box:
-    """The box in an image resized by `factor`."""
+    """Return the box in an image resized by `factor`."""
     x, y, width, height = (value * factor for value in box)
     return x, y, width, height
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
+    """Return the intersection over union (IoU) of two boxes, 0 to 1."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     intersection = max(width, 0.0) * max(height, 0.0)
@@ -48,7 +48,7 @@ class Detection:
         landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
             subject's own right); None if the detector has no landmarks.
         roll: In-plane rotation of the head in degrees, clockwise in the image, -180 to 180. None
-            if the detector does not estimate it; `Analyzer` then does.
+            if the detector does not estimate it; `Analyzer` then estimates it.
 
     Raises:
         ValueError: If the box, the landmarks or the roll are malformed.
@@ -77,7 +77,7 @@ class Detection:
         object.__setattr__(self, "landmarks", landmarks)
 
     def scaled(self, factor: float) -> Detection:
-        """The same face in the image resized by `factor`.
+        """Return the same face in the image resized by `factor`.
 
         Example:
             ```python
@@ -88,7 +88,7 @@ class Detection:
         return replace(self, box=scale_box(self.box, factor), landmarks=landmarks)
 
     def shifted(self, dx: float, dy: float) -> Detection:
-        """The same face translated by (dx, dy) pixels.
+        """Return the same face translated by (dx, dy) pixels.
 
         Example:
             ```python
@@ -101,7 +101,7 @@ class Detection:
 
 
 def non_maximum_suppression(detections: list[Detection]) -> list[Detection]:
-    """Of overlapping detections (IoU above 0.3), keep the most confident; sorted by confidence."""
+    """Keep the most confident of overlapping detections (IoU above 0.3), sorted by confidence."""
     kept: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -detection.confidence):
         if all(iou(candidate.box, other.box) <= NMS_IOU for other in kept):
@@ -110,7 +110,7 @@ def non_maximum_suppression(detections: list[Detection]) -> list[Detection]:
 
 
 def estimate_yaw(landmarks: Landmarks) -> float:
-    """How far a head is turned sideways: approximately the sine of its yaw, -1 to 1.
+    """Estimate how far a head is turned sideways: approximately the sine of its yaw, -1 to 1.
 
     Computed as the distance of the nose from the line through the midpoint of the eyes and the
     midpoint of the mouth corners, relative to the distance of these midpoints.
@@ -121,11 +121,16 @@ def estimate_yaw(landmarks: Landmarks) -> float:
     Returns:
         0 for a frontal face; positive if it is turned to the right of the image.
     """
-    (ax, ay), (bx, by), (nx, ny), (cx, cy), (dx, dy) = landmarks
-    eyes, mouth = ((ax + bx) / 2, (ay + by) / 2), ((cx + dx) / 2, (cy + dy) / 2)
-    down = (mouth[0] - eyes[0], mouth[1] - eyes[1])
-    length = math.hypot(*down)
+    right_eye, left_eye, (nose_x, nose_y), mouth_right, mouth_left = landmarks
+    eyes_x, eyes_y = _midpoint(right_eye, left_eye)
+    mouth_x, mouth_y = _midpoint(mouth_right, mouth_left)
+    down_x, down_y = mouth_x - eyes_x, mouth_y - eyes_y
+    length = math.hypot(down_x, down_y)
     if length == 0:
         return 0.0
-    sideways = ((nx - eyes[0]) * down[1] - (ny - eyes[1]) * down[0]) / length
+    sideways = ((nose_x - eyes_x) * down_y - (nose_y - eyes_y) * down_x) / length
     return max(-1.0, min(1.0, sideways / length))
+
+
+def _midpoint(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return (a[0] + b[0]) / 2, (a[1] + b[1]) / 2

@@ -1,4 +1,4 @@
-"""A face: its box in the image, and the shares of its emotions."""
+"""`Face`: a face in a frame, with its box and its emotion shares."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FLAGS = {
     "tilted": "head tilted",
     "turned": "turned away",
 }
-"""Flag of a face -> its description for people."""
+"""The flags of a face, with descriptions in plain English."""
 
 
 class FrozenDict(dict[str, float]):
-    """An immutable, hashable dictionary of shares; a `dict`, so JSON and pandas accept it."""
+    """An immutable, hashable dictionary of shares; JSON and pandas accept it as a `dict`."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -32,7 +32,7 @@ class FrozenDict(dict[str, float]):
         return type(self), (dict(self),)
 
     def _immutable(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("The emotions of a face are immutable. Edit a copy: dict(emotions).")
+        raise TypeError("The emotions of a face are immutable; edit a copy: dict(emotions).")
 
     __setitem__ = __delitem__ = __ior__ = _immutable  # type: ignore[assignment]
     clear = pop = popitem = setdefault = update = _immutable  # type: ignore[assignment]
@@ -40,17 +40,18 @@ class FrozenDict(dict[str, float]):
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one frame, with the predicted shares of its emotions.
+    """A face in a frame, with the predicted shares of its emotions.
 
     Attributes:
         box: x, y, width and height of the detected box in pixels; (x, y) is the upper left corner.
         face_confidence: The detector's confidence, 0 to 1.
-        emotions: Label -> predicted share of people who would choose it; 0 to 1, summing to 1
-            within 1e-6. An immutable dictionary.
-        face_id: Index of the face in the image; in a video, its track, the same in every frame.
+        emotions: For each label the predicted share of people who would choose it, 0 to 1; the
+            shares sum to 1 within 1e-6. An immutable dictionary.
+        face_id: Index of the face in the image; in a video, the number of its track, which is the
+            same in all frames.
         flags: Reasons to trust the emotions less: "too_small", "blurred", "low_confidence",
             "tilted" (large roll), "turned" (large yaw).
-        smoothed: In a video, the emotions smoothed over time; None for an image.
+        smoothed: In a video, the emotion shares smoothed over time; None for an image.
         landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
             subject's own right); None if the detector has no landmarks.
 
@@ -104,8 +105,8 @@ class Face:
         """Cut the detected box out of the image, without rotation or resizing.
 
         Args:
-            pixels: The whole image, (H, W, 3) uint8 RGB: the frame's pixels.
-            margin: Added on each side, as a fraction of the box's width and height.
+            pixels: The pixels of the frame, (H, W, 3) uint8 RGB.
+            margin: Margin added on each side, as a fraction of the box's width and height.
 
         Returns:
             A copy, (h, w, 3) uint8 RGB, clipped to the image, at least one pixel a side.
@@ -121,7 +122,7 @@ class Face:
         return pixels[rows, _span(x, width, margin, pixels.shape[1])].copy()
 
     def to_dict(self) -> dict[str, Any]:
-        """The face as a JSON-serializable dictionary; `smoothed` only if it is not None.
+        """Return a JSON-serializable dictionary, which contains `smoothed` only if it is not None.
 
         Example:
             ```python
@@ -144,7 +145,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, face: Mapping[str, Any]) -> Face:
-        """The inverse of `to_dict`.
+        """Create a face from the dictionary that `to_dict` returned.
 
         Example:
             ```python
@@ -164,6 +165,6 @@ class Face:
 
 
 def _span(start: float, length: float, margin: float, limit: int) -> slice:
-    """The pixels of a box along one axis, with its margin, clipped to the image; at least one."""
+    """Return the pixels of a box along one axis, with margin, clipped to the image; never empty."""
     first = min(max(math.floor(start - margin * length), 0), limit - 1)
     return slice(first, min(max(math.ceil(start + (1 + margin) * length), first + 1), limit))

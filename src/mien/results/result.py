@@ -1,4 +1,4 @@
-"""Frames, and results: a frame with its faces."""
+"""`Frame`, an image or a frame of a video, and `Result`, a frame with its faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 SourceKind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
-"""What kind of source a frame was read from; see `io.source.Source`."""
+"""The kind of source that a frame was read from; see `io.source.Source`."""
 
 LIVE_KINDS: tuple[SourceKind, ...] = ("camera", "stream")
 """Kinds of source that drop frames instead of queueing them."""
@@ -26,7 +26,7 @@ LIVE_KINDS: tuple[SourceKind, ...] = ("camera", "stream")
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """An image, or one frame of a video. Frames are equal if all their fields are.
+    """An image, or one frame of a video. Frames are equal if all their fields are equal.
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB, upright.
@@ -37,10 +37,10 @@ class Frame:
         detector: Name of the face detector; empty before classification.
         kind: Kind of source: `"image"`, `"animation"`, `"video"`, `"camera"`, `"stream"` or
             `"sequence"`.
-        location: Path or URL from which the source can be opened again, for its sound for example;
-            empty if unknown.
-        original_size: Width and height of the file if `pixels` are a reduced copy of it, of a very
-            large JPEG; otherwise None.
+        location: Path or URL from which the source can be opened again, for example to read its
+            audio; empty if unknown.
+        original_size: Width and height of the file if `pixels` are a downscaled copy of it, as for
+            very large JPEG files; otherwise None.
 
     Example:
         ```python
@@ -88,7 +88,7 @@ class Frame:
         return hash(self._key())
 
     def _key(self) -> tuple:
-        """All fields except the pixels, which are slow to hash."""
+        """Return all fields, but only the shape of the pixels, because hashing pixels is slow."""
         fields = [value for name, value in vars(self).items() if name != "pixels"]
         return (*fields, self.pixels.shape)
 
@@ -136,13 +136,14 @@ class Result(Sequence[Face]):
     def __repr__(self) -> str:
         frame, count = self.frame, len(self)
         time = f" at {frame.seconds:.2f} s" if frame.number else ""
-        emotions = Counter(face.dominant_emotion for face in self)
-        counts = ", ".join(f"{number} {name}" for name, number in emotions.most_common())
-        faces = f"{count} face" + "s" * (count != 1) + (f" ({counts})" if counts else "")
+        faces = "1 face" if count == 1 else f"{count} faces"
+        if self:
+            emotions = Counter(face.dominant_emotion for face in self).most_common()
+            faces += f" ({', '.join(f'{number} {emotion}' for emotion, number in emotions)})"
         return f"<Result of {frame.source or 'an image'}{time}: {faces}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as a JSON-serializable record, the same as in JSONL files and HTTP responses.
+        """Return a JSON-serializable record, the same as in JSONL files and HTTP responses.
 
         Returns:
             `source`, `frame` (its number), `seconds`, `width` and `height` in pixels, `model`,
@@ -170,12 +171,13 @@ class Result(Sequence[Face]):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], frame: Frame | None = None) -> Result:
-        """The inverse of `to_dict`.
+        """Create a result from the record that `to_dict` returned.
 
         Args:
             record: A record, for example a line of a JSONL file.
-            frame: The frame with its pixels, which a record does not have; it gets the `model` and
-                `detector` of the record. A black image of the same size by default.
+            frame: The frame with its pixels, which a record does not contain; its `model` and
+                `detector` are replaced by those of the record. By default, a black frame of the
+                same size.
 
         Example:
             ```python
@@ -192,11 +194,11 @@ class Result(Sequence[Face]):
         )
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The result as a pandas table with one row per face.
+        """Return a pandas table with one row per face.
 
         Returns:
-            All columns of mien's CSV files, so that tables can be concatenated; for a frame
-            without faces, one row whose face columns are empty.
+            A table with all columns of mien's CSV files, so that tables can be concatenated. A
+            frame without faces is one row with empty face columns.
 
         Raises:
             UserError: If pandas is not installed.
@@ -214,10 +216,11 @@ class Result(Sequence[Face]):
         return dataframe([self.to_dict()])
 
     def plot(self) -> Image.Image:
-        """Annotate a copy of the image with its faces; `save` writes the same to a `.png`.
+        """Return a copy of the image, annotated with its faces; `save` writes the same image.
 
         Returns:
-            An RGB image of the same size; small images show only what fits beside the faces.
+            An RGB image of the same size. On small images, text and bars that do not fit beside the
+            faces are left out.
 
         Example:
             ```python
@@ -232,11 +235,15 @@ class Result(Sequence[Face]):
         return Image.fromarray(draw(self.frame.pixels, self.faces))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write this result to a file; to write many to one file, use `mien.writers.open_writer`.
+        """Write this result to a file.
+
+        To write several results to one file, use `mien.writers.open_writer`.
 
         Args:
-            path: The suffix selects the format: `.jsonl`, `.csv`, `.parquet`, `.png`, `.jpg`, ...;
-                in a folder, an annotated image is named after the source. Replaces existing files.
+            path: A file, which is replaced if it exists; its suffix selects the format: `.jsonl`,
+                `.csv`, `.parquet`, `.png`, `.jpg` and others. Or a folder, which gets an annotated
+                image named after the source; if that name exists, the image is written as
+                `NAME(2).png`.
 
         Raises:
             UserError: If the suffix is not supported or the file cannot be written.
@@ -252,17 +259,17 @@ class Result(Sequence[Face]):
             write(self)
 
     def _repr_html_(self) -> str:
-        """The annotated image and a table of its emotions, for notebooks."""
+        """Return the annotated image and a table of emotions, for notebooks."""
         from mien.visualization import notebook
 
         return notebook.to_html(self)
 
     def _repr_png_(self) -> bytes:
-        """The annotated image, for notebooks that cannot show HTML."""
+        """Return the annotated image, for notebooks that cannot show HTML."""
         from mien.visualization import notebook
 
         return notebook.to_png(self)
 
 
 ResultWriter = Callable[[Result], None]
-"""An open writer: a function that writes one result."""
+"""A function that writes one result to an open output."""
