@@ -134,7 +134,7 @@ def test_an_image_that_is_too_large_and_a_name_that_is_not_utf8(tiny_model, tmp_
 
 
 def test_a_large_file_is_sent_as_png_if_that_is_smaller(monkeypatch, tmp_path):
-    monkeypatch.setattr("mien.client.LARGE_FILE", 1000)
+    monkeypatch.setattr("mien.client.LARGE_FILE_BYTES", 1000)
     Image.new("RGB", (300, 300)).save(tmp_path / "a.bmp")
     frame = replace(image.first_frame(tmp_path / "a.bmp"))
     assert len(_frame_file(frame)) < 20_000 < (tmp_path / "a.bmp").stat().st_size

@@ -1,6 +1,7 @@
-"""mien estimates the emotions on every face in images and videos.
+"""mien estimates emotion shares for every face in images and videos.
 
-Its emotion shares estimate how people would label an expression; it does not read minds.
+An emotion share is the estimated fraction of people who would label the facial expression with this
+emotion. mien does not detect what a person feels.
 
     analyzer = mien.Analyzer()
     for face in analyzer.analyze("photo.jpg"):

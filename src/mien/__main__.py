@@ -17,11 +17,11 @@ def program() -> None:
     """
     try:
         main()
-    except SystemExit as stop:
+    except SystemExit as error:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(int(stop.code or 0))
+        os._exit(int(error.code or 0))
 
 
 if __name__ == "__main__":

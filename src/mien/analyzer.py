@@ -29,14 +29,14 @@ from mien.tracking.session import VideoSession
 
 
 class Analyzer:
-    """Detects faces and estimates their emotions. Safe to call from several threads.
+    """Detects faces and estimates their emotion shares. Safe to call from several threads.
 
-    Can be pickled, for `multiprocessing` for example; unpickling loads the models again.
+    It can be pickled, for example for `multiprocessing`; unpickling loads the models again.
 
     Args:
         model: a packaged model ("default", "default-labels"), the path of an `.onnx` file, or a
             loaded `Classifier`.
-        detector: "yunet", "whole" (the image is one face) or any `mien.Detector`.
+        detector: "yunet", "whole" (the whole image is one face) or any `mien.Detector`.
         threads: number of threads for a model and a detector given by name; 0 uses all cores.
         contempt: keep the eighth emotion of models that predict it. Otherwise its share is
             distributed over the seven others in proportion.
@@ -87,11 +87,11 @@ class Analyzer:
         """Analyze one image.
 
         Args:
-            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. Of an
-                animation, the first frame is used.
+            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. The
+                first frame of an animation is used.
 
         Returns:
-            The faces, most confident first, and the image as `frame`. Empty if there is no face.
+            The faces, most confident first, and the image as `frame`; empty if no face is detected.
 
         Raises:
             UserError: the image cannot be read, or it is a folder or glob; use `stream` for those.
@@ -106,9 +106,9 @@ class Analyzer:
         return result
 
     def explain(self, image: ImageInput, emotion: str = "") -> list[Explanation]:
-        """Explain an emotion: which parts of each face the model's share depends on.
+        """Compute which parts of each face the predicted share of an emotion depends on.
 
-        Runs the model 170 times per face.
+        The model classifies 170 crops per face.
 
         Args:
             image: as for `analyze`.
@@ -132,10 +132,10 @@ class Analyzer:
                 f"{self.model} does not predict {requested}; it predicts {', '.join(self.labels)}."
             )
         frame = reader.read_image(image)
-        detections = dict(enumerate(self._detect_in_still(frame.pixels)))
+        detections = dict(enumerate(self._detect_in_image(frame.pixels)))
         (result,) = self._classify_faces([(frame, detections)])
         return [
-            self._explained(frame, face, detections[face.face_id], requested) for face in result
+            self._explain_face(frame, face, detections[face.face_id], requested) for face in result
         ]
 
     def stream(
@@ -153,15 +153,16 @@ class Analyzer:
         Args:
             source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
                 camera, or the address of a stream.
-            on_error: called with the error of each file that cannot be read or is damaged, and the
-                others are still analyzed; also with the number of other files in a folder. By
-                default the error is raised; damage inside a video and other files only warn.
+            on_error: called with the error of each file that cannot be read or is damaged; other files
+                are still analyzed. Also called with the number of files in a folder that are
+                neither images nor videos. By default, the error of a file is raised; damage inside
+                a video and other files in a folder are warnings.
             selection: which frames of a video to analyze; all by default.
             smoothing: time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
 
         Returns:
-            An iterator with one result per frame. For files, results lag by at most one batch;
-            for live sources they are immediate.
+            An iterator with one result per frame. A result is yielded at most one batch after its
+            frame was read; results of live sources are yielded immediately.
 
         Raises:
             UserError: the source does not exist or cannot be read.
@@ -184,7 +185,7 @@ class Analyzer:
         detect_every: float = DETECT_EVERY,
         state: Mapping[str, Any] | None = None,
     ) -> VideoSession:
-        """Start a session for frames that you read yourself, of one video, camera or connection.
+        """Start a session for the frames of one video or camera that you read yourself.
 
         Args:
             smoothing: time constant of `smoothed` in seconds, 0 for none; by default that of
@@ -196,7 +197,8 @@ class Analyzer:
             The session; `session.update(pixels, seconds)` analyzes the next frame.
 
         Raises:
-            UserError: `smoothing` is not a time, or `state` is invalid or of another model.
+            UserError: `smoothing` is not a valid time constant, or `state` is invalid or belongs to
+                another model.
 
         Example:
             ```python
@@ -215,7 +217,7 @@ class Analyzer:
         If no upright face is detected in an image, its rotations are searched as well.
 
         Args:
-            frames: the images; read at most one batch ahead.
+            frames: the images, which are read at most one batch ahead.
 
         Returns:
             An iterator with one result per frame, in order.
@@ -227,7 +229,7 @@ class Analyzer:
             ```
         """
         return self._classify_faces(
-            (frame, dict(enumerate(self._detect_in_still(frame.pixels)))) for frame in frames
+            (frame, dict(enumerate(self._detect_in_image(frame.pixels)))) for frame in frames
         )
 
     def _stream(
@@ -237,7 +239,7 @@ class Analyzer:
         selection: FrameSelection | None,
         smoothing: float | None,
     ) -> Iterator[Result]:
-        """The results of each source: images together, videos one by one."""
+        """Yield the results of all sources: images in shared batches, videos one by one."""
         for is_video, group in groupby(sources, attrgetter("is_video")):
             if not is_video:
                 yield from self.analyze_frames(reader.read_images(group, on_error))
@@ -251,7 +253,7 @@ class Analyzer:
                         raise
                     on_error(error)
 
-    def _explained(
+    def _explain_face(
         self, frame: Frame, face: Face, detection: Detection, requested: str
     ) -> Explanation:
         emotion = requested or face.dominant_emotion
@@ -263,8 +265,8 @@ class Analyzer:
         return Explanation(face, emotion, crop, importance)
 
     def _detect(self, pixels: np.ndarray) -> list[Detection]:
-        """The faces of an image, with their roll."""
+        """Detect the faces of an image and estimate their roll."""
         return self._estimate_roll(pixels, self._detector(pixels), self._geometry)
 
-    def _detect_in_still(self, pixels: np.ndarray) -> list[Detection]:
+    def _detect_in_image(self, pixels: np.ndarray) -> list[Detection]:
         return _rotation.detect_rotated(self._detect, pixels)

@@ -1,6 +1,7 @@
 """`Client`: the methods of `Analyzer`, run on a mien server (`mien serve`).
 
-The server keeps nothing that is sent to it. Uses the standard library only.
+The server does not store images, and deletes a video after its results have been read.
+Requests are made with the standard library.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from mien.results import Frame, Result
 POLL_SECONDS = 0.2
 """Seconds between two requests for the state of a video job."""
 
-LARGE_FILE = 2**24
-"""Bytes of an image file from which its pixels are sent as PNG if that is smaller, as of a TIFF."""
+LARGE_FILE_BYTES = 2**24
+"""An image file of at least this size is sent as PNG if that is smaller, for example for a TIFF."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ServerUnavailable(UserError):
-    """The server cannot be reached, or rejects every request; not the fault of a single file."""
+    """The server cannot be reached or rejects every request, whatever the file."""
 
 
 class Request(NamedTuple):
@@ -87,7 +88,7 @@ class Client:
         contempt: bool = False,
         timeout: float = 60.0,
     ) -> None:
-        self._url = _parsed(url)
+        self._url = _parse_url(url)
         self._token, self._timeout = (token or "").strip(), timeout
         self._query = {"model": model, "detector": detector}
         if contempt:
@@ -100,7 +101,7 @@ class Client:
             image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
 
         Returns:
-            The faces, most confident first, and the image as `frame`. Empty if there is no face.
+            The faces, most confident first, and the image as `frame`; empty if no face is detected.
 
         Raises:
             UserError: the image cannot be read, or the server cannot be reached, stays busy or
@@ -124,14 +125,14 @@ class Client:
     ) -> Iterator[Result]:
         """Analyze every frame of an image, folder or video, in order.
 
-        Videos are uploaded whole, and also decoded locally for the frames' pixels. Cameras
-        and network streams are not supported; animated PNG, WebP and AVIF files are sent as
-        independent images.
+        Videos are uploaded, and also decoded locally for the pixels of their frames. Cameras and
+        network streams are not supported; animated PNG, WebP and AVIF files are sent as independent
+        images.
 
         Args:
             source: as for `Analyzer.stream`, without cameras and network streams.
             on_error: called with the error of each file that cannot be read or that the server
-                rejects, and the others are still analyzed. By default the error is raised.
+                rejects; the other files are still analyzed. By default, the error is raised.
             selection: which frames of a video to analyze; all by default.
             smoothing: time constant of `smoothed` in seconds, 0 for none; the server's default if
                 None.
@@ -161,21 +162,21 @@ class Client:
                     "server's path /live."
                 )
             if is_uploaded:
-                with _errors_to(on_error):
+                with _pass_errors_to(on_error):
                     yield from self._video(item, on_error, selection or FrameSelection(), smoothing)
             else:
                 frames = reader.read_images([replace(item, kind="image")], on_error)
                 yield from self._images(frames, on_error, _frame_file)
 
     def models(self) -> dict[str, Any]:
-        """The server's models and detectors, and its defaults.
+        """Return the server's models, detectors and defaults.
 
         Example:
             ```python
             print(mien.Client("http://127.0.0.1:8000").models()["default"])
             ```
         """
-        return json.loads(self._body(Request("GET", "/models")))
+        return json.loads(self._response_body(Request("GET", "/models")))
 
     def _images(
         self,
@@ -183,13 +184,15 @@ class Client:
         on_error: Callable[[UserError], None] | None,
         encode: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
-        """The results of images, each sent as `encode` makes it; errors go to `on_error`."""
+        """Yield the results of images, each encoded by `encode`; pass errors to `on_error`."""
         for frame in frames:
-            with _errors_to(on_error):
+            with _pass_errors_to(on_error):
                 yield Result.from_dict(self._post_image(encode(frame)), frame)
 
     def _post_image(self, body: bytes) -> dict[str, Any]:
-        return json.loads(self._body(Request("POST", "/analyze", self._query, body, "image/*")))
+        return json.loads(
+            self._response_body(Request("POST", "/analyze", self._query, body, "image/*"))
+        )
 
     def _video(
         self,
@@ -198,7 +201,7 @@ class Client:
         selection: FrameSelection,
         smoothing: float | None,
     ) -> Iterator[Result]:
-        """The results of a video: records from the server, pixels decoded locally."""
+        """Yield the results of a video: records from the server, with frames decoded locally."""
         on_warning = on_error or warn
         query = self._query | {
             "every": str(selection.every), "seconds": str(selection.seconds),
@@ -227,32 +230,32 @@ class Client:
 
     @contextmanager
     def _finished_job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Upload a video and wait until it is analyzed; the job is deleted at the end."""
+        """Upload a video, wait until it is analyzed, and delete its job at the end."""
         try:
             with open(source.location, "rb") as file:
                 upload = Request("POST", "/videos", query, file, "application/octet-stream")
-                job = json.loads(self._body(upload))
+                job = json.loads(self._response_body(upload))
         except OSError as error:
             raise UserError(f"Cannot read {source.name}: {error.strerror}.") from None
         path = f"/videos/{job['id']}"
         try:
             while job["state"] not in ("done", "failed"):
                 time.sleep(POLL_SECONDS)
-                job = json.loads(self._body(Request("GET", path)))
+                job = json.loads(self._response_body(Request("GET", path)))
             if job["state"] == "failed":
                 raise UserError(job["error"])
             yield job
         finally:
             with suppress(UserError):  # the job may have expired, or the server stopped
-                self._body(Request("DELETE", path))
+                self._response_body(Request("DELETE", path))
 
-    def _body(self, request: Request) -> bytes:
+    def _response_body(self, request: Request) -> bytes:
         with self._response(request) as response:
             return response.read()
 
     @contextmanager
     def _response(self, request: Request) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, retrying while the server is busy; error responses are raised."""
+        """Send a request, retry while the server is busy, and raise error responses."""
         deadline = time.monotonic() + self._timeout
         while True:
             with closing(self._connection()) as connection, self._network_errors():
@@ -279,13 +282,13 @@ class Client:
             headers["Authorization"] = f"Bearer {self._token}".encode()
         body = request.body
         if isinstance(body, bytes):
-            # As a file it is sent in blocks, and the timeout is for each block, not for all of it.
+            # A file object is sent in blocks, so that the timeout applies to each block.
             headers["Content-Length"] = str(len(body))
             body = io.BytesIO(body)
         try:
             connection.request(request.method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
-            # A server may reject a body before it has read all of it; then its response is ready.
+            # A server can reject a body before it has read all of it; then it has sent a response.
             if connection.sock is None:
                 raise
         return connection.getresponse()
@@ -297,7 +300,7 @@ class Client:
 
     @contextmanager
     def _network_errors(self) -> Iterator[None]:
-        """Turn network errors into a `ServerUnavailable` of one sentence."""
+        """Turn network errors into `ServerUnavailable`."""
         try:
             yield
         except (OSError, http.client.HTTPException) as error:
@@ -308,8 +311,8 @@ class Client:
 
 
 @contextmanager
-def _errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
-    """Pass errors about one file to `on_error`, if given; the server's own errors are raised."""
+def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
+    """Pass errors about one file to `on_error`, if given; raise errors about the server."""
     try:
         yield
     except ServerUnavailable:
@@ -320,7 +323,7 @@ def _errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
         on_error(error)
 
 
-def _parsed(url: str) -> SplitResult:
+def _parse_url(url: str) -> SplitResult:
     parts, port = urlsplit(url), None
     with suppress(ValueError):
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -330,19 +333,19 @@ def _parsed(url: str) -> SplitResult:
 
 
 def _retry_after(response: http.client.HTTPResponse) -> float:
-    """Seconds after which a busy server should be asked again."""
+    """Return the seconds to wait before a request to a busy server is retried."""
     value = response.headers.get("retry-after", "")
     return float(value) if value.isdigit() else 1.0
 
 
 def _response_error(response: http.client.HTTPResponse) -> UserError:
-    """The error of an error response, with the server's message."""
+    """Convert an error response to an exception with the server's message."""
     try:
         message = str(json.loads(response.read())["error"])
     except (ValueError, KeyError, TypeError):
         message = f"The server responded {response.status} {response.reason}."
-    is_general = response.status in (401, 403, 421, 429) or response.status >= 500
-    return ServerUnavailable(message) if is_general else UserError(message)
+    is_about_server = response.status in (401, 403, 421, 429) or response.status >= 500
+    return ServerUnavailable(message) if is_about_server else UserError(message)
 
 
 def _frame_png(frame: Frame) -> bytes:
@@ -350,17 +353,17 @@ def _frame_png(frame: Frame) -> bytes:
 
 
 def _frame_file(frame: Frame) -> bytes:
-    """The file of a frame; a photograph as PNG would be several times as large."""
+    """Return the bytes of a frame's file; photographs are several times as large as PNG."""
     body = b""
     with suppress(OSError):  # standard input, or a name that cannot be encoded
         body = Path(frame.location).read_bytes() if not frame.number else b""
-    if body and len(body) < LARGE_FILE:
+    if body and len(body) < LARGE_FILE_BYTES:
         return body
     return min(filter(None, (body, _png(frame.pixels))), key=len)
 
 
 def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
-    """An image that was read as `frame`, as the bytes of a file; files are sent unchanged."""
+    """Return the bytes of an image file; an image that is not a file is encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike) and os.fspath(image) != "-":
@@ -371,7 +374,7 @@ def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
 
 
 def _is_still_format(source: Source) -> bool:
-    """Whether it is an animated PNG, WebP or AVIF file, which FFmpeg on the server cannot read."""
+    """Return whether this is an animated PNG, WebP or AVIF file, which FFmpeg cannot read."""
     return source.kind == "animation" and not is_gif(source.location)
 
 

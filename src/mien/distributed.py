@@ -1,6 +1,6 @@
 """Analyze tables of images in Ray, Spark or Dask.
 
-The engine provides machines, retries and storage; `Faces` is the function that each worker calls.
+The engine provides machines, retries and storage; each worker calls a `Faces` object.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from mien.writers import parquet
 from mien.writers._table import rows
 
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
-"""The columns of `.parquet` files, one row per face, and the error of a source that failed."""
+"""The columns of the result: those of `.parquet` files, with one row per face, and `error` for
+sources that could not be analyzed."""
 
 
 @dataclass(frozen=True)
 class Faces:
-    """A function from a table of images to the table of their faces, small enough to be pickled.
+    """A callable that turns a table of images into a table of their faces; cheap to pickle.
 
     An image that cannot be read becomes a row with its `error`; the others are still analyzed.
     Each process loads its models once.
 
     Attributes:
-        column: the column of images, as paths (of videos, too; text or, in pandas, `Path`) or as
-            the bytes of files.
-        name_column: the column with the names of images given as bytes, as text or numbers; empty
-            for none.
+        column: name of the column with images: paths (also of videos; text or, in pandas, `Path`)
+            or the bytes of image files.
+        name_column: name of the column with names, as text or numbers, for images given as bytes;
+            empty for none.
         model: as for `Analyzer`.
         detector: as for `Analyzer`.
         threads: as for `Analyzer`.
@@ -132,7 +133,7 @@ class Faces:
         return [name for name in (self.column, self.name_column) if name]
 
     def _rows(self, cells: list, names: list[str]) -> Iterator[dict]:
-        """The rows of each image's faces, then those of errors."""
+        """Yield the rows of faces and the rows of errors."""
         analyzer = _analyzer(self.model, self.detector, self.threads, self.contempt)
         errors: list[dict] = []
         inputs = _inputs(zip(cells, names, strict=True), errors)
@@ -147,7 +148,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class _Input:
-    """A source or the bytes of an image, and its name; empty for the source's own."""
+    """A source or the bytes of an image; `name`, if not empty, is used instead of the source's."""
 
     content: Any
     name: str
@@ -167,7 +168,7 @@ class _Input:
 
 
 def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator[_Input]:
-    """The inputs of a table's cells; those of invalid paths become `errors`."""
+    """Yield the inputs of a table's cells; append the errors of invalid paths to `errors`."""
     for cell, name in cells:
         contents: list[object] = [cell]
         if isinstance(cell, str):
@@ -180,7 +181,7 @@ def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator
 def _image_results(
     analyzer: Analyzer, inputs: Iterable[_Input], errors: list[dict]
 ) -> Iterator[Result]:
-    """The results of images, classified together."""
+    """Yield the results of images, which are classified in shared batches."""
 
     def frames() -> Iterator[Frame]:
         for item in inputs:
@@ -193,7 +194,7 @@ def _image_results(
 def _video_results(
     analyzer: Analyzer, inputs: Iterable[_Input], errors: list[dict]
 ) -> Iterator[Result]:
-    """The results of videos, one after the other."""
+    """Yield the results of videos, one after the other."""
     for item in inputs:
         with _errors_as_rows(errors, item.display_name):
             yield from analyzer.session().stream(item.frames())
@@ -217,5 +218,5 @@ def _add_error(errors: list[dict], source: str, error: UserError) -> None:
 
 @lru_cache(maxsize=4)
 def _analyzer(model: str, detector: str, threads: int, contempt: bool) -> Analyzer:
-    """The analyzer that all tables of this process share."""
+    """Return the analyzer that all tables of this process share."""
     return Analyzer(model, detector, threads, contempt)

@@ -22,7 +22,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must precede the import; worker pro
 import onnxruntime
 from onnxruntime import InferenceSession
 
-# If it was imported before mien, a first event is queued already; this prevents all others.
+# If onnxruntime was imported before mien, one event is already queued; this prevents any others.
 onnxruntime.disable_telemetry_events()
 
 __all__ = [
@@ -47,7 +47,7 @@ class _Session(InferenceSession):  # type: ignore[misc]
 
 @lru_cache(maxsize=8)
 def _reopen(model: str | bytes, threads: int) -> InferenceSession:
-    """One session for all copies unpickled in this process; pools send one with every task."""
+    """Return one session for all copies in this process; process pools send one with every task."""
     return _Session(model, threads)
 
 
@@ -59,15 +59,15 @@ def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
     """Open a model on the CPU.
 
     Args:
-        model: the path or the bytes of a model. The session of a file that is already open with
-            as many threads is shared.
+        model: the path or the bytes of a model. If the file is already open with the same
+            number of threads, its session is shared.
         threads: number of threads; 0 uses all cores.
     """
     if isinstance(model, bytes):
         return _Session(model, threads)
     try:
         stat = Path(model).stat()
-    except OSError:  # ONNX Runtime raises an error that names the problem
+    except OSError:  # ONNX Runtime then raises an error that names the problem
         return _Session(model, threads)
     key = (model, threads, stat.st_mtime_ns, stat.st_size)
     if (session := _sessions.get(key)) is None:
@@ -81,17 +81,17 @@ def _options(threads: int) -> Any:
     options.log_severity_level = 3
     # Spinning threads would take CPU time from detection, decoding and other stages.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # It would keep a memory plan for every input size.
+    # Memory patterns would keep a memory plan for every input size.
     options.enable_mem_pattern = False
     return options
 
 
 def return_memory() -> None:
     """Return freed memory to the system; loading a model leaves about twice its size unused."""
-    with suppress(OSError, AttributeError):  # exists in, and is needed with, the GNU C library only
+    with suppress(OSError, AttributeError):  # only the GNU C library has and needs malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def import_quantization() -> Any:
-    """The module `onnxruntime.quantization`, imported on use because it needs onnx."""
+    """Return the module `onnxruntime.quantization`, imported on use because it needs onnx."""
     return import_module("onnxruntime.quantization")

@@ -120,7 +120,7 @@ def test_the_overlay_is_orange_for_and_blue_against(smile):
 def test_the_image_has_a_row_per_face(smile, count):
     image = importance_map.draw_explanations([smile] * count)
     assert image.height > max(count, 1) * importance_map.FACE_SIDE
-    assert image.width == importance_map.WIDTH
+    assert image.width == importance_map.FIGURE_WIDTH
 
 
 def test_the_command_prints_and_draws(mien, photo, tmp_path):
@@ -129,7 +129,7 @@ def test_the_command_prints_and_draws(mien, photo, tmp_path):
     assert "face 0: happy 9" in out
     assert "bottom" in out
     with Image.open(tmp_path / "why.png") as image:
-        assert image.width == importance_map.WIDTH
+        assert image.width == importance_map.FIGURE_WIDTH
 
 
 def test_an_image_without_a_face(mien, tmp_path):

@@ -248,10 +248,10 @@ def test_a_notebook_shows_the_image_and_a_row_per_face():
         large, [face(face_id=7, flags=("blurred",)), face(emotions={"happy": 0.25, "sad": 0.75})]
     )
     with Image.open(io.BytesIO(original._repr_png_())) as image:
-        assert (image.format, max(image.size)) == ("PNG", notebook.MAX_SIDE)
+        assert (image.format, max(image.size)) == ("PNG", notebook.MAX_DISPLAY_SIDE)
     html = original._repr_html_()
     with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]*)', html)[1]))) as image:
-        assert max(image.size) == notebook.MAX_SIDE
+        assert max(image.size) == notebook.MAX_DISPLAY_SIDE
     assert name not in html
     assert "&lt;b&gt;&amp;.jpg" in html
     rows = re.findall("<tr>.*?</tr>", html)

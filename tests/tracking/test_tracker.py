@@ -236,7 +236,7 @@ def test_summaries_are_sorted_by_time_on_screen():
     for k in range(10):
         summaries.add(k / 10, [face(0), *([face(1)] if k < 3 else [])])
     assert [r["face_id"] for r in summaries.records()] == [0, 1]
-    assert [r["face_id"] for r in summaries.records(at_least=0.5)] == [0]
+    assert [r["face_id"] for r in summaries.records(min_seconds=0.5)] == [0]
 
 
 def test_detection_is_due_when_too_many_pixels_are_pending():

@@ -14,7 +14,7 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face
 from mien.visualization import annotate
 from mien.visualization.annotate import COLORS, Annotator, draw, enlarge
-from mien.visualization.panel_layout import covered_share
+from mien.visualization.panel_layout import overlap_fraction
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
 
@@ -135,7 +135,7 @@ def test_on_a_small_image_bars_then_text_are_left_out(texts, panels, side, expec
     assert labels_drawn == expected or len(labels_drawn) == expected
     for corners, _ in panels:
         own = (box[0], box[1], box[0] + box[2], box[1] + box[3])
-        assert covered_share(corners, [own]) <= 0.25
+        assert overlap_fraction(corners, [own]) <= 0.25
     for _, width, height, (x, y) in texts:
         assert height >= 9
         assert x + width <= side
@@ -206,8 +206,8 @@ def test_panels_of_neighbours_do_not_cover_each_other(panels):
     draw(gray_image(1200, 900), [face(box) for box in boxes])
     corners = [corners for corners, _ in panels]
     for k, panel in enumerate(corners):
-        assert covered_share(panel, corners[:k] + corners[k + 1 :]) == 0
-        assert covered_share(panel, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
+        assert overlap_fraction(panel, corners[:k] + corners[k + 1 :]) == 0
+        assert overlap_fraction(panel, [(x, y, x + w, y + h) for x, y, w, h in boxes]) == 0
 
 
 def test_in_a_crowd_panels_have_no_bars(panels, texts):
@@ -224,7 +224,7 @@ def test_in_a_crowd_panels_do_not_hide_the_text_of_others(panels, texts, side):
     corners = [corners for corners, _ in panels]
     for k, panel in enumerate(corners):
         for other in corners[:k]:
-            assert max(covered_share(panel, [other]), covered_share(other, [panel])) <= 0.1
+            assert max(overlap_fraction(panel, [other]), overlap_fraction(other, [panel])) <= 0.1
     assert 20 < len(texts) <= len(boxes)
 
 

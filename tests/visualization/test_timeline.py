@@ -14,7 +14,6 @@ from mien.visualization.annotate import COLORS
 from mien.visualization.clock import clock, duration
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
-STRIP_WIDTH = timeline.WIDTH - timeline.LEFT - timeline.RIGHT
 
 
 def face(face_id=0, **shares):
@@ -32,14 +31,15 @@ def write_image(path, frames, source="clip.mp4"):
 
 def strip_column(pixels, row, position):
     """The colors of a strip, top to bottom, at a position from 0 to 1."""
-    return strip(pixels, row)[round(position * (STRIP_WIDTH - 1))]
+    return strip(pixels, row)[round(position * (timeline.STRIP_WIDTH - 1))]
 
 
 def strip(pixels, row):
     """The colors of a strip by name: a list of columns, each top to bottom."""
-    top = timeline.HEADER + row * (timeline.STRIP_HEIGHT + timeline.GAP)
+    top = timeline.HEADER_HEIGHT + row * (timeline.STRIP_HEIGHT + timeline.STRIP_GAP)
     strip_pixels = pixels[
-        top : top + timeline.STRIP_HEIGHT, timeline.LEFT : timeline.LEFT + STRIP_WIDTH
+        top : top + timeline.STRIP_HEIGHT,
+        timeline.LEFT_MARGIN : timeline.LEFT_MARGIN + timeline.STRIP_WIDTH,
     ]
     absent = np.array(ImageColor.getrgb(timeline.ABSENT_COLOR))
     names = {tuple(absent.tolist()): "absent"}
@@ -79,7 +79,9 @@ def test_interpolated_times_are_pale(tmp_path):
     colors = [column[0] for column in strip(write_image(tmp_path / "x.png", frames), 0)]
     assert set(colors) == {"happy", "pale happy"}
     pale_times = [
-        k / (STRIP_WIDTH - 1) * 9.9 for k, name in enumerate(colors) if name == "pale happy"
+        k / (timeline.STRIP_WIDTH - 1) * 9.9
+        for k, name in enumerate(colors)
+        if name == "pale happy"
     ]
     assert (pale_times[0], pale_times[-1]) == pytest.approx((3.95, 4.95), abs=0.02)
 
@@ -169,12 +171,16 @@ def test_smoothed_emotions_are_drawn(tmp_path):
 
 
 def test_faces_are_sorted_by_time_on_screen_and_limited(tmp_path):
-    crowd = [face(k, happy=1.0) for k in range(timeline.MAX_FACES + 4)]
+    crowd = [face(k, happy=1.0) for k in range(timeline.MAX_STRIPS + 4)]
     long = face(99, sad=1.0)
     pixels = write_image(tmp_path / "x.png", [[long, *crowd]] * 5 + [[long]] * 20)
     assert strip_column(pixels, 0, 0.9)[0] == "sad"
-    rows = timeline.MAX_FACES * (timeline.STRIP_HEIGHT + timeline.GAP)
-    assert pixels.shape == (timeline.HEADER + rows + timeline.FOOTER, timeline.WIDTH, 3)
+    rows = timeline.MAX_STRIPS * (timeline.STRIP_HEIGHT + timeline.STRIP_GAP)
+    assert pixels.shape == (
+        timeline.HEADER_HEIGHT + rows + timeline.FOOTER_HEIGHT,
+        timeline.TIMELINE_WIDTH,
+        3,
+    )
 
 
 @pytest.mark.parametrize("frames", [[[]] * 5, [[face(sad=1.0)]]])

@@ -329,7 +329,7 @@ def test_faces_beyond_the_limit_are_only_counted(on_page, video):
         assert "40" in summary
         assert (
             await page.evaluate("document.querySelectorAll('.row').length")
-            == timeline_data.MAX_FACES
+            == timeline_data.MAX_PAGE_FACES
         )
 
     on_page(check, faces=crowd, seconds=1)
@@ -340,7 +340,7 @@ def test_text_and_escaping(on_page):
         description = await page.evaluate("document.querySelector('.face-description').innerText")
         assert "mean share: happy 75\u202f%" in description
         legend = await page.evaluate("document.getElementById('legend').innerText")
-        assert set(timeline.NOTES.values()) <= set(legend.split("\n"))
+        assert set(timeline.LEGEND_NOTES.values()) <= set(legend.split("\n"))
         title = await page.evaluate("document.getElementById('title').textContent")
         assert title == "50% #1 <b>?.mp4"
 

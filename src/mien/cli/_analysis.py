@@ -125,7 +125,7 @@ def _print(result: Result, *, as_json: bool, bars: bool, faces: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     elif faces and not result.frame.is_video:
-        show(result, bars=bars)
+        show(result, with_bars=bars)
 
 
 def _read_checkpoint(

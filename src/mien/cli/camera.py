@@ -84,7 +84,7 @@ def camera(
             outputs,
         ]
         run([live_source], analyzer, writes, options, Callbacks(on_warning=print_error))
-    terminal().print_summaries(live_source.name, summaries.records(at_least=1.0))
+    terminal().print_summaries(live_source.name, summaries.records(min_seconds=1.0))
     if report_error.count:
         sys.exit(EXIT_USER_ERROR)
 

@@ -1,4 +1,4 @@
-"""Bidirectional smoothing: the video is read twice, so that smoothed emotions do not lag behind."""
+"""Bidirectional smoothing: a video is read twice, so that smoothed emotions do not lag behind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def smooth_results(
 ) -> Iterator[Result]:
     """Replace the causally smoothed emotions of a video by bidirectionally smoothed ones.
 
-    The results are kept in a temporary file; in memory is one number per face, frame and emotion.
+    The results are stored in a temporary file; memory holds one number per face, frame and emotion.
 
     Args:
         results: The results of the first pass; read to the end before the first result is yielded.
-        frames: The same frames, read again.
-        time_constant: Of the smoothing, in seconds.
+        frames: The same frames, read a second time.
+        time_constant: Time constant of the smoothing in seconds.
 
     Raises:
         UserError: If there are more or fewer frames than results.
@@ -56,7 +56,7 @@ def _zip_frames(frames: Iterable[Frame], records: Iterable[str]) -> Iterator[tup
         if frame is None or record is None:
             raise UserError(
                 "The video changed between the two passes. "
-                "Wait until it is completely written, and run again."
+                "Wait until it is completely written, and run the command again."
             )
         yield frame, record
 
@@ -67,12 +67,12 @@ def smooth_shares(
     time_constant: float,
     max_age_seconds: float = MAX_AGE_SECONDS,
 ) -> np.ndarray:
-    """The mean of exponential smoothing forward and backward in time.
+    """Smooth shares exponentially forward and backward in time, and average both.
 
     Args:
-        seconds: (T,) increasing.
-        shares: (T, K).
-        time_constant: In seconds; 0 disables smoothing.
+        seconds: (T,) increasing times of the frames in seconds.
+        shares: (T, K) shares.
+        time_constant: Time constant in seconds; 0 disables smoothing.
         max_age_seconds: Smoothing starts anew after a longer gap.
 
     Returns:
@@ -89,7 +89,15 @@ def smooth_shares(
 
 
 def _smooth_forward(shares: np.ndarray, decay: np.ndarray) -> np.ndarray:
-    """The causal filter: (T, K) shares, (T,) weight of the previous value -> (T, K)."""
+    """Smooth forward in time, so that each value depends only on earlier ones (causal filter).
+
+    Args:
+        shares: (T, K) shares.
+        decay: (T,) weights of the previous smoothed values.
+
+    Returns:
+        (T, K) float64.
+    """
     smoothed = np.array(shares, np.float64)
     for k in range(1, len(smoothed)):
         smoothed[k] += decay[k] * (smoothed[k - 1] - smoothed[k])

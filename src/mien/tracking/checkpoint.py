@@ -1,4 +1,4 @@
-"""Checkpoints: from the records of an interrupted run to what remains to be done."""
+"""Checkpoints: find out from the records of an interrupted run where to resume it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
 
 REPLAY_SECONDS, MIN_REPLAY_FRAMES = 2 * MAX_AGE_SECONDS, 8
-"""The end of the analyzed part that is replayed before the rest of a video is analyzed."""
+"""How much of the end of the analyzed part is replayed before the rest of a video is analyzed: at
+least this many seconds and this many frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedVideo:
     """The video in which a run was interrupted, with its last analyzed frames.
 
-    name: of the source. faces: of the last frames, by frame number. detected: numbers of the frames
-    in which faces were detected, not interpolated. start: seconds of the very first frame.
-    replay_start: seconds of the first frame in `faces`. next_id: the first unused face id.
+    Attributes:
+        name: Name of the source.
+        faces: Faces of the last frames, by frame number.
+        detected: Numbers of the frames in which faces were detected instead of interpolated.
+        start: Time of the first frame of the run in seconds.
+        replay_start: Time of the first frame in `faces` in seconds.
+        next_id: The first unused face id.
     """
 
     name: str
@@ -38,27 +43,27 @@ class UnfinishedVideo:
     next_id: int
 
     def selection(self, requested: FrameSelection, first: float = 0.0) -> FrameSelection:
-        """The selection that reads the video from the first frame to replay.
+        """Return the selection that reads the video from the first replayed frame on.
 
         Args:
             requested: The selection of the whole run.
-            first: Seconds of the first frame of the video.
+            first: Time of the first frame of the video in seconds.
 
         Raises:
-            UserError: If the earlier run started at another time.
+            UserError: If the interrupted run started at another time.
         """
         if abs(self.start - max(requested.start, first)) > 1 + requested.seconds:
             raise UserError(
-                f"Cannot resume {self.name}: the earlier run started at {self.start:.1f} s. "
+                f"Cannot resume {self.name}: the interrupted run started at {self.start:.1f} s. "
                 "Use --resume with the same --from."
             )
         return requested.starting_at(min(self.faces), self.replay_start)
 
     def replay(self, session: VideoSession, frames: Iterable[Frame]) -> None:
-        """Bring a new session to the state at the interruption, by replaying the last frames.
+        """Restore the state of a session at the interruption by replaying the last frames.
 
         Raises:
-            UserError: If the video, its selection of frames or the smoothing is not the same.
+            UserError: If the video, the selection of its frames or the smoothing has changed.
         """
         session.reserve_ids(self.next_id)
         for frame in islice(frames, len(self.faces)):
@@ -69,32 +74,40 @@ class UnfinishedVideo:
                 )
             if not session.replay(frame, faces, detected=frame.number in self.detected):
                 raise UserError(
-                    f"Cannot resume {frame.source}: the earlier run had other options. "
+                    f"Cannot resume {frame.source}: the interrupted run had other options. "
                     "Use --resume with the same --every and --smooth."
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What an earlier run has completed.
+    """The completed part of an interrupted run.
 
-    done: names of the completed sources. unfinished: the video in which the run was interrupted.
+    Attributes:
+        done: Names of the completed sources.
+        unfinished: The video in which the run was interrupted, if it was a video.
     """
 
     done: Set[str] = frozenset()
     unfinished: UnfinishedVideo | None = None
 
     def unfinished_video_for(self, source: Source) -> UnfinishedVideo | None:
-        """The unfinished video, if it is this source."""
+        """Return the unfinished video if it is this source, otherwise None."""
         is_unfinished = self.unfinished is not None and self.unfinished.name == source.name
         return self.unfinished if is_unfinished else None
 
 
 @dataclass(slots=True)
 class _LastSource:
-    """The source in which the run was interrupted: its last frames.
+    """The source in which the run was interrupted, with its last frames.
 
-    first_record: index of its first record. last_records: with whether faces were detected.
+    Attributes:
+        name: Name of the source.
+        first_record: Index of its first record.
+        start: Time of its first frame in seconds.
+        next_id: The first unused face id.
+        schedule: Schedule that tells in which frames faces were detected.
+        last_records: Its last records, each with whether faces were detected in that frame.
     """
 
     name: str = ""
@@ -132,11 +145,12 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
     """Read the checkpoint of an interrupted run; an image in progress is analyzed again.
 
     Args:
-        paths: All outputs of the run.
-        sources: The sources to read now, by name.
+        paths: All outputs of the interrupted run.
+        sources: The sources of the new run, by name.
 
     Raises:
-        UserError: If only some of the paths have records, or the run had other sources.
+        UserError: If only some of the outputs have records, or the interrupted run had other
+            sources.
     """
     done, last = set[str](), _LastSource()
     for index, record in enumerate(partial_file.read_common_records(paths)):
@@ -148,7 +162,7 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
         return Checkpoint()
     if others := sorted({*done, last.name} - {"", *sources}):
         raise UserError(
-            f"Cannot resume: the earlier run also read {others[0]}. "
+            f"Cannot resume: the interrupted run also read {others[0]}. "
             "Use --resume with the same inputs."
         )
     if sources[last.name].is_video:

@@ -11,18 +11,19 @@ from mien.results import Face
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
 
 TIME_CONSTANT = 0.5
-"""Seconds after which smoothed emotions have followed 63 % of a sudden change."""
+"""Default time constant in seconds: after this time, smoothed emotions have followed 63 % of a
+sudden change."""
 
 
 class Smoother:
-    """Exponential smoothing of each face's emotions, by time and not by number of frames.
+    """Smooths each face's emotions exponentially, weighted by time instead of number of frames.
 
-    Smoothed shares still sum to 1. After a gap, earlier values count less.
+    Smoothed shares still sum to 1. After a gap, earlier values have less weight.
 
     Args:
-        time_constant: Seconds; 0 disables smoothing.
-        max_age_seconds: A face that is absent for longer starts anew, unless the time constant is
-            longer still.
+        time_constant: Time constant in seconds; 0 disables smoothing.
+        max_age_seconds: Smoothing restarts for a face that is absent for more than this many
+            seconds and for more than the time constant.
     """
 
     def __init__(
@@ -32,20 +33,20 @@ class Smoother:
         self._latest: dict[int, tuple[float, dict[str, float]]] = {}
 
     def __call__(self, seconds: float, faces: Sequence[Face]) -> list[Face]:
-        """The faces of the next frame with `smoothed` emotions."""
-        self._remove_old(seconds)
+        """Return the faces of the next frame with `smoothed` emotions."""
+        self._remove_absent(seconds)
         return [replace(face, smoothed=self._smooth(seconds, face)) for face in faces]
 
     def replay(self, seconds: float, faces: Sequence[Face]) -> bool:
-        """Add the smoothed faces of an earlier run; return whether this would give the same."""
-        self._remove_old(seconds)
+        """Add smoothed faces of an earlier run; return whether this smoother gives the same."""
+        self._remove_absent(seconds)
         tracked = [face for face in faces if face.face_id in self._latest]
         matches = all(_are_close(face.smoothed, self._filter(seconds, face)) for face in tracked)
         self(seconds, faces)
         return matches
 
     def state(self) -> dict[str, Any]:
-        """A JSON-serializable state for `restore`."""
+        """Return a JSON-serializable state for `restore`."""
         faces = [
             {"face_id": face_id, "seconds": seconds, "emotions": dict(emotions)}
             for face_id, (seconds, emotions) in self._latest.items()
@@ -53,13 +54,13 @@ class Smoother:
         return {"time_constant": self.time_constant, "faces": faces}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state that `state` returned."""
         self.time_constant = float(state["time_constant"])
         self._latest = {
             face["face_id"]: (face["seconds"], dict(face["emotions"])) for face in state["faces"]
         }
 
-    def _remove_old(self, seconds: float) -> None:
+    def _remove_absent(self, seconds: float) -> None:
         max_age = max(self._max_age_seconds, self.time_constant)
         self._latest = {
             face_id: latest
@@ -68,7 +69,7 @@ class Smoother:
         }
 
     def _smooth(self, seconds: float, face: Face) -> dict[str, float]:
-        """Smoothed emotions; those that an earlier run has smoothed are kept."""
+        """Return smoothed emotions; use those of an earlier run if the face has them."""
         emotions = self._filter(seconds, face) if face.smoothed is None else dict(face.smoothed)
         self._latest[face.face_id] = (seconds, emotions)
         return emotions

@@ -1,4 +1,4 @@
-"""A summary of each face of a video: when it was on screen, and its mean shares."""
+"""Summaries of the faces of a video: their time on screen and their mean shares."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from mien.results import Face
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 
 FIRST_WEIGHT = 1e-3
-"""Weight, in seconds, of the first detection of a face, which has no duration."""
+"""Weight of the first frame of a face in seconds, because no time has passed yet."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """The summary of one face.
+    """The summary of one face, computed from smoothed emotions if the face has them.
 
-    first, last: seconds of the first and last frame. on_screen: total seconds without absences.
-    frames: number of frames. changes: how often the dominant emotion changed. mean_shares: mean
-    share of each emotion over time. Both are of the smoothed emotions, if there are any.
+    Attributes:
+        face_id: Face id.
+        first: Time of the first frame in seconds.
+        last: Time of the last frame in seconds.
+        on_screen: Total time on screen in seconds, without absences.
+        frames: Number of frames.
+        changes: Number of changes of the dominant emotion.
+        mean_shares: Mean share of each emotion over time.
     """
 
     face_id: int
@@ -43,14 +48,15 @@ class Summary:
             mean = self.mean_shares.get(name, share)
             self.mean_shares[name] = mean + (share - mean) * weight / self._weight
         dominant = max(shares, key=shares.__getitem__)
-        self.changes += bool(self._dominant) and dominant != self._dominant
+        if self._dominant and dominant != self._dominant:
+            self.changes += 1
         self._dominant = dominant
         self.on_screen += elapsed
         self.last = seconds
         self.frames += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as a JSON-serializable record: times to 1 ms, shares to four decimals."""
+        """Return a JSON-serializable record with times rounded to 1 ms and shares to 0.0001."""
         return {
             "face_id": self.face_id,
             "first": round(self.first, 3),
@@ -87,7 +93,12 @@ class Summaries:
             summary.add(seconds, face, max_age)
 
     def shortest_absent(self, absent_since: float, count: int) -> list[int]:
-        """Of the `count` faces with the least time on screen, the ids last seen before a time."""
+        """Return the ids of absent faces among the `count` faces with the least time on screen.
+
+        Args:
+            absent_since: A face is absent if its last frame was before this time in seconds.
+            count: Number of faces.
+        """
         shortest = sorted(self._by_id.values(), key=lambda summary: summary.on_screen)[:count]
         return [summary.face_id for summary in shortest if summary.last < absent_since]
 
@@ -95,11 +106,11 @@ class Summaries:
         """Delete the summary of a face."""
         del self._by_id[face_id]
 
-    def records(self, at_least: float = 0.0) -> list[dict]:
-        """The summaries as dictionaries, longest on screen first.
+    def records(self, min_seconds: float = 0.0) -> list[dict]:
+        """Return the summaries as dictionaries, longest on screen first.
 
         Args:
-            at_least: Leave out faces with fewer seconds on screen.
+            min_seconds: Minimum time on screen; other faces are left out.
         """
-        records = [s.to_dict() for s in self._by_id.values() if s.on_screen >= at_least]
+        records = [s.to_dict() for s in self._by_id.values() if s.on_screen >= min_seconds]
         return sorted(records, key=lambda record: -record["on_screen"])

@@ -1,1 +1,1 @@
-"""Results for people: annotated images, timelines, importance maps, terminal and window views."""
+"""Show results: annotated images, timelines, importance maps, terminal and window views."""

@@ -18,23 +18,26 @@ from mien.visualization.percent import percent
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PANEL_COLOR = (16, 20, 24, 205)
-MIN_FONT_SIZE, FONT_SIZE, MAX_FONT_SIDE = 10, 13, 6400
-"""Pixels of the text on small images and on those of 480 to 900 pixels; beyond, it grows with the
-longer side up to the third."""
+MIN_FONT_SIZE, FONT_SIZE = 10, 13
+"""Minimum font size in pixels, and font size on images whose longer side has 480 to 900 pixels. On
+larger images, the font size grows in proportion to the longer side."""
+
+MAX_FONT_SCALING_SIDE = 6400
+"""Longer side in pixels above which the font size does not grow any more."""
 
 PREVIEW_SIDE = 480
-"""Pixels of the longer side to which `enlarge` enlarges smaller images."""
+"""Longer side in pixels to which `enlarge` enlarges smaller images."""
 
 MIN_BARS_HEIGHT = 5
-"""Height of a face, relative to the font size, from which it gets bars."""
+"""A face gets bars if its height is at least this multiple of the font size."""
 
 
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """Annotate a copy of an image with its faces; `Result.plot` does the same for a result.
 
     If there are several faces, each is labeled with its `face_id`. A `?` after a percentage marks
-    a face with flags, whose emotions are less reliable. The size stays that of the image; what does
-    not fit beside the faces of a small image or a crowd is left out: first the bars, then the text.
+    a face with flags, whose emotions are less reliable. The size of the image does not change. If
+    there is too little space beside the faces, the bars are left out first, then the text.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -54,7 +57,7 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
         raise UserError(
-            "draw() cannot annotate this; pass RGB pixels, an array (H, W, 3) of uint8."
+            "draw() needs RGB pixels; pass an array of shape (H, W, 3) and dtype uint8."
         )
     return _annotate(pixels, faces, {}, show_ids=len(faces) > 1)
 
@@ -62,7 +65,8 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 class Annotator:
     """Annotates successive frames of one video, with face ids.
 
-    The panel of a face keeps its position and size between frames while it covers little.
+    The panel of a face keeps its position and size between frames while it covers little of other
+    faces and panels.
 
     Example:
         ```python
@@ -76,7 +80,7 @@ class Annotator:
         self._layouts: dict[int, PanelLayout] = {}
 
     def __call__(self, pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-        """Annotate the next frame like `draw`, with smoothed emotions if there are any."""
+        """Annotate the next frame like `draw`, with smoothed emotions if the faces have them."""
         smoothed = [replace(face, emotions=face.smoothed or face.emotions) for face in faces]
         self._layouts = {
             face.face_id: self._layouts[face.face_id]
@@ -127,12 +131,12 @@ def _annotate(
 
 
 def _font_size(image_size: Size) -> int:
-    """Pixels of the text: smaller on small and on very narrow images."""
+    """Return the font size in pixels, which is smaller on small and on very narrow images."""
     longer, shorter = max(image_size), min(image_size)
     if longer < PREVIEW_SIDE:
         scale = longer / PREVIEW_SIDE
     else:
-        scale = max(1.0, min(longer, MAX_FONT_SIDE) / 900)
+        scale = max(1.0, min(longer, MAX_FONT_SCALING_SIDE) / 900)
     return max(MIN_FONT_SIZE, min(round(FONT_SIZE * scale), shorter // 4))
 
 
@@ -145,18 +149,18 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, wid
 
 
 def _headers(face: Face, *, show_id: bool) -> list[str]:
-    """Id, dominant emotion and its share; then less, for panels that are too wide."""
-    prefix, suffix = f"{face.face_id}  " * show_id, " ?" * bool(face.flags)
+    """Return headers from the longest to the shortest, for panels with less space."""
+    prefix, suffix = f"{face.face_id}  " if show_id else "", " ?" if face.flags else ""
     emotion = face.dominant_emotion
     share = percent(face.emotions[emotion])
-    headers = [f"{prefix}{emotion} {share}{suffix}", f"{prefix}{emotion}{suffix}", prefix.strip()]
-    return headers[: 2 + show_id]
+    headers = [f"{prefix}{emotion} {share}{suffix}", f"{prefix}{emotion}{suffix}"]
+    return [*headers, str(face.face_id)] if show_id else headers
 
 
 def _panel_sizes(
     face: Face, text: str, font: Font, font_size: int, image_size: Size
 ) -> dict[Content, Size]:
-    """Width and height of the panel with text, and with bars if the face is large enough."""
+    """Return the size of a panel with text and, if the face is large enough, with bars."""
     line_height, pad = round(font_size * 1.25), font_size // 2
     width = math.ceil(font.getlength(text)) + 2 * pad
     if max(image_size) >= PREVIEW_SIDE:

@@ -4,7 +4,7 @@ import math
 
 
 def clock(seconds: float, step: float = 0.1) -> str:
-    """A time as a player shows it: `1:05` or `1:00:00`, or `0:00.5` for steps below a second."""
+    """Format a time like a video player: `1:05`, `1:00:00`, or `0:00.5` if `step` is below 1."""
     if step < 1:
         tenths = round(10 * seconds)
         minutes, rest = divmod(tenths, 600)
@@ -17,12 +17,12 @@ def clock(seconds: float, step: float = 0.1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds with one decimal; never "0.0 s"."""
+    """Format seconds with one decimal, but never as "0.0 s"."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
 
 
 def approximate_duration(seconds: float) -> str:
-    """`under a minute`, `14 min` or `2 h 5 min`."""
+    """Format a duration as `under a minute`, `14 min` or `2 h 5 min`."""
     minutes = round(seconds / 60) if seconds < math.inf else None
     if minutes is None:
         return "unknown time"

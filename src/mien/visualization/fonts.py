@@ -1,4 +1,4 @@
-"""Fonts for text in any script, such as file names: Pillow's own font has only ASCII."""
+"""Fonts for text in any script, such as file names; Pillow's own font has only ASCII."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ from PIL import ImageFont, features
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-SUFFIXES = (".ttf", ".otf", ".ttc")
-EXCLUDED = ("lastresort", "notdef", "blank", "emoji", "symbol")
-"""Parts of the names of fonts that draw placeholders, or pictures."""
+FONT_SUFFIXES = (".ttf", ".otf", ".ttc")
+EXCLUDED_NAME_PARTS = ("lastresort", "notdef", "blank", "emoji", "symbol")
+"""Fonts with one of these parts in their names draw placeholders or pictures."""
 
 ESCAPED_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Control characters, undecodable bytes of file names, and unassigned characters."""
+"""Unicode categories of characters that are always escaped: control characters, undecodable bytes
+of file names, private and unassigned characters."""
 
-TEST_SIZE = 16
+TEST_FONT_SIZE = 16
+"""Font size in pixels at which the glyphs of a font are tested."""
 
 
 def fit_text(text: str, size: int, max_width: float) -> tuple[str, Font]:
-    """A line of text that can be drawn, and the font to draw it with.
+    """Choose a font for a line of text, and shorten or escape what cannot be drawn.
 
     Uses Pillow's own font if it has all characters, otherwise the system font that has most of
-    them. Characters that no font has are escaped, as `\\u6f22`: better than empty boxes.
+    them. Characters that no font has are escaped, such as `\\u6f22`, instead of drawn as boxes.
 
     Args:
-        text: In any script; may contain line breaks and undecodable bytes of a file name.
-        size: Pixels.
-        max_width: Pixels; a longer text is shortened in its middle.
+        text: Text in any script; may contain line breaks and undecodable bytes of a file name.
+        size: Font size in pixels.
+        max_width: Maximum width in pixels; a longer text is shortened in its middle.
+
+    Returns:
+        The text to draw, and the font to draw it with.
     """
     # Invisible marks, such as those of writing direction, have glyphs in few fonts.
     composed = unicodedata.normalize("NFC", text)
@@ -46,7 +51,7 @@ def fit_text(text: str, size: int, max_width: float) -> tuple[str, Font]:
 
 
 def _shorten(characters: Sequence[str], font: Font, max_width: float) -> str:
-    """The longest text that fits, without characters in the middle if it is too long."""
+    """Return the text, without characters in its middle if it is too long."""
 
     def cut(kept: int) -> str:
         end = kept // 2
@@ -65,35 +70,35 @@ def _escape(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _best_font(characters: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """The font that lacks the fewest characters, "" for Pillow's own, and what it lacks."""
+    """Return the font with the fewest missing characters ("" for Pillow's own), and those."""
     best, missing = "", _missing("", characters)
     for path in system_fonts() if missing else ():
-        lacking = _missing(path, characters)
-        if len(lacking) < len(missing):
-            best, missing = path, lacking
+        missing_here = _missing(path, characters)
+        if len(missing_here) < len(missing):
+            best, missing = path, missing_here
         if not missing:
             break
     return best, missing
 
 
 def _missing(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """The characters that a font cannot draw; all of them if it cannot be used."""
+    """Return the characters that a font cannot draw; all of them if it cannot be used."""
     try:
-        font = _load(path, TEST_SIZE, ImageFont.Layout.BASIC)
+        font = _load(path, TEST_FONT_SIZE, ImageFont.Layout.BASIC)
     except (OSError, ValueError):
         return characters
-    absent = {_bitmap(font, "\uffff"), _bitmap(font, "\U0010fffe")}
-    return frozenset(c for c in characters if not _has_glyph(font, c, absent))
+    placeholders = {_bitmap(font, "\uffff"), _bitmap(font, "\U0010fffe")}
+    return frozenset(c for c in characters if not _has_glyph(font, c, placeholders))
 
 
-def _has_glyph(font: Font, character: str, absent: set[bytes]) -> bool:
-    # Pillow orders the letters of Arabic and Hebrew, and joins them, with libraqm only.
+def _has_glyph(font: Font, character: str, placeholders: set[bytes]) -> bool:
+    # Pillow needs libraqm to order and join the letters of Arabic and Hebrew.
     if unicodedata.bidirectional(character) in ("R", "AL") and not features.check("raqm"):
         return False
     if character.isspace():
         return True
     bitmap = _bitmap(font, character)
-    return bool(bitmap.strip(b"\0")) and bitmap not in absent
+    return bool(bitmap.strip(b"\0")) and bitmap not in placeholders
 
 
 def _bitmap(font: Font, character: str) -> bytes:
@@ -102,7 +107,7 @@ def _bitmap(font: Font, character: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _load(path: str, size: int, layout: ImageFont.Layout | None = None) -> Font:
-    """The font of a path, "" for Pillow's own. Basic layout draws glyphs one by one."""
+    """Load a font; path "" is Pillow's own. The basic layout draws glyphs one by one."""
     if not path:
         return ImageFont.load_default(size)
     return ImageFont.truetype(path, size, layout_engine=layout)
@@ -110,12 +115,12 @@ def _load(path: str, size: int, layout: ImageFont.Layout | None = None) -> Font:
 
 @lru_cache(maxsize=1)
 def system_fonts() -> tuple[str, ...]:
-    """Paths of the installed fonts, upright sans serif fonts first."""
-    found = {path for folder in _font_folders() for path in _fonts_in(folder)}
-    return tuple(sorted(found, key=_preference))
+    """Return the paths of the installed fonts, upright sans serif fonts first."""
+    paths = {path for folder in _font_folders() for path in _fonts_in(folder)}
+    return tuple(sorted(paths, key=_sort_key))
 
 
-def _preference(path: str) -> tuple[bool, bool, bool, int, str]:
+def _sort_key(path: str) -> tuple[bool, bool, bool, int, str]:
     name = Path(path).stem.lower()
     styles = ("bold", "italic", "oblique", "light", "thin", "black", "condensed", "mono")
     styled, serif = any(style in name for style in styles), "serif" in name
@@ -126,7 +131,8 @@ def _fonts_in(folder: Path) -> Iterator[str]:
     for parent, _, names in os.walk(folder):
         for name in names:
             lower = name.lower()
-            if lower.endswith(SUFFIXES) and not any(part in lower for part in EXCLUDED):
+            is_excluded = any(part in lower for part in EXCLUDED_NAME_PARTS)
+            if lower.endswith(FONT_SUFFIXES) and not is_excluded:
                 yield str(Path(parent, name))
 
 

@@ -1,4 +1,4 @@
-"""Results in notebooks: the annotated image and a table of emotions."""
+"""Show results in notebooks: the annotated image and a table of emotions."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mien.results import Face, Result
 from mien.visualization.annotate import draw, enlarge
 from mien.visualization.percent import percent
 
-MAX_SIDE = 1024
-"""Pixels of the image's longer side; a notebook stores every image in its file. Small images are
-enlarged, so that there is room for bars."""
+MAX_DISPLAY_SIDE = 1024
+"""Maximum longer side of the image in pixels, because a notebook's file contains all its images.
+Small images are enlarged, so that there is space for bars."""
 
 
 def to_png(result: Result) -> bytes:
-    """The annotated image as the bytes of a PNG file, resized for display."""
+    """Return the annotated image as the bytes of a PNG file, resized for display."""
     return _encode(result, "PNG")
 
 
 def to_html(result: Result) -> str:
-    """The annotated image above a table with a row per face and a column per emotion."""
+    """Return the annotated image above a table with a row per face and a column per emotion."""
     data = base64.b64encode(_encode(result, "JPEG")).decode()
     image = f'<img src="data:image/jpeg;base64,{data}" alt="{escape(repr(result))}">'
     return f"<figure>{image}<figcaption>{escape(repr(result))}</figcaption></figure>" + (
@@ -50,7 +50,7 @@ def _row(tag: str, cells: list[str]) -> str:
 
 def _encode(result: Result, image_format: str) -> bytes:
     image = Image.fromarray(draw(*enlarge(result.frame.pixels, result)))
-    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    image.thumbnail((MAX_DISPLAY_SIDE, MAX_DISPLAY_SIDE))
     file = io.BytesIO()
     image.save(file, image_format)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Where the panel of a face goes in an annotated image, and how much of it fits."""
+"""Place the panel of a face in an annotated image, and choose how much it shows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-MAX_OCCLUSION = 0.1
-"""A panel with bars may cover at most this share of other faces and panels; otherwise the panel is
-reduced to one line of text."""
+MAX_OVERLAP = 0.1
+"""Maximum overlap of a panel with bars; otherwise the panel shows only one line of text. The
+overlap is the sum of the covered fractions of faces and other panels; see `PANEL_WEIGHT`."""
 
 PANEL_WEIGHT = 5
-"""Weight of a panel relative to a face."""
+"""Weight of the covered fraction of a panel, relative to that of a face."""
 
 POSITIONS = 6
-"""Candidate positions of a panel around a box; see `_candidates`."""
+"""Number of candidate positions of a panel around a box; see `_candidates`."""
 
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -31,11 +31,11 @@ class Content(Enum):
     NOTHING = "nothing"
 
 
-MAX_OWN_OCCLUSION = {Content.BARS: 0.15, Content.TEXT: 0.5}
-"""Share of its own face that a panel may cover; on a small image it would hide the face."""
+MAX_OWN_OVERLAP = {Content.BARS: 0.15, Content.TEXT: 0.5}
+"""Maximum fraction of its own face that a panel may cover, so that small faces stay visible."""
 
-MAX_TEXT_OCCLUSION = 0.5
-"""The same for a line of text and all faces and panels: half a face, or a tenth of a panel."""
+MAX_TEXT_OVERLAP = 0.5
+"""Maximum overlap of a line of text: half of a face, or a tenth of a panel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +51,52 @@ NO_PANEL = PanelLayout(Content.NOTHING, 0)
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A candidate: its layout, its corners, and what it covers of the own face and of all faces."""
+    """A candidate: its layout, its corners, and its overlap with its own face and in total."""
 
     layout: PanelLayout
     corners: Corners
-    own_occlusion: float
-    occlusion: float
+    own_overlap: float
+    overlap: float
 
 
 def place_panel(
     image_size: Size,
     box: Sequence[float],
     sizes: Mapping[Content, Size],
-    faces: Sequence[Corners],
-    others: Sequence[Corners],
+    other_faces: Sequence[Corners],
+    other_panels: Sequence[Corners],
     previous: PanelLayout | None,
 ) -> tuple[Corners, PanelLayout]:
-    """Choose where a panel covers least, preferring its previous layout.
+    """Choose the position with the least overlap, preferring the previous layout.
 
     Args:
-        image_size: Of the image.
-        box: Of the face: x, y, width, height.
-        sizes: Of the panel with bars and with text, unless the face is too small for it.
-        faces: The other faces.
-        others: The panels that are already placed.
-        previous: Layout of the panel in the frame before.
+        image_size: Width and height of the image.
+        box: x, y, width and height of the face.
+        sizes: Size of the panel with text and, unless the face is too small, with bars.
+        other_faces: The other faces.
+        other_panels: The panels that are already placed.
+        previous: Layout of the panel in the previous frame.
 
     Returns:
-        The corners of the panel, empty if nothing fits, and its layout.
+        The corners of the panel, all 0 if nothing fits, and its layout.
     """
     panels = {
-        content: _candidates(content, image_size, box, size, faces, others)
+        content: _candidates(content, image_size, box, size, other_faces, other_panels)
         for content, size in sizes.items()
         if size[0] <= image_size[0] and size[1] <= image_size[1]
     }
-    best = {c: min(options, key=lambda panel: panel.occlusion) for c, options in panels.items()}
-    best = {c: panel for c, panel in best.items() if panel.own_occlusion <= MAX_OWN_OCCLUSION[c]}
-    if Content.TEXT in best and best[Content.TEXT].occlusion > MAX_TEXT_OCCLUSION:
+    best = {c: min(options, key=lambda panel: panel.overlap) for c, options in panels.items()}
+    best = {c: panel for c, panel in best.items() if panel.own_overlap <= MAX_OWN_OVERLAP[c]}
+    if Content.TEXT in best and best[Content.TEXT].overlap > MAX_TEXT_OVERLAP:
         del best[Content.TEXT]
     bars = best.get(Content.BARS)
     if previous and previous.content in best:
         kept = panels[previous.content][previous.position]
-        # Add bars to a line of text only if nothing at all is covered.
-        expands = previous.content is Content.TEXT and bars and bars.occlusion == 0
-        if not expands and kept.occlusion <= 2 * MAX_OCCLUSION:
+        # A line of text is replaced by bars only if these cover nothing.
+        expands = previous.content is Content.TEXT and bars and bars.overlap == 0
+        if not expands and kept.overlap <= 2 * MAX_OVERLAP:
             return kept.corners, kept.layout
-    if bars and (not (faces or others) or bars.occlusion <= MAX_OCCLUSION):
+    if bars and (not (other_faces or other_panels) or bars.overlap <= MAX_OVERLAP):
         return bars.corners, bars.layout
     if text := best.get(Content.TEXT):
         return text.corners, text.layout
@@ -108,12 +108,12 @@ def _candidates(
     image_size: Size,
     box: Sequence[float],
     size: Size,
-    faces: Sequence[Corners],
-    others: Sequence[Corners],
+    other_faces: Sequence[Corners],
+    other_panels: Sequence[Corners],
 ) -> list[Panel]:
-    """The `POSITIONS` candidates beside, below and above a box, within the image."""
+    """Return the `POSITIONS` candidates beside, below and above a box, within the image."""
     (x, y, w, h), (width, height) = box, size
-    gap = 4
+    gap = 4  # pixels between the box and the panel
     positions = [
         (x + w + gap, y),
         (x - width - gap, y),
@@ -127,16 +127,20 @@ def _candidates(
     for k, (a, b) in enumerate(positions):
         left, top = min(max(a, 0), max_left), min(max(b, 0), max_top)
         corners = (left, top, left + width, top + height)
-        own = covered_share(corners, [(x, y, x + w, y + h)])
-        overlap = sum(max(covered_share(corners, [p]), covered_share(p, [corners])) for p in others)
-        # Panels weigh more: covering a small part of one already hides text.
-        occlusion = own + covered_share(corners, faces) + PANEL_WEIGHT * overlap
-        panels.append(Panel(PanelLayout(content, k), corners, own, occlusion))
+        own_overlap = overlap_fraction(corners, [(x, y, x + w, y + h)])
+        panel_overlap = sum(
+            max(overlap_fraction(corners, [other]), overlap_fraction(other, [corners]))
+            for other in other_panels
+        )
+        # Panels weigh more, because covering a small part of a panel already hides text.
+        overlap = own_overlap + overlap_fraction(corners, other_faces)
+        overlap += PANEL_WEIGHT * panel_overlap
+        panels.append(Panel(PanelLayout(content, k), corners, own_overlap, overlap))
     return panels
 
 
-def covered_share(panel: Corners, obstacles: Sequence[Corners]) -> float:
-    """The share of each obstacle that a panel covers, summed over obstacles."""
+def overlap_fraction(panel: Corners, obstacles: Sequence[Corners]) -> float:
+    """Return the fraction of each obstacle that a panel covers, summed over obstacles."""
     return sum(
         max(0.0, min(panel[2], other[2]) - max(panel[0], other[0]))
         * max(0.0, min(panel[3], other[3]) - max(panel[1], other[1]))

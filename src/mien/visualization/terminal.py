@@ -1,4 +1,4 @@
-"""Tables, bars and live views in a terminal, with rich."""
+"""Print tables, bars and live views in a terminal with rich."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from mien.labels import COLORS
 from mien.results import Result
 from mien.visualization.clock import clock, duration
 from mien.visualization.percent import percent
-from mien.visualization.text import BAR_LENGTH, LiveStatus
+from mien.visualization.text import BAR_LENGTH, LiveStatus, note_of_others
 
 NO_TERMINAL_WIDTH = 1000
-"""Columns of output that does not go to a terminal, so that nothing is cut."""
+"""Width in columns of output that does not go to a terminal, so that nothing is truncated."""
 
-MAX_FACES = 20
-"""Faces of a video that are listed; the summary file has all."""
+MAX_LISTED_FACES = 20
+"""Maximum number of faces listed for a video; the summary file contains all."""
 
-# Without markup: a file may be named [1].jpg.
+# Rich's markup is off, because file names may contain brackets, such as [1].jpg.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
 
 def _bars(emotions: Mapping[str, float]) -> Iterator[Text]:
+    """Yield a line with a bar for each emotion."""
     dominant = max(emotions, key=emotions.__getitem__)
     for emotion, share in emotions.items():
         style = "bold " if emotion == dominant else ""
@@ -54,17 +55,17 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
             _largest_shares(summary["mean_shares"]),
             summary["changes"],
         )
-        for summary in summaries[:MAX_FACES]
+        for summary in summaries[:MAX_LISTED_FACES]
     ]
-    count = f"{len(summaries)} face" + "s" * (len(summaries) != 1)
+    count = "1 face" if len(summaries) == 1 else f"{len(summaries)} faces"
     columns = ("face", "first", "last", "on screen", "mean shares", "changes")
     table(columns, rows, f"{source}: {count}")
-    if len(summaries) > MAX_FACES:
-        out.print(f"and {len(summaries) - MAX_FACES} more, shorter on screen")
+    if len(summaries) > MAX_LISTED_FACES:
+        out.print(note_of_others(len(summaries) - MAX_LISTED_FACES))
 
 
 def _largest_shares(shares: Mapping[str, float]) -> list[str]:
-    """The three largest shares, except those that round to 0 %."""
+    """Format the three largest shares, except those that round to 0 %."""
     largest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
     return [f"{name} {percent(share)}" for name, share in largest if share >= 0.005]
 
@@ -77,8 +78,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
     Args:
         columns: Headers; columns of numbers are right-aligned.
-        rows: Of cells: text, numbers, lists of text, or None for an empty cell.
-        title: Printed above.
+        rows: Rows of cells; a cell is text, a number, a list of texts, or None if it is empty.
+        title: Title printed above the table.
     """
     headers, cells = list(columns), [list(row) for row in rows]
     if title:
@@ -98,10 +99,11 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
 
 def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table:
+    """Create a table; `separator` is put between the texts of a list."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for k, name in enumerate(headers):
-        numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left")
+        is_numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
+        grid.add_column(name, justify="right" if is_numeric else "left")
     for row in rows:
         grid.add_row(*(_text(cell, separator) for cell in row))
     return grid
@@ -116,13 +118,13 @@ def _text(cell: object, separator: str = ", ") -> str:
 
 
 def _measure(grid: Table) -> Measurement:
-    """Columns that a table needs: all in one line each, or with wrapped text."""
+    """Measure the width of a table in columns: without wrapping, and with as much as possible."""
     return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
 
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a live view; yields a function that shows a result and its delay in seconds."""
+    """Open a live view and yield a function that shows a result and its delay in seconds."""
     status = LiveStatus()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 
@@ -142,7 +144,7 @@ def live_view() -> Iterator[Callable[[Result, float], None]]:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Progress]:
-    """A progress bar with the remaining time on standard error, if that is a terminal."""
+    """Show a progress bar with the remaining time on standard error, if that is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Results as terminal text; without rich, which is slow to import."""
+"""Print results as text without rich, which is slow to import."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from mien.results import Face, Result
 from mien.visualization.percent import percent
 
 BAR_LENGTH = 30
-"""Characters of the bar of a share of 1."""
+"""Length of the bar of a share of 1, in characters."""
 
 
-def show(result: Result, *, bars: bool) -> None:
-    """Print a frame's faces, in one line each or with a bar for each emotion."""
+def note_of_others(count: int) -> str:
+    """Return a note on the faces that are not listed because of their short time on screen."""
+    return f"and {count} more {'face' if count == 1 else 'faces'} with less time on screen"
+
+
+def show(result: Result, *, with_bars: bool) -> None:
+    """Print the faces of a frame, in one line each or with a bar for each emotion."""
     color = False if os.environ.get("NO_COLOR") else None  # None: color if this is a terminal
-    for line in _lines(result, bars):
+    for line in _lines(result, with_bars):
         click.echo(line, color=color)
 
 
-def _lines(result: Result, bars: bool) -> Iterator[str]:
+def _lines(result: Result, with_bars: bool) -> Iterator[str]:
     frame = result.frame
     name = click.style(frame.source or "image", bold=True)
     if frame.number:
@@ -34,13 +39,13 @@ def _lines(result: Result, bars: bool) -> Iterator[str]:
         x, y, w, h = (round(v) for v in face.scaled(frame.scale).box)
         line = f"{name}  face {face.face_id}"
         line += click.style(f"  {w} x {h} at {x}, {y}", dim=True)
-        if not bars:
+        if not with_bars:
             dominant = face.dominant_emotion
             line += "  " + _colored(f"{dominant} {percent(face.emotions[dominant])}", dominant)
         if face.flags:
             line += click.style("  " + ", ".join(face.flags), fg="yellow")
         yield line
-        if bars:
+        if with_bars:
             yield from _bars(face)
 
 
@@ -53,13 +58,13 @@ def _bars(face: Face) -> Iterator[str]:
 
 
 def _colored(text: str, emotion: str) -> str:
-    """Text in the emotion's color, from the 256-color palette that every terminal supports."""
+    """Color text like the emotion, with the 256-color palette that every terminal supports."""
     red, green, blue = (round(int(COLORS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
 
 
 class LiveStatus:
-    """Frame rate and delay of a live view, as text."""
+    """Formats the frame rate and delay of a live view."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=30)

@@ -9,12 +9,12 @@ from PIL import Image
 
 from mien.results import Face
 
-MARGIN = 1.2
-"""Side of a portrait, relative to the longer side of the face's box."""
+PORTRAIT_SCALE = 1.2
+"""Side of a portrait divided by the longer side of the face's box."""
 
 
-def jpeg(pixels: np.ndarray, max_side: int) -> bytes:
-    """(H, W, 3) uint8 RGB as JPEG bytes, resized to at most `max_side` pixels."""
+def encode_jpeg(pixels: np.ndarray, max_side: int) -> bytes:
+    """Encode (H, W, 3) uint8 RGB pixels as JPEG, downscaled to at most `max_side` pixels a side."""
     image = Image.fromarray(pixels)
     image.thumbnail((max_side, max_side))
     file = io.BytesIO()
@@ -22,10 +22,10 @@ def jpeg(pixels: np.ndarray, max_side: int) -> bytes:
     return file.getvalue()
 
 
-def portrait(pixels: np.ndarray, face: Face, max_side: int) -> bytes:
-    """A square around a face as JPEG bytes; empty if the face lies outside the image."""
+def encode_portrait(pixels: np.ndarray, face: Face, max_side: int) -> bytes:
+    """Encode a square around a face as JPEG; empty if the face is outside the image."""
     x, y, w, h = face.box
-    side = MARGIN * max(w, h)
+    side = PORTRAIT_SCALE * max(w, h)
     left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - side / 2))
     crop = pixels[top : top + round(side), left : left + round(side)]
-    return jpeg(crop, max_side) if crop.size else b""
+    return encode_jpeg(crop, max_side) if crop.size else b""

@@ -1,4 +1,4 @@
-"""The timeline of a video as one image: a strip of stacked emotions per face."""
+"""Draw the timeline of a video as one image, with a strip of stacked emotion shares per face."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import ResultWriter
 from mien.visualization.clock import clock
 from mien.visualization.fonts import fit_text
+from mien.visualization.text import note_of_others
 from mien.visualization.timeline_data import (
     ABSENT,
     INTERPOLATED,
@@ -24,24 +25,25 @@ from mien.visualization.timeline_data import (
     timeline_writer,
 )
 
-MAX_FACES = 16
-"""Faces with a strip; the others, with less time on screen, are only counted."""
+MAX_STRIPS = 16
+"""Maximum number of faces with a strip; the others, with less time on screen, are only counted."""
 
-WIDTH, LEFT, RIGHT = 1400, 150, 30
-STRIP_HEIGHT, GAP, HEADER, FOOTER, PORTRAIT_SIDE = 96, 22, 92, 46, 88
+TIMELINE_WIDTH, LEFT_MARGIN, RIGHT_MARGIN = 1400, 150, 30
+STRIP_WIDTH = TIMELINE_WIDTH - LEFT_MARGIN - RIGHT_MARGIN
+STRIP_HEIGHT, STRIP_GAP, HEADER_HEIGHT, FOOTER_HEIGHT, DRAWN_PORTRAIT_SIDE = 96, 22, 92, 46, 88
 TEXT_COLOR, DIM_COLOR, BACKGROUND, ABSENT_COLOR = "#1c2024", "#5b6570", "#ffffff", "#eef1f3"
 
 INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
-"""Opacity of interpolated times; pixels to which a shorter visible interval is widened."""
+"""Opacity of interpolated times, and minimum width of visible intervals in pixels."""
 
-NOTES = {
+LEGEND_NOTES = {
     "smoothed": "shares smoothed over time",
-    "interpolated": "pale: interpolated, not detected for a moment",
+    "interpolated": "pale: interpolated between detections",
 }
-"""Notes of the legend."""
+"""Notes in the legend."""
 
-TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
-"""Possible intervals of the time axis in seconds."""
+TICK_INTERVALS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+"""Possible intervals between the ticks of the time axis in seconds."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -50,10 +52,11 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """Open a writer for the timeline of one video.
 
     Args:
-        path: An image: `.png`, `.jpg` or `.webp`.
+        path: Image file to write: `.png`, `.jpg` or `.webp`.
 
     Raises:
-        UserError: If the suffix is not that of an image, or for results of a second source.
+        UserError: If the suffix is not an image format, or if results of a second source are
+            written.
 
     Example:
         ```python
@@ -71,30 +74,32 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
 
 def draw_timeline(timeline: Timeline) -> Image.Image:
     """Draw a strip of stacked shares per face, longest on screen first."""
-    faces = timeline.summaries.records()
-    drawn_faces, emotions = faces[:MAX_FACES], timeline.emotion_indices()
-    height = HEADER + max(len(drawn_faces), 1) * (STRIP_HEIGHT + GAP) + FOOTER
-    image = Image.new("RGB", (WIDTH, height), BACKGROUND)
+    summaries, emotion_indices = timeline.summaries.records(), timeline.emotion_indices()
+    drawn = summaries[:MAX_STRIPS]
+    height = HEADER_HEIGHT + max(len(drawn), 1) * (STRIP_HEIGHT + STRIP_GAP) + FOOTER_HEIGHT
+    image = Image.new("RGB", (TIMELINE_WIDTH, height), BACKGROUND)
     canvas = ImageDraw.Draw(image)
-    title, font = fit_text(Path(timeline.source).name or timeline.source, 22, WIDTH - LEFT - RIGHT)
-    canvas.text((LEFT, 16), title, TEXT_COLOR, font)
-    _draw_legend(canvas, emotions, timeline.smoothed)
+    title, font = fit_text(Path(timeline.source).name or timeline.source, 22, STRIP_WIDTH)
+    canvas.text((LEFT_MARGIN, 16), title, TEXT_COLOR, font)
+    _draw_legend(canvas, emotion_indices, timeline.smoothed)
     end = max(timeline.end, timeline.start + 1e-3)
-    times = np.linspace(timeline.start, end, WIDTH - LEFT - RIGHT)
-    for number, face in enumerate(drawn_faces):
-        top, series = HEADER + number * (STRIP_HEIGHT + GAP), timeline.series[face["face_id"]]
+    times = np.linspace(timeline.start, end, STRIP_WIDTH)
+    for number, summary in enumerate(drawn):
+        top = HEADER_HEIGHT + number * (STRIP_HEIGHT + STRIP_GAP)
+        face_id = summary["face_id"]
+        series = timeline.series[face_id]
         _paste_portrait(image, series, top)
-        label_position = (LEFT - 12, top + STRIP_HEIGHT / 2)
-        canvas.text(label_position, f"{face['face_id']}", TEXT_COLOR, _font(16), "rm")
-        strip, dominant = _strip(timeline, series, times, emotions)
-        image.paste(Image.fromarray(strip), (LEFT, top))
+        label_position = (LEFT_MARGIN - 12, top + STRIP_HEIGHT / 2)
+        canvas.text(label_position, f"{face_id}", TEXT_COLOR, _font(16), "rm")
+        strip, dominant = _strip(timeline, series, times, emotion_indices)
+        image.paste(Image.fromarray(strip), (LEFT_MARGIN, top))
         _draw_dominant_emotions(canvas, dominant, top)
     _draw_axis(canvas, timeline, height)
-    if not drawn_faces:
-        canvas.text((LEFT, HEADER + STRIP_HEIGHT / 3), "no face", DIM_COLOR, _font(18))
-    elif others := len(faces) - len(drawn_faces) + timeline.dropped_faces:
-        note = f"and {others} more faces, shorter on screen"
-        canvas.text((LEFT, height - 6), note, DIM_COLOR, _font(14), "ls")
+    if not drawn:
+        position = (LEFT_MARGIN, HEADER_HEIGHT + STRIP_HEIGHT / 3)
+        canvas.text(position, "no face detected", DIM_COLOR, _font(18))
+    elif others := len(summaries) - len(drawn) + timeline.dropped_faces:
+        canvas.text((LEFT_MARGIN, height - 6), note_of_others(others), DIM_COLOR, _font(14), "ls")
     return image
 
 
@@ -102,46 +107,65 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _draw_legend(canvas: ImageDraw.ImageDraw, emotions: list[int], smoothed: bool) -> None:
-    x, y = float(LEFT), 56
-    for k in emotions:
+def legend_notes(*, smoothed: bool, interpolated: bool = True) -> list[str]:
+    """Return the notes that explain smoothed shares and interpolated times in a legend."""
+    notes = []
+    if smoothed:
+        notes.append(LEGEND_NOTES["smoothed"])
+    if interpolated:
+        notes.append(LEGEND_NOTES["interpolated"])
+    return notes
+
+
+def _draw_legend(canvas: ImageDraw.ImageDraw, emotion_indices: list[int], smoothed: bool) -> None:
+    x, y = float(LEFT_MARGIN), 56
+    for k in emotion_indices:
         name = EMOTIONS_AND_CONTEMPT[k]
         canvas.rectangle((x, y, x + 14, y + 14), COLORS[name])
         canvas.text((x + 20, y - 2), name, TEXT_COLOR, _font(15))
         x += 44 + canvas.textlength(name, _font(15))
-    notes = [NOTES["smoothed"]] * smoothed + [NOTES["interpolated"]]
-    canvas.text((WIDTH - RIGHT, y - 1), "; ".join(notes), DIM_COLOR, _font(14), "ra")
+    notes = "; ".join(legend_notes(smoothed=smoothed))
+    canvas.text((TIMELINE_WIDTH - RIGHT_MARGIN, y - 1), notes, DIM_COLOR, _font(14), "ra")
 
 
 def _paste_portrait(image: Image.Image, series: Series, top: int) -> None:
     if not series.portrait:
         return
     portrait = Image.open(io.BytesIO(series.portrait))
-    portrait.thumbnail((PORTRAIT_SIDE, PORTRAIT_SIDE))
-    left = 12 + (PORTRAIT_SIDE - portrait.width) // 2
+    portrait.thumbnail((DRAWN_PORTRAIT_SIDE, DRAWN_PORTRAIT_SIDE))
+    left = 12 + (DRAWN_PORTRAIT_SIDE - portrait.width) // 2
     image.paste(portrait, (left, top + (STRIP_HEIGHT - portrait.height) // 2))
 
 
 def _strip(
-    timeline: Timeline, series: Series, times: np.ndarray, emotions: list[int]
+    timeline: Timeline, series: Series, times: np.ndarray, emotion_indices: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The stacked shares at (W,) times, the first emotion at the top.
+    """Stack the shares of a face at each time, with the first emotion at the top.
 
-    Returns pixels, (STRIP_HEIGHT, W, 3) uint8, and the dominant emotion, (W,), -1 if absent.
+    Args:
+        timeline: The timeline.
+        series: The series of the face.
+        times: (W,) seconds, one for each column of pixels.
+        emotion_indices: Indices of the drawn emotions in `EMOTIONS_AND_CONTEMPT`.
+
+    Returns:
+        (STRIP_HEIGHT, W, 3) uint8 pixels, and the (W,) index of the dominant emotion, -1 if absent.
     """
     min_duration = MIN_VISIBLE_PIXELS * np.diff(times[:2])[0]
     nearest, status = timeline.sample(series, times, min_duration)
-    shares = np.array(series.shares, np.float64)[nearest][:, emotions]
+    shares = np.array(series.shares, np.float64)[nearest][:, emotion_indices]
     shares /= shares.sum(1, keepdims=True).clip(1e-9)
     edges = shares.cumsum(1).T[:, None, :]  # (K, 1, W)
     level = (np.arange(STRIP_HEIGHT) + 0.5)[:, None] / STRIP_HEIGHT
-    emotion_at = (level > edges).sum(0).clip(max=len(emotions) - 1)
-    colors = np.array([ImageColor.getrgb(COLORS[EMOTIONS_AND_CONTEMPT[k]]) for k in emotions])
+    emotion_at = (level > edges).sum(0).clip(max=len(emotion_indices) - 1)
+    colors = np.array(
+        [ImageColor.getrgb(COLORS[EMOTIONS_AND_CONTEMPT[k]]) for k in emotion_indices]
+    )
     absent = np.array(ImageColor.getrgb(ABSENT_COLOR))
     opacities = [0, INTERPOLATED_OPACITY]
     alpha = np.select([status == ABSENT, status == INTERPOLATED], opacities, 1)[:, None]  # (W, 1)
     pixels = (colors[emotion_at] * alpha + absent * (1 - alpha)).round().astype(np.uint8)
-    return pixels, np.where(status == ABSENT, -1, np.array(emotions)[shares.argmax(1)])
+    return pixels, np.where(status == ABSENT, -1, np.array(emotion_indices)[shares.argmax(1)])
 
 
 def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, top: int) -> None:
@@ -152,16 +176,16 @@ def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, t
             continue
         name = EMOTIONS_AND_CONTEMPT[dominant[begin]]
         if canvas.textlength(name, _font(13)) + 6 <= end - begin:
-            middle = LEFT + (begin + end) / 2
+            middle = LEFT_MARGIN + (begin + end) / 2
             canvas.text((middle, top + STRIP_HEIGHT + 1), name, DIM_COLOR, _font(13), "ma")
 
 
 def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
     length = max(timeline.end - timeline.start, 1e-3)
-    tick = next((t for t in TICKS if length / t <= 12), TICKS[-1])
-    axis_width, y = WIDTH - LEFT - RIGHT, height - FOOTER + 2
-    canvas.line((LEFT, y, WIDTH - RIGHT, y), DIM_COLOR)
+    tick = next((t for t in TICK_INTERVALS if length / t <= 12), TICK_INTERVALS[-1])
+    y = height - FOOTER_HEIGHT + 2
+    canvas.line((LEFT_MARGIN, y, TIMELINE_WIDTH - RIGHT_MARGIN, y), DIM_COLOR)
     for k in range(math.ceil(timeline.start / tick), math.floor(timeline.end / tick) + 1):
-        x = LEFT + (k * tick - timeline.start) / length * axis_width
+        x = LEFT_MARGIN + (k * tick - timeline.start) / length * STRIP_WIDTH
         canvas.line((x, y, x, y + 5), DIM_COLOR)
         canvas.text((x, y + 7), clock(k * tick, tick), DIM_COLOR, _font(13), "ma")

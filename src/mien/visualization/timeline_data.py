@@ -1,4 +1,4 @@
-"""Data of a video's timeline, collected frame by frame in bounded memory."""
+"""The data of a video's timeline, collected frame by frame in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,36 +16,42 @@ from mien.results import Face, Frame, Result, ResultWriter
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.tracking.summaries import Summaries
 from mien.visualization.annotate import Annotator, enlarge
-from mien.visualization.thumbnails import jpeg, portrait
+from mien.visualization.thumbnails import encode_jpeg, encode_portrait
 
-MAX_POINTS, MAX_STILLS, MAX_FACES = 2000, 120, 40
-"""Limits of the page, for videos of any length: points of a series, stills of the video, and faces.
-Points and stills above the limit are thinned by removing every second one."""
+MAX_POINTS, MAX_STILLS, MAX_PAGE_FACES = 2000, 120, 40
+"""Limits of the HTML page for videos of any length: points per series, stills of the video, faces.
+If there are more points or stills, every second one is removed."""
 
 MAX_SERIES = 400
-"""Faces for which a series is kept. Above this, absent faces among the half with the shortest time
-on screen are dropped and only counted."""
+"""Maximum number of faces with a series. If there are more, absent faces among the half with the
+least time on screen are dropped and only counted."""
 
 MAX_INTERVALS = 1000
-"""Intervals between frames kept for their median; thinned in the same way."""
+"""Maximum number of intervals between frames that are stored for their median; if there are more,
+every second one is removed."""
 
 MIN_INTERPOLATED_GAP = 0.3
-"""Seconds. A gap between detections is interpolated if it is longer than this and than
+"""A gap between detections is interpolated if it is longer than this many seconds and longer than
 `MAX_AGE_INTERVALS` usual intervals."""
 
 ABSENT, INTERPOLATED, VISIBLE = 0, 1, 2
-"""Status of a face at a time: interpolated is a short gap between two detections."""
+"""Status of a face at one time; `INTERPOLATED` means within a short gap between two detections."""
 
 STILL_SIDE, PORTRAIT_SIDE = 480, 96
-"""Pixels of the longer side of a still, and of a face's portrait."""
+"""Maximum side in pixels of a still and of a face's portrait."""
 
 
 @dataclass(slots=True)
 class Series:
     """The emotions of one face over time, thinned as it grows.
 
-    times: seconds, rounded to milliseconds. shares: in ten-thousandths. boxes: x, y, width, height
-    in thousandths of the frame. interval: seconds between points after thinning.
+    Attributes:
+        times: Times of the points in seconds, rounded to milliseconds.
+        shares: Shares of each point in ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`.
+        boxes: x, y, width and height of each point's box in thousandths of the frame.
+        interval: Minimum seconds between points after thinning.
+        portrait: JPEG image of the face; empty if there is none.
+        portrait_quality: Quality of the portrait, to replace it by a better one.
     """
 
     times: list[float] = field(default_factory=list)
@@ -56,7 +62,7 @@ class Series:
     portrait_quality: float = 0.0
 
     def add(self, seconds: float, shares: list[int], box: list[int]) -> None:
-        """Add a point; the latest is always kept, earlier ones are `interval` seconds apart."""
+        """Add a point; all points but the latest are at least `interval` seconds apart."""
         if (
             len(self.times) > 1
             and self.times[-1] - self.times[-2] < self.interval
@@ -78,8 +84,22 @@ class Series:
 class Timeline:
     """The faces of one video over time, with stills of the video.
 
-    location: path or URL from which the video can be opened again, empty if unknown. series: by
-    face id. still_interval: seconds between stills. dropped_faces: faces without a series.
+    Attributes:
+        source: Name of the video.
+        location: Path or URL from which the video can be opened again; empty if unknown.
+        model: Name of the model.
+        frames: Number of frames.
+        start: Time of the first frame in seconds.
+        end: Time of the last frame in seconds.
+        series: Series by face id.
+        stills: Time in seconds and JPEG image of each still.
+        still_interval: Minimum seconds between stills.
+        intervals: Intervals between frames in seconds.
+        interval_stride: Every how many frames an interval is stored.
+        smoothed: Whether the shares are smoothed over time.
+        summaries: Summaries of the faces.
+        dropped_faces: Number of faces without a series.
+        annotate: Annotates the stills.
     """
 
     source: str = ""
@@ -108,7 +128,7 @@ class Timeline:
         if len(self.series) > MAX_SERIES:
             self._drop_short_series(frame.seconds)
         if not self.stills or frame.seconds - self.stills[-1][0] >= self.still_interval:
-            still = jpeg(self.annotate(*enlarge(frame.pixels, result)), STILL_SIDE)
+            still = encode_jpeg(self.annotate(*enlarge(frame.pixels, result)), STILL_SIDE)
             self.stills.append((frame.seconds, still))
             if len(self.stills) > MAX_STILLS:
                 self.stills = self.stills[::2]
@@ -116,7 +136,7 @@ class Timeline:
                 self.still_interval = duration / len(self.stills) * 0.99
 
     def emotion_indices(self) -> list[int]:
-        """Indices of the model's emotions in `EMOTIONS_AND_CONTEMPT`, the order of all shares."""
+        """Return the indices of the model's emotions in `EMOTIONS_AND_CONTEMPT`."""
         summaries = self.summaries.records()
         return [
             k
@@ -125,20 +145,20 @@ class Timeline:
         ]
 
     def interval(self, series: Series | None = None) -> float:
-        """Usual (median) seconds between frames, or between the points of a series."""
+        """Return the usual (median) seconds between frames, or between the points of a series."""
         usual = float(np.median(self.intervals)) if self.intervals else 0.04
         return max(usual, series.interval) if series else usual
 
     def max_gap(self) -> float:
-        """Seconds without a point after which a face is absent."""
+        """Return the seconds without a point after which a face is absent."""
         longest = max([self.interval(), *(series.interval for series in self.series.values())])
         return max(MAX_AGE_SECONDS, MAX_AGE_INTERVALS * longest)
 
     def visible_intervals(self, series: Series) -> np.ndarray:
-        """Start and end of every interval in which a face is visible or interpolated.
+        """Return start and end of every interval in which a face is visible or interpolated.
 
-        Between points that are at most `max_gap` apart a face is present; otherwise only within
-        half an interval of a point. The HTML page receives these times and does not compute them.
+        A face is present between points that are at most `max_gap` apart, and within half an
+        interval of a point. The HTML page receives these times and does not compute them.
 
         Returns:
             (2 M,) seconds: start, end, start, end, ..., in order.
@@ -150,7 +170,7 @@ class Timeline:
         return _interleave(first - margin, last + margin)
 
     def interpolated_intervals(self, series: Series) -> np.ndarray:
-        """Start and end of every interval in which a face is interpolated: (2 M,) seconds."""
+        """Return start and end of every interpolated interval of a face: (2 M,) seconds."""
         times = np.array(series.times)
         margin = self.interval(series) / 2
         min_gap = max(MAX_AGE_INTERVALS * self.interval(series), MIN_INTERPOLATED_GAP)
@@ -163,12 +183,12 @@ class Timeline:
     def sample(
         self, series: Series, times: np.ndarray, min_duration: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Look up a series at many times.
+        """Look up the points of a series at many times.
 
         Args:
-            series: Of this timeline.
+            series: A series of this timeline.
             times: (N,) seconds.
-            min_duration: Shorter visible intervals are extended to this length, to be drawn.
+            min_duration: Shorter visible intervals are extended to this many seconds.
 
         Returns:
             (N,) index of the nearest point, and (N,) status: `ABSENT`, `INTERPOLATED` or `VISIBLE`.
@@ -207,7 +227,7 @@ class Timeline:
         quality = face.face_confidence * min(face.box[2], face.box[3], 2 * PORTRAIT_SIDE)
         # A slightly better portrait does not justify encoding it again.
         if quality > 1.2 * series.portrait_quality:
-            series.portrait = portrait(frame.pixels, face, PORTRAIT_SIDE)
+            series.portrait = encode_portrait(frame.pixels, face, PORTRAIT_SIDE)
             series.portrait_quality = quality
 
     def _drop_short_series(self, seconds: float) -> None:
@@ -219,12 +239,14 @@ class Timeline:
 
 
 @contextmanager
-def timeline_writer(path: Path, finish: Callable[[Timeline, Path], None]) -> Iterator[ResultWriter]:
+def timeline_writer(
+    path: Path, write_file: Callable[[Timeline, Path], None]
+) -> Iterator[ResultWriter]:
     """Collect the timeline of one video and write it atomically at the end.
 
     Args:
-        path: The output; not written if the video has no frames.
-        finish: Called as `finish(timeline, temporary_path)` to write the file.
+        path: The file to write; it is not written if the video has no frames.
+        write_file: Function that writes the file, called as `write_file(timeline, temporary_path)`.
 
     Yields:
         A function that adds a result; it raises a `UserError` for a second source.
@@ -234,23 +256,20 @@ def timeline_writer(path: Path, finish: Callable[[Timeline, Path], None]) -> Ite
     def write(result: Result) -> None:
         source = result.frame.source
         if timeline.frames and source != timeline.source:
-            raise UserError(
-                f"{path} can hold only one video, and {source} is another. "
-                "Write each video to its own file."
-            )
+            raise UserError(f"{path} can hold only one video; write {source} to another file.")
         timeline.add(result)
 
     yield write
     if timeline.frames:
         with atomic_file.atomic_write(path) as temporary:
-            finish(timeline, temporary)
+            write_file(timeline, temporary)
 
 
 def _interleave(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Start, end, start, end, ..., rounded to milliseconds like the points."""
+    """Return start, end, start, end, ..., rounded to milliseconds like the points."""
     return np.stack((starts, ends), 1).ravel().round(3)
 
 
 def _to_integers(emotions: Mapping[str, float]) -> list[int]:
-    """Shares in ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`."""
+    """Convert shares to ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`."""
     return [round(10_000 * emotions.get(name, 0.0)) for name in EMOTIONS_AND_CONTEMPT]

@@ -14,12 +14,12 @@ from mien.results import Result
 from mien.visualization.annotate import Annotator, enlarge
 from mien.visualization.text import LiveStatus
 
-MAX_SIZE = (1280, 720)
-"""Width and height in pixels; larger frames are shown smaller."""
+MAX_IMAGE_SIZE = (1280, 720)
+"""Maximum width and height of the shown image in pixels; larger frames are downscaled."""
 
 
 def is_available() -> bool:
-    """Whether there is a display and tkinter can open a window on it."""
+    """Return whether there is a display on which tkinter can open a window."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         return False
     try:
@@ -37,9 +37,9 @@ def is_available() -> bool:
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a window; yields a function that shows a result and its delay in seconds.
+    """Open a window and yield a function that shows a result and its delay in seconds.
 
-    After Escape, q or closing the window, the next call of that function raises
+    After the user has pressed Escape or q or closed the window, the function raises
     `KeyboardInterrupt`.
     """
     import tkinter
@@ -64,7 +64,7 @@ def live_view() -> Iterator[Callable[[Result, float], None]]:
 
     def show(result: Result, delay: float) -> None:
         image = Image.fromarray(annotate(*enlarge(result.frame.pixels, result)))
-        image.thumbnail(MAX_SIZE)
+        image.thumbnail(MAX_IMAGE_SIZE)
         photo: Any = ImageTk.PhotoImage(image)
         image_label.configure(image=photo)
         image_label.image = photo  # type: ignore[attr-defined]  # Tk does not keep a reference

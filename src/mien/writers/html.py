@@ -11,8 +11,13 @@ from urllib.parse import quote
 
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import ResultWriter
-from mien.visualization.timeline import INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS, NOTES, TICKS
-from mien.visualization.timeline_data import MAX_FACES, Series, Timeline, timeline_writer
+from mien.visualization.timeline import (
+    INTERPOLATED_OPACITY,
+    MIN_VISIBLE_PIXELS,
+    TICK_INTERVALS,
+    legend_notes,
+)
+from mien.visualization.timeline_data import MAX_PAGE_FACES, Series, Timeline, timeline_writer
 
 SINGLE_SOURCE = True
 
@@ -47,9 +52,8 @@ def page(timeline: Timeline, path: Path) -> str:
         "start": timeline.start,
         "end": timeline.end,
         "step": timeline.interval(),
-        "ticks": TICKS,
-        "notes": [NOTES["smoothed"]] * timeline.smoothed
-        + [NOTES["interpolated"]] * bool(summaries),
+        "ticks": TICK_INTERVALS,
+        "notes": legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries)),
         "interpolated_opacity": INTERPOLATED_OPACITY,
         "min_visible_pixels": MIN_VISIBLE_PIXELS,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],
@@ -58,7 +62,7 @@ def page(timeline: Timeline, path: Path) -> str:
         "face_count": len(summaries) + timeline.dropped_faces,
         "faces": [
             _face(timeline, timeline.series[summary["face_id"]], summary, indices)
-            for summary in summaries[:MAX_FACES]
+            for summary in summaries[:MAX_PAGE_FACES]
         ],
     }
     # A file name must not close the script element.
