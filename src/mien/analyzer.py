@@ -153,7 +153,7 @@ class Analyzer:
         Args:
             source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
                 camera, or the address of a stream.
-            on_error: called with the error of each file that cannot be read or is damaged; other files
+            on_error: called with the error of each file that cannot be read or is damaged; others
                 are still analyzed. Also called with the number of files in a folder that are
                 neither images nor videos. By default, the error of a file is raised; damage inside
                 a video and other files in a folder are warnings.

@@ -296,7 +296,7 @@ def test_the_version_is_printed(mien):
 def test_help_states_the_limits(mien):
     code, out, _ = mien("--help")
     assert code == 0
-    assert "does not read minds" in " ".join(out.split())
+    assert "does not detect what a person feels" in " ".join(out.split())
 
 
 def test_help_lists_each_command_once_in_its_section(mien):

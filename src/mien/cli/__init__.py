@@ -1,4 +1,4 @@
-"""The command line: one module per command, imported on use, and how errors are reported."""
+"""The command line: a group of commands, each in its own module, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ REGISTRY = __name__
 
 
 class CommandGroup(click.Group):
-    """The commands in this package, each imported on use."""
+    """The commands in this package, each of which is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names of all commands, sorted."""
+        """Return the sorted names of all commands."""
         return registry.names(REGISTRY)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; a `UserError` that suggests the nearest if it is unknown."""
+        """Return a command; an unknown name raises a `UserError` that suggests similar names."""
         if cmd_name not in (known := self.list_commands(ctx)):
             raise registry.unknown_name_error("command", cmd_name, known)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
@@ -50,10 +50,11 @@ class CommandGroup(click.Group):
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mien.__version__, prog_name="mien", message="%(prog)s %(version)s")
 def app() -> None:
-    """Estimate the emotions on every face in images and videos.
+    """Estimate emotion shares for every face in images and videos.
 
-    The emotion shares estimate how people would label an expression; mien does not read minds.
-    Not for use at work, school, hiring, credit, policing or diagnosis.
+    An emotion share is the estimated fraction of people who would label the facial expression with
+    this emotion. mien does not detect what a person feels. It is not for use at work, school,
+    hiring, credit, policing or diagnosis.
 
     \b
         mien analyze photo.jpg
@@ -61,7 +62,7 @@ def app() -> None:
 
 
 def main() -> None:
-    """Run the command line; exits 0 on success, 2 for an error the user can fix, 1 for a bug."""
+    """Run the command line and exit: 0 on success, 2 for an error the user can fix, 1 for a bug."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Characters that a narrow encoding lacks become question marks instead of a crash.
         sys.stdout.reconfigure(errors="replace")

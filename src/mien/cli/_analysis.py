@@ -37,71 +37,84 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     """Run `mien analyze`.
 
     Args:
-        classifier: the classifier, being loaded.
+        classifier: future of the classifier, which is loaded in a thread.
         options: the options of the command.
 
     Raises:
-        SystemExit: with exit code 2 if a source failed, 3 if `--strict` found no face.
+        SystemExit: code 2 if a source failed, 3 if `--strict` is given and a frame has no face.
         UserError: an option is invalid.
     """
-    report, pipeline_options = ErrorReporter(), options.pipeline()
-    sources = pipeline.expand_sources(options.inputs, report, print_error)
+    report_error, pipeline_options = ErrorReporter(), options.pipeline()
+    sources = pipeline.expand_sources(options.inputs, report_error, print_error)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
-    options.check(sources, is_complete=not report.count)
+    options.check(sources, is_complete=not report_error.count)
     detector = detection.load(options.detector, options.threads)
     image.warm_up()
     analyzer = Analyzer(classifier.result(), detector, contempt=options.contempt)
-    summary, written = _analyzed(sources, analyzer, options, pipeline_options, report)
+    summary, written_paths = _analyze(sources, analyzer, options, pipeline_options, report_error)
     with_bars = len(sources) <= MAX_SOURCES_WITH_BARS
-    _conclude(options, summary, written, report, with_bars=with_bars)
-    if report.count:
+    _write_and_print_summary(options, summary, written_paths, report_error, with_bars=with_bars)
+    if report_error.count:
         sys.exit(EXIT_USER_ERROR)
     if options.strict and summary.frames_without_face:
         sys.exit(EXIT_NO_FACE)
 
 
-def _analyzed(
+def _analyze(
     sources: Sequence[Source],
     analyzer: Analyzer,
     options: AnalyzeOptions,
     pipeline_options: pipeline.Options,
-    report: ErrorReporter,
+    report_error: ErrorReporter,
 ) -> tuple[RunSummary, list[Path]]:
-    """Analyze all sources, write and print the results; returns their summary and the files."""
+    """Analyze all sources, and write and print the results.
+
+    Returns:
+        The summary of the run, and the paths of the outputs that did not fail.
+    """
     summary, with_bars = RunSummary(), len(sources) <= MAX_SOURCES_WITH_BARS
-    outputs = _outputs(options, report)
+    outputs = _open_outputs(options, report_error)
     with ExitStack() as stack:
         resume_from = Checkpoint()
         if options.resume:
-            resume_from = _read_checkpoint(options.to, sources, summary, analyzer)
+            resume_from = _read_checkpoint(options.output_paths, sources, summary, analyzer)
         stack.enter_context(outputs)
-        stack.enter_context(_resume_hint_if_stopped(options))
+        stack.enter_context(_print_resume_hint_if_stopped(options))
         progress = stack.enter_context(ProgressBar(sources, pipeline_options.selection))
-        callbacks = Callbacks(on_warning=report, on_error=report, track_progress=progress)
-        faces = with_bars or not options.to
-        show = partial(_print, as_json=options.as_json, bars=with_bars, faces=faces)
-        writes: list[ResultWriter] = [summary.add, outputs, show]
-        pipeline.run(sources, analyzer, writes, pipeline_options, callbacks, resume_from)
+        callbacks = Callbacks(
+            on_warning=report_error, on_error=report_error, track_progress=progress
+        )
+        print_result = partial(
+            _print_result,
+            as_json=options.as_json,
+            prints_faces=with_bars or not options.output_paths,
+            with_bars=with_bars,
+        )
+        result_writers: list[ResultWriter] = [summary.add, outputs, print_result]
+        pipeline.run(sources, analyzer, result_writers, pipeline_options, callbacks, resume_from)
     if outputs.interrupted and (hint := options.resume_hint()):
         print_error(hint)
     return summary, outputs.paths
 
 
-def _outputs(options: AnalyzeOptions, report: ErrorReporter) -> Outputs:
-    """The writers of all files; raises `UserError` if one is misspelled."""
-    openings = [(path, writers.open_writer(path, resume=options.resume)) for path in options.to]
+def _open_outputs(options: AnalyzeOptions, report_error: ErrorReporter) -> Outputs:
+    """Create the writers of all files; an unsupported file name raises a `UserError`."""
+    contexts = [
+        (path, writers.open_writer(path, resume=options.resume)) for path in options.output_paths
+    ]
     if options.timeline:
-        openings.append((options.timeline, _timeline(options.timeline)))
-    prints_all = options.as_json or not openings
-    return Outputs(openings, report, others=prints_all or options.summary is not None)
+        contexts.append((options.timeline, _open_timeline(options.timeline)))
+    prints_results = options.as_json or not contexts
+    is_optional = prints_results or options.summary is not None
+    return Outputs(contexts, report_error, are_optional=is_optional)
 
 
-def _conclude(
+def _write_and_print_summary(
     options: AnalyzeOptions,
     summary: RunSummary,
-    written: Sequence[Path],
-    report: ErrorReporter,
+    written_paths: Sequence[Path],
+    report_error: ErrorReporter,
     *,
     with_bars: bool,
 ) -> None:
@@ -109,57 +122,65 @@ def _conclude(
     if options.summary:
         try:
             summary.write(options.summary)
-            written = [*written, options.summary]
+            written_paths = [*written_paths, options.summary]
         except UserError as error:
-            report(error)
-    files = [*options.to, *filter(None, (options.summary, options.timeline))]
-    if options.as_json or not (summary.print_videos() or files or not with_bars):
+            report_error(error)
+    if options.as_json:
         return
-    # Pages, timelines and annotated videos without frames are not written.
-    files = [path for path in files if path in written and path.exists()] if summary.frames else []
-    click.echo(f"{summary} -> {', '.join(map(str, files))}" if files else f"{summary}")
+    has_videos = summary.print_videos()
+    paths = [*options.output_paths, *filter(None, (options.summary, options.timeline))]
+    if with_bars and not has_videos and not paths:
+        return  # all faces have been printed
+    # HTML pages, timelines and annotated videos without frames are not written.
+    paths = [path for path in paths if path in written_paths and path.exists()]
+    if paths and summary.frames:
+        click.echo(f"{summary} -> {', '.join(map(str, paths))}")
+    else:
+        click.echo(str(summary))
 
 
-def _print(result: Result, *, as_json: bool, bars: bool, faces: bool) -> None:
-    """Print a frame's record, or an image's faces with or without bars."""
+def _print_result(result: Result, *, as_json: bool, prints_faces: bool, with_bars: bool) -> None:
+    """Print the record of a frame, or the faces of an image with or without bars."""
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
-    elif faces and not result.frame.is_video:
-        show(result, with_bars=bars)
+    elif prints_faces and not result.frame.is_video:
+        show(result, with_bars=with_bars)
 
 
 def _read_checkpoint(
-    to: Sequence[Path], sources: Sequence[Source], summary: RunSummary, analyzer: Analyzer
+    paths: Sequence[Path], sources: Sequence[Source], summary: RunSummary, analyzer: Analyzer
 ) -> Checkpoint:
-    """The checkpoint of an interrupted run, whose results are added to the summary.
+    """Read the checkpoint of an interrupted run, and add its results to the summary.
 
-    Raises `UserError` if that run used another model, detector or set of emotions.
+    Raises:
+        UserError: the interrupted run used another model, detector or set of emotions.
     """
     by_name = {source.name: source for source in sources}
-    resume_from = checkpoint.read(to, by_name)
+    resume_from = checkpoint.read(paths, by_name)
     current = (analyzer.model, analyzer.detector, analyzer.labels)
-    for record in partial_file.read_common_records(to):
+    for record in partial_file.read_common_records(paths):
         faces = [Face.from_dict(face) for face in record["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
         if (record["model"], record["detector"], labels) != current:
             raise UserError(
-                f"The interrupted run used {record['model']}, {record['detector']} and "
-                f"{len(labels)} emotions; repeat --resume with the same options."
+                f"The interrupted run used the model {record['model']}, the detector "
+                f"{record['detector']} and {len(labels)} emotions; use --resume with the same "
+                "options."
             )
         is_video = by_name[record["source"]].is_video
         summary.add_faces(record["source"], record["seconds"], faces, is_video=is_video)
     return resume_from
 
 
-def _timeline(path: Path):  # type: ignore[no-untyped-def]
-    from mien.visualization import timeline  # on use, because Pillow's drawing is slow to import
+def _open_timeline(path: Path):  # type: ignore[no-untyped-def]
+    from mien.visualization import timeline  # imported on use: Pillow's drawing is slow
 
     return timeline.open_writer(path)
 
 
 @contextmanager
-def _resume_hint_if_stopped(options: AnalyzeOptions) -> Iterator[None]:
-    """If the run is stopped, print where its results are and how to resume."""
+def _print_resume_hint_if_stopped(options: AnalyzeOptions) -> Iterator[None]:
+    """If the run is stopped, print where its results are and how to resume it."""
     try:
         yield
     except (KeyboardInterrupt, UserError):

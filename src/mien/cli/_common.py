@@ -1,4 +1,4 @@
-"""Exit codes, help sections, errors and optional dependencies shared by all commands."""
+"""Exit codes, help sections, error messages and optional dependencies of all commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECTIONS = ANALYSIS, SERVER, TRAINING = "Analysis", "Server", "Training and eval
 
 
 def terminal() -> ModuleType:
-    """The module that draws tables and bars; imported on use because rich takes 0.1 s to import."""
+    """Return the module that prints tables; imported on use, because rich takes 0.1 s to import."""
     return importlib.import_module("mien.visualization.terminal")
 
 
@@ -36,12 +36,12 @@ def require_extra(extra: str) -> Iterator[None]:
         if (error.name or "").startswith("mien"):
             raise
         raise UserError(
-            f"This needs {error.name}: in mien's folder, pip install '.[{extra}]'."
+            f"This command needs {error.name}; in mien's folder, run: pip install '.[{extra}]'"
         ) from None
 
 
 def print_error(message: object) -> None:
-    """Print `mien: MESSAGE` on standard error, for errors, warnings and status."""
+    """Print an error, a warning or a status as `mien: MESSAGE` on standard error."""
     click.echo(f"mien: {message}", err=True)
 
 

@@ -20,7 +20,7 @@ class AnalyzeOptions:
     """The options of `mien analyze`, with the names and types that click passes."""
 
     inputs: tuple[str, ...]
-    to: tuple[Path, ...]
+    output_paths: tuple[Path, ...]
     as_json: bool
     detector: str
     threads: int
@@ -36,7 +36,7 @@ class AnalyzeOptions:
     strict: bool
 
     def pipeline(self) -> Options:
-        """The options of the pipeline; a `UserError` if a value is invalid."""
+        """Return the options of the pipeline; an invalid value raises a `UserError`."""
         return Options(
             selection=parse_frame_selection(self.every, self.start, self.until),
             smoothing=check_smoothing(self.smooth),
@@ -51,7 +51,7 @@ class AnalyzeOptions:
             is_complete: whether all inputs could be read.
 
         Raises:
-            UserError: an option does not fit; the message names it.
+            UserError: an option does not fit; the message names the option.
         """
         if self.resume:
             self._check_resume()
@@ -61,36 +61,44 @@ class AnalyzeOptions:
             raise UserError(
                 f"--two-pass reads a video file twice and cannot be used with {live[0].name}."
             )
-        if repeated := [path for path in self.to if list(self.to).count(path) > 1]:
+        if repeated := [path for path in self.output_paths if self.output_paths.count(path) > 1]:
             raise UserError(f"--to {repeated[0]} is given twice; give each output once.")
-        single = [path for path in self.to if writers.is_single_source(path)]
+        single = [path for path in self.output_paths if writers.is_single_source(path)]
         single += [self.timeline] if self.timeline else []
         if single and len(sources) > 1:
             raise UserError(
-                f"{single[0]} can hold only one image or video, but there are {len(sources)}; "
+                f"{single[0]} can hold only one image or video, but {len(sources)} are given; "
                 "give a folder: --to annotated/."
             )
         if self.summary:
             _check_summary(self.summary)
-        for path in (*self.to, *filter(None, (self.summary, self.timeline))):
+        for path in (*self.output_paths, *filter(None, (self.summary, self.timeline))):
             for source in sources:
                 atomic_file.check_not_source(path, source.location)
 
     def resume_hint(self) -> str:
-        """Where an interrupted run left its results, and how to resume; empty if it left none.
+        """Return a sentence on where the results of an interrupted run are, and how to resume it.
 
-        Images, HTML pages and annotated videos are written completely or not at all.
+        It is empty if the run has written no `.part` file. Images, HTML pages and annotated videos
+        are written completely or not at all.
         """
-        parts = [part for part in map(partial_file.part_path, self.to) if part.exists()]
+        parts = [part for part in map(partial_file.part_path, self.output_paths) if part.exists()]
         parts = [part for part in parts if part.stat().st_size]
         if not parts:
             return ""
-        dropped = [f"--to {path}" for path in self.to if partial_file.part_path(path) not in parts]
-        dropped += [f"--timeline {self.timeline}"] if self.timeline else []
-        without = f" but without {', '.join(dropped)}" if dropped else ""
+        unsupported = [
+            f"--to {path}"
+            for path in self.output_paths
+            if partial_file.part_path(path) not in parts
+        ]
+        unsupported += [f"--timeline {self.timeline}"] if self.timeline else []
+        without = f" but without {', '.join(unsupported)}" if unsupported else ""
         names = ", ".join(map(str, parts))
         if self.two_pass:
-            return f"{names} holds the results so far. --two-pass starts over: move it away first."
+            return (
+                f"{names} holds the results so far. --two-pass cannot resume: move the file away "
+                "before you repeat the command."
+            )
         return (
             f"{names} holds the results so far. To continue, repeat the command with --resume"
             f"{without}."
@@ -108,14 +116,17 @@ class AnalyzeOptions:
 
     def _check_resume(self) -> None:
         if self.timeline:
-            raise UserError("--timeline needs a whole run and cannot be used with --resume.")
+            raise UserError(
+                "--timeline cannot be used with --resume, because it needs the whole run."
+            )
         if self.two_pass:
             raise UserError(
-                "A --two-pass run cannot be resumed; move its output away and run it again."
+                "--resume cannot be used with --two-pass; move the output away and repeat the "
+                "command without --resume."
             )
-        if not self.to:
+        if not self.output_paths:
             raise UserError("--resume needs the output to continue, such as --to faces.jsonl.")
-        for path in self.to:
+        for path in self.output_paths:
             writers.open_writer(path, resume=True)  # raises if the format does not support it
 
 
@@ -156,7 +167,7 @@ def parse_seconds(text: str) -> float:
 
 
 def check_smoothing(time_constant: float) -> float:
-    """The time constant in seconds; a `UserError` if it is negative or not finite."""
+    """Return the time constant in seconds; raise a `UserError` if it is negative or not finite."""
     if not 0 <= time_constant < math.inf:
         raise UserError(f"--smooth {time_constant:g} is not valid; use seconds, or 0 for none.")
     return time_constant

@@ -1,4 +1,4 @@
-"""The output files of a command: one that cannot be written does not end the run."""
+"""The output files of a command; if one cannot be written, the run continues with the others."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from mien.errors import UserError
 from mien.results import Result, ResultWriter
 
 MAX_FAILURES = 5
-"""A folder is given up after this many images in a row that cannot be written."""
+"""An output folder is given up after this many successive images that cannot be written."""
 
-Opening = AbstractContextManager[ResultWriter]
+WriterContext = AbstractContextManager[ResultWriter]
+"""A context manager that opens a writer."""
 
 
 class Outputs:
-    """Several writers as one; the error of a writer is reported, and the others go on.
+    """Writes results to several outputs; the error of one is reported, and the others continue.
 
-    The error is raised instead if it leaves nothing to write.
+    The error is raised instead if no output remains and the outputs are not optional.
 
     Args:
-        openings: path and unopened writer of each output.
-        report: called with the error of each output that cannot be written.
-        others: whether the results are used otherwise, printed for example, so that the run goes on
-            without any file.
+        contexts: path and writer context of each output.
+        report_error: called with the error of each output that cannot be written.
+        are_optional: whether the results are also used otherwise, for example printed, so that the
+            run continues if all outputs fail.
     """
 
     def __init__(
         self,
-        openings: Iterable[tuple[Path, Opening]],
-        report: Callable[[UserError], None],
+        contexts: Iterable[tuple[Path, WriterContext]],
+        report_error: Callable[[UserError], None],
         *,
-        others: bool = False,
+        are_optional: bool = False,
     ) -> None:
-        self._outputs = [_Output(path, opening) for path, opening in openings]
-        self._report, self._others = report, others
+        self._outputs = [_Output(path, context) for path, context in contexts]
+        self._report_error, self._are_optional = report_error, are_optional
         self.interrupted = False
-        """Whether an output failed after it was opened, so that a part of it may exist."""
+        """Whether an output failed after it was opened, so that a part of it may be written."""
 
     @property
     def paths(self) -> list[Path]:
-        """The outputs that did not fail."""
+        """The paths of the outputs that did not fail."""
         return [output.path for output in self._outputs if not output.failed]
 
     def __enter__(self) -> Outputs:
@@ -64,30 +65,30 @@ class Outputs:
         for output in self._outputs:
             try:
                 output.close(*error)
-            except UserError as own:
+            except UserError as close_error:
                 self.interrupted = True
-                self._report(own)
+                self._report_error(close_error)
 
     def _attempt(self, output: _Output, action: Callable[[], None]) -> None:
         try:
             action()
         except UserError as error:
             self.interrupted |= output.is_open
-            if output.may_continue():
-                self._report(error)
+            if output.count_failure():
+                self._report_error(error)
                 return
             output.fail(error)
-            if not self.paths and not self._others:
+            if not self.paths and not self._are_optional:
                 raise
-            self._report(error)
+            self._report_error(error)
 
 
 class _Output:
     """A writer that is open, closed or failed."""
 
-    def __init__(self, path: Path, opening: Opening) -> None:
+    def __init__(self, path: Path, context: WriterContext) -> None:
         self.path, self.failed = path, False
-        self._opening, self._failures = opening, 0
+        self._context, self._failures = context, 0
         self._write: ResultWriter | None = None
 
     @property
@@ -95,20 +96,20 @@ class _Output:
         return self._write is not None
 
     def open(self) -> None:
-        self._write = self._opening.__enter__()
+        self._write = self._context.__enter__()
 
     def write(self, result: Result) -> None:
         assert self._write is not None
         self._write(result)
         self._failures = 0
 
-    def may_continue(self) -> bool:
-        """Count a failure; whether more can be written, as each image of a folder is a file."""
+    def count_failure(self) -> bool:
+        """Count a failure; return whether to continue, because a folder has a file per image."""
         self._failures += 1
         return self.is_open and self.path.is_dir() and self._failures < MAX_FAILURES
 
     def fail(self, error: UserError) -> None:
-        """Close the writer as after an error."""
+        """Close the writer after an error."""
         self.failed = True
         with suppress(UserError):
             self.close(type(error), error, error.__traceback__)
@@ -117,7 +118,7 @@ class _Output:
         if self.is_open:
             self._write = None
             try:
-                self._opening.__exit__(*error)  # type: ignore[arg-type]
+                self._context.__exit__(*error)  # type: ignore[arg-type]
             except UserError:
                 self.failed = True
                 raise

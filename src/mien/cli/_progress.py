@@ -1,4 +1,4 @@
-"""A progress bar on standard error while frames are read, if that is a terminal."""
+"""A progress bar on standard error, if that is a terminal, while frames are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ProgressBar:
 
     Args:
         sources: all sources of the run; a single image gets no bar.
-        selection: the selected frames of its videos.
+        selection: selection of frames in videos.
     """
 
     def __init__(self, sources: Sequence[Source], selection: FrameSelection) -> None:
@@ -37,7 +37,7 @@ class ProgressBar:
         self._stack.close()
 
     def __call__(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Yield the frames unchanged while updating the bar, by images or by a video's time."""
+        """Return the frames unchanged, and show how many images or seconds have been read."""
         # Animations are short and do not state their length.
         if source.is_live or source.kind == "animation" or not sys.stderr.isatty():
             return frames

@@ -1,4 +1,4 @@
-"""Counts of a run's frames and faces, and a summary of each face in its videos."""
+"""The summary of a run: counts of frames and faces, and a summary of each face in a video."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mien.tracking.summaries import Summaries
 
 
 class RunSummary:
-    """Counts frames, images and the faces on images, and summarizes each face of a video.
+    """Counts frames, images and faces in images, and summarizes each face in a video.
 
     Attributes:
         frames: number of frames, images included.
-        frames_without_face: how many of them show no face.
+        frames_without_face: number of frames in which no face was detected.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class RunSummary:
             self._counts["face"] += len(faces)
 
     def print_videos(self) -> bool:
-        """Print the summary of each video; whether there was one."""
+        """Print the summary of each video; return whether there was a video."""
         for source, summaries in self._videos.items():
             terminal().print_summaries(source, summaries.records())
         return bool(self._videos)
@@ -65,9 +65,10 @@ class RunSummary:
 
     def __str__(self) -> str:
         nouns = [noun for noun in ("frame", "image") if self._counts[noun]]
-        nouns += ["face"] if self._counts["image"] or not self._counts["frame"] else []
-        return ", ".join(self._counted(noun) for noun in nouns)
+        if self._counts["image"] or not self._counts["frame"]:
+            nouns.append("face")
+        return ", ".join(self._format_count(noun) for noun in nouns)
 
-    def _counted(self, noun: str) -> str:
+    def _format_count(self, noun: str) -> str:
         count = self._counts[noun]
-        return f"{count:,} {noun}" + "s" * (count != 1)
+        return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,4 +1,4 @@
-"""`mien bench`: measure the time of each stage with a model and a detector on this machine."""
+"""Measure the time of each stage of an analysis, for `mien bench`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.detection._roll import RollEstimator
 from mien.results import Box, Detection
 
 BATCH_SIZE = 32
-"""Faces in the large batch."""
+"""Number of faces in the batch that is timed."""
 
 MIN_REPEATS, SECONDS_PER_STAGE = 5, 1.0
 """Each stage is repeated at least this often, and for at least this long."""
@@ -26,9 +26,9 @@ class Stage:
     """The measured time of a stage.
 
     Attributes:
-        name: what was timed.
-        milliseconds: the median time.
-        count: how many faces or frames were processed in that time.
+        name: name of the stage.
+        milliseconds: median time.
+        count: number of faces or frames processed in that time.
     """
 
     name: str
@@ -48,9 +48,9 @@ def measure(
     size: tuple[int, int],
     seconds: float = SECONDS_PER_STAGE,
 ) -> list[Stage]:
-    """Measure each stage on a frame of noise with one assumed face.
+    """Measure each stage on a frame of noise with the box of one face.
 
-    The time of a detector and of a network does not depend on the pixels.
+    The times do not depend on the pixels.
 
     Args:
         model: name or path of the model.
@@ -67,7 +67,7 @@ def measure(
         detection.load(detector, threads),
     )
     roll = RollEstimator()
-    loading = 1000 * (time.perf_counter() - started)
+    loading_milliseconds = 1000 * (time.perf_counter() - started)
     spec = classifier.spec
     half = min(size) / 2
     box: Box = (half / 2, half / 2, half, half)
@@ -82,33 +82,35 @@ def measure(
     def estimate_roll() -> None:
         roll(pixels, [Detection(box, 1.0)], detect.geometry)
 
-    def frame() -> None:
+    def analyze_frame() -> None:
         detect(pixels)
         estimate_roll()
         classifier(crop_one()[None])
 
     return [
-        Stage("load model and detector", loading),
+        Stage("load model and detector", loading_milliseconds),
         Stage(
             f"detect ({detect.name}), {size[0]} x {size[1]}",
-            median(lambda: detect(pixels), seconds),
+            median_milliseconds(lambda: detect(pixels), seconds),
         ),
-        Stage("estimate the roll of a face", median(estimate_roll, seconds)),
-        Stage("crop a face", median(crop_one, seconds)),
-        Stage("classify a face", median(lambda: classifier(single), seconds)),
+        Stage("estimate the roll of a face", median_milliseconds(estimate_roll, seconds)),
+        Stage("crop a face", median_milliseconds(crop_one, seconds)),
+        Stage("classify a face", median_milliseconds(lambda: classifier(single), seconds)),
         Stage(
-            f"classify {BATCH_SIZE} faces", median(lambda: classifier(batch), seconds), BATCH_SIZE
+            f"classify {BATCH_SIZE} faces",
+            median_milliseconds(lambda: classifier(batch), seconds),
+            BATCH_SIZE,
         ),
-        Stage("a frame with one face", median(frame, seconds)),
+        Stage("a frame with one face", median_milliseconds(analyze_frame, seconds)),
     ]
 
 
-def median(work: Callable[[], object], seconds: float) -> float:
-    """Median milliseconds of a function, without its first call.
+def median_milliseconds(work: Callable[[], object], seconds: float) -> float:
+    """Measure the median time of a function in milliseconds, without its first call.
 
     Args:
-        work: the function; called at least 6 times.
-        seconds: how long to repeat it.
+        work: the function, which is called at least 6 times.
+        seconds: minimum time for which it is repeated.
     """
     work()
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""`mien analyze`: the emotions on the faces of images and videos."""
+"""`mien analyze`: estimate emotion shares for every face in images and videos."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ SECTION = ANALYSIS
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+@click.option("--to", "output_paths", type=click.Path(path_type=Path), multiple=True,
+              metavar="PATH",
               help="Output file: .jsonl, .csv, .parquet, .png, .jpg, .mp4 or .html; or a folder "
               "for annotated images. Can be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="Print one JSON record per image or frame.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole: the image is one face.")  # fmt: skip
+              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
               help="Videos and streams: analyze every Nth frame, or one frame per "
               "interval of seconds.")  # fmt: skip
 @click.option("--from", "start", default="0", metavar="TIME",
-              help="Videos and streams: where to start, in seconds or as 1:30.")  # fmt: skip
+              help="Videos and streams: start at this time, in seconds or as 1:30.")  # fmt: skip
 @click.option("--until", default="", metavar="TIME",
-              help="Videos and streams: where to end, in seconds or as 1:30.")  # fmt: skip
+              help="Videos and streams: stop at this time, in seconds or as 1:30.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Videos and streams: time constant of the smoothed emotions; "
-              "0 for none.")  # fmt: skip
+              help="Videos and streams: time constant of the smoothing; "
+              "0 disables it.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
-              help="Video files: read twice, to smooth in both directions of time "
-              "without delay.")  # fmt: skip
+              help="Video files: read the file twice, so that smoothed shares do "
+              "not lag behind.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
-              help="Videos and streams: write the time on screen and mean emotions of "
-              "each face.")  # fmt: skip
+              help="Videos and streams: write the time on screen and the mean shares "
+              "of each face.")  # fmt: skip
 @click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
-              help="Videos and streams: draw the emotions of each face over time.")  # fmt: skip
+              help="Videos and streams: draw the shares of each face over time.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Continue an interrupted run that wrote .jsonl, .csv or .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True,
@@ -53,7 +54,7 @@ SECTION = ANALYSIS
 @click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 def analyze(model: str, **options: Any) -> None:
-    """Estimate the emotions on every face in images and videos.
+    """Estimate emotion shares for every face in images and videos.
 
     INPUTS are images, videos, folders, globs, numbered images that form a video
     (frames/%04d.png@30), - for an image on standard input, camera:0, or the address of a network

@@ -1,4 +1,4 @@
-"""`mien bench`: the speed of a model and a detector on this machine."""
+"""`mien bench`: measure the speed of a model and a detector on this machine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import click
 from mien.cli._common import ANALYSIS, terminal
 from mien.errors import UserError
 
-MAX_SIDE = 8192
+MAX_FRAME_SIDE = 8192
+"""Maximum width and height of the test frame in pixels."""
 
 SECTION = ANALYSIS
 
 
 @click.command()
 @click.option("--model", default="default", show_default=True,
-              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole: the image is one face.")  # fmt: skip
+              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",
@@ -47,13 +48,16 @@ def bench(model: str, detector: str, threads: int, size: str, as_json: bool) -> 
         (loading.name, loading.milliseconds, None),
         *((stage.name, stage.milliseconds, round(stage.per_second)) for stage in repeated),
     ]
-    caption = f"{model}, {threads or 'all'} of {os.cpu_count()} cores, medians"
+    caption = f"Median times of {model} on {threads or 'all'} of {os.cpu_count()} cores"
     terminal().table(("", "ms", "per second"), rows, caption)
 
 
 def _parse_size(size: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
     width, height = map(int, match.groups()) if match else (0, 0)
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise UserError(f"--size {size} is not a size; use 640x480, up to {MAX_SIDE} pixels each.")
+    if not (0 < width <= MAX_FRAME_SIDE and 0 < height <= MAX_FRAME_SIDE):
+        raise UserError(
+            f"--size {size} is not valid; use WIDTHxHEIGHT, such as 640x480, with at most "
+            f"{MAX_FRAME_SIDE} pixels each."
+        )
     return width, height

@@ -1,4 +1,4 @@
-"""`mien camera`: the faces of a camera or network stream, live."""
+"""`mien camera`: show the emotions of faces live, from a camera or a network stream."""
 
 from __future__ import annotations
 
@@ -28,45 +28,46 @@ from mien.visualization import window
 SECTION = ANALYSIS
 
 View = Callable[[Result, float], None]
-"""Shows a result, given its delay in seconds."""
+"""A function that shows a result, given its delay in seconds."""
 
 
 @click.command()
 @click.argument("source", default="camera:0")
-@click.option("--to", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+@click.option("--to", "output_paths", type=click.Path(path_type=Path), multiple=True,
+              metavar="PATH",
               help="Also write to this file, such as .jsonl, .csv, .mp4 or .html. "
               "Can be repeated.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole: the image is one face.")  # fmt: skip
+              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Time constant of the smoothed emotions; 0 for none.")  # fmt: skip
-@click.option("--seconds", default=math.inf, help="Stop after this time.")
+              help="Time constant of the smoothing; 0 disables it.")  # fmt: skip
+@click.option("--seconds", default=math.inf, help="Stop after this many seconds.")
 @click.option("--window/--no-window", "in_window", default=None,
               help="Show the faces in a window or in the terminal; by default in a window if "
               "there is a display.")  # fmt: skip
 def camera(
     source: str,
-    to: tuple[Path, ...],
+    output_paths: tuple[Path, ...],
     model: str,
     detector: str,
     smooth: float,
     seconds: float,
     in_window: bool | None,
 ) -> None:
-    """Show the emotions of faces before a camera, live.
+    """Show the emotions of faces in front of a camera, live.
 
-    In a window or in the terminal; Ctrl-C quits.
+    The faces are shown in a window or in the terminal. Ctrl-C quits.
 
-    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV:
-    in mien's folder, pip install '.[camera]'.
+    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV;
+    in mien's folder, run: pip install '.[camera]'
 
     \b
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """
-    live_source, open_view = _parse_live(source), _view(in_window)
+    live_source, open_view = _parse_live_source(source), _choose_view(in_window)
     if not seconds > 0:
         raise UserError(f"--seconds {seconds:g} is not valid; use a number above 0.")
     smooth = check_smoothing(smooth)
@@ -75,22 +76,22 @@ def camera(
     options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=started)
     report_error = ErrorReporter()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        openings = [(path, writers.open_writer(path)) for path in to]
-        outputs = stack.enter_context(Outputs(openings, report_error))
+        contexts = [(path, writers.open_writer(path)) for path in output_paths]
+        outputs = stack.enter_context(Outputs(contexts, report_error))
         view = stack.enter_context(open_view())
-        writes: list[ResultWriter] = [
+        result_writers: list[ResultWriter] = [
             lambda result: view(result, time.monotonic() - started - result.frame.seconds),
             lambda result: summaries.add(result.frame.seconds, result),
             outputs,
         ]
-        run([live_source], analyzer, writes, options, Callbacks(on_warning=print_error))
+        run([live_source], analyzer, result_writers, options, Callbacks(on_warning=print_error))
     terminal().print_summaries(live_source.name, summaries.records(min_seconds=1.0))
     if report_error.count:
         sys.exit(EXIT_USER_ERROR)
 
 
-def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
-    """What shows the faces: a window if there is a display, or the terminal."""
+def _choose_view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
+    """Choose where to show the faces: in a window if there is a display, or in the terminal."""
     if in_window is not False and window.is_available():
         return window.live_view
     if in_window:
@@ -98,7 +99,7 @@ def _view(in_window: bool | None) -> Callable[[], AbstractContextManager[View]]:
     return terminal().live_view
 
 
-def _parse_live(text: str) -> Source:
+def _parse_live_source(text: str) -> Source:
     """Parse a camera or network stream."""
     try:
         source = Source.parse(text)
@@ -106,6 +107,6 @@ def _parse_live(text: str) -> Source:
         source = None
     if source is None or not source.is_live:
         raise UserError(
-            f"{text} is not a camera or network stream; for a file use mien analyze {text}."
+            f"{text} is not a camera or network stream; for a file, use mien analyze {text}."
         )
     return source

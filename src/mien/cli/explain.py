@@ -1,4 +1,4 @@
-"""`mien explain`: which parts of a face an emotion's share depends on."""
+"""`mien explain`: show which parts of a face an emotion's share depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mien.io import atomic_file
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 SECTION = ANALYSIS
 
@@ -25,41 +25,41 @@ SECTION = ANALYSIS
 @click.argument("image")
 @click.option("--emotion", default="", metavar="NAME",
               help="The emotion to explain; by default each face's dominant emotion.")  # fmt: skip
-@click.option("--to", type=click.Path(path_type=Path), metavar="PATH",
-              help="Draw the explanation into this file: .png, .jpg or .webp.")  # fmt: skip
+@click.option("--to", "output_path", type=click.Path(path_type=Path), metavar="PATH",
+              help="Draw the explanation into an image file: .png, .jpg or .webp.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole: the image is one face.")  # fmt: skip
-def explain(image: str, emotion: str, to: Path | None, model: str, detector: str) -> None:
+              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+def explain(image: str, emotion: str, output_path: Path | None, model: str, detector: str) -> None:
     """Show which parts of a face the model's prediction depends on.
 
-    Each part of the face is hidden in turn, and the loss of the emotion's share is measured
-    (occlusion sensitivity). It explains the model, not why a person looks like this.
+    Each part of the face is hidden in turn, and the drop of the emotion's share is measured
+    (occlusion sensitivity). This explains the model, not the expression of the person.
 
     \b
         mien explain photo.jpg --to explained.png
         mien explain photo.jpg --emotion sad
     """
-    if to and to.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--to {to} is not an image file; use explained.png.")
-    if to:
-        atomic_file.check_not_source(to, image)
+    if output_path and output_path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"--to {output_path} is not an image file; use explained.png.")
+    if output_path:
+        atomic_file.check_not_source(output_path, image)
     explanations = Analyzer(model, detector).explain(image, emotion)
     for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
         face = f"face {explanation.face.face_id}: {explanation.emotion} {100 * share:.1f} %"
-        caption = f"{face}; percentage points lost when a part is hidden"
+        caption = f"{face}; drop in percentage points when a part is hidden"
         terminal().table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
-        click.echo(f"{image}  no face")
-    if to:
-        _draw(explanations, to)
-        click.echo(to)
+        click.echo(f"{image}: no face detected")
+    if output_path:
+        _draw(explanations, output_path)
+        click.echo(output_path)
 
 
 def importance_table(explanation: Explanation) -> list[tuple[str, ...]]:
-    """The strongest importance in each ninth of the crop, in percentage points.
+    """Return the strongest importance in each ninth of the crop, in percentage points.
 
     Returns:
         Three rows, each with its name and three numbers.

@@ -1,4 +1,4 @@
-"""`mien models`: the packaged models."""
+"""`mien models`: list the packaged models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ METRICS = {
     "kl_nats": "KL, nats",
     "share_calibration_error": "calibration",
 }
-"""Key in the model card -> title of the column."""
+"""Keys of the model card and titles of their columns."""
 
 
 @click.command()
 def models() -> None:
     """List the packaged models and their metrics on PublicTest.
 
-    FER2013 and FER+ A are accuracies, 0 to 1. KL is the divergence of the predicted shares from
-    the shares of votes, calibration their share calibration error; lower is better for both.
+    FER2013 and FER+ A are accuracies, 0 to 1. KL is the Kullback-Leibler divergence between the
+    predicted shares and the shares of votes. Calibration is the share calibration error. A lower
+    KL and a lower calibration error are better.
 
     \b
         mien models
@@ -39,4 +40,4 @@ def models() -> None:
         rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
         click.echo(f"{name}: {spec.card.get('target', '')}")
     click.echo()
-    terminal().table(("PublicTest", "size", "labels", *METRICS.values()), rows)
+    terminal().table(("model", "size", "labels", *METRICS.values()), rows, "Metrics on PublicTest")

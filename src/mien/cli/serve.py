@@ -1,4 +1,4 @@
-"""`mien serve`: the HTTP server."""
+"""`mien serve`: start the HTTP server."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ SECTION = SERVER
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True,
-              help="Address to listen on; 0.0.0.0 accepts other machines.")  # fmt: skip
+              help="Address to listen on; 0.0.0.0 lets other machines connect.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
-              help="Port to listen on; 0 takes a free one.")  # fmt: skip
+              help="Port to listen on; 0 selects a free port.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
-              help="A name listed by `mien models`, or the path of an .onnx file.")  # fmt: skip
+              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="yunet, or whole: the image is one face.")  # fmt: skip
+              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
               help="Number of threads of the classifier; 0 uses all cores.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0,
-              help="Images analyzed in parallel; by default the number of cores plus "
-              "one.")  # fmt: skip
+              help="Number of images analyzed in parallel (default: the number of cores "
+              "plus one).")  # fmt: skip
 @click.option("--waiting", type=click.IntRange(1), default=64, show_default=True,
-              help="Images that may be pending; further requests get status 503.")  # fmt: skip
+              help="Maximum number of queued images; further requests get status 503.")  # fmt: skip
 @click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
               show_default=True,
-              help="Largest frames of a video; those of 2160p (4K) need about 1 GB more "
+              help="Maximum size of video frames; 2160p (4K) needs about 1 GB more "
               "memory.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Require the bearer token in this file; $MIEN_TOKEN sets one, "
-              "too.")  # fmt: skip
+              help="Require the bearer token in this file, or in $MIEN_TOKEN without "
+              "this option.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
-              help="Accept requests to this host name, such as that of a proxy. "
+              help="Accept requests to this host name, such as the name of a proxy. "
               "Can be repeated.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
               help="Let web pages of this origin use the server (CORS). Can be "
@@ -55,9 +55,9 @@ def serve(
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
 ) -> None:
-    """Serve analysis over HTTP, by default to this machine only.
+    """Start the HTTP server; by default, only this machine can use it.
 
-    Accepts images, videos and live frames.
+    The server accepts images, videos and live frames.
 
     \b
         mien serve
@@ -73,12 +73,14 @@ def serve(
         max_pending_images=waiting, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:
-        print_error("anyone who can reach this server may use it; --token-file requires a token")
+        print_error(
+            "anyone who can reach this server can use it; require a token with --token-file"
+        )
     server.run(settings, lambda url: print_error(f"listening on {url}"))
 
 
 def _read_token(path: Path | None) -> str:
-    """The token in a file or in $MIEN_TOKEN; empty for none."""
+    """Read the token from a file or $MIEN_TOKEN; empty if there is none."""
     if path is None:
         return os.environ.get("MIEN_TOKEN", "").strip()
     try:
