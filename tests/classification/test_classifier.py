@@ -33,7 +33,7 @@ def crops(count, channels=1, side=8, seed=0):
 
 
 def faces(count):
-    """Faces of FER2013's PublicTest, which no model was trained on; synthetic ones without it."""
+    """Faces of FER2013's PublicTest, on which no model was trained, or synthetic faces."""
     folder = SHARED / "fer2013"
     if not folder.is_dir():
         return tiny.faces(np.arange(count) % 7)[:, None]
@@ -49,7 +49,7 @@ def faces(count):
 
 
 def top_label_agreement(shares, others):
-    """The fraction of faces with the same dominant emotion in both arrays."""
+    """Return the fraction of faces with the same dominant emotion in both arrays."""
     return (shares.argmax(1) == others.argmax(1)).mean()
 
 

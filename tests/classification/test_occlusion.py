@@ -38,7 +38,7 @@ def contrast_at(row, column):
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(6, 41), st.integers(6, 41), st.integers(0, 99))
-def test_the_map_peaks_where_the_model_looks(row, column, seed):
+def test_the_map_peaks_at_the_pixel_that_the_share_depends_on(row, column, seed):
     crop = np.random.default_rng(seed).integers(0, 256, (1, SIDE, SIDE), np.uint8)
     importance = occlusion.importance_map(contrast_at(row, column), crop)
     top = np.unravel_index(importance.argmax(), importance.shape)
@@ -98,7 +98,7 @@ def test_any_emotion_of_the_model_can_be_explained(photo):
     assert explanation.emotion == "contempt"
 
 
-def test_the_overlay_is_orange_for_and_blue_against(smile):
+def test_the_overlay_is_orange_where_importance_is_positive_and_blue_where_negative(smile):
     importance = np.zeros((SIDE, SIDE), np.float32)
     importance[:, :16], importance[:, 32:] = 0.3, -0.3
     image = np.asarray(
@@ -135,7 +135,8 @@ def test_the_command_prints_and_draws(mien, photo, tmp_path):
 def test_an_image_without_a_face(mien, tmp_path):
     Image.new("RGB", (99, 80), "white").save(tmp_path / "wall.png")
     code, out, _ = mien("explain", tmp_path / "wall.png")
-    assert (code, out.split()[-2:]) == (0, ["no", "face"])
+    assert code == 0
+    assert "no face" in out
 
 
 def test_errors_are_one_line(mien, photo, tmp_path):

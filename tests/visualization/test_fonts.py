@@ -1,4 +1,4 @@
-"""Text in any script: drawn with a font that has its characters, or escaped."""
+"""Text in any script is drawn with a font that has its characters, or escaped."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,7 @@ from mien.visualization import terminal
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-    """Prints at a width in columns, None for output that is not a terminal; gives the lines."""
+    """A function that prints at a width in columns, None without a terminal, and returns lines."""
 
     def run(width, print_table, *arguments):
         monkeypatch.delenv("COLUMNS", raising=False)

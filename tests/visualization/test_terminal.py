@@ -1,4 +1,4 @@
-"""Results as terminal text."""
+"""Printing results as text."""
 
 import re
 

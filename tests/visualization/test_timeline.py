@@ -1,4 +1,4 @@
-"""Timelines: series in bounded memory, and the strips that are drawn of them."""
+"""Timelines: series in bounded memory, and drawing them as strips."""
 
 from dataclasses import replace
 
@@ -125,7 +125,7 @@ def test_a_pause_between_frames_does_not_change_the_usual_interval():
     assert status.tolist() == [2, 0, 0, 2]
 
 
-def test_a_collect_any_length_stays_small(monkeypatch):
+def test_the_memory_of_a_timeline_is_bounded(monkeypatch):
     monkeypatch.setattr(timeline_data, "MAX_POINTS", 50)
     monkeypatch.setattr(timeline_data, "MAX_INTERVALS", 20)
     monkeypatch.setattr(timeline_data, "MAX_STILLS", 5)

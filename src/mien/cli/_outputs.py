@@ -39,7 +39,7 @@ class Outputs:
         self._outputs = [_Output(path, context) for path, context in contexts]
         self._report_error, self._are_optional = report_error, are_optional
         self.interrupted = False
-        """Whether an output failed after it was opened, so that a part of it may be written."""
+        """Whether an output failed after it was opened, so that it may be written in part."""
 
     @property
     def paths(self) -> list[Path]:
@@ -74,7 +74,8 @@ class Outputs:
             action()
         except UserError as error:
             self.interrupted |= output.is_open
-            if output.count_failure():
+            output.failure_count += 1
+            if output.may_continue:
                 self._report_error(error)
                 return
             output.fail(error)
@@ -88,7 +89,7 @@ class _Output:
 
     def __init__(self, path: Path, context: WriterContext) -> None:
         self.path, self.failed = path, False
-        self._context, self._failures = context, 0
+        self._context, self.failure_count = context, 0
         self._write: ResultWriter | None = None
 
     @property
@@ -101,12 +102,12 @@ class _Output:
     def write(self, result: Result) -> None:
         assert self._write is not None
         self._write(result)
-        self._failures = 0
+        self.failure_count = 0
 
-    def count_failure(self) -> bool:
-        """Count a failure; return whether to continue, because a folder has a file per image."""
-        self._failures += 1
-        return self.is_open and self.path.is_dir() and self._failures < MAX_FAILURES
+    @property
+    def may_continue(self) -> bool:
+        """Whether to write the next result after a failure: a folder has one file per image."""
+        return self.is_open and self.path.is_dir() and self.failure_count < MAX_FAILURES
 
     def fail(self, error: UserError) -> None:
         """Close the writer after an error."""

@@ -55,9 +55,9 @@ def serve(
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
 ) -> None:
-    """Start the HTTP server; by default, only this machine can use it.
+    """Start the HTTP server.
 
-    The server accepts images, videos and live frames.
+    It accepts images, videos and live frames; by default, only this machine can connect.
 
     \b
         mien serve

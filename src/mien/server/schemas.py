@@ -11,8 +11,8 @@ from mien.server.job import RESULT_FILES
 
 DESCRIPTION = """\
 Estimates the shares of emotions for every face in images, videos and camera frames: how people
-would label an **apparent expression**. It does not read minds. Not for use at work, school, hiring,
-credit, policing or diagnosis. Images are not stored."""
+would label an **apparent expression**. It does not detect what a person feels. Not for use at work,
+school, hiring, credit, policing or diagnosis. Images are not stored."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = dict[str, Share]

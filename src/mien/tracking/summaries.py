@@ -10,7 +10,7 @@ from mien.results import Face
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 
 FIRST_WEIGHT = 1e-3
-"""Weight of the first frame of a face in seconds, because no time has passed yet."""
+"""Weight in seconds of a face's first frame, because no time has passed since an earlier frame."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ SUPPORTING_COLOR, OPPOSING_COLOR = "#d95f02", "#2c7fb8"
 FULL_COLOR_IMPORTANCE = 0.02
 """A map is drawn in full color if its largest importance is at least this; weaker maps are pale."""
 
-NOTE = "Shows what the model relies on, not why a person has this expression."
+NOTE = "Shows what the prediction of the model depends on, not what a person feels."
 
 
 def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
@@ -31,7 +31,9 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
         image.paste(overlay_importance(explanation), (2 * FACE_GAP + FACE_SIDE, top))
         _draw_description(canvas, explanation, top)
     if not explanations:
-        canvas.text((FACE_GAP, height / 2), "no face", DIM_COLOR, ImageFont.load_default(18), "lm")
+        canvas.text(
+            (FACE_GAP, height / 2), "no face detected", DIM_COLOR, ImageFont.load_default(18), "lm"
+        )
     canvas.text((FACE_GAP, height - FACE_GAP), NOTE, DIM_COLOR, ImageFont.load_default(14), "lm")
     return image
 
