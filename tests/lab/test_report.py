@@ -128,7 +128,8 @@ def test_report_needs_torch_only_for_faces(run, root, tmp_path):
     assert outcome == (0, "page/report.html\n", "")
     code, out, err = without.mien("report", run.folder, "--data", root, "--out", "x", cwd=tmp_path)
     assert (code, out) == (2, "")
-    assert err == "mien: This needs torch: in mien's folder, pip install '.[lab]'.\n"
+    assert "torch" in err
+    assert "pip install '.[lab]'" in err
 
 
 def test_page_is_balanced_html_and_escapes_its_content():
