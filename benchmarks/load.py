@@ -40,7 +40,7 @@ ROOT = Path(__file__).parent.parent
 
 CONNECTIONS = (1, 8, 64, 256)
 OVERLOAD_FACTOR = 10
-MAX_PENDING_IMAGES = 64
+MAX_IMAGES_IN_PROGRESS = 64
 """Limit of the server under overload, equal to its default."""
 
 MAX_CONNECTIONS = 900
@@ -106,9 +106,9 @@ def bare_loop(body: bytes, seconds: float, threads: int) -> float:
 
 
 @contextlib.contextmanager
-def served(max_pending_images: int) -> Iterator[str]:
+def served(max_images_in_progress: int) -> Iterator[str]:
     """Start a `mien serve` process and yield its URL."""
-    limit = ["--waiting", str(max_pending_images)]
+    limit = ["--max-images-in-progress", str(max_images_in_progress)]
     arguments = ["serve", "--port", "0", "--detector", "yunet", *limit]
     child = subprocess.Popen(
         [sys.executable, "-m", "mien", *arguments], stderr=subprocess.PIPE, text=True
@@ -281,14 +281,14 @@ async def overload(url: str, body: bytes, expected: dict, rate: float, seconds: 
     first = await closed_loop(url, body, expected, 1, for_requests(1))
     recovered = time.perf_counter() - began
     after = await closed_loop(url, body, expected, 8, for_seconds(min(seconds, 5)))
-    return {"waiting": MAX_PENDING_IMAGES, "before_mb": before, "flood": flood,
+    return {"waiting": MAX_IMAGES_IN_PROGRESS, "before_mb": before, "flood": flood,
             "first_after": first, "first_after_s": recovered, "after": after,
             "after_mb": await memory(url)}  # fmt: skip
 
 
-def measure_server(max_pending_images: int, measure: Callable[[str], Awaitable]) -> object:
+def measure_server(max_images_in_progress: int, measure: Callable[[str], Awaitable]) -> object:
     """Start a server, and return the result of `measure(url)`."""
-    with served(max_pending_images) as url:
+    with served(max_images_in_progress) as url:
         return asyncio.run(measure(url))
 
 
@@ -318,10 +318,10 @@ def main() -> None:
         "bare_per_second": bare_rate,
         "rows": [{**row, "share_of_bare": row["responses_per_second"] / bare_rate} for row in rows],
         "memory": measure_server(
-            MAX_PENDING_IMAGES, lambda url: endurance(url, body, expected, arguments.requests)
+            MAX_IMAGES_IN_PROGRESS, lambda url: endurance(url, body, expected, arguments.requests)
         ),
         "overload": measure_server(
-            MAX_PENDING_IMAGES, lambda url: overload(url, body, expected, rate, seconds)
+            MAX_IMAGES_IN_PROGRESS, lambda url: overload(url, body, expected, rate, seconds)
         ),
         "environment": runs.about(),
     }

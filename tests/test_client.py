@@ -23,7 +23,7 @@ IMAGE = serving.image_file()
 @pytest.fixture(scope="module")
 def server(tiny_model):
     with serving.on_loopback(tiny_model, token="sesame", max_jobs=2) as (url, server):
-        yield url, server._service
+        yield url, server._backend
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_an_image_that_is_too_large_and_a_name_that_is_not_utf8(tiny_model, tmp_
     strange = os.fsencode(tmp_path) + b"/b\xff.png"
     with open(strange, "wb") as file:
         file.write(IMAGE)
-    with serving.on_loopback(tiny_model, max_pixels=10_000) as (address, _):
+    with serving.on_loopback(tiny_model, max_image_pixels=10_000) as (address, _):
         errors = []
         results = list(mien.Client(address).stream(tmp_path, errors.append))
     assert len(results) == 1

@@ -1,4 +1,4 @@
-"""A service for tests: in this process behind a TestClient, or a real server on loopback."""
+"""Applications for tests: in this process behind a TestClient, or a real server on loopback."""
 
 import io
 import threading
@@ -23,7 +23,7 @@ def settings(model, **overrides):
 
 @contextmanager
 def in_process(model, **overrides):
-    """A TestClient of a service whose lifespan is active."""
+    """A TestClient of an application whose lifespan is active."""
     app = create_app(settings(model, **overrides))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -47,7 +47,7 @@ def on_loopback(model, **overrides):
 
 
 def wait_for(condition, timeout_seconds=20.0):
-    """Wait until `condition()` is true; fails after the timeout."""
+    """Wait until `condition()` is true; fail after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "timed out"
@@ -63,7 +63,7 @@ def image_file(width=64, height=48, image_format="PNG", seed=0):
 
 
 def write_video(path, seconds, size=(320, 180), codec="mpeg4"):
-    """Write a video of slowly moving noise, with a tone if the codec is mpeg4; returns `path`."""
+    """Write a video of moving noise, with a tone if the codec is mpeg4, and return `path`."""
     import av
 
     width, height = size
@@ -86,11 +86,11 @@ def write_video(path, seconds, size=(320, 180), codec="mpeg4"):
     return path
 
 
-def service(client):
-    """The `Service` behind a TestClient."""
-    return client.app.state.service
+def backend(client):
+    """The `Backend` behind a TestClient."""
+    return client.app.state.backend
 
 
-def service_of(server):
-    """The `Service` behind a real server."""
-    return server.config.app.state.service
+def backend_of(server):
+    """The `Backend` behind a real server."""
+    return server.config.app.state.backend

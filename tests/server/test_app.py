@@ -1,4 +1,4 @@
-"""Routes of the service: image requests in every form, models, health, metrics, OpenAPI."""
+"""Routes of the server: image requests in every form, models, health, metrics, OpenAPI."""
 
 import base64
 import http.client
@@ -84,7 +84,7 @@ BASE64_FORMS = {
 
 @pytest.mark.parametrize("encode", BASE64_FORMS.values(), ids=BASE64_FORMS)
 @pytest.mark.parametrize("trailing", [0, 1, 2])
-def test_base64_of_any_form_gives_the_same_record(client, tiny_model, encode, trailing):
+def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, trailing):
     body = IMAGE + b"\xfb\xff\xfe" * 9 + bytes(trailing)  # -_ in the URL-safe alphabet
     record = expected_record(tiny_model, IMAGE)
     assert client.post("/analyze", json={"image": encode(body)}).json() == record
@@ -93,7 +93,7 @@ def test_base64_of_any_form_gives_the_same_record(client, tiny_model, encode, tr
 
 
 @pytest.mark.parametrize("text", ["*", "a", "aGk=x", "data:image/png,abc!", "\u00e9", "a\0b="])
-def test_what_is_not_base64_is_an_error(client, text):
+def test_invalid_base64_is_an_error(client, text):
     response = client.post("/analyze", json={"image": text})
     assert response.status_code == 422
     assert "Image 0 is not base64" in response.json()["error"]
@@ -128,7 +128,7 @@ def test_an_unreadable_image_of_a_json_list_does_not_reject_the_others(client, t
 
 
 def test_an_image_with_too_many_pixels_does_not_reject_the_others(tiny_model):
-    with serving.in_process(tiny_model, max_pixels=5000) as client:
+    with serving.in_process(tiny_model, max_image_pixels=5000) as client:
         files = [("i", ("large.png", serving.image_file(99, 99))), ("i", ("a.png", IMAGE))]
         first, second = client.post("/analyze", files=files).json()
         assert "99 x 99" in first["error"]
@@ -281,7 +281,7 @@ def test_a_redirect_keeps_the_prefix_and_host_of_a_proxy(client):
 
 
 @pytest.mark.parametrize("path", ["/nothing/", "/healthz//", "//evil.example/", "/analyze/x/"])
-def test_what_matches_no_route_is_not_redirected(client, path):
+def test_paths_without_a_route_are_not_redirected(client, path):
     assert client.get(f"http://testserver{path}", follow_redirects=False).status_code == 404
 
 
@@ -301,7 +301,7 @@ def test_metrics_have_stable_names_and_the_prometheus_format(client):
         "mien_videos": "counter",
         "mien_live_frame_duration_seconds": "histogram",
         "mien_live_frames_dropped": "counter",
-        "mien_images_pending": "gauge",
+        "mien_images_in_progress": "gauge",
         "mien_request_body_bytes": "gauge",
         "mien_live_connections": "gauge",
         "mien_videos_stored": "gauge",

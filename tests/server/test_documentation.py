@@ -78,11 +78,11 @@ def limits():
 
 def test_the_table_of_limits_agrees_with_the_settings():
     settings, rows = Settings(), limits()
-    assert f"{settings.max_pending_images} " in rows["images waiting or being analyzed"]
+    assert f"{settings.max_images_in_progress} " in rows["images queued or being analyzed"]
     request = rows["one request"]
     assert f"{settings.max_body_bytes >> 20} MiB" in request
     assert f"{settings.max_images_per_request} images" in request
-    assert f"{settings.max_pixels // 10**6} million pixels" in request
+    assert f"{settings.max_image_pixels // 10**6} million pixels" in request
     assert f"{settings.max_total_body_bytes >> 20} MiB" in rows["all request bodies in memory"]
     videos = rows["videos"]
     assert f"{settings.max_jobs} stored" in videos

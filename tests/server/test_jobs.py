@@ -42,7 +42,7 @@ def client(tiny_model):
 
 
 def post(client, path, query="", content_type="video/mp4"):
-    """Upload a video; returns the id of the job."""
+    """Upload a video and return the id of the job."""
     response = client.post(
         f"/videos{query}", content=path.read_bytes(), headers={"content-type": content_type}
     )
@@ -51,7 +51,7 @@ def post(client, path, query="", content_type="video/mp4"):
 
 
 def events_of(client, job_id):
-    """Pairs of event name and job record."""
+    """Return pairs of an event name and a job record."""
     text = client.get(f"/videos/{job_id}/events").text
     events = [event.splitlines() for event in text.split("\n\n")[:-1]]
     return [
@@ -61,7 +61,7 @@ def events_of(client, job_id):
 
 
 def wait_for_end(client, job_id):
-    """Read the events until the job has ended; returns its record."""
+    """Read the events until the job has ended, and return its record."""
     assert events_of(client, job_id)[-1][0] == "end"
     return client.get(f"/videos/{job_id}").json()
 
@@ -75,12 +75,12 @@ def download(client, job_id, name):
 
 def test_a_shutdown_ends_the_events_of_a_job(client, long_clip):
     job_id = post(client, long_clip)
-    client.app.state.service.stopping.set()
+    client.app.state.backend.shutdown_event.set()
     ((name, record),) = events_of(client, job_id)
     assert (name, record["state"]) == ("end", "deleted")
 
 
-def test_the_oldest_failed_job_is_evicted_for_a_new_video(client, clip, tmp_path):
+def test_the_oldest_failed_job_is_deleted_for_a_new_video(client, clip, tmp_path):
     invalid = tmp_path / "invalid.mp4"
     invalid.write_text("not a video")
     failed = [post(client, invalid) for _ in range(3)]
@@ -91,7 +91,7 @@ def test_the_oldest_failed_job_is_evicted_for_a_new_video(client, clip, tmp_path
     assert client.get(f"/videos/{failed[2]}").status_code == 200
 
 
-def test_retry_after_is_the_first_expiry_if_there_are_too_many_jobs(client, clip):
+def test_retry_after_is_the_next_expiry_if_there_are_too_many_jobs(client, clip):
     for _ in range(3):
         wait_for_end(client, post(client, clip))
     response = client.post("/videos", content=b"x", headers=MP4)
@@ -99,7 +99,7 @@ def test_retry_after_is_the_first_expiry_if_there_are_too_many_jobs(client, clip
     assert int(response.headers["retry-after"]) > 3000
 
 
-def test_a_job_writes_all_results(client, clip, tiny_model):
+def test_a_job_writes_all_result_files(client, clip, tiny_model):
     posted = client.post("/videos", files={"video": ("../my clip.mp4", clip.read_bytes())})
     assert posted.status_code == 202
     location = posted.headers["location"]
@@ -133,13 +133,13 @@ def test_a_job_writes_all_results(client, clip, tiny_model):
     assert Image.open(io.BytesIO(download(client, job_id, "timeline.png"))).width > 100
     page = download(client, job_id, "page.html").decode()
     assert "my clip.mp4" in page
-    folder = str(serving.service(client).jobs._folder.path)
+    folder = str(serving.backend(client).jobs._folder.path)
     assert folder not in page + json.dumps(records) + json.dumps(job)
     assert client.delete(location).status_code == 204
     assert client.get(location).status_code == client.delete(location).status_code == 404
 
 
-def test_query_parameters_select_frames_and_results(client, clip):
+def test_query_parameters_select_frames_and_result_files(client, clip):
     query = "?to=faces.jsonl&every=5&start=0.2&end=0.8&smooth=0&name=a.mp4"
     job = wait_for_end(client, post(client, clip, query, "application/octet-stream"))
     assert (job["result_files"], job["name"]) == (["faces.jsonl"], "a.mp4")
@@ -161,7 +161,7 @@ def test_an_invalid_query_is_rejected_before_the_upload(client, query, fact):
     response = client.post(f"/videos{query}", content=b"x", headers=MP4)
     assert response.status_code == 422
     assert fact in response.json()["error"]
-    assert serving.service(client).jobs.count() == 0
+    assert serving.backend(client).jobs.count() == 0
 
 
 def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
@@ -178,7 +178,7 @@ def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
     assert client.post("/videos", data={"video": "x"}, files={}).status_code == 415
     form = {"content-type": "multipart/form-data; boundary=a"}
     assert client.post("/videos", content=b"--a--\r\n", headers=form).status_code == 422
-    assert serving.service(client).jobs.count() == 0
+    assert serving.backend(client).jobs.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_common_video_formats_are_accepted(tmp_path, suffix, codec):
 
 
 def test_playlists_are_not_followed(client, clip, tmp_path):
-    """FFmpeg would open what a playlist lists: files of others, and addresses in the network."""
+    """FFmpeg would open the entries of a playlist, such as files of other users and URLs."""
     m3u = (
         "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n"
         f"#EXTINF:1.0,\nfile://{clip}\n#EXT-X-ENDLIST\n"
@@ -228,17 +228,17 @@ def test_large_frames_and_large_files_are_rejected(clip, tiny_model):
         assert client.post("/videos", content=b"x" * 1001, headers=MP4).status_code == 413
         form = {"v": ("a.mp4", b"x" * 1001)}
         assert client.post("/videos", files=form).status_code == 413
-        assert list(serving.service(client).jobs._folder.path.glob("[!.]*")) == []
+        assert list(serving.backend(client).jobs._folder.path.glob("[!.]*")) == []
 
 
 def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_clip):
-    jobs = serving.service(client).jobs
+    jobs = serving.backend(client).jobs
     folder = jobs._folder.path
     assert folder.stat().st_mode & 0o777 == 0o700
     running = post(client, long_clip, "?to=faces.jsonl")
     assert client.get(f"/videos/{running}/results/faces.jsonl").status_code == 409
     queued = [post(client, clip, "?to=faces.jsonl") for _ in range(2)]
-    # Jobs do not expire while they wait.
+    # Queued jobs do not expire.
     jobs.get(queued[1]).expires_at = time.monotonic() - 1
     assert {client.get(f"/videos/{job_id}").json()["state"] for job_id in queued} == {"queued"}
     response = client.post("/videos", content=b"x", headers=MP4)
@@ -253,7 +253,7 @@ def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_cl
     assert [path.name for path in (folder / queued[1]).iterdir()] == ["faces.jsonl"]
 
 
-def test_result_names_cannot_reach_other_files(client, clip):
+def test_names_of_result_files_cannot_reach_other_files(client, clip):
     job_id = post(client, clip, "?to=faces.jsonl")
     wait_for_end(client, job_id)
     for name in ("..%2f..%2fetc%2fpasswd", "upload", "faces.jsonl%00", ".part"):
@@ -274,7 +274,7 @@ def test_a_bug_in_one_job_does_not_stop_others(client, clip, monkeypatch):
 
 
 def test_a_removed_folder_is_created_again(client, clip):
-    removed = serving.service(client).jobs._folder.path
+    removed = serving.backend(client).jobs._folder.path
     shutil.rmtree(removed)
     assert wait_for_end(client, post(client, clip, "?to=faces.csv"))["state"] == "done"
     assert not removed.exists()
@@ -300,7 +300,7 @@ def test_deleting_a_job_stops_its_decoder_between_selected_frames(client, long_c
 
 def test_a_job_fails_after_its_lifetime(tiny_model, long_clip):
     with serving.in_process(tiny_model, job_lifetime_seconds=0.2) as client:
-        job = serving.service(client).jobs.get(post(client, long_clip, "?to=faces.jsonl"))
+        job = serving.backend(client).jobs.get(post(client, long_clip, "?to=faces.jsonl"))
         serving.wait_for(lambda: job.state == "failed")
         assert job.name in job.error
 
@@ -317,7 +317,7 @@ def test_warnings_name_a_damaged_video(client, clip, tmp_path):
 
 def test_a_shutdown_removes_the_folder(tiny_model, long_clip):
     with serving.in_process(tiny_model) as client:
-        folder = serving.service(client).jobs._folder.path
+        folder = serving.backend(client).jobs._folder.path
         post(client, long_clip)
         post(client, long_clip)
         assert folder.exists()

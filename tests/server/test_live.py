@@ -22,9 +22,9 @@ FRAME = serving.image_file(image_format="JPEG")
 
 @pytest.fixture(scope="module")
 def server(tiny_model):
-    """The URL of /live, and the service."""
+    """The URL of /live, and the backend."""
     with serving.on_loopback(tiny_model, max_live_connections=2) as (url, server):
-        yield live_url(url), serving.service_of(server)
+        yield live_url(url), serving.backend_of(server)
 
 
 def live_url(url):
@@ -37,8 +37,8 @@ def open_live(server, query="", **options):
 
 
 def wait_until_closed(server):
-    _, service = server
-    serving.wait_for(lambda: service.live.connections == 0)
+    _, backend = server
+    serving.wait_for(lambda: backend.live.connections == 0)
 
 
 def reset(connection):
@@ -180,7 +180,7 @@ def test_invalid_connections_are_denied(server):
 
 def test_an_idle_connection_is_closed(tiny_model):
     with serving.on_loopback(tiny_model, live_idle_timeout_seconds=0.2) as (url, server):
-        idle_server = live_url(url), serving.service_of(server)
+        idle_server = live_url(url), serving.backend_of(server)
         with open_live(idle_server) as live, pytest.raises(ConnectionClosed):
             live.recv(5)
         wait_until_closed(idle_server)
@@ -189,8 +189,8 @@ def test_an_idle_connection_is_closed(tiny_model):
 def test_a_client_that_does_not_read_is_disconnected(tiny_model, monkeypatch):
     monkeypatch.setattr(live_module.LiveSession, "analyze", lambda *_: ("x" * 2**20, 0))
     with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
-        service = serving.service_of(server)
-        with open_live((live_url(url), service), max_queue=1) as live:
+        backend = serving.backend_of(server)
+        with open_live((live_url(url), backend), max_queue=1) as live:
             stop = threading.Event()
 
             def send():
@@ -202,8 +202,8 @@ def test_a_client_that_does_not_read_is_disconnected(tiny_model, monkeypatch):
             sender = threading.Thread(target=send)
             sender.start()
             try:
-                serving.wait_for(lambda: service.live.connections == 1)
-                serving.wait_for(lambda: service.live.connections == 0)
+                serving.wait_for(lambda: backend.live.connections == 1)
+                serving.wait_for(lambda: backend.live.connections == 0)
             finally:
                 stop.set()
                 live.socket.shutdown(socket.SHUT_RDWR)

@@ -62,8 +62,8 @@ def request_head(length, path="/analyze"):
 
 
 def delay_images(server, seconds):
-    """Delay every analysis; returns a list that gets one item per analysis begun."""
-    images, began = serving.service_of(server).images, []
+    """Delay every analysis; return a list with one item per started analysis."""
+    images, began = serving.backend_of(server).images, []
     analyze = images._analyze
 
     def analyze_slowly(*args):
@@ -77,7 +77,7 @@ def delay_images(server, seconds):
 
 def test_overload_gives_503_and_all_other_results_are_correct(tiny_model):
     expected = mien.Analyzer(tiny_model, "whole").analyze(IMAGE)
-    with serving.on_loopback(tiny_model, max_pending_images=4) as (url, server):
+    with serving.on_loopback(tiny_model, max_images_in_progress=4) as (url, server):
         delay_images(server, 0.05)
         with ThreadPoolExecutor(40) as pool:
             responses = list(pool.map(lambda _: send(url), range(120)))
@@ -88,14 +88,14 @@ def test_overload_gives_503_and_all_other_results_are_correct(tiny_model):
             else:
                 assert 1 <= int(headers["Retry-After"]) <= 30
                 assert headers["Retry-After"] in record["error"]
-        admission = serving.service_of(server).images.admission
-        assert (admission.images, admission.body_bytes) == (0, 0)
+        admission = serving.backend_of(server).images.admission
+        assert (admission.images_in_progress, admission.total_body_bytes) == (0, 0)
         assert send(url)[0] == 200
         assert get_status(url, "/readyz") == 200
 
 
-def test_a_full_service_is_alive_but_not_ready(tiny_model):
-    with serving.on_loopback(tiny_model, max_pending_images=1) as (url, server):
+def test_a_full_server_is_alive_but_not_ready(tiny_model):
+    with serving.on_loopback(tiny_model, max_images_in_progress=1) as (url, server):
         began = delay_images(server, 0.5)
         request = threading.Thread(target=send, args=[url])
         request.start()
@@ -114,21 +114,21 @@ def test_the_memory_for_bodies_is_limited(tiny_model):
             responses = pool.map(lambda _: send(url, large), range(6))
             statuses = {status for status, *_ in responses}
         assert statuses == {200, 503}
-        assert serving.service_of(server).images.admission.body_bytes == 0
+        assert serving.backend_of(server).images.admission.total_body_bytes == 0
 
 
 def test_requests_of_disconnected_clients_are_cancelled(tiny_model):
     with serving.on_loopback(tiny_model, workers=1) as (url, server):
-        admission = serving.service_of(server).images.admission
+        admission = serving.backend_of(server).images.admission
         began = delay_images(server, 0.4)
         first = threading.Thread(target=send, args=[url])
         first.start()
         serving.wait_for(lambda: began)
         for _ in range(5):
             with open_socket(url, request_head(len(IMAGE)) + IMAGE) as client:
-                serving.wait_for(lambda: admission.images == 2)
+                serving.wait_for(lambda: admission.images_in_progress == 2)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            serving.wait_for(lambda: admission.images == 1)
+            serving.wait_for(lambda: admission.images_in_progress == 1)
         first.join()
         assert len(began) == 1
         assert send(url)[0] == 200
@@ -136,18 +136,18 @@ def test_requests_of_disconnected_clients_are_cancelled(tiny_model):
 
 def test_slow_uploads_time_out(tiny_model):
     with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
-        service = serving.service_of(server)
+        backend = serving.backend_of(server)
         with open_socket(url, request_head(1000) + b"half") as client:
             assert b" 408 " in client.recv(1000)
-        admission = service.images.admission
+        admission = backend.images.admission
         with open_socket(url, request_head(1000) + b"half"):
-            serving.wait_for(lambda: admission.body_bytes == 2 * 4)
-            assert admission.images == 0
-        serving.wait_for(lambda: admission.body_bytes == 0)
+            serving.wait_for(lambda: admission.total_body_bytes == 2 * 4)
+            assert admission.images_in_progress == 0
+        serving.wait_for(lambda: admission.total_body_bytes == 0)
         video_head = request_head(1000, "/videos").replace(b"image/png", b"video/mp4")
         with open_socket(url, video_head + b"x") as client:
             assert b" 408 " in client.recv(1000)
-        serving.wait_for(lambda: service.jobs.count() == 0)
+        serving.wait_for(lambda: backend.jobs.count() == 0)
 
 
 @pytest.mark.parametrize("path", ["/analyze", "/videos"])
@@ -170,7 +170,7 @@ def test_a_slow_but_steady_upload_is_accepted(tiny_model, tmp_path, path):
 def test_an_upload_below_the_lowest_rate_times_out(tiny_model):
     settings = {"client_timeout_seconds": 0.5, "min_upload_bytes_per_second": 10_000}
     with serving.on_loopback(tiny_model, **settings) as (url, _):
-        # What arrived at once before earns no time for the rest.
+        # A fast start of the upload does not extend the time for the rest.
         with open_socket(url, request_head(10**6) + bytes(500_000)) as client:
             client.settimeout(0.05)
             answer, began = b"", time.monotonic()
@@ -185,7 +185,7 @@ def test_an_upload_below_the_lowest_rate_times_out(tiny_model):
 
 def test_a_video_does_not_expire_while_it_is_received(tiny_model):
     with serving.on_loopback(tiny_model) as (_, server):
-        jobs = serving.service_of(server).jobs
+        jobs = serving.backend_of(server).jobs
         job = jobs.create("a.mp4", JobOptions())
         job.expires_at = time.monotonic() - 1
         jobs.delete_expired()
@@ -209,7 +209,7 @@ def test_missing_and_endless_headers_time_out(tiny_model, monkeypatch):
 
 
 def test_an_upload_in_chunks_of_one_byte_is_parsed_in_turns(tiny_model, monkeypatch):
-    monkeypatch.setattr(protocols, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(protocols, "MAX_TURN_SECONDS", 0.0)
     head = request_head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in IMAGE) + b"0\r\n\r\n"
     with serving.on_loopback(tiny_model) as (url, _), open_socket(url) as client:
@@ -246,7 +246,7 @@ def test_too_many_connections_with_requests_give_503_except_health(tiny_model, m
     with serving.on_loopback(tiny_model) as (url, server), ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(open_socket(url, request_head(1000) + b"half"))
-        serving.wait_for(lambda: serving.service_of(server).images.admission.body_bytes >= 8)
+        serving.wait_for(lambda: serving.backend_of(server).images.admission.total_body_bytes >= 8)
         status, headers, record = send(url)
         assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
         assert "connections" in record["error"]
@@ -255,8 +255,8 @@ def test_too_many_connections_with_requests_give_503_except_health(tiny_model, m
 
 def test_a_client_that_does_not_read_is_disconnected(tiny_model, caplog):
     with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
-        service = serving.service_of(server)
-        job = service.jobs.create("a.mp4", JobOptions())
+        backend = serving.backend_of(server)
+        job = backend.jobs.create("a.mp4", JobOptions())
         with open(job.folder / "faces.csv", "wb") as file:
             file.truncate(64 * 2**20)
         job.state = "done"
@@ -264,16 +264,16 @@ def test_a_client_that_does_not_read_is_disconnected(tiny_model, caplog):
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         with open_socket(url, request) as client:
             client.recv(10)
-            serving.wait_for(lambda: 'status="499"' in service.metrics.text())
+            serving.wait_for(lambda: 'status="499"' in backend.metrics.text())
     assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("header", ["Connection: close\r\n", ""])
 def test_a_closed_connection_with_unread_bytes_is_aborted(tiny_model, monkeypatch, header):
-    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(server_module, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "STALLED_CLOSE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "KEEP_ALIVE_TIMEOUT_SECONDS", 0.2)
     with serving.on_loopback(tiny_model) as (url, server):
-        serving.service_of(server).metrics.text = lambda: "x" * (64 * 2**20)
+        serving.backend_of(server).metrics.text = lambda: "x" * (64 * 2**20)
         request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode()
         with open_socket(url, request) as client:
             client.recv(10)
@@ -295,26 +295,26 @@ def test_an_unread_event_stream_blocks_neither_requests_nor_shutdown(tiny_model,
         connection.close()
 
 
-def test_a_ticket_releases_what_it_reserved():
+def test_a_reservation_is_released_at_the_end_of_the_request():
     admission = Admission(3, 100)
-    with admission.admit() as ticket:
-        ticket.reserve_images(3)
-        ticket.reserve_bytes(60)
+    with admission.admit() as reservation:
+        reservation.add_images(3)
+        reservation.add_bytes(60)
         with pytest.raises(RequestError) as error, admission.admit():
             pass
         assert error.value.status == 503
         with pytest.raises(RequestError, match="memory") as error:
-            ticket.reserve_bytes(50)
+            reservation.add_bytes(50)
         assert error.value.status == 503
-    assert (admission.images, admission.body_bytes) == (0, 0)
-    with admission.admit() as ticket:
-        ticket.reserve_images(2)
+    assert (admission.images_in_progress, admission.total_body_bytes) == (0, 0)
+    with admission.admit() as reservation:
+        reservation.add_images(2)
         with pytest.raises(RequestError) as error:
-            ticket.reserve_images(2)
+            reservation.add_images(2)
         assert error.value.status == 503
-    assert admission.images == 0
-    with pytest.raises(RequestError, match="3 images") as error, admission.admit() as ticket:
-        ticket.reserve_images(4)
+    assert admission.images_in_progress == 0
+    with pytest.raises(RequestError, match="3 images") as error, admission.admit() as reservation:
+        reservation.add_images(4)
     assert error.value.status == 413
 
 
@@ -382,9 +382,9 @@ def test_a_hanging_upload_does_not_delay_the_shutdown(tiny_model, tmp_path, path
 
 def test_messages_of_libraries_are_escaped_and_limited():
     code = (
-        "import os; from mien.server.server import escaped_library_messages\n"
-        "with escaped_library_messages():\n"
+        "import os; from mien.server.server import escape_library_messages\n"
+        "with escape_library_messages():\n"
         "    for _ in range(1000): os.write(2, b'\\x1b[31mTIFF\\n')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "mien: a library reports: '\\x1b[31mTIFF'\n"
+    assert done.stderr == "mien: a library printed: '\\x1b[31mTIFF'\n"

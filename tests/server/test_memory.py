@@ -1,4 +1,4 @@
-"""Memory: what images need by their headers, and whose turn it is."""
+"""Estimates of the memory that images require, and the order in which it is granted."""
 
 import asyncio
 import io
@@ -42,10 +42,10 @@ def test_a_photograph_is_small_and_no_acceptable_image_exceeds_the_limit():
 )
 def test_an_image_that_needs_too_much_memory_is_rejected_by_its_header(arguments):
     body = image_file(*arguments)
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with pytest.raises(UserError, match=rf"{arguments[0]} x {arguments[1]} pixels\. The limit"):
         required_bytes(body, "the image")
-    assert time.perf_counter() - began < 0.2
+    assert time.perf_counter() - started_at < 0.2
 
 
 def test_a_progressive_jpeg_needs_more_than_a_baseline_one():
@@ -65,12 +65,12 @@ def test_icons_are_not_opened():
 def test_three_large_pngs_at_once_neither_wait_nor_block_others(tiny_model):
     body = image_file(8000, 8000)
     with serving.in_process(tiny_model) as client:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         for _ in range(3):
             response = client.post("/analyze", content=body)
             assert response.status_code == 422
             assert "8000 x 8000" in response.json()["error"]
-        assert time.perf_counter() - began < 2
+        assert time.perf_counter() - started_at < 2
 
 
 def test_small_images_do_not_wait_for_large_ones():
@@ -114,6 +114,6 @@ def test_memory_is_released_by_clients_that_leave():
 
 
 def test_large_images_count_as_several(tiny_model):
-    with serving.in_process(tiny_model, max_pending_images=4) as client:
+    with serving.in_process(tiny_model, max_images_in_progress=4) as client:
         assert client.post("/analyze", content=image_file(6000, 4000)).status_code == 200
-        assert serving.service(client).images.admission.images == 0
+        assert serving.backend(client).images.admission.images_in_progress == 0

@@ -21,7 +21,7 @@ from mien.server.job import RESULT_FILES
 from mien.writers import csv, html
 from tests.browser import CHROMIUM, Browser
 from tests.paths import ROOT
-from tests.server.serving import in_process, on_loopback, service_of, write_video
+from tests.server.serving import backend_of, in_process, on_loopback, write_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
@@ -148,7 +148,7 @@ async def wait_for_file(path):
 async def wait_for_deletion(server):
     """Wait until the server has no jobs."""
     for _ in range(200):
-        if not service_of(server).jobs.count():
+        if not backend_of(server).jobs.count():
             return
         await asyncio.sleep(0.05)
     raise AssertionError("a job was not deleted")
@@ -252,11 +252,11 @@ def test_many_faces_start_closed_and_link_to_their_boxes(on_page, crowd_image):
 
 def test_request_is_retried_while_the_server_is_busy(on_page, photo):
     async def check(page, server):
-        admission = service_of(server).images.admission
-        admission.max_images, max_images = 0, admission.max_images
+        admission = backend_of(server).images.admission
+        admission.max_images_in_progress, max_images = 0, admission.max_images_in_progress
         await page.set_files("#image-files", photo)
         await page.wait_for("document.querySelector('.progress')?.textContent.includes('busy')")
-        admission.max_images = max_images
+        admission.max_images_in_progress = max_images
         await page.wait_for("document.querySelectorAll('.face').length === 1")
 
     on_page(check, console_error="503")

@@ -19,8 +19,8 @@ EVIL = {"origin": "https://evil.example"}
 
 @pytest.fixture(scope="module")
 def guarded(tiny_model):
-    """A service with a token, one allowed origin, and low limits."""
-    limits = {"max_body_bytes": 2**20, "max_pixels": 1_000_000}
+    """A server with a token, one allowed origin, and low limits."""
+    limits = {"max_body_bytes": 2**20, "max_image_pixels": 1_000_000}
     origins = ("https://page.example",)
     with serving.in_process(tiny_model, token=TOKEN, allowed_origins=origins, **limits) as client:
         yield client
@@ -191,12 +191,12 @@ def test_a_model_file_takes_precedence_over_a_packaged_model_of_its_name(tiny_mo
     path = tmp_path / "default.onnx"
     path.write_bytes(tiny_model.read_bytes())
     with serving.in_process(path) as client:
-        assert serving.service(client).analyzers.models["default"] == (path, "")
+        assert serving.backend(client).analyzers.models["default"] == (path, "")
 
 
-def test_more_images_than_the_service_admits_give_413(tiny_model):
+def test_more_images_than_the_server_admits_give_413(tiny_model):
     images = [("image", (f"{k}.png", IMAGE)) for k in range(3)]
-    with serving.in_process(tiny_model, max_pending_images=2) as client:
+    with serving.in_process(tiny_model, max_images_in_progress=2) as client:
         response = client.post("/analyze", files=images)
         assert response.status_code == 413
         assert "2 images" in response.json()["error"]
@@ -220,7 +220,7 @@ def test_a_large_body_gives_413(guarded):
             yield b"x" * 2**16
 
     assert guarded.post("/analyze", content=parts(), headers=bearer()).status_code == 413
-    assert serving.service(guarded).images.admission.body_bytes == 0
+    assert serving.backend(guarded).images.admission.total_body_bytes == 0
 
 
 def test_an_image_with_too_many_pixels_is_rejected_before_decoding(guarded, client):
@@ -259,7 +259,7 @@ def test_a_bug_reveals_no_internals(client, monkeypatch):
     def fail(*_):
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr(serving.service(client).analyzers, "get", fail)
+    monkeypatch.setattr(serving.backend(client).analyzers, "get", fail)
     response = client.post("/analyze", content=IMAGE)
     assert response.status_code == 500
     assert "password" not in response.text

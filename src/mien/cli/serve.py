@@ -27,8 +27,9 @@ SECTION = SERVER
 @click.option("--workers", type=click.IntRange(0), default=0,
               help="Number of images analyzed in parallel (default: the number of cores "
               "plus one).")  # fmt: skip
-@click.option("--waiting", type=click.IntRange(1), default=64, show_default=True,
-              help="Maximum number of queued images; further requests get status 503.")  # fmt: skip
+@click.option("--max-images-in-progress", type=click.IntRange(1), default=64, show_default=True,
+              help="Maximum number of images that are queued or being analyzed; further "
+              "requests get status 503.")  # fmt: skip
 @click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
               show_default=True,
               help="Maximum size of video frames; 2160p (4K) needs about 1 GB more "
@@ -49,7 +50,7 @@ def serve(
     detector: str,
     threads: int,
     workers: int,
-    waiting: int,
+    max_images_in_progress: int,
     video_size: str,
     token_file: Path | None,
     allow_host: tuple[str, ...],
@@ -70,7 +71,7 @@ def serve(
     settings = Settings(
         model, detector, threads, workers, host, port, token,
         tuple(name.lower() for name in allow_host), allow_origin,
-        max_pending_images=waiting, max_video_pixels=VIDEO_PIXELS[video_size],
+        max_images_in_progress=max_images_in_progress, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:
         print_error(

@@ -1,4 +1,4 @@
-"""Admission control: bounds the images in progress and the request bodies in memory."""
+"""Limit the number of images in progress and the memory of request bodies."""
 
 from __future__ import annotations
 
@@ -9,98 +9,109 @@ from contextlib import contextmanager
 from mien.server.error_responses import RequestError, service_unavailable
 
 SMOOTHING_FACTOR = 0.1
-"""Weight of the newest request in the moving average of request durations."""
+"""Weight of the newest request in the exponential moving average of request durations."""
+
+INITIAL_DURATION_SECONDS = 0.1
 
 
 class Admission:
-    """Counts images in progress and bytes held. Not thread-safe: for the event loop's thread.
+    """Admits requests while images and request bodies are within their limits.
+
+    Not thread-safe: use it only in the thread of the event loop.
 
     Args:
-        max_images: images that may wait or be analyzed at once.
-        max_body_bytes: size of all request bodies together, including those still arriving.
+        max_images_in_progress: maximum number of images that are queued or being analyzed.
+        max_total_body_bytes: maximum size of all request bodies together, including those that are
+            still arriving.
     """
 
-    def __init__(self, max_images: int, max_body_bytes: int) -> None:
-        self.max_images, self.max_body_bytes = max_images, max_body_bytes
-        self.images = 0
-        self.body_bytes = 0
-        self._mean_duration_seconds = 0.1
+    def __init__(self, max_images_in_progress: int, max_total_body_bytes: int) -> None:
+        self.max_images_in_progress = max_images_in_progress
+        self.max_total_body_bytes = max_total_body_bytes
+        self.images_in_progress = 0
+        self.total_body_bytes = 0
+        self._mean_duration_seconds = INITIAL_DURATION_SECONDS
 
     @contextmanager
-    def admit(self) -> Iterator[Ticket]:
-        """Admit a request; what its ticket reserves is released at the end of the context.
+    def admit(self) -> Iterator[Reservation]:
+        """Admit a request, and release its reservation at the end of the context.
 
-        Images are counted only once the body has arrived, so that slow uploads block nobody.
+        The caller adds images only after the body has arrived, so that slow uploads do not block
+        other clients.
 
         Raises:
-            RequestError: 503 if no further image is admitted.
+            RequestError: 503 if the maximum number of images is in progress.
         """
-        ticket = Ticket(self)
+        reservation = Reservation(self)
         self.require_capacity(1)
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
-            yield ticket
-            duration = time.monotonic() - began
+            yield reservation
+            duration = time.monotonic() - started_at
             self._mean_duration_seconds += SMOOTHING_FACTOR * (
                 duration - self._mean_duration_seconds
             )
         finally:
-            ticket.release()
+            reservation.release()
 
     def require_capacity(self, images: int) -> None:
         """Raise a 503 `RequestError` if `images` more would exceed the limit."""
-        if self.images + images > self.max_images:
-            raise self.full("Too many images are waiting")
+        if self.images_in_progress + images > self.max_images_in_progress:
+            raise self.capacity_error("Too many images are queued")
 
-    def full(self, reason: str) -> RequestError:
-        """A 503 error that suggests a retry after the mean duration of recent requests."""
+    def capacity_error(self, reason: str) -> RequestError:
+        """Return a 503 error that suggests a retry after the mean duration of recent requests."""
         return service_unavailable(reason, self._mean_duration_seconds)
 
 
-class Ticket:
-    """The images and bytes that one admitted request has reserved."""
+class Reservation:
+    """Number of images and bytes that one admitted request has reserved."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._images = 0
         self._bytes = 0
 
-    def reserve_images(self, count: int) -> None:
-        """Reserve capacity for `count` images.
+    def add_images(self, count: int) -> None:
+        """Reserve capacity for `count` more images.
 
         Raises:
-            RequestError: 413 if `count` exceeds the limit by itself, 503 if it does so together
-                with other requests.
+            RequestError: 413 if `count` alone exceeds the limit, 503 if `count` and the images of
+                other requests exceed it.
         """
-        if count > self._admission.max_images:
+        if count > self._admission.max_images_in_progress:
             raise RequestError(
                 413,
                 f"A request of {count} images is too large; "
-                f"send at most {self._admission.max_images} images at once.",
+                f"send at most {self._admission.max_images_in_progress} images at once.",
             )
         self._admission.require_capacity(count)
-        self._admission.images += count
+        self._admission.images_in_progress += count
         self._images += count
 
-    def weigh(self, units: int) -> None:
-        """Reserve as much as for `units` images, as large ones need more memory and time.
+    def extend_images(self, total: int) -> None:
+        """Extend the reservation to `total` images, because large images count as several.
 
         Raises:
-            RequestError: 503 if that exceeds the limit together with other requests.
+            RequestError: 503 if `total` and the images of other requests exceed the limit.
         """
-        more = min(units, self._admission.max_images) - self._images
-        if more > 0:
-            self.reserve_images(more)
+        additional = min(total, self._admission.max_images_in_progress) - self._images
+        if additional > 0:
+            self.add_images(additional)
 
-    def reserve_bytes(self, count: int) -> None:
-        """Reserve memory for `count` bytes of a body; a 503 `RequestError` if none is left."""
-        if self._admission.body_bytes + count > self._admission.max_body_bytes:
-            raise self._admission.full("The memory for request bodies is full")
-        self._admission.body_bytes += count
+    def add_bytes(self, count: int) -> None:
+        """Reserve memory for `count` more bytes of a body.
+
+        Raises:
+            RequestError: 503 if the memory for request bodies is full.
+        """
+        if self._admission.total_body_bytes + count > self._admission.max_total_body_bytes:
+            raise self._admission.capacity_error("The memory for request bodies is full")
+        self._admission.total_body_bytes += count
         self._bytes += count
 
     def release(self) -> None:
-        """Release everything that was reserved."""
-        self._admission.images -= self._images
-        self._admission.body_bytes -= self._bytes
+        """Release all reserved images and bytes."""
+        self._admission.images_in_progress -= self._images
+        self._admission.total_body_bytes -= self._bytes
         self._images = self._bytes = 0

@@ -1,4 +1,4 @@
-"""The application: routes, middleware and error handlers."""
+"""Create the FastAPI application: routes, middleware and error handlers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 import mien
 from mien.errors import UserError
 from mien.server import query_parameters, routing, schemas, static_files, uploads
+from mien.server.backend import Backend
 from mien.server.error_responses import ClientDisconnected, RequestError, error_response
 from mien.server.metrics import CLIENT_CLOSED_REQUEST, RequestMetricsMiddleware
 from mien.server.security import SecurityMiddleware
-from mien.server.service import Service
 from mien.server.settings import Settings
 
 
 class _SpacedJSONResponse(JSONResponse):
-    """JSON with the spaces of `json.dumps`: shell scripts search responses for `"id": "`."""
+    """JSON with a space after each colon, because shell scripts search for `"id": "`."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content).encode()
@@ -35,64 +35,64 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Create the application and load its models.
 
     Args:
-        settings: the defaults if None.
+        settings: settings of the server; the defaults if None.
 
     Returns:
-        An application whose `state.service` is the `Service`; its lifespan closes the service.
+        The application. Its `state.backend` is the `Backend`, which is closed at shutdown.
 
     Raises:
         UserError: the model or detector is unknown.
     """
     settings = settings or Settings()
-    service = Service(settings)
+    backend = Backend(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        clean_up = asyncio.create_task(service.clean_up())
+        cleanup_task = asyncio.create_task(backend.clean_up())
         try:
             yield
         finally:
-            clean_up.cancel()
-            service.stopping.set()
-            await asyncio.to_thread(service.close)
+            cleanup_task.cancel()
+            backend.shutdown_event.set()
+            await asyncio.to_thread(backend.close)
 
     app = FastAPI(
         title="mien",
         version=mien.__version__,
         description=schemas.DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from other servers
+        docs_url=None,  # the pages of FastAPI load scripts from other servers
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = service
-    _add_image_routes(app, service)
-    _add_video_routes(app, service)
-    _add_service_routes(app, service)
+    app.state.backend = backend
+    _add_image_routes(app, backend)
+    _add_video_routes(app, backend)
+    _add_server_routes(app, backend)
     static_files.add_routes(app)
     _add_error_handlers(app)
-    _add_middleware(app, service)
+    _add_middleware(app, backend)
     _add_token_to_openapi(app, settings)
     routing.redirect_trailing_slashes(app)
     routing.allow_head(app)
     return app
 
 
-def _add_image_routes(app: FastAPI, service: Service) -> None:
+def _add_image_routes(app: FastAPI, backend: Backend) -> None:
     @app.post(
         "/analyze",
         tags=["images"],
         summary="Detect the faces in images and estimate their emotions",
         openapi_extra={"requestBody": schemas.IMAGE_BODY},
         response_model=schemas.FrameRecord | list[schemas.FrameRecord | schemas.ImageError],
-        response_description="The record of one image, or a list for several images: a record or "
-        "the error of each, in order.",
+        response_description="The frame record of one image, or a list with a frame record or an "
+        "error for each of several images.",
         responses=schemas.error_statuses(408, 413, 415, 422, 503),
     )
     async def analyze(
         request: Request, query: Annotated[query_parameters.ImageQuery, Query()]
     ) -> Response:
-        body = await service.images.analyze(request, *query.analyzer_key())
+        body = await backend.images.analyze(request, *query.analyzer_key())
         return Response(body, media_type="application/json")
 
     @app.websocket("/live")
@@ -100,15 +100,15 @@ def _add_image_routes(app: FastAPI, service: Service) -> None:
         socket: WebSocket, query: Annotated[query_parameters.LiveQuery, Query()]
     ) -> None:
         try:
-            analyzer = await asyncio.to_thread(service.analyzers.get, *query.analyzer_key())
+            analyzer = await asyncio.to_thread(backend.analyzers.get, *query.analyzer_key())
         except UserError as error:
             await socket.send_denial_response(error_response(422, str(error)))
             return
-        await service.live.serve(socket, analyzer, query.smooth)
+        await backend.live.serve(socket, analyzer, query.smooth)
 
 
-def _add_video_routes(app: FastAPI, service: Service) -> None:
-    jobs = service.jobs
+def _add_video_routes(app: FastAPI, backend: Backend) -> None:
+    jobs = backend.jobs
 
     @app.post(
         "/videos",
@@ -118,7 +118,7 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         openapi_extra={"requestBody": schemas.VIDEO_BODY},
         response_class=_SpacedJSONResponse,
         response_model=schemas.Job,
-        response_description="The video is queued; its URL is in the Location header.",
+        response_description="The video is queued; the Location header has the URL of its job.",
         responses=schemas.error_statuses(408, 413, 415, 422, 503),
     )
     async def post_video(
@@ -127,9 +127,11 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         query: Annotated[query_parameters.VideoQuery, Query()],
     ) -> dict[str, Any]:
         job = await uploads.receive_video(
-            request, jobs, query.file_name(), query.job_options(), service.settings
+            request, jobs, query.file_name(), query.job_options(), backend.settings
         )
-        response.headers["Location"] = f"videos/{job.id}"  # relative: a proxy may add a prefix
+        response.headers["Location"] = (
+            f"videos/{job.id}"  # relative, because a proxy may add a prefix
+        )
         return job.record()
 
     @app.get(
@@ -146,12 +148,12 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
     @app.get(
         "/videos/{job_id}/events",
         tags=["videos"],
-        summary="State and progress of a video as server-sent events, until it has ended",
+        summary="State and progress of a video as server-sent events, until its analysis has ended",
         response_class=StreamingResponse,
         responses={200: schemas.EVENT_STREAM, **schemas.error_statuses(404, 422)},
     )
     async def get_events(job_id: str) -> StreamingResponse:
-        events = uploads.progress_events(jobs.get(job_id), service.stopping)
+        events = uploads.progress_events(jobs.get(job_id), backend.shutdown_event)
         return StreamingResponse(events, media_type="text/event-stream")
 
     @app.get(
@@ -161,14 +163,14 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         response_class=FileResponse,
         responses={200: schemas.RESULT_FILE, **schemas.error_statuses(404, 409, 422)},
     )
-    async def get_result(job_id: str, name: str) -> FileResponse:
+    async def get_result_file(job_id: str, name: str) -> FileResponse:
         return FileResponse(jobs.result_file_path(job_id, name), filename=name)
 
     @app.delete(
         "/videos/{job_id}",
         status_code=204,
         tags=["videos"],
-        summary="Cancel a video and delete its files",
+        summary="Cancel the analysis of a video and delete its files",
         responses=schemas.error_statuses(404, 422),
     )
     async def delete_video(job_id: str) -> Response:
@@ -177,35 +179,35 @@ def _add_video_routes(app: FastAPI, service: Service) -> None:
         return Response(status_code=204)
 
 
-def _add_service_routes(app: FastAPI, service: Service) -> None:
-    @app.get("/models", tags=["service"], summary="The available models and detectors",
+def _add_server_routes(app: FastAPI, backend: Backend) -> None:
+    @app.get("/models", tags=["server"], summary="The available models and detectors",
              response_model=schemas.Models, responses=schemas.error_statuses())  # fmt: skip
     async def models() -> dict[str, Any]:
-        return await asyncio.to_thread(service.models)
+        return await asyncio.to_thread(backend.models)
 
-    @app.get("/healthz", tags=["service"], summary="Whether the process is alive",
+    @app.get("/healthz", tags=["server"], summary="Whether the process is alive",
              responses=schemas.error_statuses())  # fmt: skip
     async def healthz() -> schemas.Status:
         return schemas.Status(status="alive")
 
-    @app.get("/readyz", tags=["service"], summary="Whether another image would be admitted now",
+    @app.get("/readyz", tags=["server"], summary="Whether another image would be admitted now",
              responses=schemas.error_statuses(503))  # fmt: skip
     async def readyz() -> schemas.Status:
-        if not service.is_ready():
-            message = "Not ready: the service is full or shutting down; try again in 1 s."
+        if not backend.is_ready():
+            message = "The server is busy or shutting down; try again in 1 s."
             raise RequestError(503, message, {"Retry-After": "1"})
         return schemas.Status(status="ready")
 
-    @app.get("/metrics", tags=["service"], summary="Metrics in the Prometheus text format",
+    @app.get("/metrics", tags=["server"], summary="Metrics in the Prometheus text format",
              response_class=Response,
              responses={200: {"content": {"text/plain": {}}},
                         **schemas.error_statuses()})  # fmt: skip
     async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(backend.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Turn every exception into one sentence that reveals no internals."""
+    """Respond to every exception with one sentence that reveals no internals."""
 
     @app.exception_handler(RequestError)
     async def request_error(_: Request, error: RequestError) -> Response:
@@ -233,13 +235,15 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal_error(_: Request, __: Exception) -> Response:
-        # The traceback is in the server's log.
-        return error_response(500, "This is a bug in mien; see the service's log.")
+        # Starlette logs the traceback.
+        return error_response(
+            500, "The request failed because of a bug in mien; see the server's log."
+        )
 
 
-def _add_middleware(app: FastAPI, service: Service) -> None:
+def _add_middleware(app: FastAPI, backend: Backend) -> None:
     """Add the middleware; the last one added is the outermost."""
-    settings = service.settings
+    settings = backend.settings
     app.add_middleware(SecurityMiddleware, settings=settings)
     if settings.allowed_origins:
         app.add_middleware(
@@ -251,9 +255,9 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
         )
     app.add_middleware(
         RequestMetricsMiddleware,
-        metrics=service.metrics,
+        metrics=backend.metrics,
         timeout_seconds=settings.client_timeout_seconds,
-        stopping=service.stopping,
+        shutdown_event=backend.shutdown_event,
     )
 
 

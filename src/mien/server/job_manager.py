@@ -22,7 +22,8 @@ from mien.server.video_analysis import analyze_video
 MIN_FREE_BYTES = 2**30
 """Disk space that must remain free after a video of the maximum size has been stored."""
 
-DISK_FULL_RETRY_SECONDS = 30
+LOW_DISK_SPACE_RETRY_SECONDS = 30
+"""Time after which a client should retry if too little disk space is free."""
 
 
 class JobManager:
@@ -51,15 +52,16 @@ class JobManager:
         free_bytes = shutil.disk_usage(self._folder.path).free
         if free_bytes < self._settings.max_video_bytes + MIN_FREE_BYTES:
             raise service_unavailable(
-                "The server has too little free disk space for a video", DISK_FULL_RETRY_SECONDS
+                "The server has too little free disk space for a video",
+                LOW_DISK_SPACE_RETRY_SECONDS,
             )
         self._evict_failed_job()
         with self._lock:
             if len(self._jobs) >= self._settings.max_jobs:
-                next_expiry = min(job.expires_at for job in self._jobs.values())
-                seconds = next_expiry - time.monotonic()
+                next_expiry_at = min(job.expires_at for job in self._jobs.values())
+                seconds = next_expiry_at - time.monotonic()
                 raise service_unavailable(
-                    f"The server already stores {self._settings.max_jobs} videos, the maximum",
+                    f"The server stores its maximum of {self._settings.max_jobs} videos",
                     seconds,
                     max_retry_seconds=seconds,
                 )
@@ -122,7 +124,7 @@ class JobManager:
             self.delete(job_id)
 
     def _evict_failed_job(self) -> None:
-        """Delete the oldest failed job if the maximum number of jobs exists."""
+        """Delete the oldest failed job, if any, when the maximum number of jobs exists."""
         with self._lock:
             failed = [job for job in self._jobs.values() if job.state == "failed"]
             if len(self._jobs) < self._settings.max_jobs or not failed:

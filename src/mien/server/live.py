@@ -1,4 +1,4 @@
-"""Live frames over a WebSocket: the newest frame is analyzed, older ones are dropped."""
+"""Analyze the newest frame that arrives over a WebSocket, and drop older ones."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from mien.server.settings import Settings
 
 T = TypeVar("T")
 
-# Close codes of RFC 6455 and the IANA registry.
+# Close codes, defined by RFC 6455 and the IANA registry.
 GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER = 1001, 1008, 1013
 
-CLOSE_TIMEOUT_SECONDS = 1.0
-"""Time to send the close code to a client that may have stopped reading."""
+CLOSE_FRAME_TIMEOUT_SECONDS = 1.0
+"""Maximum time to send the close code to a client that may have stopped reading."""
 
 MAX_LIVE_PIXELS = 16_000_000
 """Lower than for images, because live connections share their threads."""
 
 
 class CloseReason(NamedTuple):
-    """Why a connection is closed: a WebSocket close code and one sentence."""
+    """WebSocket close code and one sentence that says why the connection is closed."""
 
     code: int
     message: str
 
 
 DISCONNECTED = CloseReason(0, "")
-"""The client has closed the connection already; no close code is sent."""
+"""Reason if the client has already closed the connection; no close code is sent."""
 
 
 class ReceivedFrame(NamedTuple):
-    """An encoded frame, its number, and when it arrived by `time.monotonic()`."""
+    """Encoded frame with its number and its time of arrival by `time.monotonic()`."""
 
     body: bytes
     number: int
@@ -64,11 +64,11 @@ class LiveSession:
 
         Args:
             body: an image file, usually JPEG.
-            number: of the frame, from 0.
-            seconds: since the connection was opened.
+            number: number of the frame, from 0.
+            seconds: time since the connection was opened.
 
         Returns:
-            The frame record as JSON, and its number of faces.
+            The frame record as JSON, and the number of faces.
 
         Raises:
             UserError: the frame cannot be decoded.
@@ -82,7 +82,7 @@ class LiveSession:
 class LatestFrame:
     """Holds the newest frame that has not been analyzed; counts received and dropped frames.
 
-    `work` is the analysis of the frame before.
+    `running_analysis` is the analysis of an earlier frame, or None before the first one.
     """
 
     def __init__(self) -> None:
@@ -90,17 +90,18 @@ class LatestFrame:
         self._is_available = asyncio.Event()
         self.opened_at = time.monotonic()
         self.received = self.dropped = 0
-        self.work: asyncio.Future | None = None
+        self.running_analysis: asyncio.Future | None = None
 
     def put(self, body: bytes) -> None:
-        """Store a frame; drops the one that was waiting."""
-        self.dropped += self._frame is not None
+        """Store a frame and drop the previous one if it has not been analyzed."""
+        if self._frame is not None:
+            self.dropped += 1
         self._frame = ReceivedFrame(body, self.received, time.monotonic())
         self.received += 1
         self._is_available.set()
 
     async def get(self) -> ReceivedFrame:
-        """Remove and return the newest frame; waits for one if necessary."""
+        """Wait until a frame is available, then remove and return it."""
         while self._frame is None:
             self._is_available.clear()
             await self._is_available.wait()
@@ -109,19 +110,24 @@ class LatestFrame:
 
 
 class LiveAnalysis:
-    """Implements `WS /live`."""
+    """Implementation of `WS /live`."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, memory: MemoryBudget, stopping: asyncio.Event
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        memory: MemoryBudget,
+        shutdown_event: asyncio.Event,
     ) -> None:
-        self._settings, self._metrics, self._stopping = settings, metrics, stopping
+        self._settings, self._metrics = settings, metrics
+        self._shutdown_event = shutdown_event
         self._memory = memory
         self._pool = ThreadPoolExecutor(settings.worker_count(), "live")
         self.connections = 0
 
     async def serve(self, socket: WebSocket, analyzer: Analyzer, smoothing: float) -> None:
-        """Serve one connection until it is closed; denied with 503 if there are too many."""
-        if self.connections >= self._settings.max_live_connections or self._stopping.is_set():
+        """Serve one connection until it is closed, or deny it with 503 if too many are open."""
+        if self.connections >= self._settings.max_live_connections or self._shutdown_event.is_set():
             error = service_unavailable("Too many live connections are open")
             await socket.send_denial_response(error_response(503, str(error), error.headers))
             return
@@ -134,32 +140,33 @@ class LiveAnalysis:
             self.connections -= 1
 
     async def _run(self, socket: WebSocket, session: LiveSession) -> None:
-        """Receive and send concurrently until one of them ends, or the service stops."""
+        """Receive frames and send records until either task ends or the server shuts down."""
         latest = LatestFrame()
         tasks = [
             asyncio.create_task(self._receive(socket, latest)),
             asyncio.create_task(self._send(socket, latest, session)),
         ]
-        stopping = asyncio.create_task(self._stopping.wait())
+        shutdown_task = asyncio.create_task(self._shutdown_event.wait())
         try:
-            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, shutdown_task], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, stopping):
+            for task in (*tasks, shutdown_task):
                 task.cancel()
             self._metrics.live_frames_dropped.inc(latest.dropped)
         code, message = next(
             (task.result() for task in tasks if task.done()),
-            CloseReason(GOING_AWAY, "The service is shutting down."),
+            CloseReason(GOING_AWAY, "The server is shutting down."),
         )
         if code:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                async with asyncio.timeout(CLOSE_FRAME_TIMEOUT_SECONDS):
                     await socket.close(code, message)
-        if latest.work and not latest.work.done():
-            await asyncio.wait((latest.work,))  # it occupies memory, and this connection's place
+        if latest.running_analysis is not None:
+            # Count the connection as open until then, because the analysis still needs memory.
+            await asyncio.wait((latest.running_analysis,))
 
     async def _receive(self, socket: WebSocket, latest: LatestFrame) -> CloseReason:
-        """Receive frames until the client disconnects or sends none for too long."""
+        """Receive frames until the client disconnects or sends no frame before the timeout."""
         while True:
             try:
                 async with asyncio.timeout(self._settings.live_idle_timeout_seconds):
@@ -172,7 +179,7 @@ class LiveAnalysis:
             body = message.get("bytes")
             if body is None:
                 return CloseReason(
-                    POLICY_VIOLATION, "A text message is not a frame; send JPEG as binary messages."
+                    POLICY_VIOLATION, "The message is text; send JPEG frames as binary messages."
                 )
             latest.put(body)
 
@@ -184,11 +191,12 @@ class LiveAnalysis:
             body, number, received_at = await latest.get()
             seconds = received_at - latest.opened_at
             try:
-                needed = await asyncio.to_thread(required_bytes, body, "the image")
-                async with self._memory.reserve(needed):
-                    latest.work = self._submit(session.analyze, body, number, seconds)
-                    text, faces = await _result(latest.work)
-                self._metrics.faces.inc(faces)
+                required = await asyncio.to_thread(required_bytes, body, "the image")
+                async with self._memory.reserve(required):
+                    future = self._submit(session.analyze, body, number, seconds)
+                    latest.running_analysis = future
+                    text, face_count = await _result_after_end(future)
+                self._metrics.faces.inc(face_count)
             except UserError as error:
                 text = json.dumps({"error": str(error), "frame": number})
             try:
@@ -204,14 +212,14 @@ class LiveAnalysis:
         return asyncio.get_running_loop().run_in_executor(self._pool, analyze, *args)
 
     def close(self) -> None:
-        """Finish the frames in progress and cancel those that wait."""
+        """Cancel the queued frames; do not wait for those that are being analyzed."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def _result(work: asyncio.Future[T]) -> T:
-    """The result of work in a thread; if cancelled, this still waits for its end."""
+async def _result_after_end(future: asyncio.Future[T]) -> T:
+    """Return the result of a future in a thread; wait for its end even if this is cancelled."""
     try:
-        return await asyncio.shield(work)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait((work,))
+        await asyncio.wait((future,))
         raise

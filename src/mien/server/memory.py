@@ -1,4 +1,4 @@
-"""The memory for decoding and detection: what an image needs, and who may use it now."""
+"""Estimate the memory that images require, and limit the memory that is used at the same time."""
 
 from __future__ import annotations
 
@@ -14,84 +14,99 @@ from mien.server.error_responses import ClientDisconnected
 MIB = 2**20
 
 MAX_IMAGE_BYTES = 256 * MIB
-"""Of one image, and of all large ones at once."""
+"""Maximum memory for one image, and for all large images together."""
 
-MAX_SMALL_BYTES, MAX_ALL_SMALL_BYTES = 64 * MIB, 112 * MIB
-"""Images that need less than the first do not wait for larger ones. All of them at once."""
+MAX_SMALL_BYTES = 64 * MIB
+"""Maximum memory for a small image. Small images do not wait for large ones."""
+
+MAX_ALL_SMALL_BYTES = 112 * MIB
+"""Maximum memory for all small images together."""
 
 ANALYSIS_BYTES_PER_PIXEL = 7
-"""An RGB array, and Pillow's copy of it, from which the detector gets a smaller one."""
+"""Memory for an RGB array, and for Pillow's copy of it, which is resized for the detector."""
 
 DETECTION_BYTES, TILED_DETECTION_BYTES = 20 * MIB, 90 * MIB
-"""Of the detector's network for a whole image, and for a tile of 1,280 pixels."""
+"""Memory for detection in a whole image, and in a tile of 1,280 pixels."""
 
 MAX_UNTILED_SIDE = 2560
+"""Longer side in pixels above which the detector uses tiles."""
 
 DECODING_BYTES_PER_PIXEL = {"AVIF": 16, "HEIF": 16, "JPEG2000": 28, "WEBP": 20}
-"""At the peak, measured by `benchmarks/attack/memory.py`; 8 for other formats."""
+"""Peak memory for decoding by format, measured by `benchmarks/attack/memory.py`."""
+
+DEFAULT_DECODING_BYTES_PER_PIXEL = 8
+"""Peak memory for decoding all other formats."""
 
 WIDE_BYTES_PER_PIXEL = {"I;16": 20, "I": 28, "F": 28}
-"""The same for Pillow's modes with more than 8 bits, which are scaled as a whole."""
+"""Peak memory for modes of Pillow with more than 8 bits, in which the whole image is scaled."""
 
 PROGRESSIVE_BYTES_PER_PIXEL = 6
-"""The coefficients of a progressive JPEG, in addition."""
+"""Additional memory for the coefficients of a progressive JPEG."""
 
-ICON = b"\0\0\1\0"
+ICON_SIGNATURE = b"\0\0\1\0"
 
 
 def required_bytes(body: bytes, name: str) -> int:
-    """The memory that an image needs at its peak, by its header.
+    """Estimate the peak memory that an image requires from the header of the file.
 
     Args:
-        body: the content of the file.
-        name: of the file, in errors.
+        body: content of the file.
+        name: name of the file, used in errors.
 
     Raises:
-        UserError: it is not an image, or needs more than `MAX_IMAGE_BYTES`.
+        UserError: the file is not an image, or requires more than `MAX_IMAGE_BYTES`.
     """
-    if body.startswith(ICON):  # Pillow decodes an icon, of any size, to read its header
-        raise UserError(f"Cannot read {name}: this service does not read icons. Send a PNG.")
+    if body.startswith(ICON_SIGNATURE):
+        # To read the header of an icon, Pillow decodes the whole image, which may have any size.
+        raise UserError(f"Cannot read {name}: the server does not accept icons. Send a PNG.")
     header = image_file.read_header(body, name)
     pixels = header.width * header.height
-    bytes_per_pixel = DECODING_BYTES_PER_PIXEL.get(header.format, 8)
+    bytes_per_pixel = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
     bytes_per_pixel = max(bytes_per_pixel, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))
-    bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * header.is_progressive
+    if header.is_progressive:
+        bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL
     is_tiled = max(header.width, header.height) > MAX_UNTILED_SIDE
-    detection = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
-    needed = max(pixels * bytes_per_pixel, pixels * ANALYSIS_BYTES_PER_PIXEL + detection)
-    if needed > MAX_IMAGE_BYTES:
-        limit = min(
+    detection_bytes = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
+    decoding_bytes = pixels * bytes_per_pixel
+    analysis_bytes = pixels * ANALYSIS_BYTES_PER_PIXEL + detection_bytes
+    required = max(decoding_bytes, analysis_bytes)
+    if required > MAX_IMAGE_BYTES:
+        max_pixels = min(
             MAX_IMAGE_BYTES // bytes_per_pixel,
             (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) // ANALYSIS_BYTES_PER_PIXEL,
         )
         raise UserError(
             f"Cannot read {name}: it has {header.width} x {header.height} pixels. The limit of "
-            f"this service is {limit / 1e6:.0f} million for {header.format} of this kind; send a "
-            "smaller copy."
+            f"the server for this kind of {header.format} file is {max_pixels / 1e6:.0f} million "
+            "pixels; send a smaller copy."
         )
-    return needed
+    return required
 
 
 class MemoryBudget:
-    """Grants memory in the order of requests; small ones do not wait for large ones.
+    """Grants memory in the order of requests, separately for small and large requests.
 
-    For the event loop's thread.
+    Not thread-safe: use it only in the thread of the event loop.
     """
 
     def __init__(self) -> None:
-        self._small, self._large = _Lane(MAX_ALL_SMALL_BYTES), _Lane(MAX_IMAGE_BYTES)
+        self._small, self._large = _MemoryPool(MAX_ALL_SMALL_BYTES), _MemoryPool(MAX_IMAGE_BYTES)
 
     @asynccontextmanager
     async def reserve(
         self, count: int, disconnected: asyncio.Future | None = None
     ) -> AsyncIterator[None]:
-        """Wait for `count` bytes, at most `MAX_IMAGE_BYTES`, and hold them in the context.
+        """Wait until `count` bytes are granted, and release them at the end of the context.
+
+        Args:
+            count: number of bytes, at most `MAX_IMAGE_BYTES`.
+            disconnected: future that is done when the client disconnects.
 
         Raises:
-            ClientDisconnected: `disconnected` was done first.
+            ClientDisconnected: the client disconnected before the bytes were granted.
         """
-        lane = self._small if count <= MAX_SMALL_BYTES else self._large
-        granted = lane.request(count)
+        pool = self._small if count <= MAX_SMALL_BYTES else self._large
+        granted = pool.request(count)
         try:
             events = (granted, disconnected) if disconnected else (granted,)
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
@@ -100,31 +115,31 @@ class MemoryBudget:
             yield
         finally:
             if not granted.cancel():
-                lane.free += count
-            lane.grant()
+                pool.free_bytes += count
+            pool.grant()
 
 
-class _Lane:
-    """A number of bytes, granted first come, first served."""
+class _MemoryPool:
+    """Grants a limited number of bytes in the order of requests."""
 
-    def __init__(self, free: int) -> None:
-        self.free = free
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+    def __init__(self, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
+        self._queued: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def request(self, count: int) -> asyncio.Future[None]:
-        """A future that is done when `count` bytes are granted."""
+        """Return a future that is done when `count` bytes are granted."""
         granted = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, granted))
+        self._queued.append((count, granted))
         self.grant()
         return granted
 
     def grant(self) -> None:
-        """Grant what there is to those that have waited for longest and are still waiting."""
-        while self._waiting:
-            count, granted = self._waiting[0]
+        """Grant the free bytes to the queued requests in order, skipping cancelled ones."""
+        while self._queued:
+            count, granted = self._queued[0]
             if not granted.cancelled():
-                if count > self.free:
+                if count > self.free_bytes:
                     return
-                self.free -= count
+                self.free_bytes -= count
                 granted.set_result(None)
-            self._waiting.popleft()
+            self._queued.popleft()

@@ -24,7 +24,7 @@ DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 FACE_COUNT_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 CLIENT_CLOSED_REQUEST = 499
-"""Status that is counted, as in nginx, but never sent when the client has disconnected."""
+"""Status in the metrics, as in nginx, of requests whose client has disconnected; never sent."""
 
 
 # Otherwise each metric has a second series, `..._created`, with the time of its creation.
@@ -78,22 +78,22 @@ class RequestMetricsMiddleware:
         app: application to wrap.
         metrics: metrics in which requests are counted.
         timeout_seconds: maximum time for the client to accept each part of a response.
-        stopping: set when the service shuts down.
+        shutdown_event: event that is set when the server shuts down.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, timeout_seconds: float, stopping: asyncio.Event
+        self, app: ASGIApp, metrics: Metrics, timeout_seconds: float, shutdown_event: asyncio.Event
     ) -> None:
         self._app, self._metrics, self._timeout_seconds = app, metrics, timeout_seconds
-        self._stopping = stopping
+        self._shutdown_event = shutdown_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and count a request; abort the response if the client reads it too slowly."""
         try:
             await self._serve(scope, receive, send)
         except asyncio.CancelledError:
-            # The server cancels requests only at the end of its shutdown; uvicorn would log that.
-            if not self._stopping.is_set():
+            # The server cancels requests at the end of its shutdown; uvicorn would log an error.
+            if not self._shutdown_event.is_set():
                 raise
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

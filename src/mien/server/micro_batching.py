@@ -61,8 +61,8 @@ class MicroBatchingClassifier(Classifier):
         on_batch: Callable[[int], object] = _ignore,
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._on_batch: Callable[[int], object] = _ignore  # for the warm-up batch
-        self._changed = threading.Condition()
+        self._on_batch: Callable[[int], object] = _ignore  # during the warm-up
+        self._condition = threading.Condition()
         self._queued: list[ClassificationRequest] = []
         self._announced_requests = 0
         self._has_leader = False
@@ -72,14 +72,14 @@ class MicroBatchingClassifier(Classifier):
     @contextmanager
     def announce_request(self) -> Iterator[None]:
         """Return a context in which a leader waits, up to the timeout, for this caller's crops."""
-        with self._changed:
+        with self._condition:
             self._announced_requests += 1
         try:
             yield
         finally:
-            with self._changed:
+            with self._condition:
                 self._announced_requests -= 1
-                self._changed.notify_all()
+                self._condition.notify_all()
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Classify face crops.
@@ -91,9 +91,9 @@ class MicroBatchingClassifier(Classifier):
             (N, K) float64 probabilities; each row sums to 1.
         """
         request = ClassificationRequest(crops)
-        with self._changed:
+        with self._condition:
             self._queued.append(request)
-            self._changed.notify_all()
+            self._condition.notify_all()
         while batch := self._next_batch(request):
             self._classify(batch)
         if request.error is not None:
@@ -107,12 +107,12 @@ class MicroBatchingClassifier(Classifier):
         Returns:
             The batch that the caller must classify as the leader; empty if `request` is done.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: request.is_done() or not self._has_leader)
+        with self._condition:
+            self._condition.wait_for(lambda: request.is_done() or not self._has_leader)
             if request.is_done():
                 return []
             self._has_leader = True
-            self._changed.wait_for(self._is_batch_ready, self._timeout_seconds)
+            self._condition.wait_for(self._is_batch_ready, self._timeout_seconds)
             face_count, request_count = 0, 0
             for queued in self._queued:
                 face_count += len(queued.crops)
@@ -137,9 +137,9 @@ class MicroBatchingClassifier(Classifier):
             for request in batch:
                 request.error = error
         finally:
-            with self._changed:
+            with self._condition:
                 self._has_leader = False
-                self._changed.notify_all()
+                self._condition.notify_all()
 
 
 class AnalyzerCache:
@@ -194,11 +194,11 @@ class AnalyzerCache:
         Raises:
             UserError: the model or detector is unknown.
         """
-        classifier, detect = self.classifier(model), self._detector(detector)
-        key = (classifier.name, detect.name, contempt)
+        classifier, loaded_detector = self.classifier(model), self._detector(detector)
+        key = (classifier.name, loaded_detector.name, contempt)
         with self._lock:
             if key not in self._analyzers:
-                self._analyzers[key] = Analyzer(classifier, detect, contempt=contempt)
+                self._analyzers[key] = Analyzer(classifier, loaded_detector, contempt=contempt)
             return self._analyzers[key]
 
     def check_available(self, model: str, detector: str, contempt: bool) -> None:

@@ -1,4 +1,4 @@
-"""HTTP and WebSocket connections with the limits that uvicorn lacks."""
+"""Protocol classes for uvicorn that add limits to HTTP and WebSocket connections."""
 
 from __future__ import annotations
 
@@ -15,66 +15,77 @@ from websockets.frames import Frame
 from mien.server.error_responses import error_response, service_unavailable
 
 MAX_CONNECTIONS = 1024
-"""A connection beyond them replaces the one that has been idle for longest. If none is idle, all
+"""Maximum number of open connections.
+
+A further connection replaces the one that has been idle for the longest time. If none is idle, all
 routes except `HEALTH_PATHS` respond with 503."""
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 
 HEADERS_TIMEOUT_SECONDS = 10.0
+"""Maximum time for the headers of a request to arrive."""
+
 MAX_HEADER_BYTES = 64 * 1024
+"""Maximum size of the headers of a request."""
+
 MAX_PIPELINED_REQUESTS = 16
-"""Requests that a client may send on a connection before it has the response to the first."""
+"""Maximum number of requests that a client may send before it has the response to the first."""
 
 SMALL_FRAME_BYTES = 4096
+"""Size below which a WebSocket frame is small. Pings and pongs are small frames."""
+
 MAX_SMALL_FRAMES_PER_SECOND = 250
-"""WebSocket frames below `SMALL_FRAME_BYTES`, pings and pongs among them; a client may send those
-of one second at once."""
+"""Maximum rate of small frames. A client may send the frames of one second at once."""
 
 REJECTED_CLOSE_SECONDS = 2.0
-"""Time for a client that has been rejected to read the close frame."""
+"""Time for a rejected client to read the close frame."""
 
+# Close codes, defined by RFC 6455.
 POLICY_VIOLATION, INVALID_DATA = 1008, 1007
 
 PART_BYTES = 4096
-TURN_SECONDS = 0.002
-"""Received bytes are parsed in parts, and after this time the other connections have their turn:
-a read can have 256 KiB, in which there are up to 40,000 frames or chunks."""
+"""Number of received bytes that are parsed at once."""
+
+MAX_TURN_SECONDS = 0.002
+"""Time after which a connection stops parsing until the other connections have had their turn.
+
+One read can return 256 KiB, which can contain 40,000 frames or chunks."""
 
 
 class Connections(ServerState):
-    """The state that all connections of a server share; `idle`: those without a request."""
+    """State that all connections share; `idle` contains the connections without a request."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.idle: dict[HttpProtocol, None] = {}  # in the order in which they became idle
+        self.idle: dict[HttpProtocol, None] = {}  # the longest idle connection is first
 
     def close_longest_idle(self) -> None:
-        """Close one idle connection, if there is any."""
+        """Close the connection that has been idle for the longest time, if any is idle."""
         if self.idle:
             connection = next(iter(self.idle))
             del self.idle[connection]
             connection.transport.abort()
 
 
-class _InTurns(asyncio.Protocol):
-    """A mixin that parses received bytes in parts, in turns with other connections."""
+class _TurnTakingProtocol(asyncio.Protocol):
+    """Mixin that parses received bytes in parts and takes turns with other connections."""
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     _unparsed = b""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what there is time for, and stop reading until the rest is parsed."""
+        """Parse bytes until the turn ends; pause reading until the remaining bytes are parsed."""
         if self._unparsed:
             self._unparsed += data
             self.transport.pause_reading()
             return
-        turn_ends = time.monotonic() + TURN_SECONDS
+        turn_ends_at = time.monotonic() + MAX_TURN_SECONDS
         for end in range(PART_BYTES, len(data) + PART_BYTES, PART_BYTES):
             self.part_received(data[end - PART_BYTES : end])
             if self.transport.is_closing() or self.transport.get_protocol() is not self:
                 return
-            if time.monotonic() > turn_ends and end < len(data):
+            if time.monotonic() > turn_ends_at and end < len(data):
                 self._unparsed = data[end:]
                 self.transport.pause_reading()
                 self.loop.call_soon(self._take_turn)
@@ -82,10 +93,10 @@ class _InTurns(asyncio.Protocol):
 
     def part_received(self, data: bytes) -> None:
         """Parse a part."""
-        super().data_received(data)  # type: ignore[misc]  # of the class beside this one
+        super().data_received(data)  # type: ignore[misc]  # the other base class has it
 
     def is_reading_paused(self) -> bool:
-        """Whether the connection must not be read from for another reason."""
+        """Return whether the other base class has paused reading."""
         raise NotImplementedError
 
     def _take_turn(self) -> None:
@@ -97,8 +108,8 @@ class _InTurns(asyncio.Protocol):
             self.transport.resume_reading()
 
 
-class HttpProtocol(_InTurns, HttpToolsProtocol):
-    """HTTP with limits for headers, pipelined requests and idle connections."""
+class HttpProtocol(_TurnTakingProtocol, HttpToolsProtocol):
+    """HTTP protocol with limits for headers, pipelined requests and idle connections."""
 
     server_state: Connections
 
@@ -107,7 +118,7 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the header timeout; close an idle connection if there are too many."""
+        """Start the header timeout; close an idle connection if too many are open."""
         super().connection_made(transport)
         self._start_header_timeout()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -121,7 +132,7 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
         super().connection_lost(exc)
 
     def part_received(self, data: bytes) -> None:
-        """Pass on the bytes; abort the connection if the headers or the requests are too many."""
+        """Parse a part; abort the connection if it has too large headers or too many requests."""
         super().part_received(data)
         if self._is_reading_headers:
             self._header_bytes += len(data)
@@ -130,7 +141,7 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
             self.transport.abort()
 
     def is_reading_paused(self) -> bool:
-        """Whether the request must be processed before more is read."""
+        """Return whether reading is paused until the application has received the body."""
         return self.flow.read_paused
 
     def on_message_begin(self) -> None:
@@ -139,7 +150,7 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
         self._start_header_timeout()
 
     def on_headers_complete(self) -> None:
-        """Stop the header timeout, and begin the request."""
+        """Stop the header timeout and start the request."""
         self._stop_header_timeout()
         self.server_state.idle.pop(self, None)
         is_full = len(self.connections) > MAX_CONNECTIONS
@@ -153,7 +164,7 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
             self.server_state.idle[self] = None
 
     def is_receiving(self) -> bool:
-        """Whether the body of a request is still arriving."""
+        """Return whether the body of a request is still arriving."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     async def _respond_unavailable(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,27 +186,27 @@ class HttpProtocol(_InTurns, HttpToolsProtocol):
         self._header_timer = self.loop.call_later(HEADERS_TIMEOUT_SECONDS, self.transport.abort)
 
 
-class WebSocketProtocol(_InTurns, WebSocketsSansIOProtocol):
-    """WebSocket with a limit on small frames; parsing them in bulk would block all clients."""
+class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
+    """WebSocket protocol with a limit for small frames, which could block the event loop."""
 
     _is_rejected = False
-    _allowance = float(MAX_SMALL_FRAMES_PER_SECOND)
-    _allowance_at = 0.0
+    _allowed_small_frames = float(MAX_SMALL_FRAMES_PER_SECOND)
+    _allowance_updated_at = 0.0
 
     def part_received(self, data: bytes) -> None:
-        """Pass on the bytes, unless the client has been rejected."""
+        """Parse a part unless the client has been rejected."""
         if not self._is_rejected:
             super().part_received(data)
 
     def is_reading_paused(self) -> bool:
-        """Whether a message must be taken before more is read."""
+        """Return whether reading is paused until the application has received a message."""
         return self.read_paused
 
     def handle_events(self) -> None:
-        """Process the frames received, or reject the client if too many of them are small."""
+        """Process the received frames, or reject the client if it sends too many small ones."""
         events = self.conn.events
-        small = sum(isinstance(e, Frame) and len(e.data) < SMALL_FRAME_BYTES for e in events)
-        if self._spend(small):
+        small_frames = sum(isinstance(e, Frame) and len(e.data) < SMALL_FRAME_BYTES for e in events)
+        if self._consume_allowance(small_frames):
             super().handle_events()
             return
         events.clear()
@@ -206,7 +217,7 @@ class WebSocketProtocol(_InTurns, WebSocketsSansIOProtocol):
         )
 
     def send_receive_event_to_app(self) -> None:
-        """Pass on a message; reject the client if it is text that is not UTF-8."""
+        """Pass a message to the application, or reject the client if it is text but not UTF-8."""
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
@@ -216,22 +227,23 @@ class WebSocketProtocol(_InTurns, WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
-    def _spend(self, frames: int) -> bool:
+    def _consume_allowance(self, small_frames: int) -> bool:
+        """Return whether the rate limit allows this number of small frames (token bucket)."""
         now = time.monotonic()
-        earned = (now - self._allowance_at) * MAX_SMALL_FRAMES_PER_SECOND
-        allowance = min(MAX_SMALL_FRAMES_PER_SECOND, self._allowance + earned)
-        self._allowance, self._allowance_at = allowance - frames, now
-        return self._allowance >= 0
+        replenished = (now - self._allowance_updated_at) * MAX_SMALL_FRAMES_PER_SECOND
+        allowed = min(MAX_SMALL_FRAMES_PER_SECOND, self._allowed_small_frames + replenished)
+        self._allowed_small_frames, self._allowance_updated_at = allowed - small_frames, now
+        return self._allowed_small_frames >= 0
 
     def _reject(self, code: int, reason: str) -> None:
-        """Send a close frame; then ignore the client until it has had time to read it."""
+        """Send a close frame, ignore further data, and close the connection after a short time."""
         self._is_rejected = True
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        if self.read_paused:  # bytes that stay unread would discard the close frame
+        if self.read_paused:  # otherwise unread bytes could discard the close frame
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(REJECTED_CLOSE_SECONDS, self.transport.abort)

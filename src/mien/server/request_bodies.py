@@ -1,4 +1,7 @@
-"""Request bodies to images: raw bytes, a form, or JSON. Bounded in size, and kept in memory."""
+"""Read images from request bodies: raw bytes, forms and JSON.
+
+The size of a body is limited, and it is never written to disk.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,28 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import UserError
-from mien.server.admission import Ticket
+from mien.server.admission import Reservation
 from mien.server.error_responses import ClientDisconnected, RequestError
 from mien.server.settings import Settings
 
 MAX_JSON_DELIMITERS = 10_000
-"""Commas, colons and brackets in a JSON body: bounds the objects that parsing creates."""
+"""Maximum number of commas, colons and opening brackets in a JSON body.
+
+It limits the number of objects that the JSON parser creates."""
 
 MAX_NAME_LENGTH = 200
+"""Maximum number of characters of file names and other text from clients in messages."""
 
-COPIES = {"application/json": 4, "multipart/form-data": 3}
-"""How often a body is in memory while it is read; twice if it is an image: parts and whole."""
+COPIES_IN_MEMORY = {"application/json": 4, "multipart/form-data": 3}
+"""Number of copies of a body that are in memory while it is read, by media type."""
 
-BINARY_TYPES = ("application/octet-stream", "binary/octet-stream", "")
+DEFAULT_COPIES_IN_MEMORY = 2
+"""Number of copies of other bodies: the received parts and the whole body."""
+
+BINARY_MEDIA_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 
 NamedImage = tuple[str, bytes | UserError]
-"""A file name, possibly empty, and the content of the file or the reason why there is none."""
+"""File name, possibly empty, and the content of the file or the error if it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ class ImageRequest:
     """The images of a request.
 
     Args:
-        images: names and contents.
-        is_list: whether the response is a list, even for one image.
+        images: names and contents of the images.
+        is_list: whether the response is a list, which may have one element.
     """
 
     images: list[NamedImage]
@@ -55,45 +64,48 @@ class InMemoryFormParser(MultiPartParser):
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body without parameters, such as `"image/jpeg"`; may be empty."""
+    """Return the media type of the body, such as `"image/jpeg"`; empty if it is not declared."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def read_images(request: Request, settings: Settings, ticket: Ticket) -> ImageRequest:
+async def read_images(
+    request: Request, settings: Settings, reservation: Reservation
+) -> ImageRequest:
     """Read the images of a request.
 
     Raises:
-        RequestError: 408 too slow, 413 too large, 415 unsupported type, 503 no memory.
+        RequestError: 408 if the body arrives too slowly, 413 if it is too large, 415 if its type is
+            not supported, 503 if the memory for request bodies is full.
         UserError: the form or JSON is invalid.
-        ClientDisconnected: the client left.
+        ClientDisconnected: the client closed the connection.
     """
     media_type = content_type(request)
     if media_type == "multipart/form-data":
-        body = await read_body(request, settings, ticket)
+        body = await read_body(request, settings, reservation)
         return await _parse_image_form(request.headers, body, settings)
     if media_type == "application/json":
-        body = await read_body(request, settings, ticket)
+        body = await read_body(request, settings, reservation)
         return await asyncio.to_thread(parse_json, body, settings)
-    if media_type in BINARY_TYPES or media_type.startswith("image/"):
-        return ImageRequest([("", await read_body(request, settings, ticket))])
+    if media_type in BINARY_MEDIA_TYPES or media_type.startswith("image/"):
+        return ImageRequest([("", await read_body(request, settings, reservation))])
     raise unsupported_type(
         media_type, "an image (image/jpeg, ...), a form (multipart/form-data) or JSON"
     )
 
 
 def unsupported_type(media_type: str, supported: str) -> RequestError:
-    """A 415 error that names the supported types."""
+    """Return a 415 error that names the supported types."""
     return RequestError(
         415, f"Content type {_printable(media_type)} is not supported; send {supported}."
     )
 
 
-async def read_body(request: Request, settings: Settings, ticket: Ticket) -> bytes:
-    """The whole body; memory for it and its copies is reserved with the ticket as it arrives."""
-    copies = COPIES.get(content_type(request), 2)
+async def read_body(request: Request, settings: Settings, reservation: Reservation) -> bytes:
+    """Return the whole body; reserve memory for all its copies as it arrives."""
+    copies = COPIES_IN_MEMORY.get(content_type(request), DEFAULT_COPIES_IN_MEMORY)
     parts = []
     async for part in stream_body(request, settings.max_body_bytes, settings):
-        ticket.reserve_bytes(copies * len(part))
+        reservation.add_bytes(copies * len(part))
         parts.append(part)
     return b"".join(parts)
 
@@ -101,28 +113,29 @@ async def read_body(request: Request, settings: Settings, ticket: Ticket) -> byt
 async def stream_body(
     request: Request, max_bytes: int, settings: Settings
 ) -> AsyncGenerator[bytes, None]:
-    """The parts of a body as they arrive, however long it takes if they come steadily.
+    """Yield the parts of a body as they arrive.
 
-    A body whose `Content-Length` is too large is rejected before any of it is read.
+    An upload may take any time if it has neither long pauses nor too low a rate. A body whose
+    `Content-Length` is too large is rejected before any of it is read.
 
     Args:
-        request: whose body is read.
-        max_bytes: largest size of the body.
-        settings: of which the longest pause and the lowest rate apply.
+        request: request whose body is read.
+        max_bytes: maximum size of the body.
+        settings: settings with the longest pause and the lowest rate.
 
     Raises:
-        RequestError: 408 too slow, 413 too large.
-        ClientDisconnected: the client left.
+        RequestError: 408 if the body arrives too slowly, 413 if it is too large.
+        ClientDisconnected: the client closed the connection.
     """
     declared_size = request.headers.get("content-length", "")
     if declared_size.isdigit() and int(declared_size) > max_bytes:
         raise _too_large(max_bytes)
     size, longest_pause = 0, settings.client_timeout_seconds
-    # Waiting uses the time up, and every byte adds to it: a bound of both pause and rate.
+    # Waiting reduces the remaining time and every byte extends it, which limits pauses and rate.
     remaining_seconds = longest_pause
     parts = request.stream()
     while True:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             async with asyncio.timeout(max(0, remaining_seconds)):
                 part = await anext(parts, None)
@@ -132,7 +145,7 @@ async def stream_body(
             raise ClientDisconnected from None
         if part is None:
             return
-        remaining_seconds -= time.monotonic() - began
+        remaining_seconds -= time.monotonic() - started_at
         remaining_seconds += len(part) / settings.min_upload_bytes_per_second
         remaining_seconds = min(longest_pause, remaining_seconds)
         size += len(part)
@@ -144,7 +157,7 @@ async def stream_body(
 def _too_slow(settings: Settings) -> RequestError:
     message = (
         f"The body arrived too slowly; send at least {settings.min_upload_bytes_per_second} bytes "
-        f"a second, without pauses of {settings.client_timeout_seconds:g} s."
+        f"per second, without pauses of {settings.client_timeout_seconds:g} s."
     )
     return RequestError(408, message, {"Connection": "close"})
 
@@ -161,7 +174,11 @@ async def parse_form(
     parser: type[MultiPartParser],
     max_files: int,
 ) -> list[UploadFile]:
-    """The files of a form; a `UserError` if it is invalid, has no file, or too many."""
+    """Return the files of a form.
+
+    Raises:
+        UserError: the form is invalid, has no file, or has too many.
+    """
     form_parser = parser(headers, parts, max_files=max_files, max_fields=max_files)
     files: list[UploadFile] = []
     try:
@@ -173,10 +190,12 @@ async def parse_form(
     finally:
         # Starlette does not close the files of an incomplete form.
         for file in getattr(form_parser, "_files_to_close_on_error", ()):
-            if all(file is not complete.file for complete in files):
+            if all(file is not complete_file.file for complete_file in files):
                 file.close()
     if not files:
-        raise UserError("The form has no file; with curl: -F image=@photo.jpg.")
+        raise UserError(
+            "The form has no file; send one, with curl for example: -F image=@photo.jpg."
+        )
     return files
 
 
@@ -193,21 +212,25 @@ async def _parse_image_form(headers: Headers, body: bytes, settings: Settings) -
 
 
 def clean_file_name(name: str) -> str:
-    """The last component of a client's file name, printable, at most `MAX_NAME_LENGTH` long."""
+    """Return the last component of a file name, without unprintable characters and shortened."""
     printable = _printable(name.replace("\\", "/").rsplit("/", 1)[-1])
     return printable[-MAX_NAME_LENGTH:].strip()
 
 
 def _printable(text: str) -> str:
-    """One line without unprintable characters, at most `MAX_NAME_LENGTH` long."""
+    """Return the text as one line without unprintable characters, shortened."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:MAX_NAME_LENGTH]
 
 
 def parse_json(body: bytes, settings: Settings) -> ImageRequest:
-    """Parse `{"image": BASE64}` or `{"images": [BASE64, ...]}`; a `UserError` if it is else."""
+    """Parse `{"image": BASE64}` or `{"images": [BASE64, ...]}`.
+
+    Raises:
+        UserError: the body is anything else, or the list is empty or too long.
+    """
     if sum(body.count(delimiter) for delimiter in b",:[{") > MAX_JSON_DELIMITERS:
-        raise UserError("The JSON has too many values; send nothing but images.")
+        raise UserError("The JSON has too many values; send only images.")
     try:
         data: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -229,7 +252,10 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
 
 
 def _decode_base64(text: str, number: int) -> bytes | UserError:
-    """Decode either alphabet, with or without padding and line breaks, or a data URL."""
+    """Decode base64 or a data URL.
+
+    Both base64 alphabets are accepted, with or without padding and line breaks.
+    """
     text = "".join(text.split())
     if text[:5].lower() == "data:":
         text = unquote(text.partition(",")[2])

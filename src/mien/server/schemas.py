@@ -146,7 +146,7 @@ class Error(BaseModel):
 
 ERROR_DESCRIPTIONS = {
     401: "The bearer token is missing or wrong.",
-    403: "The origin of the web page is not allowed, or the server does not download URLs.",
+    403: "The origin of the web page is not allowed.",
     404: "The video or result file does not exist.",
     408: "The body arrived too slowly, or paused too long.",
     409: "The video is not analyzed yet.",

@@ -33,25 +33,25 @@ SECURITY_HEADERS = {
 
 
 class Host(NamedTuple):
-    """A host name in lower case or an IP address, and the port if there is one."""
+    """Host name in lower case or IP address, and the port if it is given."""
 
     name: str
     port: int | None
 
 
-HOST = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?", re.IGNORECASE)
+HOST_PATTERN = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?", re.IGNORECASE)
 
 
 def parse_host(text: str) -> Host | None:
-    """Parse a Host header: `localhost`, `LOCALHOST.:80`, `[::1]:8000`; None if it is malformed."""
-    if not (match := HOST.fullmatch(text)):
+    """Parse a Host header such as `LOCALHOST.:80` or `[::1]:8000`; return None if it is invalid."""
+    if not (match := HOST_PATTERN.fullmatch(text)):
         return None
     name, address, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and not 0 < port < 2**16:
         return None
     if name:
-        name = name.lower().removesuffix(".")  # of a fully qualified name
+        name = name.lower().removesuffix(".")  # fully qualified names may end with a dot
         return Host(name, port) if all(name.split(".")) else None
     try:
         return Host(str(ipaddress.IPv6Address(address)), port)
@@ -96,7 +96,9 @@ class SecurityMiddleware:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         host = parse_host(hosts[0]) if len(hosts) == 1 else None
         if host is None:
-            raise RequestError(400, "The request must have one Host header: NAME or NAME:PORT.")
+            raise RequestError(
+                400, "The Host header is missing or invalid; send one, as NAME or NAME:PORT."
+            )
         # Prevent DNS rebinding: another web page could point its host name to this machine.
         if self._allowed_hosts and host.name not in self._allowed_hosts:
             raise RequestError(

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with timeouts for slow clients and a bounded shutdown."""
+"""Run the application in uvicorn, with timeouts for slow clients and for the shutdown."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ from mien.server.app import create_app
 from mien.server.protocols import Connections, HttpProtocol, WebSocketProtocol
 from mien.server.settings import Settings
 
-KEEP_ALIVE_SECONDS = 5
-CLOSE_TIMEOUT_SECONDS = 10.0
-"""Time for the client to accept the last bytes of a closed connection."""
+KEEP_ALIVE_TIMEOUT_SECONDS = 5
+"""Time after which a connection without a request is closed."""
 
-UPLOAD_GRACE_SECONDS, REQUEST_GRACE_SECONDS, SHUTDOWN_TIMEOUT_SECONDS = 1.0, 4.0, 5
-"""Time for bodies that are arriving, for requests in progress, and for all when the service stops.
-"""
+STALLED_CLOSE_TIMEOUT_SECONDS = 10.0
+"""Maximum time for the client to accept the last bytes of a connection that is being closed."""
 
+SHUTDOWN_TIMEOUT_SECONDS = 5
+"""Maximum time for the shutdown."""
+
+UPLOAD_SHUTDOWN_SECONDS = 1.0
+"""Time during the shutdown for request bodies to finish arriving."""
+
+REQUEST_SHUTDOWN_SECONDS = 4.0
+"""Time during the shutdown for requests in progress to finish."""
 
 MAX_MESSAGE_LENGTH = 200
+"""Maximum number of printed bytes of a message from a C library."""
 
 
 def _ignore(_: str) -> None:
@@ -38,16 +45,16 @@ def _ignore(_: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with the application; signals the service on shutdown, so that streams can end.
+    """Uvicorn server with the application; on shutdown it sets the `shutdown_event` of the backend.
 
     Args:
-        settings: of the service.
-        on_ready: called with the URL once the server listens.
+        settings: settings of the server.
+        on_ready: function that is called with the URL once the server listens.
     """
 
     def __init__(self, settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
         app = create_app(settings)
-        self._service, self._on_ready = app.state.service, on_ready
+        self._backend, self._on_ready = app.state.backend, on_ready
         super().__init__(
             uvicorn.Config(
                 app,
@@ -62,7 +69,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_TIMEOUT_SECONDS,
                 timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
             )
         )
@@ -72,62 +79,66 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then call `on_ready`."""
         await super().startup(sockets)
-        self._aborting = asyncio.create_task(self._abort_stalled_connections())
+        self._abort_stalled_task = asyncio.create_task(self._abort_stalled_connections())
         self._on_ready(self.url())
 
     def url(self) -> str:
-        """Where the server listens: `"http://127.0.0.1:8000"`."""
+        """Return the URL at which the server listens, such as `"http://127.0.0.1:8000"`."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams, finish the requests in progress, cancel videos."""
-        self._service.stopping.set()
-        ending = asyncio.create_task(self._abort_unfinished_requests())
+        """End streams, finish the requests in progress, and cancel video jobs."""
+        self._backend.shutdown_event.set()
+        abort_unfinished_task = asyncio.create_task(self._abort_unfinished_requests())
         await super().shutdown(sockets)
-        ending.cancel()
-        self._aborting.cancel()
+        abort_unfinished_task.cancel()
+        self._abort_stalled_task.cancel()
 
     async def _abort_unfinished_requests(self) -> None:
-        await asyncio.sleep(UPLOAD_GRACE_SECONDS)
+        """Abort uploads and then all other requests that do not finish in time."""
+        await asyncio.sleep(UPLOAD_SHUTDOWN_SECONDS)
         for connection in list(self.server_state.connections):
             if isinstance(connection, HttpProtocol) and connection.is_receiving():
                 connection.transport.abort()
-        await asyncio.sleep(REQUEST_GRACE_SECONDS - UPLOAD_GRACE_SECONDS)
+        await asyncio.sleep(REQUEST_SHUTDOWN_SECONDS - UPLOAD_SHUTDOWN_SECONDS)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
     async def _abort_stalled_connections(self) -> None:
-        """Abort closed connections whose client does not accept the last bytes in time."""
-        closing: dict[asyncio.Transport, float] = {}
+        """Abort connections that are being closed if the client does not accept the last bytes."""
+        closing_since: dict[asyncio.Transport, float] = {}
         while True:
-            await asyncio.sleep(CLOSE_TIMEOUT_SECONDS / 10)
+            await asyncio.sleep(STALLED_CLOSE_TIMEOUT_SECONDS / 10)
             now, transports = time.monotonic(), [c.transport for c in self.server_state.connections]
-            closing = {t: closing.get(t, now) for t in transports if t.is_closing()}
-            for transport, since in closing.items():
-                if now - since > CLOSE_TIMEOUT_SECONDS:
+            closing_since = {t: closing_since.get(t, now) for t in transports if t.is_closing()}
+            for transport, started_at in closing_since.items():
+                if now - started_at > STALLED_CLOSE_TIMEOUT_SECONDS:
                     transport.abort()
 
 
 @contextmanager
-def escaped_library_messages() -> Iterator[None]:
-    """Print what C libraries (libtiff, FFmpeg) write to standard error escaped, in the context.
+def escape_library_messages() -> Iterator[None]:
+    """Escape messages that C libraries, such as libtiff and FFmpeg, write to standard error.
 
-    Clients determine it, and can cause any number of lines: at most one per second is printed.
+    Clients can cause any number of such messages with any content, so at most one per second is
+    printed in the context.
     """
-    python_stderr, original, (read_end, write_end) = sys.stderr, os.dup(2), os.pipe()
+    python_stderr, original_stderr, (read_end, write_end) = sys.stderr, os.dup(2), os.pipe()
     os.dup2(write_end, 2)
     os.close(write_end)
-    with open(original, "w", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
-        printer = threading.Thread(target=_print_escaped, args=[read_end, log], daemon=True)
-        printer.start()
+    with open(
+        original_stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+    ) as log:
+        printer_thread = threading.Thread(target=_print_escaped, args=[read_end, log], daemon=True)
+        printer_thread.start()
         sys.stderr = log
         try:
             yield
         finally:
             sys.stderr = python_stderr
-            os.dup2(original, 2)  # ends the printer
-            printer.join(1)
+            os.dup2(original_stderr, 2)  # closes the pipe, which ends the thread
+            printer_thread.join(1)
 
 
 def _print_escaped(read_end: int, log: TextIO) -> None:
@@ -137,28 +148,32 @@ def _print_escaped(read_end: int, log: TextIO) -> None:
             if time.monotonic() - printed_at > 1:
                 printed_at = time.monotonic()
                 line = data.split(b"\n")[0][:MAX_MESSAGE_LENGTH].decode(errors="replace")
-                log.write(f"mien: a library reports: {line!a}\n")
+                log.write(f"mien: a library printed: {line!a}\n")
 
 
 def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
     """Serve until a signal stops the process.
 
     Args:
-        settings: of the service.
-        on_ready: called with the URL once the server listens.
+        settings: settings of the server.
+        on_ready: function that is called with the URL once the server listens.
 
     Raises:
-        UserError: it cannot listen on that host and port, or the model or detector is unknown.
+        UserError: the server cannot listen on the host and port, or the model or detector is
+            unknown.
     """
     _check_address(settings.host, settings.port)
-    # It logs every malformed form, and clients can send any number of them.
+    # This library logs every malformed form, and clients can send any number of them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    with escaped_library_messages():
+    with escape_library_messages():
         Server(settings, on_ready).run()
 
 
 def _check_address(host: str, port: int) -> None:
-    """Raise a `UserError` if the address cannot be used, before models are loaded."""
+    """Raise a `UserError` if the server cannot listen on this address.
+
+    Uvicorn would check the address only after the models have been loaded.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as probe:

@@ -1,4 +1,4 @@
-"""Settings and limits of the service."""
+"""Settings and limits of the server."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 VIDEO_PIXELS = {"1080p": 1920 * 1200, "1440p": 2560 * 1600, "2160p": 4096 * 2304}
-"""Pixels per frame by name of the size. A 4K video takes up to 1.6 GB, one of 1080p 0.4 GB."""
+"""Maximum number of pixels of a frame by the name of the video size.
+
+A 2160p (4K) video requires up to 1.6 GB of memory, a 1080p video 0.4 GB."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the service runs. The limits bound memory, disk and waiting time.
+    """Settings of the server, and limits of memory, disk space and time.
 
     Args:
-        model: the default model, a name or the path of an .onnx file.
-        detector: the default detector.
-        threads: of the classifier; 0 for all cores.
-        workers: images analyzed in parallel; 0 is one more than there are cores.
-        host: the address to listen on.
-        port: the port to listen on; 0 for any free one.
-        token: that clients must send; empty for none.
-        allowed_hosts: host names that are accepted. Empty: those of this machine on loopback, any
-            otherwise.
-        allowed_origins: origins of other web pages that may use the service.
+        model: name of the default model, or path of an .onnx file.
+        detector: name of the default detector.
+        threads: number of threads of a classifier; 0 uses all cores.
+        workers: number of images analyzed in parallel; 0 uses the number of cores plus one.
+        host: address to listen on.
+        port: port to listen on; 0 selects a free port.
+        token: token that clients must send; empty if none is required.
+        allowed_hosts: additional host names that are allowed; see `effective_allowed_hosts`.
+        allowed_origins: origins of other web pages that may use the server.
     """
 
     model: str = "default"
@@ -40,58 +41,62 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
 
-    max_pending_images: int = 64
-    """Images that wait or are being analyzed; further requests get 503."""
+    max_images_in_progress: int = 64
+    """Maximum number of images that are queued or being analyzed; further requests get 503."""
 
     max_body_bytes: int = 32 * 2**20
-    """Of one request."""
+    """Maximum size of the body of one request, except videos."""
 
     max_total_body_bytes: int = 128 * 2**20
-    """Of all requests together, copies included."""
+    """Maximum size of the bodies of all requests together, including their copies in memory."""
 
-    max_pixels: int = 64_000_000
-    """Of one image."""
+    max_image_pixels: int = 64_000_000
+    """Maximum number of pixels of one image."""
 
     max_images_per_request: int = 16
 
     batch_timeout_seconds: float = 0.002
-    """Longest time that a face waits for others to share its batch."""
+    """Maximum time that a request waits for the faces of other requests to share a batch."""
 
     client_timeout_seconds: float = 30.0
-    """Longest pause of a client between two parts of a body, or before it accepts a part of a
-    response."""
+    """Maximum pause between two parts of a body, and time to accept a part of a response."""
 
     min_upload_bytes_per_second: int = 240
-    """Lowest rate of a body, averaged over about `client_timeout_seconds`; an upload at this rate
-    may take any time."""
+    """Lowest rate of an upload, averaged over about `client_timeout_seconds`.
+
+    An upload at this rate may take any time."""
 
     max_live_connections: int = 8
     max_live_frame_bytes: int = 4 * 2**20
     live_idle_timeout_seconds: float = 60.0
-    """A live connection that sends no frame for this time is closed."""
+    """Time without a frame after which a live connection is closed."""
 
     max_jobs: int = 8
     max_running_jobs: int = 1
     max_video_bytes: int = 512 * 2**20
     max_video_pixels: int = VIDEO_PIXELS["1080p"]
-    """Of one frame of a video."""
+    """Maximum number of pixels of one frame of a video."""
 
     job_lifetime_seconds: float = 3600.0
-    """Longest time to analyze a video, and how long its results are kept."""
+    """Maximum time to analyze a video, and time for which its result files are stored."""
 
     def worker_count(self) -> int:
-        """The number of threads that analyze images."""
+        """Return the number of threads that analyze images."""
         return self.workers or _available_cores() + 1
 
     def effective_allowed_hosts(self) -> tuple[str, ...]:
-        """The host names that are accepted; empty for any."""
+        """Return the allowed host names; empty if any host name is allowed.
+
+        They include those of this machine. Any name is allowed if `allowed_hosts` is empty and
+        `host` is not a loopback address.
+        """
         if self.allowed_hosts or is_loopback(self.host):
             return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.allowed_hosts)))
         return ()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to `host`."""
+    """Return whether only this machine can connect to `host`."""
     try:
         return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -39,7 +39,7 @@ async def receive_video(
     """
     media_type = request_bodies.content_type(request)
     is_form = media_type == "multipart/form-data"
-    is_binary = media_type in request_bodies.BINARY_TYPES or media_type.startswith("video/")
+    is_binary = media_type in request_bodies.BINARY_MEDIA_TYPES or media_type.startswith("video/")
     if not (is_form or is_binary):
         raise request_bodies.unsupported_type(
             media_type, "a video (video/mp4, ...) or a form (multipart/form-data)"

@@ -1,4 +1,4 @@
-"""Analysis of an uploaded video, which is untrusted: it must not make FFmpeg open other files."""
+"""Analyze an uploaded video, which is untrusted and must not make FFmpeg open other files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mien.visualization import timeline
 ALLOWED_FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,yuv4mpegpipe,mxf,mjpeg,h264,hevc,m4v"
 )
-"""FFmpeg demuxers that open a single file; playlists would reach outside the job's folder."""
+"""FFmpeg demuxers that open a single file; playlists could open files outside the job's folder."""
 
 MAX_WARNINGS = 20
 
@@ -33,7 +33,7 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     """Write the result files of a job from its upload, and update its progress.
 
     Raises:
-        UserError: it is not a video, exceeds a limit, or takes too long.
+        UserError: the upload is not a video, exceeds a limit, or takes too long to analyze.
         JobCancelled: the job was cancelled.
     """
     source, options = Source("video", str(job.upload_path), job.name), job.options
@@ -46,15 +46,16 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     )
     callbacks = Callbacks(on_warning=partial(_add_warning, job), should_stop=deadline.should_stop)
     with ExitStack() as stack:
-        writes = [stack.enter_context(_open_writer(job, name)) for name in options.result_files]
-        outputs: list[ResultWriter] = [deadline.check, *writes, partial(_update_progress, job)]
+        outputs: list[ResultWriter] = [deadline.check]
+        outputs += [stack.enter_context(_open_writer(job, name)) for name in options.result_files]
+        outputs.append(partial(_update_progress, job))
         run([source], analyzer, outputs, run_options, callbacks)
         deadline.check()
 
 
 @dataclass(frozen=True, slots=True)
 class _Deadline:
-    """Ends a job that is cancelled or takes too long. `ends_at` is by `time.monotonic()`."""
+    """Ends the analysis if the job is cancelled or `ends_at`, by `time.monotonic()`, has passed."""
 
     job: Job
     ends_at: float
@@ -67,7 +68,7 @@ class _Deadline:
             raise JobCancelled
         if self.should_stop():
             raise UserError(
-                f"{self.job.name} takes longer than this service allows; send a shorter part of it."
+                f"{self.job.name} takes too long to analyze; send a shorter part of it."
             )
 
 
@@ -82,12 +83,12 @@ def _update_progress(job: Job, result: Result) -> None:
 
 
 def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
-    """Size and duration of an uploaded video file.
+    """Check an uploaded video and return its size and duration.
 
-    It is opened with allow-lists of formats and protocols, so that a playlist is not followed.
+    Only allowed formats and protocols are opened, so that playlists are rejected.
 
     Raises:
-        UserError: it is not a video, its frames are too large, or its duration is unknown.
+        UserError: the upload is not a video, its frames are too large, or its duration is unknown.
     """
     options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
     with open_video(source, options=options):
@@ -96,23 +97,25 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
     if info.width * info.height > max_pixels:
         raise UserError(
             f"{source.name} has frames of {info.width} x {info.height} pixels; "
-            f"this service accepts {max_pixels / 1e6:.1f} million. Send a smaller version; with "
+            f"this server accepts {max_pixels / 1e6:.1f} million. Send a smaller version; with "
             "ffmpeg: -vf scale=-2:1080."
         )
     if not math.isfinite(info.seconds):
-        raise UserError(f"{source.name} has no known duration; save it again, as MP4 for example.")
+        raise UserError(
+            f"{source.name} has an unknown duration; save it again, as MP4 for example."
+        )
     return info
 
 
 @contextmanager
 def _open_writer(job: Job, name: str) -> Iterator[ResultWriter]:
-    path = job.folder / name
-    with (
-        timeline.open_writer(path) if name == "timeline.png" else writers.open_writer(path) as write
-    ):
-        # The page would link to the upload beside it, which is deleted.
-        is_page = name == "page.html"
-        yield (lambda result: write(_without_location(result))) if is_page else write
+    open_writer = timeline.open_writer if name == "timeline.png" else writers.open_writer
+    with open_writer(job.folder / name) as write:
+        if name == "page.html":
+            # The HTML timeline would have a link to the upload, which is deleted.
+            yield lambda result: write(_without_location(result))
+        else:
+            yield write
 
 
 def _without_location(result: Result) -> Result:

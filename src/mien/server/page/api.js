@@ -56,8 +56,8 @@ export async function request(path, options = {}, format = "json") {
   let body;
   try {
     response = await fetch(path, { ...options, headers: headersWithToken(options.headers) });
-    body = response.ok ? response.status !== 204 && (await response[format]())
-      : await response.json().catch(() => null);
+    if (!response.ok) body = await response.json().catch(() => null);
+    else if (response.status !== 204) body = await response[format]();
   } catch (error) {
     throw isAborted(error) ? error : new Error(NO_RESPONSE);
   }

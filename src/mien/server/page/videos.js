@@ -84,7 +84,7 @@ const showUploadProgress = (fraction) => (fraction < 1 ? showProgress(`Uploading
 
 /** @param {Job} job */
 function showJobProgress({ state, progress, frames }) {
-  if (state !== "running") return showProgress("Queued until other videos are analyzed …");
+  if (state !== "running") return showProgress("Queued; the server is analyzing other videos …");
   showProgress(`Analyzing: ${wholePercent(progress)}, ${formatCount(frames, "frame")}`, progress);
 }
 

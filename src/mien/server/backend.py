@@ -1,4 +1,4 @@
-"""The state that all routes share."""
+"""State that all routes share."""
 
 from __future__ import annotations
 
@@ -13,42 +13,50 @@ from mien.server.metrics import Metrics
 from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
-CLEAN_UP_SECONDS = 15.0
-"""Time between two deletions of expired videos."""
+CLEANUP_INTERVAL_SECONDS = 15.0
+"""Interval between two deletions of expired jobs."""
 
 
-class Service:
+class Backend:
     """Analyzers, image analysis, video jobs, live connections and metrics of one application.
 
-    `stopping` is set on shutdown. The default model and detector are loaded on construction, which
-    raises `UserError` if either is unknown.
+    `shutdown_event` is set when the server shuts down. The constructor loads the default model and
+    detector.
+
+    Raises:
+        UserError: the default model or detector is unknown.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.stopping = asyncio.Event()
+        self.shutdown_event = asyncio.Event()
         self.analyzers = AnalyzerCache(settings, self.metrics.batch_faces.observe)
         self.analyzers.get()
         self.images = ImageAnalysis(settings, self.analyzers, self.metrics)
         self.jobs = JobManager(settings, self.analyzers, self.metrics)
-        self.live = LiveAnalysis(settings, self.metrics, self.images.memory, self.stopping)
+        self.live = LiveAnalysis(settings, self.metrics, self.images.memory, self.shutdown_event)
         self._add_gauges()
 
     def _add_gauges(self) -> None:
         gauge, admission = self.metrics.gauge, self.images.admission
-        gauge("mien_images_pending", "Images waiting or being analyzed.", lambda: admission.images)
+        gauge(
+            "mien_images_in_progress",
+            "Images that are queued or being analyzed.",
+            lambda: admission.images_in_progress,
+        )
         gauge(
             "mien_request_body_bytes",
-            "Bytes of request bodies in memory.",
-            lambda: admission.body_bytes,
+            "Size of all request bodies in memory, in bytes.",
+            lambda: admission.total_body_bytes,
         )
         gauge("mien_live_connections", "Open live connections.", lambda: self.live.connections)
-        gauge("mien_videos_stored", "Videos stored, in any state.", self.jobs.count)
+        gauge("mien_videos_stored", "Stored videos in any state.", self.jobs.count)
 
     def is_ready(self) -> bool:
-        """Whether another image would be admitted now."""
+        """Return whether another image would be admitted now."""
         admission = self.images.admission
-        return not self.stopping.is_set() and admission.images < admission.max_images
+        has_capacity = admission.images_in_progress < admission.max_images_in_progress
+        return has_capacity and not self.shutdown_event.is_set()
 
     def close(self) -> None:
         """Finish the images in progress, cancel videos, and remove all files."""
@@ -57,7 +65,7 @@ class Service:
         self.jobs.close()
 
     def models(self) -> dict[str, Any]:
-        """The models and detectors that requests may name, and the defaults: `schemas.Models`."""
+        """Return the available models and detectors, and the defaults, as in `schemas.Models`."""
         models = []
         for name in self.analyzers.models:
             spec = self.analyzers.classifier(name).spec
@@ -71,8 +79,8 @@ class Service:
         }
 
     async def clean_up(self) -> None:
-        """Delete expired jobs and return memory periodically, until cancelled."""
+        """Delete expired jobs and return memory periodically until this task is cancelled."""
         while True:
-            await asyncio.sleep(CLEAN_UP_SECONDS)
+            await asyncio.sleep(CLEANUP_INTERVAL_SECONDS)
             await asyncio.to_thread(self.jobs.delete_expired)
             await asyncio.to_thread(return_memory)
