@@ -1,0 +1,93 @@
+"""Shot boundaries: hard cuts are found, and what only looks like one is not."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien.tracking import shots
+from mien.tracking.shots import ShotDetector
+from tests.synthetic import shots as synthetic
+
+STILL = {"flash", "light_switch", "exposure", "fade", "passer_by", "still", "static", "caption"}
+
+
+def boundaries(frames):
+    detector = ShotDetector()
+    return [seconds for pixels, seconds, _ in frames if detector.update(pixels, seconds)]
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return [pixels[:240, :320] for pixels in synthetic.photographs()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cut", "cut_in_place", "cut_in_motion"])
+def test_hard_cuts_are_boundaries(kind):
+    frames = list(synthetic.compressed(synthetic.frames(kind, 1, 8.0)))
+    assert boundaries(frames) == [seconds for _, seconds, is_cut in frames if is_cut]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(STILL))
+def test_what_only_looks_like_a_cut_is_no_boundary(kind):
+    assert boundaries(synthetic.compressed(synthetic.frames(kind, 1, 5.0))) == []
+
+
+def test_a_pan_is_no_boundary_and_a_cut_out_of_it_is(photographs):
+    one, other = photographs[1], photographs[2]
+    frames = [(np.roll(one, 40 * k, 1), k / 25, False) for k in range(10)]
+    frames += [(np.roll(other, -40 * k, 1), k / 25, False) for k in range(10, 20)]
+    assert boundaries(frames) == [0.4]
+
+
+def test_a_cut_through_black_is_one_boundary(photographs):
+    black = np.zeros_like(photographs[1])
+    pictures = [photographs[1]] * 5 + [black] * 4 + [photographs[2]] * 5
+    assert boundaries((p, k / 25, False) for k, p in enumerate(pictures)) == [9 / 25]
+
+
+def test_black_frames_within_a_shot_are_no_boundary(photographs):
+    black = np.zeros_like(photographs[1])
+    pictures = [photographs[1]] * 5 + [black] * 4 + [photographs[1]] * 5
+    assert boundaries((p, k / 25, False) for k, p in enumerate(pictures)) == []
+
+
+def test_a_picture_without_contrast_is_no_boundary(photographs):
+    wall = np.full_like(photographs[1], 120)
+    assert boundaries((p, k, False) for k, p in enumerate([wall, wall, photographs[1]])) == []
+
+
+def test_a_jump_back_in_time_is_a_boundary(photographs):
+    detector = ShotDetector()
+    assert [detector.update(photographs[1], t) for t in (0.0, 0.1, 0.0, 0.1)] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (36, 64), (720, 1280), (2160, 64)])
+def test_any_size_has_a_thumbnail(size):
+    pixels = np.full((*size, 3), 77, np.uint8)
+    found = shots.thumbnail(pixels)
+    assert found.shape == (shots.HEIGHT, shots.WIDTH)
+    assert (found == 77).all()
+
+
+def test_another_size_is_no_boundary(photographs):
+    large = photographs[1].repeat(3, 0).repeat(3, 1)
+    assert boundaries([(photographs[1], 0.0, False), (large, 0.04, False)]) == []
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=16), st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_restored_state_continues_as_if_there_had_been_no_stop(photographs, which, data):
+    pictures = [*photographs[1:5], np.zeros_like(photographs[1]), photographs[1] // 8]
+    stop = data.draw(st.integers(0, len(which)))
+    whole, first, second = ShotDetector(), ShotDetector(), ShotDetector()
+    expected = [whole.update(pictures[w], k / 25) for k, w in enumerate(which)]
+    found = [first.update(pictures[w], k / 25) for k, w in enumerate(which[:stop])]
+    second.restore(json.loads(json.dumps(first.state(), allow_nan=False)))
+    assert second.state() == first.state()
+    found += [second.update(pictures[w], k / 25) for k, w in enumerate(which) if k >= stop]
+    assert found == expected
