@@ -54,8 +54,10 @@ def test_records_have_face_ids_and_smoothed_emotions(server, tiny_model):
             live.send(FRAME if number != 3 else serving.image_file(seed=9, image_format="JPEG"))
             record = json.loads(live.recv(5))
             assert (record["frame"], record["source"], record["model"]) == (number, "live", "tiny")
+            # Frame 3 is another image, and so a shot of its own.
+            assert record["shot"] == (0, 0, 0, 1, 2)[number]
             (face,) = record["faces"]
-            assert face["face_id"] == 0
+            assert face["face_id"] == record["shot"]
             assert sum(face["smoothed"].values()) == pytest.approx(1)
             assert record["seconds"] > last_seconds
             last_seconds = record["seconds"]

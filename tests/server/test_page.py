@@ -34,8 +34,10 @@ def camera_file(tmp_path_factory):
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
         file.write(b"YUV4MPEG2 W320 H180 F10:1 Ip A1:1 C420jpeg\n")
+        scene = rng.integers(0, 200, 320 * 180 * 3 // 2, np.uint8)
         for _ in range(10):
-            file.write(b"FRAME\n" + rng.integers(0, 256, 320 * 180 * 3 // 2, np.uint8).tobytes())
+            noise = rng.integers(0, 56, scene.size, np.uint8)
+            file.write(b"FRAME\n" + (scene + noise).tobytes())
     return path
 
 

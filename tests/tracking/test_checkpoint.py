@@ -85,6 +85,24 @@ def test_a_killed_run_can_be_resumed_with_the_same_result(clip, mien, tiny_model
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [9, 20, 21, 27, 33, 47])
+def test_a_run_is_resumed_before_or_behind_a_cut(mien, tiny_model, tmp_path, count):
+    path, whole, out = (tmp_path / name for name in ("cuts.mp4", "whole.jsonl", "out.jsonl"))
+    faces = tiny.samples(28)
+    kinds = [list(clips.frames("one", faces, (320, 180), seconds=1, seed=seed)) for seed in (1, 2)]
+    frames = [kinds[k // 20 % 2][k % 20][0] for k in range(50)]
+    clip_files.encode(path, [(p, clips.Truth(k / 25)) for k, p in enumerate(frames)])
+    command = ("analyze", path, "--model", tiny_model, "--detector", "yunet", "--to")
+    assert mien(*command, whole)[0] == 0
+    assert [record["shot"] for record in lines(whole)] == [k // 20 for k in range(50)]
+    out.write_bytes(whole.read_bytes())
+    interrupt_after(count, out)
+    assert mien(*command, out, "--resume")[0] == 0
+    kept = [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(whole)]
+    assert [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(out)] == kept
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not PACK.exists(), reason="the real pack is not here")
 @pytest.mark.parametrize("count", [30, 62])
 def test_face_ids_are_kept_after_resuming(mien, monkeypatch, tmp_path, count):

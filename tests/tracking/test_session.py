@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.data import chelsea, coffee, rocket
 
 import mien as package
 from mien.errors import UserError
@@ -193,3 +194,57 @@ def test_a_capture_loop_with_opencv(analyzer, tmp_path):
         results.append(session.update(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), seconds))
     assert len(results) == 6
     assert {face.face_id for result in results for face in result} <= {0, 1}
+
+
+def cut_scenes(count, seed):
+    """Frames of two faces in the same places before photographs that change in a cut."""
+    rng = np.random.default_rng(seed)
+    places = [coffee()[:180:2, :320:2], rocket()[:180:2, :320:2], chelsea()[:180:2, :320:2]]
+    shots = np.repeat(np.arange(count), rng.integers(3, 9, count))[:count]
+    frames = []
+    for k, shot in enumerate(shots):
+        pixels = places[shot % 3].copy()
+        step = abs(k % 40 - 20)
+        faces = scene([(5 + step, 10), (110 - step, 50)], int(shot))
+        is_face = (faces != 80).any(2)
+        pixels[is_face] = faces[is_face]
+        frames.append((pixels, k / 25))
+    return frames, (shots - shots[0]).tolist()
+
+
+def test_a_cut_ends_all_tracks(analyzer):
+    frames, shots = cut_scenes(40, 1)
+    assert max(shots) > 2
+    session = analyzer.session()
+    results = [session.update(*frame) for frame in frames]
+    assert [result.frame.shot for result in results] == shots
+    assert [result.to_dict()["shot"] for result in results] == shots
+    for result in results:
+        first = 2 * result.frame.shot
+        assert [face.face_id for face in result] == [first, first + 1]
+    first = next(result for result in results if result.frame.shot == 1)
+    assert all(face.smoothed == pytest.approx(face.emotions) for face in first)
+
+
+def test_a_stream_detects_faces_at_a_cut_and_interpolates_across_none(analyzer):
+    frames, shots = cut_scenes(60, 2)
+    stream = [Frame(p, "clip", k, t, kind="video") for k, (p, t) in enumerate(frames)]
+    results = list(analyzer.session().stream(stream))
+    assert [result.frame.number for result in results] == list(range(60))
+    assert [result.frame.shot for result in results] == shots
+    for result in results:
+        first = 2 * result.frame.shot
+        assert [face.face_id for face in result] == [first, first + 1]
+
+
+@given(st.integers(0, 100), st.integers(1, 29))
+@settings(max_examples=15)
+def test_a_state_goes_on_across_cuts_as_if_there_had_been_no_stop(analyzer, seed, stop):
+    frames, _ = cut_scenes(30, seed)
+    whole, first = analyzer.session(), analyzer.session()
+    expected = as_dicts(whole.update(*frame) for frame in frames)
+    found = as_dicts(first.update(*frame) for frame in frames[:stop])
+    second = analyzer.session(state=json.loads(json.dumps(first.state(), allow_nan=False)))
+    assert second.state() == first.state()
+    found += as_dicts(second.update(*frame) for frame in frames[stop:])
+    assert found == expected

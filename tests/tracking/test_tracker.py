@@ -13,7 +13,7 @@ from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.schedule import DetectionSchedule, interpolate
 from mien.tracking.smoothing import Smoother
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import APPEARANCE_SIDE, Tracker, _appearance
+from mien.tracking.tracker import APPEARANCE_MARGIN, APPEARANCE_SIDE, Tracker, _appearance
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -34,19 +34,20 @@ def draw_image(*squares, size=(200, 400)):
     return pixels
 
 
-@pytest.mark.parametrize("width", [16, 100, 300, 700])
+@pytest.mark.parametrize("width", [16, 100, 300, 560])
 def test_the_appearance_is_an_area_resized_thumbnail(width):
     rng = np.random.default_rng(0)
     coarse = cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (700, 700))
     pixels = (coarse * 0.9 + rng.integers(0, 25, coarse.shape)).astype(np.uint8)
+    margin = round(APPEARANCE_MARGIN * width)
     expected = cv2.resize(
-        pixels[:width, :width], (APPEARANCE_SIDE, APPEARANCE_SIDE), interpolation=cv2.INTER_AREA
+        pixels[: width + margin, : width + margin],
+        (APPEARANCE_SIDE, APPEARANCE_SIDE),
+        interpolation=cv2.INTER_AREA,
     )
-    expected = expected.astype(np.float32).mean(2)
-    assert (
-        np.corrcoef(_appearance(pixels, (0, 0, width, width)).ravel(), expected.ravel())[0, 1]
-        > 0.99
-    )
+    expected = expected.astype(np.float32).mean(2).ravel()
+    found = _appearance(pixels, (0, 0, width, width)).ravel()
+    assert np.corrcoef(found, expected)[0, 1] > 0.99
 
 
 def test_a_moving_face_keeps_its_id():
@@ -129,6 +130,36 @@ def test_a_single_pause_does_not_change_the_maximum_age():
     for seconds in (0.0, 0.1, 0.2, 20.2):
         (last,) = tracker.update(pixels, seconds, [box])
     assert last == 1
+
+
+@pytest.mark.parametrize("interval", [0.02, 0.04, 0.1])
+def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
+    tracker, ids = Tracker(), []
+    for k in range(10):
+        pixels, box = draw_image((100, 50, 40, int(k >= 5))), (100, 50, 40, 40)
+        assert tracker.watch(pixels, k * interval) == (k == 5)
+        ids += tracker.update(pixels, k * interval, [box])
+    assert ids == [0] * 5 + [1] * 5
+
+
+def test_a_face_that_changes_slowly_or_in_a_flash_keeps_its_id():
+    tracker, box = Tracker(), (100, 50, 40, 40)
+    one, other = (draw_image((100, 50, 40, shade)).astype(float) for shade in (0, 1))
+    for k in range(26):
+        share = min(k / 20, 1)
+        pixels = (1 - share) * one + share * other
+        pixels = np.clip(4 * pixels + 60 if k == 24 else pixels, 0, 255).astype(np.uint8)
+        tracker.watch(pixels, k / 25)
+        assert tracker.update(pixels, k / 25, [box]) == [0]
+
+
+def test_a_face_behind_a_hand_keeps_its_id():
+    tracker, box = Tracker(), (100, 50, 40, 40)
+    for k in range(20):
+        pixels = draw_image((100, 50, 40, 0))
+        pixels[50 : 50 + min(40, 4 * k), 100:140] = 150, 110, 90
+        tracker.watch(pixels, k / 25)
+        assert tracker.update(pixels, k / 25, [box]) == [0]
 
 
 def test_a_distant_face_gets_a_new_id():

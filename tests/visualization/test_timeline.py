@@ -217,3 +217,25 @@ def test_times_are_formatted_by_the_tick(seconds, tick, expected):
 )
 def test_a_duration_is_never_zero(seconds, expected):
     assert duration(seconds) == expected
+
+
+def test_shots_are_marked(tmp_path):
+    path = tmp_path / "shots.png"
+    with timeline.open_writer(path) as write:
+        for k in range(100):
+            frame = Frame(PIXELS, "clip.mp4", k, k / 10, shot=k // 50)
+            write(Result(frame, [face(k // 50, happy=1.0)]))
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    middle = timeline.LEFT_MARGIN + round(5.0 / 9.9 * timeline.STRIP_WIDTH)
+    top = timeline.HEADER_HEIGHT + timeline.STRIP_HEIGHT + timeline.STRIP_GAP // 2
+    dark = np.flatnonzero(pixels[top, timeline.LEFT_MARGIN :].max(1) < 60) + timeline.LEFT_MARGIN
+    assert dark.tolist() in ([middle - 1], [middle], [middle + 1])
+
+
+def test_shots_of_a_long_film_are_not_marked():
+    data = timeline_data.Timeline()
+    for k in range(timeline_data.MAX_SHOTS + 50):
+        data.add(Result(Frame(PIXELS[:8, :8], "clip.mp4", k, k / 10, shot=k)))
+        assert len(data.shot_starts) <= timeline_data.MAX_SHOTS + 1
+    assert data.marked_shots() == []

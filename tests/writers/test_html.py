@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,13 +38,14 @@ def faces_at(k):
     return faces
 
 
-def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_RATE):
+def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_RATE, cut=None):
     pixels = np.full((180, 320, 3), 90, np.uint8)
     source = str(source)
     with writers.open_writer(path) as write:
         for k in range(int(seconds * frame_rate)):
             time = k / frame_rate
             frame = Frame(pixels, source, k, time, "default", "yunet", "video", source)
+            frame = replace(frame, shot=int(cut is not None and k >= cut))
             write(Result(frame, faces(k)))
     return path
 
@@ -333,6 +335,28 @@ def test_faces_beyond_the_limit_are_only_counted(on_page, video):
         )
 
     on_page(check, faces=crowd, seconds=1)
+
+
+def test_shots_are_marked(on_page):
+    async def check(page):
+        labels = "[...document.querySelectorAll('#shots span')].map(e => e.textContent)"
+        assert await page.evaluate(labels) == ["shot 1"]
+        line = "document.querySelector('#shots span').getBoundingClientRect().x"
+        strip = (
+            "(b => (b.x + b.width / 2))(document.querySelector('canvas').getBoundingClientRect())"
+        )
+        assert abs(await page.evaluate(f"{line} - {strip}")) < 5
+        legend = await page.evaluate("document.getElementById('legend').innerText")
+        assert timeline.SHOTS_NOTE in legend
+
+    on_page(check, cut=75)
+
+
+def test_a_page_of_one_shot_has_no_marks(on_page):
+    async def check(page):
+        assert await page.evaluate("document.getElementById('shots').hidden")
+
+    on_page(check)
 
 
 def test_text_and_escaping(on_page):

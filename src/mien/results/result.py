@@ -57,6 +57,7 @@ class Frame:
     kind: SourceKind = "image"
     location: str = field(default="", repr=False)
     original_size: tuple[int, int] | None = None
+    shot: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -162,6 +163,7 @@ class Result(Sequence[Face]):
             "source": self.frame.source,
             "frame": self.frame.number,
             "seconds": self.frame.seconds,
+            **({} if self.frame.shot is None else {"shot": self.frame.shot}),
             "width": width,
             "height": height,
             "model": self.frame.model,
@@ -175,9 +177,9 @@ class Result(Sequence[Face]):
 
         Args:
             record: A record, for example a line of a JSONL file.
-            frame: The frame with its pixels, which a record does not contain; its `model` and
-                `detector` are replaced by those of the record. By default, a black frame of the
-                same size.
+            frame: The frame with its pixels, which a record does not contain; its `model`,
+                `detector` and `shot` are replaced by those of the record. By default, a black frame
+                of the same size.
 
         Example:
             ```python
@@ -188,7 +190,8 @@ class Result(Sequence[Face]):
         if frame is None:
             pixels = np.zeros((record["height"], record["width"], 3), np.uint8)
             frame = Frame(pixels, record["source"], record["frame"], record["seconds"])
-        frame = replace(frame, model=record["model"], detector=record["detector"])
+        model, detector, shot = record["model"], record["detector"], record.get("shot")
+        frame = replace(frame, model=model, detector=detector, shot=shot)
         return cls(
             frame, [Face.from_dict(face).scaled(1 / frame.scale) for face in record["faces"]]
         )

@@ -71,6 +71,9 @@ class FrameRecord(BaseModel):
     source: str
     frame: int
     seconds: float
+    shot: int | None = Field(
+        None, description="Only in videos and live: number of the shot, from 0."
+    )
     width: int
     height: int
     model: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class UnfinishedVideo:
         name: Name of the source.
         faces: Faces of the last frames, by frame number.
         detected: Numbers of the frames in which faces were detected instead of interpolated.
+        shots: Number of the shot, by frame number.
         start: Time of the first frame of the run in seconds.
         replay_start: Time of the first frame in `faces` in seconds.
         next_id: The first unused face id.
@@ -38,6 +39,7 @@ class UnfinishedVideo:
     name: str
     faces: Mapping[int, Sequence[Face]]
     detected: Set[int]
+    shots: Mapping[int, int]
     start: float
     replay_start: float
     next_id: int
@@ -72,6 +74,7 @@ class UnfinishedVideo:
                     f"Cannot resume {frame.source}: this is another video, or another part of it. "
                     "Use --resume with the same command."
                 )
+            frame = replace(frame, shot=self.shots.get(frame.number))
             if not session.replay(frame, faces, detected=frame.number in self.detected):
                 raise UserError(
                     f"Cannot resume {frame.source}: the interrupted run had other options. "
@@ -106,6 +109,7 @@ class _LastSource:
         first_record: Index of its first record.
         start: Time of its first frame in seconds.
         next_id: The first unused face id.
+        shot: Number of the shot of its last frame.
         schedule: Schedule that tells in which frames faces were detected.
         last_records: Its last records, each with whether faces were detected in that frame.
     """
@@ -114,11 +118,15 @@ class _LastSource:
     first_record: int = 0
     start: float = 0.0
     next_id: int = 0
+    shot: int = 0
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     last_records: deque[tuple[dict, bool]] = field(default_factory=deque)
 
     def add(self, record: dict) -> None:
         records, seconds = self.last_records, record["seconds"]
+        if (shot := record.get("shot", 0)) != self.shot:
+            self.shot = shot
+            self.schedule.reset()
         detected = self.schedule.is_due(seconds, record["width"], record["height"])
         records.append((record, detected))
         while (
@@ -135,6 +143,7 @@ class _LastSource:
                 for record, _ in self.last_records
             },
             {record["frame"] for record, detected in self.last_records if detected},
+            {record["frame"]: record.get("shot", 0) for record, _ in self.last_records},
             self.start,
             self.last_records[0][0]["seconds"],
             self.next_id,

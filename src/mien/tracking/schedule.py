@@ -37,6 +37,10 @@ class DetectionSchedule:
         self._last_detection = state["last_detection"]
         self._pending_pixels = state["pending_pixels"]
 
+    def reset(self) -> None:
+        """Detect faces in the next frame, because a new shot begins."""
+        self._last_detection, self._pending_pixels = None, 0
+
     def replay(self, seconds: float, width: int, height: int, *, detected: bool) -> None:
         """Add a frame of an earlier run, in which faces were detected or interpolated."""
         self._pending_pixels = 0 if detected else self._pending_pixels + width * height

@@ -14,6 +14,7 @@ from mien.errors import UserError
 from mien.io import image
 from mien.results import Detection, Face, Frame, Result
 from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule, interpolate
+from mien.tracking.shots import ShotDetector
 from mien.tracking.smoothing import Smoother
 from mien.tracking.tracker import Tracker
 
@@ -74,6 +75,7 @@ class VideoSession:
         self._tracker, self._smoother = Tracker(), Smoother()
         self._schedule = DetectionSchedule(detect_every)
         self._last_detections: tuple[float, Mapping[int, Detection]] | None = None
+        self._shot_detector, self._shot = ShotDetector(), 0
         self._updates = 0
         if state is not None:
             self._restore(state)
@@ -114,6 +116,8 @@ class VideoSession:
             result = mien.Analyzer().session().update_frame(frame)
             ```
         """
+        frame = self._with_shot(frame)
+        self._tracker.watch(frame.pixels, frame.seconds)
         (result,) = self._classify([self._detect_faces(frame)])
         return self._smooth(result)
 
@@ -173,6 +177,8 @@ class VideoSession:
             "tracker": self._tracker.state(),
             "smoother": self._smoother.state(),
             "schedule": self._schedule.state(),
+            "shot_detector": self._shot_detector.state(),
+            "shot": self._shot,
             "last_detections": self._last_detections and _to_dict(*self._last_detections),
         }
 
@@ -183,6 +189,8 @@ class VideoSession:
             self._tracker.restore(state["tracker"])
             self._smoother.restore(state["smoother"])
             self._schedule.restore(state["schedule"])
+            self._shot_detector.restore(state["shot_detector"])
+            self._shot = int(state["shot"])
             last = state["last_detections"]
             self._last_detections = last and _from_dict(last)
         except (KeyError, TypeError, ValueError) as error:
@@ -200,9 +208,9 @@ class VideoSession:
         """Update the session with a frame whose faces an earlier run has written.
 
         Args:
-            frame: The next frame.
+            frame: The next frame, with the `shot` that was written.
             faces: Its faces.
-            detected: Whether they were detected in this frame, or interpolated.
+            detected: Whether they were detected in this frame by the schedule.
 
         Returns:
             Whether their smoothed emotions are those that this session would have computed.
@@ -216,8 +224,12 @@ class VideoSession:
             ```
         """
         matches = self._smoother.replay(frame.seconds, faces)
+        self._shot_detector.update(frame.pixels, frame.seconds)
+        if frame.shot is not None and frame.shot != self._shot:
+            self._begin_shot(frame.shot)
         height, width = frame.pixels.shape[:2]
         self._schedule.replay(frame.seconds, width, height, detected=detected)
+        detected = self._tracker.watch(frame.pixels, frame.seconds) or detected
         if detected:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
             by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
@@ -236,6 +248,19 @@ class VideoSession:
         """
         self._tracker.reserve_ids(next_id)
 
+    def _with_shot(self, frame: Frame) -> Frame:
+        """The frame with the number of its shot; at the first frame of a shot, all tracks end."""
+        if self._shot_detector.update(frame.pixels, frame.seconds):
+            self._begin_shot(self._shot + 1)
+        return replace(frame, shot=self._shot)
+
+    def _begin_shot(self, shot: int) -> None:
+        """End all tracks; new ids make the smoothing start anew as well."""
+        self._shot = shot
+        self._tracker.end_tracks()
+        self._schedule.reset()
+        self._last_detections = None
+
     def _detect_faces(self, frame: Frame) -> FrameDetections:
         detections = self._detect(frame.pixels)
         boxes = [detection.box for detection in detections]
@@ -248,19 +273,36 @@ class VideoSession:
         """Each frame with its faces, detected or interpolated."""
         pending: list[Frame] = []
         for frame in frames:
+            previous, shot = self._last_detections, self._shot
+            frame = self._with_shot(frame)
+            if self._shot != shot:
+                yield from _hold(previous, pending)
+                pending = []
             height, width = frame.pixels.shape[:2]
-            if not (frame.is_live or self._schedule.is_due(frame.seconds, width, height)):
+            is_due = self._schedule.is_due(frame.seconds, width, height)
+            is_changed = self._tracker.watch(frame.pixels, frame.seconds)
+            if not (is_due or is_changed or frame.is_live):
                 pending.append(frame)
                 continue
             previous, current = self._last_detections, self._detect_faces(frame)
-            yield from _interpolate(previous, pending, current)
+            if is_changed:
+                yield from _hold(previous, pending)
+            else:
+                yield from _interpolate(previous, pending, current)
             yield current
             pending = []
-        if self._last_detections:
-            yield from ((frame, self._last_detections[1]) for frame in pending)
+        yield from _hold(self._last_detections, pending)
 
     def _smooth(self, result: Result) -> Result:
         return replace(result, faces=self._smoother(result.frame.seconds, result))
+
+
+def _hold(
+    previous: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame]
+) -> Iterator[FrameDetections]:
+    """The frames after the last detection of a shot or video, with the faces of that detection."""
+    if previous is not None:
+        yield from ((frame, previous[1]) for frame in frames)
 
 
 def _interpolate(

@@ -6,8 +6,9 @@ Uses only the current and earlier frames, so live streams and files are tracked 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,26 @@ APPEARANCE_SIDE = 16
 APPEARANCE_GAIN = 0.2
 """Weight of the latest detection in the appearance of a track."""
 
+MIN_CONTRAST = 2.0
+"""Standard deviation in grey levels of a thumbnail that shows something."""
+
 SAMPLES_PER_PIXEL = 8
 """Pixels of the image, in each direction, averaged into one pixel of the thumbnail."""
+
+APPEARANCE_MARGIN = 0.25
+"""Added to each side of the box, as a share of it: hair and collar change less than the face."""
+
+MIN_SIMILARITY, MAX_VETO_AGE = 0.3, 0.5
+"""Correlation of two appearances, at most so many seconds apart, below which a face may have been
+replaced by another one."""
+
+ABRUPT_SECONDS, MAX_CHANGE = 0.1, 3.0
+"""A face that looks different in the next frame, at most so many seconds later, has been replaced;
+a hand or a turning head takes longer. Not if brightness or contrast has changed by more than this
+factor, as in a flash."""
+
+CROWDED_DISTANCE, CROWDED_SECONDS = 2.0, 0.5
+"""In face widths: no veto where another face was so near so recently, as it may be in front."""
 
 BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
 """Gating: a detection may lie this many face widths from the predicted position, more for each
@@ -41,8 +60,10 @@ class Track:
     """A tracked face.
 
     box: (4,) center x and y in pixels, log width, log height. velocity: (4,) change of `box` per
-    second. appearance: (APPEARANCE_SIDE, APPEARANCE_SIDE) float32, mean 0 and norm 1. last_seen:
-    seconds of the latest detection.
+    second. appearance: (APPEARANCE_SIDE, APPEARANCE_SIDE) float32, mean 0 and norm 1, averaged over
+    time. last_seen: seconds of the latest detection. recent: the appearance then. watched: the
+    thumbnail at the predicted box in the latest frame, `watched_at` seconds. changed_at: seconds of
+    the latest abrupt change.
     """
 
     face_id: int
@@ -50,6 +71,10 @@ class Track:
     velocity: np.ndarray
     appearance: np.ndarray
     last_seen: float
+    recent: np.ndarray
+    watched: np.ndarray | None = None
+    watched_at: float = 0.0
+    changed_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The track as a JSON-serializable dictionary."""
@@ -59,6 +84,10 @@ class Track:
             "velocity": self.velocity.tolist(),
             "appearance": self.appearance.tolist(),
             "last_seen": self.last_seen,
+            "recent": self.recent.tolist(),
+            "watched": None if self.watched is None else self.watched.tolist(),
+            "watched_at": self.watched_at,
+            "changed_at": self.changed_at,
         }
 
     @classmethod
@@ -70,6 +99,10 @@ class Track:
             np.array(state["velocity"], np.float64),
             np.array(state["appearance"], np.float32),
             state["last_seen"],
+            np.array(state["recent"], np.float32),
+            None if state["watched"] is None else np.array(state["watched"], np.float32),
+            state["watched_at"],
+            state["changed_at"],
         )
 
     def predict(self, seconds: float, width: int, height: int) -> np.ndarray:
@@ -84,8 +117,39 @@ class Track:
         box[:2] = box[:2].clip(0, (width, height))
         return box
 
+    def is_replaced(self, appearance: np.ndarray, seconds: float) -> bool:
+        """Whether the image has changed abruptly and a detection looks like another face."""
+        return (
+            self.changed_at == seconds
+            and seconds - self.last_seen <= MAX_VETO_AGE
+            and _differ(self.recent, appearance)
+        )
+
+    def watch(self, pixels: np.ndarray, seconds: float) -> bool:
+        """Whether the image has changed abruptly where the face should be."""
+        height, width = pixels.shape[:2]
+        x, y, w, h = self.predict(seconds, width, height)
+        w, h = math.exp(w), math.exp(h)
+        is_inside = w / 2 <= x <= width - w / 2 and h / 2 <= y <= height - h / 2
+        before, elapsed = self.watched, seconds - self.watched_at
+        self.watched = _thumbnail(pixels, (x - w / 2, y - h / 2, w, h))
+        self.watched_at = seconds
+        # At the border, the part that is visible changes.
+        if before is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
+            return False
+        brightening = (self.watched.mean() + 1) / (before.mean() + 1)
+        if not 1 / MAX_CHANGE < brightening < MAX_CHANGE:
+            return False
+        contrast = (self.watched.std() + 1) / (before.std() + 1)
+        if not 1 / MAX_CHANGE < contrast < MAX_CHANGE:
+            return False
+        if _differ(_centered(before), _centered(self.watched)):
+            self.changed_at = seconds
+        return self.changed_at == seconds
+
     def update(self, box: np.ndarray, appearance: np.ndarray, seconds: float) -> None:
-        """The alpha-beta step: take over the detected box, and correct velocity and appearance."""
+        """Take over the detected box, and correct velocity (an alpha-beta step) and appearance."""
+        self.recent = appearance
         elapsed = max(seconds - self.last_seen, 1e-3)
         error = box - (self.box + self.velocity * elapsed)
         weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
@@ -128,6 +192,24 @@ class Tracker:
         self._tracks = [Track.from_dict(track) for track in state["tracks"]]
         self._frame_interval.restore(state["frame_interval"])
 
+    def watch(self, pixels: np.ndarray, seconds: float) -> bool:
+        """Look for faces that are replaced by others; call it for every frame, before `update`.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            seconds: Time of the frame.
+
+        Returns:
+            Whether faces should be detected in this frame, because one has changed abruptly.
+        """
+        tracks = [track for track in self._tracks if seconds - track.last_seen <= MAX_VETO_AGE]
+        changed = [track for track in tracks if track.watch(pixels, seconds)]
+        return bool(changed)
+
+    def end_tracks(self) -> None:
+        """Give every face of the next frame a new id, because a new shot begins."""
+        self._tracks = []
+
     def update(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
         """Track the detections of the next frame.
 
@@ -146,13 +228,14 @@ class Tracker:
         encoded = [_encode(box) for box in boxes]
         appearances = [_appearance(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
-        for track, k in self._match(seconds, encoded, appearances, pixels.shape):
+        crowded = self._crowded(seconds)
+        for track, k in self._match(seconds, encoded, appearances, pixels.shape, crowded):
             track.update(encoded[k], appearances[k], seconds)
             ids[k] = track.face_id
         for k, (box, appearance) in enumerate(zip(encoded, appearances, strict=True)):
             if ids[k] < 0:
                 ids[k] = self._next_id
-                self._tracks.append(Track(self._next_id, box, np.zeros(4), appearance, seconds))
+                self._add(self._next_id, box, appearance, seconds)
                 self._next_id += 1
         return ids
 
@@ -165,8 +248,22 @@ class Tracker:
             if track := tracks.get(face.face_id):
                 track.update(box, appearance, seconds)
             else:
-                self._tracks.append(Track(face.face_id, box, np.zeros(4), appearance, seconds))
+                self._add(face.face_id, box, appearance, seconds)
             self._next_id = max(self._next_id, face.face_id + 1)
+
+    def _add(self, face_id: int, box: np.ndarray, appearance: np.ndarray, seconds: float) -> None:
+        track = Track(face_id, box, np.zeros(4), appearance, seconds, appearance)
+        self._tracks.append(track)
+
+    def _crowded(self, seconds: float) -> set[int]:
+        """Ids of the faces that have another one near them, perhaps in front."""
+        tracks = [t for t in self._tracks if seconds - t.last_seen <= CROWDED_SECONDS]
+        return {
+            face_id
+            for a, b in combinations(tracks, 2)
+            if _distance(a.box, b.box) < CROWDED_DISTANCE
+            for face_id in (a.face_id, b.face_id)
+        }
 
     def _match(
         self,
@@ -174,6 +271,7 @@ class Tracker:
         boxes: list[np.ndarray],
         appearances: list[np.ndarray],
         shape: tuple[int, ...],
+        crowded: Set[int],
     ) -> list[tuple[Track, int]]:
         """Pairs of track and detection: greedily by cost, each at most once."""
         costs = []
@@ -181,10 +279,12 @@ class Tracker:
             predicted = track.predict(seconds, shape[1], shape[0])
             age = seconds - track.last_seen
             for k, (box, appearance) in enumerate(zip(boxes, appearances, strict=True)):
+                if track.face_id not in crowded and track.is_replaced(appearance, seconds):
+                    continue
                 distance = _distance(predicted, box)
                 if distance <= min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
                     size_change = abs(predicted[2:] - box[2:]).max()
-                    dissimilarity = 1 - float((track.appearance * appearance).sum())
+                    dissimilarity = 1 - _similarity(track.appearance, appearance)
                     costs.append((distance + size_change + dissimilarity, t, k))
         matches: list[tuple[Track, int]] = []
         matched_tracks: set[int] = set()
@@ -208,18 +308,40 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.hypot(*(a[:2] - b[:2])) / math.exp(max(a[2], b[2])))
 
 
+def _similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two appearances, -1 to 1."""
+    return float((a * b).sum())
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two appearances may be of different faces; not where one shows nothing."""
+    return bool(a.any() and b.any()) and _similarity(a, b) < MIN_SIMILARITY
+
+
 def _appearance(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """The normalized thumbnail of a box; zeros if the box lies outside the image."""
+    """The normalized thumbnail of a box and its margin; zeros if it lies outside the image."""
+    return _centered(_thumbnail(pixels, box))
+
+
+def _thumbnail(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The grayscale thumbnail of a box and its margin: (16, 16) float32."""
     height, width = pixels.shape[:2]
     x, y, w, h = box
-    left, right = (int(min(max(v, 0), width)) for v in (x, x + w))
-    top, bottom = (int(min(max(v, 0), height)) for v in (y, y + h))
+    dx, dy = APPEARANCE_MARGIN * w, APPEARANCE_MARGIN * h
+    left, right = (int(min(max(v, 0), width)) for v in (x - dx, x + w + dx))
+    top, bottom = (int(min(max(v, 0), height)) for v in (y - dy, y + h + dy))
     if right <= left or bottom <= top:
         return np.zeros((APPEARANCE_SIDE, APPEARANCE_SIDE), np.float32)
     # Subsampling large faces is much faster and hardly changes the mean of an area.
     stride = max(1, min(right - left, bottom - top) // (SAMPLES_PER_PIXEL * APPEARANCE_SIDE))
     crop = pixels[top:bottom:stride, left:right:stride]
-    thumbnail = resize.area(crop, (APPEARANCE_SIDE, APPEARANCE_SIDE)).astype(np.float32).mean(2)
+    return resize.area(crop, (APPEARANCE_SIDE, APPEARANCE_SIDE)).astype(np.float32).mean(2)
+
+
+def _centered(thumbnail: np.ndarray) -> np.ndarray:
+    """Mean 0 and norm 1, so that lighting does not count; zeros if it shows nothing."""
+    if thumbnail.std() < MIN_CONTRAST:
+        return np.zeros_like(thumbnail)
     return _normalize(thumbnail - thumbnail.mean())
 
 

@@ -33,6 +33,9 @@ STRIP_WIDTH = TIMELINE_WIDTH - LEFT_MARGIN - RIGHT_MARGIN
 STRIP_HEIGHT, STRIP_GAP, HEADER_HEIGHT, FOOTER_HEIGHT, DRAWN_PORTRAIT_SIDE = 96, 22, 92, 46, 88
 TEXT_COLOR, DIM_COLOR, BACKGROUND, ABSENT_COLOR = "#1c2024", "#5b6570", "#ffffff", "#eef1f3"
 
+MIN_SHOT_LABEL_GAP = 6
+"""Pixels between the labels of two shots; a label that would be nearer is left out."""
+
 INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
 """Opacity of interpolated times, and minimum width of visible intervals in pixels."""
 
@@ -41,6 +44,9 @@ LEGEND_NOTES = {
     "interpolated": "pale: interpolated between detections",
 }
 """Notes in the legend."""
+
+SHOTS_NOTE = "lines: cuts to another shot"
+"""Note in the legend of a page with shots."""
 
 TICK_INTERVALS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Possible intervals between the ticks of the time axis in seconds."""
@@ -94,6 +100,7 @@ def draw_timeline(timeline: Timeline) -> Image.Image:
         strip, dominant = _strip(timeline, series, times, emotion_indices)
         image.paste(Image.fromarray(strip), (LEFT_MARGIN, top))
         _draw_dominant_emotions(canvas, dominant, top)
+    _draw_shots(canvas, timeline, height)
     _draw_axis(canvas, timeline, height)
     if not drawn:
         position = (LEFT_MARGIN, HEADER_HEIGHT + STRIP_HEIGHT / 3)
@@ -178,6 +185,19 @@ def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, t
         if canvas.textlength(name, _font(13)) + 6 <= end - begin:
             middle = LEFT_MARGIN + (begin + end) / 2
             canvas.text((middle, top + STRIP_HEIGHT + 1), name, DIM_COLOR, _font(13), "ma")
+
+
+def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
+    """Mark where shots begin by thin lines across all strips, labelled where there is room."""
+    length = max(timeline.end - timeline.start, 1e-3)
+    free = float(LEFT_MARGIN)
+    for seconds, shot in timeline.marked_shots():
+        x = LEFT_MARGIN + (seconds - timeline.start) / length * STRIP_WIDTH
+        canvas.line((x, HEADER_HEIGHT - 4, x, height - FOOTER_HEIGHT + 2), TEXT_COLOR)
+        label = f"shot {shot}"
+        if x >= free and x + canvas.textlength(label, _font(12)) <= TIMELINE_WIDTH:
+            canvas.text((x + 2, HEADER_HEIGHT - 4), label, DIM_COLOR, _font(12), "ls")
+            free = x + canvas.textlength(label, _font(12)) + MIN_SHOT_LABEL_GAP
 
 
 def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:

@@ -30,6 +30,9 @@ MAX_INTERVALS = 1000
 """Maximum number of intervals between frames that are stored for their median; if there are more,
 every second one is removed."""
 
+MAX_SHOTS = 1000
+"""Shots that are marked; of a video with more, none is, since marks would hide the emotions."""
+
 MIN_INTERPOLATED_GAP = 0.3
 """A gap between detections is interpolated if it is longer than this many seconds and longer than
 `MAX_AGE_INTERVALS` usual intervals."""
@@ -92,6 +95,8 @@ class Timeline:
         start: Time of the first frame in seconds.
         end: Time of the last frame in seconds.
         series: Series by face id.
+        shot: Number of the shot of the last frame; None if unknown.
+        shot_starts: Time in seconds and number of every shot but the first.
         stills: Time in seconds and JPEG image of each still.
         still_interval: Minimum seconds between stills.
         intervals: Intervals between frames in seconds.
@@ -109,6 +114,8 @@ class Timeline:
     start: float = 0.0
     end: float = 0.0
     series: dict[int, Series] = field(default_factory=dict)
+    shot: int | None = None
+    shot_starts: list[tuple[float, int]] = field(default_factory=list)
     stills: list[tuple[float, bytes]] = field(default_factory=list)
     still_interval: float = 0.5
     intervals: list[float] = field(default_factory=list)
@@ -206,7 +213,15 @@ class Timeline:
         status = np.where(is_interpolated, INTERPOLATED, VISIBLE)
         return nearest, np.where(is_present, status, ABSENT)
 
+    def marked_shots(self) -> list[tuple[float, int]]:
+        """Seconds and number of every shot to mark."""
+        return self.shot_starts if len(self.shot_starts) <= MAX_SHOTS else []
+
     def _add_frame(self, frame: Frame) -> None:
+        if frame.shot not in (None, self.shot):
+            if self.shot is not None and len(self.shot_starts) <= MAX_SHOTS:
+                self.shot_starts.append((round(frame.seconds, 3), frame.shot))
+            self.shot = frame.shot
         if not self.frames:
             self.source, self.model, self.start = frame.source, frame.model, frame.seconds
             self.location = frame.location if frame.is_video else ""

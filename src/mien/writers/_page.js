@@ -8,7 +8,7 @@
  *   times: number[], shares: number[][], boxes: number[][], visible: number[],
  *   interpolated: number[] }} Series
  * @typedef {{ name: string, video: string, model: string, frames: number, start: number, end: number,
- *   step: number, ticks: number[], notes: string[], interpolated_opacity: number,
+ *   step: number, shots: [number, number][], ticks: number[], notes: string[], interpolated_opacity: number,
  *   min_visible_pixels: number, labels: string[], colors: Record<string, string>,
  *   stills: [number, string][], face_count: number, faces: Series[] }} Data
  *
@@ -154,6 +154,11 @@ function drawRow({ face, canvas }) {
     start = x;
     previous = sample;
   }
+  context.globalAlpha = 1;
+  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--cursor");
+  for (const [seconds] of data.shots) {
+    context.fillRect(Math.round((seconds - data.start) / duration * width), 0, Math.max(1, Math.floor(pixelRatio())), height);
+  }
 }
 
 /** @type {(face: Series, index: number) => Row} */
@@ -239,6 +244,21 @@ function drawAxis() {
     const tick = make("span", formatTime(k * step, step), axis), position = (k * step - data.start) / duration;
     tick.style.left = `${100 * position}%`;
     tick.className = position * width < 16 ? "first" : (1 - position) * width < 16 ? "last" : "";
+  }
+}
+
+/** Labels of the shots after the first, where there is room. */
+function drawShots() {
+  const bar = $("shots").firstElementChild, width = bar.clientWidth, gap = 6;
+  let free = 0;
+  bar.replaceChildren();
+  for (const [seconds, shot] of data.shots) {
+    const left = (seconds - data.start) / duration * width;
+    if (left < free) continue;
+    const label = make("span", `shot ${shot}`, bar);
+    label.style.left = `${100 * left / width}%`;
+    free = left + label.offsetWidth + gap;
+    if (left + label.offsetWidth > width) label.className = "last";
   }
 }
 
@@ -467,10 +487,11 @@ for (const label of data.faces.length ? data.labels : []) {
   make("span", label, $("legend")).style.setProperty("--color", data.colors[label]);
 }
 for (const note of data.notes) make("small", note, $("legend"));
+$("shots").hidden = !data.shots.length || !data.faces.length;
 $("axis").hidden = $("help").hidden = !data.faces.length;
 
 const rows = data.faces.map(makeRow);
-const redraw = () => { rows.forEach(drawRow); drawAxis(); };
+const redraw = () => { rows.forEach(drawRow); drawAxis(); drawShots(); };
 new ResizeObserver(redraw).observe($("rows"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 show(data.start, 0);

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas
 
 COLUMNS = (
-    "source", "frame", "seconds", "width", "height", "model", "detector",
+    "source", "frame", "seconds", "shot", "width", "height", "model", "detector",
     "face_id", "x", "y", "w", "h", "face_confidence", "dominant_emotion",
     *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
     *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"),
@@ -23,7 +23,7 @@ COLUMNS = (
 and the smoothed columns are empty for images. Landmarks: `right_eye_x` and so on, in pixels."""
 
 TEXT = ("source", "model", "detector", "dominant_emotion", "flags")
-INTEGER = ("frame", "width", "height", "face_id")
+INTEGER = ("frame", "shot", "width", "height", "face_id")
 """The columns of text and integers; all others are floats."""
 
 

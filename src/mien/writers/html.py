@@ -14,6 +14,7 @@ from mien.results import ResultWriter
 from mien.visualization.timeline import (
     INTERPOLATED_OPACITY,
     MIN_VISIBLE_PIXELS,
+    SHOTS_NOTE,
     TICK_INTERVALS,
     legend_notes,
 )
@@ -52,8 +53,10 @@ def page(timeline: Timeline, path: Path) -> str:
         "start": timeline.start,
         "end": timeline.end,
         "step": timeline.interval(),
+        "shots": timeline.marked_shots(),
         "ticks": TICK_INTERVALS,
-        "notes": legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries)),
+        "notes": legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries))
+        + [SHOTS_NOTE] * bool(timeline.marked_shots()),
         "interpolated_opacity": INTERPOLATED_OPACITY,
         "min_visible_pixels": MIN_VISIBLE_PIXELS,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],

@@ -17,6 +17,7 @@ export interface FrameRecord {
   source: string;
   frame: number;
   seconds: number;
+  shot?: number;
   width: number;
   height: number;
   model: string;
