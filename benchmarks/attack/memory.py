@@ -120,6 +120,8 @@ def attacks() -> dict[str, Callable[[Service, Counter], None]]:
         "AVIF, 16 megapixels": images(image_file("AVIF", "RGBA", 16, speed=10)),
         "JPEG 2000, 9 megapixels": images(image_file("JPEG2000", "RGBA", 9)),
         "JPEG, 24 megapixels": images(image_file("JPEG", "RGB", 24)),
+        "JPEG, 96 megapixels": images(image_file("JPEG", "RGB", 96)),
+        "JPEG without an end, 13 megapixels": images(image_file("JPEG", "RGB", 13)[:-2]),
         "JPEG, progressive, 18 megapixels": images(
             image_file("JPEG", "RGB", 18, progressive=True, subsampling=0)
         ),

@@ -22,16 +22,17 @@ from mien.server import server as server_module
 from mien.server.admission import Admission
 from mien.server.error_responses import RequestError
 from mien.server.job import JobOptions
+from mien.server.request_bodies import UploadSpeed
 from tests.server import serving
 
 IMAGE = serving.image_file()
 
 
-def send(url, body=IMAGE, path="/analyze", method="POST"):
+def send(url, body=IMAGE, path="/analyze", method="POST", media_type="image/png"):
     """Status, headers and JSON of one request."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
-        connection.request(method, path, body, {"Content-Type": "image/png"})
+        connection.request(method, path, body, {"Content-Type": media_type})
         response = connection.getresponse()
         return response.status, response.headers, json.loads(response.read())
     finally:
@@ -181,6 +182,72 @@ def test_an_upload_below_the_lowest_rate_times_out(tiny_model):
                     client.sendall(b"x")
         assert b" 408 " in answer
         assert time.monotonic() - began < 2
+
+
+def slow_down(monkeypatch):
+    """Consider every upload as slow that pauses."""
+    monkeypatch.setattr(UploadSpeed, "GRACE_SECONDS", 0.0)
+
+
+def video_head(length=1000):
+    return request_head(length, "/videos").replace(b"image/png", b"video/mp4")
+
+
+def test_dribbling_uploads_do_not_hold_the_places_of_videos(tiny_model, tmp_path, monkeypatch):
+    clip = serving.write_video(tmp_path / "clip.mp4", 1).read_bytes()
+    slow_down(monkeypatch)
+    with serving.on_loopback(tiny_model, max_jobs=4) as (url, server), ExitStack() as stack:
+        jobs = serving.backend_of(server).jobs
+        uploads = [stack.enter_context(open_socket(url, video_head() + b"x")) for _ in range(8)]
+        serving.wait_for(lambda: jobs.count() == 2)  # half of the places
+        assert send(url, clip, "/videos", media_type="video/mp4")[0] == 202
+        statuses = set()
+        for upload in uploads:
+            with suppress(OSError):
+                upload.sendall(b"x")
+                upload.settimeout(0.5)
+                statuses.add(upload.recv(1000)[9:12])
+        assert b"503" in statuses
+
+
+def test_a_client_may_upload_as_many_videos_at_once_as_are_half_of_the_places(tiny_model):
+    with serving.on_loopback(tiny_model, max_jobs=4) as (url, server), ExitStack() as stack:
+        jobs = serving.backend_of(server).jobs
+        for count in (1, 2):
+            stack.enter_context(open_socket(url, video_head() + b"x"))
+            serving.wait_for(lambda count=count: jobs.count() == count)
+        status, headers, record = send(url, b"x", "/videos", media_type="video/mp4")
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert "2 videos" in record["error"]
+        assert jobs.create("b.mp4", JobOptions(), "192.0.2.1")
+
+
+def test_finished_results_make_room_for_new_videos(tiny_model):
+    with serving.on_loopback(tiny_model, max_jobs=4) as (_, server):
+        jobs = serving.backend_of(server).jobs
+        made = []
+        for client, state in zip("abbb", ("done", "done", "running", "failed"), strict=True):
+            made.append(jobs.create(state, JobOptions(), client))
+            made[-1].state = state
+        for evicted in (made[3], made[1], made[0]):  # failed, most of a client, oldest
+            new = jobs.create("new", JobOptions(), "c")
+            new.state = "running"
+            assert evicted.state == "deleted"
+        with pytest.raises(RequestError) as error:
+            jobs.create("more", JobOptions(), "c")
+        assert error.value.status == 503
+
+
+def test_slow_bodies_are_ended_when_memory_is_scarce(tiny_model, monkeypatch):
+    slow_down(monkeypatch)
+    with (
+        serving.on_loopback(tiny_model, max_total_body_bytes=100_000) as (url, _),
+        open_socket(url, request_head(50_000) + bytes(30_000)) as client,
+    ):
+        time.sleep(0.6)
+        client.sendall(b"x")
+        assert b" 503 " in client.recv(1000)
+        assert send(url)[0] == 200
 
 
 def test_a_video_does_not_expire_while_it_is_received(tiny_model):

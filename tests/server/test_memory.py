@@ -56,6 +56,22 @@ def test_a_progressive_jpeg_needs_more_than_a_baseline_one():
     assert needed[0] < needed[1] == 14 * 4000 * 4000
 
 
+def test_a_large_jpeg_is_decoded_at_a_reduced_size(tiny_model):
+    body = image_file(8000, 6000, "RGB", "JPEG")
+    assert required_bytes(body, "a.jpg") == 4000 * 3000 * 7 + 90 * MIB
+    with serving.in_process(tiny_model) as client:
+        record = client.post("/analyze", content=body).json()
+    assert (record["width"], record["height"]) == (8000, 6000)
+    assert record["faces"][0]["box"] == [1000, 0, 6000, 6000]
+
+
+def test_a_jpeg_without_an_end_needs_more():
+    """It is decoded three times."""
+    body = image_file(3000, 3000, "RGB", "JPEG")
+    assert required_bytes(body[:-2], "a.jpg") == 20 * 3000 * 3000
+    assert required_bytes(body, "a.jpg") < 20 * 3000 * 3000
+
+
 def test_icons_are_not_opened():
     """Pillow decodes the image in an icon, of any size, to read the header of the icon."""
     with pytest.raises(UserError, match="icons"):

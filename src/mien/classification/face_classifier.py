@@ -17,7 +17,7 @@ from mien.labels import restrict_labels
 from mien.results import Detection, Face, Frame, Result
 
 MAX_FACES_PER_BATCH = 32
-MAX_PIXELS_PER_BATCH = 32_000_000
+MAX_PIXELS_PER_BATCH = 16_000_000
 MAX_BATCH_SECONDS = 0.5
 """A batch is classified when it has this many faces, its frames have this many pixels in total, or
 its first frame has waited this long."""

@@ -33,7 +33,12 @@ def warm_up() -> None:
     Image.preinit()
 
 
-def frames(source: ImageInput, name: str = "", max_pixels: int | None = None) -> Iterator[Frame]:
+def frames(
+    source: ImageInput,
+    name: str = "",
+    max_pixels: int | None = None,
+    reduce_above: int | None = None,
+) -> Iterator[Frame]:
     """Read all frames of one image: one, or each frame of an animation and each page of a TIFF.
 
     Args:
@@ -42,6 +47,7 @@ def frames(source: ImageInput, name: str = "", max_pixels: int | None = None) ->
         name: Name in frames and error messages; the path by default.
         max_pixels: Limit for each frame; `image_file.MAX_PIXELS` by default, and JPEGs of up to
             `jpeg.MAX_REDUCED_PIXELS` are decoded at a reduced size.
+        reduce_above: Pixels above which the bytes of a JPEG are decoded at a reduced size.
 
     Yields:
         Upright RGB frames; transparent pixels are blended with white.
@@ -51,12 +57,17 @@ def frames(source: ImageInput, name: str = "", max_pixels: int | None = None) ->
     """
     if isinstance(source, str | os.PathLike):
         return _read_file(os.fspath(source), name, max_pixels)
-    return _decode(source, name, max_pixels)
+    return _decode(source, name, max_pixels, reduce_above)
 
 
-def first_frame(source: ImageInput, name: str = "", max_pixels: int | None = None) -> Frame:
+def first_frame(
+    source: ImageInput,
+    name: str = "",
+    max_pixels: int | None = None,
+    reduce_above: int | None = None,
+) -> Frame:
     """Read the first frame of an image; arguments and errors as in `frames`."""
-    return next(frames(source, name, max_pixels))
+    return next(frames(source, name, max_pixels, reduce_above))
 
 
 def _read_file(path: str, name: str, max_pixels: int | None) -> Iterator[Frame]:
@@ -74,7 +85,10 @@ def _read_file(path: str, name: str, max_pixels: int | None) -> Iterator[Frame]:
 
 
 def _decode(
-    source: bytes | np.ndarray | Image.Image, name: str = "", max_pixels: int | None = None
+    source: bytes | np.ndarray | Image.Image,
+    name: str = "",
+    max_pixels: int | None = None,
+    reduce_above: int | None = None,
 ) -> Iterator[Frame]:
     if isinstance(source, np.ndarray):
         yield Frame(arrays.to_rgb(source), name)
@@ -86,7 +100,7 @@ def _decode(
             raise UserError(
                 f"Cannot read {name}: it is larger than {MAX_BYTES >> 20} MiB. Use a smaller file."
             )
-        with open_image(bytes(source), name, max_pixels) as image:
+        with open_image(bytes(source), name, max_pixels, reduce_above) as image:
             yield from _all_frames(image, name, max_pixels)
     else:
         raise UserError(f"Cannot read an object of type {type(source).__name__} as an image; pass "

@@ -53,7 +53,9 @@ def read_header(body: bytes, name: str) -> Header:
         return Header(image.format or "", image.mode, *image.size, is_progressive)
 
 
-def open_image(body: bytes, name: str, max_pixels: int | None = None) -> Image.Image:
+def open_image(
+    body: bytes, name: str, max_pixels: int | None = None, reduce_above: int | None = None
+) -> Image.Image:
     """Open an image file without decoding its pixels, except those of a JPEG.
 
     Args:
@@ -61,6 +63,7 @@ def open_image(body: bytes, name: str, max_pixels: int | None = None) -> Image.I
         name: Name in error messages.
         max_pixels: Limit for width times height; by default `MAX_PIXELS`, and a larger JPEG is
             decoded at a reduced size.
+        reduce_above: Pixels above which a JPEG is decoded at a reduced size, whatever the limit.
 
     Returns:
         The image; `Image.info` may have the key `NO_ALPHA` or `jpeg.ORIGINAL_SIZE`.
@@ -69,11 +72,13 @@ def open_image(body: bytes, name: str, max_pixels: int | None = None) -> Image.I
         UserError: It is not a supported image, is damaged or too large.
     """
     image = _open(body, name)
-    if image.format == "JPEG" and max_pixels is None:
-        jpeg.reduce(image, MAX_PIXELS)
+    if image.format == "JPEG" and (reduce_above or max_pixels is None):
+        jpeg.reduce(image, reduce_above or MAX_PIXELS)
     check_size(image, name, max_pixels)
     try:
-        return jpeg.load(image, body, MAX_PIXELS) if image.format == "JPEG" else image
+        return (
+            jpeg.load(image, body, reduce_above or MAX_PIXELS) if image.format == "JPEG" else image
+        )
     except Exception as error:  # decoders raise arbitrary errors for damaged data
         raise damaged(name, error) from None
 

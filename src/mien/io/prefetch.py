@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from mien.results import Frame
 
-DEPTH = 40_000_000
-"""Pixels that are decoded in advance at most: about five frames at 4K."""
+DEPTH = 12_000_000
+"""Pixels that are decoded in advance at most: about six frames at 1080p."""
 
 
 @contextmanager

@@ -110,6 +110,10 @@ class Reservation:
         self._admission.total_body_bytes += count
         self._bytes += count
 
+    def is_memory_scarce(self) -> bool:
+        """Whether less than half of the memory for bodies is free."""
+        return 2 * self._admission.total_body_bytes > self._admission.max_total_body_bytes
+
     def release(self) -> None:
         """Release all reserved images and bytes."""
         self._admission.images_in_progress -= self._images

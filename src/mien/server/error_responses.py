@@ -26,11 +26,9 @@ class ClientDisconnected(Exception):
     """Raised when the client closed the connection or timed out, so no response can be sent."""
 
 
-def service_unavailable(
-    reason: str, retry_after_seconds: float = 1.0, max_retry_seconds: float = 30
-) -> RequestError:
-    """Return a 503 error with a `Retry-After` header between 1 and `max_retry_seconds`."""
-    seconds = str(max(1, round(min(max_retry_seconds, retry_after_seconds))))
+def service_unavailable(reason: str, retry_after_seconds: float = 1.0) -> RequestError:
+    """Return a 503 error with a `Retry-After` header between 1 and 30 seconds."""
+    seconds = str(max(1, round(min(30, retry_after_seconds))))
     return RequestError(503, f"{reason}; try again in {seconds} s.", {"Retry-After": seconds})
 
 

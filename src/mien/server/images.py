@@ -20,7 +20,7 @@ from mien.results import Frame
 from mien.server import request_bodies
 from mien.server.admission import Admission, Reservation
 from mien.server.error_responses import ClientDisconnected
-from mien.server.memory import MAX_SMALL_BYTES, MemoryBudget, required_bytes
+from mien.server.memory import MAX_JPEG_PIXELS, MAX_SMALL_BYTES, MemoryBudget, required_bytes
 from mien.server.metrics import Metrics
 from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
@@ -138,7 +138,7 @@ def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
     Raises:
         UserError: the image cannot be decoded or has more than `max_pixels` pixels.
     """
-    frame = image.first_frame(body, name or "the image", max_pixels)
+    frame = image.first_frame(body, name or "the image", max_pixels, MAX_JPEG_PIXELS)
     return replace(frame, source=name)
 
 

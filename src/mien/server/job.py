@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mien.io.frame_selection import FrameSelection
+from mien.server.request_bodies import UploadSpeed
 from mien.tracking.smoothing import TIME_CONSTANT
 
 RESULT_FILES = {
@@ -62,6 +63,8 @@ class Job:
         name: file name of the video, used in messages.
         options: options for the analysis.
         expires_at: time at which the job may be deleted, by `time.monotonic()`.
+        client: address of the client, or its IPv6 network.
+        upload_speed: of the video while it is received.
         state: "receiving", "queued", "running", "done", "failed" or "deleted".
         position_seconds: duration of the analyzed part of the selection.
         duration_seconds: duration of the selection; 0 while unknown.
@@ -77,6 +80,8 @@ class Job:
     options: JobOptions
     expires_at: float
     state: str = "receiving"
+    client: str = ""
+    upload_speed: UploadSpeed = field(default_factory=UploadSpeed)
     position_seconds: float = 0.0
     duration_seconds: float = 0.0
     frames: int = 0

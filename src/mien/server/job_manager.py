@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from mien.server.video_analysis import analyze_video
 MIN_FREE_BYTES = 2**30
 """Disk space that must remain free after a video of the maximum size has been stored."""
 
-LOW_DISK_SPACE_RETRY_SECONDS = 30
-"""Time after which a client should retry if too little disk space is free."""
+FULL_RETRY_SECONDS = 30
+"""Time after which a client should retry if there is no place or disk space."""
 
 
 class JobManager:
@@ -33,11 +34,13 @@ class JobManager:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
         self._folder = PrivateFolder()
         self._jobs: dict[str, Job] = {}
-        self._lock = threading.Lock()
+        self._lock, self._creating = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(settings.max_running_jobs, "videos")
 
-    def create(self, name: str, options: JobOptions) -> Job:
+    def create(self, name: str, options: JobOptions, client: str = "") -> Job:
         """Create a job with an empty folder, in state "receiving".
+
+        If there are too many, a failed job is deleted, else a finished one, else a slow upload.
 
         Raises:
             RequestError: 503 if too many jobs exist, or too little disk space is free.
@@ -52,18 +55,18 @@ class JobManager:
         free_bytes = shutil.disk_usage(self._folder.path).free
         if free_bytes < self._settings.max_video_bytes + MIN_FREE_BYTES:
             raise service_unavailable(
-                "The server has too little free disk space for a video",
-                LOW_DISK_SPACE_RETRY_SECONDS,
+                "The server has too little free disk space for a video", FULL_RETRY_SECONDS
             )
-        self._evict_failed_job()
+        with self._creating:
+            self._evict(client)
+            return self._create(name, options, client)
+
+    def _create(self, name: str, options: JobOptions, client: str) -> Job:
         with self._lock:
             if len(self._jobs) >= self._settings.max_jobs:
-                next_expiry_at = min(job.expires_at for job in self._jobs.values())
-                seconds = next_expiry_at - time.monotonic()
                 raise service_unavailable(
-                    f"The server stores its maximum of {self._settings.max_jobs} videos",
-                    seconds,
-                    max_retry_seconds=seconds,
+                    f"The server has {self._settings.max_jobs} videos to analyze, the maximum",
+                    FULL_RETRY_SECONDS,
                 )
             # The id must be unguessable, because it gives access to the job.
             job_id = secrets.token_urlsafe(18)
@@ -71,6 +74,7 @@ class JobManager:
             folder.mkdir(mode=0o700)
             expires_at = time.monotonic() + self._settings.job_lifetime_seconds
             job = self._jobs[job_id] = Job(job_id, folder, name or "video", options, expires_at)
+            job.client = client
         return job
 
     def queue(self, job: Job) -> None:
@@ -123,13 +127,26 @@ class JobManager:
         for job_id in expired:
             self.delete(job_id)
 
-    def _evict_failed_job(self) -> None:
-        """Delete the oldest failed job, if any, when the maximum number of jobs exists."""
+    def _evict(self, client: str) -> None:
+        """Delete a job if there is no place for another one of this client."""
         with self._lock:
-            failed = [job for job in self._jobs.values() if job.state == "failed"]
-            if len(self._jobs) < self._settings.max_jobs or not failed:
-                return
-        self.delete(min(failed, key=lambda job: job.expires_at).id)
+            jobs = list(self._jobs.values())
+        receiving = [job for job in jobs if job.state == "receiving"]
+        own = [job for job in receiving if job.client == client]
+        if len(own) >= max(1, self._settings.max_jobs // 2):
+            if not (slow := _slowest(own)):
+                raise service_unavailable(f"You are uploading {len(own)} videos already")
+            self.delete(slow.id)
+        elif len(jobs) >= self._settings.max_jobs:
+            ended = [job for job in jobs if job.state in FINAL_STATES]
+            counts = Counter(job.client for job in jobs)
+            evicted = min(
+                ended,
+                key=lambda job: (job.state != "failed", -counts[job.client], job.expires_at),
+                default=_slowest(receiving),
+            )
+            if evicted:
+                self.delete(evicted.id)
 
     def count(self) -> int:
         """Return the number of jobs in any state."""
@@ -165,3 +182,9 @@ class JobManager:
             job.expires_at = time.monotonic() + self._settings.job_lifetime_seconds
             job.state = final_state
             self._metrics.videos.labels(final_state).inc()
+
+
+def _slowest(receiving: list[Job]) -> Job | None:
+    """The upload that has been slow for longest; None if all are fast."""
+    slow = [job for job in receiving if job.upload_speed.is_slow()]
+    return min(slow, key=lambda job: job.upload_speed.fast_until, default=None)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mien.errors import UserError
-from mien.io import image_file
+from mien.io import image_file, jpeg
 from mien.server.error_responses import ClientDisconnected
 
 MIB = 2**20
@@ -43,6 +43,12 @@ WIDE_BYTES_PER_PIXEL = {"I;16": 20, "I": 28, "F": 28}
 PROGRESSIVE_BYTES_PER_PIXEL = 6
 """Additional memory for the coefficients of a progressive JPEG."""
 
+MAX_JPEG_PIXELS = 24_000_000
+"""Larger JPEGs, of up to `jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size."""
+
+TRUNCATED_JPEG_BYTES_PER_PIXEL = 20
+"""Peak memory for a JPEG without an end, which is decoded three times."""
+
 ICON_SIGNATURE = b"\0\0\1\0"
 
 
@@ -60,27 +66,41 @@ def required_bytes(body: bytes, name: str) -> int:
         # To read the header of an icon, Pillow decodes the whole image, which may have any size.
         raise UserError(f"Cannot read {name}: the server does not accept icons. Send a PNG.")
     header = image_file.read_header(body, name)
-    pixels = header.width * header.height
-    bytes_per_pixel = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
-    bytes_per_pixel = max(bytes_per_pixel, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))
-    if header.is_progressive:
-        bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL
-    is_tiled = max(header.width, header.height) > MAX_UNTILED_SIDE
-    detection_bytes = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
-    decoding_bytes = pixels * bytes_per_pixel
-    analysis_bytes = pixels * ANALYSIS_BYTES_PER_PIXEL + detection_bytes
-    required = max(decoding_bytes, analysis_bytes)
-    if required > MAX_IMAGE_BYTES:
-        max_pixels = min(
-            MAX_IMAGE_BYTES // bytes_per_pixel,
-            (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) // ANALYSIS_BYTES_PER_PIXEL,
+    factor = _jpeg_factor(header)
+    width, height = header.width / factor, header.height / factor
+    bytes_per_pixel = _decoding_bytes_per_pixel(header, body)
+    # The coefficients of a progressive JPEG are those of the whole image.
+    bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * header.is_progressive * factor**2
+    is_tiled = max(width, height) > MAX_UNTILED_SIDE
+    detection = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
+    analysis = width * height * ANALYSIS_BYTES_PER_PIXEL + detection
+    needed = int(max(width * height * bytes_per_pixel, analysis))
+    if needed > MAX_IMAGE_BYTES:
+        limit = min(
+            MAX_IMAGE_BYTES / bytes_per_pixel,
+            (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) / ANALYSIS_BYTES_PER_PIXEL,
         )
         raise UserError(
             f"Cannot read {name}: it has {header.width} x {header.height} pixels. The limit of "
-            f"the server for this kind of {header.format} file is {max_pixels / 1e6:.0f} million "
-            "pixels; send a smaller copy."
+            f"this service is {limit * factor**2 / 1e6:.0f} million for {header.format} of this "
+            "kind; send a smaller copy."
         )
-    return required
+    return needed
+
+
+def _jpeg_factor(header: image_file.Header) -> int:
+    """By what the sides of a JPEG are divided when it is decoded."""
+    pixels = header.width * header.height
+    if header.format != "JPEG" or not MAX_JPEG_PIXELS < pixels <= jpeg.MAX_REDUCED_PIXELS:
+        return 1
+    return next((k for k in (2, 4) if pixels <= MAX_JPEG_PIXELS * k**2), 8)
+
+
+def _decoding_bytes_per_pixel(header: image_file.Header, body: bytes) -> int:
+    if header.format == "JPEG" and jpeg.END not in body:
+        return TRUNCATED_JPEG_BYTES_PER_PIXEL
+    needed = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
+    return max(needed, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))
 
 
 class MemoryBudget:

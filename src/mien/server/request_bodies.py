@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import UserError
 from mien.server.admission import Reservation
-from mien.server.error_responses import ClientDisconnected, RequestError
+from mien.server.error_responses import ClientDisconnected, RequestError, service_unavailable
 from mien.server.settings import Settings
 
 MAX_JSON_DELIMITERS = 10_000
@@ -55,6 +55,28 @@ class ImageRequest:
 
     images: list[NamedImage]
     is_list: bool = False
+
+
+class UploadSpeed:
+    """Whether a body arrives slower than `BYTES_PER_SECOND` for longer than `GRACE_SECONDS`.
+
+    Such an upload is accepted, but ended if others need its place or memory.
+    """
+
+    BYTES_PER_SECOND, GRACE_SECONDS = 2**16, 10.0
+
+    def __init__(self) -> None:
+        self.fast_until = time.monotonic() + self.GRACE_SECONDS
+
+    def add(self, count: int) -> None:
+        """Count bytes that have arrived."""
+        now = time.monotonic()
+        earned = max(now, self.fast_until) + count / self.BYTES_PER_SECOND
+        self.fast_until = min(now + self.GRACE_SECONDS, earned)
+
+    def is_slow(self) -> bool:
+        """Whether it is slow now."""
+        return time.monotonic() > self.fast_until
 
 
 class InMemoryFormParser(MultiPartParser):
@@ -103,8 +125,11 @@ def unsupported_type(media_type: str, supported: str) -> RequestError:
 async def read_body(request: Request, settings: Settings, reservation: Reservation) -> bytes:
     """Return the whole body; reserve memory for all its copies as it arrives."""
     copies = COPIES_IN_MEMORY.get(content_type(request), DEFAULT_COPIES_IN_MEMORY)
-    parts = []
+    parts, speed = [], UploadSpeed()
     async for part in stream_body(request, settings.max_body_bytes, settings):
+        speed.add(len(part))
+        if speed.is_slow() and reservation.is_memory_scarce():
+            raise too_slow_for_others()
         reservation.add_bytes(copies * len(part))
         parts.append(part)
     return b"".join(parts)
@@ -160,6 +185,12 @@ def _too_slow(settings: Settings) -> RequestError:
         f"per second, without pauses of {settings.client_timeout_seconds:g} s."
     )
     return RequestError(408, message, {"Connection": "close"})
+
+
+def too_slow_for_others() -> RequestError:
+    """A 503 error for a slow upload whose place others need."""
+    error = service_unavailable("The upload was slow, and others needed its place", 30)
+    return RequestError(503, str(error), {**error.headers, "Connection": "close"})
 
 
 def _too_large(max_bytes: int) -> RequestError:

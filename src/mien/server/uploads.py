@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import shutil
 import time
@@ -44,9 +45,10 @@ async def receive_video(
         raise request_bodies.unsupported_type(
             media_type, "a video (video/mp4, ...) or a form (multipart/form-data)"
         )
-    job = await asyncio.to_thread(jobs.create, name, options)
+    job = await asyncio.to_thread(jobs.create, name, options, _client(request))
     try:
-        parts = request_bodies.stream_body(request, settings.max_video_bytes, settings)
+        body = request_bodies.stream_body(request, settings.max_video_bytes, settings)
+        parts = _until_evicted(body, job)
         async with aclosing(parts):
             if is_form:
                 await _receive_form(request, parts, job)
@@ -59,6 +61,29 @@ async def receive_video(
         await asyncio.to_thread(jobs.delete, job.id)
         raise
     return job
+
+
+def _client(request: Request) -> str:
+    """The client's address; of IPv6 the network, as a client may have all addresses of one."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return host
+
+
+async def _until_evicted(
+    body: AsyncGenerator[bytes, None], job: Job
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(body):
+        async for part in body:
+            if job.stop_event.is_set():
+                raise request_bodies.too_slow_for_others()
+            job.upload_speed.add(len(part))
+            yield part
 
 
 async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
