@@ -248,3 +248,19 @@ def test_a_state_goes_on_across_cuts_as_if_there_had_been_no_stop(analyzer, seed
     assert second.state() == first.state()
     found += as_dicts(second.update(*frame) for frame in frames[stop:])
     assert found == expected
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_boxes_follow_the_size_of_the_frames(analyzer, live):
+    """As in a call; the texture keeps its size, its place in the frame stays the same."""
+    frames = []
+    for k in range(36):
+        large = scene([(60, 30)])
+        pixels = large if k // 12 != 1 else large[15:75, 26:134]
+        frames.append(Frame(np.ascontiguousarray(pixels), "call", k, k / 25,
+                            kind="camera" if live else "video"))  # fmt: skip
+    results = list(analyzer.session().stream(frames))
+    assert [[face.face_id for face in result] for result in results] == [[0]] * 36
+    for result in results:
+        x, y = (60, 30) if result.frame.number // 12 != 1 else (34, 15)
+        assert result[0].box == pytest.approx((x, y, SIDE, SIDE))

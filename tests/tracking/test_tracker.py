@@ -1,5 +1,6 @@
 """Tracker, smoother, summaries and detection schedule."""
 
+import json
 import math
 
 import cv2
@@ -64,6 +65,20 @@ def test_faces_that_cross_keep_their_ids():
         pixels = draw_image((one, 40, 40, 0), (other, 60, 40, 1))
         ids = tracker.update(pixels, k / 25, [(one, 40, 40, 40), (other, 60, 40, 40)])
         assert ids == [0, 1]
+
+
+def test_faces_keep_their_ids_when_the_size_of_the_frames_changes():
+    tracker = Tracker()
+    for k in range(40):
+        scale = (1, 0.5, 2, 0.25)[k // 10]
+        squares = [(round((20 + 3 * k) * scale), round(50 * scale), round(40 * scale), 0),
+                   (round(250 * scale), round(100 * scale), round(40 * scale), 1)]  # fmt: skip
+        pixels = draw_image(*squares, size=(round(200 * scale), round(400 * scale)))
+        assert tracker.watch(pixels, k / 25) == (k % 10 == 0 and k > 0)
+        assert tracker.update(pixels, k / 25, [(x, y, w, w) for x, y, w, _ in squares]) == [0, 1]
+        state = json.loads(json.dumps(tracker.state()))
+        tracker = Tracker()
+        tracker.restore(state)
 
 
 def test_ids_do_not_depend_on_the_order_of_boxes():

@@ -117,6 +117,11 @@ class Track:
         box[:2] = box[:2].clip(0, (width, height))
         return box
 
+    def scale(self, x: float, y: float) -> None:
+        """Follow a change of the frame size by these factors."""
+        self.box = self.box * (x, y, 1, 1) + (0, 0, math.log(x), math.log(y))
+        self.velocity = self.velocity * (x, y, 1, 1)
+
     def is_replaced(self, appearance: np.ndarray, seconds: float) -> bool:
         """Whether the image has changed abruptly and a detection looks like another face."""
         return (
@@ -173,6 +178,7 @@ class Tracker:
         self._frame_interval = FrameInterval(max_age_seconds)
         self._tracks: list[Track] = []
         self._next_id = 0
+        self._size: tuple[int, int] | None = None
 
     def reserve_ids(self, next_id: int) -> None:
         """Give new faces ids from `next_id` on."""
@@ -184,6 +190,7 @@ class Tracker:
             "next_id": self._next_id,
             "tracks": [track.to_dict() for track in self._tracks],
             "frame_interval": self._frame_interval.state(),
+            "size": self._size,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -191,6 +198,7 @@ class Tracker:
         self._next_id = state["next_id"]
         self._tracks = [Track.from_dict(track) for track in state["tracks"]]
         self._frame_interval.restore(state["frame_interval"])
+        self._size = state["size"] and (int(state["size"][0]), int(state["size"][1]))
 
     def watch(self, pixels: np.ndarray, seconds: float) -> bool:
         """Look for faces that are replaced by others; call it for every frame, before `update`.
@@ -200,11 +208,23 @@ class Tracker:
             seconds: Time of the frame.
 
         Returns:
-            Whether faces should be detected in this frame, because one has changed abruptly.
+            Whether faces should be detected in this frame, because one has changed abruptly or the
+            frames have another size than before.
         """
+        is_resized = self._follow_size(pixels)
         tracks = [track for track in self._tracks if seconds - track.last_seen <= MAX_VETO_AGE]
         changed = [track for track in tracks if track.watch(pixels, seconds)]
-        return bool(changed)
+        return is_resized or bool(changed)
+
+    def _follow_size(self, pixels: np.ndarray) -> bool:
+        """Scale all tracks if the size of the frames has changed, as it does in calls."""
+        before, (height, width) = self._size, pixels.shape[:2]
+        self._size = width, height
+        if before in (None, self._size):
+            return False
+        for track in self._tracks:
+            track.scale(width / before[0], height / before[1])
+        return True
 
     def end_tracks(self) -> None:
         """Give every face of the next frame a new id, because a new shot begins."""
@@ -223,6 +243,7 @@ class Tracker:
         """
         if self._tracks and seconds < max(track.last_seen for track in self._tracks):
             self._tracks = []
+        self._follow_size(pixels)
         max_age = self._frame_interval.update(seconds)
         self._tracks = [t for t in self._tracks if seconds - t.last_seen <= max_age]
         encoded = [_encode(box) for box in boxes]
@@ -241,6 +262,7 @@ class Tracker:
 
     def replay(self, pixels: np.ndarray, seconds: float, faces: Sequence[Face]) -> None:
         """Update the tracks with a frame whose face ids an earlier run has assigned."""
+        self._follow_size(pixels)
         self._frame_interval.update(seconds)
         tracks = {track.face_id: track for track in self._tracks}
         for face in faces:
