@@ -188,7 +188,7 @@ def main() -> None:
         "rows": rows,
         "environment": runs.about(),
     }
-    if not arguments.only:
+    if arguments.only in ("", "all"):
         runs.write_json(arguments.to, report)
 
 
