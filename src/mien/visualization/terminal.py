@@ -103,7 +103,8 @@ def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for k, name in enumerate(headers):
         is_numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
-        grid.add_column(name, justify="right" if is_numeric else "left")
+        can_wrap = any(" " in _text(row[k], separator) for row in rows)
+        grid.add_column(name, justify="right" if is_numeric else "left", no_wrap=not can_wrap)
     for row in rows:
         grid.add_row(*(_text(cell, separator) for cell in row))
     return grid
