@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from mien import labels
 from mien.errors import UserError
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical, restrict_labels
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical_label, restrict_labels
 
 weights = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 6), st.just(8)), elements=st.floats(0, 1)
@@ -24,17 +24,17 @@ def test_order_of_fer2013():
 
 @pytest.mark.parametrize("name", [*EMOTIONS_AND_CONTEMPT, *SYNONYMS])
 def test_names_and_synonyms_in_any_case(name):
-    label = canonical(name)
+    label = canonical_label(name)
     assert label in EMOTIONS_AND_CONTEMPT
-    assert canonical(f"  {name.upper()}\n") == label
-    assert canonical(label) == label
+    assert canonical_label(f"  {name.upper()}\n") == label
+    assert canonical_label(label) == label
 
 
 @given(st.text())
 def test_unknown_emotion_lists_the_known_ones(name):
     assume(name.strip().lower() not in {*EMOTIONS_AND_CONTEMPT, *SYNONYMS})
     with pytest.raises(UserError, match="angry, disgust"):
-        canonical(name)
+        canonical_label(name)
 
 
 @given(weights)

@@ -22,7 +22,7 @@ from mien.io import image, reader
 from mien.io.frame_selection import FrameSelection
 from mien.io.image import ImageInput
 from mien.io.source import Source
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, canonical_label
 from mien.results import Detection, Face, Frame, Result
 from mien.tracking.schedule import DETECT_EVERY
 from mien.tracking.session import VideoSession
@@ -126,7 +126,7 @@ class Analyzer:
                 print(explanation.face.box, explanation.importance.max())
             ```
         """
-        requested = canonical(emotion) if emotion else ""
+        requested = canonical_label(emotion) if emotion else ""
         if requested and requested not in self.labels:
             raise UserError(
                 f"{self.model} does not predict {requested}; it predicts {', '.join(self.labels)}."

@@ -1,4 +1,4 @@
-"""The exception whose message is shown to users."""
+"""Define the exception whose message is shown to users."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 class UserError(Exception):
     """An error that the user can fix.
 
-    The message is one or two plain sentences: what is wrong, and what to do. The command line
-    prints it and exits with status 2; the server sends it with a 4xx status. Any other exception
-    is a bug and keeps its traceback.
+    The message is one or two plain sentences that say what is wrong and what to do. The command
+    line prints it and exits with status 2; the server sends it with a 4xx status. Any other
+    exception is a bug and keeps its traceback.
 
     Example:
         ```python
@@ -24,8 +24,9 @@ class UserError(Exception):
 
 
 ErrorCallback = Callable[[UserError], None]
+"""A function that is called with an error while the work continues."""
 
 
 def warn(error: UserError) -> None:
-    """Issue an error as a Python warning: the default where the rest is still read."""
+    """Issue an error as a Python warning, which is the default while reading continues."""
     warnings.warn(str(error), stacklevel=2)

@@ -1,4 +1,4 @@
-"""The emotion labels: their order, synonyms and colors."""
+"""Define the emotion labels with their order, synonyms and colors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLORS = {
     "neutral": "#c3c8cd",
     "contempt": "#d98cb3",
 }
-"""The color of each emotion in every output; all are light enough for a dark background."""
+"""The color of each emotion in all outputs; every color suits a dark background."""
 
 SYNONYMS = {
     "anger": "angry",
@@ -41,14 +41,14 @@ SYNONYMS = {
 }
 
 
-def canonical(name: str) -> str:
+def canonical_label(name: str) -> str:
     """Return the label for a name or synonym of an emotion, in any case.
 
     Raises:
-        UserError: The name is not that of an emotion.
+        UserError: The name is not a known name of an emotion.
 
     Example:
-        >>> canonical("Happiness")
+        >>> canonical_label("Happiness")
         'happy'
     """
     label = name.strip().lower()
@@ -65,11 +65,11 @@ def restrict_labels(
 ) -> np.ndarray:
     """Select the probabilities of some labels, and renormalize them to sum to 1.
 
-    The result is conditional on the label being one of `keep`. Rows in which all labels of `keep`
-    have probability 0 become uniform over those that the model has.
+    The result is conditional on the label being one of `keep`. Where all labels of `keep` have
+    probability 0, the result is uniform over those that are in `labels`.
 
     Args:
-        probabilities: (N, K), one row per face.
+        probabilities: (N, K) with one row per face.
         labels: The K labels of the columns.
         keep: The labels to select, in the order of the result; a label that is not in `labels`
             gets probability 0.

@@ -22,14 +22,15 @@ from mien.tracking.smoothing import TIME_CONSTANT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How sources are read and analyzed.
+    """Options for reading and analyzing sources.
 
     Attributes:
         selection: Which frames of a video are analyzed.
         smoothing: Time constant of the smoothed emotions in seconds; 0 for none.
         two_pass: Read video files twice for bidirectional smoothing.
         max_pixels: Limit for the frames of a video; larger ones count as damaged.
-        started: `time.monotonic()` at second 0 of live sources; None for their first frame.
+        started: `time.monotonic()` at second 0 of live sources; if None, their first frame is at
+            second 0.
     """
 
     selection: FrameSelection = field(default_factory=FrameSelection)
@@ -39,7 +40,7 @@ class Options:
     started: float | None = None
 
 
-def _raise(error: UserError) -> None:
+def _raise_error(error: UserError) -> None:
     raise error
 
 
@@ -54,15 +55,15 @@ class Callbacks:
     Attributes:
         on_warning: Called with a `UserError` for each damaged part of a video, while reading
             continues; by default, a Python warning is issued.
-        on_error: Called with the error of a source that cannot be read, while the others are read;
-            by default, the error is raised.
+        on_error: Called with the error of each source that cannot be read; the others are still
+            read. By default, the error is raised.
         should_stop: Called for each frame of a video file, selected or not; reading of that file
             ends when it returns true.
         track_progress: Wraps the frames of each source, for example to show a progress bar.
     """
 
     on_warning: ErrorCallback = warn
-    on_error: ErrorCallback = _raise
+    on_error: ErrorCallback = _raise_error
     should_stop: Callable[[], bool] = lambda: False
     track_progress: Callable[[Source, Iterator[Frame]], Iterator[Frame]] = _without_progress
 
@@ -73,14 +74,14 @@ def expand_sources(
     """Interpret input strings as sources.
 
     Args:
-        inputs: As in `Source.expand`.
-        on_error: Called with the error of an input that matches nothing, while the others are
+        inputs: Strings such as those that `Source.expand` accepts.
+        on_error: Called with the error of each input that matches nothing; the others are still
             expanded.
-        on_warning: As in `Source.expand`.
+        on_warning: Passed to `Source.expand`.
 
     Returns:
-        The sources, in order. A video that is named twice is included once, because faces are
-        identified by the name of their video.
+        The sources, in order. A video that occurs twice is included once, because the name of a
+        video identifies its faces.
     """
     sources: list[Source] = []
     for text in inputs:
@@ -88,8 +89,14 @@ def expand_sources(
             sources += Source.expand(text, on_warning)
         except UserError as error:
             on_error(error)
-    pending = dict.fromkeys(sources)
-    return [source for source in sources if not source.is_video or pending.pop(source, 0) is None]
+    unique: list[Source] = []
+    videos: set[Source] = set()
+    for source in sources:
+        if source not in videos:
+            unique.append(source)
+        if source.is_video:
+            videos.add(source)
+    return unique
 
 
 def run(
@@ -140,7 +147,15 @@ def run(
 
 @dataclass(slots=True)
 class _Analysis:
-    """Computes the results of all sources. is_live: whether the current source is live."""
+    """Computes the results of all sources.
+
+    Attributes:
+        analyzer: The argument of `run`.
+        options: The argument of `run`.
+        callbacks: The argument of `run`.
+        checkpoint: The argument of `run`.
+        is_live: Whether the current source is live.
+    """
 
     analyzer: Analyzer
     options: Options
@@ -169,15 +184,17 @@ class _Analysis:
     def _video_results(self, source: Source) -> Iterator[Result]:
         unfinished = self.checkpoint.unfinished_video_for(source)
         try:
-            results = self._tracked(source, unfinished)
-            yield from self._smoothed(source, results) if self.options.two_pass else results
+            results = self._tracked_results(source, unfinished)
+            yield from self._smoothed_results(source, results) if self.options.two_pass else results
         except UserError as error:
-            if unfinished:  # keep the partial output, so that the run can be resumed again
+            if unfinished:  # the partial output must remain, so that the run can be resumed again
                 raise
             self.callbacks.on_error(error)
 
-    def _tracked(self, source: Source, unfinished: UnfinishedVideo | None) -> Iterator[Result]:
-        """The results of a video, or of the rest of an unfinished one."""
+    def _tracked_results(
+        self, source: Source, unfinished: UnfinishedVideo | None
+    ) -> Iterator[Result]:
+        """Yield the results of a video, or of the rest of an unfinished video."""
         selection = self.options.selection
         if unfinished:
             first = video.probe(source).first if source.kind == "video" else 0.0
@@ -188,9 +205,9 @@ class _Analysis:
             unfinished.replay(session, frames)
         yield from session.stream(frames)
 
-    def _smoothed(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
-        """Bidirectionally smoothed results, with the frames of a second pass over the file."""
-        # The first pass has reported any damage.
+    def _smoothed_results(self, source: Source, results: Iterator[Result]) -> Iterator[Result]:
+        """Yield bidirectionally smoothed results with frames that are read from the file again."""
+        # The first pass has already reported any damage.
         frames = self._video_frames(source, self.options.selection, on_warning=lambda _: None)
         return bidirectional.smooth_results(results, frames, self.options.smoothing)
 

@@ -1,4 +1,4 @@
-"""Registries: packages in which every public module is a choice that users name."""
+"""Find and import the modules of registries: packages whose public modules users select by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(package: str) -> list[str]:
         The module names, without those that begin with an underscore.
 
     Raises:
-        LookupError: There is no package of that name.
+        LookupError: The package does not exist.
 
     Example:
         >>> names("mien.detection")
@@ -43,7 +43,7 @@ def load_module(package: str, name: str) -> ModuleType:
         name: Name of the module in it.
 
     Raises:
-        UserError: The registry has no such module; the message suggests the nearest name.
+        UserError: The module does not exist; the message suggests the nearest name.
     """
     known = names(package)
     if name not in known:

@@ -154,7 +154,7 @@ def test_audio_continues_after_damage(tmp_path):
 
 
 def test_audio_long_before_the_first_frame_keeps_its_time():
-    on = audio._continuous_times(Fraction(1, 100))
+    on = audio._time_mapper(Fraction(1, 100))
     assert [on(time, 50) for time in (-300, -250, 0, 50, -300, -250)] == [
         -300, -250, 0, 50, 100, 150,
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mien.io import video
-from mien.io.container import audio_stream, open_video, start_of
+from mien.io.container import audio_stream, open_video, start_time
 from mien.io.source import Source
 from tests.io.video_files import copy_packets, read, write_video, write_with_sound
 
@@ -136,4 +136,4 @@ def test_trimmed_mp4_begins_at_its_edit_list(tmp_path):
 
 def test_start_is_exact(tmp_path, clip):
     with open_video(Source.parse(str(clip[0]))) as (container, stream):
-        assert start_of(container) == stream.start_time * stream.time_base == 0
+        assert start_time(container) == stream.start_time * stream.time_base == 0

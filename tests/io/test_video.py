@@ -139,7 +139,7 @@ def test_sequence_without_files_is_an_error(mien, tmp_path, tiny_model):
         code, _, err = mien("analyze", pattern, "--model", tiny_model, "--detector", "whole")
         assert code == 2
         assert len(err.strip().splitlines()) == 1
-        assert "number for %04d" in err
+        assert "%04d" in err
 
 
 def test_every_and_seconds_select_frames(clip):
@@ -227,7 +227,7 @@ def test_file_with_only_audio_is_an_error(clip):
 
 def test_prefetch_is_bounded_and_ends_with_its_reader(clip, monkeypatch):
     path, _ = clip
-    monkeypatch.setattr(prefetch, "DEPTH", 3 * 320 * 180)
+    monkeypatch.setattr(prefetch, "MAX_PREFETCHED_PIXELS", 3 * 320 * 180)
     decoded = []
     convert = video.RgbConverter.__call__
     monkeypatch.setattr(

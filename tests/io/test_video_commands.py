@@ -74,7 +74,7 @@ def test_source_is_not_overwritten_by_summary_or_timeline(mien, clip, tmp_path, 
     path.symlink_to(source)
     code, _, err = mien("analyze", path, "--detector", "whole", option, source)
     assert code == 2
-    assert "is the source itself" in err
+    assert "is the input file" in err
     assert source.read_bytes() == clip[0].read_bytes()
 
 
@@ -111,7 +111,7 @@ def test_video_is_not_written_over_its_source(mien, clip, tiny_model, tmp_path):
     options = ("analyze", path, "--model", tiny_model, "--detector", "whole")
     code, _, err = mien(*options, "--to", path)
     assert code == 2
-    assert "is the source itself" in err
+    assert "is the input file" in err
     assert path.read_bytes() == clip[0].read_bytes()
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.io import tone_mapping, video
 from mien.io.source import Source
-from mien.io.video_pixels import on_white, oriented
+from mien.io.video_pixels import blend_with_white, orient
 from tests.io.video_files import read, write_video
 
 ORIENTATIONS = {
@@ -75,7 +75,7 @@ def test_nearest_right_angle_is_applied():
     image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
     angle = np.deg2rad(80)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    assert np.array_equal(oriented(image, matrix), np.rot90(image))
+    assert np.array_equal(orient(image, matrix), np.rot90(image))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -193,8 +193,8 @@ def test_transparent_gif_lies_on_white(tmp_path):
 
 def test_empty_alpha_of_avi_is_opaque():
     pixels = np.zeros((4, 4, 4), np.uint8)
-    assert on_white(pixels, empty_is_opaque=True).max() == 0
-    assert on_white(pixels).min() == 255
+    assert blend_with_white(pixels, empty_is_opaque=True).max() == 0
+    assert blend_with_white(pixels).min() == 255
 
 
 def encoded_hdr(image, transfer):

@@ -210,7 +210,7 @@ def test_image_is_not_written_over_its_source(tmp_path):
     source = tmp_path / "photo.png"
     Image.new("RGB", (9, 9)).save(source)
     before = source.read_bytes()
-    with pytest.raises(UserError, match="is the source itself"):
+    with pytest.raises(UserError, match="is the input file"):
         write_all(source, [Result(make_frame(str(source)), [make_face()])])
     assert source.read_bytes() == before
 
@@ -392,7 +392,7 @@ def noise_result(number):
 def test_full_disk_is_an_error_and_complete_lines_are_kept(tiny_disk, kind):
     path = tiny_disk / ("out" if kind == "folder" else f"out.{kind}")
     results = [noise_result(k) for k in range(1 if kind == "png" else 900)]
-    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$") as caught:
+    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.") as caught:
         write_all(path, results)
     assert "\n" not in str(caught.value)
     remaining = {"png": [], "folder": ["out"]}.get(kind, [f"{path.name}.part"])
@@ -410,7 +410,7 @@ def test_video_that_fills_the_disk_is_an_error_and_leaves_no_file(tiny_disk, kin
     results = [
         Result(Frame(pixels, "x.mp4", k, k / 25), [make_face()]) for k, pixels in enumerate(clip)
     ]
-    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\.$"):
+    with pytest.raises(UserError, match=r"Cannot write .*: No space left on device\."):
         write_all(tiny_disk / f"out.{kind}", results)
     assert file_names(tiny_disk) == []
 
@@ -427,7 +427,7 @@ def test_unknown_suffix_suggests_the_nearest(tmp_path, suffix):
 def test_path_without_a_file_name_is_an_error(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for path in (name, tmp_path / name):
-        with pytest.raises(UserError, match=r"Cannot write .*: name a file, such as") as caught:
+        with pytest.raises(UserError, match=r"Cannot write .*: give a file, such as") as caught:
             writers.open_writer(path)
         assert "\n" not in str(caught.value)
     assert file_names(tmp_path) == []

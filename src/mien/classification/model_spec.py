@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import resize
-from mien.labels import EMOTIONS, canonical
+from mien.labels import EMOTIONS, canonical_label
 from mien.results import Box
 
 INPUT, OUTPUT = "faces", "probabilities"
@@ -93,7 +93,7 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
         UserError: the metadata is invalid, or the model has no such head.
     """
     try:
-        labels = tuple(canonical(name) for name in metadata["mien.labels"].split(","))
+        labels = tuple(canonical_label(name) for name in metadata["mien.labels"].split(","))
         card = json.loads(metadata.get("mien.card", "{}"))
         heads = card.pop("heads", {})
         margin = float(metadata.get("mien.margin", 0))
@@ -161,7 +161,7 @@ def from_sidecar(path: Path) -> ModelSpec:
     spec = ModelSpec(
         **{
             **fields,
-            "labels": tuple(canonical(str(name)) for name in fields["labels"]),
+            "labels": tuple(canonical_label(str(name)) for name in fields["labels"]),
             "mean": tuple(fields.get("mean", (0.0,))),
             "std": tuple(fields.get("std", (1.0,))),
         }

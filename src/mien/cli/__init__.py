@@ -73,7 +73,7 @@ def main() -> None:
         print_error(error)
         sys.exit(EXIT_USER_ERROR)
     except OSError as error:
-        if error.errno not in atomic_file.DISK_FULL:
+        if error.errno not in atomic_file.DISK_FULL_ERRNOS:
             raise
         print_error("The disk is full; the printed output is incomplete. Free some space.")
         sys.exit(EXIT_USER_ERROR)

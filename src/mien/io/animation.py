@@ -12,8 +12,8 @@ from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Frame
 
-TOLERANCE = 1e-6
-"""Seconds by which a frame may precede the start of a selection."""
+START_TOLERANCE = 1e-6
+"""A frame may precede the start of a selection by this many seconds."""
 
 
 def frames(
@@ -28,37 +28,38 @@ def frames(
     Args:
         source: The file.
         selection: Which frames to read.
-        on_warning: Called with the error of damaged data behind the first frame.
+        on_warning: Called with the error if data after the first frame is damaged.
         max_pixels: Limit for each frame.
         should_stop: Called for each frame; reading ends when it returns true.
 
     Raises:
         UserError: The first frame cannot be read, or no frame is in the selected range.
     """
-    is_selected, last, is_empty = selection.stepper(DEFAULT_FRAME_RATE), 0.0, True
+    is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)
+    seconds, is_empty = 0.0, True
     for frame in _frames(source, on_warning, max_pixels):
-        last = frame.seconds
-        if should_stop() or last > selection.end:
+        seconds = frame.seconds
+        if should_stop() or seconds > selection.end:
             break
-        if last < selection.start - TOLERANCE:
+        if seconds < selection.start - START_TOLERANCE:
             continue
         is_empty = False
-        if is_selected(last):
+        if is_selected(seconds):
             yield frame
-    if is_empty and (selection.start or last > selection.end):
+    if is_empty and (selection.start or seconds > selection.end):
         raise UserError(f"{source.name} has no frame in the selected range; the last frame read is "
-                        f"at {last:.1f} s.")  # fmt: skip
+                        f"at {seconds:.1f} s. Select another range.")  # fmt: skip
 
 
 def _frames(
     source: Source, on_warning: Callable[[UserError], None], max_pixels: int
 ) -> Iterator[Frame]:
-    count = 0
+    is_first = True
     try:
         for frame in image.frames(source.location, source.name, max_pixels):
             yield replace(frame, kind="animation")
-            count += 1
+            is_first = False
     except UserError as error:
-        if not count:
+        if is_first:
             raise
         on_warning(error)

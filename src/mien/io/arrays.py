@@ -1,4 +1,4 @@
-"""Check arrays that are given as images; the error says what to do with other ones."""
+"""Convert arrays that are passed as images to RGB, and reject others with advice."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def _problem(pixels: np.ndarray) -> str:
-    """What is wrong with an array, and what to do; empty if it is an image."""
+    """Return what is wrong with an array and what to do, or an empty string for an image."""
     if isinstance(pixels, np.matrix):
         return "convert the matrix with np.asarray"
     if 0 in pixels.shape:
-        return "it is empty"
+        return "it is empty; pass an array with pixels"
     if pixels.ndim == 4:
         return "it is a batch; pass one image at a time, such as pixels[0]"
     if pixels.ndim not in (2, 3):
@@ -42,17 +42,17 @@ def _problem(pixels: np.ndarray) -> str:
         if pixels.shape[0] in CHANNELS:
             return "its channels come first; use pixels.transpose(1, 2, 0)"
         return f"it has {pixels.shape[2]} channels; use (H, W, 3) RGB or (H, W) gray"
-    return "" if pixels.dtype == np.uint8 else _wrong_type(pixels)
+    return _conversion_advice(pixels) if pixels.dtype != np.uint8 else ""
 
 
-def _wrong_type(pixels: np.ndarray) -> str:
-    """How to convert an image to uint8."""
+def _conversion_advice(pixels: np.ndarray) -> str:
+    """Return how to convert an array of another type to a uint8 image."""
     if pixels.dtype == bool:
         return "use uint8: pixels.astype(np.uint8) * 255"
     if pixels.dtype.kind not in "fiu":
         return "use (H, W, 3) uint8 RGB"
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 255):  # also if it contains NaN
+    if not (low >= 0 and high <= 255):  # also true for NaN
         return "scale it to 0 to 255 and convert it to uint8"
     if pixels.dtype.kind == "f" and high <= 1:
         return "use uint8: (pixels * 255).round().astype(np.uint8)"

@@ -1,4 +1,4 @@
-"""Atomic writes: a file appears complete or not at all."""
+"""Write files atomically: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from mien.errors import UserError
 
 TEMPORARY_PREFIX = ".mien-"
-"""Start of the names of temporary files; a killed process leaves them."""
+"""The names of temporary files begin with this; a killed process leaves such files behind."""
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The error numbers of a full disk, of an exceeded quota and of a file that is too large."""
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, an exceeded quota and a file that is too large."""
 
 MAX_NAME_BYTES = 255
-"""Longest file name of common file systems, in bytes."""
+"""Maximum length of a file name in common file systems."""
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # raises now, not after hours, if the name is too long
+        path.exists()  # a name that is too long raises an error now, and not after hours
     except OSError as error:
         raise write_error(path, error) from None
     temporary = temporary_beside(path)
@@ -54,10 +54,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if temporary.exists():
             move_into_place(temporary, path)
     except OSError as error:
-        is_of_this_file = str(temporary) in map(str, (error.filename, error.filename2))
-        if error.errno not in DISK_FULL and not is_of_this_file:
-            raise
-        raise write_error(path, error) from None
+        is_about_temporary = str(temporary) in (str(error.filename), str(error.filename2))
+        if is_about_temporary or error.errno in DISK_FULL_ERRNOS:
+            raise write_error(path, error) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,18 +65,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """Create an empty file with a unique, short, hidden name in the folder of `path`."""
     try:
-        handle, name = tempfile.mkstemp(
+        descriptor, name = tempfile.mkstemp(
             dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix
         )
     except OSError as error:
         raise write_error(path, error) from None
-    os.close(handle)
+    os.close(descriptor)
     return Path(name)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Rename `temporary` to `path`, replacing an existing file."""
-    # mkstemp creates private files; an output has the permissions of any other new file.
+    # mkstemp creates private files; give this one the permissions of any other new file.
     mask = os.umask(0)
     os.umask(mask)
     try:
@@ -87,7 +87,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def shorten(name: str, max_bytes: int) -> str:
-    """The start of a file name that takes at most `max_bytes` bytes, without half a character."""
+    """Truncate a file name to at most `max_bytes` bytes, without splitting a character."""
     encoded = os.fsencode(name)
     if len(encoded) <= max_bytes:
         return name
@@ -99,11 +99,15 @@ def check_not_source(path: Path, source: str) -> None:
     with suppress(OSError, ValueError):  # the source does not exist, or is not a valid path
         if path.samefile(source):
             raise UserError(
-                f"Cannot write {path}: it is the source itself. Name another file or folder."
+                f"Cannot write {path}: it is the input file. Choose another output path."
             )
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """The `UserError` for a failed write, with the reason given by the operating system."""
-    # error.strerror can hold a long message of a library, such as pyarrow.
-    return UserError(f"Cannot write {path}: {os.strerror(error.errno or errno.EIO)}.")
+    """Create the `UserError` for a failed write, with the operating system's reason."""
+    # error.strerror may be a long message of a library, such as pyarrow.
+    number = error.errno or errno.EIO
+    advice = "Choose another output path."
+    if number in DISK_FULL_ERRNOS:
+        advice = "Free disk space, or choose another output path."
+    return UserError(f"Cannot write {path}: {os.strerror(number)}. {advice}")

@@ -13,37 +13,39 @@ import numpy as np
 from mien.io.clock import MAX_BACKWARD_STEP
 from mien.io.container import (
     audio_stream,
-    end_of,
+    end_time,
     has_timestamp_resets,
-    start_of,
+    start_time,
     video_stream,
 )
 
 COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
-"""Codecs that MP4 supports, copied without re-encoding; all others are encoded as AAC."""
+"""Codecs that MP4 supports; they are copied, and all others are encoded as AAC."""
 
-SAMPLE_RATE, AAC_FRAME = 48_000, 1024
+SAMPLE_RATE, AAC_FRAME_SAMPLES = 48_000, 1024
 """Samples per second and per AAC frame of re-encoded audio."""
 
-MAX_LEAD = 0.05
-"""Seconds by which a copied packet may begin before the first video frame."""
+MAX_EARLY_SECONDS = 0.05
+"""A copied packet may begin at most this long before the first video frame."""
 
-END_MARGIN = 0.02
-"""Seconds before the end of the video from which audio counts as complete."""
+END_TOLERANCE = 0.02
+"""Audio counts as complete if it ends less than this many seconds before the video."""
 
 AudioCopy = Generator[float, None, None]
-"""Writes the next piece of audio at each step and yields the second up to which audio is written.
-The first step only adds the audio stream; closing the generator flushes the encoder."""
+"""A generator that writes audio step by step, and yields the second up to which audio is written.
+
+The first step only adds the audio stream. Closing the generator flushes the encoder.
+"""
 
 
 def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
-    """Copy the audio of a file from a second on into an open container.
+    """Copy the audio of a file into an open container, starting at a given second.
 
     Audio after the last video frame is kept. A file without audio adds nothing.
 
     Args:
         source: Path of the file.
-        seconds: Where to begin, from the start of the file.
+        seconds: Position in the file at which the copy begins.
         out: The PyAV output container.
     """
     import av
@@ -53,8 +55,8 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
     except (av.error.FFmpegError, OSError):
         return
     with container, contextlib.suppress(av.error.FFmpegError):
-        start = float(start_of(container)) + seconds
-        end = _video_end(container) - start - END_MARGIN
+        start = float(start_time(container)) + seconds
+        end = _video_end(container) - start - END_TOLERANCE
         if (stream := audio_stream(container)) is None or stream.codec_context is None:
             return
         if stream.codec_context.name in COPIED_CODECS:
@@ -66,15 +68,15 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
 def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
     copy = out.add_stream_from_template(stream)
     yield 0.0
-    continuous = _continuous_times(stream.time_base)
+    to_continuous = _time_mapper(stream.time_base)
     for packet in stream.container.demux(stream):
         if packet.pts is None or packet.dts is None:
             continue
         delay = packet.pts - packet.dts
-        packet.dts = continuous(packet.dts, packet.duration or 0)
+        packet.dts = to_continuous(packet.dts, packet.duration or 0)
         packet.pts = packet.dts + delay
         seconds = float(packet.pts * packet.time_base) - start
-        if seconds < -MAX_LEAD:
+        if seconds < -MAX_EARLY_SECONDS:
             continue
         offset = round(start / packet.time_base)
         packet.pts, packet.dts = packet.pts - offset, packet.dts - offset
@@ -101,7 +103,7 @@ def _encode(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
 
 
 def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
-    """The audio from `start` on in frames of the encoder's size; damaged parts are omitted."""
+    """Yield the audio after `start` in frames of the encoder's size, without damaged parts."""
     import av
 
     resampler = None
@@ -115,10 +117,10 @@ def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
         if audio_format != previous:
             if resampler:
                 yield from resampler.resample(None)
-            resampler = av.AudioResampler("fltp", layout, SAMPLE_RATE, AAC_FRAME)
+            resampler = av.AudioResampler("fltp", layout, SAMPLE_RATE, AAC_FRAME_SAMPLES)
         frame.pts -= round(start / frame.time_base)
         assert resampler
-        yield from filter(None, map(_from_zero, resampler.resample(frame)))
+        yield from filter(None, map(_drop_negative_times, resampler.resample(frame)))
     if resampler:
         yield from resampler.resample(None)
 
@@ -126,51 +128,60 @@ def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
 def _decode(stream: Any) -> Iterator[Any]:
     import av
 
-    continuous = _continuous_times(stream.time_base)
+    to_continuous = _time_mapper(stream.time_base)
     for packet in stream.container.demux(stream):
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             for frame in packet.decode():
                 if frame.pts is not None:
                     duration = frame.samples / frame.sample_rate / frame.time_base
-                    frame.pts = continuous(frame.pts, round(duration))
+                    frame.pts = to_continuous(frame.pts, round(duration))
                     yield frame
 
 
-def _continuous_times(base: Fraction) -> Callable[[int, int], int]:
-    """A function (time, duration) -> time in ticks of `base` that continues when times restart."""
-    max_step, offset = round(MAX_BACKWARD_STEP / base), 0
-    end: int | None = None  # audio may begin long before second 0
+def _time_mapper(base: Fraction) -> Callable[[int, int], int]:
+    """Return a function that keeps times increasing where the time stamps of a file restart.
 
-    def continuous(time: int, duration: int) -> int:
+    The function takes a time and a duration, and returns the time; all are in ticks of `base`.
+    """
+    max_step, offset = round(MAX_BACKWARD_STEP / base), 0
+    end: int | None = (
+        None  # unknown before the first call, because audio may begin long before second 0
+    )
+
+    def to_continuous(time: int, duration: int) -> int:
         nonlocal offset, end
         if end is not None and time + offset < end - max_step:
             offset = end - time
         end = time + offset + duration
         return time + offset
 
-    return continuous
+    return to_continuous
 
 
-def _from_zero(frame: Any) -> Any:
-    """An audio frame without the samples before second 0; None if none remain."""
+def _drop_negative_times(frame: Any) -> Any:
+    """Return an audio frame without the samples before second 0, or None if none remain."""
     import av
 
-    early = round(-frame.pts * frame.time_base * SAMPLE_RATE)
-    if early <= 0:
+    early_samples = round(-frame.pts * frame.time_base * SAMPLE_RATE)
+    if early_samples <= 0:
         return frame
-    if early >= frame.samples:
+    if early_samples >= frame.samples:
         return None
-    samples = np.ascontiguousarray(frame.to_ndarray()[:, early:])
-    rest = av.AudioFrame.from_ndarray(samples, format="fltp", layout=frame.layout.name)
-    rest.sample_rate, rest.pts, rest.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
-    return rest
+    samples = np.ascontiguousarray(frame.to_ndarray()[:, early_samples:])
+    remaining = av.AudioFrame.from_ndarray(samples, format="fltp", layout=frame.layout.name)
+    remaining.sample_rate, remaining.pts, remaining.time_base = (
+        SAMPLE_RATE,
+        0,
+        Fraction(1, SAMPLE_RATE),
+    )
+    return remaining
 
 
 def _video_end(container: Any) -> float:
-    """The time stamp in seconds at which the video ends; infinite if not stated."""
+    """Return the time stamp in seconds at which the video ends, or infinity if it is not stated."""
     stream = video_stream(container)
-    # Where time stamps restart, the stated duration is not that of the whole file.
+    # If time stamps may restart, the stated duration may not be that of the whole file.
     if stream is None or has_timestamp_resets(container):
         return math.inf
-    end = end_of(stream)
+    end = end_time(stream)
     return math.inf if end is None else float(end)

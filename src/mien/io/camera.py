@@ -21,13 +21,13 @@ from mien.io.video_pixels import RgbConverter
 from mien.results import Frame
 
 RETRY_DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds before each further attempt to reconnect to a stream; the last one repeats."""
+"""Seconds to wait before each attempt to reconnect to a stream; the last delay repeats."""
 
 MAX_WAIT = 1e6
-"""Upper limit in seconds for waiting on a frame, as `threading` does not accept infinity."""
+"""Maximum seconds to wait for a frame; `threading` does not accept infinity."""
 
 TIMEOUT = 10.0
-"""Seconds within which a stream must connect, and send more data."""
+"""Maximum seconds in which a stream must connect, and must send its next data."""
 
 
 def frames(
@@ -39,47 +39,52 @@ def frames(
 ) -> Iterator[Frame]:
     """Read the newest frames of a camera or stream.
 
-    A stream that disconnects is opened again, with increasing delays.
+    If a stream disconnects, it is opened again, with increasing delays between attempts.
 
     Args:
         source: The camera or stream.
         on_error: Called with a `UserError` before each attempt to reconnect; by default, a Python
             warning is issued.
-        max_attempts: End after this many failures in a row; 0 for no limit.
+        max_attempts: Reading ends after this many consecutive failures; 0 for no limit.
         started: `time.monotonic()` at second 0; by default, the first frame is at second 0.
-        end: The second at which reading ends, whether frames arrive or not.
+        end: The second at which reading ends, even if no frame arrives.
 
     Yields:
-        RGB frames; their seconds are those at which they arrived.
+        RGB frames; their `seconds` are the times of arrival.
 
     Raises:
-        UserError: The source cannot be opened, fails `max_attempts` times in a row, or sends no
+        UserError: The source cannot be opened, fails `max_attempts` consecutive times, or sends no
             frame before `end`.
     """
-    report = on_error or warn
+    on_error = on_error or warn
 
-    def remaining() -> float:
+    def seconds_left() -> float:
         return MAX_WAIT if started is None else min(started + end - time.monotonic(), MAX_WAIT)
 
-    empty = True
-    for frame in _newest(lambda stop: _reconnecting(source, report, max_attempts, stop), remaining):
-        empty, started = False, frame.seconds if started is None else started
+    is_empty = True
+    for frame in _newest_frames(
+        lambda stop_event: _read_and_reconnect(source, on_error, max_attempts, stop_event),
+        seconds_left,
+    ):
+        is_empty = False
+        if started is None:
+            started = frame.seconds
         yield replace(frame, seconds=frame.seconds - started)
-    if empty:
+    if is_empty:
         raise UserError(
             f"No frame received from {source.name} within {end:g} s. Check that it is running."
         )
 
 
-def _reconnecting(
-    source: Source, on_error: ErrorCallback, max_attempts: int, stop: threading.Event
+def _read_and_reconnect(
+    source: Source, on_error: ErrorCallback, max_attempts: int, stop_event: threading.Event
 ) -> Iterator[Frame]:
-    """Frames as they arrive, timed by `time.monotonic()`; reconnects when a stream fails."""
+    """Yield frames with the `time.monotonic()` of arrival, and reconnect if a stream fails."""
     failures = count = 0
-    while not stop.is_set():
+    while not stop_event.is_set():
         try:
             for pixels in _read_camera(source) if source.kind == "camera" else _read_stream(source):
-                if stop.is_set():
+                if stop_event.is_set():
                     return
                 yield Frame(pixels, source.name, count, time.monotonic(), kind=source.kind)
                 failures, count = 0, count + 1
@@ -91,7 +96,7 @@ def _reconnecting(
             raise error
         delay = RETRY_DELAYS[min(failures, len(RETRY_DELAYS)) - 1]
         on_error(UserError(f"{str(error).rstrip('.')}; retrying in {delay:g} s."))
-        stop.wait(delay)
+        stop_event.wait(delay)
 
 
 def _read_camera(source: Source) -> Iterator[np.ndarray]:
@@ -106,7 +111,8 @@ def _read_camera(source: Source) -> Iterator[np.ndarray]:
     try:
         if not camera.isOpened():
             raise UserError(
-                f"Cannot open camera {number}: it does not exist, or another program is using it."
+                f"Cannot open camera {number}: it does not exist, or another program is using it. "
+                "Check its number, or close the other program."
             )
         while True:
             is_read, pixels = camera.read()
@@ -119,7 +125,7 @@ def _read_camera(source: Source) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _without_opencv_warnings() -> Iterator[None]:
-    """Silence OpenCV's warning about a missing camera, which is reported as a `UserError`."""
+    """Silence OpenCV's warning about a missing camera; a `UserError` reports it instead."""
     from cv2.utils import logging
 
     level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
@@ -139,7 +145,7 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
         while True:
             try:
                 packet = next(packets)
-                # An empty packet with a time is a dropped frame; the last one has none.
+                # An empty packet with a time is a dropped frame; without one, it ends the stream.
                 decoded = packet.decode() if packet.size or packet.dts is None else []
             except StopIteration:
                 return
@@ -151,41 +157,45 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
                 yield to_rgb(av_frame)
 
 
-def _newest(
-    make_frames: Callable[[threading.Event], Iterator[Frame]], remaining: Callable[[], float]
+def _newest_frames(
+    make_frames: Callable[[threading.Event], Iterator[Frame]], seconds_left: Callable[[], float]
 ) -> Iterator[Frame]:
-    """The newest frame at each request; frames between two requests are dropped.
+    """Yield the newest frame at each request, and drop the frames between two requests.
 
-    remaining: returns how many seconds to wait for a frame.
+    Args:
+        make_frames: Called in a thread with an event that is set when reading must end.
+        seconds_left: Returns how many seconds to wait for a frame.
     """
-    stop, changed = threading.Event(), threading.Condition()
+    stop_event, changed = threading.Event(), threading.Condition()
     newest: list[Frame] = []
-    ended: list[BaseException | None] = []
+    outcome: list[BaseException | None] = []  # empty while reading; then the error, or None
 
     def read() -> None:
-        end: BaseException | None = None
+        failure: BaseException | None = None
         try:
-            for frame in make_frames(stop):
+            for frame in make_frames(stop_event):
                 with changed:
                     newest[:] = [frame]
                     changed.notify()
         except BaseException as error:  # raised again in the consumer
-            end = error
+            failure = error
         with changed:
-            ended.append(end)
+            outcome.append(failure)
             changed.notify()
 
     threading.Thread(target=read, name="live", daemon=True).start()
     try:
         while True:
             with changed:
-                if remaining() <= 0 or not changed.wait_for(lambda: newest or ended, remaining()):
+                if seconds_left() <= 0 or not changed.wait_for(
+                    lambda: newest or outcome, seconds_left()
+                ):
                     return
                 frame = newest.pop() if newest else None
             if frame is None:
-                if ended[0] is not None:
-                    raise ended[0]
+                if outcome[0] is not None:
+                    raise outcome[0]
                 return
             yield frame
     finally:
-        stop.set()
+        stop_event.set()

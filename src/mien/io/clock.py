@@ -1,4 +1,4 @@
-"""Presentation times of the frames of a video stream."""
+"""Compute the presentation times of the frames of a video stream."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from fractions import Fraction
 from typing import Any
 
 MAX_BACKWARD_STEP = 1.0
-"""Seconds by which time stamps may step back for a moment. A larger step back means that the time
-stamps restarted, as where two recordings were joined; time then continues from the last frame."""
+"""Maximum seconds by which time stamps may step back for a moment.
+
+A larger step means that the time stamps restarted, for example where two recordings were joined;
+time then continues from the last frame.
+"""
 
 DEFAULT_FRAME_RATE = 25
-"""Frames per second of a stream that does not state its rate."""
+"""Frames per second that are assumed if a stream does not state its rate."""
 
 
 class PresentationClock:
@@ -21,11 +24,11 @@ class PresentationClock:
     Args:
         time_base: Unit of the time stamps in seconds.
         rate: Frames per second, for formats without time stamps.
-        start: The time stamp in seconds of second 0.
+        start: The time stamp, in seconds, that counts as second 0.
 
     Attributes:
-        last: Seconds of the last frame; -1 before the first.
-        count: Number of frames so far, late ones included.
+        last: Seconds of the last frame; -1 before the first frame.
+        count: Number of frames so far, including late frames.
     """
 
     def __init__(self, time_base: Fraction, rate: float, start: Fraction) -> None:
@@ -33,7 +36,7 @@ class PresentationClock:
         self._time_base, self._rate, self._start, self._offset = time_base, rate, start, 0.0
 
     def __call__(self, frame: Any) -> float | None:
-        """The seconds of the next frame, or None for a frame that comes too late."""
+        """Return the seconds of the next frame, or None for a frame that comes too late."""
         if frame.pts is None:  # some formats have no time stamps
             seconds = self.count / self._rate
         else:

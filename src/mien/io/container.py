@@ -1,4 +1,4 @@
-"""Open the container of a video: which of its streams are read, and when they begin."""
+"""Open the container of a video, and choose the streams that are read."""
 
 from __future__ import annotations
 
@@ -30,17 +30,23 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
         raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
     with container:
         if (stream := video_stream(container)) is None:
-            raise UserError(f"Cannot read {source.name} as a video: it has no video stream.")
+            raise UserError(
+                f"Cannot read {source.name} as a video: it has no video stream. "
+                "Choose another file."
+            )
         if stream.codec_context is None:
-            raise UserError(f"Cannot read {source.name} as a video: its codec is not supported.")
+            raise UserError(
+                f"Cannot read {source.name} as a video: its codec is not supported. "
+                "Convert it to H.264."
+            )
         stream.thread_type = "AUTO"
         yield container, stream
 
 
 def has_timestamp_resets(container: Any) -> bool:
-    """Whether time stamps may restart in this format, as in MPEG-TS.
+    """Return whether time stamps may restart in this format, as in MPEG-TS.
 
-    Such files are read from the start: a time can occur several times, so seeking is ambiguous.
+    Such files are read from the start, because a time can occur twice and seeking is ambiguous.
     """
     import av
 
@@ -48,12 +54,12 @@ def has_timestamp_resets(container: Any) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's description of an error, in lower case and without a period."""
+    """Return FFmpeg's description of an error, in lower case and without a period."""
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
 def video_stream(container: Any) -> Any | None:
-    """The video that a player shows: the default one, else the largest; never cover art.
+    """Return the video that a player shows: the default one, else the largest; never cover art.
 
     Streams with a single frame, and those without a decoder, are chosen last.
     """
@@ -62,23 +68,25 @@ def video_stream(container: Any) -> Any | None:
 
 
 def audio_stream(container: Any) -> Any | None:
-    """The audio that a player plays: the default one, else the one with the most channels."""
+    """Return the audio that a player plays: the default one, else the one with most channels."""
     return _preferred(container.streams.audio, lambda context: context.channels)
 
 
-def start_of(container: Any) -> Fraction:
-    """The time stamp in seconds that a player shows as 0: the earliest of all streams."""
+def start_time(container: Any) -> Fraction:
+    """Return the time stamp in seconds that a player shows as 0: the earliest of all streams."""
     if container.start_time is None:
         return Fraction(0)
     start = Fraction(container.start_time, 1_000_000)
     # The container's own value is rounded to microseconds; that of a stream is exact.
-    exact = [s.start_time * s.time_base for s in container.streams if s.start_time is not None]
-    nearest = min(exact, key=lambda time: abs(time - start), default=start)
+    stream_starts = [
+        s.start_time * s.time_base for s in container.streams if s.start_time is not None
+    ]
+    nearest = min(stream_starts, key=lambda time: abs(time - start), default=start)
     return nearest if abs(nearest - start) < Fraction(1, 100_000) else start
 
 
-def end_of(stream: Any) -> Fraction | None:
-    """The time stamp in seconds at which a stream ends; None if its duration is not stated."""
+def end_time(stream: Any) -> Fraction | None:
+    """Return the time stamp in seconds at which a stream ends, or None if it is not stated."""
     if not stream.duration:
         return None
     return ((stream.start_time or 0) + stream.duration) * stream.time_base
@@ -97,8 +105,8 @@ def _preferred(streams: Iterable[Any], size: Callable[[Any], int]) -> Any | None
 
 
 def _is_still(stream: Any) -> bool:
-    """Whether a stream is a cover image or holds the thumbnails of chapters."""
+    """Return whether a stream is a cover image or contains the thumbnails of chapters."""
     import av
 
-    kinds = av.stream.Disposition
-    return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))
+    disposition = av.stream.Disposition
+    return bool(stream.disposition & (disposition.attached_pic | disposition.timed_thumbnails))

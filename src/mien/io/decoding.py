@@ -11,18 +11,18 @@ from mien.io.clock import PresentationClock
 from mien.io.container import has_timestamp_resets
 
 MAX_DAMAGED = 10_000
-"""Reading ends after more than this many damaged packets in a row."""
+"""Maximum consecutive damaged packets; reading ends after more."""
 
 SEGMENT_ID = b"\x18\x53\x80\x67"
-"""The element of Matroska and WebM that contains the streams."""
+"""Identifier of the element of Matroska and WebM files that contains the streams."""
 
 
 class TimedDecoder:
-    """Decodes a stream into frames and their seconds.
+    """Decodes a stream to frames with their seconds.
 
-    Time stamps, counters and durations in the header are not taken as evidence of damage, because
-    they are often wrong; what counts are packets and frames that the decoder rejects, and files
-    that are shorter than the container states.
+    A file counts as damaged if the decoder rejects packets or frames, or if it is shorter than its
+    container states. Time stamps, counters and durations in the header are ignored, because they
+    are often wrong.
 
     Args:
         container: An open PyAV container.
@@ -44,72 +44,72 @@ class TimedDecoder:
     ) -> None:
         self._container, self._stream, self._decoder = container, stream, decoder
         self._clock, self._name, self._on_error = clock, name, on_error
-        self._damaged, self._intact_until = 0, 0.0
-        self._failures = 0
-        self._is_last_packet_cut = False
+        self._damaged_count, self._intact_until = 0, 0.0
+        self._failed_packets = 0
+        self._is_last_packet_corrupt = False
         self._found_key_frame = False
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
-        """Decoded frames with their seconds, in temporal order."""
+        """Yield the seconds and the decoded frame of each frame, in temporal order."""
         for decoded in self._decoded_packets():
             for av_frame in decoded:
                 yield from self._timed(av_frame)
-            if self._damaged > MAX_DAMAGED:
+            if self._damaged_count > MAX_DAMAGED:
                 break
-        if self._failures and not self._clock.count:
+        if self._failed_packets and not self._clock.count:
             self._report("is damaged: no frame could be read")
             return
-        # Recordings of broadcasts end anywhere, also within a frame.
-        if has_timestamp_resets(self._container) and self._damaged <= 1:
+        # Recordings of broadcasts may end within a frame.
+        if has_timestamp_resets(self._container) and self._damaged_count <= 1:
             return
         last = max(self._clock.last, 0.0)
-        if self._damaged and self._intact_until < last:
+        if self._damaged_count and self._intact_until < last:
             self._report_damage()
-        elif self._damaged or self._is_truncated():
+        elif self._damaged_count or self._is_truncated():
             self._report(f"is truncated: no frame could be read after {last:.1f} s")
 
     def _timed(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
         # The first frame is incomplete where a recording begins between two key frames.
         if av_frame.is_corrupt and self._clock.count:
             self._add_damage()
-        elif self._damaged:
+        elif self._damaged_count:
             self._report_damage()
         if (seconds := self._clock(av_frame)) is not None:
             yield seconds, av_frame
 
     def _add_damage(self) -> None:
-        if not self._damaged:
+        if not self._damaged_count:
             self._intact_until = max(self._clock.last, 0.0)
-        self._damaged += 1
+        self._damaged_count += 1
 
     def _report_damage(self) -> None:
         self._report(f"is damaged after {self._intact_until:.1f} s; reading continues after that")
-        self._damaged = 0
+        self._damaged_count = 0
 
     def _report(self, damage: str) -> None:
         self._on_error(UserError(f"{self._name} {damage}."))
 
     def _decoded_packets(self) -> Iterator[list]:
-        """The decoded frames of each packet; none of a damaged packet."""
+        """Yield the decoded frames of each packet; the list is empty for a damaged packet."""
         import av
 
         for packet in self._packets():
             if packet is not None:
                 self._found_key_frame |= packet.is_keyframe
-                self._is_last_packet_cut = packet.is_corrupt
+                self._is_last_packet_corrupt = packet.is_corrupt
             try:
                 yield self._decoder.decode(packet)
             except av.error.EOFError:
                 return
-            except (av.error.FFmpegError, ValueError):  # ValueError: it could not be opened
-                self._failures += 1
-                # A stream that begins between two key frames cannot be decoded up to the second.
+            except (av.error.FFmpegError, ValueError):  # ValueError: it cannot be opened
+                self._failed_packets += 1
+                # A stream that begins between two key frames is decodable from the second one on.
                 if self._found_key_frame:
                     self._add_damage()
                 yield []
 
     def _packets(self) -> Iterator[Any]:
-        """All packets with data, then None, which makes the decoder return its last frames."""
+        """Yield all packets with data, then None, which flushes the decoder."""
         import av
 
         packets, failures = self._container.demux(self._stream), 0
@@ -125,15 +125,15 @@ class TimedDecoder:
             except av.error.FFmpegError:
                 self._add_damage()
                 break
-            # AVI has empty packets where a frame was dropped; the one before is shown longer.
+            # AVI has an empty packet for each dropped frame; the previous frame is shown longer.
             if packet.size:
                 yield packet
         yield None
 
     def _is_truncated(self) -> bool:
-        """Whether the file ends before the data that its container lists."""
+        """Return whether the file ends before the data that its container lists."""
         name, size = self._container.format.name, self._container.size
-        if self._is_last_packet_cut:
+        if self._is_last_packet_corrupt:
             return True
         if "mp4" in name and size > 0:
             return any(entry.pos + entry.size > size for entry in self._stream.index_entries)
@@ -143,7 +143,13 @@ class TimedDecoder:
 
 
 def count_frames(container: Any, stream: Any, before: int) -> int:
-    """The number of frames shown before a time, in ticks of the stream, without decoding them."""
+    """Count the frames that are shown before a time, without decoding them.
+
+    Args:
+        container: An open PyAV container.
+        stream: Its video stream.
+        before: The time, in ticks of the stream.
+    """
     times = set()
     for packet in container.demux(stream):
         time = packet.pts if packet.pts is not None else packet.dts
@@ -155,14 +161,14 @@ def count_frames(container: Any, stream: Any, before: int) -> int:
 
 
 def _is_shown(packet: Any) -> bool:
-    """Whether a packet contains a frame that is shown, and not only a reference for others."""
+    """Return whether a packet contains a frame that is shown, not only a reference frame."""
     if packet.is_discard or not packet.size:
         return False
     return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
 
 
 def _matroska_end(path: Path) -> int:
-    """The byte at which a Matroska or WebM file should end; 0 if it does not state it."""
+    """Return the stated size in bytes of a Matroska or WebM file, or 0 if it is not stated."""
     with open(path, "rb") as file:
         head = file.read(4096)
     if (start := head.find(SEGMENT_ID)) < 0:

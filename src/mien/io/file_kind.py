@@ -1,4 +1,4 @@
-"""Determine the kind of a file by its content, then by its suffix."""
+"""Determine whether a file is an image, an animation or a video, by its content and suffix."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ VIDEO_SUFFIXES = frozenset((
     ".wmv", ".wtv", ".y4m",
 ))  # fmt: skip
 
-SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""Files with these suffixes are read from folders whatever their content; if it is neither an image
-nor a video, that is an error."""
+READABLE_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+"""Suffixes of files that are always read from folders; other content in them is an error."""
 
 AMBIGUOUS_SUFFIXES = frozenset((".dv", ".ico", ".mod", ".nut", ".rm", ".tod", ".ts"))
-"""Suffixes of other files, too, such as TypeScript; in folders the content decides."""
+"""Suffixes that other files use as well, such as TypeScript; in folders, the content decides."""
 
-OTHER_SUFFIXES = frozenset((
+EXCLUDED_SUFFIXES = frozenset((
     ".aac", ".ape", ".m4a", ".m4b", ".m4p", ".m4r", ".mka", ".oga", ".ogg", ".opus", ".spx",
     ".weba", ".wma",
     ".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef",
     ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
 ))  # fmt: skip
-"""Audio and camera raw files, whose first bytes are those of videos and TIFFs; left out of folders.
+"""Suffixes of audio and camera raw files, which are not read from folders.
+
+Their first bytes are those of videos and TIFFs.
 """
 
-MOTION_JPEG = frozenset((".mjpeg", ".mjpg"))
+MOTION_JPEG_SUFFIXES = frozenset((".mjpeg", ".mjpg"))
 
 HEIF_SIGNATURES = tuple(
     b"ftyp" + brand
@@ -67,59 +68,60 @@ SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
         b".RMF", b"DKIF\0\0",
     )),
 )  # fmt: skip
-"""(kind, offset, bytes at that offset) of the formats that can be recognized by them."""
+"""Signatures of file formats: kind, offset in the file, and possible bytes at that offset."""
 
-TRANSPORT_SYNC, TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
-"""The sync byte of an MPEG transport stream, and where it repeats: (first offset, period)."""
+TRANSPORT_SYNC_BYTE, TRANSPORT_PACKET_LAYOUTS = 0x47, ((0, 188), (4, 192))
+"""The byte at the start of each packet of an MPEG transport stream, and the possible layouts: the
+offset of the first packet, and the bytes per packet."""
 
 HEAD_BYTES = 512
 
 
 def kind_of_file(path: str) -> SourceKind:
-    """The kind of a file that was named: by content, then by suffix, otherwise an image."""
+    """Return the kind of a file by its content, else by its suffix; it is an image by default."""
     head = _head(path)
     suffix = suffix_of(path)
     by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
-    # A motion JPEG has the same first bytes as a JPEG.
-    if suffix in MOTION_JPEG:
+    # A Motion JPEG video has the same first bytes as a JPEG.
+    if suffix in MOTION_JPEG_SUFFIXES:
         return by_suffix
     return _kind_by_content(path, head) or by_suffix
 
 
 def kind_in_folder(path: str) -> SourceKind | None:
-    """The kind of a file in a folder; None if it is neither an image nor a video."""
+    """Return the kind of a file in a folder, or None if it is neither an image nor a video."""
     suffix = suffix_of(path)
-    if suffix in OTHER_SUFFIXES or (suffix in HEIF_SUFFIXES and not supports_heif()):
+    if suffix in EXCLUDED_SUFFIXES or (suffix in HEIF_SUFFIXES and not supports_heif()):
         return None
-    if suffix in SUFFIXES and suffix not in AMBIGUOUS_SUFFIXES:
+    if suffix in READABLE_SUFFIXES and suffix not in AMBIGUOUS_SUFFIXES:
         return kind_of_file(path)
     head = _head(path)
     return None if is_heif(head) and not supports_heif() else _kind_by_content(path, head)
 
 
 def suffix_of(path: str) -> str:
-    """The suffix of a path in lower case, with its period."""
+    """Return the suffix of a path in lower case, with its period."""
     return os.path.splitext(path)[1].lower()  # noqa: PTH122  # faster than Path for large folders
 
 
 def supports_heif() -> bool:
-    """Whether pillow-heif is installed."""
+    """Return whether pillow-heif is installed."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file with these first bytes is HEIF, such as the HEIC of phones."""
-    # AVIF files may have the same main brand, followed by their own.
+    """Return whether a file with these first bytes is HEIF, such as the HEIC images of phones."""
+    # AVIF files may have the same main brand, followed by an AVIF brand.
     return head.startswith(HEIF_SIGNATURES, 4) and not re.search(rb"avi[fs]", head[8:64])
 
 
 def is_gif(path: str) -> bool:
-    """Whether a file is a GIF."""
+    """Return whether a file is a GIF."""
     return _head(path).startswith(b"GIF8")
 
 
 def _head(path: str) -> bytes:
-    """The first bytes of a file; none of a pipe, from which they could not be read again."""
+    """Return the first bytes of a file, but none of a pipe, which can be read only once."""
     try:
         if S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # as fast as possible for large folders
             with open(path, "rb", buffering=0) as file:
@@ -134,15 +136,15 @@ def _kind_by_content(path: str, head: bytes) -> SourceKind | None:
         if head.startswith(signatures, offset):
             is_animation = kind == "image" and _is_animation(path, head)
             return "animation" if is_animation else kind
-    for start, length in TRANSPORT_PACKETS:
+    for start, length in TRANSPORT_PACKET_LAYOUTS:
         sync_bytes = head[start::length]
-        if len(sync_bytes) > 1 and set(sync_bytes) == {TRANSPORT_SYNC}:
+        if len(sync_bytes) > 1 and set(sync_bytes) == {TRANSPORT_SYNC_BYTE}:
             return "video"
     return None
 
 
 def _is_animation(path: str, head: bytes) -> bool:
-    """Whether an image has a second frame; only the headers of stills are read."""
+    """Return whether an image has a second frame; of other images, only the header is read."""
     if head.startswith(b"GIF8"):
         return _has_second_frame(path, "GIF")
     if head.startswith(b"WEBPVP8X", 8):
@@ -153,7 +155,7 @@ def _is_animation(path: str, head: bytes) -> bool:
 
 
 def _is_apng(path: str) -> bool:
-    """Whether a PNG has the chunk of an animation, which is before its pixels."""
+    """Return whether a PNG has the chunk of an animation, which precedes the pixels."""
     try:
         with open(path, "rb") as file:
             return b"acTL" in _chunk_names_before_pixels(file)

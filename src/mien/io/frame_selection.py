@@ -10,22 +10,22 @@ from mien.errors import UserError
 from mien.io.clock import DEFAULT_FRAME_RATE
 from mien.results import Frame
 
-EARLY = 0.5
-"""A frame matches a time if it is early by at most this fraction of a frame's duration."""
+EARLY_TOLERANCE = 0.5
+"""A frame still matches a time if it is early by at most this fraction of a frame's duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSelection:
-    """Which frames of a video are analyzed; all by default.
+    """Specifies the frames of a video that are analyzed; all by default.
 
     Attributes:
-        every: Take every n-th frame, at least 1.
-        seconds: Take one frame per this many seconds; 0 for no time step. Not together with
-            `every`.
-        start: Begin at this second.
-        end: End at this second, inclusive.
-        number: The number of the frame at `start`, if known; set by `starting_at`.
-        origin: The second from which time steps are counted, if `number` is known.
+        every: Take every n-th frame; at least 1.
+        seconds: Take one frame per this many seconds; 0 for no time step. It cannot be combined
+            with `every`.
+        start: The second at which the selection begins.
+        end: The second at which the selection ends, inclusive.
+        number: The number of the frame at `start`, or -1 if unknown; set by `starting_at`.
+        origin: The second from which time steps are counted if `number` is known.
 
     Raises:
         UserError: `every` and `seconds` are both set, or one of them is out of range.
@@ -53,7 +53,7 @@ class FrameSelection:
                             "at least 1 frame, or at least 0 s.")  # fmt: skip
 
     def starting_at(self, number: int, seconds: float) -> FrameSelection:
-        """The rest of this selection, from one of its frames on.
+        """Return the rest of this selection, which begins with one of its frames.
 
         Args:
             number: Frame number.
@@ -67,17 +67,17 @@ class FrameSelection:
         """
         return replace(self, start=seconds, number=number, origin=self.start)
 
-    def stepper(self, rate: float) -> Callable[[float], bool]:
-        """A function that decides by its seconds whether a frame is selected.
+    def frame_filter(self, rate: float) -> Callable[[float], bool]:
+        """Return a function that takes the seconds of a frame and returns whether it is selected.
 
-        It must be called for every frame from `start` on, in order.
+        Call the function for every frame from `start` on, in order.
 
         Args:
             rate: Frames per second of the video.
 
         Example:
             ```python
-            is_selected = mien.FrameSelection(every=2).stepper(rate=25)
+            is_selected = mien.FrameSelection(every=2).frame_filter(rate=25)
             print([is_selected(k / 25) for k in range(4)])  # [True, False, True, False]
             ```
         """
@@ -91,15 +91,15 @@ class FrameSelection:
                 return (count - 1) % self.every == 0
             # The step of a frame depends only on its time, not on where reading began.
             previous = step
-            step = math.floor((seconds - origin + EARLY / rate) / self.seconds + 1e-6)
+            step = math.floor((seconds - origin + EARLY_TOLERANCE / rate) / self.seconds + 1e-6)
             return step != previous
 
         return is_selected
 
 
 def select_frames(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
-    """The selected frames of a live source."""
-    is_selected = selection.stepper(rate=DEFAULT_FRAME_RATE)
+    """Yield the selected frames of a live source."""
+    is_selected = selection.frame_filter(rate=DEFAULT_FRAME_RATE)
     for frame in frames:
         if frame.seconds > selection.end:
             return

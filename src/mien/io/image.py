@@ -1,4 +1,8 @@
-"""Read images as frames: files, bytes, arrays and PIL images."""
+"""Read an image of any type (file, bytes, array or PIL image) as frames.
+
+`image_file` opens the bytes of a file as a PIL image, `rgb` converts PIL images to pixels, and
+`arrays` converts arrays.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,17 @@ from mien.io.source import printable
 from mien.results import Frame
 
 MAX_BYTES = 256 * 2**20
+"""Maximum size of an image file."""
 
 ANIMATED_FORMATS = frozenset(("AVIF", "GIF", "PNG", "WEBP"))
+"""Formats whose frames are moments of an animation, and not pages."""
 
 MAX_IGNORED_DURATION, DEFAULT_DURATION = 10, 100
-"""Milliseconds: like browsers and players, frames of an animation with at most the first duration
-are shown for the second."""
+"""Frames of an animation with at most the first duration are shown for the second one, in
+milliseconds, as in browsers and players."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""An image: a path, the bytes of a file, RGB pixels or a PIL image."""
+"""The path of an image, the bytes of a file, RGB pixels or a PIL image."""
 
 
 def warm_up() -> None:
@@ -39,15 +45,15 @@ def frames(
     max_pixels: int | None = None,
     reduce_above: int | None = None,
 ) -> Iterator[Frame]:
-    """Read all frames of one image: one, or each frame of an animation and each page of a TIFF.
+    """Read all frames of an image: one, each page of a TIFF, or each frame of an animation.
 
     Args:
         source: The path of one file, `-` for standard input, the bytes of a file, (H, W, 3) uint8
             RGB pixels or a PIL image.
-        name: Name in frames and error messages; the path by default.
-        max_pixels: Limit for each frame; `image_file.MAX_PIXELS` by default, and JPEGs of up to
-            `jpeg.MAX_REDUCED_PIXELS` are decoded at a reduced size.
-        reduce_above: Pixels above which the bytes of a JPEG are decoded at a reduced size.
+        name: Name in frames and error messages; by default, the path.
+        max_pixels: Limit for each frame. By default, it is `image_file.MAX_PIXELS`, and larger
+            JPEGs of up to `jpeg.MAX_REDUCED_PIXELS` are decoded at a reduced size.
+        reduce_above: If given, JPEG bytes of more pixels are decoded at a reduced size.
 
     Yields:
         Upright RGB frames; transparent pixels are blended with white.
@@ -66,7 +72,7 @@ def first_frame(
     max_pixels: int | None = None,
     reduce_above: int | None = None,
 ) -> Frame:
-    """Read the first frame of an image; arguments and errors as in `frames`."""
+    """Read the first frame of an image; the arguments and errors are those of `frames`."""
     return next(frames(source, name, max_pixels, reduce_above))
 
 
@@ -108,7 +114,7 @@ def _decode(
 
 
 def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterator[Frame]:
-    # The image for programs that cannot show a PNG's animation may not be part of it.
+    # A PNG may begin with an image for programs without animations, which is not part of it.
     index, number, seconds = int(getattr(image, "default_image", False)), 0, 0.0
     while index == 0 or _seek(image, index, name):
         index += 1
@@ -120,7 +126,7 @@ def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterat
 
 
 def _frame_duration(image: Image.Image) -> float:
-    """Seconds for which a player shows the current frame of an animation; 0 for a page."""
+    """Return the seconds for which a player shows the current frame; 0 for a page."""
     if image.format not in ANIMATED_FORMATS:
         return 0.0
     milliseconds = float(image.info.get("duration") or 0)
@@ -138,15 +144,15 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray
 
 
 def _original_size(image: Image.Image) -> tuple[int, int] | None:
-    """Width and height of an image that is decoded at a reduced size, upright; otherwise None."""
+    """Return the original upright width and height of a reduced image, or None for others."""
     if not (size := image.info.get(jpeg.ORIGINAL_SIZE)):
         return None
     return (size[1], size[0]) if rgb.is_turned(image) else size
 
 
 def _seek(image: Image.Image, number: int, name: str) -> bool:
-    """Go to a frame; whether there is one."""
-    if image.format in ("MPO", "HEIF"):  # the other images of a phone are not later moments
+    """Go to a frame, and return whether it exists."""
+    if image.format in ("MPO", "HEIF"):  # phones store other views of the same moment
         return False
     try:
         image.seek(number)

@@ -1,7 +1,7 @@
-"""Open image files with Pillow, from their bytes.
+"""Open the bytes of an image file as a PIL image, and reject unsupported and damaged files.
 
-Not with `Image.open`: it warns about images above 89 megapixels and rejects those above 179, which
-can only be changed for the whole process.
+`Image.open` is not used: it warns about images above 89 megapixels and rejects those above 179,
+and these limits can be changed only for the whole process.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from mien.io.file_kind import is_heif
 
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
-    "TGA",  # last, because it has no signature
+    "TGA",  # the last one, because it has no signature
 )  # fmt: skip
-"""Supported formats beside HEIF. Pillow supports more, and starts Ghostscript for one of them."""
+"""Supported formats besides HEIF; others that Pillow supports are rejected, because one of them
+starts Ghostscript."""
 
 NO_ALPHA = "no_alpha"
-"""Key in `Image.info` of an image whose fourth channel is not transparency."""
+"""Key in `Image.info`; true if the fourth channel of the image is not transparency."""
 
 TGA_DESCRIPTOR, TGA_ALPHA_BITS = 17, 0x0F
+"""Offset of the descriptor byte in a TGA file, and the bits of it that count the bits of alpha."""
 
 MAX_PIXELS = 120_000_000
-"""Larger images are rejected before they are decoded; 120 megapixels take 360 MB."""
+"""Maximum pixels of an image; larger ones are rejected before decoding. This many take 360 MB."""
 
 
 class Header(NamedTuple):
-    """Format, Pillow's mode, size in pixels, and whether a JPEG is progressive."""
+    """Properties of an image in the header of its file; `mode` is Pillow's."""
 
     format: str
     mode: str
@@ -43,7 +45,7 @@ class Header(NamedTuple):
 
 
 def read_header(body: bytes, name: str) -> Header:
-    """Read what the header of an image file says, without decoding the image.
+    """Read the header of an image file, without decoding the image.
 
     Raises:
         UserError: The file is not an image, or its header is damaged.
@@ -61,15 +63,16 @@ def open_image(
     Args:
         body: The content of the file.
         name: Name in error messages.
-        max_pixels: Limit for width times height; by default `MAX_PIXELS`, and a larger JPEG is
-            decoded at a reduced size.
-        reduce_above: Pixels above which a JPEG is decoded at a reduced size, whatever the limit.
+        max_pixels: Limit for width times height. By default, it is `MAX_PIXELS`, and larger JPEGs
+            are decoded at a reduced size.
+        reduce_above: If given, a JPEG of more pixels is decoded at a reduced size, whatever the
+            limit.
 
     Returns:
-        The image; `Image.info` may have the key `NO_ALPHA` or `jpeg.ORIGINAL_SIZE`.
+        The image; its `info` may have the keys `NO_ALPHA` and `jpeg.ORIGINAL_SIZE`.
 
     Raises:
-        UserError: It is not a supported image, is damaged or too large.
+        UserError: The file is not a supported image, is damaged, or is too large.
     """
     image = _open(body, name)
     if image.format == "JPEG" and (reduce_above or max_pixels is None):
@@ -101,7 +104,7 @@ def _open(body: bytes, name: str) -> Image.Image:
 
 
 def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
-    """Raise `UserError` if an image has more than `max_pixels`, by default `MAX_PIXELS`."""
+    """Raise `UserError` if an image has more than `max_pixels` pixels (default: `MAX_PIXELS`)."""
     limit, (width, height) = max_pixels or MAX_PIXELS, image.size
     if width * height > limit:
         raise UserError(f"Cannot read {name or 'the image'}: it has {width} x {height} pixels. The "
@@ -109,18 +112,18 @@ def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
 
 
 def damaged(name: str, error: Exception) -> UserError:
-    """The error for an image that cannot be decoded."""
+    """Create the error for an image that cannot be decoded."""
     reason = " ".join(str(error).split()).rstrip(".")
     detail = f" ({reason})" if reason else ""
     return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Save it again.")
 
 
 def _identify(body: bytes) -> Image.Image | None:
-    """The image in the first format that accepts the file, or None."""
+    """Open the file in the first format that accepts it; return None if no format does."""
     if jpeg.is_jpeg(body):
         return jpeg.open_jpeg(body)
     tried: set[str] = set()
-    for load_plugins in (Image.preinit, Image.init):  # the common ones load faster
+    for load_plugins in (Image.preinit, Image.init):  # the plugins of common formats load faster
         load_plugins()
         for name in FORMATS:
             if name not in Image.OPEN or name in tried:
@@ -146,11 +149,11 @@ def _unsupported(body: bytes, name: str) -> UserError:
 
 
 def _accepts(image_format: str, body: bytes, *, default: bool) -> bool:
-    """Whether a file has the signature of a format; `default` for formats without one."""
+    """Return whether a file has the signature of a format, or `default` if it has none."""
     accept = Image.OPEN[image_format][1]
     try:
         return default if accept is None else accept(body[:16]) is True
-    except (IndexError, struct.error):  # it is shorter than the signature
+    except (IndexError, struct.error):  # the file is shorter than the signature
         return False
 
 

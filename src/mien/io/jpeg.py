@@ -1,4 +1,4 @@
-"""Open JPEGs: very large ones at a reduced size, and complete ones without their end marker."""
+"""Open JPEGs, including very large ones (at a reduced size) and those without an end marker."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_REDUCED_PIXELS = 250_000_000
-"""Larger JPEGs are not reduced: phones have up to 200 megapixels, and decoding takes time."""
+"""Larger JPEGs are rejected, because decoding takes time; phones have up to 200 megapixels."""
 
 ORIGINAL_SIZE = "original_size"
-"""Key in `Image.info`: width and height of a JPEG that is decoded at a reduced size."""
+"""Key in `Image.info`; the width and height of a JPEG before it was reduced."""
 
-START, END = b"\xff\xd8\xff", b"\xff\xd9"
+START_MARKER, END_MARKER = b"\xff\xd8\xff", b"\xff\xd9"
 
 FILLER = b"\x5a" * 4096
-"""Bytes that are not read if the pixels before them are complete."""
+"""Bytes that the decoder reads as pixels if any pixels are missing before them."""
 
 
 def is_jpeg(body: bytes) -> bool:
-    """Whether a file is a JPEG."""
-    return body.startswith(START)
+    """Return whether a file is a JPEG."""
+    return body.startswith(START_MARKER)
 
 
 def open_jpeg(body: bytes) -> JpegImageFile | None:
-    """Open a JPEG, of an MPO the first image; None if it has no valid header."""
+    """Open a JPEG or the first image of an MPO; return None if the header is not valid."""
     try:
         return JpegImageFile(io.BytesIO(body))
     except (SyntaxError, IndexError, TypeError):
@@ -33,7 +33,7 @@ def open_jpeg(body: bytes) -> JpegImageFile | None:
 
 
 def reduce(image: Image.Image, max_pixels: int) -> None:
-    """Decode a larger JPEG at a half, a quarter or an eighth of its size, in `max_pixels`."""
+    """Set a JPEG of more than `max_pixels` to be decoded at 1/2, 1/4 or 1/8 of its size."""
     width, height = image.size
     if max_pixels < width * height <= MAX_REDUCED_PIXELS:
         fitting = (k for k in (2, 4, 8) if -(-width // k) * -(-height // k) <= max_pixels)
@@ -43,12 +43,12 @@ def reduce(image: Image.Image, max_pixels: int) -> None:
 
 
 def load(image: Image.Image, body: bytes, max_pixels: int) -> Image.Image:
-    """Decode a JPEG.
+    """Decode a JPEG; its end marker may be missing, but not its pixels.
 
     Args:
-        image: The JPEG, opened and perhaps reduced.
+        image: The JPEG, after `open_jpeg` and, if needed, `reduce`.
         body: The content of its file.
-        max_pixels: As in `reduce`, for a reduced image.
+        max_pixels: The argument of `reduce`.
 
     Raises:
         OSError: Pixels are missing.
@@ -57,14 +57,14 @@ def load(image: Image.Image, body: bytes, max_pixels: int) -> Image.Image:
         image.load()
         return image
     except OSError:
-        is_reduced, end = ORIGINAL_SIZE in image.info, body.rstrip(b"\xff")
-        copies = [open_jpeg(end + tail + END) for tail in (b"", FILLER)]
-        for copy in copies:
-            if copy is None:
-                raise
-            if is_reduced:
-                reduce(copy, max_pixels)
-        first, second = (copy.tobytes() for copy in copies if copy)
-        if first != second:
+        # Pixels are missing if bytes after the end of the file change the image.
+        start = body.rstrip(b"\xff")
+        completed, extended = open_jpeg(start + END_MARKER), open_jpeg(start + FILLER + END_MARKER)
+        if completed is None or extended is None:
             raise
-        return copies[0] or image
+        if ORIGINAL_SIZE in image.info:
+            reduce(completed, max_pixels)
+            reduce(extended, max_pixels)
+        if completed.tobytes() != extended.tobytes():
+            raise
+        return completed

@@ -1,6 +1,7 @@
-"""Resumable output: one JSON record per line during a run, converted to the final file at its end.
+"""Write resumable output: JSON lines during a run, which are converted to the output at its end.
 
-An interrupted run leaves its lines in `PATH.part`, from which another run can resume.
+An interrupted run leaves its lines in the partial file `PATH.part`, from which another run can
+resume.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows has no fcntl; two runs that write the same file are not detected
+except ImportError:  # on Windows, two runs that write to the same file are not detected
     fcntl = None  # type: ignore[assignment]
 
 from mien.errors import UserError
@@ -23,12 +24,12 @@ from mien.io import atomic_file
 from mien.io.atomic_file import MAX_NAME_BYTES, shorten
 from mien.results import Result, ResultWriter
 
-Convert = Callable[[Iterator[dict], Path], None]
-"""Writes all records to a path, in the final format."""
+RecordConverter = Callable[[Iterator[dict], Path], None]
+"""A function that writes all records to a path, in the final format."""
 
 
 def part_path(path: Path) -> Path:
-    """The partial file of an output: `faces.csv` -> `faces.csv.part`; a long name is shortened."""
+    """Return the partial file of an output, such as `faces.csv.part`; a long name is shortened."""
     name = path.name + ".part"
     if len(os.fsencode(name)) > MAX_NAME_BYTES >= len(os.fsencode(path.name)):
         digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
@@ -38,24 +39,24 @@ def part_path(path: Path) -> Path:
 
 @contextmanager
 def open_resumable(
-    path: Path, resume: bool, convert: Convert | None = None
+    path: Path, resume: bool, convert: RecordConverter | None = None
 ) -> Iterator[ResultWriter]:
     """Append records to `PATH.part` line by line, and create `path` from them at the end.
 
-    After an error the partial file remains, unless it is empty. Without any result, no file is
-    created.
+    After an error, the partial file remains unless it is empty. If no result is written, no file
+    is created.
 
     Args:
         path: The output.
-        resume: Append to an existing partial file.
-        convert: Writes the records in the final format; without it, the lines are the output.
+        resume: Whether to append to an existing partial file.
+        convert: Writes the records in the final format; None if the lines are the output.
 
     Yields:
         A function that writes one `Result`.
 
     Raises:
         UserError: A partial file with records exists and `resume` is false, another run is writing
-            it, or it cannot be written.
+            to it, or it cannot be written.
     """
     part = part_path(path)
     with _open(part, path, resume) as file:
@@ -80,7 +81,7 @@ def open_resumable(
 def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
     """Read the records that an interrupted run wrote to all of its outputs, in order.
 
-    Partial files that are longer than the shortest one are truncated to its length.
+    All partial files are truncated to the number of records in the shortest one.
 
     Args:
         paths: All outputs of the run.
@@ -137,12 +138,12 @@ def _open(part: Path, path: Path, resume: bool) -> Iterator[FileIO]:
 def _interrupted_error(part: Path) -> UserError:
     return UserError(
         f"{part} contains the results of an interrupted run. Run the same mien analyze command "
-        "with --resume to continue it, or move the file away."
+        "with --resume to continue it, or delete the file to start again."
     )
 
 
 def _lock(part: Path, file: IOBase) -> None:
-    """Lock a partial file for this process; the lock ends with the process."""
+    """Lock a partial file until this process ends."""
     if fcntl is None:
         return
     try:
@@ -153,8 +154,8 @@ def _lock(part: Path, file: IOBase) -> None:
         is_same_file = False
     if not is_same_file:
         raise UserError(
-            f"Cannot write {part}: another run is writing it. "
-            "Wait until it ends, or name another file."
+            f"Cannot write {part}: another run is writing to it. "
+            "Wait until it ends, or choose another output path."
         )
 
 

@@ -9,50 +9,50 @@ from contextlib import contextmanager
 
 from mien.results import Frame
 
-DEPTH = 12_000_000
-"""Pixels that are decoded in advance at most: about six frames at 1080p."""
+MAX_PREFETCHED_PIXELS = 12_000_000
+"""Maximum number of pixels that are decoded in advance; about six frames at 1080p."""
 
 
 @contextmanager
 def prefetch(
     make_frames: Callable[[Callable[[], bool]], Iterator[Frame]],
 ) -> Iterator[Iterator[Frame]]:
-    """Run a frame iterator in a thread that ends with the block.
+    """Run a frame iterator in a thread, which ends with the `with` block.
 
     Args:
-        make_frames: Called in the thread with `is_stopped`, a function that returns whether the
-            block has ended; it returns the frames. Long work on one frame should check it.
+        make_frames: Returns the frames. It is called in the thread with a function that returns
+            whether the block has ended; long work on a frame should call that function.
 
     Yields:
-        The same frames, in order. They raise what `make_frames` raises.
+        An iterator over the same frames; it raises the errors of `make_frames`.
     """
-    pending: queue.Queue[Frame | BaseException | None] = queue.Queue()
+    queued: queue.Queue[Frame | BaseException | None] = queue.Queue()
     changed = threading.Condition()
-    pixels, stopped = 0, False
+    queued_pixels, stopped = 0, False
 
-    def may_continue() -> bool:
-        return stopped or pixels < DEPTH
+    def may_add() -> bool:
+        return stopped or queued_pixels < MAX_PREFETCHED_PIXELS
 
     def produce() -> None:
-        nonlocal pixels
+        nonlocal queued_pixels
         end: BaseException | None = None
         try:
             for frame in make_frames(lambda: stopped):
                 with changed:
-                    changed.wait_for(may_continue)
+                    changed.wait_for(may_add)
                     if stopped:
                         return
-                    pixels += frame.pixels.size // 3
-                pending.put(frame)
+                    queued_pixels += frame.pixels.size // 3
+                queued.put(frame)
         except BaseException as error:  # raised again in the consumer
             end = error
-        pending.put(end)
+        queued.put(end)
 
     def consume() -> Iterator[Frame]:
-        nonlocal pixels
-        while isinstance(item := pending.get(), Frame):
+        nonlocal queued_pixels
+        while isinstance(item := queued.get(), Frame):
             with changed:
-                pixels -= item.pixels.size // 3
+                queued_pixels -= item.pixels.size // 3
                 changed.notify()
             yield item
         if item is not None:
@@ -66,6 +66,6 @@ def prefetch(
         with changed:
             stopped = True
             changed.notify()
-        # An abandoned iterator is closed where garbage collection runs, perhaps in this thread.
+        # Garbage collection closes an abandoned iterator, and may run in the producer's thread.
         if threading.current_thread() is not producer:
             producer.join()

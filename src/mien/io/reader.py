@@ -58,7 +58,8 @@ def read_images(
 
     Args:
         sources: The images.
-        on_error: Called with the error of an image that cannot be read, while the others are read.
+        on_error: Called with the error of each image that cannot be read; the others are still
+            read.
 
     Raises:
         UserError: An image cannot be read, and `on_error` is None.
@@ -87,8 +88,8 @@ def read_image(source: ImageInput) -> Frame:
     first, *others = Source.expand(os.fspath(source))
     if others:
         raise UserError(f"{printable(os.fspath(source))} matches {len(others) + 1} files, but "
-                        "analyze() reads one image; use stream().")  # fmt: skip
+                        "analyze() reads one image; use stream() instead.")  # fmt: skip
     if first.kind not in ("image", "animation"):
         raise UserError(f"{first.name} is a {first.kind}, but analyze() reads one image; "
-                        "use stream().")  # fmt: skip
+                        "use stream() instead.")  # fmt: skip
     return image.first_frame(first.location, first.name)

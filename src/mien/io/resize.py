@@ -1,9 +1,9 @@
-"""Resize pixels and convert them to grayscale in NumPy, bit for bit as in OpenCV.
+"""Resize images and convert them to grayscale in NumPy, with the same results as OpenCV.
 
-The published results were measured on crops made by OpenCV, so its arithmetic is reproduced: the
-same coefficients, and the same float32 sums in the same order. `tests/io/test_resize.py` compares
-the two. They are equal on x86; OpenCV for other processors may fuse multiplication and addition,
-and then results differ by one gray level where a mean lies halfway between two.
+The published results were measured on crops made by OpenCV, so this module uses the same
+coefficients and computes the same float32 sums in the same order. `tests/io/test_resize.py`
+compares the two. On x86, the results are identical. On other processors, OpenCV may fuse
+multiplication and addition; a mean that lies halfway between two gray levels may then differ by 1.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ Size = tuple[int, int]
 RGB_WEIGHTS = np.array([9798, 19235, 3735], np.float32) / 2**15
 """Weights of red, green and blue: 0.299, 0.587, 0.114 (ITU-R BT.601), rounded as in OpenCV."""
 
-GRAY_BLOCK, AREA_BLOCK, ROWS = 10_000, 1 << 16, 128
-"""Pixels, values and rows per step: the fastest sizes measured, which also limit memory for large
-images."""
+GRAY_BLOCK_PIXELS, AREA_BLOCK_VALUES, AREA_BLOCK_ROWS = 10_000, 1 << 16, 128
+"""Sizes of the blocks in which large images are processed; these were the fastest, and they limit
+memory."""
 
 NEGLIGIBLE = 1e-3
 """OpenCV ignores an input pixel if less than this fraction of it lies inside an output pixel."""
 
-ONE = 1 << 11
-"""The fixed-point weight of 1.0 in `linear`."""
+FIXED_POINT_ONE = 1 << 11
+"""The integer that represents a weight of 1.0 in `linear`."""
 
 
 class _Taps(NamedTuple):
-    """The input indices and weights of each output along one axis.
+    """The inputs and weights of each output along one axis.
 
-    inputs, weights: (taps, outputs); unused taps have a weight of 0.
+    Attributes:
+        inputs: (taps, outputs) indices of the inputs.
+        weights: (taps, outputs) their weights; unused taps have a weight of 0.
     """
 
     inputs: np.ndarray
@@ -55,7 +57,7 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
     """
     height, width = pixels.shape[:2]
     gray = np.empty((height, width), np.uint8)
-    rows = max(1, GRAY_BLOCK // width)
+    rows = max(1, GRAY_BLOCK_PIXELS // width)
     for top in range(0, height, rows):
         block = pixels[top : top + rows].astype(np.float32)
         # Exact: no sum of these products needs more than 23 bits.
@@ -68,7 +70,7 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
 def area(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Resize by averaging the area of each output pixel, as `cv2.INTER_AREA` does.
 
-    Use it to shrink. If one direction is enlarged, OpenCV interpolates in both, and so does this.
+    Use it to reduce images. If one side is enlarged, both sides are interpolated, as in OpenCV.
 
     Args:
         pixels: (H, W) or (H, W, C) uint8.
@@ -86,31 +88,31 @@ def area(pixels: np.ndarray, size: Size) -> np.ndarray:
         return pixels.copy()
     if scale_x < 1 or scale_y < 1:
         return _interpolate(pixels, size, of_areas=True)
-    if (block_width := _whole(scale_x)) and (block_height := _whole(scale_y)):
+    if (block_width := _integer_scale(scale_x)) and (block_height := _integer_scale(scale_y)):
         return _block_means(pixels, block_width, block_height)
     columns, rows = _area_taps(pixels.shape[1], size[0]), _area_taps(pixels.shape[0], size[1])
-    # First within rows, then across rows: float32 sums depend on the order. With the rows as last
+    # Sum within rows first, because float32 sums depend on the order. With the rows as the last
     # axis, both steps sum long contiguous blocks.
     narrow = np.empty((size[0], pixels[0, 0].size, pixels.shape[0]), np.float32)
-    for top in range(0, pixels.shape[0], ROWS):
-        strip = np.ascontiguousarray(pixels[top : top + ROWS])
+    for top in range(0, pixels.shape[0], AREA_BLOCK_ROWS):
+        strip = np.ascontiguousarray(pixels[top : top + AREA_BLOCK_ROWS])
         strip = np.atleast_3d(strip).transpose(1, 2, 0)
-        outputs = max(1, AREA_BLOCK * size[0] // strip.size)
+        outputs = max(1, AREA_BLOCK_VALUES * size[0] // strip.size)
         for left in range(0, size[0], outputs):
             index, weight = (taps[:, left : left + outputs] for taps in columns)
             first = index[0, 0]
             block = strip[first : index[-1, -1] + 1].astype(np.float32, order="C")
-            sums = _weighted(block, index - first, weight)
-            narrow[left : left + outputs, :, top : top + ROWS] = sums
+            sums = _weighted_sums(block, index - first, weight)
+            narrow[left : left + outputs, :, top : top + AREA_BLOCK_ROWS] = sums
     narrow = np.ascontiguousarray(narrow.reshape(-1, pixels.shape[0]).T)
-    small = _weighted(narrow, *rows)
+    small = _weighted_sums(narrow, *rows)
     return np.rint(small, out=small).astype(np.uint8).reshape(*size[::-1], *pixels.shape[2:])
 
 
 def linear(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Resize by linear interpolation between pixel centers, as `cv2.INTER_LINEAR` does.
 
-    Use it to enlarge. Beyond the outermost pixel centers, the edge pixels are repeated.
+    Use it to enlarge images. Beyond the outermost pixel centers, the edge pixels are repeated.
 
     Args:
         pixels: (H, W) or (H, W, C) uint8.
@@ -131,9 +133,9 @@ def linear(pixels: np.ndarray, size: Size) -> np.ndarray:
 
 
 def cubic(values: np.ndarray, size: Size) -> np.ndarray:
-    """Resize a float map by cubic convolution, as `cv2.INTER_CUBIC` does, to float32 rounding.
+    """Resize a float map by cubic convolution, as `cv2.INTER_CUBIC` does up to float32 rounding.
 
-    Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711, with OpenCV's a = -0.75.
+    The method is that of Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711, with a = -0.75.
 
     Args:
         values: (H, W), any range.
@@ -151,17 +153,17 @@ def cubic(values: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _scale(source: int, target: int) -> float:
-    """Inputs per output, rounded as OpenCV rounds it."""
+    """Return the number of inputs per output, with OpenCV's rounding."""
     return 1 / (target / source)
 
 
-def _whole(scale: float) -> int:
-    """The scale if it is a whole number, else 0."""
+def _integer_scale(scale: float) -> int:
+    """Return the scale if it is an integer, else 0."""
     return int(scale) if abs(scale - int(scale)) < np.finfo(float).eps else 0
 
 
 def _block_means(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Means of blocks of (height, width) pixels."""
+    """Compute the means of blocks of (height, width) pixels."""
     row_sums = pixels[::height].astype(np.uint32)
     for k in range(1, height):
         row_sums += pixels[k::height]
@@ -176,7 +178,7 @@ def _block_means(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def _area_taps(source: int, target: int) -> _Taps:
-    """The fractions of the inputs inside each output; `target` is at most `source`."""
+    """Compute the fraction of each input inside each output, for `target` <= `source`."""
     scale = _scale(source, target)
     start = np.arange(target) * scale
     end = start + scale
@@ -192,8 +194,17 @@ def _area_taps(source: int, target: int) -> _Taps:
     return _Taps(index, weight.astype(np.float32))
 
 
-def _weighted(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted sums along the first axis, tap by tap: (N, ...) float32 -> (outputs, ...)."""
+def _weighted_sums(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Sum weighted values along the first axis.
+
+    Args:
+        values: (N, ...) float32.
+        index: (taps, outputs) indices into `values`.
+        weight: (taps, outputs) weights.
+
+    Returns:
+        (outputs, ...) float32.
+    """
     terms = values.take(index, axis=0)
     terms *= weight.reshape(*weight.shape, *(1,) * (values.ndim - 1))
     if terms[0].size == 1:  # `sum` would use pairwise summation
@@ -202,7 +213,7 @@ def _weighted(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.n
 
 
 def _interpolate(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarray:
-    """Interpolate between two columns, then two rows, in OpenCV's fixed-point arithmetic."""
+    """Interpolate between columns and then between rows, in OpenCV's fixed-point arithmetic."""
     columns = _two_taps(pixels.shape[1], size[0], of_areas, inside=True)
     rows = _two_taps(pixels.shape[0], size[1], of_areas, inside=False)
     extra = (1,) * (pixels.ndim - 2)
@@ -216,10 +227,14 @@ def _interpolate(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarra
 
 @lru_cache(maxsize=128)
 def _two_taps(source: int, target: int, of_areas: bool, inside: bool) -> _Taps:
-    """The two neighbors of each output, and their weights (int32, 2048 is 1).
+    """Compute the two neighbors of each output and their int32 weights (`FIXED_POINT_ONE` is 1.0).
 
-    of_areas: weights are fractions of area. inside: beyond the outermost centers only the nearest
-    pixel has a weight; otherwise it is both neighbors, which rounds differently.
+    Args:
+        source: Number of inputs.
+        target: Number of outputs.
+        of_areas: Whether weights are fractions of areas.
+        inside: Whether only the nearest pixel has a weight beyond the outermost pixel centers.
+            Otherwise, both neighbors are that pixel, and rounding differs.
     """
     scale = _scale(source, target)
     output = np.arange(target)
@@ -234,13 +249,15 @@ def _two_taps(source: int, target: int, of_areas: bool, inside: bool) -> _Taps:
     if inside:
         fraction[(first < 0) | (first >= source - 1)] = 0
     index = np.stack([first, first + 1]).clip(0, source - 1).astype(np.intp)
-    weight = np.rint(np.stack([1 - fraction, fraction]) * np.float32(ONE)).astype(np.int32)
+    weight = np.rint(np.stack([1 - fraction, fraction]) * np.float32(FIXED_POINT_ONE)).astype(
+        np.int32
+    )
     return _Taps(index, weight)
 
 
 @lru_cache(maxsize=128)
 def _cubic_matrix(source: int, target: int) -> np.ndarray:
-    """(target, source) weights; beyond the edge, the edge's value is repeated."""
+    """Return the (target, source) matrix of weights; values at the edge are repeated beyond it."""
     center = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     first = np.floor(center)
     x, a = center - first, -0.75

@@ -1,4 +1,4 @@
-"""Convert the pixels of PIL images to RGB with 8 bits."""
+"""Convert a PIL image of any mode to upright 8-bit RGB pixels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from mien.io import tiff
 from mien.io.image_file import NO_ALPHA
 
 STRIP_PIXELS = 2**20
-"""Pixels that are converted to RGB at once; of a large image, some modes take several copies."""
+"""Number of pixels that are converted at once; some modes need several copies in memory."""
 
 ALPHA_MODES = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
+"""Pillow's modes with transparency."""
 
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+"""Modes with colors multiplied by alpha, and the corresponding modes with plain colors."""
 
-OFTEN_UNUSED_ALPHA = frozenset(("BMP", "DIB", "ICO", "TGA"))
-"""Formats in which an alpha channel of zeros means that there is none."""
+FORMATS_WITH_UNUSED_ALPHA = frozenset(("BMP", "DIB", "ICO", "TGA"))
+"""Formats in which an alpha channel of zeros means that the image is opaque."""
 
 ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,18 +30,21 @@ ROTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> the operation that makes the image upright."""
+"""The operation that makes an image upright, for each EXIF orientation."""
 
 FULL_SCALES = (65535, 2**24 - 1, 2**32 - 1)
-"""Values of white in unsigned integers of 16 bits, and of 24 and 32 bits where values need them."""
+"""Possible values of white in unsigned integers; the first that is not exceeded is used."""
 
 FLOAT_SCALES = (1.0, 255.0, 65535.0)
-MAX_OVERSHOOT = 16.0
-"""Floats between 0 and 1 that exceed 1, in highlights for example, are scaled to their maximum."""
+"""Possible values of white in floats."""
+
+MAX_HIGHLIGHT = 16.0
+"""Floats with a maximum between 1 and this are values from 0 to 1 with brighter highlights, and are
+scaled to their maximum."""
 
 
 def to_upright_rgb(image: Image.Image) -> np.ndarray:
-    """The pixels of an image as (H, W, 3) uint8 RGB, upright and on white."""
+    """Convert an image to (H, W, 3) uint8 RGB pixels, upright and blended with white."""
     image.load()
     rotation, is_transparent = ROTATIONS.get(_orientation(image)), False
     if image.mode.startswith("I") or image.mode == "F" or tiff.is_signed_byte(image):
@@ -58,7 +63,7 @@ def to_upright_rgb(image: Image.Image) -> np.ndarray:
 
 def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
     if is_transparent:
-        # Blended with white, as on a web page; the colors below the transparency are arbitrary.
+        # Blend with white, as a web page does; the colors of transparent pixels are arbitrary.
         image = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")
@@ -68,7 +73,7 @@ def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether width and height are exchanged in the upright image."""
+    """Return whether width and height are exchanged in the upright image."""
     return _orientation(image) in (5, 6, 7, 8)
 
 
@@ -80,18 +85,18 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Whether some pixels may be transparent."""
+    """Return whether some pixels may be transparent."""
     # Image.has_transparency_data fails for some frames of GIFs, whose palette is not set.
     palette_mode = image.palette.mode if image.mode == "P" and image.palette else ""
     has_channel = image.mode in ALPHA_MODES or palette_mode.endswith("A")
     if image.info.get(NO_ALPHA) or not (has_channel or "transparency" in image.info):
         return False
-    is_doubtful = image.format in OFTEN_UNUSED_ALPHA and image.mode in ("LA", "RGBA")
+    is_doubtful = image.format in FORMATS_WITH_UNUSED_ALPHA and image.mode in ("LA", "RGBA")
     return not is_doubtful or image.getchannel("A").getextrema() != (0, 0)
 
 
 def _gray(image: Image.Image) -> np.ndarray:
-    """The gray values of an image with integers of other than 8 bits or floats, as uint8."""
+    """Convert an image of floats, signed bytes or integers above 8 bits to uint8 gray values."""
     values = np.asarray(image)
     if tiff.is_signed_byte(image):
         values = values.view(np.int8)
@@ -103,27 +108,27 @@ def _gray(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
-    """Scale gray values so that `white` is 255; 0 for the usual scale that fits the values."""
-    # In place, because these images take most memory.
+    """Scale gray values so that `white` becomes 255; 0 selects a usual scale that fits them."""
+    # The operations are in place, because these images need the most memory.
     dtype = np.float32 if values.itemsize <= 2 else np.float64
     scaled: NDArray[np.floating] = values.astype(dtype)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
-    low, high = _range(float(scaled.min()), float(scaled.max()), white, values.dtype)
+    low, high = _black_and_white(float(scaled.min()), float(scaled.max()), white, values.dtype)
     scaled -= low
     scaled /= max(high - low, 1e-12)
     scaled *= 255
     return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
-def _range(low: float, high: float, white: int, dtype: np.dtype) -> tuple[float, float]:
-    """The values of black and white."""
+def _black_and_white(low: float, high: float, white: int, dtype: np.dtype) -> tuple[float, float]:
+    """Return the values that become black and white."""
     if low < 0:
         return low, high
     if white and high <= white and dtype.kind != "f":
         return 0.0, float(white)
-    if dtype.kind == "f" and FLOAT_SCALES[0] < high < MAX_OVERSHOOT:
+    if dtype.kind == "f" and FLOAT_SCALES[0] < high < MAX_HIGHLIGHT:
         return 0.0, high
     scales: tuple[float, ...] = FLOAT_SCALES if dtype.kind == "f" else FULL_SCALES
-    if dtype == np.int32:  # only 16 of them are usual
+    if dtype == np.int32:  # usually only 16 bits are used
         scales = FULL_SCALES[:1]
     return next(((0.0, float(scale)) for scale in scales if high <= scale), (low, high))

@@ -1,4 +1,4 @@
-"""Read numbered images as a video, with FFmpeg's naming: `frames/%04d.png@30`."""
+"""Find the numbered images of a sequence, named as in FFmpeg: `frames/%04d.png@30`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.io.source import Source
 
-DEFAULT_RATE = 25.0
-"""Frames per second of a sequence without a stated rate."""
+DEFAULT_SEQUENCE_RATE = 25.0
+"""Frames per second of a sequence if its rate is not stated."""
 
 
 def rate(source: Source) -> float:
-    """Frames per second of a sequence."""
-    return source.rate or DEFAULT_RATE
+    """Return the frames per second of a sequence."""
+    return source.rate or DEFAULT_SEQUENCE_RATE
 
 
 def paths(source: Source) -> list[Path]:
-    """The images of a sequence, from the lowest number on.
+    """List the images of a sequence, from the lowest number on.
 
     Raises:
         UserError: No file matches the pattern, or a number in between is missing.
@@ -36,10 +36,11 @@ def paths(source: Source) -> list[Path]:
     )
     if not numbers:
         raise UserError(
-            f"Cannot read {source.location}: no file found with a number for %{digits}d."
+            f"Cannot read {source.location}: no file has a number in place of %{digits}d. "
+            "Check the pattern."
         )
     for number, following in pairwise(numbers):
         if following != number + 1:
             raise UserError(f"Cannot read {source.location}: number {number + 1} is missing. "
-                            "A sequence needs consecutive numbers.")  # fmt: skip
+                            "Renumber the images consecutively.")  # fmt: skip
     return [pattern.parent / f"{before}{number:0{width}d}{after}" for number in numbers]

@@ -1,7 +1,7 @@
 """Interpret input strings: files, folders, globs, cameras, addresses and image sequences.
 
-This is the only module that does so. `Source.parse` and `Source.expand` determine the kind,
-location and name of an input; all other modules use `Source.kind`, which becomes `Frame.kind`.
+`Source.parse` and `Source.expand` determine the kind, location and name of an input. Other modules
+do not interpret inputs; they use `Source.kind`, which becomes `Frame.kind`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.errors import ErrorCallback, UserError, warn
-from mien.io.file_kind import IMAGE_SUFFIXES, MOTION_JPEG, VIDEO_SUFFIXES, kind_of_file
+from mien.io.file_kind import IMAGE_SUFFIXES, MOTION_JPEG_SUFFIXES, VIDEO_SUFFIXES, kind_of_file
 from mien.io.folder import read_folder
 from mien.results import LIVE_KINDS, SourceKind
 
-STREAM_SUFFIXES = MOTION_JPEG | {".ts"}
-"""Suffixes that live streams use as well, so that they do not identify a file at an address."""
+STREAM_SUFFIXES = MOTION_JPEG_SUFFIXES | {".ts"}
+"""Suffixes that live streams use as well; an address with one of them may be a stream."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -31,13 +31,13 @@ class Source:
     """One input: an image, an animation, a video, a camera, a stream or a sequence of images.
 
     Attributes:
-        kind: `"image"` (one or several pages), `"animation"` (a GIF, PNG, WebP or
-            AVIF file with a second frame), `"video"` (a file or the address of one), `"camera"`,
-            `"stream"` (the address of a live stream) or `"sequence"` (numbered images as a video).
+        kind: `"image"` (one or several pages), `"animation"` (a GIF, PNG, WebP or AVIF file with
+            several frames), `"video"` (the path or address of a video file), `"camera"`,
+            `"stream"` (the address of a live stream) or `"sequence"` (numbered images).
         location: A path, `-` for standard input, an address, the number of a camera, or the
             pattern of a sequence such as `frames/%04d.png`.
-        name: Name in records and messages: printable, and without the password of an address.
-        rate: Frames per second of a sequence if stated, otherwise 0.
+        name: Printable name in records and messages; it does not contain passwords of addresses.
+        rate: Frames per second of a sequence, or 0 if not stated.
 
     Example:
         ```python
@@ -52,12 +52,12 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether its frames are successive moments, so that faces are tracked."""
+        """Whether the frames are successive moments, so that faces are tracked."""
         return self.kind != "image"
 
     @property
     def is_live(self) -> bool:
-        """Whether it is a camera or stream; live sources drop frames instead of queueing them."""
+        """Whether this is a camera or stream; live sources drop frames instead of queueing them."""
         return self.kind in LIVE_KINDS
 
     @classmethod
@@ -65,16 +65,18 @@ class Source:
         """Interpret a string as one input.
 
         Args:
-            text: As in `expand`.
+            text: The input, as in `expand`.
 
         Returns:
             The input.
 
         Raises:
-            UserError: As in `expand`, and for a folder or glob with several files.
+            UserError: The errors of `expand` apply, or a folder or glob has several files.
         """
         if len(sources := cls.expand(text)) > 1:
-            raise UserError(f"{printable(text)} matches {len(sources)} files; name one of them.")
+            raise UserError(
+                f"{printable(text)} matches {len(sources)} files; give the path of one."
+            )
         return sources[0]
 
     @classmethod
@@ -85,14 +87,14 @@ class Source:
             text: A file, a folder (all images and videos in it, at any depth), a glob, `-` for an
                 image on standard input, `camera` or `camera:1`, an address (`rtsp://...`,
                 `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
-            on_warning: Called with a `UserError` that counts the files of a folder that are neither
-                image nor video, and names its subfolders that cannot be read; by default, a Python
-                warning is issued. Hidden files and those of operating systems are not counted.
+            on_warning: Called with a `UserError` that counts the files of a folder that are not
+                images or videos, and names the subfolders that cannot be read; by default, a
+                Python warning is issued. Hidden files and system files are not counted.
 
         Returns:
-            At least one input; those of a folder or glob are sorted by path. The kind of a file is
-            determined by its first bytes or, if they are not conclusive, by its suffix. A file in a
-            folder is left out if both say that it is neither an image nor a video.
+            At least one input; those of a folder or glob are sorted by path. The first bytes of a
+            file determine its kind; if they are not conclusive, its suffix does. A file in a folder
+            that is neither an image nor a video is not included.
 
         Raises:
             UserError: Nothing matches, or the text is the address of an image.
@@ -102,25 +104,25 @@ class Source:
             Source.expand("holiday/")  # every image and video in the folder
             ```
         """
-        if source := _not_a_path(text):
+        if source := _special_source(text):
             return [source]
-        return _files(text, on_warning)
+        return _path_sources(text, on_warning)
 
 
 def printable(path: str | Path) -> str:
-    """A path as text that can be encoded as UTF-8, with `?` for undecodable bytes."""
+    """Convert a path to text that can be encoded as UTF-8; `?` replaces other bytes."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def _not_a_path(text: str) -> Source | None:
-    """Standard input, an address, a camera or a sequence; None for a path or glob."""
+def _special_source(text: str) -> Source | None:
+    """Interpret standard input, an address, a camera or a sequence; return None for a path."""
     if text == "-":
         return Source("image", text, "standard input")
     if ADDRESS.match(text):
         return _address(text)
     if (camera := CAMERA.match(text)) and not Path(text).exists():
         return Source("camera", camera[1] or "0", text)
-    # In an address, %20 is a space.
+    # Addresses contain % for another purpose; %20 is a space.
     sequence = None if "://" in text else SEQUENCE.match(text)
     if sequence and not Path(text).exists():
         return Source("sequence", sequence["path"], text, float(sequence["rate"] or 0))
@@ -128,7 +130,7 @@ def _not_a_path(text: str) -> Source | None:
 
 
 def _address(text: str) -> Source:
-    """The source at an address: a video file or a live stream."""
+    """Interpret an address as a video file or a live stream."""
     name = printable(PASSWORD.sub(r"\1***@", text))
     try:
         address = urlsplit(text)
@@ -140,49 +142,49 @@ def _address(text: str) -> Source:
     if address.scheme not in ("http", "https"):
         return Source("stream", text, name)
     if suffix in IMAGE_SUFFIXES:
-        raise UserError(f"Cannot read {name}: images are only read from files. "
+        raise UserError(f"Cannot read {name}: images are read only from files. "
                         "Download it first.")  # fmt: skip
     kind: SourceKind = "video" if suffix in VIDEO_SUFFIXES - STREAM_SUFFIXES else "stream"
     return Source(kind, text, name)
 
 
-def _files(text: str, on_warning: ErrorCallback) -> list[Source]:
-    """The files that a path, folder or glob matches, sorted."""
+def _path_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
+    """List the files that a path, folder or glob matches, sorted by path."""
     if not text:
-        raise UserError("The input is an empty string; name a file, a folder or a camera.")
+        raise UserError("The input is an empty string; give a file, a folder or a camera.")
     path = Path(text)
     try:
         if path.is_dir():
-            return _in_folder(text, on_warning)
+            return _folder_sources(text, on_warning)
         if path.exists():
-            return [_file(text)]
-        return _matches(text, on_warning)
+            return [_file_source(text)]
+        return _glob_sources(text, on_warning)
     except OSError as error:
         raise UserError(f"Cannot read {printable(text)}: {error.strerror}.") from None
 
 
-def _matches(pattern: str, on_warning: ErrorCallback) -> list[Source]:
+def _glob_sources(pattern: str, on_warning: ErrorCallback) -> list[Source]:
     matches = sorted(glob.glob(pattern, recursive=True))
     folders = [path for path in matches if Path(path).is_dir()]
     if not (files := [path for path in matches if path not in folders]):
         raise UserError(f"Cannot read {printable(pattern)}: file not found.")
     if folders and "**" not in pattern:
         on_warning(UserError(f"{printable(pattern)}: {len(folders)} of the matches are folders and "
-                             "were not read; name them, or use **."))  # fmt: skip
-    return [_file(path) for path in files]
+                             "were not read; give their paths, or use **."))  # fmt: skip
+    return [_file_source(path) for path in files]
 
 
-def _in_folder(text: str, on_warning: ErrorCallback) -> list[Source]:
+def _folder_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
     name = printable(text)
     folder = read_folder(text)
     if not folder.files:
-        detail = f". {folder.left_out}" if folder.left_out else ""
+        detail = f". {folder.unread_message}" if folder.unread_message else ""
         raise UserError(f"Cannot read folder {name}: it contains no image or video{detail}.")
-    if folder.left_out:
-        on_warning(UserError(printable(f"{name}: {folder.left_out}.")))
+    if folder.unread_message:
+        on_warning(UserError(printable(f"{name}: {folder.unread_message}.")))
     files = [(str(Path(path)), kind) for path, kind in folder.files]
     return [Source(kind, path, printable(path)) for path, kind in files]
 
 
-def _file(path: str) -> Source:
+def _file_source(path: str) -> Source:
     return Source(kind_of_file(path), path, printable(path))

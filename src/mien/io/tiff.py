@@ -1,4 +1,4 @@
-"""TIFFs: which are refused, and what the values of their pixels mean."""
+"""Reject TIFFs that Pillow reads wrongly, and interpret the pixel values of the others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE_FORMAT = (
     254, 258, 262, 284, 281, 320, 330, 339,
 )  # fmt: skip
+"""Numbers of TIFF tags."""
+
 DNG_VERSION, CANON_RAW = 50706, b"CR"
-"""A tag of Adobe's raw files, and bytes 8 and 9 of Canon's."""
+"""A tag that only Adobe's raw files have, and bytes 8 and 9 of Canon's raw files."""
 
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
+"""Values of the tags for subfile type, photometric interpretation, planes and sample format."""
 
 
 def is_tiff(body: bytes) -> bool:
-    """Whether a file is a TIFF."""
+    """Return whether a file is a TIFF."""
     return body.startswith(SIGNATURES)
 
 
@@ -27,8 +30,8 @@ def check(image: Image.Image, body: bytes, name: str) -> None:
     tags = _tags(image)
     has_preview = is_reduced(image) and SUB_IFDS in tags
     if has_preview or DNG_VERSION in tags or body[8:10] == CANON_RAW:
-        raise UserError(f"Cannot read {name}: it is a raw file of a camera. Export it as JPEG.")
-    # Pillow 13 does not swap the bytes of these values after they are decompressed.
+        raise UserError(f"Cannot read {name}: it is a camera raw file. Export it as JPEG.")
+    # Pillow 13 does not swap the bytes of such values after decompression.
     is_compressed = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
     if image.mode in ("I", "F") and is_compressed and body.startswith(b"MM"):
         raise UserError(f"Cannot read {name}: big-endian compressed TIFFs of {_bits(tags)} bits "
@@ -39,23 +42,23 @@ def check(image: Image.Image, body: bytes, name: str) -> None:
 
 
 def is_reduced(image: Image.Image) -> bool:
-    """Whether a page is a smaller copy of another page."""
+    """Return whether a page is a smaller copy of another page."""
     return bool(_tags(image).get(SUBFILE_TYPE, 0) & REDUCED)
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Whether larger values are darker, in modes of more than 8 bits; Pillow inverts the others."""
+    """Return whether larger values are darker; Pillow corrects this only for modes of 8 bits."""
     return _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO
 
 
 def is_signed_byte(image: Image.Image) -> bool:
-    """Whether the 8 bits of each pixel are a signed number."""
+    """Return whether each pixel is a signed byte."""
     tags = _tags(image)
     return image.mode == "L" and _bits(tags) == 8 and _first(tags.get(SAMPLE_FORMAT)) == SIGNED
 
 
 def max_value(image: Image.Image) -> int:
-    """The value of white in a TIFF of unsigned or signed integers; 0 if it is not stated."""
+    """Return the value of white in a TIFF of integers, or 0 if it is not stated."""
     tags = _tags(image)
     bits = _bits(tags)
     is_signed = _first(tags.get(SAMPLE_FORMAT)) == SIGNED
@@ -67,7 +70,7 @@ def max_value(image: Image.Image) -> int:
 
 
 def with_8_bit_palette(image: Image.Image) -> Image.Image:
-    """Correct a palette whose 16-bit entries hold 8-bit values, so that all colors are black."""
+    """Correct a palette whose 16-bit entries hold 8-bit values; Pillow would show only black."""
     colors = _tags(image).get(COLOR_MAP) if image.mode == "P" else None
     if not colors or max(colors) > 255:
         return image

@@ -1,9 +1,10 @@
 """Map HDR and wide-gamut video to ordinary (SDR) RGB, with one look-up table per kind of video.
 
-HDR stores light far above the white of paper, so that its values read as RGB are dark and pale.
-Here light up to 70 % of the reference white of HDR (203 cd/m2, ITU-R BT.2408) keeps its brightness.
-Brighter light is compressed into the rest, with the same factor for red, green and blue so that
-hues stay. Colors outside of BT.709 are clipped. Metadata about the brightest pixel is not used.
+HDR encodes light far brighter than a white page, so its values look dark and pale if they are read
+as ordinary RGB. Light up to 70 % of the reference white of HDR (203 cd/m2, ITU-R BT.2408) keeps its
+brightness. Brighter light is compressed into the remaining range; red, green and blue are scaled by
+the same factor to preserve hues. Colors outside BT.709 are clipped. Metadata about the brightest
+pixel is not used.
 """
 
 from __future__ import annotations
@@ -25,25 +26,28 @@ KNEE = 0.7
 """Fraction of the reference white above which light is compressed."""
 
 GAMMA = 2.2
+"""Exponent of the transfer function of SDR displays."""
 
-BITS = 7
-"""Bits of each color that index the table: 8 MB, and errors as small as those of 8-bit video."""
+TABLE_BITS = 7
+"""Bits per channel that index the table. It takes 8 MB, and its errors are as small as those of
+8-bit video."""
 
 BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
+"""Weights of red, green and blue in the luminance of BT.2020."""
 
 BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
-"""For linear light, from ITU-R BT.2087."""
+"""Conversion matrix for linear light, from ITU-R BT.2087."""
 
 
 def is_needed(transfer: int, primaries: int) -> bool:
-    """Whether a frame with these color properties is HDR or has the wide gamut of BT.2020."""
+    """Return whether a frame with these color properties is HDR or has BT.2020's wide gamut."""
     return transfer in (PQ, HLG) or primaries == BT2020
 
 
 def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """Convert RGB as decoded to SDR.
+    """Convert decoded RGB to SDR.
 
     Args:
         pixels: (H, W, 3) uint8, or (H, W, 4) with alpha, which is kept.
@@ -53,11 +57,11 @@ def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     Returns:
         uint8 of the same shape.
     """
-    # HDR without stated primaries is taken for BT.2020, as all HDR television is.
+    # HDR without stated primaries is assumed to be BT.2020, as in all HDR television.
     is_wide = primaries in (BT2020, UNSPECIFIED)
-    codes = pixels >> np.uint8(8 - BITS)
-    index = codes[..., 0].astype(np.uint32) << np.uint32(2 * BITS)
-    index |= codes[..., 1].astype(np.uint32) << np.uint32(BITS)
+    codes = pixels >> np.uint8(8 - TABLE_BITS)
+    index = codes[..., 0].astype(np.uint32) << np.uint32(2 * TABLE_BITS)
+    index |= codes[..., 1].astype(np.uint32) << np.uint32(TABLE_BITS)
     index |= codes[..., 2]
     mapped = _table(transfer, is_wide)[index].view(np.uint8).reshape(*index.shape, 4)
     if pixels.shape[2] == 4:
@@ -68,22 +72,28 @@ def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _table(transfer: int, is_wide: bool) -> np.ndarray:
-    """SDR as four bytes (the last is 0) in a uint32 for each color of `BITS` bits per channel."""
-    levels = 2**BITS
-    # The middle of the 8-bit values that share an entry.
-    codes = (np.arange(levels, dtype=np.float32) * 2 ** (8 - BITS) + 2 ** (7 - BITS) - 0.5) / 255
+    """Return the SDR color of each input color with `TABLE_BITS` bits per channel.
+
+    Returns:
+        uint32; each holds the bytes red, green, blue and 0.
+    """
+    levels = 2**TABLE_BITS
+    # Each entry is computed for the middle of the 8-bit values that share it.
+    codes = (
+        np.arange(levels, dtype=np.float32) * 2 ** (8 - TABLE_BITS) + 2 ** (7 - TABLE_BITS) - 0.5
+    ) / 255
     sdr = np.zeros((levels, levels, levels, 4), np.uint8)
-    for red, plane in zip(codes, sdr, strict=True):  # in planes, to need little memory
+    for red, plane in zip(codes, sdr, strict=True):  # one plane at a time, to save memory
         rgb = np.stack([np.full((levels, levels), red), *np.meshgrid(codes, codes, indexing="ij")])
-        light = _light(np.moveaxis(rgb, 0, -1), transfer)
+        light = _to_linear_light(np.moveaxis(rgb, 0, -1), transfer)
         light = np.maximum(light @ BT2020_TO_BT709.T if is_wide else light, 0)
-        light = _compressed(light) if transfer in (PQ, HLG) else light
+        light = _compress_highlights(light) if transfer in (PQ, HLG) else light
         plane[..., :3] = (light ** (1 / GAMMA) * 255).round().clip(0, 255)
     return sdr.view(np.uint32).reshape(-1)
 
 
-def _light(values: np.ndarray, transfer: int) -> np.ndarray:
-    """Linear light of a display from encoded RGB, 1 being the reference white."""
+def _to_linear_light(values: np.ndarray, transfer: int) -> np.ndarray:
+    """Convert encoded RGB to the linear light of a display, where 1 is the reference white."""
     if transfer == PQ:
         m1, m2 = 2610 / 16384, 2523 / 32
         c1, c2, c3 = 3424 / 4096, 2413 / 128, 2392 / 128
@@ -99,8 +109,8 @@ def _light(values: np.ndarray, transfer: int) -> np.ndarray:
     return values**GAMMA
 
 
-def _compressed(light: np.ndarray) -> np.ndarray:
-    """Light with its highlights below 1."""
+def _compress_highlights(light: np.ndarray) -> np.ndarray:
+    """Compress highlights, so that all light is below 1."""
     brightest = np.maximum(light.max(axis=-1, keepdims=True), KNEE)
     compressed = KNEE + (1 - KNEE) * (1 - np.exp(-(brightest - KNEE) / (1 - KNEE)))
     return light * (compressed / brightest)

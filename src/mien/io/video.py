@@ -1,6 +1,6 @@
-"""Read videos, animations and image sequences as frames with their own time stamps.
+"""Read video files and image sequences as frames with their time stamps.
 
-Decoding runs in a thread, a few frames in advance, so that it overlaps with the analysis.
+A thread decodes a few frames in advance, so that decoding overlaps with the analysis.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import numpy as np
 from mien.errors import ErrorCallback, UserError, warn
 from mien.io import image, sequence
 from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock
-from mien.io.container import end_of, has_timestamp_resets, open_video, start_of
+from mien.io.container import end_time, has_timestamp_resets, open_video, start_time
 from mien.io.decoding import TimedDecoder, count_frames
-from mien.io.frame_selection import EARLY, FrameSelection
+from mien.io.frame_selection import EARLY_TOLERANCE, FrameSelection
 from mien.io.prefetch import prefetch
 from mien.io.source import Source
-from mien.io.video_pixels import MAX_PIXELS, RgbConverter, decoder_for, display_size
+from mien.io.video_pixels import MAX_PIXELS, RgbConverter, create_decoder, display_size
 from mien.results import Frame
 
 SEEK_MARGIN = 1.0
-"""Seconds before the requested time to which a file is sought: some formats seek by decoding time,
-which is earlier than the time at which a frame is shown."""
+"""Seeking aims this many seconds before the requested time, because some formats seek by decoding
+time, which is earlier than the time at which a frame is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Properties in the header of a video file; 0 where they are not stated.
+    """Properties that the header of a video file states; 0 if they are not stated.
 
     Attributes:
-        seconds: Duration, from second 0 of the file to the end of the video.
+        seconds: Duration from second 0 of the file to the end of the video.
         width: Width in pixels in display aspect, before rotation.
         height: Height in pixels in display aspect, before rotation.
         rate: Average frames per second.
@@ -64,7 +64,7 @@ def probe(source: Source) -> VideoInfo:
             height, width = image.first_frame(str(paths[0])).pixels.shape[:2]
         return VideoInfo(len(paths) / rate, width, height, rate)
     with open_video(source) as (container, stream):
-        start, end = start_of(container), end_of(stream)
+        start, end = start_time(container), end_time(stream)
         stated = (container.duration or 0) / 1_000_000
         seconds = max(0.0, float(end - start)) if end is not None else stated
         width, height = display_size(stream)
@@ -79,7 +79,7 @@ def frames(
     max_pixels: int = MAX_PIXELS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
-    """Read the selected frames of a video, animation or image sequence.
+    """Read the selected frames of a video or image sequence.
 
     Args:
         source: The file or sequence.
@@ -90,9 +90,9 @@ def frames(
         should_stop: Called for each frame, selected or not; reading ends when it returns true.
 
     Yields:
-        RGB frames as a player shows them: upright, in display aspect, with transparent parts on
-        white and HDR mapped to SDR. Their seconds count from the start of the file, which is the
-        earliest time stamp of its video and audio.
+        RGB frames as a player shows them: upright, in display aspect, with transparency blended
+        with white and HDR mapped to SDR. Their seconds count from the earliest time stamp of the
+        file's video and audio.
 
     Raises:
         UserError: The file cannot be read or has no video stream, or the selection is empty.
@@ -112,7 +112,13 @@ def frames(
 
 
 class _LazyFrame(NamedTuple):
-    """A frame that is not yet converted to RGB. to_pixels: converts it; None if damaged."""
+    """A frame that is not yet converted to RGB.
+
+    Attributes:
+        number: Frame number.
+        seconds: Time of the frame.
+        to_pixels: Returns the RGB pixels, or None if the frame is damaged.
+    """
 
     number: int
     seconds: float
@@ -145,8 +151,8 @@ def _select(
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     # A frame with a known number is selected by its exact time.
-    tolerance = 1e-6 if selection.number >= 0 else EARLY / rate
-    last, is_selected = 0.0, selection.stepper(rate)
+    tolerance = 1e-6 if selection.number >= 0 else EARLY_TOLERANCE / rate
+    last, is_selected = 0.0, selection.frame_filter(rate)
     offset: int | None = None
     for number, seconds, to_pixels in lazy_frames:
         if should_stop():
@@ -169,7 +175,10 @@ def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserErr
     span = f"between {selection.start:g} and {selection.end:g} s"
     if selection.end == math.inf:
         span = f"from {selection.start:g} s on"
-    return UserError(f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s.")
+    return UserError(
+        f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s. "
+        "Select another range."
+    )
 
 
 def _frames_of_sequence(
@@ -204,22 +213,25 @@ class _OpenVideo:
         return float(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FRAME_RATE)
 
     def lazy_frames(self, start: float, *, is_number_known: bool) -> Iterator[_LazyFrame]:
-        """The frames in temporal order, from one at or before `start` on.
+        """Yield the frames in temporal order, beginning with one at or before `start`.
 
-        is_number_known: the frames may be numbered from any number on.
+        Args:
+            start: Seconds.
+            is_number_known: Whether the caller knows the number of the first frame; if so, frames
+                are numbered from 0 instead of by their position in the file.
         """
-        is_sought = start > 0 and self._seek(start)
-        decoder = decoder_for(self.stream)
+        has_sought = start > 0 and self._seek(start)
+        decoder = create_decoder(self.stream)
         # The size of a frame may differ from the size in the header.
         decoder.options = {"max_pixels": str(self.max_pixels)}
         decoder.thread_type = "AUTO"
-        clock = PresentationClock(self.stream.time_base, self.rate, start_of(self.container))
+        clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))
         timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
                                   self.on_error))  # fmt: skip
         to_rgb, number = RgbConverter(self.stream, decoder, self.max_pixels), 0
-        if is_sought:
+        if has_sought:
             first = next(timed, None)
-            if first is None or first[0] > start:  # not every file can be sought exactly
+            if first is None or first[0] > start:  # seeking is not exact in every file
                 yield from self._lazy_frames_from_start()
                 return
             if not is_number_known:
@@ -230,12 +242,12 @@ class _OpenVideo:
             number += 1
 
     def _seek(self, seconds: float) -> bool:
-        """Seek to the last key frame before a time; false if the file cannot be sought."""
+        """Seek to the last key frame before a time; return whether this was possible."""
         import av
 
-        if self.stream.start_time is None:  # it has no time stamps
+        if self.stream.start_time is None:  # the file has no time stamps
             return False
-        time = float(start_of(self.container)) + max(seconds - SEEK_MARGIN, 0)
+        time = float(start_time(self.container)) + max(seconds - SEEK_MARGIN, 0)
         try:
             self.container.seek(int(time / self.stream.time_base), stream=self.stream)
         except av.error.FFmpegError:
@@ -248,6 +260,6 @@ class _OpenVideo:
             yield from opened.lazy_frames(0.0, is_number_known=False)
 
     def _count_before(self, av_frame: Any) -> int:
-        """The index of a frame, by reading but not decoding the file up to it."""
+        """Return the index of a frame; the file up to the frame is read, but not decoded."""
         with open_video(self.source) as (container, stream):
             return count_frames(container, stream, before=av_frame.pts)

@@ -1,4 +1,4 @@
-"""Decoded video frames as players show them: upright, in display aspect, opaque, and SDR."""
+"""Convert decoded video frames to RGB as players show them: upright, in display aspect and SDR."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image
 from mien.io import tone_mapping
 
 MAX_PIXELS = 134_000_000
-"""Default limit for one frame: 16K."""
+"""Default limit for one frame, which allows 16K video."""
 
 MAX_PIXEL_ASPECT = 8
-"""A pixel stated to be wider or higher than this is a mistake, and counts as square."""
+"""A larger stated ratio of the sides of a pixel is an error; such pixels count as square."""
 
 TRANSPARENCY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""FFmpeg's own decoders of these codecs ignore transparency."""
+"""Decoders of these codecs that support transparency; FFmpeg's own decoders ignore it."""
 
 
 class RgbConverter:
@@ -25,7 +25,7 @@ class RgbConverter:
 
     Args:
         stream: The stream, before its first frame is decoded.
-        decoder: Its decoder; `stream.codec_context` by default.
+        decoder: The decoder of the stream; by default, `stream.codec_context`.
         max_pixels: A frame that would be larger in display aspect keeps its stored size.
     """
 
@@ -37,7 +37,7 @@ class RgbConverter:
         self._may_be_empty = stream.container.format.name == "avi"
 
     def __call__(self, av_frame: Any) -> np.ndarray:
-        """A decoded frame as (H, W, 3) uint8 RGB, as a player shows it."""
+        """Convert a decoded frame to (H, W, 3) uint8 RGB, as a player shows it."""
         width, height = self._display_size(av_frame)
         transparent = has_alpha(av_frame.format)
         rgb = av_frame.reformat(width, height, "rgba" if transparent else "rgb24")
@@ -46,11 +46,11 @@ class RgbConverter:
         if tone_mapping.is_needed(transfer, primaries):
             pixels = tone_mapping.to_sdr(pixels, transfer, primaries)
         if transparent:
-            pixels = on_white(pixels, empty_is_opaque=self._may_be_empty)
-        return pixels if matrix is None else oriented(pixels, matrix)
+            pixels = blend_with_white(pixels, empty_is_opaque=self._may_be_empty)
+        return pixels if matrix is None else orient(pixels, matrix)
 
     def _display_size(self, av_frame: Any) -> tuple[int, int]:
-        """Width and height with square pixels; the shorter side of a pixel is stretched."""
+        """Return width and height with square pixels; the shorter side of a pixel is stretched."""
         width, height, aspect = av_frame.width, av_frame.height, self._pixel_aspect()
         if aspect > 1:
             width = round(width * aspect)
@@ -68,21 +68,21 @@ class RgbConverter:
 
 
 def valid_aspect(aspect: Fraction | None) -> Fraction:
-    """Width of a pixel divided by its height; 1 if not stated or not plausible."""
+    """Return the width of a pixel divided by its height; 1 if not stated or implausible."""
     is_valid = aspect and Fraction(1, MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT
     return aspect if is_valid and aspect else Fraction(1)
 
 
 def display_size(stream: Any) -> tuple[int, int]:
-    """Width and height of a stream with square pixels, before rotation, as its header states."""
+    """Return a stream's stated width and height with square pixels, before rotation."""
     context, aspect = stream.codec_context, valid_aspect(stream.sample_aspect_ratio)
     if aspect > 1:
         return round(context.width * aspect), context.height
     return context.width, round(context.height / aspect)
 
 
-def decoder_for(stream: Any) -> Any:
-    """The decoder of a stream: one that decodes its transparency, if it has any."""
+def create_decoder(stream: Any) -> Any:
+    """Return a decoder for a stream that supports the transparency of the stream, if any."""
     import av
 
     name = TRANSPARENCY_DECODERS.get(stream.codec_context.name, "")
@@ -92,14 +92,19 @@ def decoder_for(stream: Any) -> Any:
 
 
 def has_alpha(pixel_format: Any) -> bool:
-    """Whether a pixel format, or its palette, has transparency."""
+    """Return whether a pixel format, or its palette, has transparency."""
     return pixel_format.name == "pal8" or any(c.is_alpha for c in pixel_format.components)
 
 
-def on_white(pixels: np.ndarray, *, empty_is_opaque: bool = False) -> np.ndarray:
-    """(H, W, 4) uint8 RGBA blended with white, as transparent images are.
+def blend_with_white(pixels: np.ndarray, *, empty_is_opaque: bool = False) -> np.ndarray:
+    """Blend RGBA pixels with white, as for transparent images.
 
-    empty_is_opaque: whether a frame in which all alpha is 0 has no transparency.
+    Args:
+        pixels: (H, W, 4) uint8.
+        empty_is_opaque: Whether a frame in which all alpha is 0 counts as opaque.
+
+    Returns:
+        (H, W, 3) uint8.
     """
     colors, alpha = pixels[..., :3], pixels[..., 3:]
     if alpha.min() == 255 or (empty_is_opaque and not alpha.any()):
@@ -110,10 +115,10 @@ def on_white(pixels: np.ndarray, *, empty_is_opaque: bool = False) -> np.ndarray
 
 
 def display_matrix(av_frame: Any) -> np.ndarray | None:
-    """The linear part of the display matrix, (2, 2); None if the frame is upright."""
+    """Return the (2, 2) linear part of the display matrix, or None for an upright frame."""
     try:
         data = av_frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV reads no side data if it does not know one of its kinds
+    except ValueError:  # PyAV fails to read all side data if one kind is unknown
         return _rotation_matrix(av_frame.rotation)
     if data is None:
         return None
@@ -121,16 +126,21 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
 
 
 def _rotation_matrix(degrees: int) -> np.ndarray | None:
-    """The matrix of a rotation by counter-clockwise degrees."""
+    """Return the matrix of a counter-clockwise rotation, or None for 0 degrees."""
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine], [sine, cosine]]) if degrees else None
 
 
-def oriented(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """An image turned and mirrored by the nearest of the eight orientations.
+def orient(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Rotate and mirror an image to the nearest of the eight orientations.
 
-    matrix: (2, 2); a stored position (x, y) is shown at (x, y) @ matrix.
+    Args:
+        pixels: (H, W, 3).
+        matrix: (2, 2); a stored position (x, y) is shown at (x, y) @ matrix.
+
+    Returns:
+        The same pixels, contiguous.
     """
     (a, b), (c, d) = matrix
     if abs(a) + abs(d) < abs(b) + abs(c):  # columns become rows

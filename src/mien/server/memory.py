@@ -97,7 +97,7 @@ def _jpeg_factor(header: image_file.Header) -> int:
 
 
 def _decoding_bytes_per_pixel(header: image_file.Header, body: bytes) -> int:
-    if header.format == "JPEG" and jpeg.END not in body:
+    if header.format == "JPEG" and jpeg.END_MARKER not in body:
         return TRUNCATED_JPEG_BYTES_PER_PIXEL
     needed = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
     return max(needed, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))

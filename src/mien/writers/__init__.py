@@ -1,8 +1,8 @@
-"""Write results to files: one module per suffix.
+"""Write results to files, with one module per suffix.
 
-Each module offers `open_writer(path)`, a context manager that yields `write(result)`. An existing
-file is replaced only at the end. Writers that support resuming also accept `resume=True`; they
-keep the results of an interrupted run as JSON lines in `PATH.part`.
+Each module defines `open_writer(path)`, a context manager that yields a function `write(result)`.
+An existing file is replaced only at the end. Writers that support resuming also accept
+`resume=True`; they store the results of an interrupted run as JSON lines in `PATH.part`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from mien.results import ResultWriter
 REGISTRY = __name__
 
 ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
+"""Other suffixes of the same formats."""
 
 
 def supports_resume(path: Path) -> bool:
-    """Whether an interrupted run can be resumed with this output."""
+    """Return whether an interrupted run can be resumed with this output."""
     name = _writer_name(path)
     return name in names(REGISTRY) and _accepts_resume(name)
 
 
 def is_single_source(path: Path) -> bool:
-    """Whether this output can hold only one video or image."""
+    """Return whether this output can hold only one video or image."""
     name = _writer_name(path)
-    return name in names(REGISTRY) and getattr(load_module(REGISTRY, name), "SINGLE_SOURCE", False)
+    return name in names(REGISTRY) and getattr(
+        load_module(REGISTRY, name), "IS_SINGLE_SOURCE", False
+    )
 
 
 def open_writer(
@@ -42,10 +45,10 @@ def open_writer(
     Args:
         path: A file such as `faces.csv` or `annotated.mp4`, or a folder, which gets one annotated
             image per frame.
-        resume: Continue with the results of an interrupted run in `PATH.part`, if it exists.
+        resume: Whether to continue with the results of an interrupted run in `PATH.part`, if any.
 
     Returns:
-        A context manager that yields a function; it writes one `Result`.
+        A context manager that yields a function that writes one `Result`.
 
     Raises:
         UserError: The suffix is not supported, the file has no name or is `-`, its folder does not
@@ -67,7 +70,7 @@ def open_writer(
         raise atomic_file.write_error(path, error) from None
     has_no_name = path.name == "-" or (path.name.startswith(".") and not path.suffix)
     if has_no_name and not path.is_dir():
-        raise UserError(f"Cannot write {path}: name a file, such as faces.jsonl, or a folder.")
+        raise UserError(f"Cannot write {path}: give a file, such as faces.jsonl, or a folder.")
     known = names(REGISTRY)
     if name not in known:
         suffixes = [f".{known_name}" for known_name in known if known_name != "folder"]
@@ -78,7 +81,9 @@ def open_writer(
         return load_module(REGISTRY, name).open_writer(path)
     if not _accepts_resume(name):
         resumable = ", ".join(f".{each}" for each in known if _accepts_resume(each))
-        raise UserError(f"Cannot resume {path}; leave it out. --resume supports {resumable}.")
+        raise UserError(
+            f"Cannot resume {path}: --resume supports only {resumable}. Omit this output."
+        )
     return load_module(REGISTRY, name).open_writer(path, resume=True)
 
 
@@ -87,7 +92,7 @@ def _accepts_resume(name: str) -> bool:
 
 
 def _writer_name(path: Path) -> str:
-    """The name of the writer for a path, which may not exist."""
+    """Return the name of the writer for a path, whether or not this writer exists."""
     suffix = path.suffix.lower().removeprefix(".")
     is_folder = path.is_dir() or not suffix
     return "folder" if is_folder else ALIASES.get(suffix, suffix)

@@ -1,4 +1,4 @@
-"""Write annotated images: common parts of the image and folder writers."""
+"""Write annotated images, for the image and folder writers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def save(path: Path, result: Result) -> None:
     """Write one annotated image in the format of the path's suffix.
 
     Raises:
-        UserError: The path is the source of the result, or cannot be written.
+        UserError: The path is the input file, or cannot be written.
     """
     atomic_file.check_not_source(path, result.frame.source)
     with atomic_file.atomic_write(path) as temporary:
@@ -24,7 +24,7 @@ def save(path: Path, result: Result) -> None:
 
 @contextmanager
 def open_single(path: Path) -> Iterator[ResultWriter]:
-    """Write a single frame to `path`, at the end.
+    """Open a writer for a single annotated image, which is written at the end.
 
     Raises:
         UserError: A second frame is written, or the path cannot be written.
@@ -34,7 +34,8 @@ def open_single(path: Path) -> Iterator[ResultWriter]:
     def write(result: Result) -> None:
         if results:
             raise UserError(
-                f"{path} can hold only one image; name a folder: --to {path.with_suffix('')}/"
+                f"{path} can hold only one image. Write to a folder instead: "
+                f"--to {path.with_suffix('')}/"
             )
         results.append(result)
 

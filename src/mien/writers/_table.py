@@ -19,16 +19,19 @@ COLUMNS = (
     *EMOTIONS_AND_CONTEMPT, "flags", *(f"smoothed_{name}" for name in EMOTIONS_AND_CONTEMPT),
     *(f"{name}_{axis}" for name in LANDMARKS for axis in "xy"),
 )  # fmt: skip
-"""The same for all models and sources, so that tables can be concatenated: `contempt` may be empty,
-and the smoothed columns are empty for images. Landmarks: `right_eye_x` and so on, in pixels."""
+"""The columns of every table, so that tables of all models and sources can be concatenated.
 
-TEXT = ("source", "model", "detector", "dominant_emotion", "flags")
-INTEGER = ("frame", "shot", "width", "height", "face_id")
-"""The columns of text and integers; all others are floats."""
+`contempt` may be empty, and the smoothed columns are empty for images. Landmarks are in pixels, in
+columns such as `right_eye_x`.
+"""
+
+TEXT_COLUMNS = ("source", "model", "detector", "dominant_emotion", "flags")
+INTEGER_COLUMNS = ("frame", "shot", "width", "height", "face_id")
+"""The columns with text and with integers; all others contain floats."""
 
 
 def rows(record: dict) -> Iterator[dict]:
-    """Convert a frame record to one row per face, or one without face columns if it has none."""
+    """Convert a frame record to one row per face, or to one row without face columns."""
     common = {name: value for name, value in record.items() if name != "faces"}
     if not record["faces"]:
         yield common
@@ -60,7 +63,9 @@ def dataframe(records: Iterable[dict]) -> pandas.DataFrame:
         ) from None
     table = pandas.DataFrame(chain.from_iterable(map(rows, records)), columns=COLUMNS)
     types = dict.fromkeys(COLUMNS, "float64")
-    return table.astype(types | dict.fromkeys(TEXT, "object") | dict.fromkeys(INTEGER, "Int64"))
+    return table.astype(
+        types | dict.fromkeys(TEXT_COLUMNS, "object") | dict.fromkeys(INTEGER_COLUMNS, "Int64")
+    )
 
 
 def _landmarks(points: list | None) -> dict:

@@ -1,7 +1,7 @@
-"""Write a table with one row per face; a frame without faces has one row with empty columns.
+"""Write a CSV table with one row per face; a frame without faces has one row with empty columns.
 
-UTF-8 with LF line ends. If a name goes beyond ASCII, the file begins with a byte order mark;
-without it, Excel uses the code page of the country.
+The file is UTF-8 with LF line ends. If a text is not ASCII, the file begins with a byte order mark,
+because Excel would otherwise use a regional encoding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 
 from mien.io.partial_file import open_resumable
 from mien.results import ResultWriter
-from mien.writers._table import COLUMNS, TEXT, rows
+from mien.writers._table import COLUMNS, TEXT_COLUMNS, rows
 
 BLOCK_BYTES = 2**20
+"""Bytes that are moved at once to insert the byte order mark."""
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
-    """Write frame records to a `.csv` file with a header."""
+    """Open a writer for a `.csv` file with a header."""
     return open_resumable(path, resume, _convert)
 
 
@@ -31,14 +32,14 @@ def _convert(records: Iterator[dict], path: Path) -> None:
         table.writeheader()
         for record in records:
             for row in rows(record):
-                is_ascii = is_ascii and all(row.get(name, "").isascii() for name in TEXT)
+                is_ascii = is_ascii and all(row.get(name, "").isascii() for name in TEXT_COLUMNS)
                 table.writerow(row)
     if not is_ascii:
         _insert_byte_order_mark(path)
 
 
 def _insert_byte_order_mark(path: Path) -> None:
-    """Shift the content of a file, block by block from its end, and begin it with the mark."""
+    """Insert a byte order mark at the start of a file; blocks are moved from the end on."""
     with open(path, "rb+") as file:
         size = file.seek(0, 2)
         for start in reversed(range(0, size, BLOCK_BYTES)):

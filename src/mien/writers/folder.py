@@ -1,4 +1,4 @@
-"""Write one annotated image per frame to a folder, named after the source."""
+"""Write one annotated image per frame, named after the source, to a folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from mien.results import Result, ResultWriter
 from mien.writers._annotated_image import save
 
 MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
-"""Longer names of sources are shortened, so that a number and the suffix fit into the name."""
+"""Longer stems are truncated, so that a number and the suffix fit into the file name."""
 
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[ResultWriter]:
-    """Write `NAME.png` for each image and `NAME-0000.png` for each frame of a video.
+    """Open a writer for a folder of annotated images.
 
-    The first frame of a multi-frame image, such as a TIFF, is written as `NAME.png`. Existing files
-    are never overwritten: if a name is taken, the image is written as `NAME(2).png`. A `NAME` of
-    more than `MAX_STEM_BYTES` bytes is shortened.
+    An image is written as `NAME.png`, and a frame of a video as `NAME-0000.png`. The first page of
+    a multi-page TIFF is `NAME.png`, and the others are `NAME-0001.png` and so on. Files in the
+    folder are never replaced: if a name exists, the image is written as `NAME(2).png`. A `NAME` of
+    more than `MAX_STEM_BYTES` bytes is truncated.
 
     Raises:
         UserError: The folder cannot be created, or a file cannot be written.
@@ -31,25 +32,28 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot create folder {path}: {error.strerror}.") from None
-    names: dict[str, str] = {}
+        raise UserError(
+            f"Cannot create folder {path}: {error.strerror}. Choose another output path."
+        ) from None
+    stems: dict[str, str] = {}  # by source
 
     def write(result: Result) -> None:
         frame = result.frame
-        has_number = frame.number or frame.is_video
-        suffix = f"-{frame.number:04d}.png" if has_number else ".png"
-        if not frame.number or frame.source not in names:
+        is_first_frame = frame.number == 0
+        suffix = ".png" if is_first_frame and not frame.is_video else f"-{frame.number:04d}.png"
+        if is_first_frame or frame.source not in stems:
             stem = Path(frame.source).stem or "image"
-            names[frame.source] = shorten(stem, MAX_STEM_BYTES)
-        name = _unused_name(path, names[frame.source], suffix)
-        if not frame.number:
-            names[frame.source] = name
-        save(path / f"{name}{suffix}", result)
+            stems[frame.source] = shorten(stem, MAX_STEM_BYTES)
+        stem = _unused_stem(path, stems[frame.source], suffix)
+        if is_first_frame:  # the other frames of this source get the same stem
+            stems[frame.source] = stem
+        save(path / f"{stem}{suffix}", result)
 
     yield write
 
 
-def _unused_name(folder: Path, stem: str, suffix: str) -> str:
+def _unused_stem(folder: Path, stem: str, suffix: str) -> str:
+    """Return `stem` or `stem(2)`, `stem(3)` and so on, so that no file of that name exists."""
     candidates = (stem if k == 1 else f"{stem}({k})" for k in count(1))
-    # Checked on disk, because the file system may not distinguish A.png from a.png.
-    return next(name for name in candidates if not os.path.lexists(folder / f"{name}{suffix}"))
+    # Check on disk, because the file system may not distinguish A.png from a.png.
+    return next(c for c in candidates if not os.path.lexists(folder / f"{c}{suffix}"))

@@ -20,7 +20,7 @@ from mien.visualization.timeline import (
 )
 from mien.visualization.timeline_data import MAX_PAGE_FACES, Series, Timeline, timeline_writer
 
-SINGLE_SOURCE = True
+IS_SINGLE_SOURCE = True
 
 MARKUP, STYLE, SCRIPT = (
     Path(__file__).with_name(f"_page.{suffix}").read_text("utf-8")
@@ -29,7 +29,7 @@ MARKUP, STYLE, SCRIPT = (
 
 
 def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
-    """Write the timeline of one video to an `.html` file.
+    """Open a writer for the timeline of one video as an `.html` file.
 
     Raises:
         UserError: A frame of a second source is written, or the file cannot be written.
@@ -42,7 +42,12 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
 
 
 def page(timeline: Timeline, path: Path) -> str:
-    """Render a timeline as HTML; `path` is its location, for the relative link to the video."""
+    """Render a timeline as HTML.
+
+    Args:
+        timeline: The timeline.
+        path: Location of the HTML file, for the relative link to the video.
+    """
     summaries = timeline.summaries.records()
     indices = timeline.emotion_indices()
     data = {
@@ -89,12 +94,12 @@ def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int])
 
 
 def _relative(location: str, path: Path) -> str:
-    """The relative link from the page to the video; empty if the source is not a file."""
+    """Return the relative link from the HTML file to the video; empty if the source is no file."""
     if not Path(location).is_file():
         return ""
     try:
         relative = os.path.relpath(Path(location).resolve(), path.resolve().parent)
-    except ValueError:  # another drive
+    except ValueError:  # the files are on different drives
         return ""
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 

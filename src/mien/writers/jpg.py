@@ -1,7 +1,7 @@
-"""Write one annotated image as JPG."""
+"""Write one annotated image as JPEG."""
 
 from mien.writers._annotated_image import open_single as open_writer
 
-__all__ = ["SINGLE_SOURCE", "open_writer"]
+__all__ = ["IS_SINGLE_SOURCE", "open_writer"]
 
-SINGLE_SOURCE = True
+IS_SINGLE_SOURCE = True

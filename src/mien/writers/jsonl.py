@@ -10,5 +10,5 @@ from mien.results import ResultWriter
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
-    """Write frame records to a `.jsonl` file."""
+    """Open a writer for a `.jsonl` file."""
     return open_resumable(path, resume)

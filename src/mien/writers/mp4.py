@@ -18,18 +18,18 @@ from mien.io.container import reason
 from mien.results import Frame, Result, ResultWriter
 from mien.visualization.annotate import Annotator
 
-TICKS = 90_000
-"""Time stamps per second: fine enough for all common frame rates and for variable ones."""
+TICKS_PER_SECOND = 90_000
+"""Resolution of time stamps, which suits all common frame rates and variable ones."""
 
-FORMAT = "yuv420p"
-QUALITY = {"crf": "20", "preset": "veryfast"}
+PIXEL_FORMAT = "yuv420p"
+ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
-SINGLE_SOURCE = True
+IS_SINGLE_SOURCE = True
 
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[ResultWriter]:
-    """Write annotated frames with their time stamps to an `.mp4` file (H.264).
+    """Open a writer for an annotated `.mp4` video (H.264) with the time stamps of its source.
 
     Raises:
         UserError: A frame of a second source is written, or the file cannot be written.
@@ -39,7 +39,7 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
 
 
 class _Encoder:
-    """A video encoder that is opened with the size of the first frame."""
+    """Encodes annotated frames to a video that has the size of the first frame."""
 
     def __init__(self, path: Path, temporary: Path) -> None:
         self._path, self._temporary = path, temporary
@@ -87,14 +87,14 @@ class _Encoder:
                 f"{self._path} can hold only one video; write {frame.source} to another file."
             )
         if pixels.shape[:2] != self._shape:
-            pixels = _fitted(pixels, self._shape)
+            pixels = _fit(pixels, self._shape)
         av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         seconds = frame.seconds - self._start
-        # The last frame is shown for as long as the one before it.
-        self._end = 2 * seconds - max(self._last_pts, 0) / TICKS
+        # The last frame is shown as long as the previous one.
+        self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
         # MP4 needs increasing time stamps, even if those of the source repeat.
-        self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS))
-        av_frame.time_base = Fraction(1, TICKS)
+        self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS_PER_SECOND))
+        av_frame.time_base = Fraction(1, TICKS_PER_SECOND)
         self._mux(av_frame)
         self._copy_audio(seconds)
 
@@ -106,12 +106,14 @@ class _Encoder:
         self._shape = (pixels.shape[0], pixels.shape[1])
         try:
             self._container = av.open(str(self._temporary), "w", format="mp4")
-            self._stream = self._container.add_stream("libx264", options=QUALITY)
+            self._stream = self._container.add_stream("libx264", options=ENCODER_OPTIONS)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise UserError(f"Cannot write {self._path}: {reason(error)}.") from None
         self._stream.height, self._stream.width = self._shape
-        self._stream.pix_fmt = FORMAT
-        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, TICKS)
+        self._stream.pix_fmt = PIXEL_FORMAT
+        self._stream.time_base = self._stream.codec_context.time_base = Fraction(
+            1, TICKS_PER_SECOND
+        )
         if frame.kind == "video" and frame.location:
             self._audio = audio.copy_audio(frame.location, frame.seconds, self._container)
         next(self._audio, None)
@@ -135,9 +137,9 @@ class _Encoder:
 
 
 def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
-    """Crop one row or column where needed: H.264 with subsampled colors requires even sides.
+    """Crop odd sides by one pixel, because H.264 with subsampled colors requires even sides.
 
-    A single row or column is repeated instead.
+    A side of one pixel is doubled instead.
     """
     height, width = pixels.shape[:2]
     pixels = np.pad(pixels, ((0, height == 1), (0, width == 1), (0, 0)), mode="edge")
@@ -145,8 +147,8 @@ def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[:even_height, :even_width])
 
 
-def _fitted(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A frame of another size, scaled into (height, width) without distortion, on black."""
+def _fit(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Scale a frame to fit into (height, width) without distortion, on a black background."""
     from PIL import Image
 
     scale = min(shape[0] / pixels.shape[0], shape[1] / pixels.shape[1])

@@ -1,4 +1,4 @@
-"""Write the same table as `csv` with typed columns, for pandas, Polars and DuckDB."""
+"""Write the table of `csv` as Parquet with typed columns, for pandas, Polars and DuckDB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mien.errors import UserError
 from mien.io.partial_file import open_resumable
 from mien.results import ResultWriter
-from mien.writers._table import COLUMNS, INTEGER, TEXT, rows
+from mien.writers._table import COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, rows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,7 +20,7 @@ BATCH_ROWS = 4096
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
-    """Write frame records to a `.parquet` file.
+    """Open a writer for a `.parquet` file.
 
     Raises:
         UserError: pyarrow is not installed; the extra `scale` includes it.
@@ -36,11 +36,11 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[R
 
 
 def schema() -> pyarrow.Schema:
-    """The Arrow schema: column names and types."""
+    """Return the Arrow schema with the names and types of the columns."""
     import pyarrow as pa
 
     types = {name: pa.float64() for name in COLUMNS}
-    types |= dict.fromkeys(TEXT, pa.string()) | dict.fromkeys(INTEGER, pa.int64())
+    types |= dict.fromkeys(TEXT_COLUMNS, pa.string()) | dict.fromkeys(INTEGER_COLUMNS, pa.int64())
     return pa.schema(types.items())
 
 

@@ -2,6 +2,6 @@
 
 from mien.writers._annotated_image import open_single as open_writer
 
-__all__ = ["SINGLE_SOURCE", "open_writer"]
+__all__ = ["IS_SINGLE_SOURCE", "open_writer"]
 
-SINGLE_SOURCE = True
+IS_SINGLE_SOURCE = True

@@ -17,7 +17,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io.file_kind import IMAGE_SUFFIXES
 from mien.lab.data._samples import VOTE_NAMES, Samples
-from mien.labels import EMOTIONS, canonical
+from mien.labels import EMOTIONS, canonical_label
 
 SIDE = 48
 
@@ -78,7 +78,7 @@ def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
 def _label(name: str) -> int | None:
     """0 to 6 for an emotion's name, also after FER2013's digit ("0_angry"); else None."""
     try:
-        label = canonical(name.lstrip("0123456789_- "))
+        label = canonical_label(name.lstrip("0123456789_- "))
     except UserError:
         return None
     return EMOTIONS.index(label) if label in EMOTIONS else None
