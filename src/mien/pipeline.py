@@ -112,10 +112,10 @@ def run(
     Ctrl-C during a live source ends the run normally; otherwise `KeyboardInterrupt` is raised.
 
     Args:
-        sources: Images are classified in batches, videos one after the other.
+        sources: The sources; images are classified in batches, and videos one after the other.
         analyzer: Detects and classifies the faces.
         writers: Functions that take a `Result`, called in order.
-        options: How to read and analyze; `Options()` by default.
+        options: Options for reading and analyzing; `Options()` by default.
         callbacks: Functions to call during the run; `Callbacks()` by default.
         checkpoint: The finished part of an interrupted run, which is not analyzed again.
 

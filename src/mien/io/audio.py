@@ -41,7 +41,7 @@ The first step only adds the audio stream. Closing the generator flushes the enc
 def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
     """Copy the audio of a file into an open container, starting at a given second.
 
-    Audio after the last video frame is kept. A file without audio adds nothing.
+    Audio after the last video frame is copied as well. If the file has no audio, nothing is copied.
 
     Args:
         source: Path of the file.

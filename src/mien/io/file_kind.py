@@ -71,8 +71,8 @@ SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
 """Signatures of file formats: kind, offset in the file, and possible bytes at that offset."""
 
 TRANSPORT_SYNC_BYTE, TRANSPORT_PACKET_LAYOUTS = 0x47, ((0, 188), (4, 192))
-"""The byte at the start of each packet of an MPEG transport stream, and the possible layouts: the
-offset of the first packet, and the bytes per packet."""
+"""Each packet of an MPEG transport stream begins with this byte. A layout consists of the offset of
+the first packet and the size of a packet, in bytes."""
 
 HEAD_BYTES = 512
 

@@ -31,7 +31,7 @@ MAX_IGNORED_DURATION, DEFAULT_DURATION = 10, 100
 milliseconds, as in browsers and players."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""The path of an image, the bytes of a file, RGB pixels or a PIL image."""
+"""Type of an image: the path of a file, its bytes, RGB pixels or a PIL image."""
 
 
 def warm_up() -> None:
@@ -126,7 +126,7 @@ def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterat
 
 
 def _frame_duration(image: Image.Image) -> float:
-    """Return the seconds for which a player shows the current frame; 0 for a page."""
+    """Return the seconds for which a player shows the current frame; 0 for a page of a TIFF."""
     if image.format not in ANIMATED_FORMATS:
         return 0.0
     milliseconds = float(image.info.get("duration") or 0)

@@ -65,8 +65,8 @@ def open_image(
         name: Name in error messages.
         max_pixels: Limit for width times height. By default, it is `MAX_PIXELS`, and larger JPEGs
             are decoded at a reduced size.
-        reduce_above: If given, a JPEG of more pixels is decoded at a reduced size, whatever the
-            limit.
+        reduce_above: If given, a JPEG of more pixels is decoded at a reduced size, even if
+            `max_pixels` allows its full size.
 
     Returns:
         The image; its `info` may have the keys `NO_ALPHA` and `jpeg.ORIGINAL_SIZE`.

@@ -63,7 +63,7 @@ def to_upright_rgb(image: Image.Image) -> np.ndarray:
 
 def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
     if is_transparent:
-        # Blend with white, as a web page does; the colors of transparent pixels are arbitrary.
+        # Blend with white, as browsers do; the colors of transparent pixels are arbitrary.
         image = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")

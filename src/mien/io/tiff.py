@@ -14,7 +14,7 @@ SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE
 """Numbers of TIFF tags."""
 
 DNG_VERSION, CANON_RAW = 50706, b"CR"
-"""A tag that only Adobe's raw files have, and bytes 8 and 9 of Canon's raw files."""
+"""The tag that identifies Adobe's raw files, and bytes 8 and 9 of Canon's raw files."""
 
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
 """Values of the tags for subfile type, photometric interpretation, planes and sample format."""

@@ -199,7 +199,7 @@ def _frames_of_sequence(
 
 @dataclass(frozen=True, slots=True)
 class _OpenVideo:
-    """An open video file."""
+    """An open video file, with the arguments of `frames` that it needs."""
 
     container: Any
     stream: Any

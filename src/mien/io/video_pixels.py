@@ -14,7 +14,7 @@ MAX_PIXELS = 134_000_000
 """Default limit for one frame, which allows 16K video."""
 
 MAX_PIXEL_ASPECT = 8
-"""A larger stated ratio of the sides of a pixel is an error; such pixels count as square."""
+"""Pixels count as square if the stated ratio of their sides is larger, because it must be wrong."""
 
 TRANSPARENCY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders of these codecs that support transparency; FFmpeg's own decoders ignore it."""

@@ -36,12 +36,12 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """
 
     def finish(timeline: Timeline, temporary: Path) -> None:
-        temporary.write_text(page(timeline, path), encoding="utf-8")
+        temporary.write_text(render(timeline, path), encoding="utf-8")
 
     return timeline_writer(path, finish)
 
 
-def page(timeline: Timeline, path: Path) -> str:
+def render(timeline: Timeline, path: Path) -> str:
     """Render a timeline as HTML.
 
     Args:
@@ -50,6 +50,9 @@ def page(timeline: Timeline, path: Path) -> str:
     """
     summaries = timeline.summaries.records()
     indices = timeline.emotion_indices()
+    notes = legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries))
+    if timeline.marked_shots():
+        notes = [*notes, SHOTS_NOTE]
     data = {
         "name": Path(timeline.source).name or timeline.source,
         "video": _relative(timeline.location, path),
@@ -60,8 +63,7 @@ def page(timeline: Timeline, path: Path) -> str:
         "step": timeline.interval(),
         "shots": timeline.marked_shots(),
         "ticks": TICK_INTERVALS,
-        "notes": legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries))
-        + [SHOTS_NOTE] * bool(timeline.marked_shots()),
+        "notes": notes,
         "interpolated_opacity": INTERPOLATED_OPACITY,
         "min_visible_pixels": MIN_VISIBLE_PIXELS,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],
@@ -75,8 +77,8 @@ def page(timeline: Timeline, path: Path) -> str:
     }
     # A file name must not close the script element.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    page = MARKUP.replace("/* _page.css */", STYLE).replace("// _page.js\n", SCRIPT)
-    return page.replace('{"nothing": "yet"}', text)
+    html = MARKUP.replace("/* _page.css */", STYLE).replace("// _page.js\n", SCRIPT)
+    return html.replace('{"nothing": "yet"}', text)
 
 
 def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int]) -> dict:
