@@ -51,7 +51,7 @@ class Settings:
     """Maximum size of the bodies of all requests together, including their copies in memory."""
 
     max_image_pixels: int = 64_000_000
-    """Maximum number of pixels of one decoded image; most formats reach the limit of memory first."""
+    """Maximum pixels of one decoded image; most formats reach the limit of memory first."""
 
     max_images_per_request: int = 16
 
