@@ -34,8 +34,8 @@ class Analyzer:
     It can be pickled, for example for `multiprocessing`; unpickling loads the models again.
 
     Args:
-        model: a packaged model ("default", "default-labels"), the path of an `.onnx` file, or a
-            loaded `Classifier`.
+        model: name of a model ("default", "default-labels"), path of an `.onnx` file, or a loaded
+            `Classifier`.
         detector: "yunet", "whole" (the whole image is one face) or any `mien.Detector`.
         threads: number of threads for a model and a detector given by name; 0 uses all cores.
         contempt: keep the eighth emotion of models that predict it. Otherwise its share is
@@ -153,10 +153,10 @@ class Analyzer:
         Args:
             source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
                 camera, or the address of a stream.
-            on_error: called with the error of each file that cannot be read or is damaged; others
-                are still analyzed. Also called with the number of files in a folder that are
-                neither images nor videos. By default, the error of a file is raised; damage inside
-                a video and other files in a folder are warnings.
+            on_error: called with an error for each file that cannot be read or is damaged, and with
+                one that counts the files in a folder that are neither images nor videos; the
+                analysis continues. By default, a file that cannot be read raises its error; damage
+                inside a video and other files in a folder only cause warnings.
             selection: which frames of a video to analyze; all by default.
             smoothing: time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
 

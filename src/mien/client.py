@@ -155,7 +155,7 @@ class Client:
             yield from self._images(image.frames(source), on_error, _frame_png)
             return
         for item in Source.expand(os.fspath(source), on_error or warn):
-            is_uploaded = item.is_video and not _is_still_format(item)
+            is_uploaded = item.is_video and not _is_sent_as_images(item)
             if is_uploaded and not Path(item.location).is_file():
                 raise UserError(
                     f"{item.name} is not a file and cannot be uploaded; use mien.Analyzer, or the "
@@ -353,7 +353,10 @@ def _frame_png(frame: Frame) -> bytes:
 
 
 def _frame_file(frame: Frame) -> bytes:
-    """Return the bytes of a frame's file; photographs are several times as large as PNG."""
+    """Return the bytes of a frame's file, or a PNG if there is no file or the PNG is smaller.
+
+    A PNG is only tried for large files: photographs are several times as large in PNG as in JPEG.
+    """
     body = b""
     with suppress(OSError):  # standard input, or a name that cannot be encoded
         body = Path(frame.location).read_bytes() if not frame.number else b""
@@ -373,7 +376,7 @@ def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
     return _png(frame.pixels)
 
 
-def _is_still_format(source: Source) -> bool:
+def _is_sent_as_images(source: Source) -> bool:
     """Return whether this is an animated PNG, WebP or AVIF file, which FFmpeg cannot read."""
     return source.kind == "animation" and not is_gif(source.location)
 

@@ -37,10 +37,10 @@ class Faces:
     Each process loads its models once.
 
     Attributes:
-        column: name of the column with images: paths (also of videos; text or, in pandas, `Path`)
-            or the bytes of image files.
-        name_column: name of the column with names, as text or numbers, for images given as bytes;
-            empty for none.
+        column: name of the column with the images. A cell is the path of an image or a video (text
+            or, in pandas, `Path`), or the bytes of an image file.
+        name_column: name of the column with a name for each image given as bytes (text or a
+            number); empty if there is none.
         model: as for `Analyzer`.
         detector: as for `Analyzer`.
         threads: as for `Analyzer`.

@@ -1,4 +1,4 @@
-"""ONNX Runtime with telemetry disabled; the only module that imports it.
+"""Imports ONNX Runtime with its telemetry disabled; no other module imports it.
 
 Since 1.29, ONNX Runtime sends telemetry by default: its first import writes a device id and a queue
 of events under `~/.cache/Microsoft` and starts a thread that sends them. Setting
@@ -47,7 +47,7 @@ class _Session(InferenceSession):  # type: ignore[misc]
 
 @lru_cache(maxsize=8)
 def _reopen(model: str | bytes, threads: int) -> InferenceSession:
-    """Return one session for all copies in this process; process pools send one with every task."""
+    """Return one session per process for all copies; process pools pickle one with every task."""
     return _Session(model, threads)
 
 
@@ -87,7 +87,7 @@ def _options(threads: int) -> Any:
 
 
 def return_memory() -> None:
-    """Return freed memory to the system; loading a model leaves about twice its size unused."""
+    """Return freed memory to the system; loading a model frees about twice the size of its file."""
     with suppress(OSError, AttributeError):  # only the GNU C library has and needs malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -4,7 +4,7 @@ import pytest
 
 from mien.cli import _training_log
 from mien.cli._training_log import TrainingLog
-from mien.visualization.clock import approximate_duration
+from mien.visualization.time_format import approximate_duration
 
 ENTRY = {"epoch": 1, "loss": 1.23456, "accuracy": 0.6312, "val_majority_accuracy": 0.7}
 

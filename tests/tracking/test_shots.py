@@ -70,7 +70,7 @@ def test_a_jump_back_in_time_is_a_boundary(photographs):
 def test_any_size_has_a_thumbnail(size):
     pixels = np.full((*size, 3), 77, np.uint8)
     found = shots.thumbnail(pixels)
-    assert found.shape == (shots.HEIGHT, shots.WIDTH)
+    assert found.shape == (shots.THUMBNAIL_HEIGHT, shots.THUMBNAIL_WIDTH)
     assert (found == 77).all()
 
 

@@ -11,7 +11,7 @@ from mien.results import Face, Frame, Result
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.visualization import timeline, timeline_data
 from mien.visualization.annotate import COLORS
-from mien.visualization.clock import clock, duration
+from mien.visualization.time_format import duration, format_time
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
 
@@ -119,7 +119,7 @@ def test_a_pause_between_frames_does_not_change_the_usual_interval():
     collected = timeline_data.Timeline()
     for k in range(100):
         collected.add(Result(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()]))
-    assert collected.interval() == pytest.approx(0.1)
+    assert collected.usual_interval() == pytest.approx(0.1)
     assert collected.max_gap() == MAX_AGE_SECONDS
     _, status = collected.sample(collected.series[0], np.array([5.0, 5.2, 30.0, 65.1]))
     assert status.tolist() == [2, 0, 0, 2]
@@ -134,12 +134,12 @@ def test_the_memory_of_a_timeline_is_bounded(monkeypatch):
     series = collected.series[0]
     assert 20 <= len(series.times) == len(series.shares) == len(series.boxes) <= 50
     assert len(collected.intervals) <= 20
-    assert collected.interval() == pytest.approx(0.1)
+    assert collected.usual_interval() == pytest.approx(0.1)
     assert set(map(tuple, series.boxes)) == {(125, 111, 250, 556)}
     assert series.times[-1] == pytest.approx(199.9)
     _, status = collected.sample(series, np.array([10.0, 40.0, 100.0, 160.0, 199.0]))
     assert status.tolist() == [2, 2, 0, 2, 2]
-    assert series.interval < 10  # the absence does not count
+    assert series.min_interval < 10  # the absence does not count
 
 
 def test_the_series_of_absent_faces_with_the_least_time_on_screen_are_dropped(
@@ -209,7 +209,7 @@ def test_another_suffix_or_a_second_source_is_an_error(tmp_path):
      (59.99, 10, "1:00"), (59.99, 0.1, "1:00.0"), (3599.97, 0.1, "1:00:00.0")],
 )  # fmt: skip
 def test_times_are_formatted_by_the_tick(seconds, tick, expected):
-    assert clock(seconds, tick) == expected
+    assert format_time(seconds, tick) == expected
 
 
 @pytest.mark.parametrize(

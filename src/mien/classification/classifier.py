@@ -38,7 +38,7 @@ class Classifier:
         spec: the model's labels, input size and preprocessing.
 
     Raises:
-        UserError: the file is damaged, or has no valid specification or not the requested head.
+        UserError: the file is damaged, has no valid specification, or lacks the requested head.
 
     Example:
         ```python
@@ -123,8 +123,8 @@ class Classifier:
         sums = outputs.sum(1, keepdims=True)
         if not np.all(np.abs(sums - 1) < MAX_SUM_ERROR):
             raise UserError(
-                f"{self.name} outputs shares that sum to {sums.min():.2g} instead of 1. "
-                "If its graph ends with logits, set softmax = true in its TOML file."
+                f"{self.name} outputs shares whose sums are {sums.min():.2g} to {sums.max():.2g} "
+                "instead of 1. If its graph ends with logits, set softmax = true in its TOML file."
             )
         return outputs / sums
 
@@ -142,7 +142,7 @@ class Classifier:
         if shape != (2, len(spec.labels)):
             raise UserError(
                 f"{path} names {len(spec.labels)} labels but has outputs of shape {shape[1:]}; "
-                "name one label per share."
+                "name one label per output value."
             )
 
 

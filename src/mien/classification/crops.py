@@ -45,22 +45,27 @@ def crop_upright(
     Args:
         pixels: (H, W, 3) uint8 RGB.
         square: the square to crop, in pixels.
-        side: side of the result in pixels.
+        side: side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
         roll: the face's clockwise tilt in degrees.
 
     Returns:
         (channels, side, side) uint8.
     """
-    x, y, size, _ = square
+    x, y, square_side, _ = square
     angle = math.radians(roll)
     # Side of the rotated square's bounding box, relative to the side of the square.
     extent = abs(math.cos(angle)) + abs(math.sin(angle))
     # The same parity as `side`, so that the center is cut out without an offset of half a pixel.
     padded_side = 2 * math.ceil((side * extent - side) / 2) + side
-    padded_size = size * padded_side / side
-    offset = (padded_size - size) / 2
-    padded = crop(pixels, (x - offset, y - offset, padded_size, padded_size), padded_side, channels)
+    padded_square_side = square_side * padded_side / side
+    offset = (padded_square_side - square_side) / 2
+    padded = crop(
+        pixels,
+        (x - offset, y - offset, padded_square_side, padded_square_side),
+        padded_side,
+        channels,
+    )
     edge = (padded_side - side) // 2
     planes = [
         np.asarray(Image.fromarray(plane).rotate(roll, Image.Resampling.BICUBIC))

@@ -8,11 +8,15 @@ from mien.detection import _rotation
 from mien.results import Detection, estimate_yaw
 
 SMALL_FACE_PIXELS = 24.0
+"""A face is flagged `too_small` if the shorter side of its box has fewer pixels. This threshold and
+the next two were chosen with `benchmarks/flags.py`."""
+
 BLURRED_SHARPNESS = 18.0
+"""A face that is not too small is flagged `blurred` if the `sharpness` of its crop (48 x 48 pixels)
+is lower."""
+
 LOW_CONFIDENCE = 0.8
-"""A face is flagged `too_small` if the shorter side of its box has fewer pixels, `blurred` if the
-`sharpness` of its crop (48 x 48 pixels) is lower, and `low_confidence` if the detector's confidence
-is lower. The thresholds were chosen with `benchmarks/flags.py`."""
+"""A face is flagged `low_confidence` if the detector's confidence is lower."""
 
 TURNED_YAW = 0.4
 """A face is flagged `turned` if the absolute value of `results.estimate_yaw` is larger. The

@@ -47,7 +47,8 @@ class ModelSpec:
         layout: "NCHW" or "NHWC".
         mean: value subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one
             per channel.
-        std: divisor of the pixels after that; one value, or one per channel.
+        std: value by which the pixels are divided after `mean` is subtracted; one value, or one per
+            channel.
         softmax: whether the graph outputs logits, so that softmax must be applied.
     """
 
@@ -251,7 +252,7 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     Args:
         pixels: (H, W, 3) uint8 RGB.
         square: x, y, width and height in pixels.
-        side: side of the result in pixels.
+        side: side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
 
     Returns:

@@ -36,7 +36,7 @@ class ModelFile(NamedTuple):
 
 
 def models() -> dict[str, ModelFile]:
-    """Return the packaged models by name: the default first, each file with both of its heads."""
+    """Return the available models by name, the default first; each head of a file is a model."""
     files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
     by_name: dict[str, ModelFile] = {}
     for _, name, path in files:
@@ -53,8 +53,8 @@ def model(name: str) -> ModelFile:
     """Find a model file.
 
     Args:
-        name: a packaged model (`"default"`, `"default-labels"`) or the path of an `.onnx` file;
-            `my.onnx:labels` selects the head `labels` of that file.
+        name: a name from `models()`, such as `"default"` or `"default-labels"`, or the path of an
+            `.onnx` file; `my.onnx:labels` selects the head `labels` of that file.
 
     Returns:
         The file and the head.
@@ -62,14 +62,14 @@ def model(name: str) -> ModelFile:
     Raises:
         UserError: the model is not found or cannot be read.
     """
-    packaged = models()
-    if name in packaged:
-        return packaged[name]
+    available = models()
+    if name in available:
+        return available[name]
     text, colon, head = name.partition(".onnx:")
     if colon:
         text += ".onnx"
     if not text.endswith(".onnx"):
-        raise unknown_name_error("model", name, [*packaged, "or a path that ends in .onnx"])
+        raise unknown_name_error("model", name, [*available, "or a path that ends in .onnx"])
     path = Path(text)
     try:
         exists = path.is_file()

@@ -173,7 +173,7 @@ def _read_checkpoint(
 
 
 def _open_timeline(path: Path):  # type: ignore[no-untyped-def]
-    from mien.visualization import timeline  # imported on use: Pillow's drawing is slow
+    from mien.visualization import timeline  # Pillow's drawing is slow to import
 
     return timeline.open_writer(path)
 

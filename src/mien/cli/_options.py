@@ -66,9 +66,12 @@ class AnalyzeOptions:
         single = [path for path in self.output_paths if writers.is_single_source(path)]
         single += [self.timeline] if self.timeline else []
         if single and len(sources) > 1:
+            advice = "give a folder: --to annotated/"
+            if single[0] == self.timeline:
+                advice = "run the command once for each video"
             raise UserError(
                 f"{single[0]} can hold only one image or video, but {len(sources)} are given; "
-                "give a folder: --to annotated/."
+                f"{advice}."
             )
         if self.summary:
             _check_summary(self.summary)

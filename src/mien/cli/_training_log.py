@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from mien.visualization.clock import approximate_duration
 from mien.visualization.percent import percent
+from mien.visualization.time_format import approximate_duration
 
 INTERVAL = 60.0
 """Seconds between lines."""

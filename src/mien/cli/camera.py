@@ -43,7 +43,8 @@ View = Callable[[Result, float], None]
               help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
               help="Time constant of the smoothing; 0 disables it.")  # fmt: skip
-@click.option("--seconds", default=math.inf, help="Stop after this many seconds.")
+@click.option("--seconds", default=math.inf,
+              help="Stop after this many seconds; by default, run until Ctrl-C.")  # fmt: skip
 @click.option("--window/--no-window", "in_window", default=None,
               help="Show the faces in a window or in the terminal; by default in a window if "
               "there is a display.")  # fmt: skip
@@ -61,7 +62,7 @@ def camera(
     The faces are shown in a window or in the terminal. Ctrl-C quits.
 
     SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV;
-    in mien's folder, run: pip install '.[camera]'
+    to install it, run in a clone of mien's repository: pip install '.[camera]'
 
     \b
         mien camera
@@ -101,11 +102,8 @@ def _choose_view(in_window: bool | None) -> Callable[[], AbstractContextManager[
 
 def _parse_live_source(text: str) -> Source:
     """Parse a camera or network stream."""
-    try:
-        source = Source.parse(text)
-    except UserError:
-        source = None
-    if source is None or not source.is_live:
+    source = Source.parse(text)
+    if not source.is_live:
         raise UserError(
             f"{text} is not a camera or network stream; for a file, use mien analyze {text}."
         )

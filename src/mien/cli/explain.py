@@ -34,8 +34,8 @@ SECTION = ANALYSIS
 def explain(image: str, emotion: str, output_path: Path | None, model: str, detector: str) -> None:
     """Show which parts of a face the model's prediction depends on.
 
-    Each part of the face is hidden in turn, and the drop of the emotion's share is measured
-    (occlusion sensitivity). This explains the model, not the expression of the person.
+    The regions of the face are hidden one after another, and the drop of the emotion's share is
+    measured (occlusion sensitivity). This explains the model, not the expression of the person.
 
     \b
         mien explain photo.jpg --to explained.png
@@ -49,7 +49,7 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
     for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
         face = f"face {explanation.face.face_id}: {explanation.emotion} {100 * share:.1f} %"
-        caption = f"{face}; drop in percentage points when a part is hidden"
+        caption = f"{face}; drop in percentage points when a region is hidden"
         terminal().table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
         click.echo(f"{image}: no face detected")
@@ -73,7 +73,7 @@ def importance_table(explanation: Explanation) -> list[tuple[str, ...]]:
 
 
 def _draw(explanations: Sequence[Explanation], path: Path) -> None:
-    from mien.visualization import importance_map  # imported on use: Pillow's drawing is slow
+    from mien.visualization import importance_map  # Pillow's drawing is slow to import
 
     with atomic_file.atomic_write(path) as temporary:
         importance_map.draw_explanations(explanations).save(temporary)

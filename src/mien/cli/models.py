@@ -1,4 +1,4 @@
-"""`mien models`: list the packaged models."""
+"""`mien models`: list the available models."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mien.cli._common import ANALYSIS, terminal
 
 SECTION = ANALYSIS
 
-METRICS = {
+METRIC_COLUMNS = {
     "fer2013_accuracy": "FER2013",
     "ferplus_accuracy": "FER+ A",
     "kl_nats": "KL, nats",
     "share_calibration_error": "calibration",
 }
-"""Keys of the model card and titles of their columns."""
+"""Keys of metrics in the model card, and titles of their columns."""
 
 
 @click.command()
 def models() -> None:
-    """List the packaged models and their metrics on PublicTest.
+    """List the available models and their metrics on PublicTest.
 
     FER2013 and FER+ A are accuracies, 0 to 1. KL is the Kullback-Leibler divergence between the
     predicted shares and the shares of votes. Calibration is the share calibration error. A lower
@@ -34,10 +34,14 @@ def models() -> None:
     rows = []
     for name, file in weights.models().items():
         spec = Classifier(file, threads=1).spec
-        card = spec.card.get("publictest")
-        metrics = card if isinstance(card, dict) else {}
-        values = (f"{metrics[key]:.4f}" if key in metrics else "" for key in METRICS)
+        stored = spec.card.get("publictest")
+        metrics = stored if isinstance(stored, dict) else {}
+        values = (f"{metrics[key]:.4f}" if key in metrics else "" for key in METRIC_COLUMNS)
         rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
         click.echo(f"{name}: {spec.card.get('target', '')}")
     click.echo()
-    terminal().table(("model", "size", "labels", *METRICS.values()), rows, "Metrics on PublicTest")
+    terminal().table(
+        ("model", "size", "emotions", *METRIC_COLUMNS.values()),
+        rows,
+        "Available models and their metrics on PublicTest",
+    )

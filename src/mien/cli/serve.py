@@ -24,9 +24,9 @@ SECTION = SERVER
               help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
               help="Number of threads of the classifier; 0 uses all cores.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(0), default=0,
-              help="Number of images analyzed in parallel (default: the number of cores "
-              "plus one).")  # fmt: skip
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
+              help="Number of images analyzed in parallel; 0 uses the number of cores "
+              "plus one.")  # fmt: skip
 @click.option("--max-images-in-progress", type=click.IntRange(1), default=64, show_default=True,
               help="Maximum number of images that are queued or being analyzed; further "
               "requests get status 503.")  # fmt: skip
@@ -35,8 +35,9 @@ SECTION = SERVER
               help="Maximum size of video frames; 2160p (4K) needs about 1 GB more "
               "memory.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Require the bearer token in this file, or in $MIEN_TOKEN without "
-              "this option.")  # fmt: skip
+              help="Require clients to send the bearer token in this file. Without this option, "
+              "the token is read from $MIEN_TOKEN; if that is not set, none is "
+              "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
               help="Accept requests to this host name, such as the name of a proxy. "
               "Can be repeated.")  # fmt: skip

@@ -41,6 +41,7 @@ class Frame:
             audio; empty if unknown.
         original_size: Width and height of the file if `pixels` are a downscaled copy of it, as for
             very large JPEG files; otherwise None.
+        shot: Number of the shot in a video, from 0; None for an image, or if unknown.
 
     Example:
         ```python
@@ -67,7 +68,7 @@ class Frame:
 
     @property
     def scale(self) -> float:
-        """Width of the original per width of `pixels`, 1 for most frames."""
+        """Width of the original divided by the width of `pixels`; 1 unless they were downscaled."""
         return self.size[0] / self.pixels.shape[1]
 
     @property
@@ -147,9 +148,9 @@ class Result(Sequence[Face]):
         """Return a JSON-serializable record, the same as in JSONL files and HTTP responses.
 
         Returns:
-            `source`, `frame` (its number), `seconds`, `width` and `height` in pixels, `model`,
-            `detector`, and `faces`, a list of `Face.to_dict()`; in pixels of the original, if the
-            frame is a reduced copy of it.
+            `source`, `frame` (its number), `seconds`, `shot` (only if known), `width` and `height`
+            in pixels, `model`, `detector`, and `faces`, a list of `Face.to_dict()`. If the frame is
+            a downscaled copy, sizes and coordinates are in pixels of the original.
 
         Example:
             ```python

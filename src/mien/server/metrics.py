@@ -72,7 +72,10 @@ class Metrics:
 
 
 class RequestMetricsMiddleware:
-    """Outermost ASGI middleware, which measures requests and disconnects slow clients.
+    """Outermost ASGI middleware, which counts and measures requests, and enforces a send timeout.
+
+    If a client does not accept a part of a response within `timeout_seconds`, the response is
+    aborted, and the request is counted with the status `CLIENT_CLOSED_REQUEST`.
 
     Args:
         app: application to wrap.

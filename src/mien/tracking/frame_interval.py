@@ -1,4 +1,4 @@
-"""The interval between frames, and how long a face may stay undetected before it is absent."""
+"""How long a face may stay undetected, given the interval between frames, until it is absent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ MAX_AGE_SECONDS = 1.5
 """A track ends when its face has not been detected for this many seconds."""
 
 MAX_AGE_INTERVALS = 2.5
-"""If frames are far apart, for example two seconds, a track lasts at least this many intervals."""
+"""A track lasts at least this many intervals between frames, even if these are seconds long."""
 
 
 class FrameInterval:
-    """The usual interval between frames, which decides how long a track may stay undetected.
+    """Measures the interval between frames, and computes the maximum age of a track from it.
 
-    A face is not absent just because frames are far apart.
+    The age of a track is the time since its face was last detected. If frames are far apart, tracks
+    may become older, because a face is not absent just because no frame was read.
+
+    Args:
+        max_age_seconds: Maximum age of a track if frames are close together.
     """
 
     def __init__(self, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
@@ -25,12 +29,12 @@ class FrameInterval:
         self._intervals = (0.0, 0.0)
 
     def state(self) -> dict[str, Any]:
-        """A JSON-serializable state for `restore`."""
+        """Return a JSON-serializable state for `restore`."""
         last_seconds = None if math.isnan(self._last_seconds) else self._last_seconds
         return {"last_seconds": last_seconds, "intervals": list(self._intervals)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state that `state` returned."""
         last_seconds = state["last_seconds"]
         self._last_seconds = math.nan if last_seconds is None else last_seconds
         first, second = state["intervals"]

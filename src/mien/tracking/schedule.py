@@ -12,33 +12,33 @@ DETECT_EVERY = 0.12
 """Seconds between two detections in a video: every third frame at 25 frames per second."""
 
 MAX_PENDING_PIXELS = 64_000_000
-"""Limit of the frames that wait in memory for the next detection, which is then done earlier.
-Enough for 4K at 60 frames per second."""
+"""Maximum number of pixels of the frames that wait in memory for the next detection. If there are
+more, faces are detected earlier. Enough for 4K at 60 frames per second."""
 
 
 class DetectionSchedule:
     """Decides in which frames faces are detected.
 
     Args:
-        every: Seconds between detections, less if too many pixels are pending.
+        every: Seconds between detections, fewer if more than `MAX_PENDING_PIXELS` are pending.
     """
 
     def __init__(self, every: float = DETECT_EVERY) -> None:
-        self._every = every * 0.99
+        self._every = every * 0.99  # times of frames are rounded
         self._last_detection: float | None = None
         self._pending_pixels = 0
 
     def state(self) -> dict[str, Any]:
-        """A JSON-serializable state for `restore`."""
+        """Return a JSON-serializable state for `restore`."""
         return {"last_detection": self._last_detection, "pending_pixels": self._pending_pixels}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state that `state` returned."""
         self._last_detection = state["last_detection"]
         self._pending_pixels = state["pending_pixels"]
 
     def reset(self) -> None:
-        """Detect faces in the next frame, because a new shot begins."""
+        """Make a detection due in the next frame, because a new shot begins."""
         self._last_detection, self._pending_pixels = None, 0
 
     def replay(self, seconds: float, width: int, height: int, *, detected: bool) -> None:
@@ -47,7 +47,10 @@ class DetectionSchedule:
         self._last_detection = seconds if detected else self._last_detection
 
     def is_due(self, seconds: float, width: int, height: int) -> bool:
-        """Whether to detect faces in the next frame; always after a jump back in time."""
+        """Add the next frame, and return whether to detect faces in it.
+
+        After a jump back in time, a detection is always due.
+        """
         self._pending_pixels += width * height
         last = self._last_detection
         is_late = last is None or not 0 <= seconds - last < self._every
@@ -65,10 +68,10 @@ def interpolate(
     Args:
         earlier: Detections by face id.
         later: Detections by face id.
-        fraction: 0 (earlier) to 1 (later).
+        fraction: Position between the two frames in time, 0 (earlier) to 1 (later).
 
     Returns:
-        The faces that are in both frames; with the confidence and roll of the earlier one.
+        The faces that are in both frames, with their confidence and roll in the earlier frame.
     """
     return {
         face_id: _interpolate(detection, later[face_id], fraction)

@@ -1,4 +1,4 @@
-"""A session: the frames of one video, camera or connection in, tracked and smoothed faces out."""
+"""`VideoSession`: tracks faces in the frames of one video, camera or connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mien.tracking.smoothing import Smoother
 from mien.tracking.tracker import Tracker
 
 Detect = Callable[[np.ndarray], list[Detection]]
-"""(H, W, 3) uint8 RGB -> the faces in it."""
+"""A function that returns the faces in (H, W, 3) uint8 RGB pixels."""
 
 
 class VideoSession:
@@ -38,7 +38,8 @@ class VideoSession:
         state: The state of an earlier session to continue.
 
     Raises:
-        UserError: If `smoothing` is not a duration, or `state` is invalid or of another model.
+        UserError: If `smoothing` is not a valid time constant, or `state` is invalid or belongs to
+            another model.
 
     Example:
         ```python
@@ -129,13 +130,13 @@ class VideoSession:
         Live frames (`Frame.is_live`) are processed one by one as in `update`.
 
         Args:
-            frames: Of one video, in the order of time.
+            frames: The frames of one video, in order of time.
 
         Returns:
             A result for each frame, in the same order.
 
         Raises:
-            UserError: If `frames` raises it; after the results of the frames before it.
+            UserError: If reading `frames` raises it; all earlier results are yielded first.
 
         Example:
             ```python
@@ -150,14 +151,14 @@ class VideoSession:
             yield self._smooth(result)
 
     def state(self) -> dict[str, Any]:
-        """The state of the session, to continue it later with `Analyzer.session(state=...)`.
+        """Return the state, to continue the session later with `Analyzer.session(state=...)`.
 
-        Call it between two updates or after a stream. During a stream, the session is ahead of the
-        results that it has yielded.
+        Call this method between two updates or after a stream. During a stream, the state includes
+        frames whose results have not been yielded yet.
 
         Returns:
-            A JSON-serializable dictionary: box, velocity and a 16 x 16 pixel thumbnail of every
-            face of the last seconds, and its smoothed emotions.
+            A JSON-serializable dictionary: for each face of the last seconds its box, velocity,
+            smoothed emotions and 16 x 16 pixel thumbnails, and small thumbnails of the last frames.
 
         Example:
             ```python
@@ -200,20 +201,20 @@ class VideoSession:
         if (model, labels) != (self._classify.model, self._classify.labels):
             raise UserError(
                 f"The state is of a session with model {model} and {len(labels)} emotions, but "
-                f"this one has {self._classify.model} and {len(self._classify.labels)}. Use the "
-                "same model."
+                f"this session has model {self._classify.model} and "
+                f"{len(self._classify.labels)} emotions. Use the same model and emotions."
             )
 
     def replay(self, frame: Frame, faces: Sequence[Face], *, detected: bool) -> bool:
-        """Update the session with a frame whose faces an earlier run has written.
+        """Update the session with a frame that an earlier run has analyzed.
 
         Args:
-            frame: The next frame, with the `shot` that was written.
-            faces: Its faces.
-            detected: Whether they were detected in this frame by the schedule.
+            frame: The next frame, with the `shot` that the earlier run has written.
+            faces: The faces that the earlier run has written for this frame.
+            detected: Whether the schedule detected faces in this frame, instead of interpolating.
 
         Returns:
-            Whether their smoothed emotions are those that this session would have computed.
+            Whether this session computes the same smoothed emotions as the earlier run.
 
         Example:
             ```python
@@ -249,13 +250,13 @@ class VideoSession:
         self._tracker.reserve_ids(next_id)
 
     def _with_shot(self, frame: Frame) -> Frame:
-        """The frame with the number of its shot; at the first frame of a shot, all tracks end."""
+        """Return the frame with the number of its shot; if it begins a shot, end all tracks."""
         if self._shot_detector.update(frame.pixels, frame.seconds):
             self._begin_shot(self._shot + 1)
         return replace(frame, shot=self._shot)
 
     def _begin_shot(self, shot: int) -> None:
-        """End all tracks; new ids make the smoothing start anew as well."""
+        """End all tracks; the faces get new ids, so that their smoothing starts anew as well."""
         self._shot = shot
         self._tracker.end_tracks()
         self._schedule.reset()
@@ -270,7 +271,7 @@ class VideoSession:
         return frame, by_id
 
     def _detect_or_interpolate(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
-        """Each frame with its faces, detected or interpolated."""
+        """Yield each frame with its faces, detected or interpolated."""
         pending: list[Frame] = []
         for frame in frames:
             previous, shot = self._last_detections, self._shot
@@ -300,7 +301,7 @@ class VideoSession:
 def _hold(
     previous: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame]
 ) -> Iterator[FrameDetections]:
-    """The frames after the last detection of a shot or video, with the faces of that detection."""
+    """Yield the frames after the last detection of a shot or video, with its faces."""
     if previous is not None:
         yield from ((frame, previous[1]) for frame in frames)
 
@@ -310,7 +311,7 @@ def _interpolate(
     frames: list[Frame],
     current: FrameDetections,
 ) -> Iterator[FrameDetections]:
-    """The frames between two detections, with interpolated faces."""
+    """Yield the frames between two detections, with interpolated faces."""
     if previous is None:
         return
     seconds, detections = previous

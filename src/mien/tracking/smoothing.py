@@ -38,7 +38,7 @@ class Smoother:
         return [replace(face, smoothed=self._smooth(seconds, face)) for face in faces]
 
     def replay(self, seconds: float, faces: Sequence[Face]) -> bool:
-        """Add smoothed faces of an earlier run; return whether this smoother gives the same."""
+        """Add smoothed faces of an earlier run; return whether this smoother computes the same."""
         self._remove_absent(seconds)
         tracked = [face for face in faces if face.face_id in self._latest]
         matches = all(_are_close(face.smoothed, self._filter(seconds, face)) for face in tracked)

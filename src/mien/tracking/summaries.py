@@ -10,7 +10,8 @@ from mien.results import Face
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 
 FIRST_WEIGHT = 1e-3
-"""Weight in seconds of a face's first frame, because no time has passed since an earlier frame."""
+"""Weight in seconds of a face's first frame, and of its first frame after an absence. Other frames
+are weighted by the seconds since the frame before."""
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Summary:
         first: Time of the first frame in seconds.
         last: Time of the last frame in seconds.
         on_screen: Total time on screen in seconds, without absences.
-        frames: Number of frames.
+        frames: Number of frames that show the face.
         changes: Number of changes of the dominant emotion.
         mean_shares: Mean share of each emotion over time.
     """

@@ -18,52 +18,65 @@ from mien.results import Box, Face
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 
 VELOCITY_TIME_CONSTANT = 2.0
-"""Seconds; the velocity of a face that is not detected decays exponentially."""
+"""Time constant in seconds with which the velocity of an undetected face decays."""
 
 VELOCITY_GAIN, UPDATE_TIME_CONSTANT = 0.5, 0.1
-"""Share of the prediction error that corrects the velocity, approached within this many seconds."""
+"""A detection corrects the velocity by this fraction of its error, times
+1 - exp(-seconds since the last detection / UPDATE_TIME_CONSTANT)."""
 
 APPEARANCE_SIDE = 16
-"""Pixels of the side of the grayscale thumbnail that describes the appearance of a face."""
+"""Pixels of the side of the gray thumbnail that describes the appearance of a face."""
 
 APPEARANCE_GAIN = 0.2
 """Weight of the latest detection in the appearance of a track."""
 
-MIN_CONTRAST = 2.0
-"""Standard deviation in grey levels of a thumbnail that shows something."""
+MIN_THUMBNAIL_STD = 2.0
+"""A thumbnail whose gray levels have a lower standard deviation shows too little to compare."""
 
 SAMPLES_PER_PIXEL = 8
-"""Pixels of the image, in each direction, averaged into one pixel of the thumbnail."""
+"""Minimum number of pixels in each direction that are averaged into one pixel of the thumbnail, if
+the face is large enough."""
 
 APPEARANCE_MARGIN = 0.25
-"""Added to each side of the box, as a share of it: hair and collar change less than the face."""
+"""Margin of the thumbnail on each side, as a fraction of the box's width or height. It contains
+hair and collar, which change less than the face."""
 
 MIN_SIMILARITY, MAX_VETO_AGE = 0.3, 0.5
-"""Correlation of two appearances, at most so many seconds apart, below which a face may have been
-replaced by another one."""
+"""A detection does not continue a track if their appearances correlate by less than the first
+value, if the track was detected in the last `MAX_VETO_AGE` seconds, and if the image has changed
+abruptly at the face (see `ABRUPT_SECONDS`). This veto is for a face that replaces another one."""
 
-ABRUPT_SECONDS, MAX_CHANGE = 0.1, 3.0
-"""A face that looks different in the next frame, at most so many seconds later, has been replaced;
-a hand or a turning head takes longer. Not if brightness or contrast has changed by more than this
-factor, as in a flash."""
+ABRUPT_SECONDS, MAX_LIGHT_RATIO = 0.1, 3.0
+"""A change at a face is abrupt if it happens between two frames that are at most `ABRUPT_SECONDS`
+apart; a hand or a turning head takes longer. A change of brightness or contrast by more than the
+factor `MAX_LIGHT_RATIO` is ignored, because it is a flash."""
 
 CROWDED_DISTANCE, CROWDED_SECONDS = 2.0, 0.5
-"""In face widths: no veto where another face was so near so recently, as it may be in front."""
+"""The veto of `MIN_SIMILARITY` does not apply to two tracks less than this many face widths
+apart and were detected in the last `CROWDED_SECONDS`: one face may have passed in front."""
 
 BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
-"""Gating: a detection may lie this many face widths from the predicted position, more for each
-second without a detection, up to a maximum."""
+"""Gating: the maximum distance of a detection from the predicted position, in face widths, is
+min(BASE_DISTANCE + DISTANCE_PER_SECOND * seconds since the last detection, MAX_DISTANCE)."""
 
 
 @dataclass(slots=True)
 class Track:
     """A tracked face.
 
-    box: (4,) center x and y in pixels, log width, log height. velocity: (4,) change of `box` per
-    second. appearance: (APPEARANCE_SIDE, APPEARANCE_SIDE) float32, mean 0 and norm 1, averaged over
-    time. last_seen: seconds of the latest detection. recent: the appearance then. watched: the
-    thumbnail at the predicted box in the latest frame, `watched_at` seconds. changed_at: seconds of
-    the latest abrupt change.
+    An appearance is a normalized thumbnail: (APPEARANCE_SIDE, APPEARANCE_SIDE) float32 with mean 0
+    and norm 1.
+
+    Attributes:
+        face_id: Face id.
+        box: (4,) center x and y in pixels, log width, log height.
+        velocity: (4,) change of `box` per second.
+        appearance: Appearance averaged over time.
+        last_seen: Time of the latest detection in seconds.
+        recent: Appearance at the latest detection.
+        watched: Thumbnail, not normalized, at the predicted box in the latest frame; None at first.
+        watched_at: Time of that frame in seconds.
+        changed_at: Time of the latest abrupt change in seconds; None if there was none.
     """
 
     face_id: int
@@ -77,7 +90,7 @@ class Track:
     changed_at: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The track as a JSON-serializable dictionary."""
+        """Return the track as a JSON-serializable dictionary."""
         return {
             "face_id": self.face_id,
             "box": self.box.tolist(),
@@ -92,7 +105,7 @@ class Track:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Track:
-        """The inverse of `to_dict`."""
+        """Create a track from the dictionary that `to_dict` returned."""
         return cls(
             state["face_id"],
             np.array(state["box"], np.float64),
@@ -106,7 +119,7 @@ class Track:
         )
 
     def predict(self, seconds: float, width: int, height: int) -> np.ndarray:
-        """The expected box at a time, with decaying velocity.
+        """Return the expected box at a time, with decaying velocity.
 
         The center is clipped to the image of the given size, because a face that leaves the image
         usually comes back at the same border.
@@ -118,12 +131,12 @@ class Track:
         return box
 
     def scale(self, x: float, y: float) -> None:
-        """Follow a change of the frame size by these factors."""
+        """Scale the track, because the width and height of frames have changed by these factors."""
         self.box = self.box * (x, y, 1, 1) + (0, 0, math.log(x), math.log(y))
         self.velocity = self.velocity * (x, y, 1, 1)
 
     def is_replaced(self, appearance: np.ndarray, seconds: float) -> bool:
-        """Whether the image has changed abruptly and a detection looks like another face."""
+        """Return whether the image has changed abruptly and a detection looks like another face."""
         return (
             self.changed_at == seconds
             and seconds - self.last_seen <= MAX_VETO_AGE
@@ -131,7 +144,7 @@ class Track:
         )
 
     def watch(self, pixels: np.ndarray, seconds: float) -> bool:
-        """Whether the image has changed abruptly where the face should be."""
+        """Add the next frame; return whether it has changed abruptly at the predicted box."""
         height, width = pixels.shape[:2]
         x, y, w, h = self.predict(seconds, width, height)
         w, h = math.exp(w), math.exp(h)
@@ -139,21 +152,21 @@ class Track:
         before, elapsed = self.watched, seconds - self.watched_at
         self.watched = _thumbnail(pixels, (x - w / 2, y - h / 2, w, h))
         self.watched_at = seconds
-        # At the border, the part that is visible changes.
+        # A face at the border can change because more or less of it is visible.
         if before is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
             return False
         brightening = (self.watched.mean() + 1) / (before.mean() + 1)
-        if not 1 / MAX_CHANGE < brightening < MAX_CHANGE:
+        if not 1 / MAX_LIGHT_RATIO < brightening < MAX_LIGHT_RATIO:
             return False
         contrast = (self.watched.std() + 1) / (before.std() + 1)
-        if not 1 / MAX_CHANGE < contrast < MAX_CHANGE:
+        if not 1 / MAX_LIGHT_RATIO < contrast < MAX_LIGHT_RATIO:
             return False
         if _differ(_centered(before), _centered(self.watched)):
             self.changed_at = seconds
         return self.changed_at == seconds
 
     def update(self, box: np.ndarray, appearance: np.ndarray, seconds: float) -> None:
-        """Take over the detected box, and correct velocity (an alpha-beta step) and appearance."""
+        """Add a detection: set the box, and correct velocity (alpha-beta filter) and appearance."""
         self.recent = appearance
         elapsed = max(seconds - self.last_seen, 1e-3)
         error = box - (self.box + self.velocity * elapsed)
@@ -185,7 +198,7 @@ class Tracker:
         self._next_id = max(self._next_id, next_id)
 
     def state(self) -> dict[str, Any]:
-        """A JSON-serializable state for `restore`."""
+        """Return a JSON-serializable state for `restore`."""
         return {
             "next_id": self._next_id,
             "tracks": [track.to_dict() for track in self._tracks],
@@ -194,22 +207,24 @@ class Tracker:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state that `state` returned."""
         self._next_id = state["next_id"]
         self._tracks = [Track.from_dict(track) for track in state["tracks"]]
         self._frame_interval.restore(state["frame_interval"])
         self._size = state["size"] and (int(state["size"][0]), int(state["size"][1]))
 
     def watch(self, pixels: np.ndarray, seconds: float) -> bool:
-        """Look for faces that are replaced by others; call it for every frame, before `update`.
+        """Find abrupt changes, in which one face may replace another.
+
+        Call this method for every frame, before `update`.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
             seconds: Time of the frame.
 
         Returns:
-            Whether faces should be detected in this frame, because one has changed abruptly or the
-            frames have another size than before.
+            Whether faces should be detected in this frame, because the image has changed abruptly
+            at a face, or the frame has another size than the one before.
         """
         is_resized = self._follow_size(pixels)
         tracks = [track for track in self._tracks if seconds - track.last_seen <= MAX_VETO_AGE]
@@ -217,7 +232,7 @@ class Tracker:
         return is_resized or bool(changed)
 
     def _follow_size(self, pixels: np.ndarray) -> bool:
-        """Scale all tracks if the size of the frames has changed, as it does in calls."""
+        """Scale all tracks if the size of frames has changed, as in video calls; return whether."""
         before, (height, width) = self._size, pixels.shape[:2]
         self._size = width, height
         if before in (None, self._size):
@@ -278,7 +293,7 @@ class Tracker:
         self._tracks.append(track)
 
     def _crowded(self, seconds: float) -> set[int]:
-        """Ids of the faces that have another one near them, perhaps in front."""
+        """Return the ids of faces that were recently near another face, which may hide them."""
         tracks = [t for t in self._tracks if seconds - t.last_seen <= CROWDED_SECONDS]
         return {
             face_id
@@ -295,7 +310,7 @@ class Tracker:
         shape: tuple[int, ...],
         crowded: Set[int],
     ) -> list[tuple[Track, int]]:
-        """Pairs of track and detection: greedily by cost, each at most once."""
+        """Match greedily by cost; return pairs of a track and the index of its detection."""
         costs = []
         for t, track in enumerate(self._tracks):
             predicted = track.predict(seconds, shape[1], shape[0])
@@ -320,33 +335,33 @@ class Tracker:
 
 
 def _encode(box: Box) -> np.ndarray:
-    """A box as a track has it: (4,) center x and y, log width, log height."""
+    """Convert a box to the form in `Track.box`."""
     x, y, w, h = box
     return np.array([x + w / 2, y + h / 2, math.log(max(w, 1)), math.log(max(h, 1))])
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance of the centers of two encoded boxes, in widths of the wider one."""
+    """Return the distance of the centers of two encoded boxes, in widths of the wider box."""
     return float(np.hypot(*(a[:2] - b[:2])) / math.exp(max(a[2], b[2])))
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of two appearances, -1 to 1."""
+    """Return the correlation of two appearances, -1 to 1."""
     return float((a * b).sum())
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two appearances may be of different faces; not where one shows nothing."""
+    """Return whether two appearances differ; False if one of them shows too little."""
     return bool(a.any() and b.any()) and _similarity(a, b) < MIN_SIMILARITY
 
 
 def _appearance(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """The normalized thumbnail of a box and its margin; zeros if it lies outside the image."""
+    """Return the normalized thumbnail of a box and its margin; zeros if outside the image."""
     return _centered(_thumbnail(pixels, box))
 
 
 def _thumbnail(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """The grayscale thumbnail of a box and its margin: (16, 16) float32."""
+    """Return the gray thumbnail of a box and its margin: (16, 16) float32."""
     height, width = pixels.shape[:2]
     x, y, w, h = box
     dx, dy = APPEARANCE_MARGIN * w, APPEARANCE_MARGIN * h
@@ -361,8 +376,8 @@ def _thumbnail(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _centered(thumbnail: np.ndarray) -> np.ndarray:
-    """Mean 0 and norm 1, so that lighting does not count; zeros if it shows nothing."""
-    if thumbnail.std() < MIN_CONTRAST:
+    """Normalize to mean 0 and norm 1, to ignore lighting; zeros if it shows too little."""
+    if thumbnail.std() < MIN_THUMBNAIL_STD:
         return np.zeros_like(thumbnail)
     return _normalize(thumbnail - thumbnail.mean())
 

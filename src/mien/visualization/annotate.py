@@ -28,8 +28,8 @@ MAX_FONT_SCALING_SIDE = 6400
 PREVIEW_SIDE = 480
 """Longer side in pixels to which `enlarge` enlarges smaller images."""
 
-MIN_BARS_HEIGHT = 5
-"""A face gets bars if its height is at least this multiple of the font size."""
+MIN_FACE_HEIGHT_FOR_BARS = 5
+"""A face gets bars if the height of its box is at least this multiple of the font size."""
 
 
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
@@ -167,7 +167,7 @@ def _panel_sizes(
         # In a video, a panel keeps its size when its text changes.
         width = max(width, min(round(font_size * 11.8), image_size[0]))
     sizes = {Content.TEXT: (width, line_height + pad)}
-    if face.box[3] >= MIN_BARS_HEIGHT * font_size:
+    if face.box[3] >= MIN_FACE_HEIGHT_FOR_BARS * font_size:
         height = line_height * (len(face.emotions) + 1) + pad
         sizes[Content.BARS] = (round(font_size * 12.5), height)
     return sizes

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 MAX_OVERLAP = 0.1
-"""Maximum overlap of a panel with bars; otherwise the panel shows only one line of text. The
-overlap is the sum of the covered fractions of faces and other panels; see `PANEL_WEIGHT`."""
+"""Maximum overlap of a panel that shows bars; beyond it, the panel shows one line of text. The
+overlap is the sum of the covered fractions of all faces, and of the covered fractions of other
+panels times `PANEL_WEIGHT`."""
 
 PANEL_WEIGHT = 5
 """Weight of the covered fraction of a panel, relative to that of a face."""
 
 POSITIONS = 6
-"""Number of candidate positions of a panel around a box; see `_candidates`."""
+"""Number of positions around a box that are tried for a panel; see `_candidates`."""
 
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -40,7 +41,7 @@ MAX_TEXT_OVERLAP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PanelLayout:
-    """What a panel shows, and the index of its position among the candidates."""
+    """What a panel shows, and the index of its position in the list in `_candidates`."""
 
     content: Content
     position: int
@@ -51,7 +52,14 @@ NO_PANEL = PanelLayout(Content.NOTHING, 0)
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A candidate: its layout, its corners, and its overlap with its own face and in total."""
+    """A candidate for the panel of a face.
+
+    Attributes:
+        layout: What it shows, and the index of its position.
+        corners: Its corners.
+        own_overlap: Fraction of its own face that it covers.
+        overlap: Overlap with all faces and other panels; see `MAX_OVERLAP`.
+    """
 
     layout: PanelLayout
     corners: Corners

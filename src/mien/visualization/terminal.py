@@ -15,9 +15,9 @@ from rich.text import Text
 
 from mien.labels import COLORS
 from mien.results import Result
-from mien.visualization.clock import clock, duration
 from mien.visualization.percent import percent
-from mien.visualization.text import BAR_LENGTH, LiveStatus, note_of_others
+from mien.visualization.text import BAR_LENGTH, LiveStatus, unlisted_faces_note
+from mien.visualization.time_format import duration, format_time
 
 NO_TERMINAL_WIDTH = 1000
 """Width in columns of output that does not go to a terminal, so that nothing is truncated."""
@@ -49,8 +49,8 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
     rows = [
         (
             summary["face_id"],
-            clock(summary["first"]),
-            clock(summary["last"]),
+            format_time(summary["first"]),
+            format_time(summary["last"]),
             duration(summary["on_screen"]),
             _largest_shares(summary["mean_shares"]),
             summary["changes"],
@@ -61,7 +61,7 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
     columns = ("face", "first", "last", "on screen", "mean shares", "changes")
     table(columns, rows, f"{source}: {count}")
     if len(summaries) > MAX_LISTED_FACES:
-        out.print(note_of_others(len(summaries) - MAX_LISTED_FACES))
+        out.print(unlisted_faces_note(len(summaries) - MAX_LISTED_FACES))
 
 
 def _largest_shares(shares: Mapping[str, float]) -> list[str]:

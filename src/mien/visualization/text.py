@@ -16,8 +16,8 @@ BAR_LENGTH = 30
 """Length of the bar of a share of 1, in characters."""
 
 
-def note_of_others(count: int) -> str:
-    """Return a note on the faces that are not listed because of their short time on screen."""
+def unlisted_faces_note(count: int) -> str:
+    """Return a note that `count` faces are not listed, because of their short time on screen."""
     return f"and {count} more {'face' if count == 1 else 'faces'} with less time on screen"
 
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mien.errors import UserError
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
 from mien.results import ResultWriter
-from mien.visualization.clock import clock
 from mien.visualization.fonts import fit_text
-from mien.visualization.text import note_of_others
+from mien.visualization.text import unlisted_faces_note
+from mien.visualization.time_format import format_time
 from mien.visualization.timeline_data import (
     ABSENT,
     INTERPOLATED,
@@ -34,7 +34,7 @@ STRIP_HEIGHT, STRIP_GAP, HEADER_HEIGHT, FOOTER_HEIGHT, DRAWN_PORTRAIT_SIDE = 96,
 TEXT_COLOR, DIM_COLOR, BACKGROUND, ABSENT_COLOR = "#1c2024", "#5b6570", "#ffffff", "#eef1f3"
 
 MIN_SHOT_LABEL_GAP = 6
-"""Pixels between the labels of two shots; a label that would be nearer is left out."""
+"""Minimum number of pixels between the labels of two shots; a nearer label is left out."""
 
 INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
 """Opacity of interpolated times, and minimum width of visible intervals in pixels."""
@@ -106,7 +106,9 @@ def draw_timeline(timeline: Timeline) -> Image.Image:
         position = (LEFT_MARGIN, HEADER_HEIGHT + STRIP_HEIGHT / 3)
         canvas.text(position, "no face detected", DIM_COLOR, _font(18))
     elif others := len(summaries) - len(drawn) + timeline.dropped_faces:
-        canvas.text((LEFT_MARGIN, height - 6), note_of_others(others), DIM_COLOR, _font(14), "ls")
+        canvas.text(
+            (LEFT_MARGIN, height - 6), unlisted_faces_note(others), DIM_COLOR, _font(14), "ls"
+        )
     return image
 
 
@@ -188,7 +190,7 @@ def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, t
 
 
 def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
-    """Mark where shots begin by thin lines across all strips, labelled where there is room."""
+    """Mark where shots begin by thin lines across all strips, labeled where there is space."""
     length = max(timeline.end - timeline.start, 1e-3)
     free = float(LEFT_MARGIN)
     for seconds, shot in timeline.marked_shots():
@@ -208,4 +210,4 @@ def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> 
     for k in range(math.ceil(timeline.start / tick), math.floor(timeline.end / tick) + 1):
         x = LEFT_MARGIN + (k * tick - timeline.start) / length * STRIP_WIDTH
         canvas.line((x, y, x, y + 5), DIM_COLOR)
-        canvas.text((x, y + 7), clock(k * tick, tick), DIM_COLOR, _font(13), "ma")
+        canvas.text((x, y + 7), format_time(k * tick, tick), DIM_COLOR, _font(13), "ma")

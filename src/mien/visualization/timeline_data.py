@@ -31,7 +31,8 @@ MAX_INTERVALS = 1000
 every second one is removed."""
 
 MAX_SHOTS = 1000
-"""Shots that are marked; of a video with more, none is, since marks would hide the emotions."""
+"""Maximum number of marked shot boundaries; if a video has more, none is marked, because the marks
+would hide the emotions."""
 
 MIN_INTERPOLATED_GAP = 0.3
 """A gap between detections is interpolated if it is longer than this many seconds and longer than
@@ -52,7 +53,7 @@ class Series:
         times: Times of the points in seconds, rounded to milliseconds.
         shares: Shares of each point in ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`.
         boxes: x, y, width and height of each point's box in thousandths of the frame.
-        interval: Minimum seconds between points after thinning.
+        min_interval: Minimum seconds between points; 0 until the series is thinned.
         portrait: JPEG image of the face; empty if there is none.
         portrait_quality: Quality of the portrait, to replace it by a better one.
     """
@@ -60,16 +61,16 @@ class Series:
     times: list[float] = field(default_factory=list)
     shares: list[list[int]] = field(default_factory=list)
     boxes: list[list[int]] = field(default_factory=list)
-    interval: float = 0.0
+    min_interval: float = 0.0
     portrait: bytes = b""
     portrait_quality: float = 0.0
 
     def add(self, seconds: float, shares: list[int], box: list[int]) -> None:
-        """Add a point; all points but the latest are at least `interval` seconds apart."""
+        """Add a point; all points but the latest are at least `min_interval` seconds apart."""
         if (
             len(self.times) > 1
-            and self.times[-1] - self.times[-2] < self.interval
-            and seconds - self.times[-1] < self.interval
+            and self.times[-1] - self.times[-2] < self.min_interval
+            and seconds - self.times[-1] < self.min_interval
         ):
             self.times[-1], self.shares[-1], self.boxes[-1] = round(seconds, 3), shares, box
             return
@@ -80,7 +81,7 @@ class Series:
             self.times, self.shares = self.times[::2], self.shares[::2]
             self.boxes = self.boxes[::2]
             # The median, because absences would make the mean too long.
-            self.interval = float(np.median(np.diff(self.times))) * 0.99
+            self.min_interval = float(np.median(np.diff(self.times))) * 0.99
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Timeline:
         stills: Time in seconds and JPEG image of each still.
         still_interval: Minimum seconds between stills.
         intervals: Intervals between frames in seconds.
-        interval_stride: Every how many frames an interval is stored.
+        interval_stride: One of this many intervals is stored.
         smoothed: Whether the shares are smoothed over time.
         summaries: Summaries of the faces.
         dropped_faces: Number of faces without a series.
@@ -151,14 +152,16 @@ class Timeline:
             if any(name in summary["mean_shares"] for summary in summaries)
         ]
 
-    def interval(self, series: Series | None = None) -> float:
+    def usual_interval(self, series: Series | None = None) -> float:
         """Return the usual (median) seconds between frames, or between the points of a series."""
         usual = float(np.median(self.intervals)) if self.intervals else 0.04
-        return max(usual, series.interval) if series else usual
+        return max(usual, series.min_interval) if series else usual
 
     def max_gap(self) -> float:
         """Return the seconds without a point after which a face is absent."""
-        longest = max([self.interval(), *(series.interval for series in self.series.values())])
+        longest = max(
+            [self.usual_interval(), *(series.min_interval for series in self.series.values())]
+        )
         return max(MAX_AGE_SECONDS, MAX_AGE_INTERVALS * longest)
 
     def visible_intervals(self, series: Series) -> np.ndarray:
@@ -171,7 +174,7 @@ class Timeline:
             (2 M,) seconds: start, end, start, end, ..., in order.
         """
         times = np.array(series.times)
-        margin = self.interval(series) / 2
+        margin = self.usual_interval(series) / 2
         cuts = np.flatnonzero(np.diff(times) > self.max_gap())
         first, last = times[np.append(0, cuts + 1)], times[np.append(cuts, len(times) - 1)]
         return _interleave(first - margin, last + margin)
@@ -179,8 +182,8 @@ class Timeline:
     def interpolated_intervals(self, series: Series) -> np.ndarray:
         """Return start and end of every interpolated interval of a face: (2 M,) seconds."""
         times = np.array(series.times)
-        margin = self.interval(series) / 2
-        min_gap = max(MAX_AGE_INTERVALS * self.interval(series), MIN_INTERPOLATED_GAP)
+        margin = self.usual_interval(series) / 2
+        min_gap = max(MAX_AGE_INTERVALS * self.usual_interval(series), MIN_INTERPOLATED_GAP)
         gaps = np.diff(times)
         is_interpolated = (gaps > min_gap) & (gaps <= self.max_gap())
         return _interleave(
@@ -214,7 +217,7 @@ class Timeline:
         return nearest, np.where(is_present, status, ABSENT)
 
     def marked_shots(self) -> list[tuple[float, int]]:
-        """Seconds and number of every shot to mark."""
+        """Return the time in seconds and the number of every shot whose start is marked."""
         return self.shot_starts if len(self.shot_starts) <= MAX_SHOTS else []
 
     def _add_frame(self, frame: Frame) -> None:

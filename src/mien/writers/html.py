@@ -60,7 +60,7 @@ def render(timeline: Timeline, path: Path) -> str:
         "frames": timeline.frames,
         "start": timeline.start,
         "end": timeline.end,
-        "step": timeline.interval(),
+        "step": timeline.usual_interval(),
         "shots": timeline.marked_shots(),
         "ticks": TICK_INTERVALS,
         "notes": notes,

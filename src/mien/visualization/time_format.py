@@ -1,11 +1,16 @@
-"""Times and durations in text for people."""
+"""Format times and durations as text for people."""
 
 import math
 
 
-def clock(seconds: float, step: float = 0.1) -> str:
-    """Format a time like a video player: `1:05`, `1:00:00`, or `0:00.5` if `step` is below 1."""
-    if step < 1:
+def format_time(seconds: float, resolution_seconds: float = 0.1) -> str:
+    """Format a time as in a video player: `1:05` or `1:00:00`.
+
+    Args:
+        seconds: The time in seconds.
+        resolution_seconds: If below 1 second, tenths of a second are shown, as in `0:00.5`.
+    """
+    if resolution_seconds < 1:
         tenths = round(10 * seconds)
         minutes, rest = divmod(tenths, 600)
         end = f"{rest // 10:02d}.{rest % 10}"
@@ -17,12 +22,12 @@ def clock(seconds: float, step: float = 0.1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds with one decimal, but never as "0.0 s"."""
+    """Format a duration in seconds with one decimal, as `under 0.1 s` instead of `0.0 s`."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
 
 
 def approximate_duration(seconds: float) -> str:
-    """Format a duration as `under a minute`, `14 min` or `2 h 5 min`."""
+    """Format a duration in seconds as `under a minute`, `14 min` or `2 h 5 min`."""
     minutes = round(seconds / 60) if seconds < math.inf else None
     if minutes is None:
         return "unknown time"
