@@ -23,7 +23,7 @@ from torchvision import ops
 
 from mien.lab import batches, data, evaluate, models, runs
 from mien.lab.data import Samples
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.lab.models import rcnn
 from tests.synthetic import scenes
 from tests.synthetic.canvases import (
@@ -225,7 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     splits, rng = data.load(options.data), np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
-    model = models.build("rcnn-slim", channels=1, classes=CLASSES)
+    model = models.build("rcnn-slim", channels=1, classes=LOGIT_COUNT)
     if options.init_from:
         evaluate.load_weights(model, runs.open_run(options.init_from))
     detector = rcnn.detector(model, SIDE)

@@ -23,7 +23,7 @@ from mien.classification import weights
 from mien.classification.classifier import Classifier
 from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models, runs
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.lab.leaderboard import TIMES_FILE
 from mien.labels import EMOTIONS
 
@@ -34,7 +34,7 @@ WARMUP_REPEATS, REPEATS = 3, 30
 
 def export_and_load(name: str, folder: Path) -> tuple[Classifier, float]:
     """Export a network with random weights, and return its classifier and file size in MB."""
-    network = models.build(name, channels=1, classes=CLASSES)
+    network = models.build(name, channels=1, classes=LOGIT_COUNT)
     exported = export.ExportedNetwork(
         network.to(memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         {"labels": calibration.identity(len(EMOTIONS))}, 0.0, INPUT_SIZE,

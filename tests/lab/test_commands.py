@@ -1,4 +1,4 @@
-"""The laboratory commands."""
+"""The commands for training and evaluation."""
 
 import json
 import re

@@ -200,7 +200,7 @@ def test_the_parsed_file_is_cached(tmp_path, monkeypatch):
     def refuse(path):
         raise AssertionError("parsed again")
 
-    monkeypatch.setattr(fer2013, "_parsed", refuse)
+    monkeypatch.setattr(fer2013, "_parse", refuse)
     assert equal(first, data.load(tmp_path))
     assert caches(tmp_path) == [cache]
     assert cache.stat().st_mtime_ns == written

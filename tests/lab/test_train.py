@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, lr_schedule, models, runs, train, training_state
 from mien.lab.config import RECIPES, Config
-from mien.lab.heads import CLASSES, HEADS
-from mien.lab.losses import losses
+from mien.lab.heads import HEADS, LOGIT_COUNT
+from mien.lab.losses import compute_losses
 from mien.lab.runs import Run
 from mien.lab.training_step import Step
 from tests.synthetic import tiny
@@ -271,7 +271,7 @@ def test_faces_without_a_label_are_ignored_in_validation(root):
     splits, config = data.load(root), replace(TINY, epochs=1)
     val = splits["val"]
     labeled = np.arange(len(val)) % 3 > 0
-    model = models.build(config.model, channels=1, classes=CLASSES)
+    model = models.build(config.model, channels=1, classes=LOGIT_COUNT)
     half = replace(val, labels=np.where(labeled, val.labels, -1))
     scores = train.validate(model, {"val": half}, config)
     alone = train.validate(model, {"val": val.select(labeled)}, config)
@@ -400,7 +400,7 @@ def test_losses_match_torch():
     torch.manual_seed(0)
     batch, logits = some_batch(), torch.randn(9, 15)
     config = replace(TINY, label_smoothing=0.1, label_weight=0.7, vote_weight=1.3)
-    loss, (label_loss, vote_loss, accuracy) = losses(logits, batch, config, [])
+    loss, (label_loss, vote_loss, accuracy) = compute_losses(logits, batch, config, [])
     hard = batch.labels.argmax(1)
     each = F.cross_entropy(logits[:, :7], hard, label_smoothing=0.1, reduction="none")
     assert label_loss.item() == pytest.approx((each * batch.label_weights).sum().item() / 9)
@@ -412,8 +412,8 @@ def test_losses_match_torch():
 
 def test_the_mean_loss_of_two_halves_is_the_loss_of_the_batch():
     batch, logits = some_batch(8), torch.randn(8, 15)
-    whole, _ = losses(logits, batch, TINY, [])
-    halves = [losses(logits[k], batch.select(k), TINY, [])[0]
+    whole, _ = compute_losses(logits, batch, TINY, [])
+    halves = [compute_losses(logits[k], batch.select(k), TINY, [])[0]
               for k in (slice(0, 4), slice(4, 8))]  # fmt: skip
     assert whole.item() == pytest.approx(torch.stack(halves).mean().item())
 
@@ -428,8 +428,8 @@ def test_distillation_is_the_cross_entropy_with_the_mean_of_the_teachers(tta):
         teacher_tta=tta,
     )  # fmt: skip
     logits = torch.randn(4, 15)
-    plain, _ = losses(logits, batch, config, [])
-    distilled, _ = losses(logits, batch, config, teachers)
+    plain, _ = compute_losses(logits, batch, config, [])
+    distilled, _ = compute_losses(logits, batch, config, teachers)
     expected = torch.zeros(())
     with torch.no_grad():
         for part, weight in ((slice(0, 7), 1.0), (slice(7, 15), 0.5)):
@@ -634,7 +634,7 @@ warnings.simplefilter("ignore")
 import torch
 from torch import nn
 from mien.lab import models, train
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.lab.config import RECIPES
 
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Options and helpers shared by the laboratory commands, which import torch only if needed."""
+"""Options and helpers of the training and evaluation commands; torch is imported only if needed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mien.cli._training_log import TrainingLog
 
 
 def lab(name: str, extra: str = "lab") -> ModuleType:
-    """Import a module of the laboratory.
+    """Import a module of `mien.lab`, which contains training and evaluation.
 
     Args:
-        name: name of the module in `mien.lab`.
+        name: name of the module.
         extra: extra that the module needs: "lab", or "report" for modules that do not use torch.
 
     Raises:
@@ -47,20 +47,24 @@ def is_main_process() -> bool:
 
 @contextmanager
 def training_progress():  # type: ignore[no-untyped-def]
-    """Show a progress bar for one or several trainings; yield an `experiments.RunProgress`.
+    """Show a progress bar for one or several trainings; if not on a terminal, a line every minute.
 
-    If standard error is not a terminal, a line is printed every minute instead.
+    Yields:
+        A function that gets name and config of a training, and optionally its time limit in
+        seconds, and returns the `ProgressCallback` of the training.
     """
     if not is_main_process():
-        yield lambda *_: lambda *_: None
+        yield lambda *_name_config_limit: lambda *_progress: None
         return
     if not terminal().err.is_terminal:
-        yield lambda name, _, seconds=math.inf: TrainingLog(name, seconds)
+        yield lambda name, _config, time_limit=math.inf: TrainingLog(name, time_limit)
         return
     with terminal().progress("training", None) as bar:
         (task,) = bar.task_ids
 
-        def on_progress(name: str, config: Any, *_: float) -> Callable[..., None]:
+        def on_progress(
+            name: str, config: Any, _time_limit: float = math.inf
+        ) -> Callable[..., None]:
             epoch = 0
 
             def update(unit: str, done: int, total: int, *_: object) -> None:

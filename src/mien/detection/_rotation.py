@@ -30,8 +30,8 @@ def detect_rotated(
 ) -> list[Detection]:
     """Detect faces in an image and, if none is upright, also in rotated copies of it.
 
-    Quarter turns are searched if no face is upright, and eighth turns if no face was detected at
-    all, so the detector runs up to eight times on an image without faces. The longer side of the
+    Quarter turns are searched if no face is upright, and eighth turns if no face was detected so
+    far, so the detector runs eight times on an image without faces. The longer side of the
     rotated copies has at most 900 pixels.
 
     Args:
@@ -51,8 +51,8 @@ def detect_rotated(
     scale = max(small.size) / max(pixels.shape[:2])
     for turns in (QUARTER_TURNS, EIGHTH_TURNS):
         for degrees in turns:
-            upright = _detect_upright(detect, small, degrees)
-            detections += [face.scaled(1 / scale) for face in upright]
+            faces = _detect_upright(detect, small, degrees)
+            detections += [face.scaled(1 / scale) for face in faces]
         if detections:
             break
     return non_maximum_suppression(detections)

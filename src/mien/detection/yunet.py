@@ -30,8 +30,8 @@ MIN_PADDED_SIDE = 64
 """Smaller images are padded to this side in pixels: below 33 pixels, detections are wrong."""
 
 TILE_DOWNSCALING = 4.0
-"""Images that must be downscaled further than this to fit `INPUT_SIDE` are also searched in tiles,
-downscaled by this factor. Faces of at least 40 pixels are detected in tiles."""
+"""Images that are more than this factor larger than `INPUT_SIDE` are also searched in tiles, which
+are downscaled by this factor. Faces of at least 40 pixels are detected in tiles."""
 
 TILE_SIDE, TILE_OVERLAP = 1280, 160
 """Maximum side of a tile and overlap of neighboring tiles, in pixels after downscaling. A face that
@@ -82,8 +82,8 @@ class YuNet:
         """Detect the faces of an image of any size.
 
         An image whose longer side has more than 640 pixels is downscaled to 640 pixels. If it has
-        more than 2,560 pixels, it is also searched in overlapping tiles at a quarter of its size,
-        which takes about as long as one detection at 640 pixels per 5 megapixels.
+        more than 2,560 pixels, it is also searched in overlapping tiles at a quarter of its size.
+        For every 5 megapixels of the image, this takes as long as one detection at 640 pixels.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -128,9 +128,12 @@ def decode(outputs: Sequence[np.ndarray], stride: int, columns: int) -> np.ndarr
     """Decode the outputs of one pyramid level into boxes, landmarks and confidences.
 
     Args:
-        outputs: Class scores and objectness scores, (1, cells, 1) each, 0 to 1; boxes,
-            (1, cells, 4), as center offset and logarithm of the size in strides; landmarks,
-            (1, cells, 10), as offsets in strides.
+        outputs: Four arrays:
+
+            - class scores, (1, cells, 1), 0 to 1
+            - objectness scores, (1, cells, 1), 0 to 1
+            - boxes, (1, cells, 4): center / stride - cell position, and log(size / stride)
+            - landmarks, (1, cells, 10): point / stride - cell position
         stride: Distance between cells in pixels.
         columns: Number of cells per row.
 

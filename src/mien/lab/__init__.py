@@ -1,1 +1,1 @@
-"""The laboratory: where models are trained, measured and exported. It alone may import torch."""
+"""Training, evaluation and export of models. No other package may import torch."""

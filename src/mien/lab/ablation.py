@@ -1,4 +1,4 @@
-"""Ablation: train a baseline, and with each of several changes."""
+"""Ablation: train a baseline, and the baseline with each of several changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mien.errors import UserError
 from mien.lab import models, runs, scores
 from mien.lab.config import Config, changed
-from mien.lab.experiments import RunProgress, description, mean_and_sd, metrics_of, run_all
+from mien.lab.experiments import RunProgress, describe_experiment, mean_and_sd, metrics_of, run_all
 from mien.lab.runs import Run
 
 FIXED = ("protocol", "fold", "folds", "seed")
@@ -29,7 +29,7 @@ GENERAL_CHANGES = {
     "no label smoothing": ("label_smoothing=0",),
     "no moving average": ("ema_decay=0",),
 }  # fmt: skip
-"""Ablations of any config; `models.ablations` adds those of its network."""
+"""Ablations of any config; `models.ablations` has the ablations of a network."""
 
 
 def ablate(
@@ -76,7 +76,7 @@ def ablate(
         name: _hit_rates([runs.open_run(out / folder) for folder in folders])
         for name, folders in names.items()
     }
-    result = description(base, results) | {
+    result = describe_experiment(base, results) | {
         "kind": "ablation",
         "protocol": base.protocol,
         "seeds": list(seeds),
@@ -98,7 +98,7 @@ def _check_names(names: Sequence[str]) -> None:
     slugs = [slug(name) for name in names]
     for name in names:
         if not slug(name) or slugs.count(slug(name)) > 1:
-            raise UserError(f"The name {name!r} is not unique in letters and digits. Rename it.")
+            raise UserError(f"The letters and digits of {name!r} are not unique. Rename the case.")
 
 
 def _check_fixed_fields(base: Config, cases: Mapping[str, Config]) -> None:
@@ -106,13 +106,13 @@ def _check_fixed_fields(base: Config, cases: Mapping[str, Config]) -> None:
         for field in FIXED:
             if getattr(case, field) != getattr(base, field):
                 raise UserError(
-                    f"Case {name!r} changes {field}, which must be equal in all cases. Use --set "
-                    "for all."
+                    f"Case {name!r} changes {field}, which must be equal in all cases. Change it "
+                    "with --set."
                 )
 
 
 def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
-    """The usual ablations of a config: training methods, then each part of its network."""
+    """The usual ablations of a config: first of training methods, then of parts of the network."""
     general = {
         name: changes for name, changes in GENERAL_CHANGES.items() if changed(base, changes) != base
     }
@@ -127,7 +127,7 @@ def slug(name: str) -> str:
 
 
 def _hit_rates(runs_of_case: list[Run]) -> np.ndarray:
-    """The share of the runs in which each labeled face is classified correctly: (N,)."""
+    """The fraction of the runs that classify each labeled face correctly: (N,)."""
     predictions = [runs.load_predictions(run) for run in runs_of_case]
     hits = [(each["labels"].argmax(1) == each["truth"])[each["truth"] >= 0] for each in predictions]
     return np.mean(hits, axis=0)

@@ -1,7 +1,7 @@
 """Data augmentation with parameters that are sampled before an epoch.
 
-NumPy samples them on the host from the seed and the number of the epoch, so they are equal on every
-device and in every process. A step on the device then needs no random numbers and no
+NumPy samples them on the host from the seed and the number of the epoch, so the parameters are
+equal on every device and in every process. A step on the device then needs no random numbers and no
 synchronization, which lets a CUDA graph replay it.
 """
 
@@ -34,18 +34,19 @@ MIXUP_ALPHA = 0.2
 
 @dataclass(frozen=True, slots=True)
 class AugmentationParameters:
-    """Random numbers for S steps of B faces; those of one step lack the first axis.
+    """Random numbers for S steps of B faces, or for one step (see `at`) without the axis S.
 
-    Uniform from 0 to 1 unless stated otherwise.
+    Numbers are uniform from 0 to 1 unless stated otherwise.
 
     Attributes:
         indices: (S, B) int64, the faces of each batch in the dataset.
         partners: (S, B) int64, the face of the batch that each face is mixed with.
-        affine: (S, 5, B).
-        brightness_contrast: (S, 2, B).
-        random_erasing: (S, 5, B).
-        cutmix: (S, 4, B).
-        domain_randomization: (S, 6, B).
+        affine: (S, 5, B): rotation, scale, horizontal and vertical translation, flip.
+        brightness_contrast: (S, 2, B): contrast, brightness.
+        random_erasing: (S, 5, B): area, aspect ratio, top, left, whether it is applied.
+        cutmix: (S, 4, B): area, aspect ratio, top, left.
+        domain_randomization: (S, 6, B): whether it is applied, margin, blur, tone curve, contrast,
+            brightness.
         mix_choice: (S,), selects mixup, CutMix or neither for a batch.
         mixup: (S,), the weight of each face in its own mixture, from a Beta distribution.
         noise: (B, 1, size, size), standard normal; one image per face for the whole epoch, permuted
@@ -64,7 +65,7 @@ class AugmentationParameters:
     noise: Tensor
 
     def at(self, step: Tensor) -> AugmentationParameters:
-        """The parameters of one step; `step` is a (1,) int64 tensor."""
+        """The parameters of one step; `step` is its index in the epoch, a (1,) int64 tensor."""
         names = [field.name for field in fields(self) if field.name != "noise"]
         selected = {name: getattr(self, name).index_select(0, step)[0] for name in names}
         return AugmentationParameters(**selected, noise=self.noise[selected["partners"]])
@@ -82,13 +83,13 @@ def sample(
     """Sample the augmentation of an epoch.
 
     Args:
-        config: of the training.
-        count: faces in the dataset.
-        epoch: its number, from 0.
-        device: for the result.
+        config: config of the training.
+        count: number of faces in the training set.
+        epoch: number of the epoch, from 0.
+        device: device of the result.
         world_size: number of processes that share each batch.
-        repeat: seed and epoch whose order and augmentation to repeat instead, for stored teacher
-            logits; domain randomization is that of `epoch` in any case.
+        repeat: for stored teacher logits, the seed and epoch whose order and augmentation are
+            repeated. Domain randomization still depends on `config.seed` and `epoch`.
     """
     steps, batch = steps_per_epoch(count, config), faces_per_step(count, config, world_size)
     size = face_size(config, epoch)
@@ -130,13 +131,13 @@ def augment(batch: Batch, parameters: AugmentationParameters, config: Config, si
     """Augment a batch of uint8 faces.
 
     Args:
-        batch: faces as in the dataset.
-        parameters: of this step.
+        batch: uint8 faces.
+        parameters: the parameters of this step.
         config: strengths and probabilities.
         size: width and height of the result.
 
     Returns:
-        Standardized float32 faces, with mixed targets where faces are mixed.
+        Standardized float32 faces; mixed faces have mixed targets.
     """
     faces = standardize(batch.faces)
     faces = affine(faces, parameters.affine, config, size)
@@ -155,8 +156,8 @@ def augment(batch: Batch, parameters: AugmentationParameters, config: Config, si
 def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
     """Flip, rotate, scale and translate each face: (N, C, H, W), (5, N) -> (N, C, size, size).
 
-    One resampling for all of them and for resizing the crop of `config.input_size` pixels to
-    `size`. Without any change the result is exactly the central crop.
+    All of these, and resizing the crop of `config.input_size` pixels to `size`, are one resampling.
+    Without any change the result is exactly the central crop.
     """
     count, _, height, width = faces.shape
     crop = config.input_size
@@ -220,10 +221,10 @@ def random_rectangles(
 
     Args:
         uniform: (4, N).
-        min_area: smallest area, as a share of the image.
-        max_area: largest area, as a share of the image.
-        height: of the mask.
-        width: of the mask.
+        min_area: smallest area, as a fraction of the image.
+        max_area: largest area, as a fraction of the image.
+        height: height of the mask.
+        width: width of the mask.
     """
     uniform = uniform[..., None]
     area = min_area + (max_area - min_area) * uniform[0]
@@ -243,7 +244,9 @@ def mixup_cutmix(
     """Mix the faces and targets of a batch, with a probability for each method.
 
     Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. CutMix: Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899. Both are weights per pixel, which are 1 without mixing.
+    https://arxiv.org/abs/1905.04899. A mixed face is the weighted mean of a face and its partner.
+    The weight of the face is equal for all pixels (mixup), or 0 in a rectangle and 1 outside
+    (CutMix).
     """
     if not mixup and not cutmix:
         return batch
@@ -256,13 +259,13 @@ def mixup_cutmix(
     return Batch(faces, *_mix_targets(batch, other, weight.mean((1, 2, 3))[:, None]))
 
 
-def _mix_targets(one: Batch, other: Batch, share: Tensor) -> tuple[Tensor, ...]:
-    """Targets mixed in proportion to the weights of their rows; a row without votes adds none."""
+def _mix_targets(one: Batch, other: Batch, weight: Tensor) -> tuple[Tensor, ...]:
+    """Mix the targets with (N, 1) weights of `one`, times each face's own weight in the loss."""
 
     def blend(a: Tensor, a_weight: Tensor, b: Tensor, b_weight: Tensor) -> tuple[Tensor, Tensor]:
-        a_share, b_share = share * a_weight[:, None], (1 - share) * b_weight[:, None]
-        total = a_share + b_share
-        return (a_share * a + b_share * b) / total.clamp(min=1e-12), total[:, 0]
+        a_total, b_total = weight * a_weight[:, None], (1 - weight) * b_weight[:, None]
+        total = a_total + b_total
+        return (a_total * a + b_total * b) / total.clamp(min=1e-12), total[:, 0]
 
     labels, label_weights = blend(one.labels, one.label_weights, other.labels, other.label_weights)
     votes, vote_weights = blend(one.votes, one.vote_weights, other.votes, other.vote_weights)
@@ -270,18 +273,26 @@ def _mix_targets(one: Batch, other: Batch, share: Tensor) -> tuple[Tensor, ...]:
 
 
 MARGINS = (0.8, 1.4)
+"""Range of the crop's size relative to FER2013's in domain randomization."""
+
 GAMMAS = (0.5, 2.0)
+"""Range of the exponent of the tone curve."""
+
 CONTRASTS = (0.5, 1.3)
+"""Range of the factor of contrast."""
+
 BLURS = (0.0, 1.5)
-"""Ranges of domain randomization: size of the crop relative to FER2013's, exponent of the tone
-curve, contrast, and standard deviation of the blur in pixels."""
+"""Range of the standard deviation of the blur, in pixels."""
+
+BRIGHTNESSES = (-0.15, 0.15)
+"""Range of the brightness that is added to pixels from 0 to 1."""
 
 
 def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
     """Imitate another source of faces: margin, blur, tone curve, contrast and brightness.
 
-    Applied after mixing. With stored teacher logits the teachers do not get it, so the targets of a
-    face are those of its clearer version.
+    Applied after mixing. Stored teacher logits are those of the faces without it, so the student
+    learns to predict the targets of the unchanged face.
 
     Args:
         faces: (N, C, H, W), standardized.
@@ -306,13 +317,13 @@ def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> 
     gray = gray.clamp(0, 1) ** gamma.view(-1, 1, 1, 1)
     mean = gray.mean((1, 2, 3), keepdim=True)
     contrast = between(uniform[4], CONTRASTS).view(-1, 1, 1, 1)
-    brightness = between(uniform[5], (-0.15, 0.15)).view(-1, 1, 1, 1)
+    brightness = between(uniform[5], BRIGHTNESSES).view(-1, 1, 1, 1)
     gray = ((gray - mean) * contrast + mean + brightness).clamp(0, 1)
     return torch.where(selected, (gray * 255 - MEAN) / STD, faces)
 
 
 def gaussian_blur(faces: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each face with its own standard deviation in pixels: (N, C, H, W), (N,)."""
+    """Blur (N, C, H, W) faces, each with its own standard deviation `sigma` (N,) in pixels."""
     count, channels, height, width = faces.shape
     offset = torch.arange(-4, 5, device=faces.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)

@@ -1,8 +1,8 @@
 """Average the weights of two runs.
 
-After fine-tuning on other faces, networks between the weights before and after are nearly as good
-as the first on the old faces and as the second on the new ones (WiSE-FT, Wortsman et al. 2022,
-https://arxiv.org/abs/2109.01903).
+A network is trained on some faces and then fine-tuned on others. A weighted mean of the weights
+before and after fine-tuning is nearly as accurate on the first faces as before and on the second as
+after (WiSE-FT, Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
 """
 
 from __future__ import annotations
@@ -41,13 +41,17 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
         raise UserError(f"--weight {weight:g} is out of range; use 0 to 1.")
     for run in (first, second):
         if not run.finished:
-            raise UserError(f"{run.folder} is not finished. Train it first.")
+            raise UserError(
+                f"{run.folder} is not finished. Run mien train with the same --out to resume it."
+            )
     weights, others = (runs.load_tensors(run.weights_file) for run in (first, second))
     is_same = weights.keys() == others.keys() and all(
         weights[name].shape == others[name].shape for name in weights
     )
     if not is_same:
-        raise UserError(f"{first.folder} and {second.folder} have different networks.")
+        raise UserError(
+            f"{first.folder} and {second.folder} have different networks. Use runs of one model."
+        )
     averaged = {"averaged": {first.folder.name: 1 - weight, second.folder.name: weight}}
     about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
     run = runs.create(out, second.config, about | averaged)

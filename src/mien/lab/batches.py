@@ -1,4 +1,4 @@
-"""The dataset on the device, and the size of batches.
+"""The training set on the device, and the size of batches.
 
 FER2013's training faces are 66 MB of uint8, so there is no data loader: the dataset is copied to
 the device once, and `augmentation` makes batches there.
@@ -54,7 +54,7 @@ def center_crop(faces: Tensor, size: int) -> Tensor:
 
 
 def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
-    """The whole dataset as one batch of uint8 faces, with targets and weights by the config."""
+    """Make one batch of all faces (uint8), with the targets and weights that the config defines."""
     labels = np.zeros((len(samples), 7), np.float32)
     labeled = samples.labels >= 0
     labels[labeled, samples.labels[labeled]] = 1
@@ -65,7 +65,7 @@ def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
         class_counts = np.maximum(labels.sum(0), 1)
         weights = labeled.sum() / (7 * class_counts)
         label_weights[labeled] = weights[samples.labels[labeled]]
-    # The fewer raters chose an emotion, the less certain are the shares.
+    # Faces for which few raters chose an emotion have uncertain shares.
     raters = np.maximum(counts.sum(1), 1)
     vote_weights = (counts[:, :8].sum(1) / raters).astype(np.float32)
     arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)

@@ -8,18 +8,18 @@ from mien.errors import UserError
 from mien.lab import data, models, runs
 from mien.lab.config import Config
 from mien.lab.data import Samples
-from mien.lab.heads import CLASSES, HEADS
+from mien.lab.heads import HEADS, LOGIT_COUNT
 
 
 def check_network(config: Config) -> None:
-    """Check that the network exists and accepts the sizes it will be trained on.
+    """Check that the network exists and accepts the input sizes of the training.
 
     Raises:
         UserError: unknown network, or input too small for it.
     """
     with torch.random.fork_rng(devices=[]):
         network = models.build(
-            config.model, channels=config.channels, classes=CLASSES, dropout=config.dropout,
+            config.model, channels=config.channels, classes=LOGIT_COUNT, dropout=config.dropout,
             pretrained=config.pretrained,
         ).eval()  # fmt: skip
     for size in {config.input_size, config.initial_size or config.input_size}:
@@ -28,14 +28,17 @@ def check_network(config: Config) -> None:
                 network(torch.zeros(2, config.channels, size, size))
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"{config.model} does not accept {size} pixels: {reason}.") from None
+            raise UserError(
+                f"{config.model} does not accept faces of {size} pixels: {reason}. "
+                "Change input_size or initial_size."
+            ) from None
 
 
 def check_sources(config: Config, description: dict) -> None:
     """Check that teachers and initial weights were not trained on this run's evaluation set.
 
     The protocol `leaky-kfold` is exempt: this leak is what it demonstrates. Teachers must also have
-    been trained on every head that they teach.
+    been trained with every head that is distilled.
 
     Args:
         config: of the training.
@@ -57,7 +60,7 @@ def check_sources(config: Config, description: dict) -> None:
 def _check_source(path: str, config: Config, description: dict) -> None:
     run = runs.open_run(path)
     if not run.finished:
-        raise UserError(f"{path} is not finished. Resume it: mien train with the same --out.")
+        raise UserError(f"{path} is not finished. Run mien train with the same --out to resume it.")
     other = run.config
     if _split_key(other) != _split_key(config):
         raise UserError(
@@ -90,7 +93,7 @@ def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
     """The heads that have a target in the data or from teachers.
 
     Raises:
-        UserError: there is none, or selecting an epoch lacks a `val` split.
+        UserError: no head has a target, or the config needs a `val` split that the data lacks.
     """
     train = data.split(splits, "train")
     distilled = config.teacher_weight > 0
@@ -103,5 +106,8 @@ def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
             "vote_weight above 0 for targets that it has."
         )
     if (config.patience or config.select_epoch == "best") and "val" not in splits:
-        raise UserError("The data has no val split, which patience and select_epoch=best need.")
+        raise UserError(
+            "The data has no val split, which patience and select_epoch=best need. "
+            "Set patience=0 and select_epoch=last."
+        )
     return heads

@@ -1,6 +1,6 @@
 """The configuration of a training, and the recipes: named configurations.
 
-A config describes a training completely, except for where the data lie.
+A config describes a training completely, except for the path of the data.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ class Config:
         label_weight: weight of the loss of the FER2013 labels; 0 disables it.
         vote_weight: weight of the loss of the FER+ votes; 0 disables it.
         drop_single_votes: ignore an emotion with one vote of ten, as Barsoum et al. 2016 do.
-        label_smoothing: share of the label distribution that is spread over all emotions.
+        label_smoothing: fraction of the label distribution that is spread over all emotions.
         class_weights: weight faces inversely to the frequency of their label.
         teachers: run folders whose averaged outputs are distilled.
         teacher_weight: weight of the distillation loss, 0 to 1; the other losses get the rest.
-        teacher_temperature: softens the outputs of teachers and student.
+        teacher_temperature: temperature of the distillation, by which the logits of teachers and
+            student are divided.
         teacher_tta: test-time augmentation of the teachers, "none" or "flip".
-        teacher_logits: folder of stored teacher logits (`mien distill`); the augmentation must
-            be the stored one, and no teacher is run.
+        teacher_logits: folder of stored teacher logits (`mien distill`), which replace running
+            the teachers. The augmentation must be the one that the logits were stored with.
         pool_votes: pixel-identical training faces share the sum of their FER+ votes.
         epochs: number of epochs.
         batch_size: faces per step, over all processes.
@@ -55,26 +56,28 @@ class Config:
         weight_decay: of weights; norms and biases have none.
         warmup_epochs: epochs of linear warmup.
         lr_schedule: "cosine", or "constant" until a final cooldown.
-        cooldown_fraction: share of the training in which the constant schedule falls to zero.
+        cooldown_fraction: last fraction of the training, in which the constant schedule falls to
+            zero.
         ema_decay: decay per step of the moving average of the weights; 0 disables it.
         clip_grad: maximum norm of the gradient; 0 disables clipping.
-        precision: of matrix products: "float32", "bfloat16", or "auto": bfloat16 on a GPU or a
-            CPU with AMX, else float32.
+        precision: data type of matrix products: "float32", "bfloat16", or "auto" (bfloat16 on
+            GPUs and on CPUs with AMX, float32 on others).
         compile: use `torch.compile`.
         seed: of everything random.
-        select_epoch: whose weights are kept: "last", or "best", the epoch with the lowest
-            PublicTest loss (results on PublicTest are then optimistically biased).
+        select_epoch: the epoch whose weights are the result: "last", or "best" for the one with
+            the lowest PublicTest loss (results on PublicTest are then optimistically biased).
         patience: early stopping after this many epochs without a lower PublicTest loss; 0
             disables it.
         flip: flip half of the faces horizontally.
         rotation: largest rotation, in degrees.
-        scale: largest relative change of size.
-        translate: largest translation, as a share of the width and height.
-        brightness_contrast: largest change of brightness and relative change of contrast.
+        scale: largest change of size; 0.25 enlarges or shrinks by a factor of up to 1.25.
+        translate: largest translation, as a fraction of the width and height.
+        brightness_contrast: largest relative change of contrast, and largest change of brightness
+            as a fraction of the standard deviation of all pixels.
         interpolation: of geometric augmentation: "bilinear" or the sharper "bicubic".
         random_erasing: probability per face of filling a rectangle with noise.
-        mixup: probability per batch.
-        cutmix: probability per batch.
+        mixup: probability per batch of blending pairs of faces.
+        cutmix: probability per batch of replacing a rectangle of each face by another face.
         domain_randomization: probability per face of imitating another source of faces: margin
             0.8 to 1.4, tone curve, contrast, blur. Applied last; teachers do not get it.
     """
@@ -144,8 +147,8 @@ _COMMON = Config(
 # For networks that learn slowly with SGD, without shortcuts or pretrained weights.
 _ADAMW = replace(_COMMON, optimizer="adamw", lr=1e-3, weight_decay=0.02)
 
-# What both notebooks behind the paper's baselines share. Where they reduce the learning rate on a
-# plateau of the validation loss, ours follows a cosine.
+# Settings that the two notebooks behind the paper's baselines share, except that they reduce the
+# learning rate on plateaus of the validation loss, and here it follows a cosine.
 _KERAS = replace(
     _COMMON, input_size=48, channels=3, label_smoothing=0.0, optimizer="adamw", weight_decay=0.0,
     warmup_epochs=0.0, ema_decay=0.0,
@@ -212,12 +215,14 @@ RECIPES = {
 }  # fmt: skip
 """Name -> config, for `mien train RECIPE`.
 
-default: the model that mien ships. tiny: a quick trial. common: for any model, on the FER2013
-labels alone; the leaderboard compares systems by it. vgg19, sequential, hybrid: the paper's three
-models; as common except for dropout and, where SGD learns slowly, the optimizer. NAME-paper: a
-system as its authors trained it, as far as they state it. What always differs: the learning rate
-follows a cosine, SGD uses Nesterov momentum, there is no shear, and the best epoch is the one with
-the lowest loss.
+- default: the model that mien ships.
+- tiny: a quick trial.
+- common: for any model, trained on the FER2013 labels alone; the leaderboard uses it for all.
+- vgg19, sequential, hybrid: the paper's three models, trained as in `common` except for dropout
+  and, where SGD learns slowly, the optimizer.
+- NAME-paper: a system, trained as its authors state. These recipes differ from the papers in four
+  points: the learning rate follows a cosine, SGD uses Nesterov momentum, shear is not applied, and
+  the best epoch is the one with the lowest loss.
 """
 
 _CHOICES = {
@@ -320,17 +325,17 @@ def checked(config: Config) -> Config:
 
 
 def _inconsistency(config: Config) -> str:
-    """The first error in a combination of fields, or nothing."""
+    """The message for the first invalid combination of fields, or an empty string."""
     if config.label_weight == config.vote_weight == 0:
         return "label_weight and vote_weight are both 0. Set one of them above 0."
     if bool(config.teachers) != (config.teacher_weight > 0):
         return "Only one of teachers and teacher_weight is set. Set both or neither."
     if config.teacher_logits and not (config.teachers and config.initial_size == 0):
-        return "teacher_logits is set. Set teachers too, and initial_size=0."
+        return "teacher_logits needs teachers and initial_size=0. Set both, or no teacher_logits."
     if config.domain_randomization and config.teachers and not config.teacher_logits:
         return "domain_randomization with teachers needs stored logits. Set teacher_logits."
     if config.fold >= config.folds:
-        return f"fold is {config.fold}. It must be from 0 to folds - 1."
+        return f"fold is {config.fold}. It must be from 0 to {config.folds - 1} (folds - 1)."
     if config.initial_size % 4 or 0 < config.initial_size < 8:
         return f"initial_size is {config.initial_size}. It must be a multiple of 4 from 8, or 0."
     if config.initial_size > config.input_size:

@@ -12,7 +12,7 @@ from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import data, protocols, runs, scores
 from mien.lab.config import Config
-from mien.lab.experiments import RunProgress, description, mean_and_sd, metrics_of, run_all
+from mien.lab.experiments import RunProgress, describe_experiment, mean_and_sd, metrics_of, run_all
 from mien.lab.runs import Run
 
 
@@ -22,7 +22,7 @@ def crossval(base: Config, root: Path, out: Path, on_progress: RunProgress) -> d
     Also writes the result to `out/crossval.json`, and the fold of each face to `out/folds.csv`.
 
     Args:
-        base: config; its fold is ignored.
+        base: config of all trainings, except for its fold, which is ignored.
         root: the data.
         out: parent of the run folders.
         on_progress: makes the progress callback of each training.
@@ -46,7 +46,7 @@ def crossval(base: Config, root: Path, out: Path, on_progress: RunProgress) -> d
             configs[f"fold-{k}"] = replace(configs[f"fold-{k}"], init_from=str(previous))
     results = run_all(configs, root, out, on_progress, sequential=is_leaky)
     _write_folds(out / "folds.csv", base, root)
-    result = description(base, results) | {
+    result = describe_experiment(base, results) | {
         "kind": "crossval",
         "protocol": base.protocol,
         "folds": {name: metrics_of(each) for name, each in results.items()},

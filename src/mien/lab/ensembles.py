@@ -20,7 +20,7 @@ class Ensemble(nn.Module):
     """The mean of the logits of several networks.
 
     Args:
-        networks: with the same input and output.
+        networks: networks with the same inputs and outputs.
         flip: horizontal-flip test-time augmentation, at twice the cost.
     """
 
@@ -65,7 +65,7 @@ def input_size(runs: Sequence[Run]) -> int:
 
 
 def provenance(runs: Sequence[Run]) -> dict:
-    """Config, seed, data and commit for a model card; of an ensemble, those of each member."""
+    """Config, seed, data and commit for a model card; for an ensemble, those of each member."""
     members = [
         {
             "data": run.about.get("data"),

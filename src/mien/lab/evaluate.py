@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mien.errors import UserError
 from mien.lab import batches, data, models, protocols, runs, scores
 from mien.lab.config import published
-from mien.lab.heads import CLASSES, HEADS, LABELS
+from mien.lab.heads import CLASS_NAMES, HEADS, LOGIT_COUNT
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, restrict_labels
 from mien.registry import unknown_name_error
@@ -43,7 +43,7 @@ Predictions = dict[str, np.ndarray]
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """Load the trained network of a run, in evaluation mode; `UserError` if it is unfinished."""
     config = run.config
-    model = models.build(config.model, channels=config.channels, classes=CLASSES)
+    model = models.build(config.model, channels=config.channels, classes=LOGIT_COUNT)
     load_weights(model, run)
     return model.to(device).eval()
 
@@ -163,7 +163,7 @@ def _classify(classifier: Classifier, faces: np.ndarray) -> Predictions:
         return {head: np.concatenate([one[head] for one in outputs]) for head in outputs[0]}
     probabilities = np.concatenate([classifier(part) for part in parts])
     head = "votes" if "contempt" in spec.labels else "labels"
-    return {head: restrict_labels(probabilities, spec.labels, LABELS[head])}
+    return {head: restrict_labels(probabilities, spec.labels, CLASS_NAMES[head])}
 
 
 def _mean(predictions: Sequence[Predictions]) -> Predictions:

@@ -1,6 +1,6 @@
 """Several trainings that form one experiment; shared by cross-validation and ablation.
 
-Each training has its own run folder. Finished ones are not repeated and ones that another process
+Each training has its own run folder. Finished runs are not repeated, and runs that another process
 is training are skipped, so an interrupted experiment resumes, and several processes can share it.
 """
 
@@ -27,7 +27,7 @@ METRICS = {
     "ferplus": ("votes", "ferplus_majority", "accuracy"),
     "kl_nats": ("votes", "proportions", "kl_nats"),
 }
-"""Name of a metric -> where it is in a result: head, section, number."""
+"""Name of a metric -> the keys of its value in a result: head, section, number."""
 
 
 def run_all(
@@ -45,7 +45,7 @@ def run_all(
         root: the data.
         out: parent of the run folders.
         on_progress: makes the progress callback of each training.
-        sequential: each run depends on the previous one, so stop at a locked one.
+        sequential: stop at the first locked run, because each run depends on the previous one.
 
     Returns:
         Name -> result, in the same order.
@@ -84,7 +84,7 @@ def check_comparable(configs: Iterable[Config], root: Path) -> None:
 
 
 def metrics_of(result: dict) -> dict[str, float]:
-    """The metrics of a result that are in it."""
+    """Those of `METRICS` that a result contains."""
     return {
         name: result["heads"][head][section][number]["value"]
         for name, (head, section, number) in METRICS.items()
@@ -105,8 +105,8 @@ def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
     }
 
 
-def description(base: Config, results: dict[str, dict]) -> dict:
-    """Config, data and commits of an experiment, for its result."""
+def describe_experiment(base: Config, results: dict[str, dict]) -> dict:
+    """Config, data, commits and environment of an experiment, for the result."""
     first = next(iter(results.values()))
     return {
         "config": published(base),

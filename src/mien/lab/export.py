@@ -24,7 +24,7 @@ from mien.io import atomic_file
 from mien.lab import batches, calibration, data, ensembles, evaluate, quantization, scores
 from mien.lab.calibration import VectorScaling
 from mien.lab.data import Samples
-from mien.lab.heads import HEADS, LABELS
+from mien.lab.heads import CLASS_NAMES, HEADS
 from mien.lab.runs import Run
 from mien.onnx_runtime import open_session
 from mien.registry import unknown_name_error
@@ -145,7 +145,7 @@ def export(
             for head, scaling in scalings.items()
         },
     }
-    spec = ModelSpec(LABELS[heads[0]], FACE_SIZE, channels, card=card)
+    spec = ModelSpec(CLASS_NAMES[heads[0]], FACE_SIZE, channels, card=card)
     proto = to_onnx(exported, spec)
     if storage in quantization.REDUCED_PRECISION:
         proto = quantization.reduce_precision(proto, storage)
@@ -194,7 +194,7 @@ def _scaling(
     head: str, logits: Tensor | None, share: float, calibration_samples: Samples | None
 ) -> VectorScaling:
     if logits is None or calibration_samples is None:
-        return calibration.identity(len(LABELS[head]))
+        return calibration.identity(len(CLASS_NAMES[head]))
     return calibration.fit(_uncalibrated(head, logits, share), _targets(head, calibration_samples))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 HEADS = {"labels": slice(0, 7), "votes": slice(7, 15)}
-"""Name of a head -> its logits among the outputs of a network."""
+"""Name of a head -> columns of its logits in the outputs of a network."""
 
-LABELS = {"labels": EMOTIONS, "votes": EMOTIONS_AND_CONTEMPT}
-"""Name of a head -> its classes."""
+CLASS_NAMES = {"labels": EMOTIONS, "votes": EMOTIONS_AND_CONTEMPT}
+"""Name of a head -> names of its classes, in the order of its logits."""
 
-CLASSES = 15
-"""Number of logits of both heads."""
+LOGIT_COUNT = 15
+"""Number of outputs of a network: the logits of both heads."""

@@ -13,7 +13,7 @@ from mien.lab.config import Config
 from mien.lab.heads import HEADS
 
 
-def losses(
+def compute_losses(
     logits: Tensor,
     batch: Batch,
     config: Config,
@@ -26,28 +26,28 @@ def losses(
     processes equals the mean over their joint batch.
 
     Args:
-        logits: (B, 15), of the student.
-        batch: targets and their weights.
-        config: weights of the losses.
-        teachers: networks to distill; run on `batch.faces`.
+        logits: (B, 15) logits of the student.
+        batch: the targets and the weights of the faces.
+        config: the weights of the losses.
+        teachers: networks to distill, which are run on `batch.faces`.
         stored_targets: head -> (B, classes), the teachers' mean probabilities, if they are stored.
 
     Returns:
         The loss to minimize, and [label loss, vote loss, label accuracy], all scalars.
     """
-    labels, votes = logits[:, HEADS["labels"]], logits[:, HEADS["votes"]]
+    label_logits, vote_logits = logits[:, HEADS["labels"]], logits[:, HEADS["votes"]]
     smoothing = config.label_smoothing
     smoothed = batch.labels * (1 - smoothing) + smoothing / batch.labels.shape[1]
     cross_entropy = partial(F.cross_entropy, reduction="none")
-    label_loss = (batch.label_weights * cross_entropy(labels, smoothed)).mean()
-    vote_loss = (batch.vote_weights * cross_entropy(votes, batch.votes)).mean()
+    label_loss = (batch.label_weights * cross_entropy(label_logits, smoothed)).mean()
+    vote_loss = (batch.vote_weights * cross_entropy(vote_logits, batch.votes)).mean()
     loss = config.label_weight * label_loss + config.vote_weight * vote_loss
     if teachers or stored_targets:
         targets = stored_targets or teacher_targets(batch.faces, config, teachers)
-        distillation = distillation_loss(labels, votes, targets, config)
+        distillation = distillation_loss(label_logits, vote_logits, targets, config)
         loss = (1 - config.teacher_weight) * loss + config.teacher_weight * distillation
     labeled = batch.label_weights > 0
-    accuracy = (labeled & (labels.argmax(1) == batch.labels.argmax(1))).float().mean()
+    accuracy = (labeled & (label_logits.argmax(1) == batch.labels.argmax(1))).float().mean()
     return loss, [label_loss.detach(), vote_loss.detach(), accuracy]
 
 
@@ -58,8 +58,8 @@ def teacher_targets(faces: Tensor, config: Config, teachers: list[nn.Module]) ->
     the student, as in Beyer et al. 2022, https://arxiv.org/abs/2106.05237.
     """
     faces = faces.contiguous(memory_format=torch.channels_last)
-    half = use_bfloat16(config, faces.device)
-    with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=half):
+    is_bfloat16 = use_bfloat16(config, faces.device)
+    with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=is_bfloat16):
         inputs = [faces, faces.flip(-1)] if config.teacher_tta == "flip" else [faces]
         logits = [
             teacher(crops).float() / config.teacher_temperature
@@ -73,18 +73,18 @@ def teacher_targets(faces: Tensor, config: Config, teachers: list[nn.Module]) ->
 
 
 def distillation_loss(
-    labels: Tensor, votes: Tensor, targets: dict[str, Tensor], config: Config
+    label_logits: Tensor, vote_logits: Tensor, targets: dict[str, Tensor], config: Config
 ) -> Tensor:
-    """Cross-entropy of both heads with the teachers' probabilities, times temperature squared."""
+    """Cross-entropy of both heads with the teachers' probabilities, times temperature ** 2."""
     temperature = config.teacher_temperature
-    label_loss = F.cross_entropy(labels / temperature, targets["labels"])
-    vote_loss = F.cross_entropy(votes / temperature, targets["votes"])
+    label_loss = F.cross_entropy(label_logits / temperature, targets["labels"])
+    vote_loss = F.cross_entropy(vote_logits / temperature, targets["votes"])
     weighted = config.label_weight * label_loss + config.vote_weight * vote_loss
     return weighted * temperature**2
 
 
 def use_bfloat16(config: Config, device: torch.device) -> bool:
-    """Whether to multiply matrices in bfloat16; `auto`: if the hardware accelerates it."""
+    """Whether to multiply matrices in bfloat16; with "auto", if the hardware accelerates that."""
     if config.precision != "auto":
         return config.precision == "bfloat16"
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())

@@ -10,20 +10,22 @@ from mien.lab.config import Config
 
 
 def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float:
-    """The learning rate as a share of its peak: linear warmup, then a decay to zero.
+    """The learning rate divided by its peak.
 
-    The decay is half a cosine or, with `lr_schedule="constant"`, constant until the last
-    `cooldown_fraction` of the training, then 1 minus a square root (Hägele et al. 2024,
-    https://arxiv.org/abs/2405.18392).
+    It rises linearly during the warmup and then decays to zero, with p from 0 to 1:
+
+    - `lr_schedule="cosine"`: (1 + cos(pi p)) / 2, p over the rest of the training.
+    - `lr_schedule="constant"`: 1 until the last `cooldown_fraction` of the rest, and then
+      1 - sqrt(p), p over the cooldown (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
 
     Args:
-        epoch: epochs completed, including the fraction of the present one.
-        config: of the training.
-        time_progress: share of the time budget that is spent, 0 to 1; it counts where it exceeds
-            the share of the epochs.
+        epoch: number of completed epochs, including the completed fraction of the current one.
+        config: config of the training.
+        time_progress: fraction of the time budget that is spent, 0 to 1. It replaces the fraction
+            of completed epochs when it is larger.
 
     Returns:
-        0 to 1.
+        A factor from 0 to 1.
     """
     if epoch < config.warmup_epochs and time_progress < 1:
         return (epoch + 1e-3) / config.warmup_epochs
@@ -40,8 +42,8 @@ class TimeBudget:
     """The time limit of a training.
 
     Attributes:
-        spent: seconds of its epochs before this process resumed it.
-        start: start of this process's first epoch, by `time.monotonic`.
+        spent: seconds of the epochs that were completed before this process resumed the training.
+        start: start of the first epoch of this process, by `time.monotonic`.
         end: the deadline, by `time.monotonic`; infinite for no limit.
     """
 
@@ -50,14 +52,14 @@ class TimeBudget:
     end: float
 
     def progress(self, ahead: float = 0.0) -> float:
-        """The share of the budget that will be spent `ahead` seconds from now, 0 to 1."""
+        """The fraction of the budget that will be spent `ahead` seconds from now, 0 to 1."""
         if math.isinf(self.end):
             return 0.0
         total = self.spent + max(self.end - self.start, 1e-9)
         return min(1.0, (self.spent + time.monotonic() - self.start + ahead) / total)
 
     def is_last(self, seconds: float) -> bool:
-        """Whether another epoch of this duration would exceed the deadline."""
+        """Whether another epoch of `seconds` would exceed the deadline."""
         return time.monotonic() + seconds > self.end
 
 

@@ -1,4 +1,4 @@
-"""Training in one process, or in several that torchrun started."""
+"""Training in one process, or in several processes that torchrun started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def process_group(device: str | None) -> Iterator[tuple[torch.device, int, int]]
     """Join the process group, if torchrun started this process.
 
     Args:
-        device: "cpu", "cuda" or "mps"; None for a GPU if available.
+        device: "cpu", "cuda" or "mps"; None selects a GPU if available.
 
     Yields:
         Device, rank and world size.
@@ -69,7 +69,7 @@ def barrier(world_size: int) -> None:
 
 
 def broadcast(value: T, world_size: int) -> T:
-    """The value of rank 0, in every process."""
+    """Return the value of rank 0 in every process."""
     values = [value]
     if world_size > 1:
         distributed.broadcast_object_list(values)

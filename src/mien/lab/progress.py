@@ -15,7 +15,7 @@ class ProgressCallback(Protocol):
 
         Args:
             unit: "step" or "epoch".
-            done: the number completed.
-            total: of the steps of the epoch, or of the epochs.
-            entry: with "epoch", the log entry of the epoch before, if there is one.
+            done: number of completed steps of this epoch, or of completed epochs.
+            total: number of steps per epoch, or of epochs.
+            entry: for "epoch", the log entry of the previous epoch; None before the first.
         """

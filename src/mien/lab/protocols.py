@@ -1,7 +1,7 @@
 """Protocols: how a dataset is split into training and evaluation set.
 
 The leaky protocols reproduce, for demonstration, mistakes that are common in published work
-(docs/reproduce-the-paper.md); a warning is shown wherever one of their numbers is.
+(docs/reproduce-the-paper.md). Their numbers are always shown with a warning.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def split(splits: Splits, config: Config) -> Splits:
 
     Args:
         splits: as `data.load` returns them.
-        config: its protocol, fold and folds.
+        config: config with the protocol, fold and folds.
 
     Returns:
         `train` and `val`, and with some protocols `test`.
@@ -44,16 +44,16 @@ def split(splits: Splits, config: Config) -> Splits:
 
 
 TRAINED_WITH = ", trained with "
-"""In the protocol of a result: separates the protocol of the evaluation from that of training."""
+"""Text in the protocol of a result, between the protocols of evaluation and of training."""
 
 
 def warning(protocol: str) -> str:
-    """The warning that numbers of a protocol need; empty if none."""
+    """The warning to show with numbers of a protocol; empty if none is needed."""
     evaluation, _, training = protocol.partition(TRAINED_WITH)
     if evaluation.startswith("leaky"):
         return f"Protocol {evaluation} is leaky on purpose: its numbers do not hold for new faces."
     if training:
-        return f"It was trained with protocol {training} and may have seen evaluation faces."
+        return f"The model was trained with protocol {training} and may have seen evaluation faces."
     return ""
 
 
@@ -64,18 +64,22 @@ def warnings(result: Mapping) -> list[str]:
     provenance = [result["provenance"], *result["provenance"].get("members", [])]
     digests = [(member.get("data") or {}).get("sha256", {}) for member in provenance]
     if name == "train" or evaluated in {digest.get("train") for digest in digests} - {None}:
-        messages.append("It was trained on these faces: the numbers do not hold for new ones.")
+        messages.append(
+            "The model was trained on these faces: the numbers do not hold for new faces."
+        )
     if result.get("epoch_selected_on") == name:
-        messages.append("Its epoch was selected on these faces: optimistically biased.")
+        messages.append(
+            "The epoch was selected on these faces: the numbers are optimistically biased."
+        )
     validation = {digest.get("val") for digest in digests} - {None}
     if "cross_validated" in result["provenance"] and evaluated in validation:
-        messages.append("It was calibrated on these faces: slightly optimistically biased. Its "
-                        "card has the cross-validated numbers.")  # fmt: skip
+        messages.append("The model was calibrated on these faces: the numbers are slightly "
+                        "optimistically biased. Its card has cross-validated numbers.")  # fmt: skip
     return [message for message in messages if message]
 
 
 def evaluation_set(result: Mapping) -> tuple[str, ...]:
-    """What identifies an evaluation: protocol, fold, split, test-time augmentation, data."""
+    """Texts that identify an evaluation: protocol, fold, split, test-time augmentation, data."""
     data, name = result["data"], result["data"]["split"]
     config = result["provenance"].get("config") or {}
     evaluation = result["protocol"].partition(TRAINED_WITH)[0]
@@ -109,13 +113,13 @@ def kfold(splits: Splits, config: Config) -> Splits:
 
 
 def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
-    """As `kfold`, but ignoring duplicates, as most published cross-validations do."""
+    """Split as `kfold`, but ignore duplicates, as most published cross-validations do."""
     pool, assigned = folds(splits, config.folds, grouped=False)
     return _hold_out(splits, pool, assigned == config.fold)
 
 
 def leaky_oversample(splits: Splits, _: Config) -> Splits:
-    """Oversample rare emotions, and split only then.
+    """Oversample rare emotions before splitting.
 
     Most evaluation faces then have an exact duplicate in the training set. The call is that of a
     widely copied notebook.
@@ -131,7 +135,7 @@ def leaky_oversample(splits: Splits, _: Config) -> Splits:
 
 
 def leaky_augment(splits: Splits, _: Config) -> Splits:
-    """Add augmented copies of each face, and split at random only then."""
+    """Add augmented copies of each face before splitting at random."""
     pool = _pool(splits)
     rng = np.random.default_rng(0)
     parts = [pool]
@@ -148,7 +152,8 @@ PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
     "kfold-ungrouped": kfold_ungrouped,
     "leaky-oversample": leaky_oversample,
     "leaky-augment": leaky_augment,
-    "leaky-kfold": kfold,  # its folds are sound; `crossval` trains one model through all of them
+    # The split has no leak, but `crossval` then trains one model on all folds in turn.
+    "leaky-kfold": kfold,
 }
 """Name -> function that splits a dataset."""
 

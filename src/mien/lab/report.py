@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mien.lab import claims, data, figures, runs, tables
-from mien.lab.heads import LABELS
+from mien.lab.heads import CLASS_NAMES
 from mien.lab.page import FigureBlock, Page
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS, restrict_labels
@@ -119,7 +119,7 @@ def proportions(run: Run) -> FigureBlock | None:
     if not rated.any():
         return None
     head = "votes" if "votes" in predictions else "labels"
-    seven = restrict_labels(predictions[head][rated], LABELS[head], EMOTIONS)
+    seven = restrict_labels(predictions[head][rated], CLASS_NAMES[head], EMOTIONS)
     caption = (
         "On the dotted line, predicted share and vote share are equal. Larger dots are bins with "
         "more faces."

@@ -14,7 +14,7 @@ import torch
 from mien.errors import UserError
 from mien.lab import batches, data, evaluate, explain, figures, protocols, runs, tables
 from mien.lab.data import Samples
-from mien.lab.heads import HEADS, LABELS
+from mien.lab.heads import CLASS_NAMES, HEADS
 from mien.lab.page import FigureBlock
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS
@@ -52,7 +52,7 @@ def confident_errors(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str, count: int = 14
 ) -> FigureBlock:
     """Draw the errors of a head with the highest confidence, from its (N, K) probabilities."""
-    labels, predicted, confidence = LABELS[head], probabilities.argmax(1), probabilities.max(1)
+    labels, predicted, confidence = CLASS_NAMES[head], probabilities.argmax(1), probabilities.max(1)
     truth = samples.labels if head == "labels" else data.majority(samples.votes)
     wrong = np.flatnonzero((predicted != truth) & (truth >= 0))
     selected = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
@@ -88,7 +88,9 @@ def saliency_maps(
             f"Spatial attention of layer {k}. Bright positions have the highest weight.",
             layer,
         )
-    captions = [f"{LABELS[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown]
+    captions = [
+        f"{CLASS_NAMES[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown
+    ]
     crops = batches.center_crop(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
     return [
         FigureBlock(

@@ -1,4 +1,4 @@
-"""Run folders. A run is one training; only this module knows the names of its files."""
+"""Run folders: a run is one training, and only this module contains the names of its files."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
     Only one process may do this at a time; see `locked`.
 
     Args:
-        folder: of the run; created if needed.
-        config: of the training.
-        about_run: added to `about.json`; its `data` must be the same when a run is resumed.
+        folder: folder of the run; created if needed.
+        config: config of the training.
+        about_run: facts to add to `about.json`; `data` must be the same when the run is resumed.
 
     Raises:
         UserError: the folder has a run with another config or other data, or other files.
@@ -90,7 +90,7 @@ def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
             ]
             raise UserError(
                 f"{folder} has a run with another config ({'; '.join(differing)}). Choose "
-                "another --out, or delete it."
+                "another --out, or delete the folder."
             )
         if run.about.get("data", about_run.get("data")) != about_run.get("data"):
             raise UserError(f"{folder} has a run on other data. Choose another --out.")
@@ -108,7 +108,7 @@ def _create_folder(folder: Path | str) -> Run:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
-    # Creating a run and being killed leaves about.json, or a temporary file.
+    # A process that is killed while it creates a run leaves about.json, or a temporary file.
     partial = (LOCK, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
     names = [path.name for path in run.folder.iterdir()]
     if not run.config_file.exists() and not all(name.startswith(partial) for name in names):
@@ -122,7 +122,7 @@ class RunLocked(UserError):
 
 @contextmanager
 def locked(folder: Path | str) -> Iterator[None]:
-    """Lock a run folder for training; created if needed.
+    """Lock a run folder for training, and create it if needed.
 
     The operating system releases the lock when the process ends, even if it is killed.
 
@@ -175,7 +175,7 @@ def accelerator() -> dict[str, str]:
 def commit() -> str | None:
     """The commit of the running source, with `-dirty` if it has changes; None outside git.
 
-    In a copy without git history, $MIEN_COMMIT states it.
+    The environment variable MIEN_COMMIT overrides it, for copies of the source without git history.
     """
     if stated := os.environ.get("MIEN_COMMIT"):
         return stated
@@ -224,9 +224,9 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     """Write predictions and their metrics, replacing previous ones.
 
     Args:
-        run: that was evaluated.
+        run: the evaluated run.
         arrays: `rows` and `truth` (N,), `raters` (N, 10), and an (N, K) array per head.
-        result: metrics, with split, views and window.
+        result: the result of `mien evaluate`.
     """
     run.metrics_file.unlink(missing_ok=True)
     with atomic_file.atomic_write(run.predictions_file) as temporary:
@@ -235,7 +235,7 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """Load what `save_predictions` wrote; a `UserError` if there is nothing or it is damaged."""
+    """Load what `save_predictions` wrote; a `UserError` if the file is missing or damaged."""
     if not run.predictions_file.exists():
         raise UserError(f"{run.folder} is not evaluated. Run mien evaluate {run.folder} --data ...")
     try:
@@ -253,12 +253,14 @@ def load_tensors(path: Path) -> dict:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # it raises many types on damaged data
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except Exception:  # torch raises many types on damaged data
         raise UserError(f"{path} is damaged. Delete it and train again.") from None
 
 
 def write_log(run: Run, entries: list[dict]) -> None:
-    """Rewrite the log atomically, so that a resumed run repeats no epoch in it."""
+    """Rewrite the whole log atomically, so that a resumed run does not log an epoch twice."""
     with atomic_file.atomic_write(run.log_file) as temporary:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 

@@ -3,7 +3,7 @@
 A teacher can cost ten times as much as its student. Its logits take 0.9 MB per augmented epoch, and
 students that repeat the stored epochs do not run the teacher.
 
-    STORE/augmentation.json          augmentation fields of the config, seed, data
+    STORE/augmentation.json          augmentation fields of the config, seed, digest of the faces
     STORE/TEACHER/epoch-003.npy      (faces, 15) float16 logits, in the order of the batches
 """
 
@@ -30,7 +30,7 @@ AUGMENTATION = (
     "scale", "translate", "brightness_contrast", "interpolation", "random_erasing", "mixup",
     "cutmix",
 )  # fmt: skip
-"""The fields that determine augmented batches; a student's must be equal to the store's."""
+"""The fields that determine augmented batches; student and stored logits must have the same."""
 
 
 def augmentation_fields(config: Config) -> dict:
@@ -51,12 +51,12 @@ def store(
     Existing files are kept, so an interrupted command resumes, and teachers or epochs can be added.
 
     Args:
-        config: its augmentation fields and seed determine the batches.
+        config: config whose augmentation fields and seed determine the batches.
         root: the data, as for training.
-        folder: of the store.
+        folder: folder for the logits.
         teachers: run folders.
         epochs: number of augmented epochs.
-        on_progress: called with "epoch", the epochs completed and their number.
+        on_progress: called before every epoch.
 
     Raises:
         UserError: `folder` has another augmentation or other data, a teacher is not trained, or the
@@ -98,7 +98,9 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
         existing = runs.read_json(path)
         expected = json.loads(json.dumps(description))
         if {**existing, "epochs": 0} != {**expected, "epochs": 0}:
-            raise UserError(f"{folder} has logits for another augmentation or other data.")
+            raise UserError(
+                f"{folder} has logits for another augmentation or other data. Choose another --out."
+            )
         description["epochs"] = max(epochs, existing["epochs"])
     runs.write_json(path, description)
 
@@ -113,12 +115,12 @@ def _logits(
 ) -> list[np.ndarray]:
     """The logits of each network for one augmented epoch: (faces, 15) each."""
     device = faces.faces.device
-    half = use_bfloat16(config, device)
+    is_bfloat16 = use_bfloat16(config, device)
     collected: list[list[Tensor]] = [[] for _ in networks]
     for batch in augmentation.augmented_batches(faces, config, epoch):
         inputs = batch.faces.contiguous(memory_format=torch.channels_last)
         for network, logits in zip(networks, collected, strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16):
                 logits.append(network(inputs).float())
     return [torch.cat(logits).cpu().numpy() for logits in collected]
 
@@ -129,11 +131,12 @@ class StoredLogits:
     Epoch n of the student repeats stored epoch `(n + seed) % epochs`.
 
     Args:
-        config: of the student.
-        train: its training set.
+        config: config of the student.
+        train: training set of the student.
 
     Raises:
-        UserError: the augmentation or data of the store differs, or a file is missing or damaged.
+        UserError: the logits were stored for another augmentation or other data, or a file is
+            missing or damaged.
     """
 
     def __init__(self, config: Config, train: data.Samples) -> None:
@@ -144,9 +147,12 @@ class StoredLogits:
         expected = json.loads(json.dumps(augmentation_fields(config)))
         if differing := [name for name in expected if stored.get(name) != expected[name]]:
             values = ", ".join(f"{name}={stored.get(name)}" for name in differing)
-            raise UserError(f"{self.folder} was stored with {values}. Set the same.")
+            raise UserError(f"{self.folder} was stored with {values}. Set the same values.")
         if description["train"] != data.describe({"train": train})["sha256"]["train"]:
-            raise UserError(f"{self.folder} was stored for another training set.")
+            raise UserError(
+                f"{self.folder} was stored for another training set. Use the same --data, or store "
+                "the logits of this data with mien distill."
+            )
         self.seed, self.epochs = description["seed"], description["epochs"]
         self._offset = config.seed
         self._temperature = config.teacher_temperature

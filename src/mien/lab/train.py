@@ -68,16 +68,16 @@ def fit(
     """Train a network.
 
     Args:
-        config: of the training. Its protocol must provide a `train` split; a `val` split is
-            evaluated during training.
+        config: config of the training. The protocol must provide a `train` split; if it also
+            provides `val`, that is evaluated during training.
         root: the data, in any format of `data.load`.
         out: the run folder. An unfinished run with the same config is resumed; a finished one is
             returned unchanged.
         device: "cpu", "cuda" or "mps"; by default a GPU if available.
         on_progress: called after every step and before every epoch.
         tensorboard: also log for TensorBoard.
-        seconds: time limit. Training then has fewer epochs if needed; the learning rate decays by
-            the time or the epochs, whichever ends first.
+        seconds: time limit. If it is too short for all epochs, the training has fewer, and the
+            learning rate still decays to zero.
 
     Returns:
         The finished run.
@@ -164,7 +164,8 @@ def _train(
         # All processes must stop after the same epoch.
         state.log, is_finished = processes.broadcast((state.log, is_finished), world_size)
     if rank == 0:
-        runs.write_log(run, state.log)  # the log lacks an epoch if a kill followed the checkpoint
+        # A process that is killed between checkpoint and log leaves the log one epoch short.
+        runs.write_log(run, state.log)
         weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
         with atomic_file.atomic_write(run.weights_file) as temporary:
             torch.save(weights, temporary)
@@ -212,7 +213,7 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
     """Run an epoch.
 
     Returns:
-        Its log entry, with means over the faces of this process.
+        The log entry of the epoch, with means over the faces of this process.
 
     Raises:
         UserError: the loss is not finite.
@@ -261,7 +262,7 @@ def validate(
         model: the network.
         splits: `val` may be missing.
         config: of the training.
-        faces: those of `val`, if they are on the device already.
+        faces: the faces of `val` on the device; by default they are copied there.
 
     Returns:
         Losses in nats, and accuracies; empty without `val`.
@@ -303,7 +304,7 @@ def _vote_scores(logits: Tensor, samples: Samples) -> dict:
 
 
 def val_loss(entry: dict, config: Config) -> float:
-    """The `val` loss of a log entry, weighted as in training; infinite if it has none."""
+    """The `val` loss of a log entry, weighted as in training; infinite for an entry without one."""
     parts = ((config.label_weight, "val_loss"), (config.vote_weight, "val_vote_loss"))
     losses = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
     return sum(losses) if losses else math.inf
@@ -318,7 +319,7 @@ def should_stop_early(state: State, config: Config) -> bool:
 
 
 def update_best(state: State, config: Config) -> None:
-    """Keep the averaged weights if the config selects the best epoch and this is the best yet."""
+    """Store the averaged weights if the config selects the best epoch and this one is so far."""
     if config.select_epoch != "best":
         return
     loss = val_loss(state.log[-1], config)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mien.io import atomic_file
 from mien.lab import evaluate, models, runs
 from mien.lab.config import Config
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.lab.runs import Run
 
 
@@ -21,8 +21,8 @@ class State:
 
     Attributes:
         model: the network.
-        ema_model: the exponential moving average of its weights.
-        optimizer: of the network.
+        ema_model: a network with the exponential moving average of the weights of `model`.
+        optimizer: the optimizer of `model`.
         epoch: epochs completed.
         step: steps completed, over all epochs.
         log: one dictionary per epoch.
@@ -44,7 +44,7 @@ def create(config: Config, device: torch.device) -> State:
     model = models.build(
         config.model,
         channels=config.channels,
-        classes=CLASSES,
+        classes=LOGIT_COUNT,
         dropout=config.dropout,
         pretrained=config.pretrained,
     )
@@ -71,11 +71,11 @@ def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 EmaTensors = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
-"""Averaged and current floating-point tensors, averaged and current counters; in the same order."""
+"""Averaged and current floating-point tensors, then averaged and current integer counters."""
 
 
 def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
-    """The tensors that `update_ema` needs; collecting them takes longer than updating them."""
+    """Collect the tensors that `update_ema` needs, once, as that takes longer than an update."""
     averaged, current = ema_model.state_dict(), model.state_dict()
     floating = [name for name, value in averaged.items() if value.is_floating_point()]
     counters = [name for name in averaged if name not in set(floating)]
@@ -97,7 +97,7 @@ def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
 
 
 def ema_decay(config: Config, step: int) -> float:
-    """The decay of the moving average at a step (from 1): smaller in the first steps."""
+    """The decay of the moving average at a step (the first is 1), smaller in the first steps."""
     return min(config.ema_decay, step / (step + 10))
 
 
@@ -118,7 +118,7 @@ def save_checkpoint(run: Run, state: State) -> None:
 
 
 def load_checkpoint(run: Run, state: State) -> None:
-    """Load the last checkpoint of the run, if there is one, into `state`."""
+    """Load the checkpoint of the run into `state`; without one, leave `state` unchanged."""
     if not run.checkpoint_file.exists():
         return
     saved = runs.load_tensors(run.checkpoint_file)

@@ -1,10 +1,10 @@
-"""A training step, on a GPU as a CUDA graph.
+"""A training step, which runs as a CUDA graph on a GPU.
 
 A step of these small networks is a thousand short kernels, which a GPU executes faster than Python
-launches them. All inputs of an epoch's steps (augmentation, learning rate, decay of the
-moving average) are therefore on the device, a step selects its own by a counter there, and nothing
-synchronizes with the host. On a GPU the step is captured once per size of the faces and then
-replayed; on the CPU the same function runs eagerly.
+launches them. Therefore the inputs of all steps of an epoch (augmentation, learning rate, decay of
+the moving average) are copied to the device before the epoch, a counter on the device selects the
+inputs of the current step, and nothing synchronizes with the host. On a GPU the step is captured
+once per face size and then replayed; on the CPU the same function runs eagerly.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from mien.lab import augmentation, training_state
 from mien.lab.augmentation import AugmentationParameters
 from mien.lab.batches import Batch
 from mien.lab.config import Config
-from mien.lab.losses import losses, use_bfloat16
+from mien.lab.losses import compute_losses, use_bfloat16
 from mien.lab.training_state import State
 
 log = logging.getLogger(__name__)
 
 COMPARED_STEPS = 4
-"""Steps that are run eagerly and replayed, to compare their losses."""
+"""Number of steps that are run both eagerly and as a graph, to compare the losses."""
 
 TOLERANCE = 0.02
-"""Largest relative difference of their mean losses: bfloat16 sums are not deterministic."""
+"""Largest relative difference of both losses; bfloat16 sums are not deterministic."""
 
 
 @dataclass(slots=True)
@@ -37,11 +37,11 @@ class EpochInputs:
     """The inputs of the S steps of an epoch, on the device.
 
     Attributes:
-        augmentation: parameters of all steps.
+        augmentation: augmentation parameters of all steps.
         lrs: (S,) float32, learning rates.
         ema_decays: (S,) float32, decays of the moving average.
         teacher_targets: head -> (S, B, classes), stored mean probabilities of the teachers; empty
-            if there are none.
+            without stored logits.
     """
 
     augmentation: AugmentationParameters
@@ -66,10 +66,10 @@ class Step:
 
     Args:
         network: the trained module: the model of `state`, or its distributed or compiled wrapper.
-        state: what training changes.
-        train: the dataset on the device.
-        config: of the training.
-        teachers: networks that are run on every batch.
+        state: the state of the training, which each step changes.
+        train: the training set on the device.
+        config: config of the training.
+        teachers: teachers that are run on every batch.
         local_rows: the rows of each batch that belong to this process.
 
     Attributes:
@@ -143,8 +143,10 @@ class Step:
             device_type, torch.bfloat16, enabled=self.use_bfloat16, cache_enabled=False
         ):
             logits = self.network(faces).float()
-        loss, parts = losses(logits, batch, config, self.teachers, targets)
-        loss = loss + getattr(state.model, "auxiliary", 0.0)  # a loss of some networks
+        loss, parts = compute_losses(logits, batch, config, self.teachers, targets)
+        loss = loss + getattr(
+            state.model, "auxiliary", 0.0
+        )  # some networks have a loss of their own
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_grad:
@@ -186,7 +188,7 @@ def _capture(step: Step) -> Callable[[], None] | None:
     except RuntimeError as error:
         # The context is the error that ended the capture; leaving the capture then fails too.
         reason = str(error.__context__ or error).split("\n")[0]
-        log.warning("CUDA graph capture failed, running eagerly: %s", reason)
+        log.warning("CUDA graph capture failed; running eagerly: %s", reason)
         torch.cuda.set_stream(current)
         torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
             torch.Generator("cuda")  # the old one is still registered with the capture
@@ -196,7 +198,7 @@ def _capture(step: Step) -> Callable[[], None] | None:
         _restore(step, snapshot)
     if not abs(replayed_loss - eager_loss) <= TOLERANCE * abs(eager_loss):
         log.warning(
-            "CUDA graph has loss %g, expected %g, running eagerly", replayed_loss, eager_loss
+            "CUDA graph replay has loss %g, expected %g; running eagerly", replayed_loss, eager_loss
         )
         return None
     return graph.replay

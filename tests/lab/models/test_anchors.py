@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mien.classification.model_spec import ModelSpec
 from mien.lab import calibration, export, models
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13
 from mien.labels import EMOTIONS
 
@@ -79,7 +79,7 @@ def test_a_model_file_resizes_crops_and_pads_like_the_network():
         rmn.Mask(8, 2),
         convnext.Downsample(8),
         convnext.Block(16, 0.0),
-        resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, CLASSES, 0.5),
+        resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, LOGIT_COUNT, 0.5),
     )
     whole = export.ExportedNetwork(
         network, {"labels": calibration.identity(7, 0.1)}, 0.0, 44

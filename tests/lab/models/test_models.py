@@ -10,7 +10,7 @@ from mien.classification.model_spec import ModelSpec
 from mien.errors import UserError
 from mien.lab import calibration, export, models
 from mien.lab.config import RECIPES, Config
-from mien.lab.heads import CLASSES
+from mien.lab.heads import LOGIT_COUNT
 from mien.labels import EMOTIONS
 from mien.registry import names
 from tests.paths import ROOT
@@ -20,7 +20,7 @@ EVERY = models.available()
 
 def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     torch.manual_seed(0)
-    return models.build(name, channels=channels, classes=CLASSES, dropout=dropout)
+    return models.build(name, channels=channels, classes=LOGIT_COUNT, dropout=dropout)
 
 
 def sketch(name: str, channels: int = 1) -> nn.Module:

@@ -58,21 +58,24 @@ def load(root: Path | str) -> dict[str, Samples]:
         if module.can_load(root):
             return module.load(root)
     raise UserError(
-        f"{root} is not a supported dataset. Use fer2013.csv, a folder of packed strips with "
-        f"labels.csv, or one subfolder of images per emotion."
+        f"{root} is not a supported dataset. Use fer2013.csv, a folder with labels.csv and "
+        "faces_*.webp, or one subfolder of images per emotion."
     )
 
 
 def split(splits: dict[str, Samples], name: str) -> Samples:
     """Get one split of a dataset; a `UserError` if it does not exist."""
     if name not in splits:
-        hint = " Name the folder of evaluation faces val." * (name == "val")
+        hint = " Name the folder of evaluation faces val." if name == "val" else ""
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
     return splits[name]
 
 
 def describe(splits: dict[str, Samples]) -> dict:
-    """Name of the data, whether it is FER2013 as published, faces and SHA-256 of each split."""
+    """Describe a dataset for results: name, whether FER2013 as published, and faces per split.
+
+    Faces are described by their number and by the SHA-256 of their pixels, labels and votes.
+    """
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
     has_votes = any(samples.has_votes for samples in splits.values())
     return {

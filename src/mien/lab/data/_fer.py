@@ -1,4 +1,4 @@
-"""Shared by the formats that hold the published FER2013 and FER+ files."""
+"""Functions for both formats of the published FER2013 and FER+ data."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FERPLUS_COLUMNS = (
 """The vote columns of `fer2013new.csv`, in their order."""
 
 _MIEN_FROM_FERPLUS = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
+"""For each name in `VOTE_NAMES`, its index in `FERPLUS_COLUMNS`."""
 
 OFFICIAL_COUNTS = {
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -30,10 +31,10 @@ OFFICIAL_COUNTS = {
 """Faces per emotion (angry ... neutral) in each split of FER2013 as published."""
 
 
-def counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
+def vote_counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
     """The votes of a table with FER+ columns, in the order of `VOTE_NAMES`: (N, 10) uint8."""
-    position = {name.strip(): k for k, name in enumerate(header)}
-    columns = [position[FERPLUS_COLUMNS[k]] for k in _MIEN_FROM_FERPLUS]
+    positions = {name.strip(): k for k, name in enumerate(header)}
+    columns = [positions[FERPLUS_COLUMNS[k]] for k in _MIEN_FROM_FERPLUS]
     try:
         return np.array([[row[k] for k in columns] for row in table], np.uint8)
     except (ValueError, OverflowError):

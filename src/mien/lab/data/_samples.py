@@ -21,9 +21,9 @@ class Samples:
 
     Attributes:
         faces: (N, H, W) uint8, gray.
-        labels: (N,) int64, indexes of `mien.labels.EMOTIONS`; -1 for no label.
+        labels: (N,) int64, indices into `mien.labels.EMOTIONS`; -1 for no label.
         votes: (N, 10) uint8, counts in the order of `VOTE_NAMES`; all zero for no votes.
-        rows: (N,) int64, the face's row in the published file.
+        rows: (N,) int64, index of each face's row in the published file, from 0.
     """
 
     faces: np.ndarray
@@ -61,7 +61,7 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
 
     Args:
         votes: (N, 10) counts; "unknown" and "not a face" are ignored.
-        drop_single: ignore emotions with one vote (Barsoum et al. 2016,
+        drop_single: ignore an emotion that has a single vote for a face (Barsoum et al. 2016,
             https://arxiv.org/abs/1608.01041).
 
     Returns:
@@ -88,7 +88,7 @@ def pooled_votes(samples: Samples) -> np.ndarray:
 
 
 MIN_VOTES = 5
-"""Shares are evaluated on faces with at least this many votes for the seven emotions."""
+"""Minimum number of votes for the seven emotions on faces that evaluate shares."""
 
 
 def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, counts, read_table
+from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, read_table, vote_counts
 from mien.lab.data._samples import VOTE_NAMES, Samples
 
 FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
@@ -51,7 +51,7 @@ def load(root: Path) -> dict[str, Samples]:
 
 
 def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces (N, 48, 48) uint8, labels (N,) and number of the split (N,), cached."""
+    """Faces (N, 48, 48) uint8, labels (N,), and the index of each face's split in `SPLITS` (N,)."""
     info = path.stat()
     cache = path.with_name(f".{path.stem}.{info.st_size}.{info.st_mtime_ns}.npz")
     if cache.exists():
@@ -60,7 +60,7 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 return saved["faces"], saved["labels"], saved["usage"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # a damaged cache is rewritten
-    parsed = _parsed(path)
+    parsed = _parse(path)
     try:
         with atomic_file.atomic_write(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
@@ -69,7 +69,7 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return parsed
 
 
-def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = list(SPLITS)
     faces, labels, usage = [], [], []
     line = 1
@@ -91,7 +91,10 @@ def _parsed(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 if len(faces[-1]) != SIDE * SIDE or not 0 <= labels[-1] < 7:
                     raise ValueError
     except (ValueError, IndexError, OverflowError, csv.Error):
-        raise UserError(f"{path}, line {line}, is not a valid row of FER2013.") from None
+        raise UserError(
+            f"{path}, line {line}, is not a valid row of FER2013. It must have an emotion "
+            "from 0 to 6, 2,304 pixels, and the usage Training, PublicTest or PrivateTest."
+        ) from None
     if not faces:
         raise UserError(f"{path} has no faces.")
     return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usage)
@@ -106,4 +109,4 @@ def _votes(path: Path, usage: np.ndarray) -> np.ndarray:
     usage_of_votes = [number.get(row[position["Usage"]], -1) for row in table]
     if not np.array_equal(usage_of_votes, usage):
         raise UserError(f"{path} does not have the same rows as {FILE}. Use the original files.")
-    return counts(path, header, table)
+    return vote_counts(path, header, table)

@@ -70,13 +70,14 @@ def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
                     yield split, label, second
                 else:
                     warnings.warn(
-                        f"{second} is none of the seven emotions; its images are ignored.",
+                        f"{second} is named after none of the seven emotions; its images are "
+                        "ignored.",
                         stacklevel=2,
                     )
 
 
 def _label(name: str) -> int | None:
-    """0 to 6 for an emotion's name, also after FER2013's digit ("0_angry"); else None."""
+    """0 to 6 for the name of an emotion, which may follow a digit ("0_angry"); otherwise None."""
     try:
         label = canonical_label(name.lstrip("0123456789_- "))
     except UserError:

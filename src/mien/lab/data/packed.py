@@ -1,8 +1,8 @@
 """FER2013 packed as lossless WebP images, with labels and FER+ votes in one table.
 
 A folder with `labels.csv` (row, usage, emotion, name, then the ten FER+ columns) and
-`faces_00.webp`, ...: grids of faces with four columns, 48 x 48 pixels each, row by row. A fifth of
-the size of the official file; loads in a second.
+`faces_00.webp`, `faces_01.webp`, ...: grids with four columns of faces of 48 x 48 pixels, row by
+row. This format has a fifth of the size of the official file and loads in a second.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import UserError
-from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, counts, read_table
+from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, read_table, vote_counts
 from mien.lab.data._samples import Samples
 
 SIDE, COLUMNS = 48, 4
 
 
 def can_load(root: Path) -> bool:
-    """Whether `root` is such a folder."""
+    """Whether `root` is a folder with `labels.csv` and grids of faces."""
     return (root / "labels.csv").is_file() and any(root.glob("faces_*.webp"))
 
 
@@ -31,7 +31,7 @@ def load(root: Path) -> dict[str, Samples]:
     if missing:
         raise UserError(f"{root / 'labels.csv'} lacks the columns {', '.join(sorted(missing))}.")
     position = {name: k for k, name in enumerate(columns)}
-    faces = np.concatenate([_strip(path) for path in sorted(root.glob("faces_*.webp"))])
+    faces = np.concatenate([_faces_of_grid(path) for path in sorted(root.glob("faces_*.webp"))])
     if not 0 <= len(faces) - len(table) < COLUMNS:
         raise UserError(f"{root} has {len(faces):,} faces but {len(table):,} rows of labels.")
     usage = np.array([line[position["usage"]] for line in table])
@@ -44,7 +44,7 @@ def load(root: Path) -> dict[str, Samples]:
         ) from None
     if not ((labels >= 0) & (labels < 7)).all():
         raise UserError(f"{root / 'labels.csv'} has an emotion that is not from 0 to 6.")
-    votes = counts(root / "labels.csv", columns, table)
+    votes = vote_counts(root / "labels.csv", columns, table)
     everything = Samples(faces[: len(table)], labels, votes, rows)
     splits = {
         name: everything.select(usage == published)
@@ -55,16 +55,17 @@ def load(root: Path) -> dict[str, Samples]:
     return splits
 
 
-def _strip(path: Path) -> np.ndarray:
+def _faces_of_grid(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            strip = np.asarray(image.convert("L"))
+            grid = np.asarray(image.convert("L"))
     except Exception as error:  # decoders raise many types on damaged data
         raise UserError(f"Cannot read {path} as an image: {error}.") from None
     width = COLUMNS * SIDE
-    if strip.shape[1] != width or strip.shape[0] % SIDE:
+    if grid.shape[1] != width or grid.shape[0] % SIDE:
         raise UserError(
-            f"{path} is {strip.shape[1]} x {strip.shape[0]} pixels, expected a width of {width}."
+            f"{path} is {grid.shape[1]} x {grid.shape[0]} pixels, expected a width of {width} "
+            f"and a height that is a multiple of {SIDE}."
         )
-    tiles = strip.reshape(-1, SIDE, COLUMNS, SIDE).transpose(0, 2, 1, 3)
+    tiles = grid.reshape(-1, SIDE, COLUMNS, SIDE).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE))

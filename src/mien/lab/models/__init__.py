@@ -24,7 +24,7 @@ def available() -> list[str]:
 
 
 def full_name(name: str) -> str:
-    """The name with its variant: a family alone means its first. Unknown names are unchanged."""
+    """Add the first variant to the name of a family; other names are unchanged."""
     if "-" in name or name not in names(REGISTRY):
         return name
     return f"{name}-{next(iter(load_module(REGISTRY, name).VARIANTS))}"
@@ -35,7 +35,8 @@ def build(
 ) -> nn.Module:
     """Build a network with new weights.
 
-    A network may set `auxiliary` in a forward pass of training: a scalar that is added to the loss.
+    A network may have an additional loss: a scalar attribute `auxiliary`, which each forward pass
+    of training sets, and which is added to the loss.
 
     Args:
         name: `"FAMILY-VARIANT"`, such as `"resnet-32"`, or a family for its first variant.
@@ -72,9 +73,10 @@ def build(
             variant, channels=channels, classes=classes, dropout=dropout, pretrained=True
         )
     except OSError as error:
-        reason = type(error).__name__
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
-            f"Cannot download the pretrained weights of {name} ({reason}). Check the network."
+            f"Cannot download the pretrained weights of {name}: {reason}. Check the internet "
+            "connection, or set pretrained=no."
         ) from None
 
 
@@ -95,7 +97,7 @@ def count_parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def multiply_adds(model: nn.Module, size: int, channels: int = 1) -> int:
-    """Multiply-adds of all convolutions and linear layers for one face of `size` pixels."""
+    """Multiply-adds of convolutions and linear layers for one face of `size` x `size` pixels."""
     total = 0
 
     def count(layer: nn.Module, _: tuple, out: Tensor) -> None:

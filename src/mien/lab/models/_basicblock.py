@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 
 
 def _strided(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a layer; on a 1 x 1 map without its stride, which is equivalent there.
+    """Apply a convolution; ignore its stride on a 1 x 1 map, where the stride has no effect.
 
     On such maps oneDNN 3.13 leaves some bfloat16 gradients of strided weights uninitialized.
     """

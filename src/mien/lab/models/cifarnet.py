@@ -8,12 +8,12 @@ WuJie1010/Facial-Expression-Recognition.Pytorch claims 72.97 % on PrivateTest,
 LetheSec/Fer2013-Facial-Emotion-Recognition-Pytorch (X. Yuan) 73.70 %. Both select the epoch on
 PrivateTest itself, which is optimistically biased.
 
-The source states everything: four stages of two blocks, 64, 128, 256 and 512 wide, one linear
-layer; the logits of ten crops of 44 (40) pixels are averaged.
+Both repositories state everything: four stages of two blocks, 64, 128, 256 and 512 wide, one linear
+layer; the logits of ten crops are averaged, of 44 pixels (WuJie1010) or 40 (LetheSec).
 
-Our choices: global average pooling (theirs, 4 x 4 for 32 pixels, ignores the right and lower edge
-of the map); dropout before the linear layer, as WuJie1010 has (0.5) and LetheSec has not. `slim`
-has a quarter of the widths, for CPUs.
+Our choices: global average pooling (their 4 x 4 pooling, made for images of 32 pixels, ignores the
+right and lower edge of the map); dropout before the linear layer, as in WuJie1010 (0.5), but not in
+LetheSec. `slim` has a quarter of the widths, for CPUs.
 
 Measured on PublicTest's labels: `18` 71.6 % after 59 epochs (results/gpu-training.json); `slim`
 59.6 % after 10 epochs (results/leaderboard).
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from mien.lab.models._basicblock import init_weights, stages
 
 VARIANTS = {"18": 64, "slim": 16}
-"""Width of the first stage; each next is twice as wide."""
+"""Width of the first stage; each later stage is twice as wide as the one before."""
 
 
 class CifarNet(nn.Module):
@@ -56,7 +56,7 @@ class CifarNet(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A ResNet18 for small images, of that width."""
+    """Build a variant."""
     model = CifarNet(VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -12,10 +12,11 @@ The source states (we had the abstract only): based on MobileNetV2, with 2.3 M p
 Our choices:
 
 - All stages of MobileNetV2: it has 3.5 M parameters with the 1000 classes of ImageNet and 2 266 951
-  with seven (counted as Keras does, with running means and variances), which are the 2.3 M. The
-  head is global average pooling, `dropout` and one linear layer.
-- A stem of stride 1: with 32-fold downsampling 2 x 2 would be left of 48 pixels, now 3 x 3. In
-  `shrunk` the stem has stride 2 and the last stage of stride 2 has stride 1, as in `hybrid`.
+  with seven (counted as Keras does, with running means and variances), which explains the 2.3 M.
+  The head is global average pooling, `dropout` and one linear layer.
+- The stem has stride 1, so that the last map of a face of 48 pixels is 3 x 3; with MobileNetV2's
+  stride 2 it would be 2 x 2. In `shrunk` the stem has stride 2, and the last stage of stride 2 has
+  stride 1 instead, as in `hybrid`.
 - The last norm of each block with a shortcut is initialized to zero, as in `resnet`.
 - `slim` is `shrunk` with half of all widths, for CPUs.
 
@@ -43,28 +44,29 @@ VARIANTS = {
 """Width relative to MobileNetV2's, and the strides of the stem and the seven stages."""
 
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
-"""Of each stage: expansion, width and number of its blocks."""
+"""Per stage: expansion factor, width and number of blocks."""
 
 STEM, LAST = 32, 1280
+"""Widths of the first and the last convolution."""
 
 
 def convolution(
-    width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1
+    width_in: int, width: int, kernel_size: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     """A convolution, its norm and ReLU6."""
-    padding = kernel // 2
-    layer = nn.Conv2d(width_in, width, kernel, stride, padding, groups=groups, bias=False)
+    padding = kernel_size // 2
+    layer = nn.Conv2d(width_in, width, kernel_size, stride, padding, groups=groups, bias=False)
     return [layer, nn.BatchNorm2d(width), nn.ReLU6()]
 
 
 class InvertedResidual(nn.Module):
     """1 x 1 expansion, 3 x 3 depthwise convolution, 1 x 1 projection, and a shortcut."""
 
-    def __init__(self, width_in: int, width: int, stride: int, times: int) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, expansion: int) -> None:
         super().__init__()
-        inside = width_in * times
+        inside = width_in * expansion
         self.body = nn.Sequential(
-            *(convolution(width_in, inside, 1) if times > 1 else []),
+            *(convolution(width_in, inside, 1) if expansion > 1 else []),
             *convolution(inside, inside, 3, stride, groups=inside),
             nn.Conv2d(inside, width, 1, bias=False),
             nn.BatchNorm2d(width),
@@ -81,16 +83,18 @@ class MobileNet(nn.Module):
     """Stem, seven stages, global average pooling, one linear layer."""
 
     def __init__(
-        self, share: float, strides: tuple[int, ...], channels: int, classes: int, dropout: float
-    ) -> None:
+        self, width_factor: float, strides: tuple[int, ...], channels: int, classes: int,
+        dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
-        width = rounded(STEM * share)
+        width = rounded(STEM * width_factor)
         self.features = nn.Sequential(*convolution(channels, width, 3, strides[0]))
-        for (times, full, depth), stride in zip(STAGES, strides[1:], strict=True):
+        for (expansion, full_width, depth), stride in zip(STAGES, strides[1:], strict=True):
             for k in range(depth):
-                width_in, width = width, rounded(full * share)
-                self.features.append(InvertedResidual(width_in, width, 1 if k else stride, times))
-        last = rounded(LAST * share)
+                width_in, width = width, rounded(full_width * width_factor)
+                block = InvertedResidual(width_in, width, 1 if k else stride, expansion)
+                self.features.append(block)
+        last = rounded(LAST * width_factor)
         self.features.extend(convolution(width, last, 1))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(last, classes)
@@ -100,12 +104,12 @@ class MobileNet(nn.Module):
 
 
 def rounded(width: float) -> int:
-    """The nearest multiple of eight, at least eight: widths between are not faster."""
+    """The nearest multiple of eight, at least eight; other widths are not faster."""
     return max(8, int(width + 4) // 8 * 8)
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A MobileNetV2 of those widths and strides."""
+    """Build a variant."""
     model = MobileNet(*VARIANTS[variant], channels, classes, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):

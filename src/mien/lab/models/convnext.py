@@ -3,14 +3,15 @@
 Paper: Liu et al. 2022, "A ConvNet for the 2020s", https://arxiv.org/abs/2201.03545.
 
 Claims: on FER2013, El Boudouri & Bohi 2023 (EmoNeXt, https://arxiv.org/abs/2501.08199) claim 76.12
-% for its largest size with faces of 224 pixels, ImageNet-22k weights, a spatial transformer,
+% for the largest EmoNeXt with faces of 224 pixels, ImageNet-22k weights, a spatial transformer,
 squeeze-and-excitation and an attention loss. There is no claim for 48 pixels from scratch.
 
-The source states: a patch stem and a norm; blocks of a 7 x 7 depthwise convolution, layer norm, a
-linear layer to four times the width, GELU and one back, scaled (initially by 1e-6) and added; a
-norm and a 2 x 2 convolution of stride 2 between stages; a last norm.
+The source states: a patch stem and a norm; residual blocks of a 7 x 7 depthwise convolution, layer
+norm, a linear layer to four times the width, GELU, a linear layer back to the width, and a learned
+scale per channel (initially 1e-6); a norm and a 2 x 2 convolution of stride 2 between stages; a
+last norm.
 
-Our choices: ConvNeXt alone.
+Our choices: ConvNeXt alone, without the additions of EmoNeXt.
 
 - `dropout` is the rate of stochastic depth of the last block (0.1 in the paper's `tiny`); it rises
   linearly from zero at the first block.
@@ -44,7 +45,7 @@ VARIANTS = {
     "slim": (16, (2, 2, 6, 2), 2),
     "tiny": (96, (3, 3, 9, 3), 2),
 }
-"""Width of the first stage (each next is twice as wide), blocks per stage, pixels of a patch."""
+"""Width of the first stage (doubled in each later stage), blocks per stage, side of a patch."""
 
 EPSILON = 1e-6
 
@@ -119,7 +120,7 @@ class ConvNeXt(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A ConvNeXt of that size."""
+    """Build a variant."""
     model = ConvNeXt(*VARIANTS[variant], channels, classes, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

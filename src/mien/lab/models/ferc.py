@@ -8,21 +8,23 @@ https://doi.org/10.1007/s42452-020-2234-1.
 Claims: 84.92 % on 28 K images of FER2013 (as cited); Mehendale claims 96 % for five emotions on 10
 K images of 154 persons.
 
-The source (Mehendale) states: two networks in series with four layers of four 3 x 3 filters each,
-the number found by trying 1 to 8. Input of the first are a map of skin tones and a Hough transform,
-for gray images with circles; the second outputs an "expressional vector" of 24 values to a
-perceptron. Strides, poolings, norms, losses and the target of the first network are unknown to us.
+The source (Mehendale) states: two networks in series, each of four layers of four 3 x 3 filters,
+where four is the best of 1 to 8. The input of the first network is a map of skin tones and a Hough
+transform, which detects circles in gray images. The second network outputs an "expressional vector"
+of 24 values, which a perceptron classifies. Strides, poolings, norms, losses and the target of the
+first network are unknown to us.
 
 Our choices:
 
 - The target of the mask comes from a Hough transform for ellipses instead of circles: edges vote
-  for 120 ellipses, and the target is their mean, weighted by votes and by centrality. It is needed
-  in training only; the cross-entropy of the mask with it is `auxiliary`.
+  for 120 ellipses, and the target is their mean, weighted by votes and by centrality. The target is
+  needed in training only; the cross-entropy of the mask with the target is `auxiliary`.
 - The mask is computed on a grid of 24 x 24 by convolutions of dilation 1, 2, 4 and 8 (a receptive
-  field of 15 pixels each way) and a 1 x 1 convolution. The face is multiplied by it.
-- The second network has batch norm and ReLU after each convolution and max pooling between them; 6
-  x 6 are left and flattened (smaller maps are resized to that). The vector has batch norm and ReLU,
-  and `dropout` before it.
+  field of 15 grid points in each direction) and a 1 x 1 convolution. The face is multiplied by the
+  mask.
+- The second network has batch norm and ReLU after each convolution and max pooling between them.
+  Its last map is 6 x 6 for faces of 48 pixels (smaller maps are resized to that) and is flattened.
+  The vector has batch norm and ReLU, and `dropout` before it.
 - `wide` has 32 filters instead of four; `no-mask` and `wide-no-mask` lack the first network.
 
 Measured on PublicTest's labels after 10 epochs: `full` 40.9 %, `wide` 55.2 % (results/leaderboard).
@@ -60,13 +62,13 @@ ABLATIONS = {
 """Variant -> name of an ablation -> variant without that part."""
 
 VECTOR = 24
-"""Values of the expressional vector."""
+"""Number of values of the expressional vector."""
 
 GRID = 24
 """Width and height of the mask before it is resized to the face."""
 
 FINAL_SIZE = 6
-"""Width and height of the last map of 48 pixels."""
+"""Width and height of the last map for faces of 48 pixels."""
 
 
 class Ellipses(nn.Module):
@@ -113,8 +115,8 @@ class Ellipses(nn.Module):
         edges = torch.cat([(right**2 - below**2) / steep, 2 * right * below / steep], 1)
         edges = edges / steep.mean((2, 3), keepdim=True)
         with torch.autocast(x.device.type, enabled=False):
-            shares = (10 * (edges.flatten(1) @ self.rims.T) + self.central).softmax(1)
-            return (shares @ self.masks).view(-1, 1, GRID, GRID)
+            weights = (10 * (edges.flatten(1) @ self.rims.T) + self.central).softmax(1)
+            return (weights @ self.masks).view(-1, 1, GRID, GRID)
 
 
 class FERC(nn.Module):

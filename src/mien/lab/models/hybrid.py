@@ -3,25 +3,25 @@
 Paper: Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer Vision
 Technique", https://doi.org/10.18178/joig.13.5.469-475. Branches: He et al. 2016,
 https://arxiv.org/abs/1512.03385, and Sandler et al. 2018, https://arxiv.org/abs/1801.04381, both
-from timm; our own with the attention of Woo et al. 2018, https://arxiv.org/abs/1807.06521.
+from timm; a CNN of our own with the attention of Woo et al. 2018, https://arxiv.org/abs/1807.06521.
 
 The source states: the three branches, "concatenating the flattened outputs of each network,
-followed by dense classification layers", dropout and batch norm, whose ablation matters. It states
-no depth, width, input size, initial weights or result of them.
+followed by dense classification layers", dropout and batch norm, whose ablation matters. The
+source does not state depths, widths, input size, initial weights or results.
 
 Our choices:
 
 - `gap`, the first variant, uses global average pooling per branch; `flatten` is the paper's wording
   and has 16 M more weights in the first dense layer. Maps of smaller inputs are resized by adaptive
   pooling.
-- Both branches for 224 pixels would reduce 48 to 2 x 2. The last stage of stride 2 has stride 1, so
-  they end at 3 x 3: 24 M multiply-adds instead of 16 M in MobileNetV2, 281 M instead of 209 M in
-  ResNet50. Changing the first stage instead, as is usual, would cost 54 M and 731 M. ImageNet
-  weights fit completely.
+- ResNet50 and MobileNetV2 are made for 224 pixels and would reduce 48 pixels to a map of 2 x 2. Our
+  last stage of stride 2 has stride 1, so the map is 3 x 3. This costs 24 M multiply-adds instead of
+  16 M in MobileNetV2, 281 M instead of 209 M in ResNet50; changing the first stage instead, as is
+  usual, would cost 54 M and 731 M. All ImageNet weights remain usable.
 - The CNN has three stages of [convolution, norm, ReLU] twice, CBAM (reduction 8) and max pooling,
-  32, 64 and 128 wide; 6 x 6 are left.
-- The head has dense layers of 512 and 256 with norm and ReLU, `dropout` after the first and 0.6 of
-  it after the second (0.5 and 0.3).
+  32, 64 and 128 wide; the last map is 6 x 6.
+- The head has dense layers of 512 and 256 with norm and ReLU, and dropout with probability
+  `dropout` after the first and 0.6 x `dropout` after the second (0.5 and 0.3 in the recipes).
 - `no-norm` has no norms in the CNN and the head; ResNet50 and MobileNetV2 keep theirs.
 - `slim`, for CPUs: ResNet50 with a quarter of its widths (the stem keeps 64), MobileNetV2 with
   0.35, a CNN 16, 32 and 64 wide, a head of 128 and 64.
@@ -29,20 +29,21 @@ Our choices:
 Measured on PublicTest's labels: `gap` 64.9 % after 39 epochs (results/full-hybrid.json); `slim`
 58.6 % after 25 (results/slim-hybrid.json).
 
-At 48 pixels, 1 channel and 7 classes, in millions of parameters and of multiply-adds:
+At 48 pixels, 1 channel and 7 classes, in millions. The last two columns are those of `slim` (the
+slim `gap`) and of the `slim-...` variants:
 
-|                         |  full |     | slim- |     |
-|-------------------------|------:|----:|------:|----:|
-| `gap`, `slim`           | 27.92 | 393 |  2.20 |  46 |
-| `flatten`               | 43.85 | 409 |  4.32 |  48 |
-| `no-cbam`               | 27.92 | 393 |  2.20 |  46 |
-| `no-norm`               | 27.92 | 393 |  2.20 |  46 |
-| `resnet50`              | 24.68 | 283 |  1.56 |  19 |
-| `mobilenetv2`           |  3.01 |  25 |  0.57 |   5 |
-| `cnn`                   |  0.49 |  86 |  0.09 |  22 |
-| `resnet50-mobilenetv2`  | 27.56 | 307 |  2.12 |  24 |
-| `resnet50-cnn`          | 25.04 | 369 |  1.64 |  41 |
-| `mobilenetv2-cnn`       |  3.37 | 111 |  0.65 |  27 |
+| variant                | parameters | multiply-adds | slim: parameters | slim: multiply-adds |
+|------------------------|-----------:|--------------:|-----------------:|--------------------:|
+| `gap`, `slim`          |      27.92 |           393 |             2.20 |                  46 |
+| `flatten`              |      43.85 |           409 |             4.32 |                  48 |
+| `no-cbam`              |      27.92 |           393 |             2.20 |                  46 |
+| `no-norm`              |      27.92 |           393 |             2.20 |                  46 |
+| `resnet50`             |      24.68 |           283 |             1.56 |                  19 |
+| `mobilenetv2`          |       3.01 |            25 |             0.57 |                   5 |
+| `cnn`                  |       0.49 |            86 |             0.09 |                  22 |
+| `resnet50-mobilenetv2` |      27.56 |           307 |             2.12 |                  24 |
+| `resnet50-cnn`         |      25.04 |           369 |             1.64 |                  41 |
+| `mobilenetv2-cnn`      |       3.37 |           111 |             0.65 |                  27 |
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ from mien.errors import UserError
 from mien.lab.models._cbam import CBAM
 
 MAPS = {"resnet50": 3, "mobilenetv2": 3, "cnn": 6}
-"""Branch -> width and height of its last map of 48 pixels."""
+"""Branch -> width and height of its last map for faces of 48 pixels."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,10 @@ def head(features: int, classes: int, dropout: float, parts: Parts) -> nn.Module
     """Two dense layers and the logits: (N, features) -> (N, classes)."""
     layers = nn.Sequential()
     first, second = (128, 64) if parts.slim else (512, 256)
-    for width, share in ((first, dropout), (second, 0.6 * dropout)):
+    for width, probability in ((first, dropout), (second, 0.6 * dropout)):
         layers.append(nn.Linear(features, width, bias=not parts.norm))
         layers.extend([nn.BatchNorm1d(width)] if parts.norm else [])
-        layers.extend([nn.ReLU(), nn.Dropout(share)])
+        layers.extend([nn.ReLU(), nn.Dropout(probability)])
         features = width
     return layers.append(nn.Linear(features, classes))
 
@@ -174,7 +175,7 @@ def head(features: int, classes: int, dropout: float, parts: Parts) -> nn.Module
 def build(
     variant: str, *, channels: int, classes: int, dropout: float, pretrained: bool = False
 ) -> nn.Module:
-    """Build a variant; `pretrained`: timm's ImageNet weights for its branches."""
+    """Build a variant; with `pretrained`, the branches from timm have ImageNet weights."""
     parts = VARIANTS[variant]
     if pretrained and (parts.slim or parts.branches == ("cnn",)):
         raise UserError(f"hybrid-{variant} has no pretrained weights. Use a full-size variant with "

@@ -5,18 +5,18 @@ https://doi.org/10.1109/INCET49848.2020.9154121.
 
 Claims: 70.14 % on FER2013, 98.65 % on JAFFE.
 
-The source states (we had citations only): a CNN. That it is two parallel ones on the same 48 x 48
-face, joined before the softmax, is hearsay. Depth, widths, kernels, training and evaluation set are
-unknown to us.
+The source states (we had citations only): a CNN. That it consists of two parallel CNNs on the same
+48 x 48 face, joined before the softmax, is stated by citations without details. Depth, widths,
+kernels, training and evaluation set are unknown to us.
 
 Our choices:
 
 - A branch has three stages of [convolution, norm, ReLU] twice and max pooling, 32, 64 and 128 wide.
-  The 6 x 6 that are left of both branches are flattened, followed by a dense layer of 256 with norm
-  and ReLU, and `dropout` before and after it. Smaller maps are resized to 6 x 6.
+  The last maps of both branches (6 x 6; smaller maps are resized to that) are flattened, followed
+  by a dense layer of 256 with norm and ReLU, and `dropout` before and after the dense layer.
 - `full` has 3 x 3 kernels in one branch and 5 x 5 in the other. `same` has 3 x 3 in both, which
   then differ in their initial weights only. `single` is one branch of 3 x 3.
-- `slim` variants have three eighths of the convolutions' widths, for CPUs.
+- `slim` and `slim-...` have three eighths of the convolutions' widths, for CPUs.
 
 Measured on PublicTest's labels: `slim` 59.0 % after 10 epochs (results/leaderboard).
 
@@ -45,7 +45,7 @@ VARIANTS = {
     "slim-same": ((3, 3), 12),
     "slim-single": ((3,), 12),
 }
-"""Kernel size of each branch, and width of the first stage (each next is twice as wide)."""
+"""Kernel size of each branch, and width of the first stage (doubled in each later stage)."""
 
 ABLATIONS = {
     "full": {"no 5 x 5 kernels": "same", "no second branch": "single"},
@@ -56,7 +56,7 @@ ABLATIONS = {
 STAGES = 3
 
 FINAL_SIZE = 6
-"""Width and height of the last map of 48 pixels."""
+"""Width and height of the last map for faces of 48 pixels."""
 
 DENSE = 256
 
@@ -73,12 +73,13 @@ class Parallel(nn.Module):
         return self.head(torch.cat([branch(x) for branch in self.branches], 1))
 
 
-def branch(kernel: int, width: int, channels: int) -> nn.Module:
+def branch(kernel_size: int, width: int, channels: int) -> nn.Module:
     """A CNN of three stages: (N, channels, side, side) -> (N, features)."""
     layers = nn.Sequential()
     for stage in range(STAGES):
         for _ in range(2):
-            layer = nn.Conv2d(channels, width * 2**stage, kernel, padding=kernel // 2, bias=False)
+            width_out, padding = width * 2**stage, kernel_size // 2
+            layer = nn.Conv2d(channels, width_out, kernel_size, padding=padding, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             channels = layer.out_channels
             layers.extend([layer, nn.BatchNorm2d(channels), nn.ReLU()])
@@ -88,11 +89,11 @@ def branch(kernel: int, width: int, channels: int) -> nn.Module:
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
-    kernels, width = VARIANTS[variant]
-    features = len(kernels) * width * 2 ** (STAGES - 1) * FINAL_SIZE**2
+    kernel_sizes, width = VARIANTS[variant]
+    features = len(kernel_sizes) * width * 2 ** (STAGES - 1) * FINAL_SIZE**2
     head = nn.Sequential(
         nn.Dropout(dropout), nn.Linear(features, DENSE, bias=False), nn.BatchNorm1d(DENSE),
         nn.ReLU(), nn.Dropout(dropout), nn.Linear(DENSE, classes),
     )  # fmt: skip
-    model = Parallel([branch(kernel, width, channels) for kernel in kernels], head)
+    model = Parallel([branch(size, width, channels) for size in kernel_sizes], head)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

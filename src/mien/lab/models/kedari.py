@@ -7,14 +7,15 @@ Claims: 60 % on FER2013 with a CNN, as Abdulkadir et al. 2025 cite it.
 
 The source states nothing more in public, neither layers nor training. This is the network that
 small projects of those years share (atulapra, https://github.com/atulapra/Emotion-detection), which
-reports a similar number: 63.2 % after 50 epochs, on both test splits.
+reports a similar number: 63.2 % after 50 epochs, on PublicTest and PrivateTest together.
 
 That code states: 3 x 3 convolutions without padding and norm, 32, 64, 128 and 128 wide; max pooling
 after the second, third and fourth; one dense layer of 1024; dropout of 0.5 before the logits and
 0.25 after the second and fourth convolution.
 
-Our choices: `dropout` and half of it in these places; maps of smaller inputs are resized to the 4 x
-4 of 48 pixels; `slim` has half the widths, for CPUs.
+Our choices: dropout in the same places, with probability `dropout` before the logits and half of it
+after the convolutions; the last map is 4 x 4 for faces of 48 pixels, and smaller maps are resized
+to that; `slim` has half the widths, for CPUs.
 
 Measured on PublicTest's labels: `full` 56.4 % after 10 epochs (results/leaderboard).
 
@@ -35,10 +36,10 @@ VARIANTS = {"full": 32, "slim": 16}
 """Width of the first convolution."""
 
 LAYERS = ((1, False), (2, True), (4, True), (4, True))
-"""Of each convolution: width relative to the first, and whether a pooling follows."""
+"""Per convolution: width relative to the first, and whether max pooling follows."""
 
 FINAL_SIZE = 4
-"""Width and height of the last map of 48 pixels."""
+"""Width and height of the last map for faces of 48 pixels."""
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:

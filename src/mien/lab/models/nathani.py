@@ -4,19 +4,20 @@ Paper: Nathani 2024, "A Comparative Study of Transfer Learning for Emotion Recog
 Modified VGG16 Models", https://arxiv.org/abs/2407.14576; VGG16 is by Simonyan & Zisserman 2015,
 https://arxiv.org/abs/1409.1556.
 
-Claims: Abdulkadir et al. 2025 cite 66.20 % in their text and 67.43 % in their table, perhaps one
-for each network.
+Claims: Abdulkadir et al. 2025 cite 66.20 % in their text and 67.43 % in their table, perhaps for
+the CNN and the modified VGG16.
 
-The source states (abstract and a public summary): a modified VGG16 is slightly better than a CNN,
-which is a VGG16, on FER2013 and on AffectNet; the modified one has more convolutions, larger dense
-layers and regularization; the learning rate is reduced on plateaus. Numbers and widths of layers
-are unknown to us.
+The source states (abstract and a public summary): a modified VGG16 is slightly more accurate than a
+CNN, which is an unmodified VGG16, on FER2013 and on AffectNet; the modified VGG16 has more
+convolutions, larger dense layers and regularization; the learning rate is reduced on plateaus.
+Numbers and widths of layers are unknown to us.
 
 Our choices:
 
 - `vgg16`: thirteen 3 x 3 convolutions in five blocks, and two dense layers of 512. `modified`: a
   fourth convolution in the last two blocks, and dense layers of 1024.
-- Norm and ReLU after each convolution, since such depth is hard to train from scratch without.
+- Norm and ReLU after each convolution, since such a deep network is hard to train from scratch
+  without norm.
 - Max pooling between blocks, global max pooling after the last; `dropout` after each dense layer.
 - `slim` and `slim-vgg16` have a quarter of all widths, for CPUs.
 
@@ -45,31 +46,32 @@ VARIANTS = {
     "slim": (16, MODIFIED, 16),
     "slim-vgg16": (16, VGG16, 8),
 }
-"""Width of the first block, convolutions per block, and how many times as wide the dense are."""
+"""Width of the first block, convolutions per block, and width of the dense layers relative to the
+first block."""
 
 _PLAIN = "no added depth or width"
 
 ABLATIONS = {"modified": {_PLAIN: "vgg16"}, "slim": {_PLAIN: "slim-vgg16"}}
 """Variant -> name of an ablation -> variant without that part."""
 
-TIMES = (1, 2, 4, 8, 8)
-"""How many times as wide as the first each block is."""
+RELATIVE_WIDTHS = (1, 2, 4, 8, 8)
+"""Width of each block relative to the first."""
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """The whole network as a sequence: blocks, dense layers, logits."""
-    width, depths, dense = VARIANTS[variant]
+    width, depths, dense_factor = VARIANTS[variant]
     layers = nn.Sequential()
-    for number, (times, depth) in enumerate(zip(TIMES, depths, strict=True)):
+    for number, (factor, depth) in enumerate(zip(RELATIVE_WIDTHS, depths, strict=True)):
         layers.extend([nn.MaxPool2d(2)] if number else [])
         for _ in range(depth):
-            layer = nn.Conv2d(channels, width * times, 3, padding=1, bias=False)
+            layer = nn.Conv2d(channels, width * factor, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            channels = width * times
+            channels = width * factor
             layers.extend([layer, nn.BatchNorm2d(channels), nn.ReLU()])
     layers.extend([nn.AdaptiveMaxPool2d(1), nn.Flatten()])
     for _ in range(2):
-        layers.extend([nn.Linear(channels, width * dense), nn.ReLU(), nn.Dropout(dropout)])
-        channels = width * dense
+        layers.extend([nn.Linear(channels, width * dense_factor), nn.ReLU(), nn.Dropout(dropout)])
+        channels = width * dense_factor
     model = layers.append(nn.Linear(channels, classes))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Three small networks of 2016 for 48 x 48 faces: a VGG, an Inception, a ResNet.
+"""Three small architectures of 2016 for 48 x 48 faces: a VGG, an Inception and a ResNet.
 
 Paper: Pramerdorfer & Kampel 2016, "Facial Expression Recognition using Convolutional Neural
 Networks: State of the Art", https://arxiv.org/abs/1612.02903; the authors' trained models are at
@@ -7,8 +7,9 @@ https://github.com/cpra/fer-cnn-sota.
 Claims, on FER2013's test set without other data: 72.7 % (VGG), 71.6 % (Inception), 72.4 % (ResNet),
 75.2 % (an ensemble).
 
-The source states the depths: 10, 16 and 33 layers, the last named ResNet-34. We know the sizes,
-1.8, 1.5 and 5.3 M parameters, from citations only; order and widths are inferred from both.
+The source states the depths: 10 (VGG), 16 (Inception) and 33 layers (the ResNet, which it calls
+ResNet-34). We know the numbers of parameters, 1.8, 1.5 and 5.3 M, from citations only. The order
+and widths of layers are unknown to us; we chose them so that depth and number of parameters agree.
 
 Our choices:
 
@@ -16,11 +17,13 @@ Our choices:
   layers, the first 256 wide.
 - `inception`: a convolution, then one, two, two and two of GoogLeNet's modules (Szegedy et al.
   2015, https://arxiv.org/abs/1409.4842), each two layers deep, with max pooling between the groups;
-  global average pooling and a linear layer. Widths of 96, 192, 288 and 416 give its size.
-- `resnet`: ResNet34 with half of its widths, 32 to 256, and without the stem, which gives 33
+  global average pooling and a linear layer. The groups are 96, 192, 288 and 416 wide, which gives
+  1.5 M parameters.
+- `resnet`: ResNet34 with half of its widths (32 to 256) and without the stem, which gives 33
   layers.
-- Batch norm after each convolution; `dropout` before the last layer, half of it after each pooling
-  of the VGG. `slim` is the `vgg` with three quarters of its widths, for CPUs.
+- `slim`, a fourth variant for CPUs: `vgg` with three quarters of its widths.
+- All have batch norm after each convolution, and dropout with probability `dropout` before the last
+  layer; `vgg` and `slim` also with half of it after each max pooling.
 
 Measured on PublicTest's labels: `resnet` 68.3 % after 37 epochs (results/gpu-training.json); `slim`
 57.3 % after 10 epochs (results/leaderboard).
@@ -51,12 +54,12 @@ VARIANTS = {
 """Widths of the four groups of layers."""
 
 FINAL_SIZE = 3
-"""Width and height of the last map of 48 pixels."""
+"""Width and height of the last map for faces of 48 pixels."""
 
 
-def convolution(width_in: int, width: int, size: int) -> nn.Sequential:
-    """A convolution that keeps the size, its norm, and ReLU."""
-    layer = nn.Conv2d(width_in, width, size, padding=size // 2, bias=False)
+def convolution(width_in: int, width: int, kernel_size: int) -> nn.Sequential:
+    """A convolution with padding, so that its map is as large as its input, a norm, and ReLU."""
+    layer = nn.Conv2d(width_in, width, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(width), nn.ReLU())
 
 
@@ -116,7 +119,7 @@ def resnet(widths: tuple[int, ...], channels: int, classes: int, dropout: float)
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """Build one of the three networks."""
+    """Build a variant."""
     make = {"inception": inception, "resnet": resnet}.get(variant, vgg)
     model = nn.Sequential(*make(VARIANTS[variant], channels, classes, dropout))
     init_weights(model)

@@ -8,27 +8,26 @@ Faster R-CNN is by Ren et al. 2015, https://arxiv.org/abs/1506.01497, VGG16 by S
 Claims: 78.22 % on FER2013 (precision 75.40, recall 80.20, specificity 85.90, and F1 71.40, which is
 below both precision and recall and impossible for one class).
 
-The source states (as cited by Abdulkadir et al.): the two names and the numbers. Sizes, initial
-weights, boxes and training are unknown to us, and there is no public code. FER2013 has no boxes: a
-crop is a face, so that the only true box is the whole image.
+The source states (as cited by Abdulkadir et al.): the two names and the numbers. Widths, image
+size, initial weights, boxes and training are unknown to us, and no code is public. FER2013 has no
+boxes; every image is the crop of a face, so the only true box is the whole image.
 
 Our choices, where Ren et al. do not determine them:
 
 - VGG16 up to its thirteenth convolution (conv5_3), with poolings that round up, as in Caffe, so
-  that 3 x 3 are left of 36 to 48 pixels. Theirs has ImageNet weights and no norms; ours has random
-  weights and therefore batch norm.
+  that the last map is 3 x 3 for faces of 36 to 48 pixels. Theirs has ImageNet weights and no norms;
+  ours has random weights and therefore batch norm.
 - RoI max pooling to 7 x 7 of the whole image, two dense layers of 4096 with ReLU and `dropout`.
 - torchvision's region proposal network is trained with the whole image as the box; its two losses
   are `auxiliary`. Anchors have sides of 24, 48 and 96 pixels and three aspect ratios. Exported
-  model files do not contain it.
+  model files do not contain this network.
 - `detector` makes a complete Faster R-CNN of a network; `benchmarks/canvases.py` trains and
   evaluates one on images with several faces.
 - `slim` has a quarter of the convolutions' widths and dense layers of 256, for CPUs.
 
 Measured on PublicTest's labels: `slim` 57.1 % after 10 epochs (results/leaderboard).
 
-At 48 pixels, 1 channel and 7 classes, the multiply-adds without the region proposal
-network:
+At 48 pixels, 1 channel and 7 classes; the multiply-adds do not include the region proposal network:
 
 | variant | parameters | multiply-adds |
 |---------|-----------:|--------------:|
@@ -48,7 +47,7 @@ VARIANTS = {"full": (64, 4096), "slim": (16, 256)}
 """Width of the first block, and of the two dense layers."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""Of each block: width relative to the first, and its number of convolutions."""
+"""Per block: width relative to the first block, and number of convolutions."""
 
 STRIDE = 16
 """Stride of the last map, in pixels."""
@@ -58,7 +57,7 @@ CELLS = 7
 
 ANCHORS = (24, 48, 96)
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
-"""Sizes in pixels and aspect ratios (height / width) of the anchors."""
+"""Sides in pixels and aspect ratios (height / width) of the anchors."""
 
 
 class RCNN(nn.Module):
@@ -109,7 +108,7 @@ def vgg16(width: int, channels: int) -> Features:
 
 
 def proposal_network(width: int) -> Any:
-    """Torchvision's region proposal network for maps of that width, as in Ren et al."""
+    """Torchvision's region proposal network for maps of `width` channels, as in Ren et al."""
     from torchvision.models.detection import rpn
 
     anchors = rpn.AnchorGenerator((ANCHORS,), (ASPECT_RATIOS,))
@@ -122,17 +121,20 @@ def proposal_network(width: int) -> Any:
     )  # fmt: skip
 
 
-def proposal_loss(rpn: Any, features: Tensor, size: int) -> Tensor:
-    """Losses of objectness and boxes on (N, C, h, w) maps, with the whole image as the box."""
+def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
+    """Loss of objectness plus loss of boxes, where the only box is the whole image.
+
+    `features` are the (N, C, h, w) maps of images of `side` pixels.
+    """
     from torchvision.models.detection.image_list import ImageList
     from torchvision.models.detection.rpn import concat_box_prediction_layers
 
     count = len(features)
     objectness, boxes = concat_box_prediction_layers(*rpn.head([features]))
     # All images have the same anchors and box, so one is enough.
-    image = ImageList(features.new_empty(1, 1, size, size), [(size, size)])
+    image = ImageList(features.new_empty(1, 1, side, side), [(side, side)])
     anchors = rpn.anchor_generator(image, [features.float()])
-    truth = anchors[0].new_tensor([[0.0, 0.0, size, size]])
+    truth = anchors[0].new_tensor([[0.0, 0.0, side, side]])
     labels, matched = rpn.assign_targets_to_anchors(anchors, [{"boxes": truth}])
     targets = rpn.box_coder.encode(matched, anchors)
     losses = rpn.compute_loss(objectness.float(), boxes.float(), labels * count, [*targets] * count)
@@ -142,8 +144,8 @@ def proposal_loss(rpn: Any, features: Tensor, size: int) -> Tensor:
 def pooled(x: Tensor) -> Tensor:
     """RoI max pooling of the whole image: (N, C, h, w) -> (N, C, CELLS, CELLS).
 
-    Equal to adaptive max pooling, which ONNX lacks: on maps of at most CELLS points, a cell is the
-    maximum of one or two points.
+    The result is that of adaptive max pooling, which ONNX lacks. On maps of up to CELLS x CELLS
+    points, a cell covers one or two points per axis, so that the first and the last are enough.
     """
     if max(x.shape[2:]) > CELLS:
         return F.adaptive_max_pool2d(x, CELLS)
@@ -167,28 +169,36 @@ class RoIPooling(nn.Module):
         return roi_pool(maps["0"].float(), boxes, CELLS, 1 / STRIDE)
 
 
-def detector(model: RCNN, side: int, labels: int = 7) -> Any:
-    """A torchvision Faster R-CNN with the network's features, proposals and dense layers.
+def detector(model: RCNN, side: int, classes: int = 7) -> Any:
+    """Make a complete Faster R-CNN with the features, proposals and dense layers of a network.
 
-    In training: ([(C, H, W) standardized], [{"boxes": (F, 4) corners, "labels": (F,) from 1}]) ->
-    losses by name, with 128 boxes per image. In evaluation: images -> boxes, labels and scores, of
-    300 boxes per image. Images are resized so that their longer side has `side` pixels.
+    Args:
+        model: the network, whose layers are used, not copied.
+        side: longer side in pixels to which images are resized.
+        classes: number of emotions.
+
+    Returns:
+        A torchvision `FasterRCNN`, called with a list of (C, H, W) standardized images:
+
+        - In training also with a list of `{"boxes": (F, 4) corners, "labels": (F,) from 1}`; it
+          returns losses by name, over 128 boxes per image.
+        - In evaluation it returns `boxes`, `labels` and `scores` of each image, from 300 proposals.
     """
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
 
     channels = cast("nn.Conv2d", model.features[0]).in_channels
-    detector = FasterRCNN(
+    faster_rcnn = FasterRCNN(
         model.features,
         min_size=side, max_size=side, image_mean=[0.0] * channels, image_std=[1.0] * channels,
         rpn_anchor_generator=model.rpn.anchor_generator, rpn_head=model.rpn.head,
-        box_head=model.dense, box_predictor=FastRCNNPredictor(model.head.in_features, labels + 1),
+        box_head=model.dense, box_predictor=FastRCNNPredictor(model.head.in_features, classes + 1),
         box_batch_size_per_image=128, rpn_post_nms_top_n_test=300,
     )  # fmt: skip
-    detector.roi_heads.box_roi_pool = RoIPooling()
-    return detector
+    faster_rcnn.roi_heads.box_roi_pool = RoIPooling()
+    return faster_rcnn
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The classifier of that size."""
+    """Build a variant as a classifier."""
     model = RCNN(*VARIANTS[variant], channels, classes, dropout)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,15 +9,16 @@ set, and 58 to 66 % when they train it.
 
 The code states everything; `full` is the same network:
 
-- Images of 64 pixels; the crop is resized to that, bilinearly.
+- Crops are resized bilinearly to 64 pixels.
 - Three times [3 x 3 convolution, norm, ReLU, max pooling], 64, 128 and 256 wide, dropout of 0.2
-  after the first two; squeeze-and-excitation to a sixteenth, without biases.
+  after the first two; squeeze-and-excitation with reduction 16, without biases.
 - Three residual blocks of stride 2, 512, 1024 and 2048 wide, global average pooling, dense layers
   of 1024, 512 and 256 with ReLU and dropout of 0.5.
 
-Our choices: `dropout` after each dense layer and 0.4 of it after the poolings (theirs for 0.5); He
-initialization of convolutions instead of torch's default. `no-se` has no squeeze-and-excitation.
-`slim` and `slim-no-se`, for CPUs: three eighths of all widths, and no resizing.
+Our choices: dropout with probability `dropout` after each dense layer and 0.4 x `dropout` after the
+poolings (with `dropout=0.5` as in the code); He initialization of convolutions instead of torch's
+default. `no-se` has no squeeze-and-excitation. `slim` and `slim-no-se`, for CPUs: three eighths of
+all widths, and no resizing.
 
 Measured on PublicTest's labels: `slim` 54.5 % after 10 epochs (results/leaderboard).
 
@@ -44,7 +45,13 @@ from mien.lab.models._basicblock import BasicBlock, init_weights
 
 @dataclass(frozen=True)
 class Parts:
-    """The components of a variant: the size to resize to, if any, and the first width."""
+    """The components of a variant.
+
+    Attributes:
+        side: side in pixels to which faces are resized; 0 for no resizing.
+        width: width of the first convolution.
+        squeeze: whether there is squeeze-and-excitation.
+    """
 
     side: int = 64
     width: int = 64
@@ -108,7 +115,7 @@ class ResEmoteNet(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A ResEmoteNet of that size, with or without squeeze-and-excitation."""
+    """Build a variant."""
     model = ResEmoteNet(VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

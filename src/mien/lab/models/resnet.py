@@ -4,9 +4,9 @@ Papers: He et al. 2016, https://arxiv.org/abs/1512.03385; Hu et al. 2018,
 https://arxiv.org/abs/1709.01507.
 
 Our choices: a 5 x 5 stem of stride 2 and no max pooling (the faces are small), average pooling in
-downsampling shortcuts (He et al. 2019, https://arxiv.org/abs/1812.01187), squeeze-and-excitation to
-an eighth from the second stage on (in the first it takes a fifth of the time), and a
-zero-initialized last norm in each block.
+downsampling shortcuts (He et al. 2019, https://arxiv.org/abs/1812.01187), squeeze-and-excitation
+with reduction 8 from the second stage on (in the first stage it would take a fifth of the network's
+time), and a zero-initialized last norm in each block.
 
 At 48 pixels `32` has 2.8 M parameters and 78 M multiply-adds, `32-deep` 2.9 M and 99 M.
 
@@ -29,7 +29,7 @@ VARIANTS = {
     "16": (16, (2, 2, 2, 2)),
     "64": (64, (2, 2, 2, 2)),
 }
-"""Width of the first stage (each next is twice as wide) and blocks per stage."""
+"""Width of the first stage (doubled in each later stage) and blocks per stage."""
 
 
 class Squeeze(nn.Module):
@@ -95,7 +95,7 @@ class ResNet(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A ResNet of that width and depth."""
+    """Build a variant."""
     model = ResNet(*VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

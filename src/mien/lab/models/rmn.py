@@ -9,18 +9,20 @@ on PublicTest, and test-time augmentation of ten rotated and flipped copies; 76.
 with six others, selected on PrivateTest.
 
 The code states everything: stages of 3, 4, 6 and 3 blocks, 64 to 512 wide; the output of a stage is
-multiplied by one plus its mask. The U-Net of a mask has 4, 3, 2 or 1 levels, each twice as wide as
-the one before, with max pooling down and transposed convolutions up. A softmax over channels makes
-the mask of a position sum to one.
+multiplied by (1 + mask). The U-Nets of the four masks have 4, 3, 2 and 1 levels, each level twice
+as wide as the one before, with max pooling down and transposed convolutions up. A softmax over
+channels makes the mask sum to one at each position.
 
-Our choices: they resize faces to 224 pixels, of which stem and max pooling leave 56; ours stay at
-48, with a 3 x 3 stem of stride 1. Stages have 48, 24, 12 and 6 pixels (theirs 56, 28, 14 and 7),
-and each U-Net ends at 6 (theirs at 7). Odd sizes are rounded up and cropped on the way up. The
-transposed convolution of 2 x 2 is an equivalent 1 x 1 convolution with pixel shuffle.
+Our choices: the authors resize faces to 224 pixels, which stem and max pooling reduce to 56; ours
+stay at 48, with a 3 x 3 stem of stride 1. The maps of the stages have 48, 24, 12 and 6 pixels (the
+authors' 56, 28, 14 and 7), and the smallest map of each U-Net has 6 (the authors' 7). In a U-Net,
+odd sizes are rounded up on the way down and cropped on the way up. The 2 x 2 transposed convolution
+is implemented as an equivalent 1 x 1 convolution with pixel shuffle.
 
-The often cited 142.9 M parameters fit a checkpoint that has the masks' shortcuts under two names;
-counted once, they are 137.8 M. `slim`, for CPUs: an eighth of the widths, two blocks per stage as
-in ResNet18, a stem of stride 2. `no-masks` and `slim-no-masks` are the ResNets alone.
+The often cited 142.9 M parameters count the shortcuts of the masks twice, because the checkpoint
+stores them under two names; counted once, there are 137.8 M parameters. `slim`, for CPUs: an eighth
+of the widths, two blocks per stage as in ResNet18, a stem of stride 2. `no-masks` and
+`slim-no-masks` are the ResNets alone.
 
 Measured on PublicTest's labels: `slim` 48.2 % after 10 epochs (results/leaderboard).
 
@@ -48,7 +50,7 @@ VARIANTS = {
     "slim": (8, (2, 2, 2, 2), 2, True),
     "slim-no-masks": (8, (2, 2, 2, 2), 2, False),
 }
-"""Width of the first stage (each next is twice as wide), blocks per stage, stride of the stem, and
+"""Width of the first stage (doubled in each later stage), blocks per stage, stride of the stem, and
 whether there are masks."""
 
 ABLATIONS = {"full": {"no masks": "no-masks"}, "slim": {"no masks": "slim-no-masks"}}
@@ -116,7 +118,7 @@ class RMN(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A residual masking network of that size, with or without masks."""
+    """Build a variant."""
     model = RMN(*VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     for block in model.masks.modules():

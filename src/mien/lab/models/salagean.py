@@ -13,14 +13,15 @@ Weight parameter" for unbalanced classes. Layers, widths and training are unknow
 
 Our choices:
 
-- The preprocessing is a layer without weights, so that model files contain it. It finds the midline
-  of the face, up to a twelfth of the width from the center, where the flipped face agrees best with
-  the face. Then it removes the difference from the flipped face: all of its low frequencies (light
-  from one side), half of its high ones (a crooked smile is kept).
+- The preprocessing is a layer without weights, so that model files contain it. It estimates the
+  midline of the face, at most a twelfth of the width from the center, as the line where the flipped
+  face agrees best with the face. Then it reduces the asymmetry, which is half of the difference
+  between the face and the flipped face: it removes all low frequencies of it (light from one side),
+  but only half of the high ones (so that a crooked smile remains visible).
 - Four blocks of two 3 x 3 convolutions with batch norm and ReLU, and max pooling, 32, 64, 128 and
-  256 wide, with half of `dropout` after each. "Multi-level": the means of all four blocks are
-  concatenated, followed by a dense layer of 256 with batch norm, ReLU and `dropout`.
-- "Vertical flipping" is read as flipping left and right. It and the class weights are part of the
+  256 wide, with dropout of half of `dropout` after each. "Multi-level": the means of all four
+  blocks are concatenated, followed by a dense layer of 256 with batch norm, ReLU and `dropout`.
+- "Vertical flipping" is read as flipping left and right. Flipping and class weights are set in the
   config.
 - `no-symmetry` lacks the preprocessing. `slim` has half of the widths, for CPUs.
 
@@ -50,7 +51,7 @@ VARIANTS = {
     "slim": (16, True),
     "slim-no-symmetry": (16, False),
 }
-"""Width of the first block (each next is twice as wide), and whether asymmetry is reduced."""
+"""Width of the first block (doubled in each later block), and whether asymmetry is reduced."""
 
 ABLATIONS = {
     "full": {"no symmetry": "no-symmetry"},
@@ -63,7 +64,7 @@ class Symmetry(nn.Module):
     """Reduces the asymmetry of a face. It has no weights.
 
     Args:
-        keep: share of the high-frequency asymmetry that is kept.
+        keep: fraction of the high-frequency asymmetry that is kept.
     """
 
     def __init__(self, keep: float = 0.5) -> None:
@@ -79,16 +80,16 @@ class Symmetry(nn.Module):
 def mirrored(x: Tensor) -> Tensor:
     """Each face flipped at its own midline: (N, C, side, side) -> the same shape.
 
-    The mean of flips at several lines, weighted by their agreement with the face.
+    The result is the mean of flips at several lines, weighted by their agreement with the face.
     """
     side = x.shape[3]
-    reach = round(side / 6)  # twice the largest distance of the midline from the center
-    wide = F.pad(x.flip(3), (reach, reach, 0, 0), mode="replicate")
+    max_shift = round(side / 6)  # twice the largest distance of the midline from the center
+    wide = F.pad(x.flip(3), (max_shift, max_shift, 0, 0), mode="replicate")
     images = wide.unfold(3, side, 1)  # (N, C, side, shifts, side)
     differences = (x[:, :, :, None] - images).square().mean((1, 2, 4))  # (N, shifts)
     spread = differences.mean(1, keepdim=True).clamp(min=1e-3)
-    shares = (-30 * differences / spread).softmax(1)
-    return (shares[:, None, None, :, None] * images).sum(3)
+    weights = (-30 * differences / spread).softmax(1)
+    return (weights[:, None, None, :, None] * images).sum(3)
 
 
 def blurred(x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class CNN(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The network of that width, with or without the symmetry layer."""
+    """Build a variant."""
     model = CNN(*VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -4,16 +4,17 @@ Paper: Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on 
 Technique", https://doi.org/10.18178/joig.13.5.469-475.
 
 The source states: "Sequential" (the name of a Keras container), 50 epochs, and 67.41 % on a
-validation set. Batch size, epochs and label codes match a family of public notebooks, whose best
-known (lxyuan0420, "Facial expression recognition using CNN") is this network:
+validation set. Batch size, epochs and label codes match a family of public notebooks. The best
+known of them (lxyuan0420, "Facial expression recognition using CNN") has this network:
 
 - Three blocks of two 3 x 3 convolutions and max pooling, 256, 128 and 64 wide; only the first
   convolution has no padding. Dense layers of 512, 256 and 128.
 - Batch norm and ReLU after each convolution and dense layer. `plain` has no norm.
 
-Our choices: dropout, which the paper mentions and the notebook lacks: `dropout` after each dense
-layer, half of it after each block. Inputs of 42 to 48 pixels leave 5 x 5; smaller maps are resized
-to that. `slim` and `slim-plain` have a quarter of the convolutions' widths, for CPUs.
+Our choices: dropout, which the paper mentions and the notebook lacks, with probability `dropout`
+after each dense layer and half of it after each block. The last map is 5 x 5 for faces of 42 to 48
+pixels; smaller maps are resized to that. `slim` and `slim-plain` have a quarter of the
+convolutions' widths, for CPUs.
 
 Measured on PublicTest's labels: `full` 65.3 % after 50 epochs (results/full-sequential.json);
 `slim` 57.5 % after 50 (results/slim-sequential.json).
@@ -47,7 +48,7 @@ ABLATIONS = {"full": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim
 DENSE = (512, 256, 128)
 
 FINAL_SIZE = 5
-"""Width and height of the last map of 48 pixels."""
+"""Width and height of the last map for faces of 48 pixels."""
 
 
 def convolution(width_in: int, width: int, padding: int, norm: bool) -> list[nn.Module]:

@@ -9,15 +9,16 @@ as targets. There is no claim for FER2013's own labels.
 
 The code states everything; `full` is the same network:
 
-- Images of 64 pixels; the crop is resized to that, bilinearly.
+- Crops are resized bilinearly to 64 pixels.
 - Two blocks of two and two of three 3 x 3 convolutions, 64, 128, 256 and 256 wide, with ReLU, and
-  max pooling after each block. No norms. It differs from Simonyan & Zisserman's VGG13.
-- Two dense layers of 1024 on the flattened 4 x 4, with ReLU. Dropout of 0.5 after each, 0.25 after
-  each block: here `dropout` and half of it. Glorot initialization, uniform.
+  max pooling after each block. No norms. Simonyan & Zisserman's VGG13 is another network.
+- Two dense layers of 1024 with ReLU on the flattened last map (4 x 4). Dropout of 0.5 after each
+  dense layer and 0.25 after each block; here `dropout` and half of `dropout`. Glorot uniform
+  initialization.
 
 Our choices: no histogram equalization and no subtraction of a plane of light, which are part of
 their preprocessing. `bn` has batch norm after each convolution. `slim` and `slim-bn`, for CPUs:
-three eighths of all widths, no resizing, 3 x 3 left of 48 pixels. Without norms training starts
+three eighths of all widths, no resizing, a last map of 3 x 3. Without norms training starts
 slowly: `slim` was at chance after three epochs of SGD with lr 0.05 and dropout 0.5.
 
 Measured on PublicTest's labels: `bn` 71.0 % after 81 epochs (results/gpu-training.json); `slim-bn`
@@ -45,13 +46,14 @@ VARIANTS = {
     "slim": (0, 24, False),
     "slim-bn": (0, 24, True),
 }
-"""The size to resize to, if any, the width of the first block, and whether there is batch norm."""
+"""Side in pixels to which faces are resized (0 for no resizing), width of the first block, and
+whether there is batch norm."""
 
 ABLATIONS = {"bn": {"no batch norm": "full"}, "slim-bn": {"no batch norm": "slim"}}
 """Variant -> name of an ablation -> variant without that part."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 3), (4, 3))
-"""Of each block: width relative to the first, and its number of convolutions."""
+"""Per block: width relative to the first block, and number of convolutions."""
 
 
 class VGG13(nn.Module):
@@ -89,7 +91,7 @@ class VGG13(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """A VGG13 of that size, with or without norms."""
+    """Build a variant."""
     model = VGG13(*VARIANTS[variant], channels, classes, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

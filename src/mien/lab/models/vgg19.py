@@ -8,9 +8,9 @@ The source states: "VGG19", 25 epochs, and 66.68 % on a validation set.
 
 Our choices:
 
-- Cut after the sixteenth convolution (block5_conv4: 3 x 3 x 512 left of 48 pixels), then global
+- VGG19 up to its sixteenth convolution (block5_conv4, a map of 3 x 3 x 512), then global
   average pooling, dropout and one linear layer, as in the public notebook that the paper's Table II
-  matches (same supports, same epochs).
+  matches (same number of faces per class, same epochs).
 - `plain` has no norm, as in the notebook, which uses ImageNet weights. Such depth is hard to train
   from scratch without norms, so `bn`, with batch norm, is the first variant.
 - `slim` and `slim-plain` have a quarter of the widths, for CPUs.
@@ -47,7 +47,7 @@ ABLATIONS = {"bn": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-p
 """Variant -> name of an ablation -> variant without that part."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
-"""Of each block: width relative to the first, and its number of convolutions."""
+"""Per block: width relative to the first block, and number of convolutions."""
 
 
 class VGG(nn.Module):
@@ -76,7 +76,7 @@ class VGG(nn.Module):
 def build(
     variant: str, *, channels: int, classes: int, dropout: float, pretrained: bool = False
 ) -> nn.Module:
-    """A VGG19 of that width, with or without norms; `pretrained`: its features from ImageNet."""
+    """Build a variant; with `pretrained`, its convolutions have ImageNet weights."""
     width, norm = VARIANTS[variant]
     model = VGG(width, norm, channels, classes, dropout)
     for layer in model.features:

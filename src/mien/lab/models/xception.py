@@ -13,11 +13,13 @@ layers:
 
 - Two 3 x 3 convolutions without padding, 8 wide. Four blocks, 16, 32, 64 and 128 wide, of two
   separable convolutions and max pooling of stride 2, with a 1 x 1 convolution of that stride as
-  shortcut; norms after all. A 3 x 3 convolution to one map per class, whose mean is the logit.
+  shortcut; a norm after each convolution. A 3 x 3 convolution to one map per class; the mean of a
+  map is the logit of its class.
 - 58 423 parameters, with running means and variances, as Keras counts; ours are the same.
 
-Our choices: 48 pixels instead of faces resized to 64, symmetric padding, no L2 penalty on the first
-two convolutions, and `dropout` before the last, where the code has none. `plain` has no shortcuts.
+Our choices: faces of 48 pixels instead of faces resized to 64, symmetric padding, no L2 penalty on
+the first two convolutions, and `dropout` before the last convolution, where the code has no
+dropout. `plain` has no shortcuts.
 
 Measured on PublicTest's labels: `mini` 51.5 % after 10 epochs (results/leaderboard).
 
@@ -41,8 +43,10 @@ ABLATIONS = {"mini": {"no shortcuts": "plain"}}
 """Variant -> name of an ablation -> variant without that part."""
 
 STEM = 8
+"""Width of the first two convolutions."""
 
 WIDTHS = (16, 32, 64, 128)
+"""Widths of the blocks."""
 
 
 def separable(width_in: int, width: int) -> list[nn.Module]:
@@ -90,7 +94,7 @@ class Xception(nn.Module):
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The network with or without shortcuts."""
+    """Build a variant."""
     model = Xception(VARIANTS[variant], channels, classes, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
