@@ -60,7 +60,7 @@ def test_other_files_are_counted_once(tmp_path):
     assert files == {"a.png": "image"}
     assert message == (
         f"{tmp_path}: 4 files were not read: 2 .heic, 1 without suffix, 1 .txt. "
-        "In mien's folder, run pip install '.[heic]' to read .heic files."
+        "In the mien repository, run pip install '.[heic]' to read .heic files."
     )
 
 

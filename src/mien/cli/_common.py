@@ -36,7 +36,7 @@ def require_extra(extra: str) -> Iterator[None]:
         if (error.name or "").startswith("mien"):
             raise
         raise UserError(
-            f"This command needs {error.name}; in mien's folder, run: pip install '.[{extra}]'"
+            f"This command needs {error.name}; in the mien repository: pip install '.[{extra}]'"
         ) from None
 
 

@@ -104,7 +104,7 @@ def _read_camera(source: Source) -> Iterator[np.ndarray]:
     try:
         import cv2
     except ImportError:
-        raise UserError("Cannot open a camera: OpenCV is not installed. In mien's folder, run "
+        raise UserError("Cannot open a camera: OpenCV is not installed. In the mien repository: "
                         "pip install '.[camera]'.") from None  # fmt: skip
     with _without_opencv_warnings():
         camera = cv2.VideoCapture(number)

@@ -18,7 +18,7 @@ skipped, like names that begin with a period."""
 MAX_SUFFIXES, MAX_FOLDERS = 5, 3
 """Maximum number of suffixes and of folders that a message lists."""
 
-HEIF_HINT = "in mien's folder, run pip install '.[heic]' to read .heic files"
+HEIF_HINT = "in the mien repository, run pip install '.[heic]' to read .heic files"
 
 
 @dataclass(slots=True)

@@ -162,6 +162,6 @@ def _open_heif(body: bytes, name: str) -> Image.Image:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise UserError(f"Cannot read {name}: it is an HEIC (HEIF) image, and pillow-heif is not "
-                        "installed. In mien's folder, run pip install '.[heic]'; or save the image "
-                        "as JPEG.") from None  # fmt: skip
+                        "installed. In the mien repository, run pip install '.[heic]'; or save "
+                        "the image as JPEG.") from None  # fmt: skip
     return HeifImageFile(io.BytesIO(body))

@@ -333,7 +333,7 @@ def _tensorboard(run: Run) -> Callable[[dict], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "--tensorboard needs tensorboard. Install it in mien's folder: "
+            "--tensorboard needs tensorboard. Install it in the mien repository: "
             "pip install '.[tensorboard]'."
         ) from None
     writer = SummaryWriter(run.folder)

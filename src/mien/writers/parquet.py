@@ -29,7 +29,7 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[R
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise UserError(
-            "Cannot write Parquet: pyarrow is not installed. In mien's folder, run "
+            "Cannot write Parquet: pyarrow is not installed. In the mien repository, run "
             "pip install '.[scale]'."
         ) from None
     return open_resumable(path, resume, _convert)
