@@ -193,7 +193,7 @@ def test_transparent_gif_lies_on_white(tmp_path):
 
 def test_empty_alpha_of_avi_is_opaque():
     pixels = np.zeros((4, 4, 4), np.uint8)
-    assert blend_with_white(pixels, empty_is_opaque=True).max() == 0
+    assert blend_with_white(pixels, zero_alpha_is_opaque=True).max() == 0
     assert blend_with_white(pixels).min() == 255
 
 

@@ -48,7 +48,7 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     sources = pipeline.expand_sources(options.inputs, report_error, print_error)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
-    options.check(sources, is_complete=not report_error.count)
+    options.check(sources, all_inputs_readable=not report_error.count)
     detector = detection.load(options.detector, options.threads)
     image.warm_up()
     analyzer = Analyzer(classifier.result(), detector, contempt=options.contempt)
@@ -106,8 +106,8 @@ def _open_outputs(options: AnalyzeOptions, report_error: ErrorReporter) -> Outpu
     if options.timeline:
         contexts.append((options.timeline, _open_timeline(options.timeline)))
     prints_results = options.as_json or not contexts
-    is_optional = prints_results or options.summary is not None
-    return Outputs(contexts, report_error, are_optional=is_optional)
+    continues = prints_results or options.summary is not None
+    return Outputs(contexts, report_error, continue_without_outputs=continues)
 
 
 def _write_and_print_summary(

@@ -43,19 +43,19 @@ class AnalyzeOptions:
             two_pass=self.two_pass,
         )
 
-    def check(self, sources: Sequence[Source], *, is_complete: bool = True) -> None:
+    def check(self, sources: Sequence[Source], *, all_inputs_readable: bool = True) -> None:
         """Check that the options fit the sources, and that no output would overwrite a source.
 
         Args:
             sources: the sources to analyze.
-            is_complete: whether all inputs could be read.
+            all_inputs_readable: whether all inputs could be read.
 
         Raises:
             UserError: an option does not fit; the message names the option.
         """
         if self.resume:
             self._check_resume()
-        if is_complete and not any(source.is_video for source in sources):
+        if all_inputs_readable and not any(source.is_video for source in sources):
             self._check_no_video_options()
         if self.two_pass and (live := [source for source in sources if source.is_live]):
             raise UserError(

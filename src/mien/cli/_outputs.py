@@ -25,8 +25,8 @@ class Outputs:
     Args:
         contexts: path and writer context of each output.
         report_error: called with the error of each output that cannot be written.
-        are_optional: whether the results are also used otherwise, for example printed, so that the
-            run continues if all outputs fail.
+        continue_without_outputs: whether the run continues if all outputs fail, because its results
+            are also printed or summarized.
     """
 
     def __init__(
@@ -34,10 +34,11 @@ class Outputs:
         contexts: Iterable[tuple[Path, WriterContext]],
         report_error: Callable[[UserError], None],
         *,
-        are_optional: bool = False,
+        continue_without_outputs: bool = False,
     ) -> None:
         self._outputs = [_Output(path, context) for path, context in contexts]
-        self._report_error, self._are_optional = report_error, are_optional
+        self._report_error = report_error
+        self._continue_without_outputs = continue_without_outputs
         self.interrupted = False
         """Whether an output failed after it was opened, so that it may be written in part."""
 
@@ -79,7 +80,7 @@ class Outputs:
                 self._report_error(error)
                 return
             output.fail(error)
-            if not self.paths and not self._are_optional:
+            if not self.paths and not self._continue_without_outputs:
                 raise
             self._report_error(error)
 

@@ -61,7 +61,7 @@ def detect_rotated(
 def _detect_upright(
     detect: Callable[[np.ndarray], list[Detection]], image: Image.Image, degrees: int
 ) -> list[Detection]:
-    """Rotate the image counterclockwise; return upright faces in original coordinates."""
+    """Rotate the image counterclockwise; return upright faces in coordinates of `image`."""
     rotated = np.asarray(image.rotate(degrees, Image.Resampling.BILINEAR, expand=True))
     size = rotated.shape[1], rotated.shape[0]
     return [

@@ -36,17 +36,18 @@ def frames(
         UserError: The first frame cannot be read, or no frame is in the selected range.
     """
     is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)
-    seconds, is_empty = 0.0, True
+    seconds, found_frame = 0.0, False
     for frame in _frames(source, on_warning, max_pixels):
         seconds = frame.seconds
         if should_stop() or seconds > selection.end:
             break
         if seconds < selection.start - START_TOLERANCE:
             continue
-        is_empty = False
+        found_frame = True
         if is_selected(seconds):
             yield frame
-    if is_empty and (selection.start or seconds > selection.end):
+    # An animation that was stopped before its first frame is no error.
+    if not found_frame and (selection.start or seconds > selection.end):
         raise UserError(f"{source.name} has no frame in the selected range; the last frame read is "
                         f"at {seconds:.1f} s. Select another range.")  # fmt: skip
 

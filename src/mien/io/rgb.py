@@ -32,15 +32,15 @@ ROTATIONS = {
 }
 """The operation that makes an image upright, for each EXIF orientation."""
 
-FULL_SCALES = (65535, 2**24 - 1, 2**32 - 1)
-"""Possible values of white in unsigned integers; the first that is not exceeded is used."""
+INTEGER_WHITE_LEVELS = (65535, 2**24 - 1, 2**32 - 1)
+"""White levels of unsigned integers; the first that is at least the image's maximum is used."""
 
-FLOAT_SCALES = (1.0, 255.0, 65535.0)
-"""Possible values of white in floats."""
+FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
+"""White levels of floats, chosen in the same way."""
 
 MAX_HIGHLIGHT = 16.0
-"""Floats with a maximum between 1 and this are values from 0 to 1 with brighter highlights, and are
-scaled to their maximum."""
+"""A float image whose maximum is between 1 and this has highlights above 1; its maximum becomes
+white."""
 
 
 def to_upright_rgb(image: Image.Image) -> np.ndarray:
@@ -91,8 +91,8 @@ def _is_transparent(image: Image.Image) -> bool:
     has_channel = image.mode in ALPHA_MODES or palette_mode.endswith("A")
     if image.info.get(NO_ALPHA) or not (has_channel or "transparency" in image.info):
         return False
-    is_doubtful = image.format in FORMATS_WITH_UNUSED_ALPHA and image.mode in ("LA", "RGBA")
-    return not is_doubtful or image.getchannel("A").getextrema() != (0, 0)
+    may_be_unused = image.format in FORMATS_WITH_UNUSED_ALPHA and image.mode in ("LA", "RGBA")
+    return not may_be_unused or image.getchannel("A").getextrema() != (0, 0)
 
 
 def _gray(image: Image.Image) -> np.ndarray:
@@ -108,7 +108,7 @@ def _gray(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
-    """Scale gray values so that `white` becomes 255; 0 selects a usual scale that fits them."""
+    """Scale gray values so that `white` becomes 255; 0: choose a white level from the maximum."""
     # The operations are in place, because these images need the most memory.
     dtype = np.float32 if values.itemsize <= 2 else np.float64
     scaled: NDArray[np.floating] = values.astype(dtype)
@@ -126,9 +126,9 @@ def _black_and_white(low: float, high: float, white: int, dtype: np.dtype) -> tu
         return low, high
     if white and high <= white and dtype.kind != "f":
         return 0.0, float(white)
-    if dtype.kind == "f" and FLOAT_SCALES[0] < high < MAX_HIGHLIGHT:
+    if dtype.kind == "f" and FLOAT_WHITE_LEVELS[0] < high < MAX_HIGHLIGHT:
         return 0.0, high
-    scales: tuple[float, ...] = FLOAT_SCALES if dtype.kind == "f" else FULL_SCALES
+    scales: tuple[float, ...] = FLOAT_WHITE_LEVELS if dtype.kind == "f" else INTEGER_WHITE_LEVELS
     if dtype == np.int32:  # usually only 16 bits are used
-        scales = FULL_SCALES[:1]
+        scales = INTEGER_WHITE_LEVELS[:1]
     return next(((0.0, float(scale)) for scale in scales if high <= scale), (low, high))

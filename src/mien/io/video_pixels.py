@@ -14,7 +14,7 @@ MAX_PIXELS = 134_000_000
 """Default limit for one frame, which allows 16K video."""
 
 MAX_PIXEL_ASPECT = 8
-"""Pixels count as square if the stated ratio of their sides is larger, because it must be wrong."""
+"""Pixel aspect ratios above this or below its inverse are implausible; 1 is used instead."""
 
 TRANSPARENCY_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders of these codecs that support transparency; FFmpeg's own decoders ignore it."""
@@ -34,7 +34,7 @@ class RgbConverter:
         self._decoder = decoder or stream.codec_context
         self._first_aspect = self._decoder.sample_aspect_ratio
         # AVI has no transparency, and its 32-bit frames often have an empty fourth channel.
-        self._may_be_empty = stream.container.format.name == "avi"
+        self._may_have_unused_alpha = stream.container.format.name == "avi"
 
     def __call__(self, av_frame: Any) -> np.ndarray:
         """Convert a decoded frame to (H, W, 3) uint8 RGB, as a player shows it."""
@@ -46,11 +46,11 @@ class RgbConverter:
         if tone_mapping.is_needed(transfer, primaries):
             pixels = tone_mapping.to_sdr(pixels, transfer, primaries)
         if transparent:
-            pixels = blend_with_white(pixels, empty_is_opaque=self._may_be_empty)
+            pixels = blend_with_white(pixels, zero_alpha_is_opaque=self._may_have_unused_alpha)
         return pixels if matrix is None else orient(pixels, matrix)
 
     def _display_size(self, av_frame: Any) -> tuple[int, int]:
-        """Return width and height with square pixels; the shorter side of a pixel is stretched."""
+        """Return the frame size with square pixels; one dimension is enlarged, none is reduced."""
         width, height, aspect = av_frame.width, av_frame.height, self._pixel_aspect()
         if aspect > 1:
             width = round(width * aspect)
@@ -60,7 +60,7 @@ class RgbConverter:
         return (width, height) if is_allowed else (av_frame.width, av_frame.height)
 
     def _pixel_aspect(self) -> Fraction:
-        # The container states the aspect at the start; later the codec may state another one.
+        # The container's aspect ratio holds until the codec's changes in mid-stream.
         current = self._decoder.sample_aspect_ratio
         if current == self._first_aspect:
             current = self._stream.sample_aspect_ratio
@@ -96,18 +96,18 @@ def has_alpha(pixel_format: Any) -> bool:
     return pixel_format.name == "pal8" or any(c.is_alpha for c in pixel_format.components)
 
 
-def blend_with_white(pixels: np.ndarray, *, empty_is_opaque: bool = False) -> np.ndarray:
+def blend_with_white(pixels: np.ndarray, *, zero_alpha_is_opaque: bool = False) -> np.ndarray:
     """Blend RGBA pixels with white, as for transparent images.
 
     Args:
         pixels: (H, W, 4) uint8.
-        empty_is_opaque: Whether a frame in which all alpha is 0 counts as opaque.
+        zero_alpha_is_opaque: Whether a frame in which all alpha is 0 counts as opaque.
 
     Returns:
         (H, W, 3) uint8.
     """
     colors, alpha = pixels[..., :3], pixels[..., 3:]
-    if alpha.min() == 255 or (empty_is_opaque and not alpha.any()):
+    if alpha.min() == 255 or (zero_alpha_is_opaque and not alpha.any()):
         return np.ascontiguousarray(colors)
     background = Image.new("RGBA", pixels.shape[1::-1], "white")
     background.alpha_composite(Image.fromarray(pixels))

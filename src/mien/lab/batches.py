@@ -21,7 +21,7 @@ MEAN, STD = 129.5, 65.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B faces with their targets, on one device.
+    """B faces with their targets, on one device: a training batch, or a whole split.
 
     Attributes:
         faces: (B, C, H, W), uint8 in the dataset, standardized float32 after augmentation.
@@ -38,23 +38,23 @@ class Batch:
     vote_weights: Tensor
 
     def select(self, index: Tensor | slice) -> Batch:
-        """The rows of an index or slice."""
+        """Return the selected faces with their targets."""
         return Batch(*(getattr(self, name)[index] for name in self.__slots__))
 
 
 def standardize(faces: Tensor) -> Tensor:
-    """Pixels 0 to 255 -> float32 of mean 0 and standard deviation 1 over FER2013; any shape."""
+    """Scale pixels (0 to 255, any shape) to mean 0 and standard deviation 1 over FER2013."""
     return (faces.float() - MEAN) / STD
 
 
 def center_crop(faces: Tensor, size: int) -> Tensor:
-    """The central size x size pixels: (N, C, H, W) -> (N, C, size, size)."""
+    """Cut the central size x size pixels: (N, C, H, W) -> (N, C, size, size)."""
     top, left = (faces.shape[2] - size) // 2, (faces.shape[3] - size) // 2
     return faces[:, :, top : top + size, left : left + size]
 
 
 def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
-    """Make one batch of all faces (uint8), with the targets and weights that the config defines."""
+    """Copy all faces (uint8) to the device, with the targets and weights of the config."""
     labels = np.zeros((len(samples), 7), np.float32)
     labeled = samples.labels >= 0
     labels[labeled, samples.labels[labeled]] = 1
@@ -65,7 +65,7 @@ def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
         class_counts = np.maximum(labels.sum(0), 1)
         weights = labeled.sum() / (7 * class_counts)
         label_weights[labeled] = weights[samples.labels[labeled]]
-    # Faces for which few raters chose an emotion have uncertain shares.
+    # Weight: the fraction of votes that are for an emotion, not "unknown" or "not a face".
     raters = np.maximum(counts.sum(1), 1)
     vote_weights = (counts[:, :8].sum(1) / raters).astype(np.float32)
     arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)
@@ -73,19 +73,20 @@ def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
 
 
 def steps_per_epoch(count: int, config: Config) -> int:
-    """Batches in an epoch of `count` faces; a last, smaller one is dropped."""
+    """Return the steps in an epoch of `count` faces; a last, smaller batch is dropped."""
     return max(1, count // config.batch_size)
 
 
 def faces_per_step(count: int, config: Config, world_size: int = 1) -> int:
-    """Faces per step over all processes, a multiple of `world_size`."""
+    """Return the batch size over all processes, rounded down to a multiple of `world_size`."""
     return min(config.batch_size, count) // world_size * world_size
 
 
 def face_size(config: Config, epoch: int) -> int:
-    """Width and height of the faces in an epoch, by progressive resizing.
+    """Return the width and height of the faces in an epoch, by progressive resizing.
 
-    A multiple of 4 until it reaches `input_size`. Tan & Le 2021, https://arxiv.org/abs/2104.00298.
+    They grow from `initial_size` to `input_size` over the first two thirds of the epochs, in
+    multiples of 4 (Tan & Le 2021, https://arxiv.org/abs/2104.00298).
     """
     if not config.initial_size:
         return config.input_size

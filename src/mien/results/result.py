@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 SourceKind = Literal["image", "animation", "video", "camera", "stream", "sequence"]
-"""The kind of source that a frame was read from; see `io.source.Source`."""
+"""The kind of source that a frame was read from.
+
+`"stream"` is a live network stream, `"sequence"` numbered image files.
+"""
 
 LIVE_KINDS: tuple[SourceKind, ...] = ("camera", "stream")
 """Kinds of source that drop frames instead of queueing them."""

@@ -15,12 +15,12 @@ Our choices: ConvNeXt alone, without the additions of EmoNeXt.
 
 - `dropout` is the rate of stochastic depth of the last block (0.1 in the paper's `tiny`); it rises
   linearly from zero at the first block.
-- Patches of 2 pixels instead of 4 (as in `atto-4`), so that maps have 24, 12, 6 and 3 pixels. Maps
-  of odd size are zero-padded before downsampling.
+- Patches of 2 x 2 pixels instead of the paper's 4 x 4, which only `atto-4` keeps, so that feature
+  maps are 24, 12, 6 and 3 pixels wide. Maps of odd size are zero-padded before downsampling.
 - `tiny` is the paper's smallest. `atto` (Woo et al. 2023, https://arxiv.org/abs/2301.00808) is 40
   to 320 wide; `slim` 16 to 128, for CPUs.
 
-Measured on PublicTest's labels: `atto` 55.3 % after 34 epochs (results/gpu-training.json); `slim`
+Accuracy on PublicTest's labels: `atto` 55.3 % after 34 epochs (results/gpu-training.json); `slim`
 27.5 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:

@@ -28,7 +28,7 @@ class ErrorResponse extends Error {
 const headersWithToken = (headers) =>
   ({ .../** @type {Record<string, string>} */ (headers), ...(token && { Authorization: `Bearer ${token}` }) });
 
-// A subprotocol can contain only few characters, so others are percent-encoded.
+// The name of a WebSocket subprotocol allows few kinds of characters; percent-encode the others.
 /** @type {(text: string) => string} */
 const encodeToken = (text) =>
   encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
@@ -63,6 +63,7 @@ export async function request(path, options = {}, format = "json") {
   }
   if (response.ok) return body;
   if (response.status !== 401) throw new ErrorResponse(response.status, body, response.headers.get("Retry-After"));
+  // If another request has already obtained a new token, retry with it.
   if (sentToken === token) await promptForToken();
   return request(path, options, format);
 }
