@@ -43,8 +43,10 @@ RESULT_KEYS = {
     "less": "differences", "less_calibrated": "calibrated_differences",
     "divergence, nats": "KL divergence, nats", "divergence, bits": "JS divergence, bits",
     "as_they_are": "original", "changed": "transformed", "angry_as_they_are": "angry_original",
-    "way": "method", "how": "method", "copies": "duplicate_faces", "twins": "duplicates",
-    "twin_in": "duplicate_in", "of": "split", "conflicts": "conflicting_labels",
+    "way": "method", "how": "method", "copies": "duplicates_of_earlier_faces",
+    "duplicate_faces": "duplicates_of_earlier_faces", "flat": "one_gray_level",
+    "twins": "duplicates", "twin_in": "duplicate_in", "of": "split",
+    "conflicts": "conflicting_labels",
     "agree": "plurality_agrees", "nobody": "no_votes",
     "what speaks for it": "supporting", "what speaks against it": "opposing",
     "the middle": "central", "by chance": "random", "blurred": "blurred_share",
@@ -154,8 +156,10 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
     if not isinstance(value, dict):
         return value
     keys = {**RESULT_KEYS, **file_keys}
-    if "nobody" in value:  # the agreement of raters, where `share` has another meaning
+    if "nobody" in value:  # the agreement of raters
         keys["share"] = "vote_share"
+    if "duplicate_in" in value or "twin_in" in value:  # the duplicates of an audit
+        keys |= {"faces": "faces_with_duplicate", "share": "fraction_of_split"}
     migrated = {}
     for key, item in value.items():
         if key in ("config", "recipe"):

@@ -102,7 +102,11 @@ def test_duplicate_faces_are_all_faces_less_the_distinct_ones(faces):
                       np.arange(len(faces)))  # fmt: skip
     numbers = summary(audit_dataset({"val": samples}, quick=True))
     expected = len(faces) - len(np.unique(faces.reshape(len(faces), -1), axis=0))
-    assert numbers["duplicate_faces"] == numbers["splits"]["val"]["duplicate_faces"] == expected
+    assert (
+        numbers["duplicates_of_earlier_faces"]
+        == numbers["splits"]["val"]["duplicates_of_earlier_faces"]
+        == expected
+    )
 
 
 changes = st.lists(st.sampled_from(["noise", "mirror", "flat", "new"]), max_size=14)
@@ -195,16 +199,16 @@ def test_duplicates_are_counted_by_pair_of_splits(findings):
     numbers = summary(findings)
     exact = rows_of_kind(numbers, "exact")
     assert list(exact) == [("train", "train"), ("val", "train"), ("val", "val")]
-    assert exact["train", "train"]["faces"] == 0
+    assert exact["train", "train"]["faces_with_duplicate"] == 0
     assert exact["train", "train"]["same_label"] is None
-    of_val = {"pairs": 2, "faces": 2, "share": 2 / 14, "same_label": 0.5}
+    of_val = {"pairs": 2, "faces_with_duplicate": 2, "fraction_of_split": 2 / 14, "same_label": 0.5}
     assert of_val.items() <= exact["val", "train"].items()
-    assert (exact["val", "val"]["pairs"], exact["val", "val"]["faces"]) == (1, 2)
+    assert (exact["val", "val"]["pairs"], exact["val", "val"]["faces_with_duplicate"]) == (1, 2)
     assert exact["val", "val"]["same_label"] == 0
-    assert rows_of_kind(numbers, "near")["val", "train"]["faces"] == 3
-    assert rows_of_kind(numbers, "mirrored")["val", "train"]["faces"] == 1
-    assert numbers["duplicate_faces"] == 3
-    assert numbers["splits"]["val"]["duplicate_faces"] == 1
+    assert rows_of_kind(numbers, "near")["val", "train"]["faces_with_duplicate"] == 3
+    assert rows_of_kind(numbers, "mirrored")["val", "train"]["faces_with_duplicate"] == 1
+    assert numbers["duplicates_of_earlier_faces"] == 3
+    assert numbers["splits"]["val"]["duplicates_of_earlier_faces"] == 1
 
 
 def test_face_with_several_duplicates_counts_once_with_its_share_of_equal_labels():
@@ -214,7 +218,7 @@ def test_face_with_several_duplicates_counts_once_with_its_share_of_equal_labels
     row = rows_of_kind(summary(audit_dataset({"train": train, "val": val}, quick=True)), "exact")[
         "val", "train"
     ]
-    assert (row["pairs"], row["faces"], row["share"]) == (3, 1, 1)
+    assert (row["pairs"], row["faces_with_duplicate"], row["fraction_of_split"]) == (3, 1, 1)
     assert row["same_label"] == pytest.approx(1 / 3)
 
 
@@ -238,11 +242,11 @@ def test_duplicate_without_a_label_does_not_conflict():
 
 def test_images_without_a_face_are_counted(findings):
     numbers = summary(findings)["splits"]
-    assert {"flat": 1, "not_a_face": 1, "no_emotion": 2, "rated": 14}.items() <= numbers[
+    assert {"one_gray_level": 1, "not_a_face": 1, "no_emotion": 2, "rated": 14}.items() <= numbers[
         "val"
     ].items()
     assert numbers["train"]["all"] == 14
-    assert numbers["train"]["flat"] == numbers["train"]["not_a_face"] == 0
+    assert numbers["train"]["one_gray_level"] == numbers["train"]["not_a_face"] == 0
 
 
 def test_rater_agreement_by_label():
@@ -364,7 +368,9 @@ def contents(folder):
 def test_audit_prints_and_saves_its_findings(mien, tmp_path):
     root = tiny.write_packed(tmp_path / "data", tiny.table(28, 14))
     before = contents(root)
-    code, out, _ = mien("audit", root, "--out", tmp_path / "out", "--clean", tmp_path / "c.csv")
+    code, out, _ = mien(
+        "audit", root, "--out", tmp_path / "out", "--exclusions", tmp_path / "c.csv"
+    )
     assert code == 0
     assert len(out.splitlines()) < 60
     for word in ("FER+ votes", "angry", "mirrored", "plurality", "exact-duplicate 0", "audit.json"):
@@ -378,7 +384,7 @@ def test_audit_prints_and_saves_its_findings(mien, tmp_path):
 
 def test_quick_audit_prints_that_near_duplicates_are_skipped(mien, tmp_path):
     root = tiny.write_csv(tmp_path / "data", tiny.table(28, 14))
-    code, out, _ = mien("audit", root, "--quick", "--clean", tmp_path / "clean.csv")
+    code, out, _ = mien("audit", root, "--quick", "--exclusions", tmp_path / "clean.csv")
     assert code == 0
     assert "mirrored" not in out
     assert "near duplicates skipped" in out
@@ -399,7 +405,7 @@ def test_image_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, counts)
     ("arguments", "fact"),
     [
         (["nowhere"], "nowhere"),
-        (["data", "--clean", "c.csv"], "--clean needs val or test"),
+        (["data", "--exclusions", "c.csv"], "--exclusions needs val or test"),
         (["data", "--out", "file"], "Cannot write file/audit.json"),
         (["empty"], "empty"),
     ],
@@ -436,18 +442,18 @@ def pack():
 
 def test_fer2013_has_the_known_duplicates_and_labels(pack):
     numbers = summary(audit_dataset(pack, quick=True))
-    assert numbers["duplicate_faces"] == 1533
-    assert [numbers["splits"][name]["duplicate_faces"] for name in pack] == [1237, 26]
+    assert numbers["duplicates_of_earlier_faces"] == 1533
+    assert [numbers["splits"][name]["duplicates_of_earlier_faces"] for name in pack] == [1237, 26]
     assert numbers["classes"]["train"]["disgust"] == 436
     of_val = rows_of_kind(numbers, "exact")["val", "train"]
-    assert of_val["faces"] == 280
+    assert of_val["faces_with_duplicate"] == 280
     assert of_val["same_label"] == pytest.approx(0.961, abs=0.005)
     assert (numbers["conflicting_labels"]["groups"], numbers["conflicting_labels"]["faces"]) == (
         48,
         131,
     )
     val = numbers["splits"]["val"]
-    assert (val["majority"], val["not_a_face"], val["flat"]) == (3199, 10, 1)
+    assert (val["majority"], val["not_a_face"], val["one_gray_level"]) == (3199, 10, 1)
     agreement = numbers["raters"]["val"]
     assert agreement["all"]["vote_share"] == pytest.approx(0.558, abs=0.01)
     # These are the numbers of PrivateTest; those of PublicTest differ by less than the tolerance.

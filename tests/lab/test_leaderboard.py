@@ -155,17 +155,17 @@ def test_missing_folder_is_rejected(tmp_path):
 
 
 def test_rank_correlation_needs_five_systems(folder, result):
-    assert leaderboard.agreement(leaderboard.read_rows(folder)) == ""
+    assert leaderboard.rank_correlation(leaderboard.read_rows(folder)) == ""
     board = folder / "five"
     claimed = {name: system.claimed_accuracy for name, system in claims.RELATED_SYSTEMS.items()}
     for name, claim in list(claimed.items())[:5]:
         runs.write_json(board / f"{name}.json", with_accuracy(result, name, 1 - claim))
-    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
+    assert "over 5 systems: -1.00" in leaderboard.rank_correlation(leaderboard.read_rows(board))
     # The better one of two networks of a system is compared with the claim.
     name, claim = next(iter(claimed.items()))
     variant = [one for one in models.available() if one.startswith(f"{name}-")][1]
     runs.write_json(board / "second.json", with_accuracy(result, variant, 0.99 - claim))
-    assert "over 5 systems: -1.00" in leaderboard.agreement(leaderboard.read_rows(board))
+    assert "over 5 systems: -1.00" in leaderboard.rank_correlation(leaderboard.read_rows(board))
 
 
 def test_vote_metrics_are_read_from_the_vote_head(result):

@@ -126,7 +126,7 @@ def test_a_partially_created_run_can_be_created_again(tmp_path, partial):
 
 def test_another_folder_is_not_a_run(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"no config\.json\.$"):
+        with pytest.raises(UserError, match=r"no config\.json;.*`\.$"):
             runs.open_run(folder)
 
 

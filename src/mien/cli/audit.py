@@ -17,25 +17,25 @@ SECTION = TRAINING
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write audit.json and images with examples to this folder.")  # fmt: skip
-@click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="Write a list of faces to exclude from evaluations (mien evaluate "
-              "--exclude).")  # fmt: skip
+@click.option("--exclusions", type=click.Path(path_type=Path), metavar="FILE.csv",
+              help="Write a list of the faces that an evaluation should exclude, for "
+              "mien evaluate --exclude.")  # fmt: skip
 @click.option(
     "--quick", is_flag=True, help="Skip the search for near duplicates, which takes a minute."
 )
-def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None:
+def audit(data: Path, out: Path | None, exclusions: Path | None, quick: bool) -> None:
     """Check a dataset for duplicates, doubtful labels and images without a face.
 
     DATA is fer2013.csv, its folder, or a folder with subfolders train/EMOTION/ and val/EMOTION/.
 
     \b
         mien audit fer2013/
-        mien audit fer2013/ --out audit/ --clean clean.csv
+        mien audit fer2013/ --out audit/ --exclusions exclude.csv
     """
     auditor, datasets, runs = lab("audit"), lab("data"), lab("runs")
     splits = datasets.load(data)
-    if clean and set(splits) == {"train"}:
-        raise UserError(f"{data} has only a train split; --clean needs val or test.")
+    if exclusions and set(splits) == {"train"}:
+        raise UserError(f"{data} has only a train split; --exclusions needs val or test.")
     with terminal().progress("comparing faces", None) as bar:
         (task,) = bar.task_ids
 
@@ -49,11 +49,11 @@ def audit(data: Path, out: Path | None, clean: Path | None, quick: bool) -> None
     for title, columns, rows in auditor.tables(result):
         click.echo()
         terminal().table(columns, rows, title)
-    if clean:
-        auditor.write_exclusions(clean, findings)
+    if exclusions:
+        auditor.write_exclusions(exclusions, findings)
         excluded = auditor.exclusions(findings)
-        counts = ", ".join(f"{reason} {len(faces)}" for reason, faces in excluded.items())
-        click.echo(f"{clean}: {counts}" + (" (near duplicates skipped)" if quick else ""))
+        counts = ", ".join(f"{reason} {len(indices)}" for reason, indices in excluded.items())
+        click.echo(f"{exclusions}: {counts}" + (" (near duplicates skipped)" if quick else ""))
     if out:
         runs.write_json(out / "audit.json", result)
         for path in (out / "audit.json", *lab("contact_sheets").write(out, findings)):

@@ -33,8 +33,9 @@ def distill(
 ) -> None:
     """Store the logits of teachers for augmented training faces.
 
-    RECIPE determines the augmentation. A student is then trained on the stored epochs, which are
-    repeated, and its teachers need not run:
+    RECIPE determines the augmentation. A student can then be trained on the stored logits without
+    running the teachers. If it is trained for more epochs than are stored, the stored epochs are
+    repeated:
 
     \b
         mien distill default --data fer2013/ --out logits --teacher runs/a --set initial_size=0

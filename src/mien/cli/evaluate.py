@@ -24,11 +24,13 @@ SECTION = TRAINING
               help="Input size of a run's network (default: the size it was trained "
               "with).")  # fmt: skip
 @click.option("--exclude", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="Exclude the faces listed in this file, which mien audit --clean "
-              "writes.")  # fmt: skip
+              help="Exclude the faces listed in this file, which mien audit "
+              "--exclusions writes.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write the result as JSON.")  # fmt: skip
-@click.option("--report", is_flag=True, help="Also show per-class scores and confusion matrices.")
+@click.option(
+    "--per-class", is_flag=True, help="Also show per-class scores and confusion matrices."
+)
 def evaluate(
     model: str,
     data: Path,
@@ -37,7 +39,7 @@ def evaluate(
     input_size: int,
     exclude: Path | None,
     out: Path | None,
-    report: bool,
+    per_class: bool,
 ) -> None:
     """Evaluate a run or a model: accuracy, calibration, and divergence from the raters' votes.
 
@@ -67,7 +69,7 @@ def evaluate(
         ]
         title = f"{model}: {head}, {result['protocol']}, {split}, test-time augmentation {tta}"
         terminal().table(("section", "faces", "metric", "value", "low", "high"), rows, title)
-        if report:
+        if per_class:
             _print_per_class(sections)
     if out:
         runs.write_json(out, result)

@@ -24,9 +24,10 @@ SECTION = TRAINING
 @click.option("--input-size", default=0, metavar="PIXELS",
               help="Input size of the network (default: the size it was trained "
               "with).")  # fmt: skip
-@click.option("--label-share", type=float, metavar="SHARE",
-              help="Weight of the label head in the vote shares, 0 to 1 (default: the largest that "
-                   "raises the KL divergence by at most 0.006 nats).")  # fmt: skip
+@click.option("--label-share", type=float, metavar="WEIGHT",
+              help="Weight of the label head in the output of the vote head, 0 to 1. Default with "
+              "--data: the largest weight up to 0.3 that raises the KL divergence from the votes "
+              "by at most 0.006 nats. Default without --data: 0.")  # fmt: skip
 @click.option("--storage", default="float32", show_default=True,
               help="Data type in the file: float32, float16, int8-weights (only the weights) or "
               "int8 (also the activations).")  # fmt: skip

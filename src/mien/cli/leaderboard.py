@@ -20,15 +20,16 @@ SECTION = TRAINING
 def leaderboard(results: Path, out: Path | None) -> None:
     """Compare systems: claimed accuracy, measured accuracy and cost.
 
-    RESULTS is a folder of result files from mien evaluate --out with the same protocol and split.
-    The command needs only the extra "report", not torch.
+    RESULTS is a folder of result files from mien evaluate --out with the same protocol and split
+    (default: results/leaderboard). This command does not need torch; pip install '.[report]' is
+    enough.
 
     \b
         mien leaderboard
         mien leaderboard my-results/ --out compared/
     """
     leaderboards = lab("leaderboard", "report")
-    with require_extra("lab"):  # torch resolves a family name such as "vgg19" to a network
+    with require_extra("lab"):  # only a family name such as "vgg19" needs torch
         rows = leaderboards.read_rows(results)
     shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms per face")
     full = leaderboards.table(rows)

@@ -16,15 +16,16 @@ SECTION = TRAINING
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder for the report (default: the run folder).")  # fmt: skip
+              help="Folder for the report (default: the run folder; required for several "
+              "runs).")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path),
-              help="Dataset; adds the most confident errors and saliency maps to the "
-              "report.")  # fmt: skip
+              help="Dataset; adds the most confident errors and saliency maps to the report about "
+              "one run.")  # fmt: skip
 def report(runs: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
     """Write an HTML report with tables and figures about one run, or a comparison of several.
 
-    RUNS are folders of runs that mien evaluate has evaluated. Only --data needs torch; without it
-    the extra "report" is sufficient.
+    RUNS are folders of runs that mien evaluate has evaluated. Only --data needs torch; without
+    --data, pip install '.[report]' is enough.
 
     \b
         mien report runs/default --data fer2013/

@@ -26,8 +26,8 @@ SECTION = TRAINING
 )
 @click.option("--device", help="cpu, cuda or mps (default: a GPU if available, otherwise the CPU).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
-              help="Time limit in minutes. If the epochs do not fit, there are fewer, and the "
-              "learning rate decays accordingly.")  # fmt: skip
+              help="Time limit in minutes. If the epochs would take longer, fewer are trained, and "
+              "the learning-rate schedule is shortened to match.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard to the run folder.")
 def train(
     recipe: str,

@@ -45,8 +45,8 @@ class Audit:
             pair is first.
         near_pairs: (M, 2) int, pairs whose correlation is above `duplicates.MIN_CORRELATION`,
             including exact duplicates; None after a quick audit.
-        mirrored_pairs: (M, 2) int, pairs whose correlation is above it only if one face is
-            mirrored; None after a quick audit.
+        mirrored_pairs: (M, 2) int, pairs whose correlation is above
+            `duplicates.MIN_CORRELATION` only if one face is mirrored; None after a quick audit.
     """
 
     split_names: tuple[str, ...]
@@ -103,7 +103,7 @@ def conflicting_pairs(audit: Audit) -> np.ndarray:
 
 def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
     """Return the first of the (M, 2) pairs for each group of exact duplicates: (K, 2)."""
-    contents = [audit.samples.faces[face].tobytes() for face in pairs[:, 0]]
+    contents = [audit.samples.faces[face_index].tobytes() for face_index in pairs[:, 0]]
     _, first_indices = np.unique(np.array(contents, object), return_index=True)
     return pairs[np.sort(first_indices)]
 
@@ -111,9 +111,9 @@ def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 # Faces
 
 
-def labels_text(audit: Audit, faces: np.ndarray) -> str:
+def labels_text(audit: Audit, face_indices: np.ndarray) -> str:
     """Return the labels of faces as text with separators, such as `"angry | sad"`."""
-    labels = audit.samples.labels[faces]
+    labels = audit.samples.labels[face_indices]
     return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
 
 
@@ -128,15 +128,15 @@ def is_rated_without_emotion(samples: Samples) -> np.ndarray:
 
 
 def faces_with_rejected_label(samples: Samples) -> np.ndarray:
-    """Return the indices of faces for which all raters chose the same emotion, but not the label.
+    """Return the indices of faces whose raters all chose the same emotion, which is not the label.
 
     Returns:
         (M,) int, sorted by label.
     """
     unanimous = samples.votes[:, : len(EMOTIONS_AND_CONTEMPT)].max(1) == samples.votes.sum(1)
     rated = samples.votes.any(1) & (samples.labels >= 0)
-    faces = np.flatnonzero(unanimous & rated & (_votes_for_label(samples) == 0))
-    return faces[np.argsort(samples.labels[faces], kind="stable")]
+    face_indices = np.flatnonzero(unanimous & rated & (_votes_for_label(samples) == 0))
+    return face_indices[np.argsort(samples.labels[face_indices], kind="stable")]
 
 
 def _votes_for_label(samples: Samples) -> np.ndarray:
@@ -156,7 +156,7 @@ def summary(audit: Audit) -> dict:
     return {
         "classes": {name: _class_counts(samples) for name, samples in splits.items()},
         "splits": {name: _counts(samples) for name, samples in splits.items()},
-        "duplicate_faces": _duplicate_count(audit.exact_pairs),
+        "duplicates_of_earlier_faces": _count_duplicates_of_earlier_faces(audit.exact_pairs),
         "duplicates": _duplicates_by_split(audit),
         "conflicting_labels": _conflicting_labels(audit),
         "raters": {
@@ -171,21 +171,24 @@ def _class_counts(samples: Samples) -> dict[str, int]:
 
 def _counts(samples: Samples) -> dict[str, int]:
     masks = {
-        "flat": duplicates.is_flat(samples.faces),
+        "one_gray_level": duplicates.is_flat(samples.faces),
         "rated": samples.votes.any(1),
         "majority": majority(samples.votes) >= 0,
         "plurality": plurality(samples.votes) >= 0,
         "not_a_face": is_rated_not_a_face(samples),
         "no_emotion": is_rated_without_emotion(samples),
     }
-    duplicate_faces = _duplicate_count(duplicates.exact_pairs(samples.faces))
-    counts = {name: int(mask.sum()) for name, mask in masks.items()}
-    return {"all": len(samples), "duplicate_faces": duplicate_faces, **counts}
+    exact_pairs = duplicates.exact_pairs(samples.faces)
+    return {
+        "all": len(samples),
+        "duplicates_of_earlier_faces": _count_duplicates_of_earlier_faces(exact_pairs),
+        **{name: int(mask.sum()) for name, mask in masks.items()},
+    }
 
 
-def _duplicate_count(exact: np.ndarray) -> int:
-    """Return the number of faces that are duplicates of an earlier face."""
-    return len(np.unique(exact[:, 1]))
+def _count_duplicates_of_earlier_faces(exact_pairs: np.ndarray) -> int:
+    """Count the faces with the same pixels as an earlier face; first faces are not counted."""
+    return len(np.unique(exact_pairs[:, 1]))
 
 
 def _duplicates_by_split(audit: Audit) -> list[dict]:
@@ -194,37 +197,39 @@ def _duplicates_by_split(audit: Audit) -> list[dict]:
         {
             "kind": kind,
             "split": split,
-            "duplicate_in": other,
-            **_between_splits(audit, pairs, k, earlier),
+            "duplicate_in": other_split,
+            **_between_splits(audit, pairs, k, other_k),
         }
         for kind, pairs in kinds.items()
         if pairs is not None
         for k, split in enumerate(audit.split_names)
-        for earlier, other in enumerate(audit.split_names[: k + 1])
+        for other_k, other_split in enumerate(audit.split_names[: k + 1])
     ]
 
 
 def _between_splits(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
-    """Count the faces of a split that have a duplicate in the other split, which may be the same.
+    """Count the faces of a split that have a duplicate in another split, or in the same one.
 
-    `same_label` is the fraction of a face's duplicates that have its label, averaged over faces.
+    `same_label` is the fraction of a face's duplicates with the same label as the face, averaged
+    over faces.
     """
     ordered_pairs = np.concatenate([pairs, pairs[:, ::-1]])
     is_between = (audit.split_indices[ordered_pairs] == (split, other)).all(1)
-    face, duplicate = ordered_pairs[is_between].T
-    is_same_label = audit.samples.labels[face] == audit.samples.labels[duplicate]
-    faces, index, count = np.unique(face, return_inverse=True, return_counts=True)
-    fractions = np.bincount(index, is_same_label, len(faces)) / count
+    face_indices, duplicate_indices = ordered_pairs[is_between].T
+    labels = audit.samples.labels
+    is_same_label = labels[face_indices] == labels[duplicate_indices]
+    unique_faces, inverse, counts = np.unique(face_indices, return_inverse=True, return_counts=True)
+    fractions = np.bincount(inverse, is_same_label, len(unique_faces)) / counts
     return {
-        "pairs": len(face) // (2 if split == other else 1),
-        "faces": len(faces),
-        "share": len(faces) / int((audit.split_indices == split).sum()),
-        "same_label": float(fractions.mean()) if len(faces) else None,
+        "pairs": len(face_indices) // (2 if split == other else 1),
+        "faces_with_duplicate": len(unique_faces),
+        "fraction_of_split": len(unique_faces) / int((audit.split_indices == split).sum()),
+        "same_label": float(fractions.mean()) if len(unique_faces) else None,
     }
 
 
 def _conflicting_labels(audit: Audit) -> dict:
-    """Count groups of exact duplicates with different labels, their faces, and their labels."""
+    """Count the groups of exact duplicates with different labels, in total and by labels."""
     pairs = conflicting_pairs(audit)
     groups = first_pair_of_each_group(audit, pairs)
     labels = Counter(
@@ -263,10 +268,16 @@ def tables(numbers: dict) -> Iterator[Table]:
     names, conflicts = tuple(numbers["splits"]), numbers["conflicting_labels"]
     counts = [numbers["classes"][name] | numbers["splits"][name] for name in names]
     rows = [(key.replace("_", " "), *(split[key] for split in counts)) for key in counts[0]]
-    yield "", ("faces", *names), rows
-    title = f"{numbers['duplicate_faces']:,} faces are exact duplicates of an earlier face"
+    yield "", ("number of faces", *names), rows
+    title = (
+        "Duplicates within and across splits "
+        f"({numbers['duplicates_of_earlier_faces']:,} faces are exact duplicates of earlier faces)"
+    )
     rows = [tuple("" if x is None else x for x in row.values()) for row in numbers["duplicates"]]
-    columns = ("duplicates", "split", "duplicate in", "pairs", "faces", "share", "same label")
+    columns = (
+        "kind", "split", "duplicate\nin", "pairs", "faces with\nduplicate", "fraction\nof split",
+        "same\nlabel",
+    )  # fmt: skip
     yield title, columns, rows
     if conflicts["groups"]:
         title = (
@@ -295,12 +306,16 @@ def _rater_table(splits: dict) -> Table:
 def exclusions(audit: Audit) -> dict[str, np.ndarray]:
     """Return the faces of val and test that a clean evaluation excludes.
 
-    A face is excluded if it has an exact, near or mirrored duplicate in an earlier split or an
-    exact duplicate with another label, if all raters chose "not a face" or it is an image of one
-    gray level, or if most raters chose neither an emotion nor contempt.
+    The reasons are:
+
+    - `exact-duplicate`: an earlier split has an exact duplicate of the face.
+    - `near-duplicate`: an earlier split has a near duplicate, mirrored or not.
+    - `conflicting-labels`: the face has an exact duplicate with another label.
+    - `not-a-face`: all raters chose "not a face", or the image has only one gray level.
+    - `no-emotion`: most raters chose "unknown" or "not a face".
 
     Returns:
-        Reason -> (M,) indices. Each face is listed once, for the first reason that applies.
+        Reason -> (M,) face indices. Each face is listed once, for the first reason that applies.
     """
     similar = [pairs for pairs in (audit.near_pairs, audit.mirrored_pairs) if pairs is not None]
     reasons = {
@@ -316,15 +331,17 @@ def exclusions(audit: Audit) -> dict[str, np.ndarray]:
     }
     remaining = np.array(audit.split_names)[audit.split_indices] != "train"
     excluded = {}
-    for reason, faces in reasons.items():
-        excluded[reason] = np.intersect1d(faces, np.flatnonzero(remaining))
-        remaining[faces] = False
+    for reason, face_indices in reasons.items():
+        excluded[reason] = np.intersect1d(face_indices, np.flatnonzero(remaining))
+        remaining[face_indices] = False
     return excluded
 
 
 def write_exclusions(path: Path, audit: Audit) -> None:
     """Write a CSV file with row, split and reason of each face that a clean evaluation excludes."""
-    excluded = [(int(k), reason) for reason, faces in exclusions(audit).items() for k in faces]
+    excluded = [
+        (int(k), reason) for reason, face_indices in exclusions(audit).items() for k in face_indices
+    ]
     with atomic_file.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("row", "split", "reason"))

@@ -1,8 +1,8 @@
 """Calibrate logits by vector scaling, and mix the two heads of a network.
 
-Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) has a factor and a shift for the
-logits of each class. To prevent overfitting on few faces, a prior keeps the factors near a common
-temperature and the shifts near zero.
+Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) has a factor and an offset
+for the logits of each class. To prevent overfitting on few faces, a prior keeps the factors near a
+common factor and the offsets near zero.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ FOLDS = 10
 """Number of folds of the cross-validated calibration."""
 
 PRIOR_STRENGTH = 4.0
-"""Inverse variance of the normal prior, whose standard deviation is 0.5."""
+"""Inverse variance of the normal prior of `fit`: 4 is a standard deviation of 0.5."""
 
 
 @dataclass(frozen=True)
 class VectorScaling:
-    """A factor and a shift for the logits of each of K classes."""
+    """A factor and an offset for the logits of each of K classes.
+
+    Attributes:
+        factors: K factors.
+        shifts: K offsets; model cards store them under this name.
+    """
 
     factors: tuple[float, ...]
     shifts: tuple[float, ...]
@@ -49,9 +54,9 @@ def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> Ve
     Args:
         logits: (N, K).
         targets: (N, K) distributions; rows of zeros (faces without a target) are ignored.
-        strength: strength of the prior, a normal distribution with variance 1 / `strength` for
-            every shift, and for the logarithm of every factor divided by the common factor. With
-            `math.inf` the fit is temperature scaling.
+        strength: strength of the prior. Each offset and each log(factor / common factor) has a
+            normal distribution with mean 0 and variance 1 / `strength`; the common factor has no
+            prior. With `math.inf` the fit is temperature scaling.
 
     Returns:
         The fitted scaling.
@@ -115,8 +120,8 @@ def mix_heads(logits: Tensor, label_share: float) -> Tensor:
         label_share: weight a of the label head in votes ^ (1 - a) x labels ^ a, 0 to 1.
 
     Returns:
-        (N, 8) logarithms of the product, not normalized. Contempt, which the label head does not
-        predict, is taken from the vote head.
+        (N, 8) logarithms of the weighted geometric mean, not normalized. Contempt, which
+        the label head does not predict, is taken from the vote head.
     """
     votes = logits[:, HEADS["votes"]].log_softmax(1)
     labels = logits[:, HEADS["labels"]].log_softmax(1)
@@ -126,7 +131,7 @@ def mix_heads(logits: Tensor, label_share: float) -> Tensor:
 
 
 LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
-"""The candidates of `choose_label_share`."""
+"""The label shares that `choose_label_share` tries."""
 
 MAX_KL_INCREASE = 0.006
 """Maximum increase of the KL divergence from the votes, in nats, by mixing in the label head."""
@@ -147,14 +152,16 @@ def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
         One of `LABEL_SHARES`.
     """
     targets = torch.as_tensor(data.shares(votes))
-    rated, shares = data.seven_shares(votes)
+    rated, vote_shares = data.seven_shares(votes)
 
-    def divergence(share: float) -> float:
-        calibrated = cross_validate(mix_heads(logits, share), targets)
-        seven = restrict_labels(
+    def divergence(label_share: float) -> float:
+        calibrated = cross_validate(mix_heads(logits, label_share), targets)
+        emotion_shares = restrict_labels(
             calibrated.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
-        return float(metrics.kl_divergence(shares, seven).mean())
+        return float(metrics.kl_divergence(vote_shares, emotion_shares).mean())
 
     limit = divergence(0.0) + MAX_KL_INCREASE
-    return max(share for share in LABEL_SHARES if share == 0 or divergence(share) <= limit)
+    return max(
+        candidate for candidate in LABEL_SHARES if candidate == 0 or divergence(candidate) <= limit
+    )

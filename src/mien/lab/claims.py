@@ -117,7 +117,7 @@ RELATED_SYSTEMS = {
         "plausible; the text of the paper says 66.20 %, perhaps for another network",
     ),
 }
-"""Model family -> system that Table V compares with, references 5 to 14.
+"""Model family -> related system in Table V of the paper, references 5 to 14 there.
 
 The accuracy is the one in Table V, which for some systems differs from the cited publication."""
 

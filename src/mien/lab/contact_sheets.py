@@ -20,7 +20,7 @@ from mien.lab.audit import (
 )
 
 MAX_EXAMPLES = 48
-"""The number of examples on a sheet is limited to this."""
+"""Maximum number of examples on a sheet."""
 
 ENLARGEMENT, BACKGROUND_GRAY = 2, 224
 MAX_SHEET_WIDTH, LINE_HEIGHT, CELL_GAP = 1280, 15, 10
@@ -46,7 +46,7 @@ def _cells_by_finding(audit: Audit) -> dict[str, list[Image.Image]]:
             audit.near_pairs, audit.exact_pairs, len(samples)
         )
         pairs["mirrored-duplicates"] = audit.mirrored_pairs
-    faces = {
+    face_indices = {
         "not-a-face": np.flatnonzero(is_rated_not_a_face(samples)),
         "rejected-labels": faces_with_rejected_label(samples),
     }
@@ -54,8 +54,8 @@ def _cells_by_finding(audit: Audit) -> dict[str, list[Image.Image]]:
         name: [_pair_cell(audit, pair) for pair in _examples(all_pairs)]
         for name, all_pairs in pairs.items()
     } | {
-        name: [_face_cell(audit, face) for face in _examples(all_faces)]
-        for name, all_faces in faces.items()
+        name: [_face_cell(audit, face_index) for face_index in _examples(all_indices)]
+        for name, all_indices in face_indices.items()
     }
 
 
@@ -66,19 +66,20 @@ def _examples(items: np.ndarray) -> np.ndarray:
 
 
 def _pair_cell(audit: Audit, pair: np.ndarray) -> Image.Image:
-    sources = " | ".join(_split_and_row(audit, face) for face in pair)
+    sources = " | ".join(_split_and_row(audit, face_index) for face_index in pair)
     return _cell(audit.samples.faces[pair], labels_text(audit, pair), sources)
 
 
-def _face_cell(audit: Audit, face: int) -> Image.Image:
-    votes = audit.samples.votes[face]
+def _face_cell(audit: Audit, face_index: int) -> Image.Image:
+    votes = audit.samples.votes[face_index]
     top_vote = f"{VOTE_CLASSES[votes.argmax()]} {votes.max()}/{votes.sum()}"
-    caption = f"{labels_text(audit, np.array([face]))} | {top_vote}"
-    return _cell(audit.samples.faces[[face]], caption, _split_and_row(audit, face))
+    caption = f"{labels_text(audit, np.array([face_index]))} | {top_vote}"
+    return _cell(audit.samples.faces[[face_index]], caption, _split_and_row(audit, face_index))
 
 
-def _split_and_row(audit: Audit, face: int) -> str:
-    return f"{audit.split_names[audit.split_indices[face]]} {audit.samples.rows[face]}"
+def _split_and_row(audit: Audit, face_index: int) -> str:
+    split = audit.split_names[audit.split_indices[face_index]]
+    return f"{split} {audit.samples.rows[face_index]}"
 
 
 def _cell(faces: np.ndarray, *captions: str) -> Image.Image:

@@ -115,8 +115,8 @@ def _coarse(fine: np.ndarray) -> np.ndarray:
 
     A face is the sum of its tile means (3 x 3 pixels) and a residual. By the Cauchy-Schwarz
     inequality the residuals of two faces add at most the product of their norms to the dot
-    product. The norm is therefore the last component, and a search with these vectors misses no
-    pair.
+    product. The norm of the residual is therefore the last component, and a search with these
+    vectors misses no pair.
     """
     count, height, width = fine.shape
     fine = np.pad(fine, ((0, 0), (0, -height % TILE_SIZE), (0, -width % TILE_SIZE)))
@@ -146,7 +146,7 @@ def _confirm(fine: np.ndarray, others: np.ndarray, pairs: np.ndarray) -> np.ndar
 
 
 def exclude_pairs(pairs: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
-    """Return the (M, 2) pairs, indices below `count`, that are not among the (K, 2) others."""
+    """Return the (M, 2) pairs of face indices, all below `count`, without the (K, 2) others."""
     return pairs[~np.isin(pairs @ (count, 1), others @ (count, 1))]
 
 

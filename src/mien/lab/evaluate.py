@@ -33,8 +33,8 @@ TTA_SHIFTS = {
 }
 """Test-time augmentation -> shifts of the face (down, right) in pixels.
 
-Except for "none", predictions for the mirrored faces are added. With an input size of 44 of 48
-pixels, "ten_crop" is standard ten-crop testing."""
+Except for "none", predictions for the mirrored faces are added. With faces of 48 pixels and
+an input size of 44, "ten_crop" is standard ten-crop testing."""
 
 Predictions = dict[str, np.ndarray]
 """Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
@@ -190,15 +190,15 @@ def evaluate(
         split: "train", "val" or "test".
         tta: test-time augmentation: "none", "flip" or "ten_crop".
         input_size: input size of a run's network in pixels; 0 is the size it was trained with.
-        exclude: a CSV file whose column `row` lists faces to exclude (`mien audit --clean`).
+        exclude: a CSV file whose column `row` lists faces to exclude (`mien audit --exclusions`).
         resamples: number of bootstrap samples.
 
     Returns:
         The result as in the files of `results/`: model, data, options and scores.
 
     Raises:
-        UserError: an option does not fit the model or the data, or the run's protocol would split
-            this data differently than the data of its training.
+        UserError: an option does not fit the model or the data, or the protocol of the run makes
+            its own splits and this is not the dataset that the run was trained on.
     """
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
@@ -211,9 +211,9 @@ def evaluate(
     if exclude is not None:
         samples, excluded = _exclude(samples, exclude, split)
         data_facts["excluded"] = {"list": exclude.name, "faces": excluded}
-    size = samples.faces.shape[1]
-    if not 0 <= input_size <= size:
-        raise UserError(f"--input-size {input_size} is out of range; use 1 to {size} pixels.")
+    face_size = samples.faces.shape[1]
+    if not 0 <= input_size <= face_size:
+        raise UserError(f"--input-size {input_size} is out of range; use 1 to {face_size} pixels.")
     predictions = predict(target, samples.faces, tta, input_size)
     training_size = target.config.input_size if isinstance(target, Run) else None
     result = {
@@ -300,7 +300,7 @@ def _protocols(provenance: Mapping) -> set[str]:
 
 
 def _epoch_selection(provenance: Mapping) -> dict[str, str]:
-    """Return the split on which the epoch was selected, where scores are optimistically biased."""
+    """Return the split on which an epoch was selected, if any: scores on it are biased upward."""
     is_selected = any(
         config.get("select_epoch") == "best" or config.get("patience")
         for config in _configs(provenance)

@@ -51,7 +51,7 @@ class ExportedNetwork(nn.Module):
     """A network with its preprocessing, calibration and softmax.
 
     Args:
-        network: (N, channels, input_size, input_size) standardized faces -> (N, 15) logits.
+        network: maps (N, channels, input_size, input_size) standardized faces to (N, 15) logits.
         scalings: head -> its calibration, in the order of the outputs.
         label_share: weight of the label head in the vote head's output, 0 to 1; see
             `calibration.mix_heads`.
@@ -107,13 +107,13 @@ def export(
         input_size: input size of the network in pixels; 0 is the size in the config.
         calibration_samples: faces, usually PublicTest, to fit the calibration and to measure the
             effect of the storage; None for no calibration.
-        label_share: weight of the label head in the vote shares, 0 to 1. By default
-            `calibration.choose_label_share` chooses it; 0 without calibration.
+        label_share: weight of the label head in the vote head's output, 0 to 1. None: the choice
+            of `calibration.choose_label_share`, or 0 without calibration or with only one head.
         storage: "float32"; "float16" or "int8-weights", which are smaller and converted to float32
             on loading; or "int8" for weights and activations, which needs calibration samples.
 
     Returns:
-        The spec of the first head, which is that of votes if the file has it.
+        The spec of the vote head if the file has one, otherwise that of the label head.
 
     Raises:
         UserError: an option does not fit the runs, or ONNX Runtime and torch differ.
@@ -131,13 +131,14 @@ def export(
         logits = evaluate.compute_logits(
             network, calibration_samples.faces, input_size=input_size, channels=channels
         )
-    share = _label_share(label_share, heads, logits, calibration_samples)
-    scalings = {head: _scaling(head, logits, share, calibration_samples) for head in heads}
-    exported = ExportedNetwork(network, scalings, share, input_size).eval()
+    if label_share is None:
+        label_share = _choose_label_share(heads, logits, calibration_samples)
+    scalings = {head: _scaling(head, logits, label_share, calibration_samples) for head in heads}
+    exported = ExportedNetwork(network, scalings, label_share, input_size).eval()
     card: dict[str, Any] = {
         **ensembles.provenance(runs),
         "tta": tta,
-        "label_share": share,
+        "label_share": label_share,
         "input_size": input_size,
         "storage": storage,
         "heads": {
@@ -155,7 +156,7 @@ def export(
     if calibration_samples is not None and logits is not None:
         outputs = _run_onnx(proto, _inputs(calibration_samples.faces, channels))
         for head, stored in zip(heads, outputs, strict=True):
-            uncalibrated = _uncalibrated(head, logits, share)
+            uncalibrated = _uncalibrated(head, logits, label_share)
             card["heads"][head] |= _head_scores(
                 head, stored, uncalibrated, scalings[head], calibration_samples, storage
             )
@@ -177,25 +178,21 @@ def _common_heads(runs: Sequence[Run]) -> list[str]:
     return heads
 
 
-def _label_share(
-    requested: float | None,
-    heads: Sequence[str],
-    logits: Tensor | None,
-    calibration_samples: Samples | None,
+def _choose_label_share(
+    heads: Sequence[str], logits: Tensor | None, calibration_samples: Samples | None
 ) -> float:
-    if requested is not None:
-        return requested
     if logits is None or calibration_samples is None or len(heads) < 2:
         return 0.0
     return calibration.choose_label_share(logits, calibration_samples.votes)
 
 
 def _scaling(
-    head: str, logits: Tensor | None, share: float, calibration_samples: Samples | None
+    head: str, logits: Tensor | None, label_share: float, calibration_samples: Samples | None
 ) -> VectorScaling:
     if logits is None or calibration_samples is None:
         return calibration.identity(len(CLASS_NAMES[head]))
-    return calibration.fit(_uncalibrated(head, logits, share), _targets(head, calibration_samples))
+    uncalibrated = _uncalibrated(head, logits, label_share)
+    return calibration.fit(uncalibrated, _targets(head, calibration_samples))
 
 
 def _head_scores(

@@ -45,8 +45,8 @@ def training_curves(
     ):
         points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
         if points:
-            size = 3 if len(points) <= 30 else 0
-            axes.plot(*zip(*points, strict=True), label=name, markersize=size, **style)  # type: ignore[arg-type]
+            marker_size = 3 if len(points) <= 30 else 0
+            axes.plot(*zip(*points, strict=True), label=name, markersize=marker_size, **style)  # type: ignore[arg-type]
     lowest = min((value for _, value in claims), default=0)
     for caption, value in claims:
         axes.axhline(value, color=GRAY, linestyle=":", linewidth=1)

@@ -152,9 +152,9 @@ def build_page(rows: Sequence[Row]) -> Page:
     """Build the page: the table, accuracy by cost, and claimed and measured accuracy."""
     networks = f"{len(rows)} networks" if len(rows) > 1 else "one network"
     page = Page(f"Leaderboard: {networks} under one protocol")
-    page.add(table(rows), summary(rows), cost(rows))
+    page.add(table(rows), summary(rows), accuracy_by_cost(rows))
     page.add("# Claimed and measured accuracy", claimed_and_measured(rows))
-    page.add(*filter(None, [agreement(rows)]), notes(rows))
+    page.add(*filter(None, [rank_correlation(rows)]), claim_notes(rows))
     return page
 
 
@@ -168,7 +168,9 @@ def summary(rows: Sequence[Row]) -> str:
         f"{_epochs(rows) or 'unknown'}; seeds: {_range(seeds)}. Longer training may help. "
         "Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
         "majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
-        f"nats. Networks with slim in their name are smaller versions.{_warnings(rows)}"
+        "nats, MMAC the millions of multiply-adds per face, and times default the inference time "
+        "divided by that of the model default. Networks with slim in their name are smaller "
+        f"versions.{_warnings(rows)}"
     )
 
 
@@ -215,7 +217,7 @@ def _cells(row: Row) -> tuple:
     )
 
 
-def cost(rows: Sequence[Row]) -> FigureBlock:
+def accuracy_by_cost(rows: Sequence[Row]) -> FigureBlock:
     """Plot accuracy by multiply-adds."""
     points = [
         (row.model, multiply_adds, accuracy["value"], accuracy["low"], accuracy["high"])
@@ -245,7 +247,7 @@ def claimed_and_measured(rows: Sequence[Row]) -> FigureBlock:
     return FigureBlock("claimed-and-measured", caption, figures.claimed_and_measured(points))
 
 
-def agreement(rows: Sequence[Row]) -> str:
+def rank_correlation(rows: Sequence[Row]) -> str:
     """Describe the rank correlation of claimed and measured accuracy; empty for few systems."""
     # A system with several networks has one claim, which is compared with its best network.
     best: dict[str, tuple[float, float]] = {}
@@ -258,12 +260,12 @@ def agreement(rows: Sequence[Row]) -> str:
     correlation = spearmanr(*zip(*best.values(), strict=True)).statistic
     return (
         f"Spearman rank correlation of claimed and measured accuracy over {len(best)} systems: "
-        f"{correlation:+.2f}. It is +1 if both rank the systems equally, and 0 if the ranks are "
-        "unrelated."
+        f"{correlation:+.2f}. It is +1 if both accuracies rank the systems equally, and 0 if the "
+        "ranks are unrelated."
     )
 
 
-def notes(rows: Iterable[Row]) -> Table:
+def claim_notes(rows: Iterable[Row]) -> Table:
     """Build the table with notes on each claimed number."""
     systems = {row.system.name: row.system for row in rows if row.system.note}
     return Table(
@@ -274,7 +276,7 @@ def notes(rows: Iterable[Row]) -> Table:
 
 
 def _section(result: Mapping, section: str) -> Mapping:
-    """Return a section of a result from the head that it is about, or else the other head."""
+    """Return a section from the head it is about; from the other head if that head is missing."""
     heads = result["heads"]
     main, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
     return heads.get(main, heads.get(other, {})).get(section, {})

@@ -152,9 +152,9 @@ def interval(
         arrays: arrays with N rows each.
         resamples: the number of bootstrap samples.
         seed: seed of the random generator.
-        basic: use the basic bootstrap, which mirrors the percentiles at the value. It corrects the
-            upward bias that resampling has on binned statistics such as calibration errors. Both
-            ends are at least 0.
+        basic: use the basic bootstrap, which reflects the percentiles about the value of the
+            statistic, and set negative ends to 0. It corrects the upward bias that resampling has
+            on binned statistics such as calibration errors.
         clusters: (N,) cluster ids. Rows with the same id, such as duplicates of a face, are
             resampled together.
 

@@ -16,7 +16,7 @@ from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import import_quantization
 
 REDUCED_PRECISION = ("float16", "int8-weights")
-"""Storage formats that ONNX Runtime converts to float32 on loading, so inference is as fast."""
+"""Storage formats that are converted to float32 on loading, so that inference is not slower."""
 
 MIN_ELEMENTS = 256
 """Weight tensors with fewer elements stay float32."""

@@ -119,10 +119,10 @@ def proportions(run: Run) -> FigureBlock | None:
     if not rated.any():
         return None
     head = "votes" if "votes" in predictions else "labels"
-    seven = restrict_labels(predictions[head][rated], CLASS_NAMES[head], EMOTIONS)
+    predicted_shares = restrict_labels(predictions[head][rated], CLASS_NAMES[head], EMOTIONS)
     caption = (
         "On the dotted line, predicted share and vote share are equal. Larger dots are bins with "
         "more faces."
     )
-    figure = figures.proportions(seven, shares, EMOTIONS)
+    figure = figures.proportions(predicted_shares, shares, EMOTIONS)
     return FigureBlock(f"{tables.run_name(run)}-proportions", caption, figure)

@@ -1,6 +1,6 @@
 """Figures of faces for the report about a run: the most confident errors, and saliency maps.
 
-Unlike the rest of the report, they need the dataset, and saliency maps also need the network.
+Unlike the rest of the report, these figures need the dataset; saliency maps also need the network.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
     )
     if not is_same:
         raise UserError(
-            f"The predictions in {run.folder} are for other data than {root}. Evaluate it again: "
-            f"mien evaluate {run.folder} --data {root}"
+            f"The predictions in {run.folder} are for other data than {root}. Evaluate the run "
+            f"again: mien evaluate {run.folder} --data {root}"
         )
     head = "labels" if "labels" in predictions else "votes"
     errors = confident_errors(run, samples, predictions[head], head, count)
@@ -70,13 +70,12 @@ def saliency_maps(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str
 ) -> list[FigureBlock]:
     """Draw Grad-CAM for the predicted label, and spatial attention if the network has it."""
-    shown, predicted = examples(samples), probabilities.argmax(1)
-    faces, model = samples.faces[shown], evaluate.load_network(run)
-    input_size = tables.load_result(run)[
-        "input_size"
-    ]  # the size that the predictions were made with
+    indices, predicted = examples(samples), probabilities.argmax(1)
+    faces, model = samples.faces[indices], evaluate.load_network(run)
+    # The evaluation may have used another input size than the training.
+    input_size = tables.load_result(run)["input_size"]
     options = {"input_size": input_size, "channels": run.config.channels}
-    classes = predicted[shown] + HEADS[head].start
+    classes = predicted[indices] + HEADS[head].start
     maps = {
         "grad-cam": (
             "Grad-CAM. Bright positions contribute most to the predicted label.",
@@ -89,7 +88,7 @@ def saliency_maps(
             layer,
         )
     captions = [
-        f"{CLASS_NAMES[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in shown
+        f"{CLASS_NAMES[head][predicted[k]]}\n({EMOTIONS[samples.labels[k]]})" for k in indices
     ]
     crops = batches.center_crop(torch.as_tensor(faces[:, None]), input_size)[:, 0].numpy()
     return [
@@ -110,7 +109,7 @@ def examples(samples: Samples, per_emotion: int = 2) -> np.ndarray:
 
 def sample_faces(samples: Samples, per_emotion: int = 3) -> FigureBlock:
     """Draw faces of each emotion with their labels, as in Figure 1 of the paper."""
-    shown = examples(samples, per_emotion)
-    labels = [EMOTIONS[k] for k in samples.labels[shown]]
-    figure = figures.face_grid(samples.faces[shown], labels)
+    indices = examples(samples, per_emotion)
+    labels = [EMOTIONS[k] for k in samples.labels[indices]]
+    figure = figures.face_grid(samples.faces[indices], labels)
     return FigureBlock("faces", "Faces with their labels.", figure)

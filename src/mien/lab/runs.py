@@ -148,7 +148,10 @@ def open_run(folder: Path | str) -> Run:
     if not run.config_file.exists():
         names = sorted(path.parent.name for path in run.folder.glob(f"*/{run.config_file.name}"))
         hint = f" It contains the runs {', '.join(names)}." if names else ""
-        raise UserError(f"{folder} is not a run folder: it has no {run.config_file.name}.{hint}")
+        raise UserError(
+            f"{folder} is not a run folder: it has no {run.config_file.name}; give the --out of "
+            f"`mien train`.{hint}"
+        )
     return run
 
 

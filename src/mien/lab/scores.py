@@ -44,9 +44,9 @@ def score(
     Args:
         probabilities: (N, 7) or (N, 8), predicted for the samples.
         samples: the N faces of the evaluation set.
-        train: the training set, to exclude duplicates: faces with the same pixels as a training
-            face, or the same row in the dataset. Near duplicates are defined in
-            `mien.lab.duplicates`.
+        train: the training set, for the sections without duplicates. A duplicate is a face with
+            the same pixels as a training face, or with the same row in the dataset. Near duplicates
+            are defined in `mien.lab.duplicates`.
         resamples: number of bootstrap samples. Duplicates of a face are resampled together.
 
     Returns:
@@ -55,21 +55,22 @@ def score(
         scores of perfect shares measured with as few raters. The sections without duplicates need
         `train`. Sections without faces are missing, such as those of FER+ without votes.
     """
-    seven = restrict_labels(
+    without_contempt = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
     )
-    eight = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
+    with_contempt = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
     cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
-        "fer2013": (seven, samples.labels, EMOTIONS)
+        "fer2013": (without_contempt, samples.labels, EMOTIONS)
     }
     if train is not None:
         exact = data.has_duplicate(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
         near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
         for name, duplicated in (("duplicates", exact), ("near_duplicates", near)):
             labels = np.where(duplicated, -1, samples.labels)
-            cases[f"fer2013_without_{name}"] = (seven, labels, EMOTIONS)
-    for name, protocol in (("majority", data.majority), ("plurality", data.plurality)):
-        cases[f"ferplus_{name}"] = (eight, protocol(samples.votes), EMOTIONS_AND_CONTEMPT)
+            cases[f"fer2013_without_{name}"] = (without_contempt, labels, EMOTIONS)
+    for name, to_labels in (("majority", data.majority), ("plurality", data.plurality)):
+        truth = to_labels(samples.votes)
+        cases[f"ferplus_{name}"] = (with_contempt, truth, EMOTIONS_AND_CONTEMPT)
     clusters = data.duplicate_groups(samples.faces)
     sections = {
         name: label_scores(predicted[labelled], truth[labelled], names, resamples,
@@ -77,7 +78,7 @@ def score(
         for name, (predicted, truth, names) in cases.items()
         if (labelled := truth >= 0).any()
     }  # fmt: skip
-    return sections | _share_scores(seven, samples.votes, clusters, resamples)
+    return sections | _share_scores(without_contempt, samples.votes, clusters, resamples)
 
 
 def _share_scores(
@@ -99,7 +100,7 @@ def _share_scores(
 
 
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
-    """Return the main scores for the card of a model file; scores about votes need votes."""
+    """Return the main scores for the card of a model file, about votes only if there are any."""
     sections = score(probabilities, samples, resamples=1)
     keys = {
         "fer2013_accuracy": ("fer2013", "accuracy"),
@@ -139,8 +140,10 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
             scores["FER+ accuracy"] = correct[labelled].astype(float)
         rated, shares = data.seven_shares(predictions["raters"])
         if rated.any():
-            seven = restrict_labels(predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS)
-            scores["KL divergence, nats"] = metrics.kl_divergence(shares, seven)
+            predicted_shares = restrict_labels(
+                predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
+            )
+            scores["KL divergence, nats"] = metrics.kl_divergence(shares, predicted_shares)
     return scores
 
 
@@ -155,7 +158,7 @@ def paired_differences(
 
     Returns:
         Metric name -> `{"value", "low", "high"}`, with the 95 % interval over faces, for the
-        metrics that both have.
+        metrics that are defined for both.
     """
     scores, baseline_scores = per_face_scores(ours), per_face_scores(baseline)
     return {

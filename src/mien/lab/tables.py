@@ -54,11 +54,11 @@ def summary(run: Run, result: Mapping) -> str:
     evaluated = result["data"]
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
     network = result.get("network", {})
-    size = f" ({network['parameters']:,} parameters)" if network else ""
+    parameters = f" ({network['parameters']:,} parameters)" if network else ""
     warnings = " ".join(protocols.warnings(result))
     return (
-        f"{config.model}{size}, {len(log)} of {config.epochs} epochs in {minutes:.0f} minutes on "
-        f"{about.get('machine', 'an unknown machine')}, seed {config.seed}, commit "
+        f"{config.model}{parameters}, {len(log)} of {config.epochs} epochs in {minutes:.0f} "
+        f"minutes on {about.get('machine', 'an unknown machine')}, seed {config.seed}, commit "
         f"{about.get('commit') or 'unknown'}. Protocol {result['protocol']}, split "
         f"{evaluated['split']} of {evaluated['name']}, test-time augmentation {result['tta']}. "
         f"{warnings}"
@@ -198,9 +198,9 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
             differences = scores.paired_differences(predictions, expected)
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (
-        f"Differences to {baseline_name}, paired by face. If the 95 % interval over faces excludes "
-        "0, the difference is significant for these two runs; other training seeds may differ by "
-        "as much."
+        f"Each metric minus that of {baseline_name}, paired by face. If the 95 % interval over "
+        "faces excludes 0, the difference is significant for these two runs; other training seeds "
+        "may differ by as much."
     )
     return Table(caption, ("run", "metric", "difference", "low", "high"), rows) if rows else None
 
