@@ -34,9 +34,9 @@ MAX_DELAY = 0.1
 
 
 def measure(kind: str, seed: int) -> dict[str, float]:
-    """Count cuts, found cuts, cuts found late, and false boundaries of one clip."""
+    """Count cuts, detected cuts, cuts detected late, and false boundaries of one clip."""
     detector = ShotDetector()
-    row = {"cuts": 0, "found": 0, "late": 0, "false": 0, "frames": 0, "minutes": 0.0}
+    row = {"cuts": 0, "detected": 0, "late": 0, "false": 0, "frames": 0, "minutes": 0.0}
     unmatched_cut = -np.inf
     for pixels, seconds, is_cut in shots.compressed(
         shots.frames(kind, seed, SECONDS.get(kind, 20.0))
@@ -45,7 +45,7 @@ def measure(kind: str, seed: int) -> dict[str, float]:
         unmatched_cut = seconds if is_cut else unmatched_cut
         is_correct = is_boundary and seconds - unmatched_cut <= MAX_DELAY
         row["cuts"] += is_cut
-        row["found"] += is_correct
+        row["detected"] += is_correct
         row["late"] += is_correct and not is_cut
         row["false"] += is_boundary and not is_correct
         row["frames"] += 1
@@ -60,15 +60,15 @@ def cost(width: int = 1280, height: int = 720, frames: int = 200) -> dict[str, f
     first, second = (
         np.ascontiguousarray(np.tile(photos[k], (2, 4, 1))[:height, :width]) for k in (1, 2)
     )
-    found = {}
+    costs = {}
     for name, other in (("still", first), ("pan", np.roll(first, 300, 1)), ("cut", second)):
         detector, times = ShotDetector(), []
         for k in range(frames):
             began = time.thread_time()
             detector.update((first, other)[k % 2], k / 25)
             times.append(time.thread_time() - began)
-        found[name] = round(1000 * float(np.median(times)), 3)
-    return found
+        costs[name] = round(1000 * float(np.median(times)), 3)
+    return costs
 
 
 def total(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -97,9 +97,9 @@ def main() -> None:
             print(kind, {name: round(value, 2) for name, value in rows[kind].items()}, flush=True)
     hard = total([rows[kind] for kind in shots.CUTS if kind != "person_replaced"])
     other = total([rows[kind] for kind in shots.NO_CUTS])
-    found = {
+    measured = {
         "rows": rows,
-        "recall": hard["found"] / hard["cuts"],
+        "recall": hard["detected"] / hard["cuts"],
         "false_per_ten_minutes": 10 * other["false"] / other["minutes"],
         "minutes_without_cuts": other["minutes"],
         "milliseconds_1280x720": cost(),
@@ -107,8 +107,8 @@ def main() -> None:
         "size": list(shots.SIZE),
         "environment": runs.about(),
     }
-    print({name: value for name, value in found.items() if name != "rows"})
-    runs.write_json(ROOT / "results" / "shots.json", found)
+    print({name: value for name, value in measured.items() if name != "rows"})
+    runs.write_json(ROOT / "results" / "shots.json", measured)
 
 
 if __name__ == "__main__":

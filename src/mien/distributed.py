@@ -81,10 +81,7 @@ class Faces:
         Raises:
             UserError: the table lacks a column.
         """
-        for column in self._columns:
-            if column not in images.schema.names:
-                columns = ", ".join(images.schema.names)
-                raise UserError(f"The table has no column {column!r}; its columns: {columns}.")
+        self._check_columns(images.schema.names)
         cells = images.column(self.column).to_pylist()
         names = [""] * len(cells)
         if self.name_column:
@@ -118,19 +115,23 @@ class Faces:
             faces = Faces("path").map_pandas(pandas.DataFrame({"path": ["photo.jpg"]}))
             ```
         """
-        import pandas
-
         # Only the columns that are read: Arrow has no type for paths and other objects.
-        columns = {name: images[name] for name in self._columns if name in images}
-        cells = columns.get(self.column, pandas.Series(dtype=object))
-        if cells.dtype == object:
-            columns[self.column] = cells.map(_path_as_text)
+        self._check_columns(images.columns)
+        columns = {name: images[name] for name in self._columns}
+        if columns[self.column].dtype == object:
+            columns[self.column] = columns[self.column].map(_path_as_text)
         table = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
         return self(pa.table(table)).to_pandas()
 
     @property
     def _columns(self) -> list[str]:
         return [name for name in (self.column, self.name_column) if name]
+
+    def _check_columns(self, names: Iterable[str]) -> None:
+        for column in self._columns:
+            if column not in names:
+                columns = ", ".join(map(str, names))
+                raise UserError(f"The table has no column {column!r}; its columns: {columns}.")
 
     def _rows(self, cells: list, names: list[str]) -> Iterator[dict]:
         """Yield the rows of faces and the rows of errors."""

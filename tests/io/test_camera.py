@@ -120,10 +120,10 @@ def test_camera_command_writes_each_frame_and_a_summary(mien, server, tiny_model
     assert len(records) > 3
 
 
-def test_camera_command_rejects_files(mien):
-    code, _, err = mien("camera", "clip.mp4")
+def test_camera_command_rejects_files(mien, photo):
+    code, _, err = mien("camera", photo)
     assert code == 2
-    assert "mien analyze clip.mp4" in err
+    assert f"mien analyze {photo}" in err
     code, _, err = mien("camera", "camera:77")
     assert code == 2
     assert "camera 77" in err

@@ -529,7 +529,9 @@ def caption(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
             pixels[top : top + int(own.uniform(20, 40)), 16 : int(own.uniform(120, 304))] = (
                 own.uniform(0, 255, 3)
             )
-            cv2.putText(pixels, "Good evening", (24, top + 18), 0, 0.6, (255, 255, 255), 2)
+            text = np.zeros(pixels.shape[:2], np.uint8)  # OpenCV 5 writes on 8 bits only
+            cv2.putText(text, "Good evening", (24, top + 18), 0, 0.6, 255, 2)
+            pixels[text > 0] = 255
         yield _exposed(pixels, rng), k / FPS, False
 
 
