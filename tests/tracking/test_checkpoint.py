@@ -53,7 +53,8 @@ def test_a_killed_run_can_be_resumed_with_the_same_result(clip, mien, tiny_model
     while run.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > 5):
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    if run.wait() == 0:  # it finished before the signal
+        interrupt_after(20, tmp_path / "a.jsonl", tmp_path / "a.csv")
     interrupted = list(partial_file.read_records(tmp_path / "a.jsonl"))
     assert len(interrupted) > 5
 
