@@ -214,8 +214,12 @@ def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[s
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ordered:
             if name not in archived and sizes[name] <= remaining_bytes:
+                # A task that still runs can replace its files, so each is read once, in full.
+                content = paths[name].read_bytes()
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
                 remaining_bytes -= sizes[name]
-                archive.add(paths[name], name)
                 names.append(name)
     shutil.rmtree(destination, ignore_errors=True)
     destination.mkdir(parents=True)
@@ -235,7 +239,7 @@ def _files_to_archive(tasks: Iterable[Task], out: Path) -> dict[str, Path]:
                 paths[str(path.relative_to(out / "packed"))] = path
         checkpoint = out / task.folder / "checkpoint.pt"
         if checkpoint.exists() and not is_finished(task, out):
-            for path in (checkpoint, *checkpoint.parent.glob("*.json*")):
+            for path in (checkpoint, *checkpoint.parent.glob("[!.]*.json*")):
                 paths[str(path.relative_to(out))] = path
     return paths
 
