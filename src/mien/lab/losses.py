@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mien.lab.batches import Batch
 from mien.lab.config import Config
 from mien.lab.heads import HEADS
 
+Logits = Callable[[Tensor], Tensor]
+"""A function that computes the (B, 15) logits of (B, C, H, W) faces without gradients."""
+
 
 def compute_losses(
     logits: Tensor,
     batch: Batch,
     config: Config,
-    teachers: list[nn.Module],
+    teachers: Sequence[Logits],
     stored_targets: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Total loss of a batch, and its parts for the log.
@@ -29,7 +33,7 @@ def compute_losses(
         logits: (B, 15) logits of the student.
         batch: the targets and the weights of the faces.
         config: the weights of the losses.
-        teachers: networks to distill, which are run on `batch.faces`.
+        teachers: teachers to distill, which are called with `batch.faces`.
         stored_targets: head -> (B, classes), the teachers' mean probabilities, if they are stored.
 
     Returns:
@@ -51,25 +55,20 @@ def compute_losses(
     return loss, [label_loss.detach(), vote_loss.detach(), accuracy]
 
 
-def teacher_targets(faces: Tensor, config: Config, teachers: list[nn.Module]) -> dict[str, Tensor]:
+def teacher_targets(faces: Tensor, config: Config, teachers: Sequence[Logits]) -> dict[str, Tensor]:
     """The teachers' mean probabilities for augmented faces: head -> (B, classes).
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531. Teachers get the same augmented faces as
     the student, as in Beyer et al. 2022, https://arxiv.org/abs/2106.05237.
     """
-    faces = faces.contiguous(memory_format=torch.channels_last)
-    is_bfloat16 = use_bfloat16(config, faces.device)
-    with torch.no_grad(), torch.autocast(faces.device.type, torch.bfloat16, enabled=is_bfloat16):
-        inputs = [faces, faces.flip(-1)] if config.teacher_tta == "flip" else [faces]
-        logits = [
-            teacher(crops).float() / config.teacher_temperature
-            for teacher in teachers
-            for crops in inputs
-        ]
-        return {
-            name: torch.stack([each[:, columns].softmax(1) for each in logits]).mean(0)
-            for name, columns in HEADS.items()
-        }
+    inputs = [faces, faces.flip(-1)] if config.teacher_tta == "flip" else [faces]
+    logits = [
+        teacher(crops) / config.teacher_temperature for teacher in teachers for crops in inputs
+    ]
+    return {
+        name: torch.stack([each[:, columns].softmax(1) for each in logits]).mean(0)
+        for name, columns in HEADS.items()
+    }
 
 
 def distillation_loss(

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import augmentation, batches, checks, data, evaluate, protocols, runs
 from mien.lab.config import Config
 from mien.lab.heads import HEADS
-from mien.lab.losses import use_bfloat16
 from mien.lab.progress import ProgressCallback
+from mien.lab.teachers import Teacher
 
 AUGMENTATION = (
     "protocol", "fold", "folds", "channels", "input_size", "batch_size", "flip", "rotation",
@@ -76,7 +76,9 @@ def store(
         if on_progress:
             on_progress("epoch", epoch, epochs)
         missing = [path for path in teachers if not _file(folder, Path(path).name, epoch).exists()]
-        networks = [evaluate.load_network(runs.open_run(path), device) for path in missing]
+        networks = [
+            Teacher(evaluate.load_network(runs.open_run(path)), config, device) for path in missing
+        ]
         if not networks:
             continue
         for path, logits in zip(missing, _logits(networks, faces, config, epoch), strict=True):
@@ -111,17 +113,13 @@ def _file(folder: Path, teacher: str, epoch: int) -> Path:
 
 @torch.no_grad()
 def _logits(
-    networks: list[nn.Module], faces: batches.Batch, config: Config, epoch: int
+    teachers: list[Teacher], faces: batches.Batch, config: Config, epoch: int
 ) -> list[np.ndarray]:
-    """The logits of each network for one augmented epoch: (faces, 15) each."""
-    device = faces.faces.device
-    is_bfloat16 = use_bfloat16(config, device)
-    collected: list[list[Tensor]] = [[] for _ in networks]
+    """The logits of each teacher for one augmented epoch: (faces, 15) each."""
+    collected: list[list[Tensor]] = [[] for _ in teachers]
     for batch in augmentation.augmented_batches(faces, config, epoch):
-        inputs = batch.faces.contiguous(memory_format=torch.channels_last)
-        for network, logits in zip(networks, collected, strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16):
-                logits.append(network(inputs).float())
+        for teacher, logits in zip(teachers, collected, strict=True):
+            logits.append(teacher(batch.faces))
     return [torch.cat(logits).cpu().numpy() for logits in collected]
 
 

@@ -42,6 +42,7 @@ from mien.lab.lr_schedule import TimeBudget
 from mien.lab.progress import ProgressCallback
 from mien.lab.runs import Run
 from mien.lab.teacher_logits import StoredLogits
+from mien.lab.teachers import Teacher
 from mien.lab.training_state import State
 from mien.lab.training_step import EpochInputs, Step
 
@@ -132,7 +133,10 @@ def _train(
     network = processes.distribute(state.model, config, device, world_size)
     stored = StoredLogits(config, splits["train"]) if config.teacher_logits else None
     teacher_paths = () if stored else config.teachers
-    teachers = [evaluate.load_network(runs.open_run(path), device) for path in teacher_paths]
+    teachers = [
+        Teacher(evaluate.load_network(runs.open_run(path)), config, device)
+        for path in teacher_paths
+    ]
     count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
     local_rows = slice(rank * count, (rank + 1) * count)
     step = Step(network, state, train, config, teachers, local_rows)

@@ -10,7 +10,7 @@ once per face size and then replayed; on the CPU the same function runs eagerly.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -21,6 +21,7 @@ from mien.lab.augmentation import AugmentationParameters
 from mien.lab.batches import Batch
 from mien.lab.config import Config
 from mien.lab.losses import compute_losses, use_bfloat16
+from mien.lab.teachers import Teacher
 from mien.lab.training_state import State
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Step:
         state: the state of the training, which each step changes.
         train: the training set on the device.
         config: config of the training.
-        teachers: teachers that are run on every batch.
+        teachers: teachers that are called with every batch.
         local_rows: the rows of each batch that belong to this process.
 
     Attributes:
@@ -82,7 +83,7 @@ class Step:
         state: State,
         train: Batch,
         config: Config,
-        teachers: list[nn.Module],
+        teachers: Sequence[Teacher],
         local_rows: slice = slice(None),
     ) -> None:
         self.network, self.state, self.train = network, state, train

@@ -37,6 +37,7 @@ At 48 pixels, 1 channel and 7 classes; the multiply-adds do not include the regi
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Self, cast
 
 import torch
@@ -124,21 +125,55 @@ def proposal_network(width: int) -> Any:
 def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
     """Loss of objectness plus loss of boxes, where the only box is the whole image.
 
-    `features` are the (N, C, h, w) maps of images of `side` pixels.
+    Ren et al. sample 256 anchors per image; these images have 81, so all are used and there is no
+    random choice.
+
+    Args:
+        rpn: The region proposal network.
+        features: (N, C, h, w) maps of the images.
+        side: Width and height of the images in pixels.
     """
-    from torchvision.models.detection.image_list import ImageList
     from torchvision.models.detection.rpn import concat_box_prediction_layers
 
     count = len(features)
     objectness, boxes = concat_box_prediction_layers(*rpn.head([features]))
-    # All images have the same anchors and box, so one is enough.
-    image = ImageList(features.new_empty(1, 1, side, side), [(side, side)])
-    anchors = rpn.anchor_generator(image, [features.float()])
-    truth = anchors[0].new_tensor([[0.0, 0.0, side, side]])
+    labels, targets = anchor_targets(tuple(features.shape[2:]), side, features.device)
+    labels, targets = labels.repeat(count), targets.repeat(count, 1)
+    sampled, positive = (labels >= 0).float(), (labels == 1).float()
+    objectness_loss = F.binary_cross_entropy_with_logits(
+        objectness.float().flatten(), labels.clamp(min=0), reduction="none"
+    )
+    box_loss = F.smooth_l1_loss(boxes.float(), targets, beta=1 / 9, reduction="none").sum(1)
+    return (objectness_loss * sampled + box_loss * positive).sum() / sampled.sum()
+
+
+@lru_cache(maxsize=8)
+def anchor_targets(
+    cells: tuple[int, int], side: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Match the anchors of an image with its only box, the whole image.
+
+    The targets depend on the sizes only, so they are computed once, on the CPU: matching
+    synchronizes with a GPU.
+
+    Args:
+        cells: Height and width of the map.
+        side: Width and height of the image in pixels.
+        device: Device of the result.
+
+    Returns:
+        labels: (A,) float32: 1 for a face, 0 for background, -1 for anchors that are not used.
+        targets: (A, 4) float32, encoded boxes.
+    """
+    from torchvision.models.detection.image_list import ImageList
+
+    rpn = proposal_network(1)  # anchors do not depend on the number of channels
+    image = ImageList(torch.empty(1, 1, side, side), [(side, side)])
+    anchors = rpn.anchor_generator(image, [torch.empty(1, 1, *cells)])
+    truth = torch.tensor([[0.0, 0.0, side, side]])
     labels, matched = rpn.assign_targets_to_anchors(anchors, [{"boxes": truth}])
     targets = rpn.box_coder.encode(matched, anchors)
-    losses = rpn.compute_loss(objectness.float(), boxes.float(), labels * count, [*targets] * count)
-    return sum(losses)  # type: ignore[return-value]
+    return labels[0].float().to(device), targets[0].to(device)
 
 
 def pooled(x: Tensor) -> Tensor:
