@@ -10,7 +10,7 @@ from mien import writers
 from mien.io import audio, video
 from mien.io.source import Source
 from mien.results import Frame, Result
-from tests.io.video_files import frame_times, make_face
+from tests.io.video_files import frame_times, make_face, write_with_sound
 from tests.synthetic import clip_files, clips, tracking_scores
 
 
@@ -73,6 +73,33 @@ def test_annotated_range_begins_at_zero_and_has_its_audio(clip, tmp_path):
         seconds = [float(p.pts * stream.time_base) for p in cut.demux(stream) if p.size]
     assert -0.06 < seconds[0] < 0.03
     assert seconds[-1] == pytest.approx(0.24, abs=0.05)
+
+
+def test_unknown_audio_codec_is_reported_and_the_video_written(tmp_path):
+    path = tmp_path / "clip.mkv"
+    write_with_sound(path, 0)
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+    results = [Result(frame, []) for frame in video.frames(Source.parse(str(path)))]
+    with writers.open_writer(tmp_path / "x.mp4") as write:
+        with pytest.warns(UserWarning, match=r"clip\.mkv .* codec"):
+            write(results[0])
+        for result in results[1:]:
+            write(result)
+    assert len(frame_times(tmp_path / "x.mp4")) == len(frame_times(path))
+
+
+def test_audio_that_cannot_be_read_to_its_end_is_reported(clip, tmp_path, monkeypatch):
+    def failing(container, stream):
+        yield from list(container.demux(stream))[:20]
+        raise av.error.InvalidDataError(1, "damaged")
+
+    monkeypatch.setattr(audio, "demux", failing)
+    errors = []
+    with av.open(str(tmp_path / "x.mp4"), "w") as out:
+        for _ in audio.copy_audio(str(clip[0]), 0.0, out, "clip.mp4", errors.append):
+            pass
+    (error,) = map(str, errors)
+    assert "clip.mp4 after 0.4 s" in error
 
 
 RATE, HERTZ = 44_100, 700

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mien.errors import UserError
 from mien.io import video
 from mien.io.container import audio_stream, open_video, start_time
 from mien.io.source import Source
@@ -137,3 +138,37 @@ def test_trimmed_mp4_begins_at_its_edit_list(tmp_path):
 def test_start_is_exact(tmp_path, clip):
     with open_video(Source.parse(str(clip[0]))) as (container, stream):
         assert start_time(container) == stream.start_time * stream.time_base == 0
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+def test_metadata_in_another_encoding_is_no_error(tmp_path, name):
+    with av.open(str(tmp_path / name), "w") as out:
+        out.metadata["title"] = "Caf\xe9"
+        stream = out.add_stream("mpeg4", 25, width=64, height=48, pix_fmt="yuv420p")
+        for _ in range(5):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(gray(9), format="rgb24")))
+        out.mux(stream.encode(None))
+    body = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(body.replace(b"Caf\xc3\xa9", b"Caf\xe9\xe8"))
+    assert b"Caf\xe9" in (tmp_path / name).read_bytes()
+    assert len(read(tmp_path / name)) == 5
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_unknown_video_codec_is_an_error(tmp_path, name):
+    write_video(tmp_path / name, [gray(9)] * 5)
+    body = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(body.replace(b"avc1", b"zzz9").replace(b"H264", b"zzz9"))
+    with pytest.raises(UserError, match="codec"):
+        read(tmp_path / name)
+
+
+def test_sound_that_begins_late_is_no_error(tmp_path):
+    write_video(tmp_path / "a.flv", [gray(9)] * 250, codec="flv")
+    write_with_sound(tmp_path / "b.flv", 0)
+    body, with_sound = ((tmp_path / name).read_bytes() for name in ("a.flv", "b.flv"))
+    header_bytes = 13
+    (tmp_path / "a.flv").write_bytes(body + with_sound[header_bytes:])
+    with av.open(str(tmp_path / "a.flv")) as container:
+        assert not container.streams.audio  # the header is read only up to a limit
+    assert len(read(tmp_path / "a.flv")) >= 250

@@ -24,6 +24,14 @@ def test_frame_too_large_for_the_encoder_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_time_stamps_of_a_damaged_file_are_an_error(tmp_path):
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    with writers.open_writer(tmp_path / "x.mp4") as write:
+        write(Result(Frame(pixels, "x"), []))
+        with pytest.raises(UserError, match="1e\\+17 s"):
+            write(Result(Frame(pixels, "x", 1, 1e17), []))
+
+
 def test_annotated_video_of_odd_size_and_without_frames(tmp_path):
     with writers.open_writer(tmp_path / "odd.mp4") as write:
         for k in range(3):

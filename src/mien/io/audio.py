@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io.clock import MAX_BACKWARD_STEP
 from mien.io.container import (
     audio_stream,
+    demux,
     end_time,
     has_timestamp_resets,
+    open_container,
+    reason,
     start_time,
     video_stream,
 )
@@ -38,7 +42,9 @@ The first step only adds the audio stream. Closing the generator flushes the enc
 """
 
 
-def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
+def copy_audio(
+    source: str, seconds: float, out: Any, name: str = "", on_error: ErrorCallback = warn
+) -> AudioCopy:
     """Copy the audio of a file into an open container, starting at a given second.
 
     Audio after the last video frame is copied as well. If the file has no audio, nothing is copied.
@@ -47,29 +53,38 @@ def copy_audio(source: str, seconds: float, out: Any) -> AudioCopy:
         source: Path of the file.
         seconds: Position in the file at which the copy begins.
         out: The PyAV output container.
+        name: Name of the file in messages; by default, the path.
+        on_error: Called with a `UserError` if the audio, or the rest of it, cannot be copied; by
+            default, a Python warning is issued.
     """
     import av
 
+    position = 0.0
     try:
-        container = av.open(source)
-    except (av.error.FFmpegError, OSError):
+        with open_container(source) as container:
+            for position in _copy_stream(container, seconds, out):
+                yield position
+    except (av.error.FFmpegError, OSError, UserError) as error:
+        part = f"The audio of {name or source}" + (f" after {position:.1f} s" if position else "")
+        on_error(UserError(f"{part} was not copied: {reason(error)}."))
+
+
+def _copy_stream(container: Any, seconds: float, out: Any) -> AudioCopy:
+    if (stream := audio_stream(container)) is None:
         return
-    with container, contextlib.suppress(av.error.FFmpegError):
-        start = float(start_time(container)) + seconds
-        end = _video_end(container) - start - END_TOLERANCE
-        if (stream := audio_stream(container)) is None or stream.codec_context is None:
-            return
-        if stream.codec_context.name in COPIED_CODECS:
-            yield from _copy_packets(stream, start, end, out)
-        else:
-            yield from _encode(stream, start, end, out)
+    if stream.codec_context is None:
+        raise UserError("its codec is not supported")
+    start = float(start_time(container)) + seconds
+    end = _video_end(container) - start - END_TOLERANCE
+    copy = _copy_packets if stream.codec_context.name in COPIED_CODECS else _encode
+    yield from copy(stream, start, end, out)
 
 
 def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
     copy = out.add_stream_from_template(stream)
     yield 0.0
     to_continuous = _time_mapper(stream.time_base)
-    for packet in stream.container.demux(stream):
+    for packet in demux(stream.container, stream):
         if packet.pts is None or packet.dts is None:
             continue
         delay = packet.pts - packet.dts
@@ -129,7 +144,7 @@ def _decode(stream: Any) -> Iterator[Any]:
     import av
 
     to_continuous = _time_mapper(stream.time_base)
-    for packet in stream.container.demux(stream):
+    for packet in demux(stream.container, stream):
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             for frame in packet.decode():
                 if frame.pts is not None:

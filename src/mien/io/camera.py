@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from mien.errors import ErrorCallback, UserError, warn
-from mien.io.container import open_video, reason
+from mien.io.container import demux, open_video, reason
 from mien.io.source import Source
 from mien.io.video_pixels import RgbConverter
 from mien.results import Frame
@@ -141,7 +141,7 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
     options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
     timeout = (TIMEOUT, TIMEOUT)
     with open_video(source, options=options, timeout=timeout) as (container, stream):
-        packets, to_rgb = container.demux(stream), RgbConverter(stream)
+        packets, to_rgb = demux(container, stream), RgbConverter(stream)
         while True:
             try:
                 packet = next(packets)

@@ -11,6 +11,13 @@ from mien.errors import UserError
 from mien.io.source import Source
 
 
+def open_container(location: str, **options: Any) -> Any:
+    """Open a container with `av.open`; metadata may be in another encoding than UTF-8."""
+    import av
+
+    return av.open(location, metadata_errors="replace", **options)
+
+
 @contextlib.contextmanager
 def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Open a container and yield it with its video stream.
@@ -25,7 +32,7 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        container = av.open(source.location, **options)
+        container = open_container(source.location, **options)
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
     with container:
@@ -41,6 +48,14 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
             )
         stream.thread_type = "AUTO"
         yield container, stream
+
+
+def demux(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream, and at the end an empty packet."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:  # PyAV fails at the end if streams appeared that the header does not list
+        return
 
 
 def has_timestamp_resets(container: Any) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mien.errors import ErrorCallback, UserError
 from mien.io.clock import PresentationClock
-from mien.io.container import has_timestamp_resets
+from mien.io.container import demux, has_timestamp_resets
 
 MAX_DAMAGED = 10_000
 """Maximum consecutive damaged packets; reading ends after more."""
@@ -110,21 +110,7 @@ class TimedDecoder:
 
     def _packets(self) -> Iterator[Any]:
         """Yield all packets with data, then None, which flushes the decoder."""
-        import av
-
-        packets, failures = self._container.demux(self._stream), 0
-        while failures <= MAX_DAMAGED:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.error.EOFError):
-                break
-            except av.error.InvalidDataError:
-                packets, failures = self._container.demux(self._stream), failures + 1
-                self._add_damage()
-                continue
-            except av.error.FFmpegError:
-                self._add_damage()
-                break
+        for packet in _packets(self._container, self._stream, self._add_damage):
             # AVI has an empty packet for each dropped frame; the previous frame is shown longer.
             if packet.size:
                 yield packet
@@ -142,6 +128,28 @@ class TimedDecoder:
         return False
 
 
+def _packets(
+    container: Any, stream: Any, on_damage: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
+    """Yield the packets of a stream; call `on_damage` where none can be read."""
+    import av
+
+    packets, failures = demux(container, stream), 0
+    while failures <= MAX_DAMAGED:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.EOFError):
+            return
+        except av.error.InvalidDataError:
+            packets, failures = demux(container, stream), failures + 1
+            on_damage()
+        except av.error.FFmpegError:
+            on_damage()
+            return
+        else:
+            yield packet
+
+
 def count_frames(container: Any, stream: Any, before: int) -> int:
     """Count the frames that are shown before a time, without decoding them.
 
@@ -151,7 +159,7 @@ def count_frames(container: Any, stream: Any, before: int) -> int:
         before: The time, in ticks of the stream.
     """
     times = set()
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         time = packet.pts if packet.pts is not None else packet.dts
         if packet.dts is not None and packet.dts >= before:
             break

@@ -24,6 +24,9 @@ TICKS_PER_SECOND = 90_000
 PIXEL_FORMAT = "yuv420p"
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
+MAX_SECONDS = 1e9
+"""Longest video; FFmpeg cannot represent the time stamps of damaged files that are much larger."""
+
 IS_SINGLE_SOURCE = True
 
 
@@ -89,7 +92,11 @@ class _Encoder:
         if pixels.shape[:2] != self._shape:
             pixels = _fit(pixels, self._shape)
         av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        seconds = frame.seconds - self._start
+        if (seconds := frame.seconds - self._start) > MAX_SECONDS:
+            raise UserError(
+                f"Cannot write {self._path}: {frame.source} has a frame at {frame.seconds:.3g} s. "
+                "Use --until to leave it out."
+            )
         # The last frame is shown as long as the previous one.
         self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
         # MP4 needs increasing time stamps, even if those of the source repeat.
@@ -115,7 +122,9 @@ class _Encoder:
             1, TICKS_PER_SECOND
         )
         if frame.kind == "video" and frame.location:
-            self._audio = audio.copy_audio(frame.location, frame.seconds, self._container)
+            self._audio = audio.copy_audio(
+                frame.location, frame.seconds, self._container, frame.source
+            )
         next(self._audio, None)
 
     def _copy_audio(self, until: float) -> None:

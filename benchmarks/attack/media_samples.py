@@ -1,0 +1,330 @@
+"""Small valid videos and pictures of many formats, and seeded mutations of their bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import tempfile
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from PIL import Image
+
+os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints only errors
+
+WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
+TITLE = "Café, Zoë, naïve façade"
+"""Metadata of the videos; a mutation stores it as Latin-1, which is not valid UTF-8."""
+
+
+class Format(NamedTuple):
+    """How PyAV writes a sample."""
+
+    suffix: str
+    codec: str
+    pixel_format: str = "yuv420p"
+    audio: str = ""
+    container: str = ""
+    options: dict[str, str] = {}  # noqa: RUF012  # of the container
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+
+
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+
+VIDEOS = {
+    "mp4": Format(".mp4", "libx264", audio="aac"),
+    "mp4, index first": Format(".mp4", "libx264", audio="aac", options={"movflags": "faststart"}),
+    "mp4, fragmented": Format(".mp4", "libx264", audio="aac", options=FRAGMENTED),
+    "mp4, hevc": Format(".mp4", "libx265", audio="aac"),
+    "mp4, av1": Format(".mp4", "libsvtav1", audio="libopus"),
+    "mp4, mpeg4": Format(".mp4", "mpeg4", audio="libmp3lame"),
+    "mov, prores": Format(".mov", "prores_ks", "yuva444p10le", "pcm_s16le"),
+    "mov, qtrle": Format(".mov", "qtrle", "argb"),
+    "webm, vp8 with alpha": Format(".webm", "libvpx", "yuva420p", "libopus"),
+    "webm, vp9": Format(".webm", "libvpx-vp9", audio="libopus"),
+    "webm, av1": Format(".webm", "libsvtav1", audio="libopus"),
+    "mkv, h264": Format(".mkv", "libx264", audio="ac3"),
+    "mkv, ffv1": Format(".mkv", "ffv1", "yuv444p", "flac"),
+    "avi, mpeg4": Format(".avi", "mpeg4", audio="libmp3lame"),
+    "avi, mjpeg": Format(".avi", "mjpeg", "yuvj420p", "pcm_s16le"),
+    "avi, rgb": Format(".avi", "rawvideo", "bgr24"),
+    "ts": Format(".ts", "libx264", audio="aac"),
+    "ts, mpeg2": Format(".ts", "mpeg2video", audio="mp2"),
+    "m2ts": Format(".m2ts", "libx264", audio="ac3", options={"mpegts_m2ts_mode": "1"}),
+    "flv": Format(".flv", "flv", audio="libmp3lame"),
+    "flv, h264": Format(".flv", "libx264", audio="aac"),
+    "mpg, mpeg1": Format(".mpg", "mpeg1video", audio="mp2", container="mpeg"),
+    "vob, mpeg2": Format(".vob", "mpeg2video", audio="ac3", container="vob"),
+    "wmv": Format(".wmv", "wmv2", audio="wmav2"),
+    "asf, msmpeg4": Format(".asf", "msmpeg4", audio="wmav2"),
+    "ogv, vp8": Format(".ogv", "libvpx", audio="libopus", container="ogg"),
+    "3gp, h263": Format(".3gp", "h263", audio="aac", size=(128, 96)),
+    "mxf": Format(".mxf", "mpeg2video", audio="pcm_s16le"),
+    "nut": Format(".nut", "libx264", audio="aac"),
+    "rm": Format(".rm", "rv10", container="rm"),
+    "ivf": Format(".ivf", "libvpx-vp9"),
+    "dv": Format(".dv", "dvvideo", size=(720, 576)),
+    "y4m": Format(".y4m", "rawvideo", container="yuv4mpegpipe"),
+    "h264": Format(".h264", "libx264"),
+    "hevc": Format(".hevc", "libx265"),
+    "mjpeg": Format(".mjpeg", "mjpeg", "yuvj420p"),
+}  # fmt: skip
+
+CODEC_OPTIONS = {
+    "libx265": {"x265-params": "log-level=none"},
+    "libx264": {"preset": "veryfast"},
+    "libvpx": {"auto-alt-ref": "0"},  # required for transparency
+    "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
+}
+
+Sample = tuple[str, bytes]
+"""Suffix and bytes of a file."""
+
+
+def videos() -> dict[str, Sample]:
+    """Write all videos, and the animations that mien reads as videos."""
+    samples: dict[str, Sample] = {}
+    for name, video_format in VIDEOS.items():
+        try:
+            samples[name] = video_format.suffix, _video(video_format)
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            print(f"{name} cannot be written here: {error}")
+    frames = [Image.fromarray(_pixels(k)) for k in range(FRAMES)]
+    for name in ("gif", "apng", "webp", "avif"):
+        samples[f"animation, {name}"] = f".{name}", _animation(frames, name)
+    return samples
+
+
+def pictures() -> dict[str, Sample]:
+    """Write pictures in all formats that mien reads and Pillow writes."""
+    rgb = Image.fromarray(_pixels(0))
+    alpha = rgb.convert("RGBA")
+    alpha.putalpha(Image.fromarray(_pixels(1)[..., 0]))
+    high = Image.fromarray(_pixels(0)[..., 0].astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[274], exif[270] = 6, TITLE  # orientation, description
+    dpi = (72, 72)
+    return {
+        "jpeg": (".jpg", _picture(rgb, "JPEG", exif=exif, icc_profile=_icc(), dpi=dpi)),
+        "jpeg, progressive": (".jpg", _picture(rgb, "JPEG", progressive=True)),
+        "jpeg, gray": (".jpg", _picture(rgb.convert("L"), "JPEG", restart_marker_blocks=2)),
+        "jpeg, cmyk": (".jpg", _picture(rgb.convert("CMYK"), "JPEG")),
+        "mpo": (".mpo", _picture(rgb, "MPO", save_all=True, append_images=[rgb])),
+        "png": (".png", _picture(rgb, "PNG", exif=exif, icc_profile=_icc(), dpi=dpi)),
+        "png, alpha": (".png", _picture(alpha, "PNG")),
+        "png, palette": (".png", _picture(rgb.quantize(64), "PNG", transparency=3)),
+        "png, 16 bits": (".png", _picture(high, "PNG")),
+        "png, 1 bit": (".png", _picture(rgb.convert("1"), "PNG")),
+        "gif": (".gif", _picture(rgb.quantize(64), "GIF", transparency=3, comment=b"title")),
+        "webp": (".webp", _picture(rgb, "WEBP", exif=exif)),
+        "webp, lossless": (".webp", _picture(alpha, "WEBP", lossless=True)),
+        "avif": (".avif", _picture(alpha, "AVIF", speed=10, exif=exif)),
+        "tiff": (".tif", _picture(rgb, "TIFF", exif=exif)),
+        "tiff, deflate": (".tif", _picture(alpha, "TIFF", compression="tiff_deflate")),
+        "tiff, lzw": (".tif", _picture(rgb.quantize(64), "TIFF", compression="tiff_lzw")),
+        "tiff, jpeg": (".tif", _picture(rgb, "TIFF", compression="jpeg")),
+        "tiff, fax": (".tif", _picture(rgb.convert("1"), "TIFF", compression="group4")),
+        "tiff, 16 bits": (".tif", _picture(high, "TIFF")),
+        "tiff, float": (".tif", _picture(rgb.convert("F"), "TIFF")),
+        "tiff, pages": (".tif", _picture(rgb, "TIFF", save_all=True, append_images=[alpha, high])),
+        "bmp": (".bmp", _picture(rgb, "BMP")),
+        "bmp, palette": (".bmp", _picture(rgb.quantize(16), "BMP")),
+        "dib": (".dib", _picture(alpha, "DIB")),
+        "ico": (".ico", _picture(alpha, "ICO", sizes=[(16, 16), (32, 32)])),
+        "ico of bmp": (".ico", _picture(alpha, "ICO", sizes=[(16, 16)], bitmap_format="bmp")),
+        "jp2": (".jp2", _picture(rgb, "JPEG2000")),
+        "j2k": (".j2k", _picture(alpha, "JPEG2000", no_jp2=True)),
+        "tga": (".tga", _picture(alpha, "TGA", compression="tga_rle")),
+        "ppm": (".ppm", _picture(rgb, "PPM")),
+        "pgm, 16 bits": (".pgm", _picture(high, "PPM")),
+        "pbm": (".pbm", _picture(rgb.convert("1"), "PPM")),
+    }
+
+
+def _pixels(number: int) -> np.ndarray:
+    """A moving gradient with a bright square."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    pixels = np.stack([4 * x, 5 * y, 3 * (x + y) + 8 * number], -1) % 256
+    pixels[10:30, 10 + 2 * number : 30 + 2 * number] = 230
+    return pixels.astype(np.uint8)
+
+
+def _video(video_format: Format) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=video_format.suffix) as file:
+        _write_video(file.name, video_format)
+        return Path(file.name).read_bytes()
+
+
+def _write_video(path: str, video_format: Format) -> None:
+    options = {**video_format.options, "fflags": "+bitexact"}  # no random identifiers
+    with av.open(path, "w", video_format.container or None, options=options) as out:
+        out.metadata.update(title=TITLE, comment=TITLE)
+        stream = out.add_stream(video_format.codec, RATE,
+                                options=CODEC_OPTIONS.get(video_format.codec, {}))  # fmt: skip
+        stream.width, stream.height = video_format.size
+        stream.pix_fmt, stream.gop_size = video_format.pixel_format, 6
+        stream.metadata["title"] = TITLE
+        audio = None
+        if video_format.audio:
+            audio = out.add_stream(video_format.audio, 48_000, layout="stereo")
+            audio.bit_rate = 128_000
+        for k in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(_pixels(k)).reformat(*video_format.size)
+            frame.pts, frame.time_base = k, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        if audio:
+            _write_tone(out, audio)
+        out.mux(stream.encode(None))
+
+
+def _write_tone(out: av.container.OutputContainer, audio: av.AudioStream) -> None:
+    samples = 48_000 * FRAMES // RATE
+    tone = (8000 * np.sin(np.arange(2 * samples) / 20)).astype(np.int16)[None]
+    frame = av.AudioFrame.from_ndarray(tone, "s16", "stereo")
+    frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+    out.mux(audio.encode(frame))
+    out.mux(audio.encode(None))
+
+
+def _animation(frames: list[Image.Image], suffix: str) -> bytes:
+    return _picture(frames[0], "PNG" if suffix == "apng" else suffix.upper(), save_all=True,
+                    append_images=frames[1:], duration=40)  # fmt: skip
+
+
+def _picture(image: Image.Image, image_format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def _icc() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+Mutation = Callable[[bytearray, random.Random, list[bytes]], bytearray]
+"""A function of the bytes, a random generator and the bytes of all samples."""
+
+EXTREMES = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
+"""Values for sizes and counts in headers."""
+
+HEADER_BYTES = 600
+
+CODE = re.compile(rb"(?=[A-Za-z0-9]{4})")
+
+
+def mutate(body: bytes, rng: random.Random, others: list[bytes]) -> tuple[str, bytes]:
+    """Apply one to three random mutations.
+
+    Returns:
+        The names of the mutations, and the mutated bytes.
+    """
+    mutated, names = bytearray(body), []
+    for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
+        name = rng.choice(list(MUTATIONS))
+        names.append(name)
+        if mutated:
+            mutated = MUTATIONS[name](mutated, rng, others)
+    return " + ".join(names), bytes(mutated)
+
+
+def _flip_bits(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    for _ in range(int(2 ** rng.uniform(0, 7))):
+        body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+    return body
+
+
+def _edit_header(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    """Replace bytes near the start, or near the end, where some formats have their index."""
+    size = min(HEADER_BYTES, len(body))
+    start = rng.choice((0, 0, len(body) - size))
+    for _ in range(int(2 ** rng.uniform(0, 4))):
+        body[start + rng.randrange(size)] = rng.choice((0, 0xFF, rng.randrange(256)))
+    return body
+
+
+def _truncate(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    return body[: rng.randrange(len(body))]
+
+
+def _splice(body: bytearray, rng: random.Random, others: list[bytes]) -> bytearray:
+    """Continue with the rest of another file."""
+    other = rng.choice(others)
+    return body[: rng.randrange(len(body))] + other[rng.randrange(len(other)) :]
+
+
+def _move_block(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    """Delete, repeat, clear or move a block."""
+    start = rng.randrange(len(body))
+    end = start + int(2 ** rng.uniform(0, 12))
+    block, rest = body[start:end], body[:start] + body[end:]
+    position = rng.randrange(len(rest) + 1)
+    return rng.choice((
+        rest,
+        body[:end] + block + body[end:],
+        body[:start] + bytes(len(block)) + body[end:],
+        rest[:position] + block + rest[position:],
+    ))  # fmt: skip
+
+
+def _set_size(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    """Write an extreme number, mostly beside a four-character code, where formats store sizes."""
+    codes = _code_positions(body)
+    width = rng.choice((1, 2, 4, 4, 4, 8))
+    position = rng.randrange(len(body))
+    if codes and rng.random() < 0.8:
+        position = rng.choice(codes) + rng.choice((-4, -4, 4, 8, rng.randrange(4, 80)))
+    value = rng.choice((*EXTREMES, rng.randrange(2**32))) % 256**width
+    position = max(0, min(position, len(body) - width))
+    body[position : position + width] = value.to_bytes(width, rng.choice(("big", "little")))
+    return body
+
+
+def _exchange_codes(body: bytearray, rng: random.Random, others: list[bytes]) -> bytearray:
+    """Replace a four-character code, such as that of the codec, by an unknown or another one."""
+    if not (codes := _code_positions(body)):
+        return body
+    donor = rng.choice(others) if rng.random() < 0.3 else body
+    code = bytes(rng.choice(b"ABCXYZabcxyz0189 ") for _ in range(4))
+    if rng.random() < 0.6 and (positions := _code_positions(donor)):
+        position = rng.choice(positions)
+        code = bytes(donor[position : position + 4])
+    old = rng.choice(codes)
+    old_code = bytes(body[old : old + 4])
+    if rng.random() < 0.3:  # in all places
+        return bytearray(bytes(body).replace(old_code, code))
+    body[old : old + 4] = code
+    return body
+
+
+def _store_latin_1(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    """Make metadata invalid UTF-8 without changing its length."""
+    text = TITLE.encode()
+    garbled = text.replace(b"\xc3", b"\xe9")
+    if rng.random() < 0.5:
+        garbled = bytes(rng.randrange(256) for _ in text)
+    return bytearray(bytes(body).replace(text, garbled))
+
+
+def _code_positions(body: bytes | bytearray) -> list[int]:
+    """Positions of four letters or digits."""
+    return [match.start() for match in CODE.finditer(body)]
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "bits flipped": _flip_bits,
+    "header edited": _edit_header,
+    "truncated": _truncate,
+    "spliced": _splice,
+    "block moved": _move_block,
+    "size changed": _set_size,
+    "code exchanged": _exchange_codes,
+    "metadata not UTF-8": _store_latin_1,
+}

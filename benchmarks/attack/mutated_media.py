@@ -1,0 +1,321 @@
+"""Read mutated videos and pictures; count tracebacks, hangs and crashes of the process.
+
+    python benchmarks/attack/mutated_media.py       # writes results/mutated-media.json
+    python benchmarks/attack/mutated_media.py --videos 200 --pictures 1000 --to few.json
+    python benchmarks/attack/mutated_media.py --replay video 1234 --seed 0
+
+Every file is read as `mien analyze` reads it; of some, all frames are also analyzed and written as
+CSV, annotated video or images, and page. The kinds of outcome:
+
+    read        without complaint
+    damaged     read in part; the damage is reported in sentences
+    refused     a `UserError`: one printable sentence
+    traceback   any other exception: a bug
+    hang        no end within 20 seconds, twice
+    crash       the process died
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import multiprocessing
+import os
+import random
+import resource
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import media_samples
+from service import RESULTS
+
+from mien import Analyzer, pipeline, writers
+from mien.errors import UserError
+from mien.io import reader, video
+from mien.io.frame_selection import FrameSelection
+from mien.io.source import Source
+from mien.lab import runs
+
+HANG_SECONDS = 20
+"""A file that takes longer is tried once more, because the machine may be busy."""
+
+ANALYZED_FRACTION, SEEK_FRACTION = 0.05, 0.2
+"""Fractions of files that are analyzed and written, and of those that are read from 0.2 s on."""
+
+BUGS = ("traceback", "hang", "crash")
+
+
+class Case(NamedTuple):
+    """One mutated file; the seed, the kind and the number determine it."""
+
+    kind: str
+    number: int
+    seed: int
+
+
+class Mutated(NamedTuple):
+    """The mutated file of a case."""
+
+    name: str
+    suffix: str
+    body: bytes
+    is_analyzed: bool
+    start: float
+
+
+class Outcome(NamedTuple):
+    """What became of a case; `detail` is the message, or the place of an exception."""
+
+    case: Case
+    sample: str
+    kind: str
+    detail: str = ""
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+class Samples:
+    """All valid files, by kind."""
+
+    def __init__(self) -> None:
+        self.by_kind = {"video": media_samples.videos(), "picture": media_samples.pictures()}
+
+    def mutate(self, case: Case) -> Mutated:
+        """Create the file of a case."""
+        rng = random.Random(f"{case.seed} {case.kind} {case.number}")
+        samples = self.by_kind[case.kind]
+        name = rng.choice(list(samples))
+        suffix, body = samples[name]
+        mutations, body = media_samples.mutate(body, rng, [other for _, other in samples.values()])
+        is_analyzed, seeks = rng.random() < ANALYZED_FRACTION, rng.random() < SEEK_FRACTION
+        return Mutated(f"{name}: {mutations}", suffix, body, is_analyzed, 0.2 if seeks else 0.0)
+
+
+class Reader:
+    """Reads mutated files in this process."""
+
+    def __init__(self, samples: Samples, folder: Path) -> None:
+        self._samples, self._folder = samples, folder
+        self._analyzer = Analyzer("default", "whole", threads=1)
+
+    def __call__(self, case: Case) -> Outcome:
+        """Read or analyze the file of a case."""
+        mutated, started = self._samples.mutate(case), time.monotonic()
+        path = self._folder / f"mutated{mutated.suffix}"
+        path.write_bytes(mutated.body)
+        messages: list[str] = []
+        try:
+            use = self._analyze if mutated.is_analyzed else self._read
+            use(path, mutated.start, lambda error: messages.append(str(error)))
+            kind, detail = "damaged" if messages else "read", ""
+        except UserError as error:
+            messages.append(str(error))
+            kind, detail = "refused", str(error).replace(str(self._folder), "")
+        except Exception as error:
+            kind, detail = "traceback", _place(error)
+        if unprintable := [message for message in messages if not message.isprintable()]:
+            kind, detail = "traceback", f"unprintable message: {unprintable[0]!a}"
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        seconds = time.monotonic() - started
+        return Outcome(case, mutated.name, kind, detail, seconds, peak_mb)
+
+    def _read(self, path: Path, start: float, on_warning: pipeline.ErrorCallback) -> None:
+        source = Source.parse(str(path))
+        if source.kind == "video":
+            video.probe(source)
+        for _ in reader.frames(source, FrameSelection(start=start), on_warning):
+            pass
+
+    def _analyze(self, path: Path, start: float, on_warning: pipeline.ErrorCallback) -> None:
+        source = Source.parse(str(path))
+        names = ["a.csv", "a.mp4", "a.html"] if source.is_video else ["a.csv", "images"]
+        options = pipeline.Options(selection=FrameSelection(start=start), two_pass=start > 0)
+        callbacks = pipeline.Callbacks(on_warning=on_warning)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder, ExitStack() as stack:
+            write = [stack.enter_context(writers.open_writer(Path(folder, n))) for n in names]
+            pipeline.run([source], self._analyzer, write, options, callbacks)
+
+
+def _place(error: Exception) -> str:
+    """The type of an exception and the innermost line of mien that raised it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/mien/" in f.filename]
+    place = f"{frames[-1].filename.rsplit('/mien/')[-1]}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} in {place}"
+
+
+def work(connection: Connection, folder: Path) -> None:
+    """Read files in a worker process until the connection is closed."""
+    faulthandler.enable(open(folder / "crash.txt", "w"))  # noqa: SIM115  # open until a crash
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff prints a line for each defect
+    # Python warnings would be printed; those of Pillow are ignored, as in the command line.
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", category=RuntimeWarning, module="mien")
+    read = Reader(Samples(), folder)
+    connection.send("ready")
+    while True:
+        try:
+            case = connection.recv()
+        except EOFError:
+            return
+        connection.send(read(case))
+
+
+class Worker:
+    """A worker process, which is replaced after a hang or crash."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=work, args=[other, self._folder], daemon=True)
+        self._process.start()
+        other.close()
+        self._connection.recv()
+
+    def __call__(self, case: Case) -> Outcome:
+        """Read the file of a case."""
+        for _ in range(2):
+            self._connection.send(case)
+            try:
+                if self._connection.poll(HANG_SECONDS):
+                    return self._connection.recv()
+            except (EOFError, ConnectionResetError):
+                self._process.join()
+                crash = (self._folder / "crash.txt").read_text()
+                outcome = Outcome(case, "", "crash", f"exit {self._process.exitcode}: {crash}")
+                self._start()
+                return outcome
+            self._process.kill()
+            self._process.join()
+            self._start()
+        return Outcome(case, "", "hang")
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join()
+
+
+@dataclass
+class Tally:
+    """Counts outcomes, and keeps the bugs, the slowest and the largest."""
+
+    counts: dict[str, Counter] = field(default_factory=dict)
+    bugs: list[Outcome] = field(default_factory=list)
+    slowest: dict[str, Outcome] = field(default_factory=dict)
+    peak_mb: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add an outcome; called by several threads."""
+        with self.lock:
+            kind = outcome.case.kind
+            self.counts.setdefault(kind, Counter())[outcome.kind] += 1
+            self.peak_mb = max(self.peak_mb, outcome.peak_mb)
+            slowest = self.slowest.setdefault(kind, outcome)
+            self.slowest[kind] = max(slowest, outcome, key=lambda each: each.seconds)
+            if outcome.kind in BUGS:
+                self.bugs.append(outcome)
+                print(f"{kind} {outcome.case.number} ({outcome.sample}): {outcome.kind}, "
+                      f"{outcome.detail}", flush=True)  # fmt: skip
+            if (total := sum(self.counts[kind].values())) % 1000 == 0:
+                print(f"{total} {kind}s: {dict(self.counts[kind])}", flush=True)
+
+
+def attack(cases: list[Case], worker_count: int) -> Tally:
+    """Read the files of all cases in several processes."""
+    tally, remaining, lock = Tally(), iter(cases), threading.Lock()
+
+    def drive(folder: Path) -> None:
+        worker = Worker(folder)
+        while True:
+            with lock:
+                case = next(remaining, None)
+            if case is None:
+                break
+            tally.add(worker(case))
+        worker.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        threads = [
+            threading.Thread(target=drive, args=[Path(folder, str(k))]) for k in range(worker_count)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return tally
+
+
+def replay(case: Case, keep: Path | None) -> None:
+    """Read the file of a case in this process, and print its traceback."""
+    samples = Samples()
+    mutated = samples.mutate(case)
+    print(mutated.name, "analyzed" if mutated.is_analyzed else f"read from {mutated.start} s")
+    if keep:
+        keep.with_suffix(mutated.suffix).write_bytes(mutated.body)
+    with tempfile.TemporaryDirectory() as folder:
+        read, path = Reader(samples, Path(folder)), Path(folder, f"replay{mutated.suffix}")
+        path.write_bytes(mutated.body)
+        (read._analyze if mutated.is_analyzed else read._read)(path, mutated.start, print)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Read mutated videos and pictures.")
+    parser.add_argument("--videos", type=int, default=10_000)
+    parser.add_argument("--pictures", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--to", type=Path, default=RESULTS / "mutated-media.json")
+    parser.add_argument("--replay", nargs=2, metavar=("KIND", "NUMBER"),
+                        help="read one file, such as 'video 1234', with its traceback")  # fmt: skip
+    parser.add_argument("--keep", type=Path, help="with --replay, write the file here")
+    arguments = parser.parse_args()
+    if arguments.replay:
+        kind, number = arguments.replay
+        replay(Case(kind, int(number), arguments.seed), arguments.keep)
+        return
+    counts = {"video": arguments.videos, "picture": arguments.pictures}
+    cases = [Case(kind, k, arguments.seed) for kind, n in counts.items() for k in range(n)]
+    started = time.monotonic()
+    tally = attack(cases, arguments.workers)
+    samples = Samples().by_kind
+    report = {
+        "name": "mutated-media",
+        "seed": arguments.seed,
+        "formats": {kind: list(files) for kind, files in samples.items()},
+        "mutations": list(media_samples.MUTATIONS),
+        "counts": {
+            kind: {"files": sum(c.values()), **dict.fromkeys(BUGS, 0), **c}
+            for kind, c in tally.counts.items()
+        },
+        "bugs": Counter(f"{bug.case.kind}: {bug.kind}, {bug.detail}" for bug in tally.bugs),
+        "slowest_seconds": {kind: each.seconds for kind, each in tally.slowest.items()},
+        "slowest": {kind: each.sample for kind, each in tally.slowest.items()},
+        "peak_mb": tally.peak_mb,
+        "minutes": (time.monotonic() - started) / 60,
+        "workers": arguments.workers,
+        "environment": runs.about(),
+    }
+    runs.write_json(arguments.to, report)
+    print(report["counts"], report["bugs"])
+    sys.exit(bool(tally.bugs))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
