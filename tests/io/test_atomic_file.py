@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +87,49 @@ def test_full_disk_is_an_error(tmp_path, number):
 def test_unrelated_os_error_is_not_converted(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_file.atomic_write(tmp_path / "file.txt"):
         (tmp_path / "another.txt").read_text()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from mien.io.atomic_file import atomic_write
+
+with atomic_write(Path(sys.argv[1])) as temporary:
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs locks of POSIX")
+def test_only_the_files_of_processes_that_ended_are_removed(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "a.csv")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    temporary = tmp_path / process.stdout.readline().strip()
+    others = [tmp_path / ".mien-abcdefgh.link", tmp_path / ".mien-my-settings.toml"]
+    others[0].symlink_to(temporary)
+    others[1].write_text("")
+
+    atomic_file.remove_abandoned.__wrapped__(tmp_path)
+    assert temporary.exists()
+    process.kill()
+    process.communicate()
+    assert temporary.exists()
+    atomic_file.remove_abandoned.__wrapped__(tmp_path)
+    assert sorted(tmp_path.iterdir()) == others
+
+
+@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs locks of POSIX")
+def test_a_temporary_file_removed_before_it_was_locked_is_created_again(tmp_path, monkeypatch):
+    lock, removed = atomic_file._lock, []
+
+    def remove_first(descriptor, temporary):
+        if not removed:
+            temporary.unlink()
+            removed.append(temporary)
+        return lock(descriptor, temporary)
+
+    monkeypatch.setattr(atomic_file, "_lock", remove_first)
+    with atomic_file.atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert temporary not in removed
+    assert (tmp_path / "a.txt").read_text() == "whole"

@@ -1,7 +1,11 @@
 """The commands for training and evaluation."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from functools import partial
 
 import pytest
@@ -35,6 +39,25 @@ def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_
     assert out.splitlines() == [str(tmp_path / "run")]
     assert "tiny: epoch 1 of 2, step 1 of 3" in err
     assert re.search(r"tiny: epoch 2 of 2, loss \d.\d+, accuracy [\d.]+ %, .*left", err)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
+def test_a_training_ended_by_sigterm_is_resumed_without_leftovers(mien, root, tmp_path):
+    run = tmp_path / "run"
+    command = ("train", "tiny", "--data", root, "--out", run, *SMALL[:2], "--set", "epochs=15")
+    process = subprocess.Popen([sys.executable, "-m", "mien", *map(str, command)],
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    while process.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.005)
+    (run / ".mien-abcd1234.pt").touch()  # as if an earlier process was killed
+    process.terminate()
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    assert "resume" in err
+    assert "Traceback" not in err
+    assert mien(*command)[0] == 0
+    assert (run / "weights.pt").exists()
+    assert not list(run.glob(".mien-*"))
 
 
 def test_crossval_prints_folds_and_mean(mien, root, tmp_path):

@@ -603,6 +603,7 @@ def test_a_run_killed_repeatedly_ends_with_the_same_bits(root, tmp_path, changes
     assert set(ends) <= {-signal.SIGKILL, 0}, done.stderr
     assert ends[:6] == [-signal.SIGKILL] * 6
     assert ends[-1] == 0
+    assert not list(tmp_path.glob("killed/.mien-*"))
     straight, killed = (runs.open_run(tmp_path / name) for name in ("straight", "killed"))
     assert equal(weights(straight), weights(killed))
     assert [entry["epoch"] for entry in killed.log()] == list(range(1, changes["epochs"] + 1))

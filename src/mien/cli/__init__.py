@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 import mien
 from mien import registry
-from mien.cli._common import EXIT_INTERRUPTED, EXIT_USER_ERROR, SECTIONS, print_error
+from mien.cli._common import EXIT_USER_ERROR, SECTIONS, print_error
+from mien.cli._signals import EndSignals
 from mien.errors import UserError
 from mien.io import atomic_file
 
@@ -31,6 +33,13 @@ class CommandGroup(click.Group):
         if cmd_name not in (known := self.list_commands(ctx)):
             raise registry.unknown_name_error("command", cmd_name, known)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; otherwise, click prints an empty line after each `KeyboardInterrupt`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each section with one line per command, all names in one column."""
@@ -62,32 +71,43 @@ def app() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 on success, 2 for an error the user can fix, 1 for a bug."""
+    """Run the command line and exit.
+
+    The exit code is 0 on success, 2 for an error the user can fix, 1 for a bug, and 128 plus the
+    number of the signal after Ctrl-C, SIGTERM or SIGHUP.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Characters that a narrow encoding lacks become question marks instead of a crash.
         sys.stdout.reconfigure(errors="replace")
     _print_each_warning_once()
-    try:
-        sys.exit(app(prog_name="mien", standalone_mode=False))
-    except UserError as error:
-        print_error(error)
+    with EndSignals() as signals:
+        try:
+            sys.exit(app(prog_name="mien", standalone_mode=False))
+        except (click.Abort, KeyboardInterrupt):
+            _exit_after(signals)
+        except UserError as error:
+            print_error(error)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" See {context.command_path} --help." if context else ""
+            print_error(error.format_message() + hint)
+        except Exception as error:
+            if signals.received:  # such as an OSError of a terminal that is closed
+                _exit_after(signals)
+            if getattr(error, "errno", None) not in atomic_file.DISK_FULL_ERRNOS:
+                raise
+            print_error("The disk is full; the printed output is incomplete. Free some space.")
         sys.exit(EXIT_USER_ERROR)
-    except OSError as error:
-        if error.errno not in atomic_file.DISK_FULL_ERRNOS:
-            raise
-        print_error("The disk is full; the printed output is incomplete. Free some space.")
-        sys.exit(EXIT_USER_ERROR)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(EXIT_USER_ERROR)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" See {context.command_path} --help." if context else ""
-        print_error(error.format_message() + hint)
-        sys.exit(EXIT_USER_ERROR)
-    except click.Abort:
-        print_error("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+
+
+def _exit_after(signals: EndSignals) -> NoReturn:
+    with suppress(OSError):  # the terminal may be closed
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the line contains ^C
+        print_error(signals.message)
+    sys.exit(signals.exit_code)
 
 
 def _print_each_warning_once() -> None:

@@ -11,8 +11,8 @@ import click
 
 from mien.errors import UserError
 
-EXIT_USER_ERROR, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
-"""Exit codes: an error the user can fix, no face with `--strict`, Ctrl-C."""
+EXIT_USER_ERROR, EXIT_NO_FACE = 2, 3
+"""Exit codes: an error the user can fix, no face with `--strict`."""
 
 SECTIONS = ANALYSIS, SERVER, TRAINING = "Analysis", "Server", "Training and evaluation"
 """The sections of `mien --help`, in order; each command's module sets `SECTION` to one of them."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from mien.cli._common import require_extra, terminal
+from mien.cli._common import print_error, require_extra, terminal
 from mien.cli._training_log import TrainingLog
 
 
@@ -49,10 +49,23 @@ def is_main_process() -> bool:
 def training_progress():  # type: ignore[no-untyped-def]
     """Show a progress bar for one or several trainings; if not on a terminal, a line every minute.
 
+    If the trainings are stopped, print how to resume them.
+
     Yields:
         A function that gets name and config of a training, and optionally its time limit in
         seconds, and returns the `ProgressCallback` of the training.
     """
+    try:
+        with _show_progress() as on_progress:
+            yield on_progress
+    except KeyboardInterrupt:
+        if is_main_process():
+            print_error("run the same command again to resume")
+        raise
+
+
+@contextmanager
+def _show_progress():  # type: ignore[no-untyped-def]
     if not is_main_process():
         yield lambda *_name_config_limit: lambda *_progress: None
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -78,7 +79,18 @@ def serve(
         print_error(
             "anyone who can reach this server can use it; require a token with --token-file"
         )
+    _end_by_sigterm()
     server.run(settings, lambda url: print_error(f"listening on {url}"))
+
+
+def _end_by_sigterm() -> None:
+    """Let SIGHUP end the server like SIGTERM, which lets it finish requests before it ends.
+
+    Service managers expect that a server ends by this signal.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _read_token(path: Path | None) -> str:

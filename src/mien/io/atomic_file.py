@@ -1,18 +1,33 @@
-"""Write files atomically: a file appears complete or not at all."""
+"""Write files atomically: a file appears complete or not at all.
+
+A process that is killed leaves its temporary file behind. The next process that writes to the same
+folder removes it. Each temporary file is locked while its process is alive, and the operating
+system releases the lock when the process ends, so files in use are never removed.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # on Windows, the temporary files of killed processes are not removed
+    fcntl = None  # type: ignore[assignment]
 
 from mien.errors import UserError
 
 TEMPORARY_PREFIX = ".mien-"
 """The names of temporary files begin with this; a killed process leaves such files behind."""
+
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"[a-z0-9_]{8}(\.\w+)?")
+"""The names that `tempfile.mkstemp` creates with this prefix and the suffix of a file."""
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exceeded quota and a file that is too large."""
@@ -48,7 +63,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path.exists()  # a name that is too long raises an error now, and not after hours
     except OSError as error:
         raise write_error(path, error) from None
-    temporary = temporary_beside(path)
+    remove_abandoned(path.parent)
+    descriptor, temporary = _create_temporary(path)
     try:
         yield temporary
         if temporary.exists():
@@ -60,18 +76,67 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def temporary_beside(path: Path) -> Path:
-    """Create an empty file with a unique, short, hidden name in the folder of `path`."""
+@cache
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of killed processes from a folder, once per process."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in filter(TEMPORARY_NAME.fullmatch, names):
+        with suppress(OSError):  # the file of another user, or in use
+            _remove_if_abandoned(folder / name)
+
+
+def _remove_if_abandoned(temporary: Path) -> None:
+    descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix
-        )
-    except OSError as error:
-        raise write_error(path, error) from None
-    os.close(descriptor)
-    return Path(name)
+        if _lock(descriptor, temporary):
+            temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _create_temporary(path: Path) -> tuple[int | None, Path]:
+    """Create an empty file with a unique, short, hidden name in the folder of `path`.
+
+    Returns:
+        The descriptor that holds the lock, if there are locks, and the file.
+    """
+    while True:
+        try:
+            descriptor, name = tempfile.mkstemp(
+                dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix
+            )
+        except OSError as error:
+            raise write_error(path, error) from None
+        if fcntl is None:
+            os.close(descriptor)
+            return None, Path(name)
+        try:
+            if _lock(descriptor, Path(name)):
+                return descriptor, Path(name)
+        except OSError:  # this file system has no locks, so that nothing is removed from it
+            return descriptor, Path(name)
+        # Another process removed the file before it was locked.
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, temporary: Path) -> bool:
+    """Lock an open file; return false if another process has locked or removed it.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), temporary.stat(follow_symlinks=False))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

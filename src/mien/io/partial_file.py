@@ -59,6 +59,7 @@ def open_resumable(
             to it, or it cannot be written.
     """
     part = part_path(path)
+    atomic_file.remove_abandoned(path.parent)
     with _open(part, path, resume) as file:
 
         def write(result: Result) -> None:
