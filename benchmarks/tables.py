@@ -90,7 +90,7 @@ METRIC_TITLES = {
 
 
 def headline() -> str:
-    """Main scores of the default model, the best model and the best other tool."""
+    """Main scores of the default model, the best model and the tool with the best accuracy."""
     rows = []
     for name in ("default", "best"):
         labels = model_scores(f"{name}-labels")["fer2013"]["accuracy"]
@@ -103,7 +103,7 @@ def headline() -> str:
         )
     peer = result("peers")["peers"][BEST_PEER]
     rows.append(
-        (f"best other tool: {BEST_PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
+        (f"other tool: {BEST_PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
     )
     header = ("", "FER2013 accuracy", "FER+ accuracy", "KL divergence", "top-label gap")
     return markdown(header, rows)
@@ -155,7 +155,7 @@ def quality() -> str:
         ))  # fmt: skip
     floor = model_scores("default")["sampling_floor"]
     rows.append((
-        "sampling floor: the true shares against ten votes", "", "", "", "",
+        "sampling floor of `default`", "", "", "", "",
         *_proportions(floor),
     ))  # fmt: skip
     header = ("model", "FER2013 accuracy", "without duplicates", "without near duplicates",

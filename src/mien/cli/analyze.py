@@ -26,7 +26,7 @@ SECTION = ANALYSIS
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
               help="Videos and streams: analyze every Nth frame, or one frame per "
               "interval of seconds.")  # fmt: skip

@@ -21,7 +21,7 @@ SECTION = ANALYSIS
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",

@@ -40,7 +40,7 @@ View = Callable[[Result, float], None]
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
               help="Time constant of the smoothing; 0 disables it.")  # fmt: skip
 @click.option("--seconds", default=math.inf,

@@ -30,7 +30,7 @@ SECTION = ANALYSIS
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
 def explain(image: str, emotion: str, output_path: Path | None, model: str, detector: str) -> None:
     """Show which parts of a face the model's prediction depends on.
 

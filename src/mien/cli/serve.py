@@ -22,7 +22,7 @@ SECTION = SERVER
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for an image of a single face.")  # fmt: skip
+              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
               help="Number of threads of the classifier; 0 uses all cores.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
@@ -36,8 +36,8 @@ SECTION = SERVER
               help="Maximum size of video frames; 2160p (4K) needs about 1 GB more "
               "memory.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Require clients to send the bearer token in this file. Without this option, "
-              "the token is read from $MIEN_TOKEN; if that is not set, none is "
+              help="Require clients to send the bearer token that this file contains. Without this "
+              "option, the token is read from $MIEN_TOKEN; if that is not set, none is "
               "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
               help="Accept requests to this host name, such as the name of a proxy. "

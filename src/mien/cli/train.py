@@ -41,7 +41,7 @@ def train(
     """Train a model, or resume an interrupted training.
 
     RECIPE is one of default, tiny, common, vgg19, sequential and hybrid, a name such as
-    hybrid-paper for the settings of the system's authors, or the config.json of a run.
+    hybrid-paper for the settings published with that network, or the config.json of a run.
     docs/training.md lists all fields and models. Training uses the train split of --data.
 
     \b

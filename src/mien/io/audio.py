@@ -1,4 +1,4 @@
-"""Copy the audio of a video into another container, packet by packet."""
+"""Copy the audio of a video into another container; encode it as AAC if MP4 lacks its codec."""
 
 from __future__ import annotations
 
@@ -33,17 +33,20 @@ MAX_EARLY_SECONDS = 0.05
 """A copied packet may begin at most this long before the first video frame."""
 
 END_TOLERANCE = 0.02
-"""Audio counts as complete if it ends less than this many seconds before the video."""
+"""Once the output reaches this many seconds before the end of the video, all remaining audio is
+copied."""
 
 AudioCopy = Generator[float, None, None]
 """A generator that writes audio step by step, and yields the second up to which audio is written.
 
-The first step only adds the audio stream. Closing the generator flushes the encoder.
+It yields at most the end of the video minus `END_TOLERANCE`, so a caller that advances it to the
+end of the video also writes the audio after that. The first step only adds the audio stream.
+Closing the generator flushes the encoder.
 """
 
 
 def copy_audio(
-    source: str, seconds: float, out: Any, name: str = "", on_error: ErrorCallback = warn
+    source: str, start_seconds: float, out: Any, name: str = "", on_error: ErrorCallback = warn
 ) -> AudioCopy:
     """Copy the audio of a file into an open container, starting at a given second.
 
@@ -51,7 +54,7 @@ def copy_audio(
 
     Args:
         source: Path of the file.
-        seconds: Position in the file at which the copy begins.
+        start_seconds: Position in the file at which the copy begins.
         out: The PyAV output container.
         name: Name of the file in messages; by default, the path.
         on_error: Called with a `UserError` if the audio, or the rest of it, cannot be copied; by
@@ -62,19 +65,19 @@ def copy_audio(
     position = 0.0
     try:
         with open_container(source) as container:
-            for position in _copy_stream(container, seconds, out):
+            for position in _copy_stream(container, start_seconds, out):
                 yield position
     except (av.error.FFmpegError, OSError, UserError) as error:
         part = f"The audio of {name or source}" + (f" after {position:.1f} s" if position else "")
         on_error(UserError(f"{part} was not copied: {reason(error)}."))
 
 
-def _copy_stream(container: Any, seconds: float, out: Any) -> AudioCopy:
+def _copy_stream(container: Any, start_seconds: float, out: Any) -> AudioCopy:
     if (stream := audio_stream(container)) is None:
         return
     if stream.codec_context is None:
         raise UserError("its codec is not supported")
-    start = float(start_time(container)) + seconds
+    start = float(start_time(container)) + start_seconds
     end = _video_end(container) - start - END_TOLERANCE
     copy = _copy_packets if stream.codec_context.name in COPIED_CODECS else _encode
     yield from copy(stream, start, end, out)
@@ -156,12 +159,12 @@ def _decode(stream: Any) -> Iterator[Any]:
 def _time_mapper(base: Fraction) -> Callable[[int, int], int]:
     """Return a function that keeps times increasing where the time stamps of a file restart.
 
-    The function takes a time and a duration, and returns the time; all are in ticks of `base`.
+    The function takes a time and a duration, and returns the continuous time; all are in ticks of
+    `base`.
     """
     max_step, offset = round(MAX_BACKWARD_STEP / base), 0
-    end: int | None = (
-        None  # unknown before the first call, because audio may begin long before second 0
-    )
+    # Not 0 before the first call: audio that begins at a negative time would look like a restart.
+    end: int | None = None
 
     def to_continuous(time: int, duration: int) -> int:
         nonlocal offset, end

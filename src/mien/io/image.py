@@ -147,7 +147,7 @@ def _original_size(image: Image.Image) -> tuple[int, int] | None:
     """Return the original upright width and height of a reduced image, or None for others."""
     if not (size := image.info.get(jpeg.ORIGINAL_SIZE)):
         return None
-    return (size[1], size[0]) if rgb.is_turned(image) else size
+    return (size[1], size[0]) if rgb.swaps_width_and_height(image) else size
 
 
 def _seek(image: Image.Image, number: int, name: str) -> bool:

@@ -16,7 +16,7 @@ ALPHA_MODES = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 """Pillow's modes with transparency."""
 
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
-"""Modes with colors multiplied by alpha, and the corresponding modes with plain colors."""
+"""Modes with premultiplied alpha, and the corresponding modes with straight alpha."""
 
 FORMATS_WITH_UNUSED_ALPHA = frozenset(("BMP", "DIB", "ICO", "TGA"))
 """Formats in which an alpha channel of zeros means that the image is opaque."""
@@ -39,12 +39,12 @@ FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
 """White levels of floats, chosen in the same way."""
 
 MAX_HIGHLIGHT = 16.0
-"""A float image whose maximum is between 1 and this has highlights above 1; its maximum becomes
-white."""
+"""A float image whose maximum is between 1 and this is assumed to have the range 0 to 1 with
+brighter highlights; its maximum becomes white."""
 
 
 def to_upright_rgb(image: Image.Image) -> np.ndarray:
-    """Convert an image to (H, W, 3) uint8 RGB pixels, upright and blended with white."""
+    """Convert an image to (H, W, 3) uint8 RGB pixels, upright, composited over white."""
     image.load()
     rotation, is_transparent = ROTATIONS.get(_orientation(image)), False
     if image.mode.startswith("I") or image.mode == "F" or tiff.is_signed_byte(image):
@@ -72,7 +72,7 @@ def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def is_turned(image: Image.Image) -> bool:
+def swaps_width_and_height(image: Image.Image) -> bool:
     """Return whether width and height are exchanged in the upright image."""
     return _orientation(image) in (5, 6, 7, 8)
 
@@ -108,7 +108,11 @@ def _gray(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
-    """Scale gray values so that `white` becomes 255; 0: choose a white level from the maximum."""
+    """Scale gray values so that `white` becomes 255.
+
+    If `white` is 0, a white level is chosen by the maximum. If there are negative values, minimum
+    and maximum become 0 and 255.
+    """
     # The operations are in place, because these images need the most memory.
     dtype = np.float32 if values.itemsize <= 2 else np.float64
     scaled: NDArray[np.floating] = values.astype(dtype)
@@ -121,7 +125,7 @@ def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
 
 
 def _black_and_white(low: float, high: float, white: int, dtype: np.dtype) -> tuple[float, float]:
-    """Return the values that become black and white."""
+    """Return the input values that become 0 and 255."""
     if low < 0:
         return low, high
     if white and high <= white and dtype.kind != "f":

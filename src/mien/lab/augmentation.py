@@ -39,7 +39,7 @@ class AugmentationParameters:
     Numbers are uniform from 0 to 1 unless stated otherwise.
 
     Attributes:
-        indices: (S, B) int64, the faces of each batch in the dataset.
+        indices: (S, B) int64, dataset indices of the faces of each batch.
         partners: (S, B) int64, the face of the batch that each face is mixed with.
         affine: (S, 5, B): rotation, scale, horizontal and vertical translation, flip.
         brightness_contrast: (S, 2, B): contrast, brightness.
@@ -48,9 +48,10 @@ class AugmentationParameters:
         domain_randomization: (S, 6, B): whether it is applied, margin, blur, tone curve, contrast,
             brightness.
         mix_choice: (S,), selects mixup, CutMix or neither for a batch.
-        mixup: (S,), the weight of each face in its own mixture, from a Beta distribution.
-        noise: (B, 1, size, size), standard normal; one image per face for the whole epoch, permuted
-            by `partners` in each step.
+        mixup: (S,), mixup's lambda: the weight of a face against its partner, from a Beta
+            distribution.
+        noise: (B, 1, size, size), standard normal; one image per position in the batch, sampled
+            once per epoch and permuted by `partners` in each step.
     """
 
     indices: Tensor
@@ -156,8 +157,8 @@ def augment(batch: Batch, parameters: AugmentationParameters, config: Config, si
 def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
     """Flip, rotate, scale and translate each face: (N, C, H, W), (5, N) -> (N, C, size, size).
 
-    All of these, and resizing the crop of `config.input_size` pixels to `size`, are one resampling.
-    Without any change the result is exactly the central crop.
+    All of this, including the resize from `config.input_size` to `size`, is one resampling. With
+    all strengths at 0 and no resize, the result is exactly the center crop.
     """
     count, _, height, width = faces.shape
     crop = config.input_size
@@ -229,12 +230,13 @@ def random_rectangles(
     uniform = uniform[..., None]
     area = min_area + (max_area - min_area) * uniform[0]
     aspect = torch.exp((uniform[1] * 2 - 1) * math.log(3))  # 1/3 to 3
-    tall = (area * aspect).sqrt().clamp(max=1)
-    wide = (area / aspect).sqrt().clamp(max=1)
-    top, left = uniform[2] * (1 - tall), uniform[3] * (1 - wide)
+    box_height = (area * aspect).sqrt().clamp(max=1)
+    box_width = (area / aspect).sqrt().clamp(max=1)
+    top, left = uniform[2] * (1 - box_height), uniform[3] * (1 - box_width)
     y = (torch.arange(height, device=uniform.device) + 0.5) / height
     x = (torch.arange(width, device=uniform.device) + 0.5) / width
-    rows, columns = (y > top) & (y < top + tall), (x > left) & (x < left + wide)
+    rows = (y > top) & (y < top + box_height)
+    columns = (x > left) & (x < left + box_width)
     return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
@@ -259,20 +261,32 @@ def mixup_cutmix(
     return Batch(faces, *_mix_targets(batch, other, weight.mean((1, 2, 3))[:, None]))
 
 
-def _mix_targets(one: Batch, other: Batch, weight: Tensor) -> tuple[Tensor, ...]:
-    """Mix the targets with (N, 1) weights of `one`, times each face's own weight in the loss."""
+def _mix_targets(first: Batch, second: Batch, weight: Tensor) -> tuple[Tensor, ...]:
+    """Mix the targets of two batches, and their weights in the loss.
+
+    Args:
+        first: N faces.
+        second: The partners of these faces.
+        weight: (N, 1), the weight of `first` in the mixture. Both targets are also weighted by
+            their weights in the loss.
+
+    Returns:
+        Mixed labels, votes, label weights and vote weights.
+    """
 
     def blend(a: Tensor, a_weight: Tensor, b: Tensor, b_weight: Tensor) -> tuple[Tensor, Tensor]:
         a_total, b_total = weight * a_weight[:, None], (1 - weight) * b_weight[:, None]
         total = a_total + b_total
         return (a_total * a + b_total * b) / total.clamp(min=1e-12), total[:, 0]
 
-    labels, label_weights = blend(one.labels, one.label_weights, other.labels, other.label_weights)
-    votes, vote_weights = blend(one.votes, one.vote_weights, other.votes, other.vote_weights)
+    labels, label_weights = blend(
+        first.labels, first.label_weights, second.labels, second.label_weights
+    )
+    votes, vote_weights = blend(first.votes, first.vote_weights, second.votes, second.vote_weights)
     return labels, votes, label_weights, vote_weights
 
 
-MARGINS = (0.8, 1.4)
+CROP_SCALES = (0.8, 1.4)
 """Range of the crop's size relative to FER2013's in domain randomization."""
 
 GAMMAS = (0.5, 2.0)
@@ -285,7 +299,7 @@ BLURS = (0.0, 1.5)
 """Range of the standard deviation of the blur, in pixels."""
 
 BRIGHTNESSES = (-0.15, 0.15)
-"""Range of the brightness that is added to pixels from 0 to 1."""
+"""Range of the brightness that is added to pixels in [0, 1]."""
 
 
 def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
@@ -308,7 +322,7 @@ def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> 
         return limits[0] + (limits[1] - limits[0]) * u
 
     theta = torch.zeros(count, 2, 3, device=faces.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = between(uniform[1], MARGINS)
+    theta[:, 0, 0] = theta[:, 1, 1] = between(uniform[1], CROP_SCALES)
     grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     changed = F.grid_sample(faces, grid, "bilinear", padding_mode="border", align_corners=False)
     changed = gaussian_blur(changed, between(uniform[2], BLURS))

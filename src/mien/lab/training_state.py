@@ -26,7 +26,7 @@ class State:
         epoch: epochs completed.
         step: steps completed, over all epochs.
         log: one dictionary per epoch.
-        best: loss and weights of the best epoch, if the config selects it.
+        best: Loss and weights of the best epoch; None if the config does not select it.
     """
 
     model: nn.Module
@@ -39,7 +39,7 @@ class State:
 
 
 def create(config: Config, device: torch.device) -> State:
-    """The initial state; the weights depend on the seed and on `init_from` only."""
+    """The initial state; the weights are a function of `seed`, `pretrained` and `init_from`."""
     torch.manual_seed(config.seed)
     model = models.build(
         config.model,
@@ -75,7 +75,7 @@ EmaTensors = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
 
 
 def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
-    """Collect the tensors that `update_ema` needs, once, as that takes longer than an update."""
+    """Collect the tensors for `update_ema`; call it once, as it takes longer than an update."""
     averaged, current = ema_model.state_dict(), model.state_dict()
     floating = [name for name, value in averaged.items() if value.is_floating_point()]
     counters = [name for name in averaged if name not in set(floating)]
@@ -87,7 +87,7 @@ def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
 def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
     """Update the moving average: decay * average + (1 - decay) * current.
 
-    The buffers of norms are averaged like weights; counters are copied.
+    The running statistics of batch norms are averaged like weights; counters are copied.
     """
     averaged, current, averaged_counters, current_counters = tensors
     torch._foreach_mul_(averaged, decay)
@@ -97,7 +97,7 @@ def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
 
 
 def ema_decay(config: Config, step: int) -> float:
-    """The decay of the moving average at a step (the first is 1), smaller in the first steps."""
+    """The decay of the moving average after `step` steps; it is smaller in the first steps."""
     return min(config.ema_decay, step / (step + 10))
 
 

@@ -59,7 +59,7 @@ class Backend:
         return has_capacity and not self.shutdown_event.is_set()
 
     def close(self) -> None:
-        """Finish the images in progress, cancel videos, and remove all files."""
+        """Finish the images in progress, cancel videos, and delete the files of all jobs."""
         self.images.close()
         self.live.close()
         self.jobs.close()
@@ -79,7 +79,7 @@ class Backend:
         }
 
     async def clean_up(self) -> None:
-        """Delete expired jobs and return memory periodically until this task is cancelled."""
+        """Delete expired jobs and release freed memory periodically, until cancelled."""
         while True:
             await asyncio.sleep(CLEANUP_INTERVAL_SECONDS)
             await asyncio.to_thread(self.jobs.delete_expired)

@@ -31,10 +31,10 @@ SHUTDOWN_TIMEOUT_SECONDS = 5
 """Maximum time for the shutdown."""
 
 UPLOAD_SHUTDOWN_SECONDS = 1.0
-"""Time during the shutdown for request bodies to finish arriving."""
+"""Seconds after the start of the shutdown at which incomplete request bodies are aborted."""
 
 REQUEST_SHUTDOWN_SECONDS = 4.0
-"""Time during the shutdown for requests in progress to finish."""
+"""Seconds after the start of the shutdown at which unfinished requests are aborted."""
 
 MAX_MESSAGE_LENGTH = 200
 """Maximum number of printed bytes of a message from a C library."""
@@ -122,7 +122,7 @@ def escape_library_messages() -> Iterator[None]:
     """Escape messages that C libraries, such as libtiff and FFmpeg, write to standard error.
 
     Clients can cause any number of such messages with any content, so at most one per second is
-    printed in the context.
+    printed inside the `with` block.
     """
     python_stderr, original_stderr, (read_end, write_end) = sys.stderr, os.dup(2), os.pipe()
     os.dup2(write_end, 2)

@@ -38,7 +38,7 @@ PUBLIC_PATHS = (*FILES_BY_PATH, CONSTANTS_PATH)
 
 
 def add_routes(app: FastAPI) -> None:
-    """Serve the page at `/`; its policy allows only files from this server."""
+    """Serve the page at `/` with its Content-Security-Policy."""
     headers = {"Content-Security-Policy": content_security_policy()}
     for path, file in FILES_BY_PATH.items():
 
@@ -71,8 +71,8 @@ def content_security_policy() -> str:
 
     It allows the scripts of the web page and of HTML timelines.
 
-    The page shows the HTML timeline of a video in the `srcdoc` of a frame, to which the policy of
-    the page applies, so the hash of the timeline's script allows it.
+    The page shows HTML timelines in `<iframe srcdoc>`, which inherits the page's policy, so the
+    policy has the hash of the timeline's inline script.
     """
     return "; ".join((
         "default-src 'none'",

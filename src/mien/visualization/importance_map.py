@@ -15,7 +15,8 @@ TEXT_COLOR, DIM_COLOR, BACKGROUND = "#1c2024", "#5b6570", "#ffffff"
 SUPPORTING_COLOR, OPPOSING_COLOR = "#d95f02", "#2c7fb8"
 
 FULL_COLOR_IMPORTANCE = 0.02
-"""A map is drawn in full color if its largest importance is at least this; weaker maps are pale."""
+"""Importance (change of the share, 0 to 1) that gets the full color. A map with higher values is
+scaled to its maximum; one with lower values is paler."""
 
 NOTE = "Shows what the prediction of the model depends on, not what a person feels."
 
@@ -39,7 +40,7 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def overlay_importance(explanation: Explanation) -> Image.Image:
-    """Color the gray crop: orange where hiding lowers the share, blue where hiding raises it."""
+    """Color the gray crop: orange where blurring lowers the share, blue where it raises it."""
     importance = np.asarray(
         Image.fromarray(explanation.importance).resize(
             (FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC
@@ -67,8 +68,12 @@ def _draw_description(canvas: ImageDraw.ImageDraw, explanation: Explanation, top
     lines = [
         (f"face {face.face_id}", DIM_COLOR, 15),
         (f"{emotion} {percent(face.emotions[emotion], 1)}", TEXT_COLOR, 26),
-        (f"orange: share drops by up to {100 * max_drop:.1f} points if hidden", orange, 16),
-        (f"blue: share rises by up to {100 * max_rise:.1f} points if hidden", blue, 16),
+        (
+            f"orange: share drops by up to {100 * max_drop:.1f} percentage points if blurred",
+            orange,
+            16,
+        ),
+        (f"blue: share rises by up to {100 * max_rise:.1f} percentage points if blurred", blue, 16),
     ]
     y = top + 4
     for text, color, size in lines:

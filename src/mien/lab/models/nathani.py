@@ -1,14 +1,14 @@
-"""VGG16 with more layers and wider dense layers.
+"""VGG16 with more convolutions and regularization.
 
 Paper: Nathani 2024, "A Comparative Study of Transfer Learning for Emotion Recognition using CNN and
 Modified VGG16 Models", https://arxiv.org/abs/2407.14576; VGG16 is by Simonyan & Zisserman 2015,
 https://arxiv.org/abs/1409.1556.
 
-Claims: Abdulkadir et al. 2025 cite 66.20 % in their text and 67.43 % in their table, perhaps for
-the CNN and the modified VGG16.
+Claims: accuracy on FER2013, as cited by Abdulkadir et al. 2025: 66.20 % in their text, 67.43 % in
+their table; possibly the first is of the CNN and the second of the modified VGG16.
 
-The source states (abstract and a public summary): a modified VGG16 is slightly more accurate than a
-CNN, which is an unmodified VGG16, on FER2013 and on AffectNet; the modified VGG16 has more
+The source states (abstract and a public summary): a modified VGG16 is slightly more accurate than
+the baseline CNN (an unmodified VGG16) on FER2013 and on AffectNet; the modified VGG16 has more
 convolutions, larger dense layers and regularization; the learning rate is reduced on plateaus.
 Numbers and widths of layers are unknown to us.
 
@@ -16,8 +16,8 @@ Our choices:
 
 - `vgg16`: thirteen 3 x 3 convolutions in five blocks, and two dense layers of 512. `modified`: a
   fourth convolution in the last two blocks, and dense layers of 1024.
-- Norm and ReLU after each convolution, since such a deep network is hard to train from scratch
-  without norm.
+- Batch normalization and ReLU after each convolution, since such a deep network is hard to train
+  from scratch without batch normalization.
 - Max pooling between blocks, global max pooling after the last; `dropout` after each dense layer.
 - `slim` and `slim-vgg16` have a quarter of all widths, for CPUs.
 
