@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.lab import batches, data, runs, teacher_logits, train
+from mien.lab import batches, data, lr_schedule, runs, teacher_logits, train, training_state
 from mien.lab.config import RECIPES, checked
+from mien.lab.training_step import Step
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -63,6 +64,18 @@ def test_epochs_repeat_in_order_from_an_offset_by_seed(root, teachers, store):
         config = student(teachers, teacher_logits=str(store), seed=seed)
         stored = teacher_logits.StoredLogits(config, faces)
         assert [stored.epoch(n) for n in range(4)] == order
+
+
+def test_later_epochs_do_not_overwrite_stored_targets(root, teachers, store):
+    config = student(teachers, teacher_logits=str(store))
+    samples = data.load(root)["train"]
+    state, stored = training_state.create(config, CPU), teacher_logits.StoredLogits(config, samples)
+    step = Step(state.model, state, batches.to_device(samples, config, CPU), config, [])
+    expected = {head: targets.clone() for head, targets in stored.targets(0).items()}
+    for state.epoch in range(3):
+        step.start_epoch(train.epoch_inputs(state, config, lr_schedule.NO_LIMIT, step, stored))
+    for head, targets in stored.targets(0).items():
+        assert torch.equal(targets, expected[head])
 
 
 def test_a_store_resumes_and_accepts_more_teachers(root, teachers, store, tmp_path):

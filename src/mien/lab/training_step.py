@@ -9,6 +9,7 @@ once per face size and then replayed; on the CPU the same function runs eagerly.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -102,7 +103,7 @@ class Step:
     def start_epoch(self, inputs: EpochInputs) -> None:
         """Make the next call the first step of an epoch."""
         if self.inputs is None or self.inputs.shapes() != inputs.shapes():
-            self.inputs = inputs
+            self.inputs = copy.deepcopy(inputs)  # later epochs overwrite it
             self.index.zero_()
             self.totals.zero_()
             self.replay = _capture(self) if self._can_capture() else None
