@@ -34,20 +34,21 @@ class Analyzer:
     It can be pickled, for example for `multiprocessing`; unpickling loads the models again.
 
     Args:
-        model: name of a model ("default", "default-labels"), path of an `.onnx` file, or a loaded
+        model: Name of a model ("default", "default-labels"), path of an `.onnx` file, or a loaded
             `Classifier`.
-        detector: "yunet", "whole" (the whole image is one face) or any `mien.Detector`.
-        threads: number of threads for a model and a detector given by name; 0 uses all cores.
-        contempt: keep the eighth emotion of models that predict it. Otherwise its share is
-            distributed over the seven others in proportion.
+        detector: "yunet", "whole" (the central square of the image is the only face) or any
+            `mien.Detector`.
+        threads: Number of threads for a model and a detector given by name; 0 uses all cores.
+        contempt: Whether to keep the eighth emotion of models that predict it. Otherwise its share
+            is distributed over the seven others in proportion to their shares.
 
     Attributes:
-        model: the model's name.
-        detector: the detector's name.
-        labels: the emotions of each face, in order.
+        model: The model's name.
+        detector: The detector's name.
+        labels: The emotions of each face, in order.
 
     Raises:
-        UserError: the model or the detector does not exist, or its file is damaged.
+        UserError: If the model or the detector does not exist, or its file is damaged.
 
     Example:
         ```python
@@ -75,8 +76,8 @@ class Analyzer:
         self.model = self._classifier.name
         self.detector = self._detector.name
         predicted = self._classifier.spec.labels
-        keep = EMOTIONS_AND_CONTEMPT if contempt and "contempt" in predicted else EMOTIONS
-        self.labels = tuple(label for label in keep if label in predicted)
+        emotions = EMOTIONS_AND_CONTEMPT if contempt else EMOTIONS
+        self.labels = tuple(label for label in emotions if label in predicted)
         self._classify_faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
 
     def __repr__(self) -> str:
@@ -87,14 +88,14 @@ class Analyzer:
         """Analyze one image.
 
         Args:
-            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. The
+            image: A path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. The
                 first frame of an animation is used.
 
         Returns:
             The faces, most confident first, and the image as `frame`; empty if no face is detected.
 
         Raises:
-            UserError: the image cannot be read, or it is a folder or glob; use `stream` for those.
+            UserError: If the image cannot be read, or is a folder or glob, which `stream` accepts.
 
         Example:
             ```python
@@ -108,17 +109,17 @@ class Analyzer:
     def explain(self, image: ImageInput, emotion: str = "") -> list[Explanation]:
         """Compute which parts of each face the predicted share of an emotion depends on.
 
-        The model classifies 170 crops per face.
+        This takes as long as classifying 170 faces per face.
 
         Args:
-            image: as for `analyze`.
-            emotion: one of `labels`; by default each face's dominant emotion.
+            image: As for `analyze`.
+            emotion: One of `labels`, or a synonym; by default each face's dominant emotion.
 
         Returns:
             One explanation per face, in the order of `analyze`.
 
         Raises:
-            UserError: the image cannot be read, or the model does not predict this emotion.
+            UserError: If the image cannot be read, or the model does not predict this emotion.
 
         Example:
             ```python
@@ -151,21 +152,21 @@ class Analyzer:
         tracked: each keeps its `face_id` and has `smoothed` emotions.
 
         Args:
-            source: as for `analyze`, or a folder, a glob, numbered images (`frames/%04d.png@30`), a
-                camera, or the address of a stream.
-            on_error: called with an error for each file that cannot be read or is damaged, and with
-                one that counts the files in a folder that are neither images nor videos; the
-                analysis continues. By default, a file that cannot be read raises its error; damage
-                inside a video and other files in a folder only cause warnings.
-            selection: which frames of a video to analyze; all by default.
-            smoothing: time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
+            source: As for `analyze`, or a video, a folder, a glob, numbered images
+                (`frames/%04d.png@30`), a camera, or the address of a stream.
+            on_error: Called with an error for each file that cannot be read or is damaged, while
+                the analysis continues. For a folder, it is also called with the number of files
+                that are neither images nor videos, if any. By default, a file that cannot be read
+                raises its error, and the other problems cause warnings.
+            selection: Which frames of a video to analyze; all by default.
+            smoothing: Time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
 
         Returns:
             An iterator with one result per frame. A result is yielded at most one batch after its
             frame was read; results of live sources are yielded immediately.
 
         Raises:
-            UserError: the source does not exist or cannot be read.
+            UserError: If the source does not exist or cannot be read.
 
         Example:
             ```python
@@ -188,17 +189,17 @@ class Analyzer:
         """Start a session for the frames of one video or camera that you read yourself.
 
         Args:
-            smoothing: time constant of `smoothed` in seconds, 0 for none; by default that of
-                `state`, or 0.5.
-            detect_every: seconds between two detections in `VideoSession.stream`.
-            state: state of an earlier session, to resume it.
+            smoothing: Time constant of `smoothed` in seconds, 0 for none; by default that of
+                `state`, or 0.5 without `state`.
+            detect_every: Seconds between two detections in `VideoSession.stream`.
+            state: The state of an earlier session, to resume it.
 
         Returns:
             The session; `session.update(pixels, seconds)` analyzes the next frame.
 
         Raises:
-            UserError: `smoothing` is not a valid time constant, or `state` is invalid or belongs to
-                another model.
+            UserError: If `smoothing` is not a valid time constant, or `state` is invalid or belongs
+                to another model.
 
         Example:
             ```python
@@ -217,7 +218,7 @@ class Analyzer:
         If no upright face is detected in an image, its rotations are searched as well.
 
         Args:
-            frames: the images, which are read at most one batch ahead.
+            frames: The images; at most one batch is read ahead.
 
         Returns:
             An iterator with one result per frame, in order.

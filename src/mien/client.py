@@ -1,7 +1,6 @@
-"""`Client`: the methods of `Analyzer`, run on a mien server (`mien serve`).
+"""`Client`: analyze images and videos on a mien server (`mien serve`), as with `Analyzer`.
 
-The server does not store images, and deletes a video after its results have been read.
-Requests are made with the standard library.
+The server does not store images. It stores a video until the client has read its results.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ POLL_SECONDS = 0.2
 """Seconds between two requests for the state of a video job."""
 
 LARGE_FILE_BYTES = 2**24
-"""An image file of at least this size is sent as PNG if that is smaller, for example for a TIFF."""
+"""`Client.stream` sends larger image files, such as TIFF, as PNG if that is smaller."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ServerUnavailable(UserError):
-    """The server cannot be reached or rejects every request, whatever the file."""
+    """The server cannot be reached, or it rejects a request for a reason other than the file."""
 
 
 class Request(NamedTuple):
@@ -61,15 +60,16 @@ class Client:
     Every request opens a new connection.
 
     Args:
-        url: the server's address, such as `"http://127.0.0.1:8000"`.
-        token: bearer token, if the server requires one.
-        model: as for `Analyzer`; empty for the server's default.
-        detector: as for `Analyzer`; empty for the server's default.
-        contempt: keep the eighth emotion of models that predict it.
-        timeout: seconds to wait for a response and, if the server is busy, to keep retrying.
+        url: The server's address, such as `"http://127.0.0.1:8000"`.
+        token: Bearer token, if the server requires one.
+        model: As for `Analyzer`; empty for the server's default.
+        detector: As for `Analyzer`; empty for the server's default.
+        contempt: Whether to keep the eighth emotion of models that predict it.
+        timeout: Timeout of each network operation in seconds, and maximum number of seconds for
+            which a request to a busy server is retried.
 
     Raises:
-        UserError: `url` is not the address of a server.
+        UserError: If `url` is not the address of a server.
 
     Example:
         ```python
@@ -98,13 +98,13 @@ class Client:
         """Analyze one image.
 
         Args:
-            image: a path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
+            image: A path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
 
         Returns:
             The faces, most confident first, and the image as `frame`; empty if no face is detected.
 
         Raises:
-            UserError: the image cannot be read, or the server cannot be reached, stays busy or
+            UserError: If the image cannot be read, or the server cannot be reached, stays busy or
                 rejects the request.
 
         Example:
@@ -125,23 +125,24 @@ class Client:
     ) -> Iterator[Result]:
         """Analyze every frame of an image, folder or video, in order.
 
-        Videos are uploaded, and also decoded locally for the pixels of their frames. Cameras and
-        network streams are not supported; animated PNG, WebP and AVIF files are sent as independent
-        images.
+        Videos are uploaded, and also decoded locally for the pixels of their frames. The frames of
+        animated PNG, WebP and AVIF files are sent as independent images. Cameras and network
+        streams are not supported.
 
         Args:
-            source: as for `Analyzer.stream`, without cameras and network streams.
-            on_error: called with the error of each file that cannot be read or that the server
-                rejects; the other files are still analyzed. By default, the error is raised.
-            selection: which frames of a video to analyze; all by default.
-            smoothing: time constant of `smoothed` in seconds, 0 for none; the server's default if
-                None.
+            source: As for `Analyzer.stream`, without cameras and network streams.
+            on_error: Called with the error of each file that cannot be read or that the server
+                rejects, and with warnings, while the analysis continues. By default, errors are
+                raised, and warnings are issued as Python warnings.
+            selection: Which frames of a video to analyze; all by default.
+            smoothing: Time constant of `smoothed` in seconds, 0 for none; by default that of the
+                server.
 
         Returns:
             An iterator with one result per frame.
 
         Raises:
-            UserError: the source cannot be read, or the server cannot be reached, stays busy or
+            UserError: If the source cannot be read, or the server cannot be reached, stays busy or
                 rejects the request.
 
         Example:
@@ -184,7 +185,7 @@ class Client:
         on_error: Callable[[UserError], None] | None,
         encode: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
-        """Yield the results of images, each encoded by `encode`; pass errors to `on_error`."""
+        """Send images, each encoded by `encode`, and yield their results."""
         for frame in frames:
             with _pass_errors_to(on_error):
                 yield Result.from_dict(self._post_image(encode(frame)), frame)
@@ -230,7 +231,7 @@ class Client:
 
     @contextmanager
     def _finished_job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Upload a video, wait until it is analyzed, and delete its job at the end."""
+        """Upload a video, yield its job when it is analyzed, and delete the job at the end."""
         try:
             with open(source.location, "rb") as file:
                 upload = Request("POST", "/videos", query, file, "application/octet-stream")
@@ -255,7 +256,7 @@ class Client:
 
     @contextmanager
     def _response(self, request: Request) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, retry while the server is busy, and raise error responses."""
+        """Send a request, retry while the server is busy, and raise error responses as errors."""
         deadline = time.monotonic() + self._timeout
         while True:
             with closing(self._connection()) as connection, self._network_errors():
@@ -288,7 +289,7 @@ class Client:
         try:
             connection.request(request.method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
-            # A server can reject a body before it has read all of it; then it has sent a response.
+            # The server may have rejected the body before reading all of it, and sent a response.
             if connection.sock is None:
                 raise
         return connection.getresponse()
@@ -312,7 +313,7 @@ class Client:
 
 @contextmanager
 def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
-    """Pass errors about one file to `on_error`, if given; raise errors about the server."""
+    """Pass errors about one file to `on_error`, if it is given; raise all other errors."""
     try:
         yield
     except ServerUnavailable:

@@ -1,6 +1,6 @@
 """Analyze tables of images in Ray, Spark or Dask.
 
-The engine provides machines, retries and storage; each worker calls a `Faces` object.
+The engine provides machines, retries and storage; its workers call a `Faces` object.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ sources that could not be analyzed."""
 
 @dataclass(frozen=True)
 class Faces:
-    """A callable that turns a table of images into a table of their faces; cheap to pickle.
+    """A callable that converts a table of images to a table of their faces; cheap to pickle.
 
-    An image that cannot be read becomes a row with its `error`; the others are still analyzed.
+    An image that cannot be read results in a row with its `error`; the others are still analyzed.
     Each process loads its models once.
 
     Attributes:
-        column: name of the column with the images. A cell is the path of an image or a video (text
-            or, in pandas, `Path`), or the bytes of an image file.
-        name_column: name of the column with a name for each image given as bytes (text or a
-            number); empty if there is none.
-        model: as for `Analyzer`.
-        detector: as for `Analyzer`.
-        threads: as for `Analyzer`.
-        contempt: as for `Analyzer`.
+        column: Name of the column with the images. A cell contains the path of an image or a video
+            (a string or, in pandas, a `Path`), or the bytes of an image file.
+        name_column: Name of the column with the names of images given as bytes (strings or
+            numbers); empty if there is none.
+        model: As for `Analyzer`.
+        detector: As for `Analyzer`.
+        threads: As for `Analyzer`.
+        contempt: As for `Analyzer`.
 
     Example:
         ```python
@@ -73,13 +73,13 @@ class Faces:
         """Analyze one table.
 
         Args:
-            images: a table with `column` and, if given, `name_column`.
+            images: A table with `column` and, if given, `name_column`.
 
         Returns:
             A table with the schema `SCHEMA`.
 
         Raises:
-            UserError: the table lacks a column.
+            UserError: If the table lacks a column.
         """
         self._check_columns(images.schema.names)
         cells = images.column(self.column).to_pylist()
@@ -115,7 +115,7 @@ class Faces:
             faces = Faces("path").map_pandas(pandas.DataFrame({"path": ["photo.jpg"]}))
             ```
         """
-        # Only the columns that are read: Arrow has no type for paths and other objects.
+        # Other columns may contain objects for which Arrow has no type.
         self._check_columns(images.columns)
         columns = {name: images[name] for name in self._columns}
         if columns[self.column].dtype == object:
@@ -149,7 +149,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class _Input:
-    """A source or the bytes of an image; `name`, if not empty, is used instead of the source's."""
+    """A source or the bytes of an image; `name` is the name of an image given as bytes."""
 
     content: Any
     name: str

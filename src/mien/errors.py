@@ -10,7 +10,7 @@ class UserError(Exception):
     """An error that the user can fix.
 
     The message is one or two plain sentences that say what is wrong and what to do. The command
-    line prints it and exits with status 2; the server sends it with a 4xx status. Any other
+    line prints it and exits with status 2; the server sends it in an error response. Any other
     exception is a bug and keeps its traceback.
 
     Example:
@@ -24,9 +24,9 @@ class UserError(Exception):
 
 
 ErrorCallback = Callable[[UserError], None]
-"""A function that is called with an error while the work continues."""
+"""A function that is called with an error, after which the work continues."""
 
 
 def warn(error: UserError) -> None:
-    """Issue an error as a Python warning, which is the default while reading continues."""
+    """Issue an error as a Python warning: the default callback where reading can continue."""
     warnings.warn(str(error), stacklevel=2)

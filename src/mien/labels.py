@@ -9,7 +9,7 @@ import numpy as np
 from mien.errors import UserError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""The seven emotions of FER2013, in the order of its codes 0 to 6."""
+"""The seven emotions of FER2013, in the order of its labels 0 to 6."""
 
 EMOTIONS_AND_CONTEMPT = (*EMOTIONS, "contempt")
 """The eight emotions of FER+, in the order of the outputs of mien's models."""
@@ -24,7 +24,7 @@ COLORS = {
     "neutral": "#c3c8cd",
     "contempt": "#d98cb3",
 }
-"""The color of each emotion in all outputs; every color suits a dark background."""
+"""The color of each emotion in all outputs; every color has enough contrast on the dark panels."""
 
 SYNONYMS = {
     "anger": "angry",
@@ -42,10 +42,10 @@ SYNONYMS = {
 
 
 def canonical_label(name: str) -> str:
-    """Return the label for a name or synonym of an emotion, in any case.
+    """Return the label for a name or synonym of an emotion; case is ignored.
 
     Raises:
-        UserError: The name is not a known name of an emotion.
+        UserError: If the name is unknown.
 
     Example:
         >>> canonical_label("Happiness")
@@ -63,10 +63,9 @@ def canonical_label(name: str) -> str:
 def restrict_labels(
     probabilities: np.ndarray, labels: Sequence[str], keep: Sequence[str]
 ) -> np.ndarray:
-    """Select the probabilities of some labels, and renormalize them to sum to 1.
+    """Select the probabilities of the labels in `keep`, and renormalize them to sum to 1.
 
-    The result is conditional on the label being one of `keep`. Where all labels of `keep` have
-    probability 0, the result is uniform over those that are in `labels`.
+    Where all of these labels have probability 0, the result is uniform over those in `labels`.
 
     Args:
         probabilities: (N, K) with one row per face.

@@ -1,4 +1,4 @@
-"""Imports ONNX Runtime with its telemetry disabled; no other module imports it.
+"""Import ONNX Runtime with its telemetry disabled; other modules import it from here.
 
 Since 1.29, ONNX Runtime sends telemetry by default: its first import writes a device id and a queue
 of events under `~/.cache/Microsoft` and starts a thread that sends them. Setting
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class _Session(InferenceSession):  # type: ignore[misc]
-    """A session that is pickled as its model's path or bytes, and opened again by unpickling."""
+    """A session that is pickled as the path or bytes of its model; unpickling opens it again."""
 
     def __init__(self, model: str | bytes, threads: int) -> None:
         super().__init__(model, _options(threads), providers=["CPUExecutionProvider"])
@@ -47,27 +47,27 @@ class _Session(InferenceSession):  # type: ignore[misc]
 
 @lru_cache(maxsize=8)
 def _reopen(model: str | bytes, threads: int) -> InferenceSession:
-    """Return one session per process for all copies; process pools pickle one with every task."""
+    """Open a session once per process, because process pools unpickle it with every task."""
     return _Session(model, threads)
 
 
 _sessions: WeakValueDictionary[tuple, _Session] = WeakValueDictionary()
-"""Open sessions by file, so that both heads of a model share one."""
+"""Open sessions by file and threads, so that models of the same file share one."""
 
 
 def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
     """Open a model on the CPU.
 
     Args:
-        model: the path or the bytes of a model. If the file is already open with the same
+        model: The path or the bytes of a model. If the file is already open with the same
             number of threads, its session is shared.
-        threads: number of threads; 0 uses all cores.
+        threads: Number of threads; 0 uses all cores.
     """
     if isinstance(model, bytes):
         return _Session(model, threads)
     try:
         stat = Path(model).stat()
-    except OSError:  # ONNX Runtime then raises an error that names the problem
+    except OSError:  # ONNX Runtime raises an error that describes the problem
         return _Session(model, threads)
     key = (model, threads, stat.st_mtime_ns, stat.st_size)
     if (session := _sessions.get(key)) is None:
@@ -87,7 +87,10 @@ def _options(threads: int) -> Any:
 
 
 def return_memory() -> None:
-    """Return freed memory to the system; loading a model frees about twice the size of its file."""
+    """Return freed memory to the system.
+
+    Loading a model allocates and frees about twice the size of its file.
+    """
     with suppress(OSError, AttributeError):  # only the GNU C library has and needs malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 

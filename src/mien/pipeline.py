@@ -27,10 +27,10 @@ class Options:
     Attributes:
         selection: Which frames of a video are analyzed.
         smoothing: Time constant of the smoothed emotions in seconds; 0 for none.
-        two_pass: Read video files twice for bidirectional smoothing.
-        max_pixels: Limit for the frames of a video; larger ones count as damaged.
-        started: `time.monotonic()` at second 0 of live sources; if None, their first frame is at
-            second 0.
+        two_pass: Whether to read video files twice for bidirectional smoothing.
+        max_pixels: Maximum number of pixels of a video frame; larger frames count as damaged.
+        started: `time.monotonic()` at second 0 of live sources; if None, second 0 is the time of
+            their first frame.
     """
 
     selection: FrameSelection = field(default_factory=FrameSelection)
@@ -53,12 +53,12 @@ class Callbacks:
     """Functions that `run` calls.
 
     Attributes:
-        on_warning: Called with a `UserError` for each damaged part of a video, while reading
-            continues; by default, a Python warning is issued.
+        on_warning: Called with a `UserError` for each damaged part of a video, after which reading
+            continues. By default, a Python warning is issued.
         on_error: Called with the error of each source that cannot be read; the others are still
             read. By default, the error is raised.
-        should_stop: Called for each frame of a video file, selected or not; reading of that file
-            ends when it returns true.
+        should_stop: Called for each frame of a video file, selected or not; if it returns true,
+            the rest of the file is not read.
         track_progress: Wraps the frames of each source, for example to show a progress bar.
     """
 
@@ -74,14 +74,14 @@ def expand_sources(
     """Interpret input strings as sources.
 
     Args:
-        inputs: Strings such as those that `Source.expand` accepts.
-        on_error: Called with the error of each input that matches nothing; the others are still
+        inputs: Strings that `Source.expand` accepts.
+        on_error: Called with the error of each input that cannot be expanded; the others are still
             expanded.
         on_warning: Passed to `Source.expand`.
 
     Returns:
-        The sources, in order. A video that occurs twice is included once, because the name of a
-        video identifies its faces.
+        The sources, in order. A video that occurs several times is included once, because its name
+        identifies its faces in the results.
     """
     sources: list[Source] = []
     for text in inputs:
@@ -117,10 +117,10 @@ def run(
         writers: Functions that take a `Result`, called in order.
         options: Options for reading and analyzing; `Options()` by default.
         callbacks: Functions to call during the run; `Callbacks()` by default.
-        checkpoint: The finished part of an interrupted run, which is not analyzed again.
+        checkpoint: The part of an interrupted run that is finished and not analyzed again.
 
     Raises:
-        UserError: A source cannot be read and `callbacks.on_error` raises, or a writer raises.
+        UserError: If a source cannot be read and `callbacks.on_error` raises, or a writer raises.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Find and import the modules of registries: packages whose public modules users select by name."""
+"""Find and import modules of registries: packages from which users select a module by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def names(package: str) -> list[str]:
         The module names, without those that begin with an underscore.
 
     Raises:
-        LookupError: The package does not exist.
+        LookupError: If the package does not exist.
 
     Example:
         >>> names("mien.detection")
@@ -43,7 +43,7 @@ def load_module(package: str, name: str) -> ModuleType:
         name: Name of the module in it.
 
     Raises:
-        UserError: The module does not exist; the message suggests the nearest name.
+        UserError: If the module does not exist; the message suggests the nearest name.
     """
     known = names(package)
     if name not in known:
@@ -52,7 +52,7 @@ def load_module(package: str, name: str) -> ModuleType:
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Create the error for an unknown name, with the nearest known name and all known names.
+    """Create the error for an unknown name; it suggests the nearest and lists all known names.
 
     Args:
         kind: What the name refers to, such as `"model"`; its plural must end in "s".

@@ -115,11 +115,11 @@ def test_a_face_is_visible_between_frames_that_are_far_apart():
     assert set(status.tolist()) == {timeline_data.VISIBLE}
 
 
-def test_a_pause_between_frames_does_not_change_the_usual_interval():
+def test_a_pause_between_frames_does_not_change_the_typical_interval():
     collected = timeline_data.Timeline()
     for k in range(100):
         collected.add(Result(Frame(PIXELS, "clip.mp4", k, k / 10 + 60 * (k > 50)), [face()]))
-    assert collected.usual_interval() == pytest.approx(0.1)
+    assert collected.typical_interval() == pytest.approx(0.1)
     assert collected.max_gap() == MAX_AGE_SECONDS
     _, status = collected.sample(collected.series[0], np.array([5.0, 5.2, 30.0, 65.1]))
     assert status.tolist() == [2, 0, 0, 2]
@@ -134,7 +134,7 @@ def test_the_memory_of_a_timeline_is_bounded(monkeypatch):
     series = collected.series[0]
     assert 20 <= len(series.times) == len(series.shares) == len(series.boxes) <= 50
     assert len(collected.intervals) <= 20
-    assert collected.usual_interval() == pytest.approx(0.1)
+    assert collected.typical_interval() == pytest.approx(0.1)
     assert set(map(tuple, series.boxes)) == {(125, 111, 250, 556)}
     assert series.times[-1] == pytest.approx(199.9)
     _, status = collected.sample(series, np.array([10.0, 40.0, 100.0, 160.0, 199.0]))

@@ -21,8 +21,9 @@ class Detector(Protocol):
 
     Attributes:
         name: Name that is stored with every result.
-        geometry: How its boxes relate to FER2013's crops, measured by `benchmarks/geometry.py`;
-            `CropGeometry()` if a box is already the square to classify.
+        geometry: Position of FER2013's crops relative to its boxes, measured by
+            `benchmarks/geometry.py`. `CropGeometry()` if its boxes are already the squares to
+            classify.
 
     Example:
         A custom detector:
@@ -50,7 +51,7 @@ class Detector(Protocol):
             pixels: (H, W, 3) uint8 RGB; must not be modified.
 
         Returns:
-            Detections in pixels of this image, sorted by confidence; empty if there are none.
+            Detections in pixels of this image, most confident first; empty if there are none.
         """
         ...
 

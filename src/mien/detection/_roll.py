@@ -22,12 +22,12 @@ CROP_SIDE = 48
 """Side of the network's square grayscale input in pixels."""
 
 MIN_CERTAINTY = 0.7
-"""The network outputs a direction vector of length 0 to 1. If it is shorter than this, the
-direction is uncertain, and the head is assumed to be upright."""
+"""Minimum length of the direction vector that the network outputs, which is 0 to about 1. A shorter
+vector is uncertain, and the head is assumed to be upright."""
 
 
 class RollEstimator:
-    """The roll network in an ONNX Runtime session; thread-safe."""
+    """The roll network, run by ONNX Runtime; thread-safe."""
 
     def __init__(self, path: Path = FILE, threads: int = 1) -> None:
         self._session = open_session(str(path), threads)
@@ -39,7 +39,7 @@ class RollEstimator:
 
         Args:
             pixels: The image, (H, W, 3) uint8 RGB.
-            faces: Detections in it.
+            faces: Detections in the image.
             geometry: Crop geometry of the detector.
 
         Returns:
@@ -56,10 +56,10 @@ class RollEstimator:
         ]
 
     def estimate(self, crops: np.ndarray) -> np.ndarray:
-        """Estimate the roll of (N, 1, 48, 48) uint8 crops.
+        """Estimate the roll of the heads in (N, 1, 48, 48) uint8 crops.
 
         Returns:
-            (N,) degrees clockwise, -180 to 180; 0 where the direction is uncertain.
+            (N,) roll in degrees clockwise, -180 to 180; 0 where it is uncertain.
         """
         direction = self._session.run(None, {"faces": crops})[0]  # (N, 2) cosine and sine
         is_certain = np.hypot(*direction.T) >= MIN_CERTAINTY

@@ -12,17 +12,18 @@ from PIL import Image
 from mien.results import Detection, non_maximum_suppression
 
 MIN_ROTATED_CONFIDENCE = 0.84
-"""Minimum confidence of a face in a rotated image. Searching seven rotations causes more false
-positives; with this threshold, images without people have none (`benchmarks/pose.py`)."""
+"""Minimum confidence of a face in a rotated image. Seven rotations cause more false positives; with
+this threshold, the test photographs without people have none (`benchmarks/pose.py`)."""
 
 QUARTER_TURNS, EIGHTH_TURNS = (90, 180, 270), (45, 135, 225, 315)
+"""Rotations in degrees."""
 
 MAX_UPRIGHT_ROLL = 45.0
-"""Maximum roll of an upright head in degrees; a head with a larger roll is upright in another
+"""Maximum roll of an upright head in degrees. A head with a larger roll is upright in another
 rotation of the image."""
 
 MAX_ROTATED_SIDE = 900
-"""Maximum longer side of the rotated copies in pixels; the detector runs at 640 pixels."""
+"""Maximum longer side of the copies before rotation in pixels; YuNet downscales them to 640."""
 
 
 def detect_rotated(
@@ -30,9 +31,9 @@ def detect_rotated(
 ) -> list[Detection]:
     """Detect faces in an image and, if none is upright, also in rotated copies of it.
 
-    Quarter turns are searched if no face is upright, and eighth turns if no face was detected so
-    far, so the detector runs eight times on an image without faces. The longer side of the
-    rotated copies has at most 900 pixels.
+    Quarter turns are searched if no face is upright, and then eighth turns if no face was detected
+    at all. The detector thus runs eight times on an image without faces. The longer side of the
+    copies has at most 900 pixels before rotation.
 
     Args:
         detect: A function that detects faces and estimates their roll.
@@ -61,7 +62,7 @@ def detect_rotated(
 def _detect_upright(
     detect: Callable[[np.ndarray], list[Detection]], image: Image.Image, degrees: int
 ) -> list[Detection]:
-    """Rotate the image counterclockwise; return upright faces in coordinates of `image`."""
+    """Detect upright faces in the image rotated counterclockwise; return them in its pixels."""
     rotated = np.asarray(image.rotate(degrees, Image.Resampling.BILINEAR, expand=True))
     size = rotated.shape[1], rotated.shape[0]
     return [
@@ -83,9 +84,11 @@ def rotate_back(
 ) -> Detection:
     """Map a detection from a rotated image to the original image.
 
+    The box keeps its size, with width and height swapped for quarter turns.
+
     Args:
         face: The detection in the rotated image.
-        degrees: Counterclockwise rotation of the image.
+        degrees: Counterclockwise rotation of the image in degrees.
         rotated_size: Width and height of the rotated image.
         original_size: Width and height of the original image.
     """

@@ -1,4 +1,4 @@
-"""A detector that treats the whole image as one face, as in FER2013."""
+"""A detector that treats the central square of an image as one face, for crops as in FER2013."""
 
 from __future__ import annotations
 

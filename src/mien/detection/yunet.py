@@ -3,8 +3,8 @@
 Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y; weights of the OpenCV Zoo (MIT), added
 to the package by `hatch_build.py`. Boxes and landmarks are decoded as in OpenCV's
 FaceDetectorYN; `tests/detection/test_detectors.py` checks that the results are the same.
-Unlike OpenCV's, this version handles images of any size: faces that would be too small after
-resizing to 640 pixels are detected in overlapping tiles.
+Unlike OpenCV's, this version handles large images: faces that would be too small after downscaling
+to 640 pixels are detected in overlapping tiles.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from mien.results import Detection, non_maximum_suppression
 FILE = Path(__file__).with_name("yunet.onnx")
 
 INPUT_SIDE = 640
-"""Longer side in pixels to which the whole image is downscaled; at smaller sizes, small faces are
-missed."""
+"""Longer side in pixels to which larger images are downscaled; smaller values miss small faces."""
 
 MIN_PADDED_SIDE = 64
-"""Smaller images are padded to this side in pixels: below 33 pixels, detections are wrong."""
+"""Side in pixels to which smaller images are padded; below 33 pixels, detections are wrong."""
 
 TILE_DOWNSCALING = 4.0
-"""Images that are more than this factor larger than `INPUT_SIDE` are also searched in tiles, which
-are downscaled by this factor. Faces of at least 40 pixels are detected in tiles."""
+"""Factor by which tiles are downscaled; faces of at least 40 pixels are then detected. Images whose
+longer side is more than this factor times `INPUT_SIDE` are searched in tiles, too."""
 
 TILE_SIDE, TILE_OVERLAP = 1280, 160
-"""Maximum side of a tile and overlap of neighboring tiles, in pixels after downscaling. A face that
-crosses the border of one tile is complete in the next tile or large enough to be detected in the
-downscaled whole image (for images of up to about 25,000 pixels a side)."""
+"""Maximum side of a tile and overlap of neighboring tiles, in pixels after downscaling.
+
+A face that crosses the border of one tile is either complete in the next tile or large enough to be
+detected in the downscaled whole image. This holds for sides of up to about 25,000 pixels."""
 
 MIN_CONFIDENCE = 0.7
 """Minimum confidence of a detection."""
 
 STRIDES = (8, 16, 32)
-"""Pixels between the cells of each level of the feature pyramid."""
+"""Distance between cells in pixels, for each level of the feature pyramid."""
 
 
 class YuNet:
-    """YuNet in an ONNX Runtime session; thread-safe.
+    """YuNet, run by ONNX Runtime; thread-safe.
 
     Args:
         path: Model file with the input `pixels`, (height, width, 3) uint8 RGB.
@@ -82,14 +82,14 @@ class YuNet:
         """Detect the faces of an image of any size.
 
         An image whose longer side has more than 640 pixels is downscaled to 640 pixels. If it has
-        more than 2,560 pixels, it is also searched in overlapping tiles at a quarter of its size.
-        For every 5 megapixels of the image, this takes as long as one detection at 640 pixels.
+        more than 2,560 pixels, it is also searched in overlapping tiles, downscaled by 4. Each 5
+        megapixels of the image then take as long as one detection at 640 pixels.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
 
         Returns:
-            Boxes and five landmarks in pixels of this image, sorted by confidence.
+            Boxes and five landmarks in pixels of this image, most confident first.
         """
         longer_side = max(pixels.shape[:2])
         detections = self._detect_downscaled(pixels, INPUT_SIDE / longer_side)
@@ -112,7 +112,7 @@ class YuNet:
         ]
 
     def _detect(self, pixels: np.ndarray) -> list[Detection]:
-        """Detect faces without resizing; the image has at most about 1,300 pixels a side."""
+        """Detect faces without resizing, in an image of at most about 1,300 pixels a side."""
         padded = pad(pixels)
         outputs = self._session.run(self._outputs, {"pixels": padded})
         rows = [
@@ -138,8 +138,8 @@ def decode(outputs: Sequence[np.ndarray], stride: int, columns: int) -> np.ndarr
         columns: Number of cells per row.
 
     Returns:
-        (N, 15) float64: x, y, width, height, five landmarks and confidence of the N cells with a
-        confidence of at least `MIN_CONFIDENCE`. The confidence is the geometric mean of both
+        (N, 15) float64: x, y, width, height, five landmarks (x, y) and confidence of the N cells
+        whose confidence is at least `MIN_CONFIDENCE`. The confidence is the geometric mean of both
         scores.
     """
     class_scores, objectness, boxes, points = outputs
@@ -163,7 +163,9 @@ def _to_detection(row: list[float]) -> Detection:
 def pad(pixels: np.ndarray) -> np.ndarray:
     """Pad an image with black on the right and below so that its sides are multiples of 32."""
     height, width = pixels.shape[:2]
-    padded_height, padded_width = (-(-max(n, MIN_PADDED_SIDE) // 32) * 32 for n in (height, width))
+    padded_height, padded_width = (
+        -(-max(side, MIN_PADDED_SIDE) // 32) * 32 for side in (height, width)
+    )
     if (padded_height, padded_width) == (height, width):
         return np.ascontiguousarray(pixels)
     padded = np.zeros((padded_height, padded_width, 3), np.uint8)
@@ -191,7 +193,7 @@ def split_into_tiles(pixels: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]
 
 
 def tile_intervals(length: int) -> list[tuple[int, int]]:
-    """Return start and end of each tile along one axis: as few tiles of equal size as possible."""
+    """Return start and end of each tile along one axis: as few tiles as possible, of equal size."""
     count = max(1, -(-(length - TILE_OVERLAP) // (TILE_SIDE - TILE_OVERLAP)))
     size = -(-(length + (count - 1) * TILE_OVERLAP) // count)
     starts = [round(k * (length - size) / max(count - 1, 1)) for k in range(count)]

@@ -46,7 +46,7 @@ class Detection:
         box: x, y, width, height in pixels.
         confidence: The detector's confidence, 0 to 1.
         landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
-            subject's own right); None if the detector has no landmarks.
+            subject's own right); None if the detector does not predict them.
         roll: In-plane rotation of the head in degrees, clockwise in the image, -180 to 180. None
             if the detector does not estimate it; `Analyzer` then estimates it.
 
@@ -101,7 +101,7 @@ class Detection:
 
 
 def non_maximum_suppression(detections: list[Detection]) -> list[Detection]:
-    """Keep the most confident of overlapping detections (IoU above 0.3), sorted by confidence."""
+    """Keep the most confident of overlapping detections (IoU above 0.3); sort by confidence."""
     kept: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -detection.confidence):
         if all(iou(candidate.box, other.box) <= NMS_IOU for other in kept):
@@ -112,8 +112,8 @@ def non_maximum_suppression(detections: list[Detection]) -> list[Detection]:
 def estimate_yaw(landmarks: Landmarks) -> float:
     """Estimate how far a head is turned sideways: approximately the sine of its yaw, -1 to 1.
 
-    Computed as the distance of the nose from the line through the midpoint of the eyes and the
-    midpoint of the mouth corners, relative to the distance of these midpoints.
+    It is the signed distance of the nose from the line through the midpoint of the eyes and the
+    midpoint of the mouth corners, divided by the distance between these midpoints.
 
     Args:
         landmarks: The five points of `LANDMARKS`.

@@ -45,15 +45,15 @@ class Face:
     Attributes:
         box: x, y, width and height of the detected box in pixels; (x, y) is the upper left corner.
         face_confidence: The detector's confidence, 0 to 1.
-        emotions: For each label the predicted share of people who would choose it, 0 to 1; the
-            shares sum to 1 within 1e-6. An immutable dictionary.
-        face_id: Index of the face in the image; in a video, the number of its track, which is the
-            same in all frames.
+        emotions: Immutable dictionary from each label to the predicted share of people who would
+            choose it, 0 to 1. The shares sum to 1 within 1e-6.
+        face_id: In an image, the index of the face. In a video, the number of its track, which is
+            the same in all frames.
         flags: Reasons to trust the emotions less: "too_small", "blurred", "low_confidence",
             "tilted" (large roll), "turned" (large yaw).
         smoothed: In a video, the emotion shares smoothed over time; None for an image.
         landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
-            subject's own right); None if the detector has no landmarks.
+            subject's own right); None if the detector does not predict them.
 
     Example:
         ```python
@@ -88,7 +88,7 @@ class Face:
         return max(self.emotions, key=self.emotions.__getitem__)
 
     def scaled(self, factor: float) -> Face:
-        """The same face in the image resized by `factor`.
+        """Return the same face in the image resized by `factor`.
 
         Example:
             ```python
@@ -165,6 +165,6 @@ class Face:
 
 
 def _span(start: float, length: float, margin: float, limit: int) -> slice:
-    """Return the pixels of a box along one axis, with margin, clipped to the image; never empty."""
+    """Return the pixels of a box with margin along one axis, clipped to the image but not empty."""
     first = min(max(math.floor(start - margin * length), 0), limit - 1)
     return slice(first, min(max(math.ceil(start + (1 + margin) * length), first + 1), limit))

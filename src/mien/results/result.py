@@ -42,7 +42,7 @@ class Frame:
             `"sequence"`.
         location: Path or URL from which the source can be opened again, for example to read its
             audio; empty if unknown.
-        original_size: Width and height of the file if `pixels` are a downscaled copy of it, as for
+        original_size: Width and height of the original if `pixels` are a downscaled copy, as for
             very large JPEG files; otherwise None.
         shot: Number of the shot in a video, from 0; None for an image, or if unknown.
 
@@ -65,13 +65,13 @@ class Frame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the original."""
+        """Width and height of the original image in pixels."""
         height, width = self.pixels.shape[:2]
         return self.original_size or (width, height)
 
     @property
     def scale(self) -> float:
-        """Width of the original divided by the width of `pixels`; 1 unless they were downscaled."""
+        """Width of the original image divided by that of `pixels`; 1 unless it was downscaled."""
         return self.size[0] / self.pixels.shape[1]
 
     @property
@@ -102,8 +102,8 @@ class Frame:
 class Result(Sequence[Face]):
     """The faces of one frame: a sequence of `Face`, sorted by confidence or, in a video, by id.
 
-    A slice is a `Result` of the same frame. A result keeps the pixels of its frame in memory; for
-    many frames, store `result.faces` or `result.to_dict()` instead if you do not need the pixels.
+    A slice is a `Result` of the same frame. A result keeps the pixels of its frame in memory; store
+    `result.faces` or `result.to_dict()` instead if you do not need them.
 
     Attributes:
         frame: The image with its source and time.
@@ -181,9 +181,9 @@ class Result(Sequence[Face]):
 
         Args:
             record: A record, for example a line of a JSONL file.
-            frame: The frame with its pixels, which a record does not contain; its `model`,
-                `detector` and `shot` are replaced by those of the record. By default, a black frame
-                of the same size.
+            frame: The frame, whose pixels a record does not contain. Its `model`, `detector` and
+                `shot` are replaced by those of the record. By default, a black frame of the same
+                size.
 
         Example:
             ```python
@@ -247,10 +247,10 @@ class Result(Sequence[Face]):
         To write several results to one file, use `mien.writers.open_writer`.
 
         Args:
-            path: A file, which is replaced if it exists; its suffix selects the format: `.jsonl`,
-                `.csv`, `.parquet`, `.png`, `.jpg` and others. Or a folder, which gets an annotated
-                image named after the source; if that name exists, the image is written as
-                `NAME(2).png`.
+            path: A file or a folder. The suffix of a file selects the format: `.jsonl`, `.csv`,
+                `.parquet`, `.png`, `.jpg` and others; an existing file is replaced. In a folder, an
+                annotated image named after the source is written, as `NAME(2).png` if the name
+                exists.
 
         Raises:
             UserError: If the suffix is not supported or the file cannot be written.

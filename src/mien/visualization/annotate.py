@@ -20,13 +20,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PANEL_COLOR = (16, 20, 24, 205)
 MIN_FONT_SIZE, FONT_SIZE = 10, 13
 """Minimum font size in pixels, and font size on images whose longer side has 480 to 900 pixels. On
-larger images, the font size grows in proportion to the longer side."""
+other images, the font size is proportional to the longer side."""
 
 MAX_FONT_SCALING_SIDE = 6400
-"""Longer side in pixels above which the font size does not grow any more."""
+"""Longer side in pixels above which the font size is constant."""
 
 PREVIEW_SIDE = 480
-"""Longer side in pixels to which `enlarge` enlarges smaller images."""
+"""Longer side in pixels to which `enlarge` enlarges images that are smaller."""
 
 MIN_FACE_HEIGHT_FOR_BARS = 5
 """A face gets bars if the height of its box is at least this multiple of the font size."""
@@ -65,8 +65,8 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 class Annotator:
     """Annotates successive frames of one video, with face ids.
 
-    The panel of a face keeps its position and size between frames while it covers little of other
-    faces and panels.
+    The panel of a face keeps its position relative to the face, and its content, as long as it
+    covers little of the faces and of other panels.
 
     Example:
         ```python
@@ -104,7 +104,7 @@ def enlarge(pixels: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, list
 def _annotate(
     pixels: np.ndarray, faces: Sequence[Face], layouts: dict[int, PanelLayout], *, show_ids: bool
 ) -> np.ndarray:
-    """Draw boxes and panels; `layouts` holds the previous layouts by face id and is updated."""
+    """Draw boxes and panels; `layouts` (previous layouts by face id) is updated in place."""
     image = Image.fromarray(pixels)
     font_size = _font_size(image.size)
     font = ImageFont.load_default(font_size)
@@ -115,11 +115,13 @@ def _annotate(
     box_corners = [(x, y, x + w, y + h) for x, y, w, h in (face.box for face in faces)]
     panels: list[Corners] = []
     for k, face in enumerate(faces):
-        others = [*box_corners[:k], *box_corners[k + 1 :]]
+        other_boxes = [*box_corners[:k], *box_corners[k + 1 :]]
         previous = layouts.get(face.face_id)
         for text in _headers(face, show_id=show_ids):
             sizes = _panel_sizes(face, text, font, font_size, image.size)
-            corners, layout = place_panel(image.size, face.box, sizes, others, panels, previous)
+            corners, layout = place_panel(
+                image.size, face.box, sizes, other_boxes, panels, previous
+            )
             if layout.content is not Content.NOTHING:
                 break
         layouts[face.face_id] = layout
@@ -149,7 +151,7 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, wid
 
 
 def _headers(face: Face, *, show_id: bool) -> list[str]:
-    """Return headers from the longest to the shortest, for panels with less space."""
+    """Return header texts from the longest to the shortest; the first that fits is drawn."""
     prefix, suffix = f"{face.face_id}  " if show_id else "", " ?" if face.flags else ""
     emotion = face.dominant_emotion
     share = percent(face.emotions[emotion])
@@ -160,7 +162,7 @@ def _headers(face: Face, *, show_id: bool) -> list[str]:
 def _panel_sizes(
     face: Face, text: str, font: Font, font_size: int, image_size: Size
 ) -> dict[Content, Size]:
-    """Return the size of a panel with text and, if the face is large enough, with bars."""
+    """Return the size of the panel with text and, if the face is large enough, with bars."""
     line_height, pad = round(font_size * 1.25), font_size // 2
     width = math.ceil(font.getlength(text)) + 2 * pad
     if max(image_size) >= PREVIEW_SIDE:

@@ -16,52 +16,56 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FONT_SUFFIXES = (".ttf", ".otf", ".ttc")
 EXCLUDED_NAME_PARTS = ("lastresort", "notdef", "blank", "emoji", "symbol")
-"""Fonts with one of these parts in their names draw placeholders or pictures."""
+"""Fonts whose file names contain one of these draw placeholders or pictures; they are not used."""
 
 ESCAPED_CATEGORIES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of characters that are always escaped: control characters, undecodable bytes
-of file names, private and unassigned characters."""
+"""Unicode categories of characters that are always escaped: control characters, surrogates (the
+undecodable bytes of file names), private-use and unassigned characters, line and paragraph
+separators."""
 
 TEST_FONT_SIZE = 16
-"""Font size in pixels at which the glyphs of a font are tested."""
+"""Font size in pixels at which a font is searched for the glyphs of a text."""
 
 
 def fit_text(text: str, size: int, max_width: float) -> tuple[str, Font]:
-    """Choose a font for a line of text, and shorten or escape what cannot be drawn.
+    """Choose a font for a line of text, and adapt the text to the font and to a maximum width.
 
-    Uses Pillow's own font if it has all characters, otherwise the system font that has most of
-    them. Characters that no font has are escaped, such as `\\u6f22`, instead of drawn as boxes.
+    The font is Pillow's own if it has all characters, otherwise the system font that lacks the
+    fewest. Characters that the font lacks are escaped, such as `\\u6f22`, instead of being drawn
+    as boxes. Invisible format characters are removed.
 
     Args:
         text: Text in any script; may contain line breaks and undecodable bytes of a file name.
         size: Font size in pixels.
-        max_width: Maximum width in pixels; a longer text is shortened in its middle.
+        max_width: Maximum width in pixels; in wider text, the middle is replaced by `...`.
 
     Returns:
         The text to draw, and the font to draw it with.
     """
-    # Invisible marks, such as those of writing direction, have glyphs in few fonts.
+    # Few fonts have glyphs for format characters (category Cf), such as direction marks.
     composed = unicodedata.normalize("NFC", text)
     visible = [c for c in composed if unicodedata.category(c) != "Cf"]
     drawable = {c for c in visible if unicodedata.category(c) not in ESCAPED_CATEGORIES}
     path, missing = _best_font(frozenset(drawable))
     font = _load(path, size)
-    drawn = [c if c in drawable and c not in missing else _escape(c) for c in visible]
-    return _shorten(drawn, font, max_width), font
+    characters = [c if c in drawable and c not in missing else _escape(c) for c in visible]
+    return _shorten(characters, font, max_width), font
 
 
 def _shorten(characters: Sequence[str], font: Font, max_width: float) -> str:
-    """Return the text, without characters in its middle if it is too long."""
+    """Join the characters; if they are too wide, replace those in the middle by `...`."""
 
-    def cut(kept: int) -> str:
-        end = kept // 2
-        return "".join([*characters[: kept - end], "...", *characters[len(characters) - end :]])
+    def with_ellipsis(kept: int) -> str:
+        tail = kept // 2
+        return "".join([*characters[: kept - tail], "...", *characters[len(characters) - tail :]])
 
     text = "".join(characters)
     if font.getlength(text) <= max_width:
         return text
-    kept = bisect_right(range(len(characters)), max_width, key=lambda n: font.getlength(cut(n)))
-    return cut(max(kept - 1, 0))
+    too_many = bisect_right(
+        range(len(characters)), max_width, key=lambda kept: font.getlength(with_ellipsis(kept))
+    )
+    return with_ellipsis(max(too_many - 1, 0))
 
 
 def _escape(character: str) -> str:
@@ -70,12 +74,16 @@ def _escape(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _best_font(characters: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """Return the font with the fewest missing characters ("" for Pillow's own), and those."""
+    """Choose the font that lacks the fewest characters.
+
+    Returns:
+        The path of the font ("" for Pillow's own), and the characters that it lacks.
+    """
     best, missing = "", _missing("", characters)
     for path in system_fonts() if missing else ():
-        missing_here = _missing(path, characters)
-        if len(missing_here) < len(missing):
-            best, missing = path, missing_here
+        missing_in_font = _missing(path, characters)
+        if len(missing_in_font) < len(missing):
+            best, missing = path, missing_in_font
         if not missing:
             break
     return best, missing
@@ -87,12 +95,13 @@ def _missing(path: str, characters: frozenset[str]) -> frozenset[str]:
         font = _load(path, TEST_FONT_SIZE, ImageFont.Layout.BASIC)
     except (OSError, ValueError):
         return characters
+    # No font has glyphs for these noncharacters, so they are drawn as its placeholder.
     placeholders = {_bitmap(font, "\uffff"), _bitmap(font, "\U0010fffe")}
     return frozenset(c for c in characters if not _has_glyph(font, c, placeholders))
 
 
 def _has_glyph(font: Font, character: str, placeholders: set[bytes]) -> bool:
-    # Pillow needs libraqm to order and join the letters of Arabic and Hebrew.
+    # Without libraqm, Pillow does not order right-to-left text or join Arabic letters.
     if unicodedata.bidirectional(character) in ("R", "AL") and not features.check("raqm"):
         return False
     if character.isspace():
@@ -107,7 +116,7 @@ def _bitmap(font: Font, character: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _load(path: str, size: int, layout: ImageFont.Layout | None = None) -> Font:
-    """Load a font; path "" is Pillow's own. The basic layout draws glyphs one by one."""
+    """Load a font; path "" is Pillow's own. The basic layout does not need libraqm."""
     if not path:
         return ImageFont.load_default(size)
     return ImageFont.truetype(path, size, layout_engine=layout)
@@ -115,7 +124,7 @@ def _load(path: str, size: int, layout: ImageFont.Layout | None = None) -> Font:
 
 @lru_cache(maxsize=1)
 def system_fonts() -> tuple[str, ...]:
-    """Return the paths of the installed fonts, upright sans serif fonts first."""
+    """Return the paths of the installed fonts, regular sans-serif fonts first."""
     paths = {path for folder in _font_folders() for path in _fonts_in(folder)}
     return tuple(sorted(paths, key=_sort_key))
 
@@ -123,8 +132,8 @@ def system_fonts() -> tuple[str, ...]:
 def _sort_key(path: str) -> tuple[bool, bool, bool, int, str]:
     name = Path(path).stem.lower()
     styles = ("bold", "italic", "oblique", "light", "thin", "black", "condensed", "mono")
-    styled, serif = any(style in name for style in styles), "serif" in name
-    return styled, serif, "sans" not in name, len(name), path
+    is_styled, is_serif = any(style in name for style in styles), "serif" in name
+    return is_styled, is_serif, "sans" not in name, len(name), path
 
 
 def _fonts_in(folder: Path) -> Iterator[str]:

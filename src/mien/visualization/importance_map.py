@@ -15,8 +15,8 @@ TEXT_COLOR, DIM_COLOR, BACKGROUND = "#1c2024", "#5b6570", "#ffffff"
 SUPPORTING_COLOR, OPPOSING_COLOR = "#d95f02", "#2c7fb8"
 
 FULL_COLOR_IMPORTANCE = 0.02
-"""Importance (change of the share, 0 to 1) that gets the full color. A map with higher values is
-scaled to its maximum; one with lower values is paler."""
+"""Change of a share, 0 to 1, that is drawn in full color. If the largest change in a map is
+greater, that change is drawn in full color instead."""
 
 NOTE = "Shows what the prediction of the model depends on, not what a person feels."
 

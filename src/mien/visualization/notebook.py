@@ -14,8 +14,8 @@ from mien.visualization.annotate import draw, enlarge
 from mien.visualization.percent import percent
 
 MAX_DISPLAY_SIDE = 1024
-"""Maximum longer side of the image in pixels, because a notebook's file contains all its images.
-Small images are enlarged, so that there is space for bars."""
+"""Maximum longer side of the image in pixels. This limits the size of the notebook's file, which
+contains its images."""
 
 
 def to_png(result: Result) -> bytes:
@@ -49,6 +49,7 @@ def _row(tag: str, cells: list[str]) -> str:
 
 
 def _encode(result: Result, image_format: str) -> bytes:
+    # Small images are enlarged, so that there is space for bars.
     image = Image.fromarray(draw(*enlarge(result.frame.pixels, result)))
     image.thumbnail((MAX_DISPLAY_SIDE, MAX_DISPLAY_SIDE))
     file = io.BytesIO()

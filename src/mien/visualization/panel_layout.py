@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 MAX_OVERLAP = 0.1
-"""Maximum overlap of a panel that shows bars; beyond it, the panel shows one line of text. The
-overlap is the sum of the covered fractions of all faces, and of the covered fractions of other
-panels times `PANEL_WEIGHT`."""
+"""Maximum overlap of a panel with bars; a panel with more overlap shows one line of text instead.
+
+In a video, a panel keeps its layout up to twice this overlap. The limit does not apply to the only
+face of an image. `Panel.overlap` defines the overlap.
+"""
 
 PANEL_WEIGHT = 5
-"""Weight of the covered fraction of a panel, relative to that of a face."""
+"""Weight of overlap with another panel, relative to overlap with a face: covering a small part of a
+panel already hides text."""
 
 POSITIONS = 6
-"""Number of positions around a box that are tried for a panel; see `_candidates`."""
+"""Number of candidate positions of a panel around a box; see `_candidates`."""
 
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -41,7 +44,7 @@ MAX_TEXT_OVERLAP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PanelLayout:
-    """What a panel shows, and the index of its position in the list in `_candidates`."""
+    """What a panel shows, and the index of its position in `_candidates`."""
 
     content: Content
     position: int
@@ -56,9 +59,11 @@ class Panel:
 
     Attributes:
         layout: What it shows, and the index of its position.
-        corners: Its corners.
+        corners: Its corners in pixels.
         own_overlap: Fraction of its own face that it covers.
-        overlap: Overlap with all faces and other panels; see `MAX_OVERLAP`.
+        overlap: Sum of its overlap with all faces and, times `PANEL_WEIGHT`, with other panels. The
+            overlap with a face is the fraction of the face that it covers. The overlap with a panel
+            is the larger of the fractions of both panels that overlap.
     """
 
     layout: PanelLayout
@@ -79,11 +84,11 @@ def place_panel(
 
     Args:
         image_size: Width and height of the image.
-        box: x, y, width and height of the face.
+        box: x, y, width and height of the box of the face.
         sizes: Size of the panel with text and, unless the face is too small, with bars.
-        other_faces: The other faces.
-        other_panels: The panels that are already placed.
-        previous: Layout of the panel in the previous frame.
+        other_faces: Corners of the boxes of the other faces.
+        other_panels: Corners of the panels that are already placed.
+        previous: Layout of the panel in the previous frame; None if there is none.
 
     Returns:
         The corners of the panel, all 0 if nothing fits, and its layout.
@@ -100,7 +105,7 @@ def place_panel(
     bars = best.get(Content.BARS)
     if previous and previous.content in best:
         kept = panels[previous.content][previous.position]
-        # A line of text is replaced by bars only if these cover nothing.
+        # A line of text is replaced by bars only if the bars overlap nothing.
         expands = previous.content is Content.TEXT and bars and bars.overlap == 0
         if not expands and kept.overlap <= 2 * MAX_OVERLAP:
             return kept.corners, kept.layout
@@ -132,15 +137,14 @@ def _candidates(
     ]
     max_left, max_top = image_size[0] - width, image_size[1] - height
     panels = []
-    for k, (a, b) in enumerate(positions):
-        left, top = min(max(a, 0), max_left), min(max(b, 0), max_top)
+    for k, (left, top) in enumerate(positions):
+        left, top = min(max(left, 0), max_left), min(max(top, 0), max_top)
         corners = (left, top, left + width, top + height)
         own_overlap = overlap_fraction(corners, [(x, y, x + w, y + h)])
         panel_overlap = sum(
             max(overlap_fraction(corners, [other]), overlap_fraction(other, [corners]))
             for other in other_panels
         )
-        # Panels weigh more, because covering a small part of a panel already hides text.
         overlap = own_overlap + overlap_fraction(corners, other_faces)
         overlap += PANEL_WEIGHT * panel_overlap
         panels.append(Panel(PanelLayout(content, k), corners, own_overlap, overlap))

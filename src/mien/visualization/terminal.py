@@ -73,12 +73,12 @@ def _largest_shares(shares: Mapping[str, float]) -> list[str]:
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
     """Print a table.
 
-    In a terminal that is too narrow, text and lists are wrapped; if that is not enough, each row is
-    printed as lines of `column: cell`.
+    In a narrow terminal, text and lists are wrapped. If the table is still too wide, each cell is
+    printed on its own line, as `column: cell`.
 
     Args:
         columns: Headers; columns of numbers are right-aligned.
-        rows: Rows of cells; a cell is text, a number, a list of texts, or None if it is empty.
+        rows: Rows of cells; a cell is a string, a number, a list of strings, or None if empty.
         title: Title printed above the table.
     """
     headers, cells = list(columns), [list(row) for row in rows]
@@ -99,7 +99,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
 
 
 def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table:
-    """Create a table; `separator` is put between the texts of a list."""
+    """Create a table; `separator` joins the items of list cells."""
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for k, name in enumerate(headers):
         is_numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
@@ -119,13 +119,13 @@ def _text(cell: object, separator: str = ", ") -> str:
 
 
 def _measure(grid: Table) -> Measurement:
-    """Measure the width of a table in columns: without wrapping, and with as much as possible."""
+    """Measure the width of a table in columns: unwrapped (maximum) and fully wrapped (minimum)."""
     return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
 
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a live view and yield a function that shows a result and its delay in seconds."""
+    """Open a live view; yield a function that shows a result, called with its delay in seconds."""
     status = LiveStatus()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 

@@ -17,7 +17,7 @@ BAR_LENGTH = 30
 
 
 def unlisted_faces_note(count: int) -> str:
-    """Return a note that `count` faces are not listed, because of their short time on screen."""
+    """Return a note that `count` faces are not listed because of their short time on screen."""
     return f"and {count} more {'face' if count == 1 else 'faces'} with less time on screen"
 
 
@@ -58,13 +58,13 @@ def _bars(face: Face) -> Iterator[str]:
 
 
 def _colored(text: str, emotion: str) -> str:
-    """Color text like the emotion, with the 256-color palette that every terminal supports."""
+    """Color text in the emotion's color, approximated in the 256-color palette of terminals."""
     red, green, blue = (round(int(COLORS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
 
 
 class LiveStatus:
-    """Formats the frame rate and delay of a live view."""
+    """Computes the frame rate of a live view, and formats it with the delay."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=30)

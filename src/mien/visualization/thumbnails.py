@@ -23,7 +23,7 @@ def encode_jpeg(pixels: np.ndarray, max_side: int) -> bytes:
 
 
 def encode_portrait(pixels: np.ndarray, face: Face, max_side: int) -> bytes:
-    """Encode a square around a face as JPEG; empty if the face is outside the image."""
+    """Encode a square around a face, clipped to the image, as JPEG; empty outside the image."""
     x, y, w, h = face.box
     side = PORTRAIT_SCALE * max(w, h)
     left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - side / 2))

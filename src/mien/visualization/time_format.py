@@ -8,7 +8,7 @@ def format_time(seconds: float, resolution_seconds: float = 0.1) -> str:
 
     Args:
         seconds: The time in seconds.
-        resolution_seconds: If below 1 second, tenths of a second are shown, as in `0:00.5`.
+        resolution_seconds: If below 1, tenths of a second are shown, as in `0:00.5`.
     """
     if resolution_seconds < 1:
         tenths = round(10 * seconds)
@@ -22,12 +22,16 @@ def format_time(seconds: float, resolution_seconds: float = 0.1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration in seconds with one decimal, as `under 0.1 s` instead of `0.0 s`."""
+    """Format a duration with one decimal, as `1.5 s`, or as `under 0.1 s` instead of `0.0 s`."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
 
 
 def approximate_duration(seconds: float) -> str:
-    """Format a duration in seconds as `under a minute`, `14 min` or `2 h 5 min`."""
+    """Format a duration as `under a minute`, `14 min` or `2 h 5 min`.
+
+    Args:
+        seconds: The duration in seconds; infinity is `unknown time`.
+    """
     minutes = round(seconds / 60) if seconds < math.inf else None
     if minutes is None:
         return "unknown time"

@@ -26,7 +26,7 @@ from mien.visualization.timeline_data import (
 )
 
 MAX_STRIPS = 16
-"""Maximum number of faces with a strip; the others, with less time on screen, are only counted."""
+"""Maximum number of strips; faces with less time on screen are only counted."""
 
 TIMELINE_WIDTH, LEFT_MARGIN, RIGHT_MARGIN = 1400, 150, 30
 STRIP_WIDTH = TIMELINE_WIDTH - LEFT_MARGIN - RIGHT_MARGIN
@@ -34,10 +34,10 @@ STRIP_HEIGHT, STRIP_GAP, HEADER_HEIGHT, FOOTER_HEIGHT, DRAWN_PORTRAIT_SIDE = 96,
 TEXT_COLOR, DIM_COLOR, BACKGROUND, ABSENT_COLOR = "#1c2024", "#5b6570", "#ffffff", "#eef1f3"
 
 MIN_SHOT_LABEL_GAP = 6
-"""Minimum number of pixels between the labels of two shots; a nearer label is left out."""
+"""Minimum gap between the labels of two shots in pixels; a label with a smaller gap is left out."""
 
 INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
-"""Opacity of interpolated times, and minimum width of visible intervals in pixels."""
+"""Opacity of interpolated intervals, and minimum drawn width of visible intervals in pixels."""
 
 LEGEND_NOTES = {
     "smoothed": "shares smoothed over time",
@@ -46,7 +46,7 @@ LEGEND_NOTES = {
 """Notes in the legend."""
 
 SHOTS_NOTE = "lines: cuts to another shot"
-"""Note in the legend of a page with shots."""
+"""Note in the legend of an HTML page that marks shots."""
 
 TICK_INTERVALS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Possible intervals between the ticks of the time axis in seconds."""
@@ -58,7 +58,7 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """Open a writer for the timeline of one video.
 
     Args:
-        path: Image file to write: `.png`, `.jpg` or `.webp`.
+        path: Image file to write: `.png`, `.jpg`, `.jpeg` or `.webp`.
 
     Raises:
         UserError: If the suffix is not an image format, or if results of a second source are
@@ -79,7 +79,7 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
 
 
 def draw_timeline(timeline: Timeline) -> Image.Image:
-    """Draw a strip of stacked shares per face, longest on screen first."""
+    """Draw one strip of stacked shares per face, starting with the face longest on screen."""
     summaries, emotion_indices = timeline.summaries.records(), timeline.emotion_indices()
     drawn = summaries[:MAX_STRIPS]
     height = HEADER_HEIGHT + max(len(drawn), 1) * (STRIP_HEIGHT + STRIP_GAP) + FOOTER_HEIGHT
@@ -158,15 +158,16 @@ def _strip(
         emotion_indices: Indices of the drawn emotions in `EMOTIONS_AND_CONTEMPT`.
 
     Returns:
-        (STRIP_HEIGHT, W, 3) uint8 pixels, and the (W,) index of the dominant emotion, -1 if absent.
+        (STRIP_HEIGHT, W, 3) uint8 pixels, and the (W,) indices of the dominant emotions in
+        `EMOTIONS_AND_CONTEMPT`, -1 where the face is absent.
     """
     min_duration = MIN_VISIBLE_PIXELS * np.diff(times[:2])[0]
     nearest, status = timeline.sample(series, times, min_duration)
     shares = np.array(series.shares, np.float64)[nearest][:, emotion_indices]
     shares /= shares.sum(1, keepdims=True).clip(1e-9)
     edges = shares.cumsum(1).T[:, None, :]  # (K, 1, W)
-    level = (np.arange(STRIP_HEIGHT) + 0.5)[:, None] / STRIP_HEIGHT
-    emotion_at = (level > edges).sum(0).clip(max=len(emotion_indices) - 1)
+    heights = (np.arange(STRIP_HEIGHT) + 0.5)[:, None] / STRIP_HEIGHT
+    emotion_at = (heights > edges).sum(0).clip(max=len(emotion_indices) - 1)
     colors = np.array(
         [ImageColor.getrgb(COLORS[EMOTIONS_AND_CONTEMPT[k]]) for k in emotion_indices]
     )
@@ -190,16 +191,16 @@ def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, t
 
 
 def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
-    """Mark where shots begin by thin lines across all strips, labeled where there is space."""
+    """Draw a line across all strips at the start of each shot, labeled where there is space."""
     length = max(timeline.end - timeline.start, 1e-3)
-    free = float(LEFT_MARGIN)
+    min_label_x = float(LEFT_MARGIN)
     for seconds, shot in timeline.marked_shots():
         x = LEFT_MARGIN + (seconds - timeline.start) / length * STRIP_WIDTH
         canvas.line((x, HEADER_HEIGHT - 4, x, height - FOOTER_HEIGHT + 2), TEXT_COLOR)
         label = f"shot {shot}"
-        if x >= free and x + canvas.textlength(label, _font(12)) <= TIMELINE_WIDTH:
+        if x >= min_label_x and x + canvas.textlength(label, _font(12)) <= TIMELINE_WIDTH:
             canvas.text((x + 2, HEADER_HEIGHT - 4), label, DIM_COLOR, _font(12), "ls")
-            free = x + canvas.textlength(label, _font(12)) + MIN_SHOT_LABEL_GAP
+            min_label_x = x + canvas.textlength(label, _font(12)) + MIN_SHOT_LABEL_GAP
 
 
 def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:

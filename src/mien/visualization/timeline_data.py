@@ -19,30 +19,30 @@ from mien.visualization.annotate import Annotator, enlarge
 from mien.visualization.thumbnails import encode_jpeg, encode_portrait
 
 MAX_POINTS, MAX_STILLS, MAX_PAGE_FACES = 2000, 120, 40
-"""Limits of the HTML page for videos of any length: points per series, stills of the video, faces.
-If there are more points or stills, every second one is removed."""
+"""Maximum number of points per series, of stills, and of faces on the HTML page. If there are more
+points or stills, every second one is removed."""
 
 MAX_SERIES = 400
-"""Maximum number of faces with a series. If there are more, absent faces among the half with the
-least time on screen are dropped and only counted."""
+"""Maximum number of series. If there are more, the series of absent faces among the half with the
+least time on screen are dropped; these faces are only counted."""
 
 MAX_INTERVALS = 1000
-"""Maximum number of intervals between frames that are stored for their median; if there are more,
-every second one is removed."""
+"""Maximum number of intervals between frames that are stored to compute their median. If there are
+more, every second one is removed."""
 
 MAX_SHOTS = 1000
-"""Maximum number of marked shot boundaries; if a video has more, none is marked, because the marks
-would hide the emotions."""
+"""Maximum number of marked shots. If a video has more, none is marked, because the marks would hide
+the emotions."""
 
 MIN_INTERPOLATED_GAP = 0.3
-"""A gap between detections is interpolated if it is longer than this many seconds and longer than
-`MAX_AGE_INTERVALS` usual intervals."""
+"""A gap between points counts as interpolated if it is longer than this many seconds, longer than
+`MAX_AGE_INTERVALS` typical intervals, and not longer than `Timeline.max_gap`."""
 
 ABSENT, INTERPOLATED, VISIBLE = 0, 1, 2
-"""Status of a face at one time; `INTERPOLATED` means within a short gap between two detections."""
+"""Status of a face at one time; `INTERPOLATED` means within a short gap between two points."""
 
 STILL_SIDE, PORTRAIT_SIDE = 480, 96
-"""Maximum side in pixels of a still and of a face's portrait."""
+"""Maximum side of a still and of a portrait of a face in pixels."""
 
 
 @dataclass(slots=True)
@@ -53,9 +53,11 @@ class Series:
         times: Times of the points in seconds, rounded to milliseconds.
         shares: Shares of each point in ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`.
         boxes: x, y, width and height of each point's box in thousandths of the frame.
-        min_interval: Minimum seconds between points; 0 until the series is thinned.
+        min_interval: Interval in seconds below which points are thinned; 0 until the series has had
+            more than `MAX_POINTS` points.
         portrait: JPEG image of the face; empty if there is none.
-        portrait_quality: Quality of the portrait, to replace it by a better one.
+        portrait_quality: Confidence times size of the face in the portrait, which is replaced by a
+            better one.
     """
 
     times: list[float] = field(default_factory=list)
@@ -66,7 +68,10 @@ class Series:
     portrait_quality: float = 0.0
 
     def add(self, seconds: float, shares: list[int], box: list[int]) -> None:
-        """Add a point; all points but the latest are at least `min_interval` seconds apart."""
+        """Add a point, or replace the latest point if it is too close to its neighbors.
+
+        It is too close if the intervals before and after it are both below `min_interval`.
+        """
         if (
             len(self.times) > 1
             and self.times[-1] - self.times[-2] < self.min_interval
@@ -80,7 +85,7 @@ class Series:
         if len(self.times) > MAX_POINTS:
             self.times, self.shares = self.times[::2], self.shares[::2]
             self.boxes = self.boxes[::2]
-            # The median, because absences would make the mean too long.
+            # The median, because gaps in which the face is absent would increase the mean.
             self.min_interval = float(np.median(np.diff(self.times))) * 0.99
 
 
@@ -97,11 +102,11 @@ class Timeline:
         end: Time of the last frame in seconds.
         series: Series by face id.
         shot: Number of the shot of the last frame; None if unknown.
-        shot_starts: Time in seconds and number of every shot but the first.
-        stills: Time in seconds and JPEG image of each still.
+        shot_starts: Start in seconds and number of every shot but the first.
+        stills: Time in seconds and JPEG bytes of each still.
         still_interval: Minimum seconds between stills.
         intervals: Intervals between frames in seconds.
-        interval_stride: One of this many intervals is stored.
+        interval_stride: One of every `interval_stride` intervals is stored.
         smoothed: Whether the shares are smoothed over time.
         summaries: Summaries of the faces.
         dropped_faces: Number of faces without a series.
@@ -144,7 +149,7 @@ class Timeline:
                 self.still_interval = duration / len(self.stills) * 0.99
 
     def emotion_indices(self) -> list[int]:
-        """Return the indices of the model's emotions in `EMOTIONS_AND_CONTEMPT`."""
+        """Return the indices of the predicted emotions in `EMOTIONS_AND_CONTEMPT`."""
         summaries = self.summaries.records()
         return [
             k
@@ -152,29 +157,29 @@ class Timeline:
             if any(name in summary["mean_shares"] for summary in summaries)
         ]
 
-    def usual_interval(self, series: Series | None = None) -> float:
-        """Return the usual (median) seconds between frames, or between the points of a series."""
-        usual = float(np.median(self.intervals)) if self.intervals else 0.04
-        return max(usual, series.min_interval) if series else usual
+    def typical_interval(self, series: Series | None = None) -> float:
+        """Return the median seconds between frames, or between the points of a thinned series."""
+        median = float(np.median(self.intervals)) if self.intervals else 0.04
+        return max(median, series.min_interval) if series else median
 
     def max_gap(self) -> float:
-        """Return the seconds without a point after which a face is absent."""
+        """Return the maximum seconds between two points between which a face counts as present."""
         longest = max(
-            [self.usual_interval(), *(series.min_interval for series in self.series.values())]
+            [self.typical_interval(), *(series.min_interval for series in self.series.values())]
         )
         return max(MAX_AGE_SECONDS, MAX_AGE_INTERVALS * longest)
 
     def visible_intervals(self, series: Series) -> np.ndarray:
         """Return start and end of every interval in which a face is visible or interpolated.
 
-        A face is present between points that are at most `max_gap` apart, and within half an
-        interval of a point. The HTML page receives these times and does not compute them.
+        A face is present between points that are at most `max_gap` apart, and within half a typical
+        interval of a point.
 
         Returns:
             (2 M,) seconds: start, end, start, end, ..., in order.
         """
         times = np.array(series.times)
-        margin = self.usual_interval(series) / 2
+        margin = self.typical_interval(series) / 2
         cuts = np.flatnonzero(np.diff(times) > self.max_gap())
         first, last = times[np.append(0, cuts + 1)], times[np.append(cuts, len(times) - 1)]
         return _interleave(first - margin, last + margin)
@@ -182,8 +187,8 @@ class Timeline:
     def interpolated_intervals(self, series: Series) -> np.ndarray:
         """Return start and end of every interpolated interval of a face: (2 M,) seconds."""
         times = np.array(series.times)
-        margin = self.usual_interval(series) / 2
-        min_gap = max(MAX_AGE_INTERVALS * self.usual_interval(series), MIN_INTERPOLATED_GAP)
+        margin = self.typical_interval(series) / 2
+        min_gap = max(MAX_AGE_INTERVALS * self.typical_interval(series), MIN_INTERPOLATED_GAP)
         gaps = np.diff(times)
         is_interpolated = (gaps > min_gap) & (gaps <= self.max_gap())
         return _interleave(
@@ -193,7 +198,7 @@ class Timeline:
     def sample(
         self, series: Series, times: np.ndarray, min_duration: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Look up the points of a series at many times.
+        """Find the nearest point and the status of a face at given times.
 
         Args:
             series: A series of this timeline.
@@ -201,7 +206,8 @@ class Timeline:
             min_duration: Shorter visible intervals are extended to this many seconds.
 
         Returns:
-            (N,) index of the nearest point, and (N,) status: `ABSENT`, `INTERPOLATED` or `VISIBLE`.
+            (N,) indices of the nearest points, and (N,) status: `ABSENT`, `INTERPOLATED` or
+            `VISIBLE`.
         """
         points, visible = np.array(series.times), self.visible_intervals(series)
         latest = np.searchsorted(points, times, "right") - 1
@@ -217,7 +223,7 @@ class Timeline:
         return nearest, np.where(is_present, status, ABSENT)
 
     def marked_shots(self) -> list[tuple[float, int]]:
-        """Return the time in seconds and the number of every shot whose start is marked."""
+        """Return start in seconds and number of every marked shot; none if there are too many."""
         return self.shot_starts if len(self.shot_starts) <= MAX_SHOTS else []
 
     def _add_frame(self, frame: Frame) -> None:
@@ -267,7 +273,7 @@ def timeline_writer(
         write_file: Function that writes the file, called as `write_file(timeline, temporary_path)`.
 
     Yields:
-        A function that adds a result; it raises a `UserError` for a second source.
+        A function that adds a result; it raises `UserError` for a result of another source.
     """
     timeline = Timeline()
 
@@ -284,7 +290,7 @@ def timeline_writer(
 
 
 def _interleave(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return start, end, start, end, ..., rounded to milliseconds like the points."""
+    """Return start, end, start, end, ..., rounded to milliseconds like the times of points."""
     return np.stack((starts, ends), 1).ravel().round(3)
 
 

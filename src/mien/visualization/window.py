@@ -15,7 +15,7 @@ from mien.visualization.annotate import Annotator, enlarge
 from mien.visualization.text import LiveStatus
 
 MAX_IMAGE_SIZE = (1280, 720)
-"""Maximum width and height of the shown image in pixels; larger frames are downscaled."""
+"""Maximum width and height of the displayed image in pixels; larger frames are downscaled."""
 
 
 def is_available() -> bool:
@@ -37,7 +37,7 @@ def is_available() -> bool:
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a window and yield a function that shows a result and its delay in seconds.
+    """Open a window; yield a function that shows a result, called with its delay in seconds.
 
     After the user has pressed Escape or q or closed the window, the function raises
     `KeyboardInterrupt`.

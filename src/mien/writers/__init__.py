@@ -1,8 +1,9 @@
 """Write results to files, with one module per suffix.
 
 Each module defines `open_writer(path)`, a context manager that yields a function `write(result)`.
-An existing file is replaced only at the end. Writers that support resuming also accept
-`resume=True`; they store the results of an interrupted run as JSON lines in `PATH.part`.
+An existing file is replaced only at the end. Modules whose files hold only one video or image
+define `IS_SINGLE_SOURCE = True`. Writers that support resuming also accept `resume=True`; they
+store the results of an interrupted run as JSON lines in `PATH.part`.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ def open_writer(
     """Open a writer for a path; its suffix determines the format.
 
     Args:
-        path: A file such as `faces.csv` or `annotated.mp4`, or a folder, which gets one annotated
-            image per frame.
+        path: A file, such as `faces.csv` or `annotated.mp4`, or a folder for one annotated image
+            per frame.
         resume: Whether to continue with the results of an interrupted run in `PATH.part`, if any.
 
     Returns:
         A context manager that yields a function that writes one `Result`.
 
     Raises:
-        UserError: The suffix is not supported, the file has no name or is `-`, its folder does not
-            exist, or `resume` is true for a format that does not support it.
+        UserError: If the suffix is not supported, the file has no name or is `-`, its folder does
+            not exist, or `resume` is true for a format that does not support it.
 
     Example:
         ```python
@@ -73,14 +74,14 @@ def open_writer(
         raise UserError(f"Cannot write {path}: give a file, such as faces.jsonl, or a folder.")
     known = names(REGISTRY)
     if name not in known:
-        suffixes = [f".{known_name}" for known_name in known if known_name != "folder"]
+        suffixes = [f".{writer}" for writer in known if writer != "folder"]
         raise unknown_name_error("output format", f".{name}", [*suffixes, "a folder"])
     if not path.parent.is_dir() and name != "folder":
         raise UserError(f"Cannot write {path}: folder {path.parent} not found. Create it first.")
     if not resume:
         return load_module(REGISTRY, name).open_writer(path)
     if not _accepts_resume(name):
-        resumable = ", ".join(f".{each}" for each in known if _accepts_resume(each))
+        resumable = ", ".join(f".{writer}" for writer in known if _accepts_resume(writer))
         raise UserError(
             f"Cannot resume {path}: --resume supports only {resumable}. Omit this output."
         )
@@ -92,7 +93,7 @@ def _accepts_resume(name: str) -> bool:
 
 
 def _writer_name(path: Path) -> str:
-    """Return the name of the writer for a path, whether or not this writer exists."""
+    """Return the name that a writer for this path has, even if there is no such writer."""
     suffix = path.suffix.lower().removeprefix(".")
     is_folder = path.is_dir() or not suffix
     return "folder" if is_folder else ALIASES.get(suffix, suffix)

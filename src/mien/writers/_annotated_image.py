@@ -15,7 +15,7 @@ def save(path: Path, result: Result) -> None:
     """Write one annotated image in the format of the path's suffix.
 
     Raises:
-        UserError: The path is the input file, or cannot be written.
+        UserError: If the path is the input file, or cannot be written.
     """
     atomic_file.check_not_source(path, result.frame.source)
     with atomic_file.atomic_write(path) as temporary:
@@ -24,10 +24,10 @@ def save(path: Path, result: Result) -> None:
 
 @contextmanager
 def open_single(path: Path) -> Iterator[ResultWriter]:
-    """Open a writer for a single annotated image, which is written at the end.
+    """Open a writer for a single annotated image, which is written when the writer is closed.
 
     Raises:
-        UserError: A second frame is written, or the path cannot be written.
+        UserError: If a second frame is written, or the path cannot be written.
     """
     results: list[Result] = []
 

@@ -1,8 +1,8 @@
 "use strict";
 
 /**
- * The emotions of one face over time. `mean_shares` are means over the whole video, from 0 to 1, in the
- * order of the labels. `shares` are in ten-thousandths. `boxes` are x, y, width and height in thousandths
+ * The emotions of one face over time. `mean_shares` are means over the video, 0 to 1, in the order of
+ * `labels`. `shares` are in ten-thousandths. `boxes` are x, y, width and height in thousandths
  * of the frame. `visible` and `interpolated` are intervals: start, end, start, end and so on, in seconds.
  * @typedef {{ id: number, portrait: string, seconds_on_screen: number, mean_shares: number[],
  *   times: number[], shares: number[][], boxes: number[][], visible: number[],
@@ -72,8 +72,8 @@ function lastIndex(times, seconds) {
 }
 
 /**
- * Return the sample of a face at a time, or null if the face is absent. Intervals shorter than `minSeconds`
- * are extended to that length. Python computes the intervals (timeline_data.py).
+ * Return the sample of a face at a time, or null if the face is absent. Visible intervals shorter than
+ * `minSeconds` are extended to that length. Python computes the intervals (timeline_data.py).
  * @param {Series} face
  * @param {number} seconds
  * @returns {Sample | null}
@@ -109,7 +109,8 @@ const timeAtPixel = (x, width) => data.start + duration * (x + 0.5) / width;
 const minVisibleSeconds = (width) => data.min_visible_pixels * pixelRatio() / width * duration;
 
 /**
- * Return the time at the pointer. Short intervals are drawn extended; in the extension, return the time of the sample.
+ * Return the time at the pointer. Short intervals are drawn wider than they are; where the face is only drawn
+ * but absent, return the time of its nearest sample.
  * @type {(face: Series, canvas: HTMLCanvasElement, clientX: number) => number}
  */
 function timeAtPointer(face, canvas, clientX) {
@@ -247,17 +248,17 @@ function drawAxis() {
   }
 }
 
-/** Labels of the shots after the first, where there is room. */
+/** Label the shots after the first, where there is space. */
 function drawShots() {
   const bar = $("shots").firstElementChild, width = bar.clientWidth, gap = 6;
-  let free = 0;
+  let minLeft = 0;
   bar.replaceChildren();
   for (const [seconds, shot] of data.shots) {
     const left = (seconds - data.start) / duration * width;
-    if (left < free) continue;
+    if (left < minLeft) continue;
     const label = make("span", `shot ${shot}`, bar);
     label.style.left = `${100 * left / width}%`;
-    free = left + label.offsetWidth + gap;
+    minLeft = left + label.offsetWidth + gap;
     if (left + label.offsetWidth > width) label.className = "last";
   }
 }
@@ -268,7 +269,7 @@ const still = make("img", undefined, $("viewer"));
 still.alt = `a frame of ${data.name}`;
 let video = data.video ? make("video", undefined, $("viewer")) : null;
 const boxes = video ? data.faces.map(makeBox) : [];
-// The time of the next seek, which begins when the current seek has ended; null if there is none.
+// The time to seek to when the current seek has ended; null if there is none.
 /** @type {number | null} */
 let nextSeekTime = null;
 
@@ -426,7 +427,7 @@ function showBars(face, { nearest, isInterpolated }) {
 }
 
 /**
- * Return a text with the two largest shares, or with the reason why the face has none.
+ * Return the two largest shares as text, or that the face is not visible.
  * @type {(face: Series, sample: Sample | null) => string}
  */
 function describe(face, sample) {

@@ -21,8 +21,8 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of every table, so that tables of all models and sources can be concatenated.
 
-`contempt` may be empty, and the smoothed columns are empty for images. Landmarks are in pixels, in
-columns such as `right_eye_x`.
+`contempt` is empty if the model does not predict it, and the smoothed columns are empty for images.
+Landmarks are in pixels, in columns such as `right_eye_x`.
 """
 
 TEXT_COLUMNS = ("source", "model", "detector", "dominant_emotion", "flags")
@@ -31,7 +31,7 @@ INTEGER_COLUMNS = ("frame", "shot", "width", "height", "face_id")
 
 
 def rows(record: dict) -> Iterator[dict]:
-    """Convert a frame record to one row per face, or to one row without face columns."""
+    """Convert a frame record to one row per face; without faces, to one with empty face columns."""
     common = {name: value for name, value in record.items() if name != "faces"}
     if not record["faces"]:
         yield common
@@ -53,7 +53,7 @@ def dataframe(records: Iterable[dict]) -> pandas.DataFrame:
     """Convert frame records to a pandas data frame.
 
     Raises:
-        UserError: pandas is not installed.
+        UserError: If pandas is not installed.
     """
     try:
         import pandas

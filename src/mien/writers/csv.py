@@ -17,7 +17,7 @@ from mien.results import ResultWriter
 from mien.writers._table import COLUMNS, TEXT_COLUMNS, rows
 
 BLOCK_BYTES = 2**20
-"""Bytes that are moved at once to insert the byte order mark."""
+"""Size of the blocks that are moved to insert the byte order mark."""
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
@@ -39,7 +39,7 @@ def _convert(records: Iterator[dict], path: Path) -> None:
 
 
 def _insert_byte_order_mark(path: Path) -> None:
-    """Insert a byte order mark at the start of a file; blocks are moved from the end on."""
+    """Insert a byte order mark; the last block of the file is moved first, so none is lost."""
     with open(path, "rb+") as file:
         size = file.seek(0, 2)
         for start in reversed(range(0, size, BLOCK_BYTES)):

@@ -14,7 +14,7 @@ from mien.results import Result, ResultWriter
 from mien.writers._annotated_image import save
 
 MAX_STEM_BYTES = MAX_NAME_BYTES - len("(999)-0000000.png")
-"""Longer stems are truncated, so that a number and the suffix fit into the file name."""
+"""Maximum length of a stem; longer ones are truncated, so that numbers and the suffix fit."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
     more than `MAX_STEM_BYTES` bytes is truncated.
 
     Raises:
-        UserError: The folder cannot be created, or a file cannot be written.
+        UserError: If the folder cannot be created, or a file cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
             stem = Path(frame.source).stem or "image"
             stems[frame.source] = shorten(stem, MAX_STEM_BYTES)
         stem = _unused_stem(path, stems[frame.source], suffix)
-        if is_first_frame:  # the other frames of this source get the same stem
+        if is_first_frame:  # the other frames of this source use the same stem
             stems[frame.source] = stem
         save(path / f"{stem}{suffix}", result)
 
@@ -53,7 +53,7 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
 
 
 def _unused_stem(folder: Path, stem: str, suffix: str) -> str:
-    """Return `stem` or `stem(2)`, `stem(3)` and so on, so that no file of that name exists."""
+    """Return the first of `stem`, `stem(2)`, `stem(3)` and so on for which no file exists."""
     candidates = (stem if k == 1 else f"{stem}({k})" for k in count(1))
     # Check on disk, because the file system may not distinguish A.png from a.png.
     return next(c for c in candidates if not os.path.lexists(folder / f"{c}{suffix}"))

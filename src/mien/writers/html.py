@@ -32,13 +32,13 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
     """Open a writer for the timeline of one video as an `.html` file.
 
     Raises:
-        UserError: A frame of a second source is written, or the file cannot be written.
+        UserError: If a frame of a second source is written, or the file cannot be written.
     """
 
-    def finish(timeline: Timeline, temporary: Path) -> None:
+    def write_page(timeline: Timeline, temporary: Path) -> None:
         temporary.write_text(render(timeline, path), encoding="utf-8")
 
-    return timeline_writer(path, finish)
+    return timeline_writer(path, write_page)
 
 
 def render(timeline: Timeline, path: Path) -> str:
@@ -46,7 +46,7 @@ def render(timeline: Timeline, path: Path) -> str:
 
     Args:
         timeline: The timeline.
-        path: Location of the HTML file, for the relative link to the video.
+        path: Path of the HTML file, to which the link to the video is relative.
     """
     summaries = timeline.summaries.records()
     indices = timeline.emotion_indices()
@@ -55,12 +55,12 @@ def render(timeline: Timeline, path: Path) -> str:
         notes = [*notes, SHOTS_NOTE]
     data = {
         "name": Path(timeline.source).name or timeline.source,
-        "video": _relative(timeline.location, path),
+        "video": _relative_link(timeline.location, path),
         "model": timeline.model,
         "frames": timeline.frames,
         "start": timeline.start,
         "end": timeline.end,
-        "step": timeline.usual_interval(),
+        "step": timeline.typical_interval(),
         "shots": timeline.marked_shots(),
         "ticks": TICK_INTERVALS,
         "notes": notes,
@@ -68,7 +68,7 @@ def render(timeline: Timeline, path: Path) -> str:
         "min_visible_pixels": MIN_VISIBLE_PIXELS,
         "labels": [EMOTIONS_AND_CONTEMPT[k] for k in indices],
         "colors": COLORS,
-        "stills": [(round(s, 3), _inline(body)) for s, body in timeline.stills],
+        "stills": [(round(seconds, 3), _data_url(jpeg)) for seconds, jpeg in timeline.stills],
         "face_count": len(summaries) + timeline.dropped_faces,
         "faces": [
             _face(timeline, timeline.series[summary["face_id"]], summary, indices)
@@ -78,13 +78,13 @@ def render(timeline: Timeline, path: Path) -> str:
     # A file name must not close the script element.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     html = MARKUP.replace("/* _page.css */", STYLE).replace("// _page.js\n", SCRIPT)
-    return html.replace('{"nothing": "yet"}', text)
+    return html.replace('{"placeholder": true}', text)
 
 
 def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int]) -> dict:
     return {
         "id": summary["face_id"],
-        "portrait": _inline(series.portrait),
+        "portrait": _data_url(series.portrait),
         "seconds_on_screen": summary["on_screen"],
         "mean_shares": [summary["mean_shares"].get(EMOTIONS_AND_CONTEMPT[k], 0.0) for k in indices],
         "visible": timeline.visible_intervals(series).tolist(),
@@ -95,8 +95,8 @@ def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int])
     }
 
 
-def _relative(location: str, path: Path) -> str:
-    """Return the relative link from the HTML file to the video; empty if the source is no file."""
+def _relative_link(location: str, path: Path) -> str:
+    """Return a relative link from the HTML file to the video; empty if the source is not a file."""
     if not Path(location).is_file():
         return ""
     try:
@@ -106,5 +106,5 @@ def _relative(location: str, path: Path) -> str:
     return quote(os.fsencode(relative.replace(os.sep, "/")))
 
 
-def _inline(body: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(body).decode() if body else ""
+def _data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode() if jpeg else ""

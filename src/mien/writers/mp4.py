@@ -19,13 +19,13 @@ from mien.results import Frame, Result, ResultWriter
 from mien.visualization.annotate import Annotator
 
 TICKS_PER_SECOND = 90_000
-"""Resolution of time stamps, which suits all common frame rates and variable ones."""
+"""Resolution of time stamps, fine enough for all common and for variable frame rates."""
 
 PIXEL_FORMAT = "yuv420p"
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 MAX_SECONDS = 1e9
-"""Longest video; FFmpeg cannot represent the time stamps of damaged files that are much larger."""
+"""Maximum duration; damaged files have much larger time stamps, which FFmpeg cannot represent."""
 
 IS_SINGLE_SOURCE = True
 
@@ -35,14 +35,14 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
     """Open a writer for an annotated `.mp4` video (H.264) with the time stamps of its source.
 
     Raises:
-        UserError: A frame of a second source is written, or the file cannot be written.
+        UserError: If a frame of a second source is written, or the file cannot be written.
     """
     with atomic_file.atomic_write(path) as temporary, _Encoder(path, temporary) as encoder:
         yield encoder.write
 
 
 class _Encoder:
-    """Encodes annotated frames to a video that has the size of the first frame."""
+    """Encodes annotated frames as a video of the size of the first frame."""
 
     def __init__(self, path: Path, temporary: Path) -> None:
         self._path, self._temporary = path, temporary
@@ -53,7 +53,7 @@ class _Encoder:
         self._last_pts = -1
         self._annotate = Annotator()
         self._start = self._end = self._audio_end = 0.0
-        self._audio: audio.AudioCopy = (0.0 for _ in ())
+        self._audio: audio.AudioCopy = (0.0 for _ in ())  # no audio
 
     def __enter__(self) -> _Encoder:
         return self
@@ -97,7 +97,7 @@ class _Encoder:
                 f"Cannot write {self._path}: {frame.source} has a frame at {frame.seconds:.3g} s. "
                 "Use --until to leave it out."
             )
-        # The last frame is shown as long as the previous one.
+        # If this is the last frame, it is shown as long as the previous one.
         self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
         # MP4 needs increasing time stamps, even if those of the source repeat.
         self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS_PER_SECOND))
@@ -146,9 +146,9 @@ class _Encoder:
 
 
 def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
-    """Crop odd sides by one pixel, because H.264 with subsampled colors requires even sides.
+    """Crop odd sides by one pixel, because H.264 with 4:2:0 chroma subsampling needs even sides.
 
-    A side of one pixel is doubled instead.
+    A side of one pixel is repeated instead.
     """
     height, width = pixels.shape[:2]
     pixels = np.pad(pixels, ((0, height == 1), (0, width == 1), (0, 0)), mode="edge")
@@ -157,7 +157,7 @@ def _with_even_sides(pixels: np.ndarray) -> np.ndarray:
 
 
 def _fit(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Scale a frame to fit into (height, width) without distortion, on a black background."""
+    """Resize a frame to (height, width); black bars preserve its aspect ratio."""
     from PIL import Image
 
     scale = min(shape[0] / pixels.shape[0], shape[1] / pixels.shape[1])

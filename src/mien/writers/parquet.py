@@ -1,4 +1,4 @@
-"""Write the table of `csv` as Parquet with typed columns, for pandas, Polars and DuckDB."""
+"""Write the same table as `csv.py` as Parquet with typed columns, for pandas, Polars and DuckDB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[R
     """Open a writer for a `.parquet` file.
 
     Raises:
-        UserError: pyarrow is not installed; the extra `scale` includes it.
+        UserError: If pyarrow is not installed; the extra `scale` includes it.
     """
     try:
         import pyarrow.parquet  # noqa: F401
