@@ -105,7 +105,7 @@ def headline() -> str:
     rows.append(
         (f"other tool: {BEST_PEER}", percent(peer["fer2013"]["accuracy"]), *_vote_scores(peer))
     )
-    header = ("", "FER2013 accuracy", "FER+ accuracy", "KL divergence", "top-label gap")
+    header = ("", "FER2013 accuracy", "FER+ accuracy", "KL divergence, nats", "top-label gap")
     return markdown(header, rows)
 
 
@@ -245,26 +245,26 @@ def cost() -> str:
         for count in ("1 image", "50 images")
     ]
     stage_times = (
-        f"{name} {ms:.1f} ms ({as_percent(ms / sum(stages.values()))})"
+        f"{name.replace('cut', 'crop')} {ms:.1f} ms ({as_percent(ms / sum(stages.values()))})"
         for name, ms in stages.items()
     )
     resident = memory["resident_mb"]
     rows = [
         ("`import mien`", f"{import_seconds:.3f} s"),
-        ("base installation with its dependencies",
+        ("disk space of the base installation with its dependencies",
          f"{light['installed_mib']['after']:.0f} MiB"),
-        ("`mien analyze photo.png`, cold", _process(processes["after: 1 image"])),
-        ("the same with a bare script of YuNet and ONNX Runtime",
-         _process(processes["bare: 1 image"])),
-        ("time relative to that script, 1 and 50 images", "{:.2f} and {:.2f}".format(*ratios)),
-        ("one face of a 512 x 512 photo", ", ".join(stage_times)),
+        ("`mien analyze photo.png`, a whole process", _process(processes["after: 1 image"])),
+        ("the same image with the bare script", _process(processes["bare: 1 image"])),
+        ("time relative to the bare script, 1 and 50 images", "{:.2f} and {:.2f}".format(*ratios)),
+        ("a 512 x 512 photo with one face", ", ".join(stage_times)),
         *map(_rate, data["classifier"]),
         (f"memory during {memory['images']:,} images",
          f"{min(resident):.0f} to {max(resident):.0f} MB"),
     ]  # fmt: skip
     note = (
-        f"\n\n{data['environment']['machine']}; medians. Percentages of faces per second are of "
-        "the multiply-adds per second of NumPy's float32 matrix product on as many threads."
+        f"\n\n{data['environment']['machine']}; medians. The percentage after faces per second is "
+        "the network's multiply-adds per second, relative to those of NumPy's float32 matrix "
+        "product with the same number of threads."
     )
     return markdown(("", ""), rows) + note
 
@@ -294,12 +294,13 @@ def compare() -> str:
 
     versions, with_bare = ("before", "after"), ("before", "after", "bare")
     rows = [
-        ("installed, without pip and setuptools",
+        ("disk space, without pip and setuptools",
          *(f"{data['installed_mib'][version]:.0f} MiB" for version in versions), ""),
         ("`import mien`", *map(import_time, versions), ""),
-        ("`mien analyze photo.png`, cold", *(time(version, "1 image") for version in with_bare)),
-        ("its peak memory", *map(peak_memory, with_bare)),
-        ("50 images", *(time(version, "50 images") for version in with_bare)),
+        ("`mien analyze photo.png`, a whole process",
+         *(time(version, "1 image") for version in with_bare)),
+        ("peak memory of that process", *map(peak_memory, with_bare)),
+        ("the same with 50 images", *(time(version, "50 images") for version in with_bare)),
         *((f"detection, {size} x {size}, one thread",
            *(f"{data['detection_ms'][version][k]:.1f} ms" for version in versions), "")
           for k, size in enumerate((640, 320))),
@@ -307,10 +308,10 @@ def compare() -> str:
          *(f"{data['images_per_second'][version]:.0f}" for version in versions), ""),
     ]  # fmt: skip
     note = (
-        f"\n\n{data['environment']['machine']}; medians of alternating runs; in brackets, "
-        "the ratio to the bare script, `benchmarks/bare.py`."
+        f"\n\n{data['environment']['machine']}; medians of alternating runs. In parentheses: time "
+        "relative to the bare script."
     )
-    return markdown(("", "before", "now", "bare script"), rows) + note
+    return markdown(("", "before", "after", "bare script"), rows) + note
 
 
 def pose() -> str:
@@ -325,8 +326,10 @@ def pose() -> str:
         )
         for angle, row in data["by_angle"].items()
     ]
-    header = (f"{data['faces']} scenes, rotated by", "detected: YuNet", "mien",
-              "correct emotion: YuNet", "mien", "false boxes: YuNet", "mien")  # fmt: skip
+    header = (f"{data['faces']} scenes, rotated by",
+              *(f"{quantity}: {system}"
+                for quantity in ("detected", "correct emotion", "false boxes")
+                for system in ("YuNet", "mien")))  # fmt: skip
     return markdown(header, rows)
 
 
@@ -337,7 +340,8 @@ def alignment() -> str:
          *(f"{100 * row[f'accuracy_{crop}']:.1f} %" for crop in ("unaligned", "aligned")))
         for angle, row in result("pose")["alignment"].items()
     ]  # fmt: skip
-    header = ("PublicTest faces, rotated by", "faces aligned", "accuracy: unaligned", "aligned")
+    header = ("PublicTest faces, rotated by", "faces aligned", "accuracy without alignment",
+              "accuracy with alignment")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -376,7 +380,7 @@ def flags() -> str:
         "KL, nats",
         "share calibration error",
         "top-label gap",
-        "sharpness, 5 / 50 / 95 %",
+        "sharpness: 5, 50 and 95 % quantile",
     )
     return markdown(header, rows)
 
@@ -399,9 +403,9 @@ def tracking() -> str:
         for name, row in result("tracking")["rows"].items()
         if row["faces"]
     ]
-    header = ("clip", "faces", "id switches", "IDF1", "IoU", "changes per second: true", "raw",
-              "smoothed", "bidirectional", "accuracy: raw", "smoothed",
-              "bidirectional")  # fmt: skip
+    header = ("clip", "faces", "id switches", "IDF1", "IoU",
+              *(f"changes: {kind}" for kind in ("true", "raw", "smoothed", "bidirectional")),
+              *(f"accuracy: {kind}" for kind in ("raw", "smoothed", "bidirectional")))  # fmt: skip
     return markdown(header, rows)
 
 
@@ -413,8 +417,8 @@ def video() -> str:
          f"{row['share_of_decode']:.2f}", *(f"{ms:.1f}" for ms in row["stages_ms"].values()))
         for name, row in data["rows"].items()
     ]  # fmt: skip
-    header = ("clip", "decoded per second", "analyzed per second", "ratio", "decode, ms", "detect",
-              "classify", "draw", "encode")  # fmt: skip
+    header = ("clip", "decoding, frames per second", "analysis, frames per second", "ratio",
+              "decode, ms", "detect, ms", "classify, ms", "draw, ms", "encode, ms")  # fmt: skip
     return f"{markdown(header, rows)}\n\n{data['environment']['machine']}."
 
 
@@ -467,9 +471,9 @@ def leaks() -> str:
             percent(unique["accuracy"]) if has_enough_faces else "",
             as_percent(reweighted / sum(class_sizes.values()), 1) if has_enough_faces else "",
         ))  # fmt: skip
-    header = ("protocol", "epochs", "training accuracy", "evaluation set",
-              "also in the training set", "accuracy", "without duplicates",
-              "with PublicTest's class frequencies")  # fmt: skip
+    header = ("protocol", "epochs", "training accuracy", "evaluation faces",
+              "of which in the training set", "accuracy", "accuracy without duplicates",
+              "the same, with PublicTest's class frequencies")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -519,10 +523,10 @@ def other_domains() -> str:
         ("`fourth-student`, vote head", _recalls(previous["rows"][0])),
         ("`fourth-student`, label share 0.16", _recalls(_with_label_share(previous, 0.16))),
         ("`default`", _recalls(_with_label_share(current, 0.08))),
-        ("`default-labels`", _recalls(current["label_head"])),
+        ("`default-labels`, before calibration", _recalls(current["label_head"])),
     ]
-    header = ("", "angry", "mean over emotions", "randomized: angry", "randomized: mean",
-              "KL, nats")  # fmt: skip
+    header = ("", "recall of angry", "mean recall", "recall of angry, randomized faces",
+              "mean recall, randomized faces", "KL, nats")  # fmt: skip
     return markdown(header, [(name, *cells) for name, cells in rows])
 
 
@@ -568,7 +572,8 @@ def ablation() -> str:
             f"{100 * case['seed_statistics']['macro_f1']['mean']:.1f} %",
             "" if name == "baseline" else points,
         ))  # fmt: skip
-    header = ("hybrid", "parameters", "accuracy", "macro-F1", "difference to baseline, points")
+    header = ("hybrid", "parameters", "accuracy", "macro-F1",
+              "difference from baseline, percentage points")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -577,13 +582,13 @@ def load() -> str:
     data = result("load")
     flood, after = data["overload"]["flood"], data["overload"]["after"]
     rows = [
-        (f"{row['connections']} connections", f"{row['responses_per_second']:.0f}",
+        (f"connections: {row['connections']}", f"{row['responses_per_second']:.0f}",
          as_percent(row["share_of_bare"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
         for row in data["rows"]
     ]  # fmt: skip
     for name, row in (
-        (f"tenfold overload: {flood['sent_per_second']:.0f} per second", flood),
-        ("8 connections after that", after),
+        (f"overload: {flood['sent_per_second']:.0f} requests per second", flood),
+        ("connections after the overload: 8", after),
     ):
         rejected = row["statuses"].get("503", 0) / sum(row["statuses"].values())
         of_bare = row["responses_per_second"] / data["bare_per_second"]
@@ -591,16 +596,16 @@ def load() -> str:
             name, f"{row['responses_per_second']:.0f}", as_percent(of_bare), f"{row['p50_ms']:.0f}",
             f"{row['p99_ms']:.0f}", as_percent(rejected) if rejected else "",
         ))  # fmt: skip
-    header = ("", "responses per second", "of the bare loop", "p50, ms", "p99, ms", "503")
+    header = ("", "responses per second", "relative to the bare loop", "p50, ms", "p99, ms",
+              "rejected with 503")  # fmt: skip
     memory = data["memory"]
     wrong = sum(row["wrong_responses"] for row in (memory, flood, *data["rows"]))
     closed = sum(n for kind, n in flood["statuses"].items() if kind not in ("200", "503"))
     return (
         f"{markdown(header, rows)}\n\n{data['environment']['machine']}; the bare loop reaches "
-        f"{data['bare_per_second']:.0f} per second. Memory before and after "
-        f"{memory['requests']:,} requests: {memory['before_mb']:.0f} and "
-        f"{memory['after_mb']:.0f} MB; at most "
-        f"{flood['peak_mb']:.0f} MB under tenfold overload, where {closed} of "
+        f"{data['bare_per_second']:.0f} images per second. Memory: {memory['before_mb']:.0f} MB "
+        f"before and {memory['after_mb']:.0f} MB after {memory['requests']:,} requests, at most "
+        f"{flood['peak_mb']:.0f} MB under overload. Under overload, {closed} of "
         f"{flood['sent']:,} requests failed with a closed connection. Wrong responses: {wrong}."
     )
 
@@ -625,7 +630,7 @@ def explaining() -> str:
     data = result("explaining")
     rows = [(name, with_interval(number, 1, 100)) for name, number in data["share_lost"].items()]
     return (
-        f"{markdown(('blurred fifth', 'reduction of the share, points'), rows)}\n\n"
+        f"{markdown(('blurred fifth', 'reduction of the share, percentage points'), rows)}\n\n"
         f"{data['faces']} faces of PublicTest, sampled with seed {data['seed']}, "
         f"`{data['model']}`, 95 % intervals over faces; {data['seconds_per_face']:.2f} s per "
         f"face on one thread of {data['environment']['machine']}."
