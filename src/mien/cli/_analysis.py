@@ -37,12 +37,12 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     """Run `mien analyze`.
 
     Args:
-        classifier: future of the classifier, which is loaded in a thread.
-        options: the options of the command.
+        classifier: Future of the classifier, which is loaded in a thread.
+        options: The options of the command.
 
     Raises:
-        SystemExit: code 2 if a source failed, 3 if `--strict` is given and a frame has no face.
-        UserError: an option is invalid.
+        SystemExit: Code 2 if a source failed, 3 if `--strict` is given and a frame has no face.
+        UserError: An option is invalid.
     """
     report_error, pipeline_options = ErrorReporter(), options.pipeline()
     sources = pipeline.expand_sources(options.inputs, report_error, print_error)
@@ -153,7 +153,7 @@ def _read_checkpoint(
     """Read the checkpoint of an interrupted run, and add its results to the summary.
 
     Raises:
-        UserError: the interrupted run used another model, detector or set of emotions.
+        UserError: The interrupted run used another model, detector or set of emotions.
     """
     by_name = {source.name: source for source in sources}
     resume_from = checkpoint.read(paths, by_name)

@@ -28,7 +28,7 @@ def require_extra(extra: str) -> Iterator[None]:
     """Turn a missing library into a `UserError` that names the extra to install.
 
     Args:
-        extra: an optional dependency group of mien, such as `"serve"`.
+        extra: An optional dependency group of mien, such as `"serve"`.
     """
     try:
         yield

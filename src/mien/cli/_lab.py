@@ -21,11 +21,11 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
     """Import a module of `mien.lab`, which contains training and evaluation.
 
     Args:
-        name: name of the module.
-        extra: extra that the module needs: "lab", or "report" for modules that do not use torch.
+        name: Name of the module.
+        extra: Extra that the module needs: "lab", or "report" for modules that do not use torch.
 
     Raises:
-        UserError: the extra is not installed.
+        UserError: The extra is not installed.
     """
     with require_extra(extra):
         return importlib.import_module(f"mien.lab.{name}")

@@ -47,11 +47,11 @@ class AnalyzeOptions:
         """Check that the options fit the sources, and that no output would overwrite a source.
 
         Args:
-            sources: the sources to analyze.
-            all_inputs_readable: whether all inputs could be read.
+            sources: The sources to analyze.
+            all_inputs_readable: Whether all inputs could be read.
 
         Raises:
-            UserError: an option does not fit; the message names the option.
+            UserError: An option does not fit; the message names the option.
         """
         if self.resume:
             self._check_resume()
@@ -99,11 +99,11 @@ class AnalyzeOptions:
         names = ", ".join(map(str, parts))
         if self.two_pass:
             return (
-                f"{names} holds the results so far. --two-pass cannot resume: move the file away "
-                "before you repeat the command."
+                f"The results so far are in {names}. A run with --two-pass cannot be resumed; move "
+                "them away before you repeat the command."
             )
         return (
-            f"{names} holds the results so far. To continue, repeat the command with --resume"
+            f"The results so far are in {names}. To continue, repeat the command with --resume"
             f"{without}."
         )
 
@@ -124,8 +124,8 @@ class AnalyzeOptions:
             )
         if self.two_pass:
             raise UserError(
-                "--resume cannot be used with --two-pass; move the output away and repeat the "
-                "command without --resume."
+                "--resume cannot be used with --two-pass; move the results so far away and repeat "
+                "the command without --resume."
             )
         if not self.output_paths:
             raise UserError("--resume needs the output to continue, such as --to faces.jsonl.")
@@ -145,11 +145,11 @@ def parse_frame_selection(every: str, start: str, until: str) -> FrameSelection:
 
     Args:
         every: `"3"` frames or `"0.5s"`.
-        start: a time such as `"90"` or `"1:30"`.
-        until: a time, or empty for the end of the video.
+        start: A time such as `"90"` or `"1:30"`.
+        until: A time, or empty for the end of the video.
 
     Raises:
-        UserError: a value is invalid, or the end is before the start.
+        UserError: A value is invalid, or the end is before the start.
     """
     first, last = parse_seconds(start), parse_seconds(until) if until else math.inf
     if first > last:

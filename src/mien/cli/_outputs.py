@@ -23,9 +23,9 @@ class Outputs:
     The error is raised instead if no output remains and the outputs are not optional.
 
     Args:
-        contexts: path and writer context of each output.
-        report_error: called with the error of each output that cannot be written.
-        continue_without_outputs: whether the run continues if all outputs fail, because its results
+        contexts: Path and writer context of each output.
+        report_error: Called with the error of each output that cannot be written.
+        continue_without_outputs: Whether the run continues if all outputs fail, because its results
             are also printed or summarized.
     """
 

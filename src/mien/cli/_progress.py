@@ -1,4 +1,4 @@
-"""A progress bar on standard error, if that is a terminal, while frames are read."""
+"""A progress bar while frames are read, on standard error if it is a terminal."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ProgressBar:
     """Shows the progress of each source; use it as `pipeline.Callbacks.track_progress`.
 
     Args:
-        sources: all sources of the run; a single image gets no bar.
-        selection: selection of frames in videos.
+        sources: All sources of the run; a single image gets no bar.
+        selection: Selection of frames in videos.
     """
 
     def __init__(self, sources: Sequence[Source], selection: FrameSelection) -> None:

@@ -17,8 +17,8 @@ class RunSummary:
     """Counts frames, images and faces in images, and summarizes each face in a video.
 
     Attributes:
-        frames: number of frames, images included.
-        frames_without_face: number of frames in which no face was detected.
+        frames: Number of frames, images included.
+        frames_without_face: Number of frames in which no face was detected.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class RunSummary:
         """Add the faces of the next frame.
 
         Args:
-            source: name of the source.
-            seconds: time of the frame.
-            faces: its faces.
-            is_video: whether the source is a video, camera or stream.
+            source: Name of the source.
+            seconds: Time of the frame.
+            faces: Its faces.
+            is_video: Whether the source is a video, camera or stream.
         """
         self.frames += 1
         self.frames_without_face += not faces

@@ -26,9 +26,9 @@ class Stage:
     """The measured time of a stage.
 
     Attributes:
-        name: name of the stage.
-        milliseconds: median time.
-        count: number of faces or frames processed in that time.
+        name: Name of the stage.
+        milliseconds: Median time.
+        count: Number of faces or frames processed in that time.
     """
 
     name: str
@@ -53,11 +53,11 @@ def measure(
     The times do not depend on the pixels.
 
     Args:
-        model: name or path of the model.
-        detector: name of the detector.
-        threads: number of threads; 0 uses all cores.
-        size: width and height of the frame in pixels.
-        seconds: minimum time per stage.
+        model: Name or path of the model.
+        detector: Name of the detector.
+        threads: Number of threads; 0 uses all cores.
+        size: Width and height of the frame in pixels.
+        seconds: Minimum time per stage.
     """
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
@@ -109,8 +109,8 @@ def median_milliseconds(work: Callable[[], object], seconds: float) -> float:
     """Measure the median time of a function in milliseconds, without its first call.
 
     Args:
-        work: the function, which is called at least 6 times.
-        seconds: minimum time for which it is repeated.
+        work: The function, which is called at least 6 times.
+        seconds: Minimum time for which it is repeated.
     """
     work()
     times: list[float] = []

@@ -23,11 +23,11 @@ METRICS = {
 
 
 class TrainingLog:
-    """Prints a line a minute; a `lab.progress.ProgressCallback`.
+    """A `lab.progress.ProgressCallback` that prints a line per minute.
 
     Args:
-        name: of the training.
-        seconds: its time limit.
+        name: Name of the training.
+        seconds: Time limit of the training.
     """
 
     def __init__(self, name: str, seconds: float = math.inf) -> None:
@@ -56,7 +56,7 @@ class TrainingLog:
             click.echo(self._line(now, completed), err=True)
 
     def _line(self, now: float, completed: float) -> str:
-        """Epoch, the metrics of the epoch before, and the time left."""
+        """Return a line with the epoch, the metrics of the previous epoch, and the time left."""
         parts = [f"{self._name}: epoch {min(self._epoch + 1, self._epochs)} of {self._epochs}"]
         if "loss" in self._metrics:
             parts.append(f"loss {self._metrics['loss']:.3f}")
@@ -71,7 +71,7 @@ class TrainingLog:
         return ", ".join(parts)
 
     def _seconds_left(self, now: float, completed: float) -> float:
-        """At the speed of this process so far, and within the time limit."""
+        """Extrapolate from the speed of this process so far; at most until the time limit."""
         start, resumed_at = self._start or (now, completed)
         speed = (completed - resumed_at) / max(now - start, 1e-9)
         left = (1 - completed) / speed if speed > 0 else math.inf

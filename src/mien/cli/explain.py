@@ -26,7 +26,7 @@ SECTION = ANALYSIS
 @click.option("--emotion", default="", metavar="NAME",
               help="The emotion to explain; by default each face's dominant emotion.")  # fmt: skip
 @click.option("--to", "output_path", type=click.Path(path_type=Path), metavar="PATH",
-              help="Draw the explanation into an image file: .png, .jpg or .webp.")  # fmt: skip
+              help="Draw the importance maps to an image file: .png, .jpg or .webp.")  # fmt: skip
 @click.option("--model", default="default", show_default=True,
               help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
 @click.option("--detector", default="yunet", show_default=True,
@@ -34,8 +34,8 @@ SECTION = ANALYSIS
 def explain(image: str, emotion: str, output_path: Path | None, model: str, detector: str) -> None:
     """Show which parts of a face the model's prediction depends on.
 
-    The regions of the face are hidden one after another, and the drop of the emotion's share is
-    measured (occlusion sensitivity). This explains the model, not the expression of the person.
+    One region of the face after another is blurred, and the drop of the emotion's share is
+    measured (occlusion sensitivity). This explains the model, not what the person feels.
 
     \b
         mien explain photo.jpg --to explained.png
@@ -49,7 +49,7 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
     for explanation in explanations:
         share = explanation.face.emotions[explanation.emotion]
         face = f"face {explanation.face.face_id}: {explanation.emotion} {100 * share:.1f} %"
-        caption = f"{face}; drop in percentage points when a region is hidden"
+        caption = f"{face}; drop in percentage points when a region is blurred"
         terminal().table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
         click.echo(f"{image}: no face detected")

@@ -22,9 +22,10 @@ METRIC_COLUMNS = {
 def models() -> None:
     """List the available models and their metrics on PublicTest.
 
-    FER2013 and FER+ A are accuracies, 0 to 1. KL is the Kullback-Leibler divergence between the
-    predicted shares and the shares of votes. Calibration is the share calibration error. A lower
-    KL and a lower calibration error are better.
+    FER2013 is the accuracy for FER2013's labels, and FER+ A that for the majority of the raters'
+    votes, both 0 to 1. KL is the Kullback-Leibler divergence from the shares of the votes to the
+    predicted shares. Calibration is the share calibration error. Lower values of KL and calibration
+    are better.
 
     \b
         mien models

@@ -33,7 +33,7 @@ SECTION = SERVER
               "requests get status 503.")  # fmt: skip
 @click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
               show_default=True,
-              help="Maximum size of video frames; 2160p (4K) needs about 1 GB more "
+              help="Maximum size of video frames; 2160p (4K) needs about 1.2 GB more "
               "memory.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Require clients to send the bearer token that this file contains. Without this "
@@ -60,7 +60,8 @@ def serve(
 ) -> None:
     """Start the HTTP server.
 
-    It accepts images, videos and live frames; by default, only this machine can connect.
+    It has a web page, and analyzes images, videos and camera frames. By default, only this machine
+    can connect.
 
     \b
         mien serve
@@ -86,7 +87,7 @@ def serve(
 def _end_by_sigterm() -> None:
     """Let SIGHUP end the server like SIGTERM, which lets it finish requests before it ends.
 
-    Service managers expect that a server ends by this signal.
+    Service managers expect a server to end by SIGTERM itself instead of with an exit code.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

@@ -40,9 +40,10 @@ def train(
 ) -> None:
     """Train a model, or resume an interrupted training.
 
-    RECIPE is one of default, tiny, common, vgg19, sequential and hybrid, a name such as
-    hybrid-paper for the settings published with that network, or the config.json of a run.
-    docs/training.md lists all fields and models. Training uses the train split of --data.
+    RECIPE is the name of a recipe or the config.json of a run. The recipes are default, tiny,
+    common, vgg19, sequential, hybrid, and names such as vgg19-paper, which have the settings of the
+    network's authors, as far as known. docs/training.md lists all recipes, fields and models.
+    Training uses the train split of --data.
 
     \b
         mien train default --data fer2013/ --out runs/default
