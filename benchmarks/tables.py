@@ -300,7 +300,8 @@ def compare() -> str:
         ("`mien analyze photo.png`, a whole process",
          *(time(version, "1 image") for version in with_bare)),
         ("peak memory of that process", *map(peak_memory, with_bare)),
-        ("the same with 50 images", *(time(version, "50 images") for version in with_bare)),
+        ("`mien analyze` with 50 images, a whole process",
+         *(time(version, "50 images") for version in with_bare)),
         *((f"detection, {size} x {size}, one thread",
            *(f"{data['detection_ms'][version][k]:.1f} ms" for version in versions), "")
           for k, size in enumerate((640, 320))),
