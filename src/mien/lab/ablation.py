@@ -1,4 +1,4 @@
-"""Ablation: train a baseline, and the baseline with each of several changes."""
+"""Ablation study: train a baseline config, and the baseline with one change at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mien.lab.config import Config, changed
 from mien.lab.experiments import RunProgress, describe_experiment, mean_and_sd, metrics_of, run_all
 from mien.lab.runs import Run
 
-FIXED = ("protocol", "fold", "folds", "seed")
-"""Fields that no case may change, so that all have the same evaluation set and seeds."""
+FIXED_FIELDS = ("protocol", "fold", "folds", "seed")
+"""Fields that no case may change, so that all cases have the same evaluation set and seeds."""
 
 BASELINE = "baseline"
-"""Name of the unchanged case."""
+"""Name of the case without changes."""
 
 GENERAL_CHANGES = {
     "no dropout": ("dropout=0",),
@@ -29,7 +29,7 @@ GENERAL_CHANGES = {
     "no label smoothing": ("label_smoothing=0",),
     "no moving average": ("ema_decay=0",),
 }  # fmt: skip
-"""Ablations of any config; `models.ablations` has the ablations of a network."""
+"""Case -> changes, for any config. `models.ablations` has the ablations of each network."""
 
 
 def ablate(
@@ -40,30 +40,33 @@ def ablate(
     seeds: Sequence[int],
     on_progress: RunProgress,
 ) -> dict:
-    """Train the baseline and each change, once per seed.
+    """Train the baseline and each changed config once per seed, and compare their accuracy.
 
-    Also writes the result to `out/ablation.json`.
+    The result is also written to `out/ablation.json`.
 
     Args:
-        base: config of the baseline; its seed is ignored.
-        root: the data.
-        out: parent of the run folders.
-        changes: name of a case -> changes of the config, such as `{"no dropout": ["dropout=0"]}`.
-        seeds: of the trainings.
-        on_progress: makes the progress callback of each training.
+        base: Config of the baseline; its seed is ignored.
+        root: Path of the dataset.
+        out: Parent of the run folders.
+        changes: Case -> changes of the config, such as `{"no dropout": ["dropout=0"]}`.
+        seeds: Seeds of the trainings of each case.
+        on_progress: Returns the progress callback of a training.
 
     Returns:
-        For each case: mean and sample standard deviation over seeds, and the difference of its
-        accuracy from the baseline, paired by face, with its 95 % bootstrap interval over faces.
+        A description of the experiment, and `cases`. A case has its changes, number of parameters,
+        mean and sample standard deviation of each metric over seeds, and
+        `difference_to_baseline`: its accuracy minus that of the baseline, paired by face, with the
+        95 % bootstrap interval over faces.
 
     Raises:
-        UserError: two cases would have the same folder, or a case changes a field in `FIXED`.
-        runs.RunLocked: other processes are training some cases.
+        UserError: There is no seed, a case has no unique folder name, or a case changes one of
+            `FIXED_FIELDS`.
+        runs.RunLocked: Other processes are training some cases.
     """
     if not seeds:
         raise UserError("There are no seeds. Give at least one.")
     _check_names([BASELINE, *changes])
-    cases = {BASELINE: base} | {name: changed(base, each) for name, each in changes.items()}
+    cases = {BASELINE: base} | {name: changed(base, texts) for name, texts in changes.items()}
     _check_fixed_fields(base, cases)
     configs = {
         f"{slug(name)}-seed{seed}": replace(case, seed=seed)
@@ -71,10 +74,10 @@ def ablate(
         for name, case in cases.items()
     }
     results = run_all(configs, root, out, on_progress)
-    names = {name: [f"{slug(name)}-seed{seed}" for seed in seeds] for name in cases}
-    hits = {
-        name: _hit_rates([runs.open_run(out / folder) for folder in folders])
-        for name, folders in names.items()
+    folders = {name: [f"{slug(name)}-seed{seed}" for seed in seeds] for name in cases}
+    accuracy_per_face = {
+        name: _accuracy_per_face([runs.open_run(out / folder) for folder in folders[name]])
+        for name in cases
     }
     result = describe_experiment(base, results) | {
         "kind": "ablation",
@@ -83,9 +86,13 @@ def ablate(
         "cases": {
             name: {
                 "changes": list(changes.get(name, ())),
-                "parameters": results[names[name][0]]["network"]["parameters"],
-                "seed_statistics": mean_and_sd([metrics_of(results[one]) for one in names[name]]),
-                "difference_to_baseline": scores.paired_difference(hits[name], hits[BASELINE]),
+                "parameters": results[folders[name][0]]["network"]["parameters"],
+                "seed_statistics": mean_and_sd(
+                    [metrics_of(results[folder]) for folder in folders[name]]
+                ),
+                "difference_to_baseline": scores.paired_difference(
+                    accuracy_per_face[name], accuracy_per_face[BASELINE]
+                ),
             }
             for name in cases
         },
@@ -98,21 +105,24 @@ def _check_names(names: Sequence[str]) -> None:
     slugs = [slug(name) for name in names]
     for name in names:
         if not slug(name) or slugs.count(slug(name)) > 1:
-            raise UserError(f"The letters and digits of {name!r} are not unique. Rename the case.")
+            raise UserError(
+                f"The case name {name!r} is empty or not unique; only letters and digits count. "
+                "Rename the case."
+            )
 
 
 def _check_fixed_fields(base: Config, cases: Mapping[str, Config]) -> None:
     for name, case in cases.items():
-        for field in FIXED:
+        for field in FIXED_FIELDS:
             if getattr(case, field) != getattr(base, field):
                 raise UserError(
                     f"Case {name!r} changes {field}, which must be equal in all cases. Change it "
-                    "with --set."
+                    "for all cases with --set."
                 )
 
 
 def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
-    """The usual ablations of a config: first of training methods, then of parts of the network."""
+    """The default cases of a config: first training methods, then parts of the network."""
     general = {
         name: changes for name, changes in GENERAL_CHANGES.items() if changed(base, changes) != base
     }
@@ -122,12 +132,15 @@ def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
 
 
 def slug(name: str) -> str:
-    """The name as part of a folder's name: letters and digits, joined by dashes."""
+    """The name in lower case, as words of letters and digits joined by dashes, for folder names."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
-def _hit_rates(runs_of_case: list[Run]) -> np.ndarray:
-    """The fraction of the runs that classify each labeled face correctly: (N,)."""
-    predictions = [runs.load_predictions(run) for run in runs_of_case]
-    hits = [(each["labels"].argmax(1) == each["truth"])[each["truth"] >= 0] for each in predictions]
-    return np.mean(hits, axis=0)
+def _accuracy_per_face(runs_of_case: list[Run]) -> np.ndarray:
+    """(N,) fraction of the runs that classify each of the N labeled faces correctly."""
+    correct = []
+    for run in runs_of_case:
+        predictions = runs.load_predictions(run)
+        truth = predictions["truth"]
+        correct.append((predictions["labels"].argmax(1) == truth)[truth >= 0])
+    return np.mean(correct, axis=0)

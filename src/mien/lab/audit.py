@@ -1,6 +1,6 @@
 """Dataset audit: duplicates within and across splits, doubtful labels, images without a face.
 
-`audit_dataset` compares all faces once; the other functions read the resulting `Audit`.
+`audit_dataset` compares all faces with each other; the findings are computed from its result.
 """
 
 from __future__ import annotations
@@ -19,15 +19,19 @@ from mien.lab.data import VOTE_NAMES, Samples, concatenate, majority, plurality
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 SPLITS = ("train", "val", "test")
-"""In this order: a duplicate across two splits counts against the later one."""
+"""Splits in order of precedence: of two duplicates, the one in the later split is excluded."""
 
 VOTE_CLASSES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
-"""The classes that raters could choose, as text."""
+"""The choices of a rater, in the order of the votes, as text for readers."""
 
-NOT_A_FACE_COLUMN, NO_EMOTION_COLUMNS = 9, slice(8, 10)
-"""Columns of the votes for "not a face", and for "unknown" and "not a face"."""
+NOT_A_FACE_COLUMN = 9
+"""Column of the votes for "not a face"."""
+
+NO_EMOTION_COLUMNS = slice(8, 10)
+"""Columns of the votes for "unknown" and "not a face"."""
 
 RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes")
+"""The scores of `rater_agreement`."""
 
 Table = tuple[str, tuple[str, ...], list[tuple]]
 """Title, column names and rows of a table."""
@@ -38,15 +42,15 @@ class Audit:
     """The faces of all splits of a dataset, and all duplicate pairs among them.
 
     Attributes:
-        split_names: the names of the splits.
-        split_indices: (N,) int, the index into `split_names` of the split of each face.
-        samples: the N faces of all splits.
-        exact_pairs: (M, 2) int, pairs of faces with identical pixels. The earlier face of each
-            pair is first.
-        near_pairs: (M, 2) int, pairs whose correlation is above `duplicates.MIN_CORRELATION`,
+        split_names: The names of the splits.
+        split_indices: (N,) int, the split of each face as an index into `split_names`.
+        samples: The N faces of all splits.
+        exact_pairs: (M, 2) int, indices of the pairs of faces with identical pixels. In all pairs,
+            the earlier face is first.
+        near_pairs: (M, 2) int, pairs of near duplicates as defined in `mien.lab.duplicates`,
             including exact duplicates; None after a quick audit.
-        mirrored_pairs: (M, 2) int, pairs whose correlation is above
-            `duplicates.MIN_CORRELATION` only if one face is mirrored; None after a quick audit.
+        mirrored_pairs: (M, 2) int, pairs that are near duplicates only if one face is mirrored;
+            None after a quick audit.
     """
 
     split_names: tuple[str, ...]
@@ -66,22 +70,21 @@ def audit_dataset(
     """Compare all faces of a dataset with each other, within and across splits.
 
     Args:
-        splits: split name -> samples.
-        quick: skip the search for near duplicates, which takes a minute on FER2013.
-        on_progress: called with the number of faces compared and the total.
+        splits: Split name -> samples. Only the splits in `SPLITS` are compared.
+        quick: Skip the search for near duplicates, which takes a minute on FER2013.
+        on_progress: Called with the number of faces compared so far and the total number.
 
     Returns:
-        All faces, in the order of `SPLITS`, with all pairs of duplicates.
+        The faces, in the order of `SPLITS`, and their pairs of duplicates.
     """
     names = tuple(name for name in SPLITS if name in splits)
-    parts = [splits[name] for name in names]
-    pooled = concatenate(*parts)
-    split_indices = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    exact = duplicates.exact_pairs(pooled.faces)
+    samples = concatenate(*(splits[name] for name in names))
+    split_indices = np.repeat(np.arange(len(names)), [len(splits[name]) for name in names])
+    exact = duplicates.exact_pairs(samples.faces)
     near, mirrored = (
-        (None, None) if quick else duplicates.near_pairs(pooled.faces, on_progress=on_progress)
+        (None, None) if quick else duplicates.near_pairs(samples.faces, on_progress=on_progress)
     )
-    return Audit(names, split_indices, pooled, exact, near, mirrored)
+    return Audit(names, split_indices, samples, exact, near, mirrored)
 
 
 # Duplicates
@@ -95,14 +98,14 @@ def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 
 
 def conflicting_pairs(audit: Audit) -> np.ndarray:
-    """Return the (M, 2) pairs of exact duplicates that have different labels."""
+    """Return the (M, 2) pairs of exact duplicates that are both labeled, and differently."""
     labels = audit.samples.labels[audit.exact_pairs]
     is_conflict = (labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)
     return audit.exact_pairs[is_conflict]
 
 
 def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
-    """Return the first of the (M, 2) pairs for each group of exact duplicates: (K, 2)."""
+    """Keep only the first of the (M, 2) pairs of each group of identical faces: (K, 2)."""
     contents = [audit.samples.faces[face_index].tobytes() for face_index in pairs[:, 0]]
     _, first_indices = np.unique(np.array(contents, object), return_index=True)
     return pairs[np.sort(first_indices)]
@@ -112,23 +115,23 @@ def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 
 
 def labels_text(audit: Audit, face_indices: np.ndarray) -> str:
-    """Return the labels of faces as text with separators, such as `"angry | sad"`."""
+    """Join the names of the labels of faces, as in `"angry | sad"`."""
     labels = audit.samples.labels[face_indices]
     return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
 
 
 def is_rated_not_a_face(samples: Samples) -> np.ndarray:
-    """Return (N,) bool: whether all raters chose "not a face" for each image."""
+    """Return (N,) bool: whether an image has votes, all of them for "not a face"."""
     return samples.votes.any(1) & (samples.votes[:, NOT_A_FACE_COLUMN] == samples.votes.sum(1))
 
 
 def is_rated_without_emotion(samples: Samples) -> np.ndarray:
-    """Return (N,) bool: whether most raters chose "unknown" or "not a face" for each image."""
+    """Return (N,) bool: whether over half of a face's votes are "unknown" or "not a face"."""
     return 2 * samples.votes[:, NO_EMOTION_COLUMNS].sum(1) > samples.votes.sum(1)
 
 
 def faces_with_rejected_label(samples: Samples) -> np.ndarray:
-    """Return the indices of faces whose raters all chose the same emotion, which is not the label.
+    """Return the indices of faces whose raters all chose the same emotion, but not the label.
 
     Returns:
         (M,) int, sorted by label.
@@ -140,7 +143,7 @@ def faces_with_rejected_label(samples: Samples) -> np.ndarray:
 
 
 def _votes_for_label(samples: Samples) -> np.ndarray:
-    """Return (N,) the number of raters that chose the label of each face."""
+    """Return the number of votes for the label of each face: (N,), meaningless without a label."""
     return samples.votes[np.arange(len(samples)), samples.labels]
 
 
@@ -148,7 +151,7 @@ def _votes_for_label(samples: Samples) -> np.ndarray:
 
 
 def summary(audit: Audit) -> dict:
-    """Return all findings as numbers that JSON can hold."""
+    """Return the counts and fractions of an audit, as a JSON-serializable dictionary."""
     splits = {
         name: audit.samples.select(audit.split_indices == k)
         for k, name in enumerate(audit.split_names)
@@ -187,7 +190,7 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _count_duplicates_of_earlier_faces(exact_pairs: np.ndarray) -> int:
-    """Count the faces with the same pixels as an earlier face; first faces are not counted."""
+    """Count the faces with the same pixels as an earlier face, so not the first of each group."""
     return len(np.unique(exact_pairs[:, 1]))
 
 
@@ -198,7 +201,7 @@ def _duplicates_by_split(audit: Audit) -> list[dict]:
             "kind": kind,
             "split": split,
             "duplicate_in": other_split,
-            **_between_splits(audit, pairs, k, other_k),
+            **_count_duplicates(audit, pairs, k, other_k),
         }
         for kind, pairs in kinds.items()
         if pairs is not None
@@ -207,15 +210,14 @@ def _duplicates_by_split(audit: Audit) -> list[dict]:
     ]
 
 
-def _between_splits(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
-    """Count the faces of a split that have a duplicate in another split, or in the same one.
+def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
+    """Count the faces of `split` that have a duplicate in the split `other`, or in the same split.
 
-    `same_label` is the fraction of a face's duplicates with the same label as the face, averaged
-    over faces.
+    `same_label` is the fraction of a face's duplicates that have its label, averaged over faces.
     """
     ordered_pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    is_between = (audit.split_indices[ordered_pairs] == (split, other)).all(1)
-    face_indices, duplicate_indices = ordered_pairs[is_between].T
+    is_selected = (audit.split_indices[ordered_pairs] == (split, other)).all(1)
+    face_indices, duplicate_indices = ordered_pairs[is_selected].T
     labels = audit.samples.labels
     is_same_label = labels[face_indices] == labels[duplicate_indices]
     unique_faces, inverse, counts = np.unique(face_indices, return_inverse=True, return_counts=True)
@@ -229,7 +231,7 @@ def _between_splits(audit: Audit, pairs: np.ndarray, split: int, other: int) -> 
 
 
 def _conflicting_labels(audit: Audit) -> dict:
-    """Count the groups of exact duplicates with different labels, in total and by labels."""
+    """Count the groups and the faces of exact duplicates with different labels."""
     pairs = conflicting_pairs(audit)
     groups = first_pair_of_each_group(audit, pairs)
     labels = Counter(
@@ -240,12 +242,15 @@ def _conflicting_labels(audit: Audit) -> dict:
 
 
 def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
-    """Measure how far FER+ raters agree with the labels.
+    """Measure the agreement of FER+ raters with the labels, on faces that have both.
 
     Returns:
-        Label, or "all" -> `plurality_agrees`, the fraction of faces whose label has the most
-        votes; `vote_share`, the mean share of votes for the label; `no_votes`, the fraction of
-        faces without a vote for the label. Labels that do not occur are missing.
+        Label, or "all" -> scores, each 0 to 1. Labels of no face are missing. The scores are:
+
+        - `plurality_agrees`: the fraction of faces whose label has more votes than any other
+          choice.
+        - `vote_share`: the mean fraction of a face's votes that are for its label.
+        - `no_votes`: the fraction of faces without a vote for their label.
     """
     rated = samples.select(samples.votes.any(1) & (samples.labels >= 0))
     votes_for_label = _votes_for_label(rated)
@@ -257,14 +262,17 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
     masks = {label: rated.labels == k for k, label in enumerate(EMOTIONS)}
     masks["all"] = rated.labels >= 0
     return {
-        label: {name: float(x[mask].mean()) for name, x in zip(RATER_SCORES, scores, strict=True)}
+        label: {
+            name: float(score[mask].mean())
+            for name, score in zip(RATER_SCORES, scores, strict=True)
+        }
         for label, mask in masks.items()
         if mask.any()
     }
 
 
 def tables(numbers: dict) -> Iterator[Table]:
-    """Yield the tables that show a `summary`."""
+    """Yield the tables that show the result of `summary` to readers."""
     names, conflicts = tuple(numbers["splits"]), numbers["conflicting_labels"]
     counts = [numbers["classes"][name] | numbers["splits"][name] for name in names]
     rows = [(key.replace("_", " "), *(split[key] for split in counts)) for key in counts[0]]
@@ -273,7 +281,10 @@ def tables(numbers: dict) -> Iterator[Table]:
         "Duplicates within and across splits "
         f"({numbers['duplicates_of_earlier_faces']:,} faces are exact duplicates of earlier faces)"
     )
-    rows = [tuple("" if x is None else x for x in row.values()) for row in numbers["duplicates"]]
+    rows = [
+        tuple("" if value is None else value for value in row.values())
+        for row in numbers["duplicates"]
+    ]
     columns = (
         "kind", "split", "duplicate\nin", "pairs", "faces with\nduplicate", "fraction\nof split",
         "same\nlabel",
@@ -295,7 +306,7 @@ def _rater_table(splits: dict) -> Table:
     rows = []
     for label in (*EMOTIONS, "all"):
         scores = [split.get(label, dict.fromkeys(RATER_SCORES, "")) for split in splits.values()]
-        rows.append((label, *(one[name] for name in RATER_SCORES for one in scores)))
+        rows.append((label, *(of_split[name] for name in RATER_SCORES for of_split in scores)))
     title = "Agreement of FER+ raters with the labels, as fractions of faces and of votes"
     return title, ("label", *columns), rows
 
@@ -304,24 +315,24 @@ def _rater_table(splits: dict) -> Table:
 
 
 def exclusions(audit: Audit) -> dict[str, np.ndarray]:
-    """Return the faces of val and test that a clean evaluation excludes.
+    """Return the faces of val and test that a clean evaluation excludes, by reason.
 
     The reasons are:
 
     - `exact-duplicate`: an earlier split has an exact duplicate of the face.
     - `near-duplicate`: an earlier split has a near duplicate, mirrored or not.
-    - `conflicting-labels`: the face has an exact duplicate with another label.
-    - `not-a-face`: all raters chose "not a face", or the image has only one gray level.
-    - `no-emotion`: most raters chose "unknown" or "not a face".
+    - `conflicting-labels`: the face has an exact duplicate with another label, in any split.
+    - `not-a-face`: all votes are for "not a face", or the image has only one gray level.
+    - `no-emotion`: over half of the votes are for "unknown" or "not a face".
 
     Returns:
         Reason -> (M,) face indices. Each face is listed once, for the first reason that applies.
     """
-    similar = [pairs for pairs in (audit.near_pairs, audit.mirrored_pairs) if pairs is not None]
+    near = [pairs for pairs in (audit.near_pairs, audit.mirrored_pairs) if pairs is not None]
     reasons = {
         "exact-duplicate": _duplicates_of_earlier_split(audit, audit.exact_pairs),
         "near-duplicate": _duplicates_of_earlier_split(
-            audit, np.concatenate([audit.exact_pairs, *similar])
+            audit, np.concatenate([audit.exact_pairs, *near])
         ),
         "conflicting-labels": conflicting_pairs(audit).ravel(),
         "not-a-face": np.flatnonzero(
@@ -329,23 +340,23 @@ def exclusions(audit: Audit) -> dict[str, np.ndarray]:
         ),
         "no-emotion": np.flatnonzero(is_rated_without_emotion(audit.samples)),
     }
-    remaining = np.array(audit.split_names)[audit.split_indices] != "train"
+    is_candidate = np.array(audit.split_names)[audit.split_indices] != "train"
     excluded = {}
     for reason, face_indices in reasons.items():
-        excluded[reason] = np.intersect1d(face_indices, np.flatnonzero(remaining))
-        remaining[face_indices] = False
+        excluded[reason] = np.intersect1d(face_indices, np.flatnonzero(is_candidate))
+        is_candidate[face_indices] = False
     return excluded
 
 
 def write_exclusions(path: Path, audit: Audit) -> None:
-    """Write a CSV file with row, split and reason of each face that a clean evaluation excludes."""
-    excluded = [
-        (int(k), reason) for reason, face_indices in exclusions(audit).items() for k in face_indices
-    ]
+    """Write a CSV file with the row, split and reason of each face of `exclusions`."""
+    reasons = {
+        int(k): reason for reason, face_indices in exclusions(audit).items() for k in face_indices
+    }
     with atomic_file.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("row", "split", "reason"))
-        for k, reason in sorted(excluded):
+        for k, reason in sorted(reasons.items()):
             writer.writerow(
                 (audit.samples.rows[k], audit.split_names[audit.split_indices[k]], reason)
             )

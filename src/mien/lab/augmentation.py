@@ -1,8 +1,8 @@
-"""Data augmentation with parameters that are sampled before an epoch.
+"""Data augmentation whose random parameters are sampled before each epoch.
 
-NumPy samples them on the host from the seed and the number of the epoch, so the parameters are
-equal on every device and in every process. A step on the device then needs no random numbers and no
-synchronization, which lets a CUDA graph replay it.
+NumPy samples them on the CPU from the seed and the number of the epoch, so they are the same on
+every device and in every process. The augmentation of a step then samples nothing and does not
+synchronize with the host, so a CUDA graph can replay it.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ from mien.lab.batches import (
 from mien.lab.config import Config
 
 MIXUP_ALPHA = 0.2
-"""Parameter of the Beta distribution of mixup."""
+"""Both parameters of the Beta distribution from which mixup's lambda is sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentationParameters:
-    """Random numbers for S steps of B faces, or for one step (see `at`) without the axis S.
+    """Random numbers for the S steps of an epoch, with B faces each; or for one of these steps.
 
-    Numbers are uniform from 0 to 1 unless stated otherwise.
+    `at` selects one step; its tensors lack the axis S. Numbers are uniform in [0, 1) unless stated
+    otherwise. A number for the selection of faces or batches is compared with a probability.
 
     Attributes:
         indices: (S, B) int64, dataset indices of the faces of each batch.
-        partners: (S, B) int64, the face of the batch that each face is mixed with.
-        affine: (S, 5, B): rotation, scale, horizontal and vertical translation, flip.
-        brightness_contrast: (S, 2, B): contrast, brightness.
-        random_erasing: (S, 5, B): area, aspect ratio, top, left, whether it is applied.
-        cutmix: (S, 4, B): area, aspect ratio, top, left.
-        domain_randomization: (S, 6, B): whether it is applied, margin, blur, tone curve, contrast,
-            brightness.
-        mix_choice: (S,), selects mixup, CutMix or neither for a batch.
-        mixup: (S,), mixup's lambda: the weight of a face against its partner, from a Beta
-            distribution.
-        noise: (B, 1, size, size), standard normal; one image per position in the batch, sampled
+        partners: (S, B) int64, position in the batch of the face that each face is mixed with.
+        affine: (S, 5, B) for rotation, scale, horizontal and vertical translation, flip.
+        brightness_contrast: (S, 2, B) for contrast, brightness.
+        random_erasing: (S, 5, B) for area, aspect ratio, top, left, selection of faces.
+        cutmix: (S, 4, B) for area, aspect ratio, top, left.
+        domain_randomization: (S, 6, B) for selection of faces, crop scale, blur, tone curve,
+            contrast, brightness.
+        mix_choice: (S,) for the selection of mixup, CutMix or neither for a batch.
+        mixup: (S,), mixup's lambda: the weight of each face, while its partner has the weight
+            1 - lambda. Beta-distributed.
+        noise: (B, 1, size, size), standard normal: one image per position in the batch, sampled
             once per epoch and permuted by `partners` in each step.
     """
 
@@ -66,7 +67,7 @@ class AugmentationParameters:
     noise: Tensor
 
     def at(self, step: Tensor) -> AugmentationParameters:
-        """The parameters of one step; `step` is its index in the epoch, a (1,) int64 tensor."""
+        """The parameters of one step. `step` is its index in the epoch, a (1,) int64 tensor."""
         names = [field.name for field in fields(self) if field.name != "noise"]
         selected = {name: getattr(self, name).index_select(0, step)[0] for name in names}
         return AugmentationParameters(**selected, noise=self.noise[selected["partners"]])
@@ -81,16 +82,16 @@ def sample(
     world_size: int = 1,
     repeat: tuple[int, int] | None = None,
 ) -> AugmentationParameters:
-    """Sample the augmentation of an epoch.
+    """Sample the augmentation parameters of an epoch.
 
     Args:
-        config: config of the training.
-        count: number of faces in the training set.
-        epoch: number of the epoch, from 0.
-        device: device of the result.
-        world_size: number of processes that share each batch.
-        repeat: for stored teacher logits, the seed and epoch whose order and augmentation are
-            repeated. Domain randomization still depends on `config.seed` and `epoch`.
+        config: Config of the training.
+        count: Number of faces in the training set.
+        epoch: Number of the epoch, from 0.
+        device: Device of the result.
+        world_size: Number of processes that share each batch.
+        repeat: Seed and epoch to use instead of `config.seed` and `epoch`, except for domain
+            randomization. They repeat the batches for which teacher logits were stored.
     """
     steps, batch = steps_per_epoch(count, config), faces_per_step(count, config, world_size)
     size = face_size(config, epoch)
@@ -120,7 +121,14 @@ def sample(
 def augmented_batches(
     data: Batch, config: Config, epoch: int, *, repeat: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
-    """The augmented batches of an epoch, each face at most once; arguments as in `sample`."""
+    """Yield the augmented batches of an epoch, in which each face occurs at most once.
+
+    Args:
+        data: The training set on the device.
+        config: Config of the training.
+        epoch: Number of the epoch, from 0.
+        repeat: As in `sample`.
+    """
     device = data.faces.device
     parameters = sample(config, len(data.faces), epoch, device, repeat=repeat)
     for step in range(steps_per_epoch(len(data.faces), config)):
@@ -132,13 +140,14 @@ def augment(batch: Batch, parameters: AugmentationParameters, config: Config, si
     """Augment a batch of uint8 faces.
 
     Args:
-        batch: uint8 faces.
-        parameters: the parameters of this step.
-        config: strengths and probabilities.
-        size: width and height of the result.
+        batch: Faces as in the dataset, (B, 1, H, W) uint8.
+        parameters: The parameters of one step.
+        config: Config of the training, with the strengths and probabilities.
+        size: Width and height of the augmented faces.
 
     Returns:
-        Standardized float32 faces; mixed faces have mixed targets.
+        (B, `config.channels`, size, size) standardized float32 faces with their targets. Mixed
+        faces have mixed targets.
     """
     faces = standardize(batch.faces)
     faces = affine(faces, parameters.affine, config, size)
@@ -155,27 +164,36 @@ def augment(batch: Batch, parameters: AugmentationParameters, config: Config, si
 
 
 def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
-    """Flip, rotate, scale and translate each face: (N, C, H, W), (5, N) -> (N, C, size, size).
+    """Flip, rotate, scale and translate each face, and crop and resize it, in one resampling.
 
-    All of this, including the resize from `config.input_size` to `size`, is one resampling. With
-    all strengths at 0 and no resize, the result is exactly the center crop.
+    With all strengths at 0 and no resizing, the result is exactly the center crop.
+
+    Args:
+        faces: (N, C, H, W) float32.
+        uniform: (5, N), in the order of `AugmentationParameters.affine`.
+        config: Config of the training; the crop has `config.input_size` pixels.
+        size: Width and height of the result.
+
+    Returns:
+        (N, C, size, size) float32.
     """
     count, _, height, width = faces.shape
-    crop = config.input_size
-    is_fixed = not (config.flip or config.rotation or config.scale or config.translate)
-    if size == crop and is_fixed:
-        return center_crop(faces, crop)
+    crop_size = config.input_size
+    is_identity = not (config.flip or config.rotation or config.scale or config.translate)
+    if size == crop_size and is_identity:
+        return center_crop(faces, crop_size)
     symmetric = uniform * 2 - 1
     angle = symmetric[0] * (config.rotation * torch.pi / 180)
     zoom = (1 + config.scale) ** symmetric[1]
     flip = torch.where(symmetric[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(angle)
-    # From output to input pixels, in affine_grid's coordinates, where -1 and 1 are the edges.
+    # The map from output to input positions, in the coordinates of affine_grid: -1 and 1 are the
+    # edges of the image.
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     theta = torch.zeros(count, 2, 3, device=faces.device)
-    theta[:, 0, 0] = flip * cos * (crop / width)
-    theta[:, 0, 1] = -flip * sin * (crop / width)
-    theta[:, 1, 0] = sin * (crop / height)
-    theta[:, 1, 1] = cos * (crop / height)
+    theta[:, 0, 0] = flip * cos * (crop_size / width)
+    theta[:, 0, 1] = -flip * sin * (crop_size / width)
+    theta[:, 1, 0] = sin * (crop_size / height)
+    theta[:, 1, 1] = cos * (crop_size / height)
     theta[:, :, 2] = symmetric[2:4].T * (2 * config.translate)
     grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     return F.grid_sample(
@@ -184,12 +202,13 @@ def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
 
 
 def brightness_contrast(faces: Tensor, uniform: Tensor, strength: float) -> Tensor:
-    """Scale the contrast and shift the brightness of each face by up to `strength`.
+    """Change the contrast and the brightness of each face.
 
     Args:
         faces: (N, C, H, W), standardized.
-        uniform: (2, N).
-        strength: largest relative change of contrast, and change of brightness in units of `STD`.
+        uniform: (2, N), in the order of `AugmentationParameters.brightness_contrast`.
+        strength: Largest relative change of contrast, and largest change of brightness in units
+            of `STD`.
     """
     if not strength:
         return faces
@@ -198,15 +217,15 @@ def brightness_contrast(faces: Tensor, uniform: Tensor, strength: float) -> Tens
 
 
 def random_erasing(faces: Tensor, uniform: Tensor, noise: Tensor, probability: float) -> Tensor:
-    """Fill a rectangle of 2 to 20 % of the area with noise, with a probability per face.
+    """Fill a rectangle of 2 to 20 % of the area of randomly selected faces with noise.
 
     Zhong et al. 2017, https://arxiv.org/abs/1708.04896.
 
     Args:
         faces: (N, C, H, W), standardized.
-        uniform: (5, N).
+        uniform: (5, N), in the order of `AugmentationParameters.random_erasing`.
         noise: (N, 1, H, W), standard normal.
-        probability: 0 to 1.
+        probability: Probability per face, 0 to 1.
     """
     if not probability:
         return faces
@@ -218,18 +237,21 @@ def random_erasing(faces: Tensor, uniform: Tensor, noise: Tensor, probability: f
 def random_rectangles(
     uniform: Tensor, min_area: float, max_area: float, height: int, width: int
 ) -> Tensor:
-    """One random rectangle per face, as a mask: (4, N) -> (N, 1, height, width) bool.
+    """One random rectangle per face, as a mask.
 
     Args:
-        uniform: (4, N).
-        min_area: smallest area, as a fraction of the image.
-        max_area: largest area, as a fraction of the image.
-        height: height of the mask.
-        width: width of the mask.
+        uniform: (4, N), for area, aspect ratio, top, left.
+        min_area: Smallest area, as a fraction of the image.
+        max_area: Largest area, as a fraction of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+
+    Returns:
+        (N, 1, height, width) bool, True inside the rectangle.
     """
     uniform = uniform[..., None]
     area = min_area + (max_area - min_area) * uniform[0]
-    aspect = torch.exp((uniform[1] * 2 - 1) * math.log(3))  # 1/3 to 3
+    aspect = torch.exp((uniform[1] * 2 - 1) * math.log(3))  # height / width, from 1/3 to 3
     box_height = (area * aspect).sqrt().clamp(max=1)
     box_width = (area / aspect).sqrt().clamp(max=1)
     top, left = uniform[2] * (1 - box_height), uniform[3] * (1 - box_width)
@@ -243,12 +265,20 @@ def random_rectangles(
 def mixup_cutmix(
     batch: Batch, parameters: AugmentationParameters, mixup: float, cutmix: float
 ) -> Batch:
-    """Mix the faces and targets of a batch, with a probability for each method.
+    """Apply mixup, CutMix or neither to the faces and targets of a batch.
 
     Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. CutMix: Yun et al. 2019,
-    https://arxiv.org/abs/1905.04899. A mixed face is the weighted mean of a face and its partner.
-    The weight of the face is equal for all pixels (mixup), or 0 in a rectangle and 1 outside
-    (CutMix).
+    https://arxiv.org/abs/1905.04899.
+
+    A mixed face is the weighted mean of a face and its partner. With mixup the weight of the face
+    is the same for all pixels; with CutMix it is 0 in a rectangle and 1 outside. The targets are
+    mixed with the mean weight over all pixels.
+
+    Args:
+        batch: N standardized faces with their targets.
+        parameters: The parameters of one step.
+        mixup: Probability of mixup, 0 to 1.
+        cutmix: Probability of CutMix, 0 to 1.
     """
     if not mixup and not cutmix:
         return batch
@@ -256,19 +286,21 @@ def mixup_cutmix(
     is_cutmix = ~is_mixup & (parameters.mix_choice < mixup + cutmix)
     inside = random_rectangles(parameters.cutmix, 0.1, 0.6, *batch.faces.shape[2:])
     weight = torch.where(is_mixup, parameters.mixup, torch.where(is_cutmix & inside, 0.0, 1.0))
-    other = batch.select(parameters.partners)
-    faces = weight * batch.faces + (1 - weight) * other.faces
-    return Batch(faces, *_mix_targets(batch, other, weight.mean((1, 2, 3))[:, None]))
+    partners = batch.select(parameters.partners)
+    faces = weight * batch.faces + (1 - weight) * partners.faces
+    return Batch(faces, *_mix_targets(batch, partners, weight.mean((1, 2, 3))[:, None]))
 
 
 def _mix_targets(first: Batch, second: Batch, weight: Tensor) -> tuple[Tensor, ...]:
-    """Mix the targets of two batches, and their weights in the loss.
+    """Mix the targets of two batches, and their loss weights.
+
+    A face without a target has the loss weight 0 and does not change the target of its partner.
 
     Args:
-        first: N faces.
+        first: N faces with their targets.
         second: The partners of these faces.
-        weight: (N, 1), the weight of `first` in the mixture. Both targets are also weighted by
-            their weights in the loss.
+        weight: (N, 1), the weight of `first`, 0 to 1. The target of each face is weighted by the
+            product of this weight (1 - weight for `second`) and the loss weight of the face.
 
     Returns:
         Mixed labels, votes, label weights and vote weights.
@@ -287,39 +319,39 @@ def _mix_targets(first: Batch, second: Batch, weight: Tensor) -> tuple[Tensor, .
 
 
 CROP_SCALES = (0.8, 1.4)
-"""Range of the crop's size relative to FER2013's in domain randomization."""
+"""Range of the size of the crop in domain randomization, relative to the unchanged face."""
 
 GAMMAS = (0.5, 2.0)
 """Range of the exponent of the tone curve."""
 
 CONTRASTS = (0.5, 1.3)
-"""Range of the factor of contrast."""
+"""Range of the factor by which contrast is multiplied."""
 
 BLURS = (0.0, 1.5)
-"""Range of the standard deviation of the blur, in pixels."""
+"""Range of the standard deviation of the Gaussian blur, in pixels."""
 
 BRIGHTNESSES = (-0.15, 0.15)
 """Range of the brightness that is added to pixels in [0, 1]."""
 
 
 def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
-    """Imitate another source of faces: margin, blur, tone curve, contrast and brightness.
+    """Imitate other sources of faces: change crop size, blur, tone curve, contrast, brightness.
 
-    Applied after mixing. Stored teacher logits are those of the faces without it, so the student
-    learns to predict the targets of the unchanged face.
+    This is the last augmentation. Teachers do not receive its result, so that a student learns to
+    predict their outputs for the unchanged faces.
 
     Args:
         faces: (N, C, H, W), standardized.
-        uniform: (6, N).
-        probability: per face, 0 to 1.
+        uniform: (6, N), in the order of `AugmentationParameters.domain_randomization`.
+        probability: Probability per face, 0 to 1.
     """
     if not probability:
         return faces
     count, size = len(faces), faces.shape[2]
     selected = (uniform[0] < probability).view(-1, 1, 1, 1)
 
-    def between(u: Tensor, limits: tuple[float, float]) -> Tensor:
-        return limits[0] + (limits[1] - limits[0]) * u
+    def between(numbers: Tensor, limits: tuple[float, float]) -> Tensor:
+        return limits[0] + (limits[1] - limits[0]) * numbers
 
     theta = torch.zeros(count, 2, 3, device=faces.device)
     theta[:, 0, 0] = theta[:, 1, 1] = between(uniform[1], CROP_SCALES)
@@ -337,7 +369,7 @@ def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> 
 
 
 def gaussian_blur(faces: Tensor, sigma: Tensor) -> Tensor:
-    """Blur (N, C, H, W) faces, each with its own standard deviation `sigma` (N,) in pixels."""
+    """Blur (N, C, H, W) faces, each with its own standard deviation: `sigma` (N,), in pixels."""
     count, channels, height, width = faces.shape
     offset = torch.arange(-4, 5, device=faces.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)

@@ -1,8 +1,9 @@
 """Average the weights of two runs.
 
-A network is trained on some faces and then fine-tuned on others. A weighted mean of the weights
-before and after fine-tuning is nearly as accurate on the first faces as before and on the second as
-after (WiSE-FT, Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+A network that is fine-tuned on a new dataset becomes less accurate on the original one. The
+weighted mean of the weights before and after fine-tuning is often nearly as accurate on each
+dataset as the better of the two networks (WiSE-FT, Wortsman et al. 2022,
+https://arxiv.org/abs/2109.01903).
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
     """Write the weighted mean of two runs' weights as a new run.
 
     Args:
-        first: a finished run.
-        second: a finished run of the same network, normally initialized from the first.
-        weight: weight of the second run, 0 to 1; the first run has the weight 1 - `weight`.
-        out: folder of the new run, which gets the config and log of the second.
+        first: A finished run.
+        second: A finished run of the same network, normally initialized from the first.
+        weight: Weight of the second run, 0 to 1; the first run has the weight 1 - `weight`.
+        out: Folder of the new run, which gets the config and log of the second run.
 
     Returns:
         The new run.
 
     Raises:
-        UserError: a run is unfinished, the networks differ, or the folder is in use.
+        UserError: The weight is out of range, a run is unfinished, the networks differ, or `out`
+            contains another run or other files.
 
     Example:
         ```python
@@ -44,23 +46,25 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
             raise UserError(
                 f"{run.folder} is not finished. Run mien train with the same --out to resume it."
             )
-    weights, others = (runs.load_tensors(run.weights_file) for run in (first, second))
-    is_same = weights.keys() == others.keys() and all(
-        weights[name].shape == others[name].shape for name in weights
+    first_weights, second_weights = (runs.load_tensors(run.weights_file) for run in (first, second))
+    first_shapes, second_shapes = (
+        {name: value.shape for name, value in weights.items()}
+        for weights in (first_weights, second_weights)
     )
-    if not is_same:
+    if first_shapes != second_shapes:
         raise UserError(
-            f"{first.folder} and {second.folder} have different networks. Use runs of one model."
+            f"{first.folder} and {second.folder} have different networks. Use two runs of the "
+            "same model."
         )
     averaged = {"averaged": {first.folder.name: 1 - weight, second.folder.name: weight}}
     about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
     run = runs.create(out, second.config, about | averaged)
     runs.write_log(run, second.log())
     mean = {
-        name: torch.lerp(value.float(), others[name].float(), weight).to(others[name].dtype)
+        name: torch.lerp(first_weights[name].float(), value.float(), weight).to(value.dtype)
         if value.is_floating_point()
-        else others[name]
-        for name, value in weights.items()
+        else value  # an integer counter of a batch norm
+        for name, value in second_weights.items()
     }
     with atomic_file.atomic_write(run.weights_file) as temporary:
         torch.save(mean, temporary)

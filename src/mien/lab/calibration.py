@@ -1,8 +1,8 @@
 """Calibrate logits by vector scaling, and mix the two heads of a network.
 
-Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) has a factor and an offset
-for the logits of each class. To prevent overfitting on few faces, a prior keeps the factors near a
-common factor and the offsets near zero.
+Vector scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) multiplies the logits of each
+class by a factor and adds an offset. To prevent overfitting on few faces, a prior keeps the factors
+near a common factor and the offsets near zero.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mien.lab.heads import HEADS
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 FOLDS = 10
-"""Number of folds of the cross-validated calibration."""
+"""Number of folds of `cross_validate`."""
 
 PRIOR_STRENGTH = 4.0
-"""Inverse variance of the normal prior of `fit`: 4 is a standard deviation of 0.5."""
+"""Default inverse variance of the normal prior of `fit`; 4 is a standard deviation of 0.5."""
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,27 @@ class VectorScaling:
     shifts: tuple[float, ...]
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Scale (N, K) logits so that their softmax is calibrated."""
+        """Return the calibrated (N, K) logits."""
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
 
 
 def identity(classes: int, temperature: float = 1.0) -> VectorScaling:
-    """Return the scaling that divides all logits by one temperature; 1 leaves them unchanged."""
+    """Return the scaling that divides all logits by `temperature`; 1 leaves them unchanged."""
     return VectorScaling((1 / temperature,) * classes, (0.0,) * classes)
 
 
 def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> VectorScaling:
-    """Fit the scaling that minimizes cross-entropy.
+    """Fit the scaling that minimizes the cross-entropy under a prior.
 
     Args:
         logits: (N, K).
         targets: (N, K) distributions; rows of zeros (faces without a target) are ignored.
-        strength: strength of the prior. Each offset and each log(factor / common factor) has a
-            normal distribution with mean 0 and variance 1 / `strength`; the common factor has no
-            prior. With `math.inf` the fit is temperature scaling.
+        strength: Strength of the prior. Each offset and each log(factor / common factor) has a
+            normal prior with mean 0 and variance 1 / `strength`; the common factor has no prior.
+            With `math.inf` the fit is temperature scaling.
 
     Returns:
-        The fitted scaling.
+        The fitted scaling; the identity if no face has a target.
     """
     has_target = targets.sum(1) > 0
     logits, targets = logits[has_target].double(), targets[has_target].double()
@@ -72,11 +72,11 @@ def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> Ve
     def loss_and_gradients() -> Tensor:
         optimizer.zero_grad()
         scaled = logits * (common_log_factor + per_class[0]).exp() + per_class[1]
-        value = F.cross_entropy(scaled, targets)
+        loss = F.cross_entropy(scaled, targets)
         if math.isfinite(strength):
-            value = value + strength / 2 * (per_class**2).sum() / max(len(logits), 1)
-        value.backward()
-        return value
+            loss = loss + strength / 2 * (per_class**2).sum() / max(len(logits), 1)
+        loss.backward()
+        return loss
 
     if len(logits):
         optimizer.step(loss_and_gradients)  # type: ignore[arg-type]
@@ -87,15 +87,16 @@ def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> Ve
 def cross_validate(
     logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH, folds: int = FOLDS
 ) -> Tensor:
-    """Calibrate each face with a scaling that was fitted on the other folds, for unbiased scores.
+    """Calibrate the logits of each face by a scaling that is fitted on the other folds.
 
-    The folds are random with a fixed seed.
+    The scores of the result are therefore not biased by the fit. The folds are random with a fixed
+    seed.
 
     Args:
         logits: (N, K).
         targets: (N, K), as for `fit`.
-        strength: strength of the prior, as for `fit`.
-        folds: the number of folds.
+        strength: Strength of the prior, as for `fit`.
+        folds: The number of folds.
 
     Returns:
         (N, K) calibrated logits.
@@ -117,11 +118,12 @@ def mix_heads(logits: Tensor, label_share: float) -> Tensor:
 
     Args:
         logits: (N, 15), logits of both heads.
-        label_share: weight a of the label head in votes ^ (1 - a) x labels ^ a, 0 to 1.
+        label_share: Weight of the label head, 0 to 1; the vote head has the weight
+            1 - `label_share`.
 
     Returns:
-        (N, 8) logarithms of the weighted geometric mean, not normalized. Contempt, which
-        the label head does not predict, is taken from the vote head.
+        (N, 8) logarithms of votes^(1 - label_share) x labels^label_share, not normalized. Contempt,
+        which the label head does not predict, is taken from the vote head alone.
     """
     votes = logits[:, HEADS["votes"]].log_softmax(1)
     labels = logits[:, HEADS["labels"]].log_softmax(1)
@@ -131,18 +133,18 @@ def mix_heads(logits: Tensor, label_share: float) -> Tensor:
 
 
 LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
-"""The label shares that `choose_label_share` tries."""
+"""The candidates of `choose_label_share`."""
 
 MAX_KL_INCREASE = 0.006
-"""Maximum increase of the KL divergence from the votes, in nats, by mixing in the label head."""
+"""Maximum increase of the KL divergence by mixing in the label head, in nats."""
 
 
 def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
     """Choose the largest label share that raises the KL divergence by at most `MAX_KL_INCREASE`.
 
-    On faces of FER2013 the divergence is smallest without the label head, but the label head
-    improves predictions for faces from other sources. Each candidate is calibrated by
-    cross-validation.
+    The divergence is that of the predicted shares from the vote shares. On faces of FER2013 it is
+    usually smallest without the label head, but the label head improves predictions for faces from
+    other sources. Each candidate is calibrated by cross-validation.
 
     Args:
         logits: (N, 15), logits of both heads.

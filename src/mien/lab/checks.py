@@ -1,4 +1,4 @@
-"""Checks before a training starts, so that errors appear at once."""
+"""Checks of the config, its data and its sources before a training starts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mien.lab.heads import HEADS, LOGIT_COUNT
 
 
 def check_network(config: Config) -> None:
-    """Check that the network exists and accepts the input sizes of the training.
+    """Check that the network can be built, and that it accepts the first and last input size.
 
     Raises:
-        UserError: unknown network, or input too small for it.
+        UserError: The network is unknown, its pretrained weights are not available, or an input
+            size is too small for it.
     """
     with torch.random.fork_rng(devices=[]):
         network = models.build(
@@ -35,17 +36,22 @@ def check_network(config: Config) -> None:
 
 
 def check_sources(config: Config, description: dict) -> None:
-    """Check that teachers and initial weights were not trained on this run's evaluation set.
+    """Check the runs that a training starts from: its teachers and initial weights.
 
-    The protocol `leaky-kfold` is exempt: this leak is what it demonstrates. Teachers must also have
-    been trained with every head that is distilled.
+    They must not have been trained on the evaluation set of this training. Therefore they must have
+    the same protocol and fold and, except with the official protocol, the same data. Teachers must
+    also have been trained with every head that is distilled.
+
+    Two cases are exempt: teachers whose stored logits are used, and all runs with the protocol
+    `leaky-kfold`, which demonstrates this leak.
 
     Args:
-        config: of the training.
-        description: the data, as `data.describe` returns it.
+        config: Config of the training.
+        description: Description of the data by `data.describe`.
 
     Raises:
-        UserError: a leak is possible, a run is unfinished, or a teacher lacks a head.
+        UserError: A run may have been trained on the evaluation set or is unfinished, or a teacher
+            lacks a head.
     """
     if config.protocol == "leaky-kfold":
         return
@@ -62,7 +68,7 @@ def _check_source(path: str, config: Config, description: dict) -> None:
     if not run.finished:
         raise UserError(f"{path} is not finished. Run mien train with the same --out to resume it.")
     other = run.config
-    if _split_key(other) != _split_key(config):
+    if _split_fields(other) != _split_fields(config):
         raise UserError(
             f"{path} was trained with protocol {other.protocol}, fold {other.fold}: its training "
             f"set may contain evaluation faces of {config.protocol}, fold {config.fold}. Use a run "
@@ -83,17 +89,19 @@ def _check_heads(path: str, config: Config) -> None:
         raise UserError(f"Teacher {path} was not trained on {missing[0]}. Set {field}=0.")
 
 
-def _split_key(config: Config) -> tuple:
-    """The fields that determine training and evaluation set."""
+def _split_fields(config: Config) -> tuple:
+    """The values of the fields that determine the split of a dataset."""
     fold = (config.fold, config.folds) if "kfold" in config.protocol else ()
     return (config.protocol, *fold)
 
 
 def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
-    """The heads that have a target in the data or from teachers.
+    """The heads that a training trains: with a weight above 0, and with targets.
+
+    Targets are in the data, or are the outputs of teachers.
 
     Raises:
-        UserError: no head has a target, or the config needs a `val` split that the data lacks.
+        UserError: No head has a target, or the config needs a `val` split that the data lacks.
     """
     train = data.split(splits, "train")
     distilled = config.teacher_weight > 0
@@ -102,8 +110,8 @@ def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
     heads = [name for name in HEADS if weights[name] > 0 and (distilled or targets[name])]
     if not heads:
         raise UserError(
-            "The data has no targets for the heads that are trained. Set label_weight or "
-            "vote_weight above 0 for targets that it has."
+            "The data has no targets for the heads with a weight above 0. Set label_weight above 0 "
+            "for data with labels, or vote_weight for data with FER+ votes."
         )
     if (config.patience or config.select_epoch == "best") and "val" not in splits:
         raise UserError(

@@ -1,7 +1,7 @@
-"""Published numbers, for comparison with measured ones: those of the reproduced paper and others.
+"""Published numbers of the reproduced paper and of other systems, for comparison with measurements.
 
-The paper is Abdulkadir et al. 2025, https://doi.org/10.18178/joig.13.5.469-475. mien copies
-nothing else from it. docs/reproduce-the-paper.md explains which of its numbers are wrong.
+The paper is Abdulkadir et al. 2025, https://doi.org/10.18178/joig.13.5.469-475. Only numbers are
+taken from it; docs/reproduce-the-paper.md lists its errata.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ CLAIMED_TRAINING = {
 }
 """System -> training and validation metrics after the last epoch, from Tables I and III.
 
-The paper has no such table for the hybrid; its numbers are from the text."""
+The paper has no such table for the hybrid, whose numbers are from the text."""
 
 CLAIMED_EPOCHS = {"vgg19": 25, "sequential": 50, "hybrid": 100}
-"""System -> number of epochs after which the paper reports these metrics."""
+"""System -> number of epochs after which the paper reports the metrics of `CLAIMED_TRAINING`."""
 
 _PER_CLASS_METRICS = ("precision", "recall", "f1", "support")
 
@@ -54,9 +54,9 @@ class PublishedSystem:
     """A facial emotion recognition system from the literature.
 
     Attributes:
-        name: authors, year and network.
-        claimed_accuracy: published accuracy on FER2013, 0 to 1; None if none was published.
-        note: how the number was obtained, or why it is doubtful.
+        name: Authors, year and network.
+        claimed_accuracy: Published accuracy on FER2013, 0 to 1; None if none was published.
+        note: How the number was obtained, and how plausible it is.
     """
 
     name: str
@@ -117,15 +117,15 @@ RELATED_SYSTEMS = {
         "plausible; the text of the paper says 66.20 %, perhaps for another network",
     ),
 }
-"""Model family -> related system in Table V of the paper, references 5 to 14 there.
+"""Model family -> related system in Table V of the paper (references 5 to 14 of the paper).
 
 The accuracy is the one in Table V, which for some systems differs from the cited publication."""
 
 SYSTEMS = RELATED_SYSTEMS | {
     "vgg19": PublishedSystem(
         f"{PAPER}, VGG19", 0.6668,
-        "evaluated on a random tenth of all faces; one in twelve is an exact duplicate of a "
-        "training face, even if PrivateTest is excluded",
+        "evaluated on a random tenth of all faces; one in twelve of them is an exact duplicate of "
+        "a training face, even if PrivateTest is excluded",
     ),
     "sequential": PublishedSystem(
         f"{PAPER}, Sequential", 0.6741,
@@ -151,4 +151,4 @@ SYSTEMS = RELATED_SYSTEMS | {
     "convnext": PublishedSystem("Liu et al. 2022, ConvNeXt", None),
     "resnet": PublishedSystem("mien, small ResNet", None),
 }  # fmt: skip
-"""Model family -> system: the related systems, the three systems of the paper, and others."""
+"""Model family -> system: related systems, the three systems of the paper, and other networks."""

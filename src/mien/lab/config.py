@@ -1,6 +1,6 @@
-"""The configuration of a training, and the recipes: named configurations.
+"""The configuration of a training, and the recipes, which are named configurations.
 
-A config describes a training completely, except for the path of the data.
+A config describes a training completely, except for the data, the device and a time limit.
 """
 
 from __future__ import annotations
@@ -22,64 +22,73 @@ class Config:
     """All settings of a training; saved as `config.json` in its run folder.
 
     Attributes:
-        protocol: how the faces are split into training and evaluation set, a name in
+        protocol: How the faces are split into training and evaluation set: a name in
             `mien.lab.protocols.PROTOCOLS`.
-        fold: the fold that is held out, from 0, where the protocol has folds.
-        folds: number of folds.
-        model: family and variant, such as `"resnet-32"`.
-        channels: 1 (gray) or 3 (gray, repeated).
-        pretrained: start from ImageNet weights, where the family has them; downloads them once.
-        init_from: run folder whose weights initialize the network; empty for random weights.
-        input_size: width and height in pixels of the central crop that the network is trained
-            on; FER2013's faces have 48.
-        initial_size: progressive resizing: the crop is shrunk to this size in the first epoch
-            (a multiple of 4) and grows to `input_size` over two thirds of the epochs. 0 disables.
-        dropout: probability of dropout; where it applies depends on the model.
-        label_weight: weight of the loss of the FER2013 labels; 0 disables it.
-        vote_weight: weight of the loss of the FER+ votes; 0 disables it.
-        drop_single_votes: ignore an emotion with one vote of ten, as Barsoum et al. 2016 do.
-        label_smoothing: fraction of the label distribution that is spread over all emotions.
-        class_weights: weight faces inversely to the frequency of their label.
-        teachers: run folders whose averaged outputs are distilled.
-        teacher_weight: weight of the distillation loss, 0 to 1; the other losses get the rest.
-        teacher_temperature: temperature of the distillation, by which the logits of teachers and
-            student are divided.
-        teacher_tta: test-time augmentation of the teachers, "none" or "flip".
-        teacher_logits: folder of stored teacher logits (`mien distill`), which replace running
+        fold: Index of the fold that is held out, from 0; ignored by protocols without folds.
+        folds: Number of folds.
+        model: Family and variant, such as `"resnet-32"`.
+        channels: 1 for gray images, or 3 for gray images repeated in each channel.
+        pretrained: Start from ImageNet weights, which are downloaded once. Not every family has
+            them.
+        init_from: Run folder whose weights initialize the network; empty for new weights.
+        input_size: Width and height in pixels of the central crop that the network receives.
+            FER2013's faces have 48.
+        initial_size: Size of the crop in the first epochs with progressive resizing, a multiple
+            of 4. It grows to `input_size` over two thirds of the epochs. 0 disables resizing.
+        dropout: Probability of dropout; where it applies depends on the model.
+        label_weight: Weight of the loss on FER2013 labels; 0 disables it.
+        vote_weight: Weight of the loss on FER+ votes; 0 disables it.
+        drop_single_votes: Ignore emotions with a single vote for a face, as Barsoum et al. 2016
+            do.
+        label_smoothing: Fraction of the label distribution that is spread evenly over the
+            emotions.
+        class_weights: In the loss on labels, weight faces inversely to the frequency of their
+            label.
+        teachers: Run folders of the networks whose mean probabilities are distilled.
+        teacher_weight: Weight of the distillation loss, 0 to 1. The sum of the other losses has
+            the weight 1 - `teacher_weight`.
+        teacher_temperature: Temperature by which the logits of teachers and student are divided
+            in the distillation loss.
+        teacher_tta: Test-time augmentation of the teachers, "none" or "flip"; not used with
+            `teacher_logits`.
+        teacher_logits: Folder of stored teacher logits (`mien distill`) to use instead of running
             the teachers. The augmentation must be the one that the logits were stored with.
-        pool_votes: pixel-identical training faces share the sum of their FER+ votes.
-        epochs: number of epochs.
-        batch_size: faces per step, over all processes.
+        pool_votes: Give pixel-identical training faces the sum of their FER+ votes.
+        epochs: Number of epochs.
+        batch_size: Faces per step, over all processes.
         optimizer: "sgd" (with Nesterov momentum) or "adamw".
-        lr: peak learning rate.
-        momentum: of SGD.
-        weight_decay: of weights; norms and biases have none.
-        warmup_epochs: epochs of linear warmup.
-        lr_schedule: "cosine", or "constant" until a final cooldown.
-        cooldown_fraction: last fraction of the training, in which the constant schedule falls to
-            zero.
-        ema_decay: decay per step of the moving average of the weights; 0 disables it.
-        clip_grad: maximum norm of the gradient; 0 disables clipping.
-        precision: data type of matrix products: "float32", "bfloat16", or "auto" (bfloat16 on
-            GPUs and on CPUs with AMX, float32 on others).
-        compile: use `torch.compile`.
-        seed: of everything random.
-        select_epoch: the epoch whose weights are the result: "last", or "best" for the one with
-            the lowest PublicTest loss (results on PublicTest are then optimistically biased).
-        patience: early stopping after this many epochs without a lower PublicTest loss; 0
-            disables it.
-        flip: flip half of the faces horizontally.
-        rotation: largest rotation, in degrees.
-        scale: largest change of size; 0.25 enlarges or shrinks by a factor of up to 1.25.
-        translate: largest translation, as a fraction of the width and height.
-        brightness_contrast: largest relative change of contrast, and largest change of brightness
+        lr: Peak learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay; parameters of normalization layers and biases have none.
+        warmup_epochs: Number of epochs in which the learning rate rises linearly.
+        lr_schedule: "cosine", or "constant" with a final cooldown.
+        cooldown_fraction: Fraction of the training after the warmup that the cooldown of the
+            constant schedule takes.
+        ema_decay: Decay per step of the exponential moving average of the weights, which is what
+            is evaluated and saved; 0 disables it.
+        clip_grad: Maximum norm of the gradient; 0 disables clipping.
+        precision: Data type of convolutions and matrix products: "float32", "bfloat16", or "auto"
+            for bfloat16 on CUDA GPUs and on CPUs with AMX, and float32 on other devices.
+        compile: Use `torch.compile`.
+        seed: Seed of the initial weights, the order of the faces, augmentation and dropout.
+        select_epoch: The epoch whose weights are the result: "last", or "best" for the one with
+            the lowest loss on `val`. Results on `val` are then optimistically biased.
+        patience: Stop after this many epochs without a lower loss on `val`; 0 disables early
+            stopping.
+        flip: Flip faces horizontally with probability 1/2.
+        rotation: Largest rotation in either direction, in degrees.
+        scale: Largest change of size; 0.25 enlarges or shrinks by a factor of up to 1.25.
+        translate: Largest translation, as a fraction of the width and height of the face.
+        brightness_contrast: Largest relative change of contrast, and largest change of brightness
             as a fraction of the standard deviation of all pixels.
-        interpolation: of geometric augmentation: "bilinear" or the sharper "bicubic".
-        random_erasing: probability per face of filling a rectangle with noise.
-        mixup: probability per batch of blending pairs of faces.
-        cutmix: probability per batch of replacing a rectangle of each face by another face.
-        domain_randomization: probability per face of imitating another source of faces: margin
-            0.8 to 1.4, tone curve, contrast, blur. Applied last; teachers do not get it.
+        interpolation: Interpolation in rotation, scaling, translation and resizing: "bilinear", or
+            the sharper "bicubic".
+        random_erasing: Probability per face of filling a rectangle with noise.
+        mixup: Probability per batch of blending each face with another of the batch.
+        cutmix: Probability per batch of replacing a rectangle of each face by that of another.
+        domain_randomization: Probability per face of imitating another source of faces by changes
+            of crop size, blur, tone curve, contrast and brightness. Only the student receives
+            these faces, not its teachers.
     """
 
     protocol: str = "official"
@@ -144,21 +153,21 @@ _COMMON = Config(
     precision="bfloat16",
 )
 
-# For networks that learn slowly with SGD, without shortcuts or pretrained weights.
+# For networks that learn slowly with SGD.
 _ADAMW = replace(_COMMON, optimizer="adamw", lr=1e-3, weight_decay=0.02)
 
-# Settings that the two notebooks behind the paper's baselines share, except that they reduce the
-# learning rate on plateaus of the validation loss, and here it follows a cosine.
+# Settings that are common to the two Keras notebooks whose results match the paper's baselines. The
+# notebooks also reduce the learning rate when the validation loss stops falling, and stop early.
 _KERAS = replace(
     _COMMON, input_size=48, channels=3, label_smoothing=0.0, optimizer="adamw", weight_decay=0.0,
-    warmup_epochs=0.0, ema_decay=0.0,
-    clip_grad=0.0, brightness_contrast=0.0, random_erasing=0.0, interpolation="bilinear",
+    warmup_epochs=0.0, ema_decay=0.0, clip_grad=0.0, brightness_contrast=0.0, random_erasing=0.0,
+    interpolation="bilinear",
 )  # fmt: skip
 
+# Settings that are used where a system's authors state none.
 _UNSTATED = replace(
     _KERAS, channels=1, dropout=0.5, epochs=100, batch_size=64, lr=1e-3, rotation=10.0,
-    translate=0.1,
-    scale=0.1,
+    translate=0.1, scale=0.1,
 )  # fmt: skip
 
 RECIPES = {
@@ -175,11 +184,8 @@ RECIPES = {
         _KERAS, protocol="random10", model="vgg19-plain", dropout=0.0, epochs=25, batch_size=32,
         lr=1e-4, rotation=15.0, translate=0.15, scale=0.15,
     ),
-    "sequential-paper": replace(
-        _UNSTATED, model="sequential-full", epochs=50
-    ),
+    "sequential-paper": replace(_UNSTATED, model="sequential-full", epochs=50),
     "hybrid-paper": replace(_UNSTATED, model="hybrid-flatten", channels=3),
-    # For these ten systems, unstated settings are those of the paper's hybrid.
     "jaiswal-paper": replace(_UNSTATED, model="jaiswal-full", dropout=0.4),
     "kedari-paper": replace(
         _UNSTATED, model="kedari-full", epochs=50, lr=1e-4, flip=False, rotation=0.0, translate=0.0,
@@ -188,13 +194,11 @@ RECIPES = {
     "ferc-paper": replace(_UNSTATED, model="ferc-full", dropout=0.0, epochs=50),
     "xception-paper": replace(
         _UNSTATED, model="xception-mini", dropout=0.0, epochs=150, batch_size=32,
-        select_epoch="best",
-        patience=50,
+        select_epoch="best", patience=50,
     ),
     "rcnn-paper": replace(
         _UNSTATED, model="rcnn-full", channels=3, epochs=50, optimizer="sgd", lr=0.01,
-        weight_decay=5e-4,
-        warmup_epochs=1.0, clip_grad=5.0, rotation=0.0, translate=0.0, scale=0.0,
+        weight_decay=5e-4, warmup_epochs=1.0, clip_grad=5.0, rotation=0.0, translate=0.0, scale=0.0,
     ),
     "li-paper": replace(
         _UNSTATED, model="li-full", dropout=0.25, epochs=50, batch_size=128, lr=1e-4, flip=False,
@@ -203,8 +207,7 @@ RECIPES = {
     "clcm-paper": replace(_UNSTATED, model="clcm-full"),
     "salagean-paper": replace(
         _UNSTATED, model="salagean-full", class_weights=True, epochs=50, rotation=0.0,
-        translate=0.0,
-        scale=0.0,
+        translate=0.0, scale=0.0,
     ),
     "resemotenet-paper": replace(
         _UNSTATED, model="resemotenet-full", channels=3, epochs=80, batch_size=16, optimizer="sgd",
@@ -215,14 +218,15 @@ RECIPES = {
 }  # fmt: skip
 """Name -> config, for `mien train RECIPE`.
 
-- default: the model that mien ships.
-- tiny: a quick trial.
-- common: for any model, trained on the FER2013 labels alone; the leaderboard uses it for all.
-- vgg19, sequential, hybrid: the paper's three models, trained as in `common` except for dropout
-  and, where SGD learns slowly, the optimizer.
-- NAME-paper: a system, trained as its authors state. These recipes differ from the papers in four
-  points: the learning rate follows a cosine, SGD uses Nesterov momentum, shear is not applied, and
-  the best epoch is the one with the lowest loss.
+- default: the network that mien ships.
+- tiny: a small network and two epochs, to try a training.
+- common: for comparing networks, trained on FER2013 labels only. The leaderboard uses it for every
+  network, with fewer epochs.
+- vgg19, sequential, hybrid: the paper's three networks, with the settings of `common` except for
+  dropout and, where SGD learns slowly, the optimizer.
+- NAME-paper: a system with the settings that its authors state. These recipes differ from the
+  sources in five points: the learning rate follows a cosine, SGD has Nesterov momentum, faces are
+  not sheared, the initial weights are random, and the best epoch is the one with the lowest loss.
 """
 
 _CHOICES = {
@@ -234,13 +238,13 @@ _CHOICES = {
     "interpolation": ("bilinear", "bicubic"),
     "teacher_tta": ("none", "flip"),
 }
+"""Field -> allowed values."""
 
 _RANGES = {
     "input_size": (8, 48), "initial_size": (0, 48),
     "dropout": (0, 0.99), "label_smoothing": (0, 0.99), "ema_decay": (0, 0.99999),
-    "teacher_weight": (0, 1),
-    "random_erasing": (0, 1), "mixup": (0, 1), "cutmix": (0, 1), "domain_randomization": (0, 1),
-    "brightness_contrast": (0, 1), "translate": (0, 1),
+    "teacher_weight": (0, 1), "random_erasing": (0, 1), "mixup": (0, 1), "cutmix": (0, 1),
+    "domain_randomization": (0, 1), "brightness_contrast": (0, 1), "translate": (0, 1),
     "scale": (0, 4), "rotation": (0, 180), "momentum": (0, 1),
     "label_weight": (0, math.inf), "vote_weight": (0, math.inf), "weight_decay": (0, math.inf),
     "teacher_temperature": (0.01, math.inf), "lr": (1e-12, math.inf),
@@ -249,17 +253,18 @@ _RANGES = {
     "fold": (0, math.inf), "folds": (2, math.inf),
     "epochs": (1, 99_999), "batch_size": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip
+"""Field -> smallest and largest value. With infinity, any finite value is allowed."""
 
 
 def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
-    """Get the config of a recipe, with changes.
+    """Return the config of a recipe, with changes applied to it.
 
     Args:
-        recipe: a name in `RECIPES`, or the path of a run's `config.json`.
-        changes: texts of the form `"FIELD=VALUE"`.
+        recipe: A name in `RECIPES`, or the path of a run's `config.json`.
+        changes: Changes of single fields, as texts `"FIELD=VALUE"`.
 
     Raises:
-        UserError: unknown recipe or field, or invalid value.
+        UserError: The recipe or a field is unknown, a value is invalid, or the file cannot be read.
 
     Example:
         ```python
@@ -267,13 +272,13 @@ def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
         ```
     """
     if recipe.endswith(".json"):
-        return changed(_saved(Path(recipe)), changes)
+        return changed(_read(Path(recipe)), changes)
     if recipe not in RECIPES:
         raise unknown_name_error("recipe", recipe, RECIPES)
     return changed(RECIPES[recipe], changes)
 
 
-def _saved(path: Path) -> Config:
+def _read(path: Path) -> Config:
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -283,10 +288,10 @@ def _saved(path: Path) -> Config:
 
 
 def changed(config: Config, changes: Iterable[str]) -> Config:
-    """Apply changes of the form `"FIELD=VALUE"` to a config.
+    """Return a config with changes of the form `"FIELD=VALUE"`.
 
     Raises:
-        UserError: unknown field or invalid value.
+        UserError: A field is unknown, or a value is invalid.
     """
     types = typing.get_type_hints(Config)
     values: dict[str, Any] = {}
@@ -296,18 +301,15 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
             raise UserError(f"{change!r} has no value. Write FIELD=VALUE, such as epochs=5.")
         if field not in types:
             raise unknown_name_error("config field", field, types)
-        values[field] = _value(field, types[field], text)
+        values[field] = _parse_value(field, types[field], text)
     return checked(replace(config, **values))
 
 
 def checked(config: Config) -> Config:
-    """Check all values of a config.
-
-    Returns:
-        The config itself.
+    """Check all values of a config, and return the config unchanged.
 
     Raises:
-        UserError: the first invalid value or combination of values.
+        UserError: A value or a combination of values is invalid.
     """
     for field, choices in _CHOICES.items():
         value = getattr(config, field)
@@ -337,16 +339,17 @@ def _inconsistency(config: Config) -> str:
     if config.fold >= config.folds:
         return f"fold is {config.fold}. It must be from 0 to {config.folds - 1} (folds - 1)."
     if config.initial_size % 4 or 0 < config.initial_size < 8:
-        return f"initial_size is {config.initial_size}. It must be a multiple of 4 from 8, or 0."
+        return f"initial_size is {config.initial_size}. It must be 0, or a multiple of 4 from 8."
     if config.initial_size > config.input_size:
-        return "initial_size is larger than input_size. Choose a smaller one."
+        return "initial_size is larger than input_size. Choose a smaller initial_size."
     if config.mixup + config.cutmix > 1:
-        return "mixup and cutmix are probabilities. Their sum must be at most 1."
+        total = config.mixup + config.cutmix
+        return f"The sum of mixup and cutmix is {total:g}. It must be at most 1."
     return ""
 
 
 def published(config: Config) -> dict:
-    """The config as a dictionary for results and model files: run folders without their parents."""
+    """The config as a dictionary for results and model files; folders without their parents."""
     return to_json(
         replace(
             config,
@@ -363,23 +366,22 @@ def to_json(config: Config) -> dict:
 
 
 def from_json(saved: dict) -> Config:
-    """The config that `to_json` saved; absent fields have their default.
+    """The config of a dictionary by `to_json`; absent fields have their defaults.
 
     Raises:
-        UserError: unknown field, or value of the wrong type.
+        UserError: A field is unknown, or a value is invalid or has the wrong type.
     """
-    known = {field.name for field in fields(Config)}
-    if unexpected := sorted(set(saved) - known):
-        raise UserError(f"The saved config has unknown fields: {', '.join(unexpected)}.")
+    if unknown := sorted(set(saved) - {field.name for field in fields(Config)}):
+        raise UserError(f"The saved config has unknown fields: {', '.join(unknown)}.")
     types = typing.get_type_hints(Config)
     for field, value in saved.items():
-        if not _is(value, types[field]):
+        if not _has_type(value, types[field]):
             raise UserError(f"The saved config's {field} is {value!r}, which has the wrong type.")
     return checked(Config(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
 
 
-def _is(value: object, expected: Any) -> bool:
-    """Whether a JSON value has a field's type; an integer is also a float."""
+def _has_type(value: object, expected: Any) -> bool:
+    """Whether a JSON value has the type of a field; an integer is valid for a float."""
     if typing.get_origin(expected) is tuple:
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool) or expected is bool:
@@ -387,11 +389,11 @@ def _is(value: object, expected: Any) -> bool:
     return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 
-def _value(field: str, expected: Any, text: str) -> object:
+def _parse_value(field: str, expected: Any, text: str) -> object:
     if expected is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() in words:
-            return words[text.lower()]
+        values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() in values:
+            return values[text.lower()]
         raise UserError(f"{field} is {text!r}. It must be yes or no.")
     if typing.get_origin(expected) is tuple:
         return tuple(item for item in text.split(",") if item)

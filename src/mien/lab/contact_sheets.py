@@ -1,4 +1,4 @@
-"""Contact sheets of an audit: images with example faces of each finding."""
+"""Contact sheets of an audit: one image per finding, with example faces."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from mien.lab.audit import (
 MAX_EXAMPLES = 48
 """Maximum number of examples on a sheet."""
 
-ENLARGEMENT, BACKGROUND_GRAY = 2, 224
+ENLARGEMENT = 2
+"""Factor by which the faces are enlarged."""
+
+BACKGROUND_GRAY = 224
+
 MAX_SHEET_WIDTH, LINE_HEIGHT, CELL_GAP = 1280, 15, 10
-"""Sizes in pixels."""
+"""Sizes in pixels: width of all cells in a row, height of a caption, distance between cells."""
 
 
 def write(folder: Path, audit: Audit) -> list[Path]:
@@ -66,8 +70,8 @@ def _examples(items: np.ndarray) -> np.ndarray:
 
 
 def _pair_cell(audit: Audit, pair: np.ndarray) -> Image.Image:
-    sources = " | ".join(_split_and_row(audit, face_index) for face_index in pair)
-    return _cell(audit.samples.faces[pair], labels_text(audit, pair), sources)
+    origins = " | ".join(_split_and_row(audit, face_index) for face_index in pair)
+    return _cell(audit.samples.faces[pair], labels_text(audit, pair), origins)
 
 
 def _face_cell(audit: Audit, face_index: int) -> Image.Image:
@@ -97,12 +101,14 @@ def _cell(faces: np.ndarray, *captions: str) -> Image.Image:
 
 
 def _sheet(cells: list[Image.Image]) -> Image.Image:
-    """Arrange cells in rows."""
-    width = max(cell.width for cell in cells) + CELL_GAP
-    height = max(cell.height for cell in cells) + CELL_GAP
-    columns = min(len(cells), MAX_SHEET_WIDTH // width)
-    size = (columns * width + CELL_GAP, -(-len(cells) // columns) * height + CELL_GAP)
+    """Arrange cells in a grid."""
+    cell_width = max(cell.width for cell in cells) + CELL_GAP
+    cell_height = max(cell.height for cell in cells) + CELL_GAP
+    columns = min(len(cells), MAX_SHEET_WIDTH // cell_width)
+    rows = -(-len(cells) // columns)
+    size = (columns * cell_width + CELL_GAP, rows * cell_height + CELL_GAP)
     sheet = Image.new("L", size, BACKGROUND_GRAY)
     for k, cell in enumerate(cells):
-        sheet.paste(cell, (k % columns * width + CELL_GAP, k // columns * height + CELL_GAP))
+        row, column = divmod(k, columns)
+        sheet.paste(cell, (column * cell_width + CELL_GAP, row * cell_height + CELL_GAP))
     return sheet

@@ -1,4 +1,8 @@
-"""Search for exact duplicates, near duplicates and mirrored near duplicates among faces."""
+"""Search for exact duplicates, near duplicates and mirrored near duplicates among faces.
+
+Exact duplicates have identical pixels. Near duplicates have a correlation of their pixels above
+`MIN_CORRELATION` after histogram equalization.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from collections.abc import Callable
 import numpy as np
 
 MIN_CORRELATION = 0.9
-"""Near duplicates have a pixel correlation above this after histogram equalization."""
+"""Correlation above which faces are near duplicates."""
 
 TILE_SIZE = 3
-"""Side of the tiles, in pixels, whose means are compared first."""
+"""Width and height, in pixels, of the tiles whose means are compared to find candidates."""
 
 ROUNDING_TOLERANCE = 1e-4
-"""Tolerance for float32 rounding when candidates are selected."""
+"""Tolerance for float32 rounding errors in the upper bounds that select candidates."""
 
 BLOCK_SIZE = 1024
 """Number of faces or pairs that are compared at once."""
@@ -30,7 +34,7 @@ def exact_pairs(faces: np.ndarray) -> np.ndarray:
         faces: (N, H, W) uint8.
 
     Returns:
-        (M, 2) int, indices of the faces; the earlier face of each pair is first.
+        (M, 2) int, indices of the faces of each pair; the earlier face is first.
     """
     indices_by_pixels = defaultdict(list)
     for k, face in enumerate(faces):
@@ -47,19 +51,22 @@ def near_pairs(
 
     Args:
         faces: (N, H, W) uint8.
-        block_size: number of faces that are compared with all others at once.
-        on_progress: called after each block.
+        block_size: Number of faces that are compared with all others at once.
+        on_progress: Called after each block of faces.
 
     Returns:
-        (M, 2) int and (K, 2) int; the earlier face of each pair is first.
+        The pairs of near duplicates including exact ones, (M, 2) int, and the pairs of mirrored
+        near duplicates, (K, 2) int. They are indices of faces; the earlier face is first.
     """
-    fine = _standardize(faces)
-    coarse, coarse_mirrored = _coarse(fine), _coarse(fine[:, :, ::-1])
+    normalized = _normalize(faces)
+    flipped = normalized[:, :, ::-1]
+    vectors, flipped_vectors = _bound_vectors(normalized), _bound_vectors(flipped)
     near, mirrored = [], []
     for start in range(0, len(faces), block_size):
-        near.append(_confirm(fine, fine, _candidates(coarse, coarse, start, block_size)))
-        candidates = _candidates(coarse, coarse_mirrored, start, block_size)
-        mirrored.append(_confirm(fine, fine[:, :, ::-1], candidates))
+        candidates = _candidates(vectors, vectors, start, block_size)
+        near.append(_confirm(normalized, normalized, candidates))
+        candidates = _candidates(vectors, flipped_vectors, start, block_size)
+        mirrored.append(_confirm(normalized, flipped, candidates))
         if on_progress:
             on_progress(min(start + block_size, len(faces)), len(faces))
     pairs = np.concatenate(near)
@@ -67,7 +74,7 @@ def near_pairs(
 
 
 def has_near_duplicate(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Find the faces that have a near or exact duplicate among other faces.
+    """Find the faces that have a near or exact, but not mirrored, duplicate among other faces.
 
     Args:
         faces: (N, H, W) uint8.
@@ -76,24 +83,24 @@ def has_near_duplicate(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
     Returns:
         (N,) bool.
     """
-    fine, fine_others = _standardize(faces), _standardize(others)
-    coarse_others = _coarse(fine_others)
-    duplicated = np.zeros(len(faces), bool)
+    normalized, normalized_others = _normalize(faces), _normalize(others)
+    other_vectors = _bound_vectors(normalized_others)
+    is_duplicate = np.zeros(len(faces), bool)
     for start in range(0, len(faces), BLOCK_SIZE):
-        bounds = _coarse(fine[start : start + BLOCK_SIZE]) @ coarse_others.T
+        bounds = _bound_vectors(normalized[start : start + BLOCK_SIZE]) @ other_vectors.T
         pairs = np.argwhere(bounds > MIN_CORRELATION - ROUNDING_TOLERANCE) + np.array([start, 0])
-        duplicated[_confirm(fine, fine_others, pairs)[:, 0]] = True
-    return duplicated
+        is_duplicate[_confirm(normalized, normalized_others, pairs)[:, 0]] = True
+    return is_duplicate
 
 
-def _standardize(faces: np.ndarray) -> np.ndarray:
-    """Equalize and scale (N, H, W) faces so that their dot products are correlations."""
-    fine = np.stack([equalize_histogram(face) for face in faces]).astype(np.float32)
-    fine -= fine.mean((1, 2), keepdims=True)
+def _normalize(faces: np.ndarray) -> np.ndarray:
+    """Equalize the histograms, and scale faces so that their dot products are correlations."""
+    normalized = np.stack([equalize_histogram(face) for face in faces]).astype(np.float32)
+    normalized -= normalized.mean((1, 2), keepdims=True)
     # Flat faces have correlation 1 with each other and 0 with all other faces.
-    fine[is_flat(faces)] = 1
-    fine /= np.sqrt(np.einsum("nhw,nhw->n", fine, fine))[:, None, None]
-    return fine
+    normalized[is_flat(faces)] = 1
+    normalized /= np.sqrt(np.einsum("nhw,nhw->n", normalized, normalized))[:, None, None]
+    return normalized
 
 
 def equalize_histogram(face: np.ndarray) -> np.ndarray:
@@ -110,43 +117,53 @@ def equalize_histogram(face: np.ndarray) -> np.ndarray:
     return np.rint(levels).clip(0, 255).astype(np.uint8)[face]
 
 
-def _coarse(fine: np.ndarray) -> np.ndarray:
+def _bound_vectors(normalized: np.ndarray) -> np.ndarray:
     """Compute (N, D) vectors whose dot products are upper bounds of the correlations.
 
-    A face is the sum of its tile means (3 x 3 pixels) and a residual. By the Cauchy-Schwarz
-    inequality the residuals of two faces add at most the product of their norms to the dot
-    product. The norm of the residual is therefore the last component, and a search with these
-    vectors misses no pair.
+    A face is the sum of an image of its tile means and an orthogonal residual. By the
+    Cauchy-Schwarz inequality, the dot product of two residuals is at most the product of their
+    norms. A vector consists of the scaled tile means of a face and the norm of its residual, so a
+    search with these vectors misses no pair.
     """
-    count, height, width = fine.shape
-    fine = np.pad(fine, ((0, 0), (0, -height % TILE_SIZE), (0, -width % TILE_SIZE)))
-    tiles = fine.reshape(
-        count, fine.shape[1] // TILE_SIZE, TILE_SIZE, fine.shape[2] // TILE_SIZE, TILE_SIZE
+    count, height, width = normalized.shape
+    padded = np.pad(normalized, ((0, 0), (0, -height % TILE_SIZE), (0, -width % TILE_SIZE)))
+    tiles = padded.reshape(
+        count, padded.shape[1] // TILE_SIZE, TILE_SIZE, padded.shape[2] // TILE_SIZE, TILE_SIZE
     )
     means = tiles.sum((2, 4)).reshape(count, -1) / TILE_SIZE
-    residual = np.sqrt(np.maximum(1 - (means**2).sum(1, keepdims=True), 0))
-    return np.hstack([means, residual])
+    residual_norms = np.sqrt(np.maximum(1 - (means**2).sum(1, keepdims=True), 0))
+    return np.hstack([means, residual_norms])
 
 
-def _candidates(coarse: np.ndarray, others: np.ndarray, start: int, block_size: int) -> np.ndarray:
-    """Find the pairs (i, j), i < j, that may be near duplicates, for the faces i of one block."""
-    bounds = coarse[start : start + block_size] @ others[start:].T
+def _candidates(vectors: np.ndarray, others: np.ndarray, start: int, block_size: int) -> np.ndarray:
+    """Find the pairs (i, j) that may be near duplicates, for i in one block and all j > i."""
+    bounds = vectors[start : start + block_size] @ others[start:].T
     pairs = np.argwhere(bounds > MIN_CORRELATION - ROUNDING_TOLERANCE)
     return pairs[pairs[:, 0] < pairs[:, 1]] + start
 
 
-def _confirm(fine: np.ndarray, others: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the pairs whose correlation is above `MIN_CORRELATION`."""
+def _confirm(normalized: np.ndarray, others: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the pairs (i, j) for which face i and other face j are near duplicates."""
     confirmed = [pairs[:0]]
     for start in range(0, len(pairs), BLOCK_SIZE):
-        part = pairs[start : start + BLOCK_SIZE]
-        correlation = np.einsum("nhw,nhw->n", fine[part[:, 0]], others[part[:, 1]])
-        confirmed.append(part[correlation > MIN_CORRELATION])
+        block = pairs[start : start + BLOCK_SIZE]
+        correlation = np.einsum("nhw,nhw->n", normalized[block[:, 0]], others[block[:, 1]])
+        confirmed.append(block[correlation > MIN_CORRELATION])
     return np.concatenate(confirmed)
 
 
 def exclude_pairs(pairs: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
-    """Return the (M, 2) pairs of face indices, all below `count`, without the (K, 2) others."""
+    """Return the pairs that are not among other pairs.
+
+    Args:
+        pairs: (M, 2) int, indices of faces.
+        others: (K, 2) int, indices of faces.
+        count: Number of faces.
+
+    Returns:
+        (L, 2) int.
+    """
+    # i * count + j identifies the pair (i, j).
     return pairs[~np.isin(pairs @ (count, 1), others @ (count, 1))]
 
 

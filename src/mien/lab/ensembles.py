@@ -1,6 +1,7 @@
 """Deep ensembles (Lakshminarayanan et al. 2017, https://arxiv.org/abs/1612.01474).
 
-Logits are averaged rather than probabilities, so that one calibration fits the ensemble.
+The mean of the logits is used, not that of the probabilities: it can be calibrated like the logits
+of one network.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Ensemble(nn.Module):
     """The mean of the logits of several networks.
 
     Args:
-        networks: networks with the same inputs and outputs.
-        flip: horizontal-flip test-time augmentation, at twice the cost.
+        networks: Networks with the same inputs and outputs.
+        flip: Horizontal-flip test-time augmentation, at twice the cost.
     """
 
     def __init__(self, networks: Sequence[nn.Module], flip: bool) -> None:
@@ -29,7 +30,7 @@ class Ensemble(nn.Module):
         self.networks, self.flip = nn.ModuleList(networks), flip
 
     def forward(self, faces: Tensor) -> Tensor:  # (N, C, H, W) -> (N, classes) logits
-        """The mean logits."""
+        """The mean of the logits over networks and, with `flip`, over both orientations."""
         inputs = (faces, faces.flip(3)) if self.flip else (faces,)
         logits = [network(crops) for network in self.networks for crops in inputs]
         return torch.stack(logits).mean(0)
@@ -39,11 +40,11 @@ def restore(runs: Sequence[Run], flip: bool) -> nn.Module:
     """The trained networks of runs as one module, in evaluation mode.
 
     Args:
-        runs: finished runs.
-        flip: horizontal-flip test-time augmentation.
+        runs: Finished runs.
+        flip: Horizontal-flip test-time augmentation.
 
     Raises:
-        UserError: the runs differ in their number of channels.
+        UserError: The networks differ in their number of channels, or a run is unfinished.
     """
     if len({run.config.channels for run in runs}) > 1:
         raise UserError("These networks differ in channels (1 and 3), so they cannot be combined.")
@@ -54,18 +55,22 @@ def restore(runs: Sequence[Run], flip: bool) -> nn.Module:
 
 
 def input_size(runs: Sequence[Run]) -> int:
-    """The input size that all runs were trained with; a `UserError` if they differ."""
+    """The input size that all runs were trained with; `UserError` if their sizes differ."""
     sizes = {run.config.input_size for run in runs}
     if len(sizes) > 1:
         listed = " and ".join(map(str, sorted(sizes)))
         raise UserError(
-            f"The networks were trained on {listed} pixels. Choose one with --input-size."
+            f"The networks were trained with input sizes of {listed} pixels. Choose one with "
+            "--input-size."
         )
     return sizes.pop()
 
 
 def provenance(runs: Sequence[Run]) -> dict:
-    """Config, seed, data and commit for a model card; for an ensemble, those of each member."""
+    """The provenance for a model card: data, config, seed and commit of a run.
+
+    An ensemble has the provenance of each run as `members`, and the data of the first as `data`.
+    """
     members = [
         {
             "data": run.about.get("data"),

@@ -1,7 +1,8 @@
 """Several trainings that form one experiment; shared by cross-validation and ablation.
 
-Each training has its own run folder. Finished runs are not repeated, and runs that another process
-is training are skipped, so an interrupted experiment resumes, and several processes can share it.
+Each training has its own run folder. Finished runs are not repeated, so an interrupted experiment
+can be resumed. Runs that another process is training are skipped, so several processes can share an
+experiment.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ METRICS = {
     "ferplus": ("votes", "ferplus_majority", "accuracy"),
     "kl_nats": ("votes", "proportions", "kl_nats"),
 }
-"""Name of a metric -> the keys of its value in a result: head, section, number."""
+"""Name of a metric -> the keys of its score in a result: head, section, metric."""
 
 
 def run_all(
@@ -41,18 +42,19 @@ def run_all(
     """Train and evaluate each config in `out/NAME`.
 
     Args:
-        configs: name -> config.
-        root: the data.
-        out: parent of the run folders.
-        on_progress: makes the progress callback of each training.
-        sequential: stop at the first locked run, because each run depends on the previous one.
+        configs: Name -> config.
+        root: Path of the dataset.
+        out: Parent of the run folders.
+        on_progress: Returns the progress callback of a training.
+        sequential: Whether each run depends on the previous one. Then stop at the first locked run.
 
     Returns:
-        Name -> result, in the same order.
+        Name -> result on `val`, in the order of `configs`.
 
     Raises:
-        UserError: the trainings cannot be compared.
-        runs.RunLocked: other processes are training some of them; the rest is finished.
+        UserError: A training has no evaluation set or does not train the label head, or it fails.
+        runs.RunLocked: Other processes are training some of the runs. Unless `sequential`, the
+            others are finished.
     """
     check_comparable({replace(config, fold=0) for config in configs.values()}, root)
     locked: list[str] = []
@@ -65,39 +67,39 @@ def run_all(
                 break
     if locked:
         raise runs.RunLocked(
-            f"Other processes are training {', '.join(locked)} in {out}; the rest is finished. "
-            "Run the command again when they are done."
+            f"Other processes are training {', '.join(locked)} in {out}. Run the command again "
+            "when they are done."
         )
     return {name: evaluate.load_or_evaluate(runs.open_run(out / name), root) for name in configs}
 
 
 def check_comparable(configs: Iterable[Config], root: Path) -> None:
-    """Check that every training has an evaluation set and trains the label head."""
+    """Check that each network can be trained, has an evaluation set and trains the label head."""
     dataset = data.load(root)
     for config in configs:
         checks.check_network(config)
         splits = protocols.split(dataset, config)
         data.split(splits, "val")
         if "labels" not in checks.trainable_heads(config, splits):
-            raise UserError("Experiments compare predictions of labels. Set label_weight above 0 "
-                            "and use data with labels.")  # fmt: skip
+            raise UserError("Experiments compare the predictions of labels. Set label_weight above "
+                            "0, and use data with labels.")  # fmt: skip
 
 
 def metrics_of(result: dict) -> dict[str, float]:
-    """Those of `METRICS` that a result contains."""
+    """The value of each of `METRICS` that a result contains."""
     return {
-        name: result["heads"][head][section][number]["value"]
-        for name, (head, section, number) in METRICS.items()
+        name: result["heads"][head][section][metric]["value"]
+        for name, (head, section, metric) in METRICS.items()
         if section in result["heads"].get(head, {})
     }
 
 
 def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
-    """Mean and sample standard deviation of each metric over several trainings."""
+    """Mean and sample standard deviation of each metric over trainings; `sd` of one is None."""
     return {
         name: {
-            "mean": float(np.mean([each[name] for each in metrics])),
-            "sd": float(np.std([each[name] for each in metrics], ddof=1))
+            "mean": float(np.mean([of_run[name] for of_run in metrics])),
+            "sd": float(np.std([of_run[name] for of_run in metrics], ddof=1))
             if len(metrics) > 1
             else None,
         }
@@ -106,7 +108,7 @@ def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
 
 
 def describe_experiment(base: Config, results: dict[str, dict]) -> dict:
-    """Config, data, commits and environment of an experiment, for the result."""
+    """The part of a result that describes its experiment: config, data, commits, environment."""
     first = next(iter(results.values()))
     return {
         "config": published(base),

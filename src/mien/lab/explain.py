@@ -1,4 +1,4 @@
-"""Saliency maps: the spatial attention of a network, and Grad-CAM."""
+"""Saliency maps of a network: its spatial attention, and Grad-CAM."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mien.lab.models._cbam import SpatialAttention
 def spatial_attention(
     model: nn.Module, faces: np.ndarray, *, input_size: int, channels: int = 1
 ) -> list[np.ndarray]:
-    """Return the maps of all spatial attention layers of a network.
+    """Compute the attention maps of all spatial attention layers of a network.
 
     Args:
-        model: the network.
+        model: The network.
         faces: (N, H, W) uint8.
-        input_size: side of the central window that the network receives, in pixels.
-        channels: number of input channels, 1 or 3.
+        input_size: Width and height of the central crop that the network receives, in pixels.
+        channels: Number of input channels, 1 or 3.
 
     Returns:
-        (N, h, w) arrays, one per layer from first to last; an empty list for a network without
-        spatial attention.
+        (N, h, w) arrays with values from 0 to 1, one per layer in the order of the forward pass.
+        The list is empty if the network has no spatial attention.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, SpatialAttention)]
     maps: list[np.ndarray] = []
@@ -42,20 +42,21 @@ def spatial_attention(
 def grad_cam(
     model: nn.Module, faces: np.ndarray, classes: np.ndarray, *, input_size: int, channels: int = 1
 ) -> np.ndarray:
-    """Compute Grad-CAM: how much each position of a face contributes to the logit of a class.
+    """Compute Grad-CAM: how much each position of a face raises the logit of a class.
 
-    The map is computed from the last feature map with more than one position. The maps of all
-    `branches` of a network are summed. Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
+    It is computed from the last feature map with more than one position. For a network with
+    parallel `branches`, the results of all branches are resized to the largest and summed.
+    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391.
 
     Args:
-        model: the network.
+        model: The network.
         faces: (N, H, W) uint8.
-        classes: (N,) int, the index of the logit for each face.
-        input_size: side of the central window that the network receives, in pixels.
-        channels: number of input channels, 1 or 3.
+        classes: (N,) int, the index of the logit to explain for each face.
+        input_size: Width and height of the central crop that the network receives, in pixels.
+        channels: Number of input channels, 1 or 3.
 
     Returns:
-        (N, h, w) float32, non-negative.
+        (N, h, w) float32, non-negative, in the resolution of the feature map.
     """
     branches = list(getattr(model, "branches", nn.ModuleList([model])).children())
     outputs: list[list[Tensor]] = [[] for _ in branches]
@@ -82,13 +83,13 @@ def grad_cam(
 
 
 def _is_feature_map(output: Tensor) -> bool:
-    # An output with one channel is an attention map, an output with one position a prediction.
+    # Spatial attention has one channel; channel attention and pooled features have one position.
     return output.ndim == 4 and output.shape[1] > 1 and output.shape[-1] > 1
 
 
 @contextmanager
 def _on_output(layers: Sequence[nn.Module], callback: Callable[[Tensor], object]) -> Iterator[None]:
-    """Call `callback` with each output of these layers while the context is open."""
+    """Within the context, call `callback` with each output of the layers."""
 
     def hook(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
         callback(output)

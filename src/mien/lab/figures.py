@@ -1,7 +1,7 @@
 """Create matplotlib figures from arrays, without opening windows.
 
-The colors are from the palette of Okabe and Ito, which color-blind people can distinguish. No
-figure relies on color alone.
+Blue and orange are from the palette of Okabe and Ito, whose colors color-blind people can
+distinguish. No chart relies on color alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mien.lab import metrics
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"
 
 Claim = tuple[str, float]
-"""Caption and value of a published number, which is drawn as a dotted line."""
+"""Caption and value of a published number; it is drawn as a dotted line."""
 
 
 def training_curves(
@@ -32,11 +32,11 @@ def training_curves(
     """Plot a metric by epoch on the training set and on the validation set.
 
     Args:
-        log: the log of a run, with one mapping per epoch.
-        train_key: key of the training metric. Epochs without the key are skipped.
-        val_key: key of the validation metric.
-        label: label of the y axis.
-        claims: published numbers to draw.
+        log: The log of a run, with one mapping per epoch.
+        train_key: Key of the metric on the training set. Epochs without a metric are skipped.
+        val_key: Key of the metric on the validation set.
+        label: Label of the y axis.
+        claims: Published numbers to draw.
     """
     figure, axes = _axes(6.4, 4.0)
     for name, key, style in (
@@ -62,12 +62,12 @@ def training_curves(
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], *, normalize: bool) -> Figure:
-    """Draw a confusion matrix.
+    """Draw a confusion matrix, colored by the fraction of each true class.
 
     Args:
-        matrix: (K, K) counts.
-        labels: the K class names.
-        normalize: show fractions of each true class instead of counts.
+        matrix: (K, K) counts; rows are true classes.
+        labels: The K class names.
+        normalize: Write fractions of each true class into the cells, instead of counts.
     """
     fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, axes = _axes(5.6, 5.0)
@@ -85,12 +85,12 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, normalize: bool) -> 
 
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> Figure:
-    """Draw a reliability diagram, and below it the number of faces per bin.
+    """Draw a reliability diagram above a histogram of the confidence.
 
     Args:
-        probabilities: (N, K).
-        truth: (N,) class indices.
-        bins: the number of equal-width bins of the confidence.
+        probabilities: (N, K) predicted probabilities.
+        truth: (N,) true classes.
+        bins: Number of equal-width bins of the confidence.
     """
     confidence = probabilities.max(1)
     correct = (probabilities.argmax(1) == truth).astype(np.float64)
@@ -116,26 +116,27 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) ->
 
 
 def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Plot the mean vote share by predicted share, with one panel per emotion.
+    """Plot the mean vote share by predicted share in ten bins, with one panel per emotion.
 
-    On the diagonal, predicted share and vote share are equal. Larger dots are bins with more faces.
+    On the diagonal, predicted share and vote share are equal. Bins with more faces have larger
+    dots.
 
     Args:
         predicted: (N, K) predicted shares.
         voted: (N, K) vote shares.
-        labels: the K emotions.
+        labels: The K emotions.
     """
     columns = 4
     rows = -(-len(labels) // columns)
     figure = Figure(figsize=(2.5 * columns, 2.5 * rows), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, sharex=True, sharey=True))
     for k, (panel, label) in enumerate(zip(panels, labels, strict=False)):
-        count, mean, votes = metrics.reliability(predicted[:, k], voted[:, k], 10).T
+        count, mean_predicted, mean_voted = metrics.reliability(predicted[:, k], voted[:, k], 10).T
         has_faces = count > 0
+        x, y = mean_predicted[has_faces], mean_voted[has_faces]
         panel.plot((0, 1), (0, 1), color=GRAY, linestyle=":")
-        panel.plot(mean[has_faces], votes[has_faces], color=BLUE, linewidth=1)
-        sizes = 6 + 3 * np.sqrt(count[has_faces])
-        panel.scatter(mean[has_faces], votes[has_faces], sizes, color=BLUE, alpha=0.8)
+        panel.plot(x, y, color=BLUE, linewidth=1)
+        panel.scatter(x, y, 6 + 3 * np.sqrt(count[has_faces]), color=BLUE, alpha=0.8)
         panel.set_title(label, fontsize=10)
         panel.set_xlim(0, 1)
         panel.set_ylim(0, 1)
@@ -152,7 +153,7 @@ def proportions(predicted: np.ndarray, voted: np.ndarray, labels: Sequence[str])
 
 
 def learning_rate_and_time(log: Sequence[Mapping[str, float]]) -> Figure:
-    """Plot learning rate and duration of each epoch from the log of a run."""
+    """Plot the learning rate and the duration of each epoch from the log of a run."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     epochs = [entry["epoch"] for entry in log]
@@ -167,7 +168,7 @@ def learning_rate_and_time(log: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def face_grid(faces: np.ndarray, captions: Sequence[str], columns: int = 7) -> Figure:
-    """Draw (N, H, W) gray or (N, H, W, 3) RGB faces, uint8, in a grid with captions below."""
+    """Draw (N, H, W) gray or (N, H, W, 3) RGB uint8 faces in a grid, with captions below them."""
     columns = min(columns, max(len(faces), 1))
     rows = max(1, -(-len(faces) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -187,8 +188,9 @@ def claimed_and_measured(
     """Plot claimed and measured accuracy of each system.
 
     Args:
-        rows: (system, claimed, measured, low, high) of each system. Accuracies are 0 to 1, or None
-            if there is no claim or measurement.
+        rows: (name, claimed, measured, low, high) of each system. Accuracies are 0 to 1, or None if
+            there is no claim or no measurement. The 95 % interval of the measurement is from low
+            to high.
     """
     figure, axes = _axes(7.2, 0.34 * len(rows) + 1.1)
     for y, (_, claimed, measured, low, high) in enumerate(rows):
@@ -214,7 +216,8 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float, float, float]]) -
     """Plot accuracy by multiply-adds on a log scale.
 
     Args:
-        points: (name, multiply-adds, accuracy, low, high) of each network.
+        points: (name, multiply-adds, accuracy, low, high) of each network. The interval of the
+            accuracy, 0 to 1, is from low to high.
     """
     figure, axes = _axes(8.0, 6.4)
     for _, multiply_adds, accuracy, low, high in points:
@@ -237,13 +240,16 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float, float, float]]) -
 
 
 def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write the name of each point next to it, shifted up or down to avoid overlaps."""
+    """Write the name of each point next to it, shifted up or down to avoid overlaps.
+
+    All sizes are in points; the width of a name is estimated from its number of characters.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
     positions = axes.transData.transform([(x, y) for _, x, y in points]) * 72 / figure.dpi
     boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in positions]
-    candidates = sorted(  # vertical shift, and whether the name is on the right
+    candidates = sorted(  # (vertical shift, whether the name is right of the point), best first
         product(range(-90, 91, 2), (True, False)),
         key=lambda candidate: (abs(candidate[0]), -candidate[1]),
     )
@@ -253,7 +259,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> Non
             left = px + 7 if is_right else px - 7 - width
             box = (left, py + shift - 4.5, left + width, py + shift + 4.5)
             if not any(_overlap(box, other) for other in boxes):
-                break
+                break  # without a free place, the last candidate is used
         boxes.append(box)
         axes.annotate(
             name, (x, y), (7 if is_right else -7, shift), textcoords="offset points", fontsize=8,
@@ -267,7 +273,7 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def overlay_maps(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Draw heat maps over faces.
+    """Draw heat maps over faces, each map scaled to its own range.
 
     Args:
         faces: (N, H, W) uint8.

@@ -1,14 +1,14 @@
-"""The two heads of a network: FER2013 labels and shares of FER+ votes."""
+"""The two heads of a network, which predict FER2013 labels and shares of FER+ votes."""
 
 from __future__ import annotations
 
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 HEADS = {"labels": slice(0, 7), "votes": slice(7, 15)}
-"""Name of a head -> columns of its logits in the outputs of a network."""
+"""Name of a head -> the columns of its logits in the output of a network."""
 
 CLASS_NAMES = {"labels": EMOTIONS, "votes": EMOTIONS_AND_CONTEMPT}
 """Name of a head -> names of its classes, in the order of its logits."""
 
 LOGIT_COUNT = 15
-"""Number of outputs of a network: the logits of both heads."""
+"""Number of logits of a network, for both heads."""

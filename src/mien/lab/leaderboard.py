@@ -1,7 +1,8 @@
 """Build the leaderboard: claimed accuracy, measured accuracy and cost of every system.
 
-All numbers except the claims are read from result files of `mien evaluate --out`. Results that
-differ only in the training seed form one row.
+Claims are those in `mien.lab.claims`, inference times and file sizes are read from `TIMES_FILE`,
+and all other numbers from result files of `mien evaluate --out`. Results that differ only in the
+training seed form one row.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from mien.lab.config import Config, to_json
 from mien.lab.page import FigureBlock, Page, Table
 
 TIMES_FILE = "times.json"
-"""File in the results folder with the inference time of each network (benchmarks/times.py)."""
+"""Optional file with the inference time and file size of networks, from benchmarks/times.py."""
 
 MIN_SYSTEMS = 5
-"""Minimum number of systems for a rank correlation."""
+"""Minimum number of systems for which a rank correlation is computed."""
 
 RESULT_KEYS = {"heads", "data", "protocol", "tta", "provenance"}
-"""Keys that distinguish result files from other JSON files."""
+"""Keys by which result files are recognized among other JSON files."""
 
 Score = dict[str, float]
-"""A score with its interval: `value`, `low`, `high`, and `sd` over seeds."""
+"""A score: `value`, its interval from `low` to `high`, and for several seeds `sd` over seeds."""
 
 
 @dataclass(slots=True)
 class Row:
-    """A row of the leaderboard: one network with one config.
+    """A row of the leaderboard: one network with one config, or one model file.
 
     Attributes:
-        model: full name of the network, or name of a model file.
-        config: training config without the seed; empty for a model file.
-        results: the results of `mien evaluate`, one per seed.
-        times: inference time and file size, if they were measured.
+        model: Full name of the network, or name of the model file.
+        config: Training config without the seed; a model file may have none, which is empty.
+        results: The results of `mien evaluate`, one per seed.
+        times: Inference time and file size; empty if they were not measured.
     """
 
     model: str
@@ -50,15 +51,15 @@ class Row:
 
     @property
     def system(self) -> claims.PublishedSystem:
-        """The published system that the network belongs to, with its claimed accuracy."""
+        """The published system that the network belongs to; without one, a system of its own."""
         family = self.config.get("model", "").partition("-")[0]
         return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
     def metric(self, section: str, name: str) -> Score:
-        """Return a metric averaged over seeds; empty if a result does not have it.
+        """Return a metric averaged over seeds; empty unless all results have it.
 
-        Sections about FER+ votes are read from the vote head if available. `sd` is included for
-        several seeds.
+        Sections about FER+ votes are read from the vote head, and others from the label head, or
+        from the other head if a result has only one.
         """
         by_seed = (_section(result, section).get(name) for result in self.results)
         scores = [score for score in by_seed if score is not None]
@@ -70,7 +71,7 @@ class Row:
         return mean | {"sd": float(np.std([score["value"] for score in scores], ddof=1))}
 
     def mean(self, section: str, name: str) -> float | None:
-        """Return the mean over seeds of a number without interval, such as training seconds."""
+        """Return the mean over seeds of a number without an interval; None unless all have it."""
         values = [result.get(section, {}).get(name) for result in self.results]
         return float(np.mean(values)) if None not in values else None
 
@@ -78,12 +79,12 @@ class Row:
 def read_rows(folder: Path) -> list[Row]:
     """Read the result files in a folder, and return rows sorted by descending accuracy.
 
-    Results with the same config, input size and training set but different seeds form one row. A
-    model file has its own row.
+    Results with the same config, input size and data but different seeds form one row. A model file
+    has its own row.
 
     Raises:
-        UserError: the folder has no results, or results with different evaluation sets, or two
-            results of the same training.
+        UserError: The folder has no results, a damaged one, two of the same training, or some with
+            different evaluation sets.
     """
     if not folder.is_dir():
         raise UserError(
@@ -123,20 +124,20 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
-    """Return the key of the row that a result belongs to, and that row without results."""
+    """Return a key that results of the same row share, and a new row without results."""
     config = dict(result["provenance"].get("config") or {})
     if "training" not in result or "model" not in config:
         return result["name"], Row(result["name"], config)
-    config = to_json(Config()) | config  # defaults for fields that are newer than the result
+    config = to_json(Config()) | config  # results may be older than some fields
     config["model"] = _full_name(config["model"])
     config.pop("seed")
-    train_digests = (result["provenance"].get("data") or {}).get("sha256", {})
-    key = json.dumps([config, result["input_size"], train_digests], sort_keys=True)
+    data_digests = (result["provenance"].get("data") or {}).get("sha256", {})
+    key = json.dumps([config, result["input_size"], data_digests], sort_keys=True)
     return key, Row(config["model"], config, times=times.get(config["model"], {}))
 
 
 def _full_name(name: str) -> str:
-    """Return the full name of a network; torch is needed only for the name of a family."""
+    """Return the full name of a network; imports torch only for the name of a family."""
     if "-" in name:
         return name
     from mien.lab import models
@@ -149,7 +150,7 @@ def _seed(result: Mapping) -> int | None:
 
 
 def build_page(rows: Sequence[Row]) -> Page:
-    """Build the page: the table, accuracy by cost, and claimed and measured accuracy."""
+    """Build the page from rows that are sorted by descending accuracy."""
     networks = f"{len(rows)} networks" if len(rows) > 1 else "one network"
     page = Page(f"Leaderboard: {networks} under one protocol")
     page.add(table(rows), summary(rows), accuracy_by_cost(rows))
@@ -159,15 +160,15 @@ def build_page(rows: Sequence[Row]) -> Page:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Describe evaluation set, number of epochs and seeds, columns and warnings in a paragraph."""
+    """Describe the evaluation set, the trainings, the columns and any warnings in a paragraph."""
     result = rows[0].results[0]
-    seeds = sorted({len(row.results) for row in rows})
+    seed_counts = [len(row.results) for row in rows]
     return (
         f"Evaluation set: split {result['data']['split']} of {result['data']['name']}, protocol "
         f"{result['protocol']}, test-time augmentation {result['tta']}. Epochs: "
-        f"{_epochs(rows) or 'unknown'}; seeds: {_range(seeds)}. Longer training may help. "
-        "Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against the "
-        "majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
+        f"{_epochs(rows) or 'unknown'}; seeds per network: {_range(seed_counts)}. Longer training "
+        "may help. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against "
+        "the majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
         "nats, MMAC the millions of multiply-adds per face, and times default the inference time "
         "divided by that of the model default. Networks with slim in their name are smaller "
         f"versions.{_warnings(rows)}"
@@ -175,16 +176,19 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _warnings(rows: Sequence[Row]) -> str:
-    """Return the warnings with the models they apply to, each after a space."""
-    models: dict[str, list[str]] = {}
+    """Return each warning, preceded by a space and the names of the models it applies to."""
+    models_by_warning: dict[str, list[str]] = {}
     for row in rows:
-        for warning in sorted({w for result in row.results for w in protocols.warnings(result)}):
-            models.setdefault(warning, []).append(row.model)
-    return "".join(f" {', '.join(names)}: {warning}" for warning, names in models.items())
+        messages = {text for result in row.results for text in protocols.warnings(result)}
+        for message in sorted(messages):
+            models_by_warning.setdefault(message, []).append(row.model)
+    return "".join(
+        f" {', '.join(models)}: {message}" for message, models in models_by_warning.items()
+    )
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Build the table with all numbers of all systems."""
+    """Build the table with all numbers of each row."""
     columns = (
         "system", "model", "claimed", "measured", "low", "high", "seeds", "sd",
         "without duplicates", "macro-F1", "FER+", "KL, nats", "calibration error",
@@ -197,7 +201,9 @@ def table(rows: Sequence[Row]) -> Table:
 def _cells(row: Row) -> tuple:
     accuracy = row.metric("fer2013", "accuracy")
     seconds = row.mean("training", "seconds")
-    millions = [_scaled(row.mean("network", n), 1e-6) for n in ("parameters", "multiply_adds")]
+    millions = [
+        _scaled(row.mean("network", name), 1e-6) for name in ("parameters", "multiply_adds")
+    ]
     return (
         row.system.name,
         row.model,
@@ -230,7 +236,7 @@ def accuracy_by_cost(rows: Sequence[Row]) -> FigureBlock:
 
 
 def claimed_and_measured(rows: Sequence[Row]) -> FigureBlock:
-    """Plot claimed and measured accuracy."""
+    """Plot the claimed and measured accuracy of the rows with a claim."""
     points = []
     for row in rows:
         accuracy = row.metric("fer2013", "accuracy")
@@ -249,7 +255,7 @@ def claimed_and_measured(rows: Sequence[Row]) -> FigureBlock:
 
 def rank_correlation(rows: Sequence[Row]) -> str:
     """Describe the rank correlation of claimed and measured accuracy; empty for few systems."""
-    # A system with several networks has one claim, which is compared with its best network.
+    # The claim of a system with several rows is compared with the most accurate, which is first.
     best: dict[str, tuple[float, float]] = {}
     for row in rows:
         if row.system.claimed_accuracy is not None:
@@ -266,7 +272,7 @@ def rank_correlation(rows: Sequence[Row]) -> str:
 
 
 def claim_notes(rows: Iterable[Row]) -> Table:
-    """Build the table with notes on each claimed number."""
+    """Build the table of systems with a note on their claim."""
     systems = {row.system.name: row.system for row in rows if row.system.note}
     return Table(
         "Possible reasons for differences between claimed and measured accuracy.",
@@ -276,7 +282,7 @@ def claim_notes(rows: Iterable[Row]) -> Table:
 
 
 def _section(result: Mapping, section: str) -> Mapping:
-    """Return a section from the head it is about; from the other head if that head is missing."""
+    """Return a section of the head that it is about, or of the other head if that is missing."""
     heads = result["heads"]
     main, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
     return heads.get(main, heads.get(other, {})).get(section, {})
@@ -291,7 +297,7 @@ def _scaled(number: float | None, factor: float) -> float | None:
 
 
 def _epochs(rows: Sequence[Row]) -> str:
-    """Return the range of epochs of the rows as text; empty if unknown."""
+    """Return the range of epochs of the rows as text, such as `"10 to 60"`; empty if unknown."""
     epochs = sorted({row.config["epochs"] for row in rows if row.config})
     return _range(epochs) if epochs else ""
 

@@ -1,4 +1,4 @@
-"""Training losses: labels, votes and distillation, weighted by the config."""
+"""Training losses on labels, on votes and for distillation, weighted by the config."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from mien.lab.batches import Batch
 from mien.lab.config import Config
 from mien.lab.heads import HEADS
 
-Logits = Callable[[Tensor], Tensor]
-"""A function that computes the (B, 15) logits of (B, C, H, W) faces without gradients."""
+LogitsFunction = Callable[[Tensor], Tensor]
+"""A function from (B, C, H, W) standardized faces to their (B, 15) logits, without gradients."""
 
 
 def compute_losses(
     logits: Tensor,
     batch: Batch,
     config: Config,
-    teachers: Sequence[Logits],
+    teachers: Sequence[LogitsFunction],
     stored_targets: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Total loss of a batch, and its parts for the log.
+    """Compute the total loss of a batch, and its parts for the log.
 
-    Every mean is over the whole batch, with zeros for rows of weight 0, so that the mean over
-    processes equals the mean over their joint batch.
+    Losses and accuracy are divided by the number of faces, including faces of weight 0. The mean
+    over processes is therefore the loss of their joint batch.
 
     Args:
         logits: (B, 15) logits of the student.
-        batch: the targets and the weights of the faces.
-        config: the weights of the losses.
-        teachers: teachers to distill, which are called with `batch.faces`.
-        stored_targets: head -> (B, classes), the teachers' mean probabilities, if they are stored.
+        batch: The faces with their targets and loss weights.
+        config: Config of the training, with the weights of the losses.
+        teachers: Teachers to distill; they are called with `batch.faces`.
+        stored_targets: Head -> (B, classes) mean probabilities of the teachers. If they are given,
+            the teachers are not called.
 
     Returns:
-        The loss to minimize, and [label loss, vote loss, label accuracy], all scalars.
+        The loss to minimize, and [label loss, vote loss, label accuracy], all scalars. Faces
+        without a label count as wrong in the accuracy.
     """
     label_logits, vote_logits = logits[:, HEADS["labels"]], logits[:, HEADS["votes"]]
     smoothing = config.label_smoothing
@@ -55,18 +57,20 @@ def compute_losses(
     return loss, [label_loss.detach(), vote_loss.detach(), accuracy]
 
 
-def teacher_targets(faces: Tensor, config: Config, teachers: Sequence[Logits]) -> dict[str, Tensor]:
-    """The teachers' mean probabilities for augmented faces: head -> (B, classes).
+def teacher_targets(
+    faces: Tensor, config: Config, teachers: Sequence[LogitsFunction]
+) -> dict[str, Tensor]:
+    """Compute the teachers' mean probabilities for augmented faces: head -> (B, classes).
 
-    Hinton et al. 2015, https://arxiv.org/abs/1503.02531. Teachers get the same augmented faces as
-    the student, as in Beyer et al. 2022, https://arxiv.org/abs/2106.05237.
+    Distillation: Hinton et al. 2015, https://arxiv.org/abs/1503.02531. Teachers receive the same
+    augmented faces as the student, as in Beyer et al. 2022, https://arxiv.org/abs/2106.05237.
     """
     inputs = [faces, faces.flip(-1)] if config.teacher_tta == "flip" else [faces]
-    logits = [
+    scaled_logits = [
         teacher(crops) / config.teacher_temperature for teacher in teachers for crops in inputs
     ]
     return {
-        name: torch.stack([each[:, columns].softmax(1) for each in logits]).mean(0)
+        name: torch.stack([scaled[:, columns].softmax(1) for scaled in scaled_logits]).mean(0)
         for name, columns in HEADS.items()
     }
 
@@ -74,7 +78,11 @@ def teacher_targets(faces: Tensor, config: Config, teachers: Sequence[Logits]) -
 def distillation_loss(
     label_logits: Tensor, vote_logits: Tensor, targets: dict[str, Tensor], config: Config
 ) -> Tensor:
-    """Cross-entropy of both heads with the teachers' probabilities, times temperature ** 2."""
+    """Compute the cross-entropy of both heads with the teachers' probabilities.
+
+    The heads are weighted by `label_weight` and `vote_weight`. The factor temperature ** 2 keeps
+    the size of the gradients independent of the temperature (Hinton et al. 2015).
+    """
     temperature = config.teacher_temperature
     label_loss = F.cross_entropy(label_logits / temperature, targets["labels"])
     vote_loss = F.cross_entropy(vote_logits / temperature, targets["votes"])
@@ -83,7 +91,7 @@ def distillation_loss(
 
 
 def use_bfloat16(config: Config, device: torch.device) -> bool:
-    """Whether to multiply matrices in bfloat16; with "auto", if the hardware accelerates that."""
+    """Whether to compute in bfloat16; for "auto", whether the hardware accelerates bfloat16."""
     if config.precision != "auto":
         return config.precision == "bfloat16"
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, limited by a number of epochs or by time."""
+"""Learning-rate schedules over a number of epochs or over a time budget."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from mien.lab.config import Config
 def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float:
     """The learning rate divided by its peak.
 
-    It rises linearly during the warmup and then decays to zero, with p from 0 to 1:
+    It rises linearly during the warmup. After the warmup it decays to zero:
 
-    - `lr_schedule="cosine"`: (1 + cos(pi p)) / 2, p over the rest of the training.
-    - `lr_schedule="constant"`: 1 until the last `cooldown_fraction` of the rest, and then
-      1 - sqrt(p), p over the cooldown (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
+    - `lr_schedule="cosine"`: (1 + cos(pi p)) / 2, where p rises from 0 to 1 from the end of the
+      warmup to the end of the training.
+    - `lr_schedule="constant"`: 1 until the cooldown, which takes the last `cooldown_fraction` of
+      the training after the warmup. In the cooldown 1 - sqrt(p), where p rises from 0 to 1
+      (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
 
     Args:
-        epoch: number of completed epochs, including the completed fraction of the current one.
-        config: config of the training.
-        time_progress: fraction of the time budget that is spent, 0 to 1. It replaces the fraction
-            of completed epochs when it is larger.
+        epoch: Number of completed epochs, including the completed fraction of the current one.
+        config: Config of the training.
+        time_progress: Fraction of the time budget that is spent, 0 to 1. It replaces the completed
+            fraction of the epochs after the warmup where it is larger.
 
     Returns:
         A factor from 0 to 1.
@@ -39,27 +41,27 @@ def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float
 
 @dataclass(frozen=True, slots=True)
 class TimeBudget:
-    """The time limit of a training.
+    """The time budget of a training.
 
     Attributes:
-        spent: seconds of the epochs that were completed before this process resumed the training.
-        start: start of the first epoch of this process, by `time.monotonic`.
-        end: the deadline, by `time.monotonic`; infinite for no limit.
+        spent: Duration of the epochs that earlier processes completed, in seconds.
+        start: Time by `time.monotonic` at which this process started its first epoch.
+        end: Time by `time.monotonic` at which the training must end; infinite for no limit.
     """
 
     spent: float
     start: float
     end: float
 
-    def progress(self, ahead: float = 0.0) -> float:
-        """The fraction of the budget that will be spent `ahead` seconds from now, 0 to 1."""
+    def progress(self, seconds_ahead: float = 0.0) -> float:
+        """The fraction of the budget that will be spent in `seconds_ahead`; 0 without a limit."""
         if math.isinf(self.end):
             return 0.0
         total = self.spent + max(self.end - self.start, 1e-9)
-        return min(1.0, (self.spent + time.monotonic() - self.start + ahead) / total)
+        return min(1.0, (self.spent + time.monotonic() - self.start + seconds_ahead) / total)
 
     def is_last(self, seconds: float) -> bool:
-        """Whether another epoch of `seconds` would exceed the deadline."""
+        """Whether another epoch of this many seconds would end after the deadline."""
         return time.monotonic() + seconds > self.end
 
 
