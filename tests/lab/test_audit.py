@@ -30,13 +30,13 @@ UNKNOWN, NO_FACE = 8, 9
 
 
 def votes(**counts):
-    """A row of votes: `votes(happy=7, no_face=3)`."""
+    """The vote counts of a face, such as `votes(happy=7, no_face=3)`."""
     names = (*EMOTIONS, "contempt", "unknown", "no_face")
     return np.array([counts.get(name, 0) for name in names], np.uint8)
 
 
 def splits_with_findings():
-    """Return train and val; val has one finding of every kind, and its rows start at 100."""
+    """Return train and val. Every kind of finding occurs in val, whose rows start at 100."""
     train, val = tiny.samples(14, seed=1), tiny.samples(14, seed=2)
     faces, labels, ratings = val.faces.copy(), val.labels.copy(), val.votes.copy()
     faces[0], labels[0] = train.faces[3], train.labels[3]  # an exact duplicate
@@ -97,7 +97,7 @@ def test_exact_pairs_match_a_comparison_of_all_pairs(faces):
 
 
 @given(few_faces)
-def test_duplicate_faces_are_all_faces_less_the_distinct_ones(faces):
+def test_the_number_of_duplicates_is_that_of_all_faces_minus_that_of_distinct_faces(faces):
     samples = Samples(faces, np.zeros(len(faces), int), np.zeros((len(faces), 10), np.uint8),
                       np.arange(len(faces)))  # fmt: skip
     numbers = summary(audit_dataset({"val": samples}, quick=True))
@@ -114,7 +114,7 @@ changes = st.lists(st.sampled_from(["noise", "mirror", "flat", "new"]), max_size
 
 @st.composite
 def related_faces(draw):
-    """Small faces, of which some are noisy or mirrored duplicates of others, and some are flat."""
+    """Small faces. Each is new, flat, or a noisy or mirrored copy of an earlier one."""
     size = draw(st.tuples(st.integers(1, 9), st.integers(2, 9)))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     faces = [rng.integers(0, 256, size)]
@@ -148,8 +148,8 @@ def test_near_pairs_match_a_comparison_of_all_pairs(faces):
 
 @given(related_faces(), st.integers(1, 20))
 def test_near_pairs_do_not_depend_on_the_block_size(faces, block_size):
-    for one, other in zip(near_pairs(faces), near_pairs(faces, block_size=block_size), strict=True):
-        assert as_set(one) == as_set(other)
+    expected, actual = near_pairs(faces), near_pairs(faces, block_size=block_size)
+    assert list(map(as_set, actual)) == list(map(as_set, expected))
 
 
 @given(related_faces())
@@ -162,9 +162,9 @@ def test_exact_pairs_are_near_pairs(faces):
 def test_near_pairs_do_not_depend_on_the_order_of_the_faces(faces, rng):
     order = list(range(len(faces)))
     rng.shuffle(order)
-    for one, other in zip(near_pairs(faces), near_pairs(faces[order]), strict=True):
-        renamed = {tuple(sorted((order[i], order[j]))) for i, j in as_set(other)}
-        assert as_set(one) == renamed
+    for pairs, shuffled in zip(near_pairs(faces), near_pairs(faces[order]), strict=True):
+        original = {tuple(sorted((order[i], order[j]))) for i, j in as_set(shuffled)}
+        assert as_set(pairs) == original
 
 
 def test_near_pairs_report_progress():
@@ -175,7 +175,7 @@ def test_near_pairs_report_progress():
     assert calls == [(4, 10), (8, 10), (10, 10)]
 
 
-# The findings of a dataset with one finding of every kind
+# A dataset with every kind of finding
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_splits_are_in_the_order_train_val_test(findings):
     assert findings.samples.rows[14] == 100
 
 
-def test_exactly_the_expected_pairs_are_found(findings):
+def test_all_pairs_of_duplicates_are_detected_and_no_others(findings):
     assert as_set(findings.exact_pairs) == {(3, 14), (4, 15), (18, 19)}
     assert as_set(findings.near_pairs) == {(3, 14), (4, 15), (18, 19), (5, 16)}
     assert as_set(findings.mirrored_pairs) == {(6, 17)}
@@ -211,7 +211,7 @@ def test_duplicates_are_counted_by_pair_of_splits(findings):
     assert numbers["splits"]["val"]["duplicates_of_earlier_faces"] == 1
 
 
-def test_face_with_several_duplicates_counts_once_with_its_share_of_equal_labels():
+def test_face_with_several_duplicates_counts_once_with_its_fraction_of_equal_labels():
     train, val = tiny.samples(7), tiny.samples(1, seed=5)
     train.faces[1:4] = val.faces[0]  # labelled disgust, fear, happy; val angry
     train.labels[1] = ANGRY
@@ -327,7 +327,7 @@ def test_exclusion_list_has_the_rows_of_the_published_file(findings, tmp_path):
 # Contact sheets
 
 
-def test_each_finding_has_a_contact_sheet(findings, tmp_path):
+def test_each_kind_of_finding_has_a_contact_sheet(findings, tmp_path):
     paths = contact_sheets.write(tmp_path, findings)
     names = [
         "conflicting-labels",
@@ -343,13 +343,13 @@ def test_each_finding_has_a_contact_sheet(findings, tmp_path):
     assert (sheet[10:106, 10:106] == doubled).all()
 
 
-def test_finding_without_examples_has_no_sheet(tmp_path):
+def test_kind_of_finding_without_examples_has_no_contact_sheet(tmp_path):
     samples = tiny.samples(7)
     samples.votes[:] = 0
     assert contact_sheets.write(tmp_path, audit_dataset({"val": samples})) == []
 
 
-def test_sheet_of_many_examples_has_limited_size(tmp_path):
+def test_contact_sheet_of_many_examples_has_limited_size(tmp_path):
     samples = tiny.samples(140)
     samples.votes[:] = votes(no_face=10)
     (path,) = contact_sheets.write(tmp_path, audit_dataset({"val": samples}, quick=True))

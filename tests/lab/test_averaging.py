@@ -15,7 +15,7 @@ TINY = replace(RECIPES["tiny"], batch_size=14, epochs=1)
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """A run, and another initialized from it."""
+    """A run, and a second run that was initialized from the first."""
     folder = tmp_path_factory.mktemp("pair")
     root = tiny.write_packed(folder / "data", tiny.table(28, 14))
     first = train.fit(TINY, root, folder / "first", device="cpu")
@@ -49,7 +49,7 @@ def test_a_weight_of_0_or_1_gives_one_of_the_runs(pair, tmp_path, weight):
     assert all(torch.allclose(actual[name], expected[name]) for name in floating)
 
 
-def test_incompatible_runs_are_an_error(pair, tmp_path):
+def test_an_invalid_weight_and_unsuitable_runs_are_errors(pair, tmp_path):
     with pytest.raises(UserError, match=r"--weight 1\.5"):
         averaging.average(*pair, 1.5, tmp_path / "out")
     unfinished = runs.create(tmp_path / "unfinished", TINY)

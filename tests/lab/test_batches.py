@@ -40,8 +40,8 @@ def tensors(batch: Batch) -> list[Tensor]:
     return [getattr(batch, name) for name in batch.__slots__]
 
 
-def equal(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+def equal(first: Batch, second: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(second), strict=True))
 
 
 def epoch(config: Config, number: int = 0, **options) -> list[Batch]:
@@ -49,13 +49,13 @@ def epoch(config: Config, number: int = 0, **options) -> list[Batch]:
 
 
 def numbered(count: int, config: Config) -> Batch:
-    """Data in which every pixel of a face is the index of the face."""
+    """A dataset in which the value of each pixel is the index of its face."""
     faces = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 48, 48)
     return replace(on_device(count, config), faces=faces)
 
 
-def numbers(batch: Batch) -> list[int]:
-    """The indices of the faces of `numbered` in a batch."""
+def face_indices(batch: Batch) -> list[int]:
+    """The dataset indices of the faces of a batch from `numbered`."""
     return (batch.faces[:, 0, 5, 5] * batches.STD + batches.MEAN).round().int().tolist()
 
 
@@ -86,7 +86,7 @@ def test_single_votes_can_be_dropped():
     assert np.array_equal(data.votes.numpy(), shares(samples.votes, drop_single=True))
 
 
-def test_class_weights_balance_the_emotions_and_have_mean_one():
+def test_class_weights_give_each_emotion_the_same_total_weight_and_have_mean_one():
     samples = tiny.samples(28).select(np.r_[0:28, 3, 10, 17, 3, 3])
     data = batches.to_device(samples, replace(PLAIN, class_weights=True), CPU)
     totals = (data.label_weights[:, None] * data.labels).sum(0)
@@ -136,12 +136,12 @@ def test_the_global_generator_is_not_used():
 
 def test_a_repeated_epoch_differs_in_domain_randomization_only():
     config = replace(MIXED, seed=3)
-    again = epoch(config, 5, repeat=(MIXED.seed, 0))
-    assert all(map(equal, epoch(MIXED, 0), again))
-    other = replace(config, domain_randomization=1.0)
-    one, two = epoch(other, 5, repeat=(0, 0))[0], epoch(other, 6, repeat=(0, 0))[0]
-    assert torch.equal(one.labels, two.labels)
-    assert not torch.equal(one.faces, two.faces)
+    repeated = epoch(config, 5, repeat=(MIXED.seed, 0))
+    assert all(map(equal, epoch(MIXED, 0), repeated))
+    randomized = replace(config, domain_randomization=1.0)
+    first, second = (epoch(randomized, number, repeat=(0, 0))[0] for number in (5, 6))
+    assert torch.equal(first.labels, second.labels)
+    assert not torch.equal(first.faces, second.faces)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
@@ -169,12 +169,12 @@ def test_at_selects_the_parameters_of_a_step():
 def test_every_face_occurs_in_some_epoch_with_its_own_targets():
     data = numbered(40, PLAIN)
     data = replace(data, votes=torch.arange(40.0)[:, None].expand(-1, 8))
-    seen = set()
+    occurring = set()
     for number in range(12):
         for batch in augmentation.augmented_batches(data, PLAIN, number):
-            assert numbers(batch) == batch.votes[:, 0].int().tolist()
-            seen.update(numbers(batch))
-    assert seen == set(range(40))
+            assert face_indices(batch) == batch.votes[:, 0].int().tolist()
+            occurring.update(face_indices(batch))
+    assert occurring == set(range(40))
 
 
 def test_three_channels_repeat_the_gray_one():
@@ -213,7 +213,7 @@ def test_flipping_alone_gives_the_crop_or_its_mirror_image(side):
     ],
 )
 def test_affine_matches_opencv(symmetric, side):
-    """symmetric: angle, zoom, right, down and flip, from -1 to 1."""
+    """`symmetric` has angle, zoom, shift to the right, shift down and flip, each from -1 to 1."""
     config = replace(PLAIN, input_size=side, flip=True, rotation=20.0, scale=0.25, translate=0.1)
     image = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
     parameters = (torch.tensor(symmetric)[:, None] + 1) / 2
@@ -271,7 +271,7 @@ def test_without_an_initial_size_faces_keep_their_size():
     }
 
 
-def test_a_shrunk_face_is_the_resized_crop():
+def test_a_smaller_face_is_the_resized_crop():
     image = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
     face, config = torch.tensor(image)[None, None], replace(PLAIN, input_size=44)
     shrunk = augmentation.affine(face, uniform(5, 1), config, 22)
@@ -297,11 +297,11 @@ def test_erasing_fills_one_rectangle():
     faces = torch.full((200, 1, 44, 44), 7.0)
     erased = augmentation.random_erasing(faces, uniform(5, 200), torch.randn(faces.shape), 1.0)
     for face in erased[:, 0]:
-        touched = face != 7
-        rows, columns = touched.any(1).nonzero()[:, 0], touched.any(0).nonzero()[:, 0]
-        box = touched[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        is_erased = face != 7
+        rows, columns = is_erased.any(1).nonzero()[:, 0], is_erased.any(0).nonzero()[:, 0]
+        box = is_erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert box.all()
-        assert 0.01 < touched.float().mean() < 0.24
+        assert 0.01 < is_erased.float().mean() < 0.24
     noise = erased[erased != 7]
     assert noise.mean().abs() < 0.02
     assert noise.std().item() == pytest.approx(1, abs=0.02)
@@ -311,8 +311,8 @@ def test_erasing_has_the_given_probability():
     faces = torch.full((2000, 1, 12, 12), 7.0)
     noise = torch.zeros(faces.shape)
     erased = augmentation.random_erasing(faces, uniform(5, 2000), noise, 0.25)
-    share = (erased != 7).any((1, 2, 3)).float().mean()
-    assert share.item() == pytest.approx(0.25, abs=0.03)
+    fraction_erased = (erased != 7).any((1, 2, 3)).float().mean()
+    assert fraction_erased.item() == pytest.approx(0.25, abs=0.03)
     assert augmentation.random_erasing(faces, uniform(5, 2000), noise, 0.0) is faces
 
 
@@ -349,31 +349,30 @@ def test_mixed_targets_are_distributions_with_weights_up_to_one(mixup, cutmix, s
         assert (targets >= 0).all()
         assert (weights >= 0).all()
         assert (weights <= 1 + 1e-6).all()
-        counting = weights > 1e-6
-        assert torch.allclose(targets[counting].sum(1), torch.ones(()), atol=1e-4)
+        has_weight = weights > 1e-6
+        assert torch.allclose(targets[has_weight].sum(1), torch.ones(()), atol=1e-4)
         assert not targets[weights == 0].any()
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0)])
-def test_a_row_without_votes_adds_no_votes(mixup, cutmix):
-    """A row of weight 0 does not change the target of the other row."""
+def test_a_face_without_votes_does_not_change_the_votes_of_its_partner(mixup, cutmix):
     batch = mixable()
     mixed = augmentation.mixup_cutmix(batch, step_parameters(24, 3), mixup, cutmix)
-    unvoted = batch.vote_weights == 0
-    changed = (mixed.faces != batch.faces).any((1, 2, 3))
-    untouched = torch.isclose(mixed.votes, batch.votes, atol=1e-5).all(1)
-    lighter = mixed.vote_weights < batch.vote_weights - 1e-6
-    assert changed.any()
-    # A voted face mixed with a silent one: same shares, less weight.
-    assert (untouched & lighter & ~unvoted).any()
-    # A face without votes mixed with one with votes: exactly the other's shares.
-    gained = unvoted & (mixed.vote_weights > 0)
-    assert gained.any()
-    for row in mixed.votes[gained]:
-        assert torch.isclose(row, batch.votes, atol=1e-5).all(1).any()
+    has_no_votes = batch.vote_weights == 0
+    is_mixed = (mixed.faces != batch.faces).any((1, 2, 3))
+    has_same_shares = torch.isclose(mixed.votes, batch.votes, atol=1e-5).all(1)
+    has_less_weight = mixed.vote_weights < batch.vote_weights - 1e-6
+    assert is_mixed.any()
+    # A face with votes and a partner without: the shares of the face, with less weight.
+    assert (has_same_shares & has_less_weight & ~has_no_votes).any()
+    # A face without votes and a partner with votes: exactly the shares of the partner.
+    has_votes_of_partner = has_no_votes & (mixed.vote_weights > 0)
+    assert has_votes_of_partner.any()
+    for votes in mixed.votes[has_votes_of_partner]:
+        assert torch.isclose(votes, batch.votes, atol=1e-5).all(1).any()
 
 
-def test_mixup_uses_one_weight_for_faces_and_targets():
+def test_mixup_mixes_faces_and_targets_with_the_same_weight():
     batch = mixable()
     flat = (torch.arange(24) % 7).float()[:, None, None, None].expand(-1, 1, 8, 8)
     eye = torch.eye(7)[torch.arange(24) % 7]
@@ -416,28 +415,28 @@ def test_mixing_has_the_given_probabilities():
 
 def test_mixup_weights_have_the_mean_and_variance_of_the_beta_distribution():
     parameters = augmentation.sample(replace(PLAIN, batch_size=2), 8000, 0, CPU)
-    shares = parameters.mixup.numpy()
+    weights = parameters.mixup.numpy()
     alpha = augmentation.MIXUP_ALPHA
-    assert ((shares >= 0) & (shares <= 1)).all()
-    assert shares.mean() == pytest.approx(0.5, abs=0.03)
-    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+    assert ((weights >= 0) & (weights <= 1)).all()
+    assert weights.mean() == pytest.approx(0.5, abs=0.03)
+    assert weights.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
 
 
 # Domain randomization
 
 
-def test_domain_randomization_changes_selected_faces_and_keeps_the_range():
+def test_domain_randomization_changes_selected_faces_and_keeps_pixels_in_range():
     faces = batches.standardize(torch.as_tensor(tiny.samples(64).faces)[:, None])
     assert augmentation.domain_randomization(faces, uniform(6, 64), 0.0) is faces
     changed = augmentation.domain_randomization(faces, uniform(6, 64), 0.5)
-    moved = (changed != faces).flatten(1).any(1).float().mean()
-    assert 0.3 < moved < 0.7
+    fraction_changed = (changed != faces).flatten(1).any(1).float().mean()
+    assert 0.3 < fraction_changed < 0.7
     gray = changed * batches.STD + batches.MEAN
     assert gray.min() > -0.01
     assert gray.max() < 255.01
 
 
-def test_a_blur_keeps_the_mean_and_a_small_one_changes_nothing():
+def test_a_blur_of_small_sigma_or_of_a_flat_face_changes_nothing():
     faces = torch.rand(3, 1, 40, 40)
     assert torch.allclose(
         augmentation.gaussian_blur(faces, torch.full((3,), 0.1)), faces, atol=1e-5

@@ -13,7 +13,7 @@ TEMPERATURE_ONLY = math.inf
 def sample_logits(
     count: int, classes: int = 8, spread: float = 2.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return random logits, and (N, K) one-hot labels that are sampled from their softmax."""
+    """Return random (N, K) logits, and one-hot labels that are sampled from their softmax."""
     generator = torch.Generator().manual_seed(0)
     logits = spread * torch.randn(count, classes, generator=generator)
     return logits, torch.eye(classes)[
@@ -38,7 +38,7 @@ def test_fit_recovers_known_factors_and_shifts():
     assert np.subtract(scaling.shifts, np.mean(scaling.shifts)) == pytest.approx(shifts, abs=0.06)
 
 
-def test_fit_on_few_faces_stays_near_one_temperature():
+def test_fit_on_few_faces_stays_near_temperature_scaling():
     logits, targets = sample_logits(6)
     scaling = calibration.fit(2 * logits, targets)
     assert np.ptp(np.log(scaling.factors)) < 1
@@ -68,7 +68,7 @@ def test_cross_validation_does_not_use_the_target_of_the_face_itself():
         assert not torch.equal(after, before)
 
 
-def test_mix_heads_multiplies_powers_and_keeps_contempt_of_the_votes():
+def test_mix_heads_is_the_weighted_geometric_mean_with_contempt_from_the_votes():
     logits = torch.randn(5, 15, dtype=torch.float64)
     votes, labels = logits[:, 7:].softmax(1), logits[:, :7].softmax(1)
     mixed = calibration.mix_heads(logits, 0.3).exp()

@@ -81,7 +81,7 @@ def test_the_last_of_two_changes_wins():
         ("default", ["mixup=0.7", "cutmix=0.7"], "mixup and cutmix"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line(recipe, changes, fact):
+def test_an_invalid_recipe_or_change_is_an_error_of_one_line(recipe, changes, fact):
     with pytest.raises(UserError) as error:
         parse(recipe, changes)
     assert fact in str(error.value)
@@ -89,7 +89,7 @@ def test_a_mistake_is_reported_in_one_line(recipe, changes, fact):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_config_survives_json(name):
+def test_a_recipe_is_unchanged_by_a_json_round_trip(name):
     config = replace(RECIPES[name], teachers=("a", "b"), teacher_weight=0.25)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
@@ -106,7 +106,7 @@ def test_a_config_survives_json(name):
         flip=st.booleans(),
     )
 )
-def test_any_valid_config_survives_json(config):
+def test_any_valid_config_is_unchanged_by_a_json_round_trip(config):
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
@@ -134,7 +134,7 @@ def test_every_field_has_a_type_that_json_and_parse_support():
     assert types == {str, int, float, bool, tuple}
 
 
-def test_a_published_config_has_no_parents_of_run_folders():
+def test_a_published_config_has_run_folders_without_their_parents():
     config = published(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
     assert (config["teachers"], config["init_from"]) == (("a", "b"), "")
     assert published(parse("tiny", ["init_from=/home/me/a"]))["init_from"] == "a"

@@ -61,8 +61,8 @@ def test_folds_csv_has_the_held_out_fold_of_each_face(root, crossvalidated):
         written = {int(line["row"]): int(line["fold"]) for line in csv.DictReader(file)}
     assert len(written) == 63
     for k in range(3):
-        held = runs.load_predictions(runs.open_run(out / f"fold-{k}"))["rows"]
-        assert {written[row] for row in held.tolist()} == {k}
+        held_out = runs.load_predictions(runs.open_run(out / f"fold-{k}"))["rows"]
+        assert {written[row] for row in held_out.tolist()} == {k}
 
 
 def test_a_repeated_crossval_trains_nothing(root, crossvalidated, monkeypatch):
@@ -126,11 +126,11 @@ def test_default_changes_depend_on_the_config():
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=50), st.integers(0, 99))
-def test_a_paired_difference_and_its_interval(hits, seed):
-    one = np.array(hits, float)
-    other = np.random.default_rng(seed).random(len(one)).round()
-    difference = scores.paired_difference(one, other)
-    assert difference["value"] == pytest.approx(one.mean() - other.mean())
+def test_a_paired_difference_is_that_of_the_means_and_has_a_valid_interval(correct, seed):
+    ours = np.array(correct, float)
+    baseline = np.random.default_rng(seed).random(len(ours)).round()
+    difference = scores.paired_difference(ours, baseline)
+    assert difference["value"] == pytest.approx(ours.mean() - baseline.mean())
     assert -1 <= difference["low"] <= difference["high"] <= 1
 
 
@@ -149,9 +149,9 @@ def test_an_experiment_without_labels_is_an_error_before_training(root, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("no CBAM", "no-cbam"), ("as it was", "as-it-was"), ("a/b: c", "a-b-c")]
+    ("name", "folder"), [("no CBAM", "no-cbam"), ("no  flip", "no-flip"), ("a/b: c", "a-b-c")]
 )
-def test_slug(name, folder):
+def test_slug_has_words_of_letters_and_digits(name, folder):
     assert ablation.slug(name) == folder
 
 
@@ -161,9 +161,10 @@ def test_a_run_can_be_initialized_from_another(root, crossvalidated, tmp_path):
     run = train.fit(config, root, tmp_path / "next", device="cpu")
     import torch
 
-    one, other = (torch.load(p.weights_file) for p in (runs.open_run(out / "fold-0"), run))
-    kernels = [name for name, value in one.items() if value.ndim > 1]
-    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in kernels)
+    initial = torch.load(runs.open_run(out / "fold-0").weights_file)
+    final = torch.load(run.weights_file)
+    kernels = [name for name, value in initial.items() if value.ndim > 1]
+    assert all(torch.allclose(initial[name], final[name], atol=1e-6) for name in kernels)
     with pytest.raises(UserError, match="do not fit"):
         train.fit(replace(config, model="resnet-16"), root, tmp_path / "other", device="cpu")
 

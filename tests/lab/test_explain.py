@@ -22,7 +22,7 @@ class CornerNet(nn.Module):
         return torch.stack([maps[:, 0, :8, :8].mean((1, 2)), maps[:, 1, -8:, -8:].mean((1, 2))], 1)
 
 
-def test_grad_cam_is_bright_at_the_positions_that_determine_the_logit():
+def test_grad_cam_is_positive_where_pixels_determine_the_logit():
     faces = np.full((2, 48, 48), 0, np.uint8)
     faces[:, :8, :8] = faces[:, -8:, -8:] = 255
     maps = explain.grad_cam(CornerNet(), faces, np.array([0, 1]), input_size=48)
@@ -49,7 +49,7 @@ def test_every_kind_of_network_has_a_grad_cam(name):
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
-def test_spatial_attention_is_empty_without_attention_layers():
+def test_spatial_attention_has_a_map_per_layer_and_is_empty_without_such_layers():
     model = models.build("hybrid-slim", channels=1, classes=15)
     maps = explain.spatial_attention(model, tiny.samples(3).faces, input_size=48)
     assert [m.shape for m in maps] == [(3, 48, 48), (3, 24, 24), (3, 12, 12)]

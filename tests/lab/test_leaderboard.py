@@ -63,7 +63,7 @@ def test_result_has_the_cost_of_its_training(result):
     assert result["network"]["parameters"] == pytest.approx(89_000, rel=0.5)
 
 
-def test_seeds_form_one_row_and_the_best_is_first(folder):
+def test_seeds_form_one_row_and_the_most_accurate_row_is_first(folder):
     table = leaderboard.table(leaderboard.read_rows(folder))
     assert column_of(table, "model") == ["xception-slim", "jaiswal-full", "resnet-8"]
     assert column_of(table, "measured") == [0.65, pytest.approx(0.6), 0.4]
@@ -72,7 +72,7 @@ def test_seeds_form_one_row_and_the_best_is_first(folder):
     assert column_of(table, "low")[1] == pytest.approx(0.5)
 
 
-def test_family_name_is_its_first_variant(folder, result):
+def test_family_name_counts_as_its_first_variant(folder, result):
     full_name = with_accuracy(result, "jaiswal", 0.5, seed=3)
     full_name["provenance"]["config"]["model"] = "jaiswal-full"
     runs.write_json(folder / "full_name.json", full_name)
@@ -80,7 +80,7 @@ def test_family_name_is_its_first_variant(folder, result):
     assert seeds == {"xception-slim": 1, "jaiswal-full": 3, "resnet-8": 1}
 
 
-def test_only_the_claimed_column_is_from_papers(folder):
+def test_claims_and_inference_times_are_joined_to_their_rows(folder):
     table = leaderboard.table(leaderboard.read_rows(folder))
     assert column_of(table, "claimed") == [0.92, 0.7014, None]
     assert column_of(table, "ms per face") == [1.25, None, None]
@@ -105,7 +105,7 @@ def test_second_result_of_a_training_is_rejected(folder, result):
 
 
 @pytest.mark.parametrize("part", ["input_size", "data", "config"])
-def test_only_seeds_are_averaged(folder, result, part):
+def test_results_that_differ_in_more_than_the_seed_are_separate_rows(folder, result, part):
     other = with_accuracy(result, "jaiswal", 0.7, seed=2)
     if part == "input_size":
         other["input_size"] += 4
@@ -120,10 +120,10 @@ def test_only_seeds_are_averaged(folder, result, part):
 def test_folds_have_different_evaluation_sets(folder, result):
     board = folder / "folds"
     for fold in (0, 1):
-        one = with_accuracy(result, "jaiswal", 0.7)
-        one["protocol"] = "kfold"
-        one["provenance"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
-        runs.write_json(board / f"{fold}.json", one)
+        of_fold = with_accuracy(result, "jaiswal", 0.7)
+        of_fold["protocol"] = "kfold"
+        of_fold["provenance"]["config"] |= {"protocol": "kfold", "fold": fold, "folds": 3}
+        runs.write_json(board / f"{fold}.json", of_fold)
     with pytest.raises(UserError, match="fold 0 of 3"):
         leaderboard.read_rows(board)
 
@@ -141,10 +141,10 @@ def test_summary_names_the_training_protocol_of_an_ensemble(folder, result):
 
 @pytest.mark.parametrize(("split", "biased"), [("val", True), ("test", False)])
 def test_selecting_the_epoch_on_the_evaluation_set_has_a_warning(folder, result, split, biased):
-    one = with_accuracy(result, "jaiswal", 0.7) | {"epoch_selected_on": "val"}
-    one["data"]["split"] = split
-    one["data"]["sha256"]["test"] = "x"
-    runs.write_json(folder / "selected" / "one.json", one)
+    selected = with_accuracy(result, "jaiswal", 0.7) | {"epoch_selected_on": "val"}
+    selected["data"]["split"] = split
+    selected["data"]["sha256"]["test"] = "x"
+    runs.write_json(folder / "selected" / "result.json", selected)
     summary = leaderboard.summary(leaderboard.read_rows(folder / "selected"))
     assert ("epoch was selected on these faces" in summary) == biased
 
@@ -161,9 +161,9 @@ def test_rank_correlation_needs_five_systems(folder, result):
     for name, claim in list(claimed.items())[:5]:
         runs.write_json(board / f"{name}.json", with_accuracy(result, name, 1 - claim))
     assert "over 5 systems: -1.00" in leaderboard.rank_correlation(leaderboard.read_rows(board))
-    # The better one of two networks of a system is compared with the claim.
+    # The claim of a system is compared with its more accurate network.
     name, claim = next(iter(claimed.items()))
-    variant = [one for one in models.available() if one.startswith(f"{name}-")][1]
+    variant = [model for model in models.available() if model.startswith(f"{name}-")][1]
     runs.write_json(board / "second.json", with_accuracy(result, variant, 0.99 - claim))
     assert "over 5 systems: -1.00" in leaderboard.rank_correlation(leaderboard.read_rows(board))
 
