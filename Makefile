@@ -1,4 +1,4 @@
-# The commands: `make demo`, `make test` and `make test-lowest`. Each makes its own environment first.
+# Commands: demo, test, test-lowest, lint, results and clean. Environments are created when needed.
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
@@ -31,12 +31,12 @@ $(DEV)/.made: pyproject.toml
 	$(DEV)/bin/python -m pip install --quiet -e '.[lab,dev]'
 	touch $@
 
-# What checks the JavaScript; its tests are skipped where this cannot be fetched.
+# The tools that check the JavaScript. If they cannot be downloaded, its tests are skipped.
 $(SCRIPTS)/node_modules/.made: $(SCRIPTS)/package.json $(DEV)/.made
 	-PATH="$$PATH:$(CURDIR)/$(DEV)/bin" npm install --silent --prefix $(SCRIPTS) && touch $@
 
-# The light tests (without torch) with the lowest version of each package that pyproject.toml allows
-# and that has a wheel for this Python. Old packages may call what newer ones deprecate.
+# The tests without torch, with the lowest version of each package that pyproject.toml allows and that
+# has a wheel for this Python. Deprecation warnings are no errors here: old packages may cause them.
 test-lowest: $(LOWEST)/.made
 	$(LOWEST)/bin/python -m pytest -W default::DeprecationWarning \
 	  -W default::PendingDeprecationWarning

@@ -17,6 +17,8 @@ from mien.lab import calibration, data, evaluate, runs, scores
 
 ROOT = Path(__file__).parent.parent
 METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_STRENGTH}
+"""Method -> strength of the prior of `calibration.fit`."""
+
 LABEL_SHARES = (0.0, 0.1, 0.16, 0.2, 0.3)
 
 
@@ -34,8 +36,8 @@ def main() -> None:
         for share in LABEL_SHARES:
             mixed = calibration.mix_heads(logits, share)
             calibrated = calibration.cross_validate(mixed, targets, strength).softmax(1).numpy()
-            numbers = scores.summary(calibrated, samples)
-            rows.append({"method": method, "label_share": share, **numbers})
+            summary = scores.summary(calibrated, samples)
+            rows.append({"method": method, "label_share": share, **summary})
             print(rows[-1])
     result = {"run": arguments.run.name, "folds": calibration.FOLDS, "rows": rows}
     result["environment"] = runs.about()

@@ -3,17 +3,18 @@
     python benchmarks/campaign.py --dry-run                                 # list pending tasks
     python benchmarks/campaign.py --data fer2013/ --out runs --minutes 10   # run them in order
     python benchmarks/campaign.py --export-code code/                       # code for a GPU machine
-    python benchmarks/campaign.py --extract results-archive/ --out runs     # results from there
+    python benchmarks/campaign.py --extract results-archive/ --out runs     # its results
 
 Each line of the queue is a `mien train` or `mien distill` command with a time limit in minutes on a
-GPU. A training that reaches its limit ends with usable weights. A task starts once the runs and
-logits that its command names are finished. Interrupted tasks are resumed first, and finished tasks
-are skipped.
+GPU. A training that reaches its limit ends with usable weights. A task starts once the tasks that
+produce the runs and logits in its command have finished or failed. Interrupted tasks are resumed
+first, and finished tasks are skipped.
 
 Results are copied to OUT/packed as soon as a task is finished, with weights in half precision.
-`--archive` also writes all results that no earlier command archived to a split tar file. Several
-tasks run at once with `--parallel`, on a GPU under CUDA MPS. The exported code needs only torch,
-timm, scikit-learn, NumPy, Pillow and matplotlib. Without git, $MIEN_COMMIT must name the commit.
+With `--archive`, results that no earlier command archived are also written to a split tar file.
+With `--parallel`, several tasks run at once, and share a GPU by CUDA MPS. The exported code needs
+only torch, timm, scikit-learn, NumPy, Pillow and matplotlib. Without git, $MIEN_COMMIT must name
+the commit.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ EVALUATION_SECONDS = 35.0
 """Seconds reserved for evaluating and packing a run after its training."""
 
 MIN_TRAINING_SECONDS = 15.0
-"""A training with less time than this is not started."""
+"""Minimum seconds for a task to be started, multiplied by the time factor if that is below 1."""
 
 STOP_TIMEOUT_SECONDS = 30
 """Seconds that a stopped training has to write its checkpoint before it is killed."""
@@ -56,7 +57,7 @@ LOG_TAIL_LINES = 15
 """Number of log lines that are printed for a failed task."""
 
 RESULT_FILES = {"train": "metrics.json", "distill": "augmentation.json"}
-"""Command -> the file that it writes last, so that its presence means the task is finished."""
+"""Command -> the file that it writes last; if the file exists, the task is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Task:
     """A line of the queue.
 
     Attributes:
-        purpose: what the result is for.
-        arguments: the arguments of `mien`, starting with `train` or `distill`.
-        minutes: time limit.
+        purpose: What the result is for.
+        arguments: The arguments of `mien`, starting with `train` or `distill`.
+        minutes: Time limit.
     """
 
     purpose: str
@@ -97,7 +98,7 @@ class Task:
 
     @property
     def lost_runs(self) -> list[str]:
-        """The runs that other tasks must do without if this task fails."""
+        """The runs that other tasks cannot use as teachers if this task fails."""
         return [self.folder] if self.command == "train" else self.dependencies
 
     def _named_folders(self) -> list[str]:
@@ -105,7 +106,7 @@ class Task:
         return re.findall(r"(?:^|[=, ])runs/([^, ]+)", " ".join(others))
 
     def without_teachers(self, names: Iterable[str]) -> Task:
-        """Return this task without some of its teachers."""
+        """Return this task without the teachers with these names."""
         arguments = list(self.arguments)
         for name in names:
             in_list = rf"(?<=[=,])runs/{re.escape(name)}(,|$)"
@@ -143,7 +144,7 @@ def pending_tasks(tasks: Iterable[Task], out: Path) -> list[Task]:
 
 
 def log_file(task: Task, out: Path) -> Path:
-    """Return the path of the file with everything that a task prints."""
+    """Return the path of the file with the output of a task."""
     return out / (task.name.replace("/", "-") + ".txt")
 
 
@@ -175,9 +176,9 @@ def run_task(arguments: list[str], name: str, data: Path, out: Path, seconds: fl
 
 
 def pack_run(folder: Path, destination: Path) -> None:
-    """Copy the results of a run, with weights in half precision.
+    """Copy the results of an evaluated run, with weights in half precision.
 
-    The run was evaluated before, with weights in full precision.
+    The evaluation used the weights in full precision.
     """
     import torch
 
@@ -199,7 +200,7 @@ def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[s
     """Write results that are not archived yet to a tar file in parts of limited size.
 
     Results come first, then weights, then checkpoints of unfinished tasks, small files first. Files
-    that exceed `MAX_ARCHIVE_BYTES` are left for the archive of a later command.
+    that no longer fit into `MAX_ARCHIVE_BYTES` are left for the archive of a later command.
 
     Returns:
         The names of the archived files.
@@ -207,14 +208,14 @@ def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[s
     paths = _files_to_archive(tasks, out)
     archived = _archived_names(out)
     priorities = {"weights.pt": 1, "checkpoint.pt": 2}
-    sizes = {name: path.stat().st_size + 2048 for name, path in paths.items()}  # with tar headers
+    sizes = {name: path.stat().st_size + 2048 for name, path in paths.items()}  # with tar header
     ordered = sorted(paths, key=lambda name: (priorities.get(paths[name].name, 0), sizes[name]))
     remaining_bytes, names = MAX_ARCHIVE_BYTES, []
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ordered:
             if name not in archived and sizes[name] <= remaining_bytes:
-                # A task that still runs can replace its files, so each is read once, in full.
+                # A running task can replace its files, so each is read at once.
                 content = paths[name].read_bytes()
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
@@ -231,7 +232,7 @@ def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[s
 
 
 def _files_to_archive(tasks: Iterable[Task], out: Path) -> dict[str, Path]:
-    """Return name in the archive -> path: packed results, and checkpoints of unfinished tasks."""
+    """Return packed results and checkpoints of unfinished tasks: name in the archive -> path."""
     paths = {}
     for task in tasks:
         for path in sorted((out / "packed" / task.name).rglob("*")):
@@ -251,7 +252,7 @@ def _archived_names(out: Path) -> list[str]:
 
 
 def extract_archive(parts: Path, destination: Path) -> None:
-    """Extract the run folders of an archive so that a campaign there counts them as finished."""
+    """Extract an archive to the folder of a campaign, which then counts its tasks as finished."""
     files = sorted(parts.glob("archive.tar.[0-9][0-9]"))
     content = b"".join(path.read_bytes() for path in files)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
@@ -283,18 +284,18 @@ def run_queue(
     archive: Path | None = None,
     time_factor: float = 1.0,
 ) -> None:
-    """Run pending tasks until the time limit.
+    """Run the pending tasks of a queue until the time limit.
 
     Args:
-        tasks: all tasks of the queue, most valuable first.
-        data: the folder of FER2013.
-        out: the folder for runs and packed results.
-        minutes: time limit of this command.
-        parallel: number of tasks that run at once.
-        total_minutes: time limit of this command and the following ones together. A task that does
-            not fit into this command is stopped at its end, and resumed by the next one.
-        archive: folder for an archive that is written after each task.
-        time_factor: factor for the minutes of each task.
+        tasks: All tasks of the queue, most valuable first.
+        data: The folder of FER2013.
+        out: The folder for runs and packed results.
+        minutes: Time limit of this command.
+        parallel: Number of tasks that run at once.
+        total_minutes: Time limit of this command and the following ones together. A task that is
+            unfinished at the end of this command is stopped, and resumed by the next one.
+        archive: Folder for an archive that is written after each task.
+        time_factor: Factor by which the time limit of each task is multiplied.
     """
     start = time.monotonic()
     end, total_end = start + 60 * minutes, start + 60 * max(minutes, total_minutes)
@@ -390,20 +391,20 @@ def _missing_runs(task: Task, tasks: Sequence[Task], out: Path) -> list[str]:
 
 
 def share_gpu(processes: int) -> None:
-    """Let several processes share the GPU by CUDA MPS, and divide the CPU cores among them."""
+    """Let several processes share the GPU by CUDA MPS, and the CPU cores by OMP_NUM_THREADS."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     folder = Path(tempfile.gettempdir()) / "mien-mps"
     folder.mkdir(exist_ok=True)
-    variables = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
+    mps_folders = {"CUDA_MPS_PIPE_DIRECTORY": str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
     try:
-        if not (folder / "control").exists():  # the daemon of an earlier command is still running
+        if not (folder / "control").exists():  # otherwise, the daemon of an earlier command runs
             command = ["nvidia-cuda-mps-control", "-d"]
-            subprocess.run(command, check=True, timeout=20, env={**os.environ, **variables})
+            subprocess.run(command, check=True, timeout=20, env={**os.environ, **mps_folders})
     except (OSError, subprocess.SubprocessError) as error:
         print(f"CUDA MPS is not available: {error}", flush=True)
     else:
-        os.environ |= variables
+        os.environ |= mps_folders
         print("CUDA MPS is used", flush=True)
 
 
@@ -419,13 +420,13 @@ def main() -> None:
                         help="Time limit of this and the following commands together.")  # fmt: skip
     parser.add_argument("--parallel", type=int, default=1, help="Number of tasks that run at once.")
     parser.add_argument("--time-factor", type=float, default=1.0,
-                        help="Factor for the minutes of each task.")  # fmt: skip
-    parser.add_argument("--gpu", action="store_true", help="Exit with an error without a GPU.")
+                        help="Factor for the time limit of each task.")  # fmt: skip
+    parser.add_argument("--gpu", action="store_true", help="Exit with an error if there is no GPU.")
     parser.add_argument("--dry-run", action="store_true", help="Only list the pending tasks.")
     parser.add_argument("--archive", type=Path, metavar="FOLDER",
                         help="Write new results to this folder as a split tar file.")  # fmt: skip
     parser.add_argument("--extract", type=Path, metavar="FOLDER",
-                        help="Extract such a tar file to --out, and exit.")  # fmt: skip
+                        help="Extract a tar file from this folder to --out, and exit.")  # fmt: skip
     parser.add_argument("--export-code", type=Path, metavar="FOLDER",
                         help="Copy the code to this folder, and exit.")  # fmt: skip
     parser.add_argument("--task", help=argparse.SUPPRESS)

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 BATCH, LR = 8, 0.01
 
 MIN_IOU = 0.5
-"""Minimum intersection over union of a predicted box and the true box that it matches."""
+"""Minimum intersection over union (IoU) of a predicted box and the true box that it matches."""
 
 MIN_CONFIDENCE = 0.5
 """Minimum confidence of predictions for recall, precision and accuracy."""
@@ -71,17 +71,18 @@ class Prediction:
 def match(boxes: np.ndarray, confidence: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
     """Match predicted boxes with true boxes.
 
-    Each true box is matched at most once, by the most confident box with `MIN_IOU`.
+    Each true box is matched at most once, by the most confident box with an IoU of at least
+    `MIN_IOU`.
 
     Returns:
-        (K,) index of the matched true box for each predicted box; -1 for no match.
+        (K,) index of the true box that each predicted box matches; -1 if it matches none.
     """
-    matches, is_free = np.full(len(boxes), -1), np.ones(len(true_boxes), bool)
+    matches, is_unmatched = np.full(len(boxes), -1), np.ones(len(true_boxes), bool)
     for k in np.argsort(-confidence, kind="stable"):
-        overlaps = np.where(is_free, scenes.overlap(boxes[k], true_boxes), 0.0)
+        overlaps = np.where(is_unmatched, scenes.overlap(boxes[k], true_boxes), 0.0)
         if overlaps.max(initial=0.0) >= MIN_IOU:
             matches[k] = overlaps.argmax()
-            is_free[matches[k]] = False
+            is_unmatched[matches[k]] = False
     return matches
 
 
@@ -97,14 +98,19 @@ def average_precision(
     is_match = np.concatenate([match(*pair) >= 0 for pair in pairs])
     confidence = np.concatenate(confidences)
     order = np.argsort(-confidence, kind="stable")
-    hits = is_match[order[: np.count_nonzero(confidence)]]
-    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    is_true_positive = is_match[order[: np.count_nonzero(confidence)]]
+    precision = is_true_positive.cumsum() / np.arange(1, len(is_true_positive) + 1)
     interpolated = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(interpolated[hits].sum() / sum(map(len, true_boxes)))
+    return float(interpolated[is_true_positive].sum() / sum(map(len, true_boxes)))
 
 
 def classify_matches(canvas: Canvas, prediction: Prediction) -> tuple[np.ndarray, int]:
-    """Return whether the label of each confidently matched face is correct, and the box count."""
+    """Compare the confident boxes of an image with its faces.
+
+    Returns:
+        Whether the label of each box that matches a face is correct, and the number of all
+        confident boxes.
+    """
     is_confident = prediction.confidence >= MIN_CONFIDENCE
     boxes, scores = prediction.boxes[is_confident], prediction.scores[is_confident]
     matches = match(boxes, scores.sum(1), canvas.boxes)
@@ -118,12 +124,12 @@ def evaluate_predictions(
     """Compute the metrics of predictions for a set of images.
 
     `face_ap` is the average precision of faces, and `emotion_map` the mean average precision over
-    emotions. `recall` and `precision` are those of boxes with `MIN_CONFIDENCE`, and `accuracy` is
-    that of the emotions of the faces that these boxes match.
+    emotions. `recall` and `precision` are those of boxes with a confidence of at least
+    `MIN_CONFIDENCE`. `accuracy` is that of the emotions of the faces that these boxes match.
     """
     boxes = [prediction.boxes for prediction in predictions]
     by_emotion = [
-        average_precision(targets, boxes, [one.scores[:, label] for one in predictions])
+        average_precision(targets, boxes, [p.scores[:, label] for p in predictions])
         for label in range(7)
         if any(map(len, targets := [c.boxes[c.labels == label] for c in canvases]))
     ]
@@ -161,9 +167,10 @@ def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
 
 
 def merge_boxes(output: dict[str, Tensor]) -> Prediction:
-    """Merge the boxes per face and emotion of a torchvision detector into one box per face.
+    """Merge the output of a torchvision detector, one box per face and emotion, to one per face.
 
-    The most confident of overlapping boxes is kept, with the highest score of each emotion.
+    The most confident of overlapping boxes is kept, with the highest score of each emotion among
+    them. Scores whose sum exceeds 1 are normalized.
     """
     boxes, labels, scores = output["boxes"], output["labels"] - 1, output["scores"]
     kept = ops.nms(boxes, scores, MIN_IOU)
@@ -192,7 +199,7 @@ def train(
     steps: int,
     rng: np.random.Generator,
 ) -> None:
-    """Train on newly composed images in each step, with linear warm-up and cosine decay."""
+    """Train on new images in each step; the learning rate has linear warm-up and cosine decay."""
     optimizer = torch.optim.SGD(
         detector.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
@@ -236,7 +243,7 @@ def main() -> None:
     canvases = [
         compose(val, gray_backgrounds(EVALUATION_PHOTOS), rng) for _ in range(options.images)
     ]
-    crops = [crop(f, y) for f, y in zip(val.faces, val.labels, strict=True)]
+    crops = [crop(face, label) for face, label in zip(val.faces, val.labels, strict=True)]
     rows = {
         "canvases": evaluate_predictions(canvases, predict(detector, canvases)),
         "crops": evaluate_predictions(crops, predict(detector, crops)),

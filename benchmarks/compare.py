@@ -3,8 +3,8 @@
     python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
     python benchmarks/compare.py --before ... --after ... --serve     # throughput of the server
 
-Writes results/compare.json. Each interpreter belongs to an environment with only mien, or
-for --serve mien with the extra serve. Old versions need the path of YuNet in $MIEN_YUNET.
+Writes results/compare.json. Each interpreter must belong to an environment with only mien; for
+--serve, with its extra `serve`. Old versions need the path of YuNet in $MIEN_YUNET.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from mien.lab import runs
 RESULT = HERE.parent / "results" / "compare.json"
 
 EXCLUDED = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
+"""Prefixes of the entries of site-packages that are not counted."""
 
-DETECT = """
+TIME_DETECTION = """
 import sys, time, numpy as np
 from PIL import Image
 try:
@@ -53,14 +54,16 @@ for size in ((640, 640), (320, 320)):
     print(1000 * sorted(times)[12])
 """
 
-SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
+PRINT_SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def installed_mib(python: str) -> float:
     """Return the size of an environment's site-packages in MiB, without pip and setuptools."""
-    done = subprocess.run([python, "-c", SITE], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [python, "-c", PRINT_SITE_PACKAGES], capture_output=True, text=True, check=True
+    )
     total = 0
-    for entry in Path(done.stdout.strip()).iterdir():
+    for entry in Path(process.stdout.strip()).iterdir():
         if not entry.name.startswith(EXCLUDED):
             files = entry.rglob("*") if entry.is_dir() else [entry]
             total += sum(f.lstat().st_blocks * 512 for f in files if not f.is_dir())
@@ -69,10 +72,10 @@ def installed_mib(python: str) -> float:
 
 def detection_ms(python: str, photo: Path) -> list[float]:
     """Return the median milliseconds of a detection at 640 x 640 and 320 x 320 with one thread."""
-    done = subprocess.run(
-        [python, "-c", DETECT, str(photo)], capture_output=True, text=True, check=True
+    process = subprocess.run(
+        [python, "-c", TIME_DETECTION, str(photo)], capture_output=True, text=True, check=True
     )
-    return [float(line) for line in done.stdout.split()]
+    return [float(line) for line in process.stdout.split()]
 
 
 def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4) -> float:
@@ -82,7 +85,7 @@ def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4
     )
     address = urlsplit(child.stderr.readline().split()[-1])
     counts = [0] * clients
-    end = time.monotonic() + 2 + seconds
+    end = time.monotonic() + 2 + seconds  # the first two seconds are not counted
 
     def send_requests(k: int) -> None:
         connection = http.client.HTTPConnection(address.hostname, address.port)

@@ -3,9 +3,10 @@
     python benchmarks/explaining.py --data fer2013/ --faces 300    # writes results/explaining.json
 
 One fifth of each face is blurred: the fifth with the highest importance (supporting) or the lowest
-(opposing), the center (central), or a random fifth. If the map is faithful, blurring the supporting
-fifth reduces the share of the dominant emotion much more than the others, and blurring the opposing
-fifth does not reduce it. Faces are from PublicTest, and the model is `default`.
+(opposing), the center (central), or a random fifth. If the map is faithful, the share of the
+dominant emotion drops much more when the supporting fifth is blurred than when another fifth is,
+and it does not drop when the opposing fifth is blurred. Faces are from PublicTest, and the model is
+`default`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BLURRED_FRACTION = 0.2
 """Fraction of the face that is blurred."""
 
 RESAMPLES = 1000
+"""Number of bootstrap samples of the faces, for the 95 % intervals."""
 
 
 def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -44,7 +46,11 @@ def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
 def share_reductions(
     classify: Classifier, faces: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Return blurred region -> (N,) reduction of the share of the dominant emotion."""
+    """Measure how much blurring each region reduces the share of the dominant emotion.
+
+    Returns:
+        Blurred region -> (N,) reductions.
+    """
 
     def shares(crops: np.ndarray) -> np.ndarray:
         return restrict_labels(classify(crops), classify.spec.labels, EMOTIONS)
@@ -83,7 +89,7 @@ def main() -> None:
         samples = rng.integers(0, len(values), (RESAMPLES, len(values)))
         low, high = np.quantile(values[samples].mean(1), (0.025, 0.975))
         rows[name] = {"value": float(values.mean()), "low": float(low), "high": float(high)}
-        print(f"{name:25} {100 * values.mean():5.1f} points", flush=True)
+        print(f"{name:25} {100 * values.mean():5.1f} percentage points", flush=True)
     result = {"environment": runs.about(), "model": "default", "split": "val", "faces": len(faces),
               "seed": 0, "blurred_share": BLURRED_FRACTION, "seconds_per_face": seconds_per_face,
               "share_lost": rows}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Measure the errors for small and blurred faces, to choose the thresholds of the flags.
+"""Measure the errors of shares of small and blurred faces, to choose thresholds of the flags.
 
     python benchmarks/flags.py --data fer2013/            # writes results/flags.json
 
@@ -35,22 +35,23 @@ def main() -> None:
     has_votes, shares = data.seven_shares(val.votes)
     faces = val.faces[has_votes]
     classify = Classifier(weights.model("default"))
-    changes = {"unchanged": lambda face: face}
-    changes |= {
-        f"{n} pixels": lambda face, n=n: resample(face, n) for n in (36, 28, 24, 20, 16, 12, 8)
+    degradations = {"unchanged": lambda face: face}
+    degradations |= {
+        f"{side} pixels": lambda face, side=side: resample(face, side)
+        for side in (36, 28, 24, 20, 16, 12, 8)
     }
-    changes |= {
-        f"blur {s}": lambda face, s=s: cv2.GaussianBlur(face, (0, 0), s)
-        for s in (0.5, 1, 1.5, 2, 3)
+    degradations |= {
+        f"blur {sigma}": lambda face, sigma=sigma: cv2.GaussianBlur(face, (0, 0), sigma)
+        for sigma in (0.5, 1, 1.5, 2, 3)
     }
     rows = {}
-    for name, change in changes.items():
-        changed = np.stack([change(face) for face in faces])
+    for name, degrade in degradations.items():
+        degraded = np.stack([degrade(face) for face in faces])
         predicted = np.concatenate(
-            [classify(part[:, None]) for part in np.array_split(changed, 16)]
+            [classify(batch[:, None]) for batch in np.array_split(degraded, 16)]
         )
         seven = restrict_labels(predicted, EMOTIONS_AND_CONTEMPT, EMOTIONS)
-        quantiles = np.quantile([sharpness(face[None]) for face in changed], (0.05, 0.5, 0.95))
+        quantiles = np.quantile([sharpness(face[None]) for face in degraded], (0.05, 0.5, 0.95))
         rows[name] = {
             "kl_nats": float(metrics.kl_divergence(shares, seven).mean()),
             "share_calibration_error": metrics.share_calibration_error(seven, shares),

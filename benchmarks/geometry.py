@@ -3,8 +3,8 @@
     python benchmarks/geometry.py --data fer2013/
 
 First, the detector runs on enlarged FER2013 training faces with reflected borders. The median
-position of its boxes is the `geometry` in `detection/yunet.py`. Then, PublicTest faces are composed
-into photographs, detected, cropped by several rules, and classified.
+position of the faces relative to its boxes is the `geometry` in `detection/yunet.py`. Then,
+PublicTest faces are pasted into photographs, detected, cropped by several rules, and classified.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENLARGED_SIDE = 144
 
 
 def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
-    """Return the number of detected faces, and the quartiles of the geometry's parameters."""
+    """Return the number of detected faces and the quartiles of each parameter of the geometry."""
     measurements = []
     for face in faces:
         large = cv2.resize(face, (ENLARGED_SIDE, ENLARGED_SIDE), interpolation=cv2.INTER_CUBIC)
@@ -68,7 +68,7 @@ def square_on_longer_side(box: Box) -> Box:
 
 @dataclass
 class Crops:
-    """Crops of all detected faces by rule, with the index and the confidence of each face."""
+    """Crops of all detected faces by rule, and index and detection confidence of each face."""
 
     by_rule: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     indices: list[int] = field(default_factory=list)
@@ -86,29 +86,31 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
             k = int(overlaps.argmax())
             crops.indices.append(scene.indices[k])
             crops.confidences.append(face.confidence)
-            squares = {name: rule(face.box) for name, rule in crop_rules(detect.geometry).items()}
-            squares["true square"] = tuple(scene.squares[k])
-            for name, square in squares.items():
-                crops.by_rule[name].append(crop(scene.pixels, square, 48, 1))
+            regions = {name: rule(face.box) for name, rule in crop_rules(detect.geometry).items()}
+            regions["true square"] = tuple(scene.squares[k])
+            for name, region in regions.items():
+                crops.by_rule[name].append(crop(scene.pixels, region, 48, 1))
     return crops
 
 
 def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) -> dict:
     """Measure accuracy on FER2013 labels and KL divergence from the votes for each crop rule."""
-    by_votes = Classifier(weights.model("default"))
-    by_label = Classifier(weights.model("default-labels"))
+    vote_classifier = Classifier(weights.model("default"))
+    label_classifier = Classifier(weights.model("default-labels"))
     crops = collect_crops(detect, composed)
     labels = val.labels[crops.indices]
     has_votes, shares = data.seven_shares(val.votes[crops.indices])
 
     def row(name: str, faces: np.ndarray, selected: np.ndarray) -> dict:
         predicted = restrict_labels(
-            by_votes(faces[has_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
+            vote_classifier(faces[has_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
         target = shares[selected[has_votes]]
         scores = {
             "faces": int(selected.sum()),
-            "accuracy": float((by_label(faces[selected]).argmax(1) == labels[selected]).mean()),
+            "accuracy": float(
+                (label_classifier(faces[selected]).argmax(1) == labels[selected]).mean()
+            ),
             "kl_nats": float(metrics.kl_divergence(target, predicted).mean()),
             "share_calibration_error": metrics.share_calibration_error(predicted, target),
         }
@@ -118,13 +120,13 @@ def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) 
 
     all_faces = np.ones(len(labels), bool)
     rows = {name: row(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()}
-    is_low = np.array(crops.confidences) < LOW_CONFIDENCE
+    has_low_confidence = np.array(crops.confidences) < LOW_CONFIDENCE
     faces = np.stack(crops.by_rule["fitted geometry"])
     by_confidence = {
         f"confidence {word} {LOW_CONFIDENCE}": row(
             f"confidence {word} {LOW_CONFIDENCE}", faces, selected
         )
-        for word, selected in {"below": is_low, "from": ~is_low}.items()
+        for word, selected in {"below": has_low_confidence, "from": ~has_low_confidence}.items()
         if selected.any()
     }
     return {"faces": len(labels), "rows": rows, "by_confidence": by_confidence}

@@ -41,15 +41,20 @@ ROOT = Path(__file__).parent.parent
 CONNECTIONS = (1, 8, 64, 256)
 OVERLOAD_FACTOR = 10
 MAX_IMAGES_IN_PROGRESS = 64
-"""Limit of the server under overload, equal to its default."""
+"""Limit of the server in the memory and overload tests, equal to its default."""
 
 MAX_CONNECTIONS = 900
-"""Maximum number of connections of the client under overload."""
+"""Maximum number of connections that the client opens for the overload."""
 
 
 @dataclass
 class Responses:
-    """Durations in seconds of all responses by status, and the number of wrong records."""
+    """The responses of a measurement.
+
+    Attributes:
+        durations: Durations of responses in seconds, by status.
+        wrong: Number of responses with other shares than expected.
+    """
 
     durations: dict[str, list[float]] = field(default_factory=dict)
     wrong: int = 0
@@ -63,7 +68,7 @@ class Responses:
         return sum(map(len, self.durations.values()))
 
     def summary(self, elapsed_seconds: float) -> dict:
-        """Counts by status, successful responses per second, and their latencies."""
+        """Counts by status, and rate and latencies of successful responses."""
         successful = self.durations.get("200", [])
         seconds = np.array(successful or [0.0])
         return {
@@ -135,13 +140,13 @@ class LoadClient:
 
     async def __call__(self, responses: Responses, expected: dict) -> None:
         """Send the request once, and compare the response with `expected`."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             status, body = await self._send()
         except (OSError, asyncio.IncompleteReadError) as error:
             status, body = type(error).__name__, b""
             self.close()
-        responses.add(status, time.perf_counter() - began)
+        responses.add(status, time.perf_counter() - start)
         if status == "200" and not is_same(json.loads(body), expected):
             responses.wrong += 1
 
@@ -166,7 +171,7 @@ class LoadClient:
 
 
 def is_same(record: dict, expected: dict) -> bool:
-    """Whether two records have the same shares, up to the rounding of different batches."""
+    """Whether two records have the same shares, up to rounding, which depends on the batch."""
     if len(record["faces"]) != len(expected["faces"]):
         return False
     return all(
@@ -183,7 +188,7 @@ async def closed_loop(
     connections: int,
     should_continue: Callable[[Responses], bool],
 ) -> dict:
-    """Measure a number of connections that each wait for a response before the next request."""
+    """Measure connections that each send the next request after the response to the last one."""
     responses = Responses()
     clients = [LoadClient(url, body) for _ in range(connections)]
 
@@ -191,41 +196,45 @@ async def closed_loop(
         while should_continue(responses):
             await client(responses, expected)
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     await asyncio.gather(*map(run, clients))
-    elapsed = time.perf_counter() - began
+    elapsed = time.perf_counter() - start
     for client in clients:
         client.close()
     return {"connections": connections, "seconds": elapsed, **responses.summary(elapsed)}
 
 
 async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
-    """Measure a fixed number of requests per second, independent of responses."""
+    """Measure a fixed rate of requests, independent of responses.
+
+    Requests that are due while all connections are busy are not sent; `delayed_by_client` counts
+    them.
+    """
     responses, peak = Responses(), 0.0
     idle = [LoadClient(url, body) for _ in range(MAX_CONNECTIONS)]
     tasks: set[asyncio.Task] = set()
-    began, sent, delayed = time.perf_counter(), 0, 0
+    start, due, skipped = time.perf_counter(), 0, 0
 
     async def run(client: LoadClient) -> None:
         await client(responses, expected)
         idle.append(client)
 
-    while (elapsed := time.perf_counter() - began) < seconds:
-        for _ in range(int(elapsed * rate) - sent):
-            sent += 1
+    while (elapsed := time.perf_counter() - start) < seconds:
+        for _ in range(int(elapsed * rate) - due):
+            due += 1
             if not idle:
-                delayed += 1
+                skipped += 1
                 continue
             task = asyncio.create_task(run(idle.pop()))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-        peak = max(peak, await memory(url)) if sent % 5 == 0 else peak
+        peak = max(peak, await memory(url)) if due % 5 == 0 else peak
         await asyncio.sleep(0.01)
     await asyncio.gather(*tasks)
-    elapsed = time.perf_counter() - began
+    elapsed = time.perf_counter() - start
     for client in idle:
         client.close()
-    return {"sent_per_second": rate, "sent": sent, "delayed_by_client": delayed,
+    return {"sent_per_second": rate, "sent": due, "delayed_by_client": skipped,
             "peak_mb": peak, **responses.summary(elapsed)}  # fmt: skip
 
 
@@ -266,7 +275,7 @@ async def throughput(url: str, body: bytes, expected: dict, seconds: float) -> l
 
 
 async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dict:
-    """Measure the memory before and after many requests."""
+    """Measure the memory of the server before and after many requests."""
     await closed_loop(url, body, expected, 16, for_requests(min(500, requests)))
     before = await memory(url)
     row = await closed_loop(url, body, expected, 16, for_requests(requests))
@@ -274,12 +283,12 @@ async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dic
 
 
 async def overload(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
-    """Measure a multiple of the maximum rate, and the recovery afterwards."""
+    """Measure under `OVERLOAD_FACTOR` times the maximum throughput, and the recovery afterwards."""
     before = await memory(url)
     flood = await open_loop(url, body, expected, OVERLOAD_FACTOR * rate, seconds)
-    began = time.perf_counter()
+    start = time.perf_counter()
     first = await closed_loop(url, body, expected, 1, for_requests(1))
-    recovered = time.perf_counter() - began
+    recovered = time.perf_counter() - start
     after = await closed_loop(url, body, expected, 8, for_seconds(min(seconds, 5)))
     return {"waiting": MAX_IMAGES_IN_PROGRESS, "before_mb": before, "flood": flood,
             "first_after": first, "first_after_s": recovered, "after": after,

@@ -43,16 +43,18 @@ def main() -> None:
             for k in range(count):
                 yield from image.frames(files[k % len(files)])
 
-        sizes, faces, started = [], 0, time.perf_counter()
-        for done, result in enumerate(mien.Analyzer(detector="yunet").analyze_frames(frames()), 1):
+        resident_mb, faces, started = [], 0, time.perf_counter()
+        for number, result in enumerate(
+            mien.Analyzer(detector="yunet").analyze_frames(frames()), 1
+        ):
             faces += len(result)
-            if done % (count // 20) == 0:
-                sizes.append(round(resident_megabytes(), 1))
+            if number % (count // 20) == 0:
+                resident_mb.append(round(resident_megabytes(), 1))
         rate = count / (time.perf_counter() - started)
-    print(f"{count:,} images, {faces:,} faces, {rate:.0f} per second, MB: {sizes}")
+    print(f"{count:,} images, {faces:,} faces, {rate:.0f} per second, MB: {resident_mb}")
     about = {"name": "memory", "images": count, "faces": faces, "images_per_second": rate}
     runs.write_json(ROOT / "results" / "memory.json",
-                    about | {"resident_mb": sizes, "environment": runs.about()})  # fmt: skip
+                    about | {"resident_mb": resident_mb, "environment": runs.about()})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Measure the effect of the label share on faces that look like those from other sources.
+"""Measure the effect of the label share on faces transformed to resemble those of other sources.
 
     python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
 PublicTest faces are cropped wider or narrower, and their tone curve, contrast, brightness and
-sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The vote shares are
-calibrated on the original faces, by cross-validation. Writes results/other-domains-RUN.json.
+sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The calibration is
+fitted on the original faces; the scores of these faces are cross-validated. Writes
+results/other-domains-RUN.json.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def transform(faces: np.ndarray) -> np.ndarray:
 
 
 def recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Return the recall of angry and the mean recall over emotions for FER2013's labels."""
+    """Return the recall of angry and the mean recall over all emotions, for FER2013's labels."""
     seven = restrict_labels(logits.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
     scores = metrics.per_class(metrics.confusion(labels, seven.argmax(1), len(EMOTIONS)))
     return {"angry": float(scores["recall"][0]), "macro": float(scores["recall"].mean())}
@@ -42,8 +43,8 @@ def recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
 
 def kl_divergence(logits: Tensor, votes: np.ndarray) -> float:
     """Return the mean KL divergence from the vote shares in nats."""
-    rated, shares = data.seven_shares(votes)
-    seven = restrict_labels(logits.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS)
+    has_votes, shares = data.seven_shares(votes)
+    seven = restrict_labels(logits.softmax(1).numpy()[has_votes], EMOTIONS_AND_CONTEMPT, EMOTIONS)
     return float(metrics.kl_divergence(shares, seven).mean())
 
 

@@ -47,11 +47,14 @@ def main() -> None:
 
 
 def predict(path: Path, val: data.Samples, input_size: int) -> tuple[Predictions, Predictions]:
-    """Return predictions without calibration, and votes with cross-validated calibration."""
+    """Return uncalibrated predictions of all heads, and calibrated ones of the vote head.
+
+    Both include the true labels and votes. The calibration is cross-validated.
+    """
     truth = {"truth": val.labels, "raters": val.votes}
     network = evaluate.load_network(runs.open_run(path))
     logits = evaluate.compute_logits(network, val.faces, input_size=input_size)
-    heads = {name: logits[:, part].softmax(1).numpy() for name, part in HEADS.items()}
+    heads = {name: logits[:, columns].softmax(1).numpy() for name, columns in HEADS.items()}
     targets = torch.as_tensor(data.shares(val.votes))
     votes = calibration.cross_validate(logits[:, HEADS["votes"]], targets)
     return truth | heads, truth | {"votes": votes.softmax(1).numpy()}

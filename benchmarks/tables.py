@@ -1,4 +1,4 @@
-"""Generate the tables in README and docs from `results/`, between comments that mark them.
+"""Generate the tables in README and docs from `results/`, each between a begin and an end comment.
 
 python benchmarks/tables.py            # rewrite the tables
 python benchmarks/tables.py --check    # exit 1 if a table is out of date
@@ -90,7 +90,7 @@ METRIC_TITLES = {
 
 
 def headline() -> str:
-    """Main scores of the default model, the best model and the tool with the best accuracy."""
+    """Main scores of the models `default` and `best`, and of the tool with the highest accuracy."""
     rows = []
     for name in ("default", "best"):
         labels = model_scores(f"{name}-labels")["fer2013"]["accuracy"]
@@ -144,14 +144,14 @@ def quality() -> str:
     for name in HEADS:
         sections = model_scores(name)
         shares = sections["proportions"]
-        votes = not name.endswith("-labels")
+        predicts_votes = not name.endswith("-labels")
         rows.append((
             f"`{name}`",
-            *(percent(sections[part]["accuracy"])
-              for part in ("fer2013", "fer2013_without_duplicates",
+            *(percent(sections[section]["accuracy"])
+              for section in ("fer2013", "fer2013_without_duplicates",
                             "fer2013_without_near_duplicates")),
-            percent(sections["ferplus_majority"]["accuracy"]) if votes else "",
-            *(_proportions(shares) if votes else ("", "", "", "")),
+            percent(sections["ferplus_majority"]["accuracy"]) if predicts_votes else "",
+            *(_proportions(shares) if predicts_votes else ("", "", "", "")),
         ))  # fmt: skip
     floor = model_scores("default")["sampling_floor"]
     rows.append((
@@ -174,7 +174,7 @@ def _proportions(shares: dict) -> tuple[str, ...]:
 
 
 def seeds() -> str:
-    """Scores of runs with several seeds and test-time augmentations, before calibration."""
+    """Scores of several runs by test-time augmentation, before calibration."""
     rows = []
     for path in sorted((ROOT / "results").glob("run-*.json")):
         data = json.loads(path.read_text())
@@ -224,8 +224,8 @@ def classes() -> str:
     rows = []
     for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
         for label, scores in model_scores(name)[section]["per_class"].items():
-            shown = (f"{scores[key]:.2f}" for key in ("precision", "recall", "specificity", "f1"))
-            rows.append((f"{section.replace('_', ' ')}: {label}", *shown, int(scores["support"])))
+            cells = (f"{scores[key]:.2f}" for key in ("precision", "recall", "specificity", "f1"))
+            rows.append((f"{section.replace('_', ' ')}: {label}", *cells, int(scores["support"])))
     return markdown(("class", "precision", "recall", "specificity", "F1", "faces"), rows)
 
 
@@ -235,8 +235,8 @@ def _process(row: dict) -> str:
 
 def cost() -> str:
     """Time, memory and size of mien."""
-    data, memory, light = result("speed"), result("memory"), result("compare")
-    processes, stages = light["processes"], data["stages_ms"]
+    speed, memory, comparison = result("speed"), result("memory"), result("compare")
+    processes, stages = comparison["processes"], speed["stages_ms"]
     import_seconds = (
         processes["after: import mien"]["seconds"] - processes["after: python alone"]["seconds"]
     )
@@ -252,17 +252,17 @@ def cost() -> str:
     rows = [
         ("`import mien`", f"{import_seconds:.3f} s"),
         ("disk space of the base installation with its dependencies",
-         f"{light['installed_mib']['after']:.0f} MiB"),
+         f"{comparison['installed_mib']['after']:.0f} MiB"),
         ("`mien analyze photo.png`, a whole process", _process(processes["after: 1 image"])),
         ("the same image with the bare script", _process(processes["bare: 1 image"])),
         ("time relative to the bare script, 1 and 50 images", "{:.2f} and {:.2f}".format(*ratios)),
         ("a 512 x 512 photo with one face", ", ".join(stage_times)),
-        *map(_rate, data["classifier"]),
+        *map(_rate, speed["classifier"]),
         (f"memory during {memory['images']:,} images",
          f"{min(resident):.0f} to {max(resident):.0f} MB"),
     ]  # fmt: skip
     note = (
-        f"\n\n{data['environment']['machine']}; medians. The percentage after faces per second is "
+        f"\n\n{speed['environment']['machine']}; medians. The percentage after faces per second is "
         "the network's multiply-adds per second, relative to those of NumPy's float32 matrix "
         "product with the same number of threads."
     )
@@ -272,8 +272,8 @@ def cost() -> str:
 def _rate(row: dict) -> tuple[str, str]:
     """Return the row with the faces per second of one model."""
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    speed = f"{row['faces_per_second']:.0f} faces per second ({as_percent(row['share_of_matmul'])})"
-    return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
+    rate = f"{row['faces_per_second']:.0f} faces per second ({as_percent(row['share_of_matmul'])})"
+    return f"`{row['model']}`, {threads}, batch {row['batch']}", rate
 
 
 def compare() -> str:
@@ -282,7 +282,7 @@ def compare() -> str:
     processes = data["processes"]
 
     def time(version: str, count: str) -> str:
-        seconds, bare = (processes[f"{one}: {count}"]["seconds"] for one in (version, "bare"))
+        seconds, bare = (processes[f"{name}: {count}"]["seconds"] for name in (version, "bare"))
         return f"{seconds:.2f} s" + ("" if version == "bare" else f" ({seconds / bare:.2f})")
 
     def import_time(version: str) -> str:
@@ -316,7 +316,7 @@ def compare() -> str:
 
 
 def pose() -> str:
-    """Detection and accuracy on rotated heads, for YuNet alone and for mien."""
+    """Recall and accuracy on rotated heads, for YuNet alone and for mien."""
     data = result("pose")["scenes"]
     rows = [
         (
@@ -547,11 +547,13 @@ def _recalls(row: dict) -> tuple[str, ...]:
 def gpu_training() -> str:
     """Speed and accuracy of networks that were trained at the same time on one GPU."""
     rows = []
-    for one in sorted(result("gpu-training")["trainings"], key=lambda one: -one["multiply_adds"]):
-        accuracies = (one["fer2013_accuracy"], one["ferplus_accuracy"])
+    trainings = result("gpu-training")["trainings"]
+    for training in sorted(trainings, key=lambda training: -training["multiply_adds"]):
+        accuracies = (training["fer2013_accuracy"], training["ferplus_accuracy"])
         rows.append((
-            f"`{one['run']}`", f"`{one['network']}`", one["batch"],
-            f"{one['faces_per_second']:,}", f"{one['seconds_per_epoch']:.1f}", one["epochs"],
+            f"`{training['run']}`", f"`{training['network']}`", training["batch"],
+            f"{training['faces_per_second']:,}", f"{training['seconds_per_epoch']:.1f}",
+            training["epochs"],
             *(as_percent(accuracy, 1) if accuracy else "" for accuracy in accuracies),
         ))  # fmt: skip
     header = ("run", "network", "batch", "faces per second", "seconds per epoch", "epochs",
@@ -560,7 +562,7 @@ def gpu_training() -> str:
 
 
 def ablation() -> str:
-    """Accuracy of the small hybrid without each of its parts."""
+    """Accuracy of the small hybrid without one of its parts at a time."""
     data = result("ablation-hybrid-slim")
     rows = []
     for name, case in data["cases"].items():
@@ -601,12 +603,14 @@ def load() -> str:
               "rejected with 503")  # fmt: skip
     memory = data["memory"]
     wrong = sum(row["wrong_responses"] for row in (memory, flood, *data["rows"]))
-    closed = sum(n for kind, n in flood["statuses"].items() if kind not in ("200", "503"))
+    failed = sum(
+        count for status, count in flood["statuses"].items() if status not in ("200", "503")
+    )
     return (
         f"{markdown(header, rows)}\n\n{data['environment']['machine']}; the bare loop reaches "
         f"{data['bare_per_second']:.0f} images per second. Memory: {memory['before_mb']:.0f} MB "
         f"before and {memory['after_mb']:.0f} MB after {memory['requests']:,} requests, at most "
-        f"{flood['peak_mb']:.0f} MB under overload. Under overload, {closed} of "
+        f"{flood['peak_mb']:.0f} MB under overload. Under overload, {failed} of "
         f"{flood['sent']:,} requests failed with a closed connection. Wrong responses: {wrong}."
     )
 
@@ -708,7 +712,7 @@ def update_leaderboard(check: bool) -> bool:
 
 
 def regenerate_tables(text: str) -> str:
-    """Return a page with all tables generated again."""
+    """Return the text of a page with all tables generated again."""
 
     def table(match: re.Match) -> str:
         name = match[1]
@@ -725,10 +729,10 @@ def main() -> None:
     for name in PAGES:
         path = ROOT / name
         text = path.read_text()
-        if (new := regenerate_tables(text)) != text:
+        if (regenerated := regenerate_tables(text)) != text:
             stale.append(name)
             if not check:
-                path.write_text(new)
+                path.write_text(regenerated)
     print(f"{'out of date' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
     sys.exit(1 if check and stale else 0)
 

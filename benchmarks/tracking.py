@@ -73,7 +73,7 @@ def smoothed_emotion(face: Face) -> str:
 
 
 def accuracy(clip: Clip) -> dict[str, float]:
-    """Compute the accuracy of the dominant emotion of detected faces for FER2013's labels."""
+    """Compute the accuracy of the dominant emotion of matched faces, for FER2013's labels."""
     is_correct: dict[str, list[bool]] = defaultdict(list)
     for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
         causal_faces = {face.face_id: face for face in causal}
@@ -103,7 +103,7 @@ def flicker(clip: Clip) -> dict[str, float]:
 
 
 def mean_changes(series: dict[int, list[tuple[float, str]]]) -> float:
-    """Average the changes per second over faces with more than 25 frames."""
+    """Return the mean changes per second over faces with more than 25 frames."""
     changes = [
         tracking_scores.changes_per_second(
             [label for _, label in points], [seconds for seconds, _ in points]
@@ -130,7 +130,9 @@ def main() -> None:
         }
         print(scenario, {name: round(float(value), 3) for name, value in total.items()})
         # JSON has no NaN: a clip without faces has no score.
-        rows[scenario] = {n: None if np.isnan(v) else v.item() for n, v in total.items()}
+        rows[scenario] = {
+            name: None if np.isnan(value) else value.item() for name, value in total.items()
+        }
     result = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "environment": runs.about()}
     runs.write_json(ROOT / "results" / "tracking.json", result)
 

@@ -34,10 +34,11 @@ SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FACES = {"one": 1, "four": 4, "sixteen": 16}
 SECONDS, REPEATS = 8, 3
 HOURS, LONG_RATE, POINTS = 2.0, 10, 120
+"""Duration and frames per second of the long video, and number of memory measurements."""
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds of a function, the minimum of `REPEATS` calls."""
+    """Return the minimum duration of `REPEATS` calls of a function in seconds."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -68,7 +69,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
-    """Measure milliseconds per frame of each stage, with detection in every third frame."""
+    """Measure milliseconds per frame of each stage, assuming detection in every third frame."""
     results = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in results for face in result]
     spec, geometry = analyzer._classifier.spec, analyzer._detector.geometry
@@ -91,11 +92,14 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
             "encode": timed(lambda: encode(Path(folder) / "x.mp4", frames, annotated)),
         }
     per_frame = {name: total / len(frames) for name, total in seconds.items()}
-    return {name: round(1000 * s, 2) for name, s in ({"decode": decoding} | per_frame).items()}
+    return {
+        name: round(1000 * mean_seconds, 2)
+        for name, mean_seconds in ({"decode": decoding} | per_frame).items()
+    }
 
 
 def encode(path: Path, frames: list[Frame], annotated: list[np.ndarray]) -> None:
-    """Encode annotated images; results without faces keep them unchanged."""
+    """Encode images that are already annotated, as results without faces."""
     with writers.open_writer(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, annotated, strict=True)):
             write(Result(Frame(pixels, frame.source, k, k / 25)))
@@ -138,7 +142,7 @@ def long_video(data: Path) -> dict:
 
 
 def plot(record: dict, path: Path) -> None:
-    """Plot the memory by time in the video."""
+    """Plot the resident memory against the time in the video."""
     figure = Figure((6.4, 2.6), layout="constrained")
     axes = figure.add_subplot()
     hours = [seconds / 3600 for seconds, _ in record["resident_mb"]]

@@ -4,8 +4,8 @@
 
 The default folders are `models/`, `results/` and the packaged models of this repository. The
 fields of configs are renamed, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
-`"config"`, and runs named "pupil" are named "student". Keys in results and in the cards of model
-files are renamed, too. Running the script again has no effect.
+`"config"`, and "pupil" in names of runs becomes "student". Keys in results and in the model cards
+of ONNX files are renamed, too. Running the script again has no effect.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ KEYS_BY_FILE = {
 """File name -> old key -> current key, for keys with another meaning in other files."""
 
 TTA = {"one": "none", "ten": "ten_crop"}
+"""Old name of a test-time augmentation -> current name."""
 
 TEXTS = {
     "one temperature": "temperature scaling",
@@ -126,7 +127,7 @@ def migrate_names(value: object) -> object:
 
 
 def migrate_result(value: object) -> object:
-    """Migrate every config in a JSON value, recursively."""
+    """Migrate every config and name in a JSON value, recursively."""
     if isinstance(value, list):
         return [migrate_result(item) for item in value]
     if not isinstance(value, dict):
@@ -156,9 +157,9 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
     if not isinstance(value, dict):
         return value
     keys = {**RESULT_KEYS, **file_keys}
-    if "nobody" in value:  # the agreement of raters
+    if "nobody" in value:  # a record of the agreement of raters
         keys["share"] = "vote_share"
-    if "duplicate_in" in value or "twin_in" in value:  # the duplicates of an audit
+    if "duplicate_in" in value or "twin_in" in value:  # a record of duplicates in an audit
         keys |= {"faces": "faces_with_duplicate", "share": "fraction_of_split"}
     migrated = {}
     for key, item in value.items():
@@ -174,7 +175,7 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
 
 
 def migrate_model(path: Path) -> None:
-    """Migrate the card in the metadata of a model file, without changing graph and weights."""
+    """Migrate the model card in the metadata of an ONNX file; graph and weights stay the same."""
     import onnx
 
     proto = onnx.load(path)
@@ -182,14 +183,14 @@ def migrate_model(path: Path) -> None:
     if "mien.card" not in metadata:
         return
     card = json.loads(metadata["mien.card"])
-    new = migrate_keys(migrate_result(card))
-    if new != card:
-        onnx.helper.set_model_props(proto, metadata | {"mien.card": json.dumps(new)})
+    migrated = migrate_keys(migrate_result(card))
+    if migrated != card:
+        onnx.helper.set_model_props(proto, metadata | {"mien.card": json.dumps(migrated)})
         onnx.save(proto, path)
 
 
 def migrate_changes(text: str) -> str:
-    """Rename fields in a text that contains FIELD=VALUE."""
+    """Rename the fields of all FIELD=VALUE in a text."""
     return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", migrate_text(text))
 
 

@@ -274,8 +274,8 @@ def test_a_data_frame_equals_the_csv(tmp_path):
     table = pandas.concat([original.to_dataframe(), result().to_dataframe()], ignore_index=True)
     assert tuple(table.columns) == COLUMNS
     with writers.open_writer(tmp_path / "faces.csv") as write:
-        for written in (original, result()):
-            write(written)
+        for each_result in (original, result()):
+            write(each_result)
     lines = list(csv.DictReader((tmp_path / "faces.csv").read_text().splitlines()))
     assert len(lines) == len(table) == 3
     for line, (_, row) in zip(lines, table.iterrows(), strict=True):
@@ -285,12 +285,12 @@ def test_a_data_frame_equals_the_csv(tmp_path):
     assert table["face_id"].sum() == 0
 
 
-def test_records_of_a_reduced_frame_are_in_pixels_of_the_original():
+def test_records_of_a_downscaled_frame_are_in_pixels_of_the_original():
     frame = Frame(np.zeros((30, 50, 3), np.uint8), "a.jpg", original_size=(100, 60))
-    reduced = Result(frame, [face(landmarks=[(k, k) for k in range(5)])])
-    record = reduced.to_dict()
+    downscaled = Result(frame, [face(landmarks=[(k, k) for k in range(5)])])
+    record = downscaled.to_dict()
     assert (record["width"], record["height"]) == (100, 60)
     assert record["faces"][0]["box"] == [2, 4, 6, 8]
     assert record["faces"][0]["landmarks"][3] == [6, 6]
-    assert Result.from_dict(record, frame) == reduced
+    assert Result.from_dict(record, frame) == downscaled
     assert Result.from_dict(record)[0].box == (2, 4, 6, 8)

@@ -1,6 +1,6 @@
-"""Actors of synthetic clips: a body (hair, skin, clothes) whose face fades into the next.
+"""Actors of synthetic clips: bodies with hair, skin and clothes, and with changing face images.
 
-FER2013 does not identify persons, so one actor shows the faces of several.
+FER2013 does not identify persons, so an actor shows faces of several persons.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ FADE = 0.2
 """Seconds in which one face image fades into the next."""
 
 Position = Callable[[float], tuple[float, float, float]]
-"""seconds -> x and y of the center of a face, and its side."""
+"""Seconds -> x and y of the center of a face, and its side, in pixels."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A head and shoulders with a moving position and changing faces.
+    """A head and shoulders that move, with a face image that changes.
 
-    body: (CANVAS_HEIGHT, CANVAS_WIDTH, 4) float32, premultiplied RGBA of everything around the
-    face. skin: (3,) factors that color a gray face. position: a function of seconds. cues: (second,
-    index of the face from then on).
+    Attributes:
+        identity: Number of the actor.
+        body: (CANVAS_HEIGHT, CANVAS_WIDTH, 4) float32, premultiplied RGBA of everything around the
+            face.
+        skin: (3,) factors that color a gray face.
+        position: Position and size of the face over time.
+        cues: Start in seconds and index of each face image, in order.
     """
 
     identity: int
@@ -45,15 +49,15 @@ class Actor:
         return x - side / 2, y - side / 2, side, side
 
     def face(self, faces: np.ndarray, seconds: float) -> tuple[np.ndarray, int]:
-        """The face at a time, (48, 48) float32, and the index of its main component."""
-        cue = sum(begins <= seconds - FADE / 2 for begins, _ in self.cues[1:])
-        begins, now = self.cues[cue]
+        """(48, 48) float32 face image at a time, and its index; of two, that with more weight."""
+        cue = sum(start <= seconds - FADE / 2 for start, _ in self.cues[1:])
+        _, current = self.cues[cue]
         if cue + 1 < len(self.cues) and seconds > self.cues[cue + 1][0] - FADE / 2:
-            begins, after = self.cues[cue + 1]
-            share = (seconds - begins) / FADE + 0.5
-            mixed = (1 - share) * faces[now] + share * faces[after]
-            return mixed.astype(np.float32), after if share >= 0.5 else now
-        return faces[now].astype(np.float32), now
+            start, following = self.cues[cue + 1]
+            weight = (seconds - start) / FADE + 0.5
+            blended = (1 - weight) * faces[current] + weight * faces[following]
+            return blended.astype(np.float32), following if weight >= 0.5 else current
+        return faces[current].astype(np.float32), current
 
     def sprite(self, face: np.ndarray) -> np.ndarray:
         """The body with a face: (CANVAS_HEIGHT, CANVAS_WIDTH, 4) float32, premultiplied RGBA."""
@@ -66,7 +70,7 @@ class Actor:
 
 
 def roundness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance from the center of a face: x and y are -1 to 1 in its square; 1 is the rim."""
+    """Superelliptic distance from the center of a face, 1 at its rim; x and y are -1 to 1."""
     return (np.abs(x) ** 2.6 + np.abs(y) ** 2.6) ** (1 / 2.6)
 
 
@@ -79,13 +83,13 @@ MASK = np.clip((1 - _RADIUS) / 0.12, 0, 1)[..., None].astype(np.float32)
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, cell: tuple[float, float]
 ) -> np.ndarray:
-    """Noise with the scale of a cell, mean 0, mostly within -1 to 1: (height, width) float32."""
+    """(height, width) float32 noise with blobs of a cell's size, mean 0, mostly in [-1, 1]."""
     small = rng.normal(0, 0.5, (int(height / cell[0]) + 3, int(width / cell[1]) + 3))
     return cv2.resize(small.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def make_body(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A random body without a face, as `Actor.body`, and its skin color, as `Actor.skin`."""
+    """The `body` and the `skin` of a random `Actor`."""
     skin = np.array([1.2, 0.95, 0.8]) + rng.normal(0, 0.04, 3)
     skin /= skin @ (0.299, 0.587, 0.114)  # keeps the gray values of FER2013
     skin_color = skin * rng.uniform(95, 165)
@@ -107,7 +111,7 @@ def make_body(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _draw_ellipse(
     canvas: np.ndarray, center: tuple[float, float], radius: tuple[float, float], color: np.ndarray
 ) -> None:
-    """Draw a superellipse of a color (H, W, 3) over a canvas."""
+    """Draw a superellipse with (H, W, 3) colors over a canvas."""
     y, x = np.mgrid[:CANVAS_HEIGHT, :CANVAS_WIDTH].astype(np.float32)
     distance = roundness((x - center[0]) / radius[0], (y - center[1]) / radius[1])
     alpha = np.clip((1 - distance) * min(radius) / 3, 0, 1)[..., None]

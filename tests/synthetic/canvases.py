@@ -11,7 +11,7 @@ from mien.lab.data import Samples
 from tests.synthetic import scenes
 
 SIDE = 160
-"""Side of a canvas in pixels; the faces on it have at least 48."""
+"""Side of a canvas in pixels; the faces on it have sides of at least 48 pixels."""
 
 TRAINING_PHOTOS, EVALUATION_PHOTOS = slice(0, 9), slice(9, None)
 """The background photographs for training and those for evaluation."""
@@ -19,7 +19,13 @@ TRAINING_PHOTOS, EVALUATION_PHOTOS = slice(0, 9), slice(9, None)
 
 @dataclass(frozen=True)
 class Canvas:
-    """pixels: (H, W) uint8, gray. boxes: (F, 4) x, y, width, height. labels: (F,) int."""
+    """A gray image with faces.
+
+    Attributes:
+        pixels: (H, W) uint8.
+        boxes: (F, 4) x, y, width and height of each face.
+        labels: (F,) int, FER2013 label of each face.
+    """
 
     pixels: np.ndarray
     boxes: np.ndarray
@@ -27,7 +33,7 @@ class Canvas:
 
 
 def gray_backgrounds(photos: slice) -> list[np.ndarray]:
-    """Some of the photographs without people, in gray."""
+    """The given photographs of `scenes.backgrounds`, in gray."""
     return [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in scenes.backgrounds()[photos]]
 
 

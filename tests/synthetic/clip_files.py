@@ -14,9 +14,10 @@ import numpy as np
 from tests.synthetic.clips import Truth
 
 TICK = Fraction(1, 60_000)
-"""Unit of time stamps: common frame rates are whole multiples, and MPEG-4 supports it."""
+"""Unit of time stamps in seconds: MPEG-4 supports it, and common frame intervals are multiples."""
 
 RATE = 48_000
+"""Audio samples per second."""
 
 OPTIONS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
@@ -37,13 +38,23 @@ def encode(
     sound: bool = False,
     index_first: bool = True,
 ) -> list[Truth]:
-    """Write a clip in the format of the suffix; returns the truth with the time stamps in the file.
+    """Write a clip in the format of the suffix.
 
-    rotation: 0, 90, 180 or 270; the pixels are stored rotated, with a display matrix that rotates
-    them back by these degrees counter-clockwise. sound: add a tone. index_first: whether an .mp4
-    can be read if its end is missing.
+    Args:
+        path: The file to write.
+        frames: Pixels and ground truth of each frame.
+        fps: Nominal frames per second.
+        codec: A codec of `OPTIONS`.
+        rotation: 0, 90, 180 or 270. The pixels are stored rotated, with a display matrix that
+            rotates them back by these degrees counter-clockwise.
+        sound: Whether to add a tone.
+        index_first: Whether the index of an .mp4 or .mov is at the start, so that the file can be
+            read if its end is missing.
+
+    Returns:
+        The ground truth with the time stamps in the file.
     """
-    # An .avi has no time stamps; a finer unit would add empty frames.
+    # AVI has no time stamps; a finer unit would add empty frames.
     tick = Fraction(1, fps) if path.suffix == ".avi" else TICK
     options = {"movflags": "faststart"} if index_first and path.suffix in (".mp4", ".mov") else {}
     frames = iter(frames)
@@ -66,9 +77,12 @@ def encode(
         if audio:
             file.mux(audio.encode(_tone(written[-1][0] + Fraction(1, fps))))
             file.mux(audio.encode(None))
-        # Some formats have coarser time stamps, as .webm with milliseconds.
+        # Some formats have coarser time stamps, such as milliseconds in WebM.
         base = video.time_base
-    return [replace(t, seconds=float((s / base + Fraction(1, 2)) // 1 * base)) for s, t in written]
+    return [
+        replace(truth, seconds=float((seconds / base + Fraction(1, 2)) // 1 * base))
+        for seconds, truth in written
+    ]
 
 
 def _rotated(pixels: np.ndarray, degrees: int) -> np.ndarray:
@@ -89,18 +103,18 @@ def _tone(seconds: Fraction) -> av.AudioFrame:
     return frame
 
 
-def truncated(path: Path, share: float) -> Path:
-    """A copy in the same folder with only the first `share` of the bytes."""
+def truncated(path: Path, fraction: float) -> Path:
+    """A copy in the same folder with only the first `fraction` of the bytes."""
     body = path.read_bytes()
     truncated_path = path.with_stem(f"{path.stem}-truncated")
-    truncated_path.write_bytes(body[: int(share * len(body))])
+    truncated_path.write_bytes(body[: int(fraction * len(body))])
     return truncated_path
 
 
-def corrupted(path: Path, start_share: float = 0.5, length: int = 2000, seed: int = 0) -> Path:
-    """A copy in the same folder with `length` random bytes from `start_share` of its size on."""
+def corrupted(path: Path, start_fraction: float = 0.5, length: int = 2000, seed: int = 0) -> Path:
+    """A copy in the same folder with `length` random bytes from `start_fraction` of its size on."""
     body = bytearray(path.read_bytes())
-    start = int(start_share * len(body))
+    start = int(start_fraction * len(body))
     end = min(len(body), start + length)
     body[start:end] = np.random.default_rng(seed).bytes(end - start)
     damaged = path.with_stem(f"{path.stem}-corrupted")

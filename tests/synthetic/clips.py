@@ -41,9 +41,13 @@ Boxes = Mapping[int, Box]
 
 @dataclass(frozen=True)
 class VisibleFace:
-    """A face in a frame: identity, square of its FER2013 crop, label and visible fraction.
+    """A face in a frame.
 
-    visible: the fraction of the face that is inside the frame and not occluded, above 0 to 1.
+    Attributes:
+        identity: Number of the actor.
+        box: Square of the FER2013 crop.
+        emotion: FER2013 label.
+        visible: Fraction of the face that is inside the frame and not occluded; above 0, at most 1.
     """
 
     identity: int
@@ -54,7 +58,7 @@ class VisibleFace:
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth of one frame: its time stamp and its faces, the nearest last."""
+    """Ground truth of one frame: its time stamp and its faces, the frontmost last."""
 
     seconds: float
     faces: tuple[VisibleFace, ...] = ()
@@ -67,7 +71,7 @@ class Truth:
 
 @lru_cache
 def load_faces(root: Path, split: str = "val") -> data.Samples:
-    """The faces of a dataset that `detectable_faces` keeps with YuNet, cached in the process."""
+    """The faces of a split that YuNet detects (`detectable_faces`); cached in the process."""
     return detectable_faces(data.split(data.load(root), split), yunet.load())
 
 
@@ -76,13 +80,15 @@ def detectable_faces(
 ) -> data.Samples:
     """Up to `max_per_emotion` sharp faces per emotion that `detect` locates correctly.
 
-    With FER+ votes, only faces whose label is also the majority vote, because clips test video and
-    not ambiguous faces. Accuracy on clips is therefore not comparable to accuracy on FER2013.
+    If there are FER+ votes, only faces whose label has the most votes are used, because clips do
+    not test ambiguous faces. Accuracy on clips is therefore not comparable to that on FER2013.
     """
-    agreed = data.plurality(samples.votes) == samples.labels
+    labels_agree = data.plurality(samples.votes) == samples.labels
     kept = []
     for label in range(len(EMOTIONS)):
-        indices = np.flatnonzero((samples.labels == label) & (agreed | (not samples.has_votes)))
+        indices = np.flatnonzero(
+            (samples.labels == label) & (labels_agree | (not samples.has_votes))
+        )
         detectable = (k for k in indices if _is_detectable(samples.faces[k], detect))
         kept.extend(itertools.islice(detectable, max_per_emotion))
     return samples.select(np.array(kept, int))
@@ -107,10 +113,20 @@ def frames(
     seed: int = 0,
     variable: bool = False,
 ) -> Iterator[tuple[np.ndarray, Truth]]:
-    """(H, W, 3) uint8 RGB pixels and ground truth, frame by frame; reproducible by the seed.
+    """Render a clip frame by frame; equal seeds give equal clips.
 
-    size: width and height. seconds: 8 by default, 12 for `leaving`. variable: uneven time stamps
-    with gaps, as of a phone; each frame shows the scene at its own time.
+    Args:
+        scenario: A name in `SCENARIOS`.
+        faces: The faces that the actors show.
+        size: Width and height in pixels.
+        fps: Frames per second.
+        seconds: Duration; by default 8, or 12 for `leaving`.
+        seed: Seed of all random choices.
+        variable: Whether time stamps are uneven and have gaps, as in videos of phones. Each frame
+            shows the scene at its own time.
+
+    Yields:
+        (H, W, 3) uint8 RGB pixels and ground truth of each frame.
     """
     if seconds is None:
         seconds = 12.0 if scenario == "leaving" else 8.0
@@ -120,14 +136,14 @@ def frames(
     grain = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
     for t in clock(fps, seconds, rng if variable else None):
         pixels = backdrop(t)
-        shown = draw_actors(pixels, actors, faces, t)
+        visible_faces = draw_actors(pixels, actors, faces, t)
         down, right = rng.integers(0, 33, 2)
         noise = grain[down : down + size[1], right : right + size[0]]
-        yield np.clip(pixels + noise, 0, 255).astype(np.uint8), Truth(t, shown)
+        yield np.clip(pixels + noise, 0, 255).astype(np.uint8), Truth(t, visible_faces)
 
 
 def clock(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
-    """Time stamps: even, or with `rng` 0.6 to 1.4 steps apart, sometimes with a gap of 2 more."""
+    """Time stamps in seconds; with `rng`, intervals vary by 0.6 to 1.4 and there are gaps."""
     count = int(fps * seconds)
     steps = np.ones(count)
     if rng is not None:
@@ -139,7 +155,7 @@ def clock(fps: int, seconds: float, rng: np.random.Generator | None) -> list[flo
 def background(
     size: tuple[int, int], rng: np.random.Generator, moving: bool
 ) -> Callable[[float], np.ndarray]:
-    """A function of seconds: (H, W, 3) uint8 texture, as from a handheld camera."""
+    """Function from seconds to an (H, W, 3) uint8 texture; `moving` as by a handheld camera."""
     width, height = size
     rim = 24
     padded_height, padded_width = height + 2 * rim, width + 2 * rim
@@ -156,7 +172,7 @@ def background(
 def draw_actors(
     pixels: np.ndarray, actors: Sequence[Actor], faces: data.Samples, seconds: float
 ) -> tuple[VisibleFace, ...]:
-    """Draw the actors in order, the nearest last, and return their visible faces."""
+    """Draw the actors in order, the frontmost last, and return their visible faces."""
     owner = np.full(pixels.shape[:2], -1)
     drawn = []
     for actor in actors:
@@ -164,17 +180,17 @@ def draw_actors(
         box = actor.box(seconds)
         _draw(actor.sprite(face), box, pixels, owner, actor.identity)
         drawn.append((actor.identity, box, EMOTIONS[faces.labels[index]]))
-    shown = (
+    candidates = (
         VisibleFace(identity, box, emotion, _visible(box, owner == identity))
         for identity, box, emotion in drawn
     )
-    return tuple(face for face in shown if face.visible > 0)
+    return tuple(face for face in candidates if face.visible > 0)
 
 
 def _draw(
     sprite: np.ndarray, box: Box, pixels: np.ndarray, owner: np.ndarray, identity: int
 ) -> None:
-    """Draw a sprite with its face at `box`, and write its identity to the pixels it covers."""
+    """Draw a sprite with its face at `box`, and set `owner` to its identity where it is opaque."""
     scale = box[2] / FACE_SIDE
     left, top = box[0] - FACE_LEFT * scale, box[1] - FACE_TOP * scale
     x, y = max(0, int(left)), max(0, int(top))
@@ -184,7 +200,7 @@ def _draw(
     ]
     if not region.size:
         return
-    # Pixel centers are at half-integer positions.
+    # Pixel centers are at half-integer coordinates.
     shift = (scale - 1) / 2 + left - x, (scale - 1) / 2 + top - y
     moved = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     layer = cv2.warpAffine(sprite, moved, region.shape[1::-1], flags=cv2.INTER_CUBIC)
@@ -194,7 +210,7 @@ def _draw(
 
 
 def _visible(box: Box, is_own: np.ndarray) -> float:
-    """The visible fraction of the face in a box, given the mask of its pixels."""
+    """The visible fraction of the face in a box, given the mask of the pixels of its actor."""
     x, y, side, _ = box
     columns, rows = (np.arange(int(np.floor(v)), int(np.ceil(v + side))) for v in (x, y))
     across, down = (columns + 0.5 - x) / side * 2 - 1, (rows + 0.5 - y) / side * 2 - 1

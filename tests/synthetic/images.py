@@ -16,7 +16,7 @@ def encoded(image, file_format, **options):
 
 
 def gradient(width=24, height=16):
-    """Red increases to the right, green downwards: (height, width, 3) uint8."""
+    """(height, width, 3) uint8 in which red increases to the right and green downwards."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack(
         [columns * 255 // max(width - 1, 1), rows * 255 // max(height - 1, 1), 128 + 0 * rows], 2

@@ -13,7 +13,7 @@ from mien.lab import data
 from tests.synthetic.actors import Actor, Position, make_body
 
 REFERENCE_HEIGHT = 360
-"""Frame height for the face sizes below; they scale with the actual height."""
+"""Frame height to which sizes and radii in pixels refer; they scale with the actual height."""
 
 
 def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[float], float]:
@@ -35,7 +35,7 @@ class Stage:
 
     @cached_property
     def _faces_by_label(self) -> dict[int, Iterator[int]]:
-        """Label -> indices of its faces, cycled so that actors rarely show the same face."""
+        """Label -> endless iterator over the indices of its faces, shared by all actors."""
         order = self.rng.permutation(len(self.faces))
         return {
             label: itertools.cycle(order[self.faces.labels[order] == label].tolist())
@@ -45,7 +45,16 @@ class Stage:
     def wander(
         self, x: float, y: float, radius: float, side: float, growth: float = 0.2
     ) -> Position:
-        """A motion around (x, y) in fractions of the frame; radius, side: pixels at 360 rows."""
+        """A random motion around a point.
+
+        Args:
+            x: Horizontal center, as a fraction of the frame's width.
+            y: Vertical center, as a fraction of the frame's height.
+            radius: Maximum vertical distance from the center, in pixels at `REFERENCE_HEIGHT`. The
+                horizontal one is multiplied by the frame's aspect ratio.
+            side: Mean side of the face, in pixels at `REFERENCE_HEIGHT`.
+            growth: Maximum change of the side, as a fraction of it.
+        """
         pixel = self.height / REFERENCE_HEIGHT
         motions = (
             sway(self.rng, x * self.width, radius * pixel * self.width / self.height),
@@ -55,7 +64,7 @@ class Stage:
         return lambda t: (motions[0](t), motions[1](t), motions[2](t))
 
     def actor(self, identity: int, position: Position, every: float | None = 2.0) -> Actor:
-        """An actor with a new emotion each `every` seconds, and a new face image twice as often."""
+        """An actor with a new emotion every `every` seconds and a new face image twice as often."""
         return Actor(identity, *make_body(self.rng), position, tuple(self._cues(every)))
 
     def _cues(self, every: float | None) -> Iterator[tuple[float, int]]:
@@ -74,7 +83,7 @@ def one(stage: Stage) -> list[Actor]:
 
 
 def crossing(stage: Stage) -> list[Actor]:
-    """Two faces cross twice, always the same one in front."""
+    """Two faces cross twice, with the same one in front both times."""
     step, pixel = 2 * np.pi / stage.seconds, stage.height / REFERENCE_HEIGHT
     actors = []
     for identity, (direction, side) in enumerate(((-1, 90), (1, 115))):
@@ -105,7 +114,7 @@ def sixteen(stage: Stage) -> list[Actor]:
 
 
 def grid(stage: Stage, columns: int, radius: float, side: float) -> list[Actor]:
-    """Actors in rows, the nearer ones in front."""
+    """Actors in a grid, lower rows in front."""
     centers = (np.arange(columns) + 0.5) / columns
     return [
         stage.actor(k, stage.wander(x, y - 0.02, radius, side, growth=0.15))
@@ -123,7 +132,7 @@ def leaving(stage: Stage) -> list[Actor]:
 
     def position(t: float) -> tuple[float, float, float]:
         x, y, side = visible_position(t)
-        distance = min(max(begins - t, t - ends, 0) for begins, ends in ABSENCES)
+        distance = min(max(start - t, t - end, 0) for start, end in ABSENCES)
         fraction = max(0.0, 1 - distance / 0.8) ** 2
         return x + fraction * (stage.width + side / 2 - x), y, side
 
@@ -131,7 +140,7 @@ def leaving(stage: Stage) -> list[Actor]:
 
 
 def growing(stage: Stage) -> list[Actor]:
-    """One face approaches: from 40 to 220 pixels."""
+    """One face approaches, growing from 40 to 220 pixels."""
     wander = stage.wander(0.5, 0.47, 20, 1)
 
     def position(t: float) -> tuple[float, float, float]:

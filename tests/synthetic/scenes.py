@@ -1,6 +1,7 @@
 """Synthetic scenes with ground truth: FER2013 faces, enlarged and pasted into photographs.
 
-They are not suited to rank detectors: the faces have 48 pixels of detail, and no body.
+They are not suited to ranking detectors, because the faces have only 48 pixels of detail and no
+bodies.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ BACKGROUNDS = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "hubble
 class Scene:
     """An image with faces.
 
-    pixels: (H, W, 3) uint8. squares: (F, 4) x, y, side, side of each face. indices: (F,) its index.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        squares: (F, 4) x, y, side, side of each face.
+        indices: (F,) dataset index of each face.
     """
 
     pixels: np.ndarray
@@ -43,7 +47,7 @@ def backgrounds() -> list[np.ndarray]:
 def compose(
     faces: np.ndarray, indices: np.ndarray, background: np.ndarray, rng: np.random.Generator
 ) -> Scene:
-    """Paste faces[indices] into a background, one per grid cell, with 48 to 160 pixels."""
+    """Paste faces[indices] into a background, one per grid cell, usually with 48 to 160 pixels."""
     height, width = background.shape[:2]
     cells = int(np.ceil(np.sqrt(len(indices))))
     cell = min(height, width) // cells
@@ -64,7 +68,7 @@ def compose(
 
 
 def overlap(box: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with each of (F, 4)."""
+    """(F,) intersection over union of one box with each of (F, 4) squares."""
     low = np.maximum(box[:2], squares[:, :2])
     high = np.minimum(box[:2] + box[2:], squares[:, :2] + squares[:, 2:])
     inside = np.prod(np.clip(high - low, 0, None), 1)

@@ -25,11 +25,11 @@ def test_canvas_has_one_to_four_faces_without_overlap(faces):
         assert (canvas.boxes[:, 2:] >= 48).all()
         assert (canvas.boxes[:, :2] >= 0).all()
         assert (corners <= canvases.SIDE).all()
-        others = [
+        overlaps = [
             scenes.overlap(box, np.delete(canvas.boxes, k, 0)).sum()
             for k, box in enumerate(canvas.boxes)
         ]
-        assert not sum(others)
+        assert not sum(overlaps)
         counts.add(len(canvas.labels))
     assert counts == {1, 2, 3, 4}
 
@@ -41,7 +41,7 @@ def test_boxes_and_labels_match_the_pixels(faces):
         patch = canvas.pixels[y : y + height, x : x + width]
         small = cv2.resize(patch, (48, 48), interpolation=cv2.INTER_AREA)
         differences = [
-            np.abs(small[8:-8, 8:-8] - f[8:-8, 8:-8].astype(int)).mean() for f in faces.faces
+            np.abs(small[8:-8, 8:-8] - face[8:-8, 8:-8].astype(int)).mean() for face in faces.faces
         ]
         assert faces.labels[np.argmin(differences)] == label
         canvas.pixels[y : y + height, x : x + width] = 7

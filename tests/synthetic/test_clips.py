@@ -47,17 +47,17 @@ def decode(path):
 
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
 def test_clips_are_reproducible(scenario, faces):
-    one, same, other = (
+    first, same, other = (
         list(clips.frames(scenario, faces, SMALL, seconds=0.2, seed=seed)) for seed in (3, 3, 4)
     )
-    assert [truth for _, truth in one] == [truth for _, truth in same]
-    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(one, same, strict=True))
-    assert one[0][0].shape == (90, 160, 3)
-    assert not np.array_equal(one[0][0], other[0][0])
+    assert [truth for _, truth in first] == [truth for _, truth in same]
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(first, same, strict=True))
+    assert first[0][0].shape == (90, 160, 3)
+    assert not np.array_equal(first[0][0], other[0][0])
 
 
 @pytest.mark.parametrize("scenario", ["one", "crossing", "four", "growing"])
-def test_box_contains_a_face_of_its_emotion(scenario, faces):
+def test_box_contains_a_face_with_the_stated_emotion(scenario, faces):
     inside = actors.MASK[..., 0] > 0.9
     by_emotion = {
         name: faces.faces[faces.labels == k][:, inside] for k, name in enumerate(EMOTIONS)
@@ -77,9 +77,9 @@ def test_box_contains_a_face_of_its_emotion(scenario, faces):
 
 
 def test_emotions_change_every_two_seconds_with_a_fade(faces):
-    shown = scenario_truths("one", faces, seconds=6)
-    labels = [truth.faces[0].emotion for truth in shown]
-    changes = [t.seconds for t, (a, b) in zip(shown[1:], itertools.pairwise(labels)) if a != b]  # noqa: B905
+    truths = scenario_truths("one", faces, seconds=6)
+    labels = [truth.faces[0].emotion for truth in truths]
+    changes = [t.seconds for t, (a, b) in zip(truths[1:], itertools.pairwise(labels)) if a != b]  # noqa: B905
     assert changes == [2.0, 4.0]
     actor = actors.Actor(0, np.zeros(0), np.zeros(0), lambda _: (0, 0, 0), ((0, 0), (2, 1)))
     pair = np.stack([np.zeros((48, 48)), np.full((48, 48), 100)])
@@ -88,15 +88,15 @@ def test_emotions_change_every_two_seconds_with_a_fade(faces):
 
 
 def test_two_faces_cross_twice_with_the_same_one_in_front(faces):
-    shown = scenario_truths("crossing", faces)
-    share = np.array([{f.identity: f.visible for f in t.faces}.get(0, 0.0) for t in shown])
-    hidden = np.flatnonzero(np.diff((share < 0.5).astype(int)) == 1)
+    truths = scenario_truths("crossing", faces)
+    visible = np.array([{f.identity: f.visible for f in t.faces}.get(0, 0.0) for t in truths])
+    hidden = np.flatnonzero(np.diff((visible < 0.5).astype(int)) == 1)
     assert len(hidden) == 2
-    assert share.min() == 0
-    assert all(t.faces[-1].identity == 1 and t.faces[-1].visible == 1 for t in shown)
+    assert visible.min() == 0
+    assert all(t.faces[-1].identity == 1 and t.faces[-1].visible == 1 for t in truths)
 
 
-def test_leaving_face_is_absent_as_stated(faces):
+def test_leaving_face_is_absent_in_the_stated_intervals(faces):
     absent = [t.seconds for t in scenario_truths("leaving", faces) if 1 not in t.boxes]
     expected = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in scenarios.ABSENCES)]
     assert set(expected) <= set(absent)

@@ -1,4 +1,4 @@
-"""Tracking scores against cases computed by hand."""
+"""Tracking scores on cases computed by hand."""
 
 import itertools
 

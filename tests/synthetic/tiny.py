@@ -1,6 +1,6 @@
-"""Small data like FER2013: distinguishable faces, labels and FER+ votes, in three formats.
+"""Small datasets like FER2013: distinguishable faces, labels and FER+ votes, in three formats.
 
-Everything is determined by a count and a seed, so that several formats can hold the same faces.
+The data depend only on the counts and the seed, so that several formats can contain the same faces.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """Ten votes per face, about seven for its label: (N,) -> (N, 10) uint8."""
     rng = np.random.default_rng(seed)
-    chances = np.full((len(labels), 10), 0.03)
-    chances[np.arange(len(labels)), labels] = 0.73
-    return np.array([rng.multinomial(10, row) for row in chances]).astype(np.uint8)
+    probabilities = np.full((len(labels), 10), 0.03)
+    probabilities[np.arange(len(labels)), labels] = 0.73
+    return np.array([rng.multinomial(10, row) for row in probabilities]).astype(np.uint8)
 
 
 def table(train: int = 28, val: int = 14, test: int = 0, seed: int = 0) -> Table:
@@ -124,7 +124,7 @@ def write_images(
     names: tuple[str, ...] = EMOTIONS,
     suffix: str = ".png",
 ) -> Path:
-    """Write one subfolder per split and emotion; `splits` renames usages, "" omits that level."""
+    """Write a subfolder per split and emotion; `splits` maps usages to names, "" for none."""
     splits = splits or {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
     for row, (face, label) in enumerate(zip(data.faces, data.labels, strict=True)):
         subfolder = folder / splits[data.usage[row]] / names[label]

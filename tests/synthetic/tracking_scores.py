@@ -13,16 +13,16 @@ from tests.synthetic.scenes import overlap
 
 
 def without_hidden(
-    truths: Sequence[Truth], predictions: Sequence[Boxes], visible: float = 0.5
+    truths: Sequence[Truth], predictions: Sequence[Boxes], min_visible: float = 0.5
 ) -> tuple[list[Boxes], list[Boxes]]:
     """The true and predicted boxes of every frame, without faces that are hidden.
 
-    Faces with a smaller fraction than `visible` are hidden; predictions that match them are removed
-    too, so that detecting them counts neither for nor against a tracker.
+    Faces of which less than `min_visible` is visible are hidden. Predictions that match them are
+    removed, too, so that detecting them counts neither for nor against a tracker.
     """
     expected, predicted = [], []
     for truth, boxes in zip(truths, predictions, strict=True):
-        hidden = {face.identity for face in truth.faces if face.visible < visible}
+        hidden = {face.identity for face in truth.faces if face.visible < min_visible}
         pairs = match_boxes(truth.boxes, boxes)
         ignored = {pairs[identity] for identity in hidden & pairs.keys()}
         expected.append(
@@ -35,7 +35,7 @@ def without_hidden(
 
 
 MIN_OVERLAP = 0.3
-"""Minimum overlap of a match: low, because each detector frames faces differently."""
+"""Minimum overlap of a match; low, because the boxes of detectors differ in size and position."""
 
 
 def match_boxes(
@@ -46,13 +46,19 @@ def match_boxes(
 ) -> dict[int, int]:
     """Identity -> predicted id in one frame: the pairs with the largest total overlap.
 
-    previous: the previous matches, which are kept while they overlap enough.
+    Matches of the previous frame (`previous`) are kept while they overlap by `min_overlap`.
     """
-    names, others = list(truth), list(predictions)
+    identities, track_ids = list(truth), list(predictions)
     overlaps = _overlaps(truth, predictions)
-    is_same = np.array([[(previous or {}).get(a) == b for b in others] for a in names], bool)
+    is_same = np.array(
+        [
+            [(previous or {}).get(identity) == track_id for track_id in track_ids]
+            for identity in identities
+        ],
+        bool,
+    )
     gain = np.where(overlaps < min_overlap, 0, overlaps + 2 * is_same.reshape(overlaps.shape))
-    return {names[row]: others[column] for row, column in assign(gain)}
+    return {identities[row]: track_ids[column] for row, column in assign(gain)}
 
 
 def _overlaps(truth: Boxes, predictions: Boxes) -> np.ndarray:
@@ -89,16 +95,16 @@ def id_switches(
 def id_f1(
     truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
 ) -> float:
-    """IDF1: F1 score of boxes when each face has one id for the whole clip, 0 to 1.
+    """IDF1, 0 to 1: F1 score of boxes if each face is assigned one id for the whole clip.
 
-    https://arxiv.org/abs/1609.01775. 1 for a clip without faces and without predictions.
+    https://arxiv.org/abs/1609.01775. It is 1 for a clip without faces and without predictions.
     """
-    names, others = ({identity: k for k, identity in enumerate(sorted(set().union(*boxes)))}
+    rows, columns = ({face_id: k for k, face_id in enumerate(sorted(set().union(*boxes)))}
                      for boxes in (truth, predictions))  # fmt: skip
-    overlap_counts = np.zeros((len(names), len(others)))
+    overlap_counts = np.zeros((len(rows), len(columns)))
     for true, boxes in zip(truth, predictions, strict=True):
-        for row, column in zip(*np.nonzero(_overlaps(true, boxes) >= min_overlap), strict=True):
-            overlap_counts[names[list(true)[row]], others[list(boxes)[column]]] += 1
+        for a, b in zip(*np.nonzero(_overlaps(true, boxes) >= min_overlap), strict=True):
+            overlap_counts[rows[list(true)[a]], columns[list(boxes)[b]]] += 1
     true_positives = sum(overlap_counts[pair] for pair in assign(overlap_counts))
     count = sum(map(len, truth)) + sum(map(len, predictions))
     return float(2 * true_positives / count) if count else 1.0
@@ -109,8 +115,8 @@ def box_overlap(
 ) -> float:
     """Mean intersection over union of matched boxes after removing the detector's constant bias.
 
-    The bias is one shift and one scale in units of the box, the median over the clip. The rest is
-    jitter. NaN if nothing was matched.
+    The bias is the median shift and scale over the clip, relative to the size of the boxes. What
+    remains is jitter. NaN if nothing was matched.
     """
     pairs = [
         (true[identity], boxes[track_id])
@@ -129,7 +135,7 @@ def box_overlap(
 
 def time_error(truths: Sequence[Truth], seconds: Sequence[float]) -> float:
     """The largest difference between a frame's time and the truth, in seconds."""
-    return max(abs(t.seconds - s) for t, s in zip(truths, seconds, strict=True))
+    return max(abs(truth.seconds - time) for truth, time in zip(truths, seconds, strict=True))
 
 
 def changes_per_second(labels: Sequence[str], seconds: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Annotated images: legible at any size, panels that do not cover faces."""
+"""Annotated images: text is legible at any size, and panels do not cover faces."""
 
 import itertools
 from dataclasses import replace
@@ -31,7 +31,7 @@ def gray_image(width, height):
 
 @pytest.fixture
 def panels(monkeypatch):
-    """Records the corners of every panel that is annotated, with the size of the image."""
+    """Records the corners of every drawn panel, with the size of the image."""
     recorded = []
     original = annotate._draw_panel
 
@@ -45,7 +45,7 @@ def panels(monkeypatch):
 
 @pytest.fixture
 def texts(monkeypatch):
-    """Records every text that is annotated, with its width, height and position."""
+    """Records every drawn text, with its width, height and position."""
     recorded = []
     original = ImageDraw.ImageDraw.text
 
@@ -189,19 +189,19 @@ def test_a_box_has_the_color_of_its_emotion(emotion):
 
 
 def test_the_colors_have_enough_contrast_on_the_panel():
-    def brightness(color):
-        shares = np.array(color) / 255
-        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    def luminance(color):
+        srgb = np.array(color) / 255
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
         return linear @ (0.2126, 0.7152, 0.0722)
 
     assert set(COLORS) == set(EMOTIONS_AND_CONTEMPT)
     for color in COLORS.values():
         rgb = [int(color[k : k + 2], 16) for k in (1, 3, 5)]
-        contrast = (brightness(rgb) + 0.05) / (brightness(annotate.PANEL_COLOR[:3]) + 0.05)
+        contrast = (luminance(rgb) + 0.05) / (luminance(annotate.PANEL_COLOR[:3]) + 0.05)
         assert contrast >= 4.5
 
 
-def test_panels_of_neighbours_do_not_cover_each_other(panels):
+def test_panels_of_neighbors_do_not_cover_each_other(panels):
     boxes = [(100, 200, 100, 100), (400, 200, 100, 100), (700, 200, 100, 100)]
     draw(gray_image(1200, 900), [face(box) for box in boxes])
     corners = [corners for corners, _ in panels]

@@ -32,9 +32,9 @@ def drawn(text, font):
 
 
 def placeholders(text, font):
-    """The characters of a text that look like a character that no font has."""
-    absent = drawn("\U0010fffe", font)
-    return [c for c in text if np.array_equal(drawn(c, font), absent)]
+    """The characters of a text that are drawn as the placeholder of the font."""
+    placeholder = drawn("\U0010fffe", font)
+    return [c for c in text if np.array_equal(drawn(c, font), placeholder)]
 
 
 @pytest.mark.parametrize("name", SCRIPTS.values(), ids=SCRIPTS)

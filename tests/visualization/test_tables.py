@@ -8,7 +8,7 @@ from mien.visualization import terminal
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-    """A function that prints at a width in columns, None without a terminal, and returns lines."""
+    """A function that prints at a width in columns (None: no terminal) and returns the lines."""
 
     def run(width, print_table, *arguments):
         monkeypatch.delenv("COLUMNS", raising=False)
@@ -52,7 +52,7 @@ def test_a_summary_fits_a_narrow_terminal(printed, width):
     assert any("under 0.1 s" in line for line in lines)
 
 
-def test_a_table_that_is_too_wide_is_printed_as_lists(printed):
+def test_a_table_that_is_too_wide_is_printed_cell_by_cell(printed):
     columns, row = [f"column {k}" for k in range(12)], [k / 10 for k in range(12)]
     lines = printed(60, terminal.table, columns, [row, row], "title")
     assert lines[0] == "title"
@@ -61,7 +61,7 @@ def test_a_table_that_is_too_wide_is_printed_as_lists(printed):
     assert len(printed(None, terminal.table, columns, [row, row])) == 3
 
 
-def test_numbers_are_never_cut(printed):
+def test_numbers_are_never_truncated(printed):
     rows = [("without near duplicates", 3500, "share calibration error", 0.0123, None)]
     for width in (40, 50, 60, 80):
         columns = ("section", "faces", "metric", "value", "low")

@@ -30,12 +30,12 @@ def write_image(path, frames, source="clip.mp4"):
 
 
 def strip_column(pixels, row, position):
-    """The colors of a strip, top to bottom, at a position from 0 to 1."""
+    """The color names in a column of a strip, top to bottom, at a position from 0 to 1."""
     return strip(pixels, row)[round(position * (timeline.STRIP_WIDTH - 1))]
 
 
 def strip(pixels, row):
-    """The colors of a strip by name: a list of columns, each top to bottom."""
+    """The color names of a strip: a list of columns, each top to bottom."""
     top = timeline.HEADER_HEIGHT + row * (timeline.STRIP_HEIGHT + timeline.STRIP_GAP)
     strip_pixels = pixels[
         top : top + timeline.STRIP_HEIGHT,

@@ -29,7 +29,7 @@ def make_face(face_id, box, **shares):
 
 
 def faces_at(k):
-    """Faces of frame k: 0 is always visible, 1 is absent for a second, 2 is in the last frame."""
+    """Faces of frame k: 0 in all frames, 1 absent for a second, 2 only in the last frame."""
     faces = [make_face(0, (32.0, 18.0, 64.0, 72.0), happy=0.75, sad=0.25)]
     if k < 40 or 65 <= k < 90:
         faces.append(make_face(1, (160.0 + k / 2, 90.0, 32.0, 36.0), angry=0.6, fear=0.4))
@@ -93,7 +93,7 @@ def on_page(browser, video, tmp_path):
 
 
 async def point(page, row, fraction, click=False):
-    """Move the mouse to a fraction of the width of a face's strip, and click there if `click`."""
+    """Move the mouse to a fraction of the width of the strip of a row, and click if `click`."""
     x, y = await page.evaluate(
         "((strip) => { strip.scrollIntoView({block: 'center'});"
         "const b = strip.getBoundingClientRect();"

@@ -1,4 +1,4 @@
-"""Writers: results read back, and the files that remain after an error."""
+"""Writers: the written files, read again, and the files that remain after an error."""
 
 import codecs
 import csv
@@ -56,14 +56,14 @@ def sample_results():
 
 def write_all(path, results):
     with writers.open_writer(path) as write:
-        for each in results:
-            write(each)
+        for result in results:
+            write(result)
 
 
 def write_and_fail(path, results):
     with writers.open_writer(path) as write:
-        for each in results:
-            write(each)
+        for result in results:
+            write(result)
         raise TypeError
 
 
@@ -82,7 +82,7 @@ def test_jsonl_contains_the_records(tmp_path):
     path = tmp_path / "out.jsonl"
     write_all(path, sample_results())
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [each.to_dict() for each in sample_results()]
+    assert [json.loads(line) for line in lines] == [result.to_dict() for result in sample_results()]
     assert "顔" in lines[1]
 
 
@@ -191,7 +191,7 @@ def test_frames_of_a_video_are_sorted_by_name(tmp_path):
             st.sampled_from("ab"), st.sampled_from(["x", "x(2)", "x-0001", "y"]), st.integers(1, 3)
         ),
         max_size=8,
-        unique_by=lambda each: each[:2],
+        unique_by=lambda source: source[:2],
     )
 )
 @settings(max_examples=40, deadline=None)
@@ -245,24 +245,24 @@ def test_error_keeps_the_partial_file(tmp_path, kind, existing):
     with pytest.raises(TypeError):
         write_and_fail(path, sample_results()[:2])
     assert file_names(tmp_path) == [path.name] * existing + [f"{path.name}.part"]
-    assert [each.to_dict() for each in sample_results()[:2]] == list(
+    assert [result.to_dict() for result in sample_results()[:2]] == list(
         partial_file.read_records(path)
     )
     assert not existing or path.read_bytes() == b"existing"
 
 
 @pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("half", ["", '{"source": "half a li'])
-def test_table_can_be_resumed(tmp_path, kind, half):
+@pytest.mark.parametrize("incomplete_line", ["", '{"source": "half a li'])
+def test_table_can_be_resumed(tmp_path, kind, incomplete_line):
     path = tmp_path / f"out.{kind}"
     with pytest.raises(TypeError):
         write_and_fail(path, sample_results()[:2])
     with open(f"{path}.part", "a") as file:
-        file.write(half)
+        file.write(incomplete_line)
     assert len(list(partial_file.read_common_records([path]))) == 2
     with writers.open_writer(path, resume=True) as write:
-        for each in sample_results()[2:]:
-            write(each)
+        for result in sample_results()[2:]:
+            write(result)
     write_all(tmp_path / f"whole.{kind}", sample_results())
     assert file_names(tmp_path) == [path.name, f"whole.{kind}"]
     assert path.read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
@@ -305,7 +305,7 @@ def test_partial_file_is_locked(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_resume_without_a_partial_file_starts_anew(tmp_path):
+def test_resume_without_a_partial_file_starts_from_the_beginning(tmp_path):
     assert list(partial_file.read_common_records([tmp_path / "out.csv"])) == []
     with writers.open_writer(tmp_path / "out.csv", resume=True) as write:
         write(sample_results()[0])
@@ -399,7 +399,7 @@ def test_full_disk_is_an_error_and_complete_lines_are_kept(tiny_disk, kind):
     assert file_names(tiny_disk) == remaining
     if kind in TABLES:
         records = list(partial_file.read_records(path))
-        assert records == [each.to_dict() for each in results[: len(records)]]
+        assert records == [result.to_dict() for result in results[: len(records)]]
         assert len(records) > 50
 
 
@@ -486,11 +486,11 @@ def test_folder_with_a_suffix_is_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["plain.png", "顔.png", "Köln, été.png", "Привет 👋.png"])
-def test_excel_and_the_usual_readers_read_a_csv_right(tmp_path, source):
+def test_excel_and_the_usual_readers_read_a_csv_correctly(tmp_path, source):
     path = tmp_path / "faces.csv"
     write_all(path, [Result(make_frame("a.png"), []), Result(make_frame(source), [make_face()])])
     data = path.read_bytes()
-    # Excel reads UTF-8 only behind a byte order mark; without need, the mark disturbs simple tools.
+    # Excel needs the mark to read UTF-8; ASCII files have none, because it confuses simple tools.
     assert data.startswith(codecs.BOM_UTF8) != source.isascii()
     assert data.count(codecs.BOM_UTF8) == (not source.isascii())
     assert b"\r" not in data
@@ -513,7 +513,7 @@ def test_pandas_reads_the_first_column_of_a_csv(tmp_path, source):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 7, 1000, 2**20])
-def test_a_long_csv_is_shifted_block_by_block(tmp_path, monkeypatch, block_bytes):
+def test_a_byte_order_mark_is_inserted_in_a_csv_of_any_length(tmp_path, monkeypatch, block_bytes):
     from mien.writers import csv as csv_writer
 
     monkeypatch.setattr(csv_writer, "BLOCK_BYTES", block_bytes)
@@ -569,6 +569,6 @@ def test_video_keeps_the_size_of_its_first_frame(tmp_path):
     for pixels in frames:
         for row, color in ((100, (200, 40, 40)), (380, (40, 40, 200))):
             assert np.abs(pixels[row, 80:560].mean(0) - color).max() < 12
-    # A frame of another shape is not distorted: it lies on black.
+    # A frame with another aspect ratio is not distorted, but has black bars.
     assert frames[2][:, :60].max() < 30
     assert frames[2][:, 580:].max() < 30
