@@ -19,7 +19,7 @@ from mien.lab.data import VOTE_NAMES, Samples, concatenate, majority, plurality
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 SPLITS = ("train", "val", "test")
-"""Splits in order of precedence: of two duplicates, the one in the later split is excluded."""
+"""Splits in order: of two duplicates in different splits, the one in the later is excluded."""
 
 VOTE_CLASSES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
 """The choices of a rater, in the order of the votes, as text for readers."""
@@ -98,7 +98,7 @@ def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 
 
 def conflicting_pairs(audit: Audit) -> np.ndarray:
-    """Return the (M, 2) pairs of exact duplicates that are both labeled, and differently."""
+    """Return the (M, 2) pairs of exact duplicates with two different labels."""
     labels = audit.samples.labels[audit.exact_pairs]
     is_conflict = (labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)
     return audit.exact_pairs[is_conflict]
@@ -143,7 +143,7 @@ def faces_with_rejected_label(samples: Samples) -> np.ndarray:
 
 
 def _votes_for_label(samples: Samples) -> np.ndarray:
-    """Return the number of votes for the label of each face: (N,), meaningless without a label."""
+    """Return the (N,) votes for the label of each face; undefined for faces without a label."""
     return samples.votes[np.arange(len(samples)), samples.labels]
 
 
@@ -190,7 +190,7 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _count_duplicates_of_earlier_faces(exact_pairs: np.ndarray) -> int:
-    """Count the faces with the same pixels as an earlier face, so not the first of each group."""
+    """Count the faces with the same pixels as an earlier face; the first one is not counted."""
     return len(np.unique(exact_pairs[:, 1]))
 
 
@@ -231,7 +231,10 @@ def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -
 
 
 def _conflicting_labels(audit: Audit) -> dict:
-    """Count the groups and the faces of exact duplicates with different labels."""
+    """Count the exact duplicates with different labels: groups, faces, and groups by labels.
+
+    The labels of a group are those of its first conflicting pair.
+    """
     pairs = conflicting_pairs(audit)
     groups = first_pair_of_each_group(audit, pairs)
     labels = Counter(

@@ -1,4 +1,4 @@
-"""Checks of the config, its data and its sources before a training starts."""
+"""Checks before a training: of its network, its teachers and initial weights, and its targets."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _split_fields(config: Config) -> tuple:
 
 
 def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
-    """The heads that a training trains: with a weight above 0, and with targets.
+    """The heads that have a loss weight above 0 and targets.
 
     Targets are in the data, or are the outputs of teachers.
 

@@ -95,7 +95,7 @@ def metrics_of(result: dict) -> dict[str, float]:
 
 
 def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
-    """Mean and sample standard deviation of each metric over trainings; `sd` of one is None."""
+    """Mean and sample standard deviation of each metric; for a single training `sd` is None."""
     return {
         name: {
             "mean": float(np.mean([of_run[name] for of_run in metrics])),

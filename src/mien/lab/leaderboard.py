@@ -51,7 +51,7 @@ class Row:
 
     @property
     def system(self) -> claims.PublishedSystem:
-        """The published system that the network belongs to; without one, a system of its own."""
+        """The published system of the network; a system without a claim if there is none."""
         family = self.config.get("model", "").partition("-")[0]
         return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
