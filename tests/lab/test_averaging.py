@@ -49,6 +49,15 @@ def test_a_weight_of_0_or_1_gives_one_of_the_runs(pair, tmp_path, weight):
     assert all(torch.allclose(actual[name], expected[name]) for name in floating)
 
 
+def test_another_average_in_the_folder_is_an_error_and_kept(pair, tmp_path):
+    run = averaging.average(*pair, 0.25, tmp_path / "out")
+    before = weights(run)
+    with pytest.raises(UserError, match="contains another run"):
+        averaging.average(*pair, 0.5, tmp_path / "out")
+    assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
+    averaging.average(*pair, 0.25, tmp_path / "out")
+
+
 def test_an_invalid_weight_and_unsuitable_runs_are_errors(pair, tmp_path):
     with pytest.raises(UserError, match=r"--weight 1\.5"):
         averaging.average(*pair, 1.5, tmp_path / "out")

@@ -56,9 +56,11 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
             f"{first.folder} and {second.folder} have different networks. Use two runs of the "
             "same model."
         )
-    averaged = {"averaged": {first.folder.name: 1 - weight, second.folder.name: weight}}
+    averaged = {first.folder.name: 1 - weight, second.folder.name: weight}
     about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
-    run = runs.create(out, second.config, about | averaged)
+    run = runs.create(out, second.config, about | {"averaged": averaged})
+    if run.about.get("averaged") != averaged:
+        raise UserError(f"{out} contains another run. Choose another folder.")
     runs.write_log(run, second.log())
     mean = {
         name: torch.lerp(first_weights[name].float(), value.float(), weight).to(value.dtype)
