@@ -1,7 +1,8 @@
 """Metrics in pure NumPy: arrays in, numbers out.
 
-Throughout, `truth` and `predicted` are (N,) class indices; `probabilities` are (N, K) predicted
-distributions and `shares` (N, K) vote shares of raters, each row summing to 1.
+Throughout, `truth` and `predicted` are (N,) class indices, `probabilities` are (N, K) predicted
+distributions, and `shares` are (N, K) shares of the raters' votes. Each row of a distribution or of
+shares sums to 1.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 EPSILON = 1e-12
+"""Smallest probability whose logarithm is computed."""
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Compute the confusion matrix, whose entry [i, j] counts samples of class i predicted as j.
+    """Compute the confusion matrix: entry [i, j] counts samples of class i predicted as class j.
 
     Args:
         truth: (N,) class indices.
         predicted: (N,) class indices.
-        classes: the number of classes, K.
+        classes: The number of classes, K.
 
     Returns:
-        (K, K) int64.
+        (K, K) int64 counts.
     """
     pairs = np.asarray(truth) * classes + np.asarray(predicted)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -33,44 +35,45 @@ def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Compute precision, recall, specificity, F1 and support of each class.
 
     Args:
-        matrix: (K, K) counts, as `confusion` returns them.
+        matrix: (K, K) confusion matrix, as returned by `confusion`.
 
     Returns:
-        Metric name -> (K,) values; 0/0 counts as 0, as in scikit-learn.
+        Metric name -> (K,) values; 0/0 is defined as 0, as in scikit-learn.
     """
     matrix = matrix.astype(np.float64)
-    true_positives, support, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    true_positives, support, predictions = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     negatives = matrix.sum() - support
     return {
-        "precision": _ratio(true_positives, predicted),
+        "precision": _ratio(true_positives, predictions),
         "recall": _ratio(true_positives, support),
-        "specificity": _ratio(negatives - (predicted - true_positives), negatives),
-        "f1": _ratio(2 * true_positives, support + predicted),
+        "specificity": _ratio(negatives - (predictions - true_positives), negatives),
+        "f1": _ratio(2 * true_positives, support + predictions),
         "support": support.astype(np.int64),
     }
 
 
 def macro_f1(matrix: np.ndarray) -> float:
-    """Average F1 over the classes that occur in the truth or in the predictions."""
+    """Average F1 over the classes that occur in the truth or in the predictions; 0 if none does."""
     scores = per_class(matrix)
     occurs = (matrix.sum(0) + matrix.sum(1)) > 0
     return float(scores["f1"][occurs].mean()) if occurs.any() else 0.0
 
 
 def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Compute the mean negative log probability of the true class in nats."""
-    return float(-np.log(np.maximum(_select(probabilities, truth), EPSILON)).mean())
+    """Compute the mean negative log-probability of the true class, in nats."""
+    return float(-np.log(np.maximum(_at_labels(probabilities, truth), EPSILON)).mean())
 
 
 def brier(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Compute the Brier score: the mean squared distance to the (N, K) targets, 0 (best) to 2."""
+    """Compute the Brier score: the mean squared distance to (N, K) targets, from 0 (best) to 2."""
     return float(((probabilities - targets) ** 2).sum(1).mean())
 
 
 def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
     """Compute the expected calibration error (ECE) with equal-width bins of the confidence.
 
-    It is the mean of |confidence - accuracy| over bins, weighted by their sizes. Guo et al. 2017,
+    The confidence is the largest probability of a row. The ECE is the mean of
+    |mean confidence - accuracy| over bins, weighted by bin size. Guo et al. 2017,
     https://arxiv.org/abs/1706.04599.
     """
     confidence = probabilities.max(1)
@@ -79,13 +82,13 @@ def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 
 
 
 def kl_divergence(shares: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute KL(shares || probabilities) of each row in nats: (N,)."""
+    """Compute KL(shares || probabilities) of each row, in nats: (N,)."""
     terms = np.log(np.maximum(shares, EPSILON)) - np.log(np.maximum(probabilities, EPSILON))
     return np.where(shares > 0, shares * terms, 0).sum(1)
 
 
 def js_divergence(shares: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the Jensen-Shannon divergence of each row in bits, 0 to 1: (N,)."""
+    """Compute the Jensen-Shannon divergence of each row, in bits, 0 to 1: (N,)."""
     mixture = (shares + probabilities) / 2
     total = kl_divergence(shares, mixture) + kl_divergence(probabilities, mixture)
     return total / (2 * np.log(2))
@@ -94,30 +97,30 @@ def js_divergence(shares: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def share_calibration_error(probabilities: np.ndarray, shares: np.ndarray, bins: int = 15) -> float:
     """Compute the calibration error of all N x K predicted shares with equal-width bins.
 
-    It is the mean of |mean predicted share - mean vote share| over bins, weighted by their sizes.
+    It is the mean of |mean predicted share - mean vote share| over bins, weighted by bin size.
     """
     return _binned_error(probabilities.ravel(), shares.ravel(), bins)
 
 
 def top_label_gap(probabilities: np.ndarray, shares: np.ndarray) -> float:
-    """Compute the mean predicted share of the top label minus the mean vote share of that label.
+    """Compute the mean predicted share of the top predicted label minus its mean vote share.
 
-    The model is over-confident if the gap is above 0. The gap does not use the largest vote share
-    of each face, because the largest share of ten votes is biased upward.
+    The model is over-confident if the gap is above 0. The largest vote share of each face is not
+    used, because the largest of several shares that are estimated from ten votes is biased upward.
     """
-    predicted, voted = _top_label(probabilities, shares)
-    return float((predicted - voted).mean())
+    predicted_share, vote_share = _top_label(probabilities, shares)
+    return float((predicted_share - vote_share).mean())
 
 
 def top_label_error(probabilities: np.ndarray, shares: np.ndarray, bins: int = 15) -> float:
-    """Compute the calibration error of the predicted share of the top predicted label."""
+    """Compute the calibration error of the share that is predicted for the top predicted label."""
     return _binned_error(*_top_label(probabilities, shares), bins)
 
 
 def _top_label(probabilities: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return predicted share and vote share of each row's top predicted label, (N,) each."""
+    """Return predicted share and vote share of the top predicted label of each row, (N,) each."""
     label = probabilities.argmax(1)
-    return _select(probabilities, label), _select(shares, label)
+    return _at_labels(probabilities, label), _at_labels(shares, label)
 
 
 def reliability(values: np.ndarray, outcomes: np.ndarray, bins: int = 15) -> np.ndarray:
@@ -126,10 +129,11 @@ def reliability(values: np.ndarray, outcomes: np.ndarray, bins: int = 15) -> np.
     Args:
         values: (M,) predicted values, 0 to 1.
         outcomes: (M,) observed values, 0 to 1.
-        bins: the number of equal-width bins.
+        bins: The number of equal-width bins.
 
     Returns:
-        (bins, 3): for each bin the count, the mean predicted and the mean observed value.
+        (bins, 3): for each bin the count, the mean predicted value and the mean observed value.
+        An empty bin has zeros.
     """
     bin_indices = np.minimum((values * bins).astype(np.int64), bins - 1)
     count = np.bincount(bin_indices, minlength=bins)
@@ -148,13 +152,13 @@ def interval(
     """Compute the 95 % bootstrap interval of `statistic(*arrays)`, resampling rows jointly.
 
     Args:
-        statistic: a function from arrays to a number.
-        arrays: arrays with N rows each.
-        resamples: the number of bootstrap samples.
-        seed: seed of the random generator.
-        basic: use the basic bootstrap, which reflects the percentiles about the value of the
-            statistic, and set negative ends to 0. It corrects the upward bias that resampling has
-            on binned statistics such as calibration errors.
+        statistic: A function that computes a number from the arrays.
+        arrays: Arrays with N rows each.
+        resamples: The number of bootstrap samples.
+        seed: Seed of the random generator.
+        basic: Use the basic bootstrap instead of the percentile bootstrap, and set negative ends
+            to 0. The basic bootstrap reflects the percentiles about the value of the statistic,
+            which corrects the upward bias of resampled calibration errors.
         clusters: (N,) cluster ids. Rows with the same id, such as duplicates of a face, are
             resampled together.
 
@@ -176,7 +180,7 @@ def interval(
 
 @dataclass(frozen=True)
 class _Clusters:
-    """Row indices sorted by cluster, with the start and the size of each cluster."""
+    """Row indices sorted by cluster, and the start and size of each cluster in that order."""
 
     rows: np.ndarray
     starts: np.ndarray
@@ -196,14 +200,16 @@ class _Clusters:
         return self.rows[np.repeat(self.starts[drawn], sizes) + offsets]
 
 
-def _select(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _at_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return probabilities[np.arange(len(labels)), labels]
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros_like(part, np.float64), where=whole > 0)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    zeros = np.zeros_like(numerator, np.float64)
+    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
 
 
 def _binned_error(values: np.ndarray, outcomes: np.ndarray, bins: int) -> float:
-    count, predicted, observed = reliability(values, outcomes, bins).T
-    return float((count * np.abs(predicted - observed)).sum() / max(count.sum(), 1))
+    count, mean_predicted, mean_observed = reliability(values, outcomes, bins).T
+    errors = np.abs(mean_predicted - mean_observed)
+    return float((count * errors).sum() / max(count.sum(), 1))

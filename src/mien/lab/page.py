@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from mien.io import atomic_file
 
 MAX_UNWRAPPED_CHARACTERS = 30
-"""Cells with more characters are wrapped and aligned to the left."""
+"""In HTML, text cells with more characters are wrapped and left-aligned; see `table_markdown`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text and numbers with a caption above."""
+    """A table of text and numbers, with a caption above it."""
 
     caption: str
     columns: Sequence[str]
@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class FigureBlock:
-    """A figure with a caption and a file name without suffix."""
+    """A figure with a caption; `name` is the name of its files without suffix."""
 
     name: str
     caption: str
@@ -68,7 +68,7 @@ def figures(page: Page) -> list[FigureBlock]:
 
 
 def render(figure: Figure, suffix: str) -> bytes:
-    """Return the bytes of a `.png` or `.svg` file of a figure; they are the same on every call."""
+    """Render a figure as the bytes of a `.png` or `.svg` file, which are reproducible."""
     file = io.BytesIO()
     metadata = {".svg": {"Date": None}}.get(suffix)
     with matplotlib.rc_context({"svg.hashsalt": "mien"}):
@@ -77,15 +77,15 @@ def render(figure: Figure, suffix: str) -> bytes:
 
 
 def markdown(page: Page) -> str:
-    """Convert a page to GitHub-flavored Markdown with links to `figures/`."""
+    """Convert a page to GitHub-flavored Markdown that shows the images in `figures/`."""
     return "\n\n".join([f"# {page.title}", *map(_as_markdown, page.blocks)]) + "\n"
 
 
 def html(page: Page, images: dict[str, bytes]) -> str:
     """Convert a page to self-contained HTML; `images` maps figure names to PNG bytes."""
-    files = FileSystemLoader(Path(__file__).parent)
+    loader = FileSystemLoader(Path(__file__).parent)
     templates = Environment(
-        loader=files, autoescape=True, trim_blocks=True, undefined=StrictUndefined
+        loader=loader, autoescape=True, trim_blocks=True, undefined=StrictUndefined
     )
     templates.filters["cell_text"] = cell_text
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
@@ -99,19 +99,26 @@ def html(page: Page, images: dict[str, bytes]) -> str:
 
 
 def table_markdown(table: Table) -> str:
-    """Convert a table to Markdown with numbers aligned to the right."""
+    """Convert a table to Markdown.
+
+    The first column and columns with long text are left-aligned, all others right-aligned.
+    """
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    is_text = [
-        any(isinstance(cell, str) and len(cell) > MAX_UNWRAPPED_CHARACTERS for cell in c)
-        for c in columns
+    has_long_text = [
+        any(isinstance(cell, str) and len(cell) > MAX_UNWRAPPED_CHARACTERS for cell in column)
+        for column in columns
     ]
-    alignment = ("---" if k == 0 or left else "---:" for k, left in enumerate(is_text))
-    lines = [_line(table.columns), _line(list(alignment))]
-    return "\n".join(lines + [_line([cell_text(cell) for cell in row]) for row in table.rows])
+    alignment = ("---" if k == 0 or is_long else "---:" for k, is_long in enumerate(has_long_text))
+    header = [_line(table.columns), _line(list(alignment))]
+    return "\n".join(header + [_line([cell_text(cell) for cell in row]) for row in table.rows])
 
 
 def cell_text(cell: object) -> str:
-    """Format a cell: three decimal places, thousands separators, and a dash for None."""
+    """Format a cell.
+
+    Floats get three decimal places and integers thousands separators. A boolean becomes "yes" or
+    "no", and None a dash.
+    """
     if cell is None:
         return "–"
     if isinstance(cell, bool):

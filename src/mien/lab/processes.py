@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 @contextmanager
 def process_group(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
-    """Join the process group, if torchrun started this process.
+    """Join the process group if torchrun started this process, and leave it at the end.
 
     Args:
-        device: "cpu", "cuda" or "mps"; None selects a GPU if available.
+        device: "cpu", "cuda" or "mps"; None selects "cuda" if available, otherwise "cpu".
 
     Yields:
-        Device, rank and world size.
+        The device of this process, its rank, and the number of processes.
 
     Raises:
-        UserError: unknown or unavailable device.
+        UserError: Unknown or unavailable device.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -52,24 +52,25 @@ def process_group(device: str | None) -> Iterator[tuple[torch.device, int, int]]
 def distribute(
     model: nn.Module, config: Config, device: torch.device, world_size: int
 ) -> nn.Module:
-    """Wrap a model for data-parallel training, and compile it if the config says so."""
+    """Wrap a model for data-parallel training, and compile it if `config.compile` is set."""
     network = model
     if world_size > 1:
-        # torch has synchronized batch norm for GPUs only; on the CPU each process uses its own.
-        on_gpu = device.type == "cuda"
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else network
+        # torch synchronizes batch norm on GPUs only. On the CPU each process normalizes with the
+        # statistics of its own faces.
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         network = nn.parallel.DistributedDataParallel(network)
     return cast("nn.Module", torch.compile(network)) if config.compile else network
 
 
 def barrier(world_size: int) -> None:
-    """Wait until every process arrives here."""
+    """Wait until every process has called this function."""
     if world_size > 1:
         distributed.barrier()
 
 
 def broadcast(value: T, world_size: int) -> T:
-    """Return the value of rank 0 in every process."""
+    """Return the value that rank 0 passes, in every process."""
     values = [value]
     if world_size > 1:
         distributed.broadcast_object_list(values)

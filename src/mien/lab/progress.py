@@ -1,4 +1,4 @@
-"""How training reports its progress."""
+"""The callback that reports the progress of a training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class ProgressCallback(Protocol):
-    """Called after every step, and before every epoch."""
+    """A function that is called before every epoch and, in training, after every step."""
 
     def __call__(
         self, unit: str, done: int, total: int, entry: dict[str, Any] | None = None, /
@@ -15,7 +15,7 @@ class ProgressCallback(Protocol):
 
         Args:
             unit: "step" or "epoch".
-            done: number of completed steps of this epoch, or of completed epochs.
-            total: number of steps per epoch, or of epochs.
-            entry: for "epoch", the log entry of the previous epoch; None before the first.
+            done: Number of completed units: steps of this epoch, or epochs.
+            total: Number of all units: steps per epoch, or epochs.
+            entry: For "epoch", the log entry of the previous epoch, if there is one.
         """

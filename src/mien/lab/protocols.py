@@ -1,4 +1,4 @@
-"""Protocols: how a dataset is split into training and evaluation set.
+"""Protocols: how a dataset is split into a training set and evaluation sets.
 
 The leaky protocols reproduce, for demonstration, mistakes that are common in published work
 (docs/reproduce-the-paper.md). Their numbers are always shown with a warning.
@@ -19,36 +19,40 @@ from mien.registry import unknown_name_error
 Splits = dict[str, Samples]
 
 AUGMENTED_COPIES = 3
-"""Augmented copies of each face that `leaky-augment` adds before splitting."""
+"""Number of augmented copies of each face that `leaky-augment` adds before splitting."""
 
 
 def split(splits: Splits, config: Config) -> Splits:
     """Split a dataset by the config's protocol.
 
     Args:
-        splits: as `data.load` returns them.
-        config: config with the protocol, fold and folds.
+        splits: The splits of the dataset, as returned by `data.load`.
+        config: Config with the protocol, fold and number of folds.
 
     Returns:
-        `train` and `val`, and with some protocols `test`.
+        Split name -> samples: `train`, `val` and, with some protocols, `test`. The official
+        protocol returns `splits` unchanged.
 
     Raises:
-        UserError: unknown protocol, or too few faces of an emotion for it.
+        UserError: Unknown protocol, or too few faces of an emotion to split them.
     """
     if config.protocol not in PROTOCOLS:
         raise unknown_name_error("protocol", config.protocol, PROTOCOLS)
     try:
         return PROTOCOLS[config.protocol](splits, config)
-    except ValueError as error:  # scikit-learn names the class that is too small
+    except ValueError as error:  # from scikit-learn, which describes the class that is too small
         raise UserError(f"Protocol {config.protocol} does not fit the data: {error}") from None
 
 
 TRAINED_WITH = ", trained with "
-"""Text in the protocol of a result, between the protocols of evaluation and of training."""
+"""Text in a result's `protocol` that separates the evaluation protocol from the training protocol.
+
+The training protocol is stated for model files that were trained with another protocol than the
+official one."""
 
 
 def warning(protocol: str) -> str:
-    """The warning to show with numbers of a protocol; empty if none is needed."""
+    """The warning to show with the numbers of a result's `protocol`; empty if none is needed."""
     evaluation, _, training = protocol.partition(TRAINED_WITH)
     if evaluation.startswith("leaky"):
         return f"Protocol {evaluation} is leaky on purpose: its numbers do not hold for new faces."
@@ -59,46 +63,53 @@ def warning(protocol: str) -> str:
 
 def warnings(result: Mapping) -> list[str]:
     """All warnings that a result of `mien evaluate` needs."""
-    messages, name = [warning(result["protocol"])], result["data"]["split"]
-    evaluated = result["data"]["sha256"].get(name)
+    messages, split_name = [warning(result["protocol"])], result["data"]["split"]
+    evaluated = result["data"]["sha256"].get(split_name)
     provenance = [result["provenance"], *result["provenance"].get("members", [])]
     digests = [(member.get("data") or {}).get("sha256", {}) for member in provenance]
-    if name == "train" or evaluated in {digest.get("train") for digest in digests} - {None}:
+    trained_on = {digest.get("train") for digest in digests} - {None}
+    if split_name == "train" or evaluated in trained_on:
         messages.append(
             "The model was trained on these faces: the numbers do not hold for new faces."
         )
-    if result.get("epoch_selected_on") == name:
+    if result.get("epoch_selected_on") == split_name:
         messages.append(
             "The epoch was selected on these faces: the numbers are optimistically biased."
         )
-    validation = {digest.get("val") for digest in digests} - {None}
-    if "cross_validated" in result["provenance"] and evaluated in validation:
+    calibrated_on = {digest.get("val") for digest in digests} - {None}
+    if "cross_validated" in result["provenance"] and evaluated in calibrated_on:
         messages.append("The model was calibrated on these faces: the numbers are slightly "
                         "optimistically biased. Its card has cross-validated numbers.")  # fmt: skip
     return [message for message in messages if message]
 
 
 def evaluation_set(result: Mapping) -> tuple[str, ...]:
-    """Texts that identify an evaluation: protocol, fold, split, test-time augmentation, data."""
-    data, name = result["data"], result["data"]["split"]
+    """Texts that identify an evaluation set and how it was evaluated.
+
+    They are the protocol, the fold and the excluded faces (if any), the split, the test-time
+    augmentation, and a digest of the data.
+    """
+    data, split_name = result["data"], result["data"]["split"]
     config = result["provenance"].get("config") or {}
     evaluation = result["protocol"].partition(TRAINED_WITH)[0]
-    part = (f"fold {config['fold']} of {config['folds']}",) if "kfold" in evaluation else ()
+    subset = (f"fold {config['fold']} of {config['folds']}",) if "kfold" in evaluation else ()
     if excluded := data.get("excluded"):
-        part = (*part, f"without {excluded['faces']} faces of {excluded['list']}")
-    return (result["protocol"], *part, name, result["tta"], str(data["sha256"].get(name))[:12])
+        subset = (*subset, f"without {excluded['faces']} faces of {excluded['list']}")
+    digest = str(data["sha256"].get(split_name))[:12]
+    return (result["protocol"], *subset, split_name, result["tta"], digest)
 
 
 def official(splits: Splits, _: Config) -> Splits:
-    """The published splits: Training, PublicTest, PrivateTest."""
+    """Keep the splits of the data; for FER2013: Training, PublicTest and PrivateTest."""
     return splits
 
 
 def random10(splits: Splits, _: Config) -> Splits:
-    """A random tenth of all faces, stratified by class: the paper's VGG19 table.
+    """Hold out a random tenth of all faces, stratified by class.
 
-    The call and the seed are those of the notebook that the paper's table matches. It mixes the
-    published splits; about one evaluation face in twelve has a duplicate in the training set.
+    The paper's table for VGG19 matches a public notebook that splits the faces by the same function
+    call with the same seed. The split mixes the published splits, and about one evaluation face in
+    twelve has a duplicate in the training set.
     """
     return _hold_out_tenth(concatenate(*splits.values()), seed=42, stratify=True)
 
@@ -106,14 +117,14 @@ def random10(splits: Splits, _: Config) -> Splits:
 def kfold(splits: Splits, config: Config) -> Splits:
     """Hold out fold `fold` of `folds`; folds are stratified and keep exact duplicates together.
 
-    Training and PublicTest are split; `test` is passed through.
+    The folds are made from `train` and `val`; `test` is unchanged.
     """
     pool, assigned = folds(splits, config.folds)
     return _hold_out(splits, pool, assigned == config.fold)
 
 
 def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
-    """Split as `kfold`, but ignore duplicates, as most published cross-validations do."""
+    """Split as `kfold`, but without keeping duplicates together, like most cross-validations."""
     pool, assigned = folds(splits, config.folds, grouped=False)
     return _hold_out(splits, pool, assigned == config.fold)
 
@@ -121,28 +132,28 @@ def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
 def leaky_oversample(splits: Splits, _: Config) -> Splits:
     """Oversample rare emotions before splitting.
 
-    Most evaluation faces then have an exact duplicate in the training set. The call is that of a
-    widely copied notebook.
+    Most evaluation faces then have an exact duplicate in the training set. The function call that
+    splits the faces is that of a widely copied notebook.
     """
     pool = _pool(splits)
     rng = np.random.default_rng(0)
     largest = np.bincount(pool.labels).max()
     indices = [np.arange(len(pool))]
     for label in np.unique(pool.labels):
-        of_label = np.flatnonzero(pool.labels == label)
-        indices.append(rng.choice(of_label, largest - len(of_label)))
+        with_label = np.flatnonzero(pool.labels == label)
+        indices.append(rng.choice(with_label, largest - len(with_label)))
     return _hold_out_tenth(pool.select(np.concatenate(indices)), seed=45)
 
 
-def leaky_augment(splits: Splits, _: Config) -> Splits:
+def leaky_augment(splits: Splits, _config: Config) -> Splits:
     """Add augmented copies of each face before splitting at random."""
     pool = _pool(splits)
     rng = np.random.default_rng(0)
-    parts = [pool]
-    for _copy in range(AUGMENTED_COPIES):
+    copies = [pool]
+    for _ in range(AUGMENTED_COPIES):
         faces = np.stack([_augmented(face, rng) for face in pool.faces])
-        parts.append(Samples(faces, pool.labels, pool.votes, pool.rows))
-    return _hold_out_tenth(concatenate(*parts), seed=45)
+        copies.append(Samples(faces, pool.labels, pool.votes, pool.rows))
+    return _hold_out_tenth(concatenate(*copies), seed=45)
 
 
 PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
@@ -152,22 +163,22 @@ PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
     "kfold-ungrouped": kfold_ungrouped,
     "leaky-oversample": leaky_oversample,
     "leaky-augment": leaky_augment,
-    # The split has no leak, but `crossval` then trains one model on all folds in turn.
+    # The split has no leak. `crossval` adds it: each fold continues from the weights of the last.
     "leaky-kfold": kfold,
 }
 """Name -> function that splits a dataset."""
 
 
 def folds(splits: Splits, count: int, *, grouped: bool = True) -> tuple[Samples, np.ndarray]:
-    """Assign faces to folds; the assignment depends on the faces only.
+    """Assign faces to stratified folds; the assignment does not depend on the seed of the config.
 
     Args:
-        splits: `train` and `val` are used.
-        count: number of folds.
-        grouped: keep exact duplicates in the same fold.
+        splits: The dataset, of which `train` and `val` are used.
+        count: Number of folds.
+        grouped: Keep exact duplicates in the same fold.
 
     Returns:
-        The N faces, and the fold of each: (N,) int64, 0 to count - 1.
+        The N faces, and the fold of each face: (N,) int64 from 0 to count - 1.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -203,19 +214,21 @@ def _hold_out_tenth(pool: Samples, seed: int, stratify: bool = False) -> Splits:
 
 
 def _augmented(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotate by up to 10 degrees, translate by up to a tenth, flip with probability 1/2."""
+    """Rotate by up to 10 degrees, translate by up to a tenth of the size, flip half of the time."""
     height, width = face.shape
     angle = math.radians(rng.uniform(-10, 10))
-    right, down = rng.uniform(-0.1, 0.1, 2) * (width, height)
+    shift_x, shift_y = rng.uniform(-0.1, 0.1, 2) * (width, height)
     y, x = np.mgrid[:height, :width]
-    x, y = x - width / 2 - right, y - height / 2 - down
-    # Source position of each pixel, and bilinear interpolation of the four pixels around it.
+    x, y = x - width / 2 - shift_x, y - height / 2 - shift_y
+    # The source position of each pixel, and bilinear interpolation of the four pixels around it.
     column = math.cos(angle) * x - math.sin(angle) * y + width / 2
     row = math.sin(angle) * x + math.cos(angle) * y + height / 2
     left, top = np.floor(column).astype(int), np.floor(row).astype(int)
     columns = [k.clip(0, width - 1) for k in (left, left + 1)]
     rows = [k.clip(0, height - 1) for k in (top, top + 1)]
-    across, along = column - left, row - top
-    above, below = (face[k, columns[0]] * (1 - across) + face[k, columns[1]] * across for k in rows)
-    moved = np.rint(above * (1 - along) + below * along).astype(np.uint8)
-    return moved[:, ::-1] if rng.random() < 0.5 else moved
+    x_weight, y_weight = column - left, row - top
+    above, below = (
+        face[k, columns[0]] * (1 - x_weight) + face[k, columns[1]] * x_weight for k in rows
+    )
+    resampled = np.rint(above * (1 - y_weight) + below * y_weight).astype(np.uint8)
+    return resampled[:, ::-1] if rng.random() < 0.5 else resampled

@@ -1,7 +1,7 @@
-"""Build HTML reports about finished runs, with tables, figures, and claimed numbers if known.
+"""Build reports about evaluated runs: tables and figures, with published numbers for comparison.
 
-All content is read from the log, metrics and predictions of a run, without torch. Figures of faces,
-which need the dataset and the network, are in `report_faces`.
+All content is read from the files of a run folder, without torch. Figures of faces, which need the
+dataset and the network, are in `report_faces`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mien.labels import EMOTIONS, restrict_labels
 
 
 def run_page(run: Run) -> Page:
-    """Build the report about one run; `UserError` if it is not evaluated."""
+    """Build the report about one run; a `UserError` if it is not evaluated."""
     result = tables.load_result(run)
     page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
     page.add(tables.training([run]), tables.summary(run, result))
@@ -45,7 +45,7 @@ def comparison_page(all_runs: Sequence[Run]) -> Page:
 
 
 def comparison(all_runs: Sequence[Run]) -> FigureBlock:
-    """Plot claimed and measured accuracy of runs."""
+    """Plot the claimed and the measured accuracy of each run."""
     rows = []
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
         section = tables.load_result(run)["heads"].get("labels", {}).get("fer2013")
@@ -60,8 +60,8 @@ def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
     """Plot accuracy and loss by epoch, as in Figures 2, 3, 5, 6, 8 and 9 of the paper.
 
     Args:
-        run: a run.
-        name: prefix of the file names; by default the name of the run folder.
+        run: The run; if it has no log, the result is an empty list.
+        name: Prefix of the file names; by default the name of the run folder.
     """
     log = run.log()
     if not log:
@@ -82,14 +82,17 @@ def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
 
 
 def learning_rate_and_time(run: Run) -> FigureBlock:
-    """Plot learning rate and duration of each epoch."""
+    """Plot the learning rate and the duration of each epoch."""
     figure = figures.learning_rate_and_time(run.log())
     caption = "Learning rate and seconds by epoch."
     return FigureBlock(f"{tables.run_name(run)}-learning-rate", caption, figure)
 
 
 def confusions(run: Run, head: str = "labels") -> list[FigureBlock]:
-    """Draw the confusion matrix in counts and in fractions, as in Figures 4 and 7 of the paper."""
+    """Draw the confusion matrix in counts and in fractions, as in Figures 4 and 7 of the paper.
+
+    The fractions are those of each true class.
+    """
     section = tables.load_result(run)["heads"][head][tables.SECTIONS[head]]
     matrix, labels = np.array(section["confusion"]), list(section["per_class"])
     return [
@@ -108,12 +111,12 @@ def reliability(run: Run, head: str = "labels") -> FigureBlock:
     truth = predictions["truth"] if head == "labels" else data.majority(predictions["raters"])
     labelled = truth >= 0
     figure = figures.reliability(predictions[head][labelled], truth[labelled])
-    caption = "Accuracy by confidence, and the number of faces per bin of the confidence."
+    caption = "Accuracy by confidence, and the number of faces in each confidence bin."
     return FigureBlock(f"{tables.run_name(run)}-{head}-reliability", caption, figure)
 
 
 def proportions(run: Run) -> FigureBlock | None:
-    """Plot vote shares by predicted shares for each emotion; None without votes."""
+    """Plot vote shares against predicted shares for each emotion; None without votes."""
     predictions = runs.load_predictions(run)
     rated, shares = data.seven_shares(predictions["raters"])
     if not rated.any():
@@ -121,8 +124,8 @@ def proportions(run: Run) -> FigureBlock | None:
     head = "votes" if "votes" in predictions else "labels"
     predicted_shares = restrict_labels(predictions[head][rated], CLASS_NAMES[head], EMOTIONS)
     caption = (
-        "On the dotted line, predicted share and vote share are equal. Larger dots are bins with "
-        "more faces."
+        "Mean vote share by predicted share. On the dotted line they are equal. Larger dots are "
+        "bins with more faces."
     )
     figure = figures.proportions(predicted_shares, shares, EMOTIONS)
     return FigureBlock(f"{tables.run_name(run)}-proportions", caption, figure)

@@ -1,4 +1,4 @@
-"""Figures of faces for the report about a run: the most confident errors, and saliency maps.
+"""Figures of faces for the report about a run: its most confident errors, and saliency maps.
 
 Unlike the rest of the report, these figures need the dataset; saliency maps also need the network.
 """
@@ -24,17 +24,19 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
     """Draw the most confident errors of a run, and saliency maps.
 
     Args:
-        run: an evaluated run.
-        root: path of the dataset.
-        count: maximum number of errors.
+        run: An evaluated run.
+        root: Path of the dataset.
+        count: Maximum number of errors.
 
     Raises:
-        UserError: the predictions of the run are for other faces than those in `root`.
+        UserError: The predictions of the run are not for the faces in `root`.
     """
     predictions, config = runs.load_predictions(run), run.config
     splits = protocols.split(data.load(root), config)
     samples = data.split(splits, tables.load_result(run)["data"]["split"])
-    samples = samples.select(np.isin(samples.rows, predictions["rows"]))  # without excluded faces
+    samples = samples.select(
+        np.isin(samples.rows, predictions["rows"])
+    )  # the evaluation may exclude faces
     is_same = np.array_equal(samples.rows, predictions["rows"]) and np.array_equal(
         samples.labels, predictions["truth"]
     )
@@ -51,7 +53,7 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
 def confident_errors(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str, count: int = 14
 ) -> FigureBlock:
-    """Draw the errors of a head with the highest confidence, from its (N, K) probabilities."""
+    """Draw the most confident errors of a head, given its (N, K) probabilities."""
     labels, predicted, confidence = CLASS_NAMES[head], probabilities.argmax(1), probabilities.max(1)
     truth = samples.labels if head == "labels" else data.majority(samples.votes)
     wrong = np.flatnonzero((predicted != truth) & (truth >= 0))
@@ -69,10 +71,10 @@ def confident_errors(
 def saliency_maps(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str
 ) -> list[FigureBlock]:
-    """Draw Grad-CAM for the predicted label, and spatial attention if the network has it."""
+    """Draw Grad-CAM of the predicted label, and spatial attention if the network has it."""
     indices, predicted = examples(samples), probabilities.argmax(1)
     faces, model = samples.faces[indices], evaluate.load_network(run)
-    # The evaluation may have used another input size than the training.
+    # The input size of the evaluation, which may differ from that of the training.
     input_size = tables.load_result(run)["input_size"]
     options = {"input_size": input_size, "channels": run.config.channels}
     classes = predicted[indices] + HEADS[head].start
@@ -84,7 +86,7 @@ def saliency_maps(
     }
     for k, layer in enumerate(explain.spatial_attention(model, faces, **options), 1):
         maps[f"attention-{k}"] = (
-            f"Spatial attention of layer {k}. Bright positions have the highest weight.",
+            f"Spatial attention, layer {k}. Bright positions have the highest weight.",
             layer,
         )
     captions = [
@@ -104,11 +106,12 @@ def saliency_maps(
 def examples(samples: Samples, per_emotion: int = 2) -> np.ndarray:
     """Return the indices of the first faces of each emotion, alternating between emotions."""
     first = [np.flatnonzero(samples.labels == k)[:per_emotion] for k in range(len(EMOTIONS))]
-    return np.array([k for row in zip_longest(*first) for k in row if k is not None], int)
+    alternating = (index for indices in zip_longest(*first) for index in indices)
+    return np.array([index for index in alternating if index is not None], int)
 
 
 def sample_faces(samples: Samples, per_emotion: int = 3) -> FigureBlock:
-    """Draw faces of each emotion with their labels, as in Figure 1 of the paper."""
+    """Draw a few faces of each emotion with their labels, as in Figure 1 of the paper."""
     indices = examples(samples, per_emotion)
     labels = [EMOTIONS[k] for k in samples.labels[indices]]
     figure = figures.face_grid(samples.faces[indices], labels)

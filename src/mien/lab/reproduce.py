@@ -28,15 +28,15 @@ from mien.registry import unknown_name_error
 Blocks = list[str | Table | FigureBlock]
 
 SYSTEMS = {"vgg19": ("random10", 25), "sequential": ("official", 50), "hybrid": ("official", 100)}
-"""System of the paper -> protocol and number of epochs of its tables.
+"""System of the paper -> protocol and number of epochs in the paper.
 
 The paper does not state the evaluation set of the hybrid; the official one is used here."""
 
 RELATED_SETTINGS = ("official", 100)
-"""Protocol and number of epochs of the ten related systems in Table V."""
+"""Protocol and number of epochs for the ten related systems in Table V."""
 
 FIGURE_1 = "fig1"
-"""The figure that shows faces of the dataset and needs no training."""
+"""The figure that shows faces of the dataset, for which nothing is trained."""
 
 REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
     "table1": ("vgg19",), "table2": ("vgg19",), "table3": ("sequential",),
@@ -79,19 +79,21 @@ def reproduce(
 
     Args:
         names: "table1" to "table5", "fig1" to "fig9", or "all".
-        root: path of the dataset.
-        out: folder for the runs, one subfolder per system. Finished runs are reused.
-        on_progress: reports the progress of each training.
-        variant: training settings: "common" (the same for all systems), "paper" (those of the
-            authors, as far as published) or "slim" (common, with small networks).
-        changes: changes of the form `FIELD=VALUE` to every config.
-        related: also train the ten related systems, for Table V.
+        root: Path of the dataset.
+        out: Folder for the runs, one subfolder per system. Finished runs are reused.
+        on_progress: Makes the progress callback of each training.
+        variant: Training settings. "common": the same for all systems, except for the protocol,
+            the epochs and a few settings of the recipes for the paper's three systems. "paper":
+            those of the authors, as far as published. "slim": as "common", with small networks
+            where they exist.
+        changes: Changes of the form `FIELD=VALUE` to every config.
+        related: Also train the ten related systems, for Table V.
 
     Raises:
-        UserError: a table, figure or variant is unknown.
+        UserError: A table, figure, variant or change is invalid.
     """
     requested = _check_names(names)
-    system_config("vgg19", variant, changes)  # raises for wrong options
+    system_config("vgg19", variant, changes)  # raises for invalid options before training
     required = REQUIRED_SYSTEMS
     if related:
         required = required | {"table5": (*SYSTEMS, *claims.RELATED_SYSTEMS)}
@@ -109,10 +111,10 @@ def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Pa
     """Build the page of tables and figures from finished and evaluated runs.
 
     Args:
-        names: names of tables and figures.
-        root: path of the dataset, which Figure 1 needs.
-        finished: system -> run, for all systems in `REQUIRED_SYSTEMS`. Table V has only the claimed
-            accuracy of related systems without a run.
+        names: Names of tables and figures.
+        root: Path of the dataset, which Figure 1 needs.
+        finished: System -> run, for all systems that the tables and figures require. Table V shows
+            only the claimed accuracy of a related system without a run.
     """
     page = Page(f"{claims.PAPER}, reproduced")
     for name in names:
@@ -126,7 +128,7 @@ def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Pa
 
 
 def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
-    """Return the config of a system for comparison with the paper."""
+    """Return the config for training a system of the paper or a related one; see `reproduce`."""
     protocol, epochs = SYSTEMS.get(system, RELATED_SETTINGS)
     common = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
     common = replace(common, protocol=protocol, epochs=epochs)
@@ -148,7 +150,7 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
 
 
 def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgress) -> Run:
-    """Train and evaluate the run of a config in `out` if necessary, and return it."""
+    """Return the trained and evaluated run of a config in `out`; finished work is not repeated."""
     check_comparable([run_config], root)
     run = train.fit(run_config, root, out, on_progress=on_progress(out.name, run_config))
     evaluate.load_or_evaluate(run, root)
@@ -156,7 +158,7 @@ def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgr
 
 
 def table5(finished: dict[str, Run]) -> Blocks:
-    """Build Table V of the paper with the claimed and the measured accuracy of each system."""
+    """Build Table V of the paper, with the claimed and the measured accuracy of each system."""
     claimed = {
         key: (system.name, system.claimed_accuracy)
         for key, system in claims.RELATED_SYSTEMS.items()
@@ -167,13 +169,13 @@ def table5(finished: dict[str, Run]) -> Blocks:
             claims.CLAIMED_TRAINING[system]["val_accuracy"],
         )
     rows: list[tuple] = [
-        (*cells, *_accuracy(finished.get(system))) for system, cells in claimed.items()
+        (*claim, *_accuracy(finished.get(system))) for system, claim in claimed.items()
     ]
     details = [_details(finished.get(system)) for system in claimed]
     table = Table(
-        "Accuracy on FER2013, as claimed by the authors, each with their own protocol, and as "
-        "measured here. For the hybrid, Table V of the paper reports the training accuracy, 0.96; "
-        "this table has the claimed validation accuracy.",
+        "Accuracy on FER2013: claimed by the authors, each with their own protocol, and measured "
+        "with mien. For the hybrid, Table V of the paper reports the training accuracy, 0.96; this "
+        "table shows the claimed validation accuracy.",
         ("system", "claimed", "measured", "low", "high", "network here", "epochs", "protocol"),
         [(*row, *detail) for row, detail in zip(rows, details, strict=True)],
     )
@@ -182,14 +184,14 @@ def table5(finished: dict[str, Run]) -> Blocks:
 
 
 def _accuracy(run: Run | None) -> tuple[float | None, ...]:
-    """Return the accuracy of the label head of a run and its interval."""
+    """Return the accuracy of the label head of a run, and both ends of its interval."""
     if run is None:
         return None, None, None
     return tuple(tables.load_result(run)["heads"]["labels"]["fer2013"]["accuracy"].values())
 
 
 def _details(run: Run | None) -> tuple[str | int | None, ...]:
-    """Return network, number of epochs and protocol of a run."""
+    """Return the network, the number of epochs and the protocol of a run."""
     if run is None:
         return None, None, None
     return run.config.model, len(run.log()), tables.load_result(run)["protocol"]

@@ -1,4 +1,4 @@
-"""Run folders: a run is one training, and only this module contains the names of its files."""
+"""Run folders: each contains one training. The names of their files are defined only here."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mien.io import atomic_file
 from mien.lab.config import Config, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
-"""Folder of mien's source."""
+"""Folder of the package `mien`."""
 
 LOCK = ".lock"
-"""An empty file that the training process locks; it is not deleted."""
+"""Name of the empty file that a training process locks; it is not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The paths of a run folder; they need not exist."""
+    """A run folder and the paths of its files, which need not exist."""
 
     folder: Path
 
@@ -50,16 +50,16 @@ class Run:
 
     @property
     def about(self) -> dict:
-        """Versions, commit, machine and data of the run, and the trained heads."""
+        """Versions, commit, machine, data and trained heads of the run."""
         return read_json(self.about_file)
 
     @property
     def finished(self) -> bool:
-        """Whether the training is complete (the weights are its last file)."""
+        """Whether the training is complete: the weights are written last."""
         return self.weights_file.exists()
 
     def log(self) -> list[dict]:
-        """One dictionary per completed epoch; a partial last line is ignored."""
+        """One dictionary per completed epoch; an incomplete last line is ignored."""
         if not self.log_file.exists():
             return []
         return list(_complete_lines(self.log_file.read_text()))
@@ -68,15 +68,15 @@ class Run:
 def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
     """Create a run in an empty folder, or return the existing one to resume it.
 
-    Only one process may do this at a time; see `locked`.
+    Only one process may call this for a folder at a time; see `locked`.
 
     Args:
-        folder: folder of the run; created if needed.
-        config: config of the training.
-        about_run: facts to add to `about.json`; `data` must be the same when the run is resumed.
+        folder: Folder of the run; created if needed.
+        config: Config of the training.
+        about_run: Facts to add to `about.json`. A run can only be resumed with the same `data`.
 
     Raises:
-        UserError: the folder has a run with another config or other data, or other files.
+        UserError: The folder has a run with another config or other data, or files of another kind.
     """
     about_run = about_run or {}
     run = _create_folder(folder)
@@ -108,10 +108,10 @@ def _create_folder(folder: Path | str) -> Run:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
-    # A process that is killed while it creates a run leaves about.json, or a temporary file.
-    partial = (LOCK, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
+    # Without config.json, only the files that a process leaves if it is killed in `create`.
+    leftovers = (LOCK, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
     names = [path.name for path in run.folder.iterdir()]
-    if not run.config_file.exists() and not all(name.startswith(partial) for name in names):
+    if not run.config_file.exists() and not all(name.startswith(leftovers) for name in names):
         raise UserError(f"{folder} is not empty and not a run folder. Choose another --out.")
     return run
 
@@ -127,7 +127,8 @@ def locked(folder: Path | str) -> Iterator[None]:
     The operating system releases the lock when the process ends, even if it is killed.
 
     Raises:
-        RunLocked: another process has the lock.
+        RunLocked: Another process has the lock.
+        UserError: The folder cannot be created, or is not a run folder.
     """
     from filelock import FileLock, Timeout  # not needed to read runs
 
@@ -138,12 +139,12 @@ def locked(folder: Path | str) -> Iterator[None]:
         except Timeout:
             raise RunLocked(f"Another process is training in {run.folder}.") from None
         except (OSError, NotImplementedError):
-            pass  # some file systems have no locks; train without one
+            pass  # some file systems do not support locks; train without one
         yield
 
 
 def open_run(folder: Path | str) -> Run:
-    """Open an existing run; a `UserError` if the folder has none."""
+    """Open an existing run; a `UserError` if the folder is not a run folder."""
     run = Run(Path(folder))
     if not run.config_file.exists():
         names = sorted(path.parent.name for path in run.folder.glob(f"*/{run.config_file.name}"))
@@ -156,11 +157,11 @@ def open_run(folder: Path | str) -> Run:
 
 
 def about() -> dict:
-    """The environment of a measurement: versions, commit, processor, accelerator."""
+    """The environment of a measurement: versions, commit, processor and, if used, GPU."""
     versions = {"python": platform.python_version(), "mien": mien.__version__}
     for name in ("torch", "numpy", "onnxruntime"):
         if loaded := sys.modules.get(name):
-            versions[name] = loaded.__version__  # torch's includes its build
+            versions[name] = loaded.__version__  # for torch this includes the build
             continue
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
@@ -168,7 +169,7 @@ def about() -> dict:
 
 
 def accelerator() -> dict[str, str]:
-    """The GPU that torch uses, if any."""
+    """The name of the CUDA GPU as `accelerator`; empty without one or if torch is not imported."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return {}
@@ -176,19 +177,19 @@ def accelerator() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the running source, with `-dirty` if it has changes; None outside git.
+    """The commit of the running package, with `-dirty` for uncommitted changes; None outside git.
 
-    The environment variable MIEN_COMMIT overrides it, for copies of the source without git history.
+    The environment variable MIEN_COMMIT overrides it, for copies without git history.
     """
-    if stated := os.environ.get("MIEN_COMMIT"):
-        return stated
+    if override := os.environ.get("MIEN_COMMIT"):
+        return override
     head = _git("rev-parse", "--short=12", "HEAD")
-    # Changes outside the package, such as results, do not affect what runs.
+    # Changes outside the package, such as those of results, do not affect the code that runs.
     return head and head + ("-dirty" if _git("status", "--porcelain", "--", PACKAGE) else "")
 
 
-def _git(*words: str | Path) -> str | None:
-    command = ["git", "--no-optional-locks", *words]  # do not write to the repository
+def _git(*arguments: str | Path) -> str | None:
+    command = ["git", "--no-optional-locks", *arguments]  # do not write to the repository
     try:
         result = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -197,7 +198,7 @@ def _git(*words: str | Path) -> str | None:
 
 
 def machine() -> str:
-    """The processor's name and the number of cores that this process may use."""
+    """The name of the processor and the number of cores that this process may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -227,18 +228,19 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
     """Write predictions and their metrics, replacing previous ones.
 
     Args:
-        run: the evaluated run.
-        arrays: `rows` and `truth` (N,), `raters` (N, 10), and an (N, K) array per head.
-        result: the result of `mien evaluate`.
+        run: The evaluated run.
+        arrays: `rows` (N,), `truth` (N,), `raters` (N, 10) votes, and for each head its (N, K)
+            probabilities.
+        result: The result of `mien evaluate`.
     """
     run.metrics_file.unlink(missing_ok=True)
     with atomic_file.atomic_write(run.predictions_file) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    write_json(run.metrics_file, result)  # last, so that its existence means that both are complete
+    write_json(run.metrics_file, result)  # last: if it exists, both files are complete
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """Load what `save_predictions` wrote; a `UserError` if the file is missing or damaged."""
+    """Load the arrays of `save_predictions`; a `UserError` if the file is missing or damaged."""
     if not run.predictions_file.exists():
         raise UserError(f"{run.folder} is not evaluated. Run mien evaluate {run.folder} --data ...")
     try:
@@ -251,14 +253,14 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
 
 
 def load_tensors(path: Path) -> dict:
-    """Load a file of `torch.save` on the CPU; a `UserError` if it is damaged."""
+    """Load a file of `torch.save` on the CPU; a `UserError` if it cannot be read or is damaged."""
     import torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except Exception:  # torch raises many types on damaged data
+    except Exception:  # torch raises many types of errors on damaged data
         raise UserError(f"{path} is damaged. Delete it and train again.") from None
 
 

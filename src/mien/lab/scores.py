@@ -1,6 +1,6 @@
 """Compute all scores that mien publishes for a model, from probabilities and ground truth.
 
-docs/results.md explains the rules for these scores.
+docs/results.md explains how the scores are defined.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BINNED_METRICS = (
 """Metrics that need the basic bootstrap, because resampling biases them upward."""
 
 SAMPLING_FLOOR_REPEATS = 100
-"""Number of times that votes are simulated for the sampling floor."""
+"""Number of simulations of the votes for the sampling floor."""
 
 
 def score(
@@ -42,18 +42,19 @@ def score(
     """Compute all scores that mien publishes for a model.
 
     Args:
-        probabilities: (N, 7) or (N, 8), predicted for the samples.
-        samples: the N faces of the evaluation set.
-        train: the training set, for the sections without duplicates. A duplicate is a face with
+        probabilities: (N, 7) or (N, 8) predictions for the samples.
+        samples: The N faces of the evaluation set.
+        train: The training set, for the sections without duplicates. A duplicate is a face with
             the same pixels as a training face, or with the same row in the dataset. Near duplicates
             are defined in `mien.lab.duplicates`.
-        resamples: number of bootstrap samples. Duplicates of a face are resampled together.
+        resamples: Number of bootstrap samples. Duplicates of a face are resampled together.
 
     Returns:
         Section -> scores. Each score is `{"value", "low", "high"}` with the 95 % interval over
-        faces; `per_class` and `confusion` are numbers without intervals. `sampling_floor` has the
-        scores of perfect shares measured with as few raters. The sections without duplicates need
-        `train`. Sections without faces are missing, such as those of FER+ without votes.
+        faces; `per_class` and `confusion` have no intervals. `sampling_floor` has the scores that
+        the predicted shares would get from votes that are drawn from these shares. The sections
+        without duplicates need `train`. Sections without faces are missing, for example those of
+        FER+ if there are no votes.
     """
     without_contempt = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
@@ -88,19 +89,19 @@ def _share_scores(
     rated, shares = data.seven_shares(votes)
     if not rated.any():
         return {}
-    predicted, rater_counts = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
+    predicted, vote_counts = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
     estimate = partial(_estimate, resamples=resamples, clusters=clusters[rated])
     scores = {name: estimate(metric, predicted, shares) for name, metric in SHARE_METRICS.items()}
     return {
         "proportions": {"faces": len(predicted), **scores},
         "sampling_floor": _sampling_floor(
-            predicted, rater_counts, min(resamples, SAMPLING_FLOOR_REPEATS)
+            predicted, vote_counts, min(resamples, SAMPLING_FLOOR_REPEATS)
         ),
     }
 
 
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
-    """Return the main scores for the card of a model file, about votes only if there are any."""
+    """Return the main scores for the card of a model file; those of votes only if there are any."""
     sections = score(probabilities, samples, resamples=1)
     keys = {
         "fer2013_accuracy": ("fer2013", "accuracy"),
@@ -121,8 +122,8 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     """Compute the scores of each face.
 
     Args:
-        predictions: `truth` (N,), `raters` (N, 10) and the probabilities of each head, as stored in
-            a run folder.
+        predictions: `truth` (N,), `raters` (N, 10) and the probabilities of each head, as returned
+            by `runs.load_predictions`.
 
     Returns:
         Metric name -> (M,) scores of the faces for which the metric is defined.
@@ -153,8 +154,8 @@ def paired_differences(
     """Compute the scores of a run minus those of a baseline, paired by face.
 
     Args:
-        ours: predictions of the run, as for `per_face_scores`.
-        baseline: predictions of the baseline for the same faces in the same order.
+        ours: Predictions of the run, as for `per_face_scores`.
+        baseline: Predictions of the baseline for the same faces in the same order.
 
     Returns:
         Metric name -> `{"value", "low", "high"}`, with the 95 % interval over faces, for the
@@ -169,8 +170,8 @@ def paired_differences(
 
 
 def paired_difference(ours: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
-    """Compute the mean of `ours - baseline`, (M,) each, with its 95 % interval over faces."""
-    low, high = metrics.interval(lambda gain: float(gain.mean()), ours - baseline)
+    """Compute the mean of `ours - baseline`, both (M,), and its 95 % interval over faces."""
+    low, high = metrics.interval(lambda rows: float(rows.mean()), ours - baseline)
     return {"value": float((ours - baseline).mean()), "low": low, "high": high}
 
 
@@ -181,56 +182,74 @@ def label_scores(
     resamples: int = 1000,
     clusters: np.ndarray | None = None,
 ) -> dict:
-    """Compute one section of `score` from (N, K) probabilities and (N,) true classes."""
+    """Compute one section of the result of `score`.
+
+    Args:
+        probabilities: (N, K) predictions.
+        truth: (N,) class indices.
+        labels: Names of the K classes.
+        resamples: Number of bootstrap samples.
+        clusters: (N,) cluster ids, as for `metrics.interval`.
+
+    Returns:
+        Metric name -> value and interval, or numbers without an interval.
+    """
     estimate = partial(_estimate, resamples=resamples, clusters=clusters)
-    count = len(labels)
+    class_count = len(labels)
     predicted = probabilities.argmax(1)
-    matrix = metrics.confusion(truth, predicted, count)
-    scores = metrics.per_class(matrix)
-    target = np.eye(count)[truth]
+    matrix = metrics.confusion(truth, predicted, class_count)
+    class_scores = metrics.per_class(matrix)
+    one_hot = np.eye(class_count)[truth]
 
     def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
         return float((truth == predicted).mean())
 
     def f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-        return metrics.macro_f1(metrics.confusion(truth, predicted, count))
+        return metrics.macro_f1(metrics.confusion(truth, predicted, class_count))
 
     return {
         "faces": len(truth),
         "accuracy": estimate(accuracy, truth, predicted),
         "macro_f1": estimate(f1, truth, predicted),
         "log_loss": estimate(metrics.log_loss, probabilities, truth),
-        "brier": estimate(metrics.brier, probabilities, target),
+        "brier": estimate(metrics.brier, probabilities, one_hot),
         "calibration_error": estimate(metrics.calibration_error, probabilities, truth),
         "per_class": {
-            label: {name: float(values[k]) for name, values in scores.items()}
+            label: {name: float(values[k]) for name, values in class_scores.items()}
             for k, label in enumerate(labels)
         },
         "confusion": matrix.tolist(),
     }
 
 
-def _sampling_floor(predicted: np.ndarray, rater_counts: np.ndarray, repeats: int) -> dict:
-    """Simulate the scores that perfect shares would get with as few raters per face.
+def _sampling_floor(predicted: np.ndarray, vote_counts: np.ndarray, repeats: int) -> dict:
+    """Simulate the scores that the predicted shares would get if they were the true shares.
 
-    The (N, 7) predicted shares are taken as the truth, and votes of (N,) raters per face are drawn
-    from them. The result has the mean and the 95 % range over repeats.
+    The votes are drawn from the predicted shares, as many per face as there are real votes.
+
+    Args:
+        predicted: (N, 7) predicted shares.
+        vote_counts: (N,) numbers of votes.
+        repeats: Number of simulations.
+
+    Returns:
+        The number of faces, and for each metric the mean and the 95 % range over simulations.
     """
     rng = np.random.default_rng(0)
     exact = predicted.astype(np.float64)
     exact /= exact.sum(1, keepdims=True)
     values: dict[str, list[float]] = {name: [] for name in SHARE_METRICS}
     for _ in range(repeats):
-        voted = rng.multinomial(rater_counts.astype(np.int64), exact) / rater_counts[:, None]
+        voted = rng.multinomial(vote_counts.astype(np.int64), exact) / vote_counts[:, None]
         for name, metric in SHARE_METRICS.items():
             values[name].append(float(metric(exact, voted)))
     return {"faces": len(predicted)} | {
         name: {
-            "value": float(np.mean(repeated)),
-            "low": float(np.quantile(repeated, 0.025)),
-            "high": float(np.quantile(repeated, 0.975)),
+            "value": float(np.mean(simulated)),
+            "low": float(np.quantile(simulated, 0.025)),
+            "high": float(np.quantile(simulated, 0.975)),
         }
-        for name, repeated in values.items()
+        for name, simulated in values.items()
     }
 
 

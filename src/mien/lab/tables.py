@@ -1,4 +1,4 @@
-"""Build the tables of reports, and a short description of each run."""
+"""Build the tables of reports, and the short description of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mien.lab.page import Table
 from mien.lab.runs import Run
 
 SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
-"""Head -> the section of a result that has its main scores."""
+"""Head -> section of a result with the main scores of the head."""
 
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
 
@@ -27,10 +27,10 @@ def load_result(run: Run) -> dict:
 
 
 def run_names(all_runs: Sequence[Run]) -> list[str]:
-    """Return a unique name for each run: the folder name, with parent folders if necessary.
+    """Return a unique name for each run: its folder name, preceded by parent folders if needed.
 
     Raises:
-        UserError: a run occurs twice.
+        UserError: A run occurs twice.
     """
     parts = [run.folder.resolve().parts for run in all_runs]
     if len(set(parts)) < len(parts):
@@ -49,7 +49,7 @@ def run_name(run: Run) -> str:
 
 
 def summary(run: Run, result: Mapping) -> str:
-    """Describe network, training and evaluation set of a run in a few sentences."""
+    """Describe the network, training and evaluation set of a run in a few sentences."""
     log, about, config = run.log(), run.about, run.config
     evaluated = result["data"]
     minutes = sum(entry.get("seconds", 0) for entry in log) / 60
@@ -66,7 +66,7 @@ def summary(run: Run, result: Mapping) -> str:
 
 
 def training(all_runs: Sequence[Run]) -> Table:
-    """Build the table of final training metrics, as in Tables I and III of the paper."""
+    """Build the table of metrics after the last epoch, as in Tables I and III of the paper."""
     rows: list[tuple] = []
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         log = run.log()
@@ -80,14 +80,15 @@ def training(all_runs: Sequence[Run]) -> Table:
             rows.append((f"{name}, measured", last["epoch"], *row))
     columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
     caption = (
-        "Accuracy and loss after the last epoch. The measured training accuracy is on augmented "
-        "faces with dropout, and the loss includes label smoothing if the config has it."
+        "Accuracy and loss after the last epoch. The measured training accuracy and training loss "
+        "are those on augmented faces with dropout. The training loss includes label smoothing if "
+        "the config has it."
     )
     return Table(caption, columns, rows)
 
 
 def head_scores(result: Mapping, head: str) -> Table:
-    """Build the table of all label metrics of a head with their intervals."""
+    """Build the table of all metrics of a head for single labels, with their intervals."""
     rows = [
         (section, values["faces"], metric, *values[metric].values())
         for section, values in result["heads"][head].items()
@@ -118,15 +119,15 @@ def per_class(run: Run, head: str) -> Table:
             np.average([row[name] for row in class_scores.values()], weights=weights)
             for name in _CLASS_METRICS
         )
-        blank = (None,) * 3 if claimed else ()
-        rows.append((title, *map(float, means), int(support.sum()), *blank))
+        no_claims = (None,) * len(metrics) if claimed else ()
+        rows.append((title, *map(float, means), int(support.sum()), *no_claims))
     columns = ["class", *_CLASS_METRICS, "support"]
     if claimed:
         columns += [f"{metric}, claimed" for metric in metrics]
     caption = (
         "Scores per class. The macro average is over the classes that occur. Recall is the "
-        "fraction of a class that is predicted correctly; the equation for recall in the paper, "
-        "Eq. 3, is that of specificity."
+        "fraction of the faces of a class that are predicted correctly. Equation 3 of the paper, "
+        "for recall, is the equation of specificity."
     )
     return Table(caption, columns, rows)
 
@@ -135,7 +136,11 @@ _CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 
 
 def comparison(all_runs: Sequence[Run]) -> Table:
-    """Build the table that compares runs by accuracy on FER2013's labels and by cost."""
+    """Build the table that compares runs by their accuracy on FER2013's labels and their cost.
+
+    Raises:
+        UserError: The runs were not evaluated on the same faces with the same options.
+    """
     rows, evaluations = [], set()
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         result = load_result(run)
@@ -153,13 +158,13 @@ def comparison(all_runs: Sequence[Run]) -> Table:
             )
         )  # fmt: skip
     if len(evaluations) > 1:
-        listed = "; ".join(
+        descriptions = "; ".join(
             f"split {split} of {dataset}, test-time augmentation {tta}, {excluded} faces excluded"
             for split, tta, excluded, dataset in sorted(evaluations)
         )
         raise UserError(
-            f"These runs were evaluated differently: {listed}. Evaluate them again with the same "
-            "options of mien evaluate."
+            f"These runs were evaluated differently: {descriptions}. Evaluate them again with the "
+            "same options of mien evaluate."
         )
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
@@ -167,46 +172,50 @@ def comparison(all_runs: Sequence[Run]) -> Table:
 
 
 def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
-    """Return split, augmentation, number of excluded faces and dataset of an evaluation.
+    """Return split, test-time augmentation, number of excluded faces and dataset of an evaluation.
 
     Runs can be compared if these are equal. The protocol may differ, and the table shows it.
     """
     data = result["data"]
-    as_published = result["protocol"].startswith(("official", "as the data is split"))
-    splits = [data["split"]] if as_published else sorted(data["sha256"])
+    keeps_splits = result["protocol"].startswith(("official", "as the data is split"))
+    splits = [data["split"]] if keeps_splits else sorted(data["sha256"])
     digests = " ".join(str(data["sha256"].get(split))[:12] for split in splits)
     excluded = data.get("excluded", {}).get("faces", 0)
     return data["split"], result["tta"], excluded, f"{data['name']} {digests}"
 
 
 def _protocol(result: Mapping) -> str:
-    """Return the protocol of a result, with the fold if it has one."""
-    protocol, part, *_ = protocols.evaluation_set(result)
-    return f"{protocol}, {part}" if part.startswith("fold") else protocol
+    """Return the protocol of a result, and its fold if it has one."""
+    protocol, subset, *_ = protocols.evaluation_set(result)
+    return f"{protocol}, {subset}" if subset.startswith("fold") else protocol
 
 
 def paired(all_runs: Sequence[Run]) -> Table | None:
-    """Build the table of differences to the first run; None if no run has the same faces."""
+    """Build the table of differences to the first run, for runs with the same evaluation set.
+
+    Returns:
+        The table, or None if no other run has the same evaluation set.
+    """
     rows = []
     (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
-    expected = runs.load_predictions(baseline)
+    baseline_predictions = runs.load_predictions(baseline)
     evaluation_set = protocols.evaluation_set(load_result(baseline))
     for run, name in zip(others, names, strict=True):
         predictions = runs.load_predictions(run)
-        same_faces = np.array_equal(expected["rows"], predictions["rows"])
+        same_faces = np.array_equal(baseline_predictions["rows"], predictions["rows"])
         if same_faces and protocols.evaluation_set(load_result(run)) == evaluation_set:
-            differences = scores.paired_differences(predictions, expected)
+            differences = scores.paired_differences(predictions, baseline_predictions)
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (
         f"Each metric minus that of {baseline_name}, paired by face. If the 95 % interval over "
-        "faces excludes 0, the difference is significant for these two runs; other training seeds "
-        "may differ by as much."
+        "faces excludes 0, the difference is significant for these two runs. Runs that differ only "
+        "in the training seed can differ by as much."
     )
     return Table(caption, ("run", "metric", "difference", "low", "high"), rows) if rows else None
 
 
 def proportions(result: Mapping) -> Table | None:
-    """Build the table of scores of the predicted shares; None without votes."""
+    """Build the table of the scores of predicted shares; None without votes."""
     rows = [
         (
             head_title(head), sections["proportions"]["faces"], metric, *values.values(),
@@ -219,8 +228,8 @@ def proportions(result: Mapping) -> Table | None:
     ]  # fmt: skip
     columns = ("head", "faces", "metric", "value", "low", "high", "sampling floor")
     caption = (
-        "Predicted shares compared with FER+ votes. The sampling floor is the score of perfect "
-        "shares that are measured with as few raters."
+        "Scores of predicted shares against FER+ votes. The sampling floor is the score of the "
+        "same shares against votes that are drawn from them, as many per face as in FER+."
     )
     return Table(caption, columns, rows) if rows else None
 

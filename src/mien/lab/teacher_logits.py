@@ -1,9 +1,10 @@
 """Teacher logits for augmented training faces, stored once and used by every student.
 
-A teacher can cost ten times as much as its student. Its logits take 0.9 MB per augmented epoch, and
-students that repeat the stored epochs do not run the teacher.
+A teacher can cost ten times as much as its student. A student that repeats the augmented epochs
+whose logits are stored does not run the teacher. The logits of an epoch take 0.9 MB.
 
-    STORE/augmentation.json          augmentation fields of the config, seed, digest of the faces
+    STORE/augmentation.json          augmentation fields of the config, seed, number of epochs, and
+                                     digest of the training set
     STORE/TEACHER/epoch-003.npy      (faces, 15) float16 logits, in the order of the batches
 """
 
@@ -25,17 +26,19 @@ from mien.lab.heads import HEADS
 from mien.lab.progress import ProgressCallback
 from mien.lab.teachers import Teacher
 
-AUGMENTATION = (
+AUGMENTATION_FIELDS = (
     "protocol", "fold", "folds", "channels", "input_size", "batch_size", "flip", "rotation",
     "scale", "translate", "brightness_contrast", "interpolation", "random_erasing", "mixup",
     "cutmix",
 )  # fmt: skip
-"""The fields that determine augmented batches; student and stored logits must have the same."""
+"""Config fields that, with the seed, determine the augmented batches.
+
+The config of a student must have the values that its stored logits were computed with."""
 
 
 def augmentation_fields(config: Config) -> dict:
-    """The fields of a config that determine augmented batches."""
-    return {name: getattr(config, name) for name in AUGMENTATION}
+    """The values of `AUGMENTATION_FIELDS` in a config."""
+    return {name: getattr(config, name) for name in AUGMENTATION_FIELDS}
 
 
 def store(
@@ -46,24 +49,28 @@ def store(
     epochs: int,
     on_progress: ProgressCallback | None = None,
 ) -> None:
-    """Store the logits of each teacher for augmented epochs 0 to `epochs - 1`.
+    """Store the logits of each teacher for the augmented epochs 0 to `epochs - 1`.
 
-    Existing files are kept, so an interrupted command resumes, and teachers or epochs can be added.
+    Existing files are kept. An interrupted command can therefore be repeated, and teachers or
+    epochs can be added.
 
     Args:
-        config: config whose augmentation fields and seed determine the batches.
-        root: the data, as for training.
-        folder: folder for the logits.
-        teachers: run folders.
-        epochs: number of augmented epochs.
-        on_progress: called before every epoch.
+        config: Config whose augmentation fields and seed determine the batches.
+        root: Path of the dataset.
+        folder: Folder for the logits.
+        teachers: Run folders of the teachers.
+        epochs: Number of augmented epochs.
+        on_progress: Called before every epoch.
 
     Raises:
-        UserError: `folder` has another augmentation or other data, a teacher is not trained, or the
-            size of the faces changes between epochs (`initial_size`).
+        UserError: `folder` has logits for another augmentation or other data, a teacher is not
+            trained or may have been trained on evaluation faces, or the size of the faces changes
+            between epochs (`initial_size`).
     """
     if config.initial_size:
-        raise UserError("Stored logits need faces of one size. Set initial_size=0.")
+        raise UserError(
+            "Stored logits need faces of the same size in all epochs. Set initial_size=0."
+        )
     folder, config = Path(folder), replace(config, domain_randomization=0.0)
     dataset = data.load(root)
     with_teachers = replace(config, teachers=tuple(teachers), init_from="")
@@ -115,25 +122,30 @@ def _file(folder: Path, teacher: str, epoch: int) -> Path:
 def _logits(
     teachers: list[Teacher], faces: batches.Batch, config: Config, epoch: int
 ) -> list[np.ndarray]:
-    """The logits of each teacher for one augmented epoch: (faces, 15) each."""
-    collected: list[list[Tensor]] = [[] for _ in teachers]
+    """Compute the logits of each teacher for one augmented epoch: (faces, 15) each."""
+    batch_logits: list[list[Tensor]] = [[] for _ in teachers]
     for batch in augmentation.augmented_batches(faces, config, epoch):
-        for teacher, logits in zip(teachers, collected, strict=True):
+        for teacher, logits in zip(teachers, batch_logits, strict=True):
             logits.append(teacher(batch.faces))
-    return [torch.cat(logits).cpu().numpy() for logits in collected]
+    return [torch.cat(logits).cpu().numpy() for logits in batch_logits]
 
 
 class StoredLogits:
     """The stored teacher logits for a student.
 
-    Epoch n of the student repeats stored epoch `(n + seed) % epochs`.
+    Epoch n of the student repeats the stored epoch `(n + seed) % epochs`, where `seed` is the
+    student's and `epochs` is the number of stored epochs.
 
     Args:
-        config: config of the student.
-        train: training set of the student.
+        config: Config of the student.
+        train: Training set of the student.
+
+    Attributes:
+        seed: The seed that the logits were stored with.
+        epochs: The number of stored epochs.
 
     Raises:
-        UserError: the logits were stored for another augmentation or other data, or a file is
+        UserError: The logits were stored for another augmentation or other data, or a file is
             missing or damaged.
     """
 
@@ -160,14 +172,14 @@ class StoredLogits:
                 self._load(teacher, epoch)
 
     def epoch(self, number: int) -> int:
-        """The stored epoch that the student's epoch `number` repeats."""
+        """The stored epoch that epoch `number` of the student repeats."""
         return (number + self._offset) % self.epochs
 
     def targets(self, number: int) -> dict[str, Tensor]:
-        """The teachers' mean probabilities in the order of the batches.
+        """The mean probabilities of the teachers for epoch `number` of the student.
 
         Returns:
-            Head -> (faces, classes) float32.
+            Head -> (faces, classes) float32, in the order of the batches.
         """
         epoch = self.epoch(number)
         if epoch not in self._targets:
@@ -175,12 +187,12 @@ class StoredLogits:
         return self._targets[epoch]
 
     def _mean_probabilities(self, epoch: int) -> dict[str, Tensor]:
-        logits = [torch.as_tensor(self._load(name, epoch)).float() for name in self.teachers]
+        stored = [torch.as_tensor(self._load(name, epoch)).float() for name in self.teachers]
         return {
-            name: torch.stack(
-                [(each[:, columns] / self._temperature).softmax(1) for each in logits]
+            head: torch.stack(
+                [(logits[:, columns] / self._temperature).softmax(1) for logits in stored]
             ).mean(0)
-            for name, columns in HEADS.items()
+            for head, columns in HEADS.items()
         }
 
     def _load(self, teacher: str, epoch: int) -> np.ndarray:

@@ -13,17 +13,17 @@ from mien.lab.config import Config
 from mien.lab.losses import use_bfloat16
 
 TOLERANCE = 1e-2
-"""Largest difference of the probabilities before and after batch norms are folded."""
+"""Largest accepted change of the probabilities by folding the batch norms."""
 
 
 class Teacher:
-    """A trained network that is called with augmented faces.
+    """A trained network that computes logits of augmented faces.
 
-    Its batch norms are folded into its convolutions, and with bfloat16 its weights are converted
-    once instead of in every step.
+    Its batch norms are folded into its convolutions. With bfloat16, its weights are converted once
+    instead of in every step.
 
     Args:
-        network: A trained network in evaluation mode, which is not changed.
+        network: A trained network in evaluation mode. It is moved to `device`, otherwise unchanged.
         config: Config of the student.
         device: Device of the faces.
     """
@@ -46,24 +46,24 @@ class Teacher:
 def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
     """Fold each batch norm into the convolution whose output it normalizes.
 
-    The pairs are those that occur when the network is run, so its code may have branches and
-    loops, which `torch.fx` cannot trace.
+    The pairs of convolution and batch norm are recorded while the network runs on an example.
+    Unlike with `torch.fx`, its code may therefore have branches and loops.
 
     Args:
         network: A network in evaluation mode, which is not changed.
         example: Input of the network, (B, C, H, W).
 
     Returns:
-        A copy without the folded batch norms. If its output differs from that of the network, for
-        example because another layer uses the output of a convolution as well, an unchanged copy.
+        A copy with folded batch norms. If its probabilities differ by more than `TOLERANCE`, for
+        example because another layer also uses the output of a convolution, an unchanged copy.
     """
     folded = copy.deepcopy(network)
     replacements: dict[nn.Module, nn.Module] = {}
     for convolution, norm in _convolutions_with_norms(folded, example):
         replacements[convolution] = fuse_conv_bn_eval(convolution, norm)
-        replacements[norm] = getattr(norm, "act", nn.Identity())  # timm: norm and activation
+        replacements[norm] = getattr(norm, "act", nn.Identity())  # timm's BatchNormAct2d
     for parent in list(folded.modules()):
-        for name, child in parent._modules.items():  # also modules that occur more than once
+        for name, child in parent._modules.items():  # unlike named_children, includes repeated ones
             parent._modules[name] = replacements.get(child, child)  # type: ignore[arg-type]
     difference = network(example).softmax(1) - folded(example).softmax(1)
     return folded if bool(difference.abs().max() <= TOLERANCE) else copy.deepcopy(network)
@@ -72,16 +72,16 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
 def _convolutions_with_norms(
     network: nn.Module, example: Tensor
 ) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """List the convolutions whose output is the input of a batch norm, both called once."""
-    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensors are kept, so ids are unique
-    pairs, calls = [], dict.fromkeys(network.modules(), 0)
+    """List pairs of a convolution and the batch norm of its output, both called exactly once."""
+    outputs: dict[int, tuple[nn.Module, Tensor]] = {}  # keeps the tensors, so ids stay unique
+    pairs, call_counts = [], dict.fromkeys(network.modules(), 0)
 
     def after_convolution(module: nn.Module, _: Any, output: Tensor) -> None:
-        calls[module] += 1
+        call_counts[module] += 1
         outputs[id(output)] = module, output
 
     def before_norm(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        calls[module] += 1
+        call_counts[module] += 1
         if id(inputs[0]) in outputs:
             pairs.append((outputs[id(inputs[0])][0], module))
 
@@ -95,4 +95,8 @@ def _convolutions_with_norms(
     network(example)
     for hook in hooks:
         hook.remove()
-    return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]  # type: ignore[misc]
+    return [
+        (convolution, norm)  # type: ignore[misc]
+        for convolution, norm in pairs
+        if call_counts[convolution] == call_counts[norm] == 1
+    ]

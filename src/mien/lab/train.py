@@ -1,11 +1,11 @@
-"""Train a network: config and data -> run folder, in one process or several.
+"""Train a network in one process or several: config and data -> run folder.
 
     mien train default --data DIR --out runs/default
     torchrun --nproc-per-node=4 -m mien train default --data DIR --out runs/default
 
-Training writes a checkpoint after every epoch (on a GPU about every minute), and all randomness is
-a function of the seed and the number of the epoch: an interrupted run that is resumed ends with the
-same weights, bit for bit on the CPU.
+Training writes a checkpoint after every epoch, on a GPU about once per minute. All random numbers
+depend only on the seed, the number of the epoch and the rank of the process. Therefore a resumed
+run ends with the same weights as an uninterrupted one; on the CPU they are bit-identical.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from mien.lab.training_state import State
 from mien.lab.training_step import EpochInputs, Step
 
 CHECK_EVERY = 50
-"""Steps between checks on the CPU that the loss is finite."""
+"""Steps between checks on the CPU that the loss is finite; elsewhere it is checked every epoch."""
 
 SAVE_EVERY = 60.0
-"""Seconds between checkpoints on a GPU; on the CPU there is one after each epoch."""
+"""Minimum seconds between checkpoints on a GPU; on the CPU there is one after each epoch."""
 
 VALIDATE_EVERY = 5
-"""Epochs between evaluations on a GPU."""
+"""Epochs between evaluations on a GPU; see `should_validate`."""
 
 
 def fit(
@@ -69,23 +69,24 @@ def fit(
     """Train a network.
 
     Args:
-        config: config of the training. The protocol must provide a `train` split; if it also
-            provides `val`, that is evaluated during training.
-        root: the data, in any format of `data.load`.
-        out: the run folder. An unfinished run with the same config is resumed; a finished one is
+        config: Config of the training. Its protocol must provide a `train` split. If there is also
+            a `val` split, the network is evaluated on it during training.
+        root: Path of a dataset, in any format of `data.load`.
+        out: The run folder. An unfinished run with the same config is resumed; a finished one is
             returned unchanged.
-        device: "cpu", "cuda" or "mps"; by default a GPU if available.
-        on_progress: called after every step and before every epoch.
-        tensorboard: also log for TensorBoard.
-        seconds: time limit. If it is too short for all epochs, the training has fewer, and the
-            learning rate still decays to zero.
+        device: "cpu", "cuda" or "mps"; None selects "cuda" if available, otherwise "cpu".
+        on_progress: Called after every step and before every epoch.
+        tensorboard: Write the log also in the format of TensorBoard.
+        seconds: Time limit. If it is too short for all epochs, the training has fewer epochs, and
+            the learning rate still decays to zero.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: the data, config and folder are inconsistent.
-        runs.RunLocked: another process is training in the same folder.
+        UserError: The data, config, folder and device do not fit each other, or the loss is not
+            finite.
+        runs.RunLocked: Another process is training in the same folder.
 
     Example:
         ```python
@@ -126,7 +127,7 @@ def _train(
 ) -> None:
     config = run.config
     train = batches.to_device(data.split(splits, "train"), config, device)
-    torch.backends.cudnn.benchmark = True  # choose the fastest convolutions for these shapes
+    torch.backends.cudnn.benchmark = True  # choose the fastest algorithms for these shapes
     state = training_state.create(config, device)
     training_state.load_checkpoint(run, state)
     last_saved = time.perf_counter()
@@ -137,11 +138,11 @@ def _train(
         Teacher(evaluate.load_network(runs.open_run(path)), config, device)
         for path in teacher_paths
     ]
-    count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
-    local_rows = slice(rank * count, (rank + 1) * count)
+    local_count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
+    local_rows = slice(rank * local_count, (rank + 1) * local_count)
     step = Step(network, state, train, config, teachers, local_rows)
     val_faces = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
-    write_summary = _tensorboard(run) if tensorboard and rank == 0 else None
+    write_summary = _tensorboard_writer(run) if tensorboard and rank == 0 else None
     budget = TimeBudget(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
     is_finished = state.epoch == config.epochs or should_stop_early(state, config)
     while not is_finished:
@@ -158,7 +159,7 @@ def _train(
             state.log.append(entry)
             update_best(state, config)
             is_finished = is_finished or should_stop_early(state, config)
-            # On a GPU an epoch can take less time than a checkpoint.
+            # On a GPU an epoch can take less time than writing a checkpoint.
             is_due = time.perf_counter() - last_saved > SAVE_EVERY
             if device.type == "cpu" or is_finished or is_due:
                 training_state.save_checkpoint(run, state)
@@ -168,7 +169,7 @@ def _train(
         # All processes must stop after the same epoch.
         state.log, is_finished = processes.broadcast((state.log, is_finished), world_size)
     if rank == 0:
-        # A process that is killed between checkpoint and log leaves the log one epoch short.
+        # A process that is killed between writing checkpoint and log leaves the log incomplete.
         runs.write_log(run, state.log)
         weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
         with atomic_file.atomic_write(run.weights_file) as temporary:
@@ -183,26 +184,30 @@ def epoch_inputs(
     stored: StoredLogits | None,
     world_size: int = 1,
 ) -> EpochInputs:
-    """The inputs of all steps of the next epoch, on the device."""
+    """The inputs of all steps of the next epoch, on the device of the training set."""
     device, count = step.train.faces.device, len(step.train.faces)
     steps = batches.steps_per_epoch(count, config)
     lrs = _learning_rates(state, config, budget, steps)
-    decays = [training_state.ema_decay(config, state.step + k + 1) for k in range(steps)]
+    ema_decays = [training_state.ema_decay(config, state.step + k + 1) for k in range(steps)]
     repeat = (stored.seed, stored.epoch(state.epoch)) if stored else None
     parameters = augmentation.sample(
         config, count, state.epoch, device, world_size=world_size, repeat=repeat
     )
     targets = stored.targets(state.epoch) if stored else {}
     local_targets = {
-        name: rows.view(steps, -1, rows.shape[1])[:, step.local_rows].to(device)
-        for name, rows in targets.items()
+        head: probabilities.view(steps, -1, probabilities.shape[1])[:, step.local_rows].to(device)
+        for head, probabilities in targets.items()
     }
-    lr_tensor = torch.tensor(lrs, device=device)
-    return EpochInputs(parameters, lr_tensor, torch.tensor(decays, device=device), local_targets)
+    return EpochInputs(
+        parameters,
+        torch.tensor(lrs, device=device),
+        torch.tensor(ema_decays, device=device),
+        local_targets,
+    )
 
 
 def _learning_rates(state: State, config: Config, budget: TimeBudget, steps: int) -> list[float]:
-    """The learning rate of each step, assuming that the epoch takes as long as the last one."""
+    """The learning rate of each step of the next epoch, if it takes as long as the previous one."""
     last_seconds = state.log[-1]["seconds"] if state.log else 0.0
     now, after = budget.progress(), budget.progress(last_seconds)
     fractions = [k / steps for k in range(steps)]
@@ -214,18 +219,18 @@ def _learning_rates(state: State, config: Config, budget: TimeBudget, steps: int
 
 
 def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: ProgressCallback) -> dict:
-    """Run an epoch.
+    """Train for one epoch.
 
     Returns:
-        The log entry of the epoch, with means over the faces of this process.
+        The log entry of the epoch. Losses and accuracy are means over the faces of this process.
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: The loss is not finite.
     """
     state, config, steps = step.state, step.config, len(inputs.lrs)
     step.start_epoch(inputs)
     state.model.train()
-    # Dropout uses torch's global generator.
+    # For dropout, which uses torch's global generator.
     torch.manual_seed((config.seed * 100_003 + state.epoch) * 64 + rank)
     for k in range(steps):
         step()
@@ -247,10 +252,10 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
 
 
 def should_validate(config: Config, epoch: int, device: torch.device) -> bool:
-    """Whether to evaluate on `val` after this many epochs.
+    """Whether to evaluate on `val` after `epoch` epochs.
 
-    On a GPU an evaluation takes as long as an epoch, so only every few epochs are evaluated unless
-    the training depends on it.
+    On a GPU an evaluation takes as long as an epoch. There, only every `VALIDATE_EVERY`-th epoch is
+    evaluated, unless the training depends on the result.
     """
     if device.type == "cpu" or config.select_epoch == "best" or config.patience:
         return True
@@ -260,16 +265,17 @@ def should_validate(config: Config, epoch: int, device: torch.device) -> bool:
 def validate(
     model: nn.Module, splits: dict[str, Samples], config: Config, faces: Tensor | None = None
 ) -> dict:
-    """Evaluate the averaged network on `val`, for the log.
+    """Evaluate a network on `val`, for the log.
 
     Args:
-        model: the network.
-        splits: `val` may be missing.
-        config: of the training.
-        faces: the faces of `val` on the device; by default they are copied there.
+        model: The network.
+        splits: Split name -> samples.
+        config: Config of the training.
+        faces: The faces of `val` on the device; by default they are copied there.
 
     Returns:
-        Losses in nats, and accuracies; empty without `val`.
+        The `val_...` fields of a log entry: losses in nats, and accuracies. Without `val`, the
+        dictionary is empty.
     """
     if "val" not in splits:
         return {}
@@ -309,13 +315,13 @@ def _vote_scores(logits: Tensor, samples: Samples) -> dict:
 
 def val_loss(entry: dict, config: Config) -> float:
     """The `val` loss of a log entry, weighted as in training; infinite for an entry without one."""
-    parts = ((config.label_weight, "val_loss"), (config.vote_weight, "val_vote_loss"))
-    losses = [weight * entry[name] for weight, name in parts if weight > 0 and name in entry]
+    weights = {"val_loss": config.label_weight, "val_vote_loss": config.vote_weight}
+    losses = [weight * entry[key] for key, weight in weights.items() if weight > 0 and key in entry]
     return sum(losses) if losses else math.inf
 
 
 def should_stop_early(state: State, config: Config) -> bool:
-    """Whether the last `patience` epochs had no lower `val` loss."""
+    """Whether the last `patience` epochs did not lower the `val` loss; False if `patience` is 0."""
     if not config.patience or not state.log:
         return False
     losses = [val_loss(entry, config) for entry in state.log]
@@ -323,7 +329,7 @@ def should_stop_early(state: State, config: Config) -> bool:
 
 
 def update_best(state: State, config: Config) -> None:
-    """Store the averaged weights if the config selects the best epoch and this one is so far."""
+    """Store the averaged weights if the best epoch is selected and the last one is the best yet."""
     if config.select_epoch != "best":
         return
     loss = val_loss(state.log[-1], config)
@@ -332,7 +338,7 @@ def update_best(state: State, config: Config) -> None:
         state.best = {"loss": loss, "weights": weights}
 
 
-def _tensorboard(run: Run) -> Callable[[dict], None]:
+def _tensorboard_writer(run: Run) -> Callable[[dict], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

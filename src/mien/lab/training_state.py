@@ -1,4 +1,4 @@
-"""The state of a training: network, moving average and optimizer; and its checkpoints."""
+"""The state of a training (network, moving average, optimizer) and its checkpoints."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from mien.lab.runs import Run
 
 @dataclass(slots=True)
 class State:
-    """Everything that training changes, and that a checkpoint contains.
+    """Everything that training changes; a checkpoint contains all of it.
 
     Attributes:
-        model: the network.
-        ema_model: a network with the exponential moving average of the weights of `model`.
-        optimizer: the optimizer of `model`.
-        epoch: epochs completed.
-        step: steps completed, over all epochs.
-        log: one dictionary per epoch.
-        best: Loss and weights of the best epoch; None if the config does not select it.
+        model: The network.
+        ema_model: A network with the exponential moving average of the weights of `model`.
+        optimizer: The optimizer of `model`.
+        epoch: Number of completed epochs.
+        step: Number of completed steps over all epochs.
+        log: One dictionary per completed epoch.
+        best: `val` loss and averaged weights of the best epoch so far; None unless the config
+            selects the best epoch.
     """
 
     model: nn.Module
@@ -39,7 +40,7 @@ class State:
 
 
 def create(config: Config, device: torch.device) -> State:
-    """The initial state; the weights are a function of `seed`, `pretrained` and `init_from`."""
+    """Create the initial state. Its weights depend on the config only, including its seed."""
     torch.manual_seed(config.seed)
     model = models.build(
         config.model,
@@ -62,7 +63,7 @@ def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
         {"params": weights, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    # Fused optimizers take the learning rate as a tensor without synchronizing.
+    # With fused optimizers, a learning rate that is a tensor needs no synchronization.
     if config.optimizer == "adamw":
         on_gpu = weights[0].is_cuda
         return torch.optim.AdamW(groups, lr=config.lr, fused=True, capturable=on_gpu)
@@ -71,7 +72,9 @@ def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 EmaTensors = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
-"""Averaged and current floating-point tensors, then averaged and current integer counters."""
+"""Averaged and current floating-point tensors, then averaged and current integer counters.
+
+The counters are those of the batches that batch norms have seen."""
 
 
 def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
@@ -97,12 +100,12 @@ def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
 
 
 def ema_decay(config: Config, step: int) -> float:
-    """The decay of the moving average after `step` steps; it is smaller in the first steps."""
+    """The decay of the moving average in step `step`, from 1; it is smaller in the first steps."""
     return min(config.ema_decay, step / (step + 10))
 
 
 def save_checkpoint(run: Run, state: State) -> None:
-    """Write the state atomically, and then the log."""
+    """Write the checkpoint and then the log, each atomically."""
     saved = {
         "model": state.model.state_dict(),
         "ema_model": state.ema_model.state_dict(),

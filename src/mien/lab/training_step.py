@@ -1,10 +1,13 @@
 """A training step, which runs as a CUDA graph on a GPU.
 
-A step of these small networks is a thousand short kernels, which a GPU executes faster than Python
-launches them. Therefore the inputs of all steps of an epoch (augmentation, learning rate, decay of
-the moving average) are copied to the device before the epoch, a counter on the device selects the
-inputs of the current step, and nothing synchronizes with the host. On a GPU the step is captured
-once per face size and then replayed; on the CPU the same function runs eagerly.
+A step of these small networks consists of about a thousand short kernels, which a GPU executes
+faster than Python launches them. Therefore:
+
+- The inputs of all steps of an epoch (augmentation, learning rate, decay of the moving average) are
+  copied to the device before the epoch. A counter on the device selects those of the current step.
+- Nothing in a step synchronizes with the host.
+- On a CUDA GPU the step is captured when the face size changes and then replayed. Elsewhere, in
+  several processes and with `torch.compile`, the same function runs eagerly.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ from mien.lab.training_state import State
 log = logging.getLogger(__name__)
 
 COMPARED_STEPS = 4
-"""Number of steps that are run both eagerly and as a graph, to compare the losses."""
+"""Number of steps that are run both eagerly and as a graph, to compare their losses."""
 
 TOLERANCE = 0.02
-"""Largest relative difference of both losses; bfloat16 sums are not deterministic."""
+"""Largest accepted relative difference of both losses; bfloat16 sums are not deterministic."""
 
 
 @dataclass(slots=True)
@@ -39,11 +42,11 @@ class EpochInputs:
     """The inputs of the S steps of an epoch, on the device.
 
     Attributes:
-        augmentation: augmentation parameters of all steps.
+        augmentation: Augmentation parameters of all steps.
         lrs: (S,) float32, learning rates.
         ema_decays: (S,) float32, decays of the moving average.
-        teacher_targets: head -> (S, B, classes), stored mean probabilities of the teachers; empty
-            without stored logits.
+        teacher_targets: Head -> (S, B, classes) mean probabilities of the teachers, from stored
+            logits, for the B faces of this process; empty without stored logits.
     """
 
     augmentation: AugmentationParameters
@@ -64,18 +67,18 @@ class EpochInputs:
 
 
 class Step:
-    """A callable training step that advances through its `EpochInputs`.
+    """A training step. Each call runs the next step of the epoch that `start_epoch` began.
 
     Args:
-        network: the trained module: the model of `state`, or its distributed or compiled wrapper.
-        state: the state of the training, which each step changes.
-        train: the training set on the device.
-        config: config of the training.
-        teachers: teachers that are called with every batch.
-        local_rows: the rows of each batch that belong to this process.
+        network: The model of `state`, or a distributed or compiled wrapper of it.
+        state: The state of the training, which each step changes.
+        train: The training set on the device.
+        config: Config of the training.
+        teachers: Teachers that are called with every batch.
+        local_rows: The rows of each batch that belong to this process.
 
     Attributes:
-        totals: (4,) sums of loss, label loss, vote loss and accuracy over the steps of the epoch.
+        totals: (4,) loss, label loss, vote loss and accuracy, summed over the steps of the epoch.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Step:
             self.replay = _capture(self) if self._can_capture() else None
             return
         for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
-            old.copy_(new)  # a graph reads from the addresses that it was captured with
+            old.copy_(new)  # a graph reads from the addresses at capture
         self.index.zero_()
         self.totals.zero_()
 
@@ -118,14 +121,14 @@ class Step:
         return self.train.faces.is_cuda and is_unwrapped
 
     def __call__(self) -> None:
-        """Run one step."""
+        """Run the next step."""
         if self.replay:
             self.replay()
         else:
             self.run_eager()
 
     def run_eager(self) -> None:
-        """Run one step without a graph. Nothing in here may synchronize with the device."""
+        """Run the next step without a graph. Nothing in it may synchronize with the host."""
         assert self.inputs is not None
         config, state, index = self.config, self.state, self.index
         parameters = self.inputs.augmentation.at(index)
@@ -138,7 +141,7 @@ class Step:
             name: tensor.index_select(0, index)[0]
             for name, tensor in self.inputs.teacher_targets.items()
         }
-        # Flipped crops have negative-stride layouts; convolutions are faster with this one.
+        # The memory format of the weights, in which convolutions are faster.
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
         device_type = faces.device.type
         with torch.autocast(
@@ -146,9 +149,7 @@ class Step:
         ):
             logits = self.network(faces).float()
         loss, parts = compute_losses(logits, batch, config, self.teachers, targets)
-        loss = loss + getattr(
-            state.model, "auxiliary", 0.0
-        )  # some networks have a loss of their own
+        loss = loss + getattr(state.model, "auxiliary", 0.0)  # the additional loss of some networks
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_grad:
@@ -161,24 +162,30 @@ class Step:
         self.index += 1
 
     def mutable_tensors(self) -> list[Tensor]:
-        """Every tensor that a step changes."""
-        state = self.state
-        optimizer = [v for each in state.optimizer.state.values() for v in each.values()]
+        """The tensors that a step changes and that the next step reads."""
+        models = (self.state.model, self.state.ema_model)
+        optimizer_states = self.state.optimizer.state.values()
+        values = [value for state in optimizer_states for value in state.values()]
         return [
-            *(tensor for one in (state.model, state.ema_model) for tensor in one.parameters()),
-            *(tensor for one in (state.model, state.ema_model) for tensor in one.buffers()),
-            *(value for value in optimizer if isinstance(value, Tensor)),
+            *(parameter for model in models for parameter in model.parameters()),
+            *(buffer for model in models for buffer in model.buffers()),
+            *(value for value in values if isinstance(value, Tensor)),
             self.index,
             self.totals,
         ]
 
 
 def _capture(step: Step) -> Callable[[], None] | None:
-    """Capture the step as a CUDA graph; None, with a warning in the log, if that fails.
+    """Capture the step as a CUDA graph.
 
-    The losses of a few eager and replayed steps are compared; the state is then restored.
+    The losses of a few eager steps and of as many replayed steps are compared. Afterwards the
+    state is restored.
+
+    Returns:
+        The function that replays the graph; None, with a logged warning, if the capture fails or
+        the losses differ.
     """
-    # Clones with a gradient history would tie the weights to the current stream.
+    # Without `detach`, the gradient history of the clones would tie the weights to this stream.
     snapshot = {id(tensor): tensor.detach().clone() for tensor in step.mutable_tensors()}
     current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     try:
@@ -188,12 +195,13 @@ def _capture(step: Step) -> Callable[[], None] | None:
             step.run_eager()
         replayed_loss = _loss_of_steps(step, snapshot, graph.replay, stream)
     except RuntimeError as error:
-        # The context is the error that ended the capture; leaving the capture then fails too.
+        # An error ends the capture, and then leaving the context manager raises a second error. The
+        # first one is its context.
         reason = str(error.__context__ or error).split("\n")[0]
         log.warning("CUDA graph capture failed; running eagerly: %s", reason)
         torch.cuda.set_stream(current)
         torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
-            torch.Generator("cuda")  # the old one is still registered with the capture
+            torch.Generator("cuda")  # the old state is still registered with the capture
         )
         return None
     finally:
@@ -212,7 +220,10 @@ def _loss_of_steps(
     run: Callable[[], None],
     stream: torch.cuda.Stream,
 ) -> float:
-    """The total loss of a few steps from the restored state; also the warmup before a capture."""
+    """Run a few steps from the restored state, and return their total loss.
+
+    The eager steps are also the warmup that a capture needs.
+    """
     _restore(step, snapshot)
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -225,7 +236,7 @@ def _loss_of_steps(
 
 @torch.no_grad()
 def _restore(step: Step, snapshot: dict[int, Tensor]) -> None:
-    """Restore the state before the steps; optimizer state that did not exist becomes zero."""
+    """Restore the tensors of a snapshot and the seed; new optimizer state becomes zero."""
     for tensor in step.mutable_tensors():
         if (saved := snapshot.get(id(tensor))) is not None:
             tensor.copy_(saved)
