@@ -1,4 +1,4 @@
-"""The example of docs/add-a-model.md, done as it says."""
+"""Run the example of docs/add-a-model.md."""
 
 import re
 import sys
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    """The folder of models, with one more on it, whose only file is the one in the docs."""
+def example_model(tmp_path):
+    """Add the model file in the docs to the registry of models."""
     text = (ROOT / "docs" / "add-a-model.md").read_text(encoding="utf-8")
-    folder = tmp_path / "more"
+    folder = tmp_path / "models"
     folder.mkdir()
     (folder / f"{NAME}.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
     models.__path__.append(str(folder))
@@ -31,7 +31,7 @@ def shelf(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shelf")
+@pytest.mark.usefixtures("example_model")
 def test_the_example_in_the_docs_adds_a_model(mien, tmp_path):
     assert {"example-small", "example-wide"} <= set(models.available())
     small = models.build(NAME, channels=1, classes=7)
@@ -41,17 +41,17 @@ def test_the_example_in_the_docs_adds_a_model(mien, tmp_path):
         assert small(torch.zeros(2, 1, side, side)).shape == (2, 7)
 
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
-    run, board = tmp_path / "run", tmp_path / "board"
+    run, results = tmp_path / "run", tmp_path / "results"
     quick = ("--set", f"model={NAME}", "--set", "epochs=1", "--set", "batch_size=14")
-    for words in (
+    for arguments in (
         ("train", "common", *quick, "--data", data, "--out", run),
-        ("evaluate", run, "--data", data, "--out", board / f"{NAME}-seed0.json"),
-        ("leaderboard", board, "--out", tmp_path / "page"),
+        ("evaluate", run, "--data", data, "--out", results / f"{NAME}-seed0.json"),
+        ("leaderboard", results, "--out", tmp_path / "page"),
         ("export", run, tmp_path / "example.onnx"),
     ):
-        code, out, err = mien(*words)
+        code, out, err = mien(*arguments)
         assert code == 0, out + err
-    (row,) = leaderboard.read_rows(board)
+    (row,) = leaderboard.read_rows(results)
     assert row.model == f"{NAME}-small"
     face = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     Image.fromarray(face).save(tmp_path / "face.png")

@@ -1,4 +1,4 @@
-"""The networks that others measured FER2013 with: what their heads promise, what makes each."""
+"""Networks with published results on FER2013: their documented cost and their architecture."""
 
 import re
 
@@ -16,7 +16,7 @@ from mien.lab.models import cifarnet, convnext, pramerdorfer, resemotenet, rmn, 
 from mien.labels import EMOTIONS
 
 FAMILIES = (cifarnet, convnext, pramerdorfer, resemotenet, rmn, vgg13)
-EVERY = [f"{f.__name__.rsplit('.', 1)[1]}-{v}" for f in FAMILIES for v in f.VARIANTS]
+ALL_NAMES = [f"{f.__name__.rsplit('.', 1)[1]}-{v}" for f in FAMILIES for v in f.VARIANTS]
 
 
 def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
@@ -24,13 +24,13 @@ def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
 
 
-def outline(name: str, channels: int = 1) -> nn.Module:
-    """A network with shapes and no numbers, however large it is."""
+def on_meta_device(name: str, channels: int = 1) -> nn.Module:
+    """Build a network with shapes but without values, which is fast at any size."""
     with torch.device("meta"):
         return built(name, channels)
 
 
-def nothing(side: int, channels: int = 1, count: int = 1) -> Tensor:
+def meta_input(side: int, channels: int = 1, count: int = 1) -> Tensor:
     return torch.empty(count, channels, side, side, device="meta")
 
 
@@ -38,12 +38,12 @@ def count(model: nn.Module, *kinds: type) -> int:
     return sum(isinstance(layer, kinds) for layer in model.modules())
 
 
-def shares(model: nn.Module) -> list[float]:
+def dropout_probabilities(model: nn.Module) -> list[float]:
     return [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)]
 
 
-def same_numbers(ours: nn.Module, theirs: nn.Module) -> None:
-    """Give two networks, whose layers come in the same order, the same random numbers."""
+def set_equal_weights(ours: nn.Module, theirs: nn.Module) -> None:
+    """Give two networks with the same order of layers the same random weights."""
     torch.manual_seed(1)
     pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
     with torch.no_grad():
@@ -57,45 +57,48 @@ def same_numbers(ours: nn.Module, theirs: nn.Module) -> None:
 def test_the_docstring_states_parameters_and_multiply_adds(family):
     rows = re.findall(r"^\| `([^`]+)` *\| *([\d.]+) M \| *(\d+) M \|", family.__doc__, re.MULTILINE)
     assert [variant for variant, *_ in rows] == list(family.VARIANTS)
-    for variant, size, work in rows:
-        model = outline(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.count_parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), (
-            variant
+    for variant, parameters, multiply_adds in rows:
+        model = on_meta_device(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.count_parameters(model) / 1e6 == pytest.approx(
+            float(parameters), abs=0.00501
+        ), variant
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(
+            float(multiply_adds), abs=0.501
         )
-        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(float(work), abs=0.501)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_small_inputs_are_accepted(name):
-    model = outline(name)
-    assert {model(nothing(side, count=2)).shape for side in (24, 28)} == {(2, 7)}
+    model = on_meta_device(name)
+    assert {model(meta_input(side, count=2)).shape for side in (24, 28)} == {(2, 7)}
 
 
 @pytest.mark.slow
 def test_a_model_file_resizes_crops_and_pads_like_the_network():
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(1, 8, 2),  # 43 pixels: every halving from here on is uneven
+        nn.Conv2d(1, 8, 2),  # 43 pixels, an odd size, as are its halves
         rmn.Mask(8, 2),
         convnext.Downsample(8),
         convnext.Block(16, 0.0),
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, LOGIT_COUNT, 0.5),
     )
-    whole = export.ExportedNetwork(
+    exported = export.ExportedNetwork(
         network, {"labels": calibration.identity(7, 0.1)}, 0.0, 44
     ).eval()
-    export.check_against_torch(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
+    export.check_against_torch(proto, exported, 1, 1e-5)
 
 
-@pytest.mark.parametrize(("name", "without"), [
+@pytest.mark.parametrize(("name", "ablated"), [
     (f"{family.__name__.rsplit('.', 1)[1]}-{variant}", other)
     for family in (resemotenet, rmn, vgg13)
     for variant, others in family.ABLATIONS.items()
     for other in others.values()
 ])  # fmt: skip
-def test_ablated_parts_have_parameters(name, without):
-    less = outline(f"{name.partition('-')[0]}-{without}")
-    assert models.count_parameters(less) < models.count_parameters(outline(name))
+def test_ablated_parts_have_parameters(name, ablated):
+    smaller = on_meta_device(f"{name.partition('-')[0]}-{ablated}")
+    assert models.count_parameters(smaller) < models.count_parameters(on_meta_device(name))
 
 
 # CifarNet
@@ -105,18 +108,20 @@ def test_cifarnet_is_resnet18_with_another_stem():
     ours = built("cifarnet-18")
     theirs = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=7, in_chans=1).eval()
     theirs.conv1, theirs.maxpool = nn.Conv2d(1, 64, 3, 1, 1, bias=False), nn.Identity()
-    same_numbers(ours, theirs)
+    set_equal_weights(ours, theirs)
     faces = torch.randn(2, 1, 44, 44)
     with torch.no_grad():
         assert torch.allclose(ours(faces), theirs(faces), rtol=1e-3, atol=1e-3)
-    assert count(ours, nn.Conv2d, nn.Linear) == 18 + 3  # three shortcuts are not counted
+    assert (
+        count(ours, nn.Conv2d, nn.Linear) == 18 + 3
+    )  # 18, and three shortcuts that the name does not count
 
 
 def test_cifarnet_keeps_the_resolution_until_its_second_stage():
-    model, sides = outline("cifarnet-18"), []
+    model, sides = on_meta_device("cifarnet-18"), []
     for stage in model.stages:
-        stage.register_forward_hook(lambda _, given, made: sides.append(made.shape[2]))
-    model(nothing(48))
+        stage.register_forward_hook(lambda _, inputs, output: sides.append(output.shape[2]))
+    model(meta_input(48))
     assert sides == [48, 24, 12, 6]
 
 
@@ -124,58 +129,65 @@ def test_cifarnet_keeps_the_resolution_until_its_second_stage():
 
 
 def test_resemotenet_has_the_size_and_cost_of_the_authors_network():
-    model = outline("resemotenet-full", channels=3)
+    model = on_meta_device("resemotenet-full", channels=3)
     assert models.count_parameters(model) / 1e6 == pytest.approx(80.24, abs=0.005)
     assert models.multiply_adds(model, 64, channels=3) / 1e6 == pytest.approx(337, abs=0.5)
 
 
-@pytest.mark.parametrize(("name", "seen"), [("resemotenet-full", 64), ("resemotenet-slim", 40)])
-def test_resemotenet_resizes_inputs_and_ends_at_one_position(name, seen):
-    model, shapes = outline(name), []
-    model.features.register_forward_hook(lambda _, given, made: shapes.append(given[0].shape[2]))
-    model.blocks.register_forward_hook(lambda _, given, made: shapes.append(made.shape[2]))
-    model(nothing(40))
-    assert shapes == [seen, 1]
+@pytest.mark.parametrize(("name", "resized"), [("resemotenet-full", 64), ("resemotenet-slim", 40)])
+def test_resemotenet_resizes_inputs_and_ends_at_one_position(name, resized):
+    model, shapes = on_meta_device(name), []
+    model.features.register_forward_hook(
+        lambda _, inputs, output: shapes.append(inputs[0].shape[2])
+    )
+    model.blocks.register_forward_hook(lambda _, inputs, output: shapes.append(output.shape[2]))
+    model(meta_input(40))
+    assert shapes == [resized, 1]
 
 
 def test_resemotenet_has_the_authors_dropout():
-    assert shares(built("resemotenet-slim", dropout=0.5)) == pytest.approx([0.2] * 2 + [0.5] * 3)
+    assert dropout_probabilities(built("resemotenet-slim", dropout=0.5)) == pytest.approx(
+        [0.2] * 2 + [0.5] * 3
+    )
 
 
 def test_squeeze_and_excitation_weights_are_from_0_to_1():
     torch.manual_seed(0)
-    layer, x = resemotenet.Squeeze(32), torch.rand(2, 32, 5, 5) + 1
+    layer, x = resemotenet.SqueezeExcitation(32), torch.rand(2, 32, 5, 5) + 1
     weights = layer(x) / x
     assert torch.allclose(weights, weights.mean((2, 3), keepdim=True).expand_as(x), atol=1e-5)
     assert ((weights > 0) & (weights < 1)).all()
-    assert (layer.down.out_features, count(outline("resemotenet-no-se"), type(layer))) == (2, 0)
+    assert (layer.down.out_features, count(on_meta_device("resemotenet-no-se"), type(layer))) == (
+        2,
+        0,
+    )
 
 
 # VGG13
 
 
-@pytest.mark.parametrize(("variant", "seen", "left"), [("full", 64, 4), ("slim", 48, 3)])
-def test_vgg13_has_ten_convolutions_and_three_dense_layers(variant, seen, left):
-    model, shapes = outline(f"vgg13-{variant}"), []
+@pytest.mark.parametrize(("variant", "resized", "last"), [("full", 64, 4), ("slim", 48, 3)])
+def test_vgg13_has_ten_convolutions_and_three_dense_layers(variant, resized, last):
+    model, shapes = on_meta_device(f"vgg13-{variant}"), []
     assert (count(model, nn.Conv2d), count(model, nn.Linear)) == (10, 3)
     assert count(model, nn.BatchNorm2d) == 0
-    assert count(outline("vgg13-bn"), nn.BatchNorm2d) == 10
+    assert count(on_meta_device("vgg13-bn"), nn.BatchNorm2d) == 10
     *_, pool = model.features
     for layer in (model.features, pool):
-        layer.register_forward_hook(lambda _, given, made: shapes.append(given[0].shape[2]))
-    model(nothing(48))
-    assert shapes == [left, seen]
+        layer.register_forward_hook(lambda _, inputs, output: shapes.append(inputs[0].shape[2]))
+    model(meta_input(48))
+    assert shapes == [last, resized]
 
 
 def test_vgg13_has_the_authors_dropout():
-    assert shares(built("vgg13-slim", dropout=0.5)) == [0.25] * 4 + [0.5] * 2
+    assert dropout_probabilities(built("vgg13-slim", dropout=0.5)) == [0.25] * 4 + [0.5] * 2
 
 
 # The residual masking network
 
 
 def test_counting_shortcuts_twice_gives_the_cited_size_of_rmn():
-    model = outline("rmn-full", channels=3)
+    model = on_meta_device("rmn-full", channels=3)
     once = models.count_parameters(model)
     masks = [block for block in model.masks.modules() if isinstance(block, rmn.BasicBlock)]
     twice = once + sum(models.count_parameters(block.shortcut) for block in masks)
@@ -183,14 +195,16 @@ def test_counting_shortcuts_twice_gives_the_cited_size_of_rmn():
     assert twice / 1e6 == pytest.approx(142.9, abs=0.05)
 
 
-def test_every_u_net_ends_at_six_pixels():
-    model, ends, sides = outline("rmn-full"), [], []
+def test_the_smallest_map_of_every_u_net_has_six_pixels():
+    model, smallest, sides = on_meta_device("rmn-full"), [], []
     for mask in model.masks:
-        mask.down[-1].register_forward_hook(lambda _, given, made: ends.append(made.shape[1:]))
-        mask.register_forward_hook(lambda _, given, made: sides.append(made.shape[2]))
-    model(nothing(48))
+        mask.down[-1].register_forward_hook(
+            lambda _, inputs, output: smallest.append(output.shape[1:])
+        )
+        mask.register_forward_hook(lambda _, inputs, output: sides.append(output.shape[2]))
+    model(meta_input(48))
     assert sides == [48, 24, 12, 6]
-    assert ends == [(1024, 6, 6)] * 4
+    assert smallest == [(1024, 6, 6)] * 4
     assert [len(mask.down) for mask in model.masks] == [4, 3, 2, 1]
 
 
@@ -199,63 +213,64 @@ def test_a_mask_sums_to_one_over_channels(side):
     torch.manual_seed(0)
     mask = rmn.Mask(8, 3)
     with torch.no_grad():
-        made = mask(torch.randn(2, 8, side, side))
-    assert made.shape == (2, 8, side, side)
-    assert (made >= 0).all()
-    assert torch.allclose(made.sum(1), torch.ones(2, side, side))
-    assert made.std() > 0
+        weights = mask(torch.randn(2, 8, side, side))
+    assert weights.shape == (2, 8, side, side)
+    assert (weights >= 0).all()
+    assert torch.allclose(weights.sum(1), torch.ones(2, side, side))
+    assert weights.std() > 0
 
 
 def test_zero_masks_give_the_plain_resnet():
-    masked, bare = built("rmn-slim"), built("rmn-slim-no-masks")
-    bare.load_state_dict({k: v for k, v in masked.state_dict().items() if "masks" not in k})
+    masked, plain = built("rmn-slim"), built("rmn-slim-no-masks")
+    plain.load_state_dict({k: v for k, v in masked.state_dict().items() if "masks" not in k})
     faces = torch.randn(2, 1, 44, 44)
     with torch.no_grad():
-        assert not torch.allclose(masked(faces), bare(faces), atol=1e-5)
+        assert not torch.allclose(masked(faces), plain(faces), atol=1e-5)
         for mask in masked.masks:
-            mask.register_forward_hook(lambda _, given, made: made * 0)
-        assert torch.allclose(masked(faces), bare(faces), atol=1e-5)
+            mask.register_forward_hook(lambda _, inputs, output: output * 0)
+        assert torch.allclose(masked(faces), plain(faces), atol=1e-5)
 
 
 def test_upsampling_equals_a_transposed_convolution():
     torch.manual_seed(0)
     layer, x = rmn.Upsample(3).eval(), torch.randn(2, 6, 4, 5)
     kernel = layer.conv.weight.reshape(3, 2, 2, 6).permute(3, 0, 1, 2)
-    wanted = F.relu(layer.norm(F.conv_transpose2d(x, kernel, stride=2)))
+    expected = F.relu(layer.norm(F.conv_transpose2d(x, kernel, stride=2)))
     with torch.no_grad():
-        assert torch.allclose(layer(x), wanted, atol=1e-5)
+        assert torch.allclose(layer(x), expected, atol=1e-5)
 
 
-# Pramerdorfer & Kampel's three
+# The three networks of Pramerdorfer & Kampel
 
 
 @pytest.mark.parametrize(("variant", "depth", "millions"), [
     ("vgg", 10, 1.8), ("inception", 16, 1.5), ("resnet", 33, 5.3), ("slim", 10, 1.0),
 ])  # fmt: skip
 def test_pramerdorfer_networks_have_the_stated_depth_and_size(variant, depth, millions):
-    model = outline(f"pramerdorfer-{variant}")
+    model = on_meta_device(f"pramerdorfer-{variant}")
     assert round(models.count_parameters(model) / 1e6, 1) == millions
     modules = count(model, pramerdorfer.Inception)
-    wide = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
-    # A module has a 3 x 3 and a 5 x 5 side by side, and is two deep.
-    assert len(wide) + count(model, nn.Linear) == depth
+    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    spatial = [layer for layer in convolutions if layer.kernel_size != (1, 1)]
+    # An Inception module is two layers deep and has two of these, 3 x 3 and 5 x 5, in parallel.
+    assert len(spatial) + count(model, nn.Linear) == depth
     assert modules == (7 if variant == "inception" else 0)
 
 
 def test_an_inception_module_has_four_paths():
     torch.manual_seed(0)
     module, x = pramerdorfer.Inception(16, 32).eval(), torch.zeros(1, 16, 9, 9)
-    reach = []
+    receptive_fields = []
     with torch.no_grad():
-        for weights in module.parameters():  # so that no ReLU hides anything
-            weights.abs_()
+        for parameter in module.parameters():  # so that no ReLU blocks the change
+            parameter.abs_()
     for path in module.paths:
         blank = path(x)
         x[0, :, 4, 4] = 1
-        reach.append(int((path(x) != blank).any(1)[0].any(0).sum()))
+        receptive_fields.append(int((path(x) != blank).any(1)[0].any(0).sum()))
         x[0, :, 4, 4] = 0
     assert [path(x).shape[1] for path in module.paths] == [8, 16, 4, 4]
-    assert reach == [1, 3, 5, 3]
+    assert receptive_fields == [1, 3, 5, 3]
 
 
 # ConvNeXt
@@ -268,7 +283,7 @@ def test_convnext_matches_timm_with_smaller_patches(variant, patch):
     dims = tuple(width * 2**stage for stage in range(4))
     theirs = ConvNeXt(in_chans=1, num_classes=7, depths=depths, dims=dims).eval()
     theirs.stem[0] = nn.Conv2d(1, width, patch, patch)
-    same_numbers(ours, theirs)
+    set_equal_weights(ours, theirs)
     faces = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
         assert torch.allclose(ours(faces), theirs(faces), rtol=1e-3, atol=1e-4)
@@ -277,14 +292,14 @@ def test_convnext_matches_timm_with_smaller_patches(variant, patch):
 def test_convnext_pads_maps_of_odd_size():
     torch.manual_seed(0)
     layer, x = convnext.Downsample(4).eval(), torch.randn(1, 4, 5, 5)
-    other = x.clone()
-    other[0, :, 4, 4] += torch.randn(4)
+    changed = x.clone()
+    changed[0, :, 4, 4] += torch.randn(4)
     with torch.no_grad():
         assert layer(x).shape == (1, 8, 3, 3)
-        assert (layer(x) != layer(other)).any()
+        assert (layer(x) != layer(changed)).any()
 
 
-def test_stochastic_depth_rises_to_the_last_block():
+def test_the_rate_of_stochastic_depth_rises_to_the_last_block():
     model = built("convnext-slim", dropout=0.3)
     rates = [layer.drop_rate for layer in model.modules() if isinstance(layer, convnext.Block)]
     assert rates == sorted(rates)
@@ -296,8 +311,8 @@ def test_stochastic_depth_drops_blocks_per_face_and_rescales():
     block, x = convnext.Block(4, 0.25), torch.randn(400, 4, 3, 3)
     nn.init.ones_(block.scale)
     with torch.no_grad():
-        change = block(x) - x
-        whole = block.eval()(x) - x
-    dropped = (change == 0).flatten(1).all(1)
+        residual = block(x) - x
+        expected = block.eval()(x) - x
+    dropped = (residual == 0).flatten(1).all(1)
     assert 0.15 < dropped.float().mean() < 0.35
-    assert torch.allclose(change[~dropped], whole[~dropped] / 0.75, atol=1e-5)
+    assert torch.allclose(residual[~dropped], expected[~dropped] / 0.75, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The three networks of the paper: what their heads promise, and what the hybrid is made of."""
+"""The three networks of the paper: their documented cost and their architecture."""
 
 import re
 from types import SimpleNamespace
@@ -19,8 +19,8 @@ def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
 
 
-def unfilled(name: str) -> nn.Module:
-    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+def uninitialized(name: str) -> nn.Module:
+    """Build a network with uninitialized weights, which is fast at any size."""
     with torch.device("meta"):
         model = built(name)
     return model.to_empty(device="cpu").eval()
@@ -30,28 +30,28 @@ def count(model: nn.Module, *kinds: type) -> int:
     return sum(isinstance(layer, kinds) for layer in model.modules())
 
 
-def promised(family) -> dict[str, tuple[float, float]]:
-    """Variant -> millions of parameters and of multiply-adds, as the table in the head has them."""
-    found = {}
+def documented_cost(family) -> dict[str, tuple[float, float]]:
+    """Variant -> millions of parameters and of multiply-adds, from the table in the docstring."""
+    costs = {}
     for row in re.findall(r"^\| (`.*)", family.__doc__, re.MULTILINE):
         names = re.findall("`([^`]+)`", row)
         numbers = [float(number) for number in re.findall(r"[\d.]+", row.rsplit("`", 1)[1])]
         if family is hybrid:  # full size and slim in one row
             full, slim = names if len(names) == 2 else (names[0], f"slim-{names[0]}")
-            found |= {full: tuple(numbers[:2]), slim: tuple(numbers[2:])}
+            costs |= {full: tuple(numbers[:2]), slim: tuple(numbers[2:])}
         else:
-            found[names[0]] = tuple(numbers)
-    return found
+            costs[names[0]] = tuple(numbers)
+    return costs
 
 
 @pytest.mark.parametrize("family", [vgg19, sequential, hybrid])
 def test_the_docstring_states_parameters_and_multiply_adds(family):
-    said = promised(family)
-    assert set(said) == set(family.VARIANTS)
-    for variant, (size, work) in said.items():
-        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.count_parameters(model) / 1e6 == pytest.approx(size, abs=0.00501), variant
-        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(work, abs=0.501), variant
+    costs = documented_cost(family)
+    assert set(costs) == set(family.VARIANTS)
+    for variant, (parameters, multiply_adds) in costs.items():
+        model = uninitialized(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.count_parameters(model) / 1e6 == pytest.approx(parameters, abs=0.00501)
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(multiply_adds, abs=0.501)
 
 
 def test_counting_multiply_adds_does_not_change_the_model():
@@ -71,7 +71,7 @@ def test_multiply_adds_of_a_grouped_convolution():
 
 
 def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
-    model = unfilled("vgg19-bn")
+    model = uninitialized("vgg19-bn")
     assert count(model, nn.Conv2d) == count(model, nn.BatchNorm2d) == 16
     assert (count(model, nn.MaxPool2d), count(model, nn.Linear)) == (4, 1)
     assert model.features(torch.zeros(1, 1, 48, 48)).shape == (1, 512, 3, 3)
@@ -80,31 +80,34 @@ def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
 @pytest.mark.parametrize("family", ["vgg19", "sequential"])
 @pytest.mark.parametrize("variant", ["plain", "slim-plain"])
 def test_plain_differs_by_batch_norm_only(family, variant):
-    normed = {"plain": {"vgg19": "bn", "sequential": "full"}[family], "slim-plain": "slim"}
-    plain, other = unfilled(f"{family}-{variant}"), unfilled(f"{family}-{normed[variant]}")
+    with_norm = {"plain": {"vgg19": "bn", "sequential": "full"}[family], "slim-plain": "slim"}
+    plain = uninitialized(f"{family}-{variant}")
+    normalized = uninitialized(f"{family}-{with_norm[variant]}")
     norms = nn.BatchNorm1d, nn.BatchNorm2d
     assert count(plain, *norms) == 0
-    assert count(other, *norms) == count(other, nn.Conv2d, nn.Linear) - 1
-    assert models.multiply_adds(plain, 48) == models.multiply_adds(other, 48)
+    assert count(normalized, *norms) == count(normalized, nn.Conv2d, nn.Linear) - 1
+    assert models.multiply_adds(plain, 48) == models.multiply_adds(normalized, 48)
 
 
 def test_sequential_has_half_the_dropout_after_blocks():
     model = built("sequential-slim", dropout=0.5)
-    shares = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
-    assert shares == [0.25] * 3 + [0.5] * 3
+    probabilities = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
+    assert probabilities == [0.25] * 3 + [0.5] * 3
 
 
 @pytest.mark.parametrize("side", [42, 44, 48])
 def test_sequential_resizes_no_maps_from_42_pixels_on(side):
-    seen = []
-    model = unfilled("sequential-slim")
+    shapes = []
+    model = uninitialized("sequential-slim")
     (pool,) = (layer for layer in model if isinstance(layer, nn.AdaptiveAvgPool2d))
-    pool.register_forward_hook(lambda _, given, made: seen.append((given[0].shape, made.shape)))
+    pool.register_forward_hook(
+        lambda _, inputs, output: shapes.append((inputs[0].shape, output.shape))
+    )
     model(torch.zeros(1, 1, side, side))
-    assert seen == [((1, 16, 5, 5), (1, 16, 5, 5))]
+    assert shapes == [((1, 16, 5, 5), (1, 16, 5, 5))]
 
 
-# Weights from ImageNet
+# ImageNet weights
 
 
 @pytest.mark.parametrize(
@@ -118,20 +121,20 @@ def test_missing_pretrained_weights_are_an_error(name):
 
 @pytest.fixture
 def imagenet(monkeypatch) -> dict[str, Tensor]:
-    """Numbers under the names and in the shapes of timm's own VGG19, which asking for it yields."""
+    """Random weights with the keys and shapes of timm's VGG19, which timm then returns for it."""
     create, state = timm.create_model, {}
 
-    def pretend(name: str, pretrained: bool) -> SimpleNamespace:
+    def create_without_download(name: str, pretrained: bool) -> SimpleNamespace:
         assert pretrained
         with torch.device("meta"):
             empty = create(name).state_dict()
-        dice = torch.Generator().manual_seed(1)
+        rng = torch.Generator().manual_seed(1)
         for key, weights in empty.items():
             if key.startswith("features."):
-                state[key] = 0.1 * torch.rand(weights.shape, generator=dice)
+                state[key] = 0.1 * torch.rand(weights.shape, generator=rng)
         return SimpleNamespace(state_dict=lambda: {**empty, **state})
 
-    monkeypatch.setattr(timm, "create_model", pretend)
+    monkeypatch.setattr(timm, "create_model", create_without_download)
     return state
 
 
@@ -146,28 +149,29 @@ def test_vgg19_loads_all_imagenet_features(imagenet, variant):
 
 
 def test_one_channel_vgg19_equals_three_equal_channels(imagenet):
-    grey, coloured = (
-        models.build("vgg19-bn", channels=c, classes=7, pretrained=True).eval() for c in (1, 3)
+    gray, color = (
+        models.build("vgg19-bn", channels=channels, classes=7, pretrained=True).eval()
+        for channels in (1, 3)
     )
     faces = torch.randn(2, 1, 40, 40)
     with torch.no_grad():
-        seen, wanted = grey.features[0](faces), coloured.features[0](faces.expand(-1, 3, -1, -1))
-    assert torch.allclose(seen, wanted, atol=1e-5)
-    assert seen.any()
+        actual, expected = gray.features[0](faces), color.features[0](faces.expand(-1, 3, -1, -1))
+    assert torch.allclose(actual, expected, atol=1e-5)
+    assert actual.any()
 
 
 def test_the_full_hybrid_loads_both_backbones_from_timm(monkeypatch):
-    create, asked = timm.create_model, []
+    create, calls = timm.create_model, []
 
-    def record(name: str, pretrained: bool, **more) -> nn.Module:
-        asked.append((name, pretrained))
-        return create(name, **more)
+    def record(name: str, pretrained: bool, **options) -> nn.Module:
+        calls.append((name, pretrained))
+        return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", record)
     with torch.device("meta"):
         models.build("hybrid-gap", channels=1, classes=7, pretrained=True)
         models.build("hybrid-mobilenetv2-cnn", channels=1, classes=7)
-    assert asked == [("resnet50", True), ("mobilenetv2_100", True), ("mobilenetv2_100", False)]
+    assert calls == [("resnet50", True), ("mobilenetv2_100", True), ("mobilenetv2_100", False)]
 
 
 # The hybrid
@@ -175,18 +179,18 @@ def test_the_full_hybrid_loads_both_backbones_from_timm(monkeypatch):
 
 @pytest.mark.parametrize("variant", hybrid.VARIANTS)
 def test_a_hybrid_has_the_branches_of_its_name(variant):
-    named = [branch for branch in ("resnet50", "mobilenetv2", "cnn") if branch in variant]
-    branches = unfilled(f"hybrid-{variant}").branches
-    assert list(branches) == (named or ["resnet50", "mobilenetv2", "cnn"])
-    kinds = {"resnet50": "ResNet", "mobilenetv2": "EfficientNet", "cnn": "Sequential"}
-    assert all(type(branches[name][0]).__name__ == kinds[name] for name in branches)
+    in_name = [branch for branch in ("resnet50", "mobilenetv2", "cnn") if branch in variant]
+    branches = uninitialized(f"hybrid-{variant}").branches
+    assert list(branches) == (in_name or ["resnet50", "mobilenetv2", "cnn"])
+    types = {"resnet50": "ResNet", "mobilenetv2": "EfficientNet", "cnn": "Sequential"}
+    assert all(type(branches[name][0]).__name__ == types[name] for name in branches)
 
 
 @pytest.mark.parametrize("name", ["hybrid-gap", "hybrid-slim"])
 def test_branches_end_at_the_expected_map_size(name):
-    model = unfilled(name)
+    model = uninitialized(name)
     for branch, (body, *_) in model.branches.items():
-        side = hybrid.MAPS[branch]
+        side = hybrid.MAP_SIZES[branch]
         assert body(torch.zeros(1, 1, 48, 48)).shape[2:] == (side, side)
 
 
@@ -213,29 +217,28 @@ def test_a_family_alone_has_the_ablations_of_its_first_variant():
     assert models.ablations("hybrid") == models.ablations("hybrid-gap") != {}
 
 
-@pytest.mark.parametrize("branch", hybrid.MAPS)
+@pytest.mark.parametrize("branch", hybrid.MAP_SIZES)
 def test_every_branch_affects_the_logits(branch):
     model, faces = built("hybrid-slim"), torch.randn(2, 1, 48, 48)
     with torch.no_grad():
-        whole = model(faces)
-        model.branches[branch].register_forward_hook(lambda _, given, made: made * 0)
-        assert not torch.allclose(model(faces), whole, atol=1e-5)
+        logits = model(faces)
+        model.branches[branch].register_forward_hook(lambda _, inputs, output: output * 0)
+        assert not torch.allclose(model(faces), logits, atol=1e-5)
 
 
 def test_no_cbam_and_no_norm_affect_the_cnn_and_head_only():
     norms = nn.BatchNorm1d, nn.BatchNorm2d
-    whole, calm, bare = (unfilled(f"hybrid-{v}") for v in ("gap", "no-cbam", "no-norm"))
-    assert [count(m, _cbam.CBAM) for m in (whole, calm, bare)] == [3, 0, 3]
-    assert [count(m.branches["cnn"], *norms) for m in (whole, calm, bare)] == [6, 6, 0]
-    assert [count(m.head, *norms) for m in (whole, calm, bare)] == [2, 2, 0]
-    assert [count(m.branches["resnet50"], *norms) for m in (whole, calm, bare)] == [53, 53, 53]
+    variants = [uninitialized(f"hybrid-{name}") for name in ("gap", "no-cbam", "no-norm")]
+    assert [count(m, _cbam.CBAM) for m in variants] == [3, 0, 3]
+    assert [count(m.branches["cnn"], *norms) for m in variants] == [6, 6, 0]
+    assert [count(m.head, *norms) for m in variants] == [2, 2, 0]
+    assert [count(m.branches["resnet50"], *norms) for m in variants] == [53, 53, 53]
 
 
 def test_the_second_dropout_of_the_hybrid_is_lower():
-    shares = [
-        layer.p for layer in built("hybrid-slim-cnn", dropout=0.5).head if hasattr(layer, "p")
-    ]
-    assert shares == pytest.approx([0.5, 0.3])
+    head = built("hybrid-slim-cnn", dropout=0.5).head
+    probabilities = [layer.p for layer in head if isinstance(layer, nn.Dropout)]
+    assert probabilities == pytest.approx([0.5, 0.3])
 
 
 # Attention
@@ -245,7 +248,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def numbers(module: nn.Module) -> dict[str, np.ndarray]:
+def parameters(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: weights.detach().double().numpy() for name, weights in module.named_parameters()}
 
 
@@ -271,15 +274,15 @@ def spatial_weights(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
     return sigmoid(total)
 
 
-def test_cbam_matches_its_formula():
+def test_cbam_matches_the_formulas_of_the_paper():
     torch.manual_seed(0)
     layer = _cbam.CBAM(16)
     x = torch.randn(3, 16, 9, 11)
-    given = x.double().numpy()
-    by_channel = given * channel_weights(given, numbers(layer.channel))[:, :, None, None]
-    wanted = by_channel * spatial_weights(by_channel, numbers(layer.spatial))[:, None]
+    features = x.double().numpy()
+    by_channel = features * channel_weights(features, parameters(layer.channel))[:, :, None, None]
+    expected = by_channel * spatial_weights(by_channel, parameters(layer.spatial))[:, None]
     with torch.no_grad():
-        assert np.allclose(layer(x).numpy(), wanted, atol=1e-5)
+        assert np.allclose(layer(x).numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(128, 16), (64, 8), (32, 4), (16, 4)])
@@ -288,27 +291,29 @@ def test_cbam_has_a_reduction_of_eight(width, hidden):
 
 
 def test_new_cbam_gates_are_near_one_half():
-    """As large weights as the convolutions get would shut some of its gates for good."""
+    """With the larger initial weights of other convolutions, some gates would stay near 0."""
     faces = torch.randn(8, 1, 48, 48)
     for seed in range(3):
         torch.manual_seed(seed)
-        model, seen = models.build("hybrid-cnn", channels=1, classes=7), []
+        model, gates = models.build("hybrid-cnn", channels=1, classes=7), []
         for layer in model.modules():
             if isinstance(layer, _cbam.ChannelAttention | _cbam.SpatialAttention):
-                layer.register_forward_hook(lambda _, given, made, into=seen: into.append(made))
+                layer.register_forward_hook(
+                    lambda _, inputs, output, gates=gates: gates.append(output)
+                )
         with torch.no_grad():
             model(faces)
-        assert len(seen) == 6
-        assert all(0.2 < weights.mean() < 0.8 for weights in seen)
+        assert len(gates) == 6
+        assert all(0.2 < weights.mean() < 0.8 for weights in gates)
 
 
 def test_hooks_can_read_the_attention():
-    model, faces, seen = built("hybrid-slim-cnn"), torch.randn(3, 1, 48, 48), []
+    model, faces, maps = built("hybrid-slim-cnn"), torch.randn(3, 1, 48, 48), []
     for layer in model.modules():
         if isinstance(layer, _cbam.SpatialAttention):
-            layer.register_forward_hook(lambda _, given, made: seen.append(made))
+            layer.register_forward_hook(lambda _, inputs, output: maps.append(output))
     with torch.no_grad():
         model(faces)
-    assert [attention.shape for attention in seen] == [(3, 1, s, s) for s in (48, 24, 12)]
-    assert all((attention >= 0).all() and (attention <= 1).all() for attention in seen)
-    assert all(attention.std() > 0 for attention in seen)
+    assert [attention.shape for attention in maps] == [(3, 1, s, s) for s in (48, 24, 12)]
+    assert all((attention >= 0).all() and (attention <= 1).all() for attention in maps)
+    assert all(attention.std() > 0 for attention in maps)

@@ -1,4 +1,4 @@
-"""Six networks of related work: what their heads promise, and what makes each of them that one."""
+"""Six networks of related work: their documented cost and their architecture."""
 
 import re
 from itertools import accumulate
@@ -17,8 +17,8 @@ def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
 
 
-def unfilled(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
-    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+def uninitialized(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
+    """Build a network with uninitialized weights, which is fast at any size."""
     with torch.device("meta"):
         model = built(name, channels, dropout)
     return model.to_empty(device="cpu").eval()
@@ -28,35 +28,37 @@ def layers(model: nn.Module, kind: type) -> list:
     return [layer for layer in model.modules() if isinstance(layer, kind)]
 
 
-def counted_by_keras(model: nn.Module) -> int:
-    """Parameters, running means and running variances together."""
+def count_like_keras(model: nn.Module) -> int:
+    """Number of parameters, including running means and running variances."""
     return sum(t.numel() for key, t in model.state_dict().items() if "num_batches" not in key)
 
 
-def flows(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
-    """Sides of the map before and after each layer of that kind, for a face of `side` pixels."""
-    seen: list[tuple[int, int]] = []
+def map_sizes(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
+    """Width of the map before and after each layer of a type, for a face of `side` pixels."""
+    widths: list[tuple[int, int]] = []
     hooks = [
-        layer.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[-1], y.shape[-1])))
+        layer.register_forward_hook(lambda _, x, y: widths.append((x[0].shape[-1], y.shape[-1])))
         for layer in layers(model, kind)
     ]
     with torch.no_grad():
         model(torch.zeros(1, 1, side, side))
     for hook in hooks:
         hook.remove()
-    return seen
+    return widths
 
 
 @pytest.mark.parametrize("family", [jaiswal, kedari, xception, li, clcm, nathani])
 def test_the_docstring_states_parameters_and_multiply_adds(family):
     rows = re.findall(r"^\| `(.+)` +\| +([\d.]+) M \| +(\d+) M \|$", family.__doc__, re.MULTILINE)
     assert [variant for variant, _, _ in rows] == list(family.VARIANTS)
-    for variant, size, work in rows:
-        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.count_parameters(model) / 1e6 == pytest.approx(float(size), abs=0.00501), (
-            variant
+    for variant, parameters, multiply_adds in rows:
+        model = uninitialized(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        assert models.count_parameters(model) / 1e6 == pytest.approx(
+            float(parameters), abs=0.00501
+        ), variant
+        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(
+            float(multiply_adds), abs=0.501
         )
-        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(float(work), abs=0.501)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_the_docstring_states_parameters_and_multiply_adds(family):
 @pytest.mark.parametrize("side", [24, 40, 48])
 def test_small_and_large_inputs_are_accepted(name, side):
     with torch.no_grad():
-        assert unfilled(name)(torch.zeros(2, 1, side, side)).shape == (2, 7)
+        assert uninitialized(name)(torch.zeros(2, 1, side, side)).shape == (2, 7)
 
 
 def test_ablations_name_existing_models():
@@ -84,9 +86,9 @@ def test_ablations_name_existing_models():
     ("variant", "kernels"), [("full", [3, 5]), ("same", [3, 3]), ("single", [3])]
 )
 def test_branches_have_different_kernels(variant, kernels):
-    branches = unfilled(f"jaiswal-{variant}").branches
-    found = [{layer.kernel_size for layer in layers(branch, nn.Conv2d)} for branch in branches]
-    assert found == [{(k, k)} for k in kernels]
+    branches = uninitialized(f"jaiswal-{variant}").branches
+    sizes = [{layer.kernel_size for layer in layers(branch, nn.Conv2d)} for branch in branches]
+    assert sizes == [{(k, k)} for k in kernels]
     assert all(branch(torch.zeros(1, 1, 48, 48)).shape == (1, 128 * 6 * 6) for branch in branches)
 
 
@@ -95,90 +97,90 @@ def test_both_branches_affect_the_logits():
     with torch.no_grad():
         before = model(faces)
         for branch in model.branches:
-            kept = [p.clone() for p in branch.parameters()]
+            saved = [p.clone() for p in branch.parameters()]
             for parameter in branch.parameters():
                 parameter.zero_()
             assert not torch.allclose(model(faces), before)
-            for parameter, value in zip(branch.parameters(), kept, strict=True):
+            for parameter, value in zip(branch.parameters(), saved, strict=True):
                 parameter.copy_(value)
         assert torch.equal(model(faces), before)
 
 
 def test_equal_branches_have_different_initial_weights():
-    one, other = built("jaiswal-slim-same").branches
-    assert not torch.equal(one[0].weight, other[0].weight)
+    first, second = built("jaiswal-slim-same").branches
+    assert not torch.equal(first[0].weight, second[0].weight)
 
 
 # Kedari and Li
 
 
 def test_kedari_has_the_parameters_of_the_public_code():
-    model = unfilled("kedari-full")
-    assert counted_by_keras(model) == models.count_parameters(model) == 2_345_607
+    model = uninitialized("kedari-full")
+    assert count_like_keras(model) == models.count_parameters(model) == 2_345_607
     assert not layers(model, nn.BatchNorm2d)
 
 
 def test_li_has_the_parameters_of_the_notebook_without_biases_before_norms():
-    idle = 64 + 128 + 512 + 512 + 256 + 512
-    assert counted_by_keras(unfilled("li-full")) == 4_478_727 - idle
+    biases = 64 + 128 + 512 + 512 + 256 + 512
+    assert count_like_keras(uninitialized("li-full")) == 4_478_727 - biases
 
 
 def test_dropout_is_where_the_originals_have_it():
-    shares = {
-        name: [layer.p for layer in layers(unfilled(name, dropout=0.5), nn.Dropout)]
+    probabilities = {
+        name: [layer.p for layer in layers(uninitialized(name, dropout=0.5), nn.Dropout)]
         for name in ("kedari-slim", "li-slim")
     }
-    assert shares == {"kedari-slim": [0.25, 0.25, 0.5], "li-slim": [0.5] * 6}
+    assert probabilities == {"kedari-slim": [0.25, 0.25, 0.5], "li-slim": [0.5] * 6}
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "left"),
+    ("name", "side", "last"),
     [("kedari-slim", 48, 4), ("kedari-slim", 40, 3), ("li-slim", 48, 3), ("li-slim", 40, 2)],
 )
-def test_maps_of_small_inputs_are_resized(name, side, left):
-    rest = {"kedari": 4, "li": 3}[name.split("-")[0]]
-    assert flows(unfilled(name), nn.AdaptiveAvgPool2d, side) == [(left, rest)]
+def test_maps_of_small_inputs_are_resized(name, side, last):
+    resized = {"kedari": 4, "li": 3}[name.split("-")[0]]
+    assert map_sizes(uninitialized(name), nn.AdaptiveAvgPool2d, side) == [(last, resized)]
 
 
 # Mini-Xception
 
 
 def test_xception_has_the_58_423_parameters_of_the_public_code():
-    model = unfilled("xception-mini")
-    assert counted_by_keras(model) == 58_423
+    model = uninitialized("xception-mini")
+    assert count_like_keras(model) == 58_423
     assert not layers(model, nn.Linear)
 
 
 def test_xception_convolutions_are_depthwise_except_stem_and_maps():
-    wide = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups == 1]
-    assert [layer.kernel_size for layer in wide].count((3, 3)) == 3
-    deep = [layer for layer in layers(unfilled("xception-mini"), nn.Conv2d) if layer.groups > 1]
-    assert all(layer.groups == layer.in_channels == layer.out_channels for layer in deep)
-    assert len(deep) == 8
+    convolutions = layers(uninitialized("xception-mini"), nn.Conv2d)
+    full = [layer for layer in convolutions if layer.groups == 1]
+    assert [layer.kernel_size for layer in full].count((3, 3)) == 3
+    depthwise = [layer for layer in convolutions if layer.groups > 1]
+    assert all(layer.groups == layer.in_channels == layer.out_channels for layer in depthwise)
+    assert len(depthwise) == 8
 
 
 def test_a_block_of_xception_halves_the_resolution():
-    model = unfilled("xception-mini")
-    assert flows(model, xception.Block, 48) == [(44, 22), (22, 11), (11, 6), (6, 3)]
+    model = uninitialized("xception-mini")
+    assert map_sizes(model, xception.Block, 48) == [(44, 22), (22, 11), (11, 6), (6, 3)]
 
 
 def test_a_block_of_xception_has_a_shortcut_except_in_plain():
     with torch.no_grad():
-        for name, passes in (("xception-mini", True), ("xception-plain", False)):
+        for name, has_shortcut in (("xception-mini", True), ("xception-plain", False)):
             block = built(name).blocks[0]
             block.body[-2].weight.zero_()
-            assert bool(block(torch.randn(1, 8, 12, 12)).any()) == passes
+            assert bool(block(torch.randn(1, 8, 12, 12)).any()) == has_shortcut
 
 
 # CLCM
 
 
 def test_clcm_has_the_parameters_of_mobilenetv2_with_seven_classes():
-    model, known = unfilled("clcm-full", channels=3), timm.create_model("mobilenetv2_100")
-    known.reset_classifier(7)
-    shapes = [[p.shape for p in network.parameters()] for network in (model, known)]
-    assert shapes[0] == shapes[1]
-    assert counted_by_keras(model) == 2_266_951
+    model, expected = uninitialized("clcm-full", channels=3), timm.create_model("mobilenetv2_100")
+    expected.reset_classifier(7)
+    assert [p.shape for p in model.parameters()] == [p.shape for p in expected.parameters()]
+    assert count_like_keras(model) == 2_266_951
 
 
 @pytest.mark.parametrize(
@@ -186,13 +188,15 @@ def test_clcm_has_the_parameters_of_mobilenetv2_with_seven_classes():
     [("full", [48, 24, 12, 6, 6, 3, 3]), ("shrunk", [24, 12, 6, 3, 3, 3, 3])],
 )
 def test_clcm_ends_at_three_by_three(variant, sides):
-    after = [side for _, side in flows(unfilled(f"clcm-{variant}"), clcm.InvertedResidual, 48)]
+    after = [
+        side for _, side in map_sizes(uninitialized(f"clcm-{variant}"), clcm.InvertedResidual, 48)
+    ]
     ends = accumulate(depth for _, _, depth in clcm.STAGES)
     assert [after[end - 1] for end in ends] == sides
 
 
 def test_clcm_projections_have_no_activation():
-    for block in layers(unfilled("clcm-slim"), clcm.InvertedResidual):
+    for block in layers(uninitialized("clcm-slim"), clcm.InvertedResidual):
         assert isinstance(block.body[-1], nn.BatchNorm2d)
         assert block.body[-2].out_channels < block.body[-2].in_channels
 
@@ -204,24 +208,25 @@ def test_a_new_block_of_clcm_is_the_identity():
     assert torch.equal(blocks[2](faces), faces)
 
 
-@pytest.mark.parametrize(("width", "whole"), [(3.0, 8), (8.0, 8), (12.0, 16), (80.0, 80)])
-def test_widths_are_multiples_of_eight(width, whole):
-    assert clcm.rounded(width) == whole
+@pytest.mark.parametrize(("width", "rounded"), [(3.0, 8), (8.0, 8), (12.0, 16), (80.0, 80)])
+def test_widths_are_multiples_of_eight(width, rounded):
+    assert clcm.round_width(width) == rounded
 
 
 # Nathani
 
 
 def test_the_modified_vgg16_is_deeper_and_wider():
-    found = {}
+    architectures = {}
     for variant in ("vgg16", "modified"):
-        model = unfilled(f"nathani-{variant}")
+        model = uninitialized(f"nathani-{variant}")
         dense = [layer.out_features for layer in layers(model, nn.Linear)]
-        found[variant] = len(layers(model, nn.Conv2d)), len(layers(model, nn.MaxPool2d)), dense
-    assert found == {"vgg16": (13, 4, [512, 512, 7]), "modified": (15, 4, [1024, 1024, 7])}
+        convolutions, poolings = layers(model, nn.Conv2d), layers(model, nn.MaxPool2d)
+        architectures[variant] = len(convolutions), len(poolings), dense
+    assert architectures == {"vgg16": (13, 4, [512, 512, 7]), "modified": (15, 4, [1024, 1024, 7])}
 
 
 @pytest.mark.parametrize("side", [24, 44, 48])
 def test_vgg16_has_global_max_pooling(side):
-    left = {24: 1, 44: 2, 48: 3}[side]
-    assert flows(unfilled("nathani-slim"), nn.AdaptiveMaxPool2d, side) == [(left, 1)]
+    last = {24: 1, 44: 2, 48: 3}[side]
+    assert map_sizes(uninitialized("nathani-slim"), nn.AdaptiveMaxPool2d, side) == [(last, 1)]

@@ -1,4 +1,4 @@
-"""The networks of stages: a mask and a face, symmetry and a face, proposals and boxes."""
+"""Networks with several stages: background mask, symmetry layer and region proposals."""
 
 import re
 
@@ -19,31 +19,31 @@ def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     return models.build(name, channels=channels, classes=7, dropout=dropout)
 
 
-def unfilled(name: str) -> nn.Module:
-    """A network whose weights are whatever lies in memory: made at once, and good for shapes."""
+def uninitialized(name: str) -> nn.Module:
+    """Build a network with uninitialized weights, which is fast at any size."""
     with torch.device("meta"):
         model = built(name)
     return model.to_empty(device="cpu").eval()
 
 
-def promised(family) -> dict[str, tuple[float, float]]:
-    """Variant -> millions of parameters and of multiply-adds, as the table in the head has them."""
+def documented_cost(family) -> dict[str, tuple[float, float]]:
+    """Variant -> millions of parameters and of multiply-adds, from the table in the docstring."""
     rows = re.findall(r"^\| `([^`]+)` *\| *([\d.]+) M \| *([\d.]+) M \|$", family.__doc__, re.M)
     return {name: (float(size), float(work)) for name, size, work in rows}
 
 
 @pytest.mark.parametrize("family", [ferc, salagean, rcnn])
 def test_the_docstring_states_parameters_and_multiply_adds(family):
-    said = promised(family)
-    assert set(said) == set(family.VARIANTS)
-    for variant, (size, work) in said.items():
-        model = unfilled(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        small = family is ferc  # whose numbers have one more digit
+    costs = documented_cost(family)
+    assert set(costs) == set(family.VARIANTS)
+    for variant, (parameters, multiply_adds) in costs.items():
+        model = uninitialized(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
+        is_small = family is ferc  # its documented numbers have one more digit
         assert models.count_parameters(model) / 1e6 == pytest.approx(
-            size, abs=0.0005 if small else 0.005
+            parameters, abs=0.0005 if is_small else 0.005
         )
         assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(
-            work, abs=0.05 if small else 0.5
+            multiply_adds, abs=0.05 if is_small else 0.5
         )
 
 
@@ -54,9 +54,9 @@ SMALL = ["ferc-full", "salagean-slim", "rcnn-slim"]
 def test_small_and_odd_inputs_can_be_trained_on(name):
     for side in (24, 41):
         model = built(name)
-        answers = model(torch.randn(4, 1, side, side))
-        (answers.square().sum() + getattr(model, "auxiliary", 0.0)).backward()
-        assert answers.shape == (4, 7)
+        logits = model(torch.randn(4, 1, side, side))
+        (logits.square().sum() + getattr(model, "auxiliary", 0.0)).backward()
+        assert logits.shape == (4, 7)
         assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -64,12 +64,13 @@ def test_small_and_odd_inputs_can_be_trained_on(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_model_file_matches_the_network(name):
     model = built(name)
-    model(torch.randn(8, 1, 40, 40))  # so that the norms have seen something
+    model(torch.randn(8, 1, 40, 40))  # so that batch norms have running statistics
     network = model.eval().to(memory_format=torch.contiguous_format)
-    whole = export.ExportedNetwork(
+    exported = export.ExportedNetwork(
         network, {"labels": calibration.identity(7, 0.1)}, 0.0, 40
     ).eval()
-    export.check_against_torch(export.to_onnx(whole, ModelSpec(EMOTIONS, 48, 1)), whole, 1, 1e-5)
+    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
+    export.check_against_torch(proto, exported, 1, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["ferc-full", "rcnn-slim"])
@@ -88,24 +89,24 @@ def test_auxiliary_losses_exist_in_training_only(name):
 # FERC
 
 
-def oval(across: float, down: float, wide: float, side: int = 48) -> Tensor:
-    """A bright ellipse on noise, 1.35 times as high as wide, as (1, 1, side, side) and as mask."""
+def ellipse(center_x: float, center_y: float, half_width: float, side: int = 48) -> Tensor:
+    """The mask of an ellipse, 1.35 times as high as wide: (1, 1, side, side), 0 or 1."""
     points = (torch.arange(side) + 0.5) / side * 2 - 1
-    inside = ((points - across) / wide) ** 2 + ((points[:, None] - down) / wide / 1.35) ** 2 < 1
-    return inside[None, None].float()
+    x, y = (points - center_x) / half_width, (points[:, None] - center_y) / half_width / 1.35
+    return (x**2 + y**2 < 1)[None, None].float()
 
 
-@pytest.mark.parametrize("across", [-0.2, 0.0, 0.2])
-@pytest.mark.parametrize("wide", [0.58, 0.84])
-@pytest.mark.parametrize("light", [2.0, -2.0])
-def test_the_target_of_the_mask_is_the_ellipse_in_the_image(across, wide, light):
-    truth = oval(across, 0.05, wide)
+@pytest.mark.parametrize("center_x", [-0.2, 0.0, 0.2])
+@pytest.mark.parametrize("half_width", [0.58, 0.84])
+@pytest.mark.parametrize("brightness", [2.0, -2.0])
+def test_the_target_of_the_mask_is_the_ellipse_in_the_image(center_x, half_width, brightness):
+    truth = ellipse(center_x, 0.05, half_width)
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-    small = F.interpolate(light * truth + 0.3 * noise, (ferc.GRID, ferc.GRID), mode="bilinear")
-    target = ferc.Ellipses()(small)
-    said = F.interpolate(target, (48, 48), mode="bilinear") > 0.5
-    both = (said & (truth > 0.5)).sum() / (said | (truth > 0.5)).sum()
-    assert both > 0.85
+    image = F.interpolate(brightness * truth + 0.3 * noise, (ferc.GRID, ferc.GRID), mode="bilinear")
+    target = ferc.Ellipses()(image)
+    predicted = F.interpolate(target, (48, 48), mode="bilinear") > 0.5
+    iou = (predicted & (truth > 0.5)).sum() / (predicted | (truth > 0.5)).sum()
+    assert iou > 0.85
 
 
 def test_the_target_of_an_empty_image_is_central():
@@ -117,40 +118,40 @@ def test_the_target_of_an_empty_image_is_central():
 
 def test_the_mask_learns_its_target_and_removes_the_background():
     model = built("ferc-full")
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    faces = torch.cat([oval(x, 0.0, 0.6) for x in (-0.2, 0.0, 0.2)]).repeat(4, 1, 1, 1)
-    faces = 2 * faces - 1 + 0.2 * torch.randn(faces.shape, generator=dice)
-    before = []
+    faces = torch.cat([ellipse(x, 0.0, 0.6) for x in (-0.2, 0.0, 0.2)]).repeat(4, 1, 1, 1)
+    faces = 2 * faces - 1 + 0.2 * torch.randn(faces.shape, generator=rng)
+    losses = []
     for _ in range(40):
         model(faces)
-        before.append(model.auxiliary.item())
+        losses.append(model.auxiliary.item())
         optimizer.zero_grad()
         model.auxiliary.backward()
         optimizer.step()
-    assert np.mean(before[-3:]) < 0.6 * np.mean(before[:3])
+    assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
     model.eval()
-    seen = []
-    model.features[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    masked = []
+    model.features[0].register_forward_pre_hook(lambda _, inputs: masked.append(inputs[0]))
     model(faces)
-    left = (seen[0] / faces).clamp(0, 1)
-    assert left[:, :, 24, 24].mean() > 0.8
-    assert left[:, :, 0, 0].mean() < 0.3
+    mask = (masked[0] / faces).clamp(0, 1)
+    assert mask[:, :, 24, 24].mean() > 0.8
+    assert mask[:, :, 0, 0].mean() < 0.3
 
 
 def test_ferc_has_two_stages_of_four_layers_with_four_filters_and_a_vector_of_24():
-    model = unfilled("ferc-full")
+    model = uninitialized("ferc-full")
     for stage in (model.mask, model.features):
         layers = [
             m for m in stage.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)
         ]
         assert [layer.out_channels for layer in layers] == [4] * 4
-    assert model.head.in_features == ferc.VECTOR == 24
-    assert unfilled("ferc-no-mask").mask is None
+    assert model.head.in_features == ferc.VECTOR_SIZE == 24
+    assert uninitialized("ferc-no-mask").mask is None
     assert not [name for name in model.state_dict() if "ellipses" in name]
 
 
-def test_the_receptive_field_of_the_mask_is_the_whole_image():
+def test_the_receptive_field_of_the_mask_is_nearly_the_whole_image():
     mask = built("ferc-full").mask.eval()
     faces = torch.randn(1, 1, ferc.GRID, ferc.GRID, requires_grad=True)
     mask(faces)[0, 0, 12, 12].backward()
@@ -164,10 +165,10 @@ def test_the_receptive_field_of_the_mask_is_the_whole_image():
 def test_a_symmetric_face_is_unchanged_for_any_midline():
     half = torch.randn(2, 1, 48, 21, generator=torch.Generator().manual_seed(0))
     face = torch.cat([half, half.flip(3)], 3)  # 42 wide
-    for left in (0, 3, 6):  # the mid-line is left of the middle, in it, right of it
+    for left in (0, 3, 6):  # the midline is left of the center, at the center, right of it
         shifted = F.pad(face, (left, 6 - left, 0, 0), mode="replicate")
-        kept = salagean.Symmetry()(shifted)
-        assert (kept - shifted).abs().max() < 1e-3
+        result = salagean.Symmetry()(shifted)
+        assert (result - shifted).abs().max() < 1e-3
 
 
 def test_the_symmetry_layer_removes_low_frequencies_only():
@@ -180,8 +181,8 @@ def test_the_symmetry_layer_removes_low_frequencies_only():
     lit = symmetry(face + side_light)
     assert (lit - lit.flip(3)).abs().mean() < 0.25 * 2 * side_light.abs().mean()
     crooked = symmetry(face + mouth)
-    gap = (crooked - crooked.flip(3))[:, :, 34:36, 30:36].mean()
-    assert -1.4 < gap < -0.7  # of -2
+    asymmetry = (crooked - crooked.flip(3))[:, :, 34:36, 30:36].mean()
+    assert -1.4 < asymmetry < -0.7  # it was -2
 
 
 def test_the_symmetry_layer_commutes_with_flipping():
@@ -193,17 +194,17 @@ def test_the_symmetry_layer_commutes_with_flipping():
 
 
 def test_the_head_depends_on_every_level():
-    model = unfilled("salagean-full")
+    model = uninitialized("salagean-full")
     assert model.head[0].in_features == 32 + 64 + 128 + 256
     assert isinstance(model.symmetry, salagean.Symmetry)
-    assert isinstance(unfilled("salagean-no-symmetry").symmetry, nn.Identity)
+    assert isinstance(uninitialized("salagean-no-symmetry").symmetry, nn.Identity)
 
 
 # Faster R-CNN
 
 
 def test_rcnn_has_thirteen_convolutions_and_ends_at_three_by_three():
-    model = unfilled("rcnn-full")
+    model = uninitialized("rcnn-full")
     assert sum(isinstance(layer, nn.Conv2d) for layer in model.features) == 13
     for side in (36, 40, 44, 48):
         assert model.features(torch.zeros(1, 1, side, side)).shape == (1, 512, 3, 3)
@@ -252,31 +253,31 @@ def detector():
 
 
 def test_a_detector_shares_modules_with_the_network(detector):
-    model, whole = detector
-    ours = {id(p) for p in [*model.features.parameters(), *model.rpn.parameters()]}
-    ours |= {id(p) for p in model.dense.parameters()}
-    assert ours < {id(p) for p in whole.parameters()}
+    model, faster_rcnn = detector
+    shared = {id(p) for p in [*model.features.parameters(), *model.rpn.parameters()]}
+    shared |= {id(p) for p in model.dense.parameters()}
+    assert shared < {id(p) for p in faster_rcnn.parameters()}
 
 
 def test_a_detector_returns_losses_or_boxes(detector):
-    _, whole = detector
-    pictures = list(torch.randn(2, 1, 96, 96))
+    _, faster_rcnn = detector
+    images = list(torch.randn(2, 1, 96, 96))
     targets = [
         {"boxes": torch.tensor([[8.0, 8.0, 60.0, 60.0]]), "labels": torch.tensor([k])}
         for k in (1, 7)
     ]
-    losses = whole.train()(pictures, targets)
+    losses = faster_rcnn.train()(images, targets)
     sum(losses.values()).backward()
-    assert all(p.grad.isfinite().all() for p in whole.parameters())
+    assert all(p.grad.isfinite().all() for p in faster_rcnn.parameters())
     with torch.no_grad():
-        answers = whole.eval()(pictures)
-    assert [set(answer) for answer in answers] == [{"boxes", "labels", "scores"}] * 2
+        detections = faster_rcnn.eval()(images)
+    assert [set(of_image) for of_image in detections] == [{"boxes", "labels", "scores"}] * 2
 
 
 def test_a_block_on_a_1x1_map_has_correct_gradients():
     from mien.lab.models._basicblock import BasicBlock
 
-    found = {}
+    gradients = {}
     for bfloat16 in (False, True):
         for seed in range(8):
             torch.manual_seed(seed)
@@ -284,11 +285,11 @@ def test_a_block_on_a_1x1_map_has_correct_gradients():
             x = torch.randn(32, 64, 1, 1)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 block(x).float().square().sum().backward()
-            found[bfloat16, seed] = block.conv1.weight.grad
+            gradients[bfloat16, seed] = block.conv1.weight.grad
     for seed in range(8):
-        exact, rough = found[False, seed], found[True, seed]
-        assert rough.isfinite().all()
-        assert (exact - rough).norm() < 0.2 * exact.norm()
-        beside = torch.ones(3, 3, dtype=torch.bool)
-        beside[1, 1] = False
-        assert not rough[..., beside].any()
+        exact, rounded = gradients[False, seed], gradients[True, seed]
+        assert rounded.isfinite().all()
+        assert (exact - rounded).norm() < 0.2 * exact.norm()
+        outside_center = torch.ones(3, 3, dtype=torch.bool)
+        outside_center[1, 1] = False
+        assert not rounded[..., outside_center].any()

@@ -1,4 +1,4 @@
-"""Models: one module per family, with its `VARIANTS` and `build`."""
+"""Models: one module per family of networks, with its `VARIANTS` and `build`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ REGISTRY = __name__
 
 
 def available() -> list[str]:
-    """All names of models, `FAMILY-VARIANT`, sorted by family."""
+    """The names of all models, `FAMILY-VARIANT`, sorted by family."""
     return [
-        f"{family}-{v}"
+        f"{family}-{variant}"
         for family in names(REGISTRY)
-        for v in load_module(REGISTRY, family).VARIANTS
+        for variant in load_module(REGISTRY, family).VARIANTS
     ]
 
 
 def full_name(name: str) -> str:
-    """Add the first variant to the name of a family; other names are unchanged."""
+    """Append the first variant to the name of a family; other names are unchanged."""
     if "-" in name or name not in names(REGISTRY):
         return name
     return f"{name}-{next(iter(load_module(REGISTRY, name).VARIANTS))}"
@@ -35,21 +35,22 @@ def build(
 ) -> nn.Module:
     """Build a network with new weights.
 
-    A network may have an additional loss: a scalar attribute `auxiliary`, which each forward pass
-    of training sets, and which is added to the loss.
+    A network may have an additional loss, its scalar attribute `auxiliary`. Each forward pass in
+    training mode sets it, and the training adds it to its loss.
 
     Args:
         name: `"FAMILY-VARIANT"`, such as `"resnet-32"`, or a family for its first variant.
         channels: 1 or 3.
-        classes: number of logits, at least 2.
-        dropout: probability of dropout.
-        pretrained: use ImageNet weights where the family has them; downloads them once.
+        classes: Number of logits, at least 2.
+        dropout: Probability of dropout.
+        pretrained: Use ImageNet weights, which are downloaded once.
 
     Returns:
         A module: (N, channels, H, W) standardized float32 -> (N, classes) logits.
 
     Raises:
-        UserError: unknown name, or no pretrained weights.
+        UserError: Unknown name, fewer than two classes, or pretrained weights that do not exist or
+            cannot be downloaded.
 
     Example:
         ```python
@@ -81,18 +82,19 @@ def build(
 
 
 def ablations(name: str) -> dict[str, str]:
-    """The ablations of a network: description -> name of the network without that part.
+    """The ablations of a network: description -> name of the ablated network.
 
     A family may define them as `ABLATIONS`.
     """
     family, _, variant = full_name(name).partition("-")
-    defined = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
-    return {text: f"{family}-{other}" for text, other in defined.get(variant, {}).items()}
+    of_family = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
+    ablated = of_family.get(variant, {})
+    return {description: f"{family}-{other}" for description, other in ablated.items()}
 
 
 def count_parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
-    return sum(weights.numel() for weights in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
@@ -100,11 +102,11 @@ def multiply_adds(model: nn.Module, size: int, channels: int = 1) -> int:
     """Multiply-adds of convolutions and linear layers for one face of `size` x `size` pixels."""
     total = 0
 
-    def count(layer: nn.Module, _: tuple, out: Tensor) -> None:
+    def count(layer: nn.Module, _: tuple, output: Tensor) -> None:
         nonlocal total
-        total += cast("Tensor", layer.weight)[0].numel() * out[0].numel()
+        total += cast("Tensor", layer.weight)[0].numel() * output[0].numel()
 
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     was_training = model.training
     model.eval()(next(model.parameters()).new_zeros(1, channels, size, size))

@@ -1,7 +1,6 @@
-"""The residual block of two 3 x 3 convolutions, shared by several networks.
+"""The residual block of ResNet18 and ResNet34, shared by several networks.
 
-He et al. 2016, https://arxiv.org/abs/1512.03385, as in ResNet18 and ResNet34. The default model has
-its own block, in `resnet.py`.
+He et al. 2016, https://arxiv.org/abs/1512.03385. The default model has its own block, in `resnet`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 
 class BasicBlock(nn.Module):
-    """Two convolutions and a shortcut, which is a 1 x 1 convolution where the shape changes."""
+    """Two 3 x 3 convolutions and a shortcut, which is a 1 x 1 convolution if the shape changes."""
 
     def __init__(self, width_in: int, width: int, stride: int = 1, bias: bool = False) -> None:
         super().__init__()
@@ -40,19 +39,26 @@ def _strided(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
-    """Stages of blocks with these widths and depths; each but the first halves the resolution."""
+    """Stages of residual blocks; each stage but the first halves the resolution.
+
+    Args:
+        width_in: Number of input channels.
+        widths: Number of channels of each stage.
+        depths: Number of blocks of each stage.
+    """
     layers = nn.Sequential()
     for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         stage = nn.Sequential()
         for k in range(depth):
-            stage.append(BasicBlock(width_in, width, 2 if number and not k else 1))
+            stride = 2 if number > 0 and k == 0 else 1
+            stage.append(BasicBlock(width_in, width, stride))
             width_in = width
         layers.append(stage)
     return layers
 
 
 def init_weights(model: nn.Module) -> None:
-    """Initialize every convolution as in He et al. 2015, for ReLU."""
+    """Initialize the weights of every convolution for ReLU, as in He et al. 2015 (fan-out)."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

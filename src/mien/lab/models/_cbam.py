@@ -1,8 +1,8 @@
 """CBAM, the convolutional block attention module: channel attention, then spatial attention.
 
-Woo et al. 2018, https://arxiv.org/abs/1807.06521. Our choices: no norm after the 7 x 7 convolution
-(the authors' code has one, their formula has none), and at least four hidden units. Both attentions
-return their weights, so that forward hooks can read them.
+Woo et al. 2018, https://arxiv.org/abs/1807.06521. Our choices: reduction 8 instead of 16 and at
+least four hidden units; no batch norm after the 7 x 7 convolution, as in the authors' formula, but
+not in their code. Both attention modules return their weights, so that forward hooks can read them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class ChannelAttention(nn.Module):
-    """Weights for channels, from their mean and maximum over the map."""
+    """A weight for each channel, from its mean and maximum over all positions."""
 
     def __init__(self, width: int, reduction: int = 8) -> None:
         super().__init__()
@@ -22,25 +22,25 @@ class ChannelAttention(nn.Module):
             nn.Conv2d(width, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, width, 1)
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 1, 1) in 0..1
-        mean, largest = F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)
-        return (self.shared(mean) + self.shared(largest)).sigmoid()
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 1, 1), 0 to 1
+        mean, maximum = F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)
+        return (self.shared(mean) + self.shared(maximum)).sigmoid()
 
 
 class SpatialAttention(nn.Module):
-    """Weights for positions, from the mean and maximum over channels."""
+    """A weight for each position, from the mean and maximum over all channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, 7, padding=3)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, H, W) in 0..1
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 1, H, W), 0 to 1
         statistics = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], 1)
         return self.conv(statistics).sigmoid()
 
 
 class CBAM(nn.Module):
-    """Features weighted by channel, then by position."""
+    """Multiplies features by channel weights, then by position weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

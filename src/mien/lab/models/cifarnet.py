@@ -1,21 +1,27 @@
-"""ResNet18 for small images, as in the best public trainings on FER2013 from scratch.
+"""ResNet18 for small images, which public repositories train on FER2013 from scratch.
 
-Paper: He et al. 2016, https://arxiv.org/abs/1512.03385; the form for CIFAR (a 3 x 3 stem of stride
-1 and no max pooling) is that of K. Liu's pytorch-cifar.
+Paper: He et al. 2016, https://arxiv.org/abs/1512.03385. The variant for small images, with a 3 x 3
+stem of stride 1 and no max pooling, is that of K. Liu's pytorch-cifar for CIFAR.
 
-Claims: two public repositories train it on FER2013 from scratch, without other data:
-WuJie1010/Facial-Expression-Recognition.Pytorch claims 72.97 % on PrivateTest,
-LetheSec/Fer2013-Facial-Emotion-Recognition-Pytorch (X. Yuan) 73.70 %. Both select the epoch on
-PrivateTest itself, which is optimistically biased.
+Claims, on PrivateTest, without other data:
 
-Both repositories state everything: four stages of two blocks, 64, 128, 256 and 512 wide, one linear
-layer; the logits of ten crops are averaged, of 44 pixels (WuJie1010) or 40 (LetheSec).
+- WuJie1010/Facial-Expression-Recognition.Pytorch: 72.97 %.
+- LetheSec/Fer2013-Facial-Emotion-Recognition-Pytorch (X. Yuan): 73.70 %.
 
-Our choices: global average pooling (their 4 x 4 pooling, made for images of 32 pixels, ignores the
-right and lower edge of the map); dropout before the linear layer, as in WuJie1010 (0.5), but not in
-LetheSec. `slim` has a quarter of the widths, for CPUs.
+Both select the epoch on PrivateTest itself, so their numbers are optimistically biased.
 
-Measured on PublicTest's labels: `18` 71.6 % after 59 epochs (results/gpu-training.json); `slim`
+Both repositories state everything: four stages of two blocks, 64, 128, 256 and 512 wide, and one
+linear layer. The logits of ten crops are averaged; the crops have 44 pixels (WuJie1010) or 40
+(LetheSec).
+
+Our choices:
+
+- Global average pooling. Their 4 x 4 pooling, made for images of 32 pixels, ignores the right and
+  lower edges of the map.
+- Dropout before the linear layer, as in WuJie1010 (0.5), but not in LetheSec.
+- `slim` has a quarter of the widths, for CPUs.
+
+Accuracy on PublicTest's labels: `18` 71.6 % after 59 epochs (results/gpu-training.json); `slim`
 59.6 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:

@@ -1,24 +1,29 @@
-"""ConvNeXt, a convolutional network with the design of transformers, for 48 x 48 faces.
+"""ConvNeXt, a convolutional network designed like vision transformers, for 48 x 48 faces.
 
 Paper: Liu et al. 2022, "A ConvNet for the 2020s", https://arxiv.org/abs/2201.03545.
 
-Claims: on FER2013, El Boudouri & Bohi 2023 (EmoNeXt, https://arxiv.org/abs/2501.08199) claim 76.12
-% for the largest EmoNeXt with faces of 224 pixels, ImageNet-22k weights, a spatial transformer,
-squeeze-and-excitation and an attention loss. There is no claim for 48 pixels from scratch.
+Claims: on FER2013, El Boudouri & Bohi 2023 (EmoNeXt, https://arxiv.org/abs/2501.08199) claim
+76.12 % for the largest EmoNeXt with faces of 224 pixels, ImageNet-22k weights, a spatial
+transformer, squeeze-and-excitation and an attention loss. There is no claim for training from
+scratch with 48 pixels.
 
-The source states: a patch stem and a norm; residual blocks of a 7 x 7 depthwise convolution, layer
-norm, a linear layer to four times the width, GELU, a linear layer back to the width, and a learned
-scale per channel (initially 1e-6); a norm and a 2 x 2 convolution of stride 2 between stages; a
-last norm.
+The source states:
 
-Our choices: ConvNeXt alone, without the additions of EmoNeXt.
+- Stem: non-overlapping patches (a convolution whose stride is its kernel size) and layer norm.
+- Residual blocks: a 7 x 7 depthwise convolution, layer norm, a linear layer to four times the
+  width, GELU, a linear layer back to the width, and a learned scale per channel, initially 1e-6.
+- Between stages: layer norm and a 2 x 2 convolution of stride 2.
+- Head: global average pooling, layer norm and one linear layer.
 
-- `dropout` is the rate of stochastic depth of the last block (0.1 in the paper's `tiny`); it rises
-  linearly from zero at the first block.
-- Patches of 2 x 2 pixels instead of the paper's 4 x 4, which only `atto-4` keeps, so that feature
-  maps are 24, 12, 6 and 3 pixels wide. Maps of odd size are zero-padded before downsampling.
-- `tiny` is the paper's smallest. `atto` (Woo et al. 2023, https://arxiv.org/abs/2301.00808) is 40
-  to 320 wide; `slim` 16 to 128, for CPUs.
+Our choices:
+
+- ConvNeXt alone, without the additions of EmoNeXt.
+- `dropout` is the rate of stochastic depth of the last block (0.1 in the paper's `tiny`). The rate
+  rises linearly from zero at the first block.
+- Patches of 2 x 2 pixels, so that feature maps are 24, 12, 6 and 3 pixels wide. Only `atto-4` has
+  the paper's 4 x 4. Maps of odd size are zero-padded before downsampling.
+- `tiny` is the paper's smallest network. `atto` (Woo et al. 2023, https://arxiv.org/abs/2301.00808)
+  is 40 to 320 wide; `slim` is 16 to 128 wide, for CPUs.
 
 Accuracy on PublicTest's labels: `atto` 55.3 % after 34 epochs (results/gpu-training.json); `slim`
 27.5 % after 10 epochs (results/leaderboard).
@@ -45,9 +50,10 @@ VARIANTS = {
     "slim": (16, (2, 2, 6, 2), 2),
     "tiny": (96, (3, 3, 9, 3), 2),
 }
-"""Width of the first stage (doubled in each later stage), blocks per stage, side of a patch."""
+"""Width of the first stage (doubled in each later stage), blocks per stage, size of a patch."""
 
 EPSILON = 1e-6
+"""Of the layer norms."""
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -61,7 +67,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Downsample(nn.Module):
-    """A norm and a 2 x 2 convolution of stride 2."""
+    """Layer norm and a 2 x 2 convolution of stride 2."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +102,7 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Patch stem, four stages, global average pooling, a norm and one linear layer."""
+    """Patch stem, four stages, global average pooling, layer norm and one linear layer."""
 
     def __init__(
         self, width: int, depths: tuple[int, ...], patch: int, channels: int, classes: int,
@@ -106,8 +112,8 @@ class ConvNeXt(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(channels, width, patch, patch), ChannelNorm(width))
         drop_rates = torch.linspace(0, dropout, sum(depths), device="cpu").tolist()
         self.stages = nn.Sequential()
-        for number, depth in enumerate(depths):
-            if number:
+        for stage, depth in enumerate(depths):
+            if stage > 0:
                 self.stages.append(Downsample(width))
                 width *= 2
             self.stages.extend(Block(width, drop_rates.pop(0)) for _ in range(depth))

@@ -5,20 +5,22 @@ https://doi.org/10.1109/INCET49848.2020.9154121.
 
 Claims: 70.14 % on FER2013, 98.65 % on JAFFE.
 
-The source states (we had citations only): a CNN. That it consists of two parallel CNNs on the same
-48 x 48 face, joined before the softmax, is stated by citations without details. Depth, widths,
-kernels, training and evaluation set are unknown to us.
+The source states (we had only citations of it): two parallel CNNs on the same 48 x 48 face, which
+are joined before the softmax. Depth, widths, kernels, training and evaluation set are unknown to
+us.
 
 Our choices:
 
-- A branch has three stages of [convolution, norm, ReLU] twice and max pooling, 32, 64 and 128 wide.
-  The last maps of both branches (6 x 6; smaller maps are resized to that) are flattened, followed
-  by a dense layer of 256 with norm and ReLU, and `dropout` before and after the dense layer.
-- `full` has 3 x 3 kernels in one branch and 5 x 5 in the other. `same` has 3 x 3 in both, which
-  then differ in their initial weights only. `single` is one branch of 3 x 3.
-- `slim` and `slim-...` have three eighths of the convolutions' widths, for CPUs.
+- A branch has three stages, 32, 64 and 128 wide, of two [convolution, batch norm, ReLU] and max
+  pooling. The last feature maps of both branches are 6 x 6; smaller maps are resized to that. They
+  are flattened and followed by a dense layer of 256 with batch norm and ReLU, with `dropout` before
+  and after the dense layer.
+- `full` has 3 x 3 kernels in one branch and 5 x 5 kernels in the other. `same` has 3 x 3 kernels in
+  both, which then differ only in their initial weights. `single` has one branch, with 3 x 3
+  kernels.
+- `slim` and `slim-...` have three eighths of the widths of the convolutions, for CPUs.
 
-Measured on PublicTest's labels: `slim` 59.0 % after 10 epochs (results/leaderboard).
+Accuracy on PublicTest's labels: `slim` 59.0 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -51,14 +53,16 @@ ABLATIONS = {
     "full": {"no 5 x 5 kernels": "same", "no second branch": "single"},
     "slim": {"no 5 x 5 kernels": "slim-same", "no second branch": "slim-single"},
 }
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 STAGES = 3
+"""Number of stages of a branch."""
 
 FINAL_SIZE = 6
-"""Width and height of the last map for faces of 48 pixels."""
+"""Width and height of the last feature map for faces of 48 pixels."""
 
-DENSE = 256
+DENSE_WIDTH = 256
+"""Width of the dense layer."""
 
 
 class Parallel(nn.Module):
@@ -92,8 +96,12 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     kernel_sizes, width = VARIANTS[variant]
     features = len(kernel_sizes) * width * 2 ** (STAGES - 1) * FINAL_SIZE**2
     head = nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(features, DENSE, bias=False), nn.BatchNorm1d(DENSE),
-        nn.ReLU(), nn.Dropout(dropout), nn.Linear(DENSE, classes),
-    )  # fmt: skip
+        nn.Dropout(dropout),
+        nn.Linear(features, DENSE_WIDTH, bias=False),
+        nn.BatchNorm1d(DENSE_WIDTH),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(DENSE_WIDTH, classes),
+    )
     model = Parallel([branch(size, width, channels) for size in kernel_sizes], head)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

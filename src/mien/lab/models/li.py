@@ -1,24 +1,27 @@
-"""Four wide convolutions and two dense layers, from a system that shows emoji for emotions.
+"""Four wide convolutions and two dense layers, for a system that shows emotions as emoji.
 
 Paper: Li et al. 2023, "Face Expression Recognition Using Deep Neural Network",
 https://doi.org/10.54097/hset.v38i.5788.
 
 Claims: 89 % on FER2013 with a "hand-crafted CNN", as Abdulkadir et al. 2025 cite it.
 
-The source states nothing more in public, neither layers, nor training, nor whether the evaluation
-set was held out. Public projects with emoji often use one of two networks. The smaller is `kedari`.
-The larger is this one, from a widely copied notebook (Oheix,
+The source does not publish layers or training, nor whether the evaluation set was held out. Public
+projects with emoji often use one of two networks. The smaller one is `kedari`. The larger one is
+this network, from a widely copied notebook (Oheix,
 https://www.kaggle.com/code/jonathanoheix/face-expression-recognition-with-deep-learning) that
 reports a validation accuracy of about 65 %.
 
-The notebook states: convolutions 64, 128, 512 and 512 wide, the second 5 x 5, the others 3 x 3,
-each with norm, ReLU and max pooling; dense layers of 256 and 512 with norm and ReLU; dropout of
-0.25 after each of these six.
+The notebook states:
 
-Our choices: the last map is 3 x 3 for faces of 48 pixels, and smaller maps are resized to that;
-`slim` has half the convolutions' widths, for CPUs.
+- Convolutions 64, 128, 512 and 512 wide, the second 5 x 5, the others 3 x 3, each with batch norm,
+  ReLU and max pooling.
+- Dense layers of 256 and 512 with batch norm and ReLU.
+- Dropout of 0.25 after each of these six layers.
 
-Measured on PublicTest's labels: `slim` 53.6 % after 10 epochs (results/leaderboard).
+Our choices: the last feature map is 3 x 3 for faces of 48 pixels, and smaller maps are resized to
+that; `slim` has half of the widths of the convolutions, for CPUs.
+
+Accuracy on PublicTest's labels: `slim` 53.6 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -38,14 +41,14 @@ VARIANTS = {"full": (64, 128, 512, 512), "slim": (32, 64, 256, 256)}
 
 KERNEL_SIZES = (3, 5, 3, 3)
 
-DENSE = (256, 512)
+DENSE_WIDTHS = (256, 512)
 
 FINAL_SIZE = 3
-"""Width and height of the last map for faces of 48 pixels."""
+"""Width and height of the last feature map for faces of 48 pixels."""
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The whole network as a sequence: convolutions, dense layers, logits."""
+    """Build a variant: convolutions, dense layers, logits."""
     layers = nn.Sequential()
     for width, kernel_size in zip(VARIANTS[variant], KERNEL_SIZES, strict=True):
         padding = kernel_size // 2
@@ -56,7 +59,7 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         channels = width
     layers.extend([nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()])
     features = channels * FINAL_SIZE**2
-    for width in DENSE:
+    for width in DENSE_WIDTHS:
         layers.extend([nn.Linear(features, width, bias=False), nn.BatchNorm1d(width)])
         layers.extend([nn.ReLU(), nn.Dropout(dropout)])
         features = width

@@ -4,24 +4,29 @@ Paper: Nathani 2024, "A Comparative Study of Transfer Learning for Emotion Recog
 Modified VGG16 Models", https://arxiv.org/abs/2407.14576; VGG16 is by Simonyan & Zisserman 2015,
 https://arxiv.org/abs/1409.1556.
 
-Claims: accuracy on FER2013, as cited by Abdulkadir et al. 2025: 66.20 % in their text, 67.43 % in
-their table; possibly the first is of the CNN and the second of the modified VGG16.
+Claims: Abdulkadir et al. 2025 cite two accuracies on FER2013, 66.20 % in their text and 67.43 % in
+their table. The first may be that of the CNN and the second that of the modified VGG16.
 
-The source states (abstract and a public summary): a modified VGG16 is slightly more accurate than
-the baseline CNN (an unmodified VGG16) on FER2013 and on AffectNet; the modified VGG16 has more
-convolutions, larger dense layers and regularization; the learning rate is reduced on plateaus.
-Numbers and widths of layers are unknown to us.
+The source states (we had the abstract and a public summary):
+
+- A modified VGG16 is slightly more accurate than the baseline CNN, an unmodified VGG16, on FER2013
+  and on AffectNet.
+- The modified VGG16 has more convolutions, larger dense layers and regularization.
+- The learning rate is reduced on plateaus.
+
+The numbers and widths of layers are unknown to us.
 
 Our choices:
 
-- `vgg16`: thirteen 3 x 3 convolutions in five blocks, and two dense layers of 512. `modified`: a
-  fourth convolution in the last two blocks, and dense layers of 1024.
+- `vgg16` has thirteen 3 x 3 convolutions in five blocks, and two dense layers of 512. `modified`
+  has a fourth convolution in each of the last two blocks, and dense layers of 1024.
 - Batch normalization and ReLU after each convolution, since such a deep network is hard to train
   from scratch without batch normalization.
-- Max pooling between blocks, global max pooling after the last; `dropout` after each dense layer.
+- Max pooling between blocks, global max pooling after the last, and `dropout` after each dense
+  layer.
 - `slim` and `slim-vgg16` have a quarter of all widths, for CPUs.
 
-Measured on PublicTest's labels: `slim` 57.3 % after 10 epochs (results/leaderboard).
+Accuracy on PublicTest's labels: `slim` 57.3 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -39,6 +44,7 @@ import torch
 from torch import nn
 
 MODIFIED, VGG16 = (2, 2, 3, 4, 4), (2, 2, 3, 3, 3)
+"""Number of convolutions of each block."""
 
 VARIANTS = {
     "modified": (64, MODIFIED, 16),
@@ -49,17 +55,17 @@ VARIANTS = {
 """Width of the first block, convolutions per block, and width of the dense layers relative to the
 first block."""
 
-_PLAIN = "no added depth or width"
+_ABLATION = "no added depth or width"
 
-ABLATIONS = {"modified": {_PLAIN: "vgg16"}, "slim": {_PLAIN: "slim-vgg16"}}
-"""Variant -> name of an ablation -> variant without that part."""
+ABLATIONS = {"modified": {_ABLATION: "vgg16"}, "slim": {_ABLATION: "slim-vgg16"}}
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 RELATIVE_WIDTHS = (1, 2, 4, 8, 8)
-"""Width of each block relative to the first."""
+"""Width of each block relative to the first block."""
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The whole network as a sequence: blocks, dense layers, logits."""
+    """Build a variant: blocks of convolutions, dense layers, logits."""
     width, depths, dense_factor = VARIANTS[variant]
     layers = nn.Sequential()
     for number, (factor, depth) in enumerate(zip(RELATIVE_WIDTHS, depths, strict=True)):

@@ -4,28 +4,29 @@ Paper: Pramerdorfer & Kampel 2016, "Facial Expression Recognition using Convolut
 Networks: State of the Art", https://arxiv.org/abs/1612.02903; the authors' trained models are at
 https://github.com/cpra/fer-cnn-sota.
 
-Claims, on FER2013's test set without other data: 72.7 % (VGG), 71.6 % (Inception), 72.4 % (ResNet),
+Claims on PrivateTest, without other data: 72.7 % (VGG), 71.6 % (Inception), 72.4 % (ResNet),
 75.2 % (an ensemble).
 
-The source states the depths: 10 (VGG), 16 (Inception) and 33 layers (the ResNet, which it calls
-ResNet-34). We know the numbers of parameters, 1.8, 1.5 and 5.3 M, from citations only. The order
-and widths of layers are unknown to us; we chose them so that depth and number of parameters agree.
+The source states the depths: 10 layers (VGG), 16 (Inception) and 33 (the ResNet, which it calls
+ResNet-34). We know the numbers of parameters, 1.8, 1.5 and 5.3 M, only from citations. The order
+and widths of the layers are unknown to us; we chose them to match the depths and the numbers of
+parameters.
 
 Our choices:
 
-- `vgg`: four times [two 3 x 3 convolutions, max pooling], 32, 64, 128 and 256 wide, then two dense
-  layers, the first 256 wide.
-- `inception`: a convolution, then one, two, two and two of GoogLeNet's modules (Szegedy et al.
-  2015, https://arxiv.org/abs/1409.4842), each two layers deep, with max pooling between the groups;
-  global average pooling and a linear layer. The groups are 96, 192, 288 and 416 wide, which gives
-  1.5 M parameters.
+- `vgg`: four groups, 32, 64, 128 and 256 wide, of two 3 x 3 convolutions and max pooling, then two
+  dense layers, the first 256 wide.
+- `inception`: a convolution, then four groups of one, two, two and two modules of GoogLeNet
+  (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842), each two layers deep, with max pooling
+  between the groups; global average pooling and a linear layer. The groups are 96, 192, 288 and 416
+  wide, which gives 1.5 M parameters.
 - `resnet`: ResNet34 with half of its widths (32 to 256) and without the stem, which gives 33
   layers.
 - `slim`, a fourth variant for CPUs: `vgg` with three quarters of its widths.
 - All have batch norm after each convolution, and dropout with probability `dropout` before the last
-  layer; `vgg` and `slim` also with half of it after each max pooling.
+  layer. `vgg` and `slim` also have dropout with half of that probability after each max pooling.
 
-Measured on PublicTest's labels: `resnet` 68.3 % after 37 epochs (results/gpu-training.json); `slim`
+Accuracy on PublicTest's labels: `resnet` 68.3 % after 37 epochs (results/gpu-training.json); `slim`
 57.3 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
@@ -54,29 +55,32 @@ VARIANTS = {
 """Widths of the four groups of layers."""
 
 FINAL_SIZE = 3
-"""Width and height of the last map for faces of 48 pixels."""
+"""Width and height of the last feature map for faces of 48 pixels."""
 
 
 def convolution(width_in: int, width: int, kernel_size: int) -> nn.Sequential:
-    """A convolution with padding, so that its map is as large as its input, a norm, and ReLU."""
+    """A convolution that keeps the size, batch norm and ReLU."""
     layer = nn.Conv2d(width_in, width, kernel_size, padding=kernel_size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(width), nn.ReLU())
 
 
 class Inception(nn.Module):
-    """Four parallel paths: 1 x 1, 3 x 3, 5 x 5 and max pooling, with GoogLeNet's proportions."""
+    """Four parallel paths: 1 x 1, 3 x 3, 5 x 5 and max pooling.
+
+    The widths of the paths are in the same ratios as in the first module of GoogLeNet.
+    """
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
-        part = width // 16
+        unit = width // 16
         self.paths = nn.ModuleList(
             [
-                convolution(width_in, 4 * part, 1),
+                convolution(width_in, 4 * unit, 1),
                 nn.Sequential(
-                    convolution(width_in, 6 * part, 1), convolution(6 * part, 8 * part, 3)
+                    convolution(width_in, 6 * unit, 1), convolution(6 * unit, 8 * unit, 3)
                 ),
-                nn.Sequential(convolution(width_in, part, 1), convolution(part, 2 * part, 5)),
-                nn.Sequential(nn.MaxPool2d(3, 1, 1), convolution(width_in, 2 * part, 1)),
+                nn.Sequential(convolution(width_in, unit, 1), convolution(unit, 2 * unit, 5)),
+                nn.Sequential(nn.MaxPool2d(3, 1, 1), convolution(width_in, 2 * unit, 1)),
             ]
         )
 
@@ -91,7 +95,7 @@ def vgg(widths: tuple[int, ...], channels: int, classes: int, dropout: float) ->
         layers += [convolution(channels, width, 3), convolution(width, width, 3)]
         layers += [nn.MaxPool2d(2), nn.Dropout(dropout / 2)]
         channels = width
-    # Resizes the maps of inputs below 48 pixels.
+    # For inputs below 48 pixels, resize the maps.
     layers += [nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()]
     layers += [nn.Linear(channels * FINAL_SIZE**2, channels), nn.ReLU(), nn.Dropout(dropout)]
     return [*layers, nn.Linear(channels, classes)]
@@ -120,7 +124,7 @@ def resnet(widths: tuple[int, ...], channels: int, classes: int, dropout: float)
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
-    make = {"inception": inception, "resnet": resnet}.get(variant, vgg)
-    model = nn.Sequential(*make(VARIANTS[variant], channels, classes, dropout))
+    build_layers = {"inception": inception, "resnet": resnet}.get(variant, vgg)
+    model = nn.Sequential(*build_layers(VARIANTS[variant], channels, classes, dropout))
     init_weights(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -5,27 +5,27 @@ Network with VGG16 Feature Extraction Model", https://doi.org/10.1109/ICMNWC6018
 Faster R-CNN is by Ren et al. 2015, https://arxiv.org/abs/1506.01497, VGG16 by Simonyan & Zisserman
 2015, https://arxiv.org/abs/1409.1556.
 
-Claims: 78.22 % on FER2013 (precision 75.40, recall 80.20, specificity 85.90, and F1 71.40, which is
-below both precision and recall and impossible for one class).
+Claims on FER2013: accuracy 78.22 %, precision 75.40 %, recall 80.20 %, specificity 85.90 % and F1
+71.40 %. An F1 below both precision and recall is impossible for a single class.
 
-The source states (as cited by Abdulkadir et al.): the two names and the numbers. Widths, image
-size, initial weights, boxes and training are unknown to us, and no code is public. FER2013 has no
-boxes; every image is the crop of a face, so the only true box is the whole image.
+The source states (as cited by Abdulkadir et al.): Faster R-CNN with VGG16, and these numbers.
+Widths, image size, initial weights, boxes and training are unknown to us, and no code is public.
+FER2013 has no boxes. Every image is the crop of a face, so the only true box is the whole image.
 
 Our choices, where Ren et al. do not determine them:
 
-- VGG16 up to its thirteenth convolution (conv5_3), with poolings that round up, as in Caffe, so
-  that the last map is 3 x 3 for faces of 36 to 48 pixels. Theirs has ImageNet weights and no norms;
-  ours has random weights and therefore batch norm.
-- RoI max pooling to 7 x 7 of the whole image, two dense layers of 4096 with ReLU and `dropout`.
-- torchvision's region proposal network is trained with the whole image as the box; its two losses
-  are `auxiliary`. Anchors have sides of 24, 48 and 96 pixels and three aspect ratios. Exported
-  model files do not contain this network.
-- `detector` makes a complete Faster R-CNN of a network; `benchmarks/canvases.py` trains and
+- VGG16 up to its thirteenth convolution (conv5_3). The output sizes of poolings are rounded up, as
+  in Caffe, so that the last feature map is 3 x 3 for faces of 36 to 48 pixels. Theirs has ImageNet
+  weights and no batch norm; ours has random weights and therefore batch norm.
+- RoI max pooling of the whole image to 7 x 7, and two dense layers of 4096 with ReLU and `dropout`.
+- torchvision's region proposal network is trained with the whole image as the box. The sum of its
+  two losses is `auxiliary`. Anchors have sides of 24, 48 and 96 pixels and three aspect ratios.
+  Exported model files do not contain this network.
+- `detector` makes a complete Faster R-CNN from a network. `benchmarks/canvases.py` trains and
   evaluates one on images with several faces.
-- `slim` has a quarter of the convolutions' widths and dense layers of 256, for CPUs.
+- `slim` has a quarter of the widths of the convolutions and dense layers of 256, for CPUs.
 
-Measured on PublicTest's labels: `slim` 57.1 % after 10 epochs (results/leaderboard).
+Accuracy on PublicTest's labels: `slim` 57.1 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes; the multiply-adds do not include the region proposal network:
 
@@ -51,18 +51,20 @@ BLOCKS = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """Per block: width relative to the first block, and number of convolutions."""
 
 STRIDE = 16
-"""Stride of the last map, in pixels."""
+"""Stride of the last feature map, in pixels."""
 
 CELLS = 7
 """Width and height of the result of RoI pooling."""
 
-ANCHORS = (24, 48, 96)
+ANCHOR_SIZES = (24, 48, 96)
+"""Sides of the square anchors in pixels; the other anchors have the same areas."""
+
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
-"""Sides in pixels and aspect ratios (height / width) of the anchors."""
+"""Height / width of the anchors."""
 
 
 class RCNN(nn.Module):
-    """Faster R-CNN with one box, the whole image."""
+    """Faster R-CNN as a classifier: the only box is the whole image."""
 
     def __init__(self, width: int, dense: int, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class RCNN(nn.Module):
 
 
 class Features(nn.Sequential):
-    """Layers with `out_channels`, which torchvision requires of a backbone."""
+    """A backbone with the attribute `out_channels`, which torchvision requires."""
 
     out_channels: int
 
@@ -96,23 +98,23 @@ class Features(nn.Sequential):
 def vgg16(width: int, channels: int) -> Features:
     """VGG16 up to conv5_3: (N, channels, H, W) -> (N, 8 width, H / 16, W / 16), rounded up."""
     layers = Features()
-    for number, (times, depth) in enumerate(BLOCKS):
+    for number, (factor, depth) in enumerate(BLOCKS):
         if number:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         for _ in range(depth):
-            layer = nn.Conv2d(channels, width * times, 3, padding=1, bias=False)
+            layer = nn.Conv2d(channels, width * factor, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            layers.extend([layer, nn.BatchNorm2d(width * times), nn.ReLU()])
-            channels = width * times
+            layers.extend([layer, nn.BatchNorm2d(width * factor), nn.ReLU()])
+            channels = width * factor
     layers.out_channels = channels
     return layers
 
 
 def proposal_network(width: int) -> Any:
-    """Torchvision's region proposal network for maps of `width` channels, as in Ren et al."""
+    """Region proposal network of torchvision for `width` channels, with Ren et al.'s settings."""
     from torchvision.models.detection import rpn
 
-    anchors = rpn.AnchorGenerator((ANCHORS,), (ASPECT_RATIOS,))
+    anchors = rpn.AnchorGenerator((ANCHOR_SIZES,), (ASPECT_RATIOS,))
     return rpn.RegionProposalNetwork(
         anchors,
         rpn.RPNHead(width, anchors.num_anchors_per_location()[0]),
@@ -125,12 +127,12 @@ def proposal_network(width: int) -> Any:
 def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
     """Loss of objectness plus loss of boxes, where the only box is the whole image.
 
-    Ren et al. sample 256 anchors per image; these images have 81, so all are used and there is no
-    random choice.
+    Ren et al. sample 256 anchors per image. The images here have fewer (81 at 48 pixels), so all
+    anchors are used and nothing is sampled.
 
     Args:
         rpn: The region proposal network.
-        features: (N, C, h, w) maps of the images.
+        features: (N, C, h, w) feature maps of the images.
         side: Width and height of the images in pixels.
     """
     from torchvision.models.detection.rpn import concat_box_prediction_layers
@@ -139,12 +141,12 @@ def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
     objectness, boxes = concat_box_prediction_layers(*rpn.head([features]))
     labels, targets = anchor_targets(tuple(features.shape[2:]), side, features.device)
     labels, targets = labels.repeat(count), targets.repeat(count, 1)
-    sampled, positive = (labels >= 0).float(), (labels == 1).float()
+    used, positive = (labels >= 0).float(), (labels == 1).float()
     objectness_loss = F.binary_cross_entropy_with_logits(
         objectness.float().flatten(), labels.clamp(min=0), reduction="none"
     )
     box_loss = F.smooth_l1_loss(boxes.float(), targets, beta=1 / 9, reduction="none").sum(1)
-    return (objectness_loss * sampled + box_loss * positive).sum() / sampled.sum()
+    return (objectness_loss * used + box_loss * positive).sum() / used.sum()
 
 
 @lru_cache(maxsize=8)
@@ -153,17 +155,17 @@ def anchor_targets(
 ) -> tuple[Tensor, Tensor]:
     """Match the anchors of an image with its only box, the whole image.
 
-    The targets depend on the sizes only, so they are computed once, on the CPU: matching
-    synchronizes with a GPU.
+    The targets depend only on the sizes, so they are cached. They are computed on the CPU, because
+    matching would synchronize with a GPU.
 
     Args:
-        cells: Height and width of the map.
+        cells: Height and width of the feature map.
         side: Width and height of the image in pixels.
         device: Device of the result.
 
     Returns:
-        labels: (A,) float32: 1 for a face, 0 for background, -1 for anchors that are not used.
-        targets: (A, 4) float32, encoded boxes.
+        labels: (A,) float32; 1 for a face, 0 for background, -1 for anchors that are not used.
+        targets: (A, 4) float32; the box, encoded relative to each anchor.
     """
     from torchvision.models.detection.image_list import ImageList
 
@@ -179,8 +181,8 @@ def anchor_targets(
 def pooled(x: Tensor) -> Tensor:
     """RoI max pooling of the whole image: (N, C, h, w) -> (N, C, CELLS, CELLS).
 
-    The result is that of adaptive max pooling, which ONNX lacks. On maps of up to CELLS x CELLS
-    points, a cell covers one or two points per axis, so that the first and the last are enough.
+    The result equals that of adaptive max pooling, which ONNX lacks. On maps of up to CELLS x CELLS
+    points, a cell covers one or two points per axis: its first and its last.
     """
     if max(x.shape[2:]) > CELLS:
         return F.adaptive_max_pool2d(x, CELLS)
@@ -208,16 +210,17 @@ def detector(model: RCNN, side: int, classes: int = 7) -> Any:
     """Make a complete Faster R-CNN with the features, proposals and dense layers of a network.
 
     Args:
-        model: the network, whose layers are used, not copied.
-        side: longer side in pixels to which images are resized.
-        classes: number of emotions.
+        model: The network, whose layers are shared, not copied.
+        side: Longer side in pixels to which images are resized.
+        classes: Number of emotions.
 
     Returns:
         A torchvision `FasterRCNN`, called with a list of (C, H, W) standardized images:
 
-        - In training also with a list of `{"boxes": (F, 4) corners, "labels": (F,) from 1}`; it
-          returns losses by name, over 128 boxes per image.
-        - In evaluation it returns `boxes`, `labels` and `scores` of each image, from 300 proposals.
+        - In training mode it also takes a list of targets, one per image: `{"boxes": (F, 4)
+          corners, "labels": (F,) from 1}`. It returns losses by name, over 128 boxes per image.
+        - In evaluation mode it returns `boxes`, `labels` and `scores` of each image, from 300
+          proposals.
     """
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
 

@@ -5,22 +5,26 @@ Recognition", https://arxiv.org/abs/2409.10545; the authors' code is at
 https://github.com/ArnabKumarRoy02/ResEmoteNet.
 
 Claims: 79.79 % on FER2013. In the issues of the repository, users report test faces in the training
-set, and 58 to 66 % when they train it.
+set, and 58 to 66 % accuracy when they train the network themselves.
 
-The code states everything; `full` is the same network:
+The code states everything; `full` has the same layers:
 
 - Crops are resized bilinearly to 64 pixels.
-- Three times [3 x 3 convolution, norm, ReLU, max pooling], 64, 128 and 256 wide, dropout of 0.2
-  after the first two; squeeze-and-excitation with reduction 16, without biases.
-- Three residual blocks of stride 2, 512, 1024 and 2048 wide, global average pooling, dense layers
-  of 1024, 512 and 256 with ReLU and dropout of 0.5.
+- Three 3 x 3 convolutions, 64, 128 and 256 wide, each with batch norm, ReLU and max pooling.
+  Dropout of 0.2 after the first two.
+- Squeeze-and-excitation with reduction 16, without biases.
+- Three residual blocks of stride 2, 512, 1024 and 2048 wide, and global average pooling.
+- Dense layers of 1024, 512 and 256 with ReLU and dropout of 0.5.
 
-Our choices: dropout with probability `dropout` after each dense layer and 0.4 x `dropout` after the
-poolings (with `dropout=0.5` as in the code); He initialization of convolutions instead of torch's
-default. `no-se` has no squeeze-and-excitation. `slim` and `slim-no-se`, for CPUs: three eighths of
-all widths, and no resizing.
+Our choices:
 
-Measured on PublicTest's labels: `slim` 54.5 % after 10 epochs (results/leaderboard).
+- The probability of dropout is `dropout` after each dense layer and 0.4 x `dropout` after the
+  poolings. With `dropout=0.5` it is that of the code.
+- He initialization of the convolutions instead of torch's default.
+- `no-se` has no squeeze-and-excitation.
+- `slim` and `slim-no-se`, for CPUs, have three eighths of all widths and do not resize.
+
+Accuracy on PublicTest's labels: `slim` 54.5 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -48,9 +52,9 @@ class Parts:
     """The components of a variant.
 
     Attributes:
-        side: side in pixels to which faces are resized; 0 for no resizing.
-        width: width of the first convolution.
-        squeeze: whether there is squeeze-and-excitation.
+        side: Side in pixels to which faces are resized; 0 for no resizing.
+        width: Width of the first convolution.
+        squeeze: Whether there is squeeze-and-excitation.
     """
 
     side: int = 64
@@ -65,14 +69,14 @@ VARIANTS = {
     "slim-no-se": Parts(side=0, width=24, squeeze=False),
 }
 
-_NAME = "no squeeze-and-excitation"
+_ABLATION = "no squeeze-and-excitation"
 
-ABLATIONS = {"full": {_NAME: "no-se"}, "slim": {_NAME: "slim-no-se"}}
-"""Variant -> name of an ablation -> variant without that part."""
+ABLATIONS = {"full": {_ABLATION: "no-se"}, "slim": {_ABLATION: "slim-no-se"}}
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 
-class Squeeze(nn.Module):
-    """Squeeze-and-excitation: weights for channels, from their means."""
+class SqueezeExcitation(nn.Module):
+    """Multiplies each channel by a weight that is computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,7 +89,7 @@ class Squeeze(nn.Module):
 
 
 class ResEmoteNet(nn.Module):
-    """Convolutions, squeeze, residual blocks, global average pooling, dense layers."""
+    """Convolutions, squeeze-and-excitation, residual blocks, global pooling and dense layers."""
 
     def __init__(self, parts: Parts, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class ResEmoteNet(nn.Module):
             self.features.extend([nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)])
             self.features.extend([nn.Dropout(0.4 * dropout)] if number < 2 else [])
             channels, width = width, 2 * width
-        self.squeeze = Squeeze(channels) if parts.squeeze else nn.Identity()
+        self.squeeze = SqueezeExcitation(channels) if parts.squeeze else nn.Identity()
         self.blocks = nn.Sequential()
         for _ in range(3):
             self.blocks.append(BasicBlock(channels, 2 * channels, stride=2, bias=True))

@@ -1,30 +1,39 @@
-"""The residual masking network: a ResNet34 whose stages are masked by small U-Nets.
+"""The residual masking network: a ResNet34 with a small U-Net that masks each stage.
 
 Paper: Pham et al. 2021, "Facial Expression Recognition Using Residual Masking Network",
 https://arxiv.org/abs/2603.05937 (ICPR 2020); the authors' code is at
 https://github.com/phamquiluan/ResidualMaskingNetwork.
 
-Claims on FER2013's PrivateTest: 74.14 % for this network, with ImageNet weights, the epoch selected
-on PublicTest, and test-time augmentation of ten rotated and flipped copies; 76.82 % for an ensemble
-with six others, selected on PrivateTest.
+Claims on PrivateTest:
 
-The code states everything: stages of 3, 4, 6 and 3 blocks, 64 to 512 wide; the output of a stage is
-multiplied by (1 + mask). The U-Nets of the four masks have 4, 3, 2 and 1 levels, each level twice
-as wide as the one before, with max pooling down and transposed convolutions up. A softmax over
-channels makes the mask sum to one at each position.
+- 74.14 % for this network, with ImageNet weights, the epoch selected on PublicTest, and test-time
+  augmentation of ten rotated and flipped copies.
+- 76.82 % for an ensemble with six other networks, selected on PrivateTest.
 
-Our choices: the authors resize faces to 224 pixels, which stem and max pooling reduce to 56; ours
-stay at 48, with a 3 x 3 stem of stride 1. The maps of the stages have 48, 24, 12 and 6 pixels (the
-authors' 56, 28, 14 and 7), and the smallest map of each U-Net has 6 (the authors' 7). In a U-Net,
-odd sizes are rounded up on the way down and cropped on the way up. The 2 x 2 transposed convolution
-is implemented as an equivalent 1 x 1 convolution with pixel shuffle.
+The code states everything:
+
+- Stages of 3, 4, 6 and 3 blocks, 64 to 512 wide. The output of a stage is multiplied by (1 + mask).
+- The U-Nets of the four masks have 4, 3, 2 and 1 levels. Each level is twice as wide as the one
+  above. Max pooling leads to the level below, transposed convolutions lead to the level above.
+- A softmax over channels makes the mask sum to one at each position.
 
 The often cited 142.9 M parameters count the shortcuts of the masks twice, because the checkpoint
-stores them under two names; counted once, there are 137.8 M parameters. `slim`, for CPUs: an eighth
-of the widths, two blocks per stage as in ResNet18, a stem of stride 2. `no-masks` and
-`slim-no-masks` are the ResNets alone.
+stores them under two names. Counted once, there are 137.8 M parameters.
 
-Measured on PublicTest's labels: `slim` 48.2 % after 10 epochs (results/leaderboard).
+Our choices:
+
+- The authors resize faces to 224 pixels, which the stem and max pooling reduce to 56. Our faces
+  stay at 48 pixels, with a 3 x 3 stem of stride 1. The feature maps of the stages have 48, 24, 12
+  and 6 pixels (the authors' 56, 28, 14 and 7), and the smallest map of each U-Net has 6 (the
+  authors' 7).
+- In a U-Net, odd sizes are rounded up by max pooling, and the upsampled maps are cropped to them.
+- The 2 x 2 transposed convolution is implemented as an equivalent 1 x 1 convolution with pixel
+  shuffle.
+- `slim`, for CPUs, has an eighth of the widths, two blocks per stage as in ResNet18, and a stem of
+  stride 2.
+- `no-masks` and `slim-no-masks` are the ResNets alone.
+
+Accuracy on PublicTest's labels: `slim` 48.2 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -54,11 +63,11 @@ VARIANTS = {
 whether there are masks."""
 
 ABLATIONS = {"full": {"no masks": "no-masks"}, "slim": {"no masks": "slim-no-masks"}}
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 
 class Upsample(nn.Module):
-    """A transposed convolution of 2 x 2 and stride 2, norm and ReLU; halves the channels."""
+    """A 2 x 2 transposed convolution of stride 2, batch norm and ReLU; halves the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +79,7 @@ class Upsample(nn.Module):
 
 
 class Mask(nn.Module):
-    """A U-Net of residual blocks that gives a weight for each channel and position."""
+    """A U-Net of residual blocks that computes a weight for each channel and position."""
 
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
@@ -80,14 +89,14 @@ class Mask(nn.Module):
         self.up = nn.ModuleList(BasicBlock(2 * w, w) for w in widths[-2::-1])
         self.last = BasicBlock(2 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W) in 0..1
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W), 0 to 1
         maps: list[Tensor] = []
         for block in self.down:
             x = block(F.max_pool2d(x, 2, ceil_mode=True) if maps else x)
             maps.append(x)
-        for grow, block, before in zip(self.grow, self.up, maps[-2::-1], strict=True):
-            x = grow(x)[:, :, : before.shape[2], : before.shape[3]]
-            x = block(torch.cat([x, before], 1))
+        for upsample, block, skip in zip(self.grow, self.up, maps[-2::-1], strict=True):
+            x = upsample(x)[:, :, : skip.shape[2], : skip.shape[3]]
+            x = block(torch.cat([x, skip], 1))
         return self.last(x).softmax(1)
 
 
@@ -122,6 +131,6 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     model = RMN(*VARIANTS[variant], channels, classes, dropout)
     init_weights(model)
     for block in model.masks.modules():
-        if isinstance(block, BasicBlock):  # as in the authors' masks, not in their stages
+        if isinstance(block, BasicBlock):  # in the masks only, as in the authors' code
             nn.init.zeros_(block.norm2.weight)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

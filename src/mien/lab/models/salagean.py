@@ -1,4 +1,4 @@
-"""A convolutional network behind a layer that reduces the asymmetry of a face.
+"""A convolutional network that first reduces the asymmetry of a face.
 
 Paper: Sălăgean, Leba & Ionica 2025, "Leveraging Symmetry and Addressing Asymmetry Challenges for
 Improved Convolutional Neural Network-Based Facial Emotion Recognition",
@@ -6,26 +6,32 @@ https://www.mdpi.com/2073-8994/17/3/397.
 
 Claims: 69 % on FER2013, as Abdulkadir et al. cite it.
 
-The source states (we had the abstract only): "a custom-designed CNN architecture that extracts
-robust, multi-level facial features", preprocessing "to correct or reduce asymmetry before
-classification", "vertical flipping and shuffling", which make "symmetric variations", and a "Loss
-Weight parameter" for unbalanced classes. Layers, widths and training are unknown to us.
+The source states (we had only the abstract):
+
+- "A custom-designed CNN architecture that extracts robust, multi-level facial features".
+- Preprocessing "to correct or reduce asymmetry before classification".
+- "Vertical flipping and shuffling", which make "symmetric variations".
+- A "Loss Weight parameter" for unbalanced classes.
+
+Layers, widths and training are unknown to us.
 
 Our choices:
 
 - The preprocessing is a layer without weights, so that model files contain it. It estimates the
-  midline of the face, at most a twelfth of the width from the center, as the line where the flipped
-  face agrees best with the face. Then it reduces the asymmetry, which is half of the difference
-  between the face and the flipped face: it removes all low frequencies of it (light from one side),
-  but only half of the high ones (so that a crooked smile remains visible).
-- Four blocks of two 3 x 3 convolutions with batch norm and ReLU, and max pooling, 32, 64, 128 and
-  256 wide, with dropout of half of `dropout` after each. "Multi-level": the means of all four
-  blocks are concatenated, followed by a dense layer of 256 with batch norm, ReLU and `dropout`.
-- "Vertical flipping" is read as flipping left and right. Flipping and class weights are set in the
-  config.
-- `no-symmetry` lacks the preprocessing. `slim` has half of the widths, for CPUs.
+  midline of the face: the vertical line, at most a twelfth of the width from the center, at which
+  the flipped face agrees best with the face. The asymmetry is half of the difference between the
+  face and the flipped face. The layer removes the low frequencies of the asymmetry (light from one
+  side), but only half of the high frequencies (so that a crooked smile remains visible).
+- Four blocks, 32, 64, 128 and 256 wide, of two 3 x 3 convolutions with batch norm and ReLU, and max
+  pooling. Dropout with probability `dropout` / 2 follows each block.
+- "Multi-level": the channel means of all four blocks are concatenated. A dense layer of 256 with
+  batch norm, ReLU and `dropout` follows.
+- "Vertical flipping" is interpreted as flipping left and right. Flipping and class weights are set
+  in the config.
+- `no-symmetry` has no preprocessing. `slim` and `slim-no-symmetry` have half of the widths, for
+  CPUs.
 
-Measured on PublicTest's labels: `slim` 55.8 % after 10 epochs (results/leaderboard).
+Accuracy on PublicTest's labels: `slim` 55.8 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -57,50 +63,50 @@ ABLATIONS = {
     "full": {"no symmetry": "no-symmetry"},
     "slim": {"no symmetry": "slim-no-symmetry"},
 }
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 
 class Symmetry(nn.Module):
-    """Reduces the asymmetry of a face. It has no weights.
+    """A layer without weights that reduces the asymmetry of a face.
 
     Args:
-        keep: fraction of the high-frequency asymmetry that is kept.
+        keep: Fraction of the high-frequency asymmetry that is kept.
     """
 
     def __init__(self, keep: float = 0.5) -> None:
         super().__init__()
         self.keep = keep
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, side, side) -> the same
-        odd = (x - mirrored(x)) / 2
-        coarse = blurred(odd)
-        return x - coarse - (1 - self.keep) * (odd - coarse)
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, side, side) -> the same shape
+        asymmetry = (x - flip_at_midline(x)) / 2
+        low = low_pass(asymmetry)
+        return x - low - (1 - self.keep) * (asymmetry - low)
 
 
-def mirrored(x: Tensor) -> Tensor:
-    """Each face flipped at its own midline: (N, C, side, side) -> the same shape.
+def flip_at_midline(x: Tensor) -> Tensor:
+    """Flip each face at its own midline: (N, C, side, side) -> the same shape.
 
     The result is the mean of flips at several lines, weighted by their agreement with the face.
     """
     side = x.shape[3]
     max_shift = round(side / 6)  # twice the largest distance of the midline from the center
-    wide = F.pad(x.flip(3), (max_shift, max_shift, 0, 0), mode="replicate")
-    images = wide.unfold(3, side, 1)  # (N, C, side, shifts, side)
-    differences = (x[:, :, :, None] - images).square().mean((1, 2, 4))  # (N, shifts)
-    spread = differences.mean(1, keepdim=True).clamp(min=1e-3)
-    weights = (-30 * differences / spread).softmax(1)
-    return (weights[:, None, None, :, None] * images).sum(3)
+    padded = F.pad(x.flip(3), (max_shift, max_shift, 0, 0), mode="replicate")
+    flipped = padded.unfold(3, side, 1)  # (N, C, side, shifts, side)
+    differences = (x[:, :, :, None] - flipped).square().mean((1, 2, 4))  # (N, shifts)
+    mean_difference = differences.mean(1, keepdim=True).clamp(min=1e-3)
+    weights = (-30 * differences / mean_difference).softmax(1)
+    return (weights[:, None, None, :, None] * flipped).sum(3)
 
 
-def blurred(x: Tensor) -> Tensor:
-    """Low-pass filter with a scale of about a quarter of a face: (N, C, side, side)."""
+def low_pass(x: Tensor) -> Tensor:
+    """Blur by about a quarter of a face of 48 pixels: (N, C, side, side) -> the same shape."""
     for _ in range(2):
         x = F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)
     return x
 
 
 class CNN(nn.Module):
-    """Four blocks of convolutions, and a head on the means of all blocks."""
+    """Four blocks of convolutions, and a head on the channel means of all blocks."""
 
     def __init__(
         self, width: int, symmetry: bool, channels: int, classes: int, dropout: float

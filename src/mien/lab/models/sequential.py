@@ -1,23 +1,27 @@
-"""Six wide convolutions and three dense layers, the paper's second model.
+"""Six wide convolutions and three dense layers: the second model of the paper.
 
 Paper: Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer Vision
 Technique", https://doi.org/10.18178/joig.13.5.469-475.
 
 The source states: "Sequential" (the name of a Keras container), 50 epochs, and 67.41 % on a
-validation set. Batch size, epochs and label codes match a family of public notebooks. The best
-known of them (lxyuan0420, "Facial expression recognition using CNN") has this network:
+validation set. Batch size, epochs and label codes match several public notebooks that are copies of
+each other. The best known one (lxyuan0420, "Facial expression recognition using CNN") has this
+network:
 
 - Three blocks of two 3 x 3 convolutions and max pooling, 256, 128 and 64 wide; only the first
   convolution has no padding. Dense layers of 512, 256 and 128.
-- Batch norm and ReLU after each convolution and dense layer. `plain` has no norm.
+- Batch norm and ReLU after each convolution and dense layer.
 
-Our choices: dropout, which the paper mentions and the notebook lacks, with probability `dropout`
-after each dense layer and half of it after each block. The last map is 5 x 5 for faces of 42 to 48
-pixels; smaller maps are resized to that. `slim` and `slim-plain` have a quarter of the
-convolutions' widths, for CPUs.
+Our choices:
 
-Measured on PublicTest's labels: `full` 65.3 % after 50 epochs (results/full-sequential.json);
-`slim` 57.5 % after 50 (results/slim-sequential.json).
+- Dropout, which the paper mentions and the notebook lacks. Its probability is `dropout` after each
+  dense layer and half of it after each block.
+- The last feature map is 5 x 5 for faces of 42 to 48 pixels; smaller maps are resized to that.
+- `plain` has no batch norm. `slim` and `slim-plain` have a quarter of the widths of the
+  convolutions, for CPUs.
+
+Accuracy on PublicTest's labels: `full` 65.3 % after 50 epochs (results/full-sequential.json);
+`slim` 57.5 % after 50 epochs (results/slim-sequential.json).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -43,29 +47,29 @@ VARIANTS = {
 """Widths of the three blocks, and whether there is batch norm."""
 
 ABLATIONS = {"full": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
-DENSE = (512, 256, 128)
+DENSE_WIDTHS = (512, 256, 128)
 
 FINAL_SIZE = 5
-"""Width and height of the last map for faces of 48 pixels."""
+"""Width and height of the last feature map for faces of 48 pixels."""
 
 
 def convolution(width_in: int, width: int, padding: int, norm: bool) -> list[nn.Module]:
-    """A 3 x 3 convolution, optional norm, and ReLU."""
+    """A 3 x 3 convolution, optional batch norm, and ReLU."""
     layer = nn.Conv2d(width_in, width, 3, padding=padding, bias=not norm)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return [layer, nn.BatchNorm2d(width), nn.ReLU()] if norm else [layer, nn.ReLU()]
 
 
 def dense(width_in: int, width: int, norm: bool) -> list[nn.Module]:
-    """A linear layer, optional norm, and ReLU."""
+    """A linear layer, optional batch norm, and ReLU."""
     layer = nn.Linear(width_in, width, bias=not norm)
     return [layer, nn.BatchNorm1d(width), nn.ReLU()] if norm else [layer, nn.ReLU()]
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """The whole network as a sequence: blocks, dense layers, logits."""
+    """Build a variant: blocks of convolutions, dense layers, logits."""
     widths, norm = VARIANTS[variant]
     layers: list[nn.Module] = []
     for number, width in enumerate(widths):
@@ -75,7 +79,7 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         channels = width
     layers += [nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()]
     features = channels * FINAL_SIZE**2
-    for width in DENSE:
+    for width in DENSE_WIDTHS:
         layers += [*dense(features, width, norm), nn.Dropout(dropout)]
         features = width
     model = nn.Sequential(*layers, nn.Linear(features, classes))

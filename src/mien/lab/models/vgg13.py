@@ -1,4 +1,4 @@
-"""VGG13 as made for FER+: ten convolutions and three dense layers.
+"""The VGG13 of the authors of FER+: ten convolutions and three dense layers.
 
 Paper: Barsoum et al. 2016, "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", https://arxiv.org/abs/1608.01041; the authors' code is at
@@ -10,18 +10,25 @@ as targets. There is no claim for FER2013's own labels.
 The code states everything; `full` is the same network:
 
 - Crops are resized bilinearly to 64 pixels.
-- Two blocks of two and two of three 3 x 3 convolutions, 64, 128, 256 and 256 wide, with ReLU, and
-  max pooling after each block. No norms. Simonyan & Zisserman's VGG13 is another network.
-- Two dense layers of 1024 with ReLU on the flattened last map (4 x 4). Dropout of 0.5 after each
-  dense layer and 0.25 after each block; here `dropout` and half of `dropout`. Glorot uniform
-  initialization.
+- Four blocks of two, two, three and three 3 x 3 convolutions, 64, 128, 256 and 256 wide, with ReLU
+  and without batch norm. Max pooling follows each block. The VGG13 of Simonyan & Zisserman is
+  another network.
+- Two dense layers of 1024 with ReLU on the flattened last feature map (4 x 4), and a third for the
+  logits.
+- Dropout of 0.5 after each of the two dense layers and 0.25 after each block; here the
+  probabilities are `dropout` and half of it.
+- Glorot uniform initialization.
 
-Our choices: no histogram equalization and no subtraction of a plane of light, which are part of
-their preprocessing. `bn` has batch norm after each convolution. `slim` and `slim-bn`, for CPUs:
-three eighths of all widths, no resizing, a last map of 3 x 3. Without norms training starts
-slowly: `slim` was at chance after three epochs of SGD with lr 0.05 and dropout 0.5.
+Our choices:
 
-Measured on PublicTest's labels: `bn` 71.0 % after 81 epochs (results/gpu-training.json); `slim-bn`
+- Their preprocessing is left out: histogram equalization, and the subtraction of a plane that is
+  fitted to the brightness.
+- `bn` has batch norm after each convolution. Without batch norm, training starts slowly: `slim` was
+  at chance level after three epochs of SGD with lr 0.05 and dropout 0.5.
+- `slim` and `slim-bn`, for CPUs, have three eighths of all widths, do not resize, and have a last
+  feature map of 3 x 3.
+
+Accuracy on PublicTest's labels: `bn` 71.0 % after 81 epochs (results/gpu-training.json); `slim-bn`
 58.7 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
@@ -50,14 +57,14 @@ VARIANTS = {
 whether there is batch norm."""
 
 ABLATIONS = {"bn": {"no batch norm": "full"}, "slim-bn": {"no batch norm": "slim"}}
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 3), (4, 3))
 """Per block: width relative to the first block, and number of convolutions."""
 
 
 class VGG13(nn.Module):
-    """Four blocks, and two dense layers on the flattened last map."""
+    """Four blocks of convolutions, and three dense layers on the flattened last feature map."""
 
     def __init__(
         self, side: int, width: int, norm: bool, channels: int, classes: int, dropout: float
@@ -65,17 +72,17 @@ class VGG13(nn.Module):
         super().__init__()
         self.side = side
         self.features = nn.Sequential()
-        for times, depth in BLOCKS:
+        for factor, depth in BLOCKS:
             for _ in range(depth):
                 self.features.append(
-                    nn.Conv2d(channels, times * width, 3, padding=1, bias=not norm)
+                    nn.Conv2d(channels, factor * width, 3, padding=1, bias=not norm)
                 )
-                self.features.extend([nn.BatchNorm2d(times * width)] if norm else [])
+                self.features.extend([nn.BatchNorm2d(factor * width)] if norm else [])
                 self.features.append(nn.ReLU())
-                channels = times * width
+                channels = factor * width
             self.features.extend([nn.MaxPool2d(2), nn.Dropout(dropout / 2)])
         final_size = (side or 48) // 16
-        # Resizes the maps of inputs below 48 pixels.
+        # For inputs below 48 pixels without resizing, resize the maps.
         self.features.append(nn.AdaptiveAvgPool2d(final_size))
         self.head = nn.Sequential(nn.Flatten())
         features = channels * final_size**2

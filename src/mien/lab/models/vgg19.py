@@ -1,4 +1,4 @@
-"""VGG19 without its last pooling, the paper's first model.
+"""VGG19 without its last pooling: the first model of the paper.
 
 Paper: Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer Vision
 Technique", https://doi.org/10.18178/joig.13.5.469-475; VGG19 is by Simonyan & Zisserman 2015,
@@ -8,15 +8,15 @@ The source states: "VGG19", 25 epochs, and 66.68 % on a validation set.
 
 Our choices:
 
-- VGG19 up to its sixteenth convolution (block5_conv4, a map of 3 x 3 x 512), then global
-  average pooling, dropout and one linear layer, as in the public notebook that the paper's Table II
-  matches (same number of faces per class, same epochs).
-- `plain` has no norm, as in the notebook, which uses ImageNet weights. Such depth is hard to train
-  from scratch without norms, so `bn`, with batch norm, is the first variant.
+- VGG19 up to its sixteenth convolution (block5_conv4, a feature map of 3 x 3 x 512), then global
+  average pooling, dropout and one linear layer. This is the network of a public notebook with the
+  same number of faces per class as the paper's Table II, and the same number of epochs.
+- `plain` has no batch norm, as in the notebook, which uses ImageNet weights. Such a deep network is
+  hard to train from scratch without batch norm, so `bn`, with batch norm, is the first variant.
 - `slim` and `slim-plain` have a quarter of the widths, for CPUs.
 
-Measured: `bn` 68.5 % after 25 epochs, protocol random10 (results/full-vgg19.json); `slim` 60.5 % of
-PublicTest's labels after 10 epochs (results/leaderboard).
+Accuracy: `bn` 68.5 % after 25 epochs with protocol `random10` (results/full-vgg19.json); `slim`
+60.5 % on PublicTest's labels after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -44,28 +44,28 @@ VARIANTS = {
 """Width of the first block, and whether there is batch norm."""
 
 ABLATIONS = {"bn": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim-plain"}}
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
 BLOCKS = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
 """Per block: width relative to the first block, and number of convolutions."""
 
 
 class VGG(nn.Module):
-    """Five blocks of 3 x 3 convolutions with a max pooling between them, and a linear layer."""
+    """Five blocks of 3 x 3 convolutions with max pooling between them, and a linear layer."""
 
     def __init__(self, width: int, norm: bool, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
-        # One flat list and a bias before each norm: the layout of timm's weights.
+        # A flat sequence, with biases even before batch norm, has the keys of timm's weights.
         self.features = nn.Sequential()
-        for number, (times, depth) in enumerate(BLOCKS):
+        for number, (factor, depth) in enumerate(BLOCKS):
             if number:
                 self.features.append(nn.MaxPool2d(2))
             for _ in range(depth):
-                self.features.append(nn.Conv2d(channels, width * times, 3, padding=1))
+                self.features.append(nn.Conv2d(channels, width * factor, 3, padding=1))
                 if norm:
-                    self.features.append(nn.BatchNorm2d(width * times))
+                    self.features.append(nn.BatchNorm2d(width * factor))
                 self.features.append(nn.ReLU())
-                channels = width * times
+                channels = width * factor
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, classes)
 
@@ -91,15 +91,16 @@ def build(
 
 
 def imagenet_features(norm: bool, channels: int) -> dict[str, Tensor]:
-    """The ImageNet weights of `features`, from timm, which may download them.
+    """The ImageNet weights of `features` from timm, which downloads them if needed.
 
-    For one channel the first kernels are summed over colors, as gray has equal values in each.
+    For one channel, the kernels of the first layer are summed over the colors. The result is that
+    of a gray image, repeated in each color channel.
     """
     import timm
 
     weights = timm.create_model("vgg19_bn" if norm else "vgg19", pretrained=True).state_dict()
     prefix = "features."
-    kept = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+    features = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
     if channels == 1:
-        kept["0.weight"] = kept["0.weight"].sum(1, keepdim=True)
-    return kept
+        features["0.weight"] = features["0.weight"].sum(1, keepdim=True)
+    return features

@@ -1,4 +1,4 @@
-"""Mini-Xception: separable convolutions with shortcuts, and no dense layer.
+"""Mini-Xception: depthwise separable convolutions with shortcuts, and no dense layer.
 
 Paper: Krishna, Vijayalakshmi & Balaji 2022, "A Robust Emotion Detection and Music Recommendation
 System using Mini Xception CNN", https://doi.org/10.22214/ijraset.2022.48387. The network is by
@@ -7,21 +7,22 @@ https://arxiv.org/abs/1610.02357.
 
 Claims on FER2013: Krishna et al. 92 %, Arriaga et al. 66 %.
 
-The source states the network and the data ("35000 face images"), but neither split nor training.
+The source states the network and the data ("35000 face images"), but not the split or the training.
 Arriaga's code, `mini_XCEPTION` of https://github.com/oarriaga/face_classification, states the
 layers:
 
-- Two 3 x 3 convolutions without padding, 8 wide. Four blocks, 16, 32, 64 and 128 wide, of two
-  separable convolutions and max pooling of stride 2, with a 1 x 1 convolution of that stride as
-  shortcut; a norm after each convolution. A 3 x 3 convolution to one map per class; the mean of a
-  map is the logit of its class.
-- 58 423 parameters, with running means and variances, as Keras counts; ours are the same.
+- Two 3 x 3 convolutions without padding, 8 wide.
+- Four blocks, 16, 32, 64 and 128 wide, of two separable convolutions and max pooling of stride 2.
+  The shortcut is a 1 x 1 convolution of the same stride.
+- A 3 x 3 convolution to one map per class. The mean of a map is the logit of its class.
+- Batch norm after each convolution but the last.
+- 58 423 parameters in Keras's count, which includes running means and variances. Ours has as many.
 
 Our choices: faces of 48 pixels instead of faces resized to 64, symmetric padding, no L2 penalty on
-the first two convolutions, and `dropout` before the last convolution, where the code has no
-dropout. `plain` has no shortcuts.
+the first two convolutions, and `dropout` before the last convolution, where the code has none.
+`plain` has no shortcuts.
 
-Measured on PublicTest's labels: `mini` 51.5 % after 10 epochs (results/leaderboard).
+Accuracy on PublicTest's labels: `mini` 51.5 % after 10 epochs (results/leaderboard).
 
 At 48 pixels, 1 channel and 7 classes:
 
@@ -40,9 +41,9 @@ VARIANTS = {"mini": True, "plain": False}
 """Whether there are shortcuts."""
 
 ABLATIONS = {"mini": {"no shortcuts": "plain"}}
-"""Variant -> name of an ablation -> variant without that part."""
+"""Variant -> description of an ablation -> variant with that ablation."""
 
-STEM = 8
+STEM_WIDTH = 8
 """Width of the first two convolutions."""
 
 WIDTHS = (16, 32, 64, 128)
@@ -50,7 +51,7 @@ WIDTHS = (16, 32, 64, 128)
 
 
 def separable(width_in: int, width: int) -> list[nn.Module]:
-    """A 3 x 3 depthwise convolution, a 1 x 1 convolution, and a norm."""
+    """A 3 x 3 depthwise convolution, a 1 x 1 convolution, and batch norm."""
     return [
         nn.Conv2d(width_in, width_in, 3, padding=1, groups=width_in, bias=False),
         nn.Conv2d(width_in, width, 1, bias=False),
@@ -59,7 +60,7 @@ def separable(width_in: int, width: int) -> list[nn.Module]:
 
 
 class Block(nn.Module):
-    """Two separable convolutions and max pooling, with a shortcut."""
+    """Two separable convolutions and max pooling, with an optional shortcut."""
 
     def __init__(self, width_in: int, width: int, shortcut: bool) -> None:
         super().__init__()
@@ -76,16 +77,16 @@ class Block(nn.Module):
 
 
 class Xception(nn.Module):
-    """Stem, four blocks, and the mean of one map per class."""
+    """Stem, four blocks, a convolution to one map per class, and global average pooling."""
 
     def __init__(self, shortcuts: bool, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.stem = nn.Sequential()
-        for width_in in (channels, STEM):
-            self.stem.append(nn.Conv2d(width_in, STEM, 3, bias=False))
-            self.stem.extend([nn.BatchNorm2d(STEM), nn.ReLU()])
-        widths = zip((STEM, *WIDTHS), WIDTHS, strict=False)
-        self.blocks = nn.Sequential(*(Block(*pair, shortcuts) for pair in widths))
+        for width_in in (channels, STEM_WIDTH):
+            self.stem.append(nn.Conv2d(width_in, STEM_WIDTH, 3, bias=False))
+            self.stem.extend([nn.BatchNorm2d(STEM_WIDTH), nn.ReLU()])
+        widths = zip((STEM_WIDTH, *WIDTHS), WIDTHS, strict=False)
+        self.blocks = nn.Sequential(*(Block(*in_and_out, shortcuts) for in_and_out in widths))
         self.dropout = nn.Dropout(dropout)
         self.maps = nn.Conv2d(WIDTHS[-1], classes, 3, padding=1)
 
@@ -98,6 +99,6 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     model = Xception(VARIANTS[variant], channels, classes, dropout)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
-            # Not fan_out: for depthwise kernels torch counts all channels.
+            # Not fan_out, for which torch ignores the groups of depthwise convolutions.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
