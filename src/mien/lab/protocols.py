@@ -124,7 +124,7 @@ def kfold(splits: Splits, config: Config) -> Splits:
 
 
 def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
-    """Split as `kfold`, but without keeping duplicates together, like most cross-validations."""
+    """Split as `kfold`, but ignore duplicates, as in most published cross-validations."""
     pool, assigned = folds(splits, config.folds, grouped=False)
     return _hold_out(splits, pool, assigned == config.fold)
 
@@ -163,7 +163,7 @@ PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
     "kfold-ungrouped": kfold_ungrouped,
     "leaky-oversample": leaky_oversample,
     "leaky-augment": leaky_augment,
-    # The split has no leak. `crossval` adds it: each fold continues from the weights of the last.
+    # The split has no leak. `crossval` adds it: each fold starts from the weights of the previous.
     "leaky-kfold": kfold,
 }
 """Name -> function that splits a dataset."""
