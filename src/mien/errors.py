@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+from mien.printable import printable
+
 
 class UserError(Exception):
     """An error that the user can fix.
 
     The message is one or two plain sentences that say what is wrong and what to do. The command
     line prints it and exits with status 2; the server sends it in an error response. Any other
-    exception is a bug and keeps its traceback.
+    exception is a bug and keeps its traceback. Control characters, for example in the name of a
+    file, are escaped.
 
     Example:
         ```python
@@ -21,6 +24,9 @@ class UserError(Exception):
             print(error)  # Cannot read photo.jpg: file not found.
         ```
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 ErrorCallback = Callable[[UserError], None]

@@ -121,6 +121,26 @@ def test_csv_and_parquet_are_equal(tmp_path):
         assert [("" if v is None else str(v)) for v in values.values()] == list(text.values())
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "'=", "''@"])
+def test_csv_marks_texts_that_a_spreadsheet_would_evaluate(tmp_path, first):
+    names = [f"{first}1+1.png", "'tis.png", "a=1.png"]
+    results = [Result(make_frame(name), [make_face()]) for name in names]
+    for kind in TABLES:
+        write_all(tmp_path / f"out.{kind}", results)
+    written = [row["source"] for row in read_table(tmp_path / "out.csv")]
+    assert written == [f"'{names[0]}", *names[1:]]
+    assert [row["source"] for row in read_table(tmp_path / "out.parquet")] == names
+    lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["source"] for line in lines] == names
+
+
+def test_numbers_below_zero_are_not_marked_in_csv(tmp_path):
+    face = replace(make_face(), box=(-1.5, -2.0, 30.0, 40.0))
+    write_all(tmp_path / "out.csv", [Result(make_frame(), [face])])
+    (row,) = read_table(tmp_path / "out.csv")
+    assert (row["x"], row["y"]) == ("-1.5", "-2.0")
+
+
 def test_parquet_column_types(tmp_path):
     write_all(tmp_path / "out.parquet", sample_results())
     kinds = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "out.parquet")}

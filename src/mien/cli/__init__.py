@@ -92,7 +92,7 @@ def main() -> None:
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" See {context.command_path} --help." if context else ""
-            print_error(error.format_message() + hint)
+            print_error(" ".join(error.format_message().split()) + hint)
         except Exception as error:
             if signals.received:  # such as an OSError of a terminal that is closed
                 _exit_after(signals)

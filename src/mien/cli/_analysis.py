@@ -24,6 +24,7 @@ from mien.errors import UserError
 from mien.io import image, partial_file
 from mien.io.source import Source
 from mien.pipeline import Callbacks
+from mien.printable import is_printable, printable
 from mien.results import Face, Result, ResultWriter
 from mien.tracking import checkpoint
 from mien.tracking.checkpoint import Checkpoint
@@ -134,7 +135,7 @@ def _write_and_print_summary(
     # HTML pages, timelines and annotated videos without frames are not written.
     paths = [path for path in paths if path in written_paths and path.exists()]
     if paths and summary.frames:
-        click.echo(f"{summary} -> {', '.join(map(str, paths))}")
+        click.echo(f"{summary} -> {', '.join(map(printable, paths))}")
     else:
         click.echo(str(summary))
 
@@ -142,9 +143,17 @@ def _write_and_print_summary(
 def _print_result(result: Result, *, as_json: bool, prints_faces: bool, with_bars: bool) -> None:
     """Print the record of a frame, or the faces of an image with or without bars."""
     if as_json:
-        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+        click.echo(_printable_json(result.to_dict()))
     elif prints_faces and not result.frame.is_video:
         show(result, with_bars=with_bars)
+
+
+def _printable_json(record: dict) -> str:
+    """Convert a record to JSON in which unprintable characters of names are escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if is_printable(c) else json.dumps(c)[1:-1] for c in text)
 
 
 def _read_checkpoint(

@@ -10,6 +10,7 @@ from types import ModuleType
 import click
 
 from mien.errors import UserError
+from mien.printable import printable
 
 EXIT_USER_ERROR, EXIT_NO_FACE = 2, 3
 """Exit codes: an error the user can fix, no face with `--strict`."""
@@ -41,8 +42,8 @@ def require_extra(extra: str) -> Iterator[None]:
 
 
 def print_error(message: object) -> None:
-    """Print an error, a warning or a status as `mien: MESSAGE` on standard error."""
-    click.echo(f"mien: {message}", err=True)
+    """Print an error, a warning or a status as `mien: MESSAGE`, one line on standard error."""
+    click.echo(f"mien: {printable(message)}", err=True)
 
 
 class ErrorReporter:

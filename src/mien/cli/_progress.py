@@ -13,6 +13,7 @@ from mien.cli._common import terminal
 from mien.io import video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
+from mien.printable import printable
 from mien.results import Frame
 
 
@@ -57,7 +58,7 @@ class ProgressBar:
     def _by_time(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
         self._stack.close()  # a terminal can show only one bar
         self._bar = None
-        name, start = Path(source.name).name, self._selection.start
+        name, start = printable(Path(source.name).name), self._selection.start
         length = min(video.probe(source).seconds, self._selection.end) - start
         started = time.monotonic()
         with terminal().progress(name, max(round(length), 1)) as bar:

@@ -13,6 +13,7 @@ from mien.classification.occlusion import Explanation
 from mien.cli._common import ANALYSIS, terminal
 from mien.errors import UserError
 from mien.io import atomic_file
+from mien.printable import printable
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
@@ -52,7 +53,7 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
         caption = f"{face}; drop in percentage points when a region is blurred"
         terminal().table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
-        click.echo(f"{image}: no face detected")
+        click.echo(f"{printable(image)}: no face detected")
     if output_path:
         _draw(explanations, output_path)
         click.echo(output_path)

@@ -17,7 +17,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import arrays, jpeg, rgb, tiff
 from mien.io.image_file import check_size, damaged, open_image
-from mien.io.source import printable
+from mien.io.source import record_name
 from mien.results import Frame
 
 MAX_BYTES = 256 * 2**20
@@ -77,7 +77,7 @@ def first_frame(
 
 
 def _read_file(path: str, name: str, max_pixels: int | None) -> Iterator[Frame]:
-    name = name or ("standard input" if path == "-" else printable(path))
+    name = name or ("standard input" if path == "-" else record_name(path))
     try:
         if path == "-":
             body = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -9,7 +9,7 @@ from mien.errors import ErrorCallback, UserError, warn
 from mien.io import animation, camera, image, image_file, video
 from mien.io.frame_selection import FrameSelection, select_frames
 from mien.io.image import ImageInput
-from mien.io.source import Source, printable
+from mien.io.source import Source
 from mien.io.video_pixels import MAX_PIXELS
 from mien.results import Frame
 
@@ -87,7 +87,7 @@ def read_image(source: ImageInput) -> Frame:
         return image.first_frame(source)
     first, *others = Source.expand(os.fspath(source))
     if others:
-        raise UserError(f"{printable(os.fspath(source))} matches {len(others) + 1} files, but "
+        raise UserError(f"{os.fspath(source)} matches {len(others) + 1} files, but "
                         "analyze() reads one image; use stream() instead.")  # fmt: skip
     if first.kind not in ("image", "animation"):
         raise UserError(f"{first.name} is a {first.kind}, but analyze() reads one image; "

@@ -36,7 +36,8 @@ class Source:
             `"stream"` (the address of a live stream) or `"sequence"` (numbered images).
         location: A path, `-` for standard input, an address, the number of a camera, or the
             pattern of a sequence such as `frames/%04d.png`.
-        name: Printable name in records and messages; it does not contain passwords of addresses.
+        name: Name in records and messages; it does not contain passwords of addresses. Bytes of a
+            path that are not UTF-8 are escaped.
         rate: Frames per second of a sequence, or 0 if not stated.
 
     Example:
@@ -74,9 +75,7 @@ class Source:
             UserError: The errors of `expand` apply, or a folder or glob has several files.
         """
         if len(sources := cls.expand(text)) > 1:
-            raise UserError(
-                f"{printable(text)} matches {len(sources)} files; give the path of one."
-            )
+            raise UserError(f"{text} matches {len(sources)} files; give the path of one.")
         return sources[0]
 
     @classmethod
@@ -109,9 +108,12 @@ class Source:
         return _path_sources(text, on_warning)
 
 
-def printable(path: str | Path) -> str:
-    """Convert a path to text that can be encoded as UTF-8; `?` replaces other bytes."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")
+def record_name(path: str | Path) -> str:
+    r"""Convert a path to text that can be encoded as UTF-8; other bytes become `\udce9` and so on.
+
+    Other control characters remain, so that records contain the true name.
+    """
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _special_source(text: str) -> Source | None:
@@ -125,13 +127,13 @@ def _special_source(text: str) -> Source | None:
     # Addresses contain % for another purpose; %20 is a space.
     sequence = None if "://" in text else SEQUENCE.match(text)
     if sequence and not Path(text).exists():
-        return Source("sequence", sequence["path"], text, float(sequence["rate"] or 0))
+        return Source("sequence", sequence["path"], record_name(text), float(sequence["rate"] or 0))
     return None
 
 
 def _address(text: str) -> Source:
     """Interpret an address as a video file or a live stream."""
-    name = printable(PASSWORD.sub(r"\1***@", text))
+    name = record_name(PASSWORD.sub(r"\1***@", text))
     try:
         address = urlsplit(text)
     except ValueError:
@@ -160,31 +162,30 @@ def _path_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
             return [_file_source(text)]
         return _glob_sources(text, on_warning)
     except OSError as error:
-        raise UserError(f"Cannot read {printable(text)}: {error.strerror}.") from None
+        raise UserError(f"Cannot read {text}: {error.strerror}.") from None
 
 
 def _glob_sources(pattern: str, on_warning: ErrorCallback) -> list[Source]:
     matches = sorted(glob.glob(pattern, recursive=True))
     folders = [path for path in matches if Path(path).is_dir()]
     if not (files := [path for path in matches if path not in folders]):
-        raise UserError(f"Cannot read {printable(pattern)}: file not found.")
+        raise UserError(f"Cannot read {pattern}: file not found.")
     if folders and "**" not in pattern:
-        on_warning(UserError(f"{printable(pattern)}: {len(folders)} of the matches are folders and "
+        on_warning(UserError(f"{pattern}: {len(folders)} of the matches are folders and "
                              "were not read; give their paths, or use **."))  # fmt: skip
     return [_file_source(path) for path in files]
 
 
 def _folder_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
-    name = printable(text)
     folder = read_folder(text)
     if not folder.files:
         detail = f". {folder.unread_message}" if folder.unread_message else ""
-        raise UserError(f"Cannot read folder {name}: it contains no image or video{detail}.")
+        raise UserError(f"Cannot read folder {text}: it contains no image or video{detail}.")
     if folder.unread_message:
-        on_warning(UserError(printable(f"{name}: {folder.unread_message}.")))
+        on_warning(UserError(f"{text}: {folder.unread_message}."))
     files = [(str(Path(path)), kind) for path, kind in folder.files]
-    return [Source(kind, path, printable(path)) for path, kind in files]
+    return [Source(kind, path, record_name(path)) for path, kind in files]
 
 
 def _file_source(path: str) -> Source:
-    return Source(kind_of_file(path), path, printable(path))
+    return Source(kind_of_file(path), path, record_name(path))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from mien.printable import printable
 from mien.results.face import Face
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Result(Sequence[Face]):
         if self:
             emotions = Counter(face.dominant_emotion for face in self).most_common()
             faces += f" ({', '.join(f'{number} {emotion}' for emotion, number in emotions)})"
-        return f"<Result of {frame.source or 'an image'}{time}: {faces}>"
+        return f"<Result of {printable(frame.source) or 'an image'}{time}: {faces}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable record, the same as in JSONL files and HTTP responses.

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mien.labels import COLORS
+from mien.printable import printable
 from mien.results import Result
 from mien.visualization.percent import percent
 from mien.visualization.text import BAR_LENGTH, LiveStatus, unlisted_faces_note
@@ -83,7 +84,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
     """
     headers, cells = list(columns), [list(row) for row in rows]
     if title:
-        out.print(title, style="italic")
+        out.print(printable(title), style="italic")
     if not out.is_terminal and not os.environ.get("COLUMNS"):
         out.width = NO_TERMINAL_WIDTH
     grid = _grid(headers, cells, ", ")
@@ -112,10 +113,10 @@ def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table
 
 def _text(cell: object, separator: str = ", ") -> str:
     if isinstance(cell, list):
-        return separator.join(cell)
+        return separator.join(map(printable, cell))
     if isinstance(cell, float):
         return f"{cell:.3f}"
-    return "" if cell is None else str(cell)
+    return "" if cell is None else printable(cell)
 
 
 def _measure(grid: Table) -> Measurement:
@@ -130,7 +131,7 @@ def live_view() -> Iterator[Callable[[Result, float], None]]:
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 
         def show(result: Result, delay: float) -> None:
-            header = Text(result.frame.source, style="bold").append(
+            header = Text(printable(result.frame.source), style="bold").append(
                 f"  {status(result.frame.seconds, delay)}"
             )
             lines = [header.append("; press Ctrl-C to quit", style="not bold dim")]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from mien.labels import COLORS
+from mien.printable import printable
 from mien.results import Face, Result
 from mien.visualization.percent import percent
 
@@ -30,7 +31,7 @@ def show(result: Result, *, with_bars: bool) -> None:
 
 def _lines(result: Result, with_bars: bool) -> Iterator[str]:
     frame = result.frame
-    name = click.style(frame.source or "image", bold=True)
+    name = click.style(printable(frame.source) or "image", bold=True)
     if frame.number:
         name += click.style(f" at {frame.seconds:.2f} s", bold=True)
     if not result:

@@ -17,7 +17,7 @@ def save(path: Path, result: Result) -> None:
     Raises:
         UserError: If the path is the input file, or cannot be written.
     """
-    atomic_file.check_not_source(path, result.frame.source)
+    atomic_file.check_not_source(path, result.frame.location or result.frame.source)
     with atomic_file.atomic_write(path) as temporary:
         result.plot().save(temporary, quality=92)
 

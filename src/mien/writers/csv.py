@@ -1,20 +1,27 @@
 """Write a CSV table with one row per face; a frame without faces has one row with empty columns.
 
 The file is UTF-8 with LF line ends. If a text is not ASCII, the file begins with a byte order mark,
-because Excel would otherwise use a regional encoding.
+because Excel would otherwise use a regional encoding. Texts that a spreadsheet would evaluate are
+marked with an apostrophe.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 from mien.io.partial_file import open_resumable
 from mien.results import ResultWriter
 from mien.writers._table import COLUMNS, TEXT_COLUMNS, rows
+
+FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+"""Texts that a spreadsheet may evaluate as formulas, by the rule of OWASP ("CSV Injection"), and
+those that would be mistaken for marked texts."""
 
 BLOCK_BYTES = 2**20
 """Size of the blocks that are moved to insert the byte order mark."""
@@ -25,15 +32,26 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[R
     return open_resumable(path, resume, _convert)
 
 
+def mark_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would evaluate, and before marked texts.
+
+    The text is restored by removing the apostrophe before all texts that match `FORMULA`.
+    """
+    return f"'{text}" if FORMULA.match(text) else text
+
+
 def _convert(records: Iterator[dict], path: Path) -> None:
     is_ascii = True
     with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        # Python quotes a name that contains CR only if the lines end with it.
+        lines = SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n"))
+        table = csv.DictWriter(lines, COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for record in records:
             for row in rows(record):
-                is_ascii = is_ascii and all(row.get(name, "").isascii() for name in TEXT_COLUMNS)
-                table.writerow(row)
+                texts = {name: mark_formula(row.get(name, "")) for name in TEXT_COLUMNS}
+                is_ascii = is_ascii and all(map(str.isascii, texts.values()))
+                table.writerow(row | texts)
     if not is_ascii:
         _insert_byte_order_mark(path)
 

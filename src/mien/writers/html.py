@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mien.labels import COLORS, EMOTIONS_AND_CONTEMPT
+from mien.printable import printable
 from mien.results import ResultWriter
 from mien.visualization.timeline import (
     INTERPOLATED_OPACITY,
@@ -54,9 +55,9 @@ def render(timeline: Timeline, path: Path) -> str:
     if timeline.marked_shots():
         notes = [*notes, SHOTS_NOTE]
     data = {
-        "name": Path(timeline.source).name or timeline.source,
+        "name": printable(Path(timeline.source).name or timeline.source),
         "video": _relative_link(timeline.location, path),
-        "model": timeline.model,
+        "model": printable(timeline.model),
         "frames": timeline.frames,
         "start": timeline.start,
         "end": timeline.end,

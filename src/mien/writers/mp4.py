@@ -108,7 +108,7 @@ class _Encoder:
     def _open(self, frame: Frame, pixels: np.ndarray) -> None:
         import av
 
-        atomic_file.check_not_source(self._path, frame.source)
+        atomic_file.check_not_source(self._path, frame.location or frame.source)
         self._source, self._start = frame.source, frame.seconds
         self._shape = (pixels.shape[0], pixels.shape[1])
         try:
