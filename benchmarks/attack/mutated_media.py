@@ -4,8 +4,8 @@
     python benchmarks/attack/mutated_media.py --videos 200 --pictures 1000 --to few.json
     python benchmarks/attack/mutated_media.py --replay video 1234 --seed 0
 
-Every file is read as `mien analyze` reads it; of some, all frames are also analyzed and written as
-CSV, annotated video or images, and page. The kinds of outcome:
+Every file is read as `mien analyze` reads it; of some, all frames are also analyzed and written in
+all formats. The kinds of outcome:
 
     read        without complaint
     damaged     read in part; the damage is reported in sentences
@@ -40,17 +40,22 @@ import media_samples
 from service import RESULTS
 
 from mien import Analyzer, pipeline, writers
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError
 from mien.io import reader, video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.lab import runs
+from mien.visualization import timeline
 
 HANG_SECONDS = 20
 """A file that takes longer is tried once more, because the machine may be busy."""
 
 ANALYZED_FRACTION, SEEK_FRACTION = 0.05, 0.2
 """Fractions of files that are analyzed and written, and of those that are read from 0.2 s on."""
+
+DETECTORS = ("whole", "yunet")
+
+TABLES = ("a.jsonl", "a.csv", "a.parquet")
 
 BUGS = ("traceback", "hang", "crash")
 
@@ -64,12 +69,12 @@ class Case(NamedTuple):
 
 
 class Mutated(NamedTuple):
-    """The mutated file of a case."""
+    """The mutated file of a case; it is only read if `detector` is empty."""
 
     name: str
     suffix: str
     body: bytes
-    is_analyzed: bool
+    detector: str
     start: float
 
 
@@ -97,8 +102,9 @@ class Samples:
         name = rng.choice(list(samples))
         suffix, body = samples[name]
         mutations, body = media_samples.mutate(body, rng, [other for _, other in samples.values()])
-        is_analyzed, seeks = rng.random() < ANALYZED_FRACTION, rng.random() < SEEK_FRACTION
-        return Mutated(f"{name}: {mutations}", suffix, body, is_analyzed, 0.2 if seeks else 0.0)
+        detector = rng.choice(DETECTORS) if rng.random() < ANALYZED_FRACTION else ""
+        start = 0.2 if rng.random() < SEEK_FRACTION else 0.0
+        return Mutated(f"{name}: {mutations}", suffix, body, detector, start)
 
 
 class Reader:
@@ -106,17 +112,14 @@ class Reader:
 
     def __init__(self, samples: Samples, folder: Path) -> None:
         self._samples, self._folder = samples, folder
-        self._analyzer = Analyzer("default", "whole", threads=1)
+        self._analyzers = {name: Analyzer("default", name, threads=1) for name in DETECTORS}
 
     def __call__(self, case: Case) -> Outcome:
         """Read or analyze the file of a case."""
         mutated, started = self._samples.mutate(case), time.monotonic()
-        path = self._folder / f"mutated{mutated.suffix}"
-        path.write_bytes(mutated.body)
         messages: list[str] = []
         try:
-            use = self._analyze if mutated.is_analyzed else self._read
-            use(path, mutated.start, lambda error: messages.append(str(error)))
+            self.read(mutated, lambda error: messages.append(str(error)))
             kind, detail = "damaged" if messages else "read", ""
         except UserError as error:
             messages.append(str(error))
@@ -129,21 +132,34 @@ class Reader:
         seconds = time.monotonic() - started
         return Outcome(case, mutated.name, kind, detail, seconds, peak_mb)
 
-    def _read(self, path: Path, start: float, on_warning: pipeline.ErrorCallback) -> None:
-        source = Source.parse(str(path))
+    def read(self, mutated: Mutated, on_warning: ErrorCallback) -> None:
+        """Read or analyze a file; the errors are those of the library."""
+        path = self._folder / f"mutated{mutated.suffix}"
+        path.write_bytes(mutated.body)
+        source, selection = Source.parse(str(path)), FrameSelection(start=mutated.start)
+        if mutated.detector:
+            self._analyze(source, selection, mutated.detector, on_warning)
+            return
         if source.kind == "video":
             video.probe(source)
-        for _ in reader.frames(source, FrameSelection(start=start), on_warning):
+        for _ in reader.frames(source, selection, on_warning):
             pass
 
-    def _analyze(self, path: Path, start: float, on_warning: pipeline.ErrorCallback) -> None:
-        source = Source.parse(str(path))
-        names = ["a.csv", "a.mp4", "a.html"] if source.is_video else ["a.csv", "images"]
-        options = pipeline.Options(selection=FrameSelection(start=start), two_pass=start > 0)
+    def _analyze(
+        self, source: Source, selection: FrameSelection, detector: str, on_warning: ErrorCallback
+    ) -> None:
+        options = pipeline.Options(selection=selection, two_pass=selection.start > 0)
         callbacks = pipeline.Callbacks(on_warning=on_warning)
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder, ExitStack() as stack:
-            write = [stack.enter_context(writers.open_writer(Path(folder, n))) for n in names]
-            pipeline.run([source], self._analyzer, write, options, callbacks)
+        with tempfile.TemporaryDirectory(dir=self._folder) as name, ExitStack() as stack:
+            folder = Path(name)
+            contexts = [writers.open_writer(folder / file) for file in TABLES]
+            if source.is_video:
+                contexts += [writers.open_writer(folder / file) for file in ("a.mp4", "a.html")]
+                contexts.append(timeline.open_writer(folder / "a.png"))
+            else:
+                contexts.append(writers.open_writer(folder / "images"))
+            write = [stack.enter_context(context) for context in contexts]
+            pipeline.run([source], self._analyzers[detector], write, options, callbacks)
 
 
 def _place(error: Exception) -> str:
@@ -265,13 +281,11 @@ def replay(case: Case, keep: Path | None) -> None:
     """Read the file of a case in this process, and print its traceback."""
     samples = Samples()
     mutated = samples.mutate(case)
-    print(mutated.name, "analyzed" if mutated.is_analyzed else f"read from {mutated.start} s")
+    print(mutated.name, f"detector {mutated.detector or '-'}, from {mutated.start} s")
     if keep:
         keep.with_suffix(mutated.suffix).write_bytes(mutated.body)
     with tempfile.TemporaryDirectory() as folder:
-        read, path = Reader(samples, Path(folder)), Path(folder, f"replay{mutated.suffix}")
-        path.write_bytes(mutated.body)
-        (read._analyze if mutated.is_analyzed else read._read)(path, mutated.start, print)
+        Reader(samples, Path(folder)).read(mutated, print)
 
 
 def main() -> None:
