@@ -157,11 +157,12 @@ def _pixels(number: int) -> np.ndarray:
 
 def _video(video_format: Format) -> bytes:
     with tempfile.NamedTemporaryFile(suffix=video_format.suffix) as file:
-        _write_video(file.name, video_format)
+        write_video(file.name, video_format)
         return Path(file.name).read_bytes()
 
 
-def _write_video(path: str, video_format: Format) -> None:
+def write_video(path: str, video_format: Format, frame_count: int = FRAMES) -> None:
+    """Write a video of a moving gradient, with a tone if the format has audio."""
     options = {**video_format.options, "fflags": "+bitexact"}  # no random identifiers
     with av.open(path, "w", video_format.container or None, options=options) as out:
         out.metadata.update(title=TITLE, comment=TITLE)
@@ -174,7 +175,7 @@ def _write_video(path: str, video_format: Format) -> None:
         if video_format.audio:
             audio = out.add_stream(video_format.audio, 48_000, layout="stereo")
             audio.bit_rate = 128_000
-        for k in range(FRAMES):
+        for k in range(frame_count):
             frame = av.VideoFrame.from_ndarray(_pixels(k)).reformat(*video_format.size)
             frame.pts, frame.time_base = k, Fraction(1, RATE)
             out.mux(stream.encode(frame))

@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from mien.io import tone_mapping, video
 from mien.io.source import Source
-from mien.io.video_pixels import blend_with_white, orient
+from mien.io.video_pixels import blend_with_white, display_matrix, orient
 from tests.io.video_files import read, write_video
 
 ORIENTATIONS = {
@@ -76,6 +77,14 @@ def test_nearest_right_angle_is_applied():
     angle = np.deg2rad(80)
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     assert np.array_equal(orient(image, matrix), np.rot90(image))
+
+
+def test_absurd_display_matrix_of_a_damaged_file_is_no_warning():
+    data = np.full(9, -(2**31), np.int32).tobytes()
+    matrix = display_matrix(SimpleNamespace(side_data={"DISPLAYMATRIX": data}))
+    image = np.zeros((3, 4, 3), np.uint8)
+    with np.errstate(all="raise"):
+        assert orient(image, matrix).shape in ((3, 4, 3), (4, 3, 3))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -205,14 +205,14 @@ def test_another_model_or_detector_cannot_resume(clip, mien, tiny_model, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
-def test_undecodable_file_names_are_replaced(clip, mien, tiny_model, tmp_path):
+def test_undecodable_file_names_are_escaped(clip, mien, tiny_model, tmp_path):
     path = os.fsencode(tmp_path) + b"/v\xff.mp4"
     with open(path, "wb") as file:
         file.write(clip.read_bytes())
     command = ("--model", tiny_model, "--detector", "whole", "--every", "50")
     code, _, err = mien("analyze", os.fsdecode(path), *command, "--to", tmp_path / "a.jsonl")
     assert (code, err) == (0, "")
-    assert lines(tmp_path / "a.jsonl")[0]["source"].endswith("v?.mp4")
+    assert lines(tmp_path / "a.jsonl")[0]["source"].endswith("v\\udcff.mp4")
 
 
 @pytest.mark.parametrize(

@@ -295,9 +295,25 @@ def test_two_tables_resume_from_the_same_frame(tmp_path):
             write_and_fail(path, sample_results()[:count])
     assert len(list(partial_file.read_common_records(paths))) == 2
     assert [len(list(partial_file.read_records(path))) for path in paths] == [2, 2]
-    (tmp_path / "b.csv.part").unlink()
-    with pytest.raises(UserError, match="Cannot resume"):
-        list(partial_file.read_common_records(paths))
+
+
+@pytest.mark.parametrize("state", ["missing", "empty", "half a line", "finished"])
+def test_a_table_whose_partial_file_has_no_records_gets_those_of_another(tmp_path, state):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.csv"]
+    for path in paths:
+        with pytest.raises(TypeError):
+            write_and_fail(path, sample_results())
+    part = tmp_path / "a.jsonl.part"
+    if state == "finished":
+        part.rename(paths[0])
+    elif state == "missing":
+        part.unlink()
+    else:
+        part.write_text("" if state == "empty" else '{"source": "half')
+    expected = [each.to_dict() for each in sample_results()]
+    assert list(partial_file.read_common_records(paths)) == expected
+    for path in paths:
+        assert list(partial_file.read_records(path)) == expected
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO, IOBase
@@ -82,29 +83,31 @@ def open_resumable(
 def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
     """Read the records that an interrupted run wrote to all of its outputs, in order.
 
-    All partial files are truncated to the number of records in the shortest one.
+    All partial files get as many records as the shortest one with records. Those that are empty or
+    missing, because the run was interrupted while it opened or finished its outputs, get a copy.
 
     Args:
         paths: All outputs of the run.
 
     Raises:
-        UserError: Only some of the outputs have a partial file.
+        UserError: Another run is writing to a partial file.
     """
-    interrupted = [path for path in paths if part_path(path).exists()]
-    if not interrupted:
-        return
-    if len(interrupted) < len(paths):
-        parts = ", ".join(str(part_path(path)) for path in interrupted)
-        raise UserError(
-            f"Cannot resume: the interrupted run left only {parts}. "
-            "Use --resume with the same --to as that run."
-        )
-    truncate(paths, min(sum(1 for _ in read_records(path)) for path in paths))
+    counts = {path: sum(1 for _ in read_records(path)) for path in paths}
+    truncate(
+        [path for path in paths if part_path(path).exists()],
+        min(filter(None, counts.values()), default=0),
+    )
+    with_records = [path for path in paths if counts[path]]
+    for path in paths:
+        if with_records and not counts[path]:
+            _copy(part_path(with_records[0]), part_path(path))
     yield from read_records(paths[0])
 
 
 def read_records(path: Path) -> Iterator[dict]:
-    """Read the records in `PATH.part`, without an incomplete last line."""
+    """Read the records in `PATH.part`, without an incomplete last line; none if it is missing."""
+    if not part_path(path).exists():
+        return
     with open(part_path(path), encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
@@ -119,6 +122,13 @@ def truncate(paths: Sequence[Path], count: int) -> None:
             for _ in range(count):
                 file.readline()
             file.truncate(file.tell())
+
+
+def _copy(source: Path, part: Path) -> None:
+    with open(source, "rb") as records, open(part, "ab") as file:
+        _lock(part, file)
+        file.truncate(0)
+        shutil.copyfileobj(records, file)
 
 
 @contextmanager

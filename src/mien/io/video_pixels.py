@@ -122,7 +122,8 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
         return _rotation_matrix(av_frame.rotation)
     if data is None:
         return None
-    return np.frombuffer(data, np.int32)[[0, 1, 3, 4]].reshape(2, 2)
+    values = np.frombuffer(data, np.int32)[[0, 1, 3, 4]].reshape(2, 2)
+    return values.astype(np.int64)  # so that sums of absurd values do not overflow
 
 
 def _rotation_matrix(degrees: int) -> np.ndarray | None:
