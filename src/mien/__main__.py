@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
-
-from mien.cli import main
 
 
 def program() -> None:
@@ -16,7 +15,11 @@ def program() -> None:
     with `atexit` still run.
     """
     try:
+        from mien.cli import main  # Ctrl-C during the import must not print a traceback
+
         main()
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)
     except SystemExit as error:
         atexit._run_exitfuncs()
         sys.stdout.flush()
