@@ -72,6 +72,7 @@ results: $(DEV)/.made
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)
+	$(DEV)/bin/python benchmarks/votes.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/speed.py
 	$(DEV)/bin/python benchmarks/memory.py
 	$(DEV)/bin/python benchmarks/tables.py

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mien.lab import calibration, data, evaluate, runs, scores
+from mien.lab import calibration, data, inference, runs, scores
 
 ROOT = Path(__file__).parent.parent
 METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_STRENGTH}
@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     arguments = parser.parse_args()
     samples = data.split(data.load(arguments.data), "val")
-    network = evaluate.load_network(runs.open_run(arguments.run))
-    logits = evaluate.compute_logits(network, samples.faces, input_size=48)
+    network = inference.load_network(runs.open_run(arguments.run))
+    logits = inference.compute_logits(network, samples.faces, input_size=48)
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
     for method, strength in METHODS.items():

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import ops
 
-from mien.lab import batches, data, evaluate, models, runs
+from mien.lab import batches, data, inference, models, runs
 from mien.lab.data import Samples
 from mien.lab.heads import LOGIT_COUNT
 from mien.lab.models import rcnn
@@ -234,7 +234,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     model = models.build("rcnn-slim", channels=1, classes=LOGIT_COUNT)
     if options.init_from:
-        evaluate.load_weights(model, runs.open_run(options.init_from))
+        inference.load_weights(model, runs.open_run(options.init_from))
     detector = rcnn.detector(model, SIDE)
     start = time.perf_counter()
     train(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), options.steps, rng)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.lab import augmentation, batches, calibration, data, evaluate, metrics, runs
+from mien.lab import augmentation, batches, calibration, data, inference, metrics, runs
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
@@ -60,9 +60,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     arguments = parser.parse_args()
     val = data.split(data.load(arguments.data), "val")
-    network = evaluate.load_network(runs.open_run(arguments.run))
+    network = inference.load_network(runs.open_run(arguments.run))
     original, transformed = (
-        evaluate.compute_logits(network, faces, input_size=INPUT_SIZE)
+        inference.compute_logits(network, faces, input_size=INPUT_SIZE)
         for faces in (val.faces, transform(val.faces))
     )
     targets = torch.as_tensor(data.shares(val.votes))

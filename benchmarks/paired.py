@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.lab import calibration, data, evaluate, runs, scores
+from mien.lab import calibration, data, inference, runs, scores
 from mien.lab.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
@@ -52,8 +52,8 @@ def predict(path: Path, val: data.Samples, input_size: int) -> tuple[Predictions
     Both include the true labels and votes. The calibration is cross-validated.
     """
     truth = {"truth": val.labels, "raters": val.votes}
-    network = evaluate.load_network(runs.open_run(path))
-    logits = evaluate.compute_logits(network, val.faces, input_size=input_size)
+    network = inference.load_network(runs.open_run(path))
+    logits = inference.compute_logits(network, val.faces, input_size=input_size)
     heads = {name: logits[:, columns].softmax(1).numpy() for name, columns in HEADS.items()}
     targets = torch.as_tensor(data.shares(val.votes))
     votes = calibration.cross_validate(logits[:, HEADS["votes"]], targets)

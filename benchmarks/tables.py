@@ -663,6 +663,26 @@ def leaderboard() -> str:
     return f"{markdown(header, lines)}\n\n{board.summary(rows)}"
 
 
+def second_panel() -> str:
+    """Agreement of two panels of raters on near duplicates."""
+    rows = [
+        (
+            f"above {row['min_correlation']}",
+            row["pairs"],
+            *(as_percent(row[name]["value"], 1) for name in (
+                "largest_share", "share_by_other_panel")),
+            percent_interval(row["same_dominant_emotion"]),
+            *(f"{row[name]['value']:.3f} ({row[name]['low']:.3f} to {row[name]['high']:.3f})"
+              for name in ("brier_of_one_panel", "brier_from_sampling")),
+        )
+        for row in result("votes")["near_duplicates"]
+    ]  # fmt: skip
+    header = ("correlation", "pairs", "largest share", "the other panel's share of that emotion",
+              "same dominant emotion", "Brier score of a panel, from two panels",
+              "from sampling")  # fmt: skip
+    return markdown(header, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
     for f in (
@@ -690,6 +710,7 @@ TABLES: dict[str, Callable[[], str]] = {
         load,
         canvases,
         explaining,
+        second_panel,
         leaderboard,
     )
 }

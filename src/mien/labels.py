@@ -38,6 +38,8 @@ SYNONYMS = {
     "surprised": "surprise",
     "suprise": "surprise",
     "calm": "neutral",
+    "neutrality": "neutral",
+    "contemptuous": "contempt",
 }
 
 

@@ -37,45 +37,50 @@ __all__ = [
 class _Session(InferenceSession):  # type: ignore[misc]
     """A session that is pickled as the path or bytes of its model; unpickling opens it again."""
 
-    def __init__(self, model: str | bytes, threads: int) -> None:
-        super().__init__(model, _options(threads), providers=["CPUExecutionProvider"])
-        self._arguments = model, threads
+    def __init__(self, model: str | bytes, threads: int, int8_kernels: bool) -> None:
+        options = _options(threads, int8_kernels)
+        super().__init__(model, options, providers=["CPUExecutionProvider"])
+        self._arguments = model, threads, int8_kernels
 
     def __reduce__(self) -> tuple:
         return _reopen, self._arguments
 
 
 @lru_cache(maxsize=8)
-def _reopen(model: str | bytes, threads: int) -> InferenceSession:
+def _reopen(model: str | bytes, threads: int, int8_kernels: bool) -> InferenceSession:
     """Open a session once per process, because process pools unpickle it with every task."""
-    return _Session(model, threads)
+    return _Session(model, threads, int8_kernels)
 
 
 _sessions: WeakValueDictionary[tuple, _Session] = WeakValueDictionary()
 """Open sessions by file and threads, so that models of the same file share one."""
 
 
-def open_session(model: str | bytes, threads: int = 0) -> InferenceSession:
+def open_session(
+    model: str | bytes, threads: int = 0, *, int8_kernels: bool = True
+) -> InferenceSession:
     """Open a model on the CPU.
 
     Args:
         model: The path or the bytes of a model. If the file is already open with the same
             number of threads, its session is shared.
         threads: Number of threads; 0 uses all cores.
+        int8_kernels: Compute the quantized layers of an int8 model in integers; otherwise in
+            float32, which is slower and the same on every CPU.
     """
     if isinstance(model, bytes):
-        return _Session(model, threads)
+        return _Session(model, threads, int8_kernels)
     try:
         stat = Path(model).stat()
     except OSError:  # ONNX Runtime raises an error that describes the problem
-        return _Session(model, threads)
-    key = (model, threads, stat.st_mtime_ns, stat.st_size)
+        return _Session(model, threads, int8_kernels)
+    key = (model, threads, int8_kernels, stat.st_mtime_ns, stat.st_size)
     if (session := _sessions.get(key)) is None:
-        session = _sessions[key] = _Session(model, threads)
+        session = _sessions[key] = _Session(model, threads, int8_kernels)
     return session
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, int8_kernels: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -83,6 +88,8 @@ def _options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Memory patterns would keep a memory plan for every input size.
     options.enable_mem_pattern = False
+    if not int8_kernels:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from tests.cli import without
 from tests.paths import ROOT
@@ -38,6 +39,17 @@ def test_a_network_named_by_family_needs_torch(tmp_path):
 def test_a_missing_library_names_the_extra(tmp_path):
     run = without.mien("leaderboard", BOARD, cwd=tmp_path, missing=("matplotlib",))
     assert_names_the_extra(run, "matplotlib", "report")
+
+
+def test_images_are_evaluated_without_torch(tmp_path, tiny_model):
+    folder = tmp_path / "images" / "happy"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64), "white").save(folder / "1.png")
+    command = ("evaluate", tiny_model, "--data", "images", "--detector", "whole", "--out", "r.json")
+    code, out, err = without.mien(*command, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "recall" in out
+    assert json.loads((tmp_path / "r.json").read_text())["scores"]["faces"] == 1
 
 
 @pytest.mark.parametrize("command", ["evaluate x --data y", "train default --data y --out z"])

@@ -152,6 +152,13 @@ def test_near_pairs_do_not_depend_on_the_block_size(faces, block_size):
     assert list(map(as_set, actual)) == list(map(as_set, expected))
 
 
+def test_correlations_match_numpy():
+    faces = tiny.samples(12).faces
+    pairs = np.array(list(combinations(range(12), 2)))
+    expected = np.corrcoef(equalized(faces))[pairs[:, 0], pairs[:, 1]]
+    assert np.allclose(duplicates.correlations(faces, pairs), expected, atol=1e-5)
+
+
 @given(related_faces())
 def test_exact_pairs_are_near_pairs(faces):
     assert as_set(exact_pairs(faces)) <= as_set(near_pairs(faces)[0])

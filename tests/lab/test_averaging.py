@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mien.errors import UserError
-from mien.lab import averaging, evaluate, runs, train, training_state
+from mien.lab import averaging, inference, runs, train, training_state
 from mien.lab.config import RECIPES
 from tests.synthetic import tiny
 
@@ -38,7 +38,7 @@ def test_weights_are_the_weighted_mean(pair, tmp_path):
     assert run.about["averaged"] == {"first": 0.75, "second": 0.25}
     assert run.about["data"] == pair[1].about["data"]
     assert len(run.log()) == 1
-    assert evaluate.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
+    assert inference.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
 
 
 @pytest.mark.parametrize("weight", [0, 1])

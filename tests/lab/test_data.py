@@ -185,6 +185,15 @@ def test_damaged_votes_are_an_error(tmp_path, damage, fact):
     assert fact in one_line(error)
 
 
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013new.csv"])
+def test_a_byte_order_mark_is_ignored(tmp_path, name):
+    tiny.write_csv(tmp_path, tiny.table())
+    expected = data.load(tmp_path)
+    path = tmp_path / name
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert equal(data.load(tmp_path), expected)
+
+
 # Its cache
 
 

@@ -11,10 +11,10 @@ import sklearn.metrics
 import torch
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, export, protocols, runs, train
+from mien.lab import batches, data, evaluate, export, inference, protocols, runs, train
 from mien.lab.config import RECIPES
 from mien.lab.data import Samples
-from mien.lab.evaluate import augment, predict
+from mien.lab.inference import augment, predict
 from mien.lab.runs import Run
 from mien.lab.scores import score
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
@@ -262,11 +262,11 @@ def test_predict_gives_each_face_a_distribution_per_head(run):
 
 @pytest.mark.parametrize("batch", [1, 4, 21, 100])
 def test_logits_do_not_depend_on_the_batch_size(run, batch):
-    faces, model = tiny.samples(21).faces, evaluate.load_network(run)
-    whole = evaluate.compute_logits(model, faces, input_size=40)
+    faces, model = tiny.samples(21).faces, inference.load_network(run)
+    whole = inference.compute_logits(model, faces, input_size=40)
     assert whole.shape == (21, 15)
     assert torch.allclose(
-        evaluate.compute_logits(model, faces, input_size=40, batch=batch), whole, atol=1e-4
+        inference.compute_logits(model, faces, input_size=40, batch=batch), whole, atol=1e-4
     )
 
 
@@ -428,9 +428,8 @@ def test_missing_device_is_rejected(root, tmp_path, device, message):
 def test_listed_faces_are_excluded(run, root, tmp_path):
     val = data.split(data.load(root), "val")
     listed = tmp_path / "clean.csv"
-    listed.write_text(
-        "row,split,reason\n" + "".join(f"{row},val,exact-duplicate\n" for row in val.rows[:5])
-    )
+    lines = ["row,split,reason\n", *(f"{row},val,exact-duplicate\n" for row in val.rows[:5])]
+    listed.write_text("".join(lines), encoding="utf-8-sig")  # as Excel saves it
     result = evaluate.evaluate(run.folder, root, exclude=listed, resamples=2)
     assert result["data"]["excluded"] == {"list": "clean.csv", "faces": 5}
     assert result["heads"]["labels"]["fer2013"]["faces"] == len(val) - 5

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import mien
+from mien.classification import self_test
 from mien.classification.classifier import Classifier
 from mien.classification.model_spec import ModelSpec
 from mien.classification.weights import ModelFile
 from mien.errors import UserError
-from mien.lab import calibration, data, evaluate, export, runs, train
+from mien.lab import calibration, data, export, inference, runs, train
 from mien.lab.calibration import VectorScaling
 from mien.lab.config import RECIPES
 from mien.lab.runs import Run
@@ -66,7 +67,7 @@ def by_torch(
     run: Run, faces: np.ndarray, input_size: int, share: float, scaling: VectorScaling
 ) -> np.ndarray:
     """Compute the vote shares with torch from the logits of a run."""
-    logits = evaluate.compute_logits(evaluate.load_network(run), faces, input_size=input_size)
+    logits = inference.compute_logits(inference.load_network(run), faces, input_size=input_size)
     return scaling(calibration.mix_heads(logits, share)).softmax(1).numpy()
 
 
@@ -94,6 +95,7 @@ def test_file_has_a_card(exported, run, name):
     assert float(metadata["mien.margin"]) == 0
     assert metadata["mien.version"] == mien.__version__
     card = json.loads(metadata["mien.card"])
+    assert set(card["use"]) == {"predicts", "not_for", "limits", "rights"}
     assert list(card["heads"]) == ["votes", "labels"]
     assert card["config"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
@@ -105,6 +107,7 @@ def test_file_has_a_card(exported, run, name):
         name == "uncalibrated"
     )
     onnx.checker.check_model(onnx.load(exported[name]))
+    assert (self_test.METADATA in metadata) == (name == "int8")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_ensemble_averages_logits(root, run, tmp_path):
     export.export([run, other], path, tta="flip")
     faces = crops(9)
     logits = [
-        evaluate.compute_logits(evaluate.load_network(one), part, input_size=40)[:, 7:15]
+        inference.compute_logits(inference.load_network(one), part, input_size=40)[:, 7:15]
         for one in (run, other)
         for part in (faces[:, 0], faces[:, 0, :, ::-1].copy())
     ]
@@ -169,8 +172,8 @@ def test_runs_with_different_inputs_cannot_be_combined(root, run, tmp_path):
 
 def test_file_uses_the_input_size_of_its_export(exported, run):
     probabilities = Classifier(ModelFile(exported["uncalibrated"], "labels"))(crops(9))
-    network = evaluate.load_network(run)
-    logits = evaluate.compute_logits(network, crops(9)[:, 0], input_size=44)[:, :7]
+    network = inference.load_network(run)
+    logits = inference.compute_logits(network, crops(9)[:, 0], input_size=44)[:, :7]
     assert np.allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
 
 
@@ -202,7 +205,7 @@ def test_export_of_three_channels(tmp_path, root):
     assert contract.channels == 3
     classify = Classifier(tmp_path / "model.onnx")
     assert classify(crops(3).repeat(3, 1)).shape == (3, 8)
-    expected = evaluate.predict(run, crops(3)[:, 0])["votes"]
+    expected = inference.predict(run, crops(3)[:, 0])["votes"]
     assert np.allclose(classify(crops(3).repeat(3, 1)), expected, atol=1e-5)
 
 
@@ -295,8 +298,8 @@ def test_label_share_is_chosen_on_the_calibration_set(root, run, tmp_path):
     val = data.load(root)["val"]
     path = tmp_path / "chosen.onnx"
     card = export.export(run, path, calibration_samples=val).card
-    network = evaluate.load_network(run)
-    logits = evaluate.compute_logits(network, val.faces, input_size=40)
+    network = inference.load_network(run)
+    logits = inference.compute_logits(network, val.faces, input_size=40)
     assert card["label_share"] == calibration.choose_label_share(logits, val.votes)
 
 

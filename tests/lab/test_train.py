@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, lr_schedule, models, runs, train, training_state
+from mien.lab import batches, data, inference, lr_schedule, models, runs, train, training_state
 from mien.lab.config import RECIPES, Config
 from mien.lab.heads import HEADS, LOGIT_COUNT
 from mien.lab.losses import compute_losses
@@ -92,8 +92,8 @@ def test_a_run_folder_has_the_expected_files_and_log(trained):
 
 def test_the_log_matches_the_restored_network(trained, root):
     val = data.load(root)["val"]
-    logits = evaluate.compute_logits(
-        evaluate.load_network(trained), val.faces, input_size=TINY.input_size
+    logits = inference.compute_logits(
+        inference.load_network(trained), val.faces, input_size=TINY.input_size
     )
     labels = torch.as_tensor(val.labels)
     expected = F.cross_entropy(logits[:, HEADS["labels"]], labels).item()
@@ -257,8 +257,8 @@ def test_selecting_the_best_epoch_writes_its_weights(root, tmp_path):
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     losses = [entry["val_loss"] for entry in run.log()]
     val = data.load(root)["val"]
-    logits = evaluate.compute_logits(
-        evaluate.load_network(run), val.faces, input_size=config.input_size
+    logits = inference.compute_logits(
+        inference.load_network(run), val.faces, input_size=config.input_size
     )
     loss = F.cross_entropy(logits[:, :7], torch.as_tensor(val.labels)).item()
     assert loss == pytest.approx(min(losses), rel=1e-4)
@@ -481,10 +481,10 @@ def test_distillation_brings_a_student_closer_to_its_teacher(learned, tmp_path):
     config = replace(FAST, seed=3, teachers=(str(teacher_run.folder),), teacher_weight=1.0)
     run = train.fit(config, root, tmp_path / "student", device="cpu")
     faces = data.load(root)["val"].faces
-    teacher = evaluate.compute_logits(evaluate.load_network(teacher_run), faces, input_size=40)
+    teacher = inference.compute_logits(inference.load_network(teacher_run), faces, input_size=40)
 
     def divergence(model: nn.Module) -> float:
-        student = evaluate.compute_logits(model.eval(), faces, input_size=40)
+        student = inference.compute_logits(model.eval(), faces, input_size=40)
         return sum(
             F.kl_div(student[:, part].log_softmax(1), teacher[:, part].log_softmax(1),
                      log_target=True, reduction="batchmean").item()
@@ -492,7 +492,7 @@ def test_distillation_brings_a_student_closer_to_its_teacher(learned, tmp_path):
         )  # fmt: skip
 
     fresh = training_state.create(config, CPU).model
-    assert divergence(evaluate.load_network(run)) < 0.7 * divergence(fresh)
+    assert divergence(inference.load_network(run)) < 0.7 * divergence(fresh)
 
 
 def test_an_unfinished_teacher_is_an_error(root, tmp_path):

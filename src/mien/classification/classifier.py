@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.classification import self_test
 from mien.classification.model_spec import (
     LABELS_OUTPUT,
     OUTPUT,
@@ -15,7 +16,7 @@ from mien.classification.model_spec import (
     from_sidecar,
 )
 from mien.classification.weights import ModelFile
-from mien.errors import UserError
+from mien.errors import UserError, warn
 from mien.onnx_runtime import InferenceSession, open_session, return_memory
 
 MAX_BELOW_ZERO, MAX_SUM_ERROR = 1e-4, 0.05
@@ -60,6 +61,7 @@ class Classifier:
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
         self.spec = _read_spec(path, self._session, head)
+        self._check_int8_kernels(path, threads)
         shapes = {port.name: port.shape for port in self._session.get_inputs()}
         self._has_batch_size_one = shapes[self.spec.input][0] == 1
         self._check_spec(path)
@@ -127,6 +129,19 @@ class Classifier:
                 "instead of 1. If its graph ends with logits, set softmax = true in its TOML file."
             )
         return outputs / sums
+
+    def _check_int8_kernels(self, path: Path, threads: int) -> None:
+        """Replace the session by one in float32 arithmetic if int8 kernels compute wrongly."""
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if self_test.max_error(self._session, metadata) <= self_test.TOLERANCE:
+            return
+        self._session = open_session(str(path), threads, int8_kernels=False)
+        if not self_test.max_error(self._session, metadata) <= self_test.TOLERANCE:
+            raise UserError(
+                f"{path} is damaged: its outputs differ from those stored in it. Replace the file."
+            )
+        warn(UserError(f"{self.name} is wrong in int8 arithmetic on this CPU, so it runs in "
+                       "float32; a float32 model is faster here."))  # fmt: skip
 
     def _check_spec(self, path: Path) -> None:
         """Classify two gray crops, so that a wrong specification fails when the model is loaded."""

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mien.classification import weights
+from mien.cli import _image_scores
 from mien.cli._common import TRAINING, print_error, terminal
-from mien.cli._lab import DATA, lab
+from mien.cli._lab import lab
+from mien.errors import UserError
 
 SECTION = TRAINING
 
 
 @click.command()
 @click.argument("model")
-@DATA
+@click.option("--data", type=click.Path(path_type=Path), required=True,
+              help="fer2013.csv, its folder, a folder of images with EMOTION/ or val/EMOTION/, or "
+              "a CSV or Parquet table with the columns path and emotion.")  # fmt: skip
 @click.option("--split", default="val", show_default=True,
               help="val (PublicTest), test (PrivateTest) or train.")  # fmt: skip
+@click.option("--detector",
+              help="Detector for images: yunet (default), or whole for face crops.")  # fmt: skip
+@click.option("--group", "groups", multiple=True, metavar="COLUMN",
+              help="Also evaluate each group of a table's column. Age, gender, sex, ethnicity and "
+              "race are recognized; can be repeated.")  # fmt: skip
 @click.option("--tta", default="none", show_default=True,
               help="Test-time augmentation: none, flip or ten_crop.")  # fmt: skip
 @click.option("--input-size", default=0, metavar="PIXELS",
@@ -35,6 +46,8 @@ def evaluate(
     model: str,
     data: Path,
     split: str,
+    detector: str | None,
+    groups: tuple[str, ...],
     tta: str,
     input_size: int,
     exclude: Path | None,
@@ -44,18 +57,62 @@ def evaluate(
     """Evaluate a run or a model: accuracy, calibration, and divergence from the raters' votes.
 
     MODEL is a run folder, an .onnx file or the name of a packaged model. Every score has a
-    95 % confidence interval.
+    95 % confidence interval. In your own images faces are detected and cropped as in mien analyze;
+    images of 48 x 48 pixels are crops like those of FER2013.
 
     \b
         mien evaluate runs/default --data fer2013/
         mien evaluate my.onnx --data fer2013/ --tta flip --out results/my.json
+        mien evaluate default --data faces.csv --group skin_tone
     """
-    evaluator, runs = lab("evaluate"), lab("runs")
-    path = Path(model) if Path(model).is_dir() else weights.model(model).path
-    with terminal().progress(f"evaluating {model}", None):
-        result = evaluator.evaluate(
-            path, data, split=split, tta=tta, input_size=input_size, exclude=exclude
-        )
+    is_run = Path(model).is_dir()
+    if detector or groups or (not is_run and _has_images(data)):
+        options = {"--tta": tta != "none", "--input-size": input_size, "--exclude": exclude}
+        _check_options(model, is_run, [name for name, value in options.items() if value])
+        result = _evaluate_images(model, data, split, detector or "yunet", groups)
+        _image_scores.print_result(result, per_class)
+    else:
+        evaluator = lab("evaluate")
+        path = Path(model) if is_run else weights.model(model).path
+        with terminal().progress(f"evaluating {model}", None):
+            result = evaluator.evaluate(
+                path, data, split=split, tta=tta, input_size=input_size, exclude=exclude
+            )
+        _print_result(model, split, tta, result, per_class)
+    if out:
+        lab("runs", "report").write_json(out, result)
+        click.echo(out)
+
+
+def _has_images(data: Path) -> bool:
+    return lab("labelled_images", "report").can_load(data)
+
+
+def _check_options(model: str, is_run: bool, options: Sequence[str]) -> None:
+    if is_run:
+        raise UserError(f"{model} is a run; export it to evaluate it with a detector: "
+                        f"mien export {model} my.onnx")  # fmt: skip
+    if options:
+        raise UserError(f"{options[0]} is only for FER2013 and folders of 48 x 48 crops, not for "
+                        "images in which faces are detected.")  # fmt: skip
+
+
+def _evaluate_images(
+    model: str, data: Path, split: str, detector: str, groups: Sequence[str]
+) -> dict[str, Any]:
+    evaluator = lab("evaluate_images", "report")
+    with terminal().progress(f"evaluating {model}", None) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(bar.task_ids[0], completed=done, total=total)
+
+        return evaluator.evaluate(
+            weights.model(model), data, split=split, detector=detector, groups=groups,
+            on_error=print_error, on_progress=on_progress,
+        )  # fmt: skip
+
+
+def _print_result(model: str, split: str, tta: str, result: dict, per_class: bool) -> None:
     for warning in lab("protocols").warnings(result):
         print_error(warning)
     if excluded := result["data"].get("excluded"):
@@ -71,9 +128,6 @@ def evaluate(
         terminal().table(("section", "faces", "metric", "value", "low", "high"), rows, title)
         if per_class:
             _print_per_class(sections)
-    if out:
-        runs.write_json(out, result)
-        click.echo(out)
 
 
 def _print_per_class(sections: dict) -> None:

@@ -93,6 +93,20 @@ def has_near_duplicate(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
     return is_duplicate
 
 
+def correlations(faces: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Compute the correlations of pairs after histogram equalization.
+
+    Args:
+        faces: (N, H, W) uint8.
+        pairs: (M, 2) int, indices of the faces.
+
+    Returns:
+        (M,) float32, -1 to 1.
+    """
+    normalized = _normalize(faces)
+    return np.einsum("nhw,nhw->n", normalized[pairs[:, 0]], normalized[pairs[:, 1]])
+
+
 def _normalize(faces: np.ndarray) -> np.ndarray:
     """Equalize the histograms, and scale faces so that their dot products are correlations."""
     normalized = np.stack([equalize_histogram(face) for face in faces]).astype(np.float32)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
-from mien.lab import evaluate
+from mien.lab import inference
 from mien.lab.config import published
 from mien.lab.runs import Run
 
@@ -48,7 +48,7 @@ def restore(runs: Sequence[Run], flip: bool) -> nn.Module:
     """
     if len({run.config.channels for run in runs}) > 1:
         raise UserError("These networks differ in channels (1 and 3), so they cannot be combined.")
-    networks = [evaluate.load_network(run) for run in runs]
+    networks = [inference.load_network(run) for run in runs]
     if len(networks) == 1 and not flip:
         return networks[0]
     return Ensemble(networks, flip).eval()

@@ -21,7 +21,7 @@ import mien
 from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, ModelSpec
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, calibration, data, ensembles, evaluate, quantization, scores
+from mien.lab import batches, calibration, data, ensembles, inference, quantization, scores
 from mien.lab.calibration import VectorScaling
 from mien.lab.data import Samples
 from mien.lab.heads import CLASS_NAMES, HEADS
@@ -37,6 +37,16 @@ TARGETS = {
     "votes": "the share of people who would choose this label (FER+ votes)",
 }
 """Head -> the quantity that its probabilities estimate."""
+
+USE = {
+    "predicts": "apparent expression as people label it, not felt emotion",
+    "not_for": "work, school, hiring, credit, policing, diagnosis",
+    "limits": "quality differs by source of the images, and was not measured by age, gender or "
+    "ethnicity; measure it on your own images with mien evaluate",
+    "rights": "research and evaluation, unless you clear the rights to the training data; those to "
+    "the images of FER2013 are unresolved",
+}
+"""What a user of a model file must know, in its card."""
 
 TTA = ("none", "flip")
 """The test-time augmentations that a file can include."""
@@ -128,7 +138,7 @@ def export(
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     logits = None
     if calibration_samples is not None:
-        logits = evaluate.compute_logits(
+        logits = inference.compute_logits(
             network, calibration_samples.faces, input_size=input_size, channels=channels
         )
     if label_share is None:
@@ -136,6 +146,7 @@ def export(
     scalings = {head: _scaling(head, logits, label_share, calibration_samples) for head in heads}
     exported = ExportedNetwork(network, scalings, label_share, input_size).eval()
     card: dict[str, Any] = {
+        "use": USE,
         **ensembles.provenance(runs),
         "tta": tta,
         "label_share": label_share,
@@ -161,6 +172,8 @@ def export(
                 head, stored, uncalibrated, scalings[head], calibration_samples, storage
             )
         onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
+    if storage == "int8":
+        quantization.add_self_test(proto)
     with atomic_file.atomic_write(path) as temporary:
         onnx.save(proto, temporary)
     return spec

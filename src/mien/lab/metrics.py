@@ -7,6 +7,7 @@ shares sums to 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,12 @@ def macro_f1(matrix: np.ndarray) -> float:
     scores = per_class(matrix)
     occurs = (matrix.sum(0) + matrix.sum(1)) > 0
     return float(scores["f1"][occurs].mean()) if occurs.any() else 0.0
+
+
+def macro_recall(matrix: np.ndarray) -> float:
+    """Average recall over the classes that occur in the truth."""
+    occurs = matrix.sum(1) > 0
+    return float(per_class(matrix)["recall"][occurs].mean()) if occurs.any() else 0.0
 
 
 def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -176,6 +183,17 @@ def interval(
         value = statistic(*arrays)
         low, high = max(2 * value - high, 0.0), max(2 * value - low, 0.0)
     return float(low), float(high)
+
+
+def wilson_interval(successes: int, count: int) -> tuple[float, float]:
+    """Compute the 95 % Wilson score interval of a proportion.
+
+    Unlike the bootstrap's, it has a width if all or none of a few samples are successes.
+    """
+    z = 1.959964
+    center = (successes + z**2 / 2) / (count + z**2)
+    half = z * math.sqrt(successes * (count - successes) / count + z**2 / 4) / (count + z**2)
+    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 @dataclass(frozen=True)

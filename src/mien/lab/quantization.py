@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from mien.classification import self_test
 from mien.classification.model_spec import INPUT
-from mien.onnx_runtime import import_quantization
+from mien.onnx_runtime import import_quantization, open_session
 
 REDUCED_PRECISION = ("float16", "int8-weights")
 """Storage formats that are converted to float32 on loading, so that inference is not slower."""
@@ -113,6 +114,21 @@ def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
         quantized = onnx.load(quantized_file)
     onnx.helper.set_model_props(quantized, {p.key: p.value for p in proto.metadata_props})
     return quantized
+
+
+def add_self_test(proto: onnx.ModelProto) -> None:
+    """Add to the metadata of an int8 model the outputs that are correct on every CPU.
+
+    Args:
+        proto: an exported int8 model; changed in place, without changing its graph.
+    """
+    session = open_session(proto.SerializeToString(), int8_kernels=False)
+    _, channels, side, _ = session.get_inputs()[0].shape
+    names = [port.name for port in session.get_outputs()]
+    outputs = session.run(names, {INPUT: self_test.inputs(channels, side)})
+    expected = self_test.to_metadata(dict(zip(names, outputs, strict=True)))
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, metadata | expected)
 
 
 @contextmanager

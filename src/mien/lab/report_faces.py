@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mien.errors import UserError
-from mien.lab import batches, data, evaluate, explain, figures, protocols, runs, tables
+from mien.lab import batches, data, explain, figures, inference, protocols, runs, tables
 from mien.lab.data import Samples
 from mien.lab.heads import CLASS_NAMES, HEADS
 from mien.lab.page import FigureBlock
@@ -73,7 +73,7 @@ def saliency_maps(
 ) -> list[FigureBlock]:
     """Draw Grad-CAM of the predicted label, and spatial attention if the network has it."""
     indices, predicted = examples(samples), probabilities.argmax(1)
-    faces, model = samples.faces[indices], evaluate.load_network(run)
+    faces, model = samples.faces[indices], inference.load_network(run)
     # The input size of the evaluation, which may differ from that of the training.
     input_size = tables.load_result(run)["input_size"]
     options = {"input_size": input_size, "channels": run.config.channels}

@@ -79,13 +79,23 @@ def score(
         for name, (predicted, truth, names) in cases.items()
         if (labelled := truth >= 0).any()
     }  # fmt: skip
-    return sections | _share_scores(without_contempt, samples.votes, clusters, resamples)
+    return sections | share_scores(without_contempt, samples.votes, clusters, resamples)
 
 
-def _share_scores(
+def share_scores(
     predicted: np.ndarray, votes: np.ndarray, clusters: np.ndarray, resamples: int
 ) -> dict:
-    """Return the sections `proportions` and `sampling_floor`; an empty dict without votes."""
+    """Return the sections `proportions` and `sampling_floor` of `score`.
+
+    Args:
+        predicted: (N, 7) probabilities.
+        votes: (N, 10) counts.
+        clusters: (N,) cluster ids; faces with the same id are resampled together.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        The sections; an empty dictionary without votes.
+    """
     rated, shares = data.seven_shares(votes)
     if not rated.any():
         return {}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import augmentation, batches, checks, data, evaluate, protocols, runs
+from mien.lab import augmentation, batches, checks, data, inference, protocols, runs
 from mien.lab.config import Config
 from mien.lab.heads import HEADS
 from mien.lab.progress import ProgressCallback
@@ -84,7 +84,7 @@ def store(
             on_progress("epoch", epoch, epochs)
         missing = [path for path in teachers if not _file(folder, Path(path).name, epoch).exists()]
         networks = [
-            Teacher(evaluate.load_network(runs.open_run(path)), config, device) for path in missing
+            Teacher(inference.load_network(runs.open_run(path)), config, device) for path in missing
         ]
         if not networks:
             continue

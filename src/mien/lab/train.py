@@ -28,7 +28,7 @@ from mien.lab import (
     batches,
     checks,
     data,
-    evaluate,
+    inference,
     lr_schedule,
     processes,
     protocols,
@@ -135,7 +135,7 @@ def _train(
     stored = StoredLogits(config, splits["train"]) if config.teacher_logits else None
     teacher_paths = () if stored else config.teachers
     teachers = [
-        Teacher(evaluate.load_network(runs.open_run(path)), config, device)
+        Teacher(inference.load_network(runs.open_run(path)), config, device)
         for path in teacher_paths
     ]
     local_count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
@@ -282,7 +282,7 @@ def validate(
     samples = splits["val"]
     model.eval()
     inputs = samples.faces if faces is None else faces
-    logits = evaluate.compute_logits(
+    logits = inference.compute_logits(
         model, inputs, input_size=config.input_size, channels=config.channels
     )
     return _label_scores(logits[:, HEADS["labels"]], samples) | _vote_scores(

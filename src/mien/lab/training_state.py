@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.io import atomic_file
-from mien.lab import evaluate, models, runs
+from mien.lab import inference, models, runs
 from mien.lab.config import Config
 from mien.lab.heads import LOGIT_COUNT
 from mien.lab.runs import Run
@@ -50,7 +50,7 @@ def create(config: Config, device: torch.device) -> State:
         pretrained=config.pretrained,
     )
     if config.init_from:
-        evaluate.load_weights(model, runs.open_run(config.init_from))
+        inference.load_weights(model, runs.open_run(config.init_from))
     model = model.to(device)
     ema_model = copy.deepcopy(model).requires_grad_(False)
     return State(model, ema_model, _optimizer(model, config))

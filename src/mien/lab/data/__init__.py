@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 from mien.errors import UserError
 from mien.lab.data._fer import OFFICIAL_COUNTS, class_counts
@@ -63,7 +64,10 @@ def load(root: Path | str) -> dict[str, Samples]:
     )
 
 
-def split(splits: dict[str, Samples], name: str) -> Samples:
+T = TypeVar("T")
+
+
+def split(splits: dict[str, T], name: str) -> T:
     """Get one split of a dataset; a `UserError` if it does not exist."""
     if name not in splits:
         hint = " Name the folder of evaluation faces val." if name == "val" else ""

@@ -60,18 +60,33 @@ def check_counts(splits: dict[str, Samples], source: Path) -> None:
             )
 
 
-def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a CSV file; a `UserError` if a row does not have the header's length."""
+def read_table(path: Path, separators: str = ",") -> tuple[list[str], list[list[str]]]:
+    """Read a CSV file.
+
+    Args:
+        path: the file, in UTF-8 with or without a byte order mark.
+        separators: possible separators of columns; the most frequent one in the header is used.
+
+    Returns:
+        The header, and the rows except empty lines.
+
+    Raises:
+        UserError: the file cannot be read, or a row does not have the header's length.
+    """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            separator = max(separators, key=file.readline().count)
+            file.seek(0)
+            header, *rows = csv.reader(file, delimiter=separator)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     except (UnicodeDecodeError, ValueError, csv.Error):
         raise UserError(f"{path} is not a CSV file with a header line.") from None
     for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
+        if row and len(row) != len(header):
             raise UserError(
                 f"{path}, line {number}, has {len(row)} columns, expected {len(header)}."
             )
-    return header, rows
+    return header, [row for row in rows if row]

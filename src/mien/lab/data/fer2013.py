@@ -74,7 +74,7 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     faces, labels, usage = [], [], []
     line = 1
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             table = csv.reader(file)
             header = [name.strip().lower() for name in next(table, [])]
             if sorted(header) != ["emotion", "pixels", "usage"]:

@@ -1,0 +1,168 @@
+"""Predictions of a run or a model file for faces, with test-time augmentation.
+
+Runs are computed with torch, because some training machines do not have ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.errors import UserError
+from mien.lab import batches, models, runs
+from mien.lab.heads import CLASS_NAMES, HEADS, LOGIT_COUNT
+from mien.lab.runs import Run
+from mien.labels import restrict_labels
+from mien.registry import unknown_name_error
+
+if TYPE_CHECKING:
+    from mien.classification.classifier import Classifier
+
+TTA_SHIFTS = {
+    "none": [(0, 0)],
+    "flip": [(0, 0)],
+    "ten_crop": [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)],
+}
+"""Test-time augmentation -> shifts of the face (down, right) in pixels.
+
+Except for "none", predictions for the mirrored faces are added. With faces of 48 pixels and
+an input size of 44, "ten_crop" is standard ten-crop testing."""
+
+Predictions = dict[str, np.ndarray]
+"""Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
+
+
+def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
+    """Load the trained network of a run, in evaluation mode; `UserError` if it is unfinished."""
+    config = run.config
+    model = models.build(config.model, channels=config.channels, classes=LOGIT_COUNT)
+    load_weights(model, run)
+    return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, run: Run) -> None:
+    """Load the weights of a run into a network; `UserError` if they are missing or do not fit."""
+    if not run.finished:
+        raise UserError(
+            f"{run.folder} is not finished. Resume it with mien train --out {run.folder}."
+        )
+    weights = runs.load_tensors(run.weights_file)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise UserError(
+            f"The weights of {run.folder} do not fit the network; use a run of the same model."
+        ) from None
+
+
+@torch.no_grad()
+def compute_logits(
+    model: nn.Module,
+    faces: np.ndarray | Tensor,
+    *,
+    input_size: int,
+    channels: int = 1,
+    batch: int = 512,
+) -> Tensor:
+    """Compute the logits of a network.
+
+    Args:
+        model: a network in evaluation mode.
+        faces: (N, H, W) uint8.
+        input_size: side of the central window that the network receives, in pixels.
+        channels: number of input channels, 1 or 3.
+        batch: number of faces per forward pass.
+
+    Returns:
+        (N, classes) float32, on the CPU.
+    """
+    device = next(model.parameters()).device
+    logits = []
+    for part in torch.as_tensor(faces).split(batch):
+        pixels = batches.standardize(part.to(device))[:, None].expand(-1, channels, -1, -1)
+        crops = batches.center_crop(pixels, input_size).contiguous(
+            memory_format=torch.channels_last
+        )
+        logits.append(model(crops).float())
+    return torch.cat(logits).cpu()
+
+
+def augment(faces: np.ndarray, tta: str) -> list[np.ndarray]:
+    """Return the augmented versions of faces over which predictions are averaged.
+
+    Args:
+        faces: (N, H, W).
+        tta: "none", "flip" or "ten_crop".
+
+    Returns:
+        1, 2 or 10 arrays of the same shape.
+    """
+    if tta not in TTA_SHIFTS:
+        raise unknown_name_error("test-time augmentation", tta, TTA_SHIFTS)
+    shifted = [_shift(faces, down, right) for down, right in TTA_SHIFTS[tta]]
+    return shifted if tta == "none" else shifted + [face[:, :, ::-1] for face in shifted]
+
+
+def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
+    rows = np.clip(np.arange(faces.shape[1]) - down, 0, faces.shape[1] - 1)
+    columns = np.clip(np.arange(faces.shape[2]) - right, 0, faces.shape[2] - 1)
+    return faces[:, rows[:, None], columns]
+
+
+def predict(
+    target: Run | Path, faces: np.ndarray, tta: str = "none", input_size: int = 0
+) -> Predictions:
+    """Predict the probabilities of each trained head, averaged over test-time augmentation.
+
+    Args:
+        target: a run, or the path of a model file. A model file without named heads counts as
+            head "votes" if its labels include contempt, otherwise as head "labels".
+        faces: (N, 48, 48) uint8.
+        tta: "none", "flip" or "ten_crop".
+        input_size: input size of a run's network in pixels; 0 is the size it was trained with.
+    """
+    if isinstance(target, Run):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, config = load_network(target, device), target.config
+        logits = partial(
+            compute_logits,
+            model,
+            input_size=input_size or config.input_size,
+            channels=config.channels,
+        )
+        heads = target.about.get("heads", list(HEADS))
+        return _mean([_split_heads(logits(part.copy()), heads) for part in augment(faces, tta)])
+    from mien.classification.classifier import Classifier
+
+    classifier = Classifier(target)
+    return _mean([_classify(classifier, part) for part in augment(faces, tta)])
+
+
+def _split_heads(logits: Tensor, heads: Sequence[str]) -> Predictions:
+    return {head: logits[:, HEADS[head]].softmax(1).numpy() for head in heads}
+
+
+def _classify(classifier: Classifier, faces: np.ndarray) -> Predictions:
+    from mien.classification.model_spec import crop
+
+    spec = classifier.spec
+    whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
+    rgb = faces[..., None].repeat(3, axis=-1)
+    crops = np.stack([crop(face, whole, spec.side, spec.channels) for face in rgb])
+    parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
+    if spec.card.get("heads"):
+        outputs = [classifier.predict_all_heads(part) for part in parts]
+        return {head: np.concatenate([one[head] for one in outputs]) for head in outputs[0]}
+    probabilities = np.concatenate([classifier(part) for part in parts])
+    head = "votes" if "contempt" in spec.labels else "labels"
+    return {head: restrict_labels(probabilities, spec.labels, CLASS_NAMES[head])}
+
+
+def _mean(predictions: Sequence[Predictions]) -> Predictions:
+    return {head: np.mean([one[head] for one in predictions], axis=0) for head in predictions[0]}

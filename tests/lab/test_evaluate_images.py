@@ -1,0 +1,358 @@
+"""Evaluation of labelled images: reading lists, counting images, scores by group."""
+
+import csv
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+from PIL import Image
+
+from mien.analyzer import Analyzer
+from mien.detection import whole
+from mien.errors import UserError
+from mien.lab import data, evaluate_images, labelled_images, metrics
+from mien.lab.evaluate_images import Predictions
+from mien.lab.labelled_images import LabelledImage
+from mien.labels import EMOTIONS
+from mien.results import Detection
+from tests.synthetic import tiny
+
+
+def write_image(path, size=64, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def write_table(path, header, rows, *, separator=",", encoding="utf-8"):
+    with open(path, "w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=separator).writerows([header, *rows])
+    return path
+
+
+def labels(images):
+    return [image.emotion for image in images]
+
+
+def random_predictions(count=400, seed=0):
+    """Random predictions, with an undetected face in every tenth image."""
+    rng = np.random.default_rng(seed)
+    images = [
+        LabelledImage(None, EMOTIONS[k], groups={"side": "left" if left else "right"})
+        for k, left in zip(rng.integers(0, 7, count), rng.random(count) < 0.3, strict=True)
+    ]
+    face_counts = np.where(np.arange(count) % 10 == 0, 0, 1)
+    probabilities = rng.dirichlet(np.full(7, 0.5), count) * (face_counts > 0)[:, None]
+    return Predictions(images, face_counts, probabilities)
+
+
+# Lists of images
+
+
+def test_a_folder_per_emotion_is_read_at_any_depth_with_usual_spellings(tmp_path):
+    for name in ("Anger/one.png", "0_happiness/subject 1/two.jpg", "contempt/three.png", "x/4.png"):
+        write_image(tmp_path / name)
+    assert labelled_images.can_load(tmp_path)
+    (split,) = labelled_images.load(tmp_path).items()
+    assert split[0] == "val"
+    assert labels(split[1]) == ["happy", "angry", "contempt", "x"]
+
+
+def test_a_folder_with_splits_is_read_by_split(tmp_path):
+    for name in ("train/sad/1.png", "train/sad/2.png", "Validation/neutral/3.png", "docs/4.png"):
+        write_image(tmp_path / name)
+    splits = labelled_images.load(tmp_path)
+    assert {name: labels(images) for name, images in splits.items()} == {
+        "train": ["sad", "sad"], "val": ["neutral"],
+    }  # fmt: skip
+
+
+def test_other_files_in_a_folder_are_reported(tmp_path):
+    write_image(tmp_path / "sad" / "1.png")
+    (tmp_path / "sad" / "notes.txt").write_text("no image")
+    with pytest.warns(UserWarning, match=r"\.txt"):
+        assert len(labelled_images.load(tmp_path)["val"]) == 1
+
+
+TABLE = [
+    ["a.png", "Happiness", "31", "female", "8", "2"],
+    ["b.png", "neutrality", "", "male", "0", "9"],
+    ["c.png", "contempt", "35.5", "male", "", ""],
+]
+
+
+def assert_is_table(images, folder):
+    assert [image.path for image in images] == [folder / f"{name}.png" for name in "abc"]
+    assert labels(images) == ["happy", "neutral", "contempt"]
+    assert [image.groups["sex"] for image in images] == ["female", "male", "male"]
+    assert [image.votes[data.VOTE_NAMES.index("neutral")] for image in images] == [2, 9, 0]
+    assert images[0].votes[data.VOTE_NAMES.index("happy")] == 8
+
+
+@pytest.mark.parametrize(
+    ("separator", "encoding"), [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-8-sig")]
+)
+def test_a_csv_table_may_come_from_excel(tmp_path, separator, encoding):
+    header = ["File", "Emotion", "Age", "Sex", "happiness", "neutral"]
+    path = write_table(
+        tmp_path / "t.csv", header, TABLE, separator=separator, encoding=encoding
+    )  # fmt: skip
+    assert labelled_images.can_load(path)
+    images = labelled_images.load(path)["val"]
+    assert_is_table(images, tmp_path)
+    assert [image.groups["age"] for image in images] == ["31", "not stated", "35.5"]
+
+
+def test_a_parquet_table_is_the_same(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path, rows = tmp_path / "t.parquet", list(zip(*TABLE, strict=True))
+    votes = [[int(cell) if cell else None for cell in column] for column in rows[4:]]
+    columns = dict(zip(("path", "label", "age", "sex"), map(list, rows[:4]), strict=True))
+    parquet.write_table(
+        pyarrow.table(columns | {"happy": votes[0], "neutral": votes[1]}), path
+    )  # fmt: skip
+    assert labelled_images.can_load(path)
+    assert_is_table(labelled_images.load(path)["val"], tmp_path)
+
+
+def test_many_different_numbers_are_grouped_by_tens(tmp_path):
+    ages = [*range(8, 30), 100, ""]
+    rows = [["x.png", "sad", age, k % 3] for k, age in enumerate(ages)]
+    path = write_table(tmp_path / "t.csv", ["path", "emotion", "age", "level"], rows)
+    images = labelled_images.load(path, ["level"])["val"]
+    groups = {image.groups["age"] for image in images}
+    assert sorted(groups, key=labelled_images.group_order) == [
+        "0 to 9", "10 to 19", "20 to 29", "100 to 109", "not stated",
+    ]  # fmt: skip
+    assert {image.groups["level"] for image in images} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "groups", "fact"),
+    [
+        (["name", "emotion"], ["a.png", "sad"], (), "has name, emotion"),
+        (["path", "mood"], ["a.png", "sad"], (), "has path, mood"),
+        (["path", "emotion"], ["a.png", "sad"], ("skin",), "no column skin"),
+        (["path", "emotion", "happy"], ["a.png", "sad", "0.5"], (), "happy"),
+        (["path", "emotion", "happy"], ["a.png", "sad", "many"], (), "happy"),
+        (["path", "emotion"], ["a.png"], (), "line 2"),
+    ],
+)
+def test_an_unusable_table_is_an_error(tmp_path, header, row, groups, fact):
+    path = write_table(tmp_path / "t.csv", header, [row])
+    with pytest.raises(UserError, match=fact):
+        labelled_images.load(path, groups)
+
+
+def test_groups_of_a_folder_are_an_error(tmp_path):
+    write_image(tmp_path / "sad" / "1.png")
+    with pytest.raises(UserError, match="--group"):
+        labelled_images.load(tmp_path, ["age"])
+
+
+def test_datasets_of_crops_are_not_lists_of_images(tmp_path):
+    tiny.write_csv(tmp_path / "csv", tiny.table())
+    tiny.write_images(tmp_path / "images", tiny.table())
+    (tmp_path / "empty").mkdir()
+    for path in ("csv", "csv/fer2013.csv", "images", "empty", "missing"):
+        assert not labelled_images.can_load(tmp_path / path)
+
+
+# Predictions
+
+
+class Halves(whole.WholeImage):
+    """Detects nothing in dark images, otherwise a small face and a large one."""
+
+    def __call__(self, pixels):
+        if pixels.mean() < 50:
+            return []
+        return [Detection((0.0, 0.0, 20.0, 20.0), 0.9, roll=0.0),
+                Detection((20.0, 20.0, 40.0, 40.0), 0.8, roll=0.0)]  # fmt: skip
+
+
+def test_the_largest_face_counts_and_no_image_is_lost(tmp_path, tiny_model):
+    paths = [write_image(tmp_path / f"{k}.png", seed=k) for k in range(40)]
+    Image.new("RGB", (64, 64)).save(paths[3])
+    paths[5].write_bytes(b"no image")
+    paths[6].unlink()
+    analyzer, errors = Analyzer(tiny_model, Halves()), []
+    images = [LabelledImage(path, "sad") for path in paths]
+    predictions = evaluate_images.predict(analyzer, images, errors.append)
+    readable = [path for k, path in enumerate(paths) if k not in (5, 6)]
+    assert [image.path for image in predictions.images] == readable
+    assert [str(paths[k]) in str(error) for k, error in zip((5, 6), errors, strict=True)] == [1, 1]
+    assert predictions.face_counts.tolist() == [0 if path == paths[3] else 2 for path in readable]
+    for path, row in zip(readable, predictions.probabilities, strict=True):
+        faces = analyzer.analyze(path)
+        largest = [face for face in faces if face.box[2] == 40]
+        expected = [largest[0].emotions[name] for name in EMOTIONS] if largest else [0] * 7
+        assert row == pytest.approx(expected, abs=1e-6)
+
+
+# Scores
+
+
+def test_a_section_matches_scikit_learn():
+    predictions = random_predictions()
+    section = evaluate_images.section(predictions, resamples=20)
+    detected = predictions.face_counts > 0
+    truth = predictions.truth[detected]
+    predicted = predictions.probabilities[detected].argmax(1)
+    assert (section["images"], section["faces"]) == (400, 360)
+    assert section["detection_rate"]["value"] == 0.9
+    assert section["accuracy"]["value"] == sklearn.metrics.accuracy_score(truth, predicted)
+    macro = sklearn.metrics.balanced_accuracy_score(truth, predicted)
+    assert section["macro_recall"]["value"] == pytest.approx(macro)
+    recalls = sklearn.metrics.recall_score(truth, predicted, average=None)
+    assert [row["value"] for row in section["recall"].values()] == pytest.approx(recalls.tolist())
+    confidence = predictions.probabilities[detected].max(1).mean()
+    gap = confidence - section["accuracy"]["value"]
+    assert section["top_label_gap"]["value"] == pytest.approx(gap)
+    assert "proportions" not in section
+
+
+def test_votes_add_the_scores_of_shares():
+    predictions = random_predictions(60)
+    images = [LabelledImage(None, image.emotion, (0, 0, 0, 3, 7, 0, 0, 0, 0, 0))
+              for image in predictions.images]  # fmt: skip
+    voted = Predictions(images, predictions.face_counts, predictions.probabilities)
+    section = evaluate_images.section(voted, resamples=5)
+    detected = predictions.probabilities[predictions.face_counts > 0]
+    shares = np.tile([0, 0, 0, 0.3, 0.7, 0, 0], (len(detected), 1))
+    expected = [scipy.stats.entropy(a, b) for a, b in zip(shares, detected, strict=True)]
+    assert section["proportions"]["kl_nats"]["value"] == pytest.approx(np.mean(expected))
+    assert section["sampling_floor"]["kl_nats"]["value"] > 0
+
+
+def test_emotions_that_do_not_occur_do_not_count():
+    images = [LabelledImage(None, name) for name in ("happy", "happy", "neutral")]
+    predictions = Predictions(images, np.ones(3), np.eye(7)[[3, 4, 6]])
+    section = evaluate_images.section(predictions, resamples=5)
+    assert section["macro_recall"]["value"] == 0.75
+    assert list(section["recall"]) == ["happy", "neutral"]
+
+
+def test_a_group_without_a_detected_face_has_only_a_detection_rate():
+    images = [LabelledImage(None, "sad", groups={"sex": sex}) for sex in ("male", "female")]
+    predictions = Predictions(images, np.array([1, 0]), np.eye(7)[[4, 4]])
+    groups = evaluate_images._group_sections(predictions, 5)["sex"]
+    assert groups["female"]["faces"] == 0
+    assert groups["female"]["detection_rate"]["value"] == 0
+    assert "accuracy" not in groups["female"]
+    assert "accuracy_difference" not in groups["male"]
+
+
+def test_groups_are_scored_like_subsets_and_compared_with_the_others():
+    predictions = random_predictions()
+    member = np.array([image.groups["side"] == "left" for image in predictions.images])
+    groups = evaluate_images._group_sections(predictions, 200)["side"]
+    assert list(groups) == ["left", "right"]
+    alone = evaluate_images.section(predictions.select(member), 200)
+    difference = groups["left"].pop("accuracy_difference")
+    assert groups["left"] == alone
+    others = groups["right"]["accuracy"]["value"]
+    assert difference["value"] == pytest.approx(alone["accuracy"]["value"] - others)
+    assert difference["low"] < difference["value"] < difference["high"]
+
+
+def test_an_error_of_one_group_shows_in_its_difference():
+    predictions = random_predictions(600)
+    right = np.eye(7)[predictions.truth]
+    member = np.array([image.groups["side"] == "left" for image in predictions.images])
+    wrong = member & (np.arange(600) % 3 == 0)
+    right[wrong] = np.roll(right[wrong], 1, axis=1)
+    biased = Predictions(predictions.images, np.ones(600), right)
+    groups = evaluate_images._group_sections(biased, 200)["side"]
+    assert groups["left"]["accuracy_difference"]["high"] < -0.2
+    assert groups["right"]["accuracy"]["value"] == 1
+    assert groups["right"]["accuracy"]["low"] < 1
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 5), (5, 5), (102, 102), (3, 200), (70, 100)])
+def test_wilson_interval_matches_scipy(successes, count):
+    expected = scipy.stats.binomtest(successes, count).proportion_ci(method="wilson")
+    assert metrics.wilson_interval(successes, count) == pytest.approx(tuple(expected), abs=1e-6)
+
+
+# The command
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    patched = partial(evaluate_images.evaluate, resamples=5)
+    monkeypatch.setattr(evaluate_images, "evaluate", patched)
+
+
+def test_mien_evaluate_shows_and_writes_the_scores_by_group(mien, tmp_path, tiny_model):
+    rows = []
+    for k in range(30):
+        write_image(tmp_path / "images" / f"{k}.png", seed=k)
+        rows.append(
+            [f"images/{k}.png", ("anger", "bored", "joy")[k % 3], "fair" if k % 2 else "dark"]
+        )
+    rows.append(["images/none.png", "joy", "fair"])
+    table = write_table(tmp_path / "t.csv", ["path", "emotion", "skin"], rows)
+    out = tmp_path / "result.json"
+    options = ("--detector", "whole", "--group", "skin", "--per-class", "--out", out)
+    code, shown, err = mien("evaluate", tiny_model, "--data", table, *options)
+    assert code == 0, err
+    result = json.loads(out.read_text())
+    assert result["data"] == {
+        "name": "t.csv", "split": "val", "images": 31, "left_out": {"bored": 10}, "unreadable": 1,
+        "without_face": 0, "several_faces": 0,
+    }  # fmt: skip
+    assert result["scores"]["faces"] == 20
+    assert set(result["groups"]["skin"]) == {"dark", "fair"}
+    assert "none.png" in err
+    assert "10 bored" in err
+    for text in ("macro recall", "calibration error", "dark", "fair", "angry", "happy"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    "option", [("--tta", "flip"), ("--exclude", "x.csv"), ("--input-size", 44)]
+)
+def test_options_for_crops_are_an_error_for_images(mien, tmp_path, tiny_model, option):
+    write_image(tmp_path / "sad" / "1.png")
+    code, _, err = mien("evaluate", tiny_model, "--data", tmp_path, *option)
+    assert (code, err.count("\n")) == (2, 1)
+    assert option[0] in err
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty", "sad/empty"])
+def test_a_folder_without_images_is_an_error(mien, tmp_path, tiny_model, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "sad" / "empty" / "sad").mkdir(parents=True)
+    data = ("--data", tmp_path / folder, "--detector", "yunet")
+    code, _, err = mien("evaluate", tiny_model, *data)
+    assert (code, err.count("\n")) == (2, 1)
+    assert str(tmp_path / folder) in err
+
+
+def test_a_run_is_not_evaluated_with_a_detector(mien, tmp_path):
+    code, _, err = mien("evaluate", tmp_path, "--data", tmp_path, "--detector", "yunet")
+    assert code == 2
+    assert "mien export" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [("sad/1.png", "--detector whole"), ("sad/1.txt", "can be read"), ("bored/1.png", "bored")],
+)
+def test_nothing_to_evaluate_is_an_error(mien, tmp_path, tiny_model, name, fact):
+    path = tmp_path / name
+    path.parent.mkdir()
+    Image.new("RGB", (64, 64)).save(path, format="PNG")
+    table = write_table(tmp_path / "t.csv", ["path", "emotion"], [[name, name.split("/")[0]]])
+    if path.suffix == ".txt":
+        path.write_text("no image")
+    code, _, err = mien("evaluate", tiny_model, "--data", table)
+    assert code == 2
+    assert fact in err
