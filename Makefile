@@ -56,9 +56,9 @@ MODELS := default default-int8 best
 RUNS := fifth-averaged fourth-student default-seed0 default-seed1
 results: $(DEV)/.made
 	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --input-size 48 --label-share 0.08 --storage float16
+	  --input-size 48 --label-head-weight 0.08 --precision float16
 	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --input-size 48 --label-share 0.08 --storage int8
+	  --input-size 48 --label-head-weight 0.08 --precision int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
 	for run in $(RUNS); do for tta in none flip ten_crop; do \

@@ -1,4 +1,4 @@
-"""Compare calibration methods and label shares on PublicTest by cross-validation.
+"""Compare calibration methods and label-head weights on PublicTest by cross-validation.
 
     python benchmarks/calibration.py --data fer2013/ --run models/fourth-student
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_STRENGTH}
 """Method -> strength of the prior of `calibration.fit`."""
 
-LABEL_SHARES = (0.0, 0.1, 0.16, 0.2, 0.3)
+LABEL_HEAD_WEIGHTS = (0.0, 0.1, 0.16, 0.2, 0.3)
 
 
 def main() -> None:
@@ -33,11 +33,11 @@ def main() -> None:
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
     for method, strength in METHODS.items():
-        for share in LABEL_SHARES:
+        for share in LABEL_HEAD_WEIGHTS:
             mixed = calibration.mix_heads(logits, share)
             calibrated = calibration.cross_validate(mixed, targets, strength).softmax(1).numpy()
             summary = scores.summary(calibrated, samples)
-            rows.append({"method": method, "label_share": share, **summary})
+            rows.append({"method": method, "label_head_weight": share, **summary})
             print(rows[-1])
     result = {"run": arguments.run.name, "folds": calibration.FOLDS, "rows": rows}
     result["environment"] = runs.about()

@@ -1,4 +1,4 @@
-"""Measure the effect of the label share on faces transformed to resemble those of other sources.
+"""Measure the effect of the label-head weight on faces that resemble those of other sources.
 
     python benchmarks/other_domains.py --data fer2013/ --run models/fourth-student
 
@@ -21,7 +21,7 @@ from mien.lab import augmentation, batches, calibration, data, inference, metric
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
-LABEL_SHARES = (0.0, 0.08, 0.16, 0.3)
+LABEL_HEAD_WEIGHTS = (0.0, 0.08, 0.16, 0.3)
 INPUT_SIZE, SEED = 48, 0
 
 
@@ -67,12 +67,12 @@ def main() -> None:
     )
     targets = torch.as_tensor(data.shares(val.votes))
     rows = []
-    for share in LABEL_SHARES:
+    for share in LABEL_HEAD_WEIGHTS:
         mixed = calibration.mix_heads(original, share)
         scaling = calibration.fit(mixed, targets)
         calibrated = calibration.cross_validate(mixed, targets)
         rows.append({
-            "label_share": share,
+            "label_head_weight": share,
             "kl_nats": kl_divergence(calibrated, val.votes),
             "original": recalls(calibrated, val.labels),
             "transformed": recalls(

@@ -522,8 +522,11 @@ def other_domains() -> str:
     previous, current = (result(f"other-domains-{n}") for n in ("fourth-student", "fifth-averaged"))
     rows = [
         ("`fourth-student`, vote head", _recalls(previous["rows"][0])),
-        ("`fourth-student`, label share 0.16", _recalls(_with_label_share(previous, 0.16))),
-        ("`default`", _recalls(_with_label_share(current, 0.08))),
+        (
+            "`fourth-student`, label-head weight 0.16",
+            _recalls(_with_label_head_weight(previous, 0.16)),
+        ),
+        ("`default`", _recalls(_with_label_head_weight(current, 0.08))),
         ("`default-labels`, before calibration", _recalls(current["label_head"])),
     ]
     header = ("", "recall of angry", "mean recall", "recall of angry, randomized faces",
@@ -531,8 +534,8 @@ def other_domains() -> str:
     return markdown(header, [(name, *cells) for name, cells in rows])
 
 
-def _with_label_share(data: dict, label_share: float) -> dict:
-    return next(row for row in data["rows"] if row["label_share"] == label_share)
+def _with_label_head_weight(data: dict, label_head_weight: float) -> dict:
+    return next(row for row in data["rows"] if row["label_head_weight"] == label_head_weight)
 
 
 def _recalls(row: dict) -> tuple[str, ...]:

@@ -77,12 +77,14 @@ def test_mix_heads_is_the_weighted_geometric_mean_with_contempt_from_the_votes()
     assert torch.allclose(calibration.mix_heads(logits, 0.0).softmax(1), votes)
 
 
-def test_chosen_label_share_is_the_largest_with_a_small_kl_increase():
+def test_chosen_label_head_weight_is_the_largest_with_a_small_kl_increase():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
     votes = np.pad(votes, ((0, 0), (0, 2)))
     shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
     agreeing = torch.cat([shares[:, :7], shares], 1)
-    assert calibration.choose_label_share(agreeing, votes) == calibration.LABEL_SHARES[-1]
+    assert (
+        calibration.choose_label_head_weight(agreeing, votes) == calibration.LABEL_HEAD_WEIGHTS[-1]
+    )
     other = torch.as_tensor(rng.normal(0, 3, (600, 7))).float()
-    assert calibration.choose_label_share(torch.cat([other, shares], 1), votes) < 0.1
+    assert calibration.choose_label_head_weight(torch.cat([other, shares], 1), votes) < 0.1

@@ -40,11 +40,13 @@ def run(root, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(root, run, tmp_path_factory) -> dict[str, Path]:
-    """One calibrated file per storage, and an uncalibrated one with an input of 44 pixels."""
+    """One calibrated file per precision, and an uncalibrated one with an input of 44 pixels."""
     folder, val = tmp_path_factory.mktemp("models"), data.load(root)["val"]
-    files = {storage: folder / f"{storage}.onnx" for storage in export.TOLERANCES}
-    for storage, path in files.items():
-        export.export(run, path, calibration_samples=val, storage=storage, label_share=SHARE)
+    files = {precision: folder / f"{precision}.onnx" for precision in export.TOLERANCES}
+    for precision, path in files.items():
+        export.export(
+            run, path, calibration_samples=val, precision=precision, label_head_weight=SHARE
+        )
     files["uncalibrated"] = folder / "plain.onnx"
     export.export(run, files["uncalibrated"], input_size=44)
     return files
@@ -100,7 +102,7 @@ def test_file_has_a_card(exported, run, name):
     assert card["config"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
     assert card["input_size"] == (44 if name == "uncalibrated" else 40)
-    assert card["label_share"] == (0 if name == "uncalibrated" else SHARE)
+    assert card["label_head_weight"] == (0 if name == "uncalibrated" else SHARE)
     assert card["commit"] == runs.read_json(run.about_file)["commit"]
     assert (scaling_of(exported[name]) == calibration.identity(8)) == (name == "uncalibrated")
     assert (scaling_of(exported[name], "labels") == calibration.identity(7)) == (
@@ -111,12 +113,12 @@ def test_file_has_a_card(exported, run, name):
 
 
 @pytest.mark.parametrize(
-    ("storage", "tolerance"),
+    ("precision", "tolerance"),
     [("float32", 1e-5), ("float16", 5e-3), ("int8-weights", 2e-2), ("int8", 0.2)],
 )
-def test_file_matches_torch(exported, run, storage, tolerance):
-    classify = Classifier(exported[storage])
-    expected = by_torch(run, crops(28)[:, 0], 40, SHARE, scaling_of(exported[storage]))
+def test_file_matches_torch(exported, run, precision, tolerance):
+    classify = Classifier(exported[precision])
+    expected = by_torch(run, crops(28)[:, 0], 40, SHARE, scaling_of(exported[precision]))
     assert np.abs(classify(crops(28)) - expected).max() < tolerance
 
 
@@ -215,9 +217,9 @@ def test_export_of_three_channels(tmp_path, root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"storage": "float61"}, "Did you mean 'float16'?"),
-        ({"storage": "int8"}, "give --data"),
-        ({"label_share": 1.5}, "--label-share 1.5"),
+        ({"precision": "float61"}, "Did you mean 'float16'?"),
+        ({"precision": "int8"}, "give --data"),
+        ({"label_head_weight": 1.5}, "--label-head-weight 1.5"),
     ],
 )
 def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, message):
@@ -294,13 +296,13 @@ def test_calibration_without_votes_is_rejected(root, run, tmp_path):
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_label_share_is_chosen_on_the_calibration_set(root, run, tmp_path):
+def test_label_head_weight_is_chosen_on_the_calibration_set(root, run, tmp_path):
     val = data.load(root)["val"]
     path = tmp_path / "chosen.onnx"
     card = export.export(run, path, calibration_samples=val).card
     network = inference.load_network(run)
     logits = inference.compute_logits(network, val.faces, input_size=40)
-    assert card["label_share"] == calibration.choose_label_share(logits, val.votes)
+    assert card["label_head_weight"] == calibration.choose_label_head_weight(logits, val.votes)
 
 
 def test_ensemble_has_the_heads_common_to_its_runs(root, run, tmp_path):
@@ -313,7 +315,7 @@ def test_ensemble_has_the_heads_common_to_its_runs(root, run, tmp_path):
     with pytest.raises(UserError, match="cannot form an ensemble"):
         export.export([votes, other], tmp_path / "y.onnx")
     with pytest.raises(UserError, match="needs both heads"):
-        export.export(other, tmp_path / "y.onnx", label_share=0.1)
+        export.export(other, tmp_path / "y.onnx", label_head_weight=0.1)
 
 
 def test_model_file_needs_its_suffix(tmp_path, run):

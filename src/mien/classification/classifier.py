@@ -31,15 +31,15 @@ class Classifier:
     of the same name beside it.
 
     Args:
-        file: path of the `.onnx` file, or a `ModelFile` from `weights.model`.
-        threads: number of ONNX Runtime threads; 0 uses all cores.
+        file: Path of the `.onnx` file, or a `ModelFile` from `weights.model`.
+        threads: Number of ONNX Runtime threads; 0 uses all cores.
 
     Attributes:
-        name: the model's name, as stored in results.
-        spec: the model's labels, input size and preprocessing.
+        name: The model's name, as stored in results.
+        spec: The model's labels, input size and preprocessing.
 
     Raises:
-        UserError: the file is damaged, has no valid specification, or lacks the requested head.
+        UserError: The file is damaged, has no valid specification, or lacks the requested head.
 
     Example:
         ```python
@@ -165,8 +165,8 @@ def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Class
     """Load a `Classifier` in a thread; ONNX Runtime releases the GIL while it loads.
 
     Args:
-        file: as for `Classifier`.
-        threads: as for `Classifier`.
+        file: As for `Classifier`.
+        threads: As for `Classifier`.
 
     Returns:
         A future whose `result()` returns the classifier or raises its `UserError`.

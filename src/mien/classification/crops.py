@@ -23,9 +23,9 @@ def crop_face(
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        face: a detection; with a roll above 20 degrees it is rotated upright.
-        geometry: the crop geometry of its detector.
-        spec: the model's specification.
+        face: A detection; with a roll above 20 degrees it is rotated upright.
+        geometry: The crop geometry of its detector.
+        spec: The model's specification.
 
     Returns:
         (channels, side, side) uint8.
@@ -44,10 +44,10 @@ def crop_upright(
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        square: the square to crop, in pixels.
-        side: side of the returned crop in pixels.
+        square: The square to crop, in pixels.
+        side: Side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
-        roll: the face's clockwise tilt in degrees.
+        roll: The face's clockwise tilt in degrees.
 
     Returns:
         (channels, side, side) uint8.

@@ -54,14 +54,14 @@ class FaceClassifier:
     """Classifies detected faces with one model.
 
     Args:
-        classifier: the model.
-        geometry: the crop geometry of the detector.
-        labels: the emotions to output, in this order.
-        detector: the detector's name, stored in each result's frame.
+        classifier: The model.
+        geometry: The crop geometry of the detector.
+        labels: The emotions to output, in this order.
+        detector: The detector's name, stored in each result's frame.
 
     Attributes:
-        model: the model's name.
-        labels: the emotions, in output order.
+        model: The model's name.
+        labels: The emotions, in output order.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FaceClassifier:
         """Classify the faces of frames.
 
         Args:
-            frames: each frame with its detections.
+            frames: Each frame with its detections.
 
         Returns:
             One result per frame, in order. A result is yielded at most one batch after its frame

@@ -27,8 +27,8 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
     """Return the flags of a face.
 
     Args:
-        face: the detection.
-        crop: the model's input for it, (C, side, side) uint8.
+        face: The detection.
+        crop: The model's input for it, (C, side, side) uint8.
 
     Returns:
         Any of "too_small", "blurred", "low_confidence", "tilted" and "turned".

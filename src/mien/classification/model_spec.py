@@ -35,21 +35,21 @@ class ModelSpec:
     models may need other values.
 
     Attributes:
-        labels: the emotions, in the order of the output.
-        side: side of the square input in pixels.
+        labels: The emotions, in the order of the output.
+        side: Side of the square input in pixels.
         channels: 1 (gray) or 3 (RGB).
-        margin: how much larger than a FER2013 crop the crop of a face is, as a fraction of the
+        margin: How much larger than a FER2013 crop the crop of a face is, as a fraction of the
             side; 0.1 makes the side 10 % longer.
-        card: the model card: data, config, seed, metrics.
-        input: name of the graph's input.
-        output: name of the graph's output.
+        card: The model card: data, config, seed, metrics.
+        input: Name of the graph's input.
+        output: Name of the graph's output.
         dtype: "uint8" or "float32".
         layout: "NCHW" or "NHWC".
-        mean: value subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one
+        mean: Value subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one
             per channel.
-        std: value by which the pixels are divided after `mean` is subtracted; one value, or one per
+        std: Value by which the pixels are divided after `mean` is subtracted; one value, or one per
             channel.
-        softmax: whether the graph outputs logits, so that softmax must be applied.
+        softmax: Whether the graph outputs logits, so that softmax must be applied.
     """
 
     labels: tuple[str, ...]
@@ -83,15 +83,15 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
     """Read the specification from a model's ONNX metadata.
 
     Args:
-        metadata: the custom metadata of the model.
-        shape: the shape of the model's input, (N, C, side, side).
-        head: the head to use, such as `"labels"`; empty for the first.
+        metadata: The custom metadata of the model.
+        shape: The shape of the model's input, (N, C, side, side).
+        head: The head to use, such as `"labels"`; empty for the first.
 
     Returns:
         The specification of that head; its card combines the cards of the file and of the head.
 
     Raises:
-        UserError: the metadata is invalid, or the model has no such head.
+        UserError: The metadata is invalid, or the model has no such head.
     """
     try:
         labels = tuple(canonical_label(name) for name in metadata["mien.labels"].split(","))
@@ -140,10 +140,10 @@ def from_sidecar(path: Path) -> ModelSpec:
     ```
 
     Args:
-        path: the TOML file; only `labels` and `side` are required.
+        path: The TOML file; only `labels` and `side` are required.
 
     Raises:
-        UserError: a field is missing, unknown or invalid; the message names the field.
+        UserError: A field is missing, unknown or invalid; the message names the field.
     """
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -207,9 +207,9 @@ class CropGeometry:
     """How a detector's boxes relate to the square crops of FER2013, measured per detector.
 
     Attributes:
-        size: side of the crop, divided by the square root of the box's area.
-        right: offset of the crop's center to the right, as a fraction of the box's width.
-        down: offset of the crop's center downwards, as a fraction of the box's height.
+        size: Side of the crop, divided by the square root of the box's area.
+        right: Offset of the crop's center to the right, as a fraction of the box's width.
+        down: Offset of the crop's center downwards, as a fraction of the box's height.
 
     Example:
         ```python
@@ -227,7 +227,7 @@ class CropGeometry:
 
         Args:
             box: x, y, width and height in pixels.
-            margin: fraction of the side by which the side is extended.
+            margin: Fraction of the side by which the side is extended.
 
         Returns:
             x, y, side and side in pixels.
@@ -252,7 +252,7 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     Args:
         pixels: (H, W, 3) uint8 RGB.
         square: x, y, width and height in pixels.
-        side: side of the returned crop in pixels.
+        side: Side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
 
     Returns:

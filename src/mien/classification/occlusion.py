@@ -34,9 +34,9 @@ class Explanation:
     It explains the prediction of the model, not the expression of the person.
 
     Attributes:
-        face: the face, as `Analyzer.analyze` returns it.
-        emotion: the explained emotion.
-        crop: the model's input, (C, side, side) uint8.
+        face: The face, as `Analyzer.analyze` returns it.
+        emotion: The explained emotion.
+        crop: The model's input, (C, side, side) uint8.
         importance: (side, side) float32, -1 to 1: how much the emotion's share drops when the
             region around a pixel is hidden. Positive values are evidence for the emotion, negative
             values evidence against it.
@@ -77,7 +77,7 @@ def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray
     """Compute how much a share drops when the region around each pixel is hidden.
 
     Args:
-        predict: function from (N, C, side, side) uint8 crops to (N,) shares of the emotion.
+        predict: Function from (N, C, side, side) uint8 crops to (N,) shares of the emotion.
         crop: (C, side, side) uint8.
 
     Returns:

@@ -22,8 +22,8 @@ class ModelFile(NamedTuple):
     """A model file and the head to use.
 
     Attributes:
-        path: the `.onnx` file.
-        head: name of the head; empty for the first.
+        path: The `.onnx` file.
+        head: Name of the head; empty for the first.
     """
 
     path: Path
@@ -53,14 +53,14 @@ def model(name: str) -> ModelFile:
     """Find a model file.
 
     Args:
-        name: a name from `models()`, such as `"default"` or `"default-labels"`, or the path of an
+        name: A name from `models()`, such as `"default"` or `"default-labels"`, or the path of an
             `.onnx` file; `my.onnx:labels` selects the head `labels` of that file.
 
     Returns:
         The file and the head.
 
     Raises:
-        UserError: the model is not found or cannot be read.
+        UserError: The model is not found or cannot be read.
     """
     available = models()
     if name in available:

@@ -26,8 +26,8 @@ def print_result(result: Mapping, per_class: bool) -> None:
     """Print a result of `mien.lab.evaluate_images`.
 
     Args:
-        result: the result.
-        per_class: also print the recall of each emotion in each group.
+        result: The result.
+        per_class: Also print the recall of each emotion in each group.
     """
     table, scores = terminal().table, result["scores"]
     _print_counts(result["data"], scores)

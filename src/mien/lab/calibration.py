@@ -110,7 +110,7 @@ def cross_validate(
     return scaled
 
 
-def mix_heads(logits: Tensor, label_share: float) -> Tensor:
+def mix_heads(logits: Tensor, label_head_weight: float) -> Tensor:
     """Mix the predictions of the vote head and the label head by a weighted geometric mean.
 
     FER+ raters chose neutral for many faces that FER2013 labels angry. On faces from other sources
@@ -118,29 +118,29 @@ def mix_heads(logits: Tensor, label_share: float) -> Tensor:
 
     Args:
         logits: (N, 15), logits of both heads.
-        label_share: Weight of the label head, 0 to 1; the vote head has the weight
-            1 - `label_share`.
+        label_head_weight: Weight of the label head, 0 to 1; the vote head has the weight
+            1 - `label_head_weight`.
 
     Returns:
-        (N, 8) logarithms of votes^(1 - label_share) x labels^label_share, not normalized. Contempt,
+        (N, 8) logarithms of votes^(1 - a) x labels^a for the weight a, not normalized. Contempt,
         which the label head does not predict, is taken from the vote head alone.
     """
     votes = logits[:, HEADS["votes"]].log_softmax(1)
     labels = logits[:, HEADS["labels"]].log_softmax(1)
     common_classes = labels.shape[1]
-    product = (1 - label_share) * votes[:, :common_classes] + label_share * labels
+    product = (1 - label_head_weight) * votes[:, :common_classes] + label_head_weight * labels
     return torch.cat([product, votes[:, common_classes:]], 1)
 
 
-LABEL_SHARES = tuple(k / 100 for k in range(0, 31, 2))
-"""The candidates of `choose_label_share`."""
+LABEL_HEAD_WEIGHTS = tuple(k / 100 for k in range(0, 31, 2))
+"""The candidates of `choose_label_head_weight`."""
 
 MAX_KL_INCREASE = 0.006
 """Maximum increase of the KL divergence by mixing in the label head, in nats."""
 
 
-def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
-    """Choose the largest label share that raises the KL divergence by at most `MAX_KL_INCREASE`.
+def choose_label_head_weight(logits: Tensor, votes: np.ndarray) -> float:
+    """Choose the largest weight that raises the KL divergence by at most `MAX_KL_INCREASE`.
 
     The divergence is that of the predicted shares from the vote shares. On faces of FER2013 it is
     usually smallest without the label head, but the label head improves predictions for faces from
@@ -151,13 +151,13 @@ def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
         votes: (N, 10), FER+ vote counts.
 
     Returns:
-        One of `LABEL_SHARES`.
+        One of `LABEL_HEAD_WEIGHTS`.
     """
     targets = torch.as_tensor(data.shares(votes))
     rated, vote_shares = data.seven_shares(votes)
 
-    def divergence(label_share: float) -> float:
-        calibrated = cross_validate(mix_heads(logits, label_share), targets)
+    def divergence(label_head_weight: float) -> float:
+        calibrated = cross_validate(mix_heads(logits, label_head_weight), targets)
         emotion_shares = restrict_labels(
             calibrated.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
@@ -165,5 +165,7 @@ def choose_label_share(logits: Tensor, votes: np.ndarray) -> float:
 
     limit = divergence(0.0) + MAX_KL_INCREASE
     return max(
-        candidate for candidate in LABEL_SHARES if candidate == 0 or divergence(candidate) <= limit
+        candidate
+        for candidate in LABEL_HEAD_WEIGHTS
+        if candidate == 0 or divergence(candidate) <= limit
     )

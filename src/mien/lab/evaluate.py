@@ -30,19 +30,19 @@ def evaluate(
     The predictions of a run are saved in the run folder.
 
     Args:
-        model: a run folder or an `.onnx` file.
-        root: path of the dataset.
+        model: A run folder or an `.onnx` file.
+        root: Path of the dataset.
         split: "train", "val" or "test".
         tta: test-time augmentation: "none", "flip" or "ten_crop".
-        input_size: input size of a run's network in pixels; 0 is the size it was trained with.
-        exclude: a CSV file whose column `row` lists faces to exclude (`mien audit --exclusions`).
-        resamples: number of bootstrap samples.
+        input_size: Input size of a run's network in pixels; 0 is the size it was trained with.
+        exclude: A CSV file whose column `row` lists faces to exclude (`mien audit --exclusions`).
+        resamples: Number of bootstrap samples.
 
     Returns:
         The result as in the files of `results/`: model, data, options and scores.
 
     Raises:
-        UserError: an option does not fit the model or the data, or the protocol of the run makes
+        UserError: An option does not fit the model or the data, or the protocol of the run makes
             its own splits and this is not the dataset that the run was trained on.
     """
     path = Path(model)

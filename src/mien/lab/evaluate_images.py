@@ -28,7 +28,7 @@ class Predictions:
     """What a model predicts for N readable images.
 
     Attributes:
-        images: the images.
+        images: The images.
         face_counts: (N,) number of detected faces.
         probabilities: (N, 7) for the largest face of each image, in the order of `EMOTIONS`; zeros
             if no face was detected.
@@ -63,15 +63,15 @@ def evaluate(
     """Evaluate a model file on labelled images.
 
     Args:
-        model: an `.onnx` file.
-        root: a folder EMOTION/ or SPLIT/EMOTION/, or a CSV or Parquet table with the columns
+        model: An `.onnx` file.
+        root: A folder EMOTION/ or SPLIT/EMOTION/, or a CSV or Parquet table with the columns
             `path` and `emotion`, and optionally of votes and groups; see `labelled_images`.
         split: "train", "val" or "test"; a table and a folder without splits are "val".
-        detector: name of the detector; "whole" if the images are face crops.
-        groups: columns of a table to group by, besides age, gender and ethnicity.
-        resamples: number of bootstrap samples.
-        on_error: called with the error of each image that cannot be read.
-        on_progress: called after each image.
+        detector: Name of the detector; "whole" if the images are face crops.
+        groups: Columns of a table to group by, besides age, gender and ethnicity.
+        resamples: Number of bootstrap samples.
+        on_error: Called with the error of each image that cannot be read.
+        on_progress: Called after each image.
 
     Returns:
         `{"name", "detector", "data", "provenance", "environment", "scores", "groups"}`. `data`
@@ -82,7 +82,7 @@ def evaluate(
         column, with `accuracy_difference`: its accuracy minus that of all other images.
 
     Raises:
-        UserError: there are no images with a label, or the data is invalid.
+        UserError: There are no images with a label, or the data is invalid.
 
     Example:
         ```python

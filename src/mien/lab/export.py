@@ -33,8 +33,8 @@ FACE_SIZE = 48
 """Side of the input faces of an exported network in pixels, as in FER2013."""
 
 TARGETS = {
-    "labels": "the probability of this FER2013 label",
-    "votes": "the share of people who would choose this label (FER+ votes)",
+    "labels": "the probability of each FER2013 label",
+    "votes": "the share of people who would choose each emotion (FER+ votes)",
 }
 """Head -> the quantity that its probabilities estimate."""
 
@@ -52,32 +52,34 @@ TTA = ("none", "flip")
 """The test-time augmentations that a file can include."""
 
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
-"""Storage -> the largest accepted difference between probabilities of ONNX Runtime and torch.
+"""Precision -> the largest accepted difference between probabilities of ONNX Runtime and torch.
 
-int8 changes the predictions considerably; `mien evaluate` measures its accuracy."""
+int8 can change single probabilities considerably; `_check_precision` limits the loss of
+accuracy."""
 
 
 class ExportedNetwork(nn.Module):
     """A network with its preprocessing, calibration and softmax.
 
     Args:
-        network: maps (N, channels, input_size, input_size) standardized faces to (N, 15) logits.
-        scalings: head -> its calibration, in the order of the outputs.
-        label_share: weight of the label head in the vote head's output, 0 to 1; see
+        network: Maps (N, channels, input_size, input_size) standardized faces to (N, 15) logits:
+            7 for labels, 8 for votes.
+        scalings: Head -> its calibration, in the order of the outputs.
+        label_head_weight: Weight of the label head in the vote head's output, 0 to 1; see
             `calibration.mix_heads`.
-        input_size: side of the central window that the network receives, in pixels.
+        input_size: Side of the center crop that the network receives, in pixels.
     """
 
     def __init__(
         self,
         network: nn.Module,
         scalings: Mapping[str, VectorScaling],
-        label_share: float,
+        label_head_weight: float,
         input_size: int,
     ) -> None:
         super().__init__()
         self.network, self.heads = network, tuple(scalings)
-        self.label_share, self.input_size = label_share, input_size
+        self.label_head_weight, self.input_size = label_head_weight, input_size
         for head, scaling in scalings.items():
             self.register_buffer(f"{head}_factors", torch.tensor(scaling.factors))
             self.register_buffer(f"{head}_shifts", torch.tensor(scaling.shifts))
@@ -89,12 +91,13 @@ class ExportedNetwork(nn.Module):
 
     def _calibrate(self, head: str, logits: Tensor) -> Tensor:
         factors, shifts = getattr(self, f"{head}_factors"), getattr(self, f"{head}_shifts")
-        return _uncalibrated(head, logits, self.label_share) * factors + shifts
+        return _head_logits(head, logits, self.label_head_weight) * factors + shifts
 
 
-def _uncalibrated(head: str, logits: Tensor, label_share: float) -> Tensor:
-    if head == "votes" and label_share:
-        return calibration.mix_heads(logits, label_share)
+def _head_logits(head: str, logits: Tensor, label_head_weight: float) -> Tensor:
+    """Return the logits of a head before calibration."""
+    if head == "votes" and label_head_weight:
+        return calibration.mix_heads(logits, label_head_weight)
     return logits[:, HEADS[head]]
 
 
@@ -105,32 +108,34 @@ def export(
     tta: str = "none",
     input_size: int = 0,
     calibration_samples: Samples | None = None,
-    label_share: float | None = None,
-    storage: str = "float32",
+    label_head_weight: float | None = None,
+    precision: str = "float32",
 ) -> ModelSpec:
     """Export a finished run, or an ensemble of several, to a model file.
 
     Args:
-        runs: one or several runs. The file has the heads that all of them were trained with.
-        path: path of the file.
+        runs: One or several runs. The file has the heads that all of them were trained with.
+        path: Path of the file.
         tta: "none", or "flip" to average over a face and its mirror image at twice the cost.
-        input_size: input size of the network in pixels; 0 is the size in the config.
-        calibration_samples: faces, usually PublicTest, to fit the calibration and to measure the
-            effect of the storage; None for no calibration.
-        label_share: weight of the label head in the vote head's output, 0 to 1. None: the choice
-            of `calibration.choose_label_share`, or 0 without calibration or with only one head.
-        storage: "float32"; "float16" or "int8-weights", which are smaller and converted to float32
-            on loading; or "int8" for weights and activations, which needs calibration samples.
+        input_size: Input size of the network in pixels; 0 is the size in the config.
+        calibration_samples: Faces, usually PublicTest, to fit the calibration and to measure the
+            effect of the precision; None for no calibration.
+        label_head_weight: Weight of the label head in the vote head's output, 0 to 1. None: the
+            choice of `calibration.choose_label_head_weight`, or 0 without calibration or with only
+            one head.
+        precision: "float32"; "float16" or "int8-weights", which are smaller and converted to
+            float32 on loading; or "int8" for weights and activations, which needs calibration
+            samples.
 
     Returns:
         The spec of the vote head if the file has one, otherwise that of the label head.
 
     Raises:
-        UserError: an option does not fit the runs, or ONNX Runtime and torch differ.
+        UserError: An option does not fit the runs, or ONNX Runtime and torch differ.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     heads = _common_heads(runs)
-    _check_options(path, tta, input_size, label_share, storage, heads, calibration_samples)
+    _check_options(path, tta, input_size, label_head_weight, precision, heads, calibration_samples)
     if calibration_samples is not None:
         _check_calibration(runs, heads, calibration_samples)
     input_size, channels = input_size or ensembles.input_size(runs), runs[0].config.channels
@@ -141,17 +146,19 @@ def export(
         logits = inference.compute_logits(
             network, calibration_samples.faces, input_size=input_size, channels=channels
         )
-    if label_share is None:
-        label_share = _choose_label_share(heads, logits, calibration_samples)
-    scalings = {head: _scaling(head, logits, label_share, calibration_samples) for head in heads}
-    exported = ExportedNetwork(network, scalings, label_share, input_size).eval()
+    if label_head_weight is None:
+        label_head_weight = _choose_label_head_weight(heads, logits, calibration_samples)
+    scalings = {
+        head: _scaling(head, logits, label_head_weight, calibration_samples) for head in heads
+    }
+    exported = ExportedNetwork(network, scalings, label_head_weight, input_size).eval()
     card: dict[str, Any] = {
         "use": USE,
         **ensembles.provenance(runs),
         "tta": tta,
-        "label_share": label_share,
+        "label_head_weight": label_head_weight,
         "input_size": input_size,
-        "storage": storage,
+        "precision": precision,
         "heads": {
             head: {"target": TARGETS[head], "calibration": asdict(scaling)}
             for head, scaling in scalings.items()
@@ -159,20 +166,20 @@ def export(
     }
     spec = ModelSpec(CLASS_NAMES[heads[0]], FACE_SIZE, channels, card=card)
     proto = to_onnx(exported, spec)
-    if storage in quantization.REDUCED_PRECISION:
-        proto = quantization.reduce_precision(proto, storage)
-    if storage == "int8" and calibration_samples is not None:
+    if precision in quantization.REDUCED_PRECISION:
+        proto = quantization.reduce_precision(proto, precision)
+    if precision == "int8" and calibration_samples is not None:
         proto = quantization.quantize(proto, _inputs(calibration_samples.faces[:512], channels))
-    check_against_torch(proto, exported, channels, TOLERANCES[storage])
+    check_against_torch(proto, exported, channels, TOLERANCES[precision])
     if calibration_samples is not None and logits is not None:
         outputs = _run_onnx(proto, _inputs(calibration_samples.faces, channels))
         for head, stored in zip(heads, outputs, strict=True):
-            uncalibrated = _uncalibrated(head, logits, label_share)
+            uncalibrated = _head_logits(head, logits, label_head_weight)
             card["heads"][head] |= _head_scores(
-                head, stored, uncalibrated, scalings[head], calibration_samples, storage
+                head, stored, uncalibrated, scalings[head], calibration_samples, precision
             )
         onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
-    if storage == "int8":
+    if precision == "int8":
         quantization.add_self_test(proto)
     with atomic_file.atomic_write(path) as temporary:
         onnx.save(proto, temporary)
@@ -191,20 +198,20 @@ def _common_heads(runs: Sequence[Run]) -> list[str]:
     return heads
 
 
-def _choose_label_share(
+def _choose_label_head_weight(
     heads: Sequence[str], logits: Tensor | None, calibration_samples: Samples | None
 ) -> float:
     if logits is None or calibration_samples is None or len(heads) < 2:
         return 0.0
-    return calibration.choose_label_share(logits, calibration_samples.votes)
+    return calibration.choose_label_head_weight(logits, calibration_samples.votes)
 
 
 def _scaling(
-    head: str, logits: Tensor | None, label_share: float, calibration_samples: Samples | None
+    head: str, logits: Tensor | None, label_head_weight: float, calibration_samples: Samples | None
 ) -> VectorScaling:
     if logits is None or calibration_samples is None:
         return calibration.identity(len(CLASS_NAMES[head]))
-    uncalibrated = _uncalibrated(head, logits, label_share)
+    uncalibrated = _head_logits(head, logits, label_head_weight)
     return calibration.fit(uncalibrated, _targets(head, calibration_samples))
 
 
@@ -214,12 +221,12 @@ def _head_scores(
     logits: Tensor,
     scaling: VectorScaling,
     samples: Samples,
-    storage: str,
+    precision: str,
 ) -> dict[str, dict[str, float]]:
-    """Score a head on the calibration faces: as stored, in float32, and cross-validated.
+    """Score a head on the calibration faces: as exported, in float32, and cross-validated.
 
-    The cross-validated scores are not optimistically biased, because each face is calibrated with a
-    scaling that was fitted on the other folds.
+    The cross-validated scores are not biased by the calibration, because each face is calibrated
+    with a scaling that was fitted on the other folds.
     """
     evaluation_set = "publictest" if data.describe({"val": samples})["official"] else "val"
     cross_validated = calibration.cross_validate(logits, _targets(head, samples))
@@ -228,8 +235,10 @@ def _head_scores(
         "float32": scaling(logits).softmax(1).numpy(),
         "cross_validated": cross_validated.softmax(1).numpy(),
     }
-    head_scores = {name: scores.summary(one, samples) for name, one in probabilities.items()}
-    _check_storage(head_scores[evaluation_set], head_scores["float32"], storage)
+    head_scores = {
+        name: scores.summary(predicted, samples) for name, predicted in probabilities.items()
+    }
+    _check_precision(head_scores[evaluation_set], head_scores["float32"], precision)
     return head_scores
 
 
@@ -237,8 +246,8 @@ def _check_options(
     path: Path,
     tta: str,
     input_size: int,
-    label_share: float | None,
-    storage: str,
+    label_head_weight: float | None,
+    precision: str,
     heads: Sequence[str],
     calibration_samples: Samples | None,
 ) -> None:
@@ -246,16 +255,16 @@ def _check_options(
         raise unknown_name_error("test-time augmentation", tta, TTA)
     if path.suffix != ".onnx":
         raise UserError(f"Cannot export to {path.name}; give a name that ends in .onnx.")
-    if storage not in TOLERANCES:
-        raise unknown_name_error("storage", storage, TOLERANCES)
-    if storage == "int8" and calibration_samples is None:
-        raise UserError("--storage int8 needs faces to measure activation ranges; give --data.")
+    if precision not in TOLERANCES:
+        raise unknown_name_error("precision", precision, TOLERANCES)
+    if precision == "int8" and calibration_samples is None:
+        raise UserError("--precision int8 needs faces to measure activation ranges; give --data.")
     if not 0 <= input_size <= FACE_SIZE:
         raise UserError(f"--input-size {input_size} is out of range; use 1 to {FACE_SIZE} pixels.")
-    if label_share and len(heads) < 2:
-        raise UserError(f"--label-share needs both heads; these runs have only {heads[0]}.")
-    if label_share is not None and not 0 <= label_share <= 1:
-        raise UserError(f"--label-share {label_share} is out of range; use 0 to 1.")
+    if label_head_weight and len(heads) < 2:
+        raise UserError(f"--label-head-weight needs both heads; these runs have only {heads[0]}.")
+    if label_head_weight is not None and not 0 <= label_head_weight <= 1:
+        raise UserError(f"--label-head-weight {label_head_weight} is out of range; use 0 to 1.")
 
 
 def _check_calibration(
@@ -272,15 +281,15 @@ def _check_calibration(
             )
 
 
-def _check_storage(stored: dict[str, float], float32: dict[str, float], storage: str) -> None:
-    """Reject a storage that lowers an accuracy or raises the divergence by more than 0.01."""
+def _check_precision(stored: dict[str, float], float32: dict[str, float], precision: str) -> None:
+    """Reject a precision that lowers an accuracy or raises the KL divergence by more than 0.01."""
     limits = {"fer2013_accuracy": -0.01, "ferplus_accuracy": -0.01, "kl_nats": 0.01}
     for name, limit in limits.items():
         change = stored.get(name, 0.0) - float32.get(name, 0.0)
         if (change > limit) if limit > 0 else (change < limit):
             raise UserError(
-                f"Not exported: stored as {storage}, {name} changes by {change:+.4f}. Use another "
-                "--storage."
+                f"Not exported: with {precision}, {name} changes by {change:+.4f}. Use another "
+                "--precision."
             )
 
 
@@ -293,7 +302,7 @@ def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
     session = open_session(proto.SerializeToString())
     parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
     outputs = [session.run(None, {INPUT: part}) for part in parts]
-    return [np.concatenate(one) for one in zip(*outputs, strict=True)]
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
@@ -329,16 +338,16 @@ def check_against_torch(
     """Compare ONNX Runtime with torch on random images in batches of several sizes.
 
     Args:
-        proto: the exported graph.
-        model: the module that it was exported from.
-        channels: number of input channels.
-        tolerance: the largest accepted difference between two probabilities.
+        proto: The exported graph.
+        model: The module that it was exported from.
+        channels: Number of input channels.
+        tolerance: The largest accepted difference between two probabilities.
 
     Returns:
         The largest difference between two probabilities.
 
     Raises:
-        UserError: the difference is above `tolerance`.
+        UserError: The difference is above `tolerance`.
     """
     rng = np.random.default_rng(0)
     largest = 0.0

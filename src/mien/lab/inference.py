@@ -73,11 +73,11 @@ def compute_logits(
     """Compute the logits of a network.
 
     Args:
-        model: a network in evaluation mode.
+        model: A network in evaluation mode.
         faces: (N, H, W) uint8.
-        input_size: side of the central window that the network receives, in pixels.
-        channels: number of input channels, 1 or 3.
-        batch: number of faces per forward pass.
+        input_size: Side of the central window that the network receives, in pixels.
+        channels: Number of input channels, 1 or 3.
+        batch: Number of faces per forward pass.
 
     Returns:
         (N, classes) float32, on the CPU.
@@ -121,11 +121,11 @@ def predict(
     """Predict the probabilities of each trained head, averaged over test-time augmentation.
 
     Args:
-        target: a run, or the path of a model file. A model file without named heads counts as
+        target: A run, or the path of a model file. A model file without named heads counts as
             head "votes" if its labels include contempt, otherwise as head "labels".
         faces: (N, 48, 48) uint8.
         tta: "none", "flip" or "ten_crop".
-        input_size: input size of a run's network in pixels; 0 is the size it was trained with.
+        input_size: Input size of a run's network in pixels; 0 is the size it was trained with.
     """
     if isinstance(target, Run):
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -46,10 +46,10 @@ class LabelledImage:
     """An image with its label.
 
     Attributes:
-        path: path of the image.
+        path: Path of the image.
         emotion: mien's label for the stated emotion; the stated name if mien has none.
-        votes: counts of raters in the order of `VOTE_NAMES`; all zero if there are none.
-        groups: column -> the group that the image belongs to.
+        votes: Counts of raters in the order of `VOTE_NAMES`; all zero if there are none.
+        groups: Column -> the group that the image belongs to.
     """
 
     path: Path
@@ -75,14 +75,14 @@ def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabelledImage
     """List labelled images by split.
 
     Args:
-        root: a folder EMOTION/ or SPLIT/EMOTION/ with images at any depth, or a table.
-        groups: columns of a table to group by, besides `GROUP_COLUMNS`.
+        root: A folder EMOTION/ or SPLIT/EMOTION/ with images at any depth, or a table.
+        groups: Columns of a table to group by, besides `GROUP_COLUMNS`.
 
     Returns:
         Split ("train", "val" or "test") -> images. A table, or a folder without splits, is "val".
 
     Raises:
-        UserError: there are no images, or the table lacks a column or has invalid votes.
+        UserError: There are no images, or the table lacks a column or has invalid votes.
     """
     if not root.exists():
         raise UserError(f"{root} does not exist. Name a folder or table with --data.")

@@ -17,18 +17,18 @@ from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import import_quantization, open_session
 
 REDUCED_PRECISION = ("float16", "int8-weights")
-"""Storage formats that are converted to float32 on loading, so that inference is not slower."""
+"""Precisions that are converted to float32 on loading, so that inference is not slower."""
 
 MIN_ELEMENTS = 256
 """Weight tensors with fewer elements stay float32."""
 
 
-def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
+def reduce_precision(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """Store the larger weights in fewer bits and convert them to float32 on loading.
 
     Args:
-        proto: a graph with float32 weights; changed in place.
-        storage: `"float16"`, or `"int8-weights"` for 8 bits with one factor per output channel.
+        proto: A graph with float32 weights; changed in place.
+        precision: `"float16"`, or `"int8-weights"` for 8 bits with one factor per output channel.
 
     Returns:
         The changed graph.
@@ -38,7 +38,7 @@ def reduce_precision(proto: onnx.ModelProto, storage: str) -> onnx.ModelProto:
     for name, weight in weights.items():
         values = onnx.numpy_helper.to_array(weight)
         if values.dtype == np.float32 and values.size >= MIN_ELEMENTS:
-            convert = _to_float16 if storage == "float16" or values.ndim < 2 else _to_int8
+            convert = _to_float16 if precision == "float16" or values.ndim < 2 else _to_int8
             stored, nodes = convert(name, values)
             proto.graph.initializer.remove(weight)
             proto.graph.initializer.extend(stored)
@@ -78,7 +78,7 @@ def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
     """Quantize weights and activations statically to 8 bits.
 
     Args:
-        proto: a graph with float32 weights.
+        proto: A graph with float32 weights.
         faces: (N, channels, 48, 48) uint8, to measure the ranges of the activations.
 
     Returns:
@@ -120,7 +120,7 @@ def add_self_test(proto: onnx.ModelProto) -> None:
     """Add to the metadata of an int8 model the outputs that are correct on every CPU.
 
     Args:
-        proto: an exported int8 model; changed in place, without changing its graph.
+        proto: An exported int8 model; changed in place, without changing its graph.
     """
     session = open_session(proto.SerializeToString(), int8_kernels=False)
     _, channels, side, _ = session.get_inputs()[0].shape

@@ -91,7 +91,7 @@ def share_scores(
         predicted: (N, 7) probabilities.
         votes: (N, 10) counts.
         clusters: (N,) cluster ids; faces with the same id are resampled together.
-        resamples: number of bootstrap samples.
+        resamples: Number of bootstrap samples.
 
     Returns:
         The sections; an empty dictionary without votes.

@@ -20,8 +20,8 @@ class Admission:
     Not thread-safe: use it only in the thread of the event loop.
 
     Args:
-        max_images_in_progress: maximum number of images that are queued or being analyzed.
-        max_total_body_bytes: maximum size of all request bodies together, including those that are
+        max_images_in_progress: Maximum number of images that are queued or being analyzed.
+        max_total_body_bytes: Maximum size of all request bodies together, including those that are
             still arriving.
     """
 

@@ -35,13 +35,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Create the application and load its models.
 
     Args:
-        settings: settings of the server; the defaults if None.
+        settings: Settings of the server; the defaults if None.
 
     Returns:
         The application. Its `state.backend` is the `Backend`, which is closed at shutdown.
 
     Raises:
-        UserError: the model or detector is unknown.
+        UserError: The model or detector is unknown.
     """
     settings = settings or Settings()
     backend = Backend(settings)

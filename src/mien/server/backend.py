@@ -24,7 +24,7 @@ class Backend:
     detector.
 
     Raises:
-        UserError: the default model or detector is unknown.
+        UserError: The default model or detector is unknown.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -13,8 +13,8 @@ class RequestError(Exception):
 
     Args:
         status: HTTP status, 4xx or 5xx.
-        message: sentence that says what is wrong, then what to do.
-        headers: additional response headers.
+        message: Sentence that says what is wrong, then what to do.
+        headers: Additional response headers.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:

@@ -45,9 +45,9 @@ class ImageAnalysis:
             In the list, an image that cannot be read has `{"source": name, "error": sentence}`.
 
         Raises:
-            RequestError: the request is not admitted, or its body is invalid.
-            UserError: no image can be read, or the model or detector is unknown.
-            ClientDisconnected: the client closed the connection.
+            RequestError: The request is not admitted, or its body is invalid.
+            UserError: No image can be read, or the model or detector is unknown.
+            ClientDisconnected: The client closed the connection.
         """
         with self.admission.admit() as reservation:
             image_request = await request_bodies.read_images(request, self._settings, reservation)
@@ -131,12 +131,12 @@ def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
     `max_pixels` is lower than the limit of `mien.io.image`, because many clients share the machine.
 
     Args:
-        body: content of the file.
-        name: source of the frame, also used in errors; may be empty.
-        max_pixels: maximum of width times height.
+        body: Content of the file.
+        name: Source of the frame, also used in errors; may be empty.
+        max_pixels: Maximum of width times height.
 
     Raises:
-        UserError: the image cannot be decoded or has more than `max_pixels` pixels.
+        UserError: The image cannot be decoded or has more than `max_pixels` pixels.
     """
     frame = image.first_frame(body, name or "the image", max_pixels, MAX_JPEG_PIXELS)
     return replace(frame, source=name)

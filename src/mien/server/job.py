@@ -29,12 +29,12 @@ class JobOptions:
     """Options for the analysis of a video.
 
     Args:
-        model: name of the model; the server's default if empty.
-        detector: name of the detector; the server's default if empty.
-        contempt: whether to estimate the eighth emotion, contempt, if the model has it.
-        selection: frames to analyze.
-        smoothing: time constant of smoothing in seconds; 0 disables smoothing.
-        result_files: names from `RESULT_FILES`.
+        model: Name of the model; the server's default if empty.
+        detector: Name of the detector; the server's default if empty.
+        contempt: Whether to estimate the eighth emotion, contempt, if the model has it.
+        selection: Frames to analyze.
+        smoothing: Time constant of smoothing in seconds; 0 disables smoothing.
+        result_files: Names from `RESULT_FILES`.
     """
 
     model: str = ""
@@ -58,20 +58,20 @@ class Job:
     """The analysis of one video.
 
     Args:
-        id: random identifier; whoever knows it has access to the job.
-        folder: private folder for the upload and the result files.
-        name: file name of the video, used in messages.
-        options: options for the analysis.
-        expires_at: time at which the job may be deleted, by `time.monotonic()`.
-        client: address of the client, or its IPv6 network.
-        upload_speed: of the video while it is received.
+        id: Random identifier; whoever knows it has access to the job.
+        folder: Private folder for the upload and the result files.
+        name: File name of the video, used in messages.
+        options: Options for the analysis.
+        expires_at: Time at which the job may be deleted, by `time.monotonic()`.
+        client: Address of the client, or its IPv6 network.
+        upload_speed: Of the video while it is received.
         state: "receiving", "queued", "running", "done", "failed" or "deleted".
-        position_seconds: duration of the analyzed part of the selection.
-        duration_seconds: duration of the selection; 0 while unknown.
-        frames: number of analyzed frames.
-        error: one sentence if the job failed; otherwise empty.
-        warnings: one sentence for each problem that did not end the analysis.
-        stop_event: event that cancels the job when it is set.
+        position_seconds: Duration of the analyzed part of the selection.
+        duration_seconds: Duration of the selection; 0 while unknown.
+        frames: Number of analyzed frames.
+        error: One sentence if the job failed; otherwise empty.
+        warnings: One sentence for each problem that did not end the analysis.
+        stop_event: Event that cancels the job when it is set.
     """
 
     id: str

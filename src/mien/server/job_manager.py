@@ -44,7 +44,7 @@ class JobManager:
 
         Raises:
             RequestError: 503 if too many jobs exist, or too little disk space is free.
-            UserError: the model or detector is unknown.
+            UserError: The model or detector is unknown.
         """
         self._analyzers.check_available(*options.analyzer_key())
         self.delete_expired()

@@ -63,15 +63,15 @@ class LiveSession:
         """Analyze one encoded frame.
 
         Args:
-            body: an image file, usually JPEG.
-            number: number of the frame, from 0.
-            seconds: time since the connection was opened.
+            body: An image file, usually JPEG.
+            number: Number of the frame, from 0.
+            seconds: Time since the connection was opened.
 
         Returns:
             The frame record as JSON, and the number of faces.
 
         Raises:
-            UserError: the frame cannot be decoded.
+            UserError: The frame cannot be decoded.
         """
         pixels = decode_image(body, "", self._max_pixels).pixels
         frame = Frame(pixels, "live", number, seconds, kind="stream")

@@ -56,11 +56,11 @@ def required_bytes(body: bytes, name: str) -> int:
     """Estimate the peak memory that an image requires from the header of the file.
 
     Args:
-        body: content of the file.
-        name: name of the file, used in errors.
+        body: Content of the file.
+        name: Name of the file, used in errors.
 
     Raises:
-        UserError: the file is not an image, or requires more than `MAX_IMAGE_BYTES`.
+        UserError: The file is not an image, or requires more than `MAX_IMAGE_BYTES`.
     """
     if body.startswith(ICON_SIGNATURE):
         # To read the header of an icon, Pillow decodes the whole image, which may have any size.
@@ -119,11 +119,11 @@ class MemoryBudget:
         """Wait until `count` bytes are granted, and release them at the end of the context.
 
         Args:
-            count: number of bytes, at most `MAX_IMAGE_BYTES`.
-            disconnected: future that is done when the client disconnects.
+            count: Number of bytes, at most `MAX_IMAGE_BYTES`.
+            disconnected: Future that is done when the client disconnects.
 
         Raises:
-            ClientDisconnected: the client disconnected before the bytes were granted.
+            ClientDisconnected: The client disconnected before the bytes were granted.
         """
         pool = self._small if count <= MAX_SMALL_BYTES else self._large
         granted = pool.request(count)

@@ -78,10 +78,10 @@ class RequestMetricsMiddleware:
     aborted, and the request is counted with the status `CLIENT_CLOSED_REQUEST`.
 
     Args:
-        app: application to wrap.
-        metrics: metrics in which requests are counted.
-        timeout_seconds: maximum time for the client to accept each part of a response.
-        shutdown_event: event that is set when the server shuts down.
+        app: Application to wrap.
+        metrics: Metrics in which requests are counted.
+        timeout_seconds: Maximum time for the client to accept each part of a response.
+        shutdown_event: Event that is set when the server shuts down.
     """
 
     def __init__(

@@ -47,10 +47,10 @@ class MicroBatchingClassifier(Classifier):
     is full or the timeout has passed.
 
     Args:
-        file: model file.
-        threads: number of threads for inference; 0 uses all cores.
-        timeout_seconds: maximum time to wait for announced requests.
-        on_batch: function that is called with the number of faces of each batch.
+        file: Model file.
+        threads: Number of threads for inference; 0 uses all cores.
+        timeout_seconds: Maximum time to wait for announced requests.
+        on_batch: Function that is called with the number of faces of each batch.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class AnalyzerCache:
     Analyzers are created on first use; they share classifiers and detectors.
 
     Args:
-        settings: settings with the default model, the default detector and the number of threads.
-        on_batch: function that is called with the number of faces of each batch.
+        settings: Settings with the default model, the default detector and the number of threads.
+        on_batch: Function that is called with the number of faces of each batch.
     """
 
     def __init__(self, settings: Settings, on_batch: Callable[[int], object]) -> None:
@@ -172,7 +172,7 @@ class AnalyzerCache:
         """Return the classifier of a model, or of the default model if `model` is empty.
 
         Raises:
-            UserError: the model is unknown.
+            UserError: The model is unknown.
         """
         model = model or self.default_model
         if model not in self.models:
@@ -192,7 +192,7 @@ class AnalyzerCache:
         """Return an analyzer; empty names select the default model and detector.
 
         Raises:
-            UserError: the model or detector is unknown.
+            UserError: The model or detector is unknown.
         """
         classifier, loaded_detector = self.classifier(model), self._detector(detector)
         key = (classifier.name, loaded_detector.name, contempt)

@@ -49,8 +49,8 @@ class ImageRequest:
     """The images of a request.
 
     Args:
-        images: names and contents of the images.
-        is_list: whether the response is a list, which may have one element.
+        images: Names and contents of the images.
+        is_list: Whether the response is a list, which may have one element.
     """
 
     images: list[NamedImage]
@@ -98,8 +98,8 @@ async def read_images(
     Raises:
         RequestError: 408 if the body arrives too slowly, 413 if it is too large, 415 if its type is
             not supported, 503 if the memory for request bodies is full.
-        UserError: the form or JSON is invalid.
-        ClientDisconnected: the client closed the connection.
+        UserError: The form or JSON is invalid.
+        ClientDisconnected: The client closed the connection.
     """
     media_type = content_type(request)
     if media_type == "multipart/form-data":
@@ -144,13 +144,13 @@ async def stream_body(
     `Content-Length` is too large is rejected before any of it is read.
 
     Args:
-        request: request whose body is read.
-        max_bytes: maximum size of the body.
-        settings: settings with the longest pause and the lowest rate.
+        request: Request whose body is read.
+        max_bytes: Maximum size of the body.
+        settings: Settings with the longest pause and the lowest rate.
 
     Raises:
         RequestError: 408 if the body arrives too slowly, 413 if it is too large.
-        ClientDisconnected: the client closed the connection.
+        ClientDisconnected: The client closed the connection.
     """
     declared_size = request.headers.get("content-length", "")
     if declared_size.isdigit() and int(declared_size) > max_bytes:
@@ -208,7 +208,7 @@ async def parse_form(
     """Return the files of a form.
 
     Raises:
-        UserError: the form is invalid, has no file, or has too many.
+        UserError: The form is invalid, has no file, or has too many.
     """
     form_parser = parser(headers, parts, max_files=max_files, max_fields=max_files)
     files: list[UploadFile] = []
@@ -258,7 +258,7 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
     """Parse `{"image": BASE64}` or `{"images": [BASE64, ...]}`.
 
     Raises:
-        UserError: the body is anything else, or the list is empty or too long.
+        UserError: The body is anything else, or the list is empty or too long.
     """
     if sum(body.count(delimiter) for delimiter in b",:[{") > MAX_JSON_DELIMITERS:
         raise UserError("The JSON has too many values; send only images.")

@@ -48,8 +48,8 @@ class Server(uvicorn.Server):
     """Uvicorn server with the application; on shutdown it sets the `shutdown_event` of the backend.
 
     Args:
-        settings: settings of the server.
-        on_ready: function that is called with the URL once the server listens.
+        settings: Settings of the server.
+        on_ready: Function that is called with the URL once the server listens.
     """
 
     def __init__(self, settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
@@ -155,11 +155,11 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
     """Serve until a signal stops the process.
 
     Args:
-        settings: settings of the server.
-        on_ready: function that is called with the URL once the server listens.
+        settings: Settings of the server.
+        on_ready: Function that is called with the URL once the server listens.
 
     Raises:
-        UserError: the server cannot listen on the host and port, or the model or detector is
+        UserError: The server cannot listen on the host and port, or the model or detector is
             unknown.
     """
     _check_address(settings.host, settings.port)

@@ -20,15 +20,15 @@ class Settings:
     """Settings of the server, and limits of memory, disk space and time.
 
     Args:
-        model: name of the default model, or path of an .onnx file.
-        detector: name of the default detector.
-        threads: number of threads of a classifier; 0 uses all cores.
-        workers: number of images analyzed in parallel; 0 uses the number of cores plus one.
-        host: address to listen on.
-        port: port to listen on; 0 selects a free port.
-        token: token that clients must send; empty if none is required.
-        allowed_hosts: additional host names that are allowed; see `effective_allowed_hosts`.
-        allowed_origins: origins of other web pages that may use the server.
+        model: Name of the default model, or path of an .onnx file.
+        detector: Name of the default detector.
+        threads: Number of threads of a classifier; 0 uses all cores.
+        workers: Number of images analyzed in parallel; 0 uses the number of cores plus one.
+        host: Address to listen on.
+        port: Port to listen on; 0 selects a free port.
+        token: Token that clients must send; empty if none is required.
+        allowed_hosts: Additional host names that are allowed; see `effective_allowed_hosts`.
+        allowed_origins: Origins of other web pages that may use the server.
     """
 
     model: str = "default"

@@ -35,8 +35,8 @@ async def receive_video(
     Raises:
         RequestError: 408 if the video arrives too slowly, 413 if it is too large, 415 if its type
             is not supported, 503 if the server stores too many videos or has too little disk space.
-        UserError: the form has no file, the video is empty, or the model or detector is unknown.
-        ClientDisconnected: the client closed the connection.
+        UserError: The form has no file, the video is empty, or the model or detector is unknown.
+        ClientDisconnected: The client closed the connection.
     """
     media_type = request_bodies.content_type(request)
     is_form = media_type == "multipart/form-data"
@@ -108,8 +108,8 @@ async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncItera
     """Yield server-sent events: `progress` after each change, then one `end`.
 
     Args:
-        job: job whose record is the data of each event.
-        shutdown_event: event that is set when the server shuts down, which deletes the job.
+        job: Job whose record is the data of each event.
+        shutdown_event: Event that is set when the server shuts down, which deletes the job.
     """
     last_content, sent_at = "", time.monotonic()
     while True:

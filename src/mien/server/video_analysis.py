@@ -33,8 +33,8 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     """Write the result files of a job from its upload, and update its progress.
 
     Raises:
-        UserError: the upload is not a video, exceeds a limit, or takes too long to analyze.
-        JobCancelled: the job was cancelled.
+        UserError: The upload is not a video, exceeds a limit, or takes too long to analyze.
+        JobCancelled: The job was cancelled.
     """
     source, options = Source("video", str(job.upload_path), job.name), job.options
     info = check_video(source, settings.max_video_pixels)
@@ -88,7 +88,7 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
     Only allowed formats and protocols are opened, so that playlists are rejected.
 
     Raises:
-        UserError: the upload is not a video, its frames are too large, or its duration is unknown.
+        UserError: The upload is not a video, its frames are too large, or its duration is unknown.
     """
     options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
     with open_video(source, options=options):

@@ -38,7 +38,7 @@ def load(root: Path | str) -> dict[str, Samples]:
     """Load a dataset.
 
     Args:
-        root: a file or folder in one of the supported formats.
+        root: A file or folder in one of the supported formats.
 
     Returns:
         Split name ("train", "val", "test") -> samples.

@@ -64,14 +64,14 @@ def read_table(path: Path, separators: str = ",") -> tuple[list[str], list[list[
     """Read a CSV file.
 
     Args:
-        path: the file, in UTF-8 with or without a byte order mark.
-        separators: possible separators of columns; the most frequent one in the header is used.
+        path: The file, in UTF-8 with or without a byte order mark.
+        separators: Possible separators of columns; the most frequent one in the header is used.
 
     Returns:
         The header, and the rows except empty lines.
 
     Raises:
-        UserError: the file cannot be read, or a row does not have the header's length.
+        UserError: The file cannot be read, or a row does not have the header's length.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

@@ -61,7 +61,7 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
 
     Args:
         votes: (N, 10) counts; "unknown" and "not a face" are ignored.
-        drop_single: ignore an emotion that has a single vote for a face (Barsoum et al. 2016,
+        drop_single: Ignore an emotion that has a single vote for a face (Barsoum et al. 2016,
             https://arxiv.org/abs/1608.01041).
 
     Returns:

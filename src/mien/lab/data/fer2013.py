@@ -32,7 +32,7 @@ def load(root: Path) -> dict[str, Samples]:
     """Load the splits; PrivateTest and the votes may be missing.
 
     Raises:
-        UserError: not this format, an invalid row, or votes that do not match the faces.
+        UserError: Not this format, an invalid row, or votes that do not match the faces.
     """
     path = root if root.is_file() else root / FILE
     faces, labels, usage = _faces(path)

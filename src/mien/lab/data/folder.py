@@ -39,7 +39,7 @@ def load(root: Path) -> dict[str, Samples]:
     Contempt and other emotions that FER2013 lacks are ignored.
 
     Raises:
-        UserError: an image cannot be read, or there are none.
+        UserError: An image cannot be read, or there are none.
     """
     files_by_split: dict[str, list[tuple[str, int]]] = {}
     for split, label, folder in _classes(root):
