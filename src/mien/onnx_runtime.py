@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -28,9 +30,12 @@ onnxruntime.disable_telemetry_events()
 __all__ = [
     "InferenceSession",
     "import_quantization",
+    "is_session_error",
     "onnxruntime",
     "open_session",
     "return_memory",
+    "shrink_options",
+    "time_limit",
 ]
 
 
@@ -83,13 +88,39 @@ def open_session(
 def _options(threads: int, int8_kernels: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and need not be printed too
     # Spinning threads would take CPU time from detection, decoding and other stages.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Memory patterns would keep a memory plan for every input size.
     options.enable_mem_pattern = False
     if not int8_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
+def is_session_error(error: Exception) -> bool:
+    """Return whether an error of a session is due to its model; they share no public base class."""
+    is_builtin = isinstance(error, RuntimeError | ValueError | MemoryError)
+    return is_builtin or type(error).__module__.startswith("onnxruntime")
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[Any]:
+    """Yield options for runs that fail if they take longer, such as an endless loop in a graph."""
+    options = onnxruntime.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
+
+
+def shrink_options() -> Any:
+    """Return options for a run after which a session returns the memory that it does not use."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 

@@ -271,7 +271,7 @@ def test_a_face_that_fills_a_large_image_is_detected_once(detect, astronaut):
 
 def test_only_images_above_2560_pixels_are_searched_in_tiles(detect, astronaut, monkeypatch):
     shapes = []
-    monkeypatch.setattr(detect, "_detect", lambda pixels: shapes.append(pixels.shape) or [])
+    monkeypatch.setattr(detect, "_detect", lambda pixels, *_: shapes.append(pixels.shape) or [])
     detect(np.zeros((1440, 2560, 3), np.uint8))
     assert shapes == [(360, 640, 3)]
     detect(np.zeros((1440, 2600, 3), np.uint8))

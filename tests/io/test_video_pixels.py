@@ -1,8 +1,8 @@
 """Frames are what a player shows: orientation, aspect, transparency and HDR."""
 
+import gc
 import io
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 
 from mien.io import tone_mapping, video
 from mien.io.source import Source
-from mien.io.video_pixels import blend_with_white, display_matrix, orient
+from mien.io.video_pixels import blend_with_white, orient, parse_display_matrix
 from tests.io.video_files import read, write_video
 
 ORIENTATIONS = {
@@ -81,7 +81,7 @@ def test_nearest_right_angle_is_applied():
 
 def test_absurd_display_matrix_of_a_damaged_file_is_no_warning():
     data = np.full(9, -(2**31), np.int32).tobytes()
-    matrix = display_matrix(SimpleNamespace(side_data={"DISPLAYMATRIX": data}))
+    matrix = parse_display_matrix(data)
     image = np.zeros((3, 4, 3), np.uint8)
     with np.errstate(all="raise"):
         assert orient(image, matrix).shape in ((3, 4, 3), (4, 3, 3))
@@ -253,3 +253,21 @@ def test_tone_mapping_keeps_gray_gray_and_order(transfer):
     alpha = np.dstack([ramp, ramp[..., 0]])
     assert np.array_equal(tone_mapping.to_sdr(alpha, transfer, 9)[..., 3], ramp[..., 0])
     assert np.array_equal(tone_mapping.to_sdr(alpha, transfer, 9)[..., :3], mapped)
+
+
+def test_decoded_frames_are_freed_without_garbage_collection(tmp_path, pattern):
+    """Each frame of a video in a reference cycle stays in memory until 100 frames later."""
+    write_video(tmp_path / "a.mp4", [pattern] * 20)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in read(tmp_path / "a.mp4"):
+            pass
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        names = {type(item).__name__ for item in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert "VideoFrame" not in names

@@ -2,7 +2,10 @@
 
 import asyncio
 import io
+import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +136,32 @@ def test_large_images_count_as_several(tiny_model):
     with serving.in_process(tiny_model, max_images_in_progress=4) as client:
         assert client.post("/analyze", content=image_file(6000, 4000)).status_code == 200
         assert serving.backend(client).images.admission.images_in_progress == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_peak_is_below_one_gigabyte_on_many_cores(monkeypatch):
+    """`benchmarks/attack/memory.py` measures more kinds of requests for longer."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks" / "attack")
+    from service import served
+
+    bodies = [
+        image_file(4896, 4896),
+        image_file(3600, 3600, "RGBA", "WEBP"),
+        image_file(2400, 2400),
+        image_file(4800, 4800, "RGB", "JPEG"),
+        bytes(2**25),
+    ]
+    with served(cores=64) as service:
+        until = time.monotonic() + 3
+
+        def attack(body):
+            while time.monotonic() < until:
+                service.post(body, "image/png")
+
+        threads = [threading.Thread(target=attack, args=[body]) for body in 2 * bodies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 200 < service.memory_mb("VmHWM") < 1000

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mien.classification.model_spec import CropGeometry
 from mien.errors import UserError
-from mien.onnx_runtime import open_session
+from mien.onnx_runtime import open_session, shrink_options
 from mien.results import Detection, non_maximum_suppression
 
 FILE = Path(__file__).with_name("yunet.onnx")
@@ -104,17 +105,19 @@ class YuNet:
 
     def _detect_in_tiles(self, pixels: np.ndarray) -> list[Detection]:
         small = downscale(pixels, 1 / TILE_DOWNSCALING)
+        tiles, shrink = list(split_into_tiles(small)), shrink_options()
+        # Tiles need more memory than whole images; the last one returns it.
         return [
             detection.shifted(left, top).scaled(TILE_DOWNSCALING)
-            for tile, left, top in split_into_tiles(small)
-            for detection in self._detect(tile)
+            for number, (tile, left, top) in enumerate(tiles, 1)
+            for detection in self._detect(tile, shrink if number == len(tiles) else None)
             if not _crosses_tile_border(detection, tile, left, top, small)
         ]
 
-    def _detect(self, pixels: np.ndarray) -> list[Detection]:
+    def _detect(self, pixels: np.ndarray, run_options: Any = None) -> list[Detection]:
         """Detect faces without resizing, in an image of at most about 1,300 pixels a side."""
         padded = pad(pixels)
-        outputs = self._session.run(self._outputs, {"pixels": padded})
+        outputs = self._session.run(self._outputs, {"pixels": padded}, run_options)
         rows = [
             decode(outputs[4 * k : 4 * k + 4], stride, padded.shape[1] // stride)
             for k, stride in enumerate(STRIDES)

@@ -27,6 +27,10 @@ from mien.io.source import Source
 from mien.io.video_pixels import MAX_PIXELS, RgbConverter, create_decoder, display_size
 from mien.results import Frame
 
+DECODER_THREADS = 4
+"""Independent of the number of cores, because each thread holds a frame. The analysis of a video
+takes longer than its decoding in one thread."""
+
 SEEK_MARGIN = 1.0
 """Seeking aims this many seconds before the requested time, because some formats seek by decoding
 time, which is earlier than the time at which a frame is shown."""
@@ -224,7 +228,7 @@ class _OpenVideo:
         decoder = create_decoder(self.stream)
         # The size of a frame may differ from the size in the header.
         decoder.options = {"max_pixels": str(self.max_pixels)}
-        decoder.thread_type = "AUTO"
+        decoder.thread_type, decoder.thread_count = "AUTO", DECODER_THREADS
         clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))
         timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
                                   self.on_error))  # fmt: skip

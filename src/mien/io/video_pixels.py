@@ -116,12 +116,19 @@ def blend_with_white(pixels: np.ndarray, *, zero_alpha_is_opaque: bool = False) 
 
 def display_matrix(av_frame: Any) -> np.ndarray | None:
     """Return the (2, 2) linear part of the display matrix, or None for an upright frame."""
+    from av.sidedata.sidedata import SideDataContainer
+
     try:
-        data = av_frame.side_data.get("DISPLAYMATRIX")
+        # `av_frame.side_data` would store the container in the frame, which it refers to: such a
+        # cycle keeps each frame in memory until the next garbage collection, 100 frames later.
+        data = SideDataContainer(av_frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     except ValueError:  # PyAV fails to read all side data if one kind is unknown
         return _rotation_matrix(av_frame.rotation)
-    if data is None:
-        return None
+    return None if data is None else parse_display_matrix(data)
+
+
+def parse_display_matrix(data: bytes) -> np.ndarray:
+    """Return the (2, 2) linear part of a display matrix, which has 3 x 3 int32 numbers."""
     values = np.frombuffer(data, np.int32)[[0, 1, 3, 4]].reshape(2, 2)
     return values.astype(np.int64)  # so that sums of absurd values do not overflow
 

@@ -69,7 +69,7 @@ class Backend:
         models = []
         for name in self.analyzers.models:
             spec = self.analyzers.classifier(name).spec
-            target = spec.card.get("target", "")
+            target = str(spec.card.get("target", ""))
             models.append({"name": name, "labels": list(spec.labels), "target": target})
         return {
             "default": self.analyzers.default_model,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from mien.errors import UserError
 from mien.io import image_file, jpeg
@@ -19,7 +20,7 @@ MAX_IMAGE_BYTES = 256 * MIB
 MAX_SMALL_BYTES = 64 * MIB
 """Maximum memory for a small image. Small images do not wait for large ones."""
 
-MAX_ALL_SMALL_BYTES = 112 * MIB
+MAX_ALL_SMALL_BYTES = 80 * MIB
 """Maximum memory for all small images together."""
 
 ANALYSIS_BYTES_PER_PIXEL = 7
@@ -50,6 +51,28 @@ TRUNCATED_JPEG_BYTES_PER_PIXEL = 20
 """Peak memory for a JPEG without an end, which is decoded three times."""
 
 ICON_SIGNATURE = b"\0\0\1\0"
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""Parameters of `mallopt`, from `malloc.h` of the GNU C library."""
+
+MAX_MALLOC_ARENAS = 2
+"""Maximum number of heaps; by default 8 per core, and freed memory stays in the heap of its
+thread."""
+
+MIN_MAPPED_BYTES = 4 * MIB
+"""Larger allocations are returned to the system when they are freed."""
+
+
+def limit_freed_memory() -> None:
+    """Limit the memory that the C library keeps after it is freed, whatever the number of cores.
+
+    Call it before threads are started. C libraries other than GNU's are unaffected.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_ARENA_MAX, MAX_MALLOC_ARENAS)
+        mallopt(M_MMAP_THRESHOLD, MIN_MAPPED_BYTES)
+        mallopt(M_TRIM_THRESHOLD, MIN_MAPPED_BYTES)
 
 
 def required_bytes(body: bytes, name: str) -> int:

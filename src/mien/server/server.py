@@ -18,6 +18,7 @@ import uvicorn
 
 from mien.errors import UserError
 from mien.server.app import create_app
+from mien.server.memory import limit_freed_memory
 from mien.server.protocols import Connections, HttpProtocol, WebSocketProtocol
 from mien.server.settings import Settings
 
@@ -63,7 +64,7 @@ class Server(uvicorn.Server):
                 http=HttpProtocol,
                 ws=WebSocketProtocol,
                 ws_max_size=settings.max_live_frame_bytes,
-                ws_max_queue=2,
+                ws_max_queue=1,
                 ws_per_message_deflate=False,  # JPEG does not compress further
                 log_level="error",  # clients can cause any number of warnings
                 access_log=False,
@@ -163,6 +164,7 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
             unknown.
     """
     _check_address(settings.host, settings.port)
+    limit_freed_memory()
     # This library logs every malformed form, and clients can send any number of them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     with escape_library_messages():

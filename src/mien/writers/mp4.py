@@ -22,7 +22,9 @@ TICKS_PER_SECOND = 90_000
 """Resolution of time stamps, fine enough for all common and for variable frame rates."""
 
 PIXEL_FORMAT = "yuv420p"
-ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast"}
+ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "4"}
+"""The number of threads is independent of the number of cores, because each thread holds frames."""
+
 
 MAX_SECONDS = 1e9
 """Maximum duration; damaged files have much larger time stamps, which FFmpeg cannot represent."""
