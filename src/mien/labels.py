@@ -57,7 +57,7 @@ def canonical_label(name: str) -> str:
     label = SYNONYMS.get(label, label)
     if label not in EMOTIONS_AND_CONTEMPT:
         raise UserError(
-            f"Unknown emotion {name!r}. Known emotions: {', '.join(EMOTIONS_AND_CONTEMPT)}."
+            f"Unknown emotion {name[:50]!r}. Known emotions: {', '.join(EMOTIONS_AND_CONTEMPT)}."
         )
     return label
 

@@ -1,12 +1,13 @@
 """`Classifier`: packaged models, models from elsewhere, invalid files."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.classification import weights
+from mien.classification import classifier, weights
 from mien.classification.classifier import Classifier, load_in_background
 from mien.errors import UserError
 from mien.labels import EMOTIONS
@@ -200,3 +201,81 @@ def test_default_int8_is_exact_on_cpus_that_saturate():
     exact, saturated = (saturation.probabilities(path, crops, saturate=s) for s in (False, True))
     assert np.abs(exact - onnx_runtime).max() < 0.02
     assert np.array_equal(exact, saturated)
+
+
+def test_a_named_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert "pipe.onnx" in load_error(tmp_path / "pipe.onnx")
+
+
+def onnx_file(path, nodes, initializers, shape=("N", 1, 8, 8)):
+    from onnx import TensorProto, helper, save
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["faces"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["pixels"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+            *nodes,
+        ],
+        "odd",
+        [helper.make_tensor_value_info("faces", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2])],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"mien.labels": "happy,sad"})
+    save(model, path)
+    return path
+
+
+def test_an_endless_graph_is_an_error_after_a_time_limit(tmp_path, monkeypatch):
+    from onnx import TensorProto, helper, numpy_helper
+
+    def value(name, kind, shape=()):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"next_{name}"]) for name in ("go", "x")],
+        "body",
+        [value("k", TensorProto.INT64), value("go", TensorProto.BOOL), value("x", 1, None)],
+        [value("next_go", TensorProto.BOOL), value("next_x", 1, None)],
+    )
+    nodes = [
+        helper.make_node("Loop", ["", "true", "logits"], ["last"], body=body),
+        helper.make_node("Softmax", ["last"], ["probabilities"], axis=1),
+    ]
+    weights = numpy_helper.from_array(np.zeros((64, 2), np.float32), "weights")
+    true = numpy_helper.from_array(np.array(True), "true")
+    monkeypatch.setattr(classifier, "MAX_FIRST_RUN_SECONDS", 0.3)
+    error = load_error(onnx_file(tmp_path / "loop.onnx", nodes, [weights, true]))
+    assert "0.3 seconds" in error
+
+
+@pytest.mark.parametrize("location", ["/dev/zero", "../../outside.bin", "missing.bin", "pipe.bin"])
+def test_weights_in_another_place_are_an_error(tmp_path, location):
+    from onnx import TensorProto, helper, numpy_helper
+
+    os.mkfifo(tmp_path / "pipe.bin")
+    weights = numpy_helper.from_array(np.zeros((64, 2), np.float32), "weights")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", location
+    nodes = [helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)]
+    path = onnx_file(tmp_path / "external.onnx", nodes, [])
+    import onnx
+
+    model = onnx.load(path)
+    model.graph.initializer.append(weights)
+    path.write_bytes(model.SerializeToString())
+    assert "external.onnx" in load_error(path)
+
+
+@pytest.mark.parametrize("shape", [(), ("N",), ("N", 1, 2**40, 2**40), ("N", 1, -8, -8)])
+def test_an_absurd_input_shape_is_an_error(tmp_path, shape):
+    from onnx import helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.zeros((64, 2), np.float32), "weights")
+    nodes = [helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)]
+    assert "\n" not in load_error(onnx_file(tmp_path / "odd.onnx", nodes, [weights], shape))

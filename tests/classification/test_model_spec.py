@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -194,3 +195,66 @@ def test_cropping_does_not_change_the_image():
 def test_the_card_is_json_with_any_letters():
     metadata = ModelSpec(("happy", "sad"), side=8, card={"a": "ü"}).to_metadata("1")
     assert json.loads(metadata["mien.card"]) == {"a": "ü"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mien.margin": "1e6"},
+        {"mien.margin": "-1"},
+        {"mien.card": "[" * 100_000},
+        {"mien.card": '{"a":' * 100_000},
+        {"mien.card": " " * 2**21 + "{}"},
+        {"mien.card": "[1]"},
+        {"mien.card": "null"},
+        {"mien.card": '{"heads": [1, 2]}'},
+        {"mien.card": '{"heads": {"votes": null}}'},
+        {"mien.card": '{"seed": ' + "9" * 5000 + "}"},
+        {"mien.labels": "happy," + "x" * 10**6},
+    ],
+)
+def test_absurd_metadata_is_an_error_of_one_short_sentence(changes):
+    metadata = ModelSpec(EMOTIONS, side=48).to_metadata("0.1") | changes
+    with pytest.raises(UserError) as caught:
+        from_metadata(metadata, ["N", 1, 48, 48])
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("side", "1000000000"),
+        ("side", "1" + "0" * 5000),
+        ("channels", "true"),
+        ("channels", "1.0"),
+        ("input", "5"),
+        ("output", '["scores"]'),
+        ("softmax", "1"),
+        ("dtype", "{ a = 1 }"),
+        ("margin", "1e6"),
+        ("margin", "1" + "0" * 400),
+        ("mean", "[1e308]"),
+        ("mean", "[1" + "0" * 400 + "]"),
+        ("std", "[1e-40]"),
+        ("std", "[nan]"),
+        ("labels", "[[1]]"),
+        ("unknown", "[" * 100_000),
+        ("unknown", "'" + "x" * 2**21 + "'"),
+    ],
+)
+def test_an_absurd_sidecar_is_an_error_of_one_short_sentence(tmp_path, field, value):
+    lines = [line for line in VALID.splitlines() if line and not line.startswith(field)]
+    path = sidecar(tmp_path, "\n".join([*lines, f"{field} = {value}"]))
+    with pytest.raises(UserError) as caught:
+        from_sidecar(path)
+    assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_a_sidecar_that_is_not_a_regular_file_is_an_error(tmp_path):
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for path in tmp_path.iterdir():
+        with pytest.raises(UserError, match=path.name):
+            from_sidecar(path)

@@ -181,7 +181,7 @@ def test_comparison_page(run, root, tmp_path):
     assert "comparison" in {block.name for block in page.figures(content)}
     differences = tables.paired([run, other])
     assert differences in content.blocks
-    results = [tables.load_result(one)["heads"] for one in (run, other)]
+    results = [one.result()["heads"] for one in (run, other)]
     difference = {row[1]: row[2] for row in differences.rows}
     for metric, (head, section, name) in {
         "accuracy": ("labels", "fer2013", "accuracy"),
@@ -218,7 +218,7 @@ def test_face_figures_of_an_evaluation_with_excluded_faces(run, root, tmp_path):
 def test_summary_of_a_leaky_protocol_has_a_warning(run):
     leaky = replace(TINY, protocol="leaky-augment")
     fake = type("Fake", (), {"config": leaky, "about": run.about, "log": run.log})()
-    summary = tables.summary(fake, tables.load_result(run) | {"protocol": "leaky-augment"})
+    summary = tables.summary(fake, run.result() | {"protocol": "leaky-augment"})
     assert "leaky on purpose" in summary
 
 
@@ -240,7 +240,7 @@ def test_runs_evaluated_on_different_splits_are_not_compared(run, root, tmp_path
 
 
 def test_proportions_are_listed_with_their_sampling_floor(run):
-    result = tables.load_result(run)
+    result = run.result()
     table = tables.proportions(result)
     sections = result["heads"]["votes"]
     rows = {(row[0], row[2]): row for row in table.rows}["FER+ votes", "js_bits"]
@@ -388,7 +388,7 @@ def test_macro_average_is_over_the_classes_that_occur(run, root, tmp_path):
     ]  # fear is neither predicted nor true
     without_fear = val.select(val.labels != 2)
     section = scores.score(predictions[val.labels != 2], without_fear, resamples=2)
-    result = tables.load_result(other)
+    result = other.result()
     result["heads"]["labels"] = section
     runs.write_json(other.metrics_file, result)
     rows = {row[0]: row for row in tables.per_class(other, "labels").rows}
@@ -400,7 +400,7 @@ def test_optimistically_biased_results_have_warnings(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     result = evaluate.evaluate(other.folder, root, split="train", resamples=2)
     assert "trained on these faces" in tables.summary(other, result)
-    result = tables.load_result(run)
+    result = run.result()
     assert protocols.warnings(result) == []
     calibrated = result | {"provenance": result["provenance"] | {"cross_validated": {}}}
     assert "calibrated on these faces" in protocols.warnings(calibrated)[0]

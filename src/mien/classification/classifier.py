@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mien.classification import self_test
 from mien.classification.model_spec import (
     LABELS_OUTPUT,
+    MAX_REASON_LENGTH,
     OUTPUT,
     ModelSpec,
     from_metadata,
@@ -17,11 +21,23 @@ from mien.classification.model_spec import (
 )
 from mien.classification.weights import ModelFile
 from mien.errors import UserError, warn
-from mien.onnx_runtime import InferenceSession, open_session, return_memory
+from mien.onnx_runtime import (
+    is_session_error,
+    open_session,
+    return_memory,
+    time_limit,
+)
 
 MAX_BELOW_ZERO, MAX_SUM_ERROR = 1e-4, 0.05
 """Tolerated rounding errors of a model's output: how far a share may be below 0, and how far the
 sum of shares may be from 1."""
+
+
+MAX_FILE_BYTES = 2**31
+"""Maximum size of a model file, as in the format itself."""
+
+MAX_FIRST_RUN_SECONDS = 60.0
+"""Time limit for classifying two crops when a model is loaded."""
 
 
 class Classifier:
@@ -39,7 +55,8 @@ class Classifier:
         spec: The model's labels, input size and preprocessing.
 
     Raises:
-        UserError: The file is damaged, has no valid specification, or lacks the requested head.
+        UserError: The file is damaged, has no valid specification, or lacks the requested head; or
+            its graph does not classify two crops within `MAX_FIRST_RUN_SECONDS`.
 
     Example:
         ```python
@@ -54,16 +71,23 @@ class Classifier:
         self.name = file.name
         if threads < 0:
             raise UserError(f"The number of threads is {threads}; use 0 for all cores, or more.")
+        self._run_options: Any = None
+        if not path.is_file():  # reading a named pipe would wait
+            raise UserError(f"Model file not found: {path}. Check the path.")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UserError(f"{path} is too large; a model file has at most 2 GiB.")
         try:
             self._session = open_session(str(path), threads)
-        except Exception as error:  # ONNX Runtime's errors share no public base class
-            if type(error).__module__.startswith("onnxruntime"):
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            shapes = {port.name: port.shape for port in self._session.get_inputs()}
+            outputs = [port.name for port in self._session.get_outputs()]
+        except Exception as error:
+            if is_session_error(error):
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
-        self.spec = _read_spec(path, self._session, head)
+        self.spec = _read_spec(path, metadata, shapes, outputs, head)
         self._check_int8_kernels(path, threads)
-        shapes = {port.name: port.shape for port in self._session.get_inputs()}
-        self._has_batch_size_one = shapes[self.spec.input][0] == 1
+        self._has_batch_size_one = shapes[self.spec.input][:1] == [1]
         self._check_spec(path)
         return_memory()
 
@@ -100,7 +124,10 @@ class Classifier:
         """Preprocess crops, run the session and return one float64 array per output."""
         inputs = self._preprocess(crops)
         batches = np.split(inputs, len(inputs)) if self._has_batch_size_one else [inputs]
-        results = [self._session.run(outputs, {self.spec.input: batch}) for batch in batches]
+        results = [
+            self._session.run(outputs, {self.spec.input: batch}, self._run_options)
+            for batch in batches
+        ]
         return [np.concatenate(parts).astype(np.float64) for parts in zip(*results, strict=True)]
 
     def _preprocess(self, crops: np.ndarray) -> np.ndarray:
@@ -133,10 +160,12 @@ class Classifier:
     def _check_int8_kernels(self, path: Path, threads: int) -> None:
         """Replace the session by one in float32 arithmetic if int8 kernels compute wrongly."""
         metadata = self._session.get_modelmeta().custom_metadata_map
-        if self_test.max_error(self._session, metadata) <= self_test.TOLERANCE:
-            return
-        self._session = open_session(str(path), threads, int8_kernels=False)
-        if not self_test.max_error(self._session, metadata) <= self_test.TOLERANCE:
+        with time_limit(MAX_FIRST_RUN_SECONDS) as options:
+            if self_test.max_error(self._session, metadata, options) <= self_test.TOLERANCE:
+                return
+            self._session = open_session(str(path), threads, int8_kernels=False)
+            error = self_test.max_error(self._session, metadata, options)
+        if not error <= self_test.TOLERANCE:
             raise UserError(
                 f"{path} is damaged: its outputs differ from those stored in it. Replace the file."
             )
@@ -147,13 +176,19 @@ class Classifier:
         """Classify two gray crops, so that a wrong specification fails when the model is loaded."""
         spec = self.spec
         crops = np.full((2, spec.channels, spec.side, spec.side), 128, np.uint8)
+        started_at = time.monotonic()
         try:
-            shape = self(crops).shape
-        except Exception as error:  # as in `__init__`
-            if isinstance(error, ValueError) or type(error).__module__.startswith("onnxruntime"):
-                reason = " ".join(str(error).split())
-                raise UserError(f"{path} does not match its specification: {reason}.") from error
-            raise
+            with time_limit(MAX_FIRST_RUN_SECONDS) as self._run_options:
+                shape = self(crops).shape
+        except Exception as error:
+            if not is_session_error(error):
+                raise
+            reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
+            if time.monotonic() - started_at > MAX_FIRST_RUN_SECONDS:
+                reason = f"it does not classify two crops within {MAX_FIRST_RUN_SECONDS:g} seconds"
+            raise UserError(f"{path} does not match its specification: {reason}.") from error
+        finally:
+            self._run_options = None
         if shape != (2, len(spec.labels)):
             raise UserError(
                 f"{path} names {len(spec.labels)} labels but has outputs of shape {shape[1:]}; "
@@ -178,13 +213,26 @@ def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Class
         executor.shutdown(wait=False)
 
 
-def _read_spec(path: Path, session: InferenceSession, head: str) -> ModelSpec:
-    """Read the specification from the model's metadata or its TOML file."""
-    metadata = session.get_modelmeta().custom_metadata_map
+def _read_spec(
+    path: Path,
+    metadata: Mapping[str, str],
+    shapes: Mapping[str, list],
+    outputs: Sequence[str],
+    head: str,
+) -> ModelSpec:
+    """Read the specification from the model's metadata or its TOML file.
+
+    Args:
+        path: the model file.
+        metadata: the custom metadata of the model.
+        shapes: shape of each input of the graph by name.
+        outputs: names of the outputs of the graph.
+        head: the head to use; empty for the first.
+    """
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:
         source = path
-        spec = from_metadata(metadata, session.get_inputs()[0].shape, head)
+        spec = from_metadata(metadata, next(iter(shapes.values()), []), head)
     elif sidecar.exists():
         source = sidecar
         spec = from_sidecar(sidecar)
@@ -193,10 +241,11 @@ def _read_spec(path: Path, session: InferenceSession, head: str) -> ModelSpec:
             f"{path} does not name its labels and input size. Write them into {sidecar.name} "
             "beside it."
         )
-    for kind, name, ports in (
-        ("input", spec.input, session.get_inputs()),
-        ("output", spec.output, session.get_outputs()),
+    for kind, name, names in (
+        ("input", spec.input, list(shapes)),
+        ("output", spec.output, outputs),
     ):
-        if name not in (names := [port.name for port in ports]):
-            raise UserError(f"{source}: the graph has no {kind} {name!r}; it has {names}.")
+        if name not in names:
+            listed = str(names)[:MAX_REASON_LENGTH]
+            raise UserError(f"{source}: the graph has no {kind} {name!r}; it has {listed}.")
     return spec

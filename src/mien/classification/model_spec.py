@@ -7,7 +7,7 @@ can be given in a TOML file of the same name in the same folder.
 from __future__ import annotations
 
 import json
-import math
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,21 @@ from mien.results import Box
 
 INPUT, OUTPUT = "faces", "probabilities"
 """Names of the input and of the first output in models that mien exports."""
+
+MAX_SIDE = 1024
+"""Maximum side of an input in pixels."""
+
+MAX_MARGIN = 10.0
+"""Maximum margin; a larger crop would need too much memory."""
+
+MAX_PIXEL_SCALE = 1e6
+"""Maximum absolute mean and standard deviation; the minimum standard deviation is its inverse."""
+
+MAX_REASON_LENGTH = 200
+"""Maximum number of characters of a library's error, or of names in a file, in a message."""
+
+MAX_DESCRIPTION_BYTES = 2**20
+"""Maximum size of a TOML file or of a model card."""
 
 LABELS_OUTPUT = "labels"
 """Name of the second output of models with two heads: (N, 7) probabilities of the FER2013 label."""
@@ -95,13 +110,13 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
     """
     try:
         labels = tuple(canonical_label(name) for name in metadata["mien.labels"].split(","))
-        card = json.loads(metadata.get("mien.card", "{}"))
-        heads = card.pop("heads", {})
+        card, heads = _card_and_heads(metadata.get("mien.card", "{}"))
         margin = float(metadata.get("mien.margin", 0))
         _, channels, side, _ = (n if isinstance(n, int) else 0 for n in shape)
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError) as error:
         raise UserError(
-            f"The model's metadata is damaged ({error}); export the model again."
+            f"The model's metadata is damaged ({str(error)[:MAX_REASON_LENGTH]}); export the model "
+            "again."
         ) from None
     if head and head not in heads:
         available = f"its heads are {', '.join(heads)}" if heads else "it has one unnamed head"
@@ -120,6 +135,20 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
     if problem := _first_problem(spec):
         raise UserError(f"The model's metadata is damaged ({problem}); export the model again.")
     return spec
+
+
+def _card_and_heads(text: str) -> tuple[dict, dict[str, dict]]:
+    """Parse a model card; raise a `ValueError` if it is not an object, or its heads are not."""
+    if len(text) > MAX_DESCRIPTION_BYTES:
+        raise ValueError("the model card is too large")
+    try:
+        card = json.loads(text)
+    except RecursionError:
+        raise ValueError("the model card is nested too deeply") from None
+    heads = card.pop("heads", {}) if isinstance(card, dict) else None
+    if not isinstance(heads, dict) or not all(isinstance(value, dict) for value in heads.values()):
+        raise ValueError("the model card or its heads are not JSON objects")
+    return card, heads
 
 
 def from_sidecar(path: Path) -> ModelSpec:
@@ -145,14 +174,12 @@ def from_sidecar(path: Path) -> ModelSpec:
     Raises:
         UserError: A field is missing, unknown or invalid; the message names the field.
     """
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}.") from None
+    fields = _read_toml(path)
     known = [name for name in ModelSpec.__dataclass_fields__ if name != "card"]
     if unknown := sorted(set(fields) - set(known)):
         raise UserError(
-            f"{path} has unknown fields: {', '.join(unknown)}. Known fields: {', '.join(known)}."
+            f"{path} has unknown fields: {', '.join(unknown)[:MAX_REASON_LENGTH]}. Known fields: "
+            f"{', '.join(known)}."
         )
     if missing := sorted({"labels", "side"} - set(fields)):
         raise UserError(f"{path} must set {' and '.join(missing)}.")
@@ -172,6 +199,20 @@ def from_sidecar(path: Path) -> ModelSpec:
     return spec
 
 
+def _read_toml(path: Path) -> dict:
+    if not path.is_file():  # reading a named pipe would wait
+        raise UserError(f"{path} is not a file; write the model's description into it.")
+    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise UserError(f"{path} is too large for the description of a model.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # invalid TOML or UTF-8, or a huge number
+        reason = str(error)[:MAX_REASON_LENGTH].rstrip(".")
+        raise UserError(f"{path} is not valid TOML: {reason}.") from None
+
+
 def _first_problem(spec: ModelSpec) -> str:
     """Describe the first invalid field of a specification; return "" if all are valid."""
     choices = {
@@ -181,25 +222,38 @@ def _first_problem(spec: ModelSpec) -> str:
         "softmax": (True, False),
     }
     for name, allowed in choices.items():
-        if getattr(spec, name) not in allowed:
+        value = getattr(spec, name)
+        if type(value) is not type(allowed[0]) or value not in allowed:
             return f"{name} must be {' or '.join(map(str, allowed))}"
     if len(set(spec.labels)) != len(spec.labels) or not spec.labels:
         return "labels must be one or more different emotions"
-    if type(spec.side) is not int or spec.side < 1:
-        return "side must be a whole number of pixels, 1 or more"
-    if not _are_numbers(spec.margin) or spec.margin <= -1:
-        return "margin must be a fraction of the side above -1, such as 0.1"
+    if type(spec.side) is not int or not 1 <= spec.side <= MAX_SIDE:
+        return f"side must be a whole number of pixels, 1 to {MAX_SIDE}"
+    if not _are_numbers(spec.margin) or not -1 < spec.margin <= MAX_MARGIN:
+        return (
+            f"margin must be a fraction of the side, such as 0.1, above -1 and at most "
+            f"{MAX_MARGIN:g}"
+        )
+    for name in ("input", "output"):
+        if not isinstance(getattr(spec, name), str):
+            return f"{name} must be a name in quotes"
     for name in ("mean", "std"):
         values = getattr(spec, name)
         if not _are_numbers(*values) or len(values) not in (1, spec.channels):
             return f"{name} must be one number, or one per channel"
-    if 0 in spec.std:
-        return "std must not be 0"
+        if max(map(abs, values)) > MAX_PIXEL_SCALE:
+            return f"{name} must be at most {MAX_PIXEL_SCALE:,.0f}"
+    if min(map(abs, spec.std)) < 1 / MAX_PIXEL_SCALE:
+        return f"std must be at least {1 / MAX_PIXEL_SCALE:g} and not 0"
     return ""
 
 
 def _are_numbers(*values: object) -> bool:
-    return all(type(v) in (int, float) and math.isfinite(v) for v in values)  # type: ignore[arg-type]
+    """Whether all values are finite numbers that fit into a float."""
+    return all(
+        type(v) in (int, float) and -sys.float_info.max <= v <= sys.float_info.max  # type: ignore[operator]
+        for v in values
+    )
 
 
 @dataclass(frozen=True)

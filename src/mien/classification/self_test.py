@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from mien.onnx_runtime import InferenceSession
+from mien.onnx_runtime import InferenceSession, is_session_error
 
 METADATA = "mien.self_test"
 """Name of the metadata entry: JSON, output name -> expected (N, K) outputs."""
@@ -47,7 +48,9 @@ def to_metadata(outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {METADATA: json.dumps(rounded)}
 
 
-def max_error(session: InferenceSession, metadata: Mapping[str, str]) -> float:
+def max_error(
+    session: InferenceSession, metadata: Mapping[str, str], run_options: Any = None
+) -> float:
     """Return the largest difference of a model's outputs from those stored in its metadata.
 
     It is 0 for a model without stored outputs, and infinite if they do not fit the model.
@@ -60,10 +63,12 @@ def max_error(session: InferenceSession, metadata: Mapping[str, str]) -> float:
         _, channels, side, _ = port.shape
         outputs = dict(zip(
             [port.name for port in session.get_outputs()],
-            session.run(None, {port.name: inputs(channels, side)}),
+            session.run(None, {port.name: inputs(channels, side)}, run_options),
             strict=True,
         ))  # fmt: skip
         errors = [np.abs(outputs[name] - expected[name]).max() for name in expected]
-    except (ValueError, TypeError, KeyError):
-        return math.inf
+    except Exception as error:
+        if isinstance(error, TypeError | KeyError) or is_session_error(error):
+            return math.inf
+        raise
     return float(np.max(errors))  # unlike max(), this keeps NaN

@@ -46,7 +46,7 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
             raise UserError(
                 f"{run.folder} is not finished. Run mien train with the same --out to resume it."
             )
-    first_weights, second_weights = (runs.load_tensors(run.weights_file) for run in (first, second))
+    first_weights, second_weights = map(runs.load_weights, (first, second))
     first_shapes, second_shapes = (
         {name: value.shape for name, value in weights.items()}
         for weights in (first_weights, second_weights)

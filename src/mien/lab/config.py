@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -240,6 +241,9 @@ _CHOICES = {
 }
 """Field -> allowed values."""
 
+MAX_WHOLE_NUMBER = 1e10
+"""Maximum of whole numbers; larger ones do not fit into the integers of NumPy and torch."""
+
 _RANGES = {
     "input_size": (8, 48), "initial_size": (0, 48),
     "dropout": (0, 0.99), "label_smoothing": (0, 0.99), "ema_decay": (0, 0.99999),
@@ -283,7 +287,7 @@ def _read(path: Path) -> Config:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise UserError(f"{path} is not a config. Use the config.json of a run folder.") from None
 
 
@@ -318,9 +322,10 @@ def checked(config: Config) -> Config:
             raise UserError(f"{field} is {value!r}. It must be {allowed}.")
     for field, (low, high) in _RANGES.items():
         value = getattr(config, field)
-        if not (low <= value <= high and math.isfinite(value)):
+        maximum = MAX_WHOLE_NUMBER if isinstance(value, int) else sys.float_info.max
+        if not low <= value <= min(high, maximum):
             allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
-            raise UserError(f"{field} is {value}. It must be {allowed}.")
+            raise UserError(f"{field} is {str(value)[:50]}. It must be {allowed}.")
     if error := _inconsistency(config):
         raise UserError(error)
     return config
@@ -372,11 +377,12 @@ def from_json(saved: dict) -> Config:
         UserError: A field is unknown, or a value is invalid or has the wrong type.
     """
     if unknown := sorted(set(saved) - {field.name for field in fields(Config)}):
-        raise UserError(f"The saved config has unknown fields: {', '.join(unknown)}.")
+        raise UserError(f"The saved config has unknown fields: {', '.join(unknown)[:200]}.")
     types = typing.get_type_hints(Config)
     for field, value in saved.items():
         if not _has_type(value, types[field]):
-            raise UserError(f"The saved config's {field} is {value!r}, which has the wrong type.")
+            shown = repr(value)[:50]
+            raise UserError(f"The saved config's {field} is {shown}, which has the wrong type.")
     return checked(Config(**{**saved, "teachers": tuple(saved.get("teachers", ()))}))
 
 

@@ -129,7 +129,7 @@ def _listed_rows(path: Path) -> list[int]:
 def load_or_evaluate(run: Run, root: Path) -> dict:
     """Return the result of a run on `val` without augmentation; evaluate only if none is saved."""
     if run.metrics_file.exists():
-        saved = runs.read_json(run.metrics_file)
+        saved = run.result()
         expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
         if tuple(saved.get(key) for key in ("data", "tta", "input_size")) == expected:
             return saved
@@ -167,8 +167,8 @@ def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
         "network": {"parameters": models.count_parameters(network), "multiply_adds": multiply_adds},
         "training": {
             "epochs": len(log),
-            "seconds": sum(entry["seconds"] for entry in log),
-            "accuracy": log[-1]["accuracy"] if log else None,
+            "seconds": sum(entry.get("seconds", 0) for entry in log),
+            "accuracy": log[-1].get("accuracy") if log else None,
         },
     }
 

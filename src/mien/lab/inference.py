@@ -52,10 +52,10 @@ def load_weights(model: nn.Module, run: Run) -> None:
         raise UserError(
             f"{run.folder} is not finished. Resume it with mien train --out {run.folder}."
         )
-    weights = runs.load_tensors(run.weights_file)
+    weights = runs.load_weights(run)
     try:
         model.load_state_dict(weights)
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         raise UserError(
             f"The weights of {run.folder} do not fit the network; use a run of the same model."
         ) from None

@@ -19,10 +19,12 @@ from mien.labels import EMOTIONS, restrict_labels
 
 def run_page(run: Run) -> Page:
     """Build the report about one run; a `UserError` if it is not evaluated."""
-    result = tables.load_result(run)
+    result = run.result()
     page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
     page.add(tables.training([run]), tables.summary(run, result))
-    for head in result["heads"]:
+    for head, sections in result["heads"].items():
+        if tables.SECTIONS[head] not in sections:  # a vote head evaluated without votes
+            continue
         page.add(f"# {tables.head_title(head)}")
         page.add(tables.head_scores(result, head), tables.per_class(run, head))
         page.add(*confusions(run, head), reliability(run, head))
@@ -39,7 +41,7 @@ def comparison_page(all_runs: Sequence[Run]) -> Page:
     if differences := tables.paired(all_runs):
         page.add(differences)
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
-        summary = tables.summary(run, tables.load_result(run))
+        summary = tables.summary(run, run.result())
         page.add(f"# {name}", summary, *training_curves(run, name))
     return page
 
@@ -48,7 +50,7 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
     """Plot the claimed and the measured accuracy of each run."""
     rows = []
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
-        section = tables.load_result(run)["heads"].get("labels", {}).get("fer2013")
+        section = run.result()["heads"].get("labels", {}).get("fer2013")
         if section:
             system = claims.SYSTEMS.get(run.config.model.partition("-")[0])
             rows.append((name, system and system.claimed_accuracy, *section["accuracy"].values()))
@@ -93,7 +95,7 @@ def confusions(run: Run, head: str = "labels") -> list[FigureBlock]:
 
     The fractions are those of each true class.
     """
-    section = tables.load_result(run)["heads"][head][tables.SECTIONS[head]]
+    section = run.result()["heads"][head][tables.SECTIONS[head]]
     matrix, labels = np.array(section["confusion"]), list(section["per_class"])
     return [
         FigureBlock(

@@ -33,7 +33,7 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
     """
     predictions, config = runs.load_predictions(run), run.config
     splits = protocols.split(data.load(root), config)
-    samples = data.split(splits, tables.load_result(run)["data"]["split"])
+    samples = data.split(splits, run.result()["data"]["split"])
     samples = samples.select(
         np.isin(samples.rows, predictions["rows"])
     )  # the evaluation may exclude faces
@@ -75,7 +75,7 @@ def saliency_maps(
     indices, predicted = examples(samples), probabilities.argmax(1)
     faces, model = samples.faces[indices], inference.load_network(run)
     # The input size of the evaluation, which may differ from that of the training.
-    input_size = tables.load_result(run)["input_size"]
+    input_size = run.result()["input_size"]
     options = {"input_size": input_size, "channels": run.config.channels}
     classes = predicted[indices] + HEADS[head].start
     maps = {

@@ -123,7 +123,7 @@ def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Pa
         systems = finished if name == "table5" else REQUIRED_SYSTEMS[name]
         selected = {system: finished[system] for system in systems}
         page.add(*table_or_figure(name, root, selected))
-        page.add(*(tables.summary(run, tables.load_result(run)) for run in selected.values()))
+        page.add(*(tables.summary(run, run.result()) for run in selected.values()))
     return page
 
 
@@ -187,14 +187,14 @@ def _accuracy(run: Run | None) -> tuple[float | None, ...]:
     """Return the accuracy of the label head of a run, and both ends of its interval."""
     if run is None:
         return None, None, None
-    return tuple(tables.load_result(run)["heads"]["labels"]["fer2013"]["accuracy"].values())
+    return tuple(run.result()["heads"]["labels"]["fer2013"]["accuracy"].values())
 
 
 def _details(run: Run | None) -> tuple[str | int | None, ...]:
     """Return the network, the number of epochs and the protocol of a run."""
     if run is None:
         return None, None, None
-    return run.config.model, len(run.log()), tables.load_result(run)["protocol"]
+    return run.config.model, len(run.log()), run.result()["protocol"]
 
 
 def _check_names(names: Iterable[str]) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,10 +19,14 @@ import numpy as np
 import mien
 from mien.errors import UserError
 from mien.io import atomic_file
+from mien.lab import file_checks
 from mien.lab.config import Config, from_json, to_json
 
 PACKAGE = Path(mien.__file__).parent
 """Folder of the package `mien`."""
+
+MAX_TEXT_BYTES = 2**28
+"""Maximum size of a JSON file or log."""
 
 LOCK = ".lock"
 """Name of the empty file that a training process locks; it is not deleted."""
@@ -46,12 +49,19 @@ class Run:
     @property
     def config(self) -> Config:
         """The config of the run."""
-        return from_json(read_json(self.config_file))
+        saved = read_json(self.config_file)
+        try:
+            return from_json(saved)
+        except UserError as error:
+            raise UserError(f"{self.config_file} is damaged: {error}") from None
 
     @property
     def about(self) -> dict:
         """Versions, commit, machine, data and trained heads of the run."""
-        return read_json(self.about_file)
+        saved = read_json(self.about_file)
+        if not file_checks.is_about(saved):
+            raise UserError(f"{self.about_file} is damaged. Restore it, or train again.")
+        return saved
 
     @property
     def finished(self) -> bool:
@@ -62,7 +72,24 @@ class Run:
         """One dictionary per completed epoch; an incomplete last line is ignored."""
         if not self.log_file.exists():
             return []
-        return list(_complete_lines(self.log_file.read_text()))
+        entries = list(_complete_lines(_read_text(self.log_file)))
+        if not file_checks.are_log_entries(entries):
+            raise UserError(f"{self.log_file} is damaged. Restore it, or train again.")
+        return entries
+
+    def result(self) -> dict:
+        """The result that `mien evaluate` saved; a `UserError` if it is missing or damaged."""
+        if not self.metrics_file.exists():
+            raise UserError(
+                f"{self.folder} is not evaluated yet. Run mien evaluate {self.folder} --data "
+                "DATASET."
+            )
+        saved = read_json(self.metrics_file)
+        if not file_checks.is_result(saved):
+            raise UserError(
+                f"{self.metrics_file} is damaged. Run mien evaluate {self.folder} --data DATASET."
+            )
+        return saved
 
 
 def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
@@ -216,12 +243,39 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> dict:
     """Read a JSON object; a `UserError` if the file is missing or damaged."""
+    text = _read_text(path)
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        value = json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object.")
+    return value
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_text(path: Path) -> str:
+    """Read a text file of a run folder; a `UserError` if that is not possible."""
+    check_file(path, MAX_TEXT_BYTES)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not JSON.") from None
+
+
+def check_file(path: Path, max_bytes: float = math.inf) -> None:
+    """Raise a `UserError` if a file does not exist, is not a regular file, or is too large."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
+    if not path.is_file():  # reading a named pipe would wait
+        raise UserError(f"{path} is not a file.")
+    if path.stat().st_size > max_bytes:
+        raise UserError(f"{path} is too large; it is not from a run folder.")
 
 
 def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> None:
@@ -243,25 +297,44 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
     """Load the arrays of `save_predictions`; a `UserError` if the file is missing or damaged."""
     if not run.predictions_file.exists():
         raise UserError(f"{run.folder} is not evaluated. Run mien evaluate {run.folder} --data ...")
+    damaged = UserError(
+        f"{run.predictions_file} is damaged. Run mien evaluate {run.folder} --data ..."
+    )
+    check_file(run.predictions_file)
     try:
         with open(run.predictions_file, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            return dict(saved)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UserError(
-            f"{run.predictions_file} is damaged. Run mien evaluate {run.folder} --data ..."
-        ) from None
+            arrays = dict(saved)
+    except Exception:  # NumPy and zipfile raise many types of errors on damaged data
+        raise damaged from None
+    if not file_checks.are_predictions(arrays):
+        raise damaged
+    return arrays
 
 
 def load_tensors(path: Path) -> dict:
     """Load a file of `torch.save` on the CPU; a `UserError` if it cannot be read or is damaged."""
     import torch
 
+    check_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
     except Exception:  # torch raises many types of errors on damaged data
         raise UserError(f"{path} is damaged. Delete it and train again.") from None
+    if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
+        raise UserError(f"{path} is damaged. Delete it and train again.")
+    return tensors
+
+
+def load_weights(run: Run) -> dict:
+    """Load the weights of a run, a tensor per name; a `UserError` if they are damaged."""
+    import torch
+
+    weights = load_tensors(run.weights_file)
+    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise UserError(f"{run.weights_file} is damaged. Delete it and train again.")
+    return weights
 
 
 def write_log(run: Run, entries: list[dict]) -> None:

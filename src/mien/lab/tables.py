@@ -17,15 +17,6 @@ SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
 
 
-def load_result(run: Run) -> dict:
-    """Load the result that `mien evaluate` saved in a run folder; `UserError` if it is missing."""
-    if not run.metrics_file.exists():
-        raise UserError(
-            f"{run.folder} is not evaluated yet. Run mien evaluate {run.folder} --data DATASET."
-        )
-    return runs.read_json(run.metrics_file)
-
-
 def run_names(all_runs: Sequence[Run]) -> list[str]:
     """Return a unique name for each run: its folder name, preceded by parent folders if needed.
 
@@ -102,7 +93,7 @@ def head_scores(result: Mapping, head: str) -> Table:
 
 def per_class(run: Run, head: str) -> Table:
     """Build the table of measured and claimed scores per class, as in Tables II and IV."""
-    section = load_result(run)["heads"][head][SECTIONS[head]]
+    section = run.result()["heads"][head][SECTIONS[head]]
     class_scores, matrix = section["per_class"], np.array(section["confusion"])
     system = run.config.model.partition("-")[0]
     claimed = claims.CLAIMED_PER_CLASS.get(system, {}) if head == "labels" else {}
@@ -143,7 +134,7 @@ def comparison(all_runs: Sequence[Run]) -> Table:
     """
     rows, evaluations = [], set()
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
-        result = load_result(run)
+        result = run.result()
         evaluations.add(_evaluation(result))
         values = result["heads"].get("labels", {}).get("fer2013")
         if values is None:
@@ -199,11 +190,11 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
     rows = []
     (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
     baseline_predictions = runs.load_predictions(baseline)
-    evaluation_set = protocols.evaluation_set(load_result(baseline))
+    evaluation_set = protocols.evaluation_set(baseline.result())
     for run, name in zip(others, names, strict=True):
         predictions = runs.load_predictions(run)
         same_faces = np.array_equal(baseline_predictions["rows"], predictions["rows"])
-        if same_faces and protocols.evaluation_set(load_result(run)) == evaluation_set:
+        if same_faces and protocols.evaluation_set(run.result()) == evaluation_set:
             differences = scores.paired_differences(predictions, baseline_predictions)
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (

@@ -143,7 +143,7 @@ def _train(
     step = Step(network, state, train, config, teachers, local_rows)
     val_faces = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
     write_summary = _tensorboard_writer(run) if tensorboard and rank == 0 else None
-    budget = TimeBudget(sum(entry["seconds"] for entry in state.log), time.monotonic(), end)
+    budget = TimeBudget(sum(entry.get("seconds", 0) for entry in state.log), time.monotonic(), end)
     is_finished = state.epoch == config.epochs or should_stop_early(state, config)
     while not is_finished:
         start = time.perf_counter()
@@ -208,7 +208,7 @@ def epoch_inputs(
 
 def _learning_rates(state: State, config: Config, budget: TimeBudget, steps: int) -> list[float]:
     """The learning rate of each step of the next epoch, if it takes as long as the previous one."""
-    last_seconds = state.log[-1]["seconds"] if state.log else 0.0
+    last_seconds = state.log[-1].get("seconds", 0.0) if state.log else 0.0
     now, after = budget.progress(), budget.progress(last_seconds)
     fractions = [k / steps for k in range(steps)]
     return [

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import inference, models, runs
+from mien.lab import file_checks, inference, models, runs
 from mien.lab.config import Config
 from mien.lab.heads import LOGIT_COUNT
 from mien.lab.runs import Run
@@ -125,7 +126,30 @@ def load_checkpoint(run: Run, state: State) -> None:
     if not run.checkpoint_file.exists():
         return
     saved = runs.load_tensors(run.checkpoint_file)
-    for name in ("model", "ema_model", "optimizer"):
-        getattr(state, name).load_state_dict(saved[name])
-    for name in ("epoch", "step", "log", "best"):
-        setattr(state, name, saved[name])
+    try:
+        for name in ("model", "ema_model", "optimizer"):
+            getattr(state, name).load_state_dict(saved[name])
+        _check_progress(saved)
+        for name in ("epoch", "step", "log", "best"):
+            setattr(state, name, saved[name])
+    except Exception:  # torch raises many types of errors if the state does not fit
+        raise UserError(
+            f"{run.checkpoint_file} is damaged. Delete it to train from the beginning."
+        ) from None
+
+
+def _check_progress(saved: dict) -> None:
+    """Raise a `ValueError` if counters, log or best weights of a checkpoint are damaged."""
+    best = saved["best"]
+    has_best = best is None or (
+        isinstance(best, dict)
+        and file_checks.is_number(best["loss"])
+        and isinstance(best["weights"], dict)
+    )
+    has_counters = all(
+        type(saved[name]) is int and file_checks.is_count(saved[name]) for name in ("epoch", "step")
+    )
+    if not (has_best and has_counters and file_checks.are_log_entries(saved["log"])):
+        raise ValueError
+    if len(saved["log"]) != saved["epoch"]:
+        raise ValueError

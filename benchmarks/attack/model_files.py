@@ -1,0 +1,298 @@
+"""Damaged model files and run folders: every one must give a result or one sentence.
+
+    python benchmarks/attack/model_files.py    # writes results/model-files.json
+
+A small model, its TOML file and a small run are mutated: bytes are changed, inserted and removed,
+and values in TOML, JSON and metadata are replaced by absurd ones. Worker processes load them as the
+commands do; a worker that dies counts as a crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from service import RESULTS
+
+import mien
+from mien.classification import classifier
+from mien.errors import UserError
+from mien.lab import evaluate, export, page, report, runs, train
+from mien.lab.averaging import average
+from mien.lab.config import RECIPES
+from tests.conftest import build_model
+from tests.synthetic import tiny
+
+CHUNK = 100
+"""Mutations per worker process."""
+
+MAX_BYTES = 12 * 2**30
+"""Limit for the address space of a worker."""
+
+MAX_SENTENCE = 1000
+
+ABSURD = (
+    None, True, False, 0, -1, 1.5, 1e6, -1e308, 10**30, "", "x", "x" * 10_000, "\ud800", [], {},
+    [1], {"a": 1}, [[]], [None] * 3, [[[[[[]]]]]], {"value": 1},
+)  # fmt: skip
+ABSURD_TOML = (
+    "0", "-1", "1.5", "1e6", "1e308", "nan", "inf", "1" + "0" * 30, "1" + "0" * 5000, '""', '"x"',
+    "[]", "[1]", "[[]]", "{}", "true", "1979-05-27", "[" * 3000, "'" + "x" * 10_000 + "'",
+    "[1, 2, 3, 4]", '["happy", 5]', "0x", "= =",
+)  # fmt: skip
+ABSURD_METADATA = (
+    "", "nan", "-inf", "1e6", "-5", "x" * 10_000, "[" * 100_000, "[1]", "null", "{", "{}",
+    '{"heads": 5}', '{"heads": {"votes": 1}}', '{"heads": {"a": {}, "b": {}, "c": {}}}',
+    '{"target": 5}', '{"publictest": []}', "9" * 5000, "happy", "happy,happy", "happy,,sad",
+)  # fmt: skip
+SIDECAR = """labels = ["neutral", "happiness", "surprise"]
+side = 8
+channels = 1
+input = "image"
+output = "scores"
+dtype = "float32"
+layout = "NHWC"
+mean = [10.0]
+std = [255.0]
+softmax = true
+margin = 0.1
+"""
+TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
+
+
+def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
+    body = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        start, length = rng.randrange(len(body) + 1), rng.choice((1, 2, 4, 16, 200))
+        new = rng.choice((rng.randbytes(length), bytes(length), b"\xff" * length, b""))
+        body[start : start + rng.choice((0, len(new), length))] = new
+    return bytes(body[: rng.randrange(len(body) + 1)] if rng.random() < 0.1 else body)
+
+
+def mutated_json(text: str, rng: random.Random) -> bytes:
+    """Replace, remove or add a value at a random place."""
+    if rng.random() < 0.15:
+        return mutated_bytes(text.encode(), rng)
+    value = json.loads(text)
+    parent: object = {"root": value}
+    root, key = parent, "root"
+    while isinstance(value, dict | list) and value and rng.random() < 0.85:
+        parent = value
+        key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+        value = value[key]
+    if rng.random() < 0.2 and parent is not root:
+        del parent[key]
+    else:
+        parent[key] = rng.choice(ABSURD)
+    return json.dumps(root["root"]).encode()
+
+
+def mutated_line(text: str, rng: random.Random) -> str:
+    """Replace the value of one line of a TOML file."""
+    lines = text.splitlines()
+    k = rng.randrange(len(lines))
+    lines[k] = f"{lines[k].partition(' ')[0]} = {rng.choice(ABSURD_TOML)}"
+    return "\n".join(lines)
+
+
+def prepare(folder: Path) -> None:
+    """Write the files to be mutated."""
+    build_model(folder / "ours.onnx")
+    build_model(folder / "theirs.onnx", labels=("a", "b", "c"), foreign=True)
+    (folder / "theirs.toml").write_text(SIDECAR)
+    data = tiny.write_packed(folder / "data", tiny.table(42, 21))
+    run = train.fit(TINY, data, folder / "run", device="cpu")
+    evaluate.evaluate(run.folder, data, resamples=2)
+    unfinished = shutil.copytree(run.folder, folder / "unfinished")
+    (unfinished / "weights.pt").unlink()
+
+
+def use_model(path: Path) -> None:
+    mien.Analyzer(model=str(path), detector="whole").analyze(np.zeros((64, 64, 3), np.uint8))
+
+
+def model_bytes(source: Path, work: Path, rng: random.Random) -> None:
+    name = rng.choice(("ours", "theirs"))
+    shutil.copy(source / "theirs.toml", work)
+    path = work / f"{name}.onnx"
+    path.write_bytes(mutated_bytes((source / path.name).read_bytes(), rng))
+    use_model(path)
+
+
+def model_metadata(source: Path, work: Path, rng: random.Random) -> None:  # noqa: ARG001
+    metadata = {"mien.labels": "happy,sad", "mien.margin": "0", "mien.card": "{}"}
+    metadata[rng.choice(list(metadata))] = rng.choice(ABSURD_METADATA)
+    shape = {"side": rng.choice((1, 8, 48)), "channels": rng.choice((1, 2, 3))}
+    use_model(build_model(work / "a.onnx", ("happy", "sad"), metadata=metadata, **shape))
+
+
+def sidecar(source: Path, work: Path, rng: random.Random) -> None:
+    shutil.copy(source / "theirs.onnx", work)
+    text = mutated_line(SIDECAR, rng)
+    if rng.random() < 0.3:
+        text = mutated_line(text, rng)
+    body = text.encode(errors="surrogatepass")
+    (work / "theirs.toml").write_bytes(mutated_bytes(body, rng) if rng.random() < 0.2 else body)
+    use_model(work / "theirs.onnx")
+
+
+def mutated_run(source: Path, work: Path, rng: random.Random, names: list[str]) -> runs.Run:
+    folder = shutil.copytree(source, work / "run")
+    path = folder / rng.choice(names)
+    if path.suffix == ".json":
+        path.write_bytes(mutated_json(path.read_text(), rng))
+    elif path.suffix == ".jsonl":
+        lines = path.read_text().splitlines()
+        k = rng.randrange(len(lines))
+        lines[k] = mutated_json(lines[k], rng).decode(errors="surrogateescape")
+        path.write_text("\n".join(lines), errors="surrogateescape")
+    elif path.suffix == ".npz" and rng.random() < 0.7:
+        arrays = dict(np.load(path))
+        name = rng.choice(list(arrays))
+        absurd = rng.choice((np.nan, -1, 1e30, 255, 0.5))
+        arrays[name] = rng.choice((
+            arrays[name][:1], arrays[name].T, np.full_like(arrays[name], absurd), np.array("x"),
+            arrays[name].astype(float) * absurd, np.zeros((0, 3)), np.array([None]),
+        ))  # fmt: skip
+        np.savez(path, **arrays)
+    else:
+        path.write_bytes(mutated_bytes(path.read_bytes(), rng))
+    return runs.Run(folder)
+
+
+def report_of_run(source: Path, work: Path, rng: random.Random) -> None:
+    names = ["config.json", "about.json", "log.jsonl", "metrics.json", "metrics.json",
+             "predictions.npz"]  # fmt: skip
+    run = mutated_run(source / "run", work, rng, names)
+    content = report.run_page(runs.open_run(run.folder))
+    # Drawing takes a hundred times as long as building the page.
+    if rng.random() < 0.1:
+        page.write(content, work / "report")
+
+
+def evaluation_of_run(source: Path, work: Path, rng: random.Random) -> None:
+    run = mutated_run(
+        source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
+    )
+    evaluate.evaluate(run.folder, source / "data", resamples=2)
+
+
+def resumed_run(source: Path, work: Path, rng: random.Random) -> None:
+    run = mutated_run(
+        source / "unfinished",
+        work,
+        rng,
+        ["config.json", "about.json", "log.jsonl", "checkpoint.pt"],
+    )
+    train.fit(TINY, source / "data", run.folder, device="cpu")
+
+
+def average_of_runs(source: Path, work: Path, rng: random.Random) -> None:
+    run = mutated_run(
+        source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
+    )
+    average(runs.open_run(source / "run"), runs.open_run(run.folder), 0.5, work / "mean")
+
+
+def export_of_run(source: Path, work: Path, rng: random.Random) -> None:
+    run = mutated_run(source / "run", work, rng, ["config.json", "about.json", "weights.pt"])
+    export.export([runs.open_run(run.folder)], work / "a.onnx")
+
+
+TARGETS: dict[str, tuple[Callable[[Path, Path, random.Random], None], float]] = {
+    "model file": (model_bytes, 1.0),
+    "metadata of a model file": (model_metadata, 0.5),
+    "TOML file of a model": (sidecar, 0.5),
+    "mien report": (report_of_run, 0.5),
+    "mien evaluate": (evaluation_of_run, 0.2),
+    "mien train, resumed": (resumed_run, 0.2),
+    "mien average": (average_of_runs, 0.2),
+    "mien export": (export_of_run, 0.02),
+}
+"""Target -> function that mutates and uses it, and its share of `--count`."""
+
+
+def work_on(source: Path, target: str, start: int, end: int) -> None:
+    """Print the outcome of each mutation as a line of JSON."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    warnings.simplefilter("ignore")
+    classifier.MAX_FIRST_RUN_SECONDS = 10.0
+    use, _ = TARGETS[target]
+    for number in range(start, end):
+        outcome, message = "result", ""
+        print(json.dumps([number, "started", ""]), flush=True)
+        with tempfile.TemporaryDirectory(dir=source) as work:
+            try:
+                use(source, Path(work), random.Random(f"{target} {number}"))
+            except UserError as error:
+                message = str(error)
+                is_sentence = "\n" not in message and len(message) < MAX_SENTENCE
+                outcome = "sentence" if is_sentence else "no sentence"
+            except BaseException as error:
+                outcome, message = "traceback", f"{type(error).__name__}: {error}"
+        print(json.dumps([number, outcome, message[:300]]), flush=True)
+
+
+def attack(source: Path, target: str, count: int) -> dict:
+    """Mutate a target `count` times in worker processes."""
+    outcomes, failures, number, began = Counter(), [], 0, time.monotonic()
+    while number < count:
+        end = min(count, number + CHUNK)
+        words = [sys.executable, __file__, "--worker", source, target, number, end]
+        worker = subprocess.run(
+            [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        lines = [json.loads(line) for line in worker.stdout.splitlines() if line.startswith("[")]
+        for k, outcome, message in lines:
+            if outcome != "started":
+                outcomes[outcome] += 1
+                if outcome not in ("result", "sentence"):
+                    failures.append([target, k, outcome, message])
+        number = lines[-1][0] + 1 if lines else end
+        if worker.returncode:
+            outcomes["crash"] += 1
+            failures.append([target, number - 1, "crash", str(worker.returncode)])
+    row = {"target": target, "count": count, "outcomes": dict(outcomes),
+           "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
+    print(row, *failures[:20], sep="\n  ", flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Damaged model files and run folders.")
+    parser.add_argument("--count", type=int, default=2000, help="mutations of a model file")
+    parser.add_argument("--only", default="", help="targets whose names contain this")
+    parser.add_argument("--to", type=Path, default=RESULTS / "model-files.json")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        source, target, start, end = arguments.worker
+        work_on(Path(source), target, int(start), int(end))
+        return
+    with tempfile.TemporaryDirectory() as source:
+        prepare(Path(source))
+        rows = [
+            attack(Path(source), target, max(1, round(share * arguments.count)))
+            for target, (_, share) in TARGETS.items()
+            if arguments.only in target
+        ]
+    if not arguments.only:
+        report = {"name": "model-files", "rows": rows, "environment": runs.about()}
+        runs.write_json(arguments.to, report)
+
+
+if __name__ == "__main__":
+    main()
