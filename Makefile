@@ -5,7 +5,7 @@ DEV := .venv
 LOWEST := .venv-lowest
 SCRIPTS := tests/javascript
 
-.PHONY: demo test test-lowest lint results clean
+.PHONY: demo test test-lowest lint audit results clean
 
 demo: $(DEMO)/.made
 	$(DEMO)/bin/python demo.py
@@ -24,6 +24,12 @@ lint: $(DEV)/.made
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+# Known vulnerabilities of the installed packages; needs access to the database of advisories.
+audit: $(DEV)/.made
+	$(DEV)/bin/python -m pip install --quiet pip-audit
+	$(DEV)/bin/python -m pip_audit --skip-editable \
+	  || { echo "Vulnerabilities, or the database cannot be reached; see above." >&2; exit 1; }
 
 $(DEV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(DEV)
