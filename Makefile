@@ -58,13 +58,15 @@ $(LOWEST)/.made: pyproject.toml
 # The packaged models and their results, reproduced from models/ (trained by `mien train`) and the
 # dataset in DATA.
 WEIGHTS := src/mien/classification
-MODELS := default default-int8 best
-RUNS := fifth-averaged fourth-student default-seed0 default-seed1
+MODELS := default default-int8 small best
+RUNS := sixth-averaged small-student fourth-student default-seed0 default-seed1
 results: $(DEV)/.made
-	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --input-size 48 --label-head-weight 0.08 --precision float16
-	$(DEV)/bin/mien export models/fifth-averaged $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --input-size 48 --label-head-weight 0.08 --precision int8
+	$(DEV)/bin/mien export models/sixth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
+	  --input-size 48 --label-head-weight 0.16 --precision float16
+	$(DEV)/bin/mien export models/sixth-averaged $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	  --input-size 48 --label-head-weight 0.16 --precision int8
+	$(DEV)/bin/mien export models/small-student $(WEIGHTS)/small.onnx --data $(DATA) \
+	  --input-size 48 --precision int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
 	for run in $(RUNS); do for tta in none flip ten_crop; do \
@@ -72,9 +74,9 @@ results: $(DEV)/.made
 	    --out results/run-$$run-$$tta.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
-	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/fifth-averaged models/fourth-student
-	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/fifth-averaged
-	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/fifth-averaged
+	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/sixth-averaged models/fourth-student
+	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/sixth-averaged
+	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/sixth-averaged
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)
