@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.tracking import shots
+from mien.tracking import thumbnails
 from mien.tracking.shots import ShotDetector
+from tests.synthetic import film
 from tests.synthetic import shots as synthetic
 
 STILL = {"flash", "light_switch", "exposure", "fade", "passer_by", "still", "static", "caption"}
@@ -21,7 +22,7 @@ def boundaries(frames):
 
 @pytest.fixture(scope="module")
 def photographs():
-    return [pixels[:240, :320] for pixels in synthetic.photographs()]
+    return [pixels[:240, :320] for pixels in film.photographs()]
 
 
 @pytest.mark.slow
@@ -69,9 +70,9 @@ def test_a_jump_back_in_time_is_a_boundary(photographs):
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (36, 64), (720, 1280), (2160, 64)])
 def test_any_size_has_a_thumbnail(size):
     pixels = np.full((*size, 3), 77, np.uint8)
-    found = shots.thumbnail(pixels)
-    assert found.shape == (shots.THUMBNAIL_HEIGHT, shots.THUMBNAIL_WIDTH)
-    assert (found == 77).all()
+    reduced = thumbnails.thumbnail(pixels)
+    assert reduced.shape == (thumbnails.THUMBNAIL_HEIGHT, thumbnails.THUMBNAIL_WIDTH)
+    assert (reduced == 77).all()
 
 
 def test_another_size_is_no_boundary(photographs):

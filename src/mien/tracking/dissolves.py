@@ -1,0 +1,106 @@
+"""Dissolves: frames that are for a while a mixture of an earlier and a later scene."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from mien.tracking.thumbnails import MIN_BLOCK_STD, MIN_SIMILARITY, Thumbnail, similarity
+
+SAMPLE_SECONDS = 0.115
+"""Minimum seconds between two samples; a little less than three frames at 25 per second."""
+
+WINDOWS = (4, 8, 16)
+"""Lengths of the examined windows in samples: about 0.5, 1 and 2 seconds."""
+
+MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.85
+"""Range of both weights, of the first and of the last frame, in the middle of the window."""
+
+MIN_WEIGHT_CHANGE = 0.1
+"""Minimum change of both weights between the quarters of the window."""
+
+MIN_FIT = 0.5
+"""Minimum fraction of the variance of a block, in the median, that the mixture explains."""
+
+MIN_STEP_SIMILARITY = 0.5
+"""Minimum similarity of the frames at successive quarters: what changes abruptly is no dissolve."""
+
+MIN_CONTRAST = 4.0
+"""Minimum contrast of the frames: a codec renews faint textures so slowly that they dissolve."""
+
+
+class DissolveDetector:
+    """Decides whether the last two seconds of a video contain most of a dissolve.
+
+    In a dissolve, the first and the last frame of a window show different scenes, and the frames
+    between are mixtures of these two with weights that fall and rise. Frames of a moving camera
+    between two places are no such mixtures.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, Thumbnail]] = deque(maxlen=max(WINDOWS) + 1)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._samples.clear()
+
+    def update(self, frame: Thumbnail, seconds: float) -> bool:
+        """Add the next frame; return whether a window that ends with it contains a dissolve."""
+        if self._samples and seconds - self._samples[-1][0] < SAMPLE_SECONDS:
+            return False
+        self._samples.append((seconds, frame))
+        frames = [sample for _, sample in self._samples]
+        return any(_is_dissolve(frames[-1 - w :: w // 4]) for w in WINDOWS if w < len(frames))
+
+    def state(self) -> list[tuple[float, str]]:
+        """Return a JSON-serializable state for `restore`."""
+        return [(seconds, frame.to_text()) for seconds, frame in self._samples]
+
+    def restore(self, state: Any) -> None:
+        """Restore a state that `state` returned."""
+        self.reset()
+        self._samples.extend((seconds, Thumbnail.from_text(text)) for seconds, text in state)
+
+
+def _is_dissolve(quarters: list[Thumbnail]) -> bool:
+    """Return whether five frames, at the quarters of a window, are of a dissolve."""
+    first, *between, last = quarters
+    if _same_scene(first, last) or any(frame.contrast < MIN_CONTRAST for frame in quarters):
+        return False
+    weights, fit = _mixture(first, between[1], last)
+    if not (min(weights) > MIN_WEIGHT and max(weights) < MAX_WEIGHT and fit > MIN_FIT):
+        return False
+    before, _ = _mixture(first, between[0], last)
+    after, _ = _mixture(first, between[2], last)
+    falling, rising = np.diff([before, weights, after], axis=0).T
+    return bool(
+        max(falling) < -MIN_WEIGHT_CHANGE
+        and min(rising) > MIN_WEIGHT_CHANGE
+        and similarity(last, first) < MIN_SIMILARITY
+        and all(similarity(b, a) > MIN_STEP_SIMILARITY for a, b in itertools.pairwise(quarters))
+    )
+
+
+def _same_scene(a: Thumbnail, b: Thumbnail) -> bool:
+    """Return whether two frames are obviously of the same scene; a fast test."""
+    product = np.vdot(a.blocks, b.blocks)
+    return bool(product > 0.7 * np.sqrt(np.vdot(a.blocks, a.blocks) * np.vdot(b.blocks, b.blocks)))
+
+
+def _mixture(first: Thumbnail, middle: Thumbnail, last: Thumbnail) -> tuple[np.ndarray, float]:
+    """Fit a frame by a mixture of two others (least squares).
+
+    Returns:
+        The two weights, and the fraction of the variance of a textured block that the mixture
+        explains, in the median.
+    """
+    ends = np.stack([first.blocks.ravel(), last.blocks.ravel()])
+    weights = np.linalg.solve(ends @ ends.T + np.eye(2), ends @ middle.blocks.ravel())
+    errors = ((middle.blocks - (weights @ ends).reshape(middle.blocks.shape)) ** 2).mean(1)
+    textured = middle.block_stds >= MIN_BLOCK_STD
+    if not textured.any():
+        return weights, 0.0
+    return weights, float(np.median(1 - errors[textured] / middle.block_stds[textured] ** 2))
