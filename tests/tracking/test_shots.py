@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,35 @@ def test_a_cut_through_black_is_one_boundary(photographs):
     black = np.zeros_like(photographs[1])
     pictures = [photographs[1]] * 5 + [black] * 4 + [photographs[2]] * 5
     assert boundaries((p, k / 25, False) for k, p in enumerate(pictures)) == [9 / 25]
+
+
+def test_a_dissolve_is_one_boundary_before_its_end(photographs):
+    one, other = (p.astype(float) for p in photographs[1:3])
+    shares = np.clip((np.arange(60) - 20) / 25, 0, 1)
+    frames = [((1 - s) * one + s * other).astype(np.uint8) for s in shares]
+    (seconds,) = boundaries((pixels, k / 25, False) for k, pixels in enumerate(frames))
+    assert 20 / 25 < seconds <= 45 / 25
+
+
+def test_a_fade_to_black_and_back_is_no_boundary(photographs):
+    shares = np.abs(np.arange(-30, 31)) / 30
+    frames = [(s * photographs[1]).astype(np.uint8) for s in shares]
+    assert boundaries((pixels, k / 25, False) for k, pixels in enumerate(frames)) == []
+
+
+def test_a_zoom_out_is_no_boundary(photographs):
+    whole, frames = photographs[1], []
+    for k in range(10):
+        width = round(80 * 4 ** (k / 9))
+        part = whole[: width * 3 // 4, :width]
+        frames.append(cv2.resize(part, (320, 240)))
+    assert boundaries((pixels, k / 25, False) for k, pixels in enumerate(frames)) == []
+
+
+def test_a_cut_to_a_dark_wall_is_a_boundary(photographs):
+    wall = np.linspace(30, 42, 240)[:, None, None] + np.zeros((240, 320, 3))
+    pictures = [photographs[1] // 8] * 5 + [wall.astype(np.uint8)] * 5
+    assert boundaries((p, k / 25, False) for k, p in enumerate(pictures)) == [0.2]
 
 
 def test_black_frames_within_a_shot_are_no_boundary(photographs):

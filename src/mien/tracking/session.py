@@ -158,7 +158,8 @@ class VideoSession:
 
         Returns:
             A JSON-serializable dictionary: for each face of the last seconds its box, velocity,
-            smoothed emotions and 16 x 16 pixel thumbnails, and small thumbnails of the last frames.
+            smoothed emotions and 16 x 16 pixel thumbnails, and up to 20 small thumbnails of the
+            frames of the last seconds.
 
         Example:
             ```python
