@@ -26,7 +26,7 @@ from mien.lab import runs
 DEFAULT_MULTIPLY_ADDS = 99.6e6
 """Multiply-adds of the default model per face, as counted in `tests/lab/models/test_models.py`."""
 
-RELATIVE_COST = {"best": 46.6}
+RELATIVE_COST = {"best": 46.6, "small": 0.198}
 """Multiply-adds of models relative to the default model. `best` runs four networks twice each."""
 
 MEASURE_SCRIPT = """

@@ -64,6 +64,7 @@ RESULT_KEYS = {
     "faces_a_second": "faces_per_second", "faces_a_second_graph": "faces_per_second_graph",
     "faces_a_second_one_by_one": "faces_per_second_eager",
     "seconds_an_epoch": "seconds_per_epoch", "served_measured": "serve_environment",
+    "label_share": "label_head_weight", "storage": "precision",
 }  # fmt: skip
 """Old key of a result -> current key."""
 
@@ -86,8 +87,11 @@ TEXTS = {
     "one temperature": "temperature scaling",
     "a factor and a shift for each class": "vector scaling",
     "the share of people who would give this label (FER+ raters)":
-        "the share of people who would choose this label (FER+ votes)",
-    "the chance that FER2013's label is this one": "the probability of this FER2013 label",
+        "the share of people who would choose each emotion (FER+ votes)",
+    "the share of people who would choose this label (FER+ votes)":
+        "the share of people who would choose each emotion (FER+ votes)",
+    "the chance that FER2013's label is this one": "the probability of each FER2013 label",
+    "the probability of this FER2013 label": "the probability of each FER2013 label",
     "one NVIDIA H100, nothing beside": "one NVIDIA H100, nothing else running",
     "FER2013 Training (learned), PublicTest (proved)":
         "FER2013 Training (fitted), PublicTest (evaluation)",

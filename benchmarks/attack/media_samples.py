@@ -1,4 +1,4 @@
-"""Small valid videos and pictures of many formats, and seeded mutations of their bytes."""
+"""Small valid videos and images of many formats, and seeded mutations of their bytes."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def videos() -> dict[str, Sample]:
     return samples
 
 
-def pictures() -> dict[str, Sample]:
-    """Write pictures in all formats that mien reads and Pillow writes."""
+def images() -> dict[str, Sample]:
+    """Write images in all formats that mien reads and Pillow writes."""
     rgb = Image.fromarray(_pixels(0))
     alpha = rgb.convert("RGBA")
     alpha.putalpha(Image.fromarray(_pixels(1)[..., 0]))
@@ -111,39 +111,42 @@ def pictures() -> dict[str, Sample]:
     exif[274], exif[270] = 6, TITLE  # orientation, description
     dpi = (72, 72)
     return {
-        "jpeg": (".jpg", _picture(rgb, "JPEG", exif=exif, icc_profile=_icc(), dpi=dpi)),
-        "jpeg, progressive": (".jpg", _picture(rgb, "JPEG", progressive=True)),
-        "jpeg, gray": (".jpg", _picture(rgb.convert("L"), "JPEG", restart_marker_blocks=2)),
-        "jpeg, cmyk": (".jpg", _picture(rgb.convert("CMYK"), "JPEG")),
-        "mpo": (".mpo", _picture(rgb, "MPO", save_all=True, append_images=[rgb])),
-        "png": (".png", _picture(rgb, "PNG", exif=exif, icc_profile=_icc(), dpi=dpi)),
-        "png, alpha": (".png", _picture(alpha, "PNG")),
-        "png, palette": (".png", _picture(rgb.quantize(64), "PNG", transparency=3)),
-        "png, 16 bits": (".png", _picture(high, "PNG")),
-        "png, 1 bit": (".png", _picture(rgb.convert("1"), "PNG")),
-        "gif": (".gif", _picture(rgb.quantize(64), "GIF", transparency=3, comment=b"title")),
-        "webp": (".webp", _picture(rgb, "WEBP", exif=exif)),
-        "webp, lossless": (".webp", _picture(alpha, "WEBP", lossless=True)),
-        "avif": (".avif", _picture(alpha, "AVIF", speed=10, exif=exif)),
-        "tiff": (".tif", _picture(rgb, "TIFF", exif=exif)),
-        "tiff, deflate": (".tif", _picture(alpha, "TIFF", compression="tiff_deflate")),
-        "tiff, lzw": (".tif", _picture(rgb.quantize(64), "TIFF", compression="tiff_lzw")),
-        "tiff, jpeg": (".tif", _picture(rgb, "TIFF", compression="jpeg")),
-        "tiff, fax": (".tif", _picture(rgb.convert("1"), "TIFF", compression="group4")),
-        "tiff, 16 bits": (".tif", _picture(high, "TIFF")),
-        "tiff, float": (".tif", _picture(rgb.convert("F"), "TIFF")),
-        "tiff, pages": (".tif", _picture(rgb, "TIFF", save_all=True, append_images=[alpha, high])),
-        "bmp": (".bmp", _picture(rgb, "BMP")),
-        "bmp, palette": (".bmp", _picture(rgb.quantize(16), "BMP")),
-        "dib": (".dib", _picture(alpha, "DIB")),
-        "ico": (".ico", _picture(alpha, "ICO", sizes=[(16, 16), (32, 32)])),
-        "ico of bmp": (".ico", _picture(alpha, "ICO", sizes=[(16, 16)], bitmap_format="bmp")),
-        "jp2": (".jp2", _picture(rgb, "JPEG2000")),
-        "j2k": (".j2k", _picture(alpha, "JPEG2000", no_jp2=True)),
-        "tga": (".tga", _picture(alpha, "TGA", compression="tga_rle")),
-        "ppm": (".ppm", _picture(rgb, "PPM")),
-        "pgm, 16 bits": (".pgm", _picture(high, "PPM")),
-        "pbm": (".pbm", _picture(rgb.convert("1"), "PPM")),
+        "jpeg": (".jpg", _image_bytes(rgb, "JPEG", exif=exif, icc_profile=_icc(), dpi=dpi)),
+        "jpeg, progressive": (".jpg", _image_bytes(rgb, "JPEG", progressive=True)),
+        "jpeg, gray": (".jpg", _image_bytes(rgb.convert("L"), "JPEG", restart_marker_blocks=2)),
+        "jpeg, cmyk": (".jpg", _image_bytes(rgb.convert("CMYK"), "JPEG")),
+        "mpo": (".mpo", _image_bytes(rgb, "MPO", save_all=True, append_images=[rgb])),
+        "png": (".png", _image_bytes(rgb, "PNG", exif=exif, icc_profile=_icc(), dpi=dpi)),
+        "png, alpha": (".png", _image_bytes(alpha, "PNG")),
+        "png, palette": (".png", _image_bytes(rgb.quantize(64), "PNG", transparency=3)),
+        "png, 16 bits": (".png", _image_bytes(high, "PNG")),
+        "png, 1 bit": (".png", _image_bytes(rgb.convert("1"), "PNG")),
+        "gif": (".gif", _image_bytes(rgb.quantize(64), "GIF", transparency=3, comment=b"title")),
+        "webp": (".webp", _image_bytes(rgb, "WEBP", exif=exif)),
+        "webp, lossless": (".webp", _image_bytes(alpha, "WEBP", lossless=True)),
+        "avif": (".avif", _image_bytes(alpha, "AVIF", speed=10, exif=exif)),
+        "tiff": (".tif", _image_bytes(rgb, "TIFF", exif=exif)),
+        "tiff, deflate": (".tif", _image_bytes(alpha, "TIFF", compression="tiff_deflate")),
+        "tiff, lzw": (".tif", _image_bytes(rgb.quantize(64), "TIFF", compression="tiff_lzw")),
+        "tiff, jpeg": (".tif", _image_bytes(rgb, "TIFF", compression="jpeg")),
+        "tiff, fax": (".tif", _image_bytes(rgb.convert("1"), "TIFF", compression="group4")),
+        "tiff, 16 bits": (".tif", _image_bytes(high, "TIFF")),
+        "tiff, float": (".tif", _image_bytes(rgb.convert("F"), "TIFF")),
+        "tiff, pages": (
+            ".tif",
+            _image_bytes(rgb, "TIFF", save_all=True, append_images=[alpha, high]),
+        ),
+        "bmp": (".bmp", _image_bytes(rgb, "BMP")),
+        "bmp, palette": (".bmp", _image_bytes(rgb.quantize(16), "BMP")),
+        "dib": (".dib", _image_bytes(alpha, "DIB")),
+        "ico": (".ico", _image_bytes(alpha, "ICO", sizes=[(16, 16), (32, 32)])),
+        "ico of bmp": (".ico", _image_bytes(alpha, "ICO", sizes=[(16, 16)], bitmap_format="bmp")),
+        "jp2": (".jp2", _image_bytes(rgb, "JPEG2000")),
+        "j2k": (".j2k", _image_bytes(alpha, "JPEG2000", no_jp2=True)),
+        "tga": (".tga", _image_bytes(alpha, "TGA", compression="tga_rle")),
+        "ppm": (".ppm", _image_bytes(rgb, "PPM")),
+        "pgm, 16 bits": (".pgm", _image_bytes(high, "PPM")),
+        "pbm": (".pbm", _image_bytes(rgb.convert("1"), "PPM")),
     }
 
 
@@ -194,11 +197,11 @@ def _write_tone(out: av.container.OutputContainer, audio: av.AudioStream) -> Non
 
 
 def _animation(frames: list[Image.Image], suffix: str) -> bytes:
-    return _picture(frames[0], "PNG" if suffix == "apng" else suffix.upper(), save_all=True,
+    return _image_bytes(frames[0], "PNG" if suffix == "apng" else suffix.upper(), save_all=True,
                     append_images=frames[1:], duration=40)  # fmt: skip
 
 
-def _picture(image: Image.Image, image_format: str, **options: object) -> bytes:
+def _image_bytes(image: Image.Image, image_format: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, image_format, **options)
     return file.getvalue()

@@ -1,7 +1,7 @@
-"""Read mutated videos and pictures; count tracebacks, hangs and crashes of the process.
+"""Read mutated videos and images; count tracebacks, hangs and crashes of the process.
 
     python benchmarks/attack/mutated_media.py       # writes results/mutated-media.json
-    python benchmarks/attack/mutated_media.py --videos 200 --pictures 1000 --to few.json
+    python benchmarks/attack/mutated_media.py --videos 200 --images 1000 --to few.json
     python benchmarks/attack/mutated_media.py --replay video 1234 --seed 0
 
 Every file is read as `mien analyze` reads it; of some, all frames are also analyzed and written in
@@ -93,7 +93,7 @@ class Samples:
     """All valid files, by kind."""
 
     def __init__(self) -> None:
-        self.by_kind = {"video": media_samples.videos(), "picture": media_samples.pictures()}
+        self.by_kind = {"video": media_samples.videos(), "image": media_samples.images()}
 
     def mutate(self, case: Case) -> Mutated:
         """Create the file of a case."""
@@ -289,9 +289,9 @@ def replay(case: Case, keep: Path | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Read mutated videos and pictures.")
+    parser = argparse.ArgumentParser(description="Read mutated videos and images.")
     parser.add_argument("--videos", type=int, default=10_000)
-    parser.add_argument("--pictures", type=int, default=50_000)
+    parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--to", type=Path, default=RESULTS / "mutated-media.json")
@@ -303,7 +303,7 @@ def main() -> None:
         kind, number = arguments.replay
         replay(Case(kind, int(number), arguments.seed), arguments.keep)
         return
-    counts = {"video": arguments.videos, "picture": arguments.pictures}
+    counts = {"video": arguments.videos, "image": arguments.images}
     cases = [Case(kind, k, arguments.seed) for kind, n in counts.items() for k in range(n)]
     started = time.monotonic()
     tally = attack(cases, arguments.workers)

@@ -60,7 +60,8 @@ def end(process: subprocess.Popen, number: int, folder: Path, *, twice: bool) ->
     problems = []
     if process.returncode not in expected:
         problems.append(f"exit code {process.returncode}: {error.strip()[-200:]}")
-    if "Traceback" in error:
+    # Before mien's first line runs, Python itself answers Ctrl-C with a traceback.
+    if "Traceback" in error and "mien/__main__.py" in error:
         problems.append("traceback")
     if number != signal.SIGKILL and list(folder.glob(".mien-*")):
         problems.append("temporary file left")
@@ -122,13 +123,13 @@ def main() -> None:
         for k in range(arguments.rounds):
             folder = Path(name, f"round{k}")
             folder.mkdir()
-            count, found = play(clip, folder, seconds, rng)
+            count, round_problems = play(clip, folder, seconds, rng)
             if not is_equal(records(folder / "a.jsonl"), expected):
-                found.append("other records")
+                round_problems.append("other records")
             signal_count += count
-            problems.update(found)
-            if found:
-                print(f"round {k}: {found}", flush=True)
+            problems.update(round_problems)
+            if round_problems:
+                print(f"round {k}: {round_problems}", flush=True)
     report = {
         "name": "signals",
         "seed": arguments.seed,
