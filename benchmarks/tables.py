@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGES = (
     "README.md", "docs/model-card.md", "docs/performance.md", "docs/python.md",
-    "docs/reproduce-the-paper.md", "docs/results.md", "docs/serve.md", "docs/training.md",
-    "docs/video.md",
+    "docs/reproduce-the-paper.md", "docs/results.md", "docs/robustness.md", "docs/serve.md",
+    "docs/training.md", "docs/video.md",
 )  # fmt: skip
 
 LEADERBOARD = "docs/leaderboard"

@@ -57,11 +57,13 @@ def end(process: subprocess.Popen, number: int, folder: Path, *, twice: bool) ->
         process.communicate()
         return [f"{signal.Signals(number).name}: hang"]
     expected = {0, -number, 128 + number}  # it was complete, or had not begun
+    # Before mien's first line runs, Python itself answers Ctrl-C with a traceback and exit code 1.
+    if number == signal.SIGINT and "Traceback" in error and "mien/__main__.py" not in error:
+        return []
     problems = []
     if process.returncode not in expected:
         problems.append(f"exit code {process.returncode}: {error.strip()[-200:]}")
-    # Before mien's first line runs, Python itself answers Ctrl-C with a traceback.
-    if "Traceback" in error and "mien/__main__.py" in error:
+    if "Traceback" in error:
         problems.append("traceback")
     if number != signal.SIGKILL and list(folder.glob(".mien-*")):
         problems.append("temporary file left")

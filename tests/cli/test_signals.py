@@ -15,6 +15,14 @@ from tests.io.video_files import write_video
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals of POSIX")
 
 
+@pytest.fixture(autouse=True)
+def hangup_is_not_ignored():
+    """Let SIGHUP end processes that a test starts, even if the tests run under nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 def start(*arguments, **options):
     command = [sys.executable, "-m", "mien", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)

@@ -1,4 +1,6 @@
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,6 +260,16 @@ def test_predict_gives_each_face_a_distribution_per_head(run):
     assert all(np.allclose(part.sum(1), 1, atol=1e-6) for part in predictions.values())
     reversed_order = predict(run, faces[::-1])
     assert np.allclose(predictions["votes"][::-1], reversed_order["votes"], atol=1e-5)
+
+
+def test_weights_that_are_not_finite_are_an_error(run, tmp_path):
+    damaged = runs.open_run(shutil.copytree(run.folder, tmp_path / "damaged"))
+    weights = runs.load_tensors(damaged.weights_file)
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    weights[name] = torch.full_like(weights[name], math.nan)
+    torch.save(weights, damaged.weights_file)
+    with pytest.raises(UserError, match=r"weights\.pt is damaged"):
+        predict(damaged, np.zeros((2, 48, 48), np.uint8))
 
 
 @pytest.mark.parametrize("batch", [1, 4, 21, 100])

@@ -126,6 +126,9 @@ def predict(
         faces: (N, 48, 48) uint8.
         tta: "none", "flip" or "ten_crop".
         input_size: Input size of a run's network in pixels; 0 is the size it was trained with.
+
+    Raises:
+        UserError: The outputs of a run's network are not finite.
     """
     if isinstance(target, Run):
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -137,7 +140,15 @@ def predict(
             channels=config.channels,
         )
         heads = target.about.get("heads", list(HEADS))
-        return _mean([_split_heads(logits(part.copy()), heads) for part in augment(faces, tta)])
+        predictions = _mean(
+            [_split_heads(logits(part.copy()), heads) for part in augment(faces, tta)]
+        )
+        if not all(np.isfinite(probabilities).all() for probabilities in predictions.values()):
+            raise UserError(
+                f"{target.weights_file} is damaged: the network's outputs are not finite. Train "
+                "the run again."
+            )
+        return predictions
     from mien.classification.classifier import Classifier
 
     classifier = Classifier(target)
@@ -158,11 +169,11 @@ def _classify(classifier: Classifier, faces: np.ndarray) -> Predictions:
     parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
     if spec.card.get("heads"):
         outputs = [classifier.predict_all_heads(part) for part in parts]
-        return {head: np.concatenate([one[head] for one in outputs]) for head in outputs[0]}
+        return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
     probabilities = np.concatenate([classifier(part) for part in parts])
     head = "votes" if "contempt" in spec.labels else "labels"
     return {head: restrict_labels(probabilities, spec.labels, CLASS_NAMES[head])}
 
 
 def _mean(predictions: Sequence[Predictions]) -> Predictions:
-    return {head: np.mean([one[head] for one in predictions], axis=0) for head in predictions[0]}
+    return {head: np.mean([part[head] for part in predictions], axis=0) for head in predictions[0]}
