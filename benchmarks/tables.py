@@ -694,7 +694,7 @@ def floods() -> str:
         (row["flood"], row["healthz_p50_ms"], row["healthz_p99_ms"], row["memory_mb"])
         for row in result("floods")["rows"]
     ]
-    header = ("flood", "`/healthz` p50, ms", "p99, ms", "memory, MB")
+    header = ("flood", "`/healthz` p50, ms", "p99, ms", "peak memory, MB")
     return markdown(header, [(name, *(f"{value:.0f}" for value in row)) for name, *row in rows])
 
 
@@ -716,7 +716,7 @@ def attacks() -> str:
     media = result("mutated-media")["counts"]
     model_files, signals = result("model-files")["rows"], result("signals")
     rows = [
-        (f"mutated {kind}s, read and in part analyzed", f"{media[kind]['files']:,}",
+        (f"mutated {kind}s", f"{media[kind]['files']:,}",
          sum(media[kind][failure] for failure in ("traceback", "hang", "crash")))
         for kind in ("video", "image")
     ]  # fmt: skip
@@ -730,7 +730,7 @@ def attacks() -> str:
         "analyses ended at a random time (Ctrl-C, SIGTERM, SIGHUP, `kill -9`) and resumed",
         f"{signals['signals']:,}", sum(signals["problems"].values()),
     ))  # fmt: skip
-    return markdown(("attack", "number", "tracebacks, hangs, crashes, wrong records"), rows)
+    return markdown(("attack", "cases", "tracebacks, hangs, crashes, wrong records"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -266,13 +266,13 @@ def test_rater_agreement_by_label():
     agreement = auditor.rater_agreement(Samples(faces, labels, rated, np.arange(6)))
     assert list(agreement) == ["angry", "happy", "all"]
     assert agreement["angry"] == pytest.approx(
-        {"plurality_agrees": 0.25, "vote_share": 1.9 / 4, "no_votes": 0.25}
+        {"plurality_agrees": 0.25, "vote_share": 1.9 / 4, "no_votes_for_label": 0.25}
     )
     assert agreement["happy"] == pytest.approx(
-        {"plurality_agrees": 1, "vote_share": 0.8, "no_votes": 0}
+        {"plurality_agrees": 1, "vote_share": 0.8, "no_votes_for_label": 0}
     )
     assert agreement["all"] == pytest.approx(
-        {"plurality_agrees": 0.4, "vote_share": 2.7 / 5, "no_votes": 0.2}
+        {"plurality_agrees": 0.4, "vote_share": 2.7 / 5, "no_votes_for_label": 0.2}
     )
 
 

@@ -32,7 +32,7 @@ from tests.synthetic.actors import (
     roundness,
     smooth_noise,
 )
-from tests.synthetic.scenarios import SCENARIOS, Stage, sway
+from tests.synthetic.scenarios import SCENARIOS, ScenarioInput, sway
 from tests.synthetic.scenes import overlap
 
 Boxes = Mapping[int, Box]
@@ -131,7 +131,7 @@ def frames(
     if seconds is None:
         seconds = 12.0 if scenario == "leaving" else 8.0
     rng = np.random.default_rng(seed)
-    actors = SCENARIOS[scenario](Stage(faces, *size, seconds, rng))
+    actors = SCENARIOS[scenario](ScenarioInput(faces, *size, seconds, rng))
     backdrop = background(size, rng, moving=scenario != "still")
     grain = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
     for t in clock(fps, seconds, rng if variable else None):

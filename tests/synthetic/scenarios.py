@@ -24,7 +24,7 @@ def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[fl
 
 
 @dataclass(frozen=True)
-class Stage:
+class ScenarioInput:
     """Input of a scenario: faces, frame size, duration and random generator."""
 
     faces: data.Samples
@@ -77,12 +77,12 @@ class Stage:
             yield k * (every or 0) / 2, next(self._faces_by_label[label])
 
 
-def one(stage: Stage) -> list[Actor]:
+def one(stage: ScenarioInput) -> list[Actor]:
     """One face moves around."""
     return [stage.actor(0, stage.wander(0.5, 0.5, 130, 110))]
 
 
-def crossing(stage: Stage) -> list[Actor]:
+def crossing(stage: ScenarioInput) -> list[Actor]:
     """Two faces cross twice, with the same one in front both times."""
     step, pixel = 2 * np.pi / stage.seconds, stage.height / REFERENCE_HEIGHT
     actors = []
@@ -103,17 +103,17 @@ def crossing(stage: Stage) -> list[Actor]:
     return actors
 
 
-def four(stage: Stage) -> list[Actor]:
+def four(stage: ScenarioInput) -> list[Actor]:
     """Four faces, each moving in its quarter."""
     return grid(stage, 2, radius=35, side=75)
 
 
-def sixteen(stage: Stage) -> list[Actor]:
+def sixteen(stage: ScenarioInput) -> list[Actor]:
     """Four rows of four faces."""
     return grid(stage, 4, radius=8, side=46)
 
 
-def grid(stage: Stage, columns: int, radius: float, side: float) -> list[Actor]:
+def grid(stage: ScenarioInput, columns: int, radius: float, side: float) -> list[Actor]:
     """Actors in a grid, lower rows in front."""
     centers = (np.arange(columns) + 0.5) / columns
     return [
@@ -126,7 +126,7 @@ ABSENCES = ((2.0, 2.7), (5.0, 10.0))
 """Seconds in which one actor of `leaving` is absent."""
 
 
-def leaving(stage: Stage) -> list[Actor]:
+def leaving(stage: ScenarioInput) -> list[Actor]:
     """One face stays; another leaves to the right twice (`ABSENCES`)."""
     visible_position = stage.wander(0.68, 0.5, 40, 90)
 
@@ -139,7 +139,7 @@ def leaving(stage: Stage) -> list[Actor]:
     return [stage.actor(0, stage.wander(0.25, 0.5, 40, 90)), stage.actor(1, position)]
 
 
-def growing(stage: Stage) -> list[Actor]:
+def growing(stage: ScenarioInput) -> list[Actor]:
     """One face approaches, growing from 40 to 220 pixels."""
     wander = stage.wander(0.5, 0.47, 20, 1)
 
@@ -150,13 +150,13 @@ def growing(stage: Stage) -> list[Actor]:
     return [stage.actor(0, position)]
 
 
-def still(stage: Stage) -> list[Actor]:
+def still(stage: ScenarioInput) -> list[Actor]:
     """Nothing changes but the camera noise."""
     side = 120 * stage.height / REFERENCE_HEIGHT
     return [stage.actor(0, lambda _: (stage.width / 2, stage.height / 2, side), every=None)]
 
 
-def none(_: Stage) -> list[Actor]:
+def none(_: ScenarioInput) -> list[Actor]:
     """No faces."""
     return []
 

@@ -30,7 +30,7 @@ NOT_A_FACE_COLUMN = 9
 NO_EMOTION_COLUMNS = slice(8, 10)
 """Columns of the votes for "unknown" and "not a face"."""
 
-RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes")
+RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes_for_label")
 """The scores of `rater_agreement`."""
 
 Table = tuple[str, tuple[str, ...], list[tuple]]
@@ -211,7 +211,7 @@ def _duplicates_by_split(audit: Audit) -> list[dict]:
 
 
 def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
-    """Count the faces of `split` that have a duplicate in the split `other`, or in the same split.
+    """Count the faces of `split` that have a duplicate in `other`, which may be the same split.
 
     `same_label` is the fraction of a face's duplicates that have its label, averaged over faces.
     """
@@ -253,7 +253,7 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
         - `plurality_agrees`: the fraction of faces whose label has more votes than any other
           choice.
         - `vote_share`: the mean fraction of a face's votes that are for its label.
-        - `no_votes`: the fraction of faces without a vote for their label.
+        - `no_votes_for_label`: the fraction of faces without a vote for their label.
     """
     rated = samples.select(samples.votes.any(1) & (samples.labels >= 0))
     votes_for_label = _votes_for_label(rated)

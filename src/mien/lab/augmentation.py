@@ -37,7 +37,7 @@ class AugmentationParameters:
     """Random numbers for the S steps of an epoch, with B faces each; or for one of these steps.
 
     `at` selects one step; its tensors lack the axis S. Numbers are uniform in [0, 1) unless stated
-    otherwise. A number for the selection of faces or batches is compared with a probability.
+    otherwise. An augmentation is applied where its number is below its probability.
 
     Attributes:
         indices: (S, B) int64, dataset indices of the faces of each batch.
@@ -121,7 +121,7 @@ def sample(
 def augmented_batches(
     data: Batch, config: Config, epoch: int, *, repeat: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
-    """Yield the augmented batches of an epoch, in which each face occurs at most once.
+    """Yield the augmented batches of an epoch; each face occurs at most once per epoch.
 
     Args:
         data: The training set on the device.

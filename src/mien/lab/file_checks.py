@@ -24,7 +24,7 @@ def is_number(value: object) -> bool:
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a whole number from 0, possibly stored as a float."""
+    """Whether a value is a non-negative integer, possibly stored as a float."""
     return is_number(value) and value >= 0 and value == int(value)  # type: ignore[operator, call-overload]
 
 
@@ -86,7 +86,7 @@ def _are_heads(names: object) -> bool:
 
 
 def are_log_entries(value: object) -> bool:
-    """Whether a value is a list of the log entries of epochs 1, 2, ..., in order."""
+    """Whether a value is a list of log entries with strictly increasing epochs."""
     if not isinstance(value, list):
         return False
     has_numbers = all(
@@ -178,7 +178,7 @@ def _is_shares(value: object) -> bool:
 
 
 def _is_labels(value: object) -> bool:
-    required = {"faces": is_count, "per_class": _is_per_class, "confusion": _is_counts}
+    required = {"faces": is_count, "per_class": _is_per_class, "confusion": _is_confusion_matrix}
     scores = dict.fromkeys(("accuracy", "macro_f1"), _is_score)
     optional = dict.fromkeys(("log_loss", "brier", "calibration_error"), _is_score)
     if not _has(value, required | scores, optional):
@@ -194,7 +194,7 @@ def _is_per_class(value: object) -> bool:
     )
 
 
-def _is_counts(value: object) -> bool:
+def _is_confusion_matrix(value: object) -> bool:
     """Whether a value is a square matrix of counts, which are not all 0."""
     if not isinstance(value, list):
         return False

@@ -61,7 +61,7 @@ EXPORTED = {
 """Model -> input size, for models that are exported here; they cover every kind of layer."""
 
 
-def test_available_models_are_sorted_by_family():
+def test_names_of_models_have_family_and_variant():
     assert "resnet-32" in ALL_NAMES
     assert ALL_NAMES
     assert all("-" in name for name in ALL_NAMES)
@@ -69,7 +69,7 @@ def test_available_models_are_sorted_by_family():
 
 @pytest.mark.parametrize("name", sorted(set(ALL_NAMES) - set(TRAINED)))
 @torch.no_grad()
-def test_large_models_accept_any_input_size(name):
+def test_large_models_accept_other_input_sizes(name):
     for channels, side in ((1, 40), (3, 44)):
         model = on_meta_device(name, channels).eval()
         assert model(torch.zeros(2, channels, side, side, device="meta")).shape == (2, 15)
@@ -141,7 +141,7 @@ def test_a_model_file_matches_the_network(name, side):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_in_evaluation_faces_are_independent(name):
+def test_outputs_in_evaluation_do_not_depend_on_other_faces(name):
     model = built(name, dropout=0.5).eval()
     faces = torch.randn(4, 1, 40, 40)
     with torch.no_grad():

@@ -13,7 +13,7 @@ The code states everything; `full` has the same layers:
 - Three 3 x 3 convolutions, 64, 128 and 256 wide, each with batch norm, ReLU and max pooling.
   Dropout of 0.2 after the first two.
 - Squeeze-and-excitation with reduction 16, without biases.
-- Three residual blocks of stride 2, 512, 1024 and 2048 wide, and global average pooling.
+- Three residual blocks with stride 2 and 512, 1024 and 2048 channels, and global average pooling.
 - Dense layers of 1024, 512 and 256 with ReLU and dropout of 0.5.
 
 Our choices:

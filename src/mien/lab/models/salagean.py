@@ -22,8 +22,8 @@ Our choices:
   the flipped face agrees best with the face. The asymmetry is half of the difference between the
   face and the flipped face. The layer removes the low frequencies of the asymmetry (light from one
   side), but only half of the high frequencies (so that a crooked smile remains visible).
-- Four blocks, 32, 64, 128 and 256 wide, of two 3 x 3 convolutions with batch norm and ReLU, and max
-  pooling. Dropout with probability `dropout` / 2 follows each block.
+- Four blocks with 32, 64, 128 and 256 channels, each of two 3 x 3 convolutions with batch norm
+  and ReLU, and max pooling. Dropout with probability `dropout` / 2 follows each block.
 - "Multi-level": the channel means of all four blocks are concatenated. A dense layer of 256 with
   batch norm, ReLU and `dropout` follows.
 - "Vertical flipping" is interpreted as flipping left and right. Flipping and class weights are set
@@ -99,7 +99,7 @@ def flip_at_midline(x: Tensor) -> Tensor:
 
 
 def low_pass(x: Tensor) -> Tensor:
-    """Blur by about a quarter of a face of 48 pixels: (N, C, side, side) -> the same shape."""
+    """Blur twice with a 9 x 9 mean filter: a standard deviation of about 3.7 pixels."""
     for _ in range(2):
         x = F.avg_pool2d(x, 9, 1, 4, count_include_pad=False)
     return x

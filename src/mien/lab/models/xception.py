@@ -12,15 +12,15 @@ Arriaga's code, `mini_XCEPTION` of https://github.com/oarriaga/face_classificati
 layers:
 
 - Two 3 x 3 convolutions without padding, 8 wide.
-- Four blocks, 16, 32, 64 and 128 wide, of two separable convolutions and max pooling of stride 2.
-  The shortcut is a 1 x 1 convolution of the same stride.
+- Four blocks with 16, 32, 64 and 128 channels, each of two separable convolutions and max
+  pooling of stride 2. The shortcut is a 1 x 1 convolution of the same stride.
 - A 3 x 3 convolution to one map per class. The mean of a map is the logit of its class.
 - Batch norm after each convolution but the last.
 - 58 423 parameters in Keras's count, which includes running means and variances. Ours has as many.
 
-Our choices: faces of 48 pixels instead of faces resized to 64, symmetric padding, no L2 penalty on
-the first two convolutions, and `dropout` before the last convolution, where the code has none.
-`plain` has no shortcuts.
+Our choices: faces of 48 pixels instead of faces resized to 64, equal zero padding on both sides
+instead of Keras's "same" padding, no L2 penalty on the first two convolutions, and `dropout` before
+the last convolution, where the code has none. `plain` has no shortcuts.
 
 Accuracy on PublicTest's labels: `mini` 51.5 % after 10 epochs (results/leaderboard).
 
@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 VARIANTS = {"mini": True, "plain": False}
-"""Whether there are shortcuts."""
+"""Variant -> whether its blocks have shortcuts."""
 
 ABLATIONS = {"mini": {"no shortcuts": "plain"}}
 """Variant -> description of an ablation -> variant with that ablation."""
