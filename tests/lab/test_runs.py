@@ -220,6 +220,39 @@ def test_damaged_files_are_an_error(tmp_path):
                 read(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"lr": "fast"}'),
+        ("config.json", '{"epochs": 1e400}'),
+        ("config.json", "[]"),
+        ("about.json", '{"heads": "votes"}'),
+        ("about.json", '{"data": 5}'),
+        ("about.json", "[" * 100_000),
+        ("log.jsonl", '{"epoch": "one", "loss": 1.0}'),
+        ("log.jsonl", '{"epoch": 2, "loss": 1.0}\n{"epoch": 1, "loss": 1.0}'),
+        ("log.jsonl", "5"),
+        ("metrics.json", '{"heads": []}'),
+        ("metrics.json", "null"),
+    ],
+)
+def test_wrong_values_in_a_run_folder_are_one_sentence(tmp_path, name, content):
+    run = runs.create(tmp_path / "run", TINY)
+    (run.folder / name).write_text(content)
+    with pytest.raises(UserError, match=re.escape(name)) as error:
+        _ = run.config, run.about, run.log(), run.result()
+    assert len(str(error.value)) < 500
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("array", [np.full((3, 8), np.nan), np.zeros((3, 4)), np.array(["a"])])
+def test_wrong_predictions_are_an_error(tmp_path, array):
+    run = runs.create(tmp_path / "run", TINY)
+    np.savez(run.predictions_file, truth=np.zeros(3, int), raters=np.zeros((3, 10)), votes=array)
+    with pytest.raises(UserError, match="is damaged"):
+        runs.load_predictions(run)
+
+
 def test_a_file_or_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
