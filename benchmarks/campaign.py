@@ -372,12 +372,17 @@ def _next_ready(
 ) -> Task | None:
     """Return the first pending task whose dependencies are finished or failed."""
     for task in pending:
-        producers = [
-            other for other in tasks if other.folder in task.dependencies and other not in failed
-        ]
+        producers = [other for other in tasks if _needs(task, other) and other not in failed]
         if all(is_finished(producer, out) for producer in producers):
             return task
     return None
+
+
+def _needs(task: Task, producer: Task) -> bool:
+    """Return whether a task reads the run, or the logits of one of its teachers, from another."""
+    if producer.folder not in task.dependencies:
+        return False
+    return producer.command == "train" or bool({*producer.dependencies} & {*task.dependencies})
 
 
 def _missing_runs(task: Task, tasks: Sequence[Task], out: Path) -> list[str]:

@@ -188,6 +188,19 @@ def test_a_task_starts_after_its_dependencies_finished_or_failed(tmp_path):
     assert campaign._missing_runs(student, [logits, student, two], tmp_path) == []
 
 
+def test_a_training_waits_only_for_the_logits_of_its_own_teachers(tmp_path):
+    commands = [
+        "distill tiny --teacher runs/old --out runs/logits",
+        "train tiny --set teacher_logits=runs/logits --set teachers=runs/old --out runs/new",
+        "distill tiny --teacher runs/new --out runs/logits",
+        "train tiny --set teacher_logits=runs/logits --set teachers=runs/old,runs/new --out runs/s",
+    ]
+    tasks = campaign.parse_queue("\n".join(f"| a | `mien {command}` | 1 |" for command in commands))
+    needed = [[tasks.index(other) for other in tasks if campaign._needs(task, other)]
+              for task in tasks]  # fmt: skip
+    assert needed == [[], [0], [1], [0, 1, 2]]
+
+
 def test_campaign_needs_data_commit_and_gpu(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "campaign.py", "--out", tmp_path / "out"]
     for options, fact in (([], "--data"), (["--data", tmp_path, "--gpu"], "GPU")):
