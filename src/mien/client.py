@@ -1,6 +1,7 @@
 """`Client`: analyze images and videos on a mien server (`mien serve`), as with `Analyzer`.
 
-The server does not store images. It stores a video until the client has read its results.
+The server does not store images. It stores a video until the video has been analyzed, and the
+results until the client has read them.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ from mien.results import Frame, Result
 POLL_SECONDS = 0.2
 """Seconds between two requests for the state of a video job."""
 
+MAX_END_SECONDS = 1e6
+"""Maximum value of the query parameter `end`; 0 stands for the end of the video."""
+
 LARGE_FILE_BYTES = 2**24
-"""`Client.stream` sends larger image files, such as TIFF, as PNG if that is smaller."""
+"""Size from which `Client.stream` sends an image file, such as TIFF, as PNG if that is smaller."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ServerUnavailable(UserError):
-    """The server cannot be reached, or it rejects a request for a reason other than the file."""
+    """The server cannot be reached, or rejects a request for a reason that concerns all files."""
 
 
 class Request(NamedTuple):
@@ -64,9 +68,9 @@ class Client:
         token: Bearer token, if the server requires one.
         model: As for `Analyzer`; empty for the server's default.
         detector: As for `Analyzer`; empty for the server's default.
-        contempt: Whether to keep the eighth emotion of models that predict it.
-        timeout: Timeout of each network operation in seconds, and maximum number of seconds for
-            which a request to a busy server is retried.
+        contempt: Whether to estimate the eighth emotion, contempt, if the model has it.
+        timeout: Timeout of each network operation in seconds, and maximum time in seconds for which
+            a request is retried while the server is busy.
 
     Raises:
         UserError: If `url` is not the address of a server.
@@ -131,12 +135,12 @@ class Client:
 
         Args:
             source: As for `Analyzer.stream`, without cameras and network streams.
-            on_error: Called with the error of each file that cannot be read or that the server
-                rejects, and with warnings, while the analysis continues. By default, errors are
-                raised, and warnings are issued as Python warnings.
+            on_error: Called with warnings, and with the error of each file that cannot be read or
+                that the server rejects; the analysis continues. By default, errors are raised, and
+                warnings are issued as Python warnings.
             selection: Which frames of a video to analyze; all by default.
-            smoothing: Time constant of `smoothed` in seconds, 0 for none; by default that of the
-                server.
+            smoothing: Time constant of `smoothed` in videos, in seconds; 0 for none. The default is
+                that of the server.
 
         Returns:
             An iterator with one result per frame.
@@ -185,7 +189,7 @@ class Client:
         on_error: Callable[[UserError], None] | None,
         encode: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
-        """Send images, each encoded by `encode`, and yield their results."""
+        """Send frames as image files, and yield their results."""
         for frame in frames:
             with _pass_errors_to(on_error):
                 yield Result.from_dict(self._post_image(encode(frame)), frame)
@@ -204,34 +208,32 @@ class Client:
     ) -> Iterator[Result]:
         """Yield the results of a video: records from the server, with frames decoded locally."""
         on_warning = on_error or warn
-        query = self._query | {
-            "every": str(selection.every), "seconds": str(selection.seconds),
-            "start": str(selection.start),
-            "end": str(selection.end if selection.end < 1e6 else 0), "name": Path(source.name).name,
-            "to": "faces.jsonl",
-        }  # fmt: skip
-        query |= {} if smoothing is None else {"smooth": str(smoothing)}
+        query = self._query | _video_parameters(source, selection, smoothing)
         with self._finished_job(source, query) as job:
             for warning in job["warnings"]:
                 on_warning(UserError(warning))
             if not job["result_files"]:
                 return
             frames = video.frames(source, selection, lambda _: None)
-            with TemporaryFile() as lines:
-                path = f"/videos/{job['id']}/results/faces.jsonl"
-                with self._response(Request("GET", path)) as response:
-                    shutil.copyfileobj(response, lines)
-                lines.seek(0)
-                for line in lines:
-                    record = json.loads(line)
-                    frame = next((f for f in frames if f.number >= record["frame"]), None)
-                    if frame is None:
-                        return
-                    yield Result.from_dict(record, frame)
+            for record in self._records(job["id"]):
+                frame = next((frame for frame in frames if frame.number >= record["frame"]), None)
+                if frame is None:
+                    return
+                yield Result.from_dict(record, frame)
+
+    def _records(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """Download the frame records of a video to a temporary file, and yield them."""
+        with TemporaryFile() as lines:
+            request = Request("GET", f"/videos/{job_id}/results/faces.jsonl")
+            with self._response(request) as response:
+                shutil.copyfileobj(response, lines)
+            lines.seek(0)
+            for line in lines:
+                yield json.loads(line)
 
     @contextmanager
     def _finished_job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Upload a video, yield its job when it is analyzed, and delete the job at the end."""
+        """Upload a video, wait for its analysis, and delete the job at the end of the context."""
         try:
             with open(source.location, "rb") as file:
                 upload = Request("POST", "/videos", query, file, "application/octet-stream")
@@ -247,7 +249,7 @@ class Client:
                 raise UserError(job["error"])
             yield job
         finally:
-            with suppress(UserError):  # the job may have expired, or the server stopped
+            with suppress(UserError):  # the job may have expired, or the server may have stopped
                 self._response_body(Request("DELETE", path))
 
     def _response_body(self, request: Request) -> bytes:
@@ -256,20 +258,20 @@ class Client:
 
     @contextmanager
     def _response(self, request: Request) -> Iterator[http.client.HTTPResponse]:
-        """Send a request, retry while the server is busy, and raise error responses as errors."""
+        """Send a request and retry it while the server is busy; raise error responses as errors."""
         deadline = time.monotonic() + self._timeout
         while True:
             with closing(self._connection()) as connection, self._network_errors():
                 response = self._send(connection, request)
-                wait = _retry_after(response)
-                if response.status != 503 or time.monotonic() + wait > deadline:
+                retry_after = _retry_after_seconds(response)
+                if response.status != 503 or time.monotonic() + retry_after > deadline:
                     if response.status >= 400:
                         raise _response_error(response)
                     yield response
                     return
-            time.sleep(wait)
+            time.sleep(retry_after)
             if request.body is not None and not isinstance(request.body, bytes):
-                request.body.seek(0)
+                request.body.seek(0)  # the file has been read by the first attempt
 
     def _send(
         self, connection: http.client.HTTPConnection, request: Request
@@ -283,7 +285,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._token}".encode()
         body = request.body
         if isinstance(body, bytes):
-            # A file object is sent in blocks, so that the timeout applies to each block.
+            # A file object is sent in blocks, and the timeout applies to each block.
             headers["Content-Length"] = str(len(body))
             body = io.BytesIO(body)
         try:
@@ -301,7 +303,7 @@ class Client:
 
     @contextmanager
     def _network_errors(self) -> Iterator[None]:
-        """Turn network errors into `ServerUnavailable`."""
+        """Raise network errors as `ServerUnavailable`."""
         try:
             yield
         except (OSError, http.client.HTTPException) as error:
@@ -313,7 +315,7 @@ class Client:
 
 @contextmanager
 def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
-    """Pass errors about one file to `on_error`, if it is given; raise all other errors."""
+    """Pass errors about one file to `on_error` if it is given; always raise `ServerUnavailable`."""
     try:
         yield
     except ServerUnavailable:
@@ -322,6 +324,23 @@ def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[No
         if on_error is None:
             raise
         on_error(error)
+
+
+def _video_parameters(
+    source: Source, selection: FrameSelection, smoothing: float | None
+) -> dict[str, str]:
+    """Return the query parameters of a video upload."""
+    parameters = {
+        "every": str(selection.every),
+        "seconds": str(selection.seconds),
+        "start": str(selection.start),
+        "end": str(selection.end if selection.end < MAX_END_SECONDS else 0),
+        "name": Path(source.name).name,
+        "to": "faces.jsonl",
+    }
+    if smoothing is not None:
+        parameters["smooth"] = str(smoothing)
+    return parameters
 
 
 def _parse_url(url: str) -> SplitResult:
@@ -333,20 +352,20 @@ def _parse_url(url: str) -> SplitResult:
     return parts
 
 
-def _retry_after(response: http.client.HTTPResponse) -> float:
-    """Return the seconds to wait before a request to a busy server is retried."""
+def _retry_after_seconds(response: http.client.HTTPResponse) -> float:
+    """Return the time of the `Retry-After` header; 1 if the header is missing or not a number."""
     value = response.headers.get("retry-after", "")
     return float(value) if value.isdigit() else 1.0
 
 
 def _response_error(response: http.client.HTTPResponse) -> UserError:
-    """Convert an error response to an exception with the server's message."""
+    """Return an exception with the message of an error response."""
     try:
         message = str(json.loads(response.read())["error"])
     except (ValueError, KeyError, TypeError):
         message = f"The server responded {response.status} {response.reason}."
-    is_about_server = response.status in (401, 403, 421, 429) or response.status >= 500
-    return ServerUnavailable(message) if is_about_server else UserError(message)
+    affects_all_files = response.status in (401, 403, 421, 429) or response.status >= 500
+    return ServerUnavailable(message) if affects_all_files else UserError(message)
 
 
 def _frame_png(frame: Frame) -> bytes:
@@ -354,9 +373,10 @@ def _frame_png(frame: Frame) -> bytes:
 
 
 def _frame_file(frame: Frame) -> bytes:
-    """Return the bytes of a frame's file, or a PNG if there is no file or the PNG is smaller.
+    """Return the content of a frame's file, or a PNG if the file cannot be sent or is large.
 
-    A PNG is only tried for large files: photographs are several times as large in PNG as in JPEG.
+    Of a file of at least `LARGE_FILE_BYTES` and its PNG, the smaller one is returned. Smaller files
+    are sent as they are, because photographs are several times as large in PNG as in JPEG.
     """
     body = b""
     with suppress(OSError):  # standard input, or a name that cannot be encoded
@@ -367,7 +387,7 @@ def _frame_file(frame: Frame) -> bytes:
 
 
 def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
-    """Return the bytes of an image file; an image that is not a file is encoded as PNG."""
+    """Return the content of an image file; other images, such as pixels, are encoded as PNG."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike) and os.fspath(image) != "-":

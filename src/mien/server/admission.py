@@ -1,4 +1,4 @@
-"""Limit the number of images in progress and the memory of request bodies."""
+"""Limits for the number of images in progress and for the memory of request bodies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ SMOOTHING_FACTOR = 0.1
 """Weight of the newest request in the exponential moving average of request durations."""
 
 INITIAL_DURATION_SECONDS = 0.1
+"""Initial value of that average."""
 
 
 class Admission:
-    """Admits requests while images and request bodies are within their limits.
+    """Limits the images in progress and the memory for request bodies of all requests together.
 
     Not thread-safe: use it only in the thread of the event loop.
 
     Args:
         max_images_in_progress: Maximum number of images that are queued or being analyzed.
-        max_total_body_bytes: Maximum size of all request bodies together, including those that are
-            still arriving.
+        max_total_body_bytes: Maximum memory for all request bodies together, including their copies
+            and those that are still arriving.
     """
 
     def __init__(self, max_images_in_progress: int, max_total_body_bytes: int) -> None:
@@ -36,8 +37,9 @@ class Admission:
     def admit(self) -> Iterator[Reservation]:
         """Admit a request, and release its reservation at the end of the context.
 
-        The caller adds images only after the body has arrived, so that slow uploads do not block
-        other clients.
+        Yields:
+            The reservation, which is empty. Add images to it only after the body has arrived, so
+            that slow uploads do not block other clients.
 
         Raises:
             RequestError: 503 if the maximum number of images is in progress.
@@ -54,18 +56,18 @@ class Admission:
         finally:
             reservation.release()
 
-    def require_capacity(self, images: int) -> None:
-        """Raise a 503 `RequestError` if `images` more would exceed the limit."""
-        if self.images_in_progress + images > self.max_images_in_progress:
+    def require_capacity(self, count: int) -> None:
+        """Raise a 503 `RequestError` if `count` more images would exceed the limit."""
+        if self.images_in_progress + count > self.max_images_in_progress:
             raise self.capacity_error("Too many images are queued")
 
     def capacity_error(self, reason: str) -> RequestError:
-        """Return a 503 error that suggests a retry after the mean duration of recent requests."""
+        """Return a 503 error whose `Retry-After` is the mean duration of recent requests."""
         return service_unavailable(reason, self._mean_duration_seconds)
 
 
 class Reservation:
-    """Number of images and bytes that one admitted request has reserved."""
+    """The images and bytes that one admitted request has reserved."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -90,7 +92,9 @@ class Reservation:
         self._images += count
 
     def extend_images(self, total: int) -> None:
-        """Extend the reservation to `total` images, because large images count as several.
+        """Increase the reservation to `total` images, but to at most the limit of all requests.
+
+        It is used for large images, which count as several.
 
         Raises:
             RequestError: 503 if `total` and the images of other requests exceed the limit.
@@ -100,7 +104,7 @@ class Reservation:
             self.add_images(additional)
 
     def add_bytes(self, count: int) -> None:
-        """Reserve memory for `count` more bytes of a body.
+        """Reserve `count` more bytes for a body.
 
         Raises:
             RequestError: 503 if the memory for request bodies is full.
@@ -111,7 +115,7 @@ class Reservation:
         self._bytes += count
 
     def is_memory_scarce(self) -> bool:
-        """Whether less than half of the memory for bodies is free."""
+        """Return whether less than half of the memory for request bodies is free."""
         return 2 * self._admission.total_body_bytes > self._admission.max_total_body_bytes
 
     def release(self) -> None:

@@ -25,7 +25,7 @@ from mien.server.settings import Settings
 
 
 class _SpacedJSONResponse(JSONResponse):
-    """JSON with a space after each colon, because shell scripts search for `"id": "`."""
+    """JSON with a space after each colon, as the shell examples in docs/serve.md expect."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content).encode()
@@ -35,13 +35,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Create the application and load its models.
 
     Args:
-        settings: Settings of the server; the defaults if None.
+        settings: Settings of the server; None for the default settings.
 
     Returns:
         The application. Its `state.backend` is the `Backend`, which is closed at shutdown.
 
     Raises:
-        UserError: The model or detector is unknown.
+        UserError: The model or detector is unknown, or the model cannot be read.
     """
     settings = settings or Settings()
     backend = Backend(settings)
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=mien.__version__,
         description=schemas.DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # the pages of FastAPI load scripts from other servers
+        docs_url=None,  # FastAPI's documentation pages load scripts from other servers
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     static_files.add_routes(app)
     _add_error_handlers(app)
     _add_middleware(app, backend)
-    _add_token_to_openapi(app, settings)
+    _generate_openapi_schema(app, settings)
     routing.redirect_trailing_slashes(app)
     routing.allow_head(app)
     return app
@@ -219,11 +219,12 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        name = first["loc"][1] if len(first["loc"]) > 1 else "the request"
-        if first["type"] == "extra_forbidden":
+        first_error = error.errors()[0]
+        location = first_error["loc"]
+        name = location[1] if len(location) > 1 else "the request"
+        if first_error["type"] == "extra_forbidden":
             return error_response(422, f"Unknown parameter {name}; see /openapi.json.")
-        return error_response(422, f"Parameter {name} is invalid: {first['msg']}.")
+        return error_response(422, f"Parameter {name} is invalid: {first_error['msg']}.")
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
@@ -261,7 +262,8 @@ def _add_middleware(app: FastAPI, backend: Backend) -> None:
     )
 
 
-def _add_token_to_openapi(app: FastAPI, settings: Settings) -> None:
+def _generate_openapi_schema(app: FastAPI, settings: Settings) -> None:
+    """Generate the OpenAPI schema, with the bearer token if the server requires one."""
     schema = app.openapi()
     if settings.token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

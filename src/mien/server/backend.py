@@ -14,17 +14,19 @@ from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
 CLEANUP_INTERVAL_SECONDS = 15.0
-"""Interval between two deletions of expired jobs."""
+"""Interval between two deletions of expired jobs and returns of freed memory."""
 
 
 class Backend:
     """Analyzers, image analysis, video jobs, live connections and metrics of one application.
 
-    `shutdown_event` is set when the server shuts down. The constructor loads the default model and
-    detector.
+    The constructor loads the default model and detector.
+
+    Attributes:
+        shutdown_event: Event that is set when the server starts to shut down.
 
     Raises:
-        UserError: The default model or detector is unknown.
+        UserError: The default model or detector is unknown, or the model cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,19 +40,19 @@ class Backend:
         self._add_gauges()
 
     def _add_gauges(self) -> None:
-        gauge, admission = self.metrics.gauge, self.images.admission
-        gauge(
+        add_gauge, admission = self.metrics.add_gauge, self.images.admission
+        add_gauge(
             "mien_images_in_progress",
             "Images that are queued or being analyzed.",
             lambda: admission.images_in_progress,
         )
-        gauge(
+        add_gauge(
             "mien_request_body_bytes",
-            "Size of all request bodies in memory, in bytes.",
+            "Memory of all request bodies and their copies, in bytes.",
             lambda: admission.total_body_bytes,
         )
-        gauge("mien_live_connections", "Open live connections.", lambda: self.live.connections)
-        gauge("mien_videos_stored", "Stored videos in any state.", self.jobs.count)
+        add_gauge("mien_live_connections", "Open live connections.", lambda: self.live.connections)
+        add_gauge("mien_videos_stored", "Stored videos in any state.", self.jobs.count)
 
     def is_ready(self) -> bool:
         """Return whether another image would be admitted now."""
@@ -59,7 +61,7 @@ class Backend:
         return has_capacity and not self.shutdown_event.is_set()
 
     def close(self) -> None:
-        """Finish the images in progress, cancel videos, and delete the files of all jobs."""
+        """Cancel queued images and live frames and all video jobs; delete the files of the jobs."""
         self.images.close()
         self.live.close()
         self.jobs.close()
@@ -79,7 +81,7 @@ class Backend:
         }
 
     async def clean_up(self) -> None:
-        """Delete expired jobs and release freed memory periodically, until cancelled."""
+        """Periodically delete expired jobs and return freed memory to the operating system."""
         while True:
             await asyncio.sleep(CLEANUP_INTERVAL_SECONDS)
             await asyncio.to_thread(self.jobs.delete_expired)

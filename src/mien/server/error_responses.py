@@ -1,4 +1,4 @@
-"""Error responses, which have an HTTP status and one sentence."""
+"""Exceptions that end a request, and error responses with one sentence in JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestError(Exception):
 
 
 class ClientDisconnected(Exception):
-    """Raised when the client closed the connection or timed out, so no response can be sent."""
+    """Raised when the client has closed the connection or does not read the response."""
 
 
 def service_unavailable(reason: str, retry_after_seconds: float = 1.0) -> RequestError:
@@ -35,5 +35,6 @@ def service_unavailable(reason: str, retry_after_seconds: float = 1.0) -> Reques
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response with the JSON body `{"error": message}`."""
     body = json.dumps({"error": message}, ensure_ascii=False)
+    # A message can quote text from the client with lone surrogates, which UTF-8 cannot encode.
     body = body.encode("utf-8", "replace").decode()
     return Response(body, status, dict(headers or {}), "application/json")

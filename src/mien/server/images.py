@@ -40,9 +40,16 @@ class ImageAnalysis:
     async def analyze(self, request: Request, model: str, detector: str, contempt: bool) -> str:
         """Analyze the images of a request.
 
+        Args:
+            request: Request whose body has the images.
+            model: Name of the model; the default model if empty.
+            detector: Name of the detector; the default detector if empty.
+            contempt: Whether to estimate the eighth emotion, contempt, if the model has it.
+
         Returns:
-            JSON: the frame record of a single image, or a list if the request has a list of images.
-            In the list, an image that cannot be read has `{"source": name, "error": sentence}`.
+            JSON text: the frame record of a single image, or a list if the request has a list of
+            images. The entry of an image that cannot be read is
+            `{"source": name, "error": sentence}`.
 
         Raises:
             RequestError: The request is not admitted, or its body is invalid.
@@ -53,10 +60,10 @@ class ImageAnalysis:
             image_request = await request_bodies.read_images(request, self._settings, reservation)
             images = image_request.images
             reservation.add_images(len(images))
-            items = await self._analyze_when_memory_is_available(
+            entries = await self._analyze_when_memory_is_available(
                 request, reservation, images, model, detector, contempt
             )
-        return json.dumps(items if image_request.is_list else items[0])
+        return json.dumps(entries if image_request.is_list else entries[0])
 
     async def _analyze_when_memory_is_available(
         self,
@@ -65,44 +72,50 @@ class ImageAnalysis:
         images: list[request_bodies.NamedImage],
         *analyzer_key: Any,
     ) -> list[dict]:
-        """Analyze images as soon as enough memory is available for the largest one."""
-        required = await asyncio.to_thread(self._check_sizes, images)
-        reservation.extend_images(sum(math.ceil(count / MAX_SMALL_BYTES) for count in required))
+        """Analyze images as soon as enough memory is available.
+
+        The images are analyzed one after another, so the memory for the largest one is enough.
+        """
+        memory_bytes = await asyncio.to_thread(self._estimate_memory, images)
+        reservation.extend_images(sum(math.ceil(count / MAX_SMALL_BYTES) for count in memory_bytes))
         disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
-            async with self.memory.reserve(max(required), disconnected):
+            async with self.memory.reserve(max(memory_bytes), disconnected):
                 future = self._pool.submit(self._analyze, images, *analyzer_key)
-                items = await _result_unless_disconnected(future, disconnected)
-            if max(required) > MAX_SMALL_BYTES:
+                entries = await _result_unless_disconnected(future, disconnected)
+            if max(memory_bytes) > MAX_SMALL_BYTES:
                 await asyncio.to_thread(return_memory)
-            return items
+            return entries
         finally:
             disconnected.cancel()
 
-    def _check_sizes(self, images: list[request_bodies.NamedImage]) -> list[int]:
-        """Return the memory that each image requires; replace unacceptable images by errors."""
-        required = [0] * len(images)
+    def _estimate_memory(self, images: list[request_bodies.NamedImage]) -> list[int]:
+        """Return the bytes of memory that the analysis of each image requires.
+
+        In `images`, an image that is not accepted is replaced with its error.
+        """
+        memory_bytes = [0] * len(images)
         for number, (name, body) in enumerate(images):
             if not isinstance(body, UserError):
                 try:
-                    label = name or (f"image {number}" if len(images) > 1 else "the image")
-                    required[number] = required_bytes(body, label)
+                    display_name = name or (f"image {number}" if len(images) > 1 else "the image")
+                    memory_bytes[number] = required_bytes(body, display_name)
                 except UserError as error:
                     images[number] = name, error
-        return required
+        return memory_bytes
 
     def _analyze(
         self, images: Sequence[request_bodies.NamedImage], model: str, detector: str, contempt: bool
     ) -> list[dict]:
         analyzer = self._analyzers.get(model, detector, contempt)
         with self._analyzers.classifier(model).announce_request():
-            items = [self._analyze_image(analyzer, name, body) for name, body in images]
-        errors = [item for item in items if isinstance(item, UserError)]
-        if len(errors) == len(items):
-            raise _common_error(errors)
+            outcomes = [self._analyze_image(analyzer, name, body) for name, body in images]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, UserError)]
+        if len(errors) == len(outcomes):
+            raise _error_of_all_images(errors)
         return [
-            {"source": name, "error": str(item)} if isinstance(item, UserError) else item
-            for (name, _), item in zip(images, items, strict=True)
+            {"source": name, "error": str(outcome)} if isinstance(outcome, UserError) else outcome
+            for (name, _), outcome in zip(images, outcomes, strict=True)
         ]
 
     def _analyze_image(
@@ -126,14 +139,15 @@ class ImageAnalysis:
 
 
 def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
-    """Decode an image file.
-
-    `max_pixels` is lower than the limit of `mien.io.image`, because many clients share the machine.
+    """Decode an image file; JPEGs of more than `MAX_JPEG_PIXELS` are decoded at a reduced size.
 
     Args:
         body: Content of the file.
         name: Source of the frame, also used in errors; may be empty.
-        max_pixels: Maximum of width times height.
+        max_pixels: Maximum width times height of the decoded image.
+
+    Returns:
+        The first frame of the file.
 
     Raises:
         UserError: The image cannot be decoded or has more than `max_pixels` pixels.
@@ -142,7 +156,7 @@ def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
     return replace(frame, source=name)
 
 
-def _common_error(errors: Sequence[UserError]) -> UserError:
+def _error_of_all_images(errors: Sequence[UserError]) -> UserError:
     """Return the error of a request in which no image can be read."""
     if len(errors) == 1:
         return errors[0]
@@ -152,12 +166,12 @@ def _common_error(errors: Sequence[UserError]) -> UserError:
 
 
 async def _result_unless_disconnected(future: Future[T], disconnected: asyncio.Future) -> T:
-    """Return the result of a future; cancel it if the client disconnects while it is queued."""
+    """Return the result of a future; cancel the future if the client disconnects before it runs."""
     result = asyncio.ensure_future(asyncio.wrap_future(future))
     await asyncio.wait((result, disconnected), return_when=asyncio.FIRST_COMPLETED)
     if not result.done() and future.cancel():
         raise ClientDisconnected
-    # A running analysis needs its memory until it ends, so the reservation is held until then.
+    # A running analysis cannot be cancelled; keep the reserved memory until it ends.
     return await asyncio.shield(result)
 
 

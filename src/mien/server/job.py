@@ -1,4 +1,4 @@
-"""A video job with its options, state, progress and result files."""
+"""A video job: options, state, progress and result files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class JobOptions:
         contempt: Whether to estimate the eighth emotion, contempt, if the model has it.
         selection: Frames to analyze.
         smoothing: Time constant of smoothing in seconds; 0 disables smoothing.
-        result_files: Names from `RESULT_FILES`.
+        result_files: Names of the result files to write, from `RESULT_FILES`.
     """
 
     model: str = ""
@@ -62,11 +62,11 @@ class Job:
         folder: Private folder for the upload and the result files.
         name: File name of the video, used in messages.
         options: Options for the analysis.
-        expires_at: Time at which the job may be deleted, by `time.monotonic()`.
-        client: Address of the client, or its IPv6 network.
-        upload_speed: Of the video while it is received.
+        expires_at: Time, by `time.monotonic()`, after which the job is deleted if it has ended.
+        client: IP address of the client; for IPv6, its /64 network.
+        upload_speed: Speed of the upload, updated while the video is received.
         state: "receiving", "queued", "running", "done", "failed" or "deleted".
-        position_seconds: Duration of the analyzed part of the selection.
+        position_seconds: Seconds from the start of the selection to the last analyzed frame.
         duration_seconds: Duration of the selection; 0 while unknown.
         frames: Number of analyzed frames.
         error: One sentence if the job failed; otherwise empty.
@@ -95,7 +95,7 @@ class Job:
         return self.folder / "upload"
 
     def result_files(self) -> list[str]:
-        """Return the names of the result files, which exist only if the job is done."""
+        """Return the names of the written result files; none before the job is done."""
         if self.state != "done":
             return []
         return [name for name in RESULT_FILES if (self.folder / name).is_file()]

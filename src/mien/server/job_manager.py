@@ -24,7 +24,7 @@ MIN_FREE_BYTES = 2**30
 """Disk space that must remain free after a video of the maximum size has been stored."""
 
 FULL_RETRY_SECONDS = 30
-"""Time after which a client should retry if there is no place or disk space."""
+"""`Retry-After` of a response that rejects a video because of too many jobs or a full disk."""
 
 
 class JobManager:
@@ -34,16 +34,23 @@ class JobManager:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
         self._folder = PrivateFolder()
         self._jobs: dict[str, Job] = {}
-        self._lock, self._creating = threading.Lock(), threading.Lock()
+        self._lock, self._creation_lock = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(settings.max_running_jobs, "videos")
 
     def create(self, name: str, options: JobOptions, client: str = "") -> Job:
         """Create a job with an empty folder, in state "receiving".
 
-        If there are too many, a failed job is deleted, else a finished one, else a slow upload.
+        If the maximum number of jobs is reached, the new job replaces a failed job, otherwise a
+        finished one, otherwise one with a slow upload. If the client already has half of the
+        maximum number of jobs in state "receiving", the new job replaces a slow one of these.
+
+        Args:
+            name: File name of the video; may be empty.
+            options: Options for the analysis.
+            client: IP address of the client; for IPv6, its /64 network.
 
         Raises:
-            RequestError: 503 if too many jobs exist, or too little disk space is free.
+            RequestError: 503 if no job can be replaced, or too little disk space is free.
             UserError: The model or detector is unknown.
         """
         self._analyzers.check_available(*options.analyzer_key())
@@ -57,15 +64,16 @@ class JobManager:
             raise service_unavailable(
                 "The server has too little free disk space for a video", FULL_RETRY_SECONDS
             )
-        with self._creating:
+        with self._creation_lock:
             self._evict(client)
-            return self._create(name, options, client)
+            return self._add_job(name, options, client)
 
-    def _create(self, name: str, options: JobOptions, client: str) -> Job:
+    def _add_job(self, name: str, options: JobOptions, client: str) -> Job:
         with self._lock:
             if len(self._jobs) >= self._settings.max_jobs:
                 raise service_unavailable(
-                    f"The server has {self._settings.max_jobs} videos to analyze, the maximum",
+                    f"The server already has the maximum of {self._settings.max_jobs} unfinished "
+                    "videos",
                     FULL_RETRY_SECONDS,
                 )
             # The id must be unguessable, because it gives access to the job.
@@ -116,7 +124,7 @@ class JobManager:
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def delete_expired(self) -> None:
-        """Delete the expired jobs, except queued and running ones."""
+        """Delete the jobs that have ended and expired."""
         now = time.monotonic()
         with self._lock:
             expired = [
@@ -128,22 +136,27 @@ class JobManager:
             self.delete(job_id)
 
     def _evict(self, client: str) -> None:
-        """Delete a job if there is no place for another one of this client."""
+        """Delete a job if one more job of this client would exceed a limit.
+
+        Raises:
+            RequestError: 503 if the client has too many uploads and none of them is slow.
+        """
         with self._lock:
             jobs = list(self._jobs.values())
         receiving = [job for job in jobs if job.state == "receiving"]
-        own = [job for job in receiving if job.client == client]
-        if len(own) >= max(1, self._settings.max_jobs // 2):
-            if not (slow := _slowest(own)):
-                raise service_unavailable(f"You are uploading {len(own)} videos already")
-            self.delete(slow.id)
+        own_uploads = [job for job in receiving if job.client == client]
+        if len(own_uploads) >= max(1, self._settings.max_jobs // 2):
+            if not (slow_upload := _slowest_upload(own_uploads)):
+                raise service_unavailable(f"You are already uploading {len(own_uploads)} videos")
+            self.delete(slow_upload.id)
         elif len(jobs) >= self._settings.max_jobs:
             ended = [job for job in jobs if job.state in FINAL_STATES]
-            counts = Counter(job.client for job in jobs)
+            job_counts = Counter(job.client for job in jobs)
+            # Failed jobs first, then those of the client with the most jobs, then the oldest.
             evicted = min(
                 ended,
-                key=lambda job: (job.state != "failed", -counts[job.client], job.expires_at),
-                default=_slowest(receiving),
+                key=lambda job: (job.state != "failed", -job_counts[job.client], job.expires_at),
+                default=_slowest_upload(receiving),
             )
             if evicted:
                 self.delete(evicted.id)
@@ -153,7 +166,7 @@ class JobManager:
         return len(self._jobs)
 
     def close(self) -> None:
-        """Cancel all jobs, wait until they have ended, and remove the folder."""
+        """Cancel all jobs, wait until no analysis is running, and remove the folder."""
         for job_id in list(self._jobs):
             self.delete(job_id)
         self._pool.shutdown(cancel_futures=True)
@@ -170,9 +183,9 @@ class JobManager:
             final_state = "deleted"
         except UserError as error:
             job.error = str(error)
-        except Exception:  # a bug that fails one job must not stop the other jobs
+        except Exception:  # a bug; the other jobs continue
             if not job.stop_event.is_set():
-                logging.getLogger(__name__).exception("A video job failed with a bug")
+                logging.getLogger(__name__).exception("A video job failed because of a bug")
                 job.error = "The analysis failed because of a bug in mien; see the server's log."
         finally:
             job.upload_path.unlink(missing_ok=True)
@@ -184,7 +197,7 @@ class JobManager:
             self._metrics.videos.labels(final_state).inc()
 
 
-def _slowest(receiving: list[Job]) -> Job | None:
-    """The upload that has been slow for longest; None if all are fast."""
-    slow = [job for job in receiving if job.upload_speed.is_slow()]
-    return min(slow, key=lambda job: job.upload_speed.fast_until, default=None)
+def _slowest_upload(jobs: list[Job]) -> Job | None:
+    """Return the job whose upload has been slow for the longest time; None if none is slow."""
+    slow_jobs = [job for job in jobs if job.upload_speed.is_slow()]
+    return min(slow_jobs, key=lambda job: job.upload_speed.fast_until, default=None)

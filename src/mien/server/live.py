@@ -1,4 +1,4 @@
-"""Analyze the newest frame that arrives over a WebSocket, and drop older ones."""
+"""Analyze frames that arrive over a WebSocket; drop all but the newest if they queue up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ CLOSE_FRAME_TIMEOUT_SECONDS = 1.0
 """Maximum time to send the close code to a client that may have stopped reading."""
 
 MAX_LIVE_PIXELS = 16_000_000
-"""Lower than for images, because live connections share their threads."""
+"""Maximum number of pixels of a frame.
+
+It is lower than for images, because a large frame delays the other live connections, which share
+the same threads."""
 
 
 class CloseReason(NamedTuple):
@@ -46,7 +49,7 @@ DISCONNECTED = CloseReason(0, "")
 
 
 class ReceivedFrame(NamedTuple):
-    """Encoded frame with its number and its time of arrival by `time.monotonic()`."""
+    """Encoded frame, its number, and the time of its arrival by `time.monotonic()`."""
 
     body: bytes
     number: int
@@ -80,9 +83,13 @@ class LiveSession:
 
 
 class LatestFrame:
-    """Holds the newest frame that has not been analyzed; counts received and dropped frames.
+    """Holds the newest frame of a connection until its analysis starts; drops older frames.
 
-    `running_analysis` is the analysis of an earlier frame, or None before the first one.
+    Attributes:
+        opened_at: Time by `time.monotonic()` at which the connection was opened.
+        received: Number of received frames.
+        dropped: Number of dropped frames.
+        last_analysis: Analysis of the frame that was analyzed last, or None before the first one.
     """
 
     def __init__(self) -> None:
@@ -90,10 +97,10 @@ class LatestFrame:
         self._is_available = asyncio.Event()
         self.opened_at = time.monotonic()
         self.received = self.dropped = 0
-        self.running_analysis: asyncio.Future | None = None
+        self.last_analysis: asyncio.Future | None = None
 
     def put(self, body: bytes) -> None:
-        """Store a frame and drop the previous one if it has not been analyzed."""
+        """Store a frame; drop the previous one if its analysis has not started."""
         if self._frame is not None:
             self.dropped += 1
         self._frame = ReceivedFrame(body, self.received, time.monotonic())
@@ -126,15 +133,18 @@ class LiveAnalysis:
         self.connections = 0
 
     async def serve(self, socket: WebSocket, analyzer: Analyzer, smoothing: float) -> None:
-        """Serve one connection until it is closed, or deny it with 503 if too many are open."""
+        """Serve one connection until it is closed.
+
+        The connection is denied with 503 if too many are open or the server is shutting down.
+        """
         if self.connections >= self._settings.max_live_connections or self._shutdown_event.is_set():
             error = service_unavailable("Too many live connections are open")
             await socket.send_denial_response(error_response(503, str(error), error.headers))
             return
         self.connections += 1
         try:
-            offered = socket.scope.get("subprotocols", [])
-            await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+            offered_subprotocols = socket.scope.get("subprotocols", [])
+            await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered_subprotocols else None)
             await self._run(socket, LiveSession(analyzer, smoothing, MAX_LIVE_PIXELS))
         finally:
             self.connections -= 1
@@ -161,9 +171,9 @@ class LiveAnalysis:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                 async with asyncio.timeout(CLOSE_FRAME_TIMEOUT_SECONDS):
                     await socket.close(code, message)
-        if latest.running_analysis is not None:
-            # Count the connection as open until then, because the analysis still needs memory.
-            await asyncio.wait((latest.running_analysis,))
+        if latest.last_analysis is not None:
+            # The analysis uses memory until it ends; the connection counts as open until then.
+            await asyncio.wait((latest.last_analysis,))
 
     async def _receive(self, socket: WebSocket, latest: LatestFrame) -> CloseReason:
         """Receive frames until the client disconnects or sends no frame before the timeout."""
@@ -186,7 +196,7 @@ class LiveAnalysis:
     async def _send(
         self, socket: WebSocket, latest: LatestFrame, session: LiveSession
     ) -> CloseReason:
-        """Analyze the newest frame and send its record, until the client stops reading."""
+        """Repeatedly analyze the newest frame and send its record, while the client reads."""
         while True:
             body, number, received_at = await latest.get()
             seconds = received_at - latest.opened_at
@@ -194,8 +204,8 @@ class LiveAnalysis:
                 required = await asyncio.to_thread(required_bytes, body, "the image")
                 async with self._memory.reserve(required):
                     future = self._submit(session.analyze, body, number, seconds)
-                    latest.running_analysis = future
-                    text, face_count = await _result_after_end(future)
+                    latest.last_analysis = future
+                    text, face_count = await _wait_until_done(future)
                 self._metrics.faces.inc(face_count)
             except UserError as error:
                 text = json.dumps({"error": str(error), "frame": number})
@@ -216,8 +226,8 @@ class LiveAnalysis:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def _result_after_end(future: asyncio.Future[T]) -> T:
-    """Return the result of a future in a thread; wait for its end even if this is cancelled."""
+async def _wait_until_done(future: asyncio.Future[T]) -> T:
+    """Return the result of a future; if this task is cancelled, still wait until it is done."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

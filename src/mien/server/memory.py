@@ -1,4 +1,4 @@
-"""Estimate the memory that images require, and limit the memory that is used at the same time."""
+"""Estimate the memory that images require, and limit the memory of concurrent analyses."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ MAX_ALL_SMALL_BYTES = 80 * MIB
 """Maximum memory for all small images together."""
 
 ANALYSIS_BYTES_PER_PIXEL = 7
-"""Memory for an RGB array, and for Pillow's copy of it, which is resized for the detector."""
+"""Memory for an RGB array (3) and for Pillow's copy (4), which is resized for the detector."""
 
 DETECTION_BYTES, TILED_DETECTION_BYTES = 20 * MIB, 90 * MIB
-"""Memory for detection in a whole image, and in a tile of 1,280 pixels."""
+"""Memory for detection in an image that is not tiled, and in a tile of 1,280 x 1,280 pixels."""
 
 MAX_UNTILED_SIDE = 2560
-"""Longer side in pixels above which the detector uses tiles."""
+"""Maximum length in pixels of the longer side of an image for which the detector uses no tiles."""
 
 DECODING_BYTES_PER_PIXEL = {"AVIF": 16, "HEIF": 16, "JPEG2000": 28, "WEBP": 20}
-"""Peak memory for decoding by format, measured by `benchmarks/attack/memory.py`."""
+"""Peak memory for decoding an image, by format, measured by `benchmarks/attack/memory.py`."""
 
 DEFAULT_DECODING_BYTES_PER_PIXEL = 8
-"""Peak memory for decoding all other formats."""
+"""Peak memory for decoding an image in any other format."""
 
 WIDE_BYTES_PER_PIXEL = {"I;16": 20, "I": 28, "F": 28}
-"""Peak memory for modes of Pillow with more than 8 bits, in which the whole image is scaled."""
+"""Peak memory for an image in one of Pillow's modes with more than 8 bits per channel.
+
+The pixels of the whole image are scaled to 8 bits at once."""
 
 PROGRESSIVE_BYTES_PER_PIXEL = 6
 """Additional memory for the coefficients of a progressive JPEG."""
@@ -48,7 +50,7 @@ MAX_JPEG_PIXELS = 24_000_000
 """Larger JPEGs, of up to `jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size."""
 
 TRUNCATED_JPEG_BYTES_PER_PIXEL = 20
-"""Peak memory for a JPEG without an end, which is decoded three times."""
+"""Peak memory for a JPEG without an end marker, which is decoded three times."""
 
 ICON_SIGNATURE = b"\0\0\1\0"
 
@@ -56,15 +58,18 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of `mallopt`, from `malloc.h` of the GNU C library."""
 
 MAX_MALLOC_ARENAS = 2
-"""Maximum number of heaps; by default 8 per core, and freed memory stays in the heap of its
-thread."""
+"""Maximum number of heaps of `malloc`.
+
+The default is 8 per core, and freed memory can only be reused by the threads of its heap."""
 
 MIN_MAPPED_BYTES = 4 * MIB
-"""Larger allocations are returned to the system when they are freed."""
+"""Larger allocations are returned to the system when they are freed.
+
+Free memory at the end of a heap is also returned if it is larger than this."""
 
 
 def limit_freed_memory() -> None:
-    """Limit the memory that the C library keeps after it is freed, whatever the number of cores.
+    """Limit the freed memory that the C library keeps, whatever the number of cores.
 
     Call it before threads are started. C libraries other than GNU's are unaffected.
     """
@@ -76,43 +81,46 @@ def limit_freed_memory() -> None:
 
 
 def required_bytes(body: bytes, name: str) -> int:
-    """Estimate the peak memory that an image requires from the header of the file.
+    """Estimate the peak memory for the analysis of an image, without decoding it.
 
     Args:
         body: Content of the file.
         name: Name of the file, used in errors.
 
+    Returns:
+        Number of bytes, at most `MAX_IMAGE_BYTES`.
+
     Raises:
-        UserError: The file is not an image, or requires more than `MAX_IMAGE_BYTES`.
+        UserError: The file is not an image, is an icon, or requires more than `MAX_IMAGE_BYTES`.
     """
     if body.startswith(ICON_SIGNATURE):
         # To read the header of an icon, Pillow decodes the whole image, which may have any size.
         raise UserError(f"Cannot read {name}: the server does not accept icons. Send a PNG.")
     header = image_file.read_header(body, name)
-    factor = _jpeg_factor(header)
+    factor = _reduction_factor(header)
     width, height = header.width / factor, header.height / factor
     bytes_per_pixel = _decoding_bytes_per_pixel(header, body)
-    # The coefficients of a progressive JPEG are those of the whole image.
+    # The coefficients of a progressive JPEG are stored at full size even if it is reduced.
     bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * header.is_progressive * factor**2
     is_tiled = max(width, height) > MAX_UNTILED_SIDE
-    detection = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
-    analysis = width * height * ANALYSIS_BYTES_PER_PIXEL + detection
-    needed = int(max(width * height * bytes_per_pixel, analysis))
-    if needed > MAX_IMAGE_BYTES:
-        limit = min(
+    detection_bytes = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
+    analysis_bytes = width * height * ANALYSIS_BYTES_PER_PIXEL + detection_bytes
+    peak_bytes = int(max(width * height * bytes_per_pixel, analysis_bytes))
+    if peak_bytes > MAX_IMAGE_BYTES:
+        max_pixels = min(
             MAX_IMAGE_BYTES / bytes_per_pixel,
             (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) / ANALYSIS_BYTES_PER_PIXEL,
         )
         raise UserError(
             f"Cannot read {name}: it has {header.width} x {header.height} pixels. The limit of "
-            f"this service is {limit * factor**2 / 1e6:.0f} million for {header.format} of this "
-            "kind; send a smaller copy."
+            f"this server for this kind of {header.format} is "
+            f"{max_pixels * factor**2 / 1e6:.0f} million; send a smaller copy."
         )
-    return needed
+    return peak_bytes
 
 
-def _jpeg_factor(header: image_file.Header) -> int:
-    """By what the sides of a JPEG are divided when it is decoded."""
+def _reduction_factor(header: image_file.Header) -> int:
+    """Return the divisor of the sides of an image in decoding: 1, or 2, 4 or 8 for large JPEGs."""
     pixels = header.width * header.height
     if header.format != "JPEG" or not MAX_JPEG_PIXELS < pixels <= jpeg.MAX_REDUCED_PIXELS:
         return 1
@@ -122,12 +130,12 @@ def _jpeg_factor(header: image_file.Header) -> int:
 def _decoding_bytes_per_pixel(header: image_file.Header, body: bytes) -> int:
     if header.format == "JPEG" and jpeg.END_MARKER not in body:
         return TRUNCATED_JPEG_BYTES_PER_PIXEL
-    needed = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
-    return max(needed, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))
+    format_bytes = DECODING_BYTES_PER_PIXEL.get(header.format, DEFAULT_DECODING_BYTES_PER_PIXEL)
+    return max(format_bytes, WIDE_BYTES_PER_PIXEL.get(header.mode, 0))
 
 
 class MemoryBudget:
-    """Grants memory in the order of requests, separately for small and large requests.
+    """Grants memory in the order of requests, separately for small and large images.
 
     Not thread-safe: use it only in the thread of the event loop.
     """
@@ -157,7 +165,7 @@ class MemoryBudget:
                 raise ClientDisconnected
             yield
         finally:
-            if not granted.cancel():
+            if not granted.cancel():  # a future that is done cannot be cancelled
                 pool.free_bytes += count
             pool.grant()
 

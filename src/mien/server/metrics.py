@@ -24,10 +24,10 @@ DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 FACE_COUNT_BUCKETS = (1, 2, 4, 8, 16, 32)
 
 CLIENT_CLOSED_REQUEST = 499
-"""Status in the metrics, as in nginx, of requests whose client has disconnected; never sent."""
+"""Status of requests whose client has disconnected, as in nginx. It is only used in the metrics."""
 
 
-# Otherwise each metric has a second series, `..._created`, with the time of its creation.
+# Otherwise each metric also has a series `..._created` with the time of its creation.
 prometheus_client.disable_created_metrics()
 
 
@@ -47,10 +47,12 @@ class Metrics:
         self.request_seconds = seconds(
             "mien_request_duration_seconds", "Time to respond to a request.", ["route"]
         )
-        self.images = counter("mien_images_total", "Images analyzed.")
+        self.images = counter("mien_images_total", "Analyzed images.")
         self.faces = counter("mien_faces_total", "Faces detected in images and live frames.")
         self.batch_faces = histogram(
-            "mien_batch_faces", "Faces per batch.", buckets=FACE_COUNT_BUCKETS
+            "mien_batch_faces",
+            "Number of faces in a batch of the classifier.",
+            buckets=FACE_COUNT_BUCKETS,
         )
         self.videos = counter(
             "mien_videos_total", "Videos whose analysis has ended, by final state.", ["state"]
@@ -62,8 +64,8 @@ class Metrics:
             "mien_live_frames_dropped_total", "Live frames dropped because a newer one arrived."
         )
 
-    def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
-        """Add a gauge whose value `read` returns each time the metrics are collected."""
+    def add_gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Add a gauge; `read` returns its value whenever the metrics are collected."""
         Gauge(name, description, registry=self._registry).set_function(read)
 
     def text(self) -> str:
@@ -72,7 +74,7 @@ class Metrics:
 
 
 class RequestMetricsMiddleware:
-    """Outermost ASGI middleware, which counts and measures requests, and enforces a send timeout.
+    """Outermost ASGI middleware that counts and measures requests, and aborts unread responses.
 
     If a client does not accept a part of a response within `timeout_seconds`, the response is
     aborted, and the request is counted with the status `CLIENT_CLOSED_REQUEST`.
@@ -95,7 +97,7 @@ class RequestMetricsMiddleware:
         try:
             await self._serve(scope, receive, send)
         except asyncio.CancelledError:
-            # The server cancels requests at the end of its shutdown; uvicorn would log an error.
+            # Uvicorn would log an error for a request that is cancelled at the end of the shutdown.
             if not self._shutdown_event.is_set():
                 raise
 
@@ -119,7 +121,7 @@ class RequestMetricsMiddleware:
         try:
             await self._app(scope, receive, send_within_timeout)
         except Exception:
-            # An aborted response can raise any exception in the application, which is not a bug.
+            # After a timeout, the application can raise any exception, which is not a bug.
             if not timed_out:
                 raise
         finally:

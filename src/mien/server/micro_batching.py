@@ -27,7 +27,7 @@ def _ignore(_: int) -> None:
 
 
 class ClassificationRequest:
-    """Face crops of one caller; after classification, also their probabilities or the error."""
+    """Face crops of one caller and, after classification, their probabilities or the error."""
 
     def __init__(self, crops: np.ndarray) -> None:
         self.crops = crops
@@ -61,7 +61,7 @@ class MicroBatchingClassifier(Classifier):
         on_batch: Callable[[int], object] = _ignore,
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._on_batch: Callable[[int], object] = _ignore  # during the warm-up
+        self._on_batch: Callable[[int], object] = _ignore  # the warm-up batch is not reported
         self._condition = threading.Condition()
         self._queued: list[ClassificationRequest] = []
         self._announced_requests = 0
@@ -71,7 +71,7 @@ class MicroBatchingClassifier(Classifier):
 
     @contextmanager
     def announce_request(self) -> Iterator[None]:
-        """Return a context in which a leader waits, up to the timeout, for this caller's crops."""
+        """Announce that the caller will classify crops in this context; a leader waits for them."""
         with self._condition:
             self._announced_requests += 1
         try:
@@ -129,11 +129,11 @@ class MicroBatchingClassifier(Classifier):
     def _classify(self, batch: list[ClassificationRequest]) -> None:
         try:
             probabilities = super().__call__(np.concatenate([request.crops for request in batch]))
-            ends = np.cumsum([len(request.crops) for request in batch])[:-1]
-            for request, rows in zip(batch, np.split(probabilities, ends), strict=True):
+            boundaries = np.cumsum([len(request.crops) for request in batch])[:-1]
+            for request, rows in zip(batch, np.split(probabilities, boundaries), strict=True):
                 request.probabilities = rows
             self._on_batch(len(probabilities))
-        except Exception as error:  # every caller of the batch raises it
+        except Exception as error:  # raised by `__call__` of each caller
             for request in batch:
                 request.error = error
         finally:
@@ -150,6 +150,11 @@ class AnalyzerCache:
     Args:
         settings: Settings with the default model, the default detector and the number of threads.
         on_batch: Function that is called with the number of faces of each batch.
+
+    Attributes:
+        models: Model files by name.
+        default_model: Name of the default model.
+        default_detector: Name of the default detector.
     """
 
     def __init__(self, settings: Settings, on_batch: Callable[[int], object]) -> None:
@@ -202,7 +207,7 @@ class AnalyzerCache:
             return self._analyzers[key]
 
     def check_available(self, model: str, detector: str, contempt: bool) -> None:
-        """Raise a `UserError` if the model or detector is unknown; load them otherwise."""
+        """Load a model and detector, and raise a `UserError` if one of them is unknown."""
         self.get(model, detector, contempt)
 
     def _detector(self, name: str) -> Detector:

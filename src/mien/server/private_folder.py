@@ -1,4 +1,4 @@
-"""Private temporary folders, which are removed even if their process was killed."""
+"""Private temporary folders; those of killed processes are removed by the next process."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders in `parent` whose process has ended without removing them."""
     for path in parent.glob(f"{FOLDER_PREFIX}*"):
         # The lock files of other users cannot be opened.
         with contextlib.suppress(OSError), open(path / LOCK_FILE_NAME, "rb") as file:

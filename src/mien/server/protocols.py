@@ -1,4 +1,4 @@
-"""Protocol classes for uvicorn that add limits to HTTP and WebSocket connections."""
+"""Uvicorn's HTTP and WebSocket protocols with additional limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_HEADER_BYTES = 64 * 1024
 """Maximum size of the headers of a request."""
 
 MAX_PIPELINED_REQUESTS = 16
-"""Maximum number of requests that a client may send before it has the response to the first."""
+"""Maximum number of requests of a connection that wait for the response to an earlier one."""
 
 SMALL_FRAME_BYTES = 4096
 """Size below which a WebSocket frame is small. Pings and pongs are small frames."""
@@ -38,13 +38,13 @@ MAX_SMALL_FRAMES_PER_SECOND = 250
 """Maximum rate of small frames. A client may send the frames of one second at once."""
 
 REJECTED_CLOSE_SECONDS = 2.0
-"""Time for a rejected client to read the close frame."""
+"""Time that a rejected client has to read the close frame before the connection is aborted."""
 
 # Close codes, defined by RFC 6455.
 POLICY_VIOLATION, INVALID_DATA = 1008, 1007
 
 PART_BYTES = 4096
-"""Number of received bytes that are parsed at once."""
+"""Maximum number of received bytes that are parsed at once."""
 
 MAX_TURN_SECONDS = 0.002
 """Time after which a connection stops parsing until the other connections have had their turn.
@@ -53,11 +53,16 @@ One read can return 256 KiB, which can contain 40,000 frames or chunks."""
 
 
 class Connections(ServerState):
-    """State that all connections share; `idle` contains the connections without a request."""
+    """State that all connections share.
+
+    Attributes:
+        idle: Connections without a request in progress, the one with the longest idle time first.
+            The values are unused; the dictionary is an ordered set.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.idle: dict[HttpProtocol, None] = {}  # the longest idle connection is first
+        self.idle: dict[HttpProtocol, None] = {}
 
     def close_longest_idle(self) -> None:
         """Close the connection that has been idle for the longest time, if any is idle."""
@@ -93,7 +98,7 @@ class _TurnTakingProtocol(asyncio.Protocol):
 
     def part_received(self, data: bytes) -> None:
         """Parse a part."""
-        super().data_received(data)  # type: ignore[misc]  # the other base class has it
+        super().data_received(data)  # type: ignore[misc]  # defined by the other base class
 
     def is_reading_paused(self) -> bool:
         """Return whether the other base class has paused reading."""
@@ -132,12 +137,12 @@ class HttpProtocol(_TurnTakingProtocol, HttpToolsProtocol):
         super().connection_lost(exc)
 
     def part_received(self, data: bytes) -> None:
-        """Parse a part; abort the connection if it has too large headers or too many requests."""
+        """Parse a part; abort the connection for too large headers or too many queued requests."""
         super().part_received(data)
         if self._is_reading_headers:
             self._header_bytes += len(data)
-        too_many = len(self.pipeline) > MAX_PIPELINED_REQUESTS
-        if too_many or self._header_bytes > MAX_HEADER_BYTES:
+        has_too_many_requests = len(self.pipeline) > MAX_PIPELINED_REQUESTS
+        if has_too_many_requests or self._header_bytes > MAX_HEADER_BYTES:
             self.transport.abort()
 
     def is_reading_paused(self) -> bool:
@@ -150,15 +155,15 @@ class HttpProtocol(_TurnTakingProtocol, HttpToolsProtocol):
         self._start_header_timeout()
 
     def on_headers_complete(self) -> None:
-        """Stop the header timeout and start the request."""
+        """Stop the header timeout and start the request; reject it if the server is full."""
         self._stop_header_timeout()
         self.server_state.idle.pop(self, None)
         is_full = len(self.connections) > MAX_CONNECTIONS
-        self.app = self._respond_unavailable if is_full else self.config.loaded_app
+        self.app = self._respond_when_full if is_full else self.config.loaded_app
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Mark the connection as idle if the response is complete."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self.server_state.idle[self] = None
@@ -167,7 +172,8 @@ class HttpProtocol(_TurnTakingProtocol, HttpToolsProtocol):
         """Return whether the body of a request is still arriving."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
-    async def _respond_unavailable(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond_when_full(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond with 503, except to health checks."""
         if scope["path"] in HEALTH_PATHS:
             await self.config.loaded_app(scope, receive, send)
             return
@@ -205,7 +211,9 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
     def handle_events(self) -> None:
         """Process the received frames, or reject the client if it sends too many small ones."""
         events = self.conn.events
-        small_frames = sum(isinstance(e, Frame) and len(e.data) < SMALL_FRAME_BYTES for e in events)
+        small_frames = sum(
+            isinstance(event, Frame) and len(event.data) < SMALL_FRAME_BYTES for event in events
+        )
         if self._consume_allowance(small_frames):
             super().handle_events()
             return
@@ -228,7 +236,7 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     def _consume_allowance(self, small_frames: int) -> bool:
-        """Return whether the rate limit allows this number of small frames (token bucket)."""
+        """Return whether the rate limit, a token bucket, allows this number of small frames."""
         now = time.monotonic()
         replenished = (now - self._allowance_updated_at) * MAX_SMALL_FRAMES_PER_SECOND
         allowed = min(MAX_SMALL_FRAMES_PER_SECOND, self._allowed_small_frames + replenished)
@@ -243,7 +251,7 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
         self.conn.fail(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        if self.read_paused:  # otherwise unread bytes could discard the close frame
+        if self.read_paused:  # unread bytes would reset the connection and discard the close frame
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(REJECTED_CLOSE_SECONDS, self.transport.abort)

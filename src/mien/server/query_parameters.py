@@ -21,7 +21,11 @@ class ImageQuery(BaseModel, extra="forbid"):
     """Parameters of `POST /analyze`."""
 
     model: str = Field("", description="Name of a model from /models; the default model if empty.")
-    detector: str = Field("", description="yunet, or whole to analyze the whole image as one face.")
+    detector: str = Field(
+        "",
+        description="Name of a detector from /models, such as yunet, or whole to analyze the whole "
+        "image as one face; the default detector if empty.",
+    )
     contempt: bool = Field(
         False, description="Estimate the eighth emotion, contempt, if the model has it."
     )
@@ -35,7 +39,7 @@ class LiveQuery(ImageQuery):
     """Parameters of `WS /live`."""
 
     smooth: Smoothing = Field(
-        TIME_CONSTANT, description="Time constant of smoothing in seconds; 0 disables it."
+        TIME_CONSTANT, description="Time constant of smoothing in seconds; 0 disables smoothing."
     )
 
 
@@ -43,22 +47,24 @@ class VideoQuery(LiveQuery):
     """Parameters of `POST /videos`."""
 
     every: int = Field(1, ge=1, le=10_000, description="Analyze every n-th frame.")
-    seconds: Seconds = Field(0.0, description="Seconds between analyzed frames.")
-    start: Seconds = Field(0.0, description="Time of the first analyzed frame in seconds.")
+    seconds: Seconds = Field(
+        0.0, description="Seconds between analyzed frames; 0 to use `every` instead."
+    )
+    start: Seconds = Field(0.0, description="Time at which the analysis starts, in seconds.")
     end: Seconds = Field(
         0.0, description="Time at which the analysis ends, in seconds; 0 for the end of the video."
     )
-    name: str = Field("", description="File name of the video if it is not sent as a form.")
+    name: str = Field("", description="File name of a video that is sent as raw bytes.")
     to: list[ResultFileName] = Field(
         default=list(RESULT_FILES), description="Result files to write."
     )
 
     def file_name(self) -> str:
-        """Return the name without folders and unprintable characters."""
+        """Return the file name without folders and unprintable characters."""
         return request_bodies.clean_file_name(self.name)
 
     def job_options(self) -> JobOptions:
-        """Return the options of a job."""
+        """Return the parameters as options of a job."""
         selection = FrameSelection(self.every, self.seconds, self.start, self.end or math.inf)
         result_files = tuple(dict.fromkeys(self.to))
         return JobOptions(*self.analyzer_key(), selection, self.smooth, result_files)

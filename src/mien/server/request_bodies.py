@@ -1,6 +1,6 @@
 """Read images from request bodies: raw bytes, forms and JSON.
 
-The size of a body is limited, and it is never written to disk.
+The size of bodies is limited, and images are never written to disk.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ COPIES_IN_MEMORY = {"application/json": 4, "multipart/form-data": 3}
 """Number of copies of a body that are in memory while it is read, by media type."""
 
 DEFAULT_COPIES_IN_MEMORY = 2
-"""Number of copies of other bodies: the received parts and the whole body."""
+"""Number of copies of other bodies: the received parts, and the whole body."""
 
 BINARY_MEDIA_TYPES = ("application/octet-stream", "binary/octet-stream", "")
 
 NamedImage = tuple[str, bytes | UserError]
-"""File name, possibly empty, and the content of the file or the error if it cannot be read."""
+"""File name, possibly empty, and the content of the file, or the error if it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,13 @@ class ImageRequest:
 
 
 class UploadSpeed:
-    """Whether a body arrives slower than `BYTES_PER_SECOND` for longer than `GRACE_SECONDS`.
+    """Measures whether an upload is slower than `BYTES_PER_SECOND` for over `GRACE_SECONDS`.
 
-    Such an upload is accepted, but ended if others need its place or memory.
+    A slow upload may continue until another request needs its place or memory.
+
+    Attributes:
+        fast_until: Time by `time.monotonic()` from which the upload is slow, unless more bytes
+            arrive before.
     """
 
     BYTES_PER_SECOND, GRACE_SECONDS = 2**16, 10.0
@@ -71,11 +75,11 @@ class UploadSpeed:
     def add(self, count: int) -> None:
         """Count bytes that have arrived."""
         now = time.monotonic()
-        earned = max(now, self.fast_until) + count / self.BYTES_PER_SECOND
-        self.fast_until = min(now + self.GRACE_SECONDS, earned)
+        extended = max(now, self.fast_until) + count / self.BYTES_PER_SECOND
+        self.fast_until = min(now + self.GRACE_SECONDS, extended)
 
     def is_slow(self) -> bool:
-        """Whether it is slow now."""
+        """Return whether the upload is slow now."""
         return time.monotonic() > self.fast_until
 
 
@@ -110,12 +114,12 @@ async def read_images(
         return await asyncio.to_thread(parse_json, body, settings)
     if media_type in BINARY_MEDIA_TYPES or media_type.startswith("image/"):
         return ImageRequest([("", await read_body(request, settings, reservation))])
-    raise unsupported_type(
+    raise unsupported_type_error(
         media_type, "an image (image/jpeg, ...), a form (multipart/form-data) or JSON"
     )
 
 
-def unsupported_type(media_type: str, supported: str) -> RequestError:
+def unsupported_type_error(media_type: str, supported: str) -> RequestError:
     """Return a 415 error that names the supported types."""
     return RequestError(
         415, f"Content type {_printable(media_type)} is not supported; send {supported}."
@@ -123,13 +127,19 @@ def unsupported_type(media_type: str, supported: str) -> RequestError:
 
 
 async def read_body(request: Request, settings: Settings, reservation: Reservation) -> bytes:
-    """Return the whole body; reserve memory for all its copies as it arrives."""
+    """Return the whole body; reserve memory for all its copies as it arrives.
+
+    Raises:
+        RequestError: 408 if the body arrives too slowly, 413 if it is too large, 503 if the memory
+            for request bodies is full, or scarce while the upload is slow.
+        ClientDisconnected: The client closed the connection.
+    """
     copies = COPIES_IN_MEMORY.get(content_type(request), DEFAULT_COPIES_IN_MEMORY)
     parts, speed = [], UploadSpeed()
     async for part in stream_body(request, settings.max_body_bytes, settings):
         speed.add(len(part))
         if speed.is_slow() and reservation.is_memory_scarce():
-            raise too_slow_for_others()
+            raise evicted_upload_error()
         reservation.add_bytes(copies * len(part))
         parts.append(part)
     return b"".join(parts)
@@ -140,13 +150,13 @@ async def stream_body(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the parts of a body as they arrive.
 
-    An upload may take any time if it has neither long pauses nor too low a rate. A body whose
+    The pauses and the rate of an upload are limited, but not its duration. A body whose
     `Content-Length` is too large is rejected before any of it is read.
 
     Args:
         request: Request whose body is read.
         max_bytes: Maximum size of the body.
-        settings: Settings with the longest pause and the lowest rate.
+        settings: Settings with the maximum pause and the minimum rate.
 
     Raises:
         RequestError: 408 if the body arrives too slowly, 413 if it is too large.
@@ -154,10 +164,10 @@ async def stream_body(
     """
     declared_size = request.headers.get("content-length", "")
     if declared_size.isdigit() and int(declared_size) > max_bytes:
-        raise _too_large(max_bytes)
-    size, longest_pause = 0, settings.client_timeout_seconds
-    # Waiting reduces the remaining time and every byte extends it, which limits pauses and rate.
-    remaining_seconds = longest_pause
+        raise _too_large_error(max_bytes)
+    size, max_pause = 0, settings.client_timeout_seconds
+    # Waiting reduces the remaining time, and each byte extends it: this limits pauses and the rate.
+    remaining_seconds = max_pause
     parts = request.stream()
     while True:
         started_at = time.monotonic()
@@ -165,21 +175,21 @@ async def stream_body(
             async with asyncio.timeout(max(0, remaining_seconds)):
                 part = await anext(parts, None)
         except TimeoutError:
-            raise _too_slow(settings) from None
+            raise _too_slow_error(settings) from None
         except ClientDisconnect:
             raise ClientDisconnected from None
         if part is None:
             return
         remaining_seconds -= time.monotonic() - started_at
         remaining_seconds += len(part) / settings.min_upload_bytes_per_second
-        remaining_seconds = min(longest_pause, remaining_seconds)
+        remaining_seconds = min(max_pause, remaining_seconds)
         size += len(part)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise _too_large_error(max_bytes)
         yield part
 
 
-def _too_slow(settings: Settings) -> RequestError:
+def _too_slow_error(settings: Settings) -> RequestError:
     message = (
         f"The body arrived too slowly; send at least {settings.min_upload_bytes_per_second} bytes "
         f"per second, without pauses of {settings.client_timeout_seconds:g} s."
@@ -187,13 +197,13 @@ def _too_slow(settings: Settings) -> RequestError:
     return RequestError(408, message, {"Connection": "close"})
 
 
-def too_slow_for_others() -> RequestError:
-    """A 503 error for a slow upload whose place others need."""
-    error = service_unavailable("The upload was slow, and others needed its place", 30)
+def evicted_upload_error() -> RequestError:
+    """Return a 503 error for a slow upload that is ended in favor of another request."""
+    error = service_unavailable("The upload was too slow, and another request needs its place", 30)
     return RequestError(503, str(error), {**error.headers, "Connection": "close"})
 
 
-def _too_large(max_bytes: int) -> RequestError:
+def _too_large_error(max_bytes: int) -> RequestError:
     # The rest of the body stays unread, so the connection cannot be used again.
     message = f"The body is too large; send at most {max_bytes >> 20} MiB."
     return RequestError(413, message, {"Connection": "close"})
@@ -205,10 +215,16 @@ async def parse_form(
     parser: type[MultiPartParser],
     max_files: int,
 ) -> list[UploadFile]:
-    """Return the files of a form.
+    """Parse a form and return its files.
+
+    Args:
+        headers: Headers of the request.
+        parts: Parts of the body.
+        parser: Class of the parser, which determines where files are stored.
+        max_files: Maximum number of files, and of other fields.
 
     Raises:
-        UserError: The form is invalid, has no file, or has too many.
+        UserError: The form is invalid, or has no file or too many files.
     """
     form_parser = parser(headers, parts, max_files=max_files, max_fields=max_files)
     files: list[UploadFile] = []
@@ -243,19 +259,21 @@ async def _parse_image_form(headers: Headers, body: bytes, settings: Settings) -
 
 
 def clean_file_name(name: str) -> str:
-    """Return the last component of a file name, without unprintable characters and shortened."""
-    printable = _printable(name.replace("\\", "/").rsplit("/", 1)[-1])
-    return printable[-MAX_NAME_LENGTH:].strip()
+    """Return the last component of a file name, shortened and without unprintable characters."""
+    return _printable(name.replace("\\", "/").rsplit("/", 1)[-1]).strip()
 
 
 def _printable(text: str) -> str:
-    """Return the text as one line without unprintable characters, shortened."""
+    """Return a text as one line of at most `MAX_NAME_LENGTH` printable characters."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:MAX_NAME_LENGTH]
 
 
 def parse_json(body: bytes, settings: Settings) -> ImageRequest:
     """Parse `{"image": BASE64}` or `{"images": [BASE64, ...]}`.
+
+    Returns:
+        The images; an image with invalid base64 is represented by its error.
 
     Raises:
         UserError: The body is anything else, or the list is empty or too long.
@@ -266,12 +284,10 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
         data: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise UserError("The body is not JSON; check its syntax.") from None
-    keys = ("image", "images")
-    present = [key for key in keys if key in data] if isinstance(data, dict) else []
-    if len(present) != 1 or len(data) != 1:
+    if not isinstance(data, dict) or list(data) not in (["image"], ["images"]):
         raise UserError('The JSON must be {"image": BASE64} or {"images": [BASE64, ...]}.')
-    (key,) = present
-    is_list = key.endswith("s")
+    (key,) = data
+    is_list = key == "images"
     values = data[key] if is_list else [data[key]]
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise UserError(f'"{key}" must be {"a list of strings" if is_list else "a string"}.')
@@ -283,7 +299,7 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
 
 
 def _decode_base64(text: str, number: int) -> bytes | UserError:
-    """Decode base64 or a data URL.
+    """Decode base64 or a data URL; return an error if it is invalid.
 
     Both base64 alphabets are accepted, with or without padding and line breaks.
     """

@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 
 def allow_head(app: FastAPI) -> None:
-    """Let all GET routes respond to HEAD, too, except event streams, which end late.
+    """Let all GET routes respond to HEAD requests, except event streams, which end with their job.
 
-    Call this after the OpenAPI schema has been generated; otherwise the schema has each route
-    twice. Unlike Starlette, FastAPI does not add HEAD.
+    Starlette does this, but FastAPI does not. Call this after the OpenAPI schema has been
+    generated; otherwise, each route appears in it twice.
     """
     for route in app.routes:
         if not isinstance(route, APIRoute) or route.response_class is StreamingResponse:
@@ -26,10 +26,11 @@ def allow_head(app: FastAPI) -> None:
 
 
 def redirect_trailing_slashes(app: FastAPI) -> None:
-    """Redirect `/models/` to `../models`, for an application without `redirect_slashes`.
+    """Redirect paths with a trailing slash to relative URLs, such as `/models/` to `../models`.
 
-    Starlette redirects to an absolute URL, which is wrong behind a proxy that changes the scheme,
-    host or path.
+    The application must have been created with `redirect_slashes=False`: these redirects of
+    Starlette are absolute URLs, which are wrong behind a proxy that changes the scheme, host or
+    path.
     """
     not_found = app.router.default
 
@@ -51,7 +52,7 @@ def _matches_without_slash(app: FastAPI, scope: Scope) -> bool:
 
 
 def _relative_location(scope: Scope) -> str:
-    """Return the URL without the trailing slash, relative to the requested one: `../healthz`."""
+    """Return the relative URL without the trailing slash, such as `../healthz` for `/healthz/`."""
     name = scope["path"].removesuffix("/").rpartition("/")[2]
     query = quote(scope["query_string"], safe=string.punctuation)
     location = f"../{quote(name, safe='')}"

@@ -11,11 +11,11 @@ from mien.server.job import RESULT_FILES
 
 DESCRIPTION = """\
 Estimates the shares of emotions for every face in images, videos and camera frames: how people
-would label an **apparent expression**. It does not detect what a person feels. Not for use at work,
-school, hiring, credit, policing or diagnosis. Images are not stored."""
+would label an **apparent expression**. It does not detect what a person feels. Not for use in
+employment, education, hiring, credit, policing or diagnosis. Images are not stored."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Shares = dict[str, Share]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Shares = dict[str, Fraction]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 File = Annotated[str, Field(json_schema_extra={"format": "binary"})]
 Base64 = Annotated[
@@ -44,13 +44,13 @@ def _example(values: dict[str, Any]) -> ConfigDict:
 
 
 class Face(BaseModel):
-    """A face: box (x, y, width, height) and landmarks (x, y) in pixels; the shares sum to 1."""
+    """A face: box (x, y, width, height) and landmarks (x, y) in pixels; shares that sum to 1."""
 
     model_config = _example(FACE_EXAMPLE)
 
     face_id: int
     box: Annotated[list[float], Field(min_length=4, max_length=4)]
-    face_confidence: Share
+    face_confidence: Fraction
     emotions: Shares
     dominant_emotion: str
     flags: list[str]
@@ -72,7 +72,7 @@ class FrameRecord(BaseModel):
     frame: int
     seconds: float
     shot: int | None = Field(
-        None, description="Only in videos and live: number of the shot, from 0."
+        None, description="Number of the shot, from 0; only in videos and live frames."
     )
     width: int
     height: int
@@ -82,7 +82,7 @@ class FrameRecord(BaseModel):
 
 
 class ImageError(BaseModel):
-    """An image that cannot be read, in a list of records; `error` is one sentence."""
+    """Entry of an image that cannot be read, in a list of records; `error` is one sentence."""
 
     model_config = _example({
         "source": "notes.txt",
@@ -106,7 +106,7 @@ class Job(BaseModel):
     id: str
     name: str
     state: str
-    progress: Share
+    progress: Fraction
     position_seconds: float
     duration_seconds: float
     frames: int
@@ -117,7 +117,7 @@ class Job(BaseModel):
 
 
 class Model(BaseModel):
-    """An available model; `target` is what its shares estimate."""
+    """An available model; `target` describes what its shares estimate."""
 
     name: str
     labels: list[str]
@@ -151,18 +151,18 @@ ERROR_DESCRIPTIONS = {
     401: "The bearer token is missing or wrong.",
     403: "The origin of the web page is not allowed.",
     404: "The video or result file does not exist.",
-    408: "The body arrived too slowly, or paused too long.",
+    408: "The body arrived too slowly or with too long a pause.",
     409: "The video is not analyzed yet.",
-    413: "The body is too large.",
+    413: "The body is too large or has too many images.",
     415: "The content type is not supported.",
     421: "The host name is not accepted.",
-    422: "The video or all images cannot be read, or a parameter is invalid.",
+    422: "The body is invalid, none of its images can be read, or a parameter is invalid.",
     503: "The server is busy; Retry-After is the time to wait in seconds.",
 }
 
 
 def error_statuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route with these error statuses and those of every route."""
+    """Return the `responses` of a route: these error statuses and those that all routes have."""
     return {
         status: {"model": Error, "description": ERROR_DESCRIPTIONS[status]}
         for status in (401, 403, 421, *statuses)

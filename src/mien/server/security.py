@@ -21,8 +21,10 @@ PUBLIC_PATHS = frozenset(("/healthz", "/readyz", *static_files.PUBLIC_PATHS))
 
 SUBPROTOCOL = "mien"
 TOKEN_SUBPROTOCOL_PREFIX = "mien.bearer."
-"""Browsers cannot add headers to a WebSocket; they offer the subprotocols `mien` and
-`mien.bearer.TOKEN` instead. Characters that a subprotocol cannot contain are percent-encoded."""
+"""Prefix of the subprotocol that contains the token.
+
+A web page cannot set the headers of a WebSocket. It offers the subprotocols `mien` and
+`mien.bearer.TOKEN` instead; characters that a subprotocol cannot contain are percent-encoded."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -33,7 +35,7 @@ SECURITY_HEADERS = {
 
 
 class Host(NamedTuple):
-    """Host name in lower case or IP address, and the port if it is given."""
+    """Host name in lower case, or IP address; and the port, or None if it is not given."""
 
     name: str
     port: int | None
@@ -60,7 +62,7 @@ def parse_host(text: str) -> Host | None:
 
 
 class SecurityMiddleware:
-    """ASGI middleware that rejects requests with a wrong host name, origin or token."""
+    """ASGI middleware that checks the host name, origin and token, and adds security headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -69,7 +71,7 @@ class SecurityMiddleware:
         self._token = settings.token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or respond with 401 (token), 403 (origin) or 421 (host name)."""
+        """Serve a request, or respond with 400 or 421 (host name), 403 (origin) or 401 (token)."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -99,7 +101,7 @@ class SecurityMiddleware:
             raise RequestError(
                 400, "The Host header is missing or invalid; send one, as NAME or NAME:PORT."
             )
-        # Prevent DNS rebinding: another web page could point its host name to this machine.
+        # Prevent DNS rebinding: the host name of a malicious page could point to this machine.
         if self._allowed_hosts and host.name not in self._allowed_hosts:
             raise RequestError(
                 421, "This host name is not allowed; start mien serve with --allow-host."
@@ -116,10 +118,11 @@ class SecurityMiddleware:
             return True
         scheme, separator, authority = origin.partition("://")
         default_port = {"http": 80, "https": 443}.get(scheme)
-        page = parse_host(authority) if separator and default_port else None
-        if page is None:
+        origin_host = parse_host(authority) if separator and default_port else None
+        if origin_host is None:
             return False
-        return (page.name, page.port or default_port) == (host.name, host.port or default_port)
+        origin_address = (origin_host.name, origin_host.port or default_port)
+        return origin_address == (host.name, host.port or default_port)
 
     def _check_token(self, headers: Headers) -> None:
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
@@ -137,7 +140,7 @@ class SecurityMiddleware:
 
 def _token_from_subprotocols(header: str) -> bytes:
     """Return the decoded token of a `Sec-WebSocket-Protocol` header; empty if it has none."""
-    offered = [name.strip() for name in header.split(",")]
+    names = [name.strip() for name in header.split(",")]
     prefix = TOKEN_SUBPROTOCOL_PREFIX
-    encoded = next((name[len(prefix) :] for name in offered if name.startswith(prefix)), "")
+    encoded = next((name[len(prefix) :] for name in names if name.startswith(prefix)), "")
     return unquote_to_bytes(encoded.encode("latin-1"))

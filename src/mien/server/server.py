@@ -1,4 +1,4 @@
-"""Run the application in uvicorn, with timeouts for slow clients and for the shutdown."""
+"""Run the application in uvicorn, with timeouts for slow clients and during the shutdown."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mien.server.protocols import Connections, HttpProtocol, WebSocketProtocol
 from mien.server.settings import Settings
 
 KEEP_ALIVE_TIMEOUT_SECONDS = 5
-"""Time after which a connection without a request is closed."""
+"""Time after which an idle connection is closed."""
 
 STALLED_CLOSE_TIMEOUT_SECONDS = 10.0
 """Maximum time for the client to accept the last bytes of a connection that is being closed."""
 
 SHUTDOWN_TIMEOUT_SECONDS = 5
-"""Maximum time for the shutdown."""
+"""Maximum time that uvicorn waits for connections and requests to end during the shutdown."""
 
 UPLOAD_SHUTDOWN_SECONDS = 1.0
 """Seconds after the start of the shutdown at which incomplete request bodies are aborted."""
@@ -38,7 +38,7 @@ REQUEST_SHUTDOWN_SECONDS = 4.0
 """Seconds after the start of the shutdown at which unfinished requests are aborted."""
 
 MAX_MESSAGE_LENGTH = 200
-"""Maximum number of printed bytes of a message from a C library."""
+"""Maximum number of bytes of a message from a C library that are printed."""
 
 
 def _ignore(_: str) -> None:
@@ -46,7 +46,7 @@ def _ignore(_: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn server with the application; on shutdown it sets the `shutdown_event` of the backend.
+    """Uvicorn server of the application; on shutdown, it sets the backend's `shutdown_event`.
 
     Args:
         settings: Settings of the server.
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams, finish the requests in progress, and cancel video jobs."""
+        """End streams, wait a limited time for other requests, and then cancel the video jobs."""
         self._backend.shutdown_event.set()
         abort_unfinished_task = asyncio.create_task(self._abort_unfinished_requests())
         await super().shutdown(sockets)
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         self._abort_stalled_task.cancel()
 
     async def _abort_unfinished_requests(self) -> None:
-        """Abort uploads and then all other requests that do not finish in time."""
+        """Abort unfinished uploads, then all other unfinished requests, each after a timeout."""
         await asyncio.sleep(UPLOAD_SHUTDOWN_SECONDS)
         for connection in list(self.server_state.connections):
             if isinstance(connection, HttpProtocol) and connection.is_receiving():
@@ -107,14 +107,14 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
     async def _abort_stalled_connections(self) -> None:
-        """Abort connections that are being closed if the client does not accept the last bytes."""
-        closing_since: dict[asyncio.Transport, float] = {}
+        """Abort closing connections whose client does not accept the last bytes in time."""
+        closing_since: dict[asyncio.Transport, float] = {}  # times by `time.monotonic()`
         while True:
             await asyncio.sleep(STALLED_CLOSE_TIMEOUT_SECONDS / 10)
             now, transports = time.monotonic(), [c.transport for c in self.server_state.connections]
             closing_since = {t: closing_since.get(t, now) for t in transports if t.is_closing()}
-            for transport, started_at in closing_since.items():
-                if now - started_at > STALLED_CLOSE_TIMEOUT_SECONDS:
+            for transport, closing_started_at in closing_since.items():
+                if now - closing_started_at > STALLED_CLOSE_TIMEOUT_SECONDS:
                     transport.abort()
 
 
@@ -165,7 +165,7 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
     """
     _check_address(settings.host, settings.port)
     limit_freed_memory()
-    # This library logs every malformed form, and clients can send any number of them.
+    # This library logs each malformed form, and clients can send any number of them.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     with escape_library_messages():
         Server(settings, on_ready).run()
@@ -174,7 +174,7 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
 def _check_address(host: str, port: int) -> None:
     """Raise a `UserError` if the server cannot listen on this address.
 
-    Uvicorn would check the address only after the models have been loaded.
+    Uvicorn checks the address only after the models have been loaded.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

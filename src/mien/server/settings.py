@@ -6,11 +6,11 @@ import ipaddress
 import os
 from dataclasses import dataclass
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 VIDEO_PIXELS = {"1080p": 1920 * 1200, "1440p": 2560 * 1600, "2160p": 4096 * 2304}
-"""Maximum number of pixels of a frame by the name of the video size.
+"""Maximum number of pixels of a frame, by the name of the video size.
 
 A 2160p (4K) video requires up to 1.6 GB of memory, a 1080p video 0.4 GB."""
 
@@ -27,7 +27,7 @@ class Settings:
         host: Address to listen on.
         port: Port to listen on; 0 selects a free port.
         token: Token that clients must send; empty if none is required.
-        allowed_hosts: Additional host names that are allowed; see `effective_allowed_hosts`.
+        allowed_hosts: Host names that requests may use; see `effective_allowed_hosts`.
         allowed_origins: Origins of other web pages that may use the server.
     """
 
@@ -45,26 +45,28 @@ class Settings:
     """Maximum number of images that are queued or being analyzed; further requests get 503."""
 
     max_body_bytes: int = 32 * 2**20
-    """Maximum size of the body of one request, except videos."""
+    """Maximum size of the body of one request, except for videos."""
 
     max_total_body_bytes: int = 128 * 2**20
-    """Maximum size of the bodies of all requests together, including their copies in memory."""
+    """Maximum memory for the bodies of all requests together, including their copies."""
 
     max_image_pixels: int = 64_000_000
-    """Maximum pixels of one decoded image; most formats reach the limit of memory first."""
+    """Maximum number of pixels of a decoded image.
+
+    In most formats, the limit `memory.MAX_IMAGE_BYTES` is lower."""
 
     max_images_per_request: int = 16
 
     batch_timeout_seconds: float = 0.002
-    """Maximum time that a request waits for the faces of other requests to share a batch."""
+    """Maximum time that a batch waits for the faces of concurrent requests."""
 
     client_timeout_seconds: float = 30.0
-    """Maximum pause between two parts of a body, and time to accept a part of a response."""
+    """Maximum pause of an upload, and maximum time for a client to accept a part of a response."""
 
     min_upload_bytes_per_second: int = 240
-    """Lowest rate of an upload, averaged over about `client_timeout_seconds`.
+    """Minimum rate of an upload, averaged over about `client_timeout_seconds`.
 
-    An upload at this rate may take any time."""
+    The duration of an upload is not limited."""
 
     max_live_connections: int = 8
     max_live_frame_bytes: int = 4 * 2**20
@@ -78,7 +80,7 @@ class Settings:
     """Maximum number of pixels of one frame of a video."""
 
     job_lifetime_seconds: float = 3600.0
-    """Maximum time to analyze a video, and time for which its result files are stored."""
+    """Maximum time to analyze a video, and time for which its result files are then stored."""
 
     def worker_count(self) -> int:
         """Return the number of threads that analyze images."""
@@ -87,18 +89,18 @@ class Settings:
     def effective_allowed_hosts(self) -> tuple[str, ...]:
         """Return the allowed host names; empty if any host name is allowed.
 
-        They include those of this machine. Any name is allowed if `allowed_hosts` is empty and
-        `host` is not a loopback address.
+        If `allowed_hosts` is empty and `host` is not a loopback address, any name is allowed.
+        Otherwise, `allowed_hosts`, `host` and the loopback names and addresses are allowed.
         """
         if self.allowed_hosts or is_loopback(self.host):
-            return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.allowed_hosts)))
+            return tuple(dict.fromkeys((*LOOPBACK_HOSTS, self.host, *self.allowed_hosts)))
         return ()
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to `host`."""
+    """Return whether `host` is a loopback address, to which only this machine can connect."""
     try:
-        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
+        return host in LOOPBACK_HOSTS or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

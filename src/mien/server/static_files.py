@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent / "page"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 """Media type of each file suffix.
 
-The table of the operating system may be wrong; browsers then reject the scripts."""
+The operating system's table can be wrong, and browsers reject scripts with a wrong type."""
 
 FILES_BY_PATH = {
     "/" if file.name == "index.html" else f"/{file.name}": file
@@ -67,12 +67,10 @@ def constants() -> str:
 
 
 def content_security_policy() -> str:
-    """Return the Content-Security-Policy.
+    """Return the Content-Security-Policy of the web page.
 
-    It allows the scripts of the web page and of HTML timelines.
-
-    The page shows HTML timelines in `<iframe srcdoc>`, which inherits the page's policy, so the
-    policy has the hash of the timeline's inline script.
+    The page shows HTML timelines in `<iframe srcdoc>`, which inherits the page's policy. The policy
+    therefore also allows the inline script of the timelines, by its hash.
     """
     return "; ".join((
         "default-src 'none'",

@@ -24,7 +24,7 @@ PROGRESS_CHECK_SECONDS = 0.1
 """Interval between two checks of a job's progress."""
 
 KEEP_ALIVE_COMMENT_SECONDS = 15.0
-"""Time without progress after which a comment is sent, so that proxies keep the connection open."""
+"""Time without an event after which a comment is sent, so that proxies keep the connection open."""
 
 
 async def receive_video(
@@ -32,9 +32,17 @@ async def receive_video(
 ) -> Job:
     """Receive a video and queue its analysis.
 
+    Args:
+        request: Request whose body is the video, or a form with the video.
+        jobs: Job manager that stores and analyzes the video.
+        name: File name of the video if the form has none; may be empty.
+        options: Options for the analysis.
+        settings: Settings with the limits of uploads.
+
     Raises:
         RequestError: 408 if the video arrives too slowly, 413 if it is too large, 415 if its type
-            is not supported, 503 if the server stores too many videos or has too little disk space.
+            is not supported, 503 if the server has too many jobs or too little disk space, or if
+            the upload is slow and another one needs its place.
         UserError: The form has no file, the video is empty, or the model or detector is unknown.
         ClientDisconnected: The client closed the connection.
     """
@@ -42,13 +50,13 @@ async def receive_video(
     is_form = media_type == "multipart/form-data"
     is_binary = media_type in request_bodies.BINARY_MEDIA_TYPES or media_type.startswith("video/")
     if not (is_form or is_binary):
-        raise request_bodies.unsupported_type(
+        raise request_bodies.unsupported_type_error(
             media_type, "a video (video/mp4, ...) or a form (multipart/form-data)"
         )
-    job = await asyncio.to_thread(jobs.create, name, options, _client(request))
+    job = await asyncio.to_thread(jobs.create, name, options, _client_address(request))
     try:
         body = request_bodies.stream_body(request, settings.max_video_bytes, settings)
-        parts = _until_evicted(body, job)
+        parts = _measured_parts(body, job)
         async with aclosing(parts):
             if is_form:
                 await _receive_form(request, parts, job)
@@ -63,8 +71,11 @@ async def receive_video(
     return job
 
 
-def _client(request: Request) -> str:
-    """The client's address; of IPv6 the network, as a client may have all addresses of one."""
+def _client_address(request: Request) -> str:
+    """Return the IP address of the client; for IPv6, its /64 network.
+
+    One client can use all addresses of such a network.
+    """
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -75,13 +86,18 @@ def _client(request: Request) -> str:
     return host
 
 
-async def _until_evicted(
+async def _measured_parts(
     body: AsyncGenerator[bytes, None], job: Job
 ) -> AsyncGenerator[bytes, None]:
+    """Yield the parts of a body, and update the upload speed of its job.
+
+    Raises:
+        RequestError: 503 if the job has been deleted to make room for another one.
+    """
     async with aclosing(body):
         async for part in body:
             if job.stop_event.is_set():
-                raise request_bodies.too_slow_for_others()
+                raise request_bodies.evicted_upload_error()
             job.upload_speed.add(len(part))
             yield part
 
@@ -93,7 +109,7 @@ async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
 
 
 async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
-    # Starlette stores the file in an unnamed temporary file while it arrives.
+    # While the file arrives, Starlette stores it in an unnamed temporary file.
     (file, *_) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
     job.name = request_bodies.clean_file_name(file.filename or "") or job.name
     await asyncio.to_thread(_copy_upload, file, job)
@@ -111,7 +127,7 @@ async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncItera
         job: Job whose record is the data of each event.
         shutdown_event: Event that is set when the server shuts down, which deletes the job.
     """
-    last_content, sent_at = "", time.monotonic()
+    last_content, last_sent_at = "", time.monotonic()
     while True:
         record = job.record()
         if shutdown_event.is_set() and job.state not in FINAL_STATES:
@@ -119,11 +135,11 @@ async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncItera
         if record["state"] in FINAL_STATES:
             yield f"event: end\ndata: {json.dumps(record)}\n\n"
             return
-        content = json.dumps({**record, "expires_in_seconds": 0.0})
+        content = json.dumps({**record, "expires_in_seconds": 0.0})  # not progress
         if content != last_content:
-            last_content, sent_at = content, time.monotonic()
+            last_content, last_sent_at = content, time.monotonic()
             yield f"event: progress\ndata: {json.dumps(record)}\n\n"
-        elif time.monotonic() - sent_at > KEEP_ALIVE_COMMENT_SECONDS:
-            sent_at = time.monotonic()
+        elif time.monotonic() - last_sent_at > KEEP_ALIVE_COMMENT_SECONDS:
+            last_sent_at = time.monotonic()
             yield ": keep-alive\n\n"
         await asyncio.sleep(PROGRESS_CHECK_SECONDS)

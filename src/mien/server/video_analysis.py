@@ -1,4 +1,4 @@
-"""Analyze an uploaded video, which is untrusted and must not make FFmpeg open other files."""
+"""Analyze an uploaded video. It is untrusted and must not make FFmpeg open other files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_WARNINGS = 20
 
 
 def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
-    """Write the result files of a job from its upload, and update its progress.
+    """Analyze the upload of a job, write the result files, and update the progress.
 
     Raises:
         UserError: The upload is not a video, exceeds a limit, or takes too long to analyze.
@@ -55,7 +55,12 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Deadline:
-    """Ends the analysis if the job is cancelled or `ends_at`, by `time.monotonic()`, has passed."""
+    """Ends the analysis when the job is cancelled or its time is over.
+
+    Args:
+        job: Job that may be cancelled.
+        ends_at: Time by `time.monotonic()` at which the analysis must end.
+    """
 
     job: Job
     ends_at: float
@@ -97,8 +102,8 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
     if info.width * info.height > max_pixels:
         raise UserError(
             f"{source.name} has frames of {info.width} x {info.height} pixels; "
-            f"this server accepts {max_pixels / 1e6:.1f} million. Send a smaller version; with "
-            "ffmpeg: -vf scale=-2:1080."
+            f"this server accepts at most {max_pixels / 1e6:.1f} million pixels. Send a smaller "
+            "version; with ffmpeg: -vf scale=-2:1080."
         )
     if not math.isfinite(info.seconds):
         raise UserError(
@@ -112,7 +117,7 @@ def _open_writer(job: Job, name: str) -> Iterator[ResultWriter]:
     open_writer = timeline.open_writer if name == "timeline.png" else writers.open_writer
     with open_writer(job.folder / name) as write:
         if name == "page.html":
-            # The HTML timeline would have a link to the upload, which is deleted.
+            # Otherwise, the HTML timeline would link to the upload, which is deleted.
             yield lambda result: write(_without_location(result))
         else:
             yield write
