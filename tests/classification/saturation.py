@@ -1,8 +1,8 @@
-"""An int8 model computed in NumPy as by x86 CPUs without VNNI.
+"""Simulate in NumPy how x86 CPUs without VNNI compute an int8 model.
 
-Their instruction `vpmaddubsw` multiplies unsigned activations by signed weights and adds each two
-neighboring products in 16 bits, where the sum saturates at -32768 and 32767. Checked against ONNX
-Runtime 1.32 under `qemu-x86_64 -cpu Haswell`.
+Their instruction `vpmaddubsw` multiplies unsigned activations by signed weights and adds pairs of
+neighboring products in 16 bits. The sums saturate at -32768 and 32767. The results were compared
+with those of ONNX Runtime 1.32 under `qemu-x86_64 -cpu Haswell`.
 """
 
 import numpy as np
@@ -13,14 +13,14 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 DOMAIN = "mien.tests"
-LOWEST, HIGHEST = -(2**15), 2**15 - 1
+INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 
 
 def multiply(x, w, saturate):
-    """(N, K) uint8 @ (K, M) int8 -> (N, M) sums of products, with pairs saturated if asked to."""
+    """(N, K) uint8 @ (K, M) int8 -> (N, M) float64; if `saturate`, sums of pairs saturate."""
     x, w = (np.pad(a, [(0, a.shape[axis] % 2 * (axis == k)) for k in (0, 1)])
             for a, axis in ((x, 1), (w, 0)))  # fmt: skip
-    sums = x.astype(np.float64) @ w  # exact: they stay far below 2**53
+    sums = x.astype(np.float64) @ w  # exact, because sums are far below 2**53
     if saturate:
         x, w = x.astype(np.int32), w.astype(np.int32)
         for column, (first, second) in enumerate(zip(w[::2].T, w[1::2].T, strict=True)):
@@ -28,14 +28,14 @@ def multiply(x, w, saturate):
                 np.maximum(first, 0) + np.maximum(second, 0),
                 -np.minimum(first, 0) - np.minimum(second, 0),
             )
-            (pairs,) = np.nonzero(bound > HIGHEST)  # the others cannot saturate
+            (pairs,) = np.nonzero(bound > INT16_MAX)  # other pairs cannot saturate
             pair_sums = x[:, 2 * pairs] * first[pairs] + x[:, 2 * pairs + 1] * second[pairs]
-            sums[:, column] += (np.clip(pair_sums, LOWEST, HIGHEST) - pair_sums).sum(1)
+            sums[:, column] += (np.clip(pair_sums, INT16_MIN, INT16_MAX) - pair_sums).sum(1)
     return sums
 
 
 class Quantized(OpRun):
-    """A convolution or a linear layer of 8-bit integers, with a float32 result."""
+    """A convolution or linear layer of 8-bit integers, with float32 outputs."""
 
     op_domain = DOMAIN
 
@@ -51,7 +51,7 @@ class Quantized(OpRun):
         windows = sliding_window_view(padded, w.shape[2:], (2, 3))
         windows = windows[:, :, :: strides[0], :: strides[1]]
         count, _, height, width = windows.shape[:4]
-        # ONNX Runtime puts channels last, so that a pair is two neighboring channels.
+        # ONNX Runtime stores channels last, so that pairs are neighboring channels.
         rows = windows.transpose(0, 2, 3, 4, 5, 1).reshape(count * height * width, -1)
         columns = w.transpose(2, 3, 1, 0).reshape(-1, len(w))
         sums = multiply(rows, columns, saturate)
@@ -61,7 +61,7 @@ class Quantized(OpRun):
 
 
 def probabilities(path, faces, saturate):
-    """The output of an int8 model with or without saturation: (N, K) float32."""
+    """The first output of an int8 model, with or without saturation: (N, K) float32."""
     session = evaluator(path, saturate)
     batches = (faces[k : k + 25] for k in range(0, len(faces), 25))
     return np.concatenate([session.run(None, {"faces": batch})[0] for batch in batches])

@@ -34,8 +34,8 @@ margin = 0.25
 """
 
 images = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
-coordinate = st.floats(-60, 100)
-length = st.floats(0, 90)
+coordinates = st.floats(-60, 100)
+lengths = st.floats(0, 90)
 
 
 def sidecar(tmp_path, text):
@@ -44,7 +44,7 @@ def sidecar(tmp_path, text):
     return path
 
 
-def test_metadata_round_trip():
+def test_a_specification_can_be_restored_from_its_metadata():
     card = {"data": "FER2013", "seed": 3, "target": "ä"}
     spec = ModelSpec(EMOTIONS, side=48, margin=0.125, card=card)
     assert from_metadata(spec.to_metadata("0.1"), ["N", 1, 48, 48]) == spec
@@ -118,27 +118,27 @@ def test_a_sidecar_that_is_not_utf8_is_an_error(tmp_path):
         from_sidecar(path)
 
 
-@given(st.tuples(coordinate, coordinate, length, length), st.floats(-0.5, 2))
+@given(st.tuples(coordinates, coordinates, lengths, lengths), st.floats(-0.5, 2))
 def test_a_square_has_the_center_and_area_of_the_box(box, margin):
     x, y, width, height = box
-    left, top, side, other = CropGeometry().square(box, margin)
-    assert side == other == pytest.approx(math.sqrt(width * height) * (1 + margin))
+    left, top, side, height_of_square = CropGeometry().square(box, margin)
+    assert side == height_of_square == pytest.approx(math.sqrt(width * height) * (1 + margin))
     assert left + side / 2 == pytest.approx(x + width / 2, abs=1e-6)
     assert top + side / 2 == pytest.approx(y + height / 2, abs=1e-6)
 
 
-def test_geometry_moves_and_scales_the_square():
+def test_a_geometry_moves_and_scales_the_square():
     x, y, side, _ = CropGeometry(size=2, right=0.5, down=-0.25).square((0, 0, 10, 10))
     assert (x, y, side) == (0, -7.5, 20)
 
 
 @given(
     images,
-    st.tuples(coordinate, coordinate, length, length),
+    st.tuples(coordinates, coordinates, lengths, lengths),
     st.sampled_from([1, 8, 48]),
     st.sampled_from([1, 3]),
 )
-def test_any_box_on_any_image_gives_a_crop_within_its_range(pixels, box, side, channels):
+def test_pixels_of_a_crop_are_within_the_range_of_the_image(pixels, box, side, channels):
     result = crop(pixels, box, side, channels)
     assert result.shape == (channels, side, side)
     assert result.dtype == np.uint8
@@ -147,14 +147,14 @@ def test_any_box_on_any_image_gives_a_crop_within_its_range(pixels, box, side, c
 
 
 @given(st.integers(0, 15), st.integers(0, 7), st.integers(1, 20))
-def test_a_square_of_the_right_size_is_copied_unchanged(x, y, side):
+def test_a_square_of_the_output_size_is_copied_unchanged(x, y, side):
     pixels = np.random.default_rng(0).integers(0, 256, (28, 36, 3), np.uint8)
     result = crop(pixels, (x, y, side, side), side, 3)
     expected = pixels[y : y + side, x : x + side].transpose(2, 0, 1)
     assert np.array_equal(result, expected)
 
 
-def test_pixels_beyond_the_edge_repeat_it():
+def test_pixels_outside_the_image_repeat_its_edge():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:, 3] = 200
     result = crop(pixels, (2, 0, 4, 4), 4, 3)
@@ -163,7 +163,7 @@ def test_pixels_beyond_the_edge_repeat_it():
     assert (corner == 200).all()
 
 
-def test_crops_at_the_edge_equal_those_of_a_padded_image():
+def test_a_crop_across_the_edge_equals_that_of_a_padded_image():
     pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
     padded = np.pad(pixels, ((16, 16), (16, 16), (0, 0)), mode="edge")
     for x, y in ((-9, -5), (20, 11), (-3, 9)):
@@ -172,13 +172,13 @@ def test_crops_at_the_edge_equal_those_of_a_padded_image():
         )
 
 
-def test_large_faces_are_averaged_down():
+def test_large_squares_are_downscaled_by_averaging():
     rows, columns = np.mgrid[:64, :64]
-    board = np.repeat(((rows + columns) % 2 * 254).astype(np.uint8)[:, :, None], 3, axis=2)
-    assert (crop(board, (0, 0, 64, 64), 8, 1) == 127).all()
+    checkerboard = np.repeat(((rows + columns) % 2 * 254).astype(np.uint8)[:, :, None], 3, axis=2)
+    assert (crop(checkerboard, (0, 0, 64, 64), 8, 1) == 127).all()
 
 
-def test_gray_is_the_weighted_brightness():
+def test_gray_pixels_are_the_luma_of_rgb():
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:] = (100, 200, 50)
     expected = 0.299 * 100 + 0.587 * 200 + 0.114 * 50
@@ -192,7 +192,7 @@ def test_cropping_does_not_change_the_image():
     assert np.array_equal(pixels, before)
 
 
-def test_the_card_is_json_with_any_letters():
+def test_the_card_is_stored_as_json():
     metadata = ModelSpec(("happy", "sad"), side=8, card={"a": "ü"}).to_metadata("1")
     assert json.loads(metadata["mien.card"]) == {"a": "ü"}
 

@@ -19,9 +19,9 @@ INT8_MODELS = [name for name in weights.models() if name.endswith("-int8")]
 
 
 def overflowing_model() -> onnx.ModelProto:
-    """An int8 model for which int8 kernels give a wrong sign, because its sums exceed 32 bits.
+    """An int8 model of which int8 kernels compute a sum with the wrong sign, as it exceeds 32 bits.
 
-    All of its 48 x 48 x 32 activations are 255 and the weights of "happy" 127.
+    All of its 48 x 48 x 32 activations are 255, and the weights of "happy" are 127.
     """
     copies = 32
     quantized = np.zeros((48 * 48 * copies, 8), np.int8)
@@ -64,7 +64,7 @@ def test_a_model_that_int8_kernels_compute_wrongly_runs_in_float32(tmp_path):
     assert Classifier(path)(faces)[0, 3] == pytest.approx(0, abs=1e-3)
     quantization.add_self_test(proto)
     onnx.save(proto, path)
-    with pytest.warns(UserWarning, match="overflow is wrong in int8 .* float32"):
+    with pytest.warns(UserWarning, match="overflow .* int8 .* float32"):
         classify = Classifier(path)
     assert classify(faces)[0, 3] == pytest.approx(1, abs=1e-3)
 
@@ -72,7 +72,7 @@ def test_a_model_that_int8_kernels_compute_wrongly_runs_in_float32(tmp_path):
 @pytest.mark.parametrize(
     "stored", ['{"probabilities": [[0, 0, 0, 0, 0, 0, 0, 1]]}', '{"other": []}', "[1", "3"]
 )
-def test_a_model_that_never_gives_its_stored_outputs_is_an_error(tmp_path, stored):
+def test_a_model_whose_outputs_differ_from_those_stored_is_an_error(tmp_path, stored):
     proto, path = overflowing_model(), tmp_path / "damaged.onnx"
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     helper.set_model_props(proto, metadata | {self_test.METADATA: stored})
@@ -90,7 +90,7 @@ def test_packaged_int8_models_pass_their_self_test(name):
 
 
 def with_8_bit_weights(path) -> onnx.ModelProto:
-    """The same int8 model with the weights stored in 8 instead of 7 bits."""
+    """The same int8 model with weights of 8 instead of 7 bits."""
     proto = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}

@@ -9,7 +9,7 @@ from mien.classification.classifier import Classifier
 from mien.errors import UserError
 
 
-def test_packaged_models_are_listed_without_private_files():
+def test_files_that_begin_with_an_underscore_are_not_listed():
     packaged = weights.models()
     assert "default" in packaged
     assert not [name for name in packaged if name.startswith("_")]

@@ -32,19 +32,19 @@ MAX_BELOW_ZERO, MAX_SUM_ERROR = 1e-4, 0.05
 """Tolerated rounding errors of a model's output: how far a share may be below 0, and how far the
 sum of shares may be from 1."""
 
-
 MAX_FILE_BYTES = 2**31
-"""Maximum size of a model file, as in the format itself."""
+"""Maximum size of a model file, which is also that of the format (protobuf)."""
 
 MAX_FIRST_RUN_SECONDS = 60.0
-"""Time limit for classifying two crops when a model is loaded."""
+"""Time limit for each of the two checks when a model is loaded: its self-test, and the
+classification of two crops."""
 
 
 class Classifier:
     """An ONNX model that maps face crops to emotion shares. Safe to call from several threads.
 
     The input size, labels and preprocessing are read from the file's metadata, or from a TOML file
-    of the same name beside it.
+    of the same name in the same folder.
 
     Args:
         file: Path of the `.onnx` file, or a `ModelFile` from `weights.model`.
@@ -55,8 +55,8 @@ class Classifier:
         spec: The model's labels, input size and preprocessing.
 
     Raises:
-        UserError: The file is damaged, has no valid specification, or lacks the requested head; or
-            its graph does not classify two crops within `MAX_FIRST_RUN_SECONDS`.
+        UserError: `threads` is negative; or the file is missing, too large or damaged, has no valid
+            specification, lacks the requested head, or fails a check when it is loaded.
 
     Example:
         ```python
@@ -79,15 +79,15 @@ class Classifier:
         try:
             self._session = open_session(str(path), threads)
             metadata = self._session.get_modelmeta().custom_metadata_map
-            shapes = {port.name: port.shape for port in self._session.get_inputs()}
-            outputs = [port.name for port in self._session.get_outputs()]
+            input_shapes = {node.name: node.shape for node in self._session.get_inputs()}
+            outputs = [node.name for node in self._session.get_outputs()]
         except Exception as error:
             if is_session_error(error):
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
-        self.spec = _read_spec(path, metadata, shapes, outputs, head)
-        self._check_int8_kernels(path, threads)
-        self._has_batch_size_one = shapes[self.spec.input][:1] == [1]
+        self.spec = _read_spec(path, metadata, input_shapes, outputs, head)
+        self._run_self_test(path, threads)
+        self._has_batch_size_one = input_shapes[self.spec.input][:1] == [1]
         self._check_spec(path)
         return_memory()
 
@@ -99,6 +99,9 @@ class Classifier:
 
         Returns:
             (N, K) float64 in the order of `spec.labels`; each row sums to 1.
+
+        Raises:
+            UserError: The outputs of the graph are not probabilities.
         """
         (outputs,) = self._run(crops, [self.spec.output])
         if self.spec.softmax:
@@ -107,13 +110,16 @@ class Classifier:
         return self._normalize(outputs)
 
     def predict_all_heads(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """Predict with all heads of a model that mien exported, in one pass.
+        """Predict with all heads of a model that mien exported, in one run of its graph.
 
         Args:
             crops: (N, C, side, side) uint8.
 
         Returns:
-            Head name -> (N, K) float64 shares.
+            Head name -> (N, K) float64 probabilities; each row sums to 1.
+
+        Raises:
+            UserError: The outputs of the graph are not probabilities.
         """
         heads = self.spec.card["heads"]
         names = [OUTPUT, LABELS_OUTPUT][: len(heads)]  # type: ignore[arg-type]
@@ -128,7 +134,7 @@ class Classifier:
             self._session.run(outputs, {self.spec.input: batch}, self._run_options)
             for batch in batches
         ]
-        return [np.concatenate(parts).astype(np.float64) for parts in zip(*results, strict=True)]
+        return [np.concatenate(arrays).astype(np.float64) for arrays in zip(*results, strict=True)]
 
     def _preprocess(self, crops: np.ndarray) -> np.ndarray:
         """Convert crops to the model's dtype, normalization and layout."""
@@ -142,7 +148,7 @@ class Classifier:
         return inputs
 
     def _normalize(self, outputs: np.ndarray) -> np.ndarray:
-        """Remove rounding errors; raise a `UserError` if the outputs are not probabilities."""
+        """Correct rounding errors; raise a `UserError` if the outputs are not probabilities."""
         if not outputs.min(initial=0) >= -MAX_BELOW_ZERO:
             raise UserError(
                 f"{self.name} outputs {outputs.min():.2g} to {outputs.max():.2g}, which are not "
@@ -157,8 +163,11 @@ class Classifier:
             )
         return outputs / sums
 
-    def _check_int8_kernels(self, path: Path, threads: int) -> None:
-        """Replace the session by one in float32 arithmetic if int8 kernels compute wrongly."""
+    def _run_self_test(self, path: Path, threads: int) -> None:
+        """Open the session again in float32 arithmetic if the model fails its self-test.
+
+        Raise a `UserError` if it also fails in float32.
+        """
         metadata = self._session.get_modelmeta().custom_metadata_map
         with time_limit(MAX_FIRST_RUN_SECONDS) as options:
             if self_test.max_error(self._session, metadata, options) <= self_test.TOLERANCE:
@@ -169,11 +178,11 @@ class Classifier:
             raise UserError(
                 f"{path} is damaged: its outputs differ from those stored in it. Replace the file."
             )
-        warn(UserError(f"{self.name} is wrong in int8 arithmetic on this CPU, so it runs in "
-                       "float32; a float32 model is faster here."))  # fmt: skip
+        warn(UserError(f"{self.name} gives wrong results in int8 arithmetic on this CPU, so it "
+                       "runs in float32. A float32 model is faster on this CPU."))  # fmt: skip
 
     def _check_spec(self, path: Path) -> None:
-        """Classify two gray crops, so that a wrong specification fails when the model is loaded."""
+        """Classify two gray crops, so that a wrong specification is an error at load time."""
         spec = self.spec
         crops = np.full((2, spec.channels, spec.side, spec.side), 128, np.uint8)
         started_at = time.monotonic()
@@ -216,33 +225,36 @@ def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Class
 def _read_spec(
     path: Path,
     metadata: Mapping[str, str],
-    shapes: Mapping[str, list],
+    input_shapes: Mapping[str, list],
     outputs: Sequence[str],
     head: str,
 ) -> ModelSpec:
     """Read the specification from the model's metadata or its TOML file.
 
     Args:
-        path: the model file.
-        metadata: the custom metadata of the model.
-        shapes: shape of each input of the graph by name.
-        outputs: names of the outputs of the graph.
-        head: the head to use; empty for the first.
+        path: The model file.
+        metadata: The custom metadata of the model.
+        input_shapes: Name -> shape of each input of the graph.
+        outputs: Names of the outputs of the graph.
+        head: Name of the head; empty for the first.
+
+    Raises:
+        UserError: There is no specification, or it is invalid or does not match the graph.
     """
     sidecar = path.with_suffix(".toml")
     if "mien.labels" in metadata:
         source = path
-        spec = from_metadata(metadata, next(iter(shapes.values()), []), head)
+        spec = from_metadata(metadata, next(iter(input_shapes.values()), []), head)
     elif sidecar.exists():
         source = sidecar
         spec = from_sidecar(sidecar)
     else:
         raise UserError(
             f"{path} does not name its labels and input size. Write them into {sidecar.name} "
-            "beside it."
+            "in the same folder."
         )
     for kind, name, names in (
-        ("input", spec.input, list(shapes)),
+        ("input", spec.input, list(input_shapes)),
         ("output", spec.output, outputs),
     ):
         if name not in names:

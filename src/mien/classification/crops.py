@@ -11,9 +11,9 @@ from mien.classification.model_spec import CropGeometry, ModelSpec, crop
 from mien.results import Box, Detection
 
 MIN_ROLL_TO_ALIGN = 20.0
-"""Degrees of roll above which a face is rotated upright before cropping. FER2013
-itself contains tilted faces: aligning from 15 degrees on lowers the accuracy on FER2013 by 0.25
-percentage points, aligning from 20 degrees on does not change it (`benchmarks/pose.py`)."""
+"""Absolute roll in degrees above which a face is rotated upright when it is cropped. FER2013 itself
+contains tilted faces: a threshold of 15 degrees lowers the accuracy on FER2013 by 0.25 percentage
+points, one of 20 degrees does not change it (`benchmarks/pose.py`)."""
 
 
 def crop_face(
@@ -23,8 +23,8 @@ def crop_face(
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        face: A detection; with a roll above 20 degrees it is rotated upright.
-        geometry: The crop geometry of its detector.
+        face: The detection; its crop is upright if its roll is above `MIN_ROLL_TO_ALIGN`.
+        geometry: The crop geometry of the detector.
         spec: The model's specification.
 
     Returns:
@@ -55,9 +55,9 @@ def crop_upright(
     x, y, square_side, _ = square
     angle = math.radians(roll)
     # Side of the rotated square's bounding box, relative to the side of the square.
-    extent = abs(math.cos(angle)) + abs(math.sin(angle))
-    # The same parity as `side`, so that the center is cut out without an offset of half a pixel.
-    padded_side = 2 * math.ceil((side * extent - side) / 2) + side
+    relative_side = abs(math.cos(angle)) + abs(math.sin(angle))
+    # Both sides are even or both are odd, so that the center is not half a pixel off.
+    padded_side = 2 * math.ceil((side * relative_side - side) / 2) + side
     padded_square_side = square_side * padded_side / side
     offset = (padded_square_side - square_side) / 2
     padded = crop(
@@ -66,9 +66,9 @@ def crop_upright(
         padded_side,
         channels,
     )
-    edge = (padded_side - side) // 2
+    start = (padded_side - side) // 2
     planes = [
         np.asarray(Image.fromarray(plane).rotate(roll, Image.Resampling.BICUBIC))
         for plane in padded
     ]
-    return np.stack(planes)[:, edge : edge + side, edge : edge + side]
+    return np.stack(planes)[:, start : start + side, start : start + side]

@@ -19,8 +19,8 @@ from mien.results import Detection, Face, Frame, Result
 MAX_FACES_PER_BATCH = 32
 MAX_PIXELS_PER_BATCH = 16_000_000
 MAX_BATCH_SECONDS = 0.5
-"""A batch is classified when it has this many faces, its frames have this many pixels in total, or
-its first frame has waited this long."""
+"""After each frame, the batch is classified if it has at least this many faces, its frames have at
+least this many pixels in total, or it was begun more than this many seconds ago."""
 
 FrameDetections = tuple[Frame, Mapping[int, Detection]]
 """A frame and its detections by face id."""
@@ -77,11 +77,12 @@ class FaceClassifier:
             frames: Each frame with its detections.
 
         Returns:
-            One result per frame, in order. A result is yielded at most one batch after its frame
-            was read; the result of a live frame is yielded immediately.
+            One result per frame, in order, when the batch of the frame is classified. Live frames
+            are classified immediately.
 
         Raises:
-            UserError: `frames` raised it; the results of all earlier frames are yielded before.
+            UserError: It was raised by `frames`, after which the results of all earlier frames are
+                yielded first; or the outputs of the model are not probabilities.
         """
         batch, errors = _Batch(), list[UserError]()
         for frame, detections in _until_error(frames, errors):
@@ -130,7 +131,7 @@ class FaceClassifier:
 def _until_error(
     frames: Iterable[FrameDetections], errors: list[UserError]
 ) -> Iterator[FrameDetections]:
-    """Yield frames until they raise a `UserError`, which is appended to `errors`."""
+    """Yield frames; append a `UserError` that reading them raises to `errors`."""
     try:
         yield from frames
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Flags: reasons why the emotions of a face are less reliable."""
+"""Flags: reasons why the emotion shares of a face are less reliable."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from mien.detection import _rotation
 from mien.results import Detection, estimate_yaw
 
 SMALL_FACE_PIXELS = 24.0
-"""A face is flagged `too_small` if the shorter side of its box has fewer pixels. This threshold and
-the next two were chosen with `benchmarks/flags.py`."""
+"""Length of the shorter side of a box, in pixels, below which a face is flagged `too_small`. This
+threshold and the next two were chosen with `benchmarks/flags.py`."""
 
 BLURRED_SHARPNESS = 18.0
-"""A face that is not too small is flagged `blurred` if the `sharpness` of its crop (48 x 48 pixels)
-is lower."""
+"""`sharpness` of a crop of 48 x 48 pixels below which a face is flagged `blurred`, unless it is
+flagged `too_small`."""
 
 LOW_CONFIDENCE = 0.8
-"""A face is flagged `low_confidence` if the detector's confidence is lower."""
+"""Confidence of the detector below which a face is flagged `low_confidence`."""
 
 TURNED_YAW = 0.4
-"""A face is flagged `turned` if the absolute value of `results.estimate_yaw` is larger. The
-threshold was chosen with `benchmarks/pose.py`."""
+"""Absolute value of `results.estimate_yaw` above which a face is flagged `turned`, chosen with
+`benchmarks/pose.py`."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
 
     Args:
         face: The detection.
-        crop: The model's input for it, (C, side, side) uint8.
+        crop: Its crop, the input of the model, (C, side, side) uint8.
 
     Returns:
         Any of "too_small", "blurred", "low_confidence", "tilted" and "turned".
@@ -48,13 +48,16 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Compute the standard deviation of a crop's Laplacian relative to its contrast, in percent.
+    """Compute the sharpness of a crop: the contrast of its Laplacian relative to its own.
 
     Args:
         crop: (C, side, side) uint8.
+
+    Returns:
+        Standard deviation of the Laplacian in percent of that of the gray levels.
     """
     gray = crop.mean(0).astype(np.float32)
     padded = np.pad(gray, 1, mode="reflect")
     laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     laplacian -= 4 * gray
-    return float(100 * laplacian.std() / (gray.std() + 1))
+    return float(100 * laplacian.std() / (gray.std() + 1))  # + 1: a flat crop has no contrast

@@ -23,48 +23,47 @@ from mien.results import Box
 INPUT, OUTPUT = "faces", "probabilities"
 """Names of the input and of the first output in models that mien exports."""
 
+LABELS_OUTPUT = "labels"
+"""Name of the second output of models with two heads: (N, 7) probabilities of FER2013 labels."""
+
 MAX_SIDE = 1024
-"""Maximum side of an input in pixels."""
+"""Maximum side of a model's input in pixels."""
 
 MAX_MARGIN = 10.0
 """Maximum margin; a larger crop would need too much memory."""
 
 MAX_PIXEL_SCALE = 1e6
-"""Maximum absolute mean and standard deviation; the minimum standard deviation is its inverse."""
+"""Maximum absolute value of `mean` and `std`; the minimum of `std` is the reciprocal."""
 
 MAX_REASON_LENGTH = 200
-"""Maximum number of characters of a library's error, or of names in a file, in a message."""
+"""Maximum number of characters that a message quotes from a file or from a library's error."""
 
 MAX_DESCRIPTION_BYTES = 2**20
 """Maximum size of a TOML file or of a model card."""
-
-LABELS_OUTPUT = "labels"
-"""Name of the second output of models with two heads: (N, 7) probabilities of the FER2013 label."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The labels, input size and preprocessing of a model.
 
-    Models that mien exports use the default values of `input` and of all attributes after it; other
-    models may need other values.
+    The attributes from `input` on describe models from elsewhere. Models that mien exports have
+    their default values, except that a second head has another `output`.
 
     Attributes:
         labels: The emotions, in the order of the output.
         side: Side of the square input in pixels.
         channels: 1 (gray) or 3 (RGB).
-        margin: How much larger than a FER2013 crop the crop of a face is, as a fraction of the
-            side; 0.1 makes the side 10 % longer.
+        margin: Fraction by which the side of a face's crop is longer than in FER2013; 0.1 is 10 %
+            longer.
         card: The model card: data, config, seed, metrics.
         input: Name of the graph's input.
         output: Name of the graph's output.
         dtype: "uint8" or "float32".
         layout: "NCHW" or "NHWC".
-        mean: Value subtracted from pixels of 0 to 255 if `dtype` is "float32"; one value, or one
-            per channel.
-        std: Value by which the pixels are divided after `mean` is subtracted; one value, or one per
-            channel.
-        softmax: Whether the graph outputs logits, so that softmax must be applied.
+        mean: Value that is subtracted from the pixels (0 to 255) if `dtype` is "float32"; one
+            value, or one per channel.
+        std: Value by which the pixels are then divided; one value, or one per channel.
+        softmax: Whether to apply softmax to the outputs, because the graph ends with logits.
     """
 
     labels: tuple[str, ...]
@@ -138,7 +137,10 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
 
 
 def _card_and_heads(text: str) -> tuple[dict, dict[str, dict]]:
-    """Parse a model card; raise a `ValueError` if it is not an object, or its heads are not."""
+    """Return a model card without its heads, and the card of each head by name.
+
+    Raise a `ValueError` if one of them is not a JSON object.
+    """
     if len(text) > MAX_DESCRIPTION_BYTES:
         raise ValueError("the model card is too large")
     try:
@@ -175,11 +177,11 @@ def from_sidecar(path: Path) -> ModelSpec:
         UserError: A field is missing, unknown or invalid; the message names the field.
     """
     fields = _read_toml(path)
-    known = [name for name in ModelSpec.__dataclass_fields__ if name != "card"]
-    if unknown := sorted(set(fields) - set(known)):
+    allowed = [name for name in ModelSpec.__dataclass_fields__ if name != "card"]
+    if unknown := sorted(set(fields) - set(allowed)):
         raise UserError(
-            f"{path} has unknown fields: {', '.join(unknown)[:MAX_REASON_LENGTH]}. Known fields: "
-            f"{', '.join(known)}."
+            f"{path} has unknown fields: {', '.join(unknown)[:MAX_REASON_LENGTH]}. Use only "
+            f"{', '.join(allowed)}."
         )
     if missing := sorted({"labels", "side"} - set(fields)):
         raise UserError(f"{path} must set {' and '.join(missing)}.")
@@ -258,7 +260,7 @@ def _are_numbers(*values: object) -> bool:
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """How a detector's boxes relate to the square crops of FER2013, measured per detector.
+    """How a detector's boxes relate to the square crops of FER2013; measured for each detector.
 
     Attributes:
         size: Side of the crop, divided by the square root of the box's area.
@@ -281,7 +283,7 @@ class CropGeometry:
 
         Args:
             box: x, y, width and height in pixels.
-            margin: Fraction of the side by which the side is extended.
+            margin: Fraction by which the side is extended, as in `ModelSpec`.
 
         Returns:
             x, y, side and side in pixels.
@@ -300,8 +302,8 @@ class CropGeometry:
 def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarray:
     """Crop a square and resize it.
 
-    Pixels beyond the image's edge repeat the edge. Large squares are downscaled by averaging, small
-    squares are interpolated, and a square of `side` pixels is copied unchanged.
+    Pixels outside the image repeat those at its edge. Large squares are downscaled by averaging,
+    small squares are interpolated, and a square of `side` pixels is copied unchanged.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -317,7 +319,7 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     right, bottom = max(round(x + width), left + 1), max(round(y + height), top + 1)
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     rows = np.arange(top, bottom).clip(0, pixels.shape[0] - 1)
-    # Slices need no copy; only a square that crosses the edge is gathered pixel by pixel.
+    # A slice is not copied; only a square that crosses the edge is gathered pixel by pixel.
     is_inside = left >= 0 and right <= pixels.shape[1] and top >= 0 and bottom <= pixels.shape[0]
     region = pixels[top:bottom, left:right] if is_inside else pixels[rows[:, None], columns]
     if channels == 1:

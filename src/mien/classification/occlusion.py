@@ -19,12 +19,12 @@ from mien.io import resize
 from mien.results import Face
 
 GRID = 13
-"""Number of regions in each direction; each region is hidden once."""
+"""Number of regions per row and per column of a crop."""
 
 MASK_STD, BLUR_STD = 0.13, 0.16
 """Standard deviations of the mask and of the blur, as fractions of the crop's side. A smaller mask
-gives a sharper map but lowers high shares less. This blur makes a mouth unrecognizable.
-`benchmarks/explaining.py` measures how faithful the map is."""
+gives a sharper map but lowers high shares less. The blur is strong enough to make a mouth
+unrecognizable. `benchmarks/explaining.py` measures how faithful the map is."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def occluded_crops(crop: np.ndarray) -> np.ndarray:
         (GRID * GRID, C, side, side) uint8.
     """
     side = crop.shape[-1]
-    blur, sharp = _blur_matrix(side), crop.astype(np.float32)
-    blurred = blur @ sharp @ blur.T
-    pixels = np.arange(side) + 0.5
+    blur_matrix, original = _blur_matrix(side), crop.astype(np.float32)
+    blurred = blur_matrix @ original @ blur_matrix.T
+    positions = np.arange(side) + 0.5
     centers = (np.arange(GRID) + 0.5) * side / GRID
-    profiles = np.exp(-(((pixels - centers[:, None]) / (MASK_STD * side)) ** 2) / 2)
+    profiles = np.exp(-(((positions - centers[:, None]) / (MASK_STD * side)) ** 2) / 2)
     masks = (profiles[:, None, :, None] * profiles[None, :, None, :]).reshape(-1, 1, side, side)
-    return (sharp + masks * (blurred - sharp)).round().astype(np.uint8)
+    return (original + masks * (blurred - original)).round().astype(np.uint8)
 
 
 def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray) -> np.ndarray:
@@ -91,12 +91,12 @@ def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray
 
 @lru_cache(maxsize=8)
 def _blur_matrix(side: int) -> np.ndarray:
-    """Return a (side, side) float32 matrix that blurs a line of pixels; end pixels are repeated."""
+    """Return a (side, side) float32 matrix that blurs a line of pixels, with its ends repeated."""
     std = BLUR_STD * side
     radius = math.ceil(4 * std)
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-((offsets / std) ** 2) / 2)
-    blur = np.zeros((side, side))
-    for row, weights in enumerate(blur):
+    matrix = np.zeros((side, side))
+    for row, weights in enumerate(matrix):
         np.add.at(weights, (row + offsets).clip(0, side - 1), kernel / kernel.sum())
-    return blur.astype(np.float32)
+    return matrix.astype(np.float32)

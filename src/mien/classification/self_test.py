@@ -2,7 +2,8 @@
 
 Kernels for 8-bit integers differ between CPUs, and some round or saturate where others do not
 (`tests/classification/saturation.py`). The file of an int8 model therefore contains the outputs for
-a few synthetic inputs, computed at export in float32 arithmetic, which is the same everywhere.
+a few synthetic inputs, computed at export in float32 arithmetic, which differs between CPUs only by
+rounding.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ METADATA = "mien.self_test"
 """Name of the metadata entry: JSON, output name -> expected (N, K) outputs."""
 
 COUNT, BLOCKS = 4, 12
-"""Number of inputs, and of blocks along each side of an input."""
+"""Number of inputs, and number of blocks along each side of an input."""
 
 TOLERANCE = 0.04
-"""The largest accepted difference from the expected outputs. Correct kernels round differently by
-up to 0.018 on such inputs; saturation in an earlier 8-bit `default-int8` changed them by 0.17."""
+"""The largest accepted difference from the expected outputs. Correct kernels differ by up to 0.018
+on such inputs, because they round differently. Saturation changed the outputs of an earlier
+`default-int8` with 8-bit weights by 0.17."""
 
 
 def inputs(channels: int, side: int) -> np.ndarray:
-    """Return the inputs, (`COUNT`, channels, side, side) uint8, which never change.
+    """Return the inputs of the self-test, (`COUNT`, channels, side, side) uint8, always the same.
 
-    They are random blocks, half of the inputs in gray levels and half in black and white, because
-    saturation needs large activations.
+    They consist of random blocks, in gray levels in the first half of the inputs and in black and
+    white in the second, because saturation needs large activations.
     """
     # A hash is the same in every version of NumPy, unlike its random generators.
     levels = hashlib.shake_256(b"self-test").digest(COUNT * BLOCKS**2)
@@ -51,19 +53,26 @@ def to_metadata(outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
 def max_error(
     session: InferenceSession, metadata: Mapping[str, str], run_options: Any = None
 ) -> float:
-    """Return the largest difference of a model's outputs from those stored in its metadata.
+    """Compute the largest difference between a model's outputs and those stored in its metadata.
 
-    It is 0 for a model without stored outputs, and infinite if they do not fit the model.
+    Args:
+        session: The model.
+        metadata: Its custom metadata.
+        run_options: Options of ONNX Runtime, such as those of `time_limit`.
+
+    Returns:
+        The largest absolute difference. It is 0 without stored outputs, NaN if an output is NaN,
+        and infinite if the model cannot be run or its outputs cannot be compared with those stored.
     """
     try:
         expected = json.loads(metadata.get(METADATA, "{}"))
         if not expected:
             return 0.0
-        (port,) = session.get_inputs()
-        _, channels, side, _ = port.shape
+        (faces,) = session.get_inputs()
+        _, channels, side, _ = faces.shape
         outputs = dict(zip(
-            [port.name for port in session.get_outputs()],
-            session.run(None, {port.name: inputs(channels, side)}, run_options),
+            [output.name for output in session.get_outputs()],
+            session.run(None, {faces.name: inputs(channels, side)}, run_options),
             strict=True,
         ))  # fmt: skip
         errors = [np.abs(outputs[name] - expected[name]).max() for name in expected]

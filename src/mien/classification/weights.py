@@ -11,8 +11,8 @@ from mien.registry import unknown_name_error
 
 PACKAGE_FOLDER = Path(__file__).parent
 REPOSITORY_FOLDER = Path(__file__).parents[3] / "models"
-"""Folders of model files. The second folder holds larger models and exists only in the repository,
-not in an installed package."""
+"""Folders of model files. The second contains larger models and exists only in the repository, not
+in an installed package."""
 
 LABELS_SUFFIX = "-labels"
 """Suffix of a model's name that selects its second head, which predicts FER2013 labels."""
@@ -36,7 +36,7 @@ class ModelFile(NamedTuple):
 
 
 def models() -> dict[str, ModelFile]:
-    """Return the available models by name, the default first; each head of a file is a model."""
+    """Return the available models by name, the default first; each file has two, one per head."""
     files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
     by_name: dict[str, ModelFile] = {}
     for _, name, path in files:
