@@ -241,7 +241,7 @@ def test_emotions_that_do_not_occur_do_not_count():
 def test_a_group_without_a_detected_face_has_only_a_detection_rate():
     images = [LabelledImage(None, "sad", groups={"sex": sex}) for sex in ("male", "female")]
     predictions = Predictions(images, np.array([1, 0]), np.eye(7)[[4, 4]])
-    groups = evaluate_images._group_sections(predictions, 5)["sex"]
+    groups = evaluate_images.group_sections(predictions, 5)["sex"]
     assert groups["female"]["faces"] == 0
     assert groups["female"]["detection_rate"]["value"] == 0
     assert "accuracy" not in groups["female"]
@@ -251,7 +251,7 @@ def test_a_group_without_a_detected_face_has_only_a_detection_rate():
 def test_groups_are_scored_like_subsets_and_compared_with_the_others():
     predictions = random_predictions()
     member = np.array([image.groups["side"] == "left" for image in predictions.images])
-    groups = evaluate_images._group_sections(predictions, 200)["side"]
+    groups = evaluate_images.group_sections(predictions, 200)["side"]
     assert list(groups) == ["left", "right"]
     alone = evaluate_images.section(predictions.select(member), 200)
     difference = groups["left"].pop("accuracy_difference")
@@ -268,7 +268,7 @@ def test_an_error_of_one_group_shows_in_its_difference():
     wrong = member & (np.arange(600) % 3 == 0)
     right[wrong] = np.roll(right[wrong], 1, axis=1)
     biased = Predictions(predictions.images, np.ones(600), right)
-    groups = evaluate_images._group_sections(biased, 200)["side"]
+    groups = evaluate_images.group_sections(biased, 200)["side"]
     assert groups["left"]["accuracy_difference"]["high"] < -0.2
     assert groups["right"]["accuracy"]["value"] == 1
     assert groups["right"]["accuracy"]["low"] < 1

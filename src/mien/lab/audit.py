@@ -19,10 +19,10 @@ from mien.lab.data import VOTE_NAMES, Samples, concatenate, majority, plurality
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 SPLITS = ("train", "val", "test")
-"""Splits in order: of two duplicates in different splits, the one in the later is excluded."""
+"""Splits in order. Of duplicates in two splits, the one in the later split is excluded."""
 
 VOTE_CLASSES = tuple(name.replace("_", " ") for name in VOTE_NAMES)
-"""The choices of a rater, in the order of the votes, as text for readers."""
+"""The choices of a rater, in the order of the votes, as displayed."""
 
 NOT_A_FACE_COLUMN = 9
 """Column of the votes for "not a face"."""
@@ -45,8 +45,8 @@ class Audit:
         split_names: The names of the splits.
         split_indices: (N,) int, the split of each face as an index into `split_names`.
         samples: The N faces of all splits.
-        exact_pairs: (M, 2) int, indices of the pairs of faces with identical pixels. In all pairs,
-            the earlier face is first.
+        exact_pairs: (M, 2) int, face indices of the pairs with identical pixels. In pairs of all
+            kinds, the lower index is first.
         near_pairs: (M, 2) int, pairs of near duplicates as defined in `mien.lab.duplicates`,
             including exact duplicates; None after a quick audit.
         mirrored_pairs: (M, 2) int, pairs that are near duplicates only if one face is mirrored;
@@ -71,7 +71,7 @@ def audit_dataset(
 
     Args:
         splits: Split name -> samples. Only the splits in `SPLITS` are compared.
-        quick: Skip the search for near duplicates, which takes a minute on FER2013.
+        quick: Do not search for near duplicates, which takes a minute on FER2013.
         on_progress: Called with the number of faces compared so far and the total number.
 
     Returns:
@@ -91,21 +91,21 @@ def audit_dataset(
 
 
 def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
-    """Return the indices of the faces that have a duplicate in an earlier split."""
+    """Return the indices of the faces with a duplicate in an earlier split, possibly repeated."""
     splits = audit.split_indices[pairs]
     is_across_splits = splits[:, 0] < splits[:, 1]
     return pairs[is_across_splits, 1]
 
 
 def conflicting_pairs(audit: Audit) -> np.ndarray:
-    """Return the (M, 2) pairs of exact duplicates with two different labels."""
+    """Return the (M, 2) pairs of exact duplicates whose labels differ; both must have one."""
     labels = audit.samples.labels[audit.exact_pairs]
     is_conflict = (labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)
     return audit.exact_pairs[is_conflict]
 
 
 def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
-    """Keep only the first of the (M, 2) pairs of each group of identical faces: (K, 2)."""
+    """Return the first pair of each group of identical faces: (M, 2) exact pairs -> (K, 2)."""
     contents = [audit.samples.faces[face_index].tobytes() for face_index in pairs[:, 0]]
     _, first_indices = np.unique(np.array(contents, object), return_index=True)
     return pairs[np.sort(first_indices)]
@@ -115,7 +115,7 @@ def first_pair_of_each_group(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 
 
 def labels_text(audit: Audit, face_indices: np.ndarray) -> str:
-    """Join the names of the labels of faces, as in `"angry | sad"`."""
+    """Join the label names of faces, as in `"angry | sad"`."""
     labels = audit.samples.labels[face_indices]
     return " | ".join(EMOTIONS[k] if k >= 0 else "no label" for k in labels)
 
@@ -131,14 +131,14 @@ def is_rated_without_emotion(samples: Samples) -> np.ndarray:
 
 
 def faces_with_rejected_label(samples: Samples) -> np.ndarray:
-    """Return the indices of faces whose raters all chose the same emotion, but not the label.
+    """Return the indices of faces whose raters all chose one emotion that is not the label.
 
     Returns:
         (M,) int, sorted by label.
     """
-    unanimous = samples.votes[:, : len(EMOTIONS_AND_CONTEMPT)].max(1) == samples.votes.sum(1)
-    rated = samples.votes.any(1) & (samples.labels >= 0)
-    face_indices = np.flatnonzero(unanimous & rated & (_votes_for_label(samples) == 0))
+    is_unanimous = samples.votes[:, : len(EMOTIONS_AND_CONTEMPT)].max(1) == samples.votes.sum(1)
+    has_both = samples.votes.any(1) & (samples.labels >= 0)
+    face_indices = np.flatnonzero(is_unanimous & has_both & (_votes_for_label(samples) == 0))
     return face_indices[np.argsort(samples.labels[face_indices], kind="stable")]
 
 
@@ -190,7 +190,7 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _count_duplicates_of_earlier_faces(exact_pairs: np.ndarray) -> int:
-    """Count the faces with the same pixels as an earlier face; the first one is not counted."""
+    """Count the faces with the same pixels as an earlier face."""
     return len(np.unique(exact_pairs[:, 1]))
 
 
@@ -233,7 +233,7 @@ def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -
 def _conflicting_labels(audit: Audit) -> dict:
     """Count the exact duplicates with different labels: groups, faces, and groups by labels.
 
-    The labels of a group are those of its first conflicting pair.
+    A group is counted under the labels of its first conflicting pair.
     """
     pairs = conflicting_pairs(audit)
     groups = first_pair_of_each_group(audit, pairs)
@@ -245,10 +245,10 @@ def _conflicting_labels(audit: Audit) -> dict:
 
 
 def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
-    """Measure the agreement of FER+ raters with the labels, on faces that have both.
+    """Measure how well FER+ raters agree with the labels, on faces that have votes and a label.
 
     Returns:
-        Label, or "all" -> scores, each 0 to 1. Labels of no face are missing. The scores are:
+        Label, or "all" -> scores, each 0 to 1. Labels that no face has are missing. The scores:
 
         - `plurality_agrees`: the fraction of faces whose label has more votes than any other
           choice.
@@ -275,7 +275,7 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
 
 
 def tables(numbers: dict) -> Iterator[Table]:
-    """Yield the tables that show the result of `summary` to readers."""
+    """Yield the tables that display the result of `summary`."""
     names, conflicts = tuple(numbers["splits"]), numbers["conflicting_labels"]
     counts = [numbers["classes"][name] | numbers["splits"][name] for name in names]
     rows = [(key.replace("_", " "), *(split[key] for split in counts)) for key in counts[0]]
@@ -309,7 +309,7 @@ def _rater_table(splits: dict) -> Table:
     rows = []
     for label in (*EMOTIONS, "all"):
         scores = [split.get(label, dict.fromkeys(RATER_SCORES, "")) for split in splits.values()]
-        rows.append((label, *(of_split[name] for name in RATER_SCORES for of_split in scores)))
+        rows.append((label, *(row[name] for name in RATER_SCORES for row in scores)))
     title = "Agreement of FER+ raters with the labels, as fractions of faces and of votes"
     return title, ("label", *columns), rows
 
@@ -318,7 +318,7 @@ def _rater_table(splits: dict) -> Table:
 
 
 def exclusions(audit: Audit) -> dict[str, np.ndarray]:
-    """Return the faces of val and test that a clean evaluation excludes, by reason.
+    """Return the faces of val and test to exclude from a clean evaluation, by reason.
 
     The reasons are:
 

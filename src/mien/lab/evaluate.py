@@ -33,23 +33,25 @@ def evaluate(
         model: A run folder or an `.onnx` file.
         root: Path of the dataset.
         split: "train", "val" or "test".
-        tta: test-time augmentation: "none", "flip" or "ten_crop".
+        tta: Test-time augmentation: "none", "flip" or "ten_crop".
         input_size: Input size of a run's network in pixels; 0 is the size it was trained with.
-        exclude: A CSV file whose column `row` lists faces to exclude (`mien audit --exclusions`).
+        exclude: A CSV file whose column `row` lists the faces to exclude, as written by
+            `mien audit --exclusions`.
         resamples: Number of bootstrap samples.
 
     Returns:
-        The result as in the files of `results/`: model, data, options and scores.
+        The result in the format of the files in `results/`: model, data, options and scores.
 
     Raises:
-        UserError: An option does not fit the model or the data, or the protocol of the run makes
-            its own splits and this is not the dataset that the run was trained on.
+        UserError: The model or the data cannot be read; an option does not fit them; or the run was
+            trained with a protocol other than "official", and on other data.
     """
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
     provenance = _provenance(target)
     protocol, splits, data_facts = _split_like_training(data.load(root), target, provenance)
-    samples, train = data.split(splits, split), splits.get("train") if split != "train" else None
+    samples = data.split(splits, split)
+    train = splits.get("train") if split != "train" else None
     data_facts = data_facts | {"split": split}
     if exclude is not None:
         samples, excluded = _exclude(samples, exclude, split)
@@ -87,34 +89,38 @@ def _check_input_size(target: Run | Path, input_size: int, face_size: int) -> No
 def _split_like_training(
     splits: protocols.Splits, target: Run | Path, provenance: Mapping
 ) -> tuple[str, protocols.Splits, dict]:
-    """Return the protocol, the splits by that protocol, and a description of the data."""
+    """Return the name of the protocol, the splits, and a description of the data.
+
+    A run is evaluated on the splits that its protocol makes of the data. A model file is evaluated
+    on the data's own splits, and the name includes the protocols of its training.
+    """
     data_facts = data.describe(splits)
     protocol = "official" if data_facts["official"] else "as the data is split"
-    others = sorted(_protocols(provenance) - {"official"})
-    if not others:
+    unofficial = sorted(_protocols(provenance) - {"official"})
+    if not unofficial:
         return protocol, splits, data_facts
     if not isinstance(target, Run):
-        return protocol + protocols.TRAINED_WITH + ", ".join(others), splits, data_facts
+        return protocol + protocols.TRAINED_WITH + ", ".join(unofficial), splits, data_facts
     if target.about.get("data", data_facts) != data_facts:
         raise UserError(
-            f"{target.folder} was trained with protocol {others[0]} on other data, so its training "
-            "faces could be in the evaluation set. Give the data that it was trained on."
+            f"{target.folder} was trained with protocol {unofficial[0]} on other data, so its "
+            "training faces could be in the evaluation set. Give the data that it was trained on."
         )
-    return others[0], protocols.split(splits, target.config), data_facts
+    return unofficial[0], protocols.split(splits, target.config), data_facts
 
 
 def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
     """Return the samples without the rows listed in a file, and the number of excluded faces."""
-    kept = ~np.isin(samples.rows, _listed_rows(path))
-    if kept.all():
+    is_kept = ~np.isin(samples.rows, _listed_rows(path))
+    if is_kept.all():
         raise UserError(f"{path} lists no face of {split}; give a list for this data.")
-    if not kept.any():
+    if not is_kept.any():
         raise UserError(f"{path} excludes every face of {split}; give a shorter list.")
-    return samples.select(kept), int((~kept).sum())
+    return samples.select(is_kept), int((~is_kept).sum())
 
 
 def _listed_rows(path: Path) -> list[int]:
-    """Return the column `row` of a CSV file; `UserError` if the column is missing."""
+    """Return the column `row` of a CSV file; raise a `UserError` if it has no valid one."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             return [int(line["row"]) for line in csv.DictReader(file)]
@@ -127,7 +133,7 @@ def _listed_rows(path: Path) -> list[int]:
 
 
 def load_or_evaluate(run: Run, root: Path) -> dict:
-    """Return the result of a run on `val` without augmentation; evaluate only if none is saved."""
+    """Return the result of a run on `val` without TTA; evaluate the run unless it is saved."""
     if run.metrics_file.exists():
         saved = run.result()
         expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
@@ -137,7 +143,7 @@ def load_or_evaluate(run: Run, root: Path) -> dict:
 
 
 def _configs(provenance: Mapping) -> list[Mapping]:
-    """Return the configs of all trained networks, as far as they are known."""
+    """Return the configs of all networks of a model, except those that are not recorded."""
     members = provenance.get("members", [provenance])
     return [member["config"] for member in members if member.get("config")]
 
@@ -147,7 +153,7 @@ def _protocols(provenance: Mapping) -> set[str]:
 
 
 def _epoch_selection(provenance: Mapping) -> dict[str, str]:
-    """Return the split on which an epoch was selected, if any: scores on it are biased upward."""
+    """Return the split that selected an epoch, if any, because scores on it are biased upward."""
     is_selected = any(
         config.get("select_epoch") == "best" or config.get("patience")
         for config in _configs(provenance)
@@ -156,9 +162,9 @@ def _epoch_selection(provenance: Mapping) -> dict[str, str]:
 
 
 def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
-    """Return the size of a run's network with one head of seven classes, and the training cost.
+    """Return the cost of a run's network with one head of seven classes, and of its training.
 
-    The training accuracy is measured on augmented faces in the last epoch.
+    The training accuracy is that of the last epoch, on augmented faces.
     """
     config, log = run.config, run.log()
     network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
@@ -174,7 +180,7 @@ def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
 
 
 def _provenance(target: Run | Path) -> dict:
-    """Return config, seed, data and commit of a run's training, or the card of a model file."""
+    """Return the config, seed, data and commit of a run, or the card of a model file."""
     if isinstance(target, Run):
         return {"config": published(target.config), "seed": target.config.seed, **target.about}
     from mien.classification.classifier import Classifier

@@ -1,4 +1,4 @@
-"""Evaluate a model on any labelled images, with detection and crops as in use, and by group."""
+"""Evaluate a model on labelled images, with face detection, overall and by group."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from mien.labels import EMOTIONS
 from mien.results import Face, Frame, Result
 
 OnProgress = Callable[[int, int], object]
-"""Callback that receives the number of images read so far and the total number."""
+"""Callback that receives the number of images so far and the total number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model predicts for N readable images.
+    """A model's predictions for N images.
 
     Attributes:
         images: The images.
-        face_counts: (N,) number of detected faces.
-        probabilities: (N, 7) for the largest face of each image, in the order of `EMOTIONS`; zeros
-            if no face was detected.
+        face_counts: (N,) int, number of detected faces.
+        probabilities: (N, 7) probabilities of the largest face of each image, in the order of
+            `EMOTIONS`; zeros if no face was detected.
     """
 
     images: list[LabelledImage]
@@ -40,11 +40,11 @@ class Predictions:
 
     @property
     def truth(self) -> np.ndarray:
-        """(N,) indices of the labels."""
+        """(N,) int64, the labels as indices into `EMOTIONS`."""
         return np.array([EMOTIONS.index(image.emotion) for image in self.images], np.int64)
 
     def select(self, mask: np.ndarray) -> Predictions:
-        """The predictions for the images of a boolean mask."""
+        """Return the predictions for the images of a boolean mask."""
         images = [image for image, selected in zip(self.images, mask, strict=True) if selected]
         return Predictions(images, self.face_counts[mask], self.probabilities[mask])
 
@@ -64,25 +64,28 @@ def evaluate(
 
     Args:
         model: An `.onnx` file.
-        root: A folder EMOTION/ or SPLIT/EMOTION/, or a CSV or Parquet table with the columns
-            `path` and `emotion`, and optionally of votes and groups; see `labelled_images`.
+        root: A folder with subfolders EMOTION/ or SPLIT/EMOTION/; or a CSV or Parquet table with
+            the columns `path` and `emotion`, and optional columns of votes and groups. See
+            `labelled_images`.
         split: "train", "val" or "test"; a table and a folder without splits are "val".
         detector: Name of the detector; "whole" if the images are face crops.
         groups: Columns of a table to group by, besides age, gender and ethnicity.
         resamples: Number of bootstrap samples.
         on_error: Called with the error of each image that cannot be read.
-        on_progress: Called after each image.
+        on_progress: Called after each image that can be read.
 
     Returns:
-        `{"name", "detector", "data", "provenance", "environment", "scores", "groups"}`. `data`
-        counts the images: all, `left_out` (other labels), `unreadable`, `without_face` and
-        `several_faces` (the largest was evaluated). `scores` is one section as in
-        `mien.lab.scores`, with the detection rate, the macro recall, the top-label gap against the
-        labels, and the recall per emotion. `groups` has such a section for each group of each
-        column, with `accuracy_difference`: its accuracy minus that of all other images.
+        The result, with these entries besides those of all results:
+
+        - `data`: The number of images, and of those that are `left_out` (with other labels),
+          `unreadable`, `without_face`, or have `several_faces` (the largest is evaluated).
+        - `scores`: The result of `section` for all images.
+        - `groups`: Column -> group -> the result of `section`, with `accuracy_difference`: the
+          accuracy of the group minus that of all other images.
 
     Raises:
-        UserError: There are no images with a label, or the data is invalid.
+        UserError: The model or the data is invalid, no image has one of the labels or can be read,
+            or no face is detected.
 
     Example:
         ```python
@@ -94,37 +97,51 @@ def evaluate(
     """
     root = Path(root)
     images = data.split(labelled_images.load(root, groups), split)
-    usable = [image for image in images if image.emotion in EMOTIONS]
-    left_out = Counter(image.emotion for image in images if image.emotion not in EMOTIONS)
-    if not usable:
-        raise UserError(f"{root} has none of the labels {', '.join(EMOTIONS)}; its labels are "
-                        f"{', '.join(sorted(left_out)[:10])}.")  # fmt: skip
+    usable = _images_with_emotion(images, root)
     classifier = Classifier(model if isinstance(model, ModelFile) else Path(model))
     analyzer = Analyzer(classifier, detector)
     predictions = predict(analyzer, usable, on_error, on_progress)
-    if not predictions.images:
-        raise UserError(
-            f"None of the {len(usable):,} images of {root} can be read; check the paths."
-        )
-    if not predictions.face_counts.any():
-        raise UserError(f"{detector} detected no face in {len(usable):,} images. If they are face "
-                        "crops, give --detector whole.")  # fmt: skip
+    _check_predictions(predictions, root, detector, len(usable))
     return {
         "name": analyzer.model,
         "detector": analyzer.detector,
-        "data": {
-            "name": root.name,
-            "split": split,
-            "images": len(images),
-            "left_out": dict(left_out),
-            "unreadable": len(usable) - len(predictions.images),
-            "without_face": int((predictions.face_counts == 0).sum()),
-            "several_faces": int((predictions.face_counts > 1).sum()),
-        },
+        "data": {"name": root.name, "split": split, **_count_images(images, predictions)},
         "provenance": dict(classifier.spec.card),
         "environment": runs.about(),
         "scores": section(predictions, resamples),
-        "groups": _group_sections(predictions, resamples),
+        "groups": group_sections(predictions, resamples),
+    }
+
+
+def _images_with_emotion(images: Sequence[LabelledImage], root: Path) -> list[LabelledImage]:
+    usable = [image for image in images if image.emotion in EMOTIONS]
+    if not usable:
+        labels = sorted({image.emotion for image in images})
+        raise UserError(f"{root} has none of the labels {', '.join(EMOTIONS)}; its labels are "
+                        f"{', '.join(labels[:10])}.")  # fmt: skip
+    return usable
+
+
+def _check_predictions(
+    predictions: Predictions, root: Path, detector: str, image_count: int
+) -> None:
+    if not predictions.images:
+        raise UserError(
+            f"None of the {image_count:,} images of {root} can be read; check the paths."
+        )
+    if not predictions.face_counts.any():
+        raise UserError(f"{detector} detected no face in {image_count:,} images. If they are face "
+                        "crops, give --detector whole.")  # fmt: skip
+
+
+def _count_images(images: Sequence[LabelledImage], predictions: Predictions) -> dict:
+    left_out = Counter(image.emotion for image in images if image.emotion not in EMOTIONS)
+    return {
+        "images": len(images),
+        "left_out": dict(left_out),
+        "unreadable": len(images) - left_out.total() - len(predictions.images),
+        "without_face": int((predictions.face_counts == 0).sum()),
+        "several_faces": int((predictions.face_counts > 1).sum()),
     }
 
 
@@ -134,7 +151,7 @@ def predict(
     on_error: ErrorCallback = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
 ) -> Predictions:
-    """Predict the emotions of the largest face in each image that can be read."""
+    """Predict the emotions of the largest face of each image that can be read."""
     readable: list[LabelledImage] = []
 
     def frames() -> Iterator[Frame]:
@@ -160,7 +177,10 @@ def predict(
 
 
 def _probabilities(result: Result) -> list[float]:
-    """Probabilities of the largest face, or zeros; an emotion that a model lacks has 0."""
+    """Return the probabilities of the largest face, with 0 for emotions that the model lacks.
+
+    Without a face, all are 0.
+    """
     largest = max(result, key=_area, default=None)
     return [largest.emotions.get(emotion, 0.0) if largest else 0.0 for emotion in EMOTIONS]
 
@@ -170,7 +190,17 @@ def _area(face: Face) -> float:
 
 
 def section(predictions: Predictions, resamples: int = 1000) -> dict:
-    """Compute the scores of some images; without a detected face, only the detection rate."""
+    """Compute the scores of a set of images.
+
+    Args:
+        predictions: The predictions for the images.
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        The number of images and the detection rate. For the detected faces, also the scores of
+        `scores.label_scores` and `scores.share_scores`, the macro recall, the top-label gap with
+        respect to the labels, and the recall per emotion.
+    """
     detected = predictions.face_counts > 0
     counts = {
         "images": len(detected),
@@ -180,9 +210,11 @@ def section(predictions: Predictions, resamples: int = 1000) -> dict:
         return counts | {"faces": 0}
     faces = predictions.select(detected)
     truth, probabilities = faces.truth, faces.probabilities
-    section = scores.label_scores(probabilities, truth, EMOTIONS, resamples)
-    matrix = np.array(section["confusion"])
-    return counts | section | {
+    label_scores = scores.label_scores(probabilities, truth, EMOTIONS, resamples)
+    matrix = np.array(label_scores["confusion"])
+    return {
+        **counts,
+        **label_scores,
         "accuracy": _proportion(int(np.diag(matrix).sum()), len(truth)),
         "macro_recall": _macro_recall(truth, probabilities.argmax(1), resamples),
         "top_label_gap": _top_label_gap(truth, probabilities, resamples),
@@ -197,11 +229,20 @@ def section(predictions: Predictions, resamples: int = 1000) -> dict:
             np.arange(len(truth)),
             resamples,
         ),
-    }  # fmt: skip
+    }
 
 
-def _group_sections(predictions: Predictions, resamples: int) -> dict[str, dict[str, dict]]:
-    """Return column -> group -> scores; groups are sorted, numbers by value."""
+def group_sections(predictions: Predictions, resamples: int = 1000) -> dict[str, dict[str, dict]]:
+    """Compute the scores by group.
+
+    Args:
+        predictions: The predictions for at least one image.
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        Column -> group -> the result of `section` and `accuracy_difference`, the accuracy of the
+        group minus that of all other images. Groups are sorted by number, then by name.
+    """
     columns = predictions.images[0].groups
     return {column: _column_sections(predictions, column, resamples) for column in columns}
 
@@ -212,21 +253,25 @@ def _column_sections(predictions: Predictions, column: str, resamples: int) -> d
     detected = predictions.face_counts > 0
     sections = {}
     for group in sorted(set(groups.tolist()), key=labelled_images.group_order):
-        member = groups == group
-        sections[group] = section(predictions.select(member), resamples)
-        if (member & detected).any() and (~member & detected).any():
+        is_member = groups == group
+        sections[group] = section(predictions.select(is_member), resamples)
+        if (is_member & detected).any() and (~is_member & detected).any():
             sections[group]["accuracy_difference"] = _estimate(
-                _difference, correct[detected], member[detected], resamples=resamples
+                _accuracy_difference, correct[detected], is_member[detected], resamples=resamples
             )
     return sections
 
 
-def _difference(correct: np.ndarray, member: np.ndarray) -> float:
-    """Accuracy of a group minus that of the others; a resample may have no face of either."""
-    inside, outside = (
-        correct[part].sum() / max(part.sum(), 1) for part in (member, ~member)
-    )  # fmt: skip
-    return float(inside - outside)
+def _accuracy_difference(correct: np.ndarray, is_member: np.ndarray) -> float:
+    """Return the accuracy of a group minus that of all other faces.
+
+    If a resample has no face of one of them, its accuracy counts as 0.
+    """
+
+    def accuracy(mask: np.ndarray) -> float:
+        return correct[mask].sum() / max(mask.sum(), 1)
+
+    return float(accuracy(is_member) - accuracy(~is_member))
 
 
 def _macro_recall(truth: np.ndarray, predicted: np.ndarray, resamples: int) -> dict[str, float]:
@@ -237,7 +282,7 @@ def _macro_recall(truth: np.ndarray, predicted: np.ndarray, resamples: int) -> d
 
 
 def _top_label_gap(truth: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict:
-    """The mean predicted share of the top emotion minus the accuracy."""
+    """Estimate the mean probability of the top emotion minus the accuracy."""
     return _estimate(
         metrics.top_label_gap, probabilities, np.eye(len(EMOTIONS))[truth], resamples=resamples
     )

@@ -1,4 +1,4 @@
-"""Export a run, or an ensemble of runs, to an `.onnx` file with its spec as metadata.
+"""Export a run, or an ensemble of runs, to an `.onnx` file with its specification as metadata.
 
 The graph maps uint8 pixels to probabilities. It includes standardization, cropping, the network,
 calibration and softmax. The file is written only if ONNX Runtime and torch agree.
@@ -7,7 +7,7 @@ calibration and softmax. The file is written only if ONNX Runtime and torch agre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,10 +46,10 @@ USE = {
     "rights": "research and evaluation, unless you clear the rights to the training data; those to "
     "the images of FER2013 are unresolved",
 }
-"""What a user of a model file must know, in its card."""
+"""Conditions of use, which the card of a model file states."""
 
 TTA = ("none", "flip")
-"""The test-time augmentations that a file can include."""
+"""The test-time augmentations that a model file can include."""
 
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8-weights": 3e-2, "int8": 0.25}
 """Precision -> the largest accepted difference between probabilities of ONNX Runtime and torch.
@@ -101,6 +101,14 @@ def _head_logits(head: str, logits: Tensor, label_head_weight: float) -> Tensor:
     return logits[:, HEADS[head]]
 
 
+@dataclass(frozen=True)
+class _CalibrationSet:
+    """N faces and the (N, 15) logits of the network for them, before the heads are mixed."""
+
+    samples: Samples
+    logits: Tensor
+
+
 def export(
     runs: Run | Sequence[Run],
     path: Path,
@@ -118,20 +126,21 @@ def export(
         path: Path of the file.
         tta: "none", or "flip" to average over a face and its mirror image at twice the cost.
         input_size: Input size of the network in pixels; 0 is the size in the config.
-        calibration_samples: Faces, usually PublicTest, to fit the calibration and to measure the
-            effect of the precision; None for no calibration.
-        label_head_weight: Weight of the label head in the vote head's output, 0 to 1. None: the
-            choice of `calibration.choose_label_head_weight`, or 0 without calibration or with only
-            one head.
-        precision: "float32"; "float16" or "int8-weights", which are smaller and converted to
-            float32 on loading; or "int8" for weights and activations, which needs calibration
+        calibration_samples: Faces, usually PublicTest, on which the calibration is fitted and the
+            model file is scored; None for no calibration.
+        label_head_weight: Weight of the label head in the vote head's output, 0 to 1. None means
+            the choice of `calibration.choose_label_head_weight`, or 0 if there is no calibration or
+            only one head.
+        precision: "float32"; "float16" or "int8-weights" for smaller weights, which are converted
+            to float32 on loading; or "int8" for weights and activations, which needs calibration
             samples.
 
     Returns:
-        The spec of the vote head if the file has one, otherwise that of the label head.
+        The specification of the vote head if the file has one, otherwise that of the label head.
 
     Raises:
-        UserError: An option does not fit the runs, or ONNX Runtime and torch differ.
+        UserError: An option does not fit the runs, the outputs of ONNX Runtime and torch differ, or
+            the precision lowers the scores too much.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     heads = _common_heads(runs)
@@ -141,44 +150,28 @@ def export(
     input_size, channels = input_size or ensembles.input_size(runs), runs[0].config.channels
     network = ensembles.restore(runs, flip=tta == "flip")
     network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    logits = None
+    calibration_set = None
     if calibration_samples is not None:
         logits = inference.compute_logits(
             network, calibration_samples.faces, input_size=input_size, channels=channels
         )
+        calibration_set = _CalibrationSet(calibration_samples, logits)
     if label_head_weight is None:
-        label_head_weight = _choose_label_head_weight(heads, logits, calibration_samples)
-    scalings = {
-        head: _scaling(head, logits, label_head_weight, calibration_samples) for head in heads
-    }
+        label_head_weight = _choose_label_head_weight(heads, calibration_set)
+    scalings = {head: _fit_scaling(head, label_head_weight, calibration_set) for head in heads}
     exported = ExportedNetwork(network, scalings, label_head_weight, input_size).eval()
-    card: dict[str, Any] = {
-        "use": USE,
-        **ensembles.provenance(runs),
+    options = {
         "tta": tta,
         "label_head_weight": label_head_weight,
         "input_size": input_size,
         "precision": precision,
-        "heads": {
-            head: {"target": TARGETS[head], "calibration": asdict(scaling)}
-            for head, scaling in scalings.items()
-        },
     }
+    card = _model_card(runs, options, scalings)
     spec = ModelSpec(CLASS_NAMES[heads[0]], FACE_SIZE, channels, card=card)
-    proto = to_onnx(exported, spec)
-    if precision in quantization.REDUCED_PRECISION:
-        proto = quantization.reduce_precision(proto, precision)
-    if precision == "int8" and calibration_samples is not None:
-        proto = quantization.quantize(proto, _inputs(calibration_samples.faces[:512], channels))
+    proto = _convert_precision(to_onnx(exported, spec), precision, channels, calibration_samples)
     check_against_torch(proto, exported, channels, TOLERANCES[precision])
-    if calibration_samples is not None and logits is not None:
-        outputs = _run_onnx(proto, _inputs(calibration_samples.faces, channels))
-        for head, stored in zip(heads, outputs, strict=True):
-            uncalibrated = _head_logits(head, logits, label_head_weight)
-            card["heads"][head] |= _head_scores(
-                head, stored, uncalibrated, scalings[head], calibration_samples, precision
-            )
-        onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
+    if calibration_set is not None:
+        _add_scores(proto, spec, scalings, calibration_set)
     if precision == "int8":
         quantization.add_self_test(proto)
     with atomic_file.atomic_write(path) as temporary:
@@ -199,39 +192,99 @@ def _common_heads(runs: Sequence[Run]) -> list[str]:
 
 
 def _choose_label_head_weight(
-    heads: Sequence[str], logits: Tensor | None, calibration_samples: Samples | None
+    heads: Sequence[str], calibration_set: _CalibrationSet | None
 ) -> float:
-    if logits is None or calibration_samples is None or len(heads) < 2:
+    if calibration_set is None or len(heads) < 2:
         return 0.0
-    return calibration.choose_label_head_weight(logits, calibration_samples.votes)
+    return calibration.choose_label_head_weight(
+        calibration_set.logits, calibration_set.samples.votes
+    )
 
 
-def _scaling(
-    head: str, logits: Tensor | None, label_head_weight: float, calibration_samples: Samples | None
+def _fit_scaling(
+    head: str, label_head_weight: float, calibration_set: _CalibrationSet | None
 ) -> VectorScaling:
-    if logits is None or calibration_samples is None:
+    if calibration_set is None:
         return calibration.identity(len(CLASS_NAMES[head]))
-    uncalibrated = _head_logits(head, logits, label_head_weight)
-    return calibration.fit(uncalibrated, _targets(head, calibration_samples))
+    logits = _head_logits(head, calibration_set.logits, label_head_weight)
+    return calibration.fit(logits, _targets(head, calibration_set.samples))
+
+
+def _model_card(
+    runs: Sequence[Run], options: Mapping[str, object], scalings: Mapping[str, VectorScaling]
+) -> dict[str, object]:
+    return {
+        "use": USE,
+        **ensembles.provenance(runs),
+        **options,
+        "heads": {
+            head: {"target": TARGETS[head], "calibration": asdict(scaling)}
+            for head, scaling in scalings.items()
+        },
+    }
+
+
+def _convert_precision(
+    proto: onnx.ModelProto, precision: str, channels: int, calibration_samples: Samples | None
+) -> onnx.ModelProto:
+    if precision in quantization.REDUCED_PRECISION:
+        return quantization.reduce_precision(proto, precision)
+    if precision == "int8" and calibration_samples is not None:
+        return quantization.quantize(proto, _inputs(calibration_samples.faces[:512], channels))
+    return proto
+
+
+def _add_scores(
+    proto: onnx.ModelProto,
+    spec: ModelSpec,
+    scalings: Mapping[str, VectorScaling],
+    calibration_set: _CalibrationSet,
+) -> None:
+    """Add the scores of each head on the calibration set to the card, also in the graph's metadata.
+
+    Raise a `UserError` if the precision lowers the scores too much.
+    """
+    card = cast("dict[str, Any]", spec.card)
+    outputs = _run_onnx(proto, _inputs(calibration_set.samples.faces, spec.channels))
+    for (head, scaling), exported in zip(scalings.items(), outputs, strict=True):
+        logits = _head_logits(head, calibration_set.logits, card["label_head_weight"])
+        card["heads"][head] |= _head_scores(
+            head, exported, logits, scaling, calibration_set.samples, card["precision"]
+        )
+    onnx.helper.set_model_props(proto, spec.to_metadata(mien.__version__))
 
 
 def _head_scores(
     head: str,
-    stored: np.ndarray,
+    exported: np.ndarray,
     logits: Tensor,
     scaling: VectorScaling,
     samples: Samples,
     precision: str,
 ) -> dict[str, dict[str, float]]:
-    """Score a head on the calibration faces: as exported, in float32, and cross-validated.
+    """Score a head on the calibration set: as exported, in float32, and cross-validated.
 
     The cross-validated scores are not biased by the calibration, because each face is calibrated
     with a scaling that was fitted on the other folds.
+
+    Args:
+        head: Name of the head.
+        exported: (N, K) probabilities of the exported graph.
+        logits: (N, K) logits before calibration.
+        scaling: The calibration.
+        samples: The N faces.
+        precision: Precision of the exported graph.
+
+    Returns:
+        Kind of the probabilities -> metric -> score.
+
+    Raises:
+        UserError: The precision lowers the scores too much.
     """
     evaluation_set = "publictest" if data.describe({"val": samples})["official"] else "val"
     cross_validated = calibration.cross_validate(logits, _targets(head, samples))
     probabilities = {
-        evaluation_set: stored,
+        evaluation_set: exported,
         "float32": scaling(logits).softmax(1).numpy(),
         "cross_validated": cross_validated.softmax(1).numpy(),
     }
@@ -281,11 +334,11 @@ def _check_calibration(
             )
 
 
-def _check_precision(stored: dict[str, float], float32: dict[str, float], precision: str) -> None:
+def _check_precision(exported: dict[str, float], float32: dict[str, float], precision: str) -> None:
     """Reject a precision that lowers an accuracy or raises the KL divergence by more than 0.01."""
     limits = {"fer2013_accuracy": -0.01, "ferplus_accuracy": -0.01, "kl_nats": 0.01}
     for name, limit in limits.items():
-        change = stored.get(name, 0.0) - float32.get(name, 0.0)
+        change = exported.get(name, 0.0) - float32.get(name, 0.0)
         if (change > limit) if limit > 0 else (change < limit):
             raise UserError(
                 f"Not exported: with {precision}, {name} changes by {change:+.4f}. Use another "
@@ -294,19 +347,22 @@ def _check_precision(stored: dict[str, float], float32: dict[str, float], precis
 
 
 def _inputs(faces: np.ndarray, channels: int) -> np.ndarray:
+    """(N, H, W) gray faces -> (N, channels, H, W) inputs of a graph."""
     return faces[:, None].repeat(channels, 1)
 
 
 def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
-    """Run a graph on all faces and return each output."""
+    """Run a graph on (N, C, H, W) uint8 faces and return each output, (N, K)."""
     session = open_session(proto.SerializeToString())
-    parts = (faces[k : k + 256] for k in range(0, len(faces), 256))
-    outputs = [session.run(None, {INPUT: part}) for part in parts]
-    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+    results = [
+        session.run(None, {INPUT: faces[start : start + 256]})
+        for start in range(0, len(faces), 256)
+    ]
+    return [np.concatenate(arrays) for arrays in zip(*results, strict=True)]
 
 
 def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
-    """Convert a module to an ONNX graph with its spec as metadata."""
+    """Convert a network to an ONNX graph with its specification as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
     faces = torch.zeros(2, spec.channels, spec.side, spec.side, dtype=torch.uint8)
     with quantization.exporter_warnings_off():
@@ -320,7 +376,7 @@ def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
             verbose=False,
         )
     proto = cast("torch.onnx.ONNXProgram", program).model_proto  # a new object at each access
-    # The exporter stores paths of the source tree in every node.
+    # The exporter stores paths of source files in every node.
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -339,7 +395,7 @@ def check_against_torch(
 
     Args:
         proto: The exported graph.
-        model: The module that it was exported from.
+        model: The module from which it was exported.
         channels: Number of input channels.
         tolerance: The largest accepted difference between two probabilities.
 
@@ -356,8 +412,8 @@ def check_against_torch(
         faces = coarse.repeat(4, 2).repeat(4, 3)
         with torch.no_grad():
             expected = model(torch.as_tensor(faces))
-        for actual, target in zip(_run_onnx(proto, faces), expected, strict=True):
-            difference = np.abs(actual - target.numpy()).max()
+        for actual, desired in zip(_run_onnx(proto, faces), expected, strict=True):
+            difference = np.abs(actual - desired.numpy()).max()
             largest = float(np.maximum(largest, difference))  # unlike max(), this keeps NaN
     if not largest <= tolerance:
         raise UserError(
@@ -368,6 +424,7 @@ def check_against_torch(
 
 
 def _targets(head: str, samples: Samples) -> Tensor:
+    """Return the (N, K) targets of a head; they are zero for faces without votes or a label."""
     if head == "votes":
         return torch.as_tensor(data.shares(samples.votes))
     return F.one_hot(torch.as_tensor(samples.labels).clamp(min=0), 7) * torch.as_tensor(

@@ -29,7 +29,7 @@ def is_count(value: object) -> bool:
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is a text that can be printed."""
+    """Whether a value is a printable text of plausible length."""
     return isinstance(value, str) and len(value) < 10_000 and not _has_surrogates(value)
 
 
@@ -38,17 +38,21 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _is_score(value: object) -> bool:
+    """Whether a value is a score with its interval."""
     return _is_map(value, is_number) and list(value) == ["value", "low", "high"]  # type: ignore[call-overload]
 
 
 def _is_map(value: object, check: Check) -> bool:
+    """Whether a value is a dictionary of texts to values that pass a check."""
     return isinstance(value, dict) and all(
         is_text(key) and check(item) for key, item in value.items()
     )
 
 
-def _has(value: object, required: Mapping[str, Check], optional: Mapping[str, Check]) -> bool:
-    """Whether a value is a dictionary with these keys, and possibly others."""
+def _has_fields(
+    value: object, required: Mapping[str, Check], optional: Mapping[str, Check]
+) -> bool:
+    """Whether a value is a dictionary whose fields pass their checks; it may have other fields."""
     if not isinstance(value, dict):
         return False
     has_required = all(key in value and check(value[key]) for key, check in required.items())
@@ -58,8 +62,8 @@ def _has(value: object, required: Mapping[str, Check], optional: Mapping[str, Ch
 
 
 def is_data_description(value: object) -> bool:
-    """Whether a value describes a dataset, as `data` of `about.json`."""
-    return _has(
+    """Whether a value describes a dataset, as `data` does in `about.json`."""
+    return _has_fields(
         value,
         {"sha256": lambda digests: _is_map(digests, is_text)},
         {"name": is_text, "faces": lambda counts: _is_map(counts, is_count)},
@@ -68,7 +72,7 @@ def is_data_description(value: object) -> bool:
 
 def is_about(value: object) -> bool:
     """Whether a value has the structure of `about.json`."""
-    return _has(
+    return _has_fields(
         value,
         {},
         {
@@ -93,18 +97,21 @@ def are_log_entries(value: object) -> bool:
         _is_map(entry, lambda item: item is None or is_number(item))
         and is_count(entry.get("epoch"))
         and is_number(entry.get("seconds", 0))
-        and all(item is not None for key, item in entry.items() if key in _PLOTTED)
+        and all(item is not None for key, item in entry.items() if key in _PLOTTED_KEYS)
         for entry in value
     )
     return has_numbers and all(a["epoch"] < b["epoch"] for a, b in pairwise(value))
 
 
-_PLOTTED = ("lr", "accuracy", "label_loss", "val_accuracy", "val_loss")
+_PLOTTED_KEYS = ("lr", "accuracy", "label_loss", "val_accuracy", "val_loss")
 
 
 def is_result(value: object) -> bool:
-    """Whether a value has the structure of `metrics.json`, a result of `mien evaluate`."""
-    has_structure = _has(
+    """Whether a value has the structure of `metrics.json`, a result of `mien evaluate`.
+
+    The config of a run with cross-validation must name its fold.
+    """
+    has_structure = _has_fields(
         value,
         {
             "data": _is_evaluated_data,
@@ -115,34 +122,36 @@ def is_result(value: object) -> bool:
             "heads": lambda heads: (
                 isinstance(heads, dict)
                 and _are_heads(heads)
-                and all(_is_head(sections) for sections in heads.values())
+                and all(_is_head_result(sections) for sections in heads.values())
             ),
         },
         {
             "name": is_text,
-            "network": lambda cost: _has(
+            "network": lambda cost: _has_fields(
                 cost, {"parameters": is_count, "multiply_adds": is_count}, {}
             ),
-            "training": lambda cost: _has(cost, {}, {"epochs": is_count, "seconds": is_number}),
+            "training": lambda cost: _has_fields(
+                cost, {}, {"epochs": is_count, "seconds": is_number}
+            ),
             "epoch_selected_on": is_text,
         },
     )
     if has_structure and "kfold" in value["protocol"]:  # type: ignore[index]
         config = value["provenance"].get("config")  # type: ignore[index]
-        return _has(config, {"fold": is_count, "folds": is_count}, {})
+        return _has_fields(config, {"fold": is_count, "folds": is_count}, {})
     return has_structure
 
 
 def _is_evaluated_data(value: object) -> bool:
-    return is_data_description(value) and _has(
+    return is_data_description(value) and _has_fields(
         value,
         {"name": is_text, "split": is_text},
-        {"excluded": lambda item: _has(item, {"faces": is_count, "list": is_text}, {})},
+        {"excluded": lambda item: _has_fields(item, {"faces": is_count, "list": is_text}, {})},
     )
 
 
 def _is_provenance(value: object, depth: int = 0) -> bool:
-    return _has(
+    return _has_fields(
         value,
         {},
         {
@@ -157,31 +166,32 @@ def _is_provenance(value: object, depth: int = 0) -> bool:
     )
 
 
-def _is_head(value: object) -> bool:
+def _is_head_result(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     return all(
-        is_text(name) and (_is_shares(section) if name in _SHARES else _is_labels(section))
+        is_text(name)
+        and (_are_share_scores(section) if name in _SHARE_SECTIONS else _are_label_scores(section))
         for name, section in value.items()
     )
 
 
-_SHARES = ("proportions", "sampling_floor")
+_SHARE_SECTIONS = ("proportions", "sampling_floor")
 
 
-def _is_shares(value: object) -> bool:
-    return _has(value, {"faces": is_count}, {}) and all(
+def _are_share_scores(value: object) -> bool:
+    return _has_fields(value, {"faces": is_count}, {}) and all(
         _is_score(score)
         for name, score in value.items()  # type: ignore[attr-defined]
         if name != "faces"
     )
 
 
-def _is_labels(value: object) -> bool:
+def _are_label_scores(value: object) -> bool:
     required = {"faces": is_count, "per_class": _is_per_class, "confusion": _is_confusion_matrix}
     scores = dict.fromkeys(("accuracy", "macro_f1"), _is_score)
     optional = dict.fromkeys(("log_loss", "brier", "calibration_error"), _is_score)
-    if not _has(value, required | scores, optional):
+    if not _has_fields(value, required | scores, optional):
         return False
     matrix = value["confusion"]  # type: ignore[index]
     return len(matrix) == len(value["per_class"])  # type: ignore[index]
@@ -190,12 +200,12 @@ def _is_labels(value: object) -> bool:
 def _is_per_class(value: object) -> bool:
     metrics = dict.fromkeys(("precision", "recall", "f1", "specificity"), is_number)
     return bool(value) and _is_map(
-        value, lambda row: _has(row, {**metrics, "support": is_count}, {})
+        value, lambda row: _has_fields(row, {**metrics, "support": is_count}, {})
     )
 
 
 def _is_confusion_matrix(value: object) -> bool:
-    """Whether a value is a square matrix of counts, which are not all 0."""
+    """Whether a value is a square matrix of counts that are not all 0."""
     if not isinstance(value, list):
         return False
     return all(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 EPSILON = 1e-12
-"""Smallest probability whose logarithm is computed."""
+"""Lower bound of the probabilities whose logarithm is computed."""
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -120,7 +120,7 @@ def top_label_gap(probabilities: np.ndarray, shares: np.ndarray) -> float:
 
 
 def top_label_error(probabilities: np.ndarray, shares: np.ndarray, bins: int = 15) -> float:
-    """Compute the calibration error of the share that is predicted for the top predicted label."""
+    """Compute the calibration error of the predicted shares of the top predicted labels."""
     return _binned_error(*_top_label(probabilities, shares), bins)
 
 
@@ -164,8 +164,8 @@ def interval(
         resamples: The number of bootstrap samples.
         seed: Seed of the random generator.
         basic: Use the basic bootstrap instead of the percentile bootstrap, and set negative ends
-            to 0. The basic bootstrap reflects the percentiles about the value of the statistic,
-            which corrects the upward bias of resampled calibration errors.
+            to 0. The basic bootstrap reflects the percentiles about the value of the statistic.
+            This corrects the upward bias of resampled calibration errors.
         clusters: (N,) cluster ids. Rows with the same id, such as duplicates of a face, are
             resampled together.
 
@@ -188,7 +188,8 @@ def interval(
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     """Compute the 95 % Wilson score interval of a proportion.
 
-    Unlike the bootstrap's, it has a width if all or none of a few samples are successes.
+    Unlike a bootstrap interval, it is not a single point if all or none of the samples are
+    successes.
     """
     z = 1.959964
     center = (successes + z**2 / 2) / (count + z**2)
@@ -198,7 +199,7 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Clusters:
-    """Row indices sorted by cluster, and the start and size of each cluster in that order."""
+    """Row indices sorted by cluster, and the start and size of each cluster among them."""
 
     rows: np.ndarray
     starts: np.ndarray

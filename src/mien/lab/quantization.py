@@ -1,4 +1,4 @@
-"""Reduce the file size of an exported graph: float16 weights, int8 weights, or full int8."""
+"""Reduce the precision of an exported graph: float16 weights, int8 weights, or int8 throughout."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from mien.classification.model_spec import INPUT
 from mien.onnx_runtime import import_quantization, open_session
 
 REDUCED_PRECISION = ("float16", "int8-weights")
-"""Precisions that are converted to float32 on loading, so that inference is not slower."""
+"""Precisions of stored weights, which ONNX Runtime converts to float32 when it loads the model, so
+that inference is not slower."""
 
 MIN_ELEMENTS = 256
 """Weight tensors with fewer elements stay float32."""
 
 
 def reduce_precision(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """Store the larger weights in fewer bits and convert them to float32 on loading.
+    """Store the larger weights in fewer bits, to be converted to float32 on loading.
 
     Args:
         proto: A graph with float32 weights; changed in place.
-        precision: `"float16"`, or `"int8-weights"` for 8 bits with one factor per output channel.
+        precision: `"float16"`; or `"int8-weights"` for 8 bits with one factor per output channel,
+            and float16 for vectors.
 
     Returns:
         The changed graph.
@@ -84,47 +86,50 @@ def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
     Returns:
         A new graph, with weights quantized per output channel and activations per tensor.
     """
-    q = import_quantization()
+    ort_quantization = import_quantization()
 
-    class FaceReader(q.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class FaceReader(ort_quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            self.parts = iter(np.array_split(faces, max(1, len(faces) // 64)))
+            self.batches = iter(np.array_split(faces, max(1, len(faces) // 64)))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            part = next(self.parts, None)
-            return None if part is None else {INPUT: part}
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch}
 
     with tempfile.TemporaryDirectory() as folder, exporter_warnings_off():
-        original, prepared, quantized_file = (
-            Path(folder) / f"{name}.onnx" for name in ("a", "b", "c")
+        original, prepared, quantized = (
+            Path(folder) / f"{name}.onnx" for name in ("original", "prepared", "quantized")
         )
         onnx.save(proto, original)
-        q.shape_inference.quant_pre_process(original, prepared, skip_symbolic_shape=True)
-        q.quantize_static(
+        ort_quantization.shape_inference.quant_pre_process(
+            original, prepared, skip_symbolic_shape=True
+        )
+        ort_quantization.quantize_static(
             prepared,
-            quantized_file,
+            quantized,
             FaceReader(),
             per_channel=True,
-            # On CPUs without VNNI, sums of 8-bit products overflow 16 bits; those of 7 bits do not.
+            # On x86 CPUs without VNNI, sums of two products saturate at 16 bits; they cannot with
+            # 7-bit weights.
             reduce_range=True,
-            activation_type=q.QuantType.QUInt8,
-            weight_type=q.QuantType.QInt8,
+            activation_type=ort_quantization.QuantType.QUInt8,
+            weight_type=ort_quantization.QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "AveragePool"],
         )
-        quantized = onnx.load(quantized_file)
-    onnx.helper.set_model_props(quantized, {p.key: p.value for p in proto.metadata_props})
-    return quantized
+        result = onnx.load(quantized)
+    onnx.helper.set_model_props(result, {p.key: p.value for p in proto.metadata_props})
+    return result
 
 
 def add_self_test(proto: onnx.ModelProto) -> None:
-    """Add to the metadata of an int8 model the outputs that are correct on every CPU.
+    """Store the expected outputs of the self-test in the metadata of an int8 model.
 
     Args:
-        proto: An exported int8 model; changed in place, without changing its graph.
+        proto: An exported int8 model, whose metadata is changed in place.
     """
     session = open_session(proto.SerializeToString(), int8_kernels=False)
     _, channels, side, _ = session.get_inputs()[0].shape
-    names = [port.name for port in session.get_outputs()]
+    names = [output.name for output in session.get_outputs()]
     outputs = session.run(names, {INPUT: self_test.inputs(channels, side)})
     expected = self_test.to_metadata(dict(zip(names, outputs, strict=True)))
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
@@ -133,7 +138,7 @@ def add_self_test(proto: onnx.ModelProto) -> None:
 
 @contextmanager
 def exporter_warnings_off() -> Iterator[None]:
-    """Suppress the exporter's warnings about its internals, which users cannot fix."""
+    """Suppress the warnings of exporters, which concern their internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

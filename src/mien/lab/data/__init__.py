@@ -1,7 +1,7 @@
 """Datasets: one module per format, each with `can_load(root)` and `load(root)`.
 
-`load` returns the existing splits of `train`, `val` and `test` (FER2013's Training, PublicTest and
-PrivateTest) as `Samples`, in memory as uint8.
+`load` returns a dataset's splits as `Samples`. They are named `train`, `val` and `test`, which are
+FER2013's Training, PublicTest and PrivateTest; some may be missing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def load(root: Path | str) -> dict[str, Samples]:
         Split name ("train", "val", "test") -> samples.
 
     Raises:
-        UserError: `root` does not exist or has no supported format.
+        UserError: `root` does not exist, has no supported format, or cannot be read.
 
     Example:
         ```python
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 def split(splits: dict[str, T], name: str) -> T:
-    """Get one split of a dataset; a `UserError` if it does not exist."""
+    """Return one split of a dataset; raise a `UserError` if it does not exist."""
     if name not in splits:
         hint = " Name the folder of evaluation faces val." if name == "val" else ""
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
@@ -76,9 +76,14 @@ def split(splits: dict[str, T], name: str) -> T:
 
 
 def describe(splits: dict[str, Samples]) -> dict:
-    """Describe a dataset for results: name, whether FER2013 as published, and faces per split.
+    """Describe a dataset for results.
 
-    Faces are described by their number and by the SHA-256 of their pixels, labels and votes.
+    Args:
+        splits: Split name -> samples.
+
+    Returns:
+        The name, whether the dataset is FER2013 as published (`official`), and for each split the
+        number of faces and the SHA-256 of their pixels, labels and votes.
     """
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
     has_votes = any(samples.has_votes for samples in splits.values())

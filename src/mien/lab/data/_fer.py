@@ -1,4 +1,4 @@
-"""Functions for both formats of the published FER2013 and FER+ data."""
+"""Functions for FER2013 and FER+ data that both of their formats use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mien.errors import UserError
 from mien.lab.data._samples import Samples
 
 SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""FER2013's name of a split -> mien's."""
+"""FER2013's name of each split -> mien's name."""
 
 FERPLUS_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
@@ -20,8 +20,8 @@ FERPLUS_COLUMNS = (
 )  # fmt: skip
 """The vote columns of `fer2013new.csv`, in their order."""
 
-_MIEN_FROM_FERPLUS = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
-"""For each name in `VOTE_NAMES`, its index in `FERPLUS_COLUMNS`."""
+_FERPLUS_INDICES = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
+"""Index in `FERPLUS_COLUMNS` of each name in `VOTE_NAMES`."""
 
 OFFICIAL_COUNTS = {
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -34,7 +34,7 @@ OFFICIAL_COUNTS = {
 def vote_counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
     """The votes of a table with FER+ columns, in the order of `VOTE_NAMES`: (N, 10) uint8."""
     positions = {name.strip(): k for k, name in enumerate(header)}
-    columns = [positions[FERPLUS_COLUMNS[k]] for k in _MIEN_FROM_FERPLUS]
+    columns = [positions[FERPLUS_COLUMNS[k]] for k in _FERPLUS_INDICES]
     try:
         return np.array([[row[k] for k in columns] for row in table], np.uint8)
     except (ValueError, OverflowError):
@@ -65,13 +65,13 @@ def read_table(path: Path, separators: str = ",") -> tuple[list[str], list[list[
 
     Args:
         path: The file, in UTF-8 with or without a byte order mark.
-        separators: Possible separators of columns; the most frequent one in the header is used.
+        separators: Possible column separators; the one that is most frequent in the header is used.
 
     Returns:
         The header, and the rows except empty lines.
 
     Raises:
-        UserError: The file cannot be read, or a row does not have the header's length.
+        UserError: The file cannot be read, or a row does not have as many columns as the header.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

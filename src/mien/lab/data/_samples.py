@@ -1,4 +1,4 @@
-"""Faces with their labels and votes, and the published ways to read FER+ votes."""
+"""Faces with their labels and votes, and the published rules for deriving labels from votes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ VOTE_NAMES = (
 """The choices of a FER+ rater, in mien's order: eight emotions, "unknown" and "not a face"."""
 
 EMOTION_COUNT = 8
+"""Number of emotions among the choices, including contempt; they come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +75,21 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
 
 
 def duplicate_groups(faces: np.ndarray) -> np.ndarray:
-    """The index of the first pixel-identical face: (N, H, W) uint8 -> (N,) int64."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
+    """For each face, the index of the first identical face: (N, H, W) uint8 -> (N,) int64."""
+    first_indices: dict[bytes, int] = {}
+    return np.array([first_indices.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
 
 
 def pooled_votes(samples: Samples) -> np.ndarray:
     """Votes summed over pixel-identical faces: (N, 10) uint16 counts."""
-    first = duplicate_groups(samples.faces)
-    total = np.zeros(samples.votes.shape, np.uint16)
-    np.add.at(total, first, samples.votes)
-    return total[first]
+    groups = duplicate_groups(samples.faces)
+    totals = np.zeros(samples.votes.shape, np.uint16)
+    np.add.at(totals, groups, samples.votes)
+    return totals[groups]
 
 
 MIN_VOTES = 5
-"""Minimum number of votes for the seven emotions on faces that evaluate shares."""
+"""Minimum number of votes for the seven emotions of a face on which shares are evaluated."""
 
 
 def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,11 +99,12 @@ def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         votes: (N, 10) counts.
 
     Returns:
-        (N,) bool, which faces have at least `MIN_VOTES`; and (M, 7) float64, their shares.
+        (N,) bool, whether a face has at least `MIN_VOTES` of them; and (M, 7) float64, the shares
+        of these faces.
     """
     counts = votes[:, :7].astype(np.float64)
-    enough = counts.sum(1) >= MIN_VOTES
-    return enough, counts[enough] / counts[enough].sum(1, keepdims=True)
+    has_enough = counts.sum(1) >= MIN_VOTES
+    return has_enough, counts[has_enough] / counts[has_enough].sum(1, keepdims=True)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
@@ -116,12 +118,12 @@ def majority(votes: np.ndarray) -> np.ndarray:
     """
     counts = np.where(votes <= 1, 0, votes).astype(np.int64)
     top = counts.argmax(1)
-    strict = 2 * counts.max(1) > counts.sum(1)
-    return np.where(strict & (top < EMOTION_COUNT), top, -1)
+    is_majority = 2 * counts.max(1) > counts.sum(1)
+    return np.where(is_majority & (top < EMOTION_COUNT), top, -1)
 
 
 def plurality(votes: np.ndarray) -> np.ndarray:
-    """FER+ labels by protocol B, the most frequent vote.
+    """FER+ labels by plurality, the most frequent vote.
 
     Args:
         votes: (N, 10) counts.
@@ -130,11 +132,11 @@ def plurality(votes: np.ndarray) -> np.ndarray:
         (N,) int64, the emotion with the most votes; -1 for a tie, "unknown" or "not a face".
     """
     top = votes.argmax(1)
-    unique = (votes == votes.max(1, keepdims=True)).sum(1) == 1
-    return np.where(unique & (top < EMOTION_COUNT), top, -1)
+    is_unique = (votes == votes.max(1, keepdims=True)).sum(1) == 1
+    return np.where(is_unique & (top < EMOTION_COUNT), top, -1)
 
 
 def has_duplicate(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which faces are pixel-identical to one of `others`: (N, H, W), (M, H, W) -> (N,) bool."""
-    hashed = {face.tobytes() for face in others}
-    return np.array([face.tobytes() in hashed for face in faces], bool)
+    """Whether each face is identical to one of `others`: (N, H, W), (M, H, W) -> (N,) bool."""
+    contents = {face.tobytes() for face in others}
+    return np.array([face.tobytes() in contents for face in faces], bool)

@@ -29,29 +29,32 @@ def can_load(root: Path) -> bool:
 
 
 def load(root: Path) -> dict[str, Samples]:
-    """Load the splits; PrivateTest and the votes may be missing.
+    """Load the splits that the file has, with votes if their file exists.
 
     Raises:
-        UserError: Not this format, an invalid row, or votes that do not match the faces.
+        UserError: The file has another format or an invalid row, or the votes do not match it.
     """
     path = root if root.is_file() else root / FILE
-    faces, labels, usage = _faces(path)
+    faces, labels, split_indices = _load_faces(path)
     rows = np.arange(len(faces))
     votes = np.zeros((len(faces), len(VOTE_NAMES)), np.uint8)
     if (votes_path := path.with_name(VOTES_FILE)).exists():
-        votes = _votes(votes_path, usage)
-    everything = Samples(faces, labels, votes, rows)
+        votes = _load_votes(votes_path, split_indices)
+    samples = Samples(faces, labels, votes, rows)
     splits = {
-        name: everything.select(usage == number)
-        for number, name in enumerate(SPLITS.values())
-        if (usage == number).any()
+        name: samples.select(split_indices == k)
+        for k, name in enumerate(SPLITS.values())
+        if (split_indices == k).any()
     }
     check_counts(splits, path)
     return splits
 
 
-def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces (N, 48, 48) uint8, labels (N,), and the index of each face's split in `SPLITS` (N,)."""
+def _load_faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces (N, 48, 48) uint8, labels (N,), and the index of each face's split in `SPLITS` (N,).
+
+    They are read from the cache if it exists; otherwise the cache is written.
+    """
     info = path.stat()
     cache = path.with_name(f".{path.stem}.{info.st_size}.{info.st_mtime_ns}.npz")
     if cache.exists():
@@ -59,19 +62,19 @@ def _faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             with open(cache, "rb") as file, np.load(file) as saved:
                 return saved["faces"], saved["labels"], saved["usage"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # a damaged cache is rewritten
+            pass  # a damaged cache is written again
     parsed = _parse(path)
     try:
         with atomic_file.atomic_write(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
     except UserError:
-        pass  # a read-only folder can still be read
+        pass  # the folder is read-only
     return parsed
 
 
 def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = list(SPLITS)
-    faces, labels, usage = [], [], []
+    faces, labels, split_indices = [], [], []
     line = 1
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -82,12 +85,12 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                     f"{path} is not fer2013.csv: its header is {','.join(header)[:80]!r}, "
                     "expected emotion,pixels,Usage."
                 )
-            emotion, pixels, used = map(header.index, ("emotion", "pixels", "usage"))
+            emotion, pixels, usage = map(header.index, ("emotion", "pixels", "usage"))
             for row in table:
                 line = table.line_num
                 faces.append(np.array(row[pixels].split(), np.uint8))
                 labels.append(int(row[emotion]))
-                usage.append(names.index(row[used]))
+                split_indices.append(names.index(row[usage]))
                 if len(faces[-1]) != SIDE * SIDE or not 0 <= labels[-1] < 7:
                     raise ValueError
     except (ValueError, IndexError, OverflowError, csv.Error):
@@ -97,16 +100,18 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ) from None
     if not faces:
         raise UserError(f"{path} has no faces.")
-    return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usage)
+    return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(split_indices)
 
 
-def _votes(path: Path, usage: np.ndarray) -> np.ndarray:
+def _load_votes(path: Path, split_indices: np.ndarray) -> np.ndarray:
+    """The votes of a file whose rows must have the given splits: (N, 10) uint8."""
     header, table = read_table(path)
     position = {name.strip(): k for k, name in enumerate(header)}
     if missing := [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in position]:
         raise UserError(f"{path} is not fer2013new.csv: it lacks the columns {', '.join(missing)}.")
-    number = {name: k for k, name in enumerate(SPLITS)}
-    usage_of_votes = [number.get(row[position["Usage"]], -1) for row in table]
-    if not np.array_equal(usage_of_votes, usage):
+    names = list(SPLITS)
+    usages = [row[position["Usage"]] for row in table]
+    actual = [names.index(usage) if usage in names else -1 for usage in usages]
+    if not np.array_equal(actual, split_indices):
         raise UserError(f"{path} does not have the same rows as {FILE}. Use the original files.")
     return vote_counts(path, header, table)

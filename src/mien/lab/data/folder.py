@@ -1,8 +1,9 @@
 """A folder of images: SPLIT/EMOTION/ or EMOTION/.
 
-Reads the popular repackagings of FER2013: `train/` and `test/` (Kaggle's "FER-2013", where test is
-PublicTest plus PrivateTest), `train/val/test` and `Training/PublicTest/PrivateTest`, with the usual
-spellings of the emotions. Images are resized to 48 x 48 pixels.
+This is the format of popular copies of FER2013. Their splits are `train` and `test` (Kaggle's
+"FER-2013", where `test` is PublicTest and PrivateTest), `train`, `val` and `test`, or `Training`,
+`PublicTest` and `PrivateTest`. The usual spellings of the emotions are recognized, and images are
+resized to 48 x 48 pixels.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ SPLIT_NAMES = {
 
 
 def can_load(root: Path) -> bool:
-    """Whether a subfolder of `root`, or of a split in it, has the name of an emotion."""
+    """Whether a subfolder of `root`, or of a split in it, is named after an emotion of FER2013."""
     return root.is_dir() and any(True for _ in _classes(root))
 
 
 def load(root: Path) -> dict[str, Samples]:
     """Load the splits; a folder of emotions without splits is `val`.
 
-    Contempt and other emotions that FER2013 lacks are ignored.
+    Folders of emotions that FER2013 lacks, such as contempt, are ignored.
 
     Raises:
-        UserError: An image cannot be read, or there are none.
+        UserError: An image cannot be read, or there is no image.
     """
     files_by_split: dict[str, list[tuple[str, int]]] = {}
     for split, label, folder in _classes(root):
@@ -49,35 +50,35 @@ def load(root: Path) -> dict[str, Samples]:
     for split, pairs in files_by_split.items():
         if not pairs:
             continue
-        first = sum(map(len, splits.values()))
+        first_row = sum(map(len, splits.values()))
         faces = np.stack([_face(file) for file, _ in pairs])
         labels = np.array([label for _, label in pairs])
         votes = np.zeros((len(pairs), len(VOTE_NAMES)), np.uint8)
-        splits[split] = Samples(faces, labels, votes, first + np.arange(len(pairs)))
+        splits[split] = Samples(faces, labels, votes, first_row + np.arange(len(pairs)))
     if not splits:
         raise UserError(f"{root} has folders of emotions, but no images in them.")
     return splits
 
 
 def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
-    """Split, label and folder of each class, sorted by name."""
-    for first in sorted(p for p in root.iterdir() if p.is_dir()):
-        if (label := _label(first.name)) is not None:
-            yield "val", label, first
-        elif split := SPLIT_NAMES.get(first.name.lower()):
-            for second in sorted(p for p in first.iterdir() if p.is_dir()):
-                if (label := _label(second.name)) is not None:
-                    yield split, label, second
+    """Yield the split, label and folder of each class, sorted by folder name."""
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        if (label := _label(folder.name)) is not None:
+            yield "val", label, folder
+        elif split := SPLIT_NAMES.get(folder.name.lower()):
+            for subfolder in sorted(p for p in folder.iterdir() if p.is_dir()):
+                if (label := _label(subfolder.name)) is not None:
+                    yield split, label, subfolder
                 else:
                     warnings.warn(
-                        f"{second} is named after none of the seven emotions; its images are "
+                        f"{subfolder} is named after none of the seven emotions; its images are "
                         "ignored.",
                         stacklevel=2,
                     )
 
 
 def _label(name: str) -> int | None:
-    """0 to 6 for the name of an emotion, which may follow a digit ("0_angry"); otherwise None."""
+    """0 to 6 for the name of an emotion, which may follow a number ("0_angry"); otherwise None."""
     try:
         label = canonical_label(name.lstrip("0123456789_- "))
     except UserError:
@@ -90,8 +91,9 @@ def _face(path: str) -> np.ndarray:
         with Image.open(path) as image:
             gray = image.convert("L")
             if gray.size != (SIDE, SIDE):
-                gray = gray.resize((SIDE, SIDE), Image.Resampling.BOX if gray.width > SIDE
-                                   else Image.Resampling.BILINEAR)  # fmt: skip
+                is_larger = gray.width > SIDE
+                resample = Image.Resampling.BOX if is_larger else Image.Resampling.BILINEAR
+                gray = gray.resize((SIDE, SIDE), resample)
             return np.asarray(gray)
     except Exception as error:  # decoders raise many types on damaged data
         raise UserError(f"Cannot read {path} as an image: {error}.") from None

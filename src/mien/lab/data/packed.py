@@ -1,8 +1,8 @@
 """FER2013 packed as lossless WebP images, with labels and FER+ votes in one table.
 
 A folder with `labels.csv` (row, usage, emotion, name, then the ten FER+ columns) and
-`faces_00.webp`, `faces_01.webp`, ...: grids with four columns of faces of 48 x 48 pixels, row by
-row. This format has a fifth of the size of the official file and loads in a second.
+`faces_00.webp`, `faces_01.webp`, ...: grids with four columns of faces of 48 x 48 pixels, ordered
+row by row. This format has a fifth of the size of the official file and loads in a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def can_load(root: Path) -> bool:
 
 
 def load(root: Path) -> dict[str, Samples]:
-    """Load the splits; a `UserError` if images and table do not match."""
+    """Load the splits; raise a `UserError` if a file is invalid or does not match the others."""
     columns, table = read_table(root / "labels.csv")
     missing = {"row", "usage", "emotion", *FERPLUS_COLUMNS} - set(columns)
     if missing:
@@ -34,7 +34,7 @@ def load(root: Path) -> dict[str, Samples]:
     faces = np.concatenate([_faces_of_grid(path) for path in sorted(root.glob("faces_*.webp"))])
     if not 0 <= len(faces) - len(table) < COLUMNS:
         raise UserError(f"{root} has {len(faces):,} faces but {len(table):,} rows of labels.")
-    usage = np.array([line[position["usage"]] for line in table])
+    usages = np.array([line[position["usage"]] for line in table])
     try:
         rows = np.array([line[position["row"]] for line in table], np.int64)
         labels = np.array([line[position["emotion"]] for line in table], np.int64)
@@ -45,11 +45,11 @@ def load(root: Path) -> dict[str, Samples]:
     if not ((labels >= 0) & (labels < 7)).all():
         raise UserError(f"{root / 'labels.csv'} has an emotion that is not from 0 to 6.")
     votes = vote_counts(root / "labels.csv", columns, table)
-    everything = Samples(faces[: len(table)], labels, votes, rows)
+    samples = Samples(faces[: len(table)], labels, votes, rows)
     splits = {
-        name: everything.select(usage == published)
-        for published, name in SPLITS.items()
-        if (usage == published).any()
+        name: samples.select(usages == usage)
+        for usage, name in SPLITS.items()
+        if (usages == usage).any()
     }
     check_counts(splits, root)
     return splits

@@ -7,22 +7,22 @@ https://github.com/ArnabKumarRoy02/ResEmoteNet.
 Claims: 79.79 % on FER2013. In the issues of the repository, users report test faces in the training
 set, and 58 to 66 % accuracy when they train the network themselves.
 
-The code states everything; `full` has the same layers:
+The authors' code is complete; `full` has the same layers:
 
 - Crops are resized bilinearly to 64 pixels.
-- Three 3 x 3 convolutions, 64, 128 and 256 wide, each with batch norm, ReLU and max pooling.
-  Dropout of 0.2 after the first two.
+- Three 3 x 3 convolutions with 64, 128 and 256 channels, each followed by batch normalization,
+  ReLU and max pooling. Dropout with probability 0.2 after the first two.
 - Squeeze-and-excitation with reduction 16, without biases.
 - Three residual blocks with stride 2 and 512, 1024 and 2048 channels, and global average pooling.
-- Dense layers of 1024, 512 and 256 with ReLU and dropout of 0.5.
+- Fully connected layers with 1024, 512 and 256 units, ReLU and dropout with probability 0.5.
 
 Our choices:
 
-- The probability of dropout is `dropout` after each dense layer and 0.4 x `dropout` after the
-  poolings. With `dropout=0.5` it is that of the code.
+- Dropout has probability `dropout` after the fully connected layers, and 0.4 x `dropout` after the
+  first two max poolings. With `dropout=0.5`, these are the probabilities of the authors' code.
 - He initialization of the convolutions instead of torch's default.
 - `no-se` has no squeeze-and-excitation.
-- `slim` and `slim-no-se`, for CPUs, have three eighths of all widths and do not resize.
+- `slim` and `slim-no-se`, for CPUs, have three eighths of the channels and do not resize crops.
 
 Accuracy on PublicTest's labels: `slim` 54.5 % after 10 epochs (results/leaderboard).
 
@@ -53,8 +53,8 @@ class Parts:
 
     Attributes:
         side: Side in pixels to which faces are resized; 0 for no resizing.
-        width: Width of the first convolution.
-        squeeze: Whether there is squeeze-and-excitation.
+        width: Number of channels of the first convolution.
+        squeeze: Whether the network has squeeze-and-excitation.
     """
 
     side: int = 64
@@ -76,7 +76,7 @@ ABLATIONS = {"full": {_ABLATION: "no-se"}, "slim": {_ABLATION: "slim-no-se"}}
 
 
 class SqueezeExcitation(nn.Module):
-    """Multiplies each channel by a weight that is computed from the means of all channels."""
+    """Multiplies each channel by a weight that depends on the means of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -89,16 +89,16 @@ class SqueezeExcitation(nn.Module):
 
 
 class ResEmoteNet(nn.Module):
-    """Convolutions, squeeze-and-excitation, residual blocks, global pooling and dense layers."""
+    """Convolutions, squeeze-and-excitation, residual blocks, pooling, fully connected layers."""
 
     def __init__(self, parts: Parts, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.side, width = parts.side, parts.width
         self.features = nn.Sequential()
-        for number in range(3):
+        for k in range(3):
             self.features.append(nn.Conv2d(channels, width, 3, padding=1))
             self.features.extend([nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)])
-            self.features.extend([nn.Dropout(0.4 * dropout)] if number < 2 else [])
+            self.features.extend([nn.Dropout(0.4 * dropout)] if k < 2 else [])
             channels, width = width, 2 * width
         self.squeeze = SqueezeExcitation(channels) if parts.squeeze else nn.Identity()
         self.blocks = nn.Sequential()
