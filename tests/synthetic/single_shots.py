@@ -1,4 +1,4 @@
-"""Clips of one shot each, however much some of them look like more."""
+"""Clips without cuts, many of them with changes that resemble cuts."""
 
 from __future__ import annotations
 
@@ -10,279 +10,309 @@ import numpy as np
 from tests.synthetic.film import (
     FPS,
     SIZE,
+    Frame,
     Person,
     Render,
-    Shot,
-    exposed,
-    film,
-    scene,
-    sprite,
+    add_noise,
+    random_scene,
+    random_sprite,
+    single_shot,
     sway,
 )
 
-
-def static(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """People before a camera in the hand or on a tripod."""
-    return film(rng, scene(rng), seconds)
+Range = tuple[float, float]
+"""Lower and upper bound of a random number."""
 
 
-def fast_pan(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """The camera looks round: up to one and a half widths a second."""
-    one = scene(rng)
+def static(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """People in front of a handheld camera or one on a tripod."""
+    return single_shot(rng, random_scene(rng), seconds)
+
+
+def fast_pan(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """The camera pans to and fro, by up to one and a half widths of the view per second."""
+    scene = random_scene(rng)
     swing = sway(rng, rng.uniform(300, 700), rng.uniform(1, 2))
-    x = one.camera.x
-    one.camera.x = lambda t: x(t) + swing(t)
-    one.camera.exposure_time = rng.uniform(0.004, 0.02)
-    return film(rng, one, seconds)
+    x = scene.camera.x
+    scene.camera.x = lambda t: x(t) + swing(t)
+    scene.camera.exposure_time = rng.uniform(0.004, 0.02)
+    return single_shot(rng, scene, seconds)
 
 
-def _steps(
-    rng: np.random.Generator, seconds: float, size: Callable[[], float], lasts: tuple[float, float],
-    pause: tuple[float, float] = (0.6, 2.0),
-) -> Callable[[float], float]:  # fmt: skip
-    """A function of seconds that moves by `size()` now and then, smoothly, and rests between."""
-    begins, ends, levels = [], [], [0.0]
-    t = rng.uniform(*pause)
+def _smooth_steps(
+    rng: np.random.Generator,
+    seconds: float,
+    draw_step: Callable[[], float],
+    duration_range: Range,
+    pause_range: Range = (0.6, 2.0),
+) -> Callable[[float], float]:
+    """A function of seconds that starts at 0 and changes by smooth steps with pauses between them.
+
+    Args:
+        rng: Random generator.
+        seconds: Duration of the clip.
+        draw_step: Function that returns the size of the next step.
+        duration_range: Duration of a step in seconds.
+        pause_range: Duration of a pause in seconds.
+    """
+    starts, ends, levels = [], [], [0.0]
+    t = rng.uniform(*pause_range)
     while t < seconds:
-        begins.append(t)
-        t += rng.uniform(*lasts)
+        starts.append(t)
+        t += rng.uniform(*duration_range)
         ends.append(t)
-        levels.append(levels[-1] + size())
-        t += rng.uniform(*pause)
+        levels.append(levels[-1] + draw_step())
+        t += rng.uniform(*pause_range)
 
-    def at(t: float) -> float:
-        k = int(np.searchsorted(begins, t, "right"))
+    def level_at(t: float) -> float:
+        k = int(np.searchsorted(starts, t, "right"))
         if k == 0:
             return levels[0]
-        share = min(1.0, (t - begins[k - 1]) / (ends[k - 1] - begins[k - 1]))
-        share = share * share * (3 - 2 * share)
-        return levels[k - 1] + share * (levels[k] - levels[k - 1])
+        fraction = min(1.0, (t - starts[k - 1]) / (ends[k - 1] - starts[k - 1]))
+        fraction = fraction * fraction * (3 - 2 * fraction)
+        return levels[k - 1] + fraction * (levels[k] - levels[k - 1])
 
-    return at
-
-
-def whip_pan(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """The camera is thrown round: one to three widths in a quarter to half a second, blurred."""
-    one = scene(rng)
-    width = one.camera.zoom(0) * SIZE[0]
-    at = _steps(rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(1, 3) * width, (0.25, 0.5))
-    x = one.camera.x
-    one.camera.x = lambda t: x(t) + at(t)
-    one.camera.exposure_time = 0.02
-    return film(rng, one, seconds)
+    return level_at
 
 
-def zoom(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Crash zooms: two to three times in a quarter to a whole second, in and out."""
-    one = scene(rng)
-    one.people = []  # they would have to grow as well
-    wide = rng.uniform(1.6, 2.2)
-    level = [0.0]
-
-    def size() -> float:
-        to = 0.0 if level[0] else -float(np.log(rng.uniform(2, 3)))
-        step, level[0] = to - level[0], to
-        return step
-
-    at = _steps(rng, seconds, size, (0.25, 1.0))
-    one.camera.zoom = lambda t: wide * float(np.exp(at(t)))
-    return film(rng, one, seconds)
+def whip_pan(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """The camera pans by one to three widths in a quarter to half a second, with motion blur."""
+    scene = random_scene(rng)
+    width = scene.camera.zoom(0) * SIZE[0]
+    offset = _smooth_steps(
+        rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(1, 3) * width, (0.25, 0.5)
+    )
+    x = scene.camera.x
+    scene.camera.x = lambda t: x(t) + offset(t)
+    scene.camera.exposure_time = 0.02
+    return single_shot(rng, scene, seconds)
 
 
-def roll(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """The camera is turned about its axis, by up to 90 degrees in half a second."""
-    one = scene(rng)
-    one.people = []
-    at = _steps(rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(20, 90), (0.4, 1.0))
-    one.camera.roll = at
-    return film(rng, one, seconds)
+def zoom(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """The camera zooms in and out by a factor of two to three in a quarter to a whole second."""
+    scene = random_scene(rng)
+    scene.people = []  # their size does not depend on the zoom
+    initial_zoom = rng.uniform(1.6, 2.2)
+    level = 0.0
+
+    def draw_step() -> float:
+        nonlocal level
+        previous = level
+        level = 0.0 if level else -float(np.log(rng.uniform(2, 3)))
+        return level - previous
+
+    log_zoom = _smooth_steps(rng, seconds, draw_step, (0.25, 1.0))
+    scene.camera.zoom = lambda t: initial_zoom * float(np.exp(log_zoom(t)))
+    return single_shot(rng, scene, seconds)
 
 
-def _events(
-    rng: np.random.Generator, seconds: float, lengths: tuple[int, int], pause: tuple[float, float]
+def roll(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """The camera rotates about its axis by 20 to 90 degrees in 0.4 to 1 second."""
+    scene = random_scene(rng)
+    scene.people = []  # they would not rotate
+    scene.camera.roll = _smooth_steps(
+        rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(20, 90), (0.4, 1.0)
+    )
+    return single_shot(rng, scene, seconds)
+
+
+def _random_events(
+    rng: np.random.Generator, seconds: float, length_range: tuple[int, int], pause_range: Range
 ) -> dict[int, tuple[np.random.Generator, int]]:
-    """Frame number -> (generator of the event, frames since it began), for sudden events.
+    """Random events of several frames each, with pauses between them.
 
-    The generator starts anew in each frame, so that all frames of an event draw the same numbers.
+    Args:
+        rng: Random generator.
+        seconds: Duration of the clip.
+        length_range: Number of frames of an event; the upper bound is excluded.
+        pause_range: Duration of a pause in seconds.
+
+    Returns:
+        Frame index -> random generator and number of frames since the start of the event. Each
+        frame of an event has a new generator with the same seed, and thus the same random numbers.
     """
     events = {}
-    k = round(rng.uniform(*pause) * FPS)
+    k = round(rng.uniform(*pause_range) * FPS)
     while k < seconds * FPS:
         seed = int(rng.integers(2**32))
-        length = int(rng.integers(*lengths))
+        length = int(rng.integers(*length_range))
         events |= {k + j: (np.random.default_rng(seed), j) for j in range(length)}
-        k += length + round(rng.uniform(*pause) * FPS)
+        k += length + round(rng.uniform(*pause_range) * FPS)
     return events
 
 
 Change = Callable[[np.ndarray, np.random.Generator, int], np.ndarray]
-"""Pixels, generator of the event, frames since it began -> pixels."""
+"""Function from pixels, random generator and frames since the start of an event to pixels."""
 
 
-def _interrupted(
-    rng: np.random.Generator, seconds: float, render: Render, lengths: tuple[int, int],
-    pause: tuple[float, float], change: Change,
-) -> Iterator[Shot]:  # fmt: skip
-    """A shot whose pixels change during events of some frames, with a pause in seconds between."""
-    events = _events(rng, seconds, lengths, pause)
+def _with_events(
+    rng: np.random.Generator,
+    seconds: float,
+    render: Render,
+    length_range: tuple[int, int],
+    pause_range: Range,
+    change: Change,
+) -> Iterator[Frame]:
+    """A shot whose pixels change during the events of `_random_events`."""
+    events = _random_events(rng, seconds, length_range, pause_range)
     for k in range(round(seconds * FPS)):
         pixels = render(k / FPS)
-        yield exposed(change(pixels, *events[k]) if k in events else pixels, rng), k / FPS, False
+        if k in events:
+            pixels = change(pixels, *events[k])
+        yield add_noise(pixels, rng), k / FPS, False
 
 
-def flash(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Photographers' flashes: one or two frames two to eight times as bright, from one side."""
-    one = scene(rng)
-    one.light *= rng.uniform(0.4, 1)
+def flash(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Camera flashes that light a part of one or two frames up to eight times as brightly."""
+    scene = random_scene(rng)
+    scene.brightness *= rng.uniform(0.4, 1)
     y, x = np.mgrid[: SIZE[1], : SIZE[0]] / SIZE[0]
 
-    def change(pixels: np.ndarray, own: np.random.Generator, since: int) -> np.ndarray:
-        middle = own.uniform(0, 1), own.uniform(0, 0.5)
-        fall = np.exp(-((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / own.uniform(0.1, 1.5))
-        power = own.uniform(1, 7) * (1 if since == 0 else 0.4)
-        return pixels * (1 + power * fall[..., None]) + own.uniform(0, 60)
+    def change(pixels: np.ndarray, event_rng: np.random.Generator, frames_since: int) -> np.ndarray:
+        center = event_rng.uniform(0, 1), event_rng.uniform(0, 0.5)
+        squared_distance = (x - center[0]) ** 2 + (y - center[1]) ** 2
+        falloff = np.exp(-squared_distance / event_rng.uniform(0.1, 1.5))
+        power = event_rng.uniform(1, 7) * (1 if frames_since == 0 else 0.4)
+        return pixels * (1 + power * falloff[..., None]) + event_rng.uniform(0, 60)
 
-    return _interrupted(rng, seconds, one, (1, 3), (0.15, 1.5), change)
+    return _with_events(rng, seconds, scene, (1, 3), (0.15, 1.5), change)
 
 
-def lightning(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
+def lightning(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     """A dark scene that flickers for three to twelve frames at a time."""
-    one = scene(rng)
-    one.light *= 0.25
+    scene = random_scene(rng)
+    scene.brightness *= 0.25
 
     def change(pixels: np.ndarray, _: np.random.Generator, __: int) -> np.ndarray:
         return pixels * rng.uniform(0.8, 6) * np.array([0.95, 1, 1.1])
 
-    return _interrupted(rng, seconds, one, (3, 13), (0.3, 2), change)
+    return _with_events(rng, seconds, scene, (3, 13), (0.3, 2), change)
 
 
-def blank_frame(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """One to three frames of plain white, black or a colour within a scene."""
+def blank_frame(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """One to three uniform frames at a time: white, black or a random color."""
 
-    def change(pixels: np.ndarray, own: np.random.Generator, _: int) -> np.ndarray:
-        colour = [(255, 255, 255), (0, 0, 0), tuple(own.uniform(0, 255, 3))][own.integers(3)]
-        return np.zeros_like(pixels) + colour
+    def change(pixels: np.ndarray, event_rng: np.random.Generator, _: int) -> np.ndarray:
+        colors = [(255, 255, 255), (0, 0, 0), tuple(event_rng.uniform(0, 255, 3))]
+        return np.zeros_like(pixels) + colors[event_rng.integers(3)]
 
-    return _interrupted(rng, seconds, scene(rng), (1, 4), (0.3, 2), change)
-
-
-def light_switch(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Lights that go on and off from one frame to the next, of other colour."""
-
-    def change(pixels: np.ndarray, own: np.random.Generator, _: int) -> np.ndarray:
-        return pixels * own.uniform(0.35, 2.5) * own.uniform(0.7, 1.3, 3)
-
-    return _interrupted(rng, seconds, scene(rng), (10, 40), (0.5, 2), change)
+    return _with_events(rng, seconds, random_scene(rng), (1, 4), (0.3, 2), change)
 
 
-def caption(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Captions and name plates that come and go from one frame to the next."""
+def light_switch(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Brightness and color of the light change from one frame to the next, and back."""
 
-    def change(pixels: np.ndarray, own: np.random.Generator, _: int) -> np.ndarray:
-        top, height = int(own.uniform(0.6, 0.8) * SIZE[1]), int(own.uniform(20, 40))
-        right = int(own.uniform(120, 304))
-        pixels[top : top + height, 16:right] = own.uniform(0, 255, 3)
-        text = np.zeros(pixels.shape[:2], np.uint8)  # OpenCV 5 writes on 8 bits only
+    def change(pixels: np.ndarray, event_rng: np.random.Generator, _: int) -> np.ndarray:
+        return pixels * event_rng.uniform(0.35, 2.5) * event_rng.uniform(0.7, 1.3, 3)
+
+    return _with_events(rng, seconds, random_scene(rng), (10, 40), (0.5, 2), change)
+
+
+def caption(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Captions that appear and disappear from one frame to the next."""
+
+    def change(pixels: np.ndarray, event_rng: np.random.Generator, _: int) -> np.ndarray:
+        top, height = int(event_rng.uniform(0.6, 0.8) * SIZE[1]), int(event_rng.uniform(20, 40))
+        right = int(event_rng.uniform(120, 304))
+        pixels[top : top + height, 16:right] = event_rng.uniform(0, 255, 3)
+        text = np.zeros(pixels.shape[:2], np.uint8)  # OpenCV 5 draws text only on 8-bit images
         cv2.putText(text, "Good evening", (24, top + 18), 0, 0.6, 255, 2)
         pixels[text > 0] = 255
         return pixels
 
-    return _interrupted(rng, seconds, scene(rng), (15, 60), (0.3, 1.5), change)
+    return _with_events(rng, seconds, random_scene(rng), (15, 60), (0.3, 1.5), change)
 
 
-def exposure(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Automatic exposure: up to three times as bright or dark within a fifth to a whole second."""
-    one = scene(rng)
-    logs = [0.0]
+def exposure(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Automatic exposure: the brightness changes within 0.2 to 1 second, by up to three times."""
+    scene = random_scene(rng)
+    level = 0.0
 
-    def size() -> float:
-        to = float(rng.uniform(-1.1, 1.1))
-        step = to - logs[-1]
-        logs.append(to)
-        return step
+    def draw_step() -> float:
+        nonlocal level
+        previous, level = level, float(rng.uniform(-1.1, 1.1))
+        return level - previous
 
-    level = _steps(rng, seconds, size, (0.2, 1.0), (0.3, 1.5))
-    return film(rng, lambda t: one(t) * np.exp(level(t)), seconds)
+    log_brightness = _smooth_steps(rng, seconds, draw_step, (0.2, 1.0), (0.3, 1.5))
+    return single_shot(rng, lambda t: scene(t) * np.exp(log_brightness(t)), seconds)
 
 
-def fade(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """To black or white and back within the same scene; half a second to two each way."""
-    one = scene(rng)
-    colour = rng.choice([0.0, 0.0, 255.0])
-    steps = [rng.uniform(0.5, 2) for _ in range(100)]
-    ends = np.cumsum(steps)
+def fade(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Fades of a scene to black or white and back, each within 0.5 to 2 seconds."""
+    scene = random_scene(rng)
+    color = rng.choice([0.0, 0.0, 255.0])
+    durations = [rng.uniform(0.5, 2) for _ in range(100)]
+    ends = np.cumsum(durations)
 
-    def at(t: float) -> np.ndarray:
+    def render(t: float) -> np.ndarray:
         k = int(np.searchsorted(ends, t, "right"))
-        share = (t - (ends[k - 1] if k else 0)) / steps[k]
-        shown = (1.0, 1 - share, 0.0, share)[k % 4]
-        return one(t) * shown + colour * (1 - shown)
+        fraction = (t - (ends[k - 1] if k else 0)) / durations[k]
+        opacity = (1.0, 1 - fraction, 0.0, fraction)[k % 4]
+        return scene(t) * opacity + color * (1 - opacity)
 
-    return film(rng, at, seconds)
+    return single_shot(rng, render, seconds)
 
 
-def passer_by(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """People close to the lens, who cover a third of the view to all of it, cross it."""
-    one = scene(rng)
+def passer_by(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """People cross the view close to the lens and cover a third of it to all of it."""
+    scene = random_scene(rng)
     speeds = [rng.choice([-1, 1]) * rng.uniform(0.6, 2.5) for _ in range(60)]
-    sizes = [rng.uniform(60, 280) for _ in speeds]
-    sprites = [sprite(rng) for _ in speeds[:6]]
-    ends, starts = [], []
+    sides = [rng.uniform(60, 280) for _ in speeds]
+    sprites = [random_sprite(rng) for _ in speeds[:6]]
+    starts, ends = [], []
     t = 0.5
-    for speed, size in zip(speeds, sizes, strict=True):
+    for speed, side in zip(speeds, sides, strict=True):
         starts.append(t)
-        t += (SIZE[0] + 2.4 * size) / (abs(speed) * SIZE[0])
+        t += (SIZE[0] + 2.4 * side) / (abs(speed) * SIZE[0])
         ends.append(t)
         t += rng.uniform(0.3, 1.5)
 
-    def at(t: float) -> np.ndarray:
-        pixels = one(t)
+    def render(t: float) -> np.ndarray:
+        pixels = scene(t)
         k = int(np.searchsorted(ends, t))
         if k < len(starts) and t >= starts[k]:
-            way = (t - starts[k]) * speeds[k] * SIZE[0]
-            first = -1.2 * sizes[k] if speeds[k] > 0 else SIZE[0] + 1.2 * sizes[k]
-            middle = SIZE[1] / 2
-            size = sizes[k]
-            mover = Person(
+            distance = (t - starts[k]) * speeds[k] * SIZE[0]
+            start_x = -1.2 * sides[k] if speeds[k] > 0 else SIZE[0] + 1.2 * sides[k]
+            person = Person(
                 cv2.GaussianBlur(sprites[k % 6], (0, 0), 1.5),
-                lambda _: first + way,
-                lambda _: middle,
-                lambda _: size,
+                lambda _: start_x + distance,
+                lambda _: SIZE[1] / 2,
+                lambda _: sides[k],
             )
-            mover.draw(pixels, t)
+            person.draw(pixels, t)
         return pixels
 
-    return film(rng, at, seconds)
+    return single_shot(rng, render, seconds)
 
 
-def dropped_frames(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """A connection that stalls for 0.1 to 0.6 seconds while things move, and jumps on."""
-    one = scene(rng, pan=rng.choice([-1, 1]) * rng.uniform(0.05, 0.35))
-    events = _events(rng, seconds, (3, 16), (0.3, 1.5))
-    last = exposed(one(0), rng)
+def dropped_frames(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A connection that repeats one frame for 0.1 to 0.6 seconds while the scene moves on."""
+    scene = random_scene(rng, pan=rng.choice([-1, 1]) * rng.uniform(0.05, 0.35))
+    stalls = _random_events(rng, seconds, (3, 16), (0.3, 1.5))
+    last = add_noise(scene(0), rng)
     for k in range(round(seconds * FPS)):
-        if k not in events:
-            last = exposed(one(k / FPS), rng)
+        if k not in stalls:
+            last = add_noise(scene(k / FPS), rng)
         yield last, k / FPS, False
 
 
-def low_rate(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """Every tenth frame only, of people who move and a camera that is turned slowly."""
-    one = scene(rng, pan=rng.choice([-1, 1]) * rng.uniform(0, 0.3))
+def low_rate(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Every tenth frame of people who move, while the camera pans slowly."""
+    scene = random_scene(rng, pan=rng.choice([-1, 1]) * rng.uniform(0, 0.3))
     for k in range(round(seconds * FPS / 10)):
         t = 10 * k / FPS
-        yield exposed(one(t), rng), t, False
+        yield add_noise(scene(t), rng), t, False
 
 
-def noise(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """A dark scene, with the noise of a sensor at its limit."""
-    one = scene(rng)
-    one.light *= rng.uniform(0.1, 0.4)
-    return film(rng, one, seconds, noise=rng.uniform(8, 20))
+def noise(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A dark scene with strong sensor noise."""
+    scene = random_scene(rng)
+    scene.brightness *= rng.uniform(0.1, 0.4)
+    return single_shot(rng, scene, seconds, noise_std=rng.uniform(8, 20))
 
 
-def still(rng: np.random.Generator, seconds: float) -> Iterator[Shot]:
-    """One picture again and again."""
-    pixels = exposed(scene(rng)(0), rng)
+def still(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """The same frame throughout."""
+    pixels = add_noise(random_scene(rng)(0), rng)
     for k in range(round(seconds * FPS)):
         yield pixels, k / FPS, False
