@@ -13,7 +13,8 @@ from mien.io.source import Source
 from mien.results import Frame
 
 START_TOLERANCE = 1e-6
-"""A frame may precede the start of a selection by this many seconds."""
+"""A frame is still selected if it is at most this many seconds before the start, because times are
+rounded."""
 
 
 def frames(
@@ -28,28 +29,29 @@ def frames(
     Args:
         source: The file.
         selection: Which frames to read.
-        on_warning: Called with the error if data after the first frame is damaged.
-        max_pixels: Limit for each frame.
+        on_warning: Called with the error if a frame after the first cannot be read; reading then
+            ends.
+        max_pixels: Maximum number of pixels of a frame.
         should_stop: Called for each frame; reading ends when it returns true.
 
     Raises:
         UserError: The first frame cannot be read, or no frame is in the selected range.
     """
     is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)
-    seconds, found_frame = 0.0, False
+    last, is_range_empty = 0.0, True
     for frame in _frames(source, on_warning, max_pixels):
-        seconds = frame.seconds
-        if should_stop() or seconds > selection.end:
+        last = frame.seconds
+        if should_stop() or last > selection.end:
             break
-        if seconds < selection.start - START_TOLERANCE:
+        if last < selection.start - START_TOLERANCE:
             continue
-        found_frame = True
-        if is_selected(seconds):
+        is_range_empty = False
+        if is_selected(last):
             yield frame
-    # An animation that was stopped before its first frame is no error.
-    if not found_frame and (selection.start or seconds > selection.end):
+    # A range that includes second 0 is empty only if reading was stopped, which is no error.
+    if is_range_empty and (selection.start or last > selection.end):
         raise UserError(f"{source.name} has no frame in the selected range; the last frame read is "
-                        f"at {seconds:.1f} s. Select another range.")  # fmt: skip
+                        f"at {last:.1f} s. Select another range.")  # fmt: skip
 
 
 def _frames(

@@ -24,10 +24,10 @@ except ImportError:  # on Windows, the temporary files of killed processes are n
 from mien.errors import UserError
 
 TEMPORARY_PREFIX = ".mien-"
-"""The names of temporary files begin with this; a killed process leaves such files behind."""
+"""Prefix of the names of temporary files."""
 
 TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"[a-z0-9_]{8}(\.\w+)?")
-"""The names that `tempfile.mkstemp` creates with this prefix and the suffix of a file."""
+"""Pattern of the names that `tempfile.mkstemp` creates with this prefix and a file's suffix."""
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, an exceeded quota and a file that is too large."""
@@ -60,7 +60,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # a name that is too long raises an error now, and not after hours
+        path.exists()  # raises the error for a name that is too long before any work is done
     except OSError as error:
         raise write_error(path, error) from None
     remove_abandoned(path.parent)
@@ -82,7 +82,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @cache
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of killed processes from a folder, once per process."""
+    """Remove the temporary files of killed processes from a folder, once per process and folder."""
     if fcntl is None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
@@ -105,7 +105,8 @@ def _create_temporary(path: Path) -> tuple[int | None, Path]:
     """Create an empty file with a unique, short, hidden name in the folder of `path`.
 
     Returns:
-        The descriptor that holds the lock, if there are locks, and the file.
+        The open descriptor of the file, or None on Windows, and the path of the file. The
+        descriptor holds a lock if the file system supports locks.
     """
     while True:
         try:
@@ -120,7 +121,7 @@ def _create_temporary(path: Path) -> tuple[int | None, Path]:
         try:
             if _lock(descriptor, Path(name)):
                 return descriptor, Path(name)
-        except OSError:  # this file system has no locks, so that nothing is removed from it
+        except OSError:  # without locks, `remove_abandoned` removes nothing from this file system
             return descriptor, Path(name)
         # Another process removed the file before it was locked.
         os.close(descriptor)
@@ -130,7 +131,7 @@ def _lock(descriptor: int, temporary: Path) -> bool:
     """Lock an open file; return false if another process has locked or removed it.
 
     Raises:
-        OSError: The file system has no locks.
+        OSError: The file system does not support locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,8 +141,12 @@ def _lock(descriptor: int, temporary: Path) -> bool:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`, replacing an existing file."""
-    # mkstemp creates private files; give this one the permissions of any other new file.
+    """Rename `temporary` to `path`, replacing an existing file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    # mkstemp creates private files; this one gets the permissions of any other new file.
     mask = os.umask(0)
     os.umask(mask)
     try:
@@ -160,8 +165,8 @@ def shorten(name: str, max_bytes: int) -> str:
 
 
 def check_not_source(path: Path, source: str) -> None:
-    """Raise `UserError` if writing `path` would overwrite the file that is being read."""
-    with suppress(OSError, ValueError):  # the source does not exist, or is not a valid path
+    """Raise `UserError` if writing `path` would overwrite the file `source`."""
+    with suppress(OSError, ValueError):  # a file does not exist, or `source` is not a path
         if path.samefile(source):
             raise UserError(
                 f"Cannot write {path}: it is the input file. Choose another output path."

@@ -1,4 +1,4 @@
-"""Copy the audio of a video into another container; encode it as AAC if MP4 lacks its codec."""
+"""Copy the audio of a video into an MP4; re-encode it as AAC if MP4 does not support its codec."""
 
 from __future__ import annotations
 
@@ -24,41 +24,47 @@ from mien.io.container import (
 )
 
 COPIED_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "alac")
-"""Codecs that MP4 supports; they are copied, and all others are encoded as AAC."""
+"""Codecs that are copied, because MP4 supports them; audio in other codecs is encoded as AAC."""
 
-SAMPLE_RATE, AAC_FRAME_SAMPLES = 48_000, 1024
-"""Samples per second and per AAC frame of re-encoded audio."""
+SAMPLE_RATE = 48_000
+"""Samples per second of re-encoded audio."""
+
+AAC_FRAME_SAMPLES = 1024
+"""Samples per channel in a frame of re-encoded audio, as the AAC encoder requires."""
 
 MAX_EARLY_SECONDS = 0.05
-"""A copied packet may begin at most this long before the first video frame."""
+"""A packet is still copied if it begins at most this many seconds before the start of the copy."""
 
 END_TOLERANCE = 0.02
-"""Once the output reaches this many seconds before the end of the video, all remaining audio is
-copied."""
+"""A consumer that has reached this many seconds before the end of the video gets all remaining
+audio."""
 
 AudioCopy = Generator[float, None, None]
 """A generator that writes audio step by step, and yields the second up to which audio is written.
 
-It yields at most the end of the video minus `END_TOLERANCE`, so a caller that advances it to the
-end of the video also writes the audio after that. The first step only adds the audio stream.
-Closing the generator flushes the encoder.
+The yielded seconds never exceed the end of the video less `END_TOLERANCE`. A consumer that waits
+for a later second therefore exhausts the generator, which also writes the audio after the last
+video frame. The first step only adds the audio stream. Closing the generator flushes the encoder.
 """
 
 
 def copy_audio(
     source: str, start_seconds: float, out: Any, name: str = "", on_error: ErrorCallback = warn
 ) -> AudioCopy:
-    """Copy the audio of a file into an open container, starting at a given second.
+    """Copy the audio of a file into an open container, from a given second on.
 
-    Audio after the last video frame is copied as well. If the file has no audio, nothing is copied.
+    If the file has no audio, nothing is copied.
 
     Args:
         source: Path of the file.
-        start_seconds: Position in the file at which the copy begins.
+        start_seconds: The second of the file that becomes second 0 of the output.
         out: The PyAV output container.
         name: Name of the file in messages; by default, the path.
         on_error: Called with a `UserError` if the audio, or the rest of it, cannot be copied; by
             default, a Python warning is issued.
+
+    Yields:
+        The second of the output up to which audio is written; see `AudioCopy`.
     """
     import av
 
@@ -68,8 +74,10 @@ def copy_audio(
             for position in _copy_stream(container, start_seconds, out):
                 yield position
     except (av.error.FFmpegError, OSError, UserError) as error:
-        part = f"The audio of {name or source}" + (f" after {position:.1f} s" if position else "")
-        on_error(UserError(f"{part} was not copied: {reason(error)}."))
+        after = f" after {position:.1f} s" if position else ""
+        on_error(
+            UserError(f"The audio of {name or source}{after} was not copied: {reason(error)}.")
+        )
 
 
 def _copy_stream(container: Any, start_seconds: float, out: Any) -> AudioCopy:
@@ -121,7 +129,7 @@ def _encode(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
 
 
 def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
-    """Yield the audio after `start` in frames of the encoder's size, without damaged parts."""
+    """Yield the decodable audio from `start` on, in frames for the encoder."""
     import av
 
     resampler = None
@@ -138,7 +146,7 @@ def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
             resampler = av.AudioResampler("fltp", layout, SAMPLE_RATE, AAC_FRAME_SAMPLES)
         frame.pts -= round(start / frame.time_base)
         assert resampler
-        yield from filter(None, map(_drop_negative_times, resampler.resample(frame)))
+        yield from filter(None, map(_trim_before_zero, resampler.resample(frame)))
     if resampler:
         yield from resampler.resample(None)
 
@@ -156,14 +164,14 @@ def _decode(stream: Any) -> Iterator[Any]:
                     yield frame
 
 
-def _time_mapper(base: Fraction) -> Callable[[int, int], int]:
-    """Return a function that keeps times increasing where the time stamps of a file restart.
+def _time_mapper(time_base: Fraction) -> Callable[[int, int], int]:
+    """Return a function that makes times continuous where the time stamps of a file restart.
 
-    The function takes a time and a duration, and returns the continuous time; all are in ticks of
-    `base`.
+    The function takes a time and a duration, and returns the continuous time; all are in units of
+    `time_base` seconds.
     """
-    max_step, offset = round(MAX_BACKWARD_STEP / base), 0
-    # Not 0 before the first call: audio that begins at a negative time would look like a restart.
+    max_step, offset = round(MAX_BACKWARD_STEP / time_base), 0
+    # With 0 instead of None, audio that begins at a negative time would count as a restart.
     end: int | None = None
 
     def to_continuous(time: int, duration: int) -> int:
@@ -176,7 +184,7 @@ def _time_mapper(base: Fraction) -> Callable[[int, int], int]:
     return to_continuous
 
 
-def _drop_negative_times(frame: Any) -> Any:
+def _trim_before_zero(frame: Any) -> Any:
     """Return an audio frame without the samples before second 0, or None if none remain."""
     import av
 
@@ -187,18 +195,15 @@ def _drop_negative_times(frame: Any) -> Any:
         return None
     samples = np.ascontiguousarray(frame.to_ndarray()[:, early_samples:])
     remaining = av.AudioFrame.from_ndarray(samples, format="fltp", layout=frame.layout.name)
-    remaining.sample_rate, remaining.pts, remaining.time_base = (
-        SAMPLE_RATE,
-        0,
-        Fraction(1, SAMPLE_RATE),
-    )
+    remaining.sample_rate, remaining.pts = SAMPLE_RATE, 0
+    remaining.time_base = Fraction(1, SAMPLE_RATE)
     return remaining
 
 
 def _video_end(container: Any) -> float:
     """Return the time stamp in seconds at which the video ends, or infinity if it is not stated."""
     stream = video_stream(container)
-    # If time stamps may restart, the stated duration may not be that of the whole file.
+    # If time stamps may restart, the duration in the header may not be that of the whole file.
     if stream is None or has_timestamp_resets(container):
         return math.inf
     end = end_time(stream)

@@ -1,6 +1,6 @@
-"""Read the newest frame of a camera or stream for as long as it is connected.
+"""Read cameras and live streams.
 
-Live frames are never queued: a slow consumer gets the newest frame, and the others are dropped.
+Frames are never queued: a slow consumer gets the newest frame, and the others are dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_WAIT = 1e6
 """Maximum seconds to wait for a frame; `threading` does not accept infinity."""
 
 TIMEOUT = 10.0
-"""Maximum seconds in which a stream must connect, and must send its next data."""
+"""Maximum seconds to wait for the connection of a stream, and later for its next data."""
 
 
 def frames(
@@ -37,24 +37,27 @@ def frames(
     started: float | None = None,
     end: float = math.inf,
 ) -> Iterator[Frame]:
-    """Read the newest frames of a camera or stream.
+    """Read a camera or stream; each step yields the newest frame.
 
-    If a stream disconnects, it is opened again, with increasing delays between attempts.
+    A stream that is interrupted after its first frame is opened again, with increasing delays
+    between attempts.
 
     Args:
         source: The camera or stream.
         on_error: Called with a `UserError` before each attempt to reconnect; by default, a Python
             warning is issued.
-        max_attempts: Reading ends after this many consecutive failures; 0 for no limit.
-        started: `time.monotonic()` at second 0; by default, the first frame is at second 0.
-        end: The second at which reading ends, even if no frame arrives.
+        max_attempts: Number of consecutive failures of a stream after which its error is raised; 0
+            for no limit.
+        started: Value of `time.monotonic()` at second 0; by default, that of the first frame.
+        end: The second at which reading ends, even if no frame arrives. Without `started`, the wait
+            for the first frame does not count.
 
     Yields:
         RGB frames; their `seconds` are the times of arrival.
 
     Raises:
-        UserError: The source cannot be opened, fails `max_attempts` consecutive times, or sends no
-            frame before `end`.
+        UserError: The source cannot be opened, a camera is interrupted, a stream fails
+            `max_attempts` consecutive times, or no frame arrives before `end`.
     """
     on_error = on_error or warn
 
@@ -80,10 +83,11 @@ def _read_and_reconnect(
     source: Source, on_error: ErrorCallback, max_attempts: int, stop_event: threading.Event
 ) -> Iterator[Frame]:
     """Yield frames with the `time.monotonic()` of arrival, and reconnect if a stream fails."""
+    read = _read_camera if source.kind == "camera" else _read_stream
     failures = count = 0
     while not stop_event.is_set():
         try:
-            for pixels in _read_camera(source) if source.kind == "camera" else _read_stream(source):
+            for pixels in read(source):
                 if stop_event.is_set():
                     return
                 yield Frame(pixels, source.name, count, time.monotonic(), kind=source.kind)
@@ -145,7 +149,8 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
         while True:
             try:
                 packet = next(packets)
-                # An empty packet with a time is a dropped frame; without one, it ends the stream.
+                # An empty packet with a time stamp stands for a dropped frame. One without a time
+                # stamp marks the end of the stream, and flushes the decoder.
                 decoded = packet.decode() if packet.size or packet.dts is None else []
             except StopIteration:
                 return
@@ -160,11 +165,11 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
 def _newest_frames(
     make_frames: Callable[[threading.Event], Iterator[Frame]], seconds_left: Callable[[], float]
 ) -> Iterator[Frame]:
-    """Yield the newest frame at each request, and drop the frames between two requests.
+    """Yield the newest frame at each step, and drop the frames that arrive between two steps.
 
     Args:
         make_frames: Called in a thread with an event that is set when reading must end.
-        seconds_left: Returns how many seconds to wait for a frame.
+        seconds_left: Returns the number of seconds until reading ends.
     """
     stop_event, changed = threading.Event(), threading.Condition()
     newest: list[Frame] = []

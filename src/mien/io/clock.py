@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Any
 
 MAX_BACKWARD_STEP = 1.0
-"""Maximum seconds by which time stamps may step back for a moment.
+"""Maximum number of seconds by which a time stamp may be below the previous one.
 
-A larger step means that the time stamps restarted, for example where two recordings were joined;
-time then continues from the last frame.
+A larger step back means that the time stamps restart, for example where two recordings were joined.
+Time then continues from the last frame.
 """
 
 DEFAULT_FRAME_RATE = 25
@@ -17,18 +17,18 @@ DEFAULT_FRAME_RATE = 25
 
 
 class PresentationClock:
-    """Computes the seconds of each decoded frame, as a player shows them.
+    """Computes the second at which a player shows each decoded frame.
 
     Time stamps that restart within the file continue from the last frame.
 
     Args:
         time_base: Unit of the time stamps in seconds.
-        rate: Frames per second, for formats without time stamps.
+        rate: Frames per second; used for frames without time stamps, and where time stamps restart.
         start: The time stamp, in seconds, that counts as second 0.
 
     Attributes:
         last: Seconds of the last frame; -1 before the first frame.
-        count: Number of frames so far, including late frames.
+        count: Number of frames so far, including those that were too late.
     """
 
     def __init__(self, time_base: Fraction, rate: float, start: Fraction) -> None:
@@ -36,7 +36,7 @@ class PresentationClock:
         self._time_base, self._rate, self._start, self._offset = time_base, rate, start, 0.0
 
     def __call__(self, frame: Any) -> float | None:
-        """Return the seconds of the next frame, or None for a frame that comes too late."""
+        """Return the seconds of the next frame, or None if it is not after the last frame."""
         if frame.pts is None:  # some formats have no time stamps
             seconds = self.count / self._rate
         else:
@@ -45,7 +45,7 @@ class PresentationClock:
             self._offset += self.last + 1 / self._rate - seconds
             seconds = self.last + 1 / self._rate
         self.count += 1
-        # After damage, decoders return some frames late.
+        # After damage, decoders return some frames out of order.
         if seconds <= self.last:
             return None
         self.last = seconds

@@ -1,4 +1,4 @@
-"""Open the container of a video, and choose the streams that are read."""
+"""Open video containers, choose the streams to read, and read their packets and times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mien.io.source import Source
 
 
 def open_container(location: str, **options: Any) -> Any:
-    """Open a container with `av.open`; metadata may be in another encoding than UTF-8."""
+    """Open a container with `av.open`; invalid UTF-8 in metadata is not an error."""
     import av
 
     return av.open(location, metadata_errors="replace", **options)
@@ -51,17 +51,17 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def demux(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the packets of a stream, and at the end an empty packet."""
+    """Yield the packets of a stream and, at its end, an empty packet that flushes the decoder."""
     try:
         yield from container.demux(stream)
-    except IndexError:  # PyAV fails at the end if streams appeared that the header does not list
+    except IndexError:  # PyAV fails at the end of files with streams that the header does not list
         return
 
 
 def has_timestamp_resets(container: Any) -> bool:
     """Return whether time stamps may restart in this format, as in MPEG-TS.
 
-    Such files are read from the start, because a time can occur twice and seeking is ambiguous.
+    Such files are always read from the start: seeking is ambiguous if a time occurs twice.
     """
     import av
 
@@ -74,25 +74,26 @@ def reason(error: Exception) -> str:
 
 
 def video_stream(container: Any) -> Any | None:
-    """Return the video that a player shows: the default one, else the largest; never cover art.
+    """Return the video stream that a player shows: the default, else the largest one.
 
-    Streams with a single frame, and those without a decoder, are chosen last.
+    Cover art and chapter thumbnails are never chosen. Streams with a single frame, and those
+    without a decoder, are chosen only if there is no other stream.
     """
     streams = (stream for stream in container.streams.video if not _is_still(stream))
     return _preferred(streams, lambda context: context.width * context.height)
 
 
 def audio_stream(container: Any) -> Any | None:
-    """Return the audio that a player plays: the default one, else the one with most channels."""
+    """Return the audio stream that a player plays: the default, else that with most channels."""
     return _preferred(container.streams.audio, lambda context: context.channels)
 
 
 def start_time(container: Any) -> Fraction:
-    """Return the time stamp in seconds that a player shows as 0: the earliest of all streams."""
+    """Return the time stamp of second 0, in seconds: the earliest start of all streams."""
     if container.start_time is None:
         return Fraction(0)
     start = Fraction(container.start_time, 1_000_000)
-    # The container's own value is rounded to microseconds; that of a stream is exact.
+    # The container's value is rounded to microseconds; the stream's own value is exact.
     stream_starts = [
         s.start_time * s.time_base for s in container.streams if s.start_time is not None
     ]
@@ -101,7 +102,7 @@ def start_time(container: Any) -> Fraction:
 
 
 def end_time(stream: Any) -> Fraction | None:
-    """Return the time stamp in seconds at which a stream ends, or None if it is not stated."""
+    """Return the time stamp of a stream's end, in seconds, or None if it is not stated."""
     if not stream.duration:
         return None
     return ((stream.start_time or 0) + stream.duration) * stream.time_base
@@ -111,16 +112,16 @@ def _preferred(streams: Iterable[Any], size: Callable[[Any], int]) -> Any | None
     import av
 
     def rank(stream: Any) -> tuple[bool, bool, bool, int]:
-        context, is_single = stream.codec_context, stream.frames == 1
+        context = stream.codec_context
+        has_decoder, has_several_frames = context is not None, stream.frames != 1
         is_default = bool(stream.disposition & av.stream.Disposition.default)
-        extent = 0 if context is None else size(context)
-        return context is not None, not is_single, is_default, extent
+        return has_decoder, has_several_frames, is_default, size(context) if has_decoder else 0
 
     return max(streams, key=rank, default=None)
 
 
 def _is_still(stream: Any) -> bool:
-    """Return whether a stream is a cover image or contains the thumbnails of chapters."""
+    """Return whether a stream contains cover art or chapter thumbnails."""
     import av
 
     disposition = av.stream.Disposition

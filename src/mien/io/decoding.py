@@ -1,4 +1,4 @@
-"""Decode a video stream, report each damaged part once, and continue after it."""
+"""Decode a video stream; report each damaged part once, and continue after it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from mien.io.clock import PresentationClock
 from mien.io.container import demux, has_timestamp_resets
 
 MAX_DAMAGED = 10_000
-"""Maximum consecutive damaged packets; reading ends after more."""
+"""Maximum number of consecutive damaged packets and frames, and of packets that cannot be read from
+the container of a file. Reading ends after more."""
 
 SEGMENT_ID = b"\x18\x53\x80\x67"
-"""Identifier of the element of Matroska and WebM files that contains the streams."""
+"""Identifier of the element that contains the streams of a Matroska or WebM file."""
+
+VP8_SHOW_FRAME = 0x10
+"""Bit in the first byte of a VP8 frame; 0 for a frame that is used only as a reference."""
 
 
 class TimedDecoder:
     """Decodes a stream to frames with their seconds.
 
-    A file counts as damaged if the decoder rejects packets or frames, or if it is shorter than its
-    container states. Time stamps, counters and durations in the header are ignored, because they
-    are often wrong.
+    A file counts as damaged if packets cannot be read or decoded, if the decoder marks frames as
+    corrupt, or if the file is shorter than its container states. Irregular time stamps, and a wrong
+    frame count or duration in the header, do not count as damage, because intact files have them.
 
     Args:
         container: An open PyAV container.
@@ -47,13 +51,13 @@ class TimedDecoder:
         self._damaged_count, self._intact_until = 0, 0.0
         self._failed_packets = 0
         self._is_last_packet_corrupt = False
-        self._found_key_frame = False
+        self._has_key_frame = False
 
     def __iter__(self) -> Iterator[tuple[float, Any]]:
-        """Yield the seconds and the decoded frame of each frame, in temporal order."""
+        """Yield the seconds of each frame and the decoded frame, in temporal order."""
         for decoded in self._decoded_packets():
             for av_frame in decoded:
-                yield from self._timed(av_frame)
+                yield from self._with_seconds(av_frame)
             if self._damaged_count > MAX_DAMAGED:
                 break
         if self._failed_packets and not self._clock.count:
@@ -68,8 +72,9 @@ class TimedDecoder:
         elif self._damaged_count or self._is_truncated():
             self._report(f"is truncated: no frame could be read after {last:.1f} s")
 
-    def _timed(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
-        # The first frame is incomplete where a recording begins between two key frames.
+    def _with_seconds(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
+        """Yield a frame with its seconds, unless it is too late; update the count of damage."""
+        # If a recording begins between two key frames, its first frame is incomplete.
         if av_frame.is_corrupt and self._clock.count:
             self._add_damage()
         elif self._damaged_count:
@@ -95,29 +100,29 @@ class TimedDecoder:
 
         for packet in self._packets():
             if packet is not None:
-                self._found_key_frame |= packet.is_keyframe
+                self._has_key_frame |= packet.is_keyframe
                 self._is_last_packet_corrupt = packet.is_corrupt
             try:
                 yield self._decoder.decode(packet)
             except av.error.EOFError:
                 return
-            except (av.error.FFmpegError, ValueError):  # ValueError: it cannot be opened
+            except (av.error.FFmpegError, ValueError):  # ValueError: the decoder cannot be opened
                 self._failed_packets += 1
-                # A stream that begins between two key frames is decodable from the second one on.
-                if self._found_key_frame:
+                # A recording that begins between two key frames is decodable from the second on.
+                if self._has_key_frame:
                     self._add_damage()
                 yield []
 
     def _packets(self) -> Iterator[Any]:
         """Yield all packets with data, then None, which flushes the decoder."""
-        for packet in _packets(self._container, self._stream, self._add_damage):
-            # AVI has an empty packet for each dropped frame; the previous frame is shown longer.
+        for packet in _read_packets(self._container, self._stream, self._add_damage):
+            # AVI has an empty packet for each dropped frame; the previous one is shown instead.
             if packet.size:
                 yield packet
         yield None
 
     def _is_truncated(self) -> bool:
-        """Return whether the file ends before the data that its container lists."""
+        """Return whether the file ends within its last packet, or before data that it lists."""
         name, size = self._container.format.name, self._container.size
         if self._is_last_packet_corrupt:
             return True
@@ -128,10 +133,10 @@ class TimedDecoder:
         return False
 
 
-def _packets(
+def _read_packets(
     container: Any, stream: Any, on_damage: Callable[[], None] = lambda: None
 ) -> Iterator[Any]:
-    """Yield the packets of a stream; call `on_damage` where none can be read."""
+    """Yield the packets of a stream; call `on_damage` for each packet that cannot be read."""
     import av
 
     packets, failures = demux(container, stream), 0
@@ -156,10 +161,10 @@ def count_frames(container: Any, stream: Any, before: int) -> int:
     Args:
         container: An open PyAV container.
         stream: Its video stream.
-        before: The time, in ticks of the stream.
+        before: The time, in units of the stream's time base.
     """
     times = set()
-    for packet in _packets(container, stream):
+    for packet in _read_packets(container, stream):
         time = packet.pts if packet.pts is not None else packet.dts
         if packet.dts is not None and packet.dts >= before:
             break
@@ -169,22 +174,26 @@ def count_frames(container: Any, stream: Any, before: int) -> int:
 
 
 def _is_shown(packet: Any) -> bool:
-    """Return whether a packet contains a frame that is shown, not only a reference frame."""
+    """Return whether a packet contains a frame that is shown."""
     if packet.is_discard or not packet.size:
         return False
-    return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
+    is_vp8 = packet.stream.codec_context.name == "vp8"
+    return not is_vp8 or bool(memoryview(packet)[0] & VP8_SHOW_FRAME)
 
 
 def _matroska_end(path: Path) -> int:
-    """Return the stated size in bytes of a Matroska or WebM file, or 0 if it is not stated."""
+    """Return the size in bytes that a Matroska or WebM file states, or 0 if it states none."""
     with open(path, "rb") as file:
         head = file.read(4096)
-    if (start := head.find(SEGMENT_ID)) < 0:
+    if (id_start := head.find(SEGMENT_ID)) < 0:
         return 0
-    digits = head[start + len(SEGMENT_ID) :][:8]
-    length = 9 - digits[0].bit_length() if digits else 9
-    if length > 8 or len(digits) < length:
+    # The size of the segment is a variable-length integer of EBML: the number of leading zero bits
+    # is the number of bytes after the first one, and the 1 after them is not part of the value.
+    size_start = id_start + len(SEGMENT_ID)
+    size_bytes = head[size_start : size_start + 8]
+    length = 9 - size_bytes[0].bit_length() if size_bytes else 9
+    if length > 8 or len(size_bytes) < length:
         return 0
-    unknown = (1 << 7 * length) - 1
-    size = int.from_bytes(digits[:length], "big") & unknown
-    return 0 if size == unknown else start + len(SEGMENT_ID) + length + size
+    unknown_size = (1 << 7 * length) - 1
+    size = int.from_bytes(size_bytes[:length], "big") & unknown_size
+    return 0 if size == unknown_size else size_start + length + size

@@ -1,4 +1,4 @@
-"""Determine whether a file is an image, an animation or a video, by its content and suffix."""
+"""Determine whether a file is an image, an animation or a video by its content and suffix."""
 
 from __future__ import annotations
 
@@ -29,10 +29,17 @@ VIDEO_SUFFIXES = frozenset((
 ))  # fmt: skip
 
 READABLE_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""Suffixes of files that are always read from folders; other content in them is an error."""
+"""Suffixes of images and videos.
+
+In a folder, files with these suffixes are read even if their content is different, so that an error
+is reported. The exceptions are `AMBIGUOUS_SUFFIXES`, and `HEIF_SUFFIXES` without pillow-heif.
+"""
 
 AMBIGUOUS_SUFFIXES = frozenset((".dv", ".ico", ".mod", ".nut", ".rm", ".tod", ".ts"))
-"""Suffixes that other files use as well, such as TypeScript; in folders, the content decides."""
+"""Suffixes that other files also have, such as `.ts` of TypeScript.
+
+In a folder, such a file is read only if its signature is that of an image or video.
+"""
 
 EXCLUDED_SUFFIXES = frozenset((
     ".aac", ".ape", ".m4a", ".m4b", ".m4p", ".m4r", ".mka", ".oga", ".ogg", ".opus", ".spx",
@@ -42,7 +49,7 @@ EXCLUDED_SUFFIXES = frozenset((
 ))  # fmt: skip
 """Suffixes of audio and camera raw files, which are not read from folders.
 
-Their first bytes are those of videos and TIFFs.
+These files have the signatures of videos and TIFFs.
 """
 
 MOTION_JPEG_SUFFIXES = frozenset((".mjpeg", ".mjpg"))
@@ -70,15 +77,22 @@ SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
 )  # fmt: skip
 """Signatures of file formats: kind, offset in the file, and possible bytes at that offset."""
 
-TRANSPORT_SYNC_BYTE, TRANSPORT_PACKET_LAYOUTS = 0x47, ((0, 188), (4, 192))
-"""Each packet of an MPEG transport stream begins with this byte. A layout consists of the offset of
-the first packet and the size of a packet, in bytes."""
+TRANSPORT_SYNC_BYTE = 0x47
+"""First byte of each packet of an MPEG transport stream."""
+
+TRANSPORT_PACKET_LAYOUTS = ((0, 188), (4, 192))
+"""Offset of the first sync byte and distance between sync bytes; the second layout is that of M2TS,
+which has a time stamp of four bytes before each packet."""
+
+WEBP_FLAGS_OFFSET, WEBP_ANIMATION_FLAG = 20, 0x02
+"""Offset of the flags of an extended WebP file, and the flag of an animation."""
 
 HEAD_BYTES = 512
+"""Number of bytes that are read to recognize a signature."""
 
 
 def kind_of_file(path: str) -> SourceKind:
-    """Return the kind of a file by its content, else by its suffix; it is an image by default."""
+    """Return the kind of a file by its signature, else by its suffix; other files are images."""
     head = _head(path)
     suffix = suffix_of(path)
     by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
@@ -89,7 +103,7 @@ def kind_of_file(path: str) -> SourceKind:
 
 
 def kind_in_folder(path: str) -> SourceKind | None:
-    """Return the kind of a file in a folder, or None if it is neither an image nor a video."""
+    """Return the kind of a file in a folder, or None if it is not read."""
     suffix = suffix_of(path)
     if suffix in EXCLUDED_SUFFIXES or (suffix in HEIF_SUFFIXES and not supports_heif()):
         return None
@@ -111,7 +125,7 @@ def supports_heif() -> bool:
 
 def is_heif(head: bytes) -> bool:
     """Return whether a file with these first bytes is HEIF, such as the HEIC images of phones."""
-    # AVIF files may have the same main brand, followed by an AVIF brand.
+    # AVIF files may have the same major brand, followed by an AVIF brand.
     return head.startswith(HEIF_SIGNATURES, 4) and not re.search(rb"avi[fs]", head[8:64])
 
 
@@ -121,7 +135,7 @@ def is_gif(path: str) -> bool:
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a file, but none of a pipe, which can be read only once."""
+    """Return the first bytes of a regular file, or b"" for a pipe, which can be read only once."""
     try:
         if S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # as fast as possible for large folders
             with open(path, "rb", buffering=0) as file:
@@ -144,18 +158,20 @@ def _kind_by_content(path: str, head: bytes) -> SourceKind | None:
 
 
 def _is_animation(path: str, head: bytes) -> bool:
-    """Return whether an image has a second frame; of other images, only the header is read."""
+    """Return whether an image is an animation; to save time, Pillow opens only possible ones."""
     if head.startswith(b"GIF8"):
         return _has_second_frame(path, "GIF")
     if head.startswith(b"WEBPVP8X", 8):
-        return bool(head[20:21] and head[20] & 0x02) and _has_second_frame(path, "WEBP")
+        is_complete = len(head) > WEBP_FLAGS_OFFSET
+        is_flagged = is_complete and bool(head[WEBP_FLAGS_OFFSET] & WEBP_ANIMATION_FLAG)
+        return is_flagged and _has_second_frame(path, "WEBP")
     if head.startswith(b"ftypavis", 4):
         return _has_second_frame(path, "AVIF")
     return head.startswith(b"\x89PNG") and _is_apng(path) and _has_second_frame(path, "PNG")
 
 
 def _is_apng(path: str) -> bool:
-    """Return whether a PNG has the chunk of an animation, which precedes the pixels."""
+    """Return whether a PNG has the chunk `acTL` of animations before its pixels."""
     try:
         with open(path, "rb") as file:
             return b"acTL" in _chunk_names_before_pixels(file)

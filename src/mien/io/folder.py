@@ -1,4 +1,4 @@
-"""List the images and videos in a folder, and describe what was not read."""
+"""List the images and videos in a folder, and describe the files that are not read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ skipped, like names that begin with a period."""
 MAX_SUFFIXES, MAX_FOLDERS = 5, 3
 """Maximum number of suffixes and of folders that a message lists."""
 
-HEIF_HINT = "in the mien repository, run pip install '.[heic]' to read .heic files"
+HEIF_HINT = "In the mien repository, run pip install '.[heic]' to read .heic files"
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Folder:
 
     Attributes:
         files: Path and kind of each image and video, sorted by path.
-        unread_counts: Number of other files for each suffix.
+        unread_counts: Number of other files with each suffix.
         skipped_folders: Path of each subfolder that was not read, and the reason.
     """
 
@@ -37,17 +37,19 @@ class Folder:
 
     @property
     def unread_message(self) -> str:
-        """Sentences that describe what was not read, without the last period; empty for nothing."""
-        sentences = [_unread_files(self.unread_counts)] if self.unread_counts else []
+        """Sentences on what was not read, without the final period; "" if everything was read."""
+        sentences = [_describe_unread_files(self.unread_counts)] if self.unread_counts else []
         if self.skipped_folders:
-            sentences.append(_skipped_folders(self.skipped_folders))
+            sentences.append(_describe_skipped_folders(self.skipped_folders))
         if not supports_heif() and HEIF_SUFFIXES & self.unread_counts.keys():
-            sentences.append(HEIF_HINT[0].upper() + HEIF_HINT[1:])
+            sentences.append(HEIF_HINT)
         return ". ".join(sentences)
 
 
 def read_folder(path: str) -> Folder:
     """List the files of a folder and its subfolders, except hidden files and system files.
+
+    Links to folders are not followed.
 
     Raises:
         OSError: The folder cannot be read. Unreadable subfolders are skipped instead.
@@ -60,9 +62,11 @@ def read_folder(path: str) -> Folder:
                 for entry in entries:
                     if not entry.is_dir():
                         _add_file(folder, entry)
-                    elif not _is_system_folder(entry.name) and entry.is_symlink():
+                    elif _is_hidden_or_system_folder(entry.name):
+                        continue
+                    elif entry.is_symlink():
                         folder.skipped_folders.append((entry.path, "a link"))
-                    elif not _is_system_folder(entry.name):
+                    else:
                         subfolders.append(entry.path)
         except OSError as error:
             if current == path:
@@ -75,7 +79,7 @@ def read_folder(path: str) -> Folder:
     return folder
 
 
-def _is_system_folder(name: str) -> bool:
+def _is_hidden_or_system_folder(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
@@ -84,7 +88,7 @@ def _add_file(folder: Folder, entry: os.DirEntry[str]) -> None:
     name = entry.name.lower()
     if name.startswith(".") or name in SYSTEM_FILES:
         return
-    # A broken link may be an image; its error is reported when it is read.
+    # A broken link with the suffix of an image is listed, so that its error is reported.
     is_file = entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
     if is_file and (kind := kind_in_folder(entry.path)):
         folder.files.append((entry.path, kind))
@@ -92,21 +96,21 @@ def _add_file(folder: Folder, entry: os.DirEntry[str]) -> None:
         folder.unread_counts[suffix_of(name)] += 1
 
 
-def _unread_files(unread_counts: Counter[str]) -> str:
+def _describe_unread_files(unread_counts: Counter[str]) -> str:
     counts = sorted(unread_counts.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts[:MAX_SUFFIXES]]
+    parts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts[:MAX_SUFFIXES]]
     if rest := sum(count for _, count in counts[MAX_SUFFIXES:]):
-        named.append(f"{rest:,} other")
+        parts.append(f"{rest:,} other")
     total = unread_counts.total()
-    return f"{_number_of(total, 'file')} not read: {', '.join(named)}"
+    return f"{_count_with_verb(total, 'file')} not read: {', '.join(parts)}"
 
 
-def _skipped_folders(folders: list[tuple[str, str]]) -> str:
-    named = [f"{Path(path).name} ({reason})" for path, reason in folders[:MAX_FOLDERS]]
+def _describe_skipped_folders(folders: list[tuple[str, str]]) -> str:
+    parts = [f"{Path(path).name} ({reason})" for path, reason in folders[:MAX_FOLDERS]]
     if len(folders) > MAX_FOLDERS:
-        named.append(f"{len(folders) - MAX_FOLDERS} other")
-    return f"{_number_of(len(folders), 'subfolder')} not read: {', '.join(named)}"
+        parts.append(f"{len(folders) - MAX_FOLDERS} other")
+    return f"{_count_with_verb(len(folders), 'subfolder')} not read: {', '.join(parts)}"
 
 
-def _number_of(count: int, noun: str) -> str:
+def _count_with_verb(count: int, noun: str) -> str:
     return f"{count:,} {noun} was" if count == 1 else f"{count:,} {noun}s were"

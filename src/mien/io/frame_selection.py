@@ -1,4 +1,4 @@
-"""Select frames of a video by number, time step and range."""
+"""Select every n-th frame of a video, a frame per time step, or a range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mien.io.clock import DEFAULT_FRAME_RATE
 from mien.results import Frame
 
 EARLY_TOLERANCE = 0.5
-"""A frame still matches a time if it is early by at most this fraction of a frame's duration."""
+"""A frame still matches a time if it is at most this fraction of its duration before that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +19,17 @@ class FrameSelection:
     """Specifies the frames of a video that are analyzed; all by default.
 
     Attributes:
-        every: Take every n-th frame; at least 1.
-        seconds: Take one frame per this many seconds; 0 for no time step. It cannot be combined
+        every: Select every n-th frame; at least 1.
+        seconds: Select one frame per this many seconds; 0 for no time step. It cannot be combined
             with `every`.
         start: The second at which the selection begins.
         end: The second at which the selection ends, inclusive.
         number: The number of the frame at `start`, or -1 if unknown; set by `starting_at`.
-        origin: The second from which time steps are counted if `number` is known.
+        origin: The second from which time steps are counted if `number` is given; otherwise, they
+            are counted from `start`.
 
     Raises:
-        UserError: `every` and `seconds` are both set, or one of them is out of range.
+        UserError: `every` and `seconds` are both given, or one of them is out of range.
 
     Example:
         ```python
@@ -53,10 +54,10 @@ class FrameSelection:
                             "at least 1 frame, or at least 0 s.")  # fmt: skip
 
     def starting_at(self, number: int, seconds: float) -> FrameSelection:
-        """Return the rest of this selection, which begins with one of its frames.
+        """Return the part of this selection that begins with a given frame.
 
         Args:
-            number: Frame number.
+            number: Number of a frame of this selection.
             seconds: Time of that frame.
 
         Example:
@@ -70,7 +71,7 @@ class FrameSelection:
     def frame_filter(self, rate: float) -> Callable[[float], bool]:
         """Return a function that takes the seconds of a frame and returns whether it is selected.
 
-        Call the function for every frame from `start` on, in order.
+        Call the function once for every frame from `start` on, in temporal order.
 
         Args:
             rate: Frames per second of the video.
@@ -89,7 +90,7 @@ class FrameSelection:
             count += 1
             if not self.seconds:
                 return (count - 1) % self.every == 0
-            # The step of a frame depends only on its time, not on where reading began.
+            # Steps depend only on the time, so that a resumed run selects the same frames.
             previous = step
             step = math.floor((seconds - origin + EARLY_TOLERANCE / rate) / self.seconds + 1e-6)
             return step != previous

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import arrays, jpeg, rgb, tiff
-from mien.io.image_file import check_size, damaged, open_image
+from mien.io.image_file import check_size, damaged_error, open_image
 from mien.io.source import record_name
 from mien.results import Frame
 
@@ -26,16 +26,18 @@ MAX_BYTES = 256 * 2**20
 ANIMATED_FORMATS = frozenset(("AVIF", "GIF", "PNG", "WEBP"))
 """Formats whose frames are moments of an animation, and not pages."""
 
-MAX_IGNORED_DURATION, DEFAULT_DURATION = 10, 100
-"""Frames of an animation with at most the first duration are shown for the second one, in
-milliseconds, as in browsers and players."""
+MAX_IGNORED_DURATION = 10
+"""Maximum duration of an animation frame, in milliseconds, that browsers and players ignore."""
+
+DEFAULT_DURATION = 100
+"""Duration of an animation frame, in milliseconds, that they use instead."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""Type of an image: the path of a file, its bytes, RGB pixels or a PIL image."""
+"""Types that are read as images: the path of a file, its bytes, RGB pixels or a PIL image."""
 
 
 def warm_up() -> None:
-    """Import Pillow's common decoders in advance, so that the first image is not delayed."""
+    """Import Pillow's common decoders, so that the first image is not delayed."""
     Image.preinit()
 
 
@@ -45,15 +47,16 @@ def frames(
     max_pixels: int | None = None,
     reduce_above: int | None = None,
 ) -> Iterator[Frame]:
-    """Read all frames of an image: one, each page of a TIFF, or each frame of an animation.
+    """Read all frames of an image: the pages of a TIFF, the frames of an animation, or one frame.
 
     Args:
         source: The path of one file, `-` for standard input, the bytes of a file, (H, W, 3) uint8
             RGB pixels or a PIL image.
         name: Name in frames and error messages; by default, the path.
-        max_pixels: Limit for each frame. By default, it is `image_file.MAX_PIXELS`, and larger
-            JPEGs of up to `jpeg.MAX_REDUCED_PIXELS` are decoded at a reduced size.
-        reduce_above: If given, JPEG bytes of more pixels are decoded at a reduced size.
+        max_pixels: Maximum number of pixels of a frame. By default, it is `image_file.MAX_PIXELS`,
+            and JPEGs with more, up to `jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size.
+        reduce_above: If given, a JPEG with more pixels is decoded at a reduced size. It applies
+            only if `source` is the bytes of a file.
 
     Yields:
         Upright RGB frames; transparent pixels are blended with white.
@@ -114,8 +117,9 @@ def _decode(
 
 
 def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterator[Frame]:
-    # A PNG may begin with an image for programs without animations, which is not part of it.
-    index, number, seconds = int(getattr(image, "default_image", False)), 0, 0.0
+    # An animated PNG may begin with a still for programs that do not show animations; skip it.
+    index = int(getattr(image, "default_image", False))
+    number, seconds = 0, 0.0
     while index == 0 or _seek(image, index, name):
         index += 1
         if number and tiff.is_reduced(image):
@@ -126,7 +130,7 @@ def _all_frames(image: Image.Image, name: str, max_pixels: int | None) -> Iterat
 
 
 def _frame_duration(image: Image.Image) -> float:
-    """Return the seconds for which a player shows the current frame; 0 for a page of a TIFF."""
+    """Return the seconds for which a player shows the frame; 0 in formats without animation."""
     if image.format not in ANIMATED_FORMATS:
         return 0.0
     milliseconds = float(image.info.get("duration") or 0)
@@ -140,24 +144,24 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray
     except UserError:
         raise
     except Exception as error:  # decoders raise arbitrary errors for damaged data
-        raise damaged(name, error) from None
+        raise damaged_error(name, error) from None
 
 
 def _original_size(image: Image.Image) -> tuple[int, int] | None:
-    """Return the original upright width and height of a reduced image, or None for others."""
+    """Return the upright width and height of a JPEG before its reduction, or None for others."""
     if not (size := image.info.get(jpeg.ORIGINAL_SIZE)):
         return None
     return (size[1], size[0]) if rgb.swaps_width_and_height(image) else size
 
 
-def _seek(image: Image.Image, number: int, name: str) -> bool:
-    """Go to a frame, and return whether it exists."""
-    if image.format in ("MPO", "HEIF"):  # phones store other views of the same moment
+def _seek(image: Image.Image, index: int, name: str) -> bool:
+    """Go to a later frame, and return whether it exists."""
+    if image.format in ("MPO", "HEIF"):  # their further images are other views of the same moment
         return False
     try:
-        image.seek(number)
+        image.seek(index)
     except EOFError:
         return False
     except Exception as error:  # decoders raise arbitrary errors for damaged data
-        raise damaged(name, error) from None
+        raise damaged_error(name, error) from None
     return True

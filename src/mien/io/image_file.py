@@ -21,21 +21,22 @@ FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP",
     "TGA",  # the last one, because it has no signature
 )  # fmt: skip
-"""Supported formats besides HEIF; others that Pillow supports are rejected, because one of them
-starts Ghostscript."""
+"""Supported formats besides HEIF. Pillow's other formats are rejected, because one of them, EPS,
+runs Ghostscript."""
 
 NO_ALPHA = "no_alpha"
-"""Key in `Image.info`; true if the fourth channel of the image is not transparency."""
+"""Key in `Image.info`; true if the fourth channel of an image is not alpha."""
 
 TGA_DESCRIPTOR, TGA_ALPHA_BITS = 17, 0x0F
-"""Offset of the descriptor byte in a TGA file, and the bits of it that count the bits of alpha."""
+"""Offset of the descriptor byte in a TGA file, and its mask for the number of alpha bits."""
 
 MAX_PIXELS = 120_000_000
-"""Maximum pixels of an image; larger ones are rejected before decoding. This many take 360 MB."""
+"""Default maximum number of pixels of an image; in RGB, they take 360 MB. Larger JPEGs, up to
+`jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size. Other larger images are rejected."""
 
 
 class Header(NamedTuple):
-    """Properties of an image in the header of its file; `mode` is Pillow's."""
+    """Properties that the header of an image file states; `format` and `mode` are Pillow's."""
 
     format: str
     mode: str
@@ -63,9 +64,9 @@ def open_image(
     Args:
         body: The content of the file.
         name: Name in error messages.
-        max_pixels: Limit for width times height. By default, it is `MAX_PIXELS`, and larger JPEGs
-            are decoded at a reduced size.
-        reduce_above: If given, a JPEG of more pixels is decoded at a reduced size, even if
+        max_pixels: Maximum number of pixels. By default, it is `MAX_PIXELS`, and JPEGs with more,
+            up to `jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size.
+        reduce_above: If given, a JPEG with more pixels is decoded at a reduced size, even if
             `max_pixels` allows its full size.
 
     Returns:
@@ -74,16 +75,17 @@ def open_image(
     Raises:
         UserError: The file is not a supported image, is damaged, or is too large.
     """
-    image = _open(body, name)
-    if image.format == "JPEG" and (reduce_above or max_pixels is None):
-        jpeg.reduce(image, reduce_above or MAX_PIXELS)
+    image, reduction_limit = _open(body, name), reduce_above or MAX_PIXELS
+    if image.format != "JPEG":
+        check_size(image, name, max_pixels)
+        return image
+    if reduce_above or max_pixels is None:
+        jpeg.reduce(image, reduction_limit)
     check_size(image, name, max_pixels)
     try:
-        return (
-            jpeg.load(image, body, reduce_above or MAX_PIXELS) if image.format == "JPEG" else image
-        )
+        return jpeg.load(image, body, reduction_limit)
     except Exception as error:  # decoders raise arbitrary errors for damaged data
-        raise damaged(name, error) from None
+        raise damaged_error(name, error) from None
 
 
 def _open(body: bytes, name: str) -> Image.Image:
@@ -92,7 +94,7 @@ def _open(body: bytes, name: str) -> Image.Image:
     try:
         image = _open_heif(body, name) if is_heif(body) else _identify(body)
         if image is None:
-            raise _unsupported(body, name)
+            raise _unsupported_error(body, name)
         if image.format == "TIFF":
             tiff.check(image, body, name)
         image.info[NO_ALPHA] = image.format == "TGA" and not body[TGA_DESCRIPTOR] & TGA_ALPHA_BITS
@@ -100,7 +102,7 @@ def _open(body: bytes, name: str) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # decoders raise arbitrary errors for a damaged header
-        raise damaged(name, error) from None
+        raise damaged_error(name, error) from None
 
 
 def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
@@ -111,8 +113,8 @@ def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
                         f"limit is {limit // 1_000_000} million; use a smaller copy.")  # fmt: skip
 
 
-def damaged(name: str, error: Exception) -> UserError:
-    """Create the error for an image that cannot be decoded."""
+def damaged_error(name: str, error: Exception) -> UserError:
+    """Create the `UserError` for an image that cannot be decoded, with the decoder's reason."""
     reason = " ".join(str(error).split()).rstrip(".")
     detail = f" ({reason})" if reason else ""
     return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Save it again.")
@@ -123,19 +125,20 @@ def _identify(body: bytes) -> Image.Image | None:
     if jpeg.is_jpeg(body):
         return jpeg.open_jpeg(body)
     tried: set[str] = set()
-    for load_plugins in (Image.preinit, Image.init):  # the plugins of common formats load faster
+    # Loading all plugins takes longer, so those of common formats are tried first.
+    for load_plugins in (Image.preinit, Image.init):
         load_plugins()
-        for name in FORMATS:
-            if name not in Image.OPEN or name in tried:
+        for image_format in FORMATS:
+            if image_format not in Image.OPEN or image_format in tried:
                 continue
-            tried.add(name)
+            tried.add(image_format)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                if _accepts(name, body, default=True):
-                    return Image.OPEN[name][0](io.BytesIO(body), "")
+                if _accepts(image_format, body, default=True):
+                    return Image.OPEN[image_format][0](io.BytesIO(body), "")
     return None
 
 
-def _unsupported(body: bytes, name: str) -> UserError:
+def _unsupported_error(body: bytes, name: str) -> UserError:
     if tiff.is_tiff(body):
         return UserError(f"Cannot read {name}: its bits per sample or channels are not supported "
                          "in TIFF. Save it as JPEG or PNG.")  # fmt: skip
@@ -149,7 +152,7 @@ def _unsupported(body: bytes, name: str) -> UserError:
 
 
 def _accepts(image_format: str, body: bytes, *, default: bool) -> bool:
-    """Return whether a file has the signature of a format, or `default` if it has none."""
+    """Return whether a file has a format's signature, or `default` if the format has none."""
     accept = Image.OPEN[image_format][1]
     try:
         return default if accept is None else accept(body[:16]) is True

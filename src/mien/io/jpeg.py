@@ -8,15 +8,16 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_REDUCED_PIXELS = 250_000_000
-"""Larger JPEGs are rejected, because decoding takes time; phones have up to 200 megapixels."""
+"""Maximum number of pixels of a JPEG that is decoded at a reduced size. Photos of phones have up to
+200 megapixels; decoding more takes too long."""
 
 ORIGINAL_SIZE = "original_size"
-"""Key in `Image.info`; the width and height of a JPEG before it was reduced."""
+"""Key in `Image.info`; the width and height of a JPEG before its reduction."""
 
 START_MARKER, END_MARKER = b"\xff\xd8\xff", b"\xff\xd9"
 
 FILLER = b"\x5a" * 4096
-"""Bytes that the decoder reads as pixels if any pixels are missing before them."""
+"""Bytes that the decoder interprets as pixels if pixels are missing before them."""
 
 
 def is_jpeg(body: bytes) -> bool:
@@ -33,7 +34,10 @@ def open_jpeg(body: bytes) -> JpegImageFile | None:
 
 
 def reduce(image: Image.Image, max_pixels: int) -> None:
-    """Set a JPEG of more than `max_pixels` to be decoded at 1/2, 1/4 or 1/8 of its size."""
+    """Prepare a JPEG to be decoded at 1/2, 1/4 or 1/8 of its width and height.
+
+    JPEGs of at most `max_pixels` or of more than `MAX_REDUCED_PIXELS` are not changed.
+    """
     width, height = image.size
     if max_pixels < width * height <= MAX_REDUCED_PIXELS:
         fitting = (k for k in (2, 4, 8) if -(-width // k) * -(-height // k) <= max_pixels)
@@ -43,7 +47,7 @@ def reduce(image: Image.Image, max_pixels: int) -> None:
 
 
 def load(image: Image.Image, body: bytes, max_pixels: int) -> Image.Image:
-    """Decode a JPEG; its end marker may be missing, but not its pixels.
+    """Decode a JPEG, even if its end marker is missing, but not if pixels are missing.
 
     Args:
         image: The JPEG, after `open_jpeg` and, if needed, `reduce`.
@@ -57,9 +61,9 @@ def load(image: Image.Image, body: bytes, max_pixels: int) -> Image.Image:
         image.load()
         return image
     except OSError:
-        # Pixels are missing if bytes after the end of the file change the image.
-        start = body.rstrip(b"\xff")
-        completed, extended = open_jpeg(start + END_MARKER), open_jpeg(start + FILLER + END_MARKER)
+        # If pixels are missing, bytes that are appended to the file change the image.
+        data = body.rstrip(b"\xff")  # removes the first half of an end marker
+        completed, extended = open_jpeg(data + END_MARKER), open_jpeg(data + FILLER + END_MARKER)
         if completed is None or extended is None:
             raise
         if ORIGINAL_SIZE in image.info:

@@ -1,7 +1,7 @@
-"""Write resumable output: JSON lines during a run, which are converted to the output at its end.
+"""Write resumable outputs.
 
-An interrupted run leaves its lines in the partial file `PATH.part`, from which another run can
-resume.
+A run writes records as JSON lines to the partial file `PATH.part`, and converts them to the output
+at its end. An interrupted run leaves the partial file, from which another run can resume.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mien.io.atomic_file import MAX_NAME_BYTES, shorten
 from mien.results import Result, ResultWriter
 
 RecordConverter = Callable[[Iterator[dict], Path], None]
-"""A function that writes all records to a path, in the final format."""
+"""A function that writes records to a path in the format of the output."""
 
 
 def part_path(path: Path) -> Path:
@@ -34,7 +34,8 @@ def part_path(path: Path) -> Path:
     name = path.name + ".part"
     if len(os.fsencode(name)) > MAX_NAME_BYTES >= len(os.fsencode(path.name)):
         digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
-        name = f"{shorten(path.name, MAX_NAME_BYTES - 14)}-{digest}.part"
+        ending = f"-{digest}.part"
+        name = shorten(path.name, MAX_NAME_BYTES - len(ending)) + ending
     return path.with_name(name)
 
 
@@ -44,20 +45,20 @@ def open_resumable(
 ) -> Iterator[ResultWriter]:
     """Append records to `PATH.part` line by line, and create `path` from them at the end.
 
-    After an error, the partial file remains unless it is empty. If no result is written, no file
-    is created.
+    After an error, the partial file remains unless it is empty. Without records, `path` is not
+    created.
 
     Args:
         path: The output.
         resume: Whether to append to an existing partial file.
-        convert: Writes the records in the final format; None if the lines are the output.
+        convert: Writes the records in the format of the output; None if that is JSON lines.
 
     Yields:
         A function that writes one `Result`.
 
     Raises:
         UserError: A partial file with records exists and `resume` is false, another run is writing
-            to it, or it cannot be written.
+            to it, or a file cannot be written.
     """
     part = part_path(path)
     atomic_file.remove_abandoned(path.parent)
@@ -68,23 +69,30 @@ def open_resumable(
 
         try:
             yield write
-            if file.tell() and convert is None:
-                atomic_file.move_into_place(part, path)
-            elif file.tell() and convert is not None:
-                with atomic_file.atomic_write(path) as temporary:
-                    convert(read_records(path), temporary)
-                file.truncate(0)
-                file.seek(0)
+            if file.tell():
+                _finish(file, part, path, convert)
         finally:
             if not file.tell():
                 part.unlink(missing_ok=True)
 
 
-def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
-    """Read the records that an interrupted run wrote to all of its outputs, in order.
+def _finish(file: FileIO, part: Path, path: Path, convert: RecordConverter | None) -> None:
+    """Create the output from the partial file, and rename or empty the partial file."""
+    if convert is None:
+        atomic_file.move_into_place(part, path)
+        return
+    with atomic_file.atomic_write(path) as temporary:
+        convert(read_records(path), temporary)
+    file.truncate(0)
+    file.seek(0)
 
-    All partial files get as many records as the shortest one with records. Those that are empty or
-    missing, because the run was interrupted while it opened or finished its outputs, get a copy.
+
+def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
+    """Give all partial files of an interrupted run the same records, and read these in order.
+
+    Files with more records than the shortest nonempty one are truncated. Empty and missing files,
+    which a run leaves if it is interrupted while it opens or finishes its outputs, get a copy of
+    another one.
 
     Args:
         paths: All outputs of the run.
@@ -105,7 +113,7 @@ def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
 
 
 def read_records(path: Path) -> Iterator[dict]:
-    """Read the records in `PATH.part`, without an incomplete last line; none if it is missing."""
+    """Read the complete lines of `PATH.part` as records; a missing file has none."""
     if not part_path(path).exists():
         return
     with open(part_path(path), encoding="utf-8") as file:
@@ -115,7 +123,7 @@ def read_records(path: Path) -> Iterator[dict]:
 
 
 def truncate(paths: Sequence[Path], count: int) -> None:
-    """Keep only the first `count` records of each partial file."""
+    """Keep only the first `count` records in the partial file of each output."""
     for path in paths:
         with open(part_path(path), "rb+") as file:
             _lock(part_path(path), file)
@@ -154,12 +162,12 @@ def _interrupted_error(part: Path) -> UserError:
 
 
 def _lock(part: Path, file: IOBase) -> None:
-    """Lock a partial file until this process ends."""
+    """Lock a partial file until it is closed; raise `UserError` if another run has locked it."""
     if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A run that just ended may have renamed or deleted the file since it was opened.
+        # Another run that ended in the meantime may have renamed or deleted the file.
         is_same_file = os.path.samestat(os.fstat(file.fileno()), part.stat())
     except OSError:
         is_same_file = False
@@ -171,9 +179,9 @@ def _lock(part: Path, file: IOBase) -> None:
 
 
 def _append(path: Path, file: FileIO, text: str) -> None:
-    """Append text completely or not at all."""
+    """Append text to the partial file of `path`, completely or not at all."""
     start = file.tell()
-    remaining = text.encode(errors="replace")  # a file name may not be valid UTF-8
+    remaining = text.encode(errors="replace")  # a string may contain surrogates
     try:
         while remaining:
             remaining = remaining[file.write(remaining) :]

@@ -10,21 +10,21 @@ from contextlib import contextmanager
 from mien.results import Frame
 
 MAX_PREFETCHED_PIXELS = 12_000_000
-"""Maximum number of pixels that are decoded in advance; about six frames at 1080p."""
+"""Decoding pauses while at least this many pixels are queued: about six frames of 1080p."""
 
 
 @contextmanager
 def prefetch(
     make_frames: Callable[[Callable[[], bool]], Iterator[Frame]],
 ) -> Iterator[Iterator[Frame]]:
-    """Run a frame iterator in a thread, which ends with the `with` block.
+    """Run a frame iterator in a thread that ends with the `with` block.
 
     Args:
-        make_frames: Returns the frames. It is called in the thread with a function that returns
-            whether the block has ended; long work on a frame should call that function.
+        make_frames: Returns the frame iterator. Its argument is a function that returns whether the
+            block has ended; the iterator should stop then, even while it skips frames.
 
     Yields:
-        An iterator over the same frames; it raises the errors of `make_frames`.
+        An iterator over the same frames, which also raises the errors of the thread.
     """
     queued: queue.Queue[Frame | BaseException | None] = queue.Queue()
     changed = threading.Condition()

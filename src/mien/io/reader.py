@@ -28,13 +28,14 @@ def frames(
     Args:
         source: The image, video, camera or stream.
         selection: Which frames of a video to read; all frames of an image are read.
-        on_warning: Called with a `UserError` for each damaged part of a video, while reading
-            continues; by default, a Python warning is issued.
-        max_pixels: Limit for the frames of a video file or animation; larger ones count as damaged.
-        should_stop: Called for each frame of a video file, selected or not; reading ends when it
-            returns true.
-        started: `time.monotonic()` at second 0 of a live source; by default, its first frame is
-            at second 0.
+        on_warning: Called with a `UserError` for each damaged part of a video, and before each
+            attempt to reconnect to a stream; by default, a Python warning is issued.
+        max_pixels: Maximum number of pixels of a frame of a video file, image sequence or
+            animation; larger ones count as damaged.
+        should_stop: Called for each frame of a video file, image sequence or animation, selected or
+            not; reading ends when it returns true.
+        started: Value of `time.monotonic()` at second 0 of a live source; by default, that of its
+            first frame.
 
     Raises:
         UserError: The source cannot be read.
@@ -58,8 +59,7 @@ def read_images(
 
     Args:
         sources: The images.
-        on_error: Called with the error of each image that cannot be read; the others are still
-            read.
+        on_error: Called with the error of each image that cannot be read, while reading continues.
 
     Raises:
         UserError: An image cannot be read, and `on_error` is None.
@@ -74,7 +74,7 @@ def read_images(
 
 
 def read_image(source: ImageInput) -> Frame:
-    """Read one image, or the first frame of an animation.
+    """Read an image; of several pages or an animation, only the first frame.
 
     Args:
         source: The path of a file, or of a folder or glob with one file; `-` for standard input;

@@ -1,9 +1,9 @@
 """Resize images and convert them to grayscale in NumPy, with the same results as OpenCV.
 
-The published results were measured on crops made by OpenCV, so this module uses the same
-coefficients and computes the same float32 sums in the same order. `tests/io/test_resize.py`
-compares the two. On x86, the results are identical. On other processors, OpenCV may fuse
-multiplication and addition; a mean that lies halfway between two gray levels may then differ by 1.
+The published results were measured on crops made by OpenCV, so this module uses OpenCV's
+coefficients and computes the same float32 sums in the same order, which `tests/io/test_resize.py`
+verifies. On x86, the results are identical. On other processors, OpenCV may fuse multiplication
+and addition; a mean that lies halfway between two gray levels may then differ by 1.
 """
 
 from __future__ import annotations
@@ -19,23 +19,28 @@ Size = tuple[int, int]
 RGB_WEIGHTS = np.array([9798, 19235, 3735], np.float32) / 2**15
 """Weights of red, green and blue: 0.299, 0.587, 0.114 (ITU-R BT.601), rounded as in OpenCV."""
 
-GRAY_BLOCK_PIXELS, AREA_BLOCK_VALUES, AREA_BLOCK_ROWS = 10_000, 1 << 16, 128
-"""Sizes of the blocks in which large images are processed; these were the fastest, and they limit
-memory."""
+GRAY_BLOCK_PIXELS = 10_000
+"""Number of pixels that `to_gray` converts at once, to limit memory; this size was the fastest."""
 
-NEGLIGIBLE = 1e-3
-"""OpenCV ignores an input pixel if less than this fraction of it lies inside an output pixel."""
+AREA_BLOCK_ROWS, AREA_BLOCK_VALUES = 128, 1 << 16
+"""Number of input rows and input values that `area` averages at once, for the same reasons."""
+
+MIN_FRACTION = 1e-3
+"""OpenCV ignores an input pixel if at most this fraction of it lies inside an output pixel."""
 
 FIXED_POINT_ONE = 1 << 11
-"""The integer that represents a weight of 1.0 in `linear`."""
+"""The integer that represents a weight of 1.0 in OpenCV's interpolation."""
+
+CUBIC_A = -0.75
+"""OpenCV's coefficient `a` of cubic convolution (Keys 1981)."""
 
 
 class _Taps(NamedTuple):
-    """The inputs and weights of each output along one axis.
+    """The input pixels that contribute to each output pixel along one axis, and their weights.
 
     Attributes:
-        inputs: (taps, outputs) indices of the inputs.
-        weights: (taps, outputs) their weights; unused taps have a weight of 0.
+        inputs: (taps, outputs) indices of input pixels.
+        weights: (taps, outputs) weights; those of unused taps are 0.
     """
 
     inputs: np.ndarray
@@ -60,7 +65,7 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
     rows = max(1, GRAY_BLOCK_PIXELS // width)
     for top in range(0, height, rows):
         block = pixels[top : top + rows].astype(np.float32)
-        # Exact: no sum of these products needs more than 23 bits.
+        # Exact in float32: no sum of these products needs more than 23 bits.
         values = block.reshape(-1, 3) @ RGB_WEIGHTS
         values += 0.5
         gray[top : top + rows] = values.reshape(-1, width)
@@ -68,9 +73,9 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
 
 
 def area(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Resize by averaging the area of each output pixel, as `cv2.INTER_AREA` does.
+    """Resize by averaging over the area of each output pixel, as `cv2.INTER_AREA` does.
 
-    Use it to reduce images. If one side is enlarged, both sides are interpolated, as in OpenCV.
+    Use it to reduce images. If one side is enlarged, both are interpolated, as in OpenCV.
 
     Args:
         pixels: (H, W) or (H, W, C) uint8.
@@ -87,25 +92,12 @@ def area(pixels: np.ndarray, size: Size) -> np.ndarray:
     if scale_x == scale_y == 1:
         return pixels.copy()
     if scale_x < 1 or scale_y < 1:
-        return _interpolate(pixels, size, of_areas=True)
+        return _interpolate(pixels, size, area_weights=True)
     if (block_width := _integer_scale(scale_x)) and (block_height := _integer_scale(scale_y)):
         return _block_means(pixels, block_width, block_height)
-    columns, rows = _area_taps(pixels.shape[1], size[0]), _area_taps(pixels.shape[0], size[1])
-    # Sum within rows first, because float32 sums depend on the order. With the rows as the last
-    # axis, both steps sum long contiguous blocks.
-    narrow = np.empty((size[0], pixels[0, 0].size, pixels.shape[0]), np.float32)
-    for top in range(0, pixels.shape[0], AREA_BLOCK_ROWS):
-        strip = np.ascontiguousarray(pixels[top : top + AREA_BLOCK_ROWS])
-        strip = np.atleast_3d(strip).transpose(1, 2, 0)
-        outputs = max(1, AREA_BLOCK_VALUES * size[0] // strip.size)
-        for left in range(0, size[0], outputs):
-            index, weight = (taps[:, left : left + outputs] for taps in columns)
-            first = index[0, 0]
-            block = strip[first : index[-1, -1] + 1].astype(np.float32, order="C")
-            sums = _weighted_sums(block, index - first, weight)
-            narrow[left : left + outputs, :, top : top + AREA_BLOCK_ROWS] = sums
-    narrow = np.ascontiguousarray(narrow.reshape(-1, pixels.shape[0]).T)
-    small = _weighted_sums(narrow, *rows)
+    # Columns first, as in OpenCV, because float32 sums depend on the order.
+    narrow = _average_columns(pixels, size[0])
+    small = _weighted_sums(narrow, *_area_taps(pixels.shape[0], size[1]))
     return np.rint(small, out=small).astype(np.uint8).reshape(*size[::-1], *pixels.shape[2:])
 
 
@@ -129,7 +121,7 @@ def linear(pixels: np.ndarray, size: Size) -> np.ndarray:
         return pixels.copy()
     if pixels.shape[:2] == (2 * size[1], 2 * size[0]):
         return _block_means(pixels, 2, 2)
-    return _interpolate(pixels, size, of_areas=False)
+    return _interpolate(pixels, size, area_weights=False)
 
 
 def cubic(values: np.ndarray, size: Size) -> np.ndarray:
@@ -153,7 +145,7 @@ def cubic(values: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _scale(source: int, target: int) -> float:
-    """Return the number of inputs per output, with OpenCV's rounding."""
+    """Return the number of input pixels per output pixel, rounded as in OpenCV."""
     return 1 / (target / source)
 
 
@@ -162,15 +154,41 @@ def _integer_scale(scale: float) -> int:
     return int(scale) if abs(scale - int(scale)) < np.finfo(float).eps else 0
 
 
+def _average_columns(pixels: np.ndarray, width: int) -> np.ndarray:
+    """Reduce the width of an image, in blocks of rows and of output columns.
+
+    Args:
+        pixels: (H, W) or (H, W, C) uint8.
+        width: Number of output columns, at most W.
+
+    Returns:
+        (H, width * C) float32, contiguous.
+    """
+    columns = _area_taps(pixels.shape[1], width)
+    # With the rows as the last axis, the sums run over long contiguous blocks.
+    narrow = np.empty((width, pixels[0, 0].size, pixels.shape[0]), np.float32)
+    for top in range(0, pixels.shape[0], AREA_BLOCK_ROWS):
+        strip = np.ascontiguousarray(pixels[top : top + AREA_BLOCK_ROWS])
+        strip = np.atleast_3d(strip).transpose(1, 2, 0)
+        outputs = max(1, AREA_BLOCK_VALUES * width // strip.size)
+        for left in range(0, width, outputs):
+            inputs, weights = (taps[:, left : left + outputs] for taps in columns)
+            first = inputs[0, 0]
+            block = strip[first : inputs[-1, -1] + 1].astype(np.float32, order="C")
+            sums = _weighted_sums(block, inputs - first, weights)
+            narrow[left : left + outputs, :, top : top + AREA_BLOCK_ROWS] = sums
+    return np.ascontiguousarray(narrow.reshape(-1, pixels.shape[0]).T)
+
+
 def _block_means(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Compute the means of blocks of (height, width) pixels."""
+    """Compute the means of blocks of `height` x `width` pixels."""
     row_sums = pixels[::height].astype(np.uint32)
     for k in range(1, height):
         row_sums += pixels[k::height]
     sums = row_sums[:, ::width].copy()
     for k in range(1, width):
         sums += row_sums[:, k::width]
-    if width == height == 2:
+    if width == height == 2:  # OpenCV's special case
         return ((sums + 2) >> 2).astype(np.uint8)
     means = sums.astype(np.float32) * (np.float32(1) / np.float32(width * height))
     return np.rint(means, out=means).astype(np.uint8)
@@ -178,67 +196,70 @@ def _block_means(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def _area_taps(source: int, target: int) -> _Taps:
-    """Compute the fraction of each input inside each output, for `target` <= `source`."""
+    """Compute the weights of an average over the area of each output, for `target` <= `source`."""
     scale = _scale(source, target)
     start = np.arange(target) * scale
     end = start + scale
-    cell = np.minimum(scale, source - start)
+    length = np.minimum(scale, source - start)
     last = np.minimum(np.floor(end), source - 1)
     first = np.minimum(np.ceil(start), last)
-    before = np.where(first - start > NEGLIGIBLE, first - start, 0)
-    after = np.where(end - last > NEGLIGIBLE, np.minimum(np.minimum(end - last, 1), cell), 0)
-    k = np.arange(int((last - first).max()) + 2)[:, None] - 1
-    index = (first + k).clip(0, source - 1).astype(np.intp)
-    weight = np.where(k < 0, before, np.where(first + k < last, 1.0, 0.0))
-    weight = np.where(first + k == last, after, weight) / cell
-    return _Taps(index, weight.astype(np.float32))
+    # The pixel before `first` and the pixel `last` lie only partly inside the output.
+    before = np.where(first - start > MIN_FRACTION, first - start, 0)
+    after = np.where(end - last > MIN_FRACTION, np.minimum(np.minimum(end - last, 1), length), 0)
+    offset = np.arange(int((last - first).max()) + 2)[:, None] - 1
+    inputs = (first + offset).clip(0, source - 1).astype(np.intp)
+    weights = np.where(offset < 0, before, np.where(first + offset < last, 1.0, 0.0))
+    weights = np.where(first + offset == last, after, weights) / length
+    return _Taps(inputs, weights.astype(np.float32))
 
 
-def _weighted_sums(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _weighted_sums(values: np.ndarray, inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sum weighted values along the first axis.
 
     Args:
         values: (N, ...) float32.
-        index: (taps, outputs) indices into `values`.
-        weight: (taps, outputs) weights.
+        inputs: (taps, outputs) indices into `values`.
+        weights: (taps, outputs) weights.
 
     Returns:
         (outputs, ...) float32.
     """
-    terms = values.take(index, axis=0)
-    terms *= weight.reshape(*weight.shape, *(1,) * (values.ndim - 1))
-    if terms[0].size == 1:  # `sum` would use pairwise summation
+    terms = values.take(inputs, axis=0)
+    terms *= weights.reshape(*weights.shape, *(1,) * (values.ndim - 1))
+    if terms[0].size == 1:  # `sum` would add pairwise, and OpenCV adds one term after the other
         return terms.cumsum(axis=0)[-1]
     return terms.sum(axis=0)
 
 
-def _interpolate(pixels: np.ndarray, size: Size, *, of_areas: bool) -> np.ndarray:
+def _interpolate(pixels: np.ndarray, size: Size, *, area_weights: bool) -> np.ndarray:
     """Interpolate between columns and then between rows, in OpenCV's fixed-point arithmetic."""
-    columns = _two_taps(pixels.shape[1], size[0], of_areas, inside=True)
-    rows = _two_taps(pixels.shape[0], size[1], of_areas, inside=False)
-    extra = (1,) * (pixels.ndim - 2)
-    left, right = (w.reshape(-1, *extra) for w in columns.weights)
-    above, below = (w.reshape(-1, 1, *extra) for w in rows.weights)
+    columns = _two_taps(pixels.shape[1], size[0], area_weights, is_column=True)
+    rows = _two_taps(pixels.shape[0], size[1], area_weights, is_column=False)
+    channel_axes = (1,) * (pixels.ndim - 2)
+    left, right = (weights.reshape(-1, *channel_axes) for weights in columns.weights)
+    above, below = (weights.reshape(-1, 1, *channel_axes) for weights in rows.weights)
     wide = pixels[:, columns.inputs[0]] * left + pixels[:, columns.inputs[1]] * right
     wide >>= 4
-    mixed = (wide[rows.inputs[0]] * above >> 16) + (wide[rows.inputs[1]] * below >> 16)
-    return ((mixed + 2) >> 2).astype(np.uint8)
+    sums = (wide[rows.inputs[0]] * above >> 16) + (wide[rows.inputs[1]] * below >> 16)
+    return ((sums + 2) >> 2).astype(np.uint8)
 
 
 @lru_cache(maxsize=128)
-def _two_taps(source: int, target: int, of_areas: bool, inside: bool) -> _Taps:
+def _two_taps(source: int, target: int, area_weights: bool, is_column: bool) -> _Taps:
     """Compute the two neighbors of each output and their int32 weights (`FIXED_POINT_ONE` is 1.0).
 
     Args:
         source: Number of inputs.
         target: Number of outputs.
-        of_areas: Whether weights are fractions of areas.
-        inside: Whether only the nearest pixel has a weight beyond the outermost pixel centers.
-            Otherwise, both neighbors are that pixel, and rounding differs.
+        area_weights: Whether the weights are fractions of areas, as in `area`, instead of
+            distances between pixel centers.
+        is_column: Whether the outputs are columns. Beyond the outermost pixel centers, OpenCV gives
+            a column the whole weight of the edge pixel, but divides that of a row over two taps
+            with the same pixel, which rounds differently.
     """
     scale = _scale(source, target)
     output = np.arange(target)
-    if of_areas:
+    if area_weights:
         first = np.floor(output * scale)
         fraction = ((output + 1) - (first + 1) * (target / source)).astype(np.float32)
         fraction = np.where(fraction <= 0, np.float32(0), fraction - np.floor(fraction))
@@ -246,28 +267,29 @@ def _two_taps(source: int, target: int, of_areas: bool, inside: bool) -> _Taps:
         center = ((output + 0.5) * scale - 0.5).astype(np.float32)
         first = np.floor(center)
         fraction = center - first
-    if inside:
+    if is_column:
         fraction[(first < 0) | (first >= source - 1)] = 0
-    index = np.stack([first, first + 1]).clip(0, source - 1).astype(np.intp)
-    weight = np.rint(np.stack([1 - fraction, fraction]) * np.float32(FIXED_POINT_ONE)).astype(
-        np.int32
-    )
-    return _Taps(index, weight)
+    inputs = np.stack([first, first + 1]).clip(0, source - 1).astype(np.intp)
+    weights = np.rint(np.stack([1 - fraction, fraction]) * np.float32(FIXED_POINT_ONE))
+    return _Taps(inputs, weights.astype(np.int32))
 
 
 @lru_cache(maxsize=128)
 def _cubic_matrix(source: int, target: int) -> np.ndarray:
-    """Return the (target, source) matrix of weights; values at the edge are repeated beyond it."""
+    """Return the (target, source) matrix of weights; beyond the edges, the edge values repeat."""
     center = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     first = np.floor(center)
-    x, a = center - first, -0.75
-    outer, inner = (
-        lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a,
-        lambda d: ((a + 2) * d - (a + 3)) * d * d + 1,
-    )
-    weights = np.stack([outer(x + 1), inner(x), inner(1 - x), outer(2 - x)])
+    fraction, a = center - first, CUBIC_A
+
+    def inner(distance: np.ndarray) -> np.ndarray:  # at most 1
+        return ((a + 2) * distance - (a + 3)) * distance * distance + 1
+
+    def outer(distance: np.ndarray) -> np.ndarray:  # between 1 and 2
+        return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+
+    weights = [outer(fraction + 1), inner(fraction), inner(1 - fraction), outer(2 - fraction)]
     matrix = np.zeros((target, source))
-    for k, weight in enumerate(weights):
-        column = (first + k - 1).clip(0, source - 1).astype(np.intp)
+    for offset, weight in enumerate(weights, -1):
+        column = (first + offset).clip(0, source - 1).astype(np.intp)
         np.add.at(matrix, (np.arange(target), column), weight)
     return matrix

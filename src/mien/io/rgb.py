@@ -10,7 +10,7 @@ from mien.io import tiff
 from mien.io.image_file import NO_ALPHA
 
 STRIP_PIXELS = 2**20
-"""Number of pixels that are converted at once; some modes need several copies in memory."""
+"""Number of pixels that are converted at once, because some modes need several copies of them."""
 
 ALPHA_MODES = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 """Pillow's modes with transparency."""
@@ -19,9 +19,9 @@ PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 """Modes with premultiplied alpha, and the corresponding modes with straight alpha."""
 
 FORMATS_WITH_UNUSED_ALPHA = frozenset(("BMP", "DIB", "ICO", "TGA"))
-"""Formats in which an alpha channel of zeros means that the image is opaque."""
+"""Formats in which images are opaque if alpha is 0 everywhere."""
 
-ROTATIONS = {
+UPRIGHT_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,31 +30,33 @@ ROTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The operation that makes an image upright, for each EXIF orientation."""
+"""The operation that makes an image upright, for each EXIF orientation except 1 (upright)."""
 
 INTEGER_WHITE_LEVELS = (65535, 2**24 - 1, 2**32 - 1)
-"""White levels of unsigned integers; the first that is at least the image's maximum is used."""
+"""Possible white levels of integers; the smallest that is not below the image's maximum is used."""
 
 FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
-"""White levels of floats, chosen in the same way."""
+"""Possible white levels of floats, chosen in the same way, except for highlights."""
 
 MAX_HIGHLIGHT = 16.0
-"""A float image whose maximum is between 1 and this is assumed to have the range 0 to 1 with
-brighter highlights; its maximum becomes white."""
+"""A float image with a maximum between 1 and this value is assumed to have the range 0 to 1, and
+highlights above it. The maximum then becomes white."""
 
 
 def to_upright_rgb(image: Image.Image) -> np.ndarray:
-    """Convert an image to (H, W, 3) uint8 RGB pixels, upright, composited over white."""
+    """Convert an image to (H, W, 3) uint8 RGB pixels, upright and blended with white."""
     image.load()
-    rotation, is_transparent = ROTATIONS.get(_orientation(image)), False
+    transpose = UPRIGHT_TRANSPOSES.get(_orientation(image))
     if image.mode.startswith("I") or image.mode == "F" or tiff.is_signed_byte(image):
-        image = Image.fromarray(_gray(image))
+        image, is_transparent = Image.fromarray(_gray(image)), False
     else:
         image = tiff.with_8_bit_palette(image)
         is_transparent = _is_transparent(image)
-    image = image if rotation is None else image.transpose(rotation)
+    if transpose is not None:
+        image = image.transpose(transpose)
     width, height = image.size
-    pixels, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP_PIXELS // width)
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
         pixels[top : top + rows] = np.asarray(_to_rgb(strip, is_transparent))
@@ -63,7 +65,7 @@ def to_upright_rgb(image: Image.Image) -> np.ndarray:
 
 def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
     if is_transparent:
-        # Blend with white, as browsers do; the colors of transparent pixels are arbitrary.
+        # Blend with white, as on a web page; the colors of transparent pixels are arbitrary.
         image = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")
@@ -73,20 +75,20 @@ def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
 
 
 def swaps_width_and_height(image: Image.Image) -> bool:
-    """Return whether width and height are exchanged in the upright image."""
+    """Return whether making the image upright swaps its width and height."""
     return _orientation(image) in (5, 6, 7, 8)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF data in an otherwise good image
+    except Exception:  # damaged EXIF data in an otherwise intact image
         return 1
 
 
 def _is_transparent(image: Image.Image) -> bool:
     """Return whether some pixels may be transparent."""
-    # Image.has_transparency_data fails for some frames of GIFs, whose palette is not set.
+    # Image.has_transparency_data fails for GIF frames whose palette is not set.
     palette_mode = image.palette.mode if image.mode == "P" and image.palette else ""
     has_channel = image.mode in ALPHA_MODES or palette_mode.endswith("A")
     if image.info.get(NO_ALPHA) or not (has_channel or "transparency" in image.info):
@@ -101,7 +103,7 @@ def _gray(image: Image.Image) -> np.ndarray:
     if tiff.is_signed_byte(image):
         values = values.view(np.int8)
     white = tiff.max_value(image)
-    if values.dtype == np.int32 and white == 2**32 - 1:  # Pillow reads unsigned as signed
+    if values.dtype == np.int32 and white == 2**32 - 1:  # Pillow reads uint32 as int32
         values, white = values.view(np.uint32), 0
     gray = _to_8_bits(values, white)
     return 255 - gray if tiff.is_white_zero(image) else gray
@@ -110,21 +112,25 @@ def _gray(image: Image.Image) -> np.ndarray:
 def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
     """Scale gray values so that `white` becomes 255.
 
-    If `white` is 0, a white level is chosen by the maximum. If there are negative values, minimum
-    and maximum become 0 and 255.
+    If `white` is 0, the white level is chosen by the maximum. If there are negative values, the
+    minimum becomes 0 and the maximum 255.
     """
-    # The operations are in place, because these images need the most memory.
+    # Operate in place, because these images need the most memory.
     dtype = np.float32 if values.itemsize <= 2 else np.float64
     scaled: NDArray[np.floating] = values.astype(dtype)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
-    low, high = _black_and_white(float(scaled.min()), float(scaled.max()), white, values.dtype)
+    low, high = _black_and_white_levels(
+        float(scaled.min()), float(scaled.max()), white, values.dtype
+    )
     scaled -= low
     scaled /= max(high - low, 1e-12)
     scaled *= 255
     return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
-def _black_and_white(low: float, high: float, white: int, dtype: np.dtype) -> tuple[float, float]:
+def _black_and_white_levels(
+    low: float, high: float, white: int, dtype: np.dtype
+) -> tuple[float, float]:
     """Return the input values that become 0 and 255."""
     if low < 0:
         return low, high
@@ -133,6 +139,6 @@ def _black_and_white(low: float, high: float, white: int, dtype: np.dtype) -> tu
     if dtype.kind == "f" and FLOAT_WHITE_LEVELS[0] < high < MAX_HIGHLIGHT:
         return 0.0, high
     scales: tuple[float, ...] = FLOAT_WHITE_LEVELS if dtype.kind == "f" else INTEGER_WHITE_LEVELS
-    if dtype == np.int32:  # usually only 16 bits are used
+    if dtype == np.int32:  # Pillow's mode I, which usually holds 16-bit values
         scales = INTEGER_WHITE_LEVELS[:1]
     return next(((0.0, float(scale)) for scale in scales if high <= scale), (low, high))

@@ -1,4 +1,7 @@
-"""Find the numbered images of a sequence, named as in FFmpeg: `frames/%04d.png@30`."""
+"""List the numbered images of a sequence such as `frames/%04d.png@30`.
+
+The pattern is that of FFmpeg; the number after `@` is the frames per second.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from mien.errors import UserError
 from mien.io.source import Source
 
 DEFAULT_SEQUENCE_RATE = 25.0
-"""Frames per second of a sequence if its rate is not stated."""
+"""Frames per second of a sequence whose rate is not given."""
 
 
 def rate(source: Source) -> float:
@@ -19,20 +22,20 @@ def rate(source: Source) -> float:
 
 
 def paths(source: Source) -> list[Path]:
-    """List the images of a sequence, from the lowest number on.
+    """List the images of a sequence by increasing number.
 
     Raises:
-        UserError: No file matches the pattern, or a number in between is missing.
+        UserError: No file matches the pattern, or a number is missing between two others.
     """
     pattern = Path(source.location)
     before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
     width = int(digits or 0)
-    numbered = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
+    expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
     files = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
     numbers = sorted(
-        int(m[1])
+        int(match[1])
         for path in files
-        if (m := numbered.match(path.name)) and m[1] == f"{int(m[1]):0{width}d}"
+        if (match := expression.match(path.name)) and match[1] == f"{int(match[1]):0{width}d}"
     )
     if not numbers:
         raise UserError(

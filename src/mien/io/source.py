@@ -1,7 +1,7 @@
 """Interpret input strings: files, folders, globs, cameras, addresses and image sequences.
 
 `Source.parse` and `Source.expand` determine the kind, location and name of an input. Other modules
-do not interpret inputs; they use `Source.kind`, which becomes `Frame.kind`.
+do not interpret input strings; they use `Source.kind`, which becomes `Frame.kind`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mien.io.folder import read_folder
 from mien.results import LIVE_KINDS, SourceKind
 
 STREAM_SUFFIXES = MOTION_JPEG_SUFFIXES | {".ts"}
-"""Suffixes that live streams use as well; an address with one of them may be a stream."""
+"""Suffixes of video files that live streams also have; such an address is read as a stream."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -36,9 +36,9 @@ class Source:
             `"stream"` (the address of a live stream) or `"sequence"` (numbered images).
         location: A path, `-` for standard input, an address, the number of a camera, or the
             pattern of a sequence such as `frames/%04d.png`.
-        name: Name in records and messages; it does not contain passwords of addresses. Bytes of a
-            path that are not UTF-8 are escaped.
-        rate: Frames per second of a sequence, or 0 if not stated.
+        name: Name in records and messages. The password of an address is replaced by `***`, and
+            bytes of a path that are not UTF-8 are escaped.
+        rate: Frames per second of a sequence, or 0 if it is not given.
 
     Example:
         ```python
@@ -68,11 +68,9 @@ class Source:
         Args:
             text: The input, as in `expand`.
 
-        Returns:
-            The input.
-
         Raises:
-            UserError: The errors of `expand` apply, or a folder or glob has several files.
+            UserError: The input is a folder or glob with several files, or `expand` raises an
+                error.
         """
         if len(sources := cls.expand(text)) > 1:
             raise UserError(f"{text} matches {len(sources)} files; give the path of one.")
@@ -86,17 +84,17 @@ class Source:
             text: A file, a folder (all images and videos in it, at any depth), a glob, `-` for an
                 image on standard input, `camera` or `camera:1`, an address (`rtsp://...`,
                 `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
-            on_warning: Called with a `UserError` that counts the files of a folder that are not
-                images or videos, and names the subfolders that cannot be read; by default, a
-                Python warning is issued. Hidden files and system files are not counted.
+            on_warning: Called with a `UserError` that counts the other files of a folder and names
+                the subfolders that are not read, or that counts the folders that a glob matches.
+                By default, a Python warning is issued. Hidden and system files are not counted.
 
         Returns:
             At least one input; those of a folder or glob are sorted by path. The first bytes of a
-            file determine its kind; if they are not conclusive, its suffix does. A file in a folder
-            that is neither an image nor a video is not included.
+            file determine its kind, or its suffix if they are not those of an image or video.
 
         Raises:
-            UserError: Nothing matches, or the text is the address of an image.
+            UserError: Nothing matches, a file or folder cannot be accessed, or the text is empty,
+                an invalid address or the address of an image.
 
         Example:
             ```python
@@ -109,9 +107,10 @@ class Source:
 
 
 def record_name(path: str | Path) -> str:
-    r"""Convert a path to text that can be encoded as UTF-8; other bytes become `\udce9` and so on.
+    r"""Return a path as text that can be encoded as UTF-8.
 
-    Other control characters remain, so that records contain the true name.
+    Bytes that are not UTF-8 are escaped, as in `\udce9`. Control characters remain, so that records
+    contain the true name.
     """
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -124,7 +123,7 @@ def _special_source(text: str) -> Source | None:
         return _address(text)
     if (camera := CAMERA.match(text)) and not Path(text).exists():
         return Source("camera", camera[1] or "0", text)
-    # Addresses contain % for another purpose; %20 is a space.
+    # In addresses, % has another meaning: %20 is a space.
     sequence = None if "://" in text else SEQUENCE.match(text)
     if sequence and not Path(text).exists():
         return Source("sequence", sequence["path"], record_name(text), float(sequence["rate"] or 0))

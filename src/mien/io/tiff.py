@@ -1,4 +1,4 @@
-"""Reject TIFFs that Pillow reads wrongly, and interpret the pixel values of the others."""
+"""Reject TIFFs that Pillow reads incorrectly, and interpret the pixel values of the others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE
 """Numbers of TIFF tags."""
 
 DNG_VERSION, CANON_RAW = 50706, b"CR"
-"""The tag that identifies Adobe's raw files, and bytes 8 and 9 of Canon's raw files."""
+"""The tag that identifies Adobe's raw files (DNG), and bytes 8 and 9 of Canon's raw files (CR2)."""
 
 REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
-"""Values of the tags for subfile type, photometric interpretation, planes and sample format."""
+"""Values of the tags for subfile type, photometric interpretation, planes and sample format.
+
+The subfile type is a bit field.
+"""
 
 
 def is_tiff(body: bytes) -> bool:
@@ -26,12 +29,12 @@ def is_tiff(body: bytes) -> bool:
 
 
 def check(image: Image.Image, body: bytes, name: str) -> None:
-    """Raise `UserError` for TIFFs that Pillow reads wrongly, such as the previews of raw files."""
+    """Raise `UserError` for a TIFF that Pillow reads incorrectly, and for a camera raw file."""
     tags = _tags(image)
     has_preview = is_reduced(image) and SUB_IFDS in tags
     if has_preview or DNG_VERSION in tags or body[8:10] == CANON_RAW:
         raise UserError(f"Cannot read {name}: it is a camera raw file. Export it as JPEG.")
-    # Pillow 13 does not swap the bytes of such values after decompression.
+    # Pillow 13 does not swap the bytes of these values after decompression.
     is_compressed = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
     if image.mode in ("I", "F") and is_compressed and body.startswith(b"MM"):
         raise UserError(f"Cannot read {name}: big-endian compressed TIFFs of {_bits(tags)} bits "
@@ -42,12 +45,12 @@ def check(image: Image.Image, body: bytes, name: str) -> None:
 
 
 def is_reduced(image: Image.Image) -> bool:
-    """Return whether a page is a smaller copy of another page."""
+    """Return whether a page is a reduced copy of another page."""
     return bool(_tags(image).get(SUBFILE_TYPE, 0) & REDUCED)
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Return whether larger values are darker; Pillow corrects this only for modes of 8 bits."""
+    """Return whether larger values are darker, which Pillow corrects only in modes 1 and L."""
     return _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO
 
 
@@ -58,7 +61,7 @@ def is_signed_byte(image: Image.Image) -> bool:
 
 
 def max_value(image: Image.Image) -> int:
-    """Return the value of white in a TIFF of integers, or 0 if it is not stated."""
+    """Return the largest sample value of a TIFF of integers by its tags, or 0 if it is unknown."""
     tags = _tags(image)
     bits = _bits(tags)
     is_signed = _first(tags.get(SAMPLE_FORMAT)) == SIGNED
@@ -70,7 +73,7 @@ def max_value(image: Image.Image) -> int:
 
 
 def with_8_bit_palette(image: Image.Image) -> Image.Image:
-    """Correct a palette whose 16-bit entries hold 8-bit values; Pillow would show only black."""
+    """Correct a palette whose 16-bit entries hold 8-bit values; Pillow reads only high bytes."""
     colors = _tags(image).get(COLOR_MAP) if image.mode == "P" else None
     if not colors or max(colors) > 255:
         return image

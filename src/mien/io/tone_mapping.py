@@ -1,10 +1,14 @@
-"""Map HDR and wide-gamut video to ordinary (SDR) RGB, with one look-up table per kind of video.
+"""Map HDR and wide-gamut video to SDR RGB, with a look-up table for each kind of video.
 
-HDR encodes light far brighter than a white page, so its values look dark and pale if they are read
-as ordinary RGB. Light up to 70 % of the reference white of HDR (203 cd/m2, ITU-R BT.2408) keeps its
-brightness. Brighter light is compressed into the remaining range; red, green and blue are scaled by
-the same factor to preserve hues. Colors outside BT.709 are clipped. Metadata about the brightest
-pixel is not used.
+HDR encodes light far brighter than a white page, so its values look dark and pale if they are
+interpreted as SDR. The conversion is relative to the reference white of HDR (203 cd/m2, ITU-R
+BT.2408):
+
+- Light up to 70 % of the reference white keeps its brightness.
+- Brighter light is compressed into the remaining range. Red, green and blue are scaled by the same
+  factor, to preserve hues.
+- Colors outside BT.709 are clipped.
+- Metadata about the brightest pixel (MaxCLL) is not used.
 """
 
 from __future__ import annotations
@@ -14,13 +18,16 @@ from functools import lru_cache
 import numpy as np
 
 PQ, HLG = 16, 18
-"""FFmpeg's numbers of the two HDR transfer functions: SMPTE ST 2084 and ARIB STD-B67."""
+"""FFmpeg's numbers of the HDR transfer functions SMPTE ST 2084 and ARIB STD-B67."""
 
 BT2020, UNSPECIFIED = 9, 2
-"""FFmpeg's numbers of color primaries."""
+"""FFmpeg's numbers of the color primaries of BT.2020 and of unspecified ones."""
 
-REFERENCE_WHITE, HLG_PEAK = 203.0, 1000.0
-"""Brightness in cd/m2 of a white page, and of the display that HLG is defined for."""
+REFERENCE_WHITE = 203.0
+"""Luminance of a white page in HDR video, in cd/m2."""
+
+HLG_PEAK = 1000.0
+"""Peak luminance of the display for which HLG is defined, in cd/m2."""
 
 KNEE = 0.7
 """Fraction of the reference white above which light is compressed."""
@@ -29,8 +36,8 @@ GAMMA = 2.2
 """Exponent of the transfer function of SDR displays."""
 
 TABLE_BITS = 7
-"""Bits per channel that index the table. It takes 8 MB, and its errors are as small as those of
-8-bit video."""
+"""Number of bits per channel that index a table. With 7, two adjacent 8-bit values share an entry,
+and a table takes 8 MB."""
 
 BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
 """Weights of red, green and blue in the luminance of BT.2020."""
@@ -38,7 +45,7 @@ BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
 BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
-"""Conversion matrix for linear light, from ITU-R BT.2087."""
+"""Conversion matrix for linear RGB, from ITU-R BT.2087."""
 
 
 def is_needed(transfer: int, primaries: int) -> bool:
@@ -47,17 +54,17 @@ def is_needed(transfer: int, primaries: int) -> bool:
 
 
 def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """Convert decoded RGB to SDR.
+    """Convert decoded HDR or wide-gamut RGB to SDR.
 
     Args:
-        pixels: (H, W, 3) uint8, or (H, W, 4) with alpha, which is kept.
+        pixels: (H, W, 3) uint8 RGB, or (H, W, 4) with an alpha channel, which is not changed.
         transfer: FFmpeg's number of the transfer function.
         primaries: FFmpeg's number of the color primaries.
 
     Returns:
-        uint8 of the same shape.
+        uint8, of the same shape as `pixels`.
     """
-    # HDR without stated primaries is assumed to be BT.2020, as in all HDR television.
+    # HDR with unspecified primaries is assumed to be BT.2020, as in all HDR television.
     is_wide = primaries in (BT2020, UNSPECIFIED)
     codes = pixels >> np.uint8(8 - TABLE_BITS)
     index = codes[..., 0].astype(np.uint32) << np.uint32(2 * TABLE_BITS)
@@ -72,18 +79,17 @@ def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _table(transfer: int, is_wide: bool) -> np.ndarray:
-    """Return the SDR color of each input color with `TABLE_BITS` bits per channel.
+    """Compute the SDR color of each input color with `TABLE_BITS` bits per channel.
 
     Returns:
-        uint32; each holds the bytes red, green, blue and 0.
+        (2 ** (3 * TABLE_BITS),) uint32; each consists of the bytes red, green, blue and 0.
     """
-    levels = 2**TABLE_BITS
-    # Each entry is computed for the middle of the 8-bit values that share it.
-    codes = (
-        np.arange(levels, dtype=np.float32) * 2 ** (8 - TABLE_BITS) + 2 ** (7 - TABLE_BITS) - 0.5
-    ) / 255
+    levels, values_per_level = 2**TABLE_BITS, 2 ** (8 - TABLE_BITS)
+    # Each entry is computed for the mean of the 8-bit values that share it.
+    means = np.arange(levels, dtype=np.float32) * values_per_level + (values_per_level - 1) / 2
+    codes = means / 255
     sdr = np.zeros((levels, levels, levels, 4), np.uint8)
-    for red, plane in zip(codes, sdr, strict=True):  # one plane at a time, to save memory
+    for red, plane in zip(codes, sdr, strict=True):  # one level of red at a time, to save memory
         rgb = np.stack([np.full((levels, levels), red), *np.meshgrid(codes, codes, indexing="ij")])
         light = _to_linear_light(np.moveaxis(rgb, 0, -1), transfer)
         light = np.maximum(light @ BT2020_TO_BT709.T if is_wide else light, 0)
@@ -94,6 +100,7 @@ def _table(transfer: int, is_wide: bool) -> np.ndarray:
 
 def _to_linear_light(values: np.ndarray, transfer: int) -> np.ndarray:
     """Convert encoded RGB to the linear light of a display, where 1 is the reference white."""
+    # The constants of PQ and HLG are those of ITU-R BT.2100.
     if transfer == PQ:
         m1, m2 = 2610 / 16384, 2523 / 32
         c1, c2, c3 = 3424 / 4096, 2413 / 128, 2392 / 128
@@ -110,7 +117,7 @@ def _to_linear_light(values: np.ndarray, transfer: int) -> np.ndarray:
 
 
 def _compress_highlights(light: np.ndarray) -> np.ndarray:
-    """Compress highlights, so that all light is below 1."""
+    """Compress light above `KNEE` smoothly, so that all values are below 1."""
     brightest = np.maximum(light.max(axis=-1, keepdims=True), KNEE)
     compressed = KNEE + (1 - KNEE) * (1 - np.exp(-(brightest - KNEE) / (1 - KNEE)))
     return light * (compressed / brightest)

@@ -28,17 +28,17 @@ from mien.io.video_pixels import MAX_PIXELS, RgbConverter, create_decoder, displ
 from mien.results import Frame
 
 DECODER_THREADS = 4
-"""Independent of the number of cores, because each thread holds a frame. The analysis of a video
-takes longer than its decoding in one thread."""
+"""Number of decoder threads. It does not depend on the number of cores, because each thread holds a
+frame, and because analyzing a frame takes longer than decoding it in a single thread."""
 
 SEEK_MARGIN = 1.0
-"""Seeking aims this many seconds before the requested time, because some formats seek by decoding
-time, which is earlier than the time at which a frame is shown."""
+"""Number of seconds before the requested time at which seeking aims, because some formats seek by
+decoding time, which is before the time at which a frame is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Properties that the header of a video file states; 0 if they are not stated.
+    """Properties that the header of a video file states; those that it does not state are 0.
 
     Attributes:
         seconds: Duration from second 0 of the file to the end of the video.
@@ -56,10 +56,12 @@ class VideoInfo:
 
 
 def probe(source: Source) -> VideoInfo:
-    """Read duration, size and frame rate from the header of a video file.
+    """Read the duration, size and frame rate of a video file or image sequence.
+
+    Those of a file are read from its header; the size of a sequence is that of its first image.
 
     Raises:
-        UserError: The file cannot be read as a video.
+        UserError: The file cannot be read as a video, or an image of the sequence is missing.
     """
     if source.kind == "sequence":
         paths, rate = sequence.paths(source), sequence.rate(source)
@@ -90,16 +92,17 @@ def frames(
         selection: Which frames to read; all by default.
         on_error: Called with a `UserError` at the end of each damaged part, while reading
             continues; by default, a Python warning is issued.
-        max_pixels: Limit for one frame; larger ones count as damaged.
+        max_pixels: Maximum number of pixels of a frame; larger ones count as damaged.
         should_stop: Called for each frame, selected or not; reading ends when it returns true.
 
     Yields:
         RGB frames as a player shows them: upright, in display aspect, with transparency blended
-        with white and HDR mapped to SDR. Their seconds count from the earliest time stamp of the
-        file's video and audio.
+        with white and HDR mapped to SDR. Their seconds count from the earliest start of the file's
+        streams.
 
     Raises:
-        UserError: The file cannot be read or has no video stream, or the selection is empty.
+        UserError: The file cannot be read or has no video stream, or no frame is in the selected
+            range.
     """
 
     def make_frames(is_stopped: Callable[[], bool]) -> Iterator[Frame]:
@@ -154,7 +157,8 @@ def _select(
     lazy_frames: Iterator[_LazyFrame],
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
-    # A frame with a known number is selected by its exact time.
+    """Yield the selected frames with their numbers in the file; only these are converted to RGB."""
+    # If the number of the first frame is known, so is its exact time.
     tolerance = 1e-6 if selection.number >= 0 else EARLY_TOLERANCE / rate
     last, is_selected = 0.0, selection.frame_filter(rate)
     offset: int | None = None
@@ -172,10 +176,10 @@ def _select(
             yield Frame(pixels, source.name, number + offset, seconds, kind=source.kind,
                         location=source.location)  # fmt: skip
     if offset is None and (selection.start > 0 or selection.end < math.inf):
-        raise _no_frame(source, selection, last)
+        raise _empty_range_error(source, selection, last)
 
 
-def _no_frame(source: Source, selection: FrameSelection, last: float) -> UserError:
+def _empty_range_error(source: Source, selection: FrameSelection, last: float) -> UserError:
     span = f"between {selection.start:g} and {selection.end:g} s"
     if selection.end == math.inf:
         span = f"from {selection.start:g} s on"
@@ -203,7 +207,7 @@ def _frames_of_sequence(
 
 @dataclass(frozen=True, slots=True)
 class _OpenVideo:
-    """An open video file, with the arguments of `frames` that it needs."""
+    """An open video file, with the arguments of `frames` that decoding needs."""
 
     container: Any
     stream: Any
@@ -220,9 +224,9 @@ class _OpenVideo:
         """Yield the frames in temporal order, beginning with one at or before `start`.
 
         Args:
-            start: Seconds.
-            is_number_known: Whether the caller knows the number of the first frame; if so, frames
-                are numbered from 0 instead of by their position in the file.
+            start: Time in seconds.
+            is_number_known: Whether the caller knows the number of the frame at `start`. If so, the
+                first frame that is yielded has the number 0, instead of its index in the file.
         """
         has_sought = start > 0 and self._seek(start)
         decoder = create_decoder(self.stream)
@@ -246,7 +250,7 @@ class _OpenVideo:
             number += 1
 
     def _seek(self, seconds: float) -> bool:
-        """Seek to the last key frame before a time; return whether this was possible."""
+        """Seek to a key frame before a time; return whether this was possible."""
         import av
 
         if self.stream.start_time is None:  # the file has no time stamps
@@ -264,6 +268,6 @@ class _OpenVideo:
             yield from opened.lazy_frames(0.0, is_number_known=False)
 
     def _count_before(self, av_frame: Any) -> int:
-        """Return the index of a frame; the file up to the frame is read, but not decoded."""
+        """Return the index of a frame; this reads the file up to the frame, without decoding."""
         with open_video(self.source) as (container, stream):
             return count_frames(container, stream, before=av_frame.pts)

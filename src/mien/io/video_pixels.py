@@ -1,4 +1,4 @@
-"""Convert decoded video frames to RGB as players show them: upright, in display aspect and SDR."""
+"""Convert decoded video frames to RGB as players show them: upright, with square pixels, in SDR."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from mien.io import tone_mapping
 
 MAX_PIXELS = 134_000_000
-"""Default limit for one frame, which allows 16K video."""
+"""Default maximum number of pixels of a frame; 16K video has 133 million."""
 
 MAX_PIXEL_ASPECT = 8
 """Pixel aspect ratios above this or below its inverse are implausible; 1 is used instead."""
@@ -26,7 +26,7 @@ class RgbConverter:
     Args:
         stream: The stream, before its first frame is decoded.
         decoder: The decoder of the stream; by default, `stream.codec_context`.
-        max_pixels: A frame that would be larger in display aspect keeps its stored size.
+        max_pixels: A frame that would have more pixels in display aspect keeps its stored size.
     """
 
     def __init__(self, stream: Any, decoder: Any = None, max_pixels: int = MAX_PIXELS) -> None:
@@ -37,7 +37,7 @@ class RgbConverter:
         self._may_have_unused_alpha = stream.container.format.name == "avi"
 
     def __call__(self, av_frame: Any) -> np.ndarray:
-        """Convert a decoded frame to (H, W, 3) uint8 RGB, as a player shows it."""
+        """Convert a decoded PyAV frame to (H, W, 3) uint8 RGB."""
         width, height = self._display_size(av_frame)
         transparent = has_alpha(av_frame.format)
         rgb = av_frame.reformat(width, height, "rgba" if transparent else "rgb24")
@@ -50,7 +50,7 @@ class RgbConverter:
         return pixels if matrix is None else orient(pixels, matrix)
 
     def _display_size(self, av_frame: Any) -> tuple[int, int]:
-        """Return the frame size with square pixels; one dimension is enlarged, none is reduced."""
+        """Return width and height with square pixels; one may be enlarged, none is reduced."""
         width, height, aspect = av_frame.width, av_frame.height, self._pixel_aspect()
         if aspect > 1:
             width = round(width * aspect)
@@ -60,7 +60,7 @@ class RgbConverter:
         return (width, height) if is_allowed else (av_frame.width, av_frame.height)
 
     def _pixel_aspect(self) -> Fraction:
-        # The container's aspect ratio holds until the codec's changes in mid-stream.
+        # The container's aspect ratio applies until that of the decoder changes within the stream.
         current = self._decoder.sample_aspect_ratio
         if current == self._first_aspect:
             current = self._stream.sample_aspect_ratio
@@ -69,8 +69,9 @@ class RgbConverter:
 
 def valid_aspect(aspect: Fraction | None) -> Fraction:
     """Return the width of a pixel divided by its height; 1 if not stated or implausible."""
-    is_valid = aspect and Fraction(1, MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT
-    return aspect if is_valid and aspect else Fraction(1)
+    if aspect and Fraction(1, MAX_PIXEL_ASPECT) <= aspect <= MAX_PIXEL_ASPECT:
+        return aspect
+    return Fraction(1)
 
 
 def display_size(stream: Any) -> tuple[int, int]:
@@ -82,7 +83,7 @@ def display_size(stream: Any) -> tuple[int, int]:
 
 
 def create_decoder(stream: Any) -> Any:
-    """Return a decoder for a stream that supports the transparency of the stream, if any."""
+    """Return a decoder for a stream; it supports transparency if the stream is transparent."""
     import av
 
     name = TRANSPARENCY_DECODERS.get(stream.codec_context.name, "")
@@ -92,7 +93,7 @@ def create_decoder(stream: Any) -> Any:
 
 
 def has_alpha(pixel_format: Any) -> bool:
-    """Return whether a pixel format, or its palette, has transparency."""
+    """Return whether a pixel format has an alpha channel, or a palette that may have one."""
     return pixel_format.name == "pal8" or any(c.is_alpha for c in pixel_format.components)
 
 
@@ -101,7 +102,7 @@ def blend_with_white(pixels: np.ndarray, *, zero_alpha_is_opaque: bool = False) 
 
     Args:
         pixels: (H, W, 4) uint8.
-        zero_alpha_is_opaque: Whether a frame in which all alpha is 0 counts as opaque.
+        zero_alpha_is_opaque: Whether a frame counts as opaque if its alpha is 0 everywhere.
 
     Returns:
         (H, W, 3) uint8.
@@ -119,8 +120,9 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
     from av.sidedata.sidedata import SideDataContainer
 
     try:
-        # `av_frame.side_data` would store the container in the frame, which it refers to: such a
-        # cycle keeps each frame in memory until the next garbage collection, 100 frames later.
+        # `av_frame.side_data` would store the side data in the frame, to which they refer. This
+        # reference cycle would keep each frame in memory until the next garbage collection, 100
+        # frames later.
         data = SideDataContainer(av_frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     except ValueError:  # PyAV fails to read all side data if one kind is unknown
         return _rotation_matrix(av_frame.rotation)
@@ -128,16 +130,18 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
 
 
 def parse_display_matrix(data: bytes) -> np.ndarray:
-    """Return the (2, 2) linear part of a display matrix, which has 3 x 3 int32 numbers."""
+    """Return the (2, 2) linear part of a display matrix, given as the bytes of 3 x 3 int32."""
     values = np.frombuffer(data, np.int32)[[0, 1, 3, 4]].reshape(2, 2)
-    return values.astype(np.int64)  # so that sums of absurd values do not overflow
+    return values.astype(np.int64)  # so that sums of implausible values do not overflow
 
 
 def _rotation_matrix(degrees: int) -> np.ndarray | None:
     """Return the matrix of a counter-clockwise rotation, or None for 0 degrees."""
+    if not degrees:
+        return None
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, -sine], [sine, cosine]]) if degrees else None
+    return np.array([[cosine, -sine], [sine, cosine]])
 
 
 def orient(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -145,10 +149,10 @@ def orient(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
     Args:
         pixels: (H, W, 3).
-        matrix: (2, 2); a stored position (x, y) is shown at (x, y) @ matrix.
+        matrix: (2, 2); the pixel stored at (x, y) is shown at (x, y) @ matrix.
 
     Returns:
-        The same pixels, contiguous.
+        The upright image, contiguous.
     """
     (a, b), (c, d) = matrix
     if abs(a) + abs(d) < abs(b) + abs(c):  # columns become rows
