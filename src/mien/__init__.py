@@ -34,19 +34,20 @@ if TYPE_CHECKING:
 _MODULES = {
     "Analyzer": "analyzer",
     "Client": "client",
+    "CropGeometry": "classification.model_spec",
     "Detection": "results",
     "Detector": "detection",
     "EMOTIONS": "labels",
     "Explanation": "classification.occlusion",
     "Face": "results",
     "Frame": "results",
-    "CropGeometry": "classification.model_spec",
     "FrameSelection": "io.frame_selection",
     "Result": "results",
     "UserError": "errors",
     "VideoSession": "tracking.session",
     "draw": "visualization.annotate",
 }
+"""Public name -> the module that defines it."""
 
 __all__ = [
     "EMOTIONS",
@@ -64,7 +65,7 @@ __all__ = [
     "VideoSession",
     "__version__",
     "draw",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> object:

@@ -9,10 +9,10 @@ import sys
 
 
 def program() -> None:
-    """Run the command line and exit without Python's shutdown.
+    """Run the command line, and end the process without finalizing the interpreter.
 
-    With ONNX Runtime loaded, the shutdown takes longer than detecting a face. Functions registered
-    with `atexit` still run.
+    With ONNX Runtime loaded, finalization takes longer than detecting a face. Functions registered
+    with `atexit` still run, except if Ctrl-C interrupts the import.
     """
     try:
         from mien.cli import main  # Ctrl-C during the import must not print a traceback

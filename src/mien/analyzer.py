@@ -1,4 +1,4 @@
-"""`Analyzer`: detect faces in images and videos and classify their emotions."""
+"""`Analyzer`: detect faces in images and videos and estimate their emotion shares."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ from mien.tracking.session import VideoSession
 
 
 class Analyzer:
-    """Detects faces and estimates their emotion shares. Safe to call from several threads.
+    """Detects faces and estimates their emotion shares. Thread-safe.
 
     It can be pickled, for example for `multiprocessing`; unpickling loads the models again.
 
     Args:
-        model: Name of a model ("default", "default-labels"), path of an `.onnx` file, or a loaded
-            `Classifier`.
+        model: Name of a model that `mien models` lists, such as "default", path of an `.onnx` file,
+            or a loaded `Classifier`. `my.onnx:labels` selects the head `labels` of a file.
         detector: "yunet", "whole" (the central square of the image is the only face) or any
             `mien.Detector`.
-        threads: Number of threads for a model and a detector given by name; 0 uses all cores.
-        contempt: Whether to keep the eighth emotion of models that predict it. Otherwise its share
-            is distributed over the seven others in proportion to their shares.
+        threads: Number of threads; 0 uses all cores. It does not apply to a loaded `Classifier` or
+            a `mien.Detector`.
+        contempt: Whether to keep contempt, an eighth emotion that some models predict. Otherwise,
+            its share is distributed over the seven others in proportion to their shares.
 
     Attributes:
         model: The model's name.
         detector: The detector's name.
-        labels: The emotions of each face, in order.
+        labels: The emotions in `Face.emotions`, in order.
 
     Raises:
-        UserError: If the model or the detector does not exist, or its file is damaged.
+        UserError: If the model or the detector does not exist, or the model file is invalid.
 
     Example:
         ```python
@@ -88,14 +89,15 @@ class Analyzer:
         """Analyze one image.
 
         Args:
-            image: A path, the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image. The
-                first frame of an animation is used.
+            image: The path or the bytes of an image file, (H, W, 3) uint8 RGB pixels or a PIL
+                image. Only the first frame of an animation is analyzed.
 
         Returns:
-            The faces, most confident first, and the image as `frame`; empty if no face is detected.
+            The faces, most confident first; empty if no face is detected. Its `frame` is the image.
 
         Raises:
-            UserError: If the image cannot be read, or is a folder or glob, which `stream` accepts.
+            UserError: If the image cannot be read, or the path is a video or matches several files;
+                use `stream` for these.
 
         Example:
             ```python
@@ -109,17 +111,18 @@ class Analyzer:
     def explain(self, image: ImageInput, emotion: str = "") -> list[Explanation]:
         """Compute which parts of each face the predicted share of an emotion depends on.
 
-        This takes as long as classifying 170 faces per face.
+        For each face, this takes as long as classifying 170 faces.
 
         Args:
             image: As for `analyze`.
-            emotion: One of `labels`, or a synonym; by default each face's dominant emotion.
+            emotion: One of `labels` or a synonym, such as "joy"; by default, each face's dominant
+                emotion.
 
         Returns:
             One explanation per face, in the order of `analyze`.
 
         Raises:
-            UserError: If the image cannot be read, or the model does not predict this emotion.
+            UserError: If the image cannot be read, or the emotion is unknown or not in `labels`.
 
         Example:
             ```python
@@ -127,16 +130,19 @@ class Analyzer:
                 print(explanation.face.box, explanation.importance.max())
             ```
         """
-        requested = canonical_label(emotion) if emotion else ""
-        if requested and requested not in self.labels:
+        label = canonical_label(emotion) if emotion else ""
+        if label and label not in self.labels:
             raise UserError(
-                f"{self.model} does not predict {requested}; it predicts {', '.join(self.labels)}."
+                f"{self.model} does not predict {label}; it predicts {', '.join(self.labels)}."
             )
         frame = reader.read_image(image)
         detections = dict(enumerate(self._detect_in_image(frame.pixels)))
         (result,) = self._classify_faces([(frame, detections)])
         return [
-            self._explain_face(frame, face, detections[face.face_id], requested) for face in result
+            self._explain_face(
+                frame, face, detections[face.face_id], label or face.dominant_emotion
+            )
+            for face in result
         ]
 
     def stream(
@@ -146,27 +152,29 @@ class Analyzer:
         selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
-        """Analyze every frame of an image, folder, video, camera or network stream, in order.
+        """Analyze the frames of an image, folder, video, camera or network stream, in order.
 
-        In videos (`clip.mp4`), cameras (`camera:0`) and network streams (`rtsp://...`) faces are
-        tracked: each keeps its `face_id` and has `smoothed` emotions.
+        In all sources except still images, faces are tracked: each keeps its `face_id` and has
+        `smoothed` emotions.
 
         Args:
-            source: As for `analyze`, or a video, a folder, a glob, numbered images
-                (`frames/%04d.png@30`), a camera, or the address of a stream.
-            on_error: Called with an error for each file that cannot be read or is damaged, while
-                the analysis continues. For a folder, it is also called with the number of files
-                that are neither images nor videos, if any. By default, a file that cannot be read
-                raises its error, and the other problems cause warnings.
+            source: As for `analyze`, or a video (`clip.mp4`), a folder, a glob, numbered images
+                (`frames/%04d.png@30`), a camera (`camera:0`), or the address of a network stream
+                (`rtsp://...`). Bytes, pixels and PIL images are analyzed as still images, and the
+                other arguments do not apply to them.
+            on_error: Called with the error of each file that cannot be read and of each damaged
+                part of a video, while the analysis continues. It is also called once if files or
+                subfolders of a folder are not read. By default, a file that cannot be read raises
+                its error, and the other problems cause warnings.
             selection: Which frames of a video to analyze; all by default.
-            smoothing: Time constant of `smoothed` in seconds, 0 for none; 0.5 by default.
+            smoothing: Time constant of the smoothing in seconds, 0 for none; 0.5 by default.
 
         Returns:
             An iterator with one result per frame. A result is yielded at most one batch after its
             frame was read; results of live sources are yielded immediately.
 
         Raises:
-            UserError: If the source does not exist or cannot be read.
+            UserError: If the source does not exist or, without `on_error`, a file cannot be read.
 
         Example:
             ```python
@@ -189,10 +197,11 @@ class Analyzer:
         """Start a session for the frames of one video or camera that you read yourself.
 
         Args:
-            smoothing: Time constant of `smoothed` in seconds, 0 for none; by default that of
+            smoothing: Time constant of the smoothing in seconds, 0 for none; by default, that of
                 `state`, or 0.5 without `state`.
-            detect_every: Seconds between two detections in `VideoSession.stream`.
-            state: The state of an earlier session, to resume it.
+            detect_every: Seconds between face detections in `VideoSession.stream`;
+                `VideoSession.update` detects faces in every frame.
+            state: The result of `VideoSession.state`, to resume that session.
 
         Returns:
             The session; `session.update(pixels, seconds)` analyzes the next frame.
@@ -213,9 +222,9 @@ class Analyzer:
         return VideoSession(self._detect, self._classify_faces, smoothing, detect_every, state)
 
     def analyze_frames(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """Analyze independent images given as frames, in batches.
+        """Analyze frames as independent images, in batches.
 
-        If no upright face is detected in an image, its rotations are searched as well.
+        If no upright face is detected in an image, rotated copies of it are searched as well.
 
         Args:
             frames: The images; at most one batch is read ahead.
@@ -255,9 +264,8 @@ class Analyzer:
                     on_error(error)
 
     def _explain_face(
-        self, frame: Frame, face: Face, detection: Detection, requested: str
+        self, frame: Frame, face: Face, detection: Detection, emotion: str
     ) -> Explanation:
-        emotion = requested or face.dominant_emotion
         column = self.labels.index(emotion)
         crop = self._classify_faces.crop(frame.pixels, detection)
         importance = occlusion.importance_map(

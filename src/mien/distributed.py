@@ -25,22 +25,22 @@ from mien.writers import parquet
 from mien.writers._table import rows
 
 SCHEMA = parquet.schema().append(pa.field("error", pa.string()))
-"""The columns of the result: those of `.parquet` files, with one row per face, and `error` for
-sources that could not be analyzed."""
+"""Schema of the result: the columns of mien's `.parquet` files, with one row per face, and `error`
+for sources that cannot be read."""
 
 
 @dataclass(frozen=True)
 class Faces:
-    """A callable that converts a table of images to a table of their faces; cheap to pickle.
+    """A callable that converts a table of images to a table of their faces.
 
     An image that cannot be read results in a row with its `error`; the others are still analyzed.
-    Each process loads its models once.
+    The object is cheap to pickle, and each process loads the models once.
 
     Attributes:
         column: Name of the column with the images. A cell contains the path of an image or a video
             (a string or, in pandas, a `Path`), or the bytes of an image file.
-        name_column: Name of the column with the names of images given as bytes (strings or
-            numbers); empty if there is none.
+        name_column: Name of the column that names the images given as bytes, by strings or
+            numbers; empty if there is none.
         model: As for `Analyzer`.
         detector: As for `Analyzer`.
         threads: As for `Analyzer`.
@@ -79,7 +79,7 @@ class Faces:
             A table with the schema `SCHEMA`.
 
         Raises:
-            UserError: If the table lacks a column.
+            UserError: If the table lacks a column, or the model or the detector cannot be loaded.
         """
         self._check_columns(images.schema.names)
         cells = images.column(self.column).to_pylist()
@@ -115,26 +115,26 @@ class Faces:
             faces = Faces("path").map_pandas(pandas.DataFrame({"path": ["photo.jpg"]}))
             ```
         """
-        # Other columns may contain objects for which Arrow has no type.
         self._check_columns(images.columns)
-        columns = {name: images[name] for name in self._columns}
+        # Other columns are not converted: they may contain objects for which Arrow has no type.
+        columns = {name: images[name] for name in self._input_columns}
         if columns[self.column].dtype == object:
             columns[self.column] = columns[self.column].map(_path_as_text)
-        table = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
-        return self(pa.table(table)).to_pandas()
+        arrays = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+        return self(pa.table(arrays)).to_pandas()
 
     @property
-    def _columns(self) -> list[str]:
+    def _input_columns(self) -> list[str]:
         return [name for name in (self.column, self.name_column) if name]
 
     def _check_columns(self, names: Iterable[str]) -> None:
-        for column in self._columns:
+        for column in self._input_columns:
             if column not in names:
                 columns = ", ".join(map(str, names))
-                raise UserError(f"The table has no column {column!r}; its columns: {columns}.")
+                raise UserError(f"The table has no column {column!r}; its columns are {columns}.")
 
     def _rows(self, cells: list, names: list[str]) -> Iterator[dict]:
-        """Yield the rows of faces and the rows of errors."""
+        """Yield the rows of consecutive images or videos, each group followed by its errors."""
         analyzer = _analyzer(self.model, self.detector, self.threads, self.contempt)
         errors: list[dict] = []
         inputs = _inputs(zip(cells, names, strict=True), errors)
@@ -149,7 +149,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class _Input:
-    """A source or the bytes of an image; `name` is the name of an image given as bytes."""
+    """The content of a cell: a `Source`, or the bytes of an image with its name."""
 
     content: Any
     name: str
@@ -169,7 +169,7 @@ class _Input:
 
 
 def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator[_Input]:
-    """Yield the inputs of a table's cells; append the errors of invalid paths to `errors`."""
+    """Yield the inputs of (cell, name) pairs; append the errors of invalid paths to `errors`."""
     for cell, name in cells:
         contents: list[object] = [cell]
         if isinstance(cell, str):
@@ -185,9 +185,9 @@ def _image_results(
     """Yield the results of images, which are classified in shared batches."""
 
     def frames() -> Iterator[Frame]:
-        for item in inputs:
-            with _errors_as_rows(errors, item.display_name):
-                yield from item.frames()
+        for image_input in inputs:
+            with _errors_as_rows(errors, image_input.display_name):
+                yield from image_input.frames()
 
     return analyzer.analyze_frames(frames())
 
@@ -196,9 +196,9 @@ def _video_results(
     analyzer: Analyzer, inputs: Iterable[_Input], errors: list[dict]
 ) -> Iterator[Result]:
     """Yield the results of videos, one after the other."""
-    for item in inputs:
-        with _errors_as_rows(errors, item.display_name):
-            yield from analyzer.session().stream(item.frames())
+    for video_input in inputs:
+        with _errors_as_rows(errors, video_input.display_name):
+            yield from analyzer.session().stream(video_input.frames())
 
 
 def _path_as_text(cell: object) -> object:
@@ -219,5 +219,5 @@ def _add_error(errors: list[dict], source: str, error: UserError) -> None:
 
 @lru_cache(maxsize=4)
 def _analyzer(model: str, detector: str, threads: int, contempt: bool) -> Analyzer:
-    """Return the analyzer that all tables of this process share."""
+    """Return an analyzer with these options, which is created once per process."""
     return Analyzer(model, detector, threads, contempt)

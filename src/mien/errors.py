@@ -1,4 +1,4 @@
-"""Define the exception whose message is shown to users."""
+"""The exception whose message is shown to users, and callbacks for errors."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ ErrorCallback = Callable[[UserError], None]
 
 
 def warn(error: UserError) -> None:
-    """Issue an error as a Python warning: the default callback where reading can continue."""
+    """Issue an error as a Python warning; the default callback if reading can continue."""
     warnings.warn(str(error), stacklevel=2)

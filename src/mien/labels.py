@@ -1,4 +1,4 @@
-"""Define the emotion labels with their order, synonyms and colors."""
+"""The emotion labels with their order, synonyms and colors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLORS = {
     "neutral": "#c3c8cd",
     "contempt": "#d98cb3",
 }
-"""The color of each emotion in all outputs; every color has enough contrast on the dark panels."""
+"""The color of each emotion in all outputs; each has enough contrast with the dark panels."""
 
 SYNONYMS = {
     "anger": "angry",
@@ -41,6 +41,7 @@ SYNONYMS = {
     "neutrality": "neutral",
     "contemptuous": "contempt",
 }
+"""Other names of emotions, including a common misspelling -> label."""
 
 
 def canonical_label(name: str) -> str:
@@ -67,7 +68,7 @@ def restrict_labels(
 ) -> np.ndarray:
     """Select the probabilities of the labels in `keep`, and renormalize them to sum to 1.
 
-    Where all of these labels have probability 0, the result is uniform over those in `labels`.
+    A row in which all of them are 0 becomes uniform over the labels that are also in `labels`.
 
     Args:
         probabilities: (N, K) with one row per face.
@@ -82,10 +83,11 @@ def restrict_labels(
         >>> restrict_labels(np.array([[0.2, 0.6, 0.2]]), ["sad", "happy", "fear"], ["sad", "happy"])
         array([[0.25, 0.75]])
     """
+    # Index -1 selects the column of zeros that is appended to the probabilities.
     columns = [labels.index(name) if name in labels else -1 for name in keep]
     padded = np.pad(np.asarray(probabilities, np.float64), ((0, 0), (0, 1)))
     kept = padded[:, columns]
     total = kept.sum(1, keepdims=True)
-    exists = np.greater_equal(columns, 0)
-    uniform = np.broadcast_to(exists / max(exists.sum(), 1), kept.shape)
+    is_predicted = np.greater_equal(columns, 0)
+    uniform = np.broadcast_to(is_predicted / max(is_predicted.sum(), 1), kept.shape)
     return np.divide(kept, total, out=uniform.copy(), where=total > 0)

@@ -1,8 +1,8 @@
 """Import ONNX Runtime with its telemetry disabled; other modules import it from here.
 
-Since 1.29, ONNX Runtime sends telemetry by default: its first import writes a device id and a queue
-of events under `~/.cache/Microsoft` and starts a thread that sends them. Setting
-ORT_DISABLE_TELEMETRY before that import prevents all of it.
+Since version 1.29, ONNX Runtime sends telemetry by default: its first import writes a device id and
+a queue of events under `~/.cache/Microsoft`, and starts a thread that sends them. If
+ORT_DISABLE_TELEMETRY is set before that import, nothing is written or sent.
 https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md
 """
 
@@ -24,7 +24,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must precede the import; worker pro
 import onnxruntime
 from onnxruntime import InferenceSession
 
-# If onnxruntime was imported before mien, one event is already queued; this prevents any others.
+# If onnxruntime was imported before mien, one event is already queued; this prevents further ones.
 onnxruntime.disable_telemetry_events()
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class _Session(InferenceSession):  # type: ignore[misc]
-    """A session that is pickled as the path or bytes of its model; unpickling opens it again."""
+    """A session that is pickled as its arguments; unpickling opens the model again."""
 
     def __init__(self, model: str | bytes, threads: int, int8_kernels: bool) -> None:
         options = _options(threads, int8_kernels)
@@ -58,7 +58,7 @@ def _reopen(model: str | bytes, threads: int, int8_kernels: bool) -> InferenceSe
 
 
 _sessions: WeakValueDictionary[tuple, _Session] = WeakValueDictionary()
-"""Open sessions by file and threads, so that models of the same file share one."""
+"""Open sessions by file and options; the heads of a model file share a session."""
 
 
 def open_session(
@@ -67,11 +67,11 @@ def open_session(
     """Open a model on the CPU.
 
     Args:
-        model: The path or the bytes of a model. If the file is already open with the same
-            number of threads, its session is shared.
+        model: The path or the bytes of a model. A file that is already open with the same options
+            and has not changed is not opened again.
         threads: Number of threads; 0 uses all cores.
-        int8_kernels: Compute the quantized layers of an int8 model in integers; otherwise in
-            float32, which is slower and the same on every CPU.
+        int8_kernels: Whether to compute the quantized layers of an int8 model in integers. In
+            float32, they are slower but give the same result on every CPU.
     """
     if isinstance(model, bytes):
         return _Session(model, threads, int8_kernels)
@@ -88,7 +88,7 @@ def open_session(
 def _options(threads: int, int8_kernels: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # errors are raised, and need not be printed too
+    options.log_severity_level = 4  # errors are raised; do not print them as well
     # Spinning threads would take CPU time from detection, decoding and other stages.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Memory patterns would keep a memory plan for every input size.
@@ -99,14 +99,20 @@ def _options(threads: int, int8_kernels: bool) -> Any:
 
 
 def is_session_error(error: Exception) -> bool:
-    """Return whether an error of a session is due to its model; they share no public base class."""
+    """Return whether opening or running a session raised this error because of its model.
+
+    The errors of ONNX Runtime have no public base class.
+    """
     is_builtin = isinstance(error, RuntimeError | ValueError | MemoryError)
     return is_builtin or type(error).__module__.startswith("onnxruntime")
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[Any]:
-    """Yield options for runs that fail if they take longer, such as an endless loop in a graph."""
+    """Yield run options that abort a run after this time, such as one with an endless loop.
+
+    The time begins with the block.
+    """
     options = onnxruntime.RunOptions()
     timer = threading.Timer(seconds, setattr, (options, "terminate", True))
     timer.daemon = True
@@ -118,14 +124,14 @@ def time_limit(seconds: float) -> Iterator[Any]:
 
 
 def shrink_options() -> Any:
-    """Return options for a run after which a session returns the memory that it does not use."""
+    """Return run options that make a session free its unused memory after the run."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 
 def return_memory() -> None:
-    """Return freed memory to the system.
+    """Return freed memory to the operating system.
 
     Loading a model allocates and frees about twice the size of its file.
     """

@@ -29,8 +29,8 @@ class Options:
         smoothing: Time constant of the smoothed emotions in seconds; 0 for none.
         two_pass: Whether to read video files twice for bidirectional smoothing.
         max_pixels: Maximum number of pixels of a video frame; larger frames count as damaged.
-        started: `time.monotonic()` at second 0 of live sources; if None, second 0 is the time of
-            their first frame.
+        started: `time.monotonic()` at second 0 of live sources; by default, their first frame is
+            at second 0.
     """
 
     selection: FrameSelection = field(default_factory=FrameSelection)
@@ -59,7 +59,8 @@ class Callbacks:
             read. By default, the error is raised.
         should_stop: Called for each frame of a video file, selected or not; if it returns true,
             the rest of the file is not read.
-        track_progress: Wraps the frames of each source, for example to show a progress bar.
+        track_progress: Called with each source and an iterator of its frames, and returns an
+            iterator of the same frames, for example one that updates a progress bar.
     """
 
     on_warning: ErrorCallback = warn
@@ -109,7 +110,8 @@ def run(
 ) -> None:
     """Analyze sources and pass every result, in order, to every writer.
 
-    Ctrl-C during a live source ends the run normally; otherwise `KeyboardInterrupt` is raised.
+    Ctrl-C during a live source ends the run without an error; otherwise, `KeyboardInterrupt` is
+    raised.
 
     Args:
         sources: The sources; images are classified in batches, and videos one after the other.
@@ -117,10 +119,11 @@ def run(
         writers: Functions that take a `Result`, called in order.
         options: Options for reading and analyzing; `Options()` by default.
         callbacks: Functions to call during the run; `Callbacks()` by default.
-        checkpoint: The part of an interrupted run that is finished and not analyzed again.
+        checkpoint: The finished part of an interrupted run, which is not analyzed again.
 
     Raises:
-        UserError: If a source cannot be read and `callbacks.on_error` raises, or a writer raises.
+        UserError: If `callbacks.on_error` or a writer raises it, or the unfinished video of
+            `checkpoint` cannot be resumed.
 
     Example:
         ```python
@@ -147,13 +150,9 @@ def run(
 
 @dataclass(slots=True)
 class _Analysis:
-    """Computes the results of all sources.
+    """Computes the results of all sources with the arguments of `run`.
 
     Attributes:
-        analyzer: The argument of `run`.
-        options: The argument of `run`.
-        callbacks: The argument of `run`.
-        checkpoint: The argument of `run`.
         is_live: Whether the current source is live.
     """
 
@@ -187,7 +186,7 @@ class _Analysis:
             results = self._tracked_results(source, unfinished)
             yield from self._smoothed_results(source, results) if self.options.two_pass else results
         except UserError as error:
-            if unfinished:  # the partial output must remain, so that the run can be resumed again
+            if unfinished:  # end the run, so that its partial outputs remain and can be resumed
                 raise
             self.callbacks.on_error(error)
 

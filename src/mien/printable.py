@@ -5,18 +5,19 @@ from __future__ import annotations
 import unicodedata
 
 ESCAPED_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Unicode categories of control characters, invisible characters such as those that reverse the
-direction of writing, bytes of file names that are not UTF-8, and separators of lines."""
+"""Unicode categories of escaped characters: control characters (Cc), invisible format characters
+such as those that reverse the direction of text (Cf), surrogates, which Python uses for bytes of
+file names that are not UTF-8 (Cs), and line and paragraph separators (Zl, Zp)."""
 
 JOINERS = frozenset("\u200c\u200d")
-"""Invisible characters that Persian, Indic scripts and emoji need."""
+"""Zero-width non-joiner and joiner, which Persian, Indic scripts and emoji need."""
 
 
 def printable(text: object) -> str:
-    r"""Return text, such as the name of a file, with unprintable characters escaped.
+    r"""Return text with unprintable characters escaped.
 
     Args:
-        text: A text, a path or another object.
+        text: A string, such as the name of a file, or an object to convert to a string.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Find and import modules of registries: packages from which users select a module by name."""
+"""Registries: packages such as `mien.writers`, whose modules users select by name."""
 
 from __future__ import annotations
 
@@ -43,28 +43,31 @@ def load_module(package: str, name: str) -> ModuleType:
         name: Name of the module in it.
 
     Raises:
-        UserError: If the module does not exist; the message suggests the nearest name.
+        UserError: If the module does not exist; the message suggests the most similar name.
     """
-    known = names(package)
-    if name not in known:
-        raise unknown_name_error(package.rsplit(".", 1)[-1].removesuffix("s"), name, known)
+    available = names(package)
+    if name not in available:
+        kind = package.rsplit(".", 1)[-1].removesuffix("s")
+        raise unknown_name_error(kind, name, available)
     return importlib.import_module(f"{package}.{name}")
 
 
-def unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Create the error for an unknown name; it suggests the nearest and lists all known names.
+def unknown_name_error(kind: str, name: str, available: Iterable[str]) -> UserError:
+    """Create the error for an unknown name, which suggests the most similar name and lists all.
 
     Args:
         kind: What the name refers to, such as `"model"`; its plural must end in "s".
         name: The unknown name.
-        known: All known names.
+        available: All names that exist.
 
     Example:
         >>> print(unknown_name_error("model", "vgv", ["resnet", "vgg"]))
         Unknown model 'vgv'. Did you mean 'vgg'? Known models: resnet, vgg.
     """
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1)
-    suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    available = list(available)
+    similar = difflib.get_close_matches(name, available, n=1)
+    suggestion = f" Did you mean {similar[0]!r}?" if similar else ""
     plural = kind.replace(" or ", "s or ") + "s"
-    return UserError(f"Unknown {kind} {name!r}.{suggestion} Known {plural}: {', '.join(known)}.")
+    return UserError(
+        f"Unknown {kind} {name!r}.{suggestion} Known {plural}: {', '.join(available)}."
+    )

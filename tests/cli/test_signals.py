@@ -95,12 +95,12 @@ def test_an_ignored_signal_remains_ignored(command, tmp_path):
 
 DURING_IMPORT = """
 import os, signal, sys, time
-from mien.cli._signals import EndSignals
+from mien.cli._signals import TerminationSignals
 
 with open("imported.py", "w") as file:
     file.write("import os, signal; os.kill(os.getpid(), signal.SIGTERM); finished = True")
 sys.path.insert(0, ".")
-with EndSignals() as signals:
+with TerminationSignals() as signals:
     try:
         import imported
         time.sleep(10)

@@ -1,4 +1,4 @@
-"""Lines about a long training, when standard error is not a terminal."""
+"""Lines about the progress of a training, when standard error is not a terminal."""
 
 import pytest
 
@@ -11,7 +11,7 @@ ENTRY = {"epoch": 1, "loss": 1.23456, "accuracy": 0.6312, "val_majority_accuracy
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that the log sees, in seconds."""
+    """The current time of the log in seconds, as the only element of a list."""
     now = [0.0]
     monkeypatch.setattr(_training_log.time, "monotonic", lambda: now[0])
     return now
@@ -25,21 +25,22 @@ def train(log, clock, epochs=20, steps=10, seconds_per_step=3.0, first_epoch=0):
             log("step", step + 1, steps)
 
 
-def test_a_line_a_minute_has_epoch_loss_accuracy_and_time_left(clock, capsys):
+def test_a_line_per_minute_has_the_epoch_the_metrics_and_the_remaining_time(clock, capsys):
     train(TrainingLog("tiny"), clock)
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
     assert len(lines) == 10  # 20 epochs of half a minute
     assert lines[0] == (
-        "tiny: epoch 2 of 20, loss 1.235, accuracy 63.1 %, FER+ accuracy 70.0 %, 9 min left"
+        "tiny: epoch 2 of 20, loss 1.235, training accuracy 63.1 %, "
+        "FER+ accuracy 70.0 %, 9 min left"
     )
     assert "epoch 10 of 20" in lines[4]
     assert lines[4].endswith(" 5 min left")
     assert lines[-1].endswith(" under a minute left")
 
 
-def test_an_epoch_of_many_minutes_is_reported_by_steps(clock, capsys):
+def test_the_steps_of_a_first_epoch_of_many_minutes_are_printed(clock, capsys):
     train(TrainingLog("large"), clock, epochs=2, seconds_per_step=30.0)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
@@ -52,12 +53,12 @@ def test_a_short_training_prints_nothing(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_time_left_of_a_resumed_run_counts_only_its_own_epochs(clock, capsys):
+def test_the_remaining_time_of_a_resumed_run_is_extrapolated_from_its_own_epochs(clock, capsys):
     train(TrainingLog("tiny"), clock, first_epoch=10)
     assert capsys.readouterr().err.splitlines()[0].endswith(" 4 min left")
 
 
-def test_the_time_left_is_limited(clock, capsys):
+def test_the_remaining_time_is_at_most_the_time_limit(clock, capsys):
     train(TrainingLog("tiny", seconds=180), clock)
     assert [line.rsplit(", ")[-1] for line in capsys.readouterr().err.splitlines()[:3]] == [
         "2 min left", "1 min left", "under a minute left",

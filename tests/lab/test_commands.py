@@ -32,13 +32,13 @@ def plain(monkeypatch):
 
 
 def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_path, monkeypatch):
-    monkeypatch.setattr(_training_log, "INTERVAL", 0.0)
+    monkeypatch.setattr(_training_log, "SECONDS_BETWEEN_LINES", 0.0)
     words = ("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL[:2])
     code, out, err = mien(*words, "--set", "epochs=2")
     assert code == 0
     assert out.splitlines() == [str(tmp_path / "run")]
     assert "tiny: epoch 1 of 2, step 1 of 3" in err
-    assert re.search(r"tiny: epoch 2 of 2, loss \d.\d+, accuracy [\d.]+ %, .*left", err)
+    assert re.search(r"tiny: epoch 2 of 2, loss \d.\d+, training accuracy [\d.]+ %, .*left", err)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")

@@ -1,4 +1,4 @@
-"""The command line: a group of commands, each in its own module, and the handling of errors."""
+"""The command line: a group of commands, each in its own module, and their exit codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 
 import mien
 from mien import registry
-from mien.cli._common import EXIT_USER_ERROR, SECTIONS, print_error
-from mien.cli._signals import EndSignals
+from mien.cli._common import EXIT_USER_ERROR, SECTIONS, print_message
+from mien.cli._signals import TerminationSignals
 from mien.errors import UserError
 from mien.io import atomic_file
 
@@ -22,7 +22,7 @@ REGISTRY = __name__
 
 
 class CommandGroup(click.Group):
-    """The commands in this package, each of which is imported when it is used."""
+    """The commands in this package; the module of a command is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the sorted names of all commands."""
@@ -30,12 +30,15 @@ class CommandGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; an unknown name raises a `UserError` that suggests similar names."""
-        if cmd_name not in (known := self.list_commands(ctx)):
-            raise registry.unknown_name_error("command", cmd_name, known)
+        if cmd_name not in (commands := self.list_commands(ctx)):
+            raise registry.unknown_name_error("command", cmd_name, commands)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; otherwise, click prints an empty line after each `KeyboardInterrupt`."""
+        """Run a command, and turn `KeyboardInterrupt` into `click.Abort`.
+
+        Click would do that as well, but also print an empty line.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -50,8 +53,9 @@ class CommandGroup(click.Group):
             for name in commands:
                 module = registry.load_module(REGISTRY, name)
                 if section == module.SECTION:
-                    text = getattr(module, name).get_short_help_str(formatter.width - width - 6)
-                    rows.append((f"{name:{width}}", text))
+                    command = getattr(module, name)
+                    summary = command.get_short_help_str(formatter.width - width - 6)
+                    rows.append((f"{name:{width}}", summary))
             with formatter.section(section):
                 formatter.write_dl(rows)
 
@@ -62,7 +66,7 @@ def app() -> None:
     """Estimate emotion shares for every face in images and videos.
 
     An emotion share is the estimated fraction of people who would label the facial expression with
-    this emotion. mien does not detect what a person feels. It is not for use at work, school,
+    this emotion. mien does not detect what a person feels. Do not use it at work or school, or for
     hiring, credit, policing or diagnosis.
 
     \b
@@ -73,50 +77,51 @@ def app() -> None:
 def main() -> None:
     """Run the command line and exit.
 
-    The exit code is 0 on success, 2 for an error the user can fix, 1 for a bug, and 128 plus the
-    number of the signal after Ctrl-C, SIGTERM or SIGHUP.
+    The exit code is 0 on success, 1 for a bug, 2 for an error the user can fix, 3 for a missing
+    face with `--strict`, and 128 plus the number of the signal after Ctrl-C, SIGTERM or SIGHUP.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Characters that a narrow encoding lacks become question marks instead of a crash.
+        # Print characters that the encoding lacks as question marks instead of raising an error.
         sys.stdout.reconfigure(errors="replace")
     _print_each_warning_once()
-    with EndSignals() as signals:
+    with TerminationSignals() as signals:
         try:
             sys.exit(app(prog_name="mien", standalone_mode=False))
         except (click.Abort, KeyboardInterrupt):
-            _exit_after(signals)
+            _exit_after_signal(signals)
         except UserError as error:
-            print_error(error)
+            print_message(error)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" See {context.command_path} --help." if context else ""
-            print_error(" ".join(error.format_message().split()) + hint)
+            print_message(" ".join(error.format_message().split()) + hint)
         except Exception as error:
-            if signals.received:  # such as an OSError of a terminal that is closed
-                _exit_after(signals)
+            if signals.received:  # a consequence, such as an OSError of a closed terminal
+                _exit_after_signal(signals)
             if getattr(error, "errno", None) not in atomic_file.DISK_FULL_ERRNOS:
                 raise
-            print_error("The disk is full; the printed output is incomplete. Free some space.")
+            print_message("The disk is full; the printed output is incomplete. Free some space.")
         sys.exit(EXIT_USER_ERROR)
 
 
-def _exit_after(signals: EndSignals) -> NoReturn:
+def _exit_after_signal(signals: TerminationSignals) -> NoReturn:
     with suppress(OSError):  # the terminal may be closed
         if sys.stderr.isatty():
-            click.echo(err=True)  # the line contains ^C
-        print_error(signals.message)
+            click.echo(err=True)  # end the line in which the terminal printed ^C
+        print_message(signals.message)
     sys.exit(signals.exit_code)
 
 
 def _print_each_warning_once() -> None:
-    """Print Python warnings like errors, each message once; not Pillow's about odd headers."""
+    """Print Python warnings like errors, each message once, without those of Pillow."""
     printed: set[str] = set()
 
     def print_once(message: Warning | str, _: object, filename: str, *__: Any, **___: Any) -> None:
-        if "PIL" not in Path(filename).parts and str(message) not in printed:
+        is_from_pillow = "PIL" in Path(filename).parts  # such as about malformed metadata
+        if not is_from_pillow and str(message) not in printed:
             printed.add(str(message))
-            print_error(message)
+            print_message(message)
 
     warnings.showwarning = print_once  # type: ignore[assignment]

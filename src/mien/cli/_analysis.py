@@ -1,4 +1,4 @@
-"""`mien analyze`: analyze sources, write the outputs and print a summary."""
+"""Implementation of `mien analyze`: analyze sources, write the outputs and print a summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, ErrorReporter, print_error
+from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, ErrorReporter, print_message
 from mien.cli._options import AnalyzeOptions
 from mien.cli._outputs import Outputs
 from mien.cli._progress import ProgressBar
@@ -31,22 +31,23 @@ from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import show
 
 MAX_SOURCES_WITH_BARS = 8
-"""Up to this many sources, each face is printed with bars; beyond, as one line."""
+"""Maximum number of sources for which each face is printed with bars; otherwise, as one line."""
 
 
 def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
     """Run `mien analyze`.
 
     Args:
-        classifier: Future of the classifier, which is loaded in a thread.
+        classifier: The classifier, which is loaded in a background thread.
         options: The options of the command.
 
     Raises:
-        SystemExit: Code 2 if a source failed, 3 if `--strict` is given and a frame has no face.
-        UserError: An option is invalid.
+        SystemExit: With code 2 if an input could not be read or an output could not be written,
+            or 3 if `--strict` is given and a frame has no face.
+        UserError: An option is invalid, or no output remains that can be written.
     """
     report_error, pipeline_options = ErrorReporter(), options.pipeline()
-    sources = pipeline.expand_sources(options.inputs, report_error, print_error)
+    sources = pipeline.expand_sources(options.inputs, report_error, print_message)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
     options.check(sources, all_inputs_readable=not report_error.count)
@@ -72,7 +73,7 @@ def _analyze(
     """Analyze all sources, and write and print the results.
 
     Returns:
-        The summary of the run, and the paths of the outputs that did not fail.
+        The summary of the run, and the paths of the outputs that were written without an error.
     """
     summary, with_bars = RunSummary(), len(sources) <= MAX_SOURCES_WITH_BARS
     outputs = _open_outputs(options, report_error)
@@ -95,20 +96,23 @@ def _analyze(
         result_writers: list[ResultWriter] = [summary.add, outputs, print_result]
         pipeline.run(sources, analyzer, result_writers, pipeline_options, callbacks, resume_from)
     if outputs.interrupted and (hint := options.resume_hint()):
-        print_error(hint)
+        print_message(hint)
     return summary, outputs.paths
 
 
 def _open_outputs(options: AnalyzeOptions, report_error: ErrorReporter) -> Outputs:
-    """Create the writers of all files; an unsupported file name raises a `UserError`."""
+    """Create the writers of all outputs; an unsupported path raises a `UserError`."""
     contexts = [
         (path, writers.open_writer(path, resume=options.resume)) for path in options.output_paths
     ]
     if options.timeline:
         contexts.append((options.timeline, _open_timeline(options.timeline)))
     prints_results = options.as_json or not contexts
-    continues = prints_results or options.summary is not None
-    return Outputs(contexts, report_error, continue_without_outputs=continues)
+    return Outputs(
+        contexts,
+        report_error,
+        continue_without_outputs=prints_results or options.summary is not None,
+    )
 
 
 def _write_and_print_summary(
@@ -119,7 +123,7 @@ def _write_and_print_summary(
     *,
     with_bars: bool,
 ) -> None:
-    """Write the summary file, and print the counts and the output files."""
+    """Write the summary file, and print the summaries of videos, the counts and the outputs."""
     if options.summary:
         try:
             summary.write(options.summary)
@@ -162,7 +166,8 @@ def _read_checkpoint(
     """Read the checkpoint of an interrupted run, and add its results to the summary.
 
     Raises:
-        UserError: The interrupted run used another model, detector or set of emotions.
+        UserError: The interrupted run used other sources, or another model, detector or set of
+            emotions.
     """
     by_name = {source.name: source for source in sources}
     resume_from = checkpoint.read(paths, by_name)
@@ -182,17 +187,17 @@ def _read_checkpoint(
 
 
 def _open_timeline(path: Path):  # type: ignore[no-untyped-def]
-    from mien.visualization import timeline  # Pillow's drawing is slow to import
+    from mien.visualization import timeline  # here, because ImageDraw is slow to import
 
     return timeline.open_writer(path)
 
 
 @contextmanager
 def _print_resume_hint_if_stopped(options: AnalyzeOptions) -> Iterator[None]:
-    """If the run is stopped, print where its results are and how to resume it."""
+    """After Ctrl-C or an error, print where the results so far are and how to resume the run."""
     try:
         yield
     except (KeyboardInterrupt, UserError):
         if hint := options.resume_hint():
-            print_error(hint)
+            print_message(hint)
         raise

@@ -1,4 +1,4 @@
-"""Tables of the scores on labelled images: all, by emotion and by group."""
+"""Print the scores of an evaluation on labelled images: overall, by emotion and by group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from mien.cli._common import print_error, terminal
+from mien.cli._common import print_message, terminal
 
 METRICS = {
     "accuracy": "accuracy",
@@ -16,10 +16,10 @@ METRICS = {
     "calibration_error": "calibration error",
     "top_label_gap": "top-label gap",
 }
-"""Scores against the labels that are printed, with their names in the table."""
+"""Key of a score against the labels -> its name in the table."""
 
 MIN_FACES = 30
-"""Groups with fewer faces have intervals too wide for conclusions."""
+"""Minimum number of faces of a group; with fewer, confidence intervals are too wide."""
 
 
 def print_result(result: Mapping, per_class: bool) -> None:
@@ -29,47 +29,59 @@ def print_result(result: Mapping, per_class: bool) -> None:
         result: The result.
         per_class: Also print the recall of each emotion in each group.
     """
-    table, scores = terminal().table, result["scores"]
+    scores = result["scores"]
     _print_counts(result["data"], scores)
     title = f"{result['name']} on {result['data']['name']}, detector {result['detector']}"
-    rows = [(name, *_interval(scores[key])) for key, name in METRICS.items()]
-    rows += [(f"votes: {key.replace('_', ' ')}", *_interval(score))
-             for key, score in scores.get("proportions", {}).items() if key != "faces"]  # fmt: skip
-    table(("score", "value", "low", "high"), rows, title)
-    emotions = scores["recall"]
-    table(
-        ("emotion", "faces", "recall", "low", "high"),
-        [(name, row["faces"], *_interval(row)) for name, row in emotions.items()],
-    )
-    labels = list(scores["per_class"])
-    confusion = zip(labels, scores["confusion"], strict=True)
-    table(("true \\ predicted", *labels), [(label, *row) for label, row in confusion if any(row)])
+    _print_scores(scores, title)
+    _print_confusion(scores)
     for column, groups in result["groups"].items():
         _print_groups(column, groups)
         if per_class:
             _print_recalls(column, groups)
 
 
+def _print_scores(scores: Mapping, title: str) -> None:
+    """Print the scores against labels and votes, and the recall of each emotion."""
+    rows = [(name, *_interval(scores[key])) for key, name in METRICS.items()]
+    rows += [(f"votes: {key.replace('_', ' ')}", *_interval(score))
+             for key, score in scores.get("proportions", {}).items() if key != "faces"]  # fmt: skip
+    terminal().table(("score", "value", "low", "high"), rows, title)
+    terminal().table(
+        ("emotion", "faces", "recall", "low", "high"),
+        [
+            (emotion, recall["faces"], *_interval(recall))
+            for emotion, recall in scores["recall"].items()
+        ],
+    )
+
+
+def _print_confusion(scores: Mapping) -> None:
+    labels = list(scores["per_class"])
+    counts_by_label = zip(labels, scores["confusion"], strict=True)
+    rows = [(label, *counts) for label, counts in counts_by_label if any(counts)]
+    terminal().table(("true \\ predicted", *labels), rows)
+
+
 def _print_counts(counts: Mapping, scores: Mapping) -> None:
     click.echo(
-        f"{counts['images']:,} images, {scores['images']:,} with a known label and readable; a "
-        f"face was detected in {scores['faces']:,} of these"
+        f"{counts['images']:,} images, of which {scores['images']:,} are readable and have the "
+        f"label of an emotion; a face was detected in {scores['faces']:,} of these"
     )
     if several := counts["several_faces"]:
         click.echo(f"images with several faces, of which the largest is evaluated: {several:,}")
     if counts["left_out"]:
         labels = ", ".join(f"{count:,} {label}" for label, count in counts["left_out"].items())
-        print_error(f"images with other labels, which are left out: {labels}")
+        print_message(f"images with other labels, which are not evaluated: {labels}")
     if counts["unreadable"]:
-        print_error(f"images that cannot be read: {counts['unreadable']:,}")
+        print_message(f"images that cannot be read: {counts['unreadable']:,}")
     if scores["detection_rate"]["value"] < 0.5:
-        print_error("no face was detected in most images; if they are face crops, give "
-                    "--detector whole")  # fmt: skip
+        print_message("no face was detected in most images; if they are face crops, use "
+                      "--detector whole")  # fmt: skip
 
 
 def _print_groups(column: str, groups: Mapping[str, Mapping]) -> None:
     rows = [
-        (group, scores["images"], *(_text(scores.get(key)) for key in (
+        (group, scores["images"], *(_format_interval(scores.get(key)) for key in (
             "detection_rate", "accuracy", "accuracy_difference", "macro_recall",
             "calibration_error", "top_label_gap")))
         for group, scores in groups.items()
@@ -94,5 +106,5 @@ def _interval(score: Mapping[str, float]) -> tuple[float, float, float]:
     return score["value"], score["low"], score["high"]
 
 
-def _text(score: Mapping[str, float] | None) -> str:
+def _format_interval(score: Mapping[str, float] | None) -> str:
     return "{:.3f} ({:.3f} to {:.3f})".format(*_interval(score)) if score else ""

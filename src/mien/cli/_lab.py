@@ -1,4 +1,7 @@
-"""Options and helpers of the training and evaluation commands; torch is imported only if needed."""
+"""Options, imports and progress of the training and evaluation commands.
+
+Modules of `mien.lab` are imported on use, because not all of them need torch.
+"""
 
 from __future__ import annotations
 
@@ -13,61 +16,62 @@ from typing import Any
 
 import click
 
-from mien.cli._common import print_error, require_extra, terminal
+from mien.cli._common import print_message, require_extra, terminal
 from mien.cli._training_log import TrainingLog
 
 
 def lab(name: str, extra: str = "lab") -> ModuleType:
-    """Import a module of `mien.lab`, which contains training and evaluation.
+    """Import a module of `mien.lab`, the package for training and evaluation.
 
     Args:
         name: Name of the module.
-        extra: Extra that the module needs: "lab", or "report" for modules that do not use torch.
+        extra: The extra that contains its dependencies: "lab", or "report" if it needs no torch.
 
     Raises:
-        UserError: The extra is not installed.
+        UserError: A dependency is not installed.
     """
     with require_extra(extra):
         return importlib.import_module(f"mien.lab.{name}")
 
 
-DATA = click.option("--data", type=click.Path(path_type=Path), required=True,
+DATA_OPTION = click.option("--data", type=click.Path(path_type=Path), required=True,
                     help="fer2013.csv, its folder, or a folder with train/EMOTION/ and "
                     "val/EMOTION/.")  # fmt: skip
-OUT = click.option("--out", type=click.Path(path_type=Path), required=True,
+OUT_OPTION = click.option("--out", type=click.Path(path_type=Path), required=True,
                    help="Folder for the runs. Finished runs in it are reused.")  # fmt: skip
-CHANGES = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
+SET_OPTION = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
                        help="Change a field of the recipe; can be repeated.")  # fmt: skip
 
 
 def is_main_process() -> bool:
-    """Whether this is the only process, or rank 0 of the processes that torchrun started."""
+    """Return whether this is the only process, or rank 0 of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def training_progress():  # type: ignore[no-untyped-def]
-    """Show a progress bar for one or several trainings; if not on a terminal, a line every minute.
+    """Show the progress of one or more trainings.
 
-    If the trainings are stopped, print how to resume them.
+    On a terminal, this is a progress bar; otherwise, a line is printed every minute. After Ctrl-C,
+    print how to resume the trainings.
 
     Yields:
-        A function that gets name and config of a training, and optionally its time limit in
-        seconds, and returns the `ProgressCallback` of the training.
+        A function that takes the name and the config of a training, and optionally its time limit
+        in seconds, and returns the `ProgressCallback` of the training.
     """
     try:
         with _show_progress() as on_progress:
             yield on_progress
     except KeyboardInterrupt:
         if is_main_process():
-            print_error("run the same command again to resume")
+            print_message("run the same command again to resume")
         raise
 
 
 @contextmanager
 def _show_progress():  # type: ignore[no-untyped-def]
     if not is_main_process():
-        yield lambda *_name_config_limit: lambda *_progress: None
+        yield lambda *_: lambda *_: None
         return
     if not terminal().err.is_terminal:
         yield lambda name, _config, time_limit=math.inf: TrainingLog(name, time_limit)

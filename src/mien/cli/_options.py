@@ -48,7 +48,8 @@ class AnalyzeOptions:
 
         Args:
             sources: The sources to analyze.
-            all_inputs_readable: Whether all inputs could be read.
+            all_inputs_readable: Whether all inputs could be read; otherwise, an unreadable one may
+                be a video, and options for videos are accepted.
 
         Raises:
             UserError: An option does not fit; the message names the option.
@@ -61,51 +62,51 @@ class AnalyzeOptions:
             raise UserError(
                 f"--two-pass reads a video file twice and cannot be used with {live[0].name}."
             )
-        if repeated := [path for path in self.output_paths if self.output_paths.count(path) > 1]:
-            raise UserError(f"--to {repeated[0]} is given twice; give each output once.")
-        single = [path for path in self.output_paths if writers.is_single_source(path)]
-        single += [self.timeline] if self.timeline else []
-        if single and len(sources) > 1:
-            advice = "give a folder: --to annotated/"
-            if single[0] == self.timeline:
-                advice = "run the command once for each video"
-            raise UserError(
-                f"{single[0]} can hold only one image or video, but {len(sources)} are given; "
-                f"{advice}."
-            )
-        if self.summary:
-            _check_summary(self.summary)
+        self._check_output_paths(len(sources))
         for path in (*self.output_paths, *filter(None, (self.summary, self.timeline))):
             for source in sources:
                 atomic_file.check_not_source(path, source.location)
 
     def resume_hint(self) -> str:
-        """Return a sentence on where the results of an interrupted run are, and how to resume it.
+        """Return a hint where the results of an interrupted run are, and how to resume it.
 
-        It is empty if the run has written no `.part` file. Images, HTML pages and annotated videos
-        are written completely or not at all.
+        It is empty if there is no partial file with results. Images, HTML pages and annotated
+        videos have none: they are written completely or not at all.
         """
-        parts = [part for part in map(partial_file.part_path, self.output_paths) if part.exists()]
-        parts = [part for part in parts if part.stat().st_size]
-        if not parts:
+        partial_files = {path: partial_file.part_path(path) for path in self.output_paths}
+        resumable = {
+            path: part
+            for path, part in partial_files.items()
+            if part.exists() and part.stat().st_size
+        }
+        if not resumable:
             return ""
-        unsupported = [
-            f"--to {path}"
-            for path in self.output_paths
-            if partial_file.part_path(path) not in parts
-        ]
-        unsupported += [f"--timeline {self.timeline}"] if self.timeline else []
-        without = f" but without {', '.join(unsupported)}" if unsupported else ""
-        names = ", ".join(map(str, parts))
+        hint = f"The results so far are in {', '.join(map(str, resumable.values()))}."
         if self.two_pass:
             return (
-                f"The results so far are in {names}. A run with --two-pass cannot be resumed; move "
-                "them away before you repeat the command."
+                f"{hint} A run with --two-pass cannot be resumed; move these results away before "
+                "you repeat the command."
             )
-        return (
-            f"The results so far are in {names}. To continue, repeat the command with --resume"
-            f"{without}."
-        )
+        omitted = [f"--to {path}" for path in self.output_paths if path not in resumable]
+        omitted += [f"--timeline {self.timeline}"] if self.timeline else []
+        exception = f" but without {', '.join(omitted)}" if omitted else ""
+        return f"{hint} To continue, repeat the command with --resume{exception}."
+
+    def _check_output_paths(self, source_count: int) -> None:
+        if repeated := [path for path in self.output_paths if self.output_paths.count(path) > 1]:
+            raise UserError(f"--to {repeated[0]} is given twice; give each output once.")
+        single_source = [path for path in self.output_paths if writers.is_single_source(path)]
+        single_source += [self.timeline] if self.timeline else []
+        if single_source and source_count > 1:
+            advice = "give a folder: --to annotated/"
+            if single_source[0] == self.timeline:
+                advice = "run the command once for each video"
+            raise UserError(
+                f"{single_source[0]} can hold only one image or video, but {source_count} are "
+                f"given; {advice}."
+            )
+        if self.summary:
+            _check_summary(self.summary)
 
     def _check_no_video_options(self) -> None:
         """Reject video-only options when every input is an image."""
@@ -130,7 +131,7 @@ class AnalyzeOptions:
         if not self.output_paths:
             raise UserError("--resume needs the output to continue, such as --to faces.jsonl.")
         for path in self.output_paths:
-            writers.open_writer(path, resume=True)  # raises if the format does not support it
+            writers.open_writer(path, resume=True)  # an error if the format does not support it
 
 
 def _check_summary(path: Path) -> None:
@@ -144,33 +145,34 @@ def parse_frame_selection(every: str, start: str, until: str) -> FrameSelection:
     """Parse `--every`, `--from` and `--until`.
 
     Args:
-        every: `"3"` frames or `"0.5s"`.
+        every: A number of frames such as `"3"`, or a time step such as `"0.5s"`.
         start: A time such as `"90"` or `"1:30"`.
-        until: A time, or empty for the end of the video.
+        until: A time, or an empty string for the end of the video.
 
     Raises:
         UserError: A value is invalid, or the end is before the start.
     """
-    first, last = parse_seconds(start), parse_seconds(until) if until else math.inf
-    if first > last:
+    start_seconds = parse_seconds(start)
+    end_seconds = parse_seconds(until) if until else math.inf
+    if start_seconds > end_seconds:
         raise UserError(f"--until {until} is before --from {start}; give a later time.")
-    return FrameSelection(*_parse_every(every), first, last)
+    return FrameSelection(*_parse_every(every), start_seconds, end_seconds)
 
 
 def parse_seconds(text: str) -> float:
-    """Parse a time: `"90"`, `"1:30"` and `"0:01:30.0"` are 90.0 seconds."""
+    """Parse a time as seconds: `"90"`, `"1:30"` and `"0:01:30.0"` are 90.0."""
     try:
-        parts = [float(part) for part in text.split(":")]
+        fields = [float(field) for field in text.split(":")]
     except ValueError:
-        parts = []
-    is_valid = all(0 <= part < (60 if k else math.inf) for k, part in enumerate(parts))
-    if not 1 <= len(parts) <= 3 or not is_valid:
+        fields = []
+    is_in_range = all(0 <= field < (60 if k else math.inf) for k, field in enumerate(fields))
+    if not 1 <= len(fields) <= 3 or not is_in_range:
         raise UserError(f"{text!r} is not a time; use seconds or 1:30.")
-    return sum(part * 60**k for k, part in enumerate(reversed(parts)))
+    return sum(field * 60**k for k, field in enumerate(reversed(fields)))
 
 
 def check_smoothing(time_constant: float) -> float:
-    """Return the time constant in seconds; raise a `UserError` if it is negative or not finite."""
+    """Return the time constant; raise a `UserError` if it is negative or not finite."""
     if not 0 <= time_constant < math.inf:
         raise UserError(f"--smooth {time_constant:g} is not valid; use seconds, or 0 for none.")
     return time_constant

@@ -1,4 +1,4 @@
-"""The output files of a command; if one cannot be written, the run continues with the others."""
+"""The outputs of a command; if one cannot be written, the run continues with the others."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from pathlib import Path
 from mien.errors import UserError
 from mien.results import Result, ResultWriter
 
-MAX_FAILURES = 5
-"""An output folder is given up after this many successive images that cannot be written."""
+MAX_CONSECUTIVE_FAILURES = 5
+"""After this many consecutive images that cannot be written, an output folder has failed."""
 
 WriterContext = AbstractContextManager[ResultWriter]
-"""A context manager that opens a writer."""
+"""A context manager that opens and closes a writer."""
 
 
 class Outputs:
-    """Writes results to several outputs; the error of one is reported, and the others continue.
+    """Writes results to several outputs.
 
-    The error is raised instead if no output remains and the outputs are not optional.
+    If an output fails, its error is reported, and the others are still written. If none remains,
+    the error is raised instead, except with `continue_without_outputs`.
 
     Args:
         contexts: Path and writer context of each output.
         report_error: Called with the error of each output that cannot be written.
         continue_without_outputs: Whether the run continues if all outputs fail, because its results
             are also printed or summarized.
+
+    Attributes:
+        interrupted: Whether an output failed after it was opened and may have a partial file.
     """
 
     def __init__(
@@ -40,11 +44,10 @@ class Outputs:
         self._report_error = report_error
         self._continue_without_outputs = continue_without_outputs
         self.interrupted = False
-        """Whether an output failed after it was opened, so that it may be written in part."""
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of the outputs that did not fail."""
+        """The paths of the outputs that have not failed."""
         return [output.path for output in self._outputs if not output.failed]
 
     def __enter__(self) -> Outputs:
@@ -57,7 +60,7 @@ class Outputs:
         return self
 
     def __call__(self, result: Result) -> None:
-        """Write a result to all outputs that are open."""
+        """Write a result to all outputs that have not failed."""
         for output in self._outputs:
             if not output.failed:
                 self._attempt(output, partial(output.write, result))
@@ -75,8 +78,8 @@ class Outputs:
             action()
         except UserError as error:
             self.interrupted |= output.is_open
-            output.failure_count += 1
-            if output.may_continue:
+            output.consecutive_failures += 1
+            if output.accepts_more:
                 self._report_error(error)
                 return
             output.fail(error)
@@ -86,11 +89,11 @@ class Outputs:
 
 
 class _Output:
-    """A writer that is open, closed or failed."""
+    """An output path with its writer, which is open, closed or failed."""
 
     def __init__(self, path: Path, context: WriterContext) -> None:
-        self.path, self.failed = path, False
-        self._context, self.failure_count = context, 0
+        self.path, self.failed, self.consecutive_failures = path, False, 0
+        self._context = context
         self._write: ResultWriter | None = None
 
     @property
@@ -103,15 +106,19 @@ class _Output:
     def write(self, result: Result) -> None:
         assert self._write is not None
         self._write(result)
-        self.failure_count = 0
+        self.consecutive_failures = 0
 
     @property
-    def may_continue(self) -> bool:
-        """Whether to write the next result after a failure: a folder has one file per image."""
-        return self.is_open and self.path.is_dir() and self.failure_count < MAX_FAILURES
+    def accepts_more(self) -> bool:
+        """Whether results are still written after a failure: in a folder, each has its own file."""
+        return (
+            self.is_open
+            and self.path.is_dir()
+            and self.consecutive_failures < MAX_CONSECUTIVE_FAILURES
+        )
 
     def fail(self, error: UserError) -> None:
-        """Close the writer after an error."""
+        """Close the writer because of an error, and mark the output as failed."""
         self.failed = True
         with suppress(UserError):
             self.close(type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""A progress bar while frames are read, on standard error if it is a terminal."""
+"""Progress bars of reading frames, on standard error if it is a terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ProgressBar:
     """Shows the progress of each source; use it as `pipeline.Callbacks.track_progress`.
 
     Args:
-        sources: All sources of the run; a single image gets no bar.
-        selection: Selection of frames in videos.
+        sources: All sources of the run. Images share a bar; a single image has none.
+        selection: The frames of videos that are read.
     """
 
     def __init__(self, sources: Sequence[Source], selection: FrameSelection) -> None:
@@ -38,8 +38,8 @@ class ProgressBar:
         self._stack.close()
 
     def __call__(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Return the frames unchanged, and show how many images or seconds have been read."""
-        # Animations are short and do not state their length.
+        """Return the same frames; reading them updates the number of images or seconds read."""
+        # Animations have no bar: they are short, and their length is unknown.
         if source.is_live or source.kind == "animation" or not sys.stderr.isatty():
             return frames
         return self._by_time(source, frames) if source.is_video else self._by_image(frames)
@@ -56,7 +56,7 @@ class ProgressBar:
                 self._bar.update(self._bar.task_ids[0], completed=self._images_read)
 
     def _by_time(self, source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
-        self._stack.close()  # a terminal can show only one bar
+        self._stack.close()  # close the bar of images: a terminal can show only one
         self._bar = None
         name, start = printable(Path(source.name).name), self._selection.start
         length = min(video.probe(source).seconds, self._selection.end) - start

@@ -17,7 +17,7 @@ class RunSummary:
     """Counts frames, images and faces in images, and summarizes each face in a video.
 
     Attributes:
-        frames: Number of frames, images included.
+        frames: Number of frames, including images.
         frames_without_face: Number of frames in which no face was detected.
     """
 
@@ -38,9 +38,9 @@ class RunSummary:
 
         Args:
             source: Name of the source.
-            seconds: Time of the frame.
-            faces: Its faces.
-            is_video: Whether the source is a video, camera or stream.
+            seconds: Time of the frame in seconds.
+            faces: The faces of the frame.
+            is_video: Whether faces are tracked in the source, as in videos, cameras and streams.
         """
         self.frames += 1
         self.frames_without_face += not faces
@@ -64,6 +64,7 @@ class RunSummary:
             temporary.write_text(json.dumps(records, indent=1) + "\n")
 
     def __str__(self) -> str:
+        """Format the counts, such as `12 images, 2 faces` or `250 frames`."""
         nouns = [noun for noun in ("frame", "image") if self._counts[noun]]
         if self._counts["image"] or not self._counts["frame"]:
             nouns.append("face")

@@ -1,4 +1,4 @@
-"""End on SIGTERM and SIGHUP as on Ctrl-C: outputs are closed, and temporary files removed."""
+"""Handle SIGTERM and SIGHUP like Ctrl-C, so that outputs are closed and temporary files removed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-"""The signals; Windows has no SIGHUP."""
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Names of the handled signals; Windows has no SIGHUP."""
 
 REPEAT_SECONDS = 5.0
-"""SIGTERM and SIGHUP are ignored this soon after another signal: a closed terminal sends SIGHUP
+"""For this long after a signal, SIGTERM and SIGHUP are ignored: a closed terminal sends SIGHUP
 several times, and the second must not interrupt the removal of temporary files."""
 
 RETRY_SECONDS = 0.02
-"""A signal during an import takes effect when the import has ended, tested at this interval."""
+"""Interval at which to check whether an import has ended, after which a signal takes effect."""
 
 EXIT_CODE_OFFSET = 128
 """As in shells, the exit code is this plus the number of the signal."""
 
 
-class EndSignals:
+class TerminationSignals:
     """Raises `KeyboardInterrupt` in the main thread on Ctrl-C, SIGTERM and SIGHUP.
 
-    Signals that are ignored remain so: `nohup`, for example, lets a process ignore SIGHUP.
+    Signals that the process ignores remain ignored, such as SIGHUP under `nohup`.
 
     Attributes:
         received: The last signal, or None.
@@ -37,22 +37,25 @@ class EndSignals:
         self._raised_at = -math.inf
         self._previous: dict[int, Callable[..., Any] | int | None] = {}
 
-    def __enter__(self) -> EndSignals:
-        for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+    def __enter__(self) -> TerminationSignals:
+        for number in (getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.received is None:  # else the process is about to end, with the right exit code
+        # After a signal, the handlers stay until the process exits: with the previous ones, a
+        # repeated signal would end it with another exit code.
+        if self.received is None:
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
 
     @property
     def message(self) -> str:
-        """The message after a `KeyboardInterrupt`."""
-        is_ctrl_c = self.received in (None, signal.SIGINT)
-        return "interrupted" if is_ctrl_c or not self.received else f"ended by {self.received.name}"
+        """The message to print after a `KeyboardInterrupt`."""
+        if self.received is None or self.received == signal.SIGINT:
+            return "interrupted"
+        return f"ended by {self.received.name}"
 
     @property
     def exit_code(self) -> int:
@@ -67,9 +70,11 @@ class EndSignals:
         self._raise_outside_of_imports(frame)
 
     def _raise_outside_of_imports(self, frame: FrameType | None) -> None:
-        """Raise `KeyboardInterrupt` now, or after an import, which may lose or replace it."""
+        """Raise `KeyboardInterrupt` now or, because an import may suppress it, after the import."""
         if _is_importing(frame) and hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda _, later: self._raise_outside_of_imports(later))
+            signal.signal(
+                signal.SIGALRM, lambda _, current: self._raise_outside_of_imports(current)
+            )
             signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
             return
         self._raised_at = time.monotonic()

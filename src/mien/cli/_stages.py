@@ -18,7 +18,7 @@ BATCH_SIZE = 32
 """Number of faces in the batch that is timed."""
 
 MIN_REPEATS, SECONDS_PER_STAGE = 5, 1.0
-"""Each stage is repeated at least this often, and for at least this long."""
+"""A stage is repeated until it was measured at least this often and for at least this long."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stage:
 
     Attributes:
         name: Name of the stage.
-        milliseconds: Median time.
+        milliseconds: Median time in milliseconds.
         count: Number of faces or frames processed in that time.
     """
 
@@ -48,69 +48,78 @@ def measure(
     size: tuple[int, int],
     seconds: float = SECONDS_PER_STAGE,
 ) -> list[Stage]:
-    """Measure each stage on a frame of noise with the box of one face.
+    """Measure each stage on a frame of noise, in which one face is assumed.
 
-    The times do not depend on the pixels.
+    The times hardly depend on the pixels.
 
     Args:
         model: Name or path of the model.
         detector: Name of the detector.
         threads: Number of threads; 0 uses all cores.
         size: Width and height of the frame in pixels.
-        seconds: Minimum time per stage.
+        seconds: Minimum time per stage in seconds.
+
+    Returns:
+        The stages in order; the first one, loading, is measured once.
     """
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
     started = time.perf_counter()
-    classifier, detect = (
-        Classifier(weights.model(model), threads),
-        detection.load(detector, threads),
-    )
-    roll = RollEstimator()
+    classifier = Classifier(weights.model(model), threads)
+    detect = detection.load(detector, threads)
+    estimate_roll = RollEstimator()
     loading_milliseconds = 1000 * (time.perf_counter() - started)
+    return [
+        Stage("load model and detector", loading_milliseconds),
+        *(
+            Stage(name, median_milliseconds(work, seconds), count)
+            for name, work, count in _repeated_work(classifier, detect, estimate_roll, size)
+        ),
+    ]
+
+
+def _repeated_work(
+    classifier: Classifier,
+    detect: detection.Detector,
+    estimate_roll: RollEstimator,
+    size: tuple[int, int],
+) -> list[tuple[str, Callable[[], object], int]]:
+    """Return the name, the function and the number of faces or frames of each repeated stage."""
+    rng = np.random.default_rng(0)
+    width, height = size
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    side = min(size) / 2
+    box: Box = (side / 2, side / 2, side, side)
     spec = classifier.spec
-    half = min(size) / 2
-    box: Box = (half / 2, half / 2, half, half)
     square = detect.geometry.square(box, spec.margin)
+    batch = rng.integers(0, 256, (BATCH_SIZE, spec.channels, spec.side, spec.side), np.uint8)
 
-    def crop_one() -> np.ndarray:
+    def estimate_face_roll() -> None:
+        estimate_roll(pixels, [Detection(box, 1.0)], detect.geometry)
+
+    def crop_face() -> np.ndarray:
         return model_spec.crop(pixels, square, spec.side, spec.channels)
-
-    single = crop_one()[None]
-    batch = rng.integers(0, 256, (BATCH_SIZE, *single.shape[1:]), np.uint8)
-
-    def estimate_roll() -> None:
-        roll(pixels, [Detection(box, 1.0)], detect.geometry)
 
     def analyze_frame() -> None:
         detect(pixels)
-        estimate_roll()
-        classifier(crop_one()[None])
+        estimate_face_roll()
+        classifier(crop_face()[None])
 
+    face = crop_face()[None]
     return [
-        Stage("load model and detector", loading_milliseconds),
-        Stage(
-            f"detect ({detect.name}), {size[0]} x {size[1]}",
-            median_milliseconds(lambda: detect(pixels), seconds),
-        ),
-        Stage("estimate the roll of a face", median_milliseconds(estimate_roll, seconds)),
-        Stage("crop a face", median_milliseconds(crop_one, seconds)),
-        Stage("classify a face", median_milliseconds(lambda: classifier(single), seconds)),
-        Stage(
-            f"classify {BATCH_SIZE} faces",
-            median_milliseconds(lambda: classifier(batch), seconds),
-            BATCH_SIZE,
-        ),
-        Stage("a frame with one face", median_milliseconds(analyze_frame, seconds)),
+        (f"detect ({detect.name}), {width} x {height}", lambda: detect(pixels), 1),
+        ("estimate the roll of a face", estimate_face_roll, 1),
+        ("crop a face", crop_face, 1),
+        ("classify a face", lambda: classifier(face), 1),
+        (f"classify {BATCH_SIZE} faces", lambda: classifier(batch), BATCH_SIZE),
+        ("a frame with one face", analyze_frame, 1),
     ]
 
 
 def median_milliseconds(work: Callable[[], object], seconds: float) -> float:
-    """Measure the median time of a function in milliseconds, without its first call.
+    """Measure the median time of a function in milliseconds, after an unmeasured first call.
 
     Args:
-        work: The function, which is called at least 6 times.
-        seconds: Minimum time for which it is repeated.
+        work: The function; it is measured at least `MIN_REPEATS` times.
+        seconds: Minimum time for which it is repeated, in seconds.
     """
     work()
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""Command: run an ablation study."""
+"""`mien ablate`: run an ablation study."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mien.cli._common import TRAINING, terminal
-from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
+from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
 from mien.errors import UserError
 
 SECTION = TRAINING
@@ -15,14 +15,14 @@ SECTION = TRAINING
 
 @click.command()
 @click.argument("recipe")
-@DATA
-@OUT
-@CHANGES
+@DATA_OPTION
+@OUT_OPTION
+@SET_OPTION
 @click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
-              help="Changes to compare with the baseline; can be repeated (default: the usual "
-              "ablations of the recipe and its network).")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
-              help="Number of seeds per case, starting with the seed of the recipe.")  # fmt: skip
+              help="A variant to compare with the baseline; can be repeated (default: the standard "
+              "ablations, such as no dropout, and those of the network).")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Number of seeds per variant, starting with the recipe's.")  # fmt: skip
 def ablate(
     recipe: str,
     data: Path,
@@ -31,9 +31,11 @@ def ablate(
     cases: tuple[str, ...],
     seeds: int,
 ) -> None:
-    """Run an ablation study: train a baseline and changed versions, and print the differences.
+    """Run an ablation study: train a baseline and variants of it.
 
-    An interrupted study is resumed. Several processes can share the same --out.
+    The baseline is RECIPE with the changes of --set, and each variant has further changes. The
+    differences in accuracy between the variants and the baseline are printed. An interrupted study
+    is resumed. Several processes can share the same --out.
 
     \b
         mien ablate hybrid --set model=hybrid-slim --data fer2013/ --out runs/ablation
@@ -41,13 +43,13 @@ def ablate(
     """
     config = lab("config").parse(recipe, changes)
     ablation = lab("ablation")
-    named = [_case(case) for case in cases]
-    if len(dict(named)) < len(named):
-        raise UserError("Two cases of --change have the same name. Rename one.")
-    selected = dict(named) or ablation.default_changes(config)
+    parsed_cases = [_parse_case(case) for case in cases]
+    if len(dict(parsed_cases)) < len(parsed_cases):
+        raise UserError("Two variants of --change have the same name. Rename one.")
+    changes_by_case = dict(parsed_cases) or ablation.default_changes(config)
     all_seeds = range(config.seed, config.seed + seeds)
     with training_progress() as on_progress:
-        result = ablation.ablate(config, data, out, selected, all_seeds, on_progress)
+        result = ablation.ablate(config, data, out, changes_by_case, all_seeds, on_progress)
     rows = []
     for name, case in result["cases"].items():
         accuracy, difference = case["seed_statistics"]["accuracy"], case["difference_to_baseline"]
@@ -59,7 +61,7 @@ def ablate(
     click.echo(out / "ablation.json")
 
 
-def _case(text: str) -> tuple[str, tuple[str, ...]]:
+def _parse_case(text: str) -> tuple[str, tuple[str, ...]]:
     name, colon, changes = text.partition(":")
     if not colon or not changes.split():
         raise UserError(f"{text!r} has no changes. Write 'NAME: FIELD=VALUE', such as "

@@ -9,7 +9,7 @@ import click
 
 from mien.classification import weights
 from mien.classification.classifier import load_in_background
-from mien.cli._common import ANALYSIS
+from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION
 from mien.tracking.smoothing import TIME_CONSTANT
 
 SECTION = ANALYSIS
@@ -23,20 +23,18 @@ SECTION = ANALYSIS
               "for annotated images. Can be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="Print one JSON record per image or frame.")  # fmt: skip
-@click.option("--model", default="default", show_default=True,
-              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
+@MODEL_OPTION
+@DETECTOR_OPTION
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
-              help="Videos and streams: analyze every Nth frame, or one frame per "
-              "interval of seconds.")  # fmt: skip
+              help="Videos and streams: analyze every Nth frame, or one frame per time step "
+              "in seconds.")  # fmt: skip
 @click.option("--from", "start", default="0", metavar="TIME",
               help="Videos and streams: start at this time, in seconds or as 1:30.")  # fmt: skip
 @click.option("--until", default="", metavar="TIME",
               help="Videos and streams: stop at this time, in seconds or as 1:30.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Videos and streams: time constant of the smoothing; "
-              "0 disables it.")  # fmt: skip
+              help="Videos and streams: time constant with which shares are smoothed; 0 disables "
+              "smoothing.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
               help="Video files: read the file twice, so that smoothed shares do "
               "not lag behind.")  # fmt: skip
@@ -51,14 +49,14 @@ SECTION = ANALYSIS
               help="Keep contempt as an eighth emotion, if the model predicts it.")  # fmt: skip
 @click.option("--strict", is_flag=True,
               help="Exit with code 3 if no face is detected in an image or frame.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--threads", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 def analyze(model: str, **options: Any) -> None:
     """Estimate emotion shares for every face in images and videos.
 
-    INPUTS are images, videos, folders, globs, numbered images that form a video
-    (frames/%04d.png@30), - for an image on standard input, camera:0, or the address of a network
-    stream.
+    INPUTS are images, videos, folders, globs, cameras (camera:0), addresses of network streams,
+    and numbered images that form a video (frames/%04d.png@30, at 30 frames per second). The input
+    "-" is an image on standard input.
 
     \b
         mien analyze photo.jpg
@@ -69,7 +67,7 @@ def analyze(model: str, **options: Any) -> None:
         cat photo.jpg | mien analyze - --json
     """
     classifier = load_in_background(weights.model(model), options["threads"])
-    from mien.cli import _analysis  # imported while a thread loads the model
+    from mien.cli import _analysis  # imported while another thread loads the model
     from mien.cli._options import AnalyzeOptions
 
     _analysis.run(classifier, AnalyzeOptions(**options))

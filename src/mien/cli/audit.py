@@ -1,4 +1,4 @@
-"""Command: check a dataset."""
+"""`mien audit`: check a dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECTION = TRAINING
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Write audit.json and images with examples to this folder.")  # fmt: skip
+              help="Write audit.json and contact sheets of examples to this folder.")  # fmt: skip
 @click.option("--exclusions", type=click.Path(path_type=Path), metavar="FILE.csv",
               help="Write a list of the faces that an evaluation should exclude, for "
               "mien evaluate --exclude.")  # fmt: skip
@@ -24,7 +24,7 @@ SECTION = TRAINING
     "--quick", is_flag=True, help="Skip the search for near duplicates, which takes a minute."
 )
 def audit(data: Path, out: Path | None, exclusions: Path | None, quick: bool) -> None:
-    """Check a dataset for duplicates, doubtful labels and images without a face.
+    """Find duplicates, doubtful labels and non-faces in a dataset.
 
     DATA is fer2013.csv, its folder, or a folder with subfolders train/EMOTION/ and val/EMOTION/.
 
@@ -43,8 +43,8 @@ def audit(data: Path, out: Path | None, exclusions: Path | None, quick: bool) ->
             bar.update(task, completed=done, total=total)
 
         findings = auditor.audit_dataset(splits, quick=quick, on_progress=on_progress)
-    facts = {"data": datasets.describe(splits), "environment": runs.about()}
-    result = facts | auditor.summary(findings)
+    provenance = {"data": datasets.describe(splits), "environment": runs.about()}
+    result = provenance | auditor.summary(findings)
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):
         click.echo()

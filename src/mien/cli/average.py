@@ -1,4 +1,4 @@
-"""Command: average the weights of two runs."""
+"""`mien average`: average the weights of two runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ SECTION = TRAINING
 @click.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-@click.option("--weight", default=0.5, show_default=True, help="Weight of SECOND, 0 to 1.")
+@click.option(
+    "--weight",
+    default=0.5,
+    show_default=True,
+    help="Weight of SECOND, 0 to 1; the rest is the weight of FIRST.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new run."
 )
 def average(first: Path, second: Path, weight: float, out: Path) -> None:
     """Average the weights of two runs of the same network.
 
-    FIRST and SECOND are run folders. If SECOND was fine-tuned from FIRST on other faces, the
-    average is often nearly as accurate as FIRST on the original faces, and nearly as accurate as
-    SECOND on the other faces.
+    FIRST and SECOND are run folders. If SECOND was fine-tuned from FIRST on another dataset, the
+    average is often nearly as accurate on each dataset as the better of the two networks.
 
     \b
         mien average runs/default runs/fine-tuned --weight 0.5 --out runs/mean

@@ -8,7 +8,7 @@ import re
 
 import click
 
-from mien.cli._common import ANALYSIS, terminal
+from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION, terminal
 from mien.errors import UserError
 
 MAX_FRAME_SIDE = 8192
@@ -18,11 +18,9 @@ SECTION = ANALYSIS
 
 
 @click.command()
-@click.option("--model", default="default", show_default=True,
-              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(0), default=0, show_default=True,
+@MODEL_OPTION
+@DETECTOR_OPTION
+@click.option("--threads", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 @click.option("--size", default="640x480", show_default=True, metavar="WxH",
               help="Width and height of the test frame in pixels.")  # fmt: skip
@@ -43,13 +41,17 @@ def bench(model: str, detector: str, threads: int, size: str, as_json: bool) -> 
         record = {"model": model, "threads": threads, "milliseconds": milliseconds}
         click.echo(json.dumps(record))
         return
-    loading, *repeated = stages
+    loading, *timed = stages
     rows = [
         (loading.name, loading.milliseconds, None),
-        *((stage.name, stage.milliseconds, round(stage.per_second)) for stage in repeated),
+        *((stage.name, stage.milliseconds, round(stage.per_second)) for stage in timed),
     ]
-    caption = f"Median times of {model} on {threads or 'all'} of {os.cpu_count()} cores"
+    caption = f"Times (medians, except for loading) of {model} on {_cores(threads)}"
     terminal().table(("", "ms", "per second"), rows, caption)
+
+
+def _cores(threads: int) -> str:
+    return f"{threads or 'all'} of {os.cpu_count()} cores"
 
 
 def _parse_size(size: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`mien camera`: show the emotions of faces live, from a camera or a network stream."""
+"""`mien camera`: show the emotion shares of faces in a camera or network stream, live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._common import ANALYSIS, EXIT_USER_ERROR, ErrorReporter, print_error, terminal
+from mien.cli._common import (
+    ANALYSIS,
+    DETECTOR_OPTION,
+    EXIT_USER_ERROR,
+    MODEL_OPTION,
+    ErrorReporter,
+    print_message,
+    terminal,
+)
 from mien.cli._options import check_smoothing
 from mien.cli._outputs import Outputs
 from mien.errors import UserError
@@ -28,7 +36,7 @@ from mien.visualization import window
 SECTION = ANALYSIS
 
 View = Callable[[Result, float], None]
-"""A function that shows a result, given its delay in seconds."""
+"""A function that shows a result; its second argument is the delay in seconds."""
 
 
 @click.command()
@@ -37,12 +45,11 @@ View = Callable[[Result, float], None]
               metavar="PATH",
               help="Also write to this file, such as .jsonl, .csv, .mp4 or .html. "
               "Can be repeated.")  # fmt: skip
-@click.option("--model", default="default", show_default=True,
-              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
+@MODEL_OPTION
+@DETECTOR_OPTION
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Time constant of the smoothing; 0 disables it.")  # fmt: skip
+              help="Time constant with which shares are smoothed; 0 disables "
+              "smoothing.")  # fmt: skip
 @click.option("--seconds", default=math.inf,
               help="Stop after this many seconds; by default, run until Ctrl-C.")  # fmt: skip
 @click.option("--window/--no-window", "in_window", default=None,
@@ -61,8 +68,11 @@ def camera(
 
     The faces are shown in a window or in the terminal. Ctrl-C quits.
 
-    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV;
-    to install it, run in a clone of mien's repository: pip install '.[camera]'
+    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV,
+    which this command installs in a clone of mien's repository:
+
+    \b
+        pip install '.[camera]'
 
     \b
         mien camera
@@ -85,7 +95,7 @@ def camera(
             lambda result: summaries.add(result.frame.seconds, result),
             outputs,
         ]
-        run([live_source], analyzer, result_writers, options, Callbacks(on_warning=print_error))
+        run([live_source], analyzer, result_writers, options, Callbacks(on_warning=print_message))
     terminal().print_summaries(live_source.name, summaries.records(min_seconds=1.0))
     if report_error.count:
         sys.exit(EXIT_USER_ERROR)

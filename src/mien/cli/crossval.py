@@ -1,4 +1,4 @@
-"""Command: cross-validate a recipe."""
+"""`mien crossval`: cross-validate a recipe."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, print_error, terminal
-from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
+from mien.cli._common import TRAINING, print_message, terminal
+from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
 
 SECTION = TRAINING
 
 
 @click.command()
 @click.argument("recipe")
-@DATA
-@OUT
-@CHANGES
+@DATA_OPTION
+@OUT_OPTION
+@SET_OPTION
 @click.option("--protocol",
-              help="kfold, kfold-ungrouped or leaky-kfold (default: kfold).")  # fmt: skip
+              help="kfold (default), which keeps duplicates in one fold; kfold-ungrouped; or "
+              "leaky-kfold.")  # fmt: skip
 @click.option("--folds", type=int, help="Number of folds (default: the recipe's, 5).")
 def crossval(
     recipe: str,
@@ -28,24 +29,25 @@ def crossval(
     protocol: str | None,
     folds: int | None,
 ) -> None:
-    """Cross-validate: train once per fold, and print the scores of the folds.
+    """Cross-validate a recipe: train and evaluate once per fold.
 
-    An interrupted cross-validation is resumed. Several processes can share the same --out.
+    The scores of all folds are printed. An interrupted cross-validation is resumed. Several
+    processes can share the same --out.
 
     \b
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
-    # No recipe has a protocol with folds, so the default protocol comes before the changes.
+    # No recipe has a protocol with folds. Later changes override protocol=kfold.
     options = {"protocol": protocol, "folds": folds}
     option_changes = [f"{name}={value}" for name, value in options.items() if value is not None]
     config = lab("config").parse(recipe, ("protocol=kfold", *changes, *option_changes))
     if warning := lab("protocols").warning(config.protocol):
-        print_error(warning)
+        print_message(warning)
     with training_progress() as on_progress:
         result = lab("crossval").crossval(config, data, out, on_progress)
-    rows = [(name, *numbers.values()) for name, numbers in result["folds"].items()]
+    rows = [(fold, *scores.values()) for fold, scores in result["folds"].items()]
     statistics = result["fold_statistics"]
-    rows += [(row, *(number[row] for number in statistics.values())) for row in ("mean", "sd")]
+    rows += [(name, *(score[name] for score in statistics.values())) for name in ("mean", "sd")]
     terminal().table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(

@@ -1,4 +1,4 @@
-"""Command: store teacher logits for distillation."""
+"""`mien distill`: store teacher logits for distillation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from mien.cli._common import TRAINING
-from mien.cli._lab import CHANGES, DATA, lab, training_progress
+from mien.cli._lab import DATA_OPTION, SET_OPTION, lab, training_progress
 
 SECTION = TRAINING
 
 
 @click.command()
 @click.argument("recipe")
-@DATA
+@DATA_OPTION
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="Folder for the logits. Existing files are kept.")  # fmt: skip
 @click.option("--teacher", "teachers", multiple=True, required=True, metavar="RUN",
@@ -22,7 +22,7 @@ SECTION = TRAINING
 @click.option(
     "--epochs", default=12, show_default=True, help="Number of augmented epochs to store."
 )
-@CHANGES
+@SET_OPTION
 def distill(
     recipe: str,
     data: Path,
@@ -31,7 +31,7 @@ def distill(
     epochs: int,
     changes: tuple[str, ...],
 ) -> None:
-    """Store the logits of teachers for augmented training faces.
+    """Store teacher logits of augmented faces for distillation.
 
     RECIPE determines the augmentation. A student can then be trained on the stored logits without
     running the teachers. If it is trained for more epochs than are stored, the stored epochs are

@@ -1,4 +1,4 @@
-"""Command: evaluate a run or a model file."""
+"""`mien evaluate`: evaluate a run or a model file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from mien.classification import weights
 from mien.cli import _image_scores
-from mien.cli._common import TRAINING, print_error, terminal
+from mien.cli._common import TRAINING, print_message, terminal
 from mien.cli._lab import lab
 from mien.errors import UserError
 
@@ -27,8 +27,8 @@ SECTION = TRAINING
 @click.option("--detector",
               help="Detector for images: yunet (default), or whole for face crops.")  # fmt: skip
 @click.option("--group", "groups", multiple=True, metavar="COLUMN",
-              help="Also evaluate each group of a table's column. Age, gender, sex, ethnicity and "
-              "race are recognized; can be repeated.")  # fmt: skip
+              help="Also evaluate the groups in this column of the table; can be repeated. The "
+              "columns age, gender, sex, ethnicity and race are always used.")  # fmt: skip
 @click.option("--tta", default="none", show_default=True,
               help="Test-time augmentation: none, flip or ten_crop.")  # fmt: skip
 @click.option("--input-size", default=0, metavar="PIXELS",
@@ -54,11 +54,14 @@ def evaluate(
     out: Path | None,
     per_class: bool,
 ) -> None:
-    """Evaluate a run or a model: accuracy, calibration, and divergence from the raters' votes.
+    """Evaluate the accuracy and calibration of a run or a model.
 
-    MODEL is a run folder, an .onnx file or the name of a packaged model. Every score has a
-    95 % confidence interval. In your own images faces are detected and cropped as in mien analyze;
-    images of 48 x 48 pixels are crops like those of FER2013.
+    MODEL is a run folder, an .onnx file or a name listed by mien models. If the data has the votes
+    of several raters, the divergence of the predicted shares from the votes is computed as well.
+    Every score has a 95 % confidence interval.
+
+    Faces in your own images are detected and cropped as in mien analyze. A folder of images of
+    48 x 48 pixels is evaluated as face crops like those of FER2013, without detection.
 
     \b
         mien evaluate runs/default --data fer2013/
@@ -68,7 +71,7 @@ def evaluate(
     is_run = Path(model).is_dir()
     if detector or groups or (not is_run and _has_images(data)):
         options = {"--tta": tta != "none", "--input-size": input_size, "--exclude": exclude}
-        _check_options(model, is_run, [name for name, value in options.items() if value])
+        _check_image_options(model, is_run, [name for name, value in options.items() if value])
         result = _evaluate_images(model, data, split, detector or "yunet", groups)
         _image_scores.print_result(result, per_class)
     else:
@@ -88,7 +91,8 @@ def _has_images(data: Path) -> bool:
     return lab("labelled_images", "report").can_load(data)
 
 
-def _check_options(model: str, is_run: bool, options: Sequence[str]) -> None:
+def _check_image_options(model: str, is_run: bool, options: Sequence[str]) -> None:
+    """Raise a `UserError` if a run or one of these options is given for images."""
     if is_run:
         raise UserError(f"{model} is a run; export it to evaluate it with a detector: "
                         f"mien export {model} my.onnx")  # fmt: skip
@@ -108,13 +112,13 @@ def _evaluate_images(
 
         return evaluator.evaluate(
             weights.model(model), data, split=split, detector=detector, groups=groups,
-            on_error=print_error, on_progress=on_progress,
+            on_error=print_message, on_progress=on_progress,
         )  # fmt: skip
 
 
 def _print_result(model: str, split: str, tta: str, result: dict, per_class: bool) -> None:
     for warning in lab("protocols").warnings(result):
-        print_error(warning)
+        print_message(warning)
     if excluded := result["data"].get("excluded"):
         click.echo(f"{excluded['faces']:,} faces excluded by {excluded['list']}")
     for head, sections in result["heads"].items():
@@ -135,12 +139,12 @@ def _print_per_class(sections: dict) -> None:
     for section, values in sections.items():
         if "per_class" not in values:
             continue
-        scores = values["per_class"]
-        columns = ("class", *next(iter(scores.values())))
-        lines = [
-            (label, *(round(n) if name == "support" else n for name, n in row.items()))
-            for label, row in scores.items()
+        per_class = values["per_class"]
+        columns = ("class", *next(iter(per_class.values())))
+        rows = [
+            (label, *(round(v) if metric == "support" else v for metric, v in metrics.items()))
+            for label, metrics in per_class.items()
         ]
-        table(columns, lines, section)
-        rows = [(label, *row) for label, row in zip(scores, values["confusion"], strict=True)]
-        table(("true \\ predicted", *scores), rows)
+        table(columns, rows, section)
+        confusion = zip(per_class, values["confusion"], strict=True)
+        table(("true \\ predicted", *per_class), [(label, *counts) for label, counts in confusion])

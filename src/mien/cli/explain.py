@@ -1,4 +1,4 @@
-"""`mien explain`: show which parts of a face an emotion's share depends on."""
+"""`mien explain`: show which parts of a face the predicted share of an emotion depends on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from mien.analyzer import Analyzer
 from mien.classification.occlusion import Explanation
-from mien.cli._common import ANALYSIS, terminal
+from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION, terminal
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.printable import printable
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
+"""Names of the rows and columns of the grid in which importance is printed."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -28,10 +29,8 @@ SECTION = ANALYSIS
               help="The emotion to explain; by default each face's dominant emotion.")  # fmt: skip
 @click.option("--to", "output_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Draw the importance maps to an image file: .png, .jpg or .webp.")  # fmt: skip
-@click.option("--model", default="default", show_default=True,
-              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
+@MODEL_OPTION
+@DETECTOR_OPTION
 def explain(image: str, emotion: str, output_path: Path | None, model: str, detector: str) -> None:
     """Show which parts of a face the model's prediction depends on.
 
@@ -60,21 +59,21 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
 
 
 def importance_table(explanation: Explanation) -> list[tuple[str, ...]]:
-    """Return the strongest importance in each ninth of the crop, in percentage points.
+    """Return the importance of largest magnitude in each cell of a 3 x 3 grid over the crop.
 
     Returns:
-        Three rows, each with its name and three numbers.
+        Three rows, each with its name and three numbers in percentage points as text.
     """
-    thirds = [np.array_split(rows, 3, axis=1) for rows in np.array_split(explanation.importance, 3)]
-    strongest = [[part.flat[np.abs(part).argmax()] for part in row] for row in thirds]
+    grid = [np.array_split(rows, 3, axis=1) for rows in np.array_split(explanation.importance, 3)]
+    extrema = [[cell.flat[np.abs(cell).argmax()] for cell in row] for row in grid]
     return [
         (name, *(f"{100 * value:.1f}" for value in row))
-        for name, row in zip(ROWS, strongest, strict=True)
+        for name, row in zip(ROWS, extrema, strict=True)
     ]
 
 
 def _draw(explanations: Sequence[Explanation], path: Path) -> None:
-    from mien.visualization import importance_map  # Pillow's drawing is slow to import
+    from mien.visualization import importance_map  # here, because ImageDraw is slow to import
 
     with atomic_file.atomic_write(path) as temporary:
         importance_map.draw_explanations(explanations).save(temporary)

@@ -1,4 +1,4 @@
-"""Command: export runs to a model file."""
+"""`mien export`: export runs to a model file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SECTION = TRAINING
               help="Input size of the network (default: the size it was trained "
               "with).")  # fmt: skip
 @click.option("--label-head-weight", type=float, metavar="WEIGHT",
-              help="Weight of the label head in the output of the vote head, 0 to 1; it improves "
-              "results on images from other sources. Default with --data: the largest weight up "
-              "to 0.3 that raises the KL divergence from the votes by at most 0.006 nats. "
-              "Default without --data: 0.")  # fmt: skip
+              help="Weight of the label head in the output of the vote head, 0 to 1. Adding "
+              "it improves results on images from other sources. Default with --data: the largest "
+              "weight up to 0.3 that raises the KL divergence from the votes by at most 0.006 "
+              "nats. Default without --data: 0.")  # fmt: skip
 @click.option("--precision", default="float32", show_default=True,
-              help="Data type in the file: float32, float16, int8-weights (only the weights) or "
-              "int8 (also the activations).")  # fmt: skip
+              help="Data type in the file: float32, float16, int8-weights (8-bit weights) or int8 "
+              "(8-bit weights and activations).")  # fmt: skip
 def export(
     runs: tuple[Path, ...],
     out: Path,
@@ -41,11 +41,12 @@ def export(
     label_head_weight: float | None,
     precision: str,
 ) -> None:
-    """Export a finished run, or an ensemble of several, to an .onnx file.
+    """Export a finished run or an ensemble to an .onnx file.
 
-    RUNS are run folders. The file has a vote head, a label head or both, depending on what the
-    runs were trained on. It is written only if ONNX Runtime and torch agree within a
-    tolerance that depends on --precision.
+    RUNS are run folders; several form an ensemble. The .onnx file OUT has a vote head (shares of
+    raters), a label head (FER2013's labels) or both, depending on what the runs were trained on.
+    OUT:labels selects the label head. The file is written only if ONNX Runtime and torch agree
+    within a tolerance that depends on --precision.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --precision float16
@@ -62,8 +63,11 @@ def export(
     click.echo(f"{out}  {size / 1e6:.1f} MB" if size > 1e6 else f"{out}  {size / 1e3:.0f} kB")
     if card["label_head_weight"]:
         click.echo(f"  label-head weight {card['label_head_weight']:g}")
-    for head, facts in card["heads"].items():
-        for metric, value in facts.get("publictest", facts.get("val", {})).items():
-            float32, unbiased = facts["float32"][metric], facts["cross_validated"][metric]
-            click.echo(f"  {head} {metric:23s} {value:+.4f}  "
-                       f"(float32 {float32:+.4f}, cross-validated {unbiased:+.4f})")  # fmt: skip
+    for head, metrics in card["heads"].items():
+        for metric, value in metrics.get("publictest", metrics.get("val", {})).items():
+            float32, cross_validated = (
+                metrics["float32"][metric],
+                metrics["cross_validated"][metric],
+            )
+            click.echo(f"  {head} {metric:23s} {value:+.4f}  (float32 {float32:+.4f}, "
+                       f"cross-validated {cross_validated:+.4f})")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Command: compare systems on a leaderboard."""
+"""`mien leaderboard`: compare systems by accuracy and cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECTION = TRAINING
               help="Write leaderboard.html, leaderboard.md and figures to this "
               "folder.")  # fmt: skip
 def leaderboard(results: Path, out: Path | None) -> None:
-    """Compare systems: claimed accuracy, measured accuracy and cost.
+    """Compare systems by claimed and measured accuracy, and cost.
 
     RESULTS is a folder of result files from mien evaluate --out with the same protocol and split
     (default: results/leaderboard). This command does not need torch; pip install '.[report]' is
@@ -31,10 +31,20 @@ def leaderboard(results: Path, out: Path | None) -> None:
     leaderboards = lab("leaderboard", "report")
     with require_extra("lab"):  # only a family name such as "vgg19" needs torch
         rows = leaderboards.read_rows(results)
-    shown = ("model", "claimed", "measured", "low", "high", "FER+", "MMAC", "epochs", "ms per face")
-    full = leaderboards.table(rows)
-    columns = [full.columns.index(column) for column in shown]
-    terminal().table(shown, [[row[k] for k in columns] for row in full.rows])
+    columns = (
+        "model",
+        "claimed",
+        "measured",
+        "low",
+        "high",
+        "FER+",
+        "MMAC",
+        "epochs",
+        "ms per face",
+    )
+    full_table = leaderboards.table(rows)
+    indices = [full_table.columns.index(column) for column in columns]
+    terminal().table(columns, [[row[k] for k in indices] for row in full_table.rows])
     click.echo(leaderboards.summary(rows))
     if out:
         click.echo(lab("page", "report").write(leaderboards.build_page(rows), out, "leaderboard"))

@@ -15,17 +15,20 @@ METRIC_COLUMNS = {
     "kl_nats": "KL, nats",
     "share_calibration_error": "calibration",
 }
-"""Keys of metrics in the model card, and titles of their columns."""
+"""Key of a metric in the model card -> title of its column."""
 
 
 @click.command()
 def models() -> None:
     """List the available models and their metrics on PublicTest.
 
-    FER2013 is the accuracy for FER2013's labels, and FER+ A that for the majority of the raters'
-    votes, both 0 to 1. KL is the Kullback-Leibler divergence from the shares of the votes to the
-    predicted shares. Calibration is the share calibration error. Lower values of KL and calibration
-    are better.
+    PublicTest is the validation split of FER2013.
+
+    \b
+    FER2013      accuracy on FER2013's labels, 0 to 1
+    FER+ A       accuracy on the majority of the raters' votes (FER+), 0 to 1
+    KL, nats     mean KL divergence KL(votes || prediction); lower is better
+    calibration  share calibration error; lower is better
 
     \b
         mien models
@@ -35,8 +38,8 @@ def models() -> None:
     rows = []
     for name, file in weights.models().items():
         spec = Classifier(file, threads=1).spec
-        stored = spec.card.get("publictest")
-        metrics = stored if isinstance(stored, dict) else {}
+        card_metrics = spec.card.get("publictest")
+        metrics = card_metrics if isinstance(card_metrics, dict) else {}
         values = (f"{metrics[key]:.4f}" if key in metrics else "" for key in METRIC_COLUMNS)
         rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
         click.echo(f"{name}: {spec.card.get('target', '')}")

@@ -1,4 +1,4 @@
-"""Command: write an HTML report about runs."""
+"""`mien report`: write an HTML report about runs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SECTION = TRAINING
               help="Dataset; adds the most confident errors and saliency maps to the report about "
               "one run.")  # fmt: skip
 def report(runs: tuple[Path, ...], out: Path | None, data: Path | None) -> None:
-    """Write an HTML report with tables and figures about one run, or a comparison of several.
+    """Write an HTML report about a run, or compare several.
 
-    RUNS are folders of runs that mien evaluate has evaluated. Only --data needs torch; without
-    --data, pip install '.[report]' is enough.
+    RUNS are run folders with results of mien evaluate. Only --data needs torch; without --data,
+    pip install '.[report]' is enough.
 
     \b
         mien report runs/default --data fer2013/

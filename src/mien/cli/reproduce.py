@@ -1,4 +1,4 @@
-"""Command: reproduce the paper's tables and figures."""
+"""`mien reproduce`: reproduce the paper's tables and figures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from mien.cli._common import TRAINING, terminal
-from mien.cli._lab import CHANGES, DATA, OUT, lab, training_progress
+from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
 
 SECTION = TRAINING
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="TABLE_OR_FIGURE...")
-@DATA
-@OUT
-@CHANGES
+@DATA_OPTION
+@OUT_OPTION
+@SET_OPTION
 @click.option("--variant", default="common", show_default=True,
               help="Training settings: common (the same for all systems), paper (those of the "
               "authors, as far as published) or slim (common, with small networks).")  # fmt: skip
@@ -30,9 +30,11 @@ def reproduce(
     variant: str,
     related: bool,
 ) -> None:
-    """Reproduce tables and figures of the paper by training its systems.
+    """Reproduce tables and figures of the paper.
 
-    TABLE_OR_FIGURE is table1 to table5, fig1 to fig9, or all. Finished runs are reused.
+    The paper is Abdulkadir et al. 2025, "Evaluating Facial Emotional Proportion Based on Computer
+    Vision Technique". The systems that it compares are trained; finished runs are reused.
+    TABLE_OR_FIGURE is table1 to table5, fig1 to fig9, or all.
 
     \b
         mien reproduce fig1 --data fer2013/ --out runs/paper

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import SERVER, print_error, require_extra
+from mien.cli._common import DETECTOR_OPTION, MODEL_OPTION, SERVER, print_message, require_extra
 from mien.errors import UserError
 
 SECTION = SERVER
@@ -17,18 +17,17 @@ SECTION = SERVER
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; 0.0.0.0 lets other machines connect.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, metavar="N",
               help="Port to listen on; 0 selects a free port.")  # fmt: skip
-@click.option("--model", default="default", show_default=True,
-              help="Name listed by `mien models`, or path of an .onnx file.")  # fmt: skip
-@click.option("--detector", default="yunet", show_default=True,
-              help="Detector: yunet, or whole for images cropped to one face.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(0), default=1, show_default=True,
+@MODEL_OPTION
+@DETECTOR_OPTION
+@click.option("--threads", type=click.IntRange(0), default=1, show_default=True, metavar="N",
               help="Number of threads of the classifier; 0 uses all cores.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Number of images analyzed in parallel; 0 uses the number of cores "
               "plus one.")  # fmt: skip
 @click.option("--max-images-in-progress", type=click.IntRange(1), default=64, show_default=True,
+              metavar="N",
               help="Maximum number of images that are queued or being analyzed; further "
               "requests get status 503.")  # fmt: skip
 @click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
@@ -40,8 +39,8 @@ SECTION = SERVER
               "option, the token is read from $MIEN_TOKEN; if that is not set, none is "
               "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
-              help="Accept requests to this host name, such as the name of a proxy. "
-              "Can be repeated.")  # fmt: skip
+              help="Accept requests to this host name, such as the name of a proxy, and reject "
+              "other names except for --host and this machine. Can be repeated.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="https://PAGE",
               help="Let web pages of this origin use the server (CORS). Can be "
               "repeated.")  # fmt: skip
@@ -60,8 +59,8 @@ def serve(
 ) -> None:
     """Start the HTTP server.
 
-    It has a web page, and analyzes images, videos and camera frames. By default, only this machine
-    can connect.
+    It serves a web page and an API to analyze images, videos and camera frames. By default, only
+    this machine can connect.
 
     \b
         mien serve
@@ -77,17 +76,17 @@ def serve(
         max_images_in_progress=max_images_in_progress, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:
-        print_error(
+        print_message(
             "anyone who can reach this server can use it; require a token with --token-file"
         )
-    _end_by_sigterm()
-    server.run(settings, lambda url: print_error(f"listening on {url}"))
+    _leave_signals_to_server()
+    server.run(settings, lambda url: print_message(f"listening on {url}"))
 
 
-def _end_by_sigterm() -> None:
-    """Let SIGHUP end the server like SIGTERM, which lets it finish requests before it ends.
+def _leave_signals_to_server() -> None:
+    """Let the server handle SIGTERM, and SIGHUP like SIGTERM.
 
-    Service managers expect a server to end by SIGTERM itself instead of with an exit code.
+    The server finishes its requests and then ends by the signal itself, as service managers expect.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
@@ -95,7 +94,7 @@ def _end_by_sigterm() -> None:
 
 
 def _read_token(path: Path | None) -> str:
-    """Read the token from a file or $MIEN_TOKEN; empty if there is none."""
+    """Read the token from the file or, without one, from $MIEN_TOKEN; empty if that is not set."""
     if path is None:
         return os.environ.get("MIEN_TOKEN", "").strip()
     try:
@@ -103,5 +102,5 @@ def _read_token(path: Path | None) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {path}: {error}.") from None
     if not token:
-        raise UserError(f"{path} contains no token; write one line into it.")
+        raise UserError(f"{path} contains no token; write it into the file.")
     return token

@@ -1,4 +1,4 @@
-"""Command: train a model."""
+"""`mien train`: train a model."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from pathlib import Path
 import click
 
 from mien.cli._common import TRAINING
-from mien.cli._lab import DATA, is_main_process, lab, training_progress
+from mien.cli._lab import DATA_OPTION, SET_OPTION, is_main_process, lab, training_progress
 
 SECTION = TRAINING
 
 
 @click.command()
 @click.argument("recipe")
-@DATA
+@DATA_OPTION
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="Run folder. An unfinished run in it is resumed.")  # fmt: skip
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe; can be repeated.",
-)
+@SET_OPTION
 @click.option("--device", help="cpu, cuda or mps (default: a GPU if available, otherwise the CPU).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
               help="Time limit in minutes. If the epochs would take longer, fewer are trained, and "
@@ -41,7 +35,7 @@ def train(
     """Train a model, or resume an interrupted training.
 
     RECIPE is the name of a recipe or the config.json of a run. The recipes are default, tiny,
-    common, vgg19, sequential, hybrid, and names such as vgg19-paper, which have the settings of the
+    common, vgg19, sequential and hybrid. Others, such as vgg19-paper, have the settings of a
     network's authors, as far as known. docs/training.md lists all recipes, fields and models.
     Training uses the train split of --data.
 
