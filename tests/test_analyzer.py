@@ -1,4 +1,4 @@
-"""`Analyzer`: images, batches, threads, processes, flags."""
+"""`Analyzer`: images, batches, threads, processes and flags."""
 
 import gc
 import os
@@ -59,8 +59,8 @@ def test_the_astronaut_is_happy(default, astronaut, photo):
     assert face.face_confidence > 0.9
     assert face.flags == ()
     assert (default.model, default.detector) == ("default", "yunet")
-    for form in (astronaut, Image.fromarray(astronaut), photo.read_bytes(), str(photo)):
-        assert list(default.analyze(form)) == [face]
+    for image in (astronaut, Image.fromarray(astronaut), photo.read_bytes(), str(photo)):
+        assert list(default.analyze(image)) == [face]
 
 
 def test_faces_are_numbered_by_confidence(default, astronaut):
@@ -71,7 +71,7 @@ def test_faces_are_numbered_by_confidence(default, astronaut):
     assert [face.dominant_emotion for face in faces] == ["happy", "happy"]
 
 
-def test_no_face_is_an_empty_result(default):
+def test_an_image_without_a_face_has_an_empty_result(default):
     assert list(default.analyze(np.zeros((200, 300, 3), np.uint8))) == []
 
 
@@ -94,15 +94,15 @@ def test_shares_are_unrounded_floats_that_sum_to_one(tiny):
 def test_contempt_is_redistributed_or_kept(tiny_model, tiny):
     pixels = noise(1)
     with_contempt = mien.Analyzer(tiny_model, detector="whole", contempt=True)
-    (folded,), (kept,) = tiny.analyze(pixels), with_contempt.analyze(pixels)
-    assert tuple(kept.emotions) == EIGHT_EMOTIONS
-    rest = 1 - kept.emotions["contempt"]
-    assert 0 < rest < 1
+    (seven,), (eight,) = tiny.analyze(pixels), with_contempt.analyze(pixels)
+    assert tuple(eight.emotions) == EIGHT_EMOTIONS
+    others = 1 - eight.emotions["contempt"]
+    assert 0 < others < 1
     for name in mien.EMOTIONS:
-        assert folded.emotions[name] == pytest.approx(kept.emotions[name] / rest, abs=1e-6)
+        assert seven.emotions[name] == pytest.approx(eight.emotions[name] / others, abs=1e-6)
 
 
-def test_contempt_with_a_model_that_lacks_it(make_model):
+def test_contempt_is_ignored_if_the_model_does_not_predict_it(make_model):
     model = make_model(labels=mien.EMOTIONS)
     (face,) = mien.Analyzer(model, "whole", contempt=True).analyze(noise(0))
     assert tuple(face.emotions) == mien.EMOTIONS
@@ -129,9 +129,9 @@ def test_batches_keep_the_order_and_the_shares_of_frames(tiny, count):
 
 
 def test_faces_stay_with_their_frames(default, astronaut):
-    empty, one = np.zeros((128, 128, 3), np.uint8), astronaut[:256, 100:356]
-    two = np.concatenate([one, one[:, ::-1]], axis=1)
-    images = [empty, two, one, empty, one, two]
+    without_face, one_face = np.zeros((128, 128, 3), np.uint8), astronaut[:256, 100:356]
+    two_faces = np.concatenate([one_face, one_face[:, ::-1]], axis=1)
+    images = [without_face, two_faces, one_face, without_face, one_face, two_faces]
     results = list(
         default.analyze_frames(Frame(pixels, number=k) for k, pixels in enumerate(images))
     )
@@ -164,32 +164,33 @@ def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
     assert len(requested) == 1
 
 
-def test_stream_reports_unreadable_files_of_a_folder(tiny, tmp_path):
+def test_stream_calls_on_error_or_raises_for_an_unreadable_file(tiny, tmp_path):
     for k in range(3):
         Image.fromarray(noise(k)).save(tmp_path / f"{k}.png")
     (tmp_path / "1b.jpg").write_bytes(b"no")
     errors = []
     sources = [result.frame.source for result in tiny.stream(tmp_path, errors.append)]
     assert sources == [str(tmp_path / f"{k}.png") for k in range(3)]
-    assert len(errors) == 1
+    (error,) = errors
+    assert "1b.jpg" in str(error)
     with pytest.raises(mien.UserError, match=r"1b\.jpg"):
         list(tiny.stream(tmp_path))
 
 
 def test_eight_threads_share_one_analyzer(default, astronaut):
     crops = [astronaut[: 200 + 20 * k, 60 : 420 + 10 * k] for k in range(4)] * 2
-    alone, together = [default.analyze(pixels) for pixels in crops], [None] * 8
+    sequential, parallel = [default.analyze(pixels) for pixels in crops], [None] * 8
 
     def analyze(k):
-        together[k] = default.analyze(crops[k])
+        parallel[k] = default.analyze(crops[k])
 
     threads = [threading.Thread(target=analyze, args=(k,)) for k in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert together == alone
-    assert sum(map(len, alone)) >= 4
+    assert parallel == sequential
+    assert sum(map(len, sequential)) >= 4
 
 
 def test_other_processes_load_the_models_once(default, photo):
@@ -198,8 +199,8 @@ def test_other_processes_load_the_models_once(default, photo):
         first, *others = pool.map(default.analyze, [str(photo)] * 3)
     assert first == default.analyze(str(photo))
     assert all(result == first and hash(result) == hash(first) for result in others)
-    one, other = (pickle.loads(pickle.dumps(default)) for _ in range(2))
-    assert one._classifier._session is other._classifier._session
+    copies = [pickle.loads(pickle.dumps(default)) for _ in range(2)]
+    assert copies[0]._classifier._session is copies[1]._classifier._session
 
 
 def test_a_custom_detector_is_pickled_with_its_analyzer(tiny_model):
@@ -245,10 +246,10 @@ def test_memory_stays_flat_over_two_thousand_images(tiny_model):
 
 def test_the_margin_of_the_model_sets_the_crop(make_model):
     metadata = {"mien.labels": ",".join(mien.EMOTIONS), "mien.margin": "-0.5"}
-    narrow = mien.Analyzer(make_model(labels=mien.EMOTIONS, metadata=metadata), "whole")
-    plain = mien.Analyzer(make_model("plain.onnx", labels=mien.EMOTIONS), "whole")
+    negative_margin = mien.Analyzer(make_model(labels=mien.EMOTIONS, metadata=metadata), "whole")
+    no_margin = mien.Analyzer(make_model("no-margin.onnx", labels=mien.EMOTIONS), "whole")
     pixels = noise(3, 32)
-    (face,), (expected,) = narrow.analyze(pixels), plain.analyze(pixels[8:24, 8:24])
+    (face,), (expected,) = negative_margin.analyze(pixels), no_margin.analyze(pixels[8:24, 8:24])
     assert face.emotions == pytest.approx(expected.emotions)
 
 
@@ -309,7 +310,7 @@ def test_an_unreadable_image_is_an_error(tiny, tmp_path):
             tiny.analyze(image)
 
 
-def test_results_before_a_damaged_image_come_first(tmp_path, photo, tiny_model):
+def test_results_before_a_damaged_image_are_yielded_before_the_error(tmp_path, photo, tiny_model):
     for name in ("a.png", "c.png"):
         shutil.copy(photo, tmp_path / name)
     (tmp_path / "b.png").write_text("not an image")
@@ -320,5 +321,5 @@ def test_results_before_a_damaged_image_come_first(tmp_path, photo, tiny_model):
 
 
 def test_an_empty_path_is_an_error(tiny_model):
-    with pytest.raises(UserError, match="empty"):
+    with pytest.raises(UserError):
         mien.Analyzer(tiny_model, "whole").analyze("")

@@ -84,12 +84,12 @@ import builtins, importlib, pathlib, pkgutil, sys
 
 original_import = builtins.__import__
 
-def without_opencv(name, names=None, *arguments):
+def import_except_opencv(name, globals=None, *arguments):
     if name.split(".")[0] == "cv2":
-        raise ModuleNotFoundError(f"{{names['__name__']}} imports {{name}}", name=name)
-    return original_import(name, names, *arguments)
+        raise ModuleNotFoundError(f"{{globals['__name__']}} imports {{name}}", name=name)
+    return original_import(name, globals, *arguments)
 
-builtins.__import__ = without_opencv
+builtins.__import__ = import_except_opencv
 
 import mien
 for module in pkgutil.walk_packages(mien.__path__, "mien."):
@@ -111,7 +111,7 @@ assert "cv2" not in sys.modules
 """
 
 
-def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
+def test_images_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
     with av.open(str(tmp_path / "clip.mp4"), "w") as out:
         stream = out.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
@@ -125,7 +125,7 @@ def test_pictures_and_videos_need_no_opencv(tiny_model, photo, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert process.returncode == 0, process.stderr
-    assert "OpenCV is not installed" in process.stdout
+    assert "OpenCV" in process.stdout
 
 
 def test_importing_mien_takes_less_than_0_3_seconds():
@@ -142,6 +142,8 @@ def test_every_public_name_can_be_imported_and_no_other():
 
 
 def undocumented(path):
+    """Yield the module and its public classes, functions and methods that have no docstring."""
+
     def public(node):
         return not node.name.startswith("_")
 
@@ -160,11 +162,11 @@ def undocumented(path):
         yield from inside(tree, False)
 
 
-def test_everything_public_has_a_docstring():
+def test_every_public_object_has_a_docstring():
     assert [name for path in SOURCES for name in undocumented(path)] == []
 
 
-def test_no_module_has_a_name_without_meaning():
+def test_no_module_has_a_generic_name():
     banned = {"utils", "util", "common", "core", "base", "helpers"}
     assert not banned & {path.stem for path in SOURCES}
 

@@ -22,7 +22,7 @@ NOT_RUNNABLE = {
 
 
 def public_objects():
-    """The name and value of every public class, function and method."""
+    """Yield the name and value of every public class, function and method."""
     objects = {name: getattr(mien, name) for name in mien.__all__}
     objects |= {"pipeline.run": pipeline.run, "writers.open_writer": writers.open_writer,
                 "distributed.Faces": distributed.Faces}  # fmt: skip
@@ -42,14 +42,14 @@ OBJECTS = dict(public_objects())
 
 
 def example_of(value):
-    """The code of the `Example:` section of a docstring; empty if there is none."""
+    """Return the code in the `Example:` section of a docstring; empty if there is none."""
     section = (inspect.getdoc(value) or "").partition("Example:\n")[2]
     match = re.search(r"^( *)```python\n(.*?)^\1```", section, re.MULTILINE | re.DOTALL)
     return textwrap.dedent(match[2]) if match else ""
 
 
 def write_clip(path, image):
-    """Write a video of 20 frames that all show this image."""
+    """Write a video of 20 frames that all show this PIL image."""
     with av.open(str(path), "w") as file:
         video = file.add_stream("libx264", 10, width=image.width, height=image.height)
         video.pix_fmt = "yuv420p"

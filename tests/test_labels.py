@@ -12,18 +12,18 @@ from mien import labels
 from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical_label, restrict_labels
 
-weights = arrays.arrays(
+probability_arrays = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 6), st.just(8)), elements=st.floats(0, 1)
 )
 
 
-def test_order_of_fer2013():
+def test_the_order_is_that_of_fer2013():
     assert ",".join(EMOTIONS) == "angry,disgust,fear,happy,sad,surprise,neutral"
     assert (*EMOTIONS, "contempt") == EMOTIONS_AND_CONTEMPT
 
 
 @pytest.mark.parametrize("name", [*EMOTIONS_AND_CONTEMPT, *SYNONYMS])
-def test_names_and_synonyms_in_any_case(name):
+def test_names_and_synonyms_are_recognized_in_any_case(name):
     label = canonical_label(name)
     assert label in EMOTIONS_AND_CONTEMPT
     assert canonical_label(f"  {name.upper()}\n") == label
@@ -31,13 +31,13 @@ def test_names_and_synonyms_in_any_case(name):
 
 
 @given(st.text())
-def test_unknown_emotion_lists_the_known_ones(name):
+def test_the_error_for_an_unknown_emotion_lists_all_labels(name):
     assume(name.strip().lower() not in {*EMOTIONS_AND_CONTEMPT, *SYNONYMS})
     with pytest.raises(UserError, match="angry, disgust"):
         canonical_label(name)
 
 
-@given(weights)
+@given(probability_arrays)
 def test_restricted_rows_keep_their_proportions(values):
     restricted = restrict_labels(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
     assert restricted.shape == (len(values), 7)
@@ -70,5 +70,5 @@ def test_keeping_all_labels_changes_nothing():
     )
 
 
-def test_docstring_examples():
+def test_the_docstring_examples_are_true():
     assert doctest.testmod(labels).failed == 0

@@ -1,4 +1,4 @@
-"""mien as a user without a name, a home or an environment, as in containers and under cron."""
+"""mien run by a user without a name, a home or an environment, as in containers and under cron."""
 
 import json
 import os
@@ -24,7 +24,7 @@ AS_NAMELESS_USER = [
 
 
 def can_become_nameless():
-    """Whether this process can start another one as a user without a name."""
+    """Return whether this process can start another one as a user without a name."""
     if not shutil.which("setpriv") or os.geteuid() != 0:
         return False
     code = "import getpass; getpass.getuser()"
@@ -48,7 +48,7 @@ def folder(tmp_path, photo):
 
 
 def run(folder, *arguments):
-    """Run mien as that user and return its output; fails unless it succeeds."""
+    """Run mien as the user without a name, assert that it succeeds, and return its output."""
     command = [*AS_NAMELESS_USER, "-m", "mien", *map(str, arguments)]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert "Traceback" not in process.stderr
@@ -72,7 +72,7 @@ def test_a_photograph_is_analyzed(folder):
     assert (folder / "annotated.png").exists()
 
 
-def test_bench(folder):
+def test_the_speed_is_measured(folder):
     assert "a frame with one face" in run(folder, "bench")
 
 
@@ -96,7 +96,7 @@ def test_a_request_is_served(folder, photo):
 def test_a_model_is_trained_and_evaluated(folder):
     pytest.importorskip("torch")
     tiny.write_packed(folder / "data", tiny.table(42, 21))
-    small = ("--set", "batch_size=14", "--set", "epochs=1")
-    run(folder, "train", "tiny", "--data", "data", "--out", "run", *small)
+    changes = ("--set", "batch_size=14", "--set", "epochs=1")
+    run(folder, "train", "tiny", "--data", "data", "--out", "run", *changes)
     run(folder, "evaluate", "run", "--data", "data")
     assert (folder / "run" / "metrics.json").exists()

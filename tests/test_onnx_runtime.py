@@ -1,7 +1,8 @@
-"""mien sends nothing and leaves no files: its system calls, recorded by strace.
+"""mien contacts no other host and leaves no files, and models of the same file share a session.
 
-ONNX Runtime writes a device id when it is imported, and connects to Microsoft a few seconds later.
-Variables of CI systems disable that, so the programs run here get an empty environment.
+If telemetry is not disabled, ONNX Runtime writes a device id when it is imported, and connects to
+Microsoft a few seconds later. The environment variables of CI systems disable telemetry as well, so
+the programs run here with a minimal environment. strace records their system calls.
 """
 
 import ast
@@ -26,12 +27,12 @@ SOURCES = [
     path for folder in ("src", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")
 ]
 WRAPPER = ROOT / "src" / "mien" / "onnx_runtime.py"
-WITHOUT_MIEN = ROOT / "benchmarks" / "bare.py"
+BARE_BENCHMARK = ROOT / "benchmarks" / "bare.py"
 
 TRACED = "trace=%network,openat,?open,?creat,?mkdir,mkdirat"
 ADDRESS = re.compile(r'sa_family=AF_INET6?,.*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
 CREATED = re.compile(r'^(?:creat|mkdir|open)\w*\((?:AT_FDCWD, )?"([^"]+)"')
-ALLOWED = ("/dev/", "/proc/")
+ALLOWED_FOLDERS = ("/dev/", "/proc/")
 
 WORKER = """
 import multiprocessing, sys
@@ -46,8 +47,8 @@ if __name__ == "__main__":
 """
 
 
-def names_onnxruntime(node):
-    """Whether a node of a syntax tree imports onnxruntime, by statement or by name."""
+def imports_onnxruntime(node):
+    """Return whether a node of a syntax tree imports onnxruntime, also by `import_module`."""
     if isinstance(node, ast.Import):
         names = [name.name for name in node.names]
     elif isinstance(node, ast.ImportFrom):
@@ -59,13 +60,13 @@ def names_onnxruntime(node):
     return any(str(name).split(".")[0] == "onnxruntime" for name in names)
 
 
-def test_one_module_imports_onnxruntime():
+def test_onnxruntime_is_imported_in_one_module_of_mien():
     importing = {
         path
         for path in SOURCES
-        if any(map(names_onnxruntime, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+        if any(map(imports_onnxruntime, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
     }
-    assert importing == {WRAPPER, WITHOUT_MIEN}
+    assert importing == {WRAPPER, BARE_BENCHMARK}
 
 
 def test_telemetry_is_disabled_if_onnxruntime_was_imported_before(monkeypatch):
@@ -78,27 +79,20 @@ def test_telemetry_is_disabled_if_onnxruntime_was_imported_before(monkeypatch):
 
 @dataclass
 class Sandbox:
-    """A folder with a photograph, an empty home and an empty folder for temporary files."""
+    """A folder with a photograph, an empty home and an empty folder for temporary files.
+
+    Without strace, only these two folders are checked.
+    """
 
     folder: Path
 
     def command(self, *arguments):
-        """The command, under strace if it works here."""
+        """Return the command, under strace if that works here."""
         strace = shutil.which("strace")
         probe = [strace, "-o", os.devnull, sys.executable, "-c", ""]
         if strace and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-            arguments = (
-                strace,
-                "-ff",
-                "-qq",
-                "-s",
-                "4096",
-                "-e",
-                TRACED,
-                "-o",
-                self.folder / "calls",
-                *arguments,
-            )
+            options = ("-ff", "-qq", "-s", "4096", "-e", TRACED, "-o", self.folder / "calls")
+            arguments = (strace, *options, *arguments)
         return [str(argument) for argument in arguments]
 
     @property
@@ -111,7 +105,7 @@ class Sandbox:
             "TMPDIR": str(self.folder / "temporary"),
         }
 
-    def check(self):
+    def assert_no_traces(self):
         """Assert that no file is left behind and no other host was contacted."""
         for folder in ("home", "temporary"):
             assert [str(path) for path in (self.folder / folder).rglob("*")] == []
@@ -119,12 +113,9 @@ class Sandbox:
             for call in file.read_text(errors="replace").splitlines():
                 address = ADDRESS.search(call)
                 assert not address or address[1].startswith(("127.", "::1")), call
-                path = (
-                    CREATED.match(call)
-                    if "O_CREAT" in call or "creat(" in call or "mkdir" in call
-                    else None
-                )
-                if path and " = -1 " not in call and not path[1].startswith(ALLOWED):
+                creates = any(text in call for text in ("O_CREAT", "creat(", "mkdir"))
+                path = CREATED.match(call) if creates and " = -1 " not in call else None
+                if path and not path[1].startswith(ALLOWED_FOLDERS):
                     assert (self.folder / path[1]).is_relative_to(self.folder), call
 
 
@@ -143,22 +134,22 @@ def run(sandbox, *arguments):
     )  # fmt: skip
 
 
-def test_analyze(sandbox):
+def test_analyze_leaves_no_traces(sandbox):
     arguments = ("analyze", "photo.png", "--json")
     process = run(sandbox, sys.executable, "-m", "mien", *arguments)
     assert (process.returncode, process.stderr) == (0, "")
     assert len(json.loads(process.stdout)["faces"]) == 1
-    sandbox.check()
+    sandbox.assert_no_traces()
 
 
-def test_a_worker_process(sandbox):
+def test_a_worker_process_leaves_no_traces(sandbox):
     (sandbox.folder / "worker.py").write_text(WORKER)
     process = run(sandbox, sys.executable, "worker.py", "photo.png")
     assert process.returncode == 0, process.stderr
-    sandbox.check()
+    sandbox.assert_no_traces()
 
 
-def test_serve(sandbox, photo):
+def test_the_server_leaves_no_traces(sandbox, photo):
     arguments = ("serve", "--port", "0", "--workers", "1")
     server = subprocess.Popen(
         sandbox.command(sys.executable, "-m", "mien", *arguments), cwd=sandbox.folder,
@@ -173,16 +164,16 @@ def test_serve(sandbox, photo):
     finally:
         os.killpg(server.pid, signal.SIGINT)
         server.communicate(timeout=60)
-    sandbox.check()
+    sandbox.assert_no_traces()
 
 
 def test_both_heads_of_a_file_share_a_session():
     from mien.classification import weights
     from mien.classification.classifier import Classifier
 
-    one, other = (Classifier(weights.model(n), threads=1) for n in ("default", "default-labels"))
-    assert one._session is other._session
-    assert one._session is not Classifier(weights.model("default"), threads=2)._session
+    votes, labels = (Classifier(weights.model(n), threads=1) for n in ("default", "default-labels"))
+    assert votes._session is labels._session
+    assert votes._session is not Classifier(weights.model("default"), threads=2)._session
 
 
 def test_a_replaced_file_is_opened_again(tiny_model):

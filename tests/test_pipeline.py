@@ -1,4 +1,4 @@
-"""From sources to writers."""
+"""The pipeline from sources to writers."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def analyzer(tiny_model):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two images, a text file with an image suffix, a video of ten frames and another image."""
+    """Three images, a text file with the suffix of an image, and a video of ten frames."""
     path = tmp_path_factory.mktemp("inputs")
     for name in ("a.png", "b.png", "z.png"):
         Image.new("RGB", (40, 30), "gray").save(path / name)
@@ -42,7 +42,7 @@ def names(results):
 
 
 def run(sources, analyzer, **arguments):
-    """The results of a run in order, and its error messages."""
+    """Return the results of a run in order, and its error messages."""
     results, errors = [], []
     callbacks = arguments.pop("callbacks", Callbacks(on_error=errors.append))
     pipeline.run(sources, analyzer, [results.append], callbacks=callbacks, **arguments)
@@ -63,9 +63,9 @@ def test_unreadable_sources_are_skipped_or_raised(folder, analyzer):
     video = [f"d.mp4 {k}" for k in range(10)]
     assert names(results) == ["a.png 0", "b.png 0", *video, "z.png 0"]
     (error,) = errors
-    assert f"{folder / 'c.png'}: it is not an image" in error
+    assert str(folder / "c.png") in error
     results = []
-    with pytest.raises(UserError, match="not an image"):
+    with pytest.raises(UserError, match=r"c\.png"):
         pipeline.run(sources, analyzer, [results.append])
     assert names(results) == ["a.png 0", "b.png 0"]
 
@@ -87,7 +87,7 @@ def test_frames_above_the_pixel_limit_count_as_damaged(folder, analyzer):
     source = Source.parse(str(folder / "d.mp4"))
     results, _ = run([source], analyzer, callbacks=callbacks, options=Options(max_pixels=1000))
     assert results == []
-    assert "no frame could be read" in str(errors[0])
+    assert "d.mp4" in str(errors[0])
 
 
 def test_finished_sources_are_not_analyzed_again(folder, analyzer):
@@ -108,11 +108,12 @@ def test_repeated_videos_are_read_once_and_images_twice(folder):
     assert [source.name.rsplit("/")[-1] for source in sources] == [
         "d.mp4", "a.png", "a.png", "b.png", "c.png", "z.png"
     ]  # fmt: skip
-    assert [str(error) for error in errors] == ["Cannot read no.png: file not found."]
+    (error,) = errors
+    assert "no.png" in str(error)
 
 
-@pytest.mark.parametrize(("kind", "ends"), [("stream", True), ("video", False)])
-def test_ctrl_c_ends_only_live_sources(analyzer, monkeypatch, kind, ends):
+@pytest.mark.parametrize(("kind", "is_live"), [("stream", True), ("video", False)])
+def test_ctrl_c_is_an_error_except_for_live_sources(analyzer, monkeypatch, kind, is_live):
     pixels = np.zeros((9, 9, 3), np.uint8)
 
     def frames(source, *_, **__):
@@ -121,7 +122,7 @@ def test_ctrl_c_ends_only_live_sources(analyzer, monkeypatch, kind, ends):
 
     monkeypatch.setattr("mien.io.reader.frames", frames)
     results = []
-    if ends:
+    if is_live:
         pipeline.run([Source(kind, "x", "x")], analyzer, [results.append])
         assert len(results) == 1
     else:
@@ -130,15 +131,17 @@ def test_ctrl_c_ends_only_live_sources(analyzer, monkeypatch, kind, ends):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_progress_bar_keeps_every_frame(folder, analyzer, monkeypatch, is_terminal):
+def test_progress_bars_are_shown_on_a_terminal_and_keep_all_frames(
+    folder, analyzer, monkeypatch, is_terminal
+):
     stderr = io.StringIO()
     stderr.isatty = lambda: is_terminal
     monkeypatch.setattr(sys, "stderr", stderr)
-    shown = []
+    bars = []
 
     class Bar:
         def __init__(self, title, total):
-            shown.append((title, total))
+            bars.append((title, total))
             self.task_ids = [0]
 
         def __enter__(self):
@@ -148,14 +151,14 @@ def test_progress_bar_keeps_every_frame(folder, analyzer, monkeypatch, is_termin
             pass
 
         def update(self, _, *, completed, description=""):
-            shown[-1] = (*shown[-1][:2], completed)
+            bars[-1] = (*bars[-1][:2], completed)
 
     monkeypatch.setattr(_progress, "terminal", lambda: SimpleNamespace(progress=Bar))
     sources = Source.expand(str(folder))
-    with _progress.ProgressBar(sources, FrameSelection()) as watch:
+    with _progress.ProgressBar(sources, FrameSelection()) as progress:
         results, _ = run(
-            sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=watch)
+            sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=progress)
         )
     assert len(results) == 13
     expected = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
-    assert shown == (expected if is_terminal else [])
+    assert bars == (expected if is_terminal else [])

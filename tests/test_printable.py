@@ -1,4 +1,4 @@
-"""Escaping of names of files, and where it is applied."""
+"""Escaping of unprintable characters in the names of files, and where it is applied."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+from contextlib import suppress
 
 import pyarrow.parquet as pq
 import pytest
@@ -39,12 +40,12 @@ def test_unprintable_characters_are_escaped(name, expected):
     "name",
     ["Zoë 漢字.jpg", "ideographic\u3000space", "می\u200cخواهم", "👩\u200d🚀", "a b"],
 )
-def test_names_in_any_script_stay(name):
+def test_printable_names_in_any_script_are_unchanged(name):
     assert printable(name) == name
 
 
 @given(st.text(st.characters(codec=None)))
-def test_escaped_text_is_one_safe_line(text):
+def test_escaped_text_is_one_printable_line(text):
     escaped = printable(text)
     assert {unicodedata.category(c) for c in set(escaped) - JOINERS}.isdisjoint(ESCAPED_CATEGORIES)
     assert len(escaped.splitlines()) <= 1
@@ -69,7 +70,7 @@ def analyze(folder, tiny_model, *arguments):
     return process.stdout.decode(), process.stderr.decode()
 
 
-def test_messages_are_escaped_and_files_have_the_true_names(folder, tiny_model):
+def test_messages_are_escaped_but_records_in_files_have_the_original_names(folder, tiny_model):
     outputs = [word for suffix in ("jsonl", "csv", "parquet") for word in ("--to", f"a.{suffix}")]
     out, err = analyze(folder, tiny_model, *outputs)
     assert all(line.isprintable() for line in (out + err).splitlines())
@@ -86,7 +87,7 @@ def test_messages_are_escaped_and_files_have_the_true_names(folder, tiny_model):
         assert {row["source"] for row in csv.DictReader(file)} == names
 
 
-def test_printed_records_are_escaped_and_have_the_true_names(folder, tiny_model):
+def test_printed_records_are_escaped_and_parse_to_the_original_names(folder, tiny_model):
     out, _ = analyze(folder, tiny_model, "--json")
     assert all(line.isprintable() for line in out.splitlines())
     names = {f"images/{name}".replace("\udce9", "\\udce9") for name in NAMES}
@@ -104,7 +105,18 @@ def test_two_names_that_are_not_utf8_remain_distinct(tmp_path, photo, tiny_model
     assert len({json.loads(line)["source"] for line in output.splitlines()}) == 2
 
 
-def test_a_terminal_and_a_page_show_the_name_of_a_video_escaped(astronaut, tiny_model, tmp_path):
+def read_to_end(terminal):
+    """Read the output to a pseudo-terminal until all processes have closed it, and close it."""
+    output = b""
+    with open(terminal, "rb", buffering=0) as file, suppress(OSError):  # Linux ends with an error
+        while data := file.read(4096):
+            output += data
+    return output
+
+
+def test_the_name_of_a_video_is_escaped_on_a_terminal_and_in_a_page(
+    astronaut, tiny_model, tmp_path
+):
     video = tmp_path / f"a{TITLE}.mp4"
     write_video(video, [astronaut[:96, :96]] * 30)
     terminal, child_side = os.openpty()
@@ -113,18 +125,9 @@ def test_a_terminal_and_a_page_show_the_name_of_a_video_escaped(astronaut, tiny_
     process = subprocess.Popen([sys.executable, "-m", "mien", *map(str, command)],
                                stdout=child_side, stderr=child_side)  # fmt: skip
     os.close(child_side)
-    shown = b""
-    while True:
-        try:
-            data = os.read(terminal, 4096)
-        except OSError:  # the process has ended
-            break
-        if not data:
-            break
-        shown += data
-    os.close(terminal)
+    output = read_to_end(terminal)
     assert process.wait() == 0
-    assert b"a\\x1b]0;title\\x07.mp4" in shown
-    assert TITLE.encode() not in shown
+    assert b"a\\x1b]0;title\\x07.mp4" in output
+    assert TITLE.encode() not in output
     page = (tmp_path / "a.html").read_text("utf-8")
     assert '"name":"a\\\\x1b]0;title\\\\x07.mp4"' in page

@@ -24,24 +24,26 @@ def test_names_imports_nothing():
         "import sys; from mien import registry; registry.names('mien.detection');"
         "print([m for m in sys.modules if m.startswith('mien.detection.')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"
 
 
-def test_load_module():
+def test_a_module_is_loaded_by_name():
     assert registry.load_module("mien.detection", "whole").__name__ == "mien.detection.whole"
 
 
-def test_unknown_name_suggests_the_nearest_and_lists_all():
-    with pytest.raises(UserError) as caught:
+def test_the_error_for_an_unknown_name_suggests_the_most_similar_and_lists_all():
+    with pytest.raises(UserError) as error:
         registry.load_module("mien.writers", "jsonk")
-    message = str(caught.value)
+    message = str(error.value)
     assert message.startswith("Unknown writer 'jsonk'. Did you mean 'jsonl'?")
     for name in registry.names("mien.writers"):
         assert name in message
 
 
-def test_no_suggestion_for_a_dissimilar_name():
+def test_a_dissimilar_name_is_not_suggested():
     assert "Did you mean" not in str(registry.unknown_name_error("writer", "qqqqq", ["csv"]))
 
 
@@ -58,5 +60,5 @@ def test_names_requires_a_package(package):
         registry.names(package)
 
 
-def test_docstring_examples():
+def test_the_docstring_examples_are_true():
     assert doctest.testmod(registry).failed == 0

@@ -8,7 +8,7 @@ import pytest
 from mien.cli import _stages
 
 
-def test_the_median_leaves_out_the_first_call():
+def test_the_first_call_is_not_measured():
     durations = iter([0.05, *[0.002] * 99])
     calls = []
 
@@ -21,7 +21,7 @@ def test_the_median_leaves_out_the_first_call():
     assert len(calls) >= 1 + _stages.MIN_REPEATS
 
 
-def test_every_stage_is_timed(tiny_model):
+def test_every_stage_is_measured(tiny_model):
     stages = _stages.measure(str(tiny_model), "whole", 1, (64, 48), seconds=0.01)
     assert [stage.name for stage in stages] == [
         "load model and detector", "detect (whole), 64 x 48", "estimate the roll of a face",
@@ -34,17 +34,17 @@ def test_every_stage_is_timed(tiny_model):
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def short_stages(monkeypatch):
     monkeypatch.setattr(_stages.measure, "__defaults__", (0.01,))
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("short_stages")
 def test_the_command_prints_a_table_or_a_record(mien, tiny_model):
-    words = ("bench", "--model", tiny_model, "--detector", "whole", "--size", "64x48")
-    code, out, _ = mien(*words)
+    arguments = ("bench", "--model", tiny_model, "--detector", "whole", "--size", "64x48")
+    code, out, _ = mien(*arguments)
     assert code == 0
     assert "classify 32 faces" in out
-    code, out, _ = mien(*words, "--json", "--threads", 1)
+    code, out, _ = mien(*arguments, "--json", "--threads", 1)
     record = json.loads(out)
     assert code == 0
     assert record["threads"] == 1
@@ -55,4 +55,4 @@ def test_the_command_prints_a_table_or_a_record(mien, tiny_model):
 def test_an_invalid_size_is_an_error(mien, size):
     code, _, err = mien("bench", "--size", size)
     assert code == 2
-    assert "640x480" in err
+    assert f"--size {size} " in err

@@ -16,6 +16,7 @@ from PIL import Image
 
 import mien as package
 from mien import cli
+from mien.classification import weights
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.writers import _annotated_image
@@ -25,7 +26,7 @@ COMMANDS = cli.app.list_commands(None)
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch):
+def plain_output(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "200")
@@ -44,7 +45,8 @@ def folder(tmp_path, photo):
     return folder
 
 
-def shell(*arguments, **options):
+def run_process(*arguments, **options):
+    """Run mien in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "mien", *map(str, arguments)],
         capture_output=True,
@@ -54,6 +56,7 @@ def shell(*arguments, **options):
 
 
 def single_error(err):
+    """Assert that standard error is one line with a message, and return it."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith("mien: ")
@@ -71,7 +74,7 @@ def test_the_astronaut_is_happy(mien, photo):
     assert "█" in happy
 
 
-def test_json_prints_records_only(mien, photo):
+def test_json_prints_only_records(mien, photo):
     code, out, err = mien("analyze", photo, "--json")
     assert (code, err) == (0, "")
     record = json.loads(out)
@@ -88,7 +91,7 @@ def test_contempt_is_kept_on_request(mien, photo):
     assert list(record["faces"][0]["emotions"])[-1] == "contempt"
 
 
-def test_multiple_outputs(mien, photo, tmp_path):
+def test_an_image_is_written_to_several_outputs(mien, photo, tmp_path):
     outputs = [tmp_path / name for name in ("o.jsonl", "o.csv", "o.parquet", "o.png", "images")]
     arguments = [argument for path in outputs for argument in ("--to", path)]
     code, out, _ = mien("analyze", photo, *arguments)
@@ -125,7 +128,7 @@ def test_an_output_that_cannot_be_opened_is_reported_and_the_others_are_written(
         fcntl.flock(file, fcntl.LOCK_EX)
         code, out, err = mien("analyze", photo, "--to", locked, "--to", good)
     assert code == 2
-    assert "another run is writing to it" in single_error(err)
+    assert str(locked) in single_error(err)
     assert f"-> {good}\n" in out
     assert "happy" in good.read_text()
 
@@ -146,14 +149,16 @@ def test_an_output_that_fails_at_the_end_is_reported_and_the_others_are_written(
     arguments = [argument for path in outputs for argument in ("--to", path)]
     code, out, err = mien("analyze", photo, *arguments)
     assert code == 2
-    first, *hints = err.splitlines()
-    assert first.startswith(f"mien: Cannot write {tmp_path / bad}: Permission denied.")
+    error, *hints = err.splitlines()
+    assert str(tmp_path / bad) in error
+    assert "Permission denied" in error
     assert [path.exists() for path in outputs] == [True, False, True, True]
     assert f"-> {outputs[0]}, {outputs[2]}, {outputs[3]}\n" in out
     if bad == "bad.csv":
         (hint,) = hints
-        dropped = ", ".join(f"--to {path}" for path in outputs if path.name != bad)
-        assert hint.endswith(f"repeat the command with --resume but without {dropped}.")
+        assert "--resume" in hint
+        omitted = re.findall(r"--to (\S+?)[,.]?(?= |$)", hint)
+        assert omitted == [str(path) for path in outputs if path.name != bad]
         monkeypatch.undo()
         assert mien("analyze", photo, "--resume", "--to", outputs[1])[0] == 0
         assert outputs[1].read_bytes() == outputs[2].read_bytes()
@@ -161,12 +166,12 @@ def test_an_output_that_fails_at_the_end_is_reported_and_the_others_are_written(
         assert not hints
 
 
-def test_an_output_that_fails_in_between_is_reported_once(mien, tmp_path):
+def test_an_output_that_fails_during_the_run_is_reported_once(mien, tmp_path):
     single, table = tmp_path / "single.png", tmp_path / "table.csv"
     (tmp_path / "pages.tif").write_bytes(animation("TIFF"))
     code, _, err = mien("analyze", tmp_path / "pages.tif", "--to", single, "--to", table)
     assert code == 2
-    assert "only one image" in single_error(err)
+    assert "single.png" in single_error(err)
     assert len(table.read_text().splitlines()) == 4
     assert not single.exists()
 
@@ -187,11 +192,11 @@ def test_only_the_failing_images_of_a_folder_are_missing(mien, folder, tmp_path,
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "d.png"]
 
 
-def test_the_run_ends_if_no_output_is_left(mien, photo, tmp_path):
+def test_the_run_ends_if_no_output_remains(mien, photo, tmp_path):
     (tmp_path / "a.csv.part").write_text("{}\n")
     code, out, err = mien("analyze", photo, "--to", tmp_path / "a.csv")
     assert code == 2
-    assert "interrupted run" in single_error(err)
+    assert "a.csv.part" in single_error(err)
     assert "happy" not in out
 
 
@@ -248,13 +253,13 @@ def test_an_invalid_argument_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_suffix_keeps_existing_files(mien, photo, tmp_path):
-    (tmp_path / "o.csv").write_text("precious")
+def test_an_unknown_suffix_leaves_existing_files_unchanged(mien, photo, tmp_path):
+    (tmp_path / "o.csv").write_text("existing")
     code, _, err = mien("analyze", photo, "--to", tmp_path / "o.csv", "--to", tmp_path / "o.cvs")
     assert code == 2
     single_error(err)
     assert [path.name for path in tmp_path.iterdir()] == ["o.csv"]
-    assert (tmp_path / "o.csv").read_text() == "precious"
+    assert (tmp_path / "o.csv").read_text() == "existing"
 
 
 def test_a_damaged_model_file_is_an_error(mien, photo, tmp_path):
@@ -274,26 +279,26 @@ def test_annotating_into_the_source_folder_keeps_the_originals(mien, folder):
 
 
 def test_names_with_brackets_are_printed_unchanged(mien, photo, tmp_path):
-    out = tmp_path / "[bold]o[1].jsonl"
-    code, printed, _ = mien("analyze", photo, "--to", out)
+    output = tmp_path / "[bold]o[1].jsonl"
+    code, out, _ = mien("analyze", photo, "--to", output)
     assert code == 0
-    assert "[bold]o[1].jsonl" in printed
+    assert "[bold]o[1].jsonl" in out
     _, _, err = mien("analyze", tmp_path / "[red]nowhere")
     assert "[red]nowhere" in single_error(err)
 
 
-def test_models_are_listed(mien):
+def test_every_model_is_listed_with_its_size(mien):
     code, out, err = mien("models")
     assert (code, err) == (0, "")
-    assert "default" in out
-    assert "MB" in out
+    listed = re.findall(r"^(\S+) +\d+\.\d MB", out, re.MULTILINE)
+    assert listed == list(weights.models())
 
 
 def test_the_version_is_printed(mien):
     assert mien("--version")[:2] == (0, f"mien {package.__version__}\n")
 
 
-def test_help_states_the_limits(mien):
+def test_help_states_that_feelings_are_not_detected(mien):
     code, out, _ = mien("--help")
     assert code == 0
     assert "does not detect what a person feels" in " ".join(out.split())
@@ -301,13 +306,21 @@ def test_help_states_the_limits(mien):
 
 def test_help_lists_each_command_once_in_its_section(mien):
     _, out, _ = mien("--help")
-    parts = re.split(r"^(Analysis|Server|Training and evaluation):\n", out, flags=re.MULTILINE)[1:]
-    assert parts[::2] == ["Analysis", "Server", "Training and evaluation"]
-    listed = [re.findall(r"^  (\w+) ", text, re.MULTILINE) for text in parts[1::2]]
-    assert sorted(name for section in listed for name in section) == sorted(COMMANDS)
-    assert "analyze" in listed[0]
-    assert listed[1] == ["serve"]
-    assert "train" in listed[2]
+    pieces = re.split(r"^(Analysis|Server|Training and evaluation):\n", out, flags=re.MULTILINE)
+    sections = {
+        title: re.findall(r"^  (\w+) ", text, re.MULTILINE)
+        for title, text in zip(pieces[1::2], pieces[2::2], strict=True)
+    }
+    assert list(sections) == ["Analysis", "Server", "Training and evaluation"]
+    assert sorted(name for names in sections.values() for name in names) == sorted(COMMANDS)
+    assert "analyze" in sections["Analysis"]
+    assert sections["Server"] == ["serve"]
+    assert "train" in sections["Training and evaluation"]
+
+
+def test_no_summary_of_a_command_is_truncated_in_help(mien, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert not re.findall(r"^  \w+  .*\.\.\.$", mien("--help")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -326,26 +339,26 @@ def test_a_usage_error_is_exit_2_on_standard_error(mien, arguments):
     assert "Traceback" not in err
 
 
-def test_an_image_on_standard_input(photo):
-    process = shell("analyze", "-", "--json", input=photo.read_bytes())
+def test_an_image_is_read_from_standard_input(photo):
+    process = run_process("analyze", "-", "--json", input=photo.read_bytes())
     assert (process.returncode, process.stderr) == (0, b"")
     record = json.loads(process.stdout)
     assert record["source"] == "standard input"
     assert record["faces"][0]["dominant_emotion"] == "happy"
 
 
-def test_an_error_in_a_real_shell_has_no_traceback(tmp_path):
-    process = shell("analyze", tmp_path / "nowhere.png", text=True)
+def test_an_error_of_the_program_has_no_traceback(tmp_path):
+    process = run_process("analyze", tmp_path / "nowhere.png", text=True)
     assert (process.returncode, process.stdout) == (2, "")
     single_error(process.stderr)
 
 
-def test_an_ascii_terminal_and_a_name_that_is_not_utf8(tmp_path, photo):
+def test_names_outside_the_encoding_of_standard_output_are_printed(tmp_path, photo):
     name = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(name, "wb") as file:
         file.write(photo.read_bytes())
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    process = shell("analyze", tmp_path, "--to", tmp_path / "o.jsonl", env=environment)
+    process = run_process("analyze", tmp_path, "--to", tmp_path / "o.jsonl", env=environment)
     assert (process.returncode, process.stderr) == (0, b"")
     assert b"happy" in process.stdout
     assert "caf" in (tmp_path / "o.jsonl").read_text(encoding="utf-8")
@@ -367,23 +380,23 @@ def test_a_closed_pipe_has_no_traceback(folder):
 
 def test_an_interrupted_run_keeps_complete_lines(tmp_path, photo):
     images = [str(photo)] * 1000
-    out = tmp_path / "o.jsonl"
+    output = tmp_path / "o.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "mien", "analyze", *images, "--to", str(out)],
+        [sys.executable, "-m", "mien", "analyze", *images, "--to", str(output)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    part = tmp_path / "o.jsonl.part"
-    while process.poll() is None and not (part.exists() and part.stat().st_size):
+    partial_file = tmp_path / "o.jsonl.part"
+    while process.poll() is None and not (partial_file.exists() and partial_file.stat().st_size):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in err
-    lines = part.read_text().splitlines()
+    lines = partial_file.read_text().splitlines()
     assert 0 < len(lines) < 1000
     assert all(json.loads(line)["faces"] for line in lines)
-    assert [path.name for path in tmp_path.iterdir()] == [part.name]
+    assert list(tmp_path.iterdir()) == [partial_file]
 
 
 def test_the_url_of_an_image_is_an_error(mien, tiny_model):
@@ -412,5 +425,4 @@ def test_a_full_disk_behind_standard_output_is_an_error(photo, tiny_model):
         process = subprocess.run([sys.executable, "-m", "mien", *arguments], stdout=full,
                               stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
     assert process.returncode == 2
-    assert process.stderr.startswith("mien: The disk is full")
-    assert "Traceback" not in process.stderr
+    assert "disk is full" in single_error(process.stderr)

@@ -8,12 +8,12 @@ from PIL import Image
 from tests.cli import without
 from tests.paths import ROOT
 
-BOARD = ROOT / "results" / "leaderboard"
+LEADERBOARD = ROOT / "results" / "leaderboard"
 
 
-def assert_names_the_extra(run, library, extra):
-    """Assert that a run failed with one line that names a library and the extra with it."""
-    code, out, err = run
+def assert_names_the_extra(result, library, extra):
+    """Assert that a command failed with one line that names a missing library and its extra."""
+    code, out, err = result
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert library in err
     assert f"pip install '.[{extra}]'" in err
@@ -21,24 +21,24 @@ def assert_names_the_extra(run, library, extra):
 
 def test_the_leaderboard_needs_no_torch(tmp_path):
     pytest.importorskip("matplotlib")
-    code, out, err = without.mien("leaderboard", BOARD, "--out", "board", cwd=tmp_path)
+    code, out, err = without.mien("leaderboard", LEADERBOARD, "--out", "board", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "vgg19-slim" in out
     assert "resnet-32-deep" in (tmp_path / "board" / "leaderboard.html").read_text()
     assert (tmp_path / "board" / "figures" / "accuracy-by-cost.svg").exists()
 
 
-def test_a_network_named_by_family_needs_torch(tmp_path):
+def test_the_leaderboard_needs_torch_for_a_model_without_variant(tmp_path):
     pytest.importorskip("matplotlib")
-    result = json.loads((BOARD / "vgg19-slim-seed0.json").read_text())
+    result = json.loads((LEADERBOARD / "vgg19-slim-seed0.json").read_text())
     result["provenance"]["config"]["model"] = "vgg19"
-    (tmp_path / "one.json").write_text(json.dumps(result))
+    (tmp_path / "vgg19.json").write_text(json.dumps(result))
     assert_names_the_extra(without.mien("leaderboard", ".", cwd=tmp_path), "torch", "lab")
 
 
 def test_a_missing_library_names_the_extra(tmp_path):
-    run = without.mien("leaderboard", BOARD, cwd=tmp_path, missing=("matplotlib",))
-    assert_names_the_extra(run, "matplotlib", "report")
+    result = without.mien("leaderboard", LEADERBOARD, cwd=tmp_path, missing=("matplotlib",))
+    assert_names_the_extra(result, "matplotlib", "report")
 
 
 def test_images_are_evaluated_without_torch(tmp_path, tiny_model):

@@ -1,4 +1,4 @@
-"""Run the command line in a process without some libraries."""
+"""Run the command line in a process in which some libraries cannot be imported."""
 
 import subprocess
 import sys
@@ -16,15 +16,15 @@ from mien.cli import main
 main()
 """
 
-TORCH = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn")
+LAB_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn")
 """Packages of the extra "lab" that are not in the extra "report"."""
 
 
-def mien(*arguments, cwd, missing=TORCH):
-    """Run `mien` without the packages `missing`; exit code, stdout and stderr."""
+def mien(*arguments, cwd, missing=LAB_PACKAGES):
+    """Run `mien` without the packages `missing`; return exit code, stdout and stderr."""
     code = CODE.format(missing=missing)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return process.returncode, process.stdout, process.stderr
