@@ -64,8 +64,8 @@ def _print_confusion(scores: Mapping) -> None:
 
 def _print_counts(counts: Mapping, scores: Mapping) -> None:
     click.echo(
-        f"{counts['images']:,} images, of which {scores['images']:,} are readable and have the "
-        f"label of an emotion; a face was detected in {scores['faces']:,} of these"
+        f"{counts['images']:,} images, of which {scores['images']:,} can be evaluated; a face was "
+        f"detected in {scores['faces']:,} of these"
     )
     if several := counts["several_faces"]:
         click.echo(f"images with several faces, of which the largest is evaluated: {several:,}")
