@@ -1,4 +1,4 @@
-"""Control a headless Chromium over its debugging protocol; its camera plays a file."""
+"""Control a headless Chromium over its debugging protocol, with a video file as camera."""
 
 import asyncio
 import base64
@@ -16,13 +16,20 @@ import websockets
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
-"""Key -> its key code and the text that it types, which Chromium needs for these keys."""
+"""Key code and typed text of the keys for which Chromium needs them."""
 
 
 class Browser:
     """A page in a browser: `async with Browser(url) as page`.
 
-    `errors` holds the exceptions and console errors since the page was loaded.
+    Args:
+        url: Page to load.
+        camera: Video file (Y4M) that the camera plays; by default, Chromium's test pattern.
+        size: Width and height of the window.
+        dark: Whether to emulate a preference for dark pages.
+
+    Attributes:
+        errors: Exceptions and console errors since the page was loaded.
     """
 
     def __init__(self, url="about:blank", camera=None, size=(1200, 900), dark=False):
@@ -80,7 +87,7 @@ class Browser:
                 self._file_input = message["params"]["backendNodeId"]
 
     async def goto(self, url, size=(1200, 900), dark=False):
-        """Load a page in a window of that size; narrow windows emulate a phone."""
+        """Load a page in a window of this size, with a dark or light color scheme."""
         await self.resize(*size)
         await self.set_color_scheme(dark)
         await self.command("Page.navigate", url=url)
@@ -90,7 +97,7 @@ class Browser:
         self.errors.clear()
 
     async def resize(self, width, height):
-        """Change the size of the window."""
+        """Change the size of the window; windows narrower than 500 pixels emulate a phone."""
         await self.command("Emulation.setDeviceMetricsOverride", width=width, height=height,
                            deviceScaleFactor=1, mobile=width < 500)  # fmt: skip
 
@@ -105,17 +112,17 @@ class Browser:
                            downloadThroughput=-1, uploadThroughput=-1)  # fmt: skip
 
     async def evaluate(self, script):
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         response = await self.command("Runtime.evaluate", expression=script, awaitPromise=True,
                                       returnByValue=True, userGesture=True)  # fmt: skip
         assert "exceptionDetails" not in response, response
         return response["result"].get("value")
 
     async def wait_for(self, script, seconds=60):
-        """Evaluate repeatedly until the value is true; an element has the value `{}`."""
-        end = time.monotonic() + seconds
+        """Evaluate an expression until its value is true or a DOM element, and return the value."""
+        deadline = time.monotonic() + seconds
         while (value := await self.evaluate(script)) in (None, False, 0, ""):
-            assert time.monotonic() < end, f"timeout: {script}"
+            assert time.monotonic() < deadline, f"timeout: {script}"
             await asyncio.sleep(0.05)
         return value
 
@@ -128,10 +135,10 @@ class Browser:
                            nodeId=node["nodeId"])  # fmt: skip
 
     async def set_files_in_dialog(self, *files):
-        """Select files in the dialog that is open or about to open."""
-        end = time.monotonic() + 10
+        """Select files in a file dialog; wait until it is open."""
+        deadline = time.monotonic() + 10
         while self._file_input is None:
-            assert time.monotonic() < end, "no dialog has opened"
+            assert time.monotonic() < deadline, "no dialog has opened"
             await self.evaluate("0")  # events arrive together with responses
         node, self._file_input = self._file_input, None
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
@@ -161,7 +168,7 @@ class Browser:
                                clickCount=1)  # fmt: skip
 
     async def accessibility_violations(self):
-        """Violations that axe reports, each as `rule, impact: elements`."""
+        """Return the violations that axe reports, each as `rule, impact: elements`."""
         if not await self.evaluate("'axe' in window"):
             source = Path(find_spec("axe_core_python").origin).with_name("axe.min.js")
             await self.command("Runtime.evaluate", expression=source.read_text(encoding="utf-8"))
@@ -177,12 +184,12 @@ class Browser:
 
     @staticmethod
     async def _poll(is_ready, seconds=60):
-        end = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 if is_ready():
                     return
             except OSError:
                 pass
-            assert time.monotonic() < end, "the browser does not start"
+            assert time.monotonic() < deadline, "the browser does not start"
             await asyncio.sleep(0.1)

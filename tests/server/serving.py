@@ -1,4 +1,4 @@
-"""Applications for tests: in this process behind a TestClient, or a real server on loopback."""
+"""Run the application for tests, behind a TestClient or as a real server, and make input files."""
 
 import io
 import threading
@@ -16,14 +16,14 @@ HOSTS = ("testserver", "localhost", "127.0.0.1")
 
 
 def settings(model, **overrides):
-    """Settings for tests: whole images as faces, two workers."""
+    """Return settings for tests: each whole image is one face, and there are two workers."""
     defaults = {"model": str(model), "detector": "whole", "allowed_hosts": HOSTS, "workers": 2}
     return Settings(**{**defaults, **overrides})
 
 
 @contextmanager
 def in_process(model, **overrides):
-    """A TestClient of an application whose lifespan is active."""
+    """Yield a TestClient of a running application."""
     app = create_app(settings(model, **overrides))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -31,7 +31,7 @@ def in_process(model, **overrides):
 
 @contextmanager
 def on_loopback(model, **overrides):
-    """A real server in a thread: its URL, and the `Server`."""
+    """Run a real server in a thread, and yield its URL and the `Server`."""
     from mien.server.server import Server
 
     server = Server(settings(model, port=0, **overrides))
@@ -55,7 +55,7 @@ def wait_for(condition, timeout_seconds=20.0):
 
 
 def image_file(width=64, height=48, image_format="PNG", seed=0):
-    """An image of noise, as the bytes of a file."""
+    """Return the content of an image file with noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, image_format)
@@ -72,8 +72,8 @@ def write_video(path, seconds, size=(320, 180), codec="mpeg4"):
         video = output.add_stream(codec, rate=25)
         video.width, video.height = size
         audio = output.add_stream("aac", rate=8000) if codec == "mpeg4" else None
-        for k in range(int(25 * seconds)):
-            pixels = np.ascontiguousarray(noise[k % 32 :][:height])
+        for number in range(int(25 * seconds)):
+            pixels = np.ascontiguousarray(noise[number % 32 :][:height])
             output.mux(video.encode(av.VideoFrame.from_ndarray(pixels)))
         output.mux(video.encode())
         if audio is None:
@@ -86,11 +86,11 @@ def write_video(path, seconds, size=(320, 180), codec="mpeg4"):
     return path
 
 
-def backend(client):
-    """The `Backend` behind a TestClient."""
+def client_backend(client):
+    """Return the `Backend` of a TestClient's application."""
     return client.app.state.backend
 
 
-def backend_of(server):
-    """The `Backend` behind a real server."""
+def server_backend(server):
+    """Return the `Backend` of a real server."""
     return server.config.app.state.backend

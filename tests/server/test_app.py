@@ -1,4 +1,4 @@
-"""Routes of the server: image requests in every form, models, health, metrics, OpenAPI."""
+"""Routes of the server except `/videos` and `/live`, and micro-batching."""
 
 import base64
 import http.client
@@ -34,7 +34,7 @@ def expected_record(model, body, source="", **options):
     return {**result.to_dict(), "source": source}
 
 
-def as_base64(body=IMAGE):
+def to_base64(body=IMAGE):
     return base64.b64encode(body).decode()
 
 
@@ -58,27 +58,27 @@ def test_a_form_gives_a_record_for_one_file_and_a_list_for_several(client, tiny_
 
 def test_json_gives_a_record_for_image_and_a_list_for_images(client, tiny_model):
     record = expected_record(tiny_model, IMAGE)
-    assert client.post("/analyze", json={"image": as_base64()}).json() == record
-    assert client.post("/analyze", json={"images": [as_base64()]}).json() == [record]
-    data_url = "data:image/png;base64," + as_base64()
-    body = {"images": [data_url, as_base64()]}
+    assert client.post("/analyze", json={"image": to_base64()}).json() == record
+    assert client.post("/analyze", json={"images": [to_base64()]}).json() == [record]
+    data_url = "data:image/png;base64," + to_base64()
+    body = {"images": [data_url, to_base64()]}
     assert client.post("/analyze", json=body).json() == [record, record]
 
 
-def wrapped(text):
+def wrap_lines(text):
     return "\r\n".join(text[k : k + 76] for k in range(0, len(text), 76))
 
 
 BASE64_FORMS = {
     "line breaks": lambda body: base64.encodebytes(body).decode(),
-    "CRLF": lambda body: wrapped(as_base64(body)),
+    "CRLF": lambda body: wrap_lines(to_base64(body)),
     "URL-safe": lambda body: base64.urlsafe_b64encode(body).decode(),
     "URL-safe without padding": lambda body: base64.urlsafe_b64encode(body).decode().rstrip("="),
-    "without padding": lambda body: as_base64(body).rstrip("="),
-    "spaces around": lambda body: f"\n  {as_base64(body)} \t\n",
-    "data URL": lambda body: "data:image/png;base64," + as_base64(body),
-    "wrapped data URL": lambda body: " DATA:;base64,\n" + wrapped(as_base64(body)),
-    "percent-encoded data URL": lambda body: "data:;base64," + quote(as_base64(body), safe=""),
+    "without padding": lambda body: to_base64(body).rstrip("="),
+    "spaces around": lambda body: f"\n  {to_base64(body)} \t\n",
+    "data URL": lambda body: "data:image/png;base64," + to_base64(body),
+    "wrapped data URL": lambda body: " DATA:;base64,\n" + wrap_lines(to_base64(body)),
+    "percent-encoded data URL": lambda body: "data:;base64," + quote(to_base64(body), safe=""),
 }
 
 
@@ -88,7 +88,7 @@ def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, 
     body = IMAGE + b"\xfb\xff\xfe" * 9 + bytes(trailing)  # -_ in the URL-safe alphabet
     record = expected_record(tiny_model, IMAGE)
     assert client.post("/analyze", json={"image": encode(body)}).json() == record
-    response = client.post("/analyze", json={"images": [encode(body), as_base64()]})
+    response = client.post("/analyze", json={"images": [encode(body), to_base64()]})
     assert response.json() == [record, record]
 
 
@@ -96,7 +96,7 @@ def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, 
 def test_invalid_base64_is_an_error(client, text):
     response = client.post("/analyze", json={"image": text})
     assert response.status_code == 422
-    assert "Image 0 is not base64" in response.json()["error"]
+    assert "base64" in response.json()["error"]
 
 
 def test_an_unreadable_file_of_a_form_does_not_reject_the_others(client, tiny_model):
@@ -105,10 +105,10 @@ def test_an_unreadable_file_of_a_form_does_not_reject_the_others(client, tiny_mo
              ("i", ("b.png", other)), ("i", ("half.png", IMAGE[:200]))]  # fmt: skip
     response = client.post("/analyze", files=files)
     assert response.status_code == 200
-    first, a, empty, b, half = response.json()
+    text, a, empty, b, half = response.json()
     assert a == expected_record(tiny_model, IMAGE, "a.png")
     assert b == expected_record(tiny_model, other, "b.png")
-    for item, name in ((first, "notes.txt"), (empty, "empty.png"), (half, "half.png")):
+    for item, name in ((text, "notes.txt"), (empty, "empty.png"), (half, "half.png")):
         assert list(item) == ["source", "error"]
         assert item["source"] == name
         assert name in item["error"]
@@ -116,14 +116,15 @@ def test_an_unreadable_file_of_a_form_does_not_reject_the_others(client, tiny_mo
 
 
 def test_an_unreadable_image_of_a_json_list_does_not_reject_the_others(client, tiny_model):
-    texts = ["*", as_base64(b"text"), as_base64(), ""]
+    texts = ["*", to_base64(b"text"), to_base64(), ""]
     response = client.post("/analyze", json={"images": texts})
     assert response.status_code == 200
-    *before, record, last = response.json()
+    not_base64, not_image, record, empty = response.json()
     assert record == expected_record(tiny_model, IMAGE)
-    assert [item["source"] for item in (*before, last)] == [""] * 3
-    errors = [item["error"] for item in (*before, last)]
-    for error, fact in zip(errors, ("not base64", "image 1: it is not", "empty"), strict=True):
+    items = (not_base64, not_image, empty)
+    assert [item["source"] for item in items] == [""] * 3
+    errors = [item["error"] for item in items]
+    for error, fact in zip(errors, ("base64", "image 1", "empty"), strict=True):
         assert fact in error
 
 
@@ -139,7 +140,7 @@ def test_a_list_without_a_readable_image_gives_422(client):
     for request in ({"json": {"images": [""]}}, {"files": [("i", ("a.png", b"x"))]}):
         response = client.post("/analyze", **request)
         assert response.status_code == 422
-        assert response.json()["error"].startswith("Cannot read")
+        assert list(response.json()) == ["error"]
     files = [("i", ("a.png", b"x")), ("i", ("b.png", b""))]
     response = client.post("/analyze", files=files)
     assert response.status_code == 422
@@ -170,9 +171,9 @@ INVALID_REQUESTS = {
         {"content": "x=1", "headers": {"content-type": "application/x-www-form-urlencoded"}},
         415, "x-www-form"),
     "html": ({"content": "x", "headers": {"content-type": "text/html"}}, 415, "text/html"),
-    "truncated JSON": ({"content": "{", "headers": JSON}, 422, "not JSON"),
-    "nested JSON": ({"content": "[" * 9000, "headers": JSON}, 422, "not JSON"),
-    "trailing comma": ({"content": "[],", "headers": JSON}, 422, "not JSON"),
+    "truncated JSON": ({"content": "{", "headers": JSON}, 422, "JSON"),
+    "nested JSON": ({"content": "[" * 9000, "headers": JSON}, 422, "JSON"),
+    "trailing comma": ({"content": "[],", "headers": JSON}, 422, "JSON"),
     "JSON list": ({"json": []}, 422, "BASE64"),
     "image is a number": ({"json": {"image": 1}}, 422, '"image"'),
     "images is a string": ({"json": {"images": "x"}}, 422, '"images"'),
@@ -180,12 +181,12 @@ INVALID_REQUESTS = {
     "too many images": ({"json": {"images": ["eA=="] * 17}}, 422, "1 to 16"),
     "invalid base64": ({"json": {"image": "*"}}, 422, "base64"),
     "two keys": ({"json": {"image": "eA==", "images": []}}, 422, "BASE64"),
-    "large JSON": ({"json": {"images": list(range(20_000))}}, 422, "too many"),
+    "large JSON": ({"json": {"images": list(range(20_000))}}, 422, "JSON"),
     "URL": ({"json": {"url": "http://example.com/a.png"}}, 422, "image"),
     "form without files": ({"data": {"image": "x"}, "files": {}}, 415, "urlencoded"),
     "SVG": ({"files": {"image": ("a.svg", b"<svg/>", "image/svg+xml")}}, 422, "a.svg"),
     "too many files": (
-        {"files": [("i", (f"{n}.png", IMAGE)) for n in range(17)]}, 422, "Too many files"),
+        {"files": [("i", (f"{n}.png", IMAGE)) for n in range(17)]}, 422, "files"),
     "form without boundary": (
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 422, "form"),
     "invalid form": (
@@ -210,14 +211,16 @@ def test_an_invalid_request_gives_one_sentence(client, request_options, status, 
     assert "\n" not in response.json()["error"]
 
 
-def test_unknown_paths_and_methods_give_the_same_form_of_error(client):
-    assert client.get("/nothing").json() == {"error": "Not Found."}
+def test_errors_of_unknown_paths_and_methods_have_the_same_format(client):
+    response = client.get("/nothing")
+    assert (response.status_code, list(response.json())) == (404, ["error"])
     response = client.get("/analyze")
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, list(response.json())) == (405, ["error"])
+    assert response.headers["allow"] == "POST"
     assert client.get("/docs").status_code == 404
 
 
-def test_models_and_health(client):
+def test_models_and_health_checks_respond(client):
     models = client.get("/models").json()
     assert models["default"] == "tiny"
     assert {"tiny", "default", "default-int8"} <= {model["name"] for model in models["models"]}
@@ -239,14 +242,14 @@ def test_head_gives_the_headers_of_get(client, path):
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
-def test_head_is_not_in_openapi_and_not_of_other_methods(client):
+def test_head_is_neither_in_openapi_nor_allowed_for_post_routes(client):
     operations = client.get("/openapi.json").json()["paths"].values()
     assert not any("head" in operation for operation in operations)
     response = client.head("/analyze")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-def test_head_on_a_real_server_keeps_the_connection_in_order(tiny_model):
+def test_a_connection_can_be_used_again_after_a_head_request(tiny_model):
     with serving.on_loopback(tiny_model) as (url, _):
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
         for path in ("/", "/healthz", "/metrics", "/nothing"):
@@ -312,8 +315,14 @@ def test_metrics_have_stable_names_and_the_prometheus_format(client):
     assert {"route": "/analyze", "status": "200"} in requests
     bucket = r'^mien_request_duration_seconds_bucket{le="\+Inf",route="/analyze"} \d'
     assert re.search(bucket, text, re.MULTILINE)
-    assert client.get("/metrics/../x\u00e9").status_code == 404
-    assert text.count("other") <= client.get("/metrics").text.count("other") <= 30
+
+
+def test_metrics_count_all_unknown_paths_as_one_route(client):
+    for path in ("/unknown-1", "/unknown-2"):
+        assert client.get(path).status_code == 404
+    text = client.get("/metrics").text
+    assert 'mien_requests_total{route="other",status="404"}' in text
+    assert "unknown" not in text
 
 
 def test_the_warm_up_batch_is_not_counted(tiny_model):
@@ -347,7 +356,8 @@ def test_concurrent_requests_share_a_batch(tiny_model):
         tiny_model, 1, timeout_seconds=5.0, on_batch=batches.append
     )
     crops = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8), np.uint8)
-    expected, batches[:] = classifier(crops), []
+    expected = classifier(crops)
+    batches.clear()
     all_announced = threading.Barrier(6)
 
     def classify(k):
@@ -363,7 +373,7 @@ def test_concurrent_requests_share_a_batch(tiny_model):
     assert batches == [6, 30]
 
 
-def test_an_error_in_a_batch_is_raised_and_the_next_batch_succeeds(tiny_model):
+def test_a_batch_succeeds_after_one_that_raised_an_error(tiny_model):
     classifier = MicroBatchingClassifier(tiny_model, 1, timeout_seconds=1.0)
     with pytest.raises(Exception, match=r"INVALID_ARGUMENT|Got invalid dimensions"):
         classifier(np.zeros((1, 1, 9, 9), np.uint8))

@@ -1,4 +1,4 @@
-"""`docs/serve.md`: its examples run, and its tables agree with the code; the files of `deploy/`."""
+"""The examples and tables of `docs/serve.md`, and the files of `deploy/`."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from tests.server import serving
 TEXT = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-UNTESTED = set(re.findall(r"^```(\w+)$", TEXT, re.MULTILINE)) - {"sh", "python", "js"}
+UNTESTED_LANGUAGES = set(re.findall(r"^```(\w+)$", TEXT, re.MULTILINE)) - {"sh", "python", "js"}
 DEPLOY = ROOT / "deploy"
 
 
@@ -43,14 +43,14 @@ def test_the_shell_examples_work(number, server, folder):
     script = SHELL[number].replace("http://127.0.0.1:8000", server)
     assert script != SHELL[number]
     script = script.replace("curl ", "curl --silent --show-error --fail --max-time 60 ")
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert process.returncode == 0, process.stderr
+    assert process.stdout
     if "videos" in script:
-        assert "event: end" in done.stdout
+        assert "event: end" in process.stdout
         assert (folder / "faces.csv").read_text().startswith("source,frame")
         assert (folder / "timeline.png").stat().st_size > 1000
 
@@ -58,20 +58,20 @@ def test_the_shell_examples_work(number, server, folder):
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_the_python_examples_work(number, server, folder):
     code = PYTHON[number].replace("http://127.0.0.1:8000", server)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def test_every_example_is_tested():
     assert SHELL
     assert PYTHON
-    assert not UNTESTED
+    assert not UNTESTED_LANGUAGES
 
 
 def limits():
-    """The rows of the table of limits, by their first cell."""
+    """Return the second cell of each row of the table of limits, by the first cell."""
     table = TEXT.partition("## Limits")[2].partition("Requests beyond")[0]
     return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE))
 
@@ -79,9 +79,9 @@ def limits():
 def test_the_table_of_limits_agrees_with_the_settings():
     settings, rows = Settings(), limits()
     assert f"{settings.max_images_in_progress} " in rows["images queued or being analyzed"]
-    request = rows["one request"]
-    assert f"{settings.max_body_bytes >> 20} MiB" in request
-    assert f"{settings.max_images_per_request} images" in request
+    one_request = rows["one request"]
+    assert f"{settings.max_body_bytes >> 20} MiB" in one_request
+    assert f"{settings.max_images_per_request} images" in one_request
     assert f"{settings.max_total_body_bytes >> 20} MiB" in rows["all request bodies in memory"]
     videos = rows["videos"]
     assert f"{settings.max_jobs} stored" in videos
@@ -98,9 +98,9 @@ def test_the_table_of_limits_agrees_with_the_settings():
     assert f"{settings.max_live_frame_bytes >> 20} MiB" in live
     assert f"{MAX_LIVE_PIXELS // 10**6} million pixels" in live
     assert f"{settings.live_idle_timeout_seconds:.0f} seconds" in live
-    slow = rows["slow clients"]
-    assert slow.count(f"{settings.client_timeout_seconds:.0f} seconds") == 2
-    assert f"{settings.min_upload_bytes_per_second} bytes a second" in slow
+    slow_clients = rows["slow clients"]
+    assert slow_clients.count(f"{settings.client_timeout_seconds:.0f} seconds") == 2
+    assert f"{settings.min_upload_bytes_per_second} bytes a second" in slow_clients
 
 
 def test_the_table_of_routes_has_every_route():
@@ -109,12 +109,12 @@ def test_the_table_of_routes_has_every_route():
         assert path.replace("{job_id}", "{id}") in TEXT, path
 
 
-def test_the_unit_and_the_container_use_existing_options(mien):
+def test_the_systemd_unit_and_the_container_file_use_existing_options(mien):
     unit = (DEPLOY / "mien.service").read_text(encoding="utf-8")
     container = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
-    (start,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
+    (start_options,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)
     help_text = mien("serve", "--help")[1]
-    for option in re.findall(r"--[\w-]+", start + container.partition("ENTRYPOINT")[2]):
+    for option in re.findall(r"--[\w-]+", start_options + container.partition("ENTRYPOINT")[2]):
         assert option in help_text
     for line in (
         "NoNewPrivileges=yes",
@@ -125,9 +125,9 @@ def test_the_unit_and_the_container_use_existing_options(mien):
         assert line in unit.splitlines()
     assert re.search(r"^USER \d+", container, re.MULTILINE)
     if shutil.which("systemd-analyze"):
-        checked = subprocess.run(
+        verification = subprocess.run(
             ["systemd-analyze", "verify", str(DEPLOY / "mien.service")],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        problems = [line for line in checked.stderr.splitlines() if "mien.service" in line]
+        problems = [line for line in verification.stderr.splitlines() if "mien.service" in line]
         assert not [line for line in problems if "is not executable" not in line], problems

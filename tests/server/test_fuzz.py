@@ -1,4 +1,4 @@
-"""Fuzzing: any body or query gives a result or an error sentence; routes conform to OpenAPI."""
+"""Fuzzing: any body or query gives a result or an error response, as described by OpenAPI."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ def assert_record_or_error(response):
 
 @st.composite
 def corrupted(draw, body):
-    """`body` with bytes changed, removed, repeated or inserted."""
+    """Generate copies of `body` with changed, removed, repeated or inserted bytes."""
     body = bytearray(body)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(body)))
@@ -63,14 +63,14 @@ content_types = st.sampled_from((
 
 @quick
 @given(st.binary(max_size=400) | corrupted(IMAGE), content_types)
-def test_any_body_of_any_content_type(client, body, content_type):
+def test_any_body_of_any_content_type_gives_a_record_or_an_error(client, body, content_type):
     headers = {b"content-type": content_type.encode("latin-1")}
     assert_record_or_error(client.post("/analyze", content=body, headers=headers))
 
 
 @quick
 @given(corrupted(FORM + IMAGE + b"\r\n--b--\r\n"))
-def test_any_corrupted_form(client, body):
+def test_any_corrupted_form_gives_a_record_or_an_error(client, body):
     headers = {"content-type": "multipart/form-data; boundary=b"}
     assert_record_or_error(client.post("/analyze", content=body, headers=headers))
 
@@ -88,7 +88,7 @@ json_values = st.recursive(
     | json_values
     | corrupted(json.dumps({"image": base64.b64encode(IMAGE).decode()}).encode())
 )
-def test_any_json(client, body):
+def test_any_json_gives_a_record_or_an_error(client, body):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert_record_or_error(
         client.post("/analyze", content=body, headers={"content-type": "application/json"})
@@ -97,14 +97,14 @@ def test_any_json(client, body):
 
 @quick
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=10))
-def test_any_query(client, model, detector, contempt):
+def test_any_query_gives_a_record_or_an_error(client, model, detector, contempt):
     query = {"model": model, "detector": detector, "contempt": contempt}
     assert_record_or_error(client.post("/analyze", content=IMAGE, params=query))
 
 
 @settings(quick, max_examples=30)
 @given(st.binary(max_size=300), st.text(max_size=40))
-def test_any_video(client, body, name):
+def test_any_video_is_queued_or_rejected(client, body, name):
     headers = {"content-type": "video/mp4"}
     response = client.post("/videos", content=body, params={"name": name}, headers=headers)
     assert response.status_code in (202, 422)

@@ -1,4 +1,4 @@
-"""Video jobs: upload, progress events, results, limits, expiry, deletion."""
+"""Video jobs: upload, progress events, result files, limits, expiry and deletion."""
 
 import csv
 import io
@@ -25,13 +25,13 @@ MP4 = {"content-type": "video/mp4"}
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A clip of one second with sound."""
+    """A video of one second with sound."""
     return serving.write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", seconds=1)
 
 
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory):
-    """A clip of one minute, which takes a while to analyze."""
+    """A video of one minute, whose analysis does not end during a test."""
     return serving.write_video(tmp_path_factory.mktemp("clips") / "long.mp4", seconds=60)
 
 
@@ -41,7 +41,7 @@ def client(tiny_model):
         yield client
 
 
-def post(client, path, query="", content_type="video/mp4"):
+def upload(client, path, query="", content_type="video/mp4"):
     """Upload a video and return the id of the job."""
     response = client.post(
         f"/videos{query}", content=path.read_bytes(), headers={"content-type": content_type}
@@ -51,7 +51,7 @@ def post(client, path, query="", content_type="video/mp4"):
 
 
 def events_of(client, job_id):
-    """Return pairs of an event name and a job record."""
+    """Return the name and the job record of each event, until the job has ended."""
     text = client.get(f"/videos/{job_id}/events").text
     events = [event.splitlines() for event in text.split("\n\n")[:-1]]
     return [
@@ -61,7 +61,7 @@ def events_of(client, job_id):
 
 
 def wait_for_end(client, job_id):
-    """Read the events until the job has ended, and return its record."""
+    """Wait until the job has ended, and return its record."""
     assert events_of(client, job_id)[-1][0] == "end"
     return client.get(f"/videos/{job_id}").json()
 
@@ -74,7 +74,7 @@ def download(client, job_id, name):
 
 
 def test_a_shutdown_ends_the_events_of_a_job(client, long_clip):
-    job_id = post(client, long_clip)
+    job_id = upload(client, long_clip)
     client.app.state.backend.shutdown_event.set()
     ((name, record),) = events_of(client, job_id)
     assert (name, record["state"]) == ("end", "deleted")
@@ -83,16 +83,16 @@ def test_a_shutdown_ends_the_events_of_a_job(client, long_clip):
 def test_the_oldest_failed_job_is_deleted_for_a_new_video(client, clip, tmp_path):
     invalid = tmp_path / "invalid.mp4"
     invalid.write_text("not a video")
-    failed = [post(client, invalid) for _ in range(3)]
+    failed = [upload(client, invalid) for _ in range(3)]
     for job_id in failed:
         assert wait_for_end(client, job_id)["state"] == "failed"
-    assert wait_for_end(client, post(client, clip))["state"] == "done"
+    assert wait_for_end(client, upload(client, clip))["state"] == "done"
     assert client.get(f"/videos/{failed[0]}").status_code == 404
     assert client.get(f"/videos/{failed[2]}").status_code == 200
 
 
-def test_too_many_videos_to_analyze_give_503(client):
-    jobs = serving.backend(client).jobs
+def test_a_video_gives_503_if_the_maximum_number_is_queued(client):
+    jobs = serving.client_backend(client).jobs
     for _ in range(3):
         jobs.create("a.mp4", JobOptions()).state = "queued"
     response = client.post("/videos", content=b"x", headers=MP4)
@@ -134,7 +134,7 @@ def test_a_job_writes_all_result_files(client, clip, tiny_model):
     assert Image.open(io.BytesIO(download(client, job_id, "timeline.png"))).width > 100
     page = download(client, job_id, "page.html").decode()
     assert "my clip.mp4" in page
-    folder = str(serving.backend(client).jobs._folder.path)
+    folder = str(serving.client_backend(client).jobs._folder.path)
     assert folder not in page + json.dumps(records) + json.dumps(job)
     assert client.delete(location).status_code == 204
     assert client.get(location).status_code == client.delete(location).status_code == 404
@@ -142,7 +142,7 @@ def test_a_job_writes_all_result_files(client, clip, tiny_model):
 
 def test_query_parameters_select_frames_and_result_files(client, clip):
     query = "?to=faces.jsonl&every=5&start=0.2&end=0.8&smooth=0&name=a.mp4"
-    job = wait_for_end(client, post(client, clip, query, "application/octet-stream"))
+    job = wait_for_end(client, upload(client, clip, query, "application/octet-stream"))
     assert (job["result_files"], job["name"]) == (["faces.jsonl"], "a.mp4")
     lines = download(client, job["id"], "faces.jsonl").splitlines()
     selection = video.FrameSelection(every=5, start=0.2, end=0.8)
@@ -162,7 +162,7 @@ def test_an_invalid_query_is_rejected_before_the_upload(client, query, fact):
     response = client.post(f"/videos{query}", content=b"x", headers=MP4)
     assert response.status_code == 422
     assert fact in response.json()["error"]
-    assert serving.backend(client).jobs.count() == 0
+    assert serving.client_backend(client).jobs.count() == 0
 
 
 def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
@@ -179,7 +179,7 @@ def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
     assert client.post("/videos", data={"video": "x"}, files={}).status_code == 415
     form = {"content-type": "multipart/form-data; boundary=a"}
     assert client.post("/videos", content=b"--a--\r\n", headers=form).status_code == 422
-    assert serving.backend(client).jobs.count() == 0
+    assert serving.client_backend(client).jobs.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_playlists_are_not_followed(client, clip, tmp_path):
     dash = f'<?xml version="1.0"?><MPD><BaseURL>file://{clip}</BaseURL></MPD>'
     path = tmp_path / "upload"
     path.write_text(concat)
-    assert video.probe(Source.parse(str(path))).width == 320  # without the allow-list
+    assert video.probe(Source.parse(str(path))).width == 320  # followed without the allow-list
     for playlist in (m3u, concat, sdp, dash):
         path.write_text(playlist)
         with pytest.raises(mien.UserError):
@@ -223,22 +223,22 @@ def test_playlists_are_not_followed(client, clip, tmp_path):
 
 def test_large_frames_and_large_files_are_rejected(clip, tiny_model):
     with serving.in_process(tiny_model, max_video_pixels=1000) as client:
-        job = wait_for_end(client, post(client, clip))
+        job = wait_for_end(client, upload(client, clip))
         assert "320 x 180" in job["error"]
     with serving.in_process(tiny_model, max_video_bytes=1000) as client:
         assert client.post("/videos", content=b"x" * 1001, headers=MP4).status_code == 413
         form = {"v": ("a.mp4", b"x" * 1001)}
         assert client.post("/videos", files=form).status_code == 413
-        assert list(serving.backend(client).jobs._folder.path.glob("[!.]*")) == []
+        assert list(serving.client_backend(client).jobs._folder.path.glob("[!.]*")) == []
 
 
 def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_clip):
-    jobs = serving.backend(client).jobs
+    jobs = serving.client_backend(client).jobs
     folder = jobs._folder.path
     assert folder.stat().st_mode & 0o777 == 0o700
-    running = post(client, long_clip, "?to=faces.jsonl")
+    running = upload(client, long_clip, "?to=faces.jsonl")
     assert client.get(f"/videos/{running}/results/faces.jsonl").status_code == 409
-    queued = [post(client, clip, "?to=faces.jsonl") for _ in range(2)]
+    queued = [upload(client, clip, "?to=faces.jsonl") for _ in range(2)]
     # Queued jobs do not expire.
     jobs.get(queued[1]).expires_at = time.monotonic() - 1
     assert {client.get(f"/videos/{job_id}").json()["state"] for job_id in queued} == {"queued"}
@@ -254,8 +254,8 @@ def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_cl
     assert [path.name for path in (folder / queued[1]).iterdir()] == ["faces.jsonl"]
 
 
-def test_names_of_result_files_cannot_reach_other_files(client, clip):
-    job_id = post(client, clip, "?to=faces.jsonl")
+def test_no_name_gives_access_to_other_files_than_results(client, clip):
+    job_id = upload(client, clip, "?to=faces.jsonl")
     wait_for_end(client, job_id)
     for name in ("..%2f..%2fetc%2fpasswd", "upload", "faces.jsonl%00", ".part"):
         assert client.get(f"/videos/{job_id}/results/{name}").status_code == 404
@@ -263,84 +263,87 @@ def test_names_of_result_files_cannot_reach_other_files(client, clip):
         assert client.get(f"/videos/{other_id}").status_code == 404
 
 
-def test_a_bug_in_one_job_does_not_stop_others(client, clip, monkeypatch):
+def test_a_bug_in_one_job_does_not_affect_the_next(client, clip, monkeypatch):
     def fail(*_):
         raise RuntimeError("no")
 
     with monkeypatch.context() as patch:
         patch.setattr(video_analysis, "_without_location", fail)
-        job = wait_for_end(client, post(client, clip))
+        job = wait_for_end(client, upload(client, clip))
     assert (job["state"], "bug" in job["error"]) == ("failed", True)
-    assert wait_for_end(client, post(client, clip, "?to=faces.csv"))["state"] == "done"
+    assert wait_for_end(client, upload(client, clip, "?to=faces.csv"))["state"] == "done"
 
 
-def test_a_removed_folder_is_created_again(client, clip):
-    removed = serving.backend(client).jobs._folder.path
+def test_the_folder_is_created_again_if_it_has_been_removed(client, clip):
+    removed = serving.client_backend(client).jobs._folder.path
     shutil.rmtree(removed)
-    assert wait_for_end(client, post(client, clip, "?to=faces.csv"))["state"] == "done"
+    assert wait_for_end(client, upload(client, clip, "?to=faces.csv"))["state"] == "done"
     assert not removed.exists()
 
 
-def test_deleting_a_job_stops_its_decoder_between_selected_frames(client, long_clip, monkeypatch):
+def test_deletion_of_a_job_stops_its_decoder_before_the_next_selected_frame(
+    client, long_clip, monkeypatch
+):
     decode = video.TimedDecoder.__iter__
-    began = threading.Event()
+    decoding_started = threading.Event()
 
     def decode_slowly(decoder):
         for frame in decode(decoder):
             yield frame
-            began.set()
+            decoding_started.set()
             time.sleep(0.1)
 
     monkeypatch.setattr(video.TimedDecoder, "__iter__", decode_slowly)
-    job_id = post(client, long_clip, "?to=faces.jsonl&seconds=1000")
-    assert began.wait(20)
+    job_id = upload(client, long_clip, "?to=faces.jsonl&seconds=1000")
+    assert decoding_started.wait(20)
     client.delete(f"/videos/{job_id}")
-    # The whole video would take a minute.
+    # Decoding the whole video would take over two minutes.
     serving.wait_for(lambda: "decoder" not in [thread.name for thread in threading.enumerate()], 10)
 
 
-def test_a_job_fails_after_its_lifetime(tiny_model, long_clip):
+def test_a_job_fails_if_its_analysis_takes_too_long(tiny_model, long_clip):
     with serving.in_process(tiny_model, job_lifetime_seconds=0.2) as client:
-        job = serving.backend(client).jobs.get(post(client, long_clip, "?to=faces.jsonl"))
+        job = serving.client_backend(client).jobs.get(upload(client, long_clip, "?to=faces.jsonl"))
         serving.wait_for(lambda: job.state == "failed")
         assert job.name in job.error
 
 
-def test_warnings_name_a_damaged_video(client, clip, tmp_path):
+def test_a_damaged_part_of_a_video_causes_a_warning_that_names_the_video(client, clip, tmp_path):
     damaged = tmp_path / "damaged.mp4"
     body = bytearray(clip.read_bytes())
     body[len(body) // 2 : len(body) // 2 + 4000] = bytes(4000)
     damaged.write_bytes(body)
-    job = wait_for_end(client, post(client, damaged, "?to=faces.jsonl&name=damaged.mp4"))
-    if job["state"] == "done":
-        assert all("damaged.mp4" in warning for warning in job["warnings"])
+    job = wait_for_end(client, upload(client, damaged, "?to=faces.jsonl&name=damaged.mp4"))
+    assert job["state"] == "done"
+    assert job["warnings"]
+    assert all("damaged.mp4" in warning for warning in job["warnings"])
 
 
 def test_a_shutdown_removes_the_folder(tiny_model, long_clip):
     with serving.in_process(tiny_model) as client:
-        folder = serving.backend(client).jobs._folder.path
-        post(client, long_clip)
-        post(client, long_clip)
+        folder = serving.client_backend(client).jobs._folder.path
+        upload(client, long_clip)
+        upload(client, long_clip)
         assert folder.exists()
     assert not folder.exists()
 
 
-def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path, monkeypatch):
+def test_the_folder_of_a_killed_process_is_removed_by_the_next_process(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    killed, alive = PrivateFolder(), PrivateFolder()
+    killed, running = PrivateFolder(), PrivateFolder()
     (killed.path / "video").mkdir()
-    killed._lock_file.close()
+    killed._lock_file.close()  # as the operating system does when a process ends
     (tmp_path / "mien-serve-other").mkdir()
-    last = PrivateFolder()
+    next_folder = PrivateFolder()
     assert not killed.path.exists()
-    assert alive.path.exists()
+    assert running.path.exists()
     assert (tmp_path / "mien-serve-other").exists()
-    alive.close()
-    last.close()
+    running.close()
+    next_folder.close()
     assert [path.name for path in tmp_path.iterdir()] == ["mien-serve-other"]
 
 
-def test_a_full_disk_gives_503(client, monkeypatch):
+def test_a_video_gives_503_if_the_disk_is_full(client, monkeypatch):
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(f"{job_manager.__name__}.shutil.disk_usage", lambda _: usage)
     response = client.post("/videos", content=b"x", headers=MP4)

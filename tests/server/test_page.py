@@ -21,7 +21,7 @@ from mien.server.job import RESULT_FILES
 from mien.writers import csv, html
 from tests.browser import CHROMIUM, Browser
 from tests.paths import ROOT
-from tests.server.serving import backend_of, in_process, on_loopback, write_video
+from tests.server.serving import in_process, on_loopback, server_backend, write_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
@@ -43,7 +43,7 @@ def camera_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(camera_file):
-    """One browser for all tests, and a function that runs its coroutines."""
+    """Yield one browser for all tests, and a function that runs coroutines."""
     with asyncio.Runner() as runner:
         page = Browser(camera=camera_file)
         runner.run(page.__aenter__())
@@ -53,14 +53,17 @@ def browser(camera_file):
 
 @pytest.fixture(scope="module")
 def default_server(tiny_model):
-    """URL and server, with default settings."""
+    """Yield the URL of a server with default settings, and the server."""
     with on_loopback(tiny_model) as url_and_server:
         yield url_and_server
 
 
 @pytest.fixture
 def on_page(browser, default_server, tiny_model, tmp_path):
-    """Run `check(page, server)` on the page; all console errors must contain `console_error`."""
+    """Return a function that runs `check(page, server)` on the page.
+
+    Each console error must contain the argument `console_error`; by default, none is allowed.
+    """
     page, run = browser
 
     def on_page(check, size=(1200, 900), dark=False, console_error=None, **settings):
@@ -104,7 +107,10 @@ def invalid_image(tmp_path):
 
 @pytest.fixture
 def crowd_image(monkeypatch, tmp_path):
-    """A large image; every image has `FACE_COUNT` faces, the last with low confidence."""
+    """Return a large image, and let the detector return `FACE_COUNT` faces for every image.
+
+    The confidence of the last face is low.
+    """
 
     def detect(_, pixels):
         height, width = pixels.shape[0] / 3, pixels.shape[1] / 4
@@ -150,7 +156,7 @@ async def wait_for_file(path):
 async def wait_for_deletion(server):
     """Wait until the server has no jobs."""
     for _ in range(200):
-        if not backend_of(server).jobs.count():
+        if not server_backend(server).jobs.count():
             return
         await asyncio.sleep(0.05)
     raise AssertionError("a job was not deleted")
@@ -201,7 +207,7 @@ def test_image_results_can_be_saved(on_page, photo, tmp_path):
         assert annotated.size == (160, 90)
 
 
-def test_a_saved_csv_opens_right_in_excel(on_page, photo, tmp_path):
+def test_a_saved_csv_with_a_non_ascii_name_starts_with_a_byte_order_mark(on_page, photo, tmp_path):
     async def check(page, _):
         await analyze_images(page, photo.rename(tmp_path / "é 顔.png"))
         await click(page, "#save-csv")
@@ -212,7 +218,9 @@ def test_a_saved_csv_opens_right_in_excel(on_page, photo, tmp_path):
     assert "\né 顔.png,0,0" in (tmp_path / "faces.csv").read_text(encoding="utf-8-sig")
 
 
-def test_invalid_image_shows_an_error_and_others_are_analyzed(on_page, photo, invalid_image):
+def test_an_invalid_image_shows_an_error_and_other_images_are_analyzed(
+    on_page, photo, invalid_image
+):
     async def check(page, _):
         await analyze_images(page, invalid_image, photo)
         message = await page.wait_for("document.getElementById('error').textContent")
@@ -225,7 +233,7 @@ def test_invalid_image_shows_an_error_and_others_are_analyzed(on_page, photo, in
     on_page(check, console_error="422")
 
 
-def test_many_faces_start_closed_and_link_to_their_boxes(on_page, crowd_image):
+def test_cards_of_many_faces_are_closed_and_linked_to_boxes(on_page, crowd_image):
     async def check(page, _):
         await analyze_images(page, crowd_image)
         assert await count(page, ".face") == await count(page, ".box") == FACE_COUNT
@@ -252,9 +260,9 @@ def test_many_faces_start_closed_and_link_to_their_boxes(on_page, crowd_image):
     on_page(check)
 
 
-def test_request_is_retried_while_the_server_is_busy(on_page, photo):
+def test_a_request_is_retried_while_the_server_is_busy(on_page, photo):
     async def check(page, server):
-        admission = backend_of(server).images.admission
+        admission = server_backend(server).images.admission
         admission.max_images_in_progress, max_images = 0, admission.max_images_in_progress
         await page.set_files("#image-files", photo)
         await page.wait_for("document.querySelector('.progress')?.textContent.includes('busy')")
@@ -264,7 +272,7 @@ def test_request_is_retried_while_the_server_is_busy(on_page, photo):
     on_page(check, console_error="503")
 
 
-def test_offline_server_shows_an_error_and_a_retry_button(on_page, photo):
+def test_without_a_connection_an_error_and_a_retry_button_are_shown(on_page, photo):
     async def check(page, _):
         await page.wait_for("document.getElementById('model').value")
         await page.set_offline(True)
@@ -322,16 +330,16 @@ def test_changing_the_model_analyzes_the_images_again(on_page, photo):
 # The camera.
 
 
-def test_camera_starts_and_stops(on_page):
+def test_the_camera_starts_and_stops(on_page):
     async def check(page, _):
         await start_camera(page)
         await page.wait_for("/[0-9]+ ms/.test(document.getElementById('camera-speed').textContent)")
         assert await page.evaluate("document.activeElement.id") != "camera-start"
         await page.wait_for("document.getElementById('status').textContent.startsWith('Now: face')")
-        await page.evaluate("window.first = document.querySelector('#camera-faces .face'), 1")
+        await page.evaluate("window.firstCard = document.querySelector('#camera-faces .face'), 1")
         speed = await text(page, "#camera-speed")
         await page.wait_for(f"document.getElementById('camera-speed').textContent !== '{speed}'")
-        assert await page.evaluate("first === document.querySelector('#camera-faces .face')")
+        assert await page.evaluate("firstCard === document.querySelector('#camera-faces .face')")
         await click(page, "#camera-stop")
         assert await page.evaluate("document.getElementById('camera-video').srcObject === null")
         assert await count(page, "#camera-faces .face") == 0
@@ -340,7 +348,7 @@ def test_camera_starts_and_stops(on_page):
     on_page(check, size=(400, 800), dark=True)
 
 
-def test_camera_image_can_be_captured(on_page):
+def test_a_camera_image_can_be_captured(on_page):
     async def check(page, _):
         await start_camera(page)
         await click(page, "#camera-capture")
@@ -366,7 +374,7 @@ def test_camera_errors_are_explained(on_page):
     on_page(check)
 
 
-def test_camera_limit_of_the_server_is_explained(on_page):
+def test_a_camera_beyond_the_limit_of_the_server_is_explained(on_page):
     async def check(page, _):
         await click(page, "#camera-tab")
         await click(page, "#camera-start")
@@ -381,7 +389,7 @@ def test_camera_limit_of_the_server_is_explained(on_page):
 # Videos.
 
 
-def test_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
+def test_a_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
     path = write_video(tmp_path / "walk.mp4", 1)
 
     async def check(page, server):
@@ -395,7 +403,7 @@ def test_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
         await page.command("Page.reload")
         await page.wait_for("document.getElementById('job-result-files')?.children.length === 5")
         await page.wait_for("document.getElementById('job-name').textContent === 'walk.mp4'")
-        await asyncio.sleep(0.5)  # time for a console error if its script were blocked
+        await asyncio.sleep(0.5)  # a blocked script of the timeline would cause a console error
         await click(page, "#job-delete")
         await page.wait_for("document.getElementById('job').hidden")
         await wait_for_deletion(server)
@@ -403,7 +411,7 @@ def test_video_is_uploaded_analyzed_and_shown(on_page, tmp_path):
     on_page(check)
 
 
-def test_video_continues_after_lost_requests(on_page, tmp_path):
+def test_a_video_is_analyzed_despite_failed_requests(on_page, tmp_path):
     path = write_video(tmp_path / "walk.mp4", 1)
 
     async def check(page, server):
@@ -423,7 +431,7 @@ def test_video_continues_after_lost_requests(on_page, tmp_path):
     on_page(check)
 
 
-def test_dropping_images_and_several_videos(on_page, photo, tmp_path):
+def test_dropped_images_and_the_first_of_several_videos_are_analyzed(on_page, photo, tmp_path):
     path = write_video(tmp_path / "walk.mp4", 0.4)
 
     async def check(page, server):
@@ -446,7 +454,7 @@ def test_dropping_images_and_several_videos(on_page, photo, tmp_path):
     on_page(check)
 
 
-def test_invalid_video_shows_an_error(on_page, tmp_path):
+def test_an_invalid_video_shows_an_error(on_page, tmp_path):
     path = tmp_path / "invalid.mp4"
     path.write_bytes(b"not a video")
 
@@ -464,7 +472,7 @@ def test_invalid_video_shows_an_error(on_page, tmp_path):
 # Token, keyboard, accessibility.
 
 
-def test_token_form_stays_until_the_token_is_right(on_page, photo):
+def test_the_token_form_is_shown_until_the_token_is_correct(on_page, photo):
     async def enter(page, token):
         await page.evaluate(
             f"document.getElementById('token').value = '{token}';"
@@ -474,7 +482,7 @@ def test_token_form_stays_until_the_token_is_right(on_page, photo):
     async def check(page, _):
         await page.wait_for("!document.getElementById('token-form').hidden")
         assert await page.evaluate("document.activeElement.id") == "token"
-        await page.set_files("#image-files", photo)  # waits for the token
+        await page.set_files("#image-files", photo)  # the request waits for the token
         await enter(page, "wrong")
         await page.wait_for("document.getElementById('error').textContent.includes('rejected')")
         await enter(page, "secret-enough-to-guess")
@@ -485,7 +493,7 @@ def test_token_form_stays_until_the_token_is_right(on_page, photo):
     on_page(check, console_error="401", token="secret-enough-to-guess")
 
 
-def test_keyboard_only_use(on_page, photo):
+def test_the_page_can_be_used_with_the_keyboard_only(on_page, photo):
     async def tab_to(page, selector):
         for _ in range(12):
             if await page.evaluate(f"document.activeElement.matches({json.dumps(selector)})"):
@@ -539,7 +547,7 @@ def test_keyboard_only_use(on_page, photo):
 
 
 async def page_states(page, crowd_image, invalid_image, video):
-    """Bring the page into one state after another and yield their names."""
+    """Bring the page into several states, one after another, and yield the name of each."""
     await page.wait_for("document.getElementById('model').value")
     yield "empty"
     await analyze_images(page, crowd_image, invalid_image)
@@ -552,7 +560,7 @@ async def page_states(page, crowd_image, invalid_image, video):
     yield "video"
 
 
-def test_page_has_no_accessibility_violations(on_page, crowd_image, invalid_image, tmp_path):
+def test_the_page_has_no_accessibility_violations(on_page, crowd_image, invalid_image, tmp_path):
     if find_spec("axe_core_python") is None:
         pytest.skip("axe is not installed")
     video = write_video(tmp_path / "walk.mp4", 0.4)
@@ -570,7 +578,7 @@ def test_page_has_no_accessibility_violations(on_page, crowd_image, invalid_imag
     on_page(check, console_error="422")
 
 
-def test_page_fits_the_width_of_a_phone(on_page, crowd_image, invalid_image, tmp_path):
+def test_the_page_fits_the_width_of_a_phone(on_page, crowd_image, invalid_image, tmp_path):
     video = write_video(tmp_path / f"{'walk-' * 30}.mp4", 0.4)
 
     async def check(page, _):
@@ -592,7 +600,7 @@ def test_page_fits_the_width_of_a_phone(on_page, crowd_image, invalid_image, tmp
     on_page(check, size=(375, 800), console_error="422")
 
 
-def test_timeline_page_has_no_accessibility_violations(browser, tmp_path):
+def test_the_html_timeline_has_no_accessibility_violations(browser, tmp_path):
     if find_spec("axe_core_python") is None:
         pytest.skip("axe is not installed")
     emotions = dict(zip(COLORS, [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05], strict=True))
@@ -616,7 +624,7 @@ def test_timeline_page_has_no_accessibility_violations(browser, tmp_path):
 # Files and security headers.
 
 
-def test_page_can_connect_only_to_its_server(tiny_model):
+def test_the_page_can_connect_only_to_its_server(tiny_model):
     with in_process(tiny_model) as client:
         response = client.get("/")
         policy = response.headers["Content-Security-Policy"]

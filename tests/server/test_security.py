@@ -1,4 +1,4 @@
-"""Security: tokens, hosts, origins, headers, limits, file names and logs."""
+"""Security: tokens, host names, origins, headers, limits, file names and logs."""
 
 import io
 import zlib
@@ -14,12 +14,12 @@ from tests.server import serving
 
 IMAGE = serving.image_file()
 TOKEN = "s\u00e9same"
-EVIL = {"origin": "https://evil.example"}
+OTHER_ORIGIN = {"origin": "https://evil.example"}
 
 
 @pytest.fixture(scope="module")
 def guarded(tiny_model):
-    """A server with a token, one allowed origin, and low limits."""
+    """A client of a server with a token, one allowed origin, and low limits."""
     limits = {"max_body_bytes": 2**20, "max_image_pixels": 1_000_000}
     origins = ("https://page.example",)
     with serving.in_process(tiny_model, token=TOKEN, allowed_origins=origins, **limits) as client:
@@ -34,7 +34,7 @@ def client(tiny_model):
 
 @pytest.fixture(scope="module")
 def any_host_client(tiny_model):
-    """A service for other machines, without a list of host names."""
+    """A client of a server that listens on all addresses and allows any host name."""
     with serving.in_process(tiny_model, host="0.0.0.0", allowed_hosts=()) as client:
         yield client
 
@@ -43,15 +43,15 @@ def bearer(token=TOKEN):
     return {b"authorization": f"Bearer {token}".encode()}
 
 
-def test_without_a_token_only_health_is_available(guarded):
+def test_without_the_token_only_health_checks_are_served(guarded):
     for path in ("/models", "/metrics", "/openapi.json", "/videos/x", "/nothing"):
         response = guarded.get(path)
         assert response.status_code == 401, path
         assert response.headers["www-authenticate"] == "Bearer"
     assert guarded.post("/analyze", content=IMAGE).status_code == 401
     assert guarded.get("/healthz").status_code == guarded.get("/readyz").status_code == 200
-    for wrong in ("", "x", f"{TOKEN}2", "sesame"):
-        assert guarded.get("/models", headers=bearer(wrong)).status_code == 401
+    for wrong_token in ("", "x", f"{TOKEN}2", "sesame"):
+        assert guarded.get("/models", headers=bearer(wrong_token)).status_code == 401
     assert guarded.get("/models", headers={"authorization": "Basic abc"}).status_code == 401
     assert guarded.get(f"/models?token={TOKEN}").status_code == 401
     assert guarded.get("/models", headers=bearer()).status_code == 200
@@ -97,14 +97,17 @@ def test_error_responses_have_the_security_headers(guarded):
 
 
 def test_other_origins_are_rejected_by_default(client):
-    assert client.post("/analyze", content=IMAGE, headers=EVIL).status_code == 403
+    assert client.post("/analyze", content=IMAGE, headers=OTHER_ORIGIN).status_code == 403
     assert client.post("/analyze", content=IMAGE, headers={"origin": "null"}).status_code == 403
-    with pytest.raises(WebSocketDenialResponse), client.websocket_connect("/live", headers=EVIL):
+    with (
+        pytest.raises(WebSocketDenialResponse),
+        client.websocket_connect("/live", headers=OTHER_ORIGIN),
+    ):
         pass
-    own = client.post("/analyze", content=IMAGE, headers={"origin": "http://testserver"})
-    assert own.status_code == 200
-    assert "access-control-allow-origin" not in own.headers
-    assert client.options("/analyze", headers=EVIL).status_code == 403
+    response = client.post("/analyze", content=IMAGE, headers={"origin": "http://testserver"})
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
+    assert client.options("/analyze", headers=OTHER_ORIGIN).status_code == 403
 
 
 def test_an_allowed_origin_is_accepted(guarded):
@@ -119,16 +122,16 @@ def test_an_allowed_origin_is_accepted(guarded):
     preflight = {**origin, "access-control-request-method": "POST",
                  "access-control-request-headers": "authorization"}  # fmt: skip
     assert guarded.options("/analyze", headers=preflight).status_code == 200
-    response = guarded.options("/analyze", headers={**preflight, **EVIL})
+    response = guarded.options("/analyze", headers={**preflight, **OTHER_ORIGIN})
     assert "access-control-allow-origin" not in response.headers
 
 
-def test_only_accepted_host_names_are_served(client):
-    """DNS rebinding: a page whose own name resolves to this machine is of the same origin."""
+def test_only_allowed_host_names_are_served(client):
+    """In DNS rebinding, the host name of a malicious page resolves to this machine."""
     assert Settings().effective_allowed_hosts() == ("localhost", "127.0.0.1", "::1")
     assert Settings(host="0.0.0.0").effective_allowed_hosts() == ()
     assert "127.0.0.2" in Settings(host="127.0.0.2").effective_allowed_hosts()
-    # Health checks of this machine work behind a proxy, too.
+    # Health checks from this machine are also served if only the name of a proxy is allowed.
     proxied = Settings(host="0.0.0.0", allowed_hosts=("faces.example",)).effective_allowed_hosts()
     assert {"faces.example", "127.0.0.1"} <= set(proxied)
     for host in ("evil.example", "testserver.evil.example", "evil.example:80", "[::2]", "127.1"):
@@ -147,12 +150,12 @@ def test_only_accepted_host_names_are_served(client):
 )  # fmt: skip
 @pytest.mark.parametrize("any_host", [False, True])
 def test_a_malformed_host_header_is_rejected(client, any_host_client, host, any_host):
-    service = any_host_client if any_host else client
+    tested_client = any_host_client if any_host else client
     headers = [(b"host", host.encode())]
-    assert service.get("/healthz", headers=headers).status_code == 400
+    assert tested_client.get("/healthz", headers=headers).status_code == 400
 
 
-def test_a_request_has_exactly_one_host_header(client):
+def test_two_host_headers_are_rejected(client):
     for hosts in (["localhost", "localhost"], ["localhost", "evil.example"]):
         headers = [("host", host) for host in hosts]
         assert client.get("/healthz", headers=headers).status_code == 400
@@ -166,9 +169,9 @@ def test_a_request_has_exactly_one_host_header(client):
      "http://localhost http://evil.example", "http://localhost#x", "http://localhost?x"],
 )  # fmt: skip
 def test_a_malformed_or_other_origin_is_rejected(client, any_host_client, origin):
-    for service in (client, any_host_client):
+    for tested_client in (client, any_host_client):
         headers = {"host": "localhost", "origin": origin}
-        assert service.get("/healthz", headers=headers).status_code == 403
+        assert tested_client.get("/healthz", headers=headers).status_code == 403
 
 
 def test_two_origins_are_rejected(client):
@@ -182,16 +185,16 @@ def test_two_origins_are_rejected(client):
      ("localhost", "https://localhost"), ("localhost", "https://localhost:443"),
      ("localhost:8000", "http://LOCALHOST:8000"), ("[::1]:8000", "http://[::1]:8000")],
 )  # fmt: skip
-def test_the_own_origin_is_accepted(client, host, origin):
+def test_the_origin_of_the_server_is_accepted(client, host, origin):
     headers = {"host": host, "origin": origin}
     assert client.get("/healthz", headers=headers).status_code == 200
 
 
-def test_a_model_file_takes_precedence_over_a_packaged_model_of_its_name(tiny_model, tmp_path):
+def test_a_model_file_replaces_the_packaged_model_with_the_same_name(tiny_model, tmp_path):
     path = tmp_path / "default.onnx"
     path.write_bytes(tiny_model.read_bytes())
     with serving.in_process(path) as client:
-        assert serving.backend(client).analyzers.models["default"] == (path, "")
+        assert serving.client_backend(client).analyzers.models["default"] == (path, "")
 
 
 def test_more_images_than_the_server_admits_give_413(tiny_model):
@@ -220,7 +223,7 @@ def test_a_large_body_gives_413(guarded):
             yield b"x" * 2**16
 
     assert guarded.post("/analyze", content=parts(), headers=bearer()).status_code == 413
-    assert serving.backend(guarded).images.admission.total_body_bytes == 0
+    assert serving.client_backend(guarded).images.admission.total_body_bytes == 0
 
 
 def test_an_image_with_too_many_pixels_is_rejected_before_decoding(guarded, client):
@@ -229,14 +232,14 @@ def test_an_image_with_too_many_pixels_is_rejected_before_decoding(guarded, clie
     response = guarded.post("/analyze", content=file.getvalue(), headers=bearer())
     assert response.status_code == 422
     assert "4000 x 3000" in response.json()["error"]
-    bomb = bytearray(file.getvalue())
-    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
-    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
-    response = client.post("/analyze", content=bytes(bomb))
+    decompression_bomb = bytearray(file.getvalue())
+    decompression_bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height
+    decompression_bomb[29:33] = zlib.crc32(decompression_bomb[12:29]).to_bytes(4, "big")
+    response = client.post("/analyze", content=bytes(decompression_bomb))
     assert (response.status_code, "pixels" in response.json()["error"]) == (422, True)
 
 
-def test_forms_are_never_written_to_disk(client, monkeypatch):
+def test_images_in_forms_are_never_written_to_disk(client, monkeypatch):
     def fail(*_):
         raise AssertionError("an image was written to disk")
 
@@ -246,7 +249,7 @@ def test_forms_are_never_written_to_disk(client, monkeypatch):
     assert client.post("/analyze", files={"image": ("a.png", large)}).status_code == 200
 
 
-def test_file_names_are_cleaned():
+def test_file_names_have_no_folders_and_no_unprintable_characters():
     clean = request_bodies.clean_file_name
     assert clean("../../etc/passwd") == "passwd"
     assert clean("C:\\x\\y.png") == "y.png"
@@ -255,11 +258,11 @@ def test_file_names_are_cleaned():
     assert len(clean("x" * 9999)) == request_bodies.MAX_NAME_LENGTH
 
 
-def test_a_bug_reveals_no_internals(client, monkeypatch):
+def test_the_response_to_a_bug_does_not_contain_the_exception(client, monkeypatch):
     def fail(*_):
         raise RuntimeError("the password is x")
 
-    monkeypatch.setattr(serving.backend(client).analyzers, "get", fail)
+    monkeypatch.setattr(serving.client_backend(client).analyzers, "get", fail)
     response = client.post("/analyze", content=IMAGE)
     assert response.status_code == 500
     assert "password" not in response.text

@@ -114,7 +114,7 @@ def required_bytes(body: bytes, name: str) -> int:
         raise UserError(
             f"Cannot read {name}: it has {header.width} x {header.height} pixels. The limit of "
             f"this server for this kind of {header.format} is "
-            f"{max_pixels * factor**2 / 1e6:.0f} million; send a smaller copy."
+            f"{max_pixels * factor**2 // 1e6:.0f} million; send a smaller copy."
         )
     return peak_bytes
 

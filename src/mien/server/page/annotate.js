@@ -36,8 +36,8 @@ function drawBox(context, { box, dominant_emotion: dominant }, fontSize) {
 /** @type {(context: CanvasRenderingContext2D, face: Face, fontSize: number, imageWidth: number) => void} */
 function drawLabel(context, face, fontSize, imageWidth) {
   const { face_id: id, box: [x, y], emotions, dominant_emotion: dominant, flags } = face;
-  const doubt = flags.length ? " ?" : ""; // a flag means that the shares may be unreliable
-  const text = `${id}  ${dominant} ${formatPercent(emotions[dominant])}${doubt}`;
+  const suffix = flags.length ? " ?" : ""; // flags mean that the shares may be unreliable
+  const text = `${id}  ${dominant} ${formatPercent(emotions[dominant])}${suffix}`;
   context.font = `600 ${fontSize}px system-ui, sans-serif`;
   const height = 1.5 * fontSize, width = context.measureText(text).width + fontSize;
   const left = Math.max(0, Math.min(x, imageWidth - width)), top = Math.max(0, y - height);

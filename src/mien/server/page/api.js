@@ -1,15 +1,15 @@
-// Send requests to the server, retry them, report upload progress, and prompt for a token.
+// Send requests to the server, retry them, report the progress of uploads, and prompt for a token.
 
 import { $, clearMessages, errorMessage, showError, sleep } from "./dom.js";
 
 const NO_RESPONSE = "The server does not respond. Check that it is still running.";
-const MAX_BUSY_RETRIES = 5;             // retries while the server is busy
-const MAX_RETRY_AFTER_SECONDS = 10;     // limit of the time in the Retry-After header
+const MAX_BUSY_RETRIES = 5;             // maximum number of retries while the server is busy
+const MAX_RETRY_AFTER_SECONDS = 10;     // maximum wait before a retry; a longer Retry-After is shortened
 export const UNAVAILABLE_RETRY_MILLISECONDS = 3000; // time between retries while the server does not respond
 
 let token = sessionStorage.getItem("mien-token") || "";
 /** @type {Promise<void> | null} */
-let tokenPrompt = null;                 // resolved when a token is entered; null while the form is closed
+let tokenPrompt = null;                 // pending while the token form is shown, otherwise null
 
 class ErrorResponse extends Error {
   /**
@@ -28,7 +28,7 @@ class ErrorResponse extends Error {
 const headersWithToken = (headers) =>
   ({ .../** @type {Record<string, string>} */ (headers), ...(token && { Authorization: `Bearer ${token}` }) });
 
-// The name of a WebSocket subprotocol allows few kinds of characters; percent-encode the others.
+// Percent-encode the characters that are not allowed in the name of a WebSocket subprotocol.
 /** @type {(text: string) => string} */
 const encodeToken = (text) =>
   encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
@@ -63,7 +63,7 @@ export async function request(path, options = {}, format = "json") {
   }
   if (response.ok) return body;
   if (response.status !== 401) throw new ErrorResponse(response.status, body, response.headers.get("Retry-After"));
-  // If another request has already obtained a new token, retry with it.
+  // Do not prompt if a new token has been entered since the request was sent.
   if (sentToken === token) await promptForToken();
   return request(path, options, format);
 }

@@ -14,7 +14,7 @@ const FRAME_RATE_RESPONSES = 30;            // number of responses over which th
 const MIN_ANNOUNCEMENT_MILLISECONDS = 3000; // minimum time between two announcements to screen readers
 /** @type {Record<string, string>} */
 const CAMERA_ERRORS = {
-  NotAllowedError: "The camera is not allowed. Allow it in the browser's settings for this page.",
+  NotAllowedError: "Access to the camera is not allowed. Allow it in the browser's settings for this page.",
   NotFoundError: "No camera is connected. Connect one and try again.",
   NotReadableError: "Cannot start the camera. Close other programs that use it and try again.",
   OverconstrainedError: "The selected camera is no longer connected. Select another one.",
@@ -27,7 +27,7 @@ const CAMERA_ERRORS = {
 
 /** @type {Session | null} */
 let currentSession = null;
-let startCount = 0;             // increases with each start and stop; a start that has an older value is outdated
+let startCount = 0;             // increases with each start and stop; a start with an older value is outdated
 
 const video = $("camera-video"), viewer = $("camera-viewer"), faceList = $("camera-faces");
 
@@ -99,7 +99,8 @@ function connect(session) {
 }
 
 /**
- * Return why a WebSocket was rejected. Browsers hide the reason, but a plain request may get it.
+ * Return why a WebSocket was closed. Browsers hide the reason of a rejected connection, but a plain request can fail
+ * for the same reason.
  * @param {boolean} wasOpen
  */
 async function fetchCloseReason(wasOpen) {

@@ -3,7 +3,7 @@
 /** Color of each emotion. */
 export const COLORS: Record<string, string>;
 
-/** Columns of a table with one row per face. */
+/** Names of the columns of a table with one row per face. */
 export const COLUMNS: string[];
 
 /** Description of each flag of a face. */

@@ -5,7 +5,7 @@
 import { COLORS, FLAGS } from "./constants.js";
 import { formatPercent, make, makeButton } from "./dom.js";
 
-const MAX_OPEN_CARDS = 4;       // with more faces, all cards are closed at first
+const MAX_OPEN_CARDS = 4;       // if there are more faces, new cards are closed
 
 /** @param {Face} face */
 const displayedShares = (face) => face.smoothed || face.emotions;
@@ -50,7 +50,7 @@ export function makeOpenAllButton(list, parent) {
 const findChild = (parent, id) => parent.querySelector(`[data-face-id="${id}"]`);
 
 /**
- * Make, update and remove child elements so that each face has one, in the order of the face ids.
+ * Add, update and remove child elements so that each face has one, in the order of the face ids.
  * @param {Element} parent
  * @param {Face[]} faces
  * @param {() => HTMLElement} makeChild

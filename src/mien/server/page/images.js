@@ -9,7 +9,7 @@ import { $, clearMessages, encodeCanvas, errorMessage, formatCount, make, makeBu
   from "./dom.js";
 import { makeOpenAllButton, showFaces } from "./faces.js";
 
-const MIN_FACES_FOR_OPEN_ALL = 5; // number of faces from which one button opens all cards
+const MIN_FACES_FOR_OPEN_ALL = 5; // minimum number of faces for the button that opens all cards
 
 /**
  * An image on the page. After the analysis it has a frame record or an error.
@@ -129,7 +129,7 @@ function showResult(entry, record) {
     const saveButton = makeButton("Save image", entry.actions, () => saveAnnotated(entry));
     saveButton.ariaLabel = `Save image ${entry.name} with annotated faces`;
   }
-  if (entry.actions.firstChild) entry.actions.append(entry.actions.firstChild);
+  if (entry.actions.firstChild) entry.actions.append(entry.actions.firstChild); // "Remove" is the last button
   updateActions();
 }
 
@@ -173,7 +173,7 @@ function removeEntries(...removedEntries) {
   $("image-files").focus();
 }
 
-// Saved tables have the same columns as other tables of mien, except the columns that only videos have.
+// The columns of saved tables are those of mien's other tables, without the columns for smoothed shares.
 
 const records = () => entries.flatMap((entry) => entry.record || []);
 

@@ -1,4 +1,4 @@
-// The web page of `mien serve`: analyze dropped and pasted files, and show the list of models.
+// The web page of `mien serve`: accept dropped and pasted files, and show the list of models.
 
 /** @import { Model, Models } from "./types" */
 

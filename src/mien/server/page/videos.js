@@ -8,7 +8,7 @@ import { $, clearMessages, errorMessage, formatCount, makeButton, saveFile, show
   from "./dom.js";
 
 const POLL_MILLISECONDS = 500;
-const STORAGE_KEY = "mien-video";       // key of the job id, which is stored across reloads of the page
+const STORAGE_KEY = "mien-video";       // key under which the job id is stored, so that a reload of the page keeps it
 
 /** @typedef {{ file?: File, ignoredCount?: number, id?: string, controller: AbortController }} VideoEntry */
 
