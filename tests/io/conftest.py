@@ -1,4 +1,4 @@
-"""Fixtures for tests of videos: a short clip and a server of a live stream."""
+"""Fixtures for tests of videos: a short clip, and a server of a live stream."""
 
 import io
 import threading
@@ -25,13 +25,13 @@ def clip(sample_faces, tmp_path_factory):
     return path, clip_files.encode(path, frames, sound=True)
 
 
-class Server:
-    """Serves a motion JPEG over HTTP on loopback until `open` is false."""
+class MjpegServer:
+    """Serves Motion JPEG over HTTP on the loopback interface while `is_open` is true."""
 
     def __init__(self):
         images = [np.full((48, 64, 3), 10 * k, np.uint8) for k in range(20)]
         self.bodies = [self._jpeg(image) for image in images]
-        self.open = True
+        self.is_open = True
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,15 +39,15 @@ class Server:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=x")
                 self.end_headers()
-                k = 0
-                while server.open:
-                    body = server.bodies[k % len(server.bodies)]
+                number = 0
+                while server.is_open:
+                    body = server.bodies[number % len(server.bodies)]
                     head = f"--x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
                     try:
                         self.wfile.write(head.encode() + body + b"\r\n")
                     except OSError:
                         return
-                    k += 1
+                    number += 1
                     time.sleep(0.01)
 
             def log_message(self, *_):
@@ -66,8 +66,8 @@ class Server:
 
 @pytest.fixture
 def server():
-    mjpeg_server = Server()
+    mjpeg_server = MjpegServer()
     yield mjpeg_server
-    mjpeg_server.open = False
+    mjpeg_server.is_open = False
     mjpeg_server.http.shutdown()
     mjpeg_server.http.server_close()

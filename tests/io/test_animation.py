@@ -41,7 +41,7 @@ def test_frames_are_selected_by_time_and_number(source):
     assert numbers(end=0.1) == [0, 1]
     rest = reader.frames(source, FrameSelection(every=2).starting_at(2, 0.35))
     assert [frame.number for frame in rest] == [2]
-    with pytest.raises(UserError, match=r"no frame .* 0\.3 s"):
+    with pytest.raises(UserError, match=r"0\.3 s"):
         numbers(start=9)
 
 
@@ -49,20 +49,20 @@ def test_reading_stops_on_request(source):
     assert list(reader.frames(source, should_stop=lambda: True)) == []
 
 
-def test_the_limit_of_pixels_applies(source):
+def test_frame_above_the_pixel_limit_is_an_error(source):
     with pytest.raises(UserError, match="pixels"):
         list(reader.frames(source, max_pixels=10))
 
 
 @pytest.mark.parametrize(("stored", "shown"), [(0, 0.1), (10, 0.1), (20, 0.02), (30, 0.03)])
-@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
-def test_durations_are_those_of_players(tmp_path, form, stored, shown):
-    (tmp_path / "a").write_bytes(animation(form, duration=stored))
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP"])
+def test_frames_of_at_most_10_ms_are_shown_for_100_ms(tmp_path, image_format, stored, shown):
+    (tmp_path / "a").write_bytes(animation(image_format, duration=stored))
     frames = list(reader.frames(Source.parse(str(tmp_path / "a"))))
     assert [frame.seconds for frame in frames] == pytest.approx([0, shown, 2 * shown])
 
 
-def test_the_still_before_a_png_animation_is_not_part_of_it(tmp_path):
+def test_the_still_before_a_png_animation_is_not_a_frame(tmp_path):
     still, *rest = [Image.new("RGB", (8, 6), color) for color in ("white", "red", "lime")]
     body = encoded(
         still, "PNG", save_all=True, append_images=rest, default_image=True, duration=[100, 40]
@@ -73,7 +73,7 @@ def test_the_still_before_a_png_animation_is_not_part_of_it(tmp_path):
     assert [frame.pixels[0, 0].tolist() for frame in frames] == [[255, 0, 0], [0, 255, 0]]
 
 
-def test_damage_behind_the_first_frame_is_a_warning(tmp_path):
+def test_damage_after_the_first_frame_is_a_warning(tmp_path):
     frames = [Image.effect_noise((64, 64), 60) for _ in range(4)]
     body = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=40)
     (tmp_path / "a.gif").write_bytes(body[: len(body) * 5 // 8])
@@ -83,7 +83,7 @@ def test_damage_behind_the_first_frame_is_a_warning(tmp_path):
     assert len(errors) == 1
 
 
-def test_analyze_takes_the_first_frame_and_stream_all(source, tiny_model):
+def test_analyze_reads_the_first_frame_and_stream_all(source, tiny_model):
     analyzer = mien.Analyzer(str(tiny_model), "whole")
     result = analyzer.analyze(source.location)
     assert (result.frame.number, result.frame.kind) == (0, "image")

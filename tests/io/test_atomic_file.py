@@ -1,4 +1,4 @@
-"""Atomic writes: complete files or none."""
+"""Atomic writes: a file is complete or absent."""
 
 import errno
 import os
@@ -59,8 +59,9 @@ def test_folder_of_the_same_name_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", ["file/inside.txt", "x" * 300])
 def test_unwritable_path_is_an_error(tmp_path, name):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="Cannot write"), atomic_file.atomic_write(tmp_path / name):
+    (tmp_path / "file").write_text("not a folder")
+    path = tmp_path / name
+    with pytest.raises(UserError, match=re.escape(str(path))), atomic_file.atomic_write(path):
         pass
 
 
@@ -77,8 +78,8 @@ def test_deleting_the_temporary_file_keeps_the_old_one(tmp_path):
 def test_full_disk_is_an_error(tmp_path, number):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    message = f"Cannot write {path}: {os.strerror(number)}."
-    with pytest.raises(UserError, match=re.escape(message)), atomic_file.atomic_write(path):
+    message = re.escape(f"{path}: {os.strerror(number)}")
+    with pytest.raises(UserError, match=message), atomic_file.atomic_write(path):
         raise OSError(number, "message of a library")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -89,7 +90,7 @@ def test_unrelated_os_error_is_not_converted(tmp_path):
         (tmp_path / "another.txt").read_text()
 
 
-HOLD = """
+WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 from mien.io.atomic_file import atomic_write
@@ -100,14 +101,14 @@ with atomic_write(Path(sys.argv[1])) as temporary:
 """
 
 
-@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs locks of POSIX")
-def test_only_the_files_of_processes_that_ended_are_removed(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "a.csv")]
+@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs POSIX locks")
+def test_only_the_temporary_files_of_killed_processes_are_removed(tmp_path):
+    command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(tmp_path / "a.csv")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     temporary = tmp_path / process.stdout.readline().strip()
-    others = [tmp_path / ".mien-abcdefgh.link", tmp_path / ".mien-my-settings.toml"]
-    others[0].symlink_to(temporary)
-    others[1].write_text("")
+    link, unrelated = tmp_path / ".mien-abcdefgh.link", tmp_path / ".mien-my-settings.toml"
+    link.symlink_to(temporary)
+    unrelated.write_text("")
 
     atomic_file.remove_abandoned.__wrapped__(tmp_path)
     assert temporary.exists()
@@ -115,20 +116,20 @@ def test_only_the_files_of_processes_that_ended_are_removed(tmp_path):
     process.communicate()
     assert temporary.exists()
     atomic_file.remove_abandoned.__wrapped__(tmp_path)
-    assert sorted(tmp_path.iterdir()) == others
+    assert sorted(tmp_path.iterdir()) == [link, unrelated]
 
 
-@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs locks of POSIX")
+@pytest.mark.skipif(atomic_file.fcntl is None, reason="needs POSIX locks")
 def test_a_temporary_file_removed_before_it_was_locked_is_created_again(tmp_path, monkeypatch):
     lock, removed = atomic_file._lock, []
 
-    def remove_first(descriptor, temporary):
+    def remove_before_first_lock(descriptor, temporary):
         if not removed:
             temporary.unlink()
             removed.append(temporary)
         return lock(descriptor, temporary)
 
-    monkeypatch.setattr(atomic_file, "_lock", remove_first)
+    monkeypatch.setattr(atomic_file, "_lock", remove_before_first_lock)
     with atomic_file.atomic_write(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert temporary not in removed

@@ -1,4 +1,4 @@
-"""Which streams of a container are read, and when it begins."""
+"""The streams of a container that are read, and its second 0."""
 
 from fractions import Fraction
 
@@ -60,19 +60,19 @@ def test_default_or_largest_stream_is_read(tmp_path, sizes, dispositions, expect
 @pytest.mark.parametrize(
     "disposition", [av.stream.Disposition.attached_pic, DEFAULT], ids=["marked", "unmarked"]
 )
-def test_cover_art_is_never_the_film(tmp_path, clip, disposition):
+def test_cover_art_is_not_read_as_the_video(tmp_path, clip, disposition):
     path = tmp_path / "a.mp4"
     Image.fromarray(gray(200, 800, 800)).save(tmp_path / "cover.png")
     with (
-        av.open(str(clip[0])) as film,
+        av.open(str(clip[0])) as movie,
         av.open(str(tmp_path / "cover.png")) as cover,
         av.open(str(path), "w") as out,
     ):
         art = out.add_stream_from_template(cover.streams.video[0])
         art.disposition = disposition
-        copy = out.add_stream_from_template(film.streams.video[0])
+        copy = out.add_stream_from_template(movie.streams.video[0])
         copy.disposition = 0
-        for source, stream in ((cover, art), (film, copy)):
+        for source, stream in ((cover, art), (movie, copy)):
             for packet in source.demux(source.streams.video[0]):
                 if packet.dts is not None:
                     packet.stream = stream
@@ -80,7 +80,7 @@ def test_cover_art_is_never_the_film(tmp_path, clip, disposition):
     assert {frame.pixels.shape for frame in read(path)} == {(180, 320, 3)}
 
 
-def test_default_audio_is_copied(tmp_path):
+def test_default_audio_stream_is_chosen(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as out:
         streams = [out.add_stream("aac", rate=48_000, layout=name) for name in ("mono", "stereo")]
@@ -114,10 +114,8 @@ def test_seconds_count_from_the_start_of_the_file(tmp_path, name, video_start, a
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.flv"])
-def test_video_that_starts_at_an_hour(tmp_path, name):
-    images = [gray(4 * k) for k in range(40)]
-    write_video(tmp_path / "a.mp4", images, options={"bf": "0"})
-    path = tmp_path / f"late{name}"
+def test_time_stamps_that_start_at_an_hour_count_from_zero(tmp_path, name):
+    path, images = tmp_path / name, [gray(4 * k) for k in range(40)]
     times = [Fraction(3600) + Fraction(k, 25) for k in range(40)]
     write_video(path, images, times=times, tick=Fraction(1, 1000), options={"bf": "0"})
     assert [f.seconds for f in read(path)] == pytest.approx([k / 25 for k in range(40)], abs=2e-3)
@@ -135,7 +133,7 @@ def test_trimmed_mp4_begins_at_its_edit_list(tmp_path):
     assert [(f.number, f.seconds) for f in rest] == [(f.number, f.seconds) for f in frames[30:]]
 
 
-def test_start_is_exact(tmp_path, clip):
+def test_start_time_is_that_of_the_stream(tmp_path, clip):
     with open_video(Source.parse(str(clip[0]))) as (container, stream):
         assert start_time(container) == stream.start_time * stream.time_base == 0
 
@@ -163,7 +161,7 @@ def test_unknown_video_codec_is_an_error(tmp_path, name):
         read(tmp_path / name)
 
 
-def test_sound_that_begins_late_is_no_error(tmp_path):
+def test_audio_stream_that_the_header_does_not_list_is_no_error(tmp_path):
     write_video(tmp_path / "a.flv", [gray(9)] * 250, codec="flv")
     write_with_sound(tmp_path / "b.flv", 0)
     body, with_sound = ((tmp_path / name).read_bytes() for name in ("a.flv", "b.flv"))

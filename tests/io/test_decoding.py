@@ -1,4 +1,4 @@
-"""Damage is reported and read past; odd but intact files give no false alarm."""
+"""Damage is reported, and reading continues; unusual but intact files are not reported."""
 
 import random
 from fractions import Fraction
@@ -14,19 +14,15 @@ from tests.io.video_files import copy_packets, read, write_video
 GOP = {"g": "12", "bf": "2"}
 
 
-def moving(count=60):
-    rng = np.random.default_rng(0)
-    texture = rng.integers(0, 255, (96, 128, 3), np.uint8)
-    return [np.roll(texture, 3 * k, axis=1) for k in range(count)]
-
-
 @pytest.fixture(scope="module")
 def images():
-    return moving()
+    """60 images of a moving texture."""
+    texture = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    return [np.roll(texture, 3 * k, axis=1) for k in range(60)]
 
 
 def irregular_times(count):
-    """Times of a variable frame rate, with pauses."""
+    """Return times of a variable frame rate, with pauses."""
     steps = [Fraction(1, 25)] * 10 + [Fraction(3, 25)] * 5 + [Fraction(1)]
     times = [Fraction(0)]
     while len(times) < count:
@@ -40,21 +36,24 @@ FORMATS = [
 ]  # fmt: skip
 
 
-def written(path, codec, images, **options):
+def encode(path, codec, images, **arguments):
+    """Write a video with options that suit its codec, and return its path."""
     pixel_format = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}.get(codec, "yuv420p")
-    settings = {} if codec in ("mjpeg", "prores_ks") else dict(GOP)
-    settings |= {"bf": "0"} if codec == "mpeg4" else {}
-    settings |= {"auto-alt-ref": "1", "lag-in-frames": "16"} if codec == "libvpx" else {}
-    write_video(path, images, codec=codec, pixel_format=pixel_format, options=settings, **options)
+    options = {} if codec in ("mjpeg", "prores_ks") else dict(GOP)
+    options |= {"bf": "0"} if codec == "mpeg4" else {}
+    options |= {"auto-alt-ref": "1", "lag-in-frames": "16"} if codec == "libvpx" else {}
+    write_video(path, images, codec=codec, pixel_format=pixel_format, options=options, **arguments)
     return path
 
 
 @pytest.mark.parametrize(("name", "codec"), FORMATS)
-@pytest.mark.parametrize("variable", [False, True])
-def test_number_behind_start_is_the_true_index(tmp_path, images, name, codec, variable):
-    times = irregular_times(len(images)) if variable else None
-    tick = Fraction(1, 1000) if variable and not name.endswith("avi") else None
-    path = written(tmp_path / name, codec, images, times=times, tick=tick)
+@pytest.mark.parametrize("is_variable", [False, True])
+def test_frame_number_after_start_is_the_index_in_the_file(
+    tmp_path, images, name, codec, is_variable
+):
+    times = irregular_times(len(images)) if is_variable else None
+    tick = Fraction(1, 1000) if is_variable and not name.endswith("avi") else None
+    path = encode(tmp_path / name, codec, images, times=times, tick=tick)
     frames = [(f.number, f.seconds) for f in read(path)]
     assert [number for number, _ in frames] == list(range(len(images)))
     for start in (0.05, 0.5, 1.0, 1.97, frames[-1][1]):
@@ -65,9 +64,9 @@ def test_number_behind_start_is_the_true_index(tmp_path, images, name, codec, va
 
 
 @pytest.mark.parametrize(("name", "codec"), FORMATS)
-def test_frames_that_were_dropped_are_no_damage(tmp_path, images, name, codec):
+def test_dropped_frames_are_no_damage(tmp_path, images, name, codec):
     times = [Fraction(k + 10 * (k > 20), 25) for k in range(len(images))]
-    path = written(tmp_path / name, codec, images, times=times)
+    path = encode(tmp_path / name, codec, images, times=times)
     assert [f.seconds for f in read(path)] == pytest.approx([float(t) for t in times], abs=2e-3)
 
 
@@ -75,7 +74,7 @@ def test_frames_that_were_dropped_are_no_damage(tmp_path, images, name, codec):
 @pytest.mark.parametrize("shift", [0, 1])
 def test_lossless_trim_is_no_damage(tmp_path, images, name, shift):
     codec = "mpeg4" if name == "b.avi" else "libx264"
-    path = written(tmp_path / f"a{name[1:]}", codec, images)
+    path = encode(tmp_path / f"a{name[1:]}", codec, images)
     # Cut at the key frame, with the packets before it missing.
     options = {"avoid_negative_ts": "disabled" if name in ("b.mp4", "b.mov") else "make_zero"}
     copy_packets(path, tmp_path / name, shift, keep=lambda k: k >= 24, **options)
@@ -86,29 +85,29 @@ def test_recording_that_begins_between_key_frames_is_no_damage(tmp_path, images)
     write_video(tmp_path / "a.ts", images, options={"g": "20", "bf": "0"})
     body = (tmp_path / "a.ts").read_bytes()
     with av.open(str(tmp_path / "a.ts")) as container:
-        places = [p.pos for p in container.demux(video=0) if p.pos is not None]
-    (tmp_path / "b.ts").write_bytes(body[:564] + body[places[7] // 188 * 188 :])
+        positions = [p.pos for p in container.demux(video=0) if p.pos is not None]
+    (tmp_path / "b.ts").write_bytes(body[:564] + body[positions[7] // 188 * 188 :])
     assert len(read(tmp_path / "b.ts")) >= 40
 
 
 @pytest.mark.parametrize("field", [b"mdhd", b"mvhd", b"tkhd"])
 @pytest.mark.parametrize("factor", [0.5, 3])
 def test_wrong_duration_is_no_damage(tmp_path, images, field, factor):
-    path = written(tmp_path / "a.mp4", "libx264", images)
+    path = encode(tmp_path / "a.mp4", "libx264", images)
     body = bytearray(path.read_bytes())
-    place = body.index(field) + (24 if field == b"tkhd" else 20)
-    duration = int.from_bytes(body[place : place + 4], "big")
-    body[place : place + 4] = round(duration * factor).to_bytes(4, "big")
+    offset = body.index(field) + (24 if field == b"tkhd" else 20)
+    duration = int.from_bytes(body[offset : offset + 4], "big")
+    body[offset : offset + 4] = round(duration * factor).to_bytes(4, "big")
     path.write_bytes(body)
     assert len(read(path)) == len(images)
 
 
 @pytest.mark.parametrize("count", [0, 10, 1000])
 def test_wrong_frame_count_is_no_damage(tmp_path, images, count):
-    path = written(tmp_path / "a.avi", "mjpeg", images)
+    path = encode(tmp_path / "a.avi", "mjpeg", images)
     body = bytearray(path.read_bytes())
-    for place in (body.index(b"avih") + 24, body.index(b"strh") + 40):
-        body[place : place + 4] = count.to_bytes(4, "little")
+    for offset in (body.index(b"avih") + 24, body.index(b"strh") + 40):
+        body[offset : offset + 4] = count.to_bytes(4, "little")
     path.write_bytes(body)
     assert len(read(path)) == len(images)
 
@@ -119,7 +118,7 @@ def test_wrong_frame_count_is_no_damage(tmp_path, images, count):
 )  # fmt: skip
 @pytest.mark.parametrize("start", [0.0, 0.5])
 def test_truncated_file_is_reported(tmp_path, images, name, codec, start):
-    path = written(tmp_path / name, codec, images)
+    path = encode(tmp_path / name, codec, images)
     if name == "a.mp4":
         copy_packets(path, tmp_path / "b.mp4", movflags="faststart")
         path = tmp_path / "b.mp4"
@@ -130,7 +129,7 @@ def test_truncated_file_is_reported(tmp_path, images, name, codec, start):
     assert frames
     assert len(frames) < len(images)
     assert len(errors) == 1
-    assert "is truncated: no frame could be read after" in str(errors[0])
+    assert "truncated" in str(errors[0])
 
 
 @pytest.mark.parametrize(
@@ -139,21 +138,21 @@ def test_truncated_file_is_reported(tmp_path, images, name, codec, start):
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_damage_is_reported_and_decoding_continues(tmp_path, images, name, codec, seed):
-    path = written(tmp_path / name, codec, images)
+    path = encode(tmp_path / name, codec, images)
     body, rng = bytearray(path.read_bytes()), random.Random(seed)
-    place = int(len(body) * rng.uniform(0.3, 0.6))
-    body[place : place + 1500] = rng.randbytes(1500)
+    offset = int(len(body) * rng.uniform(0.3, 0.6))
+    body[offset : offset + 1500] = rng.randbytes(1500)
     path.write_bytes(body)
     errors = []
     frames = read(path, errors)
     assert errors
-    assert "is damaged after" in str(errors[0])
+    assert "damaged" in str(errors[0])
     assert frames[-1].seconds > 2
     assert len(frames) > 40
 
 
-def test_probe_of_a_trim(tmp_path, images):
-    path = written(tmp_path / "a.mp4", "libx264", images)
+def test_probe_of_a_trimmed_video_reads_its_duration(tmp_path, images):
+    path = encode(tmp_path / "a.mp4", "libx264", images)
     copy_packets(path, tmp_path / "b.mp4", 1)
     info = video.probe(Source.parse(str(tmp_path / "b.mp4")))
     assert info.seconds == pytest.approx(1.4, abs=0.05)
@@ -170,9 +169,10 @@ def test_recording_of_a_broadcast_may_end_anywhere(tmp_path, images):
 def test_video_without_a_readable_frame_is_reported(tmp_path, images):
     write_video(tmp_path / "a.ts", images, options={"g": "60", "bf": "0"})
     with av.open(str(tmp_path / "a.ts")) as container:
-        second = [packet.pos for packet in container.demux(video=0)][1]
+        second_packet = [packet.pos for packet in container.demux(video=0)][1]
     body = (tmp_path / "a.ts").read_bytes()
-    (tmp_path / "b.ts").write_bytes(body[:564] + body[second // 188 * 188 :])
+    (tmp_path / "b.ts").write_bytes(body[:564] + body[second_packet // 188 * 188 :])
     errors = []
     assert read(tmp_path / "b.ts", errors) == []
-    assert "no frame could be read" in str(errors[0])
+    (error,) = map(str, errors)
+    assert "b.ts" in error

@@ -1,4 +1,4 @@
-"""Images become upright RGB frames or one clear error."""
+"""Images become upright RGB frames, or an error of one sentence."""
 
 import gc
 import io
@@ -28,6 +28,7 @@ RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
 def error_for(source):
+    """Return the message of the error that reading raises."""
     with pytest.raises(UserError) as caught:
         list(image.frames(source))
     message = str(caught.value)
@@ -39,7 +40,7 @@ def error_for(source):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation):
     upright = Image.fromarray(gradient())
-    undo = {
+    transpose_to_stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,11 +49,13 @@ def test_exif_orientation_is_applied(orientation):
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    stored = upright
+    if orientation > 1:
+        stored = upright.transpose(transpose_to_stored[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for form in ("PNG", "TIFF"):
-        frame = image.first_frame(encoded(stored, form, exif=exif))
+    for image_format in ("PNG", "TIFF"):
+        frame = image.first_frame(encoded(stored, image_format, exif=exif))
         assert np.array_equal(frame.pixels, gradient())
 
 
@@ -94,10 +97,10 @@ def test_cmyk_is_converted_to_rgb():
     assert np.abs(frame.pixels.astype(int) - RED).max() < 12
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_16_bit_values_keep_their_upper_8_bits(form):
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_16_bit_values_are_scaled_to_8_bits(image_format):
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    frame = image.first_frame(encoded(Image.fromarray(values), form))
+    frame = image.first_frame(encoded(Image.fromarray(values), image_format))
     assert frame.pixels[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
@@ -106,14 +109,14 @@ def test_dark_16_bit_image_stays_dark():
     assert frame.pixels.max() == 0
 
 
-@pytest.mark.parametrize("span", [(0.0, 1.0), (0.0, 255.0), (-3.0, 2.0), (0.0, 1e6)])
-def test_floats_are_scaled_to_their_range(span):
-    values = np.linspace(*span, 5, dtype=np.float32)[None]
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (0.0, 255.0), (-3.0, 2.0), (0.0, 1e6)])
+def test_floats_are_scaled_by_their_range(value_range):
+    values = np.linspace(*value_range, 5, dtype=np.float32)[None]
     frame = image.first_frame(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == [0, 64, 128, 191, 255]
 
 
-def test_wide_integers_are_scaled_to_their_range():
+def test_huge_integers_and_floats_are_scaled_by_their_range():
     values = (2_000_000_000 + np.arange(256, dtype=np.int32))[None]
     frame = image.first_frame(encoded(Image.fromarray(values), "TIFF"))
     assert frame.pixels[0, :, 0].tolist() == list(range(256))
@@ -132,7 +135,7 @@ def test_16_bit_images_need_little_extra_memory():
         tracemalloc.stop()
 
 
-def test_first_frame_is_read_without_counting_frames(monkeypatch):
+def test_first_frame_is_read_without_seeking_to_the_second(monkeypatch):
     pages = [Image.new("L", (2, 2), shade) for shade in (10, 20, 30)]
     body = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     assert len(list(image.frames(body))) == 3
@@ -152,10 +155,10 @@ def test_constant_float_image_has_one_color():
     assert len(np.unique(frame.pixels)) == 1
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-def test_animation_frames_have_their_own_times(form):
-    options = {"lossless": True} if form == "WEBP" else {}
-    body = animation(form, duration=[100, 250, 50], **options)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
+def test_animation_frames_have_their_own_times(image_format):
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    body = animation(image_format, duration=[100, 250, 50], **options)
     frames = list(image.frames(body))
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.1, 0.35])
@@ -201,13 +204,17 @@ def test_arrays_pil_images_and_bytes_give_the_same_pixels():
         assert np.array_equal(image.first_frame(source).pixels, pixels)
 
 
-def test_array_shapes_are_converted_or_rejected():
+def test_arrays_of_images_are_converted_to_rgb_and_others_are_rejected():
     gray = gradient()[:, :, 0]
     assert np.array_equal(image.first_frame(gray).pixels[:, :, 2], gray)
     assert np.array_equal(image.first_frame(gray[:, :, None]).pixels[:, :, 1], gray)
     assert (image.first_frame(np.zeros((2, 2, 4), np.uint8)).pixels == 255).all()
-    for bad in (np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8), np.zeros((2, 2, 5), np.uint8)):
-        assert "array" in error_for(bad)
+    for array in (
+        np.zeros((2, 2, 3)),
+        np.zeros((0, 2, 3), np.uint8),
+        np.zeros((2, 2, 5), np.uint8),
+    ):
+        assert str(array.shape) in error_for(array)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +238,7 @@ def test_array_shapes_are_converted_or_rejected():
         (np.zeros((8, 9), np.uint8).view(np.matrix), "np.asarray"),
     ],
 )
-def test_other_arrays_are_rejected_with_advice(array, advice):
+def test_error_for_an_array_says_how_to_convert_it(array, advice):
     assert advice in error_for(array)
 
 
@@ -242,7 +249,7 @@ def test_subclasses_of_arrays_become_plain_arrays():
     assert np.array_equal(frame.pixels, gradient())
 
 
-def test_threads_leave_the_filters_of_warnings_alone():
+def test_reading_in_threads_keeps_the_warning_filters():
     bodies = [*valid_images(), encoded(Image.new("P", (9, 9)), "PNG", transparency=b"\0\x80")]
     with warnings.catch_warnings():
         before = list(warnings.filters)
@@ -278,16 +285,16 @@ def test_unreadable_files_give_one_sentence(tmp_path, name, body, message):
 
 def test_decompression_bomb_is_rejected_before_decoding(tmp_path):
     Image.new("1", (13500, 13500)).save(tmp_path / "bomb.png")
-    began = time.perf_counter()
-    assert "pixels" in error_for(tmp_path / "bomb.png")
-    assert time.perf_counter() - began < 0.5
+    start = time.perf_counter()
+    assert "13500 x 13500" in error_for(tmp_path / "bomb.png")
+    assert time.perf_counter() - start < 0.5
 
 
 def test_file_above_the_size_limit_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(image, "MAX_BYTES", 1 << 20)
     path = tmp_path / "long.jpg"
     path.write_bytes(b"\0" * ((1 << 20) + 1))
-    assert "larger than 1 MiB" in error_for(path)
+    assert "1 MiB" in error_for(path)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30000, 10), (10, 30000)])
@@ -305,7 +312,7 @@ def test_missing_read_permission_is_an_error(tmp_path):
         path = Path("/proc/self/mem")
         if not path.exists():
             pytest.skip("root can read every file here")
-    assert "Cannot read" in error_for(path)
+    assert str(path) in error_for(path)
 
 
 def test_reading_closes_the_file(tmp_path):
@@ -349,18 +356,18 @@ def valid_images():
 def mutate(body, rng):
     body = bytearray(body)
     for _ in range(rng.choice((1, 2, 5, 20))):
-        # Headers matter most: half of the mutations are there.
+        # At least half of the mutations are in the header, which matters most.
         end = len(body) if rng.random() < 0.5 else min(len(body), 64)
-        at = rng.randrange(end)
+        offset = rng.randrange(end)
         mutation = rng.randrange(4)
         if mutation == 0:
-            body[at] = rng.randrange(256)
+            body[offset] = rng.randrange(256)
         elif mutation == 1:
-            body[at : at + 4] = rng.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"))
+            body[offset : offset + 4] = rng.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"))
         elif mutation == 2:
-            del body[at : at + rng.randrange(1, 9)]
+            del body[offset : offset + rng.randrange(1, 9)]
         else:
-            body[at:at] = rng.randbytes(rng.randrange(1, 9))
+            body[offset:offset] = rng.randbytes(rng.randrange(1, 9))
         if not body:
             break
     return bytes(body[: rng.randrange(len(body) + 1)] if rng.random() < 0.1 else body)
@@ -370,10 +377,10 @@ def test_mutated_images_give_frames_or_one_sentence(monkeypatch):
     monkeypatch.setattr(image_file, "MAX_PIXELS", 4_000_000)
     rng, originals = random.Random(2), valid_images()
     read = rejected = 0
-    slowest, began = 0.0, time.perf_counter()
+    slowest, start = 0.0, time.perf_counter()
     for k in range(4000):
         body = mutate(originals[k % len(originals)], rng)
-        start = time.perf_counter()
+        image_start = time.perf_counter()
         try:
             for frame in image.frames(body):
                 assert frame.pixels.dtype == np.uint8
@@ -383,15 +390,15 @@ def test_mutated_images_give_frames_or_one_sentence(monkeypatch):
             read += 1
         except UserError as error:
             rejected += bool(SENTENCE.fullmatch(str(error)))
-        slowest = max(slowest, time.perf_counter() - start)
+        slowest = max(slowest, time.perf_counter() - image_start)
     assert read > 500
     assert read + rejected == 4000
     assert slowest < 3
-    assert time.perf_counter() - began < 40
+    assert time.perf_counter() - start < 40
 
 
 def encoded_heic(original, **options):
-    """The bytes of a HEIC file; skips the test if its codec is not installed."""
+    """Return the bytes of a HEIC file; skip the test if its codec is not installed."""
     codec = pytest.importorskip("pillow_heif.as_plugin")
     file = io.BytesIO()
     original.encoderinfo = {"quality": 95, **options}
@@ -417,12 +424,12 @@ def test_heic_is_read_if_its_decoder_is_installed(heic, tmp_path):
 def test_heic_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = Image.fromarray(gradient(64, 48)).transpose(Image.Transpose.ROTATE_90)
-    frame = image.first_frame(encoded_heic(turned, exif=exif.tobytes()))
+    rotated = Image.fromarray(gradient(64, 48)).transpose(Image.Transpose.ROTATE_90)
+    frame = image.first_frame(encoded_heic(rotated, exif=exif.tobytes()))
     assert np.abs(frame.pixels.astype(int) - gradient(64, 48)).mean() < 6
 
 
-def test_heic_without_its_decoder_says_what_to_install(monkeypatch):
+def test_heic_without_its_decoder_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     message = error_for(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99))
     assert "pip install '.[heic]'" in message
@@ -445,7 +452,7 @@ def test_the_fourth_channel_of_a_tga_is_alpha_if_its_header_says_so(bits):
 
 
 def bmp_with_alpha(pixels):
-    """The bytes of a BMP whose header states the masks of four channels, for (H, W, 4) RGBA."""
+    """Encode (H, W, 4) uint8 RGBA pixels as a BMP whose header states the masks of all channels."""
     height, width = pixels.shape[:2]
     data = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
     masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
@@ -465,23 +472,23 @@ def test_a_bmp_with_an_empty_alpha_channel_is_opaque():
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("cut", [1, 2])
-def test_a_jpeg_without_its_end_marker_is_read(progressive, cut):
+@pytest.mark.parametrize("missing_bytes", [1, 2])
+def test_a_jpeg_without_its_end_marker_is_read(progressive, missing_bytes):
     body = encoded(Image.effect_noise((200, 150), 60), "JPEG", progressive=progressive)
     assert body.endswith(b"\xff\xd9")
-    frame = image.first_frame(body[:-cut])
+    frame = image.first_frame(body[:-missing_bytes])
     assert np.array_equal(frame.pixels, image.first_frame(body).pixels)
 
 
-@pytest.mark.parametrize("cut", [12, 40, 2000, 15000])
-def test_a_jpeg_without_all_its_pixels_is_damaged(cut):
+@pytest.mark.parametrize("missing_bytes", [12, 40, 2000, 15000])
+def test_a_jpeg_without_all_its_pixels_is_damaged(missing_bytes):
     body = encoded(Image.effect_noise((200, 150), 60), "JPEG")
-    assert "truncated" in error_for(body[:-cut])
+    assert "truncated" in error_for(body[:-missing_bytes])
 
 
-@pytest.mark.parametrize(("limit", "reduced"), [(20_000, 2), (4_000, 4), (1_200, 8)])
+@pytest.mark.parametrize(("limit", "factor"), [(20_000, 2), (4_000, 4), (1_200, 8)])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_very_large_jpeg_is_decoded_at_a_reduced_size(monkeypatch, limit, reduced, orientation):
+def test_a_very_large_jpeg_is_decoded_at_a_reduced_size(monkeypatch, limit, factor, orientation):
     monkeypatch.setattr(image_file, "MAX_PIXELS", limit)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -491,17 +498,17 @@ def test_a_very_large_jpeg_is_decoded_at_a_reduced_size(monkeypatch, limit, redu
     upright = size if orientation == 1 else size[::-1]
     assert frame.size == frame.original_size == upright
     height, width = frame.pixels.shape[:2]
-    assert (width, height) == tuple(-(-side // reduced) for side in upright)
+    assert (width, height) == tuple(-(-side // factor) for side in upright)
     corner = frame.pixels[0, -1 if orientation == 1 else 0].astype(int)
     expected = [255, 0, 128] if orientation == 1 else [0, 255, 128]
     assert np.abs(corner - expected).max() < 30
-    assert frame.scale == pytest.approx(reduced, rel=0.05)
+    assert frame.scale == pytest.approx(factor, rel=0.05)
     without_end = image.first_frame(body[:-2])
     assert without_end.size == upright
     assert np.array_equal(without_end.pixels, frame.pixels)
 
 
-def test_larger_images_than_the_limit_are_rejected_where_they_are_not_reduced(monkeypatch):
+def test_images_above_the_limit_that_cannot_be_reduced_are_rejected(monkeypatch):
     monkeypatch.setattr(image_file, "MAX_PIXELS", 1000)
     body = encoded(Image.fromarray(gradient(200, 100)), "JPEG")
     assert "200 x 100" in error_for(encoded(Image.fromarray(gradient(200, 100)), "PNG"))
@@ -512,11 +519,11 @@ def test_larger_images_than_the_limit_are_rejected_where_they_are_not_reduced(mo
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "RGB"])
-def test_conversion_in_strips_is_that_of_the_whole_image(mode, monkeypatch):
+def test_conversion_in_strips_equals_that_of_the_whole_image(mode, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 31, 4), np.uint8)
-    picture = Image.fromarray(pixels).convert("RGB").convert(mode)
+    pil_image = Image.fromarray(pixels).convert("RGB").convert(mode)
     if mode in ("RGBA", "LA"):
-        picture.putalpha(Image.fromarray(pixels[..., 3]))
-    whole = image.first_frame(picture).pixels
+        pil_image.putalpha(Image.fromarray(pixels[..., 3]))
+    expected = image.first_frame(pil_image).pixels
     monkeypatch.setattr(rgb, "STRIP_PIXELS", 100)
-    assert np.array_equal(image.first_frame(picture).pixels, whole)
+    assert np.array_equal(image.first_frame(pil_image).pixels, expected)

@@ -1,4 +1,4 @@
-"""Input strings: their kind, location and name."""
+"""Kind, location and name of inputs, and reading them as images."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io import reader
-from mien.io.file_kind import READABLE_SUFFIXES, VIDEO_SUFFIXES
+from mien.io.file_kind import READABLE_SUFFIXES
 from mien.io.source import Source
 from tests.synthetic.images import animation, encoded, gradient
 
@@ -26,6 +26,7 @@ def locations(text):
 
 
 def error_for(text):
+    """Return the message of the error that `expand` raises."""
     with pytest.raises(UserError) as caught:
         Source.expand(text)
     message = str(caught.value)
@@ -72,7 +73,7 @@ def write_clip(file, codec="mpeg4", file_format=None):
         ("http://host:80/a:b@c", "stream", None, None),
     ],
 )
-def test_inputs_that_are_not_files_are_recognized_by_their_syntax(text, kind, location, name):
+def test_other_inputs_than_files_are_recognized_by_their_syntax(text, kind, location, name):
     source = Source.parse(text)
     assert (source.kind, source.location, source.name) == (kind, location or text, name or text)
     assert source.is_video == (kind != "image")
@@ -86,11 +87,11 @@ def test_rate_of_a_sequence(text, rate):
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1/x.JPG?size=2", "https://host/a.png"])
 def test_address_of_an_image_is_an_error(text):
-    assert "Download it" in error_for(text)
+    assert text in error_for(text)
 
 
 @pytest.mark.parametrize("name", ["camera", "Camera:1", "%d.png", "a%03d.png@30"])
-def test_existing_file_takes_precedence(tmp_path, monkeypatch, name):
+def test_existing_file_takes_precedence_over_a_camera_or_sequence(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert Source.parse(name).kind in ("camera", "sequence")
     Image.new("L", (2, 2)).save(name, "PNG")
@@ -99,16 +100,16 @@ def test_existing_file_takes_precedence(tmp_path, monkeypatch, name):
 
 CONTENTS = {
     "image": [
-        (f"{form} image", partial(encoded, Image.new("RGB", (9, 9)), form))
-        for form in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF")
+        (f"{name} image", partial(encoded, Image.new("RGB", (9, 9)), name))
+        for name in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF")
     ] + [("pages", lambda: animation("TIFF"))],
     "animation": [
-        (f"{form} of three", lambda form=form: animation(form, duration=40))
-        for form in ("GIF", "PNG", "WEBP", "AVIF")
+        (f"{name} of three", partial(animation, name, duration=40))
+        for name in ("GIF", "PNG", "WEBP", "AVIF")
     ],
     "video": [
-        (form, lambda form=form, codec=codec: write_clip(io.BytesIO(), codec, form).getvalue())
-        for form, codec in (
+        (name, lambda name=name, codec=codec: write_clip(io.BytesIO(), codec, name).getvalue())
+        for name, codec in (
             ("mp4", "mpeg4"), ("matroska", "mpeg4"), ("avi", "mpeg4"), ("mpegts", "mpeg2video"),
             ("mpeg", "mpeg2video"), ("flv", "flv1"), ("asf", "mpeg4"), ("yuv4mpegpipe", "rawvideo"),
             ("mxf", "mpeg2video"), ("mov", "mpeg4"), ("mpeg2video", "mpeg2video"),
@@ -130,7 +131,7 @@ def test_kind_is_determined_by_content(tmp_path, kind, content):
     for name in ("a", "a.jpg", "a.mp4", "a.txt", "a.gif"):
         (tmp_path / name).write_bytes(body)
         assert Source.parse(str(tmp_path / name)).kind == kind
-    # Not a.jpg: FFmpeg takes an MPEG program stream of that name for images.
+    # Not a.jpg, because FFmpeg reads an MPEG program stream of that name as an image.
     first = next(reader.frames(Source.parse(str(tmp_path / "a"))))
     assert (first.kind, first.location) == (kind, str(tmp_path / "a"))
 
@@ -170,10 +171,10 @@ def test_any_bytes_have_a_kind(tmp_path_factory, body, suffix):
 
 
 @given(st.text(string.printable, max_size=40), st.sampled_from(["http", "rtsp", "camera:", ""]))
-def test_any_text_is_a_source_or_an_error(text, before):
+def test_any_text_is_a_source_or_an_error(text, prefix):
     assume(not text.startswith(("/", ".")))  # do not search the whole disk
     try:
-        sources = Source.expand(f"{before}://{text}" if before else text, lambda _: None)
+        sources = Source.expand(f"{prefix}://{text}" if prefix else text, lambda _: None)
     except UserError as error:
         str(error).encode("utf-8")
     else:
@@ -187,10 +188,9 @@ def test_folder_contains_images_and_videos(tmp_path):
     write_clip(str(tmp_path / "c.mp4"))
     kinds = [source.kind for source in Source.expand(str(tmp_path))]
     assert kinds == ["animation", "image", "video"]
-    assert ".mp4" in VIDEO_SUFFIXES
 
 
-def test_analyze_rejects_videos(tmp_path):
+def test_read_image_rejects_videos_and_cameras(tmp_path):
     write_clip(str(tmp_path / "c.mp4"))
     for source in (str(tmp_path / "c.mp4"), "camera:0"):
         with pytest.raises(UserError, match=r"use stream\(\)"):
@@ -204,13 +204,13 @@ def test_folder_is_read_recursively_without_other_files(tmp_path):
         Image.new("RGB", (2, 2)).save(path)
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.warns(UserWarning, match="1 file was not read: 1 .txt"):
+    with pytest.warns(UserWarning, match=r"1 \.txt"):
         sources = [frame.source for frame in reader.read_images(Source.expand(str(tmp_path)))]
     assert sources == [str(tmp_path / name) for name in ("b.PNG", "c.jpg", "deep/er/a.png")]
 
 
 def test_folder_without_images_is_an_error(tmp_path):
-    assert "no image or video" in error_for(str(tmp_path))
+    assert str(tmp_path) in error_for(str(tmp_path))
 
 
 def test_glob_is_sorted_and_omits_folders(tmp_path):
@@ -224,7 +224,7 @@ def test_glob_is_sorted_and_omits_folders(tmp_path):
 
 def test_glob_that_matches_only_folders_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
-    assert "file not found" in error_for(f"{tmp_path}/*")
+    assert f"{tmp_path}/*" in error_for(f"{tmp_path}/*")
 
 
 def test_read_image_rejects_several_files(tmp_path):
@@ -249,14 +249,12 @@ def test_missing_file_is_an_error(path):
 
 
 @given(st.text(min_size=1, max_size=30).filter(lambda name: "/" not in name and name != "-"))
-def test_any_missing_name_is_an_error(name):
-    try:
-        locations(f"nowhere-at-all/{name}")
-    except UserError as error:
-        str(error).encode("utf-8")
+def test_any_missing_file_is_a_printable_error(name):
+    assume("%" not in name)  # a sequence is searched when it is read
+    error_for(f"nowhere-at-all/{name}").encode("utf-8")
 
 
-def test_undecodable_file_name_is_printable(tmp_path):
+def test_file_name_that_is_not_utf_8_is_escaped(tmp_path):
     path = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(path, "wb") as file:
         file.write(encoded(Image.new("L", (2, 2)), "PNG"))
@@ -273,7 +271,7 @@ def test_dash_is_standard_input(monkeypatch):
     assert np.array_equal(frame.pixels, gradient())
 
 
-def test_on_error_skips_unreadable_images(tmp_path):
+def test_on_error_receives_unreadable_images_and_others_are_read(tmp_path):
     Image.new("L", (1, 1)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nonsense")
     Image.new("L", (1, 1)).save(tmp_path / "c.png")

@@ -1,7 +1,6 @@
-"""Read videos, animations and image sequences."""
+"""Read videos and image sequences."""
 
 import io
-import re
 import threading
 import time
 from fractions import Fraction
@@ -12,24 +11,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mien as package
 from mien.errors import UserError
 from mien.io import prefetch, video
 from mien.io.source import Source
-from tests.io.video_files import frame_times, write_gif
+from tests.io.video_files import frame_times, read, write_gif
 from tests.synthetic import clip_files, clips, tracking_scores
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "variable"),
+    ("name", "codec", "is_variable"),
     [
         ("a.mp4", "libx264", False), ("b.mp4", "libx264", True), ("c.webm", "libvpx-vp9", True),
         ("d.avi", "mjpeg", False), ("e.mp4", "mpeg4", False), ("f.mkv", "libx264", True),
     ],
 )  # fmt: skip
-def test_frames_have_their_own_time_stamps(tmp_path, sample_faces, name, codec, variable):
+def test_frames_have_their_own_time_stamps(tmp_path, sample_faces, name, codec, is_variable):
     path = tmp_path / name
-    originals = clips.frames("one", sample_faces, size=(320, 180), seconds=1, variable=variable)
+    originals = clips.frames("one", sample_faces, size=(320, 180), seconds=1, variable=is_variable)
     truths = clip_files.encode(path, originals, codec=codec)
     frames = list(video.frames(Source.parse(str(path))))
     assert tracking_scores.time_error(truths, [frame.seconds for frame in frames]) < 1e-3
@@ -53,54 +51,50 @@ def test_animated_gif_is_a_video_and_a_single_frame_is_an_image(tmp_path, sample
 
 
 def test_video_continues_when_time_stamps_restart(tmp_path, sample_faces):
-    parts = []
-    for name in ("a.ts", "b.ts"):
-        frames = clips.frames("one", sample_faces, size=(320, 180), seconds=3)
-        clip_files.encode(tmp_path / name, frames)
-        parts.append((tmp_path / name).read_bytes())
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes(b"".join(parts))
-    single, double = frame_times(tmp_path / "a.ts"), frame_times(joined)
-    assert len(double) == pytest.approx(2 * len(single), abs=2)
-    assert all(a < b for a, b in pairwise(double))
-    assert double[-1] == pytest.approx(2 * single[-1], abs=0.3)
+    recording, joined = tmp_path / "recording.ts", tmp_path / "joined.ts"
+    clip_files.encode(recording, clips.frames("one", sample_faces, size=(320, 180), seconds=3))
+    joined.write_bytes(2 * recording.read_bytes())
+    times, joined_times = frame_times(recording), frame_times(joined)
+    assert len(joined_times) == pytest.approx(2 * len(times), abs=2)
+    assert all(a < b for a, b in pairwise(joined_times))
+    assert joined_times[-1] == pytest.approx(2 * times[-1], abs=0.3)
     rest = list(video.frames(Source.parse(str(joined)), video.FrameSelection(start=2.0)))
-    assert [frame.seconds for frame in rest] == [seconds for seconds in double if seconds >= 1.98]
-    assert [frame.number for frame in rest] == list(range(len(double) - len(rest), len(double)))
+    assert [frame.seconds for frame in rest] == [t for t in joined_times if t >= 1.98]
+    count = len(joined_times)
+    assert [frame.number for frame in rest] == list(range(count - len(rest), count))
     assert frame_times(joined, start=4.0)[0] == pytest.approx(4.0, abs=0.05)
 
 
-def test_should_stop_and_close_end_decoding(clip):
+def test_reading_ends_at_the_frame_at_which_should_stop_is_true(clip):
     calls = []
-    selection = video.FrameSelection(seconds=1e6)
-    assert (
-        list(
-            video.frames(
-                Source.parse(str(clip[0])), selection, should_stop=lambda: not calls.append(1)
-            )
-        )
-        == []
-    )
+
+    def should_stop():
+        calls.append(1)
+        return True
+
+    assert list(video.frames(Source.parse(str(clip[0])), should_stop=should_stop)) == []
     assert len(calls) == 1
-    # Closing the iterator ends decoding as well.
-    frames = video.frames(Source.parse(str(clip[0])), selection)
+
+
+def test_closing_the_iterator_ends_decoding_while_frames_are_skipped(clip):
+    frames = video.frames(Source.parse(str(clip[0])), video.FrameSelection(seconds=1e6))
     next(frames)
     frames.close()
     assert "decoder" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_missing_number_of_a_sequence_is_an_error(tmp_path, sample_faces):
+def test_missing_number_of_a_sequence_is_an_error(tmp_path):
     for k in (1, 2, 4):
         Image.new("RGB", (64, 48)).save(tmp_path / f"{k:04d}.png")
-    with pytest.raises(UserError, match="number 3 is missing"):
+    with pytest.raises(UserError, match="number 3"):
         list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
     Image.new("RGB", (64, 48)).save(tmp_path / "20240115123456.png")
-    with pytest.raises(UserError, match="number 3 is missing"):
+    with pytest.raises(UserError, match="number 3"):
         list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
 
 
 def test_every_and_seconds_exclude_each_other():
-    with pytest.raises(UserError, match="one of the two"):
+    with pytest.raises(UserError, match=r"every 2 .* every 1 s"):
         video.FrameSelection(every=2, seconds=1)
 
 
@@ -127,9 +121,9 @@ def test_image_sequence_is_a_video(tmp_path, sample_faces, suffix):
     assert [frame.seconds for frame in frames] == pytest.approx(
         [k / 10 for k in range(len(originals))]
     )
-    worst = 25 if suffix == "jpg" else 3
+    max_error = 25 if suffix == "jpg" else 3
     for frame, pixels in zip(frames, originals, strict=True):
-        assert abs(frame.pixels.astype(int) - pixels).mean() < worst
+        assert abs(frame.pixels.astype(int) - pixels).mean() < max_error
     assert frame_times(pattern[:-3]) == pytest.approx([k / 25 for k in range(len(originals))])
     assert frame_times(pattern, start=0.5) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
 
@@ -150,14 +144,14 @@ def test_every_and_seconds_select_frames(clip):
     assert all(b - a == pytest.approx(0.25, abs=0.041) for a, b in pairwise(times))
 
 
-@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.parametrize("is_variable", [False, True])
 @pytest.mark.parametrize("seconds", [0.06, 0.08, 0.11, 0.2])
 @pytest.mark.parametrize("start", [0.0, 0.3])
 def test_selection_does_not_depend_on_where_reading_begins(
-    tmp_path, sample_faces, variable, seconds, start
+    tmp_path, sample_faces, is_variable, seconds, start
 ):
     path = tmp_path / "a.mp4"
-    originals = clips.frames("one", sample_faces, size=(64, 48), seconds=1, variable=variable)
+    originals = clips.frames("one", sample_faces, size=(64, 48), seconds=1, variable=is_variable)
     clip_files.encode(path, originals)
     selection = video.FrameSelection(seconds=seconds, start=start)
     frames = [(f.number, f.seconds) for f in video.frames(Source.parse(str(path)), selection)]
@@ -174,31 +168,23 @@ def test_start_and_end_select_a_range(clip):
     assert [f.number for f in frames] == [10, 11, 12, 13, 14, 15]
     all_frames = list(video.frames(Source.parse(str(path))))
     assert np.array_equal(frames[0].pixels, all_frames[10].pixels)
-    with pytest.raises(UserError, match=r"no frame from 99 s on; the last frame read is at 1\.0 s"):
+    with pytest.raises(UserError, match=r"99 s .* 1\.0 s"):
         frame_times(path, start=99)
 
 
 def test_truncated_file_gives_its_frames_and_a_warning(clip):
     path, truths = clip
     errors = []
-    frames = list(
-        video.frames(Source.parse(str(clip_files.truncated(path, 0.5))), on_error=errors.append)
-    )
+    frames = read(clip_files.truncated(path, 0.5), errors)
     assert 0 < len(frames) < len(truths)
-    assert "is truncated: no frame could be read after 0." in str(errors[-1])
+    assert "truncated" in str(errors[-1])
 
 
 def test_reading_continues_after_damage(tmp_path, sample_faces):
-    path = tmp_path / "long.mp4"
-    truths = clip_files.encode(
-        path, clips.frames("one", sample_faces, size=(320, 180), seconds=6), fps=25
-    )
-    errors = []
-    frames = list(
-        video.frames(
-            Source.parse(str(clip_files.corrupted(path, 0.4, 3000))), on_error=errors.append
-        )
-    )
+    path, errors = tmp_path / "long.mp4", []
+    originals = clips.frames("one", sample_faces, size=(320, 180), seconds=6)
+    truths = clip_files.encode(path, originals, fps=25)
+    frames = read(clip_files.corrupted(path, 0.4, 3000), errors)
     assert len(truths) / 2 < len(frames)
     assert frames[-1].seconds > 5.5
     seconds = [frame.seconds for frame in frames]
@@ -206,23 +192,23 @@ def test_reading_continues_after_damage(tmp_path, sample_faces):
     assert len(errors) < 20
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [(b"", "as a video"), (b"not a video at all" * 99, "as a video")],
-)
-def test_unreadable_video_is_an_error(tmp_path, body, message):
+@pytest.mark.parametrize("body", [b"", b"not a video at all" * 99])
+def test_unreadable_video_is_an_error(tmp_path, body):
     path = tmp_path / "x.mp4"
     path.write_bytes(body)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"x\.mp4"):
         next(video.frames(Source.parse(str(path))))
-    with pytest.raises(UserError, match="file not found"):
+
+
+def test_missing_video_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.mp4"):
         Source.parse(str(tmp_path / "nowhere.mp4"))
 
 
 def test_file_with_only_audio_is_an_error(clip):
-    path, _ = clip
-    with pytest.raises(UserError, match="no video stream"):
-        next(video.frames(Source.parse(str(clip_files.without_video(path)))))
+    audio_only = Source.parse(str(clip_files.without_video(clip[0])))
+    with pytest.raises(UserError, match="no video"):
+        next(video.frames(audio_only))
 
 
 def test_prefetch_is_bounded_and_ends_with_its_reader(clip, monkeypatch):
@@ -230,19 +216,22 @@ def test_prefetch_is_bounded_and_ends_with_its_reader(clip, monkeypatch):
     monkeypatch.setattr(prefetch, "MAX_PREFETCHED_PIXELS", 3 * 320 * 180)
     decoded = []
     convert = video.RgbConverter.__call__
-    monkeypatch.setattr(
-        video.RgbConverter, "__call__", lambda self, p: decoded.append(p) or convert(self, p)
-    )
+
+    def convert_and_record(self, av_frame):
+        decoded.append(av_frame)
+        return convert(self, av_frame)
+
+    monkeypatch.setattr(video.RgbConverter, "__call__", convert_and_record)
     frames = video.frames(Source.parse(str(path)))
     next(frames)
     time.sleep(0.3)
     assert len(decoded) <= 6
     frames.close()
-    assert not [t for t in threading.enumerate() if t.name == "decoder"]
+    assert "decoder" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_reader_can_be_closed_in_the_decoder_thread(clip, monkeypatch):
-    """Garbage collection closes an abandoned iterator in any thread."""
+    """Garbage collection may close an abandoned iterator in any thread."""
     suspended, closed, errors, count = threading.Event(), threading.Event(), [], iter(range(99))
 
     def convert(_, av_frame):
@@ -274,13 +263,13 @@ def test_frame_above_the_pixel_limit_counts_as_damaged(tmp_path):
             packet.stream, packet.time_base = stream, Fraction(1, 25)
             packet.pts = packet.dts = k
             out.mux(packet)
-    errors = []
-    assert not list(
-        video.frames(Source.parse(str(path)), on_error=errors.append, max_pixels=8_000_000)
-    )
-    assert "no frame could be read" in str(errors[0])
-    frames = video.frames(Source.parse(str(path)), on_error=errors.append, max_pixels=10_000_000)
+    source, errors = Source.parse(str(path)), []
+    assert list(video.frames(source, on_error=errors.append, max_pixels=8_000_000)) == []
+    (error,) = map(str, errors)
+    assert "bomb.avi" in error
+    frames = video.frames(source, on_error=errors.append, max_pixels=10_000_000)
     assert [frame.pixels.shape for frame in frames] == [(3000, 3000, 3)] * 2
+    assert len(errors) == 1
 
 
 def test_probe_reads_duration_size_and_rate(clip):
@@ -290,25 +279,15 @@ def test_probe_reads_duration_size_and_rate(clip):
 
 
 def test_damage_in_the_middle_is_not_reported_as_truncation(tmp_path, sample_faces):
-    path = tmp_path / "whole.mp4"
+    path, errors = tmp_path / "whole.mp4", []
     clip_files.encode(path, clips.frames("one", sample_faces, size=(320, 180), seconds=6))
-    errors = []
-    times = times_with_errors(clip_files.corrupted(path, 0.5, 3000), errors)
-    assert times[-1] == pytest.approx(5.96, abs=0.1)
+    frames = read(clip_files.corrupted(path, 0.5, 3000), errors)
+    assert frames[-1].seconds == pytest.approx(5.96, abs=0.1)
     assert errors
     assert not [error for error in errors if "truncated" in str(error)]
-    if gaps := [str(error) for error in errors if "no frame could be read between" in str(error)]:
-        begin, end = map(float, re.findall(r"(\d+\.\d) ", gaps[0])[-2:])
-        assert 2 < begin < end < 5.96
 
 
-def times_with_errors(path, errors):
-    return [
-        frame.seconds for frame in video.frames(Source.parse(str(path)), on_error=errors.append)
-    ]
-
-
-@pytest.mark.parametrize("steps", [{"every": 0}, {"every": -2}, {"seconds": -0.1}])
-def test_steps_out_of_range_are_an_error(steps):
-    with pytest.raises(UserError, match="Cannot select"):
-        package.FrameSelection(**steps)
+@pytest.mark.parametrize(("name", "value"), [("every", 0), ("every", -2), ("seconds", -0.1)])
+def test_step_out_of_range_is_an_error(name, value):
+    with pytest.raises(UserError, match=str(value)):
+        video.FrameSelection(**{name: value})

@@ -1,4 +1,4 @@
-"""Frames are what a player shows: orientation, aspect, transparency and HDR."""
+"""Frames look as in a player: orientation, aspect, transparency and HDR."""
 
 import gc
 import io
@@ -24,7 +24,7 @@ ORIENTATIONS = {
     (0, -1, 1, 0): lambda p: np.rot90(p),
     (0, -1, -1, 0): lambda p: np.rot90(p, 2).swapaxes(0, 1),
 }
-"""Display matrices (a, b, c, d), and what they do to an image."""
+"""For each display matrix (a, b, c, d), the function that makes a stored image upright."""
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def pattern():
 
 
 def difference(pixels, expected):
+    """Return the mean absolute difference of two images of equal shape."""
     assert pixels.shape == expected.shape
     return np.abs(pixels.astype(int) - expected).mean()
 
@@ -79,7 +80,7 @@ def test_nearest_right_angle_is_applied():
     assert np.array_equal(orient(image, matrix), np.rot90(image))
 
 
-def test_absurd_display_matrix_of_a_damaged_file_is_no_warning():
+def test_implausible_display_matrix_of_a_damaged_file_causes_no_warning():
     data = np.full(9, -(2**31), np.int32).tobytes()
     matrix = parse_display_matrix(data)
     image = np.zeros((3, 4, 3), np.uint8)
@@ -89,15 +90,19 @@ def test_absurd_display_matrix_of_a_damaged_file_is_no_warning():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_motion_jpeg_and_sequence_follow_exif(tmp_path, pattern, orientation, suffix):
+def test_exif_orientation_of_a_sequence_is_applied(tmp_path, pattern, orientation, suffix):
     exif = Image.Exif()
     exif[0x112] = orientation
     for number in (1, 2):
         path = tmp_path / f"{number:03d}.{suffix}"
         Image.fromarray(pattern).save(path, exif=exif, quality=95)
-    shown = list(ORIENTATIONS.values())[[0, 1, 3, 2, 4, 5, 7, 6][orientation - 1]](pattern)
+    matrix_of_orientation = [
+        (1, 0, 0, 1), (-1, 0, 0, 1), (-1, 0, 0, -1), (1, 0, 0, -1),
+        (0, 1, 1, 0), (0, 1, -1, 0), (0, -1, -1, 0), (0, -1, 1, 0),
+    ]  # fmt: skip
+    upright = ORIENTATIONS[matrix_of_orientation[orientation - 1]](pattern)
     for frame in read(tmp_path / f"%03d.{suffix}"):
-        assert difference(frame.pixels, shown) < 6
+        assert difference(frame.pixels, upright) < 6
 
 
 def test_rotation_is_read_where_pyav_cannot_read_side_data(tmp_path, pattern):
@@ -106,7 +111,8 @@ def test_rotation_is_read_where_pyav_cannot_read_side_data(tmp_path, pattern):
     Image.fromarray(pattern).save(body, "JPEG", exif=exif)
     (tmp_path / "a.mjpeg").write_bytes(body.getvalue() * 2)
     frames = read(tmp_path / "a.mjpeg")
-    assert [difference(f.pixels, np.rot90(pattern, -1)) < 6 for f in frames] == [True] * 2
+    assert len(frames) == 2
+    assert all(difference(frame.pixels, np.rot90(pattern, -1)) < 6 for frame in frames)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,7 @@ def test_rotation_is_read_where_pyav_cannot_read_side_data(tmp_path, pattern):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
-def test_pixels_are_square(tmp_path, size, aspect, shown, name):
+def test_frames_are_resized_to_square_pixels(tmp_path, size, aspect, shown, name):
     image = np.zeros((size[1], size[0], 3), np.uint8)
     write_video(tmp_path / name, [image] * 20, sample_aspect_ratio=aspect)
     assert [f.pixels.shape[1::-1] for f in read(tmp_path / name)] == [shown] * 20
@@ -131,7 +137,7 @@ def test_rotated_video_is_stretched_before_it_is_rotated(tmp_path, pattern):
     assert read(tmp_path / "a.mkv")[0].pixels.shape == (192, 64, 3)
 
 
-def test_aspect_and_size_may_change_within_a_stream(tmp_path):
+def test_aspect_and_size_may_change_within_a_transport_stream(tmp_path):
     small, large = np.zeros((48, 64, 3), np.uint8), np.zeros((96, 128, 3), np.uint8)
     parts = [(small, Fraction(2)), (small, Fraction(1, 2)), (large, Fraction(1))]
     body = b""
@@ -148,7 +154,7 @@ def test_aspect_and_size_may_change_within_a_stream(tmp_path):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.webm", "libvpx"), ("a.webm", "libvpx-vp9"), ("a.mkv", "libx264")]
 )
-def test_size_may_change_in_a_call(tmp_path, name, codec):
+def test_size_may_change_within_a_stream(tmp_path, name, codec):
     sizes = [(48, 64), (24, 32), (96, 128)]
     with av.open(str(tmp_path / name), "w") as out:
         copy = None
@@ -177,7 +183,7 @@ def test_size_may_change_in_a_call(tmp_path, name, codec):
         ("a.mov", "qtrle", "argb"), ("a.mkv", "ffv1", "bgra"),
     ],
 )  # fmt: skip
-def test_transparent_video_lies_on_white(tmp_path, pattern, name, codec, pixel_format):
+def test_transparent_video_is_blended_with_white(tmp_path, pattern, name, codec, pixel_format):
     image = np.dstack([pattern, np.full(pattern.shape[:2], 255, np.uint8)])
     image[:, 64:, 3], image[24:40, :64] = 128, 0
     options = {"auto-alt-ref": "0"} if codec == "libvpx" else {}
@@ -190,7 +196,7 @@ def test_transparent_video_lies_on_white(tmp_path, pattern, name, codec, pixel_f
     assert all(difference(frame.pixels, expected) < 9 for frame in frames)
 
 
-def test_transparent_gif_lies_on_white(tmp_path):
+def test_transparent_gif_is_blended_with_white(tmp_path):
     images = [Image.new("RGBA", (64, 48), (0, 0, 0, 0)) for _ in range(2)]
     for k, image in enumerate(images):
         image.paste((250, 0, 0, 255), (10 * k, 0, 10 * k + 20, 48))
@@ -200,14 +206,14 @@ def test_transparent_gif_lies_on_white(tmp_path):
         assert tuple(frame.pixels[40, 12]) == pytest.approx((250, 0, 0), abs=8)
 
 
-def test_empty_alpha_of_avi_is_opaque():
+def test_alpha_of_zero_everywhere_is_opaque_only_if_requested():
     pixels = np.zeros((4, 4, 4), np.uint8)
     assert blend_with_white(pixels, zero_alpha_is_opaque=True).max() == 0
     assert blend_with_white(pixels).min() == 255
 
 
 def encoded_hdr(image, transfer):
-    """An SDR image as HDR signal of BT.2020, with its white at 203 cd/m2."""
+    """Encode an SDR image as HDR in BT.2020, with its white at 203 cd/m2."""
     light = (image / 255) ** 2.2 @ np.linalg.inv(tone_mapping.BT2020_TO_BT709).T
     light = np.maximum(light, 0) * 203
     if transfer == tone_mapping.PQ:
@@ -243,7 +249,7 @@ def test_hdr_is_mapped_to_sdr(tmp_path, transfer, photo):
 
 
 @pytest.mark.parametrize("transfer", [tone_mapping.PQ, tone_mapping.HLG, 14])
-def test_tone_mapping_keeps_gray_gray_and_order(transfer):
+def test_tone_mapping_keeps_grays_neutral_and_in_order(transfer):
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     mapped = tone_mapping.to_sdr(ramp, transfer, tone_mapping.BT2020)
     assert np.ptp(mapped.astype(int), axis=2).max() <= 1
@@ -256,7 +262,7 @@ def test_tone_mapping_keeps_gray_gray_and_order(transfer):
 
 
 def test_decoded_frames_are_freed_without_garbage_collection(tmp_path, pattern):
-    """Each frame of a video in a reference cycle stays in memory until 100 frames later."""
+    """A frame in a reference cycle would stay in memory until the next garbage collection."""
     write_video(tmp_path / "a.mp4", [pattern] * 20)
     gc.collect()
     gc.disable()
@@ -265,9 +271,9 @@ def test_decoded_frames_are_freed_without_garbage_collection(tmp_path, pattern):
             pass
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        names = {type(item).__name__ for item in gc.garbage}
+        uncollected_types = {type(item).__name__ for item in gc.garbage}
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
-    assert "VideoFrame" not in names
+    assert "VideoFrame" not in uncollected_types

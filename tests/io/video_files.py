@@ -1,4 +1,4 @@
-"""Helpers for tests of videos."""
+"""Write and read the videos of tests."""
 
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from tests.synthetic import clips
 
 
 def frame_times(path, **selection):
+    """Return the seconds of the selected frames of a file or sequence."""
     return [
         frame.seconds
         for frame in video.frames(Source.parse(str(path)), video.FrameSelection(**selection))
@@ -21,10 +22,9 @@ def frame_times(path, **selection):
 
 
 def write_gif(path, sample_faces, count, **options):
-    """Write an animated GIF with `count` frames; returns them before color quantization."""
-    originals = [p for p, *_ in clips.frames("one", sample_faces, size=(320, 180), seconds=1)][
-        :count
-    ]
+    """Write an animated GIF with `count` frames, and return them before color quantization."""
+    clip = clips.frames("one", sample_faces, size=(320, 180), seconds=1)
+    originals = [pixels for pixels, _ in clip][:count]
     first, *others = map(Image.fromarray, originals)
     first.save(path, save_all=True, append_images=others, **options)
     return originals
@@ -37,10 +37,18 @@ def make_face(frame, face_id=0):
 
 def write_video(path, images, *, times=None, codec="libx264", pixel_format="yuv420p", tick=None,
                 matrix=None, options=None, **attributes):  # fmt: skip
-    """Write RGB or RGBA images of equal size; `attributes` are set on the stream.
+    """Write RGB or RGBA images of equal size as a video.
 
-    times: seconds, 25 frames per second by default. tick: unit of the time stamps.
-    matrix: (a, b, c, d) of the display matrix.
+    Args:
+        path: The file.
+        images: (H, W, 3) or (H, W, 4) uint8 arrays.
+        times: Seconds of the images; by default, 25 per second.
+        codec: Name of the encoder.
+        pixel_format: Pixel format of the stream.
+        tick: Unit of the time stamps in seconds, by default 1/25.
+        matrix: The coefficients a, b, c and d of the display matrix.
+        options: Options of the encoder.
+        attributes: Further attributes of the stream.
     """
     tick = tick or Fraction(1, 25)
     with av.open(str(path), "w") as out:
@@ -63,9 +71,14 @@ def write_video(path, images, *, times=None, codec="libx264", pixel_format="yuv4
 
 
 def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
-    """Copy the video packets of a file without encoding, earlier by `shift` seconds.
+    """Copy the video packets of a file without encoding.
 
-    keep: whether to copy the packet of this number.
+    Args:
+        source: The file.
+        path: The copy.
+        shift: Number of seconds that are subtracted from the time stamps.
+        keep: Returns whether to copy the packet with a given number.
+        options: Options of the output container.
     """
     with av.open(str(source)) as original, av.open(str(path), "w", options=options) as out:
         stream = original.streams.video[0]
@@ -78,7 +91,7 @@ def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
 
 
 def read(path, errors=None, **selection):
-    """All selected frames of a file; damage is an error unless it is to be added to `errors`."""
+    """Return the selected frames of a file; damage is added to `errors`, or fails without it."""
 
     def fail(error):
         raise AssertionError(str(error))
@@ -90,7 +103,7 @@ def read(path, errors=None, **selection):
 
 
 def write_with_sound(path, video_start, audio_start=0):
-    """One second of video (25 frames) and three seconds of silence."""
+    """Write one second of video (25 frames) and three seconds of silence."""
     tick = Fraction(1, 1000)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", 25, width=64, height=48, pix_fmt="yuv420p",
