@@ -34,13 +34,18 @@ def lab(name: str, extra: str = "lab") -> ModuleType:
         return importlib.import_module(f"mien.lab.{name}")
 
 
-DATA_OPTION = click.option("--data", type=click.Path(path_type=Path), required=True,
-                    help="fer2013.csv, its folder, or a folder with train/EMOTION/ and "
-                    "val/EMOTION/.")  # fmt: skip
-OUT_OPTION = click.option("--out", type=click.Path(path_type=Path), required=True,
-                   help="Folder for the runs. Finished runs in it are reused.")  # fmt: skip
-SET_OPTION = click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
-                       help="Change a field of the recipe; can be repeated.")  # fmt: skip
+DATA_OPTION = click.option(
+    "--data", type=click.Path(path_type=Path), required=True,
+    help="fer2013.csv, its folder, or a folder with train/EMOTION/ and val/EMOTION/.",
+)  # fmt: skip
+OUT_OPTION = click.option(
+    "--out", type=click.Path(path_type=Path), required=True,
+    help="Folder for the runs. Finished runs in it are reused.",
+)  # fmt: skip
+SET_OPTION = click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE",
+    help="Change a field of the recipe; can be repeated.",
+)  # fmt: skip
 
 
 def is_main_process() -> bool:

@@ -185,5 +185,7 @@ def _parse_every(text: str) -> tuple[int, float]:
     except ValueError:
         frames, interval = 0, 0.0
     if frames < 1 or interval < 0 or (text.endswith("s") and not 0 < interval < math.inf):
-        raise UserError(f"--every {text} is not valid; use a number of frames, or 0.5s.")
+        raise UserError(
+            f"--every {text} is not valid; use a number of frames, or seconds as in 0.5s."
+        )
     return frames, interval

@@ -35,19 +35,19 @@ class TerminationSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._raised_at = -math.inf
-        self._previous: dict[int, Callable[..., Any] | int | None] = {}
+        self._previous_handlers: dict[int, Callable[..., Any] | int | None] = {}
 
     def __enter__(self) -> TerminationSignals:
         for number in (getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                self._previous[number] = signal.signal(number, self._handle)
+                self._previous_handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         # After a signal, the handlers stay until the process exits: with the previous ones, a
         # repeated signal would end it with another exit code.
         if self.received is None:
-            for number, handler in self._previous.items():
+            for number, handler in self._previous_handlers.items():
                 signal.signal(number, handler)
 
     @property

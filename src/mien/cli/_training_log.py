@@ -12,7 +12,7 @@ from mien.visualization.percent import percent
 from mien.visualization.time_format import approximate_duration
 
 SECONDS_BETWEEN_LINES = 60.0
-"""Seconds between lines."""
+"""Minimum time between printed lines."""
 
 METRICS = {
     "accuracy": "training accuracy",

@@ -20,7 +20,7 @@ SECTION = TRAINING
 @click.option("--protocol",
               help="kfold (default), which keeps duplicates in one fold; kfold-ungrouped; or "
               "leaky-kfold.")  # fmt: skip
-@click.option("--folds", type=int, help="Number of folds (default: the recipe's, 5).")
+@click.option("--folds", type=int, help="Number of folds (default: that of the recipe, usually 5).")
 def crossval(
     recipe: str,
     data: Path,
