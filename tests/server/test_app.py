@@ -406,6 +406,9 @@ def test_an_analyzer_accepts_a_loaded_classifier_and_detector(tiny_model):
     analyzer = mien.Analyzer(classifier, detector)
     assert (analyzer.model, analyzer.detector) == ("tiny", "whole")
     assert analyzer.analyze(IMAGE) == mien.Analyzer(tiny_model, "whole").analyze(IMAGE)
+
+
+def test_the_error_of_an_unreadable_image_has_its_name():
     with pytest.raises(mien.UserError, match=r"beach\.jpg"):
         first_frame(b"x", "beach.jpg")
 

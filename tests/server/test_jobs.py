@@ -41,6 +41,15 @@ def client(tiny_model):
         yield client
 
 
+@pytest.fixture(scope="module")
+def client_and_job(tiny_model, clip):
+    """Yield a client and the record of its finished job, whose video was uploaded in a form."""
+    with serving.in_process(tiny_model) as client:
+        form = {"video": ("../my clip.mp4", clip.read_bytes())}
+        job_id = client.post("/videos", files=form).json()["id"]
+        yield client, wait_for_end(client, job_id)
+
+
 def upload(client, path, query="", content_type="video/mp4"):
     """Upload a video and return the id of the job."""
     response = client.post(
@@ -50,9 +59,8 @@ def upload(client, path, query="", content_type="video/mp4"):
     return response.json()["id"]
 
 
-def events_of(client, job_id):
-    """Return the name and the job record of each event, until the job has ended."""
-    text = client.get(f"/videos/{job_id}/events").text
+def parse_events(text):
+    """Return the name and the job record of each server-sent event."""
     events = [event.splitlines() for event in text.split("\n\n")[:-1]]
     return [
         (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
@@ -60,9 +68,14 @@ def events_of(client, job_id):
     ]
 
 
+def wait_for_events(client, job_id):
+    """Wait until the job has ended, and return the name and the job record of each event."""
+    return parse_events(client.get(f"/videos/{job_id}/events").text)
+
+
 def wait_for_end(client, job_id):
     """Wait until the job has ended, and return its record."""
-    assert events_of(client, job_id)[-1][0] == "end"
+    assert wait_for_events(client, job_id)[-1][0] == "end"
     return client.get(f"/videos/{job_id}").json()
 
 
@@ -76,7 +89,7 @@ def download(client, job_id, name):
 def test_a_shutdown_ends_the_events_of_a_job(client, long_clip):
     job_id = upload(client, long_clip)
     client.app.state.backend.shutdown_event.set()
-    ((name, record),) = events_of(client, job_id)
+    ((name, record),) = wait_for_events(client, job_id)
     assert (name, record["state"]) == ("end", "deleted")
 
 
@@ -100,44 +113,63 @@ def test_a_video_gives_503_if_the_maximum_number_is_queued(client):
     assert response.headers["retry-after"] == "30"
 
 
-def test_a_job_writes_all_result_files(client, clip, tiny_model):
-    posted = client.post("/videos", files={"video": ("../my clip.mp4", clip.read_bytes())})
-    assert posted.status_code == 202
-    location = posted.headers["location"]
-    job_id = posted.json()["id"]
-    assert location == f"videos/{job_id}"  # relative to /videos
+def test_a_job_has_a_relative_location_until_it_is_deleted(client, clip):
+    response = client.post("/videos", files={"video": ("clip.mp4", clip.read_bytes())})
+    assert response.status_code == 202
+    location = response.headers["location"]
+    assert location == f"videos/{response.json()['id']}"  # relative to /videos
+    assert client.get(location).status_code == client.head(location).status_code == 200
+    assert client.delete(location).status_code == 204
+    assert client.get(location).status_code == client.delete(location).status_code == 404
+
+
+def test_events_report_the_progress_until_the_job_has_ended(client, clip):
+    location = client.post("/videos", content=clip.read_bytes(), headers=MP4).headers["location"]
     response = client.get(f"{location}/events")
     assert response.headers["content-type"].startswith("text/event-stream")
-    events = [line for line in response.text.splitlines() if line.startswith("event: ")]
-    assert events[-1] == "event: end"
-    assert set(events[:-1]) <= {"event: progress"}
-    lines = [line for line in response.text.splitlines() if line.startswith("data: ")]
-    progress = [json.loads(line.removeprefix("data: "))["progress"] for line in lines]
+    names, records = zip(*parse_events(response.text), strict=True)
+    assert names[-1] == "end"
+    assert set(names[:-1]) <= {"progress"}
+    progress = [record["progress"] for record in records]
     assert progress == sorted(progress)
-    job = client.get(location).json()
+    assert (records[-1]["state"], progress[-1]) == ("done", 1.0)
+    assert client.head(f"{location}/events").status_code == 405
+
+
+def test_a_finished_job_has_all_result_files(client_and_job):
+    client, job = client_and_job
     assert (job["state"], job["progress"], job["name"]) == ("done", 1.0, "my clip.mp4")
     assert job["result_files"] == list(RESULT_FILES)
     for name in RESULT_FILES:
-        head = client.head(f"{location}/results/{name}")
+        head = client.head(f"/videos/{job['id']}/results/{name}")
         assert (head.status_code, head.content) == (200, b"")
-        assert int(head.headers["content-length"]) == len(download(client, job_id, name))
-    assert client.head(location).status_code == 200
-    assert client.head(f"{location}/events").status_code == 405
-    records = [json.loads(line) for line in download(client, job_id, "faces.jsonl").splitlines()]
-    results = mien.Analyzer(tiny_model, "whole").stream(str(clip))
-    assert records == [{**result.to_dict(), "source": "my clip.mp4"} for result in results]
-    rows = list(csv.DictReader(io.StringIO(download(client, job_id, "faces.csv").decode())))
-    assert len(rows) == sum(len(record["faces"]) for record in records) == job["frames"]
-    with av.open(io.BytesIO(download(client, job_id, "annotated.mp4"))) as annotated:
+        assert int(head.headers["content-length"]) == len(download(client, job["id"], name))
+
+
+def test_result_files_have_the_results_of_an_analyzer(client_and_job, clip, tiny_model):
+    client, job = client_and_job
+    lines = download(client, job["id"], "faces.jsonl").splitlines()
+    results = list(mien.Analyzer(tiny_model, "whole").stream(str(clip)))
+    assert [json.loads(line) for line in lines] == [
+        {**result.to_dict(), "source": "my clip.mp4"} for result in results
+    ]
+    text = download(client, job["id"], "faces.csv").decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == sum(len(result) for result in results) == job["frames"]
+    with av.open(io.BytesIO(download(client, job["id"], "annotated.mp4"))) as annotated:
         assert annotated.streams.audio
-        assert sum(1 for _ in annotated.decode(annotated.streams.video[0])) == len(records)
-    assert Image.open(io.BytesIO(download(client, job_id, "timeline.png"))).width > 100
-    page = download(client, job_id, "page.html").decode()
-    assert "my clip.mp4" in page
+        assert sum(1 for _ in annotated.decode(annotated.streams.video[0])) == len(results)
+    with Image.open(io.BytesIO(download(client, job["id"], "timeline.png"))) as image:
+        assert image.width > 100
+    assert "my clip.mp4" in download(client, job["id"], "page.html").decode()
+
+
+def test_responses_do_not_contain_the_path_of_the_folder(client_and_job):
+    client, job = client_and_job
     folder = str(serving.client_backend(client).jobs._folder.path)
-    assert folder not in page + json.dumps(records) + json.dumps(job)
-    assert client.delete(location).status_code == 204
-    assert client.get(location).status_code == client.delete(location).status_code == 404
+    assert folder not in json.dumps(job)
+    for name in ("page.html", "faces.jsonl", "faces.csv"):
+        assert folder not in download(client, job["id"], name).decode()
 
 
 def test_query_parameters_select_frames_and_result_files(client, clip):
@@ -173,8 +205,11 @@ def test_a_file_that_is_not_a_video_fails_with_one_sentence(client):
         assert "video" in job["error"]
         assert "\n" not in job["error"]
         client.delete(f"/videos/{job['id']}")
-    empty = client.post("/videos", content=b"", headers=MP4)
-    assert (empty.status_code, "empty" in empty.json()["error"]) == (422, True)
+
+
+def test_a_body_without_a_video_is_rejected(client):
+    response = client.post("/videos", content=b"", headers=MP4)
+    assert (response.status_code, "empty" in response.json()["error"]) == (422, True)
     assert client.post("/videos", json={"video": 1}).status_code == 415
     assert client.post("/videos", data={"video": "x"}, files={}).status_code == 415
     form = {"content-type": "multipart/form-data; boundary=a"}
@@ -232,14 +267,18 @@ def test_large_frames_and_large_files_are_rejected(clip, tiny_model):
         assert list(serving.client_backend(client).jobs._folder.path.glob("[!.]*")) == []
 
 
-def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_clip):
-    jobs = serving.client_backend(client).jobs
-    folder = jobs._folder.path
+def test_the_folder_of_jobs_is_private(client):
+    folder = serving.client_backend(client).jobs._folder.path
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_queued_jobs_do_not_expire_and_run_after_the_running_job_is_deleted(
+    client, clip, long_clip
+):
+    jobs = serving.client_backend(client).jobs
     running = upload(client, long_clip, "?to=faces.jsonl")
     assert client.get(f"/videos/{running}/results/faces.jsonl").status_code == 409
     queued = [upload(client, clip, "?to=faces.jsonl") for _ in range(2)]
-    # Queued jobs do not expire.
     jobs.get(queued[1]).expires_at = time.monotonic() - 1
     assert {client.get(f"/videos/{job_id}").json()["state"] for job_id in queued} == {"queued"}
     response = client.post("/videos", content=b"x", headers=MP4)
@@ -247,11 +286,19 @@ def test_jobs_are_private_limited_and_deleted_after_expiry(client, clip, long_cl
     assert 1 <= int(response.headers["retry-after"]) <= 30
     assert client.delete(f"/videos/{running}").status_code == 204
     assert {wait_for_end(client, job_id)["state"] for job_id in queued} == {"done"}
-    assert not (folder / running).exists()
-    jobs.get(queued[0]).expires_at = time.monotonic() - 1
-    assert client.get(f"/videos/{queued[0]}").status_code == 404
-    assert not (folder / queued[0]).exists()
-    assert [path.name for path in (folder / queued[1]).iterdir()] == ["faces.jsonl"]
+    assert not (jobs._folder.path / running).exists()
+
+
+def test_an_expired_job_is_deleted_with_its_files(client, clip):
+    jobs = serving.client_backend(client).jobs
+    expired, stored = (upload(client, clip, "?to=faces.jsonl") for _ in range(2))
+    for job_id in (expired, stored):
+        assert wait_for_end(client, job_id)["state"] == "done"
+    jobs.get(expired).expires_at = time.monotonic() - 1
+    assert client.get(f"/videos/{expired}").status_code == 404
+    assert not (jobs._folder.path / expired).exists()
+    # The upload has been deleted after the analysis.
+    assert [path.name for path in (jobs._folder.path / stored).iterdir()] == ["faces.jsonl"]
 
 
 def test_no_name_gives_access_to_other_files_than_results(client, clip):

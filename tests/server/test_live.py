@@ -186,10 +186,10 @@ def test_invalid_connections_are_denied(server):
 
 def test_an_idle_connection_is_closed(tiny_model):
     with serving.on_loopback(tiny_model, live_idle_timeout_seconds=0.2) as (url, server):
-        impatient_server = live_url(url), serving.server_backend(server)
-        with open_live(impatient_server) as live, pytest.raises(ConnectionClosed):
+        short_timeout_server = live_url(url), serving.server_backend(server)
+        with open_live(short_timeout_server) as live, pytest.raises(ConnectionClosed):
             live.recv(5)
-        wait_until_closed(impatient_server)
+        wait_until_closed(short_timeout_server)
 
 
 def test_a_client_that_does_not_read_is_disconnected(tiny_model, monkeypatch):

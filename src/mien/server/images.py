@@ -122,9 +122,9 @@ class ImageAnalysis:
         self, analyzer: Analyzer, name: str, body: bytes | UserError
     ) -> dict | UserError:
         """Return the frame record of one image, or the error if the image cannot be read."""
+        if isinstance(body, UserError):
+            return body
         try:
-            if isinstance(body, UserError):
-                raise body
             frame = decode_image(body, name, self._settings.max_image_pixels)
         except UserError as error:
             return error

@@ -137,8 +137,12 @@ class LiveAnalysis:
 
         The connection is denied with 503 if too many are open or the server is shutting down.
         """
-        if self.connections >= self._settings.max_live_connections or self._shutdown_event.is_set():
-            error = service_unavailable("Too many live connections are open")
+        is_full = self.connections >= self._settings.max_live_connections
+        if is_full or self._shutdown_event.is_set():
+            reason = (
+                "Too many live connections are open" if is_full else "The server is shutting down"
+            )
+            error = service_unavailable(reason)
             await socket.send_denial_response(error_response(503, str(error), error.headers))
             return
         self.connections += 1
@@ -201,8 +205,8 @@ class LiveAnalysis:
             body, number, received_at = await latest.get()
             seconds = received_at - latest.opened_at
             try:
-                required = await asyncio.to_thread(required_bytes, body, "the image")
-                async with self._memory.reserve(required):
+                memory_bytes = await asyncio.to_thread(required_bytes, body, "the image")
+                async with self._memory.reserve(memory_bytes):
                     future = self._submit(session.analyze, body, number, seconds)
                     latest.last_analysis = future
                     text, face_count = await _wait_until_done(future)

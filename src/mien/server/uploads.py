@@ -135,7 +135,7 @@ async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncItera
         if record["state"] in FINAL_STATES:
             yield f"event: end\ndata: {json.dumps(record)}\n\n"
             return
-        content = json.dumps({**record, "expires_in_seconds": 0.0})  # not progress
+        content = json.dumps({**record, "expires_in_seconds": 0.0})  # expiry is not progress
         if content != last_content:
             last_content, last_sent_at = content, time.monotonic()
             yield f"event: progress\ndata: {json.dumps(record)}\n\n"
