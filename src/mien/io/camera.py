@@ -53,7 +53,7 @@ def frames(
             for the first frame does not count.
 
     Yields:
-        RGB frames; their `seconds` are the times of arrival.
+        RGB frames; their `seconds` are those of arrival, counted from second 0.
 
     Raises:
         UserError: The source cannot be opened, a camera is interrupted, a stream fails

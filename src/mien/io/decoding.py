@@ -73,7 +73,7 @@ class TimedDecoder:
             self._report(f"is truncated: no frame could be read after {last:.1f} s")
 
     def _with_seconds(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
-        """Yield a frame with its seconds, unless it is too late; update the count of damage."""
+        """Yield a frame with its seconds, unless it is too late; count damage or report its end."""
         # If a recording begins between two key frames, its first frame is incomplete.
         if av_frame.is_corrupt and self._clock.count:
             self._add_damage()

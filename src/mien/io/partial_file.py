@@ -101,14 +101,12 @@ def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
         UserError: Another run is writing to a partial file.
     """
     counts = {path: sum(1 for _ in read_records(path)) for path in paths}
-    truncate(
-        [path for path in paths if part_path(path).exists()],
-        min(filter(None, counts.values()), default=0),
-    )
-    with_records = [path for path in paths if counts[path]]
+    existing = [path for path in paths if part_path(path).exists()]
+    nonempty = [path for path in paths if counts[path]]
+    truncate(existing, min((counts[path] for path in nonempty), default=0))
     for path in paths:
-        if with_records and not counts[path]:
-            _copy(part_path(with_records[0]), part_path(path))
+        if nonempty and not counts[path]:
+            _copy(part_path(nonempty[0]), part_path(path))
     yield from read_records(paths[0])
 
 

@@ -281,10 +281,10 @@ def _cubic_matrix(source: int, target: int) -> np.ndarray:
     first = np.floor(center)
     fraction, a = center - first, CUBIC_A
 
-    def inner(distance: np.ndarray) -> np.ndarray:  # at most 1
+    def inner(distance: np.ndarray) -> np.ndarray:  # for at most 1 pixel
         return ((a + 2) * distance - (a + 3)) * distance * distance + 1
 
-    def outer(distance: np.ndarray) -> np.ndarray:  # between 1 and 2
+    def outer(distance: np.ndarray) -> np.ndarray:  # for 1 to 2 pixels
         return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
 
     weights = [outer(fraction + 1), inner(fraction), inner(1 - fraction), outer(2 - fraction)]

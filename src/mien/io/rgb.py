@@ -112,16 +112,15 @@ def _gray(image: Image.Image) -> np.ndarray:
 def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
     """Scale gray values so that `white` becomes 255.
 
-    If `white` is 0, the white level is chosen by the maximum. If there are negative values, the
-    minimum becomes 0 and the maximum 255.
+    For floats, and if `white` is 0 or below the maximum, the white level is chosen by the maximum
+    instead. If there are negative values, the minimum becomes 0 and the maximum 255.
     """
     # Operate in place, because these images need the most memory.
     dtype = np.float32 if values.itemsize <= 2 else np.float64
     scaled: NDArray[np.floating] = values.astype(dtype)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
-    low, high = _black_and_white_levels(
-        float(scaled.min()), float(scaled.max()), white, values.dtype
-    )
+    minimum, maximum = float(scaled.min()), float(scaled.max())
+    low, high = _black_and_white_levels(minimum, maximum, white, values.dtype)
     scaled -= low
     scaled /= max(high - low, 1e-12)
     scaled *= 255

@@ -122,7 +122,7 @@ class _LazyFrame(NamedTuple):
     """A frame that is not yet converted to RGB.
 
     Attributes:
-        number: Frame number.
+        number: Index in the file, or from the first frame that is read if its number is known.
         seconds: Time of the frame.
         to_pixels: Returns the RGB pixels, or None if the frame is damaged.
     """
