@@ -46,7 +46,9 @@ def test_frames_are_selected_by_time_and_number(source):
 
 
 def test_reading_stops_on_request(source):
-    assert list(reader.frames(source, should_stop=lambda: True)) == []
+    for start in (0, 0.1):
+        selection = FrameSelection(start=start)
+        assert list(reader.frames(source, selection, should_stop=lambda: True)) == []
 
 
 def test_frame_above_the_pixel_limit_is_an_error(source):

@@ -11,6 +11,7 @@ import pytest
 
 from mien.errors import UserError
 from mien.io import atomic_file
+from mien.io.partial_file import open_resumable
 
 
 def write_half_and_fail(path):
@@ -117,6 +118,12 @@ def test_only_the_temporary_files_of_killed_processes_are_removed(tmp_path):
     assert temporary.exists()
     atomic_file.remove_abandoned.__wrapped__(tmp_path)
     assert sorted(tmp_path.iterdir()) == [link, unrelated]
+
+
+def test_resumable_output_in_a_missing_folder_is_an_error(tmp_path):
+    path = tmp_path / "missing" / "faces.jsonl"
+    with pytest.raises(UserError, match=re.escape(str(path))), open_resumable(path, resume=False):
+        pass
 
 
 @pytest.mark.skipif(atomic_file.fcntl is None, reason="needs POSIX locks")

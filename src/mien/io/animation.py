@@ -40,15 +40,16 @@ def frames(
     is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)
     last, is_range_empty = 0.0, True
     for frame in _frames(source, on_warning, max_pixels):
+        if should_stop():
+            return
         last = frame.seconds
-        if should_stop() or last > selection.end:
+        if last > selection.end:
             break
         if last < selection.start - START_TOLERANCE:
             continue
         is_range_empty = False
         if is_selected(last):
             yield frame
-    # A range that includes second 0 is empty only if reading was stopped, which is no error.
     if is_range_empty and (selection.start or last > selection.end):
         raise UserError(f"{source.name} has no frame in the selected range; the last frame read is "
                         f"at {last:.1f} s. Select another range.")  # fmt: skip

@@ -85,6 +85,7 @@ def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of killed processes from a folder, once per process and folder."""
     if fcntl is None:
         return
+    names: list[str] = []
     with suppress(OSError), os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     for name in filter(TEMPORARY_NAME.fullmatch, names):
