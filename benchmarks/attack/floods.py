@@ -1,8 +1,8 @@
-"""How fast `/healthz` answers while clients flood the service with what is cheap to send.
+"""Latency of `/healthz` while clients flood the server with data that are cheap to send.
 
     python benchmarks/attack/floods.py             # about two minutes; writes results/floods.json
 
-Attacker, probe and server share the cores of this machine.
+The attacking clients, the probe and the server share the cores of one machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from service import RESULTS, Probe, Service, served
@@ -21,11 +22,11 @@ from service import RESULTS, Probe, Service, served
 from mien.lab import runs
 
 CONNECTIONS = 8
-"""Attacking connections, as many as there are live connections."""
+"""Number of attacking connections, which is also the server's limit of live connections."""
 
 IDLE_CONNECTIONS = 3000
-BULK = 2**18
-"""Bytes per write of an attacker."""
+WRITE_BYTES = 2**18
+"""Approximate number of bytes that an attacking client sends at once."""
 
 HANDSHAKE = (
     b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -38,14 +39,14 @@ UPLOAD = (
 
 
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
-    """A masked WebSocket frame with a key of zeros."""
+    """Encode a WebSocket frame, masked with a key of zeros."""
     length = len(payload)
     size = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2, "big")
     return bytes([opcode | 0x80 * fin]) + size + bytes(4) + payload
 
 
 BINARY, CONTINUATION, PING = 2, 0, 9
-LIVE_FLOODS = {
+LIVE_FLOODS: dict[str, tuple[bytes, bytes]] = {
     "empty pings": (b"", frame(PING, b"")),
     "pings of 125 bytes": (b"", frame(PING, bytes(125))),
     "messages of 1 byte": (b"", frame(BINARY, b"x")),
@@ -57,29 +58,24 @@ LIVE_FLOODS = {
         + frame(BINARY, b"x", False),
     ),
 }  # fmt: skip
-HTTP_FLOODS = {
+"""Name of a flood of WebSocket frames -> bytes sent once, and bytes sent repeatedly."""
+
+HTTP_FLOODS: dict[str, tuple[bytes, bytes]] = {
     "pipelined requests": (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     "chunks of 1 byte": (UPLOAD, b"1\r\nx\r\n"),
     "endless headers": (b"GET / HTTP/1.1\r\n", b"x: y\r\n"),
 }
+"""Name of a flood of HTTP data -> bytes sent once, and bytes sent repeatedly."""
+
+Attack = Callable[[Service], AbstractContextManager[object]]
+"""Function from a server to a context in which it is attacked."""
 
 
 @contextmanager
-def flooding(service: Service, greeting: bytes, first: bytes, unit: bytes) -> Iterator[None]:
-    """Connections that send `first` and then `unit` without end, and come back if closed."""
-    stop, bulk = threading.Event(), unit * max(1, BULK // len(unit))
-
-    def attack() -> None:
-        while not stop.is_set():
-            with suppress(OSError), service.connect(greeting, timeout=2) as connection:
-                if greeting and b" 101 " not in connection.recv(1000):
-                    time.sleep(0.1)
-                    continue
-                connection.sendall(first)
-                while not stop.is_set():
-                    connection.sendall(bulk)
-
-    threads = [threading.Thread(target=attack) for _ in range(CONNECTIONS)]
+def attacking(attack: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run a function in `CONNECTIONS` threads; its argument is set when it must return."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=attack, args=[stop]) for _ in range(CONNECTIONS)]
     for thread in threads:
         thread.start()
     try:
@@ -90,12 +86,37 @@ def flooding(service: Service, greeting: bytes, first: bytes, unit: bytes) -> It
             thread.join()
 
 
+def flooding(
+    service: Service, *, handshake: bytes, prefix: bytes, unit: bytes
+) -> AbstractContextManager[None]:
+    """Send data repeatedly over several connections, which are opened again when closed.
+
+    Args:
+        service: The server.
+        handshake: Request for a WebSocket connection; empty for plain HTTP.
+        prefix: Bytes that each connection sends once.
+        unit: Bytes that each connection then sends repeatedly.
+    """
+    bulk = unit * max(1, WRITE_BYTES // len(unit))
+
+    def attack(stop: threading.Event) -> None:
+        while not stop.is_set():
+            with suppress(OSError), service.connect(handshake, timeout=2) as connection:
+                if handshake and b" 101 " not in connection.recv(1000):
+                    time.sleep(0.1)
+                    continue
+                connection.sendall(prefix)
+                while not stop.is_set():
+                    connection.sendall(bulk)
+
+    return attacking(attack)
+
+
 @contextmanager
 def idle_connections(service: Service) -> Iterator[None]:
-    """Thousands of connections that send nothing, and come back if closed."""
-    stop = threading.Event()
+    """Hold thousands of connections that send nothing, and open them again when closed."""
 
-    def hold() -> None:
+    def hold(stop: threading.Event) -> None:
         with ExitStack() as stack:
             while not stop.is_set():
                 for _ in range(IDLE_CONNECTIONS // CONNECTIONS):
@@ -105,21 +126,13 @@ def idle_connections(service: Service) -> Iterator[None]:
                         return
                 stack.close()
 
-    threads = [threading.Thread(target=hold) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    time.sleep(2)
-    try:
+    with attacking(hold):
+        time.sleep(2)  # until the connections are open
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
-def measure(
-    attack: Callable[[Service], object], service: Service, name: str, seconds: float
-) -> dict:
+def measure(attack: Attack, service: Service, name: str, seconds: float) -> dict:
+    """Attack a server for a time; return the latencies and the memory afterwards."""
     with attack(service), Probe(service) as probe:
         time.sleep(seconds)
     row = {"flood": name, "seconds": seconds, **probe.summary()}
@@ -129,16 +142,15 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Floods of mien serve.")
-    parser.add_argument("--seconds", type=float, default=10, help="per flood")
-    parser.add_argument("--only", default="", help="floods whose names contain this")
+    parser = argparse.ArgumentParser(description="Flood mien serve with data.")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of each flood")
+    parser.add_argument("--only", default="", help="run the floods whose names contain this")
     parser.add_argument("--to", type=Path, default=RESULTS / "floods.json")
     arguments = parser.parse_args()
-    attacks: dict[str, Callable] = {"none": lambda _: ExitStack()}
-    for name, (first, unit) in LIVE_FLOODS.items():
-        attacks[name] = lambda s, a=first, b=unit: flooding(s, HANDSHAKE, a, b)
-    for name, (first, unit) in HTTP_FLOODS.items():
-        attacks[name] = lambda s, a=first, b=unit: flooding(s, b"", a, b)
+    attacks: dict[str, Attack] = {"none": lambda _: ExitStack()}
+    for handshake, floods in ((HANDSHAKE, LIVE_FLOODS), (b"", HTTP_FLOODS)):
+        for name, (prefix, unit) in floods.items():
+            attacks[name] = partial(flooding, handshake=handshake, prefix=prefix, unit=unit)
     attacks[f"{IDLE_CONNECTIONS} idle connections"] = idle_connections
     rows = []
     for name, attack in attacks.items():

@@ -20,11 +20,11 @@ os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints only errors
 
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
 TITLE = "Café, Zoë, naïve façade"
-"""Metadata of the videos; a mutation stores it as Latin-1, which is not valid UTF-8."""
+"""Title of the videos; a mutation makes it invalid UTF-8."""
 
 
 class Format(NamedTuple):
-    """How PyAV writes a sample."""
+    """Arguments of PyAV for writing a video."""
 
     suffix: str
     codec: str
@@ -84,11 +84,11 @@ CODEC_OPTIONS = {
 }
 
 Sample = tuple[str, bytes]
-"""Suffix and bytes of a file."""
+"""Suffix of a file, and its bytes."""
 
 
 def videos() -> dict[str, Sample]:
-    """Write all videos, and the animations that mien reads as videos."""
+    """Return all videos by name, including the animations that mien reads as videos."""
     samples: dict[str, Sample] = {}
     for name, video_format in VIDEOS.items():
         try:
@@ -102,11 +102,11 @@ def videos() -> dict[str, Sample]:
 
 
 def images() -> dict[str, Sample]:
-    """Write images in all formats that mien reads and Pillow writes."""
+    """Return images by name, in all formats that mien reads and Pillow writes."""
     rgb = Image.fromarray(_pixels(0))
     alpha = rgb.convert("RGBA")
     alpha.putalpha(Image.fromarray(_pixels(1)[..., 0]))
-    high = Image.fromarray(_pixels(0)[..., 0].astype(np.uint16) * 257)
+    gray16 = Image.fromarray(_pixels(0)[..., 0].astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[274], exif[270] = 6, TITLE  # orientation, description
     dpi = (72, 72)
@@ -119,7 +119,7 @@ def images() -> dict[str, Sample]:
         "png": (".png", _image_bytes(rgb, "PNG", exif=exif, icc_profile=_icc(), dpi=dpi)),
         "png, alpha": (".png", _image_bytes(alpha, "PNG")),
         "png, palette": (".png", _image_bytes(rgb.quantize(64), "PNG", transparency=3)),
-        "png, 16 bits": (".png", _image_bytes(high, "PNG")),
+        "png, 16 bits": (".png", _image_bytes(gray16, "PNG")),
         "png, 1 bit": (".png", _image_bytes(rgb.convert("1"), "PNG")),
         "gif": (".gif", _image_bytes(rgb.quantize(64), "GIF", transparency=3, comment=b"title")),
         "webp": (".webp", _image_bytes(rgb, "WEBP", exif=exif)),
@@ -130,11 +130,11 @@ def images() -> dict[str, Sample]:
         "tiff, lzw": (".tif", _image_bytes(rgb.quantize(64), "TIFF", compression="tiff_lzw")),
         "tiff, jpeg": (".tif", _image_bytes(rgb, "TIFF", compression="jpeg")),
         "tiff, fax": (".tif", _image_bytes(rgb.convert("1"), "TIFF", compression="group4")),
-        "tiff, 16 bits": (".tif", _image_bytes(high, "TIFF")),
+        "tiff, 16 bits": (".tif", _image_bytes(gray16, "TIFF")),
         "tiff, float": (".tif", _image_bytes(rgb.convert("F"), "TIFF")),
         "tiff, pages": (
             ".tif",
-            _image_bytes(rgb, "TIFF", save_all=True, append_images=[alpha, high]),
+            _image_bytes(rgb, "TIFF", save_all=True, append_images=[alpha, gray16]),
         ),
         "bmp": (".bmp", _image_bytes(rgb, "BMP")),
         "bmp, palette": (".bmp", _image_bytes(rgb.quantize(16), "BMP")),
@@ -145,13 +145,13 @@ def images() -> dict[str, Sample]:
         "j2k": (".j2k", _image_bytes(alpha, "JPEG2000", no_jp2=True)),
         "tga": (".tga", _image_bytes(alpha, "TGA", compression="tga_rle")),
         "ppm": (".ppm", _image_bytes(rgb, "PPM")),
-        "pgm, 16 bits": (".pgm", _image_bytes(high, "PPM")),
+        "pgm, 16 bits": (".pgm", _image_bytes(gray16, "PPM")),
         "pbm": (".pbm", _image_bytes(rgb.convert("1"), "PPM")),
     }
 
 
 def _pixels(number: int) -> np.ndarray:
-    """A moving gradient with a bright square."""
+    """A frame of a moving gradient with a bright square: (HEIGHT, WIDTH, 3) uint8."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     pixels = np.stack([4 * x, 5 * y, 3 * (x + y) + 8 * number], -1) % 256
     pixels[10:30, 10 + 2 * number : 30 + 2 * number] = 230
@@ -214,14 +214,15 @@ def _icc() -> bytes:
 
 
 Mutation = Callable[[bytearray, random.Random, list[bytes]], bytearray]
-"""A function of the bytes, a random generator and the bytes of all samples."""
+"""Function from the bytes of a file, a random generator and the bytes of all files to bytes."""
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
-"""Values for sizes and counts in headers."""
+"""Extreme values of sizes and counts in headers."""
 
 HEADER_BYTES = 600
+"""Number of bytes at the start or end of a file that `_edit_header` may change."""
 
-CODE = re.compile(rb"(?=[A-Za-z0-9]{4})")
+FOUR_CHARACTER_CODE = re.compile(rb"(?=[A-Za-z0-9]{4})")
 
 
 def mutate(body: bytes, rng: random.Random, others: list[bytes]) -> tuple[str, bytes]:
@@ -265,7 +266,7 @@ def _splice(body: bytearray, rng: random.Random, others: list[bytes]) -> bytearr
 
 
 def _move_block(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
-    """Delete, repeat, clear or move a block."""
+    """Delete, repeat, clear or move a block of random size."""
     start = rng.randrange(len(body))
     end = start + int(2 ** rng.uniform(0, 12))
     block, rest = body[start:end], body[:start] + body[end:]
@@ -279,7 +280,7 @@ def _move_block(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearra
 
 
 def _set_size(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
-    """Write an extreme number, mostly beside a four-character code, where formats store sizes."""
+    """Write an extreme number, mostly next to a four-character code, where formats store sizes."""
     codes = _code_positions(body)
     width = rng.choice((1, 2, 4, 4, 4, 8))
     position = rng.randrange(len(body))
@@ -292,7 +293,7 @@ def _set_size(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
 
 
 def _exchange_codes(body: bytearray, rng: random.Random, others: list[bytes]) -> bytearray:
-    """Replace a four-character code, such as that of the codec, by an unknown or another one."""
+    """Replace a four-character code, such as that of a codec, by another or a random one."""
     if not (codes := _code_positions(body)):
         return body
     donor = rng.choice(others) if rng.random() < 0.3 else body
@@ -300,26 +301,26 @@ def _exchange_codes(body: bytearray, rng: random.Random, others: list[bytes]) ->
     if rng.random() < 0.6 and (positions := _code_positions(donor)):
         position = rng.choice(positions)
         code = bytes(donor[position : position + 4])
-    old = rng.choice(codes)
-    old_code = bytes(body[old : old + 4])
-    if rng.random() < 0.3:  # in all places
+    start = rng.choice(codes)
+    old_code = bytes(body[start : start + 4])
+    if rng.random() < 0.3:  # replace all occurrences
         return bytearray(bytes(body).replace(old_code, code))
-    body[old : old + 4] = code
+    body[start : start + 4] = code
     return body
 
 
-def _store_latin_1(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
-    """Make metadata invalid UTF-8 without changing its length."""
-    text = TITLE.encode()
-    garbled = text.replace(b"\xc3", b"\xe9")
+def _corrupt_title(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
+    """Replace the title by bytes of the same length that are not valid UTF-8."""
+    title = TITLE.encode()
+    corrupted = title.replace(b"\xc3", b"\xe9")
     if rng.random() < 0.5:
-        garbled = bytes(rng.randrange(256) for _ in text)
-    return bytearray(bytes(body).replace(text, garbled))
+        corrupted = bytes(rng.randrange(256) for _ in title)
+    return bytearray(bytes(body).replace(title, corrupted))
 
 
 def _code_positions(body: bytes | bytearray) -> list[int]:
-    """Positions of four letters or digits."""
-    return [match.start() for match in CODE.finditer(body)]
+    """Positions of all sequences of four letters or digits."""
+    return [match.start() for match in FOUR_CHARACTER_CODE.finditer(body)]
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -330,5 +331,5 @@ MUTATIONS: dict[str, Mutation] = {
     "block moved": _move_block,
     "size changed": _set_size,
     "code exchanged": _exchange_codes,
-    "metadata not UTF-8": _store_latin_1,
+    "metadata not UTF-8": _corrupt_title,
 }

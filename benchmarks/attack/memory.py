@@ -1,9 +1,9 @@
-"""Peak memory of `mien serve` while clients send everything that needs much of it, all at once.
+"""Peak memory of `mien serve` while clients send the requests that need the most memory.
 
     python benchmarks/attack/memory.py    # three minutes; writes results/server-memory.json
 
-First each kind alone on a new server, then all kinds together; the mix once more on a server that
-believes to have 16 cores. All files are below the limits of the service, and compress well.
+Each kind of request is sent to a new server. Then all kinds are sent at once, to a server that sees
+the actual number of cores and to one that sees 16. Most files are small but decode to large images.
 """
 
 from __future__ import annotations
@@ -22,20 +22,25 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from floods import HANDSHAKE, frame
+from floods import BINARY, CONTINUATION, HANDSHAKE, frame
 from PIL import Image
 from service import RESULTS, Probe, Service, served
 
 from mien.lab import runs
 
 CLIENTS = 4
-"""Connections per kind."""
+"""Number of clients per kind of request; one for videos."""
 
 REST_SECONDS = 17
-"""Before memory is measured afterwards; the service returns it every 15 seconds."""
+"""Seconds after the requests at which memory is measured; the server frees it every 15 seconds."""
+
+
+Attack = Callable[[Service, Counter], None]
+"""Function that sends a request to a server and counts its status."""
 
 
 def image_file(image_format: str, mode: str, megapixels: float, **options: object) -> bytes:
+    """Encode a square black image of a Pillow mode."""
     side = int((megapixels * 1e6) ** 0.5) // 32 * 32
     file = io.BytesIO()
     if mode == "I;16":
@@ -46,7 +51,7 @@ def image_file(image_format: str, mode: str, megapixels: float, **options: objec
 
 
 def video_file(width: int, height: int, frames: int) -> bytes:
-    """An H.264 video with as many reference frames as there can be."""
+    """Encode an H.264 video with the maximum number of reference frames."""
     import av
 
     file, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (68, 120, 3), np.uint8)
@@ -63,18 +68,18 @@ def video_file(width: int, height: int, frames: int) -> bytes:
 
 
 def json_body(image: bytes) -> bytes:
-    """A JSON request of about 30 MiB."""
+    """Encode a JSON request of about 30 MiB with copies of a padded image."""
     encoded = base64.b64encode(image + bytes(2 * 2**20 - len(image) % 3)).decode()
     return json.dumps({"images": [encoded] * max(1, min(16, 30 * 2**20 // len(encoded)))}).encode()
 
 
-def images(body: bytes, media_type: str = "image/png") -> Callable[[Service, Counter], None]:
-    """An attacker that posts one body again and again."""
+def images(body: bytes, media_type: str = "image/png") -> Attack:
+    """Return an attack that posts a body to `/analyze`."""
     return lambda service, statuses: statuses.update([service.post(body, media_type)[0]])
 
 
-def videos(body: bytes) -> Callable[[Service, Counter], None]:
-    """An attacker that waits for a video, deletes it, and sends it again."""
+def videos(body: bytes) -> Attack:
+    """Return an attack that uploads a video and waits until it is analyzed."""
 
     def attack(service: Service, statuses: Counter) -> None:
         request = urllib.request.Request(
@@ -92,10 +97,13 @@ def videos(body: bytes) -> Callable[[Service, Counter], None]:
     return attack
 
 
-def live(body: bytes) -> Callable[[Service, Counter], None]:
-    """An attacker that sends frames in fragments of 64 kB and reads the records."""
+def live(body: bytes) -> Attack:
+    """Return an attack that sends five frames in fragments of 64 kB and reads their records."""
     parts = [body[k : k + 65535] for k in range(0, len(body), 65535)]
-    data = b"".join(frame(0 if k else 2, part, k == len(parts) - 1) for k, part in enumerate(parts))
+    data = b"".join(
+        frame(CONTINUATION if k else BINARY, part, fin=k == len(parts) - 1)
+        for k, part in enumerate(parts)
+    )
 
     def attack(service: Service, statuses: Counter) -> None:
         try:
@@ -110,7 +118,8 @@ def live(body: bytes) -> Callable[[Service, Counter], None]:
     return attack
 
 
-def attacks() -> dict[str, Callable[[Service, Counter], None]]:
+def attacks() -> dict[str, Attack]:
+    """Return the attacks by kind of request."""
     photograph = image_file("JPEG", "RGB", 1)
     return {
         "PNG, 8,000 x 8,000, transparent": images(image_file("PNG", "RGBA", 64)),
@@ -134,32 +143,36 @@ def attacks() -> dict[str, Callable[[Service, Counter], None]]:
     }
 
 
-def measure(
-    names: list[str], kinds: dict[str, Callable], seconds: float, cores: int = 0
-) -> dict[str, object]:
+def measure(kinds: dict[str, Attack], seconds: float, cores: int = 0) -> dict[str, object]:
+    """Run attacks of several kinds at once on a new server; return its memory and latencies.
+
+    Args:
+        kinds: The attacks by kind of request.
+        seconds: Duration of the attacks.
+        cores: Number of cores that the server sees; 0 for the actual number.
+    """
     with served(cores=cores) as service:
-        before, until = service.memory_mb("VmRSS"), time.monotonic() + seconds
-        statuses = {name: Counter() for name in names}
+        before, end = service.memory_mb("VmRSS"), time.monotonic() + seconds
+        statuses = {name: Counter() for name in kinds}
 
         def attack(name: str) -> None:
-            while time.monotonic() < until:
+            while time.monotonic() < end:
                 with suppress(OSError):
                     kinds[name](service, statuses[name])
 
-        rest = REST_SECONDS if len(names) > 1 else 1
         with Probe(service) as probe:
             threads = [
                 threading.Thread(target=attack, args=[name])
-                for name in names
+                for name in kinds
                 for _ in range(1 if "video" in name else CLIENTS)
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        time.sleep(rest)
+        time.sleep(REST_SECONDS if len(kinds) > 1 else 1)
         row = {
-            "requests": names[0] if len(names) == 1 else "all of these at once",
+            "requests": "all of these at once" if len(kinds) > 1 else next(iter(kinds)),
             "cores": cores or len(os.sched_getaffinity(0)),
             "statuses": {name: dict(counts) for name, counts in statuses.items()},
             "before_mb": before,
@@ -172,16 +185,25 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Peak memory of mien serve.")
-    parser.add_argument("--seconds", type=float, default=5, help="per kind; eight times for all")
-    parser.add_argument("--only", default="", help="kinds whose names contain this; 'all'")
+    parser = argparse.ArgumentParser(description="Measure the peak memory of mien serve.")
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="duration for each kind; eight times for all"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="run the kinds whose names contain this; 'all' for all kinds at once",
+    )
     parser.add_argument("--to", type=Path, default=RESULTS / "server-memory.json")
     arguments = parser.parse_args()
     kinds = attacks()
-    seconds, everything = arguments.seconds, list(kinds)
-    rows = [measure([n], kinds, seconds) for n in kinds if arguments.only in n]
+    rows = [
+        measure({name: attack}, arguments.seconds)
+        for name, attack in kinds.items()
+        if arguments.only in name
+    ]
     if arguments.only in ("", "all"):
-        rows += [measure(everything, kinds, 8 * seconds, cores) for cores in (0, 16)]
+        rows += [measure(kinds, 8 * arguments.seconds, cores) for cores in (0, 16)]
     report = {
         "name": "server-memory",
         "clients_per_kind": CLIENTS,

@@ -1,10 +1,10 @@
-"""Damaged model files and run folders: every one must give a result or one sentence.
+"""Load damaged model files and run folders; each must give a result or an error of one sentence.
 
     python benchmarks/attack/model_files.py    # writes results/model-files.json
 
 A small model, its TOML file and a small run are mutated: bytes are changed, inserted and removed,
-and values in TOML, JSON and metadata are replaced by absurd ones. Worker processes load them as the
-commands do; a worker that dies counts as a crash.
+and values in TOML, JSON and metadata are replaced by absurd ones. Worker processes load them in the
+same way as the commands. If a worker process ends early, this counts as a crash.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ from tests.conftest import build_model
 from tests.synthetic import tiny
 
 CHUNK = 100
-"""Mutations per worker process."""
+"""Number of mutations per worker process."""
 
 MAX_BYTES = 12 * 2**30
 """Limit for the address space of a worker."""
 
-MAX_SENTENCE = 1000
+MAX_MESSAGE_LENGTH = 1000
+"""Maximum number of characters of an error that counts as a sentence."""
 
 ABSURD = (
     None, True, False, 0, -1, 1.5, 1e6, -1e308, 10**30, "", "x", "x" * 10_000, "\ud800", [], {},
@@ -74,16 +75,17 @@ TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
 
 
 def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
+    """Change, insert or remove up to eight blocks; sometimes truncate the data."""
     body = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 8))):
         start, length = rng.randrange(len(body) + 1), rng.choice((1, 2, 4, 16, 200))
-        new = rng.choice((rng.randbytes(length), bytes(length), b"\xff" * length, b""))
-        body[start : start + rng.choice((0, len(new), length))] = new
+        block = rng.choice((rng.randbytes(length), bytes(length), b"\xff" * length, b""))
+        body[start : start + rng.choice((0, len(block), length))] = block
     return bytes(body[: rng.randrange(len(body) + 1)] if rng.random() < 0.1 else body)
 
 
 def mutated_json(text: str, rng: random.Random) -> bytes:
-    """Replace, remove or add a value at a random place."""
+    """Replace or remove a random value, or mutate the bytes of the text."""
     if rng.random() < 0.15:
         return mutated_bytes(text.encode(), rng)
     value = json.loads(text)
@@ -101,7 +103,7 @@ def mutated_json(text: str, rng: random.Random) -> bytes:
 
 
 def mutated_line(text: str, rng: random.Random) -> str:
-    """Replace the value of one line of a TOML file."""
+    """Replace the value in a random line of a TOML file."""
     lines = text.splitlines()
     k = rng.randrange(len(lines))
     lines[k] = f"{lines[k].partition(' ')[0]} = {rng.choice(ABSURD_TOML)}"
@@ -110,9 +112,9 @@ def mutated_line(text: str, rng: random.Random) -> str:
 
 def prepare(folder: Path) -> None:
     """Write the files to be mutated."""
-    build_model(folder / "ours.onnx")
-    build_model(folder / "theirs.onnx", labels=("a", "b", "c"), foreign=True)
-    (folder / "theirs.toml").write_text(SIDECAR)
+    build_model(folder / "exported.onnx")
+    build_model(folder / "foreign.onnx", labels=("a", "b", "c"), foreign=True)
+    (folder / "foreign.toml").write_text(SIDECAR)
     data = tiny.write_packed(folder / "data", tiny.table(42, 21))
     run = train.fit(TINY, data, folder / "run", device="cpu")
     evaluate.evaluate(run.folder, data, resamples=2)
@@ -121,12 +123,13 @@ def prepare(folder: Path) -> None:
 
 
 def use_model(path: Path) -> None:
+    """Load a model and analyze an image."""
     mien.Analyzer(model=str(path), detector="whole").analyze(np.zeros((64, 64, 3), np.uint8))
 
 
 def model_bytes(source: Path, work: Path, rng: random.Random) -> None:
-    name = rng.choice(("ours", "theirs"))
-    shutil.copy(source / "theirs.toml", work)
+    name = rng.choice(("exported", "foreign"))
+    shutil.copy(source / "foreign.toml", work)
     path = work / f"{name}.onnx"
     path.write_bytes(mutated_bytes((source / path.name).read_bytes(), rng))
     use_model(path)
@@ -140,16 +143,17 @@ def model_metadata(source: Path, work: Path, rng: random.Random) -> None:  # noq
 
 
 def sidecar(source: Path, work: Path, rng: random.Random) -> None:
-    shutil.copy(source / "theirs.onnx", work)
+    shutil.copy(source / "foreign.onnx", work)
     text = mutated_line(SIDECAR, rng)
     if rng.random() < 0.3:
         text = mutated_line(text, rng)
     body = text.encode(errors="surrogatepass")
-    (work / "theirs.toml").write_bytes(mutated_bytes(body, rng) if rng.random() < 0.2 else body)
-    use_model(work / "theirs.onnx")
+    (work / "foreign.toml").write_bytes(mutated_bytes(body, rng) if rng.random() < 0.2 else body)
+    use_model(work / "foreign.onnx")
 
 
 def mutated_run(source: Path, work: Path, rng: random.Random, names: list[str]) -> runs.Run:
+    """Copy a run folder and mutate one of the named files."""
     folder = shutil.copytree(source, work / "run")
     path = folder / rng.choice(names)
     if path.suffix == ".json":
@@ -178,7 +182,7 @@ def report_of_run(source: Path, work: Path, rng: random.Random) -> None:
              "predictions.npz"]  # fmt: skip
     run = mutated_run(source / "run", work, rng, names)
     content = report.run_page(runs.open_run(run.folder))
-    # Drawing takes a hundred times as long as building the page.
+    # Drawing the page takes a hundred times as long as building it.
     if rng.random() < 0.1:
         page.write(content, work / "report")
 
@@ -222,24 +226,24 @@ TARGETS: dict[str, tuple[Callable[[Path, Path, random.Random], None], float]] = 
     "mien average": (average_of_runs, 0.2),
     "mien export": (export_of_run, 0.02),
 }
-"""Target -> function that mutates and uses it, and its share of `--count`."""
+"""Target -> function that mutates and uses it, and number of mutations relative to `--count`."""
 
 
-def work_on(source: Path, target: str, start: int, end: int) -> None:
-    """Print the outcome of each mutation as a line of JSON."""
+def run_worker(source: Path, target: str, start: int, end: int) -> None:
+    """Mutate and use a target; print the number, outcome and message of each mutation as JSON."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     warnings.simplefilter("ignore")
     classifier.MAX_FIRST_RUN_SECONDS = 10.0
-    use, _ = TARGETS[target]
+    mutate_and_use, _ = TARGETS[target]
     for number in range(start, end):
         outcome, message = "result", ""
         print(json.dumps([number, "started", ""]), flush=True)
         with tempfile.TemporaryDirectory(dir=source) as work:
             try:
-                use(source, Path(work), random.Random(f"{target} {number}"))
+                mutate_and_use(source, Path(work), random.Random(f"{target} {number}"))
             except UserError as error:
                 message = str(error)
-                is_sentence = "\n" not in message and len(message) < MAX_SENTENCE
+                is_sentence = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
                 outcome = "sentence" if is_sentence else "no sentence"
             except BaseException as error:
                 outcome, message = "traceback", f"{type(error).__name__}: {error}"
@@ -247,13 +251,13 @@ def work_on(source: Path, target: str, start: int, end: int) -> None:
 
 
 def attack(source: Path, target: str, count: int) -> dict:
-    """Mutate a target `count` times in worker processes."""
-    outcomes, failures, number, began = Counter(), [], 0, time.monotonic()
+    """Mutate a target `count` times in worker processes; return the number of each outcome."""
+    outcomes, failures, number, start = Counter(), [], 0, time.monotonic()
     while number < count:
         end = min(count, number + CHUNK)
-        words = [sys.executable, __file__, "--worker", source, target, number, end]
+        command = [sys.executable, __file__, "--worker", source, target, number, end]
         worker = subprocess.run(
-            [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         lines = [json.loads(line) for line in worker.stdout.splitlines() if line.startswith("[")]
         for k, outcome, message in lines:
@@ -266,27 +270,29 @@ def attack(source: Path, target: str, count: int) -> dict:
             outcomes["crash"] += 1
             failures.append([target, number - 1, "crash", str(worker.returncode)])
     row = {"target": target, "count": count, "outcomes": dict(outcomes),
-           "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
+           "seconds": round(time.monotonic() - start, 1)}  # fmt: skip
     print(row, *failures[:20], sep="\n  ", flush=True)
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Damaged model files and run folders.")
-    parser.add_argument("--count", type=int, default=2000, help="mutations of a model file")
-    parser.add_argument("--only", default="", help="targets whose names contain this")
+    parser = argparse.ArgumentParser(description="Load damaged model files and run folders.")
+    parser.add_argument(
+        "--count", type=int, default=2000, help="number of mutations of a model file"
+    )
+    parser.add_argument("--only", default="", help="attack the targets whose names contain this")
     parser.add_argument("--to", type=Path, default=RESULTS / "model-files.json")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         source, target, start, end = arguments.worker
-        work_on(Path(source), target, int(start), int(end))
+        run_worker(Path(source), target, int(start), int(end))
         return
     with tempfile.TemporaryDirectory() as source:
         prepare(Path(source))
         rows = [
-            attack(Path(source), target, max(1, round(share * arguments.count)))
-            for target, (_, share) in TARGETS.items()
+            attack(Path(source), target, max(1, round(fraction * arguments.count)))
+            for target, (_, fraction) in TARGETS.items()
             if arguments.only in target
         ]
     if not arguments.only:

@@ -4,15 +4,15 @@
     python benchmarks/attack/mutated_media.py --videos 200 --images 1000 --to few.json
     python benchmarks/attack/mutated_media.py --replay video 1234 --seed 0
 
-Every file is read as `mien analyze` reads it; of some, all frames are also analyzed and written in
-all formats. The kinds of outcome:
+Every file is read as `mien analyze` reads it. The frames of a few files are also analyzed and
+written in all formats. The status of a file is one of:
 
-    read        without complaint
-    damaged     read in part; the damage is reported in sentences
-    refused     a `UserError`: one printable sentence
-    traceback   any other exception: a bug
-    hang        no end within 20 seconds, twice
-    crash       the process died
+    read        read without a warning
+    damaged     read in part, with warnings
+    refused     rejected with a `UserError`
+    traceback   another exception or an unprintable message: a bug
+    hang        not finished after 20 seconds, in two attempts
+    crash       the process ended
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from mien.lab import runs
 from mien.visualization import timeline
 
 HANG_SECONDS = 20
-"""A file that takes longer is tried once more, because the machine may be busy."""
+"""Time limit of a file; it is then read once more, because the machine may have been busy."""
 
 ANALYZED_FRACTION, SEEK_FRACTION = 0.05, 0.2
-"""Fractions of files that are analyzed and written, and of those that are read from 0.2 s on."""
+"""Fraction of files that are analyzed and written, and fraction that is read from 0.2 s on."""
 
 DETECTORS = ("whole", "yunet")
 
@@ -61,7 +61,7 @@ BUGS = ("traceback", "hang", "crash")
 
 
 class Case(NamedTuple):
-    """One mutated file; the seed, the kind and the number determine it."""
+    """A mutated file, which is determined by its kind ("video" or "image"), number and seed."""
 
     kind: str
     number: int
@@ -69,7 +69,7 @@ class Case(NamedTuple):
 
 
 class Mutated(NamedTuple):
-    """The mutated file of a case; it is only read if `detector` is empty."""
+    """The contents of a mutated file, and how to read it; without a `detector`, it is only read."""
 
     name: str
     suffix: str
@@ -79,24 +79,24 @@ class Mutated(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a case; `detail` is the message, or the place of an exception."""
+    """Status of a file after reading; `detail` is the message, or the location of an exception."""
 
     case: Case
     sample: str
-    kind: str
+    status: str
     detail: str = ""
     seconds: float = 0.0
     peak_mb: float = 0.0
 
 
-class Samples:
-    """All valid files, by kind."""
+class SampleFiles:
+    """All valid files by kind."""
 
     def __init__(self) -> None:
         self.by_kind = {"video": media_samples.videos(), "image": media_samples.images()}
 
     def mutate(self, case: Case) -> Mutated:
-        """Create the file of a case."""
+        """Return the mutated file of a case."""
         rng = random.Random(f"{case.seed} {case.kind} {case.number}")
         samples = self.by_kind[case.kind]
         name = rng.choice(list(samples))
@@ -110,30 +110,30 @@ class Samples:
 class Reader:
     """Reads mutated files in this process."""
 
-    def __init__(self, samples: Samples, folder: Path) -> None:
+    def __init__(self, samples: SampleFiles, folder: Path) -> None:
         self._samples, self._folder = samples, folder
         self._analyzers = {name: Analyzer("default", name, threads=1) for name in DETECTORS}
 
     def __call__(self, case: Case) -> Outcome:
         """Read or analyze the file of a case."""
-        mutated, started = self._samples.mutate(case), time.monotonic()
+        mutated, start = self._samples.mutate(case), time.monotonic()
         messages: list[str] = []
         try:
             self.read(mutated, lambda error: messages.append(str(error)))
-            kind, detail = "damaged" if messages else "read", ""
+            status, detail = "damaged" if messages else "read", ""
         except UserError as error:
             messages.append(str(error))
-            kind, detail = "refused", str(error).replace(str(self._folder), "")
+            status, detail = "refused", str(error).replace(str(self._folder), "")
         except Exception as error:
-            kind, detail = "traceback", _place(error)
+            status, detail = "traceback", _location(error)
         if unprintable := [message for message in messages if not message.isprintable()]:
-            kind, detail = "traceback", f"unprintable message: {unprintable[0]!a}"
+            status, detail = "traceback", f"unprintable message: {unprintable[0]!a}"
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-        seconds = time.monotonic() - started
-        return Outcome(case, mutated.name, kind, detail, seconds, peak_mb)
+        seconds = time.monotonic() - start
+        return Outcome(case, mutated.name, status, detail, seconds, peak_mb)
 
     def read(self, mutated: Mutated, on_warning: ErrorCallback) -> None:
-        """Read or analyze a file; the errors are those of the library."""
+        """Read or analyze a mutated file; errors are raised."""
         path = self._folder / f"mutated{mutated.suffix}"
         path.write_bytes(mutated.body)
         source, selection = Source.parse(str(path)), FrameSelection(start=mutated.start)
@@ -162,21 +162,21 @@ class Reader:
             pipeline.run([source], self._analyzers[detector], write, options, callbacks)
 
 
-def _place(error: Exception) -> str:
-    """The type of an exception and the innermost line of mien that raised it."""
+def _location(error: Exception) -> str:
+    """Return the type of an exception and the innermost line of mien in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/mien/" in f.filename]
-    place = f"{frames[-1].filename.rsplit('/mien/')[-1]}:{frames[-1].lineno}" if frames else "?"
-    return f"{type(error).__name__} in {place}"
+    line = f"{frames[-1].filename.rsplit('/mien/')[-1]}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} in {line}"
 
 
 def work(connection: Connection, folder: Path) -> None:
     """Read files in a worker process until the connection is closed."""
     faulthandler.enable(open(folder / "crash.txt", "w"))  # noqa: SIM115  # open until a crash
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff prints a line for each defect
-    # Python warnings would be printed; those of Pillow are ignored, as in the command line.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff prints a line for each error
+    # As in the command line, warnings of Pillow are ignored. A RuntimeWarning in mien is a bug.
     warnings.simplefilter("ignore")
     warnings.filterwarnings("error", category=RuntimeWarning, module="mien")
-    read = Reader(Samples(), folder)
+    read = Reader(SampleFiles(), folder)
     connection.send("ready")
     while True:
         try:
@@ -187,7 +187,7 @@ def work(connection: Connection, folder: Path) -> None:
 
 
 class Worker:
-    """A worker process, which is replaced after a hang or crash."""
+    """A worker process that is started again after a hang or crash."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -221,14 +221,14 @@ class Worker:
         return Outcome(case, "", "hang")
 
     def close(self) -> None:
-        """End the process."""
+        """Close the connection and wait for the end of the process."""
         self._connection.close()
         self._process.join()
 
 
 @dataclass
 class Tally:
-    """Counts outcomes, and keeps the bugs, the slowest and the largest."""
+    """Counts outcomes, and keeps the bugs, the slowest outcomes and the peak memory."""
 
     counts: dict[str, Counter] = field(default_factory=dict)
     bugs: list[Outcome] = field(default_factory=list)
@@ -237,26 +237,26 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, outcome: Outcome) -> None:
-        """Add an outcome; called by several threads."""
+        """Add an outcome; can be called by several threads."""
         with self.lock:
             kind = outcome.case.kind
-            self.counts.setdefault(kind, Counter())[outcome.kind] += 1
+            self.counts.setdefault(kind, Counter())[outcome.status] += 1
             self.peak_mb = max(self.peak_mb, outcome.peak_mb)
-            slowest = self.slowest.setdefault(kind, outcome)
-            self.slowest[kind] = max(slowest, outcome, key=lambda each: each.seconds)
-            if outcome.kind in BUGS:
+            if outcome.seconds > self.slowest.setdefault(kind, outcome).seconds:
+                self.slowest[kind] = outcome
+            if outcome.status in BUGS:
                 self.bugs.append(outcome)
-                print(f"{kind} {outcome.case.number} ({outcome.sample}): {outcome.kind}, "
+                print(f"{kind} {outcome.case.number} ({outcome.sample}): {outcome.status}, "
                       f"{outcome.detail}", flush=True)  # fmt: skip
             if (total := sum(self.counts[kind].values())) % 1000 == 0:
                 print(f"{total} {kind}s: {dict(self.counts[kind])}", flush=True)
 
 
 def attack(cases: list[Case], worker_count: int) -> Tally:
-    """Read the files of all cases in several processes."""
+    """Read the files of all cases in several worker processes."""
     tally, remaining, lock = Tally(), iter(cases), threading.Lock()
 
-    def drive(folder: Path) -> None:
+    def run_worker(folder: Path) -> None:
         worker = Worker(folder)
         while True:
             with lock:
@@ -268,7 +268,8 @@ def attack(cases: list[Case], worker_count: int) -> Tally:
 
     with tempfile.TemporaryDirectory() as folder:
         threads = [
-            threading.Thread(target=drive, args=[Path(folder, str(k))]) for k in range(worker_count)
+            threading.Thread(target=run_worker, args=[Path(folder, str(k))])
+            for k in range(worker_count)
         ]
         for thread in threads:
             thread.start()
@@ -278,8 +279,8 @@ def attack(cases: list[Case], worker_count: int) -> Tally:
 
 
 def replay(case: Case, keep: Path | None) -> None:
-    """Read the file of a case in this process, and print its traceback."""
-    samples = Samples()
+    """Read the file of a case in this process, so that its traceback is printed."""
+    samples = SampleFiles()
     mutated = samples.mutate(case)
     print(mutated.name, f"detector {mutated.detector or '-'}, from {mutated.start} s")
     if keep:
@@ -288,16 +289,32 @@ def replay(case: Case, keep: Path | None) -> None:
         Reader(samples, Path(folder)).read(mutated, print)
 
 
+def summary(tally: Tally) -> dict:
+    """Return the outcomes of all files, as a JSON-serializable dictionary."""
+    return {
+        "formats": {kind: list(files) for kind, files in SampleFiles().by_kind.items()},
+        "mutations": list(media_samples.MUTATIONS),
+        "counts": {
+            kind: {"files": sum(c.values()), **dict.fromkeys(BUGS, 0), **c}
+            for kind, c in tally.counts.items()
+        },
+        "bugs": Counter(f"{bug.case.kind}: {bug.status}, {bug.detail}" for bug in tally.bugs),
+        "slowest_seconds": {kind: outcome.seconds for kind, outcome in tally.slowest.items()},
+        "slowest": {kind: outcome.sample for kind, outcome in tally.slowest.items()},
+        "peak_mb": tally.peak_mb,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Read mutated videos and images.")
     parser.add_argument("--videos", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes")
     parser.add_argument("--to", type=Path, default=RESULTS / "mutated-media.json")
     parser.add_argument("--replay", nargs=2, metavar=("KIND", "NUMBER"),
                         help="read one file, such as 'video 1234', with its traceback")  # fmt: skip
-    parser.add_argument("--keep", type=Path, help="with --replay, write the file here")
+    parser.add_argument("--keep", type=Path, help="with --replay, also write the file to this path")
     arguments = parser.parse_args()
     if arguments.replay:
         kind, number = arguments.replay
@@ -305,23 +322,13 @@ def main() -> None:
         return
     counts = {"video": arguments.videos, "image": arguments.images}
     cases = [Case(kind, k, arguments.seed) for kind, n in counts.items() for k in range(n)]
-    started = time.monotonic()
+    start = time.monotonic()
     tally = attack(cases, arguments.workers)
-    samples = Samples().by_kind
     report = {
         "name": "mutated-media",
         "seed": arguments.seed,
-        "formats": {kind: list(files) for kind, files in samples.items()},
-        "mutations": list(media_samples.MUTATIONS),
-        "counts": {
-            kind: {"files": sum(c.values()), **dict.fromkeys(BUGS, 0), **c}
-            for kind, c in tally.counts.items()
-        },
-        "bugs": Counter(f"{bug.case.kind}: {bug.kind}, {bug.detail}" for bug in tally.bugs),
-        "slowest_seconds": {kind: each.seconds for kind, each in tally.slowest.items()},
-        "slowest": {kind: each.sample for kind, each in tally.slowest.items()},
-        "peak_mb": tally.peak_mb,
-        "minutes": (time.monotonic() - started) / 60,
+        **summary(tally),
+        "minutes": (time.monotonic() - start) / 60,
         "workers": arguments.workers,
         "environment": runs.about(),
     }

@@ -1,4 +1,4 @@
-"""A `mien serve` process under attack: its memory, and how fast it answers `/healthz`."""
+"""A `mien serve` process for attacks: its memory, and the latency of `/healthz`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Service:
     url: str
 
     def connect(self, data: bytes = b"", timeout: float = 30) -> socket.socket:
-        """A TCP connection that has sent `data`."""
+        """Open a TCP connection and send data."""
         address = urlsplit(self.url)
         connection = socket.create_connection((address.hostname, address.port), timeout)
         connection.sendall(data)
         return connection
 
     def post(self, body: bytes, media_type: str, path: str = "/analyze") -> tuple[str, float]:
-        """The status, or the error of the connection, and the seconds until the response."""
+        """Send a request; return its status or connection error, and its duration in seconds."""
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=300)
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             connection.request("POST", path, body, {"Content-Type": media_type})
             response = connection.getresponse()
@@ -50,10 +50,10 @@ class Service:
             status = type(error).__name__
         finally:
             connection.close()
-        return status, time.perf_counter() - began
+        return status, time.perf_counter() - start
 
     def memory_mb(self, key: str) -> float:
-        """`VmRSS` or `VmHWM` (the peak) in megabytes."""
+        """Return `VmRSS` (current) or `VmHWM` (peak) of the process in megabytes."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(key):
                 return int(line.split()[1]) / 1000
@@ -62,7 +62,7 @@ class Service:
 
 @contextmanager
 def served(*arguments: str, cores: int = 0) -> Iterator[Service]:
-    """A `mien serve` process that believes to have `cores` cores, or knows the truth if 0."""
+    """Start a `mien serve` process that sees this number of CPU cores, or the actual one if 0."""
     code = "from mien.cli import main; main()"
     if cores:
         code = f"import os; os.sched_getaffinity = lambda _: set(range({cores})); {code}"
@@ -80,26 +80,26 @@ def served(*arguments: str, cores: int = 0) -> Iterator[Service]:
 
 @dataclass
 class Probe:
-    """Statuses and durations of `/healthz`, requested in regular intervals while it is open."""
+    """Requests `/healthz` at regular intervals, and records statuses and durations in seconds."""
 
     service: Service
     statuses: Counter = field(default_factory=Counter)
     durations: list[float] = field(default_factory=list)
 
     def __enter__(self) -> Probe:
-        """Begin."""
+        """Start the requests."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End after the request in progress."""
+        """Stop after the request in progress."""
         self._stop.set()
         self._thread.join()
 
     def summary(self) -> dict:
-        """Statuses and latencies."""
+        """Return the number of responses by status, and quantiles of the latency."""
         p50, p99 = np.quantile(self.durations, [0.5, 0.99]) * 1000
         return {
             "healthz_statuses": dict(self.statuses),
@@ -110,11 +110,12 @@ class Probe:
 
     def _run(self) -> None:
         while not self._stop.wait(PROBE_INTERVAL_SECONDS):
-            began = time.perf_counter()
-            self.statuses[self._status()] += 1
-            self.durations.append(time.perf_counter() - began)
+            start = time.perf_counter()
+            self.statuses[self._request()] += 1
+            self.durations.append(time.perf_counter() - start)
 
-    def _status(self) -> str:
+    def _request(self) -> str:
+        """Request `/healthz`; return the HTTP status or the connection error."""
         netloc = urlsplit(self.service.url).netloc
         connection = http.client.HTTPConnection(netloc, timeout=PROBE_TIMEOUT_SECONDS)
         try:

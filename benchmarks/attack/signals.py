@@ -1,9 +1,10 @@
-"""End analyses at random times by Ctrl-C, SIGTERM, SIGHUP and `kill -9`, and resume them.
+"""Stop analyses at random times by SIGINT, SIGTERM, SIGHUP and SIGKILL, and resume them.
 
     python benchmarks/attack/signals.py --rounds 500    # writes results/signals.json
 
-Each round starts an analysis with three outputs, ends it, resumes it until it is complete (every
-second time it is ended once more), and compares the records with those of an undisturbed run.
+Each round starts an analysis with three outputs, sends it a signal and resumes it. In half of the
+rounds, the resumed analysis is sent another signal and resumed again. The records are compared with
+those of an analysis without signals.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 FRAMES = 200
 
 TOLERANCE = 1e-4
-"""Difference in pixels and shares between an undisturbed and a resumed run."""
+"""Accepted difference in pixels and shares between records with and without signals."""
 
 
 def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
-    """Start an analysis, with resumable outputs, in a process of its own."""
+    """Start an analysis with resumable outputs in a new process."""
     outputs = ["--to", folder / "a.jsonl", "--to", folder / "a.csv"]
     command = ["analyze", clip, "--detector", "whole", *outputs, *options]
-    # A background process may ignore Ctrl-C, and its children inherit that.
+    # Background processes may ignore SIGINT, which their child processes inherit.
     return subprocess.Popen(
         [sys.executable, "-m", "mien", *map(str, command)], stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
@@ -44,90 +45,99 @@ def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def end(process: subprocess.Popen, number: int, folder: Path, *, twice: bool) -> list[str]:
-    """Send a signal to a run; return what is wrong with how the run ended."""
+def stop(
+    process: subprocess.Popen, signal_number: signal.Signals, folder: Path, *, twice: bool
+) -> list[str]:
+    """Send a signal to an analysis once or twice; return the problems with how it ended."""
     for _ in range(1 + twice):
         if process.poll() is None:
-            process.send_signal(number)
+            process.send_signal(signal_number)
         time.sleep(0.001)
     try:
         error = process.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return [f"{signal.Signals(number).name}: hang"]
-    expected = {0, -number, 128 + number}  # it was complete, or had not begun
-    # Before mien's first line runs, Python itself answers Ctrl-C with a traceback and exit code 1.
-    if number == signal.SIGINT and "Traceback" in error and "mien/__main__.py" not in error:
+        return [f"{signal_number.name}: hang"]
+    # The analysis was already complete, or was stopped by the signal itself or by mien.
+    expected = {0, -signal_number, 128 + signal_number}
+    # Until mien's first line runs, Python handles SIGINT with a traceback and exit code 1.
+    if signal_number == signal.SIGINT and "Traceback" in error and "mien/__main__.py" not in error:
         return []
     problems = []
     if process.returncode not in expected:
         problems.append(f"exit code {process.returncode}: {error.strip()[-200:]}")
     if "Traceback" in error:
         problems.append("traceback")
-    if number != signal.SIGKILL and list(folder.glob(".mien-*")):
+    if signal_number != signal.SIGKILL and list(folder.glob(".mien-*")):
         problems.append("temporary file left")
-    return [f"{signal.Signals(number).name}: {problem}" for problem in problems]
+    return [f"{signal_number.name}: {problem}" for problem in problems]
 
 
-def play(clip: Path, folder: Path, seconds: float, rng: random.Random) -> tuple[int, list[str]]:
-    """End and resume one analysis; return the number of signals and the problems."""
+def run_round(
+    clip: Path, folder: Path, seconds: float, rng: random.Random
+) -> tuple[int, list[str]]:
+    """Stop and resume an analysis that takes `seconds`; return the number of stops and problems."""
     process = start(clip, folder, "--to", str(folder / "a.html"))
     problems: list[str] = []
     count = 1 + (rng.random() < 0.5)
     for _ in range(count):
         time.sleep(rng.uniform(0, 1.1 * seconds))
-        number, twice = rng.choice(SIGNALS), rng.random() < 0.5
-        problems += end(process, number, folder, twice=twice and number != signal.SIGINT)
+        signal_number, twice = rng.choice(SIGNALS), rng.random() < 0.5
+        twice = twice and signal_number != signal.SIGINT
+        problems += stop(process, signal_number, folder, twice=twice)
         process = start(clip, folder, "--resume")
     error = process.communicate()[1]
     if process.returncode:
         problems.append(f"resume: exit code {process.returncode}: {error.strip()[-200:]}")
-    if left := [
+    leftovers = [
         path.name for path in folder.iterdir() if path.suffix not in (".jsonl", ".csv", ".html")
-    ]:
-        problems.append(f"resume: {left[0]} left")
+    ]
+    if leftovers:
+        problems.append(f"resume: {leftovers[0]} left")
     return count, problems
 
 
-def is_equal(one: object, other: object) -> bool:
-    """Whether two records are equal, apart from rounding."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_equal(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(is_equal, one, other))
-    if isinstance(one, float) and isinstance(other, int | float):
-        return abs(one - other) <= TOLERANCE
-    return one == other
+def is_equal(actual: object, expected: object) -> bool:
+    """Whether JSON values are equal up to `TOLERANCE`."""
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        return actual.keys() == expected.keys() and all(
+            is_equal(actual[key], expected[key]) for key in actual
+        )
+    if isinstance(actual, list) and isinstance(expected, list):
+        return len(actual) == len(expected) and all(map(is_equal, actual, expected))
+    if isinstance(actual, float) and isinstance(expected, int | float):
+        return abs(actual - expected) <= TOLERANCE
+    return actual == expected
 
 
 def records(path: Path) -> list[dict]:
-    """Read the records of a run; none if it wrote no file."""
+    """Read the records of an analysis; return none if it wrote no file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="End analyses at random times.")
+    parser = argparse.ArgumentParser(description="Stop analyses at random times and resume them.")
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--to", type=Path, default=RESULTS / "signals.json")
     arguments = parser.parse_args()
     rng, problems, signal_count = random.Random(arguments.seed), Counter(), 0
     with tempfile.TemporaryDirectory() as name:
-        clip, undisturbed = Path(name, "clip.mp4"), Path(name, "undisturbed")
+        clip, reference = Path(name, "clip.mp4"), Path(name, "reference")
         media_samples.write_video(str(clip), media_samples.VIDEOS["mp4"], FRAMES)
-        undisturbed.mkdir()
+        reference.mkdir()
         started = time.monotonic()
-        start(clip, undisturbed).communicate()
+        start(clip, reference).communicate()
         seconds = time.monotonic() - started
-        expected = records(undisturbed / "a.jsonl")
+        expected = records(reference / "a.jsonl")
         assert len(expected) == FRAMES
         for k in range(arguments.rounds):
             folder = Path(name, f"round{k}")
             folder.mkdir()
-            count, round_problems = play(clip, folder, seconds, rng)
+            count, round_problems = run_round(clip, folder, seconds, rng)
             if not is_equal(records(folder / "a.jsonl"), expected):
-                round_problems.append("other records")
+                round_problems.append("wrong records")
             signal_count += count
             problems.update(round_problems)
             if round_problems:
