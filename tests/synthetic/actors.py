@@ -1,6 +1,6 @@
-"""Actors of synthetic clips: bodies with hair, skin and clothes, and with changing face images.
+"""Actors of synthetic clips: bodies with hair, skin and clothes, and face images that change.
 
-FER2013 does not identify persons, so an actor shows faces of several persons.
+FER2013 does not state who is shown, so the face images of an actor are of several persons.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FACE_LEFT, FACE_TOP, CANVAS_WIDTH, CANVAS_HEIGHT = 28, 20, 104, 250
 """Position of the face on the canvas of an actor, and size of the canvas, in FER2013 pixels."""
 
 FADE = 0.2
-"""Seconds in which one face image fades into the next."""
+"""Duration in seconds of the fade from one face image to the next."""
 
 Position = Callable[[float], tuple[float, float, float]]
 """Seconds -> x and y of the center of a face, and its side, in pixels."""
@@ -26,15 +26,15 @@ Position = Callable[[float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Actor:
-    """A head and shoulders that move, with a face image that changes.
+    """A head and shoulders that move, with face images that change.
 
     Attributes:
-        identity: Number of the actor.
+        identity: Index of the actor.
         body: (CANVAS_HEIGHT, CANVAS_WIDTH, 4) float32, premultiplied RGBA of everything around the
             face.
-        skin: (3,) factors that color a gray face.
+        skin: (3,) RGB factors that give a gray face the color of the skin.
         position: Position and size of the face over time.
-        cues: Start in seconds and index of each face image, in order.
+        cues: Start in seconds and index of each face image, in order of time.
     """
 
     identity: int
@@ -44,12 +44,15 @@ class Actor:
     cues: tuple[tuple[float, int], ...]
 
     def box(self, seconds: float) -> Box:
-        """The square of the face."""
+        """Return the square of the face."""
         x, y, side = self.position(seconds)
         return x - side / 2, y - side / 2, side, side
 
     def face(self, faces: np.ndarray, seconds: float) -> tuple[np.ndarray, int]:
-        """(48, 48) float32 face image at a time, and its index; of two, that with more weight."""
+        """Return the face image at a time, (48, 48) float32, and its index.
+
+        During a fade, the index is that of the image with the larger weight.
+        """
         cue = sum(start <= seconds - FADE / 2 for start, _ in self.cues[1:])
         _, current = self.cues[cue]
         if cue + 1 < len(self.cues) and seconds > self.cues[cue + 1][0] - FADE / 2:
@@ -60,7 +63,7 @@ class Actor:
         return faces[current].astype(np.float32), current
 
     def sprite(self, face: np.ndarray) -> np.ndarray:
-        """The body with a face: (CANVAS_HEIGHT, CANVAS_WIDTH, 4) float32, premultiplied RGBA."""
+        """Return the body with a face: (CANVAS_HEIGHT, CANVAS_WIDTH, 4), premultiplied RGBA."""
         canvas = self.body.copy()
         patch = canvas[FACE_TOP : FACE_TOP + FACE_SIDE, FACE_LEFT : FACE_LEFT + FACE_SIDE]
         patch *= 1 - MASK
@@ -70,7 +73,7 @@ class Actor:
 
 
 def roundness(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Superelliptic distance from the center of a face, 1 at its rim; x and y are -1 to 1."""
+    """Superelliptic distance from the center of a face, 1 at its rim; x and y are in [-1, 1]."""
     return (np.abs(x) ** 2.6 + np.abs(y) ** 2.6) ** (1 / 2.6)
 
 
@@ -83,15 +86,15 @@ MASK = np.clip((1 - _RADIUS) / 0.12, 0, 1)[..., None].astype(np.float32)
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, cell: tuple[float, float]
 ) -> np.ndarray:
-    """(height, width) float32 noise with blobs of a cell's size, mean 0, mostly in [-1, 1]."""
+    """(height, width) float32 noise with blobs of the size `cell`, mean 0, mostly in [-1, 1]."""
     small = rng.normal(0, 0.5, (int(height / cell[0]) + 3, int(width / cell[1]) + 3))
     return cv2.resize(small.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def make_body(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The `body` and the `skin` of a random `Actor`."""
+    """Return the `body` and `skin` of a random `Actor`."""
     skin = np.array([1.2, 0.95, 0.8]) + rng.normal(0, 0.04, 3)
-    skin /= skin @ (0.299, 0.587, 0.114)  # keeps the gray values of FER2013
+    skin /= skin @ (0.299, 0.587, 0.114)  # keeps the luma of gray faces
     skin_color = skin * rng.uniform(95, 165)
     hair = rng.uniform(15, 90) * np.array([1.15, 0.95, 0.8])
     clothes = rng.uniform(30, 200, 3)

@@ -11,7 +11,7 @@ from mien.lab.data import Samples
 from tests.synthetic import scenes
 
 SIDE = 160
-"""Side of a canvas in pixels; the faces on it have sides of at least 48 pixels."""
+"""Side of a canvas in pixels; the sides of faces are at least 48 pixels."""
 
 TRAINING_PHOTOS, EVALUATION_PHOTOS = slice(0, 9), slice(9, None)
 """The background photographs for training and those for evaluation."""
@@ -23,7 +23,7 @@ class Canvas:
 
     Attributes:
         pixels: (H, W) uint8.
-        boxes: (F, 4) x, y, width and height of each face.
+        boxes: (F, 4) x, y, width and height of each face, in pixels.
         labels: (F,) int, FER2013 label of each face.
     """
 
@@ -33,12 +33,12 @@ class Canvas:
 
 
 def gray_backgrounds(photos: slice) -> list[np.ndarray]:
-    """The given photographs of `scenes.backgrounds`, in gray."""
+    """Return a slice of the photographs of `scenes.backgrounds`, in gray."""
     return [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in scenes.backgrounds()[photos]]
 
 
 def compose(faces: Samples, photos: list[np.ndarray], rng: np.random.Generator) -> Canvas:
-    """A random crop of a photograph with one to four faces that do not overlap."""
+    """Paste one to four faces into a random crop of a photograph, without overlap."""
     photo = photos[rng.integers(len(photos))]
     top, left = (int(rng.integers(0, length - SIDE + 1)) for length in photo.shape)
     indices = rng.choice(len(faces), rng.integers(1, 5), replace=False)
@@ -48,6 +48,6 @@ def compose(faces: Samples, photos: list[np.ndarray], rng: np.random.Generator) 
 
 
 def crop(face: np.ndarray, label: int) -> Canvas:
-    """A face crop as a canvas; its box is the whole image."""
+    """Return a face crop as a canvas whose box is the whole image."""
     height, width = face.shape
     return Canvas(face, np.array([[0.0, 0.0, width, height]]), np.array([label]))

@@ -1,4 +1,4 @@
-"""Files of synthetic clips: exact time stamps, audio, rotation, truncation and damage."""
+"""Write synthetic clips to files, with exact time stamps, audio and rotation; damage files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from tests.synthetic.clips import Truth
 
 TICK = Fraction(1, 60_000)
-"""Unit of time stamps in seconds: MPEG-4 supports it, and common frame intervals are multiples."""
+"""Unit of time stamps in seconds. MPEG-4 supports it, and common frame intervals are multiples."""
 
 RATE = 48_000
 """Audio samples per second."""
@@ -38,7 +38,7 @@ def encode(
     sound: bool = False,
     index_first: bool = True,
 ) -> list[Truth]:
-    """Write a clip in the format of the suffix.
+    """Write a clip to a file whose suffix determines the format.
 
     Args:
         path: The file to write.
@@ -46,15 +46,15 @@ def encode(
         fps: Nominal frames per second.
         codec: A codec of `OPTIONS`.
         rotation: 0, 90, 180 or 270. The pixels are stored rotated, with a display matrix that
-            rotates them back by these degrees counter-clockwise.
+            rotates them back by this number of degrees, counter-clockwise.
         sound: Whether to add a tone.
         index_first: Whether the index of an .mp4 or .mov is at the start, so that the file can be
             read if its end is missing.
 
     Returns:
-        The ground truth with the time stamps in the file.
+        The ground truth, with the time stamps as stored in the file.
     """
-    # AVI has no time stamps; a finer unit would add empty frames.
+    # AVI has a constant frame rate; with a finer unit, the file would contain empty frames.
     tick = Fraction(1, fps) if path.suffix == ".avi" else TICK
     options = {"movflags": "faststart"} if index_first and path.suffix in (".mp4", ".mov") else {}
     frames = iter(frames)
@@ -67,7 +67,7 @@ def encode(
                                 bit_rate=0 if "crf" in OPTIONS[codec] else 4_000_000)  # fmt: skip
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         video.set_display_rotation(rotation)
-        audio = _audio(file, path.suffix) if sound else None
+        audio = _add_audio_stream(file, path.suffix) if sound else None
         for pixels, truth in itertools.chain([first], frames):
             frame = av.VideoFrame.from_ndarray(_rotated(pixels, -rotation), format="rgb24")
             frame.pts, frame.time_base = round(truth.seconds / tick), tick
@@ -77,20 +77,19 @@ def encode(
         if audio:
             file.mux(audio.encode(_tone(written[-1][0] + Fraction(1, fps))))
             file.mux(audio.encode(None))
-        # Some formats have coarser time stamps, such as milliseconds in WebM.
-        base = video.time_base
+        time_base = video.time_base  # some formats have a coarser one, such as WebM
     return [
-        replace(truth, seconds=float((seconds / base + Fraction(1, 2)) // 1 * base))
+        replace(truth, seconds=float((seconds / time_base + Fraction(1, 2)) // 1 * time_base))
         for seconds, truth in written
     ]
 
 
 def _rotated(pixels: np.ndarray, degrees: int) -> np.ndarray:
-    """Pixels rotated counter-clockwise by a multiple of 90 degrees."""
+    """Rotate pixels counter-clockwise by a multiple of 90 degrees."""
     return np.ascontiguousarray(np.rot90(pixels, degrees // 90))
 
 
-def _audio(file: av.container.OutputContainer, suffix: str) -> av.AudioStream:
+def _add_audio_stream(file: av.container.OutputContainer, suffix: str) -> av.AudioStream:
     codec = {".webm": "libopus", ".avi": "pcm_s16le"}.get(suffix, "aac")
     return file.add_stream(codec, RATE, layout="mono")
 
@@ -104,7 +103,7 @@ def _tone(seconds: Fraction) -> av.AudioFrame:
 
 
 def truncated(path: Path, fraction: float) -> Path:
-    """A copy in the same folder with only the first `fraction` of the bytes."""
+    """Write a copy with only the first `fraction` of the bytes to the same folder."""
     body = path.read_bytes()
     truncated_path = path.with_stem(f"{path.stem}-truncated")
     truncated_path.write_bytes(body[: int(fraction * len(body))])
@@ -112,18 +111,25 @@ def truncated(path: Path, fraction: float) -> Path:
 
 
 def corrupted(path: Path, start_fraction: float = 0.5, length: int = 2000, seed: int = 0) -> Path:
-    """A copy in the same folder with `length` random bytes from `start_fraction` of its size on."""
+    """Write a copy to the same folder, with random bytes in one place.
+
+    Args:
+        path: The file.
+        start_fraction: Position of the first random byte as a fraction of the size.
+        length: Number of random bytes.
+        seed: Seed of the random bytes.
+    """
     body = bytearray(path.read_bytes())
     start = int(start_fraction * len(body))
     end = min(len(body), start + length)
     body[start:end] = np.random.default_rng(seed).bytes(end - start)
-    damaged = path.with_stem(f"{path.stem}-corrupted")
-    damaged.write_bytes(body)
-    return damaged
+    corrupted_path = path.with_stem(f"{path.stem}-corrupted")
+    corrupted_path.write_bytes(body)
+    return corrupted_path
 
 
 def without_video(path: Path) -> Path:
-    """A copy in the same folder that only contains the audio."""
+    """Write a copy that contains only the audio to the same folder."""
     audio_only = path.with_stem(f"{path.stem}-audio")
     with av.open(str(path)) as source, av.open(str(audio_only), "w") as copy:
         audio = source.streams.audio[0]

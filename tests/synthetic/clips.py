@@ -2,8 +2,8 @@
 
 from pathlib import Path
 from tests.synthetic import clip_files, clips
-cast = clips.load_faces(Path("fer2013"))    # faces of PublicTest that YuNet detects
-truths = clip_files.encode(Path("two.mp4"), clips.frames("crossing", cast), sound=True)
+faces = clips.load_faces(Path("fer2013"))  # faces of PublicTest that YuNet detects
+truths = clip_files.encode(Path("two.mp4"), clips.frames("crossing", faces), sound=True)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.synthetic.scenarios import SCENARIOS, ScenarioInput, sway
 from tests.synthetic.scenes import overlap
 
 Boxes = Mapping[int, Box]
-"""Identity -> box of the faces in one frame."""
+"""Identity, or predicted id -> box of each face in a frame."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class VisibleFace:
     """A face in a frame.
 
     Attributes:
-        identity: Number of the actor.
-        box: Square of the FER2013 crop.
+        identity: Index of the actor.
+        box: Square that the FER2013 crop covers.
         emotion: FER2013 label.
         visible: Fraction of the face that is inside the frame and not occluded; above 0, at most 1.
     """
@@ -58,40 +58,40 @@ class VisibleFace:
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth of one frame: its time stamp and its faces, the frontmost last."""
+    """Ground truth of a frame: its time stamp and its faces, the frontmost last."""
 
     seconds: float
     faces: tuple[VisibleFace, ...] = ()
 
     @property
     def boxes(self) -> Boxes:
-        """Identity -> box."""
+        """Identity -> box of each face."""
         return {face.identity: face.box for face in self.faces}
 
 
 @lru_cache
 def load_faces(root: Path, split: str = "val") -> data.Samples:
-    """The faces of a split that YuNet detects (`detectable_faces`); cached in the process."""
+    """Load the faces of a split that YuNet detects (`detectable_faces`); cached per process."""
     return detectable_faces(data.split(data.load(root), split), yunet.load())
 
 
 def detectable_faces(
     samples: data.Samples, detect: Detector, max_per_emotion: int = 40
 ) -> data.Samples:
-    """Up to `max_per_emotion` sharp faces per emotion that `detect` locates correctly.
+    """Select up to `max_per_emotion` sharp faces per emotion that `detect` locates correctly.
 
-    If there are FER+ votes, only faces whose label has the most votes are used, because clips do
-    not test ambiguous faces. Accuracy on clips is therefore not comparable to that on FER2013.
+    With FER+ votes, only faces whose label has the most votes are selected, because clips do not
+    test ambiguous faces. Accuracy on clips is therefore not comparable to accuracy on FER2013.
     """
-    labels_agree = data.plurality(samples.votes) == samples.labels
-    kept = []
+    is_unambiguous = data.plurality(samples.votes) == samples.labels
+    selected = []
     for label in range(len(EMOTIONS)):
         indices = np.flatnonzero(
-            (samples.labels == label) & (labels_agree | (not samples.has_votes))
+            (samples.labels == label) & (is_unambiguous | (not samples.has_votes))
         )
         detectable = (k for k in indices if _is_detectable(samples.faces[k], detect))
-        kept.extend(itertools.islice(detectable, max_per_emotion))
-    return samples.select(np.array(kept, int))
+        selected.extend(itertools.islice(detectable, max_per_emotion))
+    return samples.select(np.array(selected, int))
 
 
 def _is_detectable(face: np.ndarray, detect: Detector) -> bool:
@@ -122,8 +122,7 @@ def frames(
         fps: Frames per second.
         seconds: Duration; by default 8, or 12 for `leaving`.
         seed: Seed of all random choices.
-        variable: Whether time stamps are uneven and have gaps, as in videos of phones. Each frame
-            shows the scene at its own time.
+        variable: Whether the frame rate is variable, with gaps, as in videos of phones.
 
     Yields:
         (H, W, 3) uint8 RGB pixels and ground truth of each frame.
@@ -133,17 +132,17 @@ def frames(
     rng = np.random.default_rng(seed)
     actors = SCENARIOS[scenario](ScenarioInput(faces, *size, seconds, rng))
     backdrop = background(size, rng, moving=scenario != "still")
-    grain = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
-    for t in clock(fps, seconds, rng if variable else None):
+    noise = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
+    for t in time_stamps(fps, seconds, rng if variable else None):
         pixels = backdrop(t)
         visible_faces = draw_actors(pixels, actors, faces, t)
-        down, right = rng.integers(0, 33, 2)
-        noise = grain[down : down + size[1], right : right + size[0]]
-        yield np.clip(pixels + noise, 0, 255).astype(np.uint8), Truth(t, visible_faces)
+        top, left = rng.integers(0, 33, 2)
+        frame_noise = noise[top : top + size[1], left : left + size[0]]
+        yield np.clip(pixels + frame_noise, 0, 255).astype(np.uint8), Truth(t, visible_faces)
 
 
-def clock(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
-    """Time stamps in seconds; with `rng`, intervals vary by 0.6 to 1.4 and there are gaps."""
+def time_stamps(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
+    """Time stamps in seconds; with `rng`, intervals vary by a factor of 0.6 to 1.4, with gaps."""
     count = int(fps * seconds)
     steps = np.ones(count)
     if rng is not None:
@@ -155,17 +154,20 @@ def clock(fps: int, seconds: float, rng: np.random.Generator | None) -> list[flo
 def background(
     size: tuple[int, int], rng: np.random.Generator, moving: bool
 ) -> Callable[[float], np.ndarray]:
-    """Function from seconds to an (H, W, 3) uint8 texture; `moving` as by a handheld camera."""
+    """Return a function from seconds to an (H, W, 3) uint8 texture.
+
+    If `moving`, the texture moves as in front of a handheld camera.
+    """
     width, height = size
-    rim = 24
-    padded_height, padded_width = height + 2 * rim, width + 2 * rim
+    padding = 24
+    padded_height, padded_width = height + 2 * padding, width + 2 * padding
     texture = np.zeros((padded_height, padded_width, 3)) + rng.uniform(90, 140, 3)
     for cell, contrast in ((90, 45), (25, 25), (6, 12)):
         blobs = [smooth_noise(rng, padded_height, padded_width, (cell, cell)) for _ in range(4)]
         texture += contrast * (blobs[3][..., None] + 0.4 * np.dstack(blobs[:3]))
     texture = np.clip(texture, 0, 255).astype(np.uint8)
-    reach = rim - 2 if moving else 0
-    x, y = (sway(rng, (side - 1) / 2, reach) for side in (padded_width, padded_height))
+    radius = padding - 2 if moving else 0
+    x, y = (sway(rng, (length - 1) / 2, radius) for length in (padded_width, padded_height))
     return lambda t: cv2.getRectSubPix(texture, size, (x(t), y(t)))
 
 
@@ -181,7 +183,7 @@ def draw_actors(
         _draw(actor.sprite(face), box, pixels, owner, actor.identity)
         drawn.append((actor.identity, box, EMOTIONS[faces.labels[index]]))
     candidates = (
-        VisibleFace(identity, box, emotion, _visible(box, owner == identity))
+        VisibleFace(identity, box, emotion, _visible_fraction(box, owner == identity))
         for identity, box, emotion in drawn
     )
     return tuple(face for face in candidates if face.visible > 0)
@@ -202,21 +204,21 @@ def _draw(
         return
     # Pixel centers are at half-integer coordinates.
     shift = (scale - 1) / 2 + left - x, (scale - 1) / 2 + top - y
-    moved = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    layer = cv2.warpAffine(sprite, moved, region.shape[1::-1], flags=cv2.INTER_CUBIC)
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    layer = cv2.warpAffine(sprite, matrix, region.shape[1::-1], flags=cv2.INTER_CUBIC)
     alpha = np.clip(layer[..., 3:], 0, 1)
     region[:] = np.clip(layer[..., :3] + (1 - alpha) * region, 0, 255)
     owner[y : y + region.shape[0], x : x + region.shape[1]][alpha[..., 0] > 0.5] = identity
 
 
-def _visible(box: Box, is_own: np.ndarray) -> float:
-    """The visible fraction of the face in a box, given the mask of the pixels of its actor."""
+def _visible_fraction(box: Box, is_actor: np.ndarray) -> float:
+    """Return the visible fraction of a face, given the pixels that show its actor."""
     x, y, side, _ = box
     columns, rows = (np.arange(int(np.floor(v)), int(np.ceil(v + side))) for v in (x, y))
     across, down = (columns + 0.5 - x) / side * 2 - 1, (rows + 0.5 - y) / side * 2 - 1
-    face = roundness(across[None], down[:, None]) < 1
-    right, low = (
-        (v >= 0) & (v < n) for v, n in ((columns, is_own.shape[1]), (rows, is_own.shape[0]))
-    )
-    visible = face[np.ix_(low, right)] & is_own[np.ix_(rows[low], columns[right])]
-    return float(visible.sum() / face.sum())
+    is_face = roundness(across[None], down[:, None]) < 1
+    has_column = (columns >= 0) & (columns < is_actor.shape[1])
+    has_row = (rows >= 0) & (rows < is_actor.shape[0])
+    is_face_in_frame = is_face[np.ix_(has_row, has_column)]
+    is_visible = is_face_in_frame & is_actor[np.ix_(rows[has_row], columns[has_column])]
+    return float(is_visible.sum() / is_face.sum())

@@ -1,4 +1,4 @@
-"""Image files in memory: valid ones, animations, and one with a false size."""
+"""Image files in memory: valid ones, animations, and a PNG with a false size."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def encoded(image, file_format, **options):
-    """The bytes of an image file."""
+    """Encode an image; return the bytes of the file."""
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return file.getvalue()
@@ -24,13 +24,13 @@ def gradient(width=24, height=16):
 
 
 def animation(file_format, colors=("red", "lime", "blue"), **options):
-    """The bytes of an animation of uniform frames."""
+    """Encode an animation with one uniform frame per color."""
     first, *rest = [Image.new("RGB", (8, 6), color) for color in colors]
     return encoded(first, file_format, save_all=True, append_images=rest, **options)
 
 
 def png_claiming(width, height):
-    """The bytes of a PNG whose header states a size that its data does not have."""
+    """Encode a PNG whose header states a size that its data does not have."""
 
     def chunk(kind, data):
         return (

@@ -13,7 +13,7 @@ from mien.lab import data
 from tests.synthetic.actors import Actor, Position, make_body
 
 REFERENCE_HEIGHT = 360
-"""Frame height to which sizes and radii in pixels refer; they scale with the actual height."""
+"""Frame height for which lengths are given in pixels; they scale with the actual height."""
 
 
 def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[float], float]:
@@ -63,18 +63,25 @@ class ScenarioInput:
         )
         return lambda t: (motions[0](t), motions[1](t), motions[2](t))
 
-    def actor(self, identity: int, position: Position, every: float | None = 2.0) -> Actor:
-        """An actor with a new emotion every `every` seconds and a new face image twice as often."""
-        return Actor(identity, *make_body(self.rng), position, tuple(self._cues(every)))
+    def actor(self, identity: int, position: Position, interval: float | None = 2.0) -> Actor:
+        """An actor whose emotion changes at an interval, and whose face image twice as often.
 
-    def _cues(self, every: float | None) -> Iterator[tuple[float, int]]:
+        Args:
+            identity: Index of the actor.
+            position: Position and size of the face over time.
+            interval: Seconds between emotions; None for one face image throughout.
+        """
+        return Actor(identity, *make_body(self.rng), position, tuple(self._cues(interval)))
+
+    def _cues(self, interval: float | None) -> Iterator[tuple[float, int]]:
+        """Start in seconds and index of each face image, as for `Actor`."""
         label = -1
-        for k in range(1 if every is None else int(2 * self.seconds / every) + 1):
+        for k in range(1 if interval is None else int(2 * self.seconds / interval) + 1):
             if k % 2 == 0:
                 label = int(
                     self.rng.choice([other for other in self._faces_by_label if other != label])
                 )
-            yield k * (every or 0) / 2, next(self._faces_by_label[label])
+            yield k * (interval or 0) / 2, next(self._faces_by_label[label])
 
 
 def one(stage: ScenarioInput) -> list[Actor]:
@@ -83,7 +90,7 @@ def one(stage: ScenarioInput) -> list[Actor]:
 
 
 def crossing(stage: ScenarioInput) -> list[Actor]:
-    """Two faces cross twice, with the same one in front both times."""
+    """Two faces cross twice; the same one is in front both times."""
     step, pixel = 2 * np.pi / stage.seconds, stage.height / REFERENCE_HEIGHT
     actors = []
     for identity, (direction, side) in enumerate(((-1, 90), (1, 115))):
@@ -104,17 +111,17 @@ def crossing(stage: ScenarioInput) -> list[Actor]:
 
 
 def four(stage: ScenarioInput) -> list[Actor]:
-    """Four faces, each moving in its quarter."""
+    """Four faces, each moving in its quarter of the frame."""
     return grid(stage, 2, radius=35, side=75)
 
 
 def sixteen(stage: ScenarioInput) -> list[Actor]:
-    """Four rows of four faces."""
+    """Sixteen faces in four rows."""
     return grid(stage, 4, radius=8, side=46)
 
 
 def grid(stage: ScenarioInput, columns: int, radius: float, side: float) -> list[Actor]:
-    """Actors in a grid, lower rows in front."""
+    """Actors in a square grid; lower rows are in front."""
     centers = (np.arange(columns) + 0.5) / columns
     return [
         stage.actor(k, stage.wander(x, y - 0.02, radius, side, growth=0.15))
@@ -127,7 +134,7 @@ ABSENCES = ((2.0, 2.7), (5.0, 10.0))
 
 
 def leaving(stage: ScenarioInput) -> list[Actor]:
-    """One face stays; another leaves to the right twice (`ABSENCES`)."""
+    """One face stays; another leaves to the right twice, at `ABSENCES`."""
     visible_position = stage.wander(0.68, 0.5, 40, 90)
 
     def position(t: float) -> tuple[float, float, float]:
@@ -151,9 +158,9 @@ def growing(stage: ScenarioInput) -> list[Actor]:
 
 
 def still(stage: ScenarioInput) -> list[Actor]:
-    """Nothing changes but the camera noise."""
+    """Nothing changes except the camera noise."""
     side = 120 * stage.height / REFERENCE_HEIGHT
-    return [stage.actor(0, lambda _: (stage.width / 2, stage.height / 2, side), every=None)]
+    return [stage.actor(0, lambda _: (stage.width / 2, stage.height / 2, side), interval=None)]
 
 
 def none(_: ScenarioInput) -> list[Actor]:

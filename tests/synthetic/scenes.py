@@ -1,6 +1,6 @@
 """Synthetic scenes with ground truth: FER2013 faces, enlarged and pasted into photographs.
 
-They are not suited to ranking detectors, because the faces have only 48 pixels of detail and no
+They are not suited to ranking detectors, because the faces are enlarged from 48 pixels and have no
 bodies.
 """
 
@@ -22,7 +22,7 @@ class Scene:
 
     Attributes:
         pixels: (H, W, 3) uint8 RGB.
-        squares: (F, 4) x, y, side, side of each face.
+        squares: (F, 4) x, y, side and side of each face, in pixels.
         indices: (F,) dataset index of each face.
     """
 
@@ -32,11 +32,13 @@ class Scene:
 
 
 def backgrounds() -> list[np.ndarray]:
-    """Photographs of scikit-image without people, as RGB with at least 480 pixels per side."""
+    """Return photographs of scikit-image without people: RGB, at least 480 pixels per side."""
     photos = []
     for name in BACKGROUNDS:
-        pixels = skimage.data.stereo_motorcycle()[0] if name == "motorcycle_left" else getattr(
-            skimage.data, name)()  # fmt: skip
+        if name == "motorcycle_left":
+            pixels = skimage.data.stereo_motorcycle()[0]
+        else:
+            pixels = getattr(skimage.data, name)()
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, 2)
         scale = max(1.0, 480 / min(pixels.shape[:2]))
@@ -47,7 +49,15 @@ def backgrounds() -> list[np.ndarray]:
 def compose(
     faces: np.ndarray, indices: np.ndarray, background: np.ndarray, rng: np.random.Generator
 ) -> Scene:
-    """Paste faces[indices] into a background, one per grid cell, usually with 48 to 160 pixels."""
+    """Paste faces into the cells of a grid on a background.
+
+    Args:
+        faces: (N, 48, 48) uint8 faces of a dataset.
+        indices: (F,) indices of the faces to paste.
+        background: (H, W, C) uint8 pixels.
+        rng: Random generator for sizes and positions. Sides have 48 to 160 pixels, or fewer if the
+            cells are smaller.
+    """
     height, width = background.shape[:2]
     cells = int(np.ceil(np.sqrt(len(indices))))
     cell = min(height, width) // cells
@@ -58,9 +68,9 @@ def compose(
         x = (k % cells) * cell + int(rng.integers(0, cell - side))
         y = (k // cells) * cell + int(rng.integers(0, cell - side))
         large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
-        # A soft rim, because a hard edge would help detectors.
-        rim = np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.06 * side)
-        alpha = np.clip(np.minimum(rim[:, None], rim[None, :]), 0, 1)[..., None]
+        # The edge is blended, because a hard edge would help detectors.
+        ramp = np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.06 * side)
+        alpha = np.clip(np.minimum(ramp[:, None], ramp[None, :]), 0, 1)[..., None]
         patch = pixels[y : y + side, x : x + side]
         pixels[y : y + side, x : x + side] = alpha * large[..., None] + (1 - alpha) * patch
         squares.append((x, y, side, side))

@@ -1,4 +1,4 @@
-"""Canvases: one to four faces at their boxes."""
+"""Canvases: one to four faces on a photograph, with their boxes."""
 
 import cv2
 import numpy as np
@@ -14,17 +14,17 @@ def faces():
     return data.Samples(tiny.faces(labels), labels, np.zeros((21, 10), np.uint8), np.arange(21))
 
 
-def test_canvas_has_one_to_four_faces_without_overlap(faces):
+def test_a_canvas_has_one_to_four_faces_that_do_not_overlap(faces):
     rng, counts = np.random.default_rng(0), set()
     photo = rng.integers(0, 255, (200, 300), np.uint8)
     for _ in range(60):
         canvas = canvases.compose(faces, [photo], rng)
         assert canvas.pixels.shape == (canvases.SIDE, canvases.SIDE)
         assert canvas.pixels.dtype == np.uint8
-        corners = canvas.boxes[:, :2] + canvas.boxes[:, 2:]
+        bottom_right = canvas.boxes[:, :2] + canvas.boxes[:, 2:]
         assert (canvas.boxes[:, 2:] >= 48).all()
         assert (canvas.boxes[:, :2] >= 0).all()
-        assert (corners <= canvases.SIDE).all()
+        assert (bottom_right <= canvases.SIDE).all()
         overlaps = [
             scenes.overlap(box, np.delete(canvas.boxes, k, 0)).sum()
             for k, box in enumerate(canvas.boxes)
@@ -45,7 +45,7 @@ def test_boxes_and_labels_match_the_pixels(faces):
         ]
         assert faces.labels[np.argmin(differences)] == label
         canvas.pixels[y : y + height, x : x + width] = 7
-    assert (canvas.pixels == 7).all()
+    assert (canvas.pixels == 7).all()  # there is no face outside the boxes
 
 
 def test_training_and_evaluation_photographs_are_disjoint():

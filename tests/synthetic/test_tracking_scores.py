@@ -17,10 +17,10 @@ def test_assignment_is_optimal():
         pairs = tracking_scores.assign(gain)
         assert all(gain[pair] > 0 for pair in pairs)
         assert all(len(set(names)) == len(pairs) for names in zip(*pairs, strict=True))
-        wide = gain if rows <= columns else gain.T
+        oriented = gain if rows <= columns else gain.T
         best = max(
-            sum(wide[row, column] for row, column in enumerate(order))
-            for order in itertools.permutations(range(wide.shape[1]), wide.shape[0])
+            sum(oriented[row, column] for row, column in enumerate(order))
+            for order in itertools.permutations(range(oriented.shape[1]), oriented.shape[0])
         )
         assert sum(gain[pair] for pair in pairs) == pytest.approx(best)
 
@@ -30,17 +30,11 @@ def test_each_id_switch_is_counted_once():
     unchanged = [{7: LEFT, 8: RIGHT}] * 6
     swapped = [{7: LEFT, 8: RIGHT}] * 3 + [{8: LEFT, 7: RIGHT}] * 3
     renamed = [{7: LEFT, 8: RIGHT}] * 3 + [{}] + [{7: LEFT, 9: RIGHT}] * 2
-    assert [
-        tracking_scores.id_switches(truth, predictions)
-        for predictions in (unchanged, swapped, renamed)
-    ] == [
-        0,
-        2,
-        1,
-    ]
+    for predictions, expected in ((unchanged, 0), (swapped, 2), (renamed, 1)):
+        assert tracking_scores.id_switches(truth, predictions) == expected
 
 
-def test_overlapping_boxes_keep_their_ids():
+def test_matches_of_earlier_frames_are_preferred():
     first, second = (0, 0, 10, 10), (2, 0, 10, 10)
     truth = [{0: LEFT, 1: RIGHT}, {0: first, 1: second}]
     predictions = [{7: LEFT, 8: RIGHT}, {7: second, 8: first}]
@@ -67,7 +61,7 @@ def test_constant_bias_of_boxes_is_removed():
     assert np.isnan(tracking_scores.box_overlap(truth, [{}] * 50))
 
 
-def test_hidden_faces_are_ignored():
+def test_hidden_faces_and_their_predictions_are_removed():
     truth = clips.Truth(
         0, (clips.VisibleFace(0, LEFT, "happy", 0.2), clips.VisibleFace(1, RIGHT, "sad", 1.0))
     )

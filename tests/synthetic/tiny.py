@@ -1,6 +1,6 @@
-"""Small datasets like FER2013: distinguishable faces, labels and FER+ votes, in three formats.
+"""Small synthetic datasets in the formats of FER2013: separable faces, labels and FER+ votes.
 
-The data depend only on the counts and the seed, so that several formats can contain the same faces.
+A table depends only on its counts and seed, and can be written in several formats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mien.lab.data import Samples
 from mien.labels import EMOTIONS
 
 NOT_OFFICIAL = "ignore:.*is not FER2013 as published"
-"""The warning for tiny data, for `pytest.mark.filterwarnings`."""
+"""Filter of the warning about such data, for `pytest.mark.filterwarnings`."""
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
@@ -26,8 +26,8 @@ FERPLUS_HEADER = (
     "unknown", "NF",
 )  # fmt: skip
 
-FERPLUS_FROM_OURS = (6, 3, 5, 4, 0, 1, 2, 7, 8, 9)
-"""Column of the published file -> index in mien's vote names."""
+VOTE_INDICES = (6, 3, 5, 4, 0, 1, 2, 7, 8, 9)
+"""Index in `data.VOTE_NAMES` of each column of `FERPLUS_HEADER`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Table:
 
 
 def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Smooth noise with a bright bar whose angle encodes the label: (N,) -> (N, 48, 48) uint8."""
+    """Smooth noise with a bright bar at an angle for each label: (N,) -> (N, 48, 48) uint8."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:48, :48] - 23.5
     pixels = []
@@ -54,7 +54,7 @@ def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Ten votes per face, about seven for its label: (N,) -> (N, 10) uint8."""
+    """Ten random votes per face, about seven for its label: (N,) -> (N, 10) uint8."""
     rng = np.random.default_rng(seed)
     probabilities = np.full((len(labels), 10), 0.03)
     probabilities[np.arange(len(labels)), labels] = 0.73
@@ -62,7 +62,7 @@ def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def table(train: int = 28, val: int = 14, test: int = 0, seed: int = 0) -> Table:
-    """A table with a number of rows per usage; the seven emotions alternate."""
+    """A table with the given numbers of rows per usage; the seven emotions alternate."""
     usage = [name for name, n in zip(USAGES, (train, val, test), strict=True) for _ in range(n)]
     labels = np.arange(len(usage)) % 7
     return Table(faces(labels, seed), labels, votes(labels, seed), usage)
@@ -75,7 +75,7 @@ def samples(count: int = 28, seed: int = 0) -> Samples:
 
 
 def write_csv(folder: Path, data: Table, with_votes: bool = True) -> Path:
-    """Write `fer2013.csv` and, with votes, `fer2013new.csv` to a folder; returns the folder."""
+    """Write `fer2013.csv` and, with votes, `fer2013new.csv` to a folder; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "fer2013.csv", "w", newline="") as file:
         out = csv.writer(file)
@@ -93,27 +93,25 @@ def write_votes(path: Path, data: Table) -> None:
         out = csv.writer(file)
         out.writerow(["Usage", "Image name", *FERPLUS_HEADER])
         for row, (usage, counts) in enumerate(zip(data.usage, data.votes, strict=True)):
-            out.writerow([usage, f"fer{row:07}.png", *counts[list(FERPLUS_FROM_OURS)]])
+            out.writerow([usage, f"fer{row:07}.png", *counts[list(VOTE_INDICES)]])
 
 
 def write_packed(folder: Path, data: Table) -> Path:
-    """Write `labels.csv` and strips of four faces per row in lossless WebP; returns the folder."""
+    """Write `labels.csv` and lossless WebP files with four faces per row; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "labels.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["row", "usage", "emotion", "name", *FERPLUS_HEADER])
         for row, usage in enumerate(data.usage):
-            counts = data.votes[row][list(FERPLUS_FROM_OURS)]
+            counts = data.votes[row][list(VOTE_INDICES)]
             out.writerow([row, usage, data.labels[row], f"fer{row:07}.png", *counts])
     padded = np.pad(data.faces, ((0, -len(data.faces) % 4), (0, 0), (0, 0)))
-    strip = padded.reshape(-1, 4, 48, 48).transpose(0, 2, 1, 3).reshape(-1, 192)
-    half = strip.shape[0] // 96 * 48
-    for number, half_strip in enumerate((strip[:half], strip[half:])):
-        if len(half_strip):
-            name = f"faces_{number:02}.webp"
-            Image.fromarray(half_strip).convert("RGB").save(
-                folder / name, lossless=True, exact=True
-            )
+    grid = padded.reshape(-1, 4, 48, 48).transpose(0, 2, 1, 3).reshape(-1, 192)
+    middle = grid.shape[0] // 96 * 48
+    for number, half in enumerate((grid[:middle], grid[middle:])):
+        if len(half):
+            path = folder / f"faces_{number:02}.webp"
+            Image.fromarray(half).convert("RGB").save(path, lossless=True, exact=True)
     return folder
 
 
@@ -124,7 +122,15 @@ def write_images(
     names: tuple[str, ...] = EMOTIONS,
     suffix: str = ".png",
 ) -> Path:
-    """Write a subfolder per split and emotion; `splits` maps usages to names, "" for none."""
+    """Write an image per face to SPLIT/EMOTION/; return the folder.
+
+    Args:
+        folder: The folder.
+        data: The table.
+        splits: Usage -> name of the split's folder; "" for EMOTION/ without a split.
+        names: Names of the emotions' folders.
+        suffix: Suffix of the files.
+    """
     splits = splits or {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
     for row, (face, label) in enumerate(zip(data.faces, data.labels, strict=True)):
         subfolder = folder / splits[data.usage[row]] / names[label]

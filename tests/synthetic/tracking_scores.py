@@ -15,10 +15,10 @@ from tests.synthetic.scenes import overlap
 def without_hidden(
     truths: Sequence[Truth], predictions: Sequence[Boxes], min_visible: float = 0.5
 ) -> tuple[list[Boxes], list[Boxes]]:
-    """The true and predicted boxes of every frame, without faces that are hidden.
+    """Return the true and predicted boxes of every frame without hidden faces.
 
-    Faces of which less than `min_visible` is visible are hidden. Predictions that match them are
-    removed, too, so that detecting them counts neither for nor against a tracker.
+    A face is hidden if a fraction of less than `min_visible` is visible. Predictions that match it
+    are also removed, so that detecting it counts neither for nor against a tracker.
     """
     expected, predicted = [], []
     for truth, boxes in zip(truths, predictions, strict=True):
@@ -35,7 +35,8 @@ def without_hidden(
 
 
 MIN_OVERLAP = 0.3
-"""Minimum overlap of a match; low, because the boxes of detectors differ in size and position."""
+"""Minimum intersection over union of a match. It is low, because the boxes of detectors differ in
+size and position from the ground truth."""
 
 
 def match_boxes(
@@ -44,9 +45,10 @@ def match_boxes(
     min_overlap: float = MIN_OVERLAP,
     previous: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
-    """Identity -> predicted id in one frame: the pairs with the largest total overlap.
+    """Match true and predicted boxes of a frame: identity -> predicted id.
 
-    Matches of the previous frame (`previous`) are kept while they overlap by `min_overlap`.
+    The total overlap is maximal, but pairs that were matched before (`previous`) are preferred.
+    Each pair overlaps by at least `min_overlap`.
     """
     identities, track_ids = list(truth), list(predictions)
     overlaps = _overlaps(truth, predictions)
@@ -62,14 +64,14 @@ def match_boxes(
 
 
 def _overlaps(truth: Boxes, predictions: Boxes) -> np.ndarray:
-    """Intersection over union: (T, F)."""
+    """Intersection over union of T true and F predicted boxes: (T, F)."""
     squares = np.array(list(predictions.values()), float).reshape(-1, 4)
     rows = [overlap(np.array(box, float), squares) for box in truth.values()]
     return np.array(rows).reshape(len(truth), len(predictions))
 
 
 def assign(gain: np.ndarray) -> list[tuple[int, int]]:
-    """The one-to-one pairs (row, column) with the largest total gain, without pairs of gain 0."""
+    """Return the one-to-one pairs (row, column) with the largest total gain; none has gain 0."""
     pairs = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in pairs if gain[row, column] > 0]
 
@@ -77,7 +79,7 @@ def assign(gain: np.ndarray) -> list[tuple[int, int]]:
 def id_switches(
     truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
 ) -> int:
-    """Number of times that the predicted id of a face changes (IDSW of CLEAR MOT).
+    """Count the changes of the predicted ids of faces (IDSW of CLEAR MOT).
 
     https://doi.org/10.1155/2008/246309
     """
@@ -95,7 +97,7 @@ def id_switches(
 def id_f1(
     truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
 ) -> float:
-    """IDF1, 0 to 1: F1 score of boxes if each face is assigned one id for the whole clip.
+    """Compute IDF1, 0 to 1: the F1 score of boxes if each face has one id in the whole clip.
 
     https://arxiv.org/abs/1609.01775. It is 1 for a clip without faces and without predictions.
     """
@@ -113,10 +115,10 @@ def id_f1(
 def box_overlap(
     truth: Sequence[Boxes], predictions: Sequence[Boxes], min_overlap: float = MIN_OVERLAP
 ) -> float:
-    """Mean intersection over union of matched boxes after removing the detector's constant bias.
+    """Compute the mean intersection over union of matched boxes without the detector's bias.
 
-    The bias is the median shift and scale over the clip, relative to the size of the boxes. What
-    remains is jitter. NaN if nothing was matched.
+    The bias is the median shift and scale of the boxes of a clip, relative to their size. Without
+    it, the score measures jitter. It is NaN if no box was matched.
     """
     pairs = [
         (true[identity], boxes[track_id])
@@ -134,11 +136,11 @@ def box_overlap(
 
 
 def time_error(truths: Sequence[Truth], seconds: Sequence[float]) -> float:
-    """The largest difference between a frame's time and the truth, in seconds."""
+    """Return the largest absolute error of the time stamps of frames, in seconds."""
     return max(abs(truth.seconds - time) for truth, time in zip(truths, seconds, strict=True))
 
 
 def changes_per_second(labels: Sequence[str], seconds: Sequence[float]) -> float:
-    """Label changes between frames per second; in a still scene, this is flicker."""
+    """Compute the number of label changes per second; in a still scene, this is flicker."""
     changes = sum(a != b for a, b in itertools.pairwise(labels))
     return changes / (seconds[-1] - seconds[0])
