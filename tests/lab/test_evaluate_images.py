@@ -1,4 +1,4 @@
-"""Evaluation of labelled images: reading lists, counting images, scores by group."""
+"""Evaluation of labelled images: reading folders and tables, predictions, scores by group."""
 
 import csv
 import json
@@ -34,12 +34,12 @@ def write_table(path, header, rows, *, separator=",", encoding="utf-8"):
     return path
 
 
-def labels(images):
+def emotions(images):
     return [image.emotion for image in images]
 
 
 def random_predictions(count=400, seed=0):
-    """Random predictions, with an undetected face in every tenth image."""
+    """Random predictions for images, without a detected face in every tenth."""
     rng = np.random.default_rng(seed)
     images = [
         LabelledImage(None, EMOTIONS[k], groups={"side": "left" if left else "right"})
@@ -50,23 +50,23 @@ def random_predictions(count=400, seed=0):
     return Predictions(images, face_counts, probabilities)
 
 
-# Lists of images
+# Folders and tables of images
 
 
 def test_a_folder_per_emotion_is_read_at_any_depth_with_usual_spellings(tmp_path):
     for name in ("Anger/one.png", "0_happiness/subject 1/two.jpg", "contempt/three.png", "x/4.png"):
         write_image(tmp_path / name)
     assert labelled_images.can_load(tmp_path)
-    (split,) = labelled_images.load(tmp_path).items()
-    assert split[0] == "val"
-    assert labels(split[1]) == ["happy", "angry", "contempt", "x"]
+    splits = labelled_images.load(tmp_path)
+    assert list(splits) == ["val"]
+    assert emotions(splits["val"]) == ["happy", "angry", "contempt", "x"]
 
 
 def test_a_folder_with_splits_is_read_by_split(tmp_path):
     for name in ("train/sad/1.png", "train/sad/2.png", "Validation/neutral/3.png", "docs/4.png"):
         write_image(tmp_path / name)
     splits = labelled_images.load(tmp_path)
-    assert {name: labels(images) for name, images in splits.items()} == {
+    assert {name: emotions(images) for name, images in splits.items()} == {
         "train": ["sad", "sad"], "val": ["neutral"],
     }  # fmt: skip
 
@@ -85,9 +85,9 @@ TABLE = [
 ]
 
 
-def assert_is_table(images, folder):
+def assert_images_are_those_of_the_table(images, folder):
     assert [image.path for image in images] == [folder / f"{name}.png" for name in "abc"]
-    assert labels(images) == ["happy", "neutral", "contempt"]
+    assert emotions(images) == ["happy", "neutral", "contempt"]
     assert [image.groups["sex"] for image in images] == ["female", "male", "male"]
     assert [image.votes[data.VOTE_NAMES.index("neutral")] for image in images] == [2, 9, 0]
     assert images[0].votes[data.VOTE_NAMES.index("happy")] == 8
@@ -96,31 +96,33 @@ def assert_is_table(images, folder):
 @pytest.mark.parametrize(
     ("separator", "encoding"), [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-8-sig")]
 )
-def test_a_csv_table_may_come_from_excel(tmp_path, separator, encoding):
+def test_a_csv_table_can_have_the_separators_and_the_encoding_of_excel(
+    tmp_path, separator, encoding
+):
     header = ["File", "Emotion", "Age", "Sex", "happiness", "neutral"]
     path = write_table(
         tmp_path / "t.csv", header, TABLE, separator=separator, encoding=encoding
     )  # fmt: skip
     assert labelled_images.can_load(path)
     images = labelled_images.load(path)["val"]
-    assert_is_table(images, tmp_path)
+    assert_images_are_those_of_the_table(images, tmp_path)
     assert [image.groups["age"] for image in images] == ["31", "not stated", "35.5"]
 
 
-def test_a_parquet_table_is_the_same(tmp_path):
+def test_a_parquet_table_is_read_like_a_csv_table(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    path, rows = tmp_path / "t.parquet", list(zip(*TABLE, strict=True))
-    votes = [[int(cell) if cell else None for cell in column] for column in rows[4:]]
-    columns = dict(zip(("path", "label", "age", "sex"), map(list, rows[:4]), strict=True))
+    path, table_columns = tmp_path / "t.parquet", list(zip(*TABLE, strict=True))
+    votes = [[int(cell) if cell else None for cell in column] for column in table_columns[4:]]
+    columns = dict(zip(("path", "label", "age", "sex"), map(list, table_columns[:4]), strict=True))
     parquet.write_table(
         pyarrow.table(columns | {"happy": votes[0], "neutral": votes[1]}), path
     )  # fmt: skip
     assert labelled_images.can_load(path)
-    assert_is_table(labelled_images.load(path)["val"], tmp_path)
+    assert_images_are_those_of_the_table(labelled_images.load(path)["val"], tmp_path)
 
 
-def test_many_different_numbers_are_grouped_by_tens(tmp_path):
+def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
     ages = [*range(8, 30), 100, ""]
     rows = [["x.png", "sad", age, k % 3] for k, age in enumerate(ages)]
     path = write_table(tmp_path / "t.csv", ["path", "emotion", "age", "level"], rows)
@@ -135,9 +137,9 @@ def test_many_different_numbers_are_grouped_by_tens(tmp_path):
 @pytest.mark.parametrize(
     ("header", "row", "groups", "fact"),
     [
-        (["name", "emotion"], ["a.png", "sad"], (), "has name, emotion"),
-        (["path", "mood"], ["a.png", "sad"], (), "has path, mood"),
-        (["path", "emotion"], ["a.png", "sad"], ("skin",), "no column skin"),
+        (["name", "emotion"], ["a.png", "sad"], (), "name, emotion"),
+        (["path", "mood"], ["a.png", "sad"], (), "path, mood"),
+        (["path", "emotion"], ["a.png", "sad"], ("skin",), "column skin"),
         (["path", "emotion", "happy"], ["a.png", "sad", "0.5"], (), "happy"),
         (["path", "emotion", "happy"], ["a.png", "sad", "many"], (), "happy"),
         (["path", "emotion"], ["a.png"], (), "line 2"),
@@ -155,7 +157,7 @@ def test_groups_of_a_folder_are_an_error(tmp_path):
         labelled_images.load(tmp_path, ["age"])
 
 
-def test_datasets_of_crops_are_not_lists_of_images(tmp_path):
+def test_datasets_of_face_crops_are_not_loaded_as_labelled_images(tmp_path):
     tiny.write_csv(tmp_path / "csv", tiny.table())
     tiny.write_images(tmp_path / "images", tiny.table())
     (tmp_path / "empty").mkdir()
@@ -166,8 +168,8 @@ def test_datasets_of_crops_are_not_lists_of_images(tmp_path):
 # Predictions
 
 
-class Halves(whole.WholeImage):
-    """Detects nothing in dark images, otherwise a small face and a large one."""
+class TwoFaces(whole.WholeImage):
+    """Detects a small and a large face in each image, and no face in dark images."""
 
     def __call__(self, pixels):
         if pixels.mean() < 50:
@@ -176,12 +178,12 @@ class Halves(whole.WholeImage):
                 Detection((20.0, 20.0, 40.0, 40.0), 0.8, roll=0.0)]  # fmt: skip
 
 
-def test_the_largest_face_counts_and_no_image_is_lost(tmp_path, tiny_model):
+def test_the_largest_face_of_each_readable_image_is_predicted(tmp_path, tiny_model):
     paths = [write_image(tmp_path / f"{k}.png", seed=k) for k in range(40)]
     Image.new("RGB", (64, 64)).save(paths[3])
     paths[5].write_bytes(b"no image")
     paths[6].unlink()
-    analyzer, errors = Analyzer(tiny_model, Halves()), []
+    analyzer, errors = Analyzer(tiny_model, TwoFaces()), []
     images = [LabelledImage(path, "sad") for path in paths]
     predictions = evaluate_images.predict(analyzer, images, errors.append)
     readable = [path for k, path in enumerate(paths) if k not in (5, 6)]
@@ -198,7 +200,7 @@ def test_the_largest_face_counts_and_no_image_is_lost(tmp_path, tiny_model):
 # Scores
 
 
-def test_a_section_matches_scikit_learn():
+def test_scores_match_scikit_learn():
     predictions = random_predictions()
     section = evaluate_images.section(predictions, resamples=20)
     detected = predictions.face_counts > 0
@@ -207,8 +209,8 @@ def test_a_section_matches_scikit_learn():
     assert (section["images"], section["faces"]) == (400, 360)
     assert section["detection_rate"]["value"] == 0.9
     assert section["accuracy"]["value"] == sklearn.metrics.accuracy_score(truth, predicted)
-    macro = sklearn.metrics.balanced_accuracy_score(truth, predicted)
-    assert section["macro_recall"]["value"] == pytest.approx(macro)
+    macro_recall = sklearn.metrics.balanced_accuracy_score(truth, predicted)
+    assert section["macro_recall"]["value"] == pytest.approx(macro_recall)
     recalls = sklearn.metrics.recall_score(truth, predicted, average=None)
     assert [row["value"] for row in section["recall"].values()] == pytest.approx(recalls.tolist())
     confidence = predictions.probabilities[detected].max(1).mean()
@@ -221,8 +223,8 @@ def test_votes_add_the_scores_of_shares():
     predictions = random_predictions(60)
     images = [LabelledImage(None, image.emotion, (0, 0, 0, 3, 7, 0, 0, 0, 0, 0))
               for image in predictions.images]  # fmt: skip
-    voted = Predictions(images, predictions.face_counts, predictions.probabilities)
-    section = evaluate_images.section(voted, resamples=5)
+    with_votes = Predictions(images, predictions.face_counts, predictions.probabilities)
+    section = evaluate_images.section(with_votes, resamples=5)
     detected = predictions.probabilities[predictions.face_counts > 0]
     shares = np.tile([0, 0, 0, 0.3, 0.7, 0, 0], (len(detected), 1))
     expected = [scipy.stats.entropy(a, b) for a, b in zip(shares, detected, strict=True)]
@@ -230,7 +232,7 @@ def test_votes_add_the_scores_of_shares():
     assert section["sampling_floor"]["kl_nats"]["value"] > 0
 
 
-def test_emotions_that_do_not_occur_do_not_count():
+def test_emotions_without_images_do_not_enter_the_macro_recall():
     images = [LabelledImage(None, name) for name in ("happy", "happy", "neutral")]
     predictions = Predictions(images, np.ones(3), np.eye(7)[[3, 4, 6]])
     section = evaluate_images.section(predictions, resamples=5)
@@ -248,26 +250,26 @@ def test_a_group_without_a_detected_face_has_only_a_detection_rate():
     assert "accuracy_difference" not in groups["male"]
 
 
-def test_groups_are_scored_like_subsets_and_compared_with_the_others():
+def test_each_group_is_scored_as_a_subset_and_compared_with_the_other_images():
     predictions = random_predictions()
-    member = np.array([image.groups["side"] == "left" for image in predictions.images])
+    is_left = np.array([image.groups["side"] == "left" for image in predictions.images])
     groups = evaluate_images.group_sections(predictions, 200)["side"]
     assert list(groups) == ["left", "right"]
-    alone = evaluate_images.section(predictions.select(member), 200)
+    subset = evaluate_images.section(predictions.select(is_left), 200)
     difference = groups["left"].pop("accuracy_difference")
-    assert groups["left"] == alone
-    others = groups["right"]["accuracy"]["value"]
-    assert difference["value"] == pytest.approx(alone["accuracy"]["value"] - others)
+    assert groups["left"] == subset
+    accuracies = [groups[side]["accuracy"]["value"] for side in ("left", "right")]
+    assert difference["value"] == pytest.approx(accuracies[0] - accuracies[1])
     assert difference["low"] < difference["value"] < difference["high"]
 
 
-def test_an_error_of_one_group_shows_in_its_difference():
+def test_a_group_with_wrong_predictions_has_a_negative_accuracy_difference():
     predictions = random_predictions(600)
-    right = np.eye(7)[predictions.truth]
-    member = np.array([image.groups["side"] == "left" for image in predictions.images])
-    wrong = member & (np.arange(600) % 3 == 0)
-    right[wrong] = np.roll(right[wrong], 1, axis=1)
-    biased = Predictions(predictions.images, np.ones(600), right)
+    probabilities = np.eye(7)[predictions.truth]
+    is_left = np.array([image.groups["side"] == "left" for image in predictions.images])
+    is_wrong = is_left & (np.arange(600) % 3 == 0)
+    probabilities[is_wrong] = np.roll(probabilities[is_wrong], 1, axis=1)
+    biased = Predictions(predictions.images, np.ones(600), probabilities)
     groups = evaluate_images.group_sections(biased, 200)["side"]
     assert groups["left"]["accuracy_difference"]["high"] < -0.2
     assert groups["right"]["accuracy"]["value"] == 1
@@ -290,7 +292,7 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(evaluate_images, "evaluate", patched)
 
 
-def test_mien_evaluate_shows_and_writes_the_scores_by_group(mien, tmp_path, tiny_model):
+def test_mien_evaluate_prints_and_writes_the_scores_by_group(mien, tmp_path, tiny_model):
     rows = []
     for k in range(30):
         write_image(tmp_path / "images" / f"{k}.png", seed=k)
@@ -299,11 +301,11 @@ def test_mien_evaluate_shows_and_writes_the_scores_by_group(mien, tmp_path, tiny
         )
     rows.append(["images/none.png", "joy", "fair"])
     table = write_table(tmp_path / "t.csv", ["path", "emotion", "skin"], rows)
-    out = tmp_path / "result.json"
-    options = ("--detector", "whole", "--group", "skin", "--per-class", "--out", out)
-    code, shown, err = mien("evaluate", tiny_model, "--data", table, *options)
+    result_file = tmp_path / "result.json"
+    options = ("--detector", "whole", "--group", "skin", "--per-class", "--out", result_file)
+    code, printed, err = mien("evaluate", tiny_model, "--data", table, *options)
     assert code == 0, err
-    result = json.loads(out.read_text())
+    result = json.loads(result_file.read_text())
     assert result["data"] == {
         "name": "t.csv", "split": "val", "images": 31, "left_out": {"bored": 10}, "unreadable": 1,
         "without_face": 0, "several_faces": 0,
@@ -313,13 +315,13 @@ def test_mien_evaluate_shows_and_writes_the_scores_by_group(mien, tmp_path, tiny
     assert "none.png" in err
     assert "10 bored" in err
     for text in ("macro recall", "calibration error", "dark", "fair", "angry", "happy"):
-        assert text in shown
+        assert text in printed
 
 
 @pytest.mark.parametrize(
     "option", [("--tta", "flip"), ("--exclude", "x.csv"), ("--input-size", 44)]
 )
-def test_options_for_crops_are_an_error_for_images(mien, tmp_path, tiny_model, option):
+def test_options_for_face_crops_are_an_error_for_images(mien, tmp_path, tiny_model, option):
     write_image(tmp_path / "sad" / "1.png")
     code, _, err = mien("evaluate", tiny_model, "--data", tmp_path, *option)
     assert (code, err.count("\n")) == (2, 1)
@@ -346,7 +348,7 @@ def test_a_run_is_not_evaluated_with_a_detector(mien, tmp_path):
     ("name", "fact"),
     [("sad/1.png", "--detector whole"), ("sad/1.txt", "can be read"), ("bored/1.png", "bored")],
 )
-def test_nothing_to_evaluate_is_an_error(mien, tmp_path, tiny_model, name, fact):
+def test_data_without_a_face_to_evaluate_are_an_error(mien, tmp_path, tiny_model, name, fact):
     path = tmp_path / name
     path.parent.mkdir()
     Image.new("RGB", (64, 64)).save(path, format="PNG")

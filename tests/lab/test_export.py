@@ -25,7 +25,7 @@ from tests.synthetic import tiny
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, ema_decay=0.5)
-SHARE = 0.2
+LABEL_HEAD_WEIGHT = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,16 @@ def run(root, tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def exported(root, run, tmp_path_factory) -> dict[str, Path]:
-    """One calibrated file per precision, and an uncalibrated one with an input of 44 pixels."""
+    """A calibrated file per precision, and an uncalibrated one with an input size of 44 pixels."""
     folder, val = tmp_path_factory.mktemp("models"), data.load(root)["val"]
     files = {precision: folder / f"{precision}.onnx" for precision in export.TOLERANCES}
     for precision, path in files.items():
         export.export(
-            run, path, calibration_samples=val, precision=precision, label_head_weight=SHARE
+            run,
+            path,
+            calibration_samples=val,
+            precision=precision,
+            label_head_weight=LABEL_HEAD_WEIGHT,
         )
     files["uncalibrated"] = folder / "plain.onnx"
     export.export(run, files["uncalibrated"], input_size=44)
@@ -65,21 +69,19 @@ def scaling_of(path: Path, head: str = "") -> VectorScaling:
     return VectorScaling(tuple(saved["factors"]), tuple(saved["shifts"]))
 
 
-def by_torch(
-    run: Run, faces: np.ndarray, input_size: int, share: float, scaling: VectorScaling
-) -> np.ndarray:
-    """Compute the vote shares with torch from the logits of a run."""
-    logits = inference.compute_logits(inference.load_network(run), faces, input_size=input_size)
-    return scaling(calibration.mix_heads(logits, share)).softmax(1).numpy()
+def shares_in_torch(run: Run, faces: np.ndarray, scaling: VectorScaling) -> np.ndarray:
+    """Compute the vote shares of the exported network of a run with torch."""
+    logits = inference.compute_logits(inference.load_network(run), faces, input_size=40)
+    return scaling(calibration.mix_heads(logits, LABEL_HEAD_WEIGHT)).softmax(1).numpy()
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "int8-weights", "int8", "uncalibrated"])
-def test_file_has_the_specified_inputs_and_outputs_for_any_batch_size(exported, name):
+def test_file_has_the_documented_inputs_and_outputs_for_any_batch_size(exported, name):
     opened = session(exported[name])
     (faces,) = opened.get_inputs()
     assert (faces.name, faces.type, faces.shape[1:]) == ("faces", "tensor(uint8)", [1, 48, 48])
     assert isinstance(faces.shape[0], str)
-    outputs = [(one.name, one.type, one.shape[1]) for one in opened.get_outputs()]
+    outputs = [(output.name, output.type, output.shape[1]) for output in opened.get_outputs()]
     assert outputs == [("probabilities", "tensor(float)", 8), ("labels", "tensor(float)", 7)]
     for count in (1, 7):
         for probabilities, classes in zip(
@@ -102,7 +104,7 @@ def test_file_has_a_card(exported, run, name):
     assert card["config"]["model"] == "resnet-8"
     assert card["seed"] == TINY.seed
     assert card["input_size"] == (44 if name == "uncalibrated" else 40)
-    assert card["label_head_weight"] == (0 if name == "uncalibrated" else SHARE)
+    assert card["label_head_weight"] == (0 if name == "uncalibrated" else LABEL_HEAD_WEIGHT)
     assert card["commit"] == runs.read_json(run.about_file)["commit"]
     assert (scaling_of(exported[name]) == calibration.identity(8)) == (name == "uncalibrated")
     assert (scaling_of(exported[name], "labels") == calibration.identity(7)) == (
@@ -118,11 +120,11 @@ def test_file_has_a_card(exported, run, name):
 )
 def test_file_matches_torch(exported, run, precision, tolerance):
     classify = Classifier(exported[precision])
-    expected = by_torch(run, crops(28)[:, 0], 40, SHARE, scaling_of(exported[precision]))
+    expected = shares_in_torch(run, crops(28)[:, 0], scaling_of(exported[precision]))
     assert np.abs(classify(crops(28)) - expected).max() < tolerance
 
 
-def test_heads_can_be_run_alone_or_together(exported):
+def test_a_head_alone_predicts_the_same_as_all_heads(exported):
     path = exported["float32"]
     votes, labels = Classifier(path), Classifier(ModelFile(path, "labels"))
     assert (votes.name, labels.name) == ("float32", "float32-labels")
@@ -146,9 +148,9 @@ def test_ensemble_averages_logits(root, run, tmp_path):
     export.export([run, other], path, tta="flip")
     faces = crops(9)
     logits = [
-        inference.compute_logits(inference.load_network(one), part, input_size=40)[:, 7:15]
-        for one in (run, other)
-        for part in (faces[:, 0], faces[:, 0, :, ::-1].copy())
+        inference.compute_logits(inference.load_network(member), versions, input_size=40)[:, 7:15]
+        for member in (run, other)
+        for versions in (faces[:, 0], faces[:, 0, :, ::-1].copy())
     ]
     expected = torch.stack(logits).mean(0).softmax(1).numpy()
     classify = Classifier(path)
@@ -179,7 +181,7 @@ def test_file_uses_the_input_size_of_its_export(exported, run):
     assert np.allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
 
 
-def test_prediction_does_not_depend_on_the_batch(exported):
+def test_prediction_does_not_depend_on_the_batch_size(exported):
     for name in ("float32", "float16"):
         classify = Classifier(exported[name])
         batched = classify(crops(7))
@@ -203,8 +205,8 @@ def test_file_has_no_paths_of_the_source_tree(exported):
 def test_export_of_three_channels(tmp_path, root):
     config = replace(TINY, channels=3, epochs=1)
     run = train.fit(config, root, tmp_path / "run", device="cpu")
-    contract = export.export(run, tmp_path / "model.onnx")
-    assert contract.channels == 3
+    spec = export.export(run, tmp_path / "model.onnx")
+    assert spec.channels == 3
     classify = Classifier(tmp_path / "model.onnx")
     assert classify(crops(3).repeat(3, 1)).shape == (3, 8)
     expected = inference.predict(run, crops(3)[:, 0])["votes"]
@@ -215,23 +217,23 @@ def test_export_of_three_channels(tmp_path, root):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "fact"),
     [
-        ({"precision": "float61"}, "Did you mean 'float16'?"),
-        ({"precision": "int8"}, "give --data"),
+        ({"precision": "float61"}, "'float16'"),
+        ({"precision": "int8"}, "--data"),
         ({"label_head_weight": 1.5}, "--label-head-weight 1.5"),
     ],
 )
-def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, message):
+def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, fact):
     with pytest.raises(UserError) as error:
         export.export(run, tmp_path / "model.onnx", **options)
-    assert message in str(error.value)
+    assert fact in str(error.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_unfinished_run_is_rejected(tmp_path):
     run = runs.create(tmp_path / "run", TINY)
-    with pytest.raises(UserError, match="is not finished"):
+    with pytest.raises(UserError, match="not finished"):
         export.export(run, tmp_path / "model.onnx")
 
 
@@ -255,9 +257,9 @@ def test_graph_that_differs_from_torch_is_rejected():
     assert export.check_against_torch(proto, Brightness(0.01), 1, 0.02) == pytest.approx(
         0.01, rel=1e-2
     )
-    with pytest.raises(UserError, match=r"differ by 0\.01"):
+    with pytest.raises(UserError, match=r"0\.01"):
         export.check_against_torch(proto, Brightness(0.01), 1, 0.005)
-    with pytest.raises(UserError, match="differ by nan"):
+    with pytest.raises(UserError, match="nan"):
         export.check_against_torch(proto, Brightness(float("nan")), 1, 1.0)
 
 
@@ -276,7 +278,7 @@ def test_calibration_lowers_the_cross_entropy_on_its_samples(exported, run, root
     targets = data.shares(val.votes)
 
     def loss(scaling: VectorScaling) -> float:
-        probabilities = by_torch(run, val.faces, 40, SHARE, scaling)
+        probabilities = shares_in_torch(run, val.faces, scaling)
         return float(-(targets * np.log(probabilities)).sum(1).mean())
 
     assert loss(scaling_of(exported["float32"])) < loss(calibration.identity(8))
@@ -312,12 +314,12 @@ def test_ensemble_has_the_heads_common_to_its_runs(root, run, tmp_path):
     assert list(card["heads"]) == ["labels"]
     assert Classifier(tmp_path / "x.onnx").spec.labels == EMOTIONS
     votes = runs.create(tmp_path / "v", run.config, both | {"heads": ["votes"]})
-    with pytest.raises(UserError, match="cannot form an ensemble"):
+    with pytest.raises(UserError, match="ensemble"):
         export.export([votes, other], tmp_path / "y.onnx")
-    with pytest.raises(UserError, match="needs both heads"):
+    with pytest.raises(UserError, match="--label-head-weight"):
         export.export(other, tmp_path / "y.onnx", label_head_weight=0.1)
 
 
-def test_model_file_needs_its_suffix(tmp_path, run):
+def test_another_suffix_than_onnx_is_rejected(tmp_path, run):
     with pytest.raises(UserError, match=r"\.onnx"):
         export.export(run, tmp_path / "x.bin")

@@ -22,11 +22,11 @@ class_pairs = st.lists(st.tuples(*[st.integers(0, CLASSES - 1)] * 2), min_size=1
 seeds = st.integers(0, 2**32 - 1)
 
 
-def distributions(seed, rows=40, classes=CLASSES, sharp=0.5):
-    return np.random.default_rng(seed).dirichlet(np.full(classes, sharp), rows)
+def distributions(seed, rows=40, classes=CLASSES, concentration=0.5):
+    return np.random.default_rng(seed).dirichlet(np.full(classes, concentration), rows)
 
 
-def votes(seed, rows=40, classes=CLASSES):
+def vote_shares(seed, rows=40, classes=CLASSES):
     rng = np.random.default_rng(seed)
     return rng.multinomial(10, rng.dirichlet(np.ones(classes)), rows) / 10
 
@@ -37,15 +37,15 @@ def test_confusion_and_per_class_scores_match_scikit_learn(pairs):
     matrix = metrics.confusion(truth, predicted, CLASSES)
     labels = list(range(CLASSES))
     assert np.array_equal(matrix, confusion_matrix(truth, predicted, labels=labels))
-    theirs = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
-    ours = metrics.per_class(matrix)
-    for name, values in zip(("precision", "recall", "f1", "support"), theirs, strict=True):
-        assert np.allclose(ours[name], values)
+    expected = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    actual = metrics.per_class(matrix)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert np.allclose(actual[name], values)
     assert metrics.macro_f1(matrix) == pytest.approx(f1_score(truth, predicted, average="macro"))
 
 
 @given(class_pairs)
-def test_specificity_is_the_recall_of_all_other_classes(pairs):
+def test_specificity_is_the_fraction_of_other_classes_that_is_not_predicted_as_the_class(pairs):
     truth, predicted = pairs.T
     specificity = metrics.per_class(metrics.confusion(truth, predicted, CLASSES))["specificity"]
     for k in range(CLASSES):
@@ -54,7 +54,7 @@ def test_specificity_is_the_recall_of_all_other_classes(pairs):
         assert specificity[k] == pytest.approx(expected)
 
 
-def test_no_faces_give_zeros():
+def test_scores_of_no_faces_are_0():
     empty = metrics.confusion(np.array([], int), np.array([], int), 3)
     assert metrics.macro_f1(empty) == 0
     assert not metrics.per_class(empty)["f1"].any()
@@ -63,10 +63,10 @@ def test_no_faces_give_zeros():
 @given(seeds)
 @settings(max_examples=30)
 def test_log_loss_matches_scikit_learn(seed):
-    probabilities = distributions(seed, sharp=2.0)
+    probabilities = distributions(seed, concentration=2.0)
     truth = np.random.default_rng(seed + 1).integers(0, CLASSES, len(probabilities))
-    theirs = log_loss(truth, probabilities, labels=list(range(CLASSES)))
-    assert metrics.log_loss(probabilities, truth) == pytest.approx(theirs)
+    expected = log_loss(truth, probabilities, labels=list(range(CLASSES)))
+    assert metrics.log_loss(probabilities, truth) == pytest.approx(expected)
 
 
 def test_log_loss_is_finite_for_probability_zero():
@@ -76,22 +76,22 @@ def test_log_loss_is_finite_for_probability_zero():
 @given(seeds)
 @settings(max_examples=30)
 def test_divergences_match_scipy(seed):
-    shares, probabilities = votes(seed), distributions(seed, sharp=2.0)
+    shares, probabilities = vote_shares(seed), distributions(seed, concentration=2.0)
     assert np.allclose(
         metrics.kl_divergence(shares, probabilities), entropy(shares, probabilities, axis=1)
     )
-    theirs = jensenshannon(shares, probabilities, base=2, axis=1) ** 2
-    assert np.allclose(metrics.js_divergence(shares, probabilities), theirs, atol=1e-9)
+    expected = jensenshannon(shares, probabilities, base=2, axis=1) ** 2
+    assert np.allclose(metrics.js_divergence(shares, probabilities), expected, atol=1e-9)
 
 
 @given(seeds)
 @settings(max_examples=30)
 def test_js_divergence_is_symmetric_and_between_0_and_1(seed):
-    left, right = distributions(seed), votes(seed)
-    divergence = metrics.js_divergence(left, right)
-    assert np.allclose(divergence, metrics.js_divergence(right, left))
+    probabilities, shares = distributions(seed), vote_shares(seed)
+    divergence = metrics.js_divergence(probabilities, shares)
+    assert np.allclose(divergence, metrics.js_divergence(shares, probabilities))
     assert ((divergence >= -1e-9) & (divergence <= 1 + 1e-9)).all()
-    assert np.allclose(metrics.js_divergence(left, left), 0)
+    assert np.allclose(metrics.js_divergence(shares, shares), 0)
 
 
 def test_js_divergence_of_disjoint_distributions_is_1():
@@ -106,7 +106,7 @@ def test_brier_score_ranges_from_0_to_2():
 @given(seeds)
 @settings(max_examples=30)
 def test_brier_score_is_the_mean_squared_distance(seed):
-    probabilities, shares = distributions(seed), votes(seed)
+    probabilities, shares = distributions(seed), vote_shares(seed)
     expected = np.mean(
         [np.linalg.norm(a - b) ** 2 for a, b in zip(probabilities, shares, strict=True)]
     )
@@ -117,19 +117,20 @@ def reference_calibration_error(values, outcomes, bins):
     edges = np.linspace(0, 1, bins + 1)
     total = 0.0
     for k in range(bins):
-        last = k == bins - 1
-        inside = (values >= edges[k]) & (
-            (values <= edges[k + 1]) if last else values < edges[k + 1]
+        is_last_bin = k == bins - 1
+        is_in_bin = (values >= edges[k]) & (
+            (values <= edges[k + 1]) if is_last_bin else values < edges[k + 1]
         )
-        if inside.any():
-            total += inside.mean() * abs(values[inside].mean() - outcomes[inside].mean())
+        if is_in_bin.any():
+            error = abs(values[is_in_bin].mean() - outcomes[is_in_bin].mean())
+            total += is_in_bin.mean() * error
     return total
 
 
 @given(seeds, st.integers(1, 20))
 @settings(max_examples=30)
 def test_calibration_errors_match_a_loop_over_bins(seed, bins):
-    probabilities, shares = distributions(seed), votes(seed)
+    probabilities, shares = distributions(seed), vote_shares(seed)
     truth = shares.argmax(1)
     correct = (probabilities.argmax(1) == truth).astype(float)
     expected = reference_calibration_error(probabilities.max(1), correct, bins)
@@ -139,7 +140,7 @@ def test_calibration_errors_match_a_loop_over_bins(seed, bins):
 
 
 def test_perfect_model_has_no_calibration_error():
-    shares = votes(0, rows=500)
+    shares = vote_shares(0, rows=500)
     assert metrics.share_calibration_error(shares, shares) == pytest.approx(0)
     assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
     assert metrics.top_label_gap(shares, shares) == 0
@@ -147,7 +148,7 @@ def test_perfect_model_has_no_calibration_error():
 
 
 def test_calibrated_model_has_nearly_no_calibration_error():
-    probabilities = distributions(3, rows=20_000, sharp=1.0)
+    probabilities = distributions(3, rows=20_000, concentration=1.0)
     rng = np.random.default_rng(4)
     truth = np.array([rng.choice(CLASSES, p=row) for row in probabilities[:5000]])
     assert metrics.calibration_error(probabilities[:5000], truth) < 0.03
@@ -156,25 +157,25 @@ def test_calibrated_model_has_nearly_no_calibration_error():
 
 def test_top_label_gap_uses_the_predicted_label():
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.2, 0.8], [0.2, 0.8]])
-    votes = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])
-    assert metrics.top_label_gap(probabilities, votes) == pytest.approx(0.7 - 0.625)
-    # Bins of 0.6 and of 0.8: predicted and voted are 0.6 and 0.5, 0.8 and 0.75.
-    assert metrics.top_label_error(probabilities, votes) == pytest.approx((0.1 + 0.05) / 2)
+    shares = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 1.0]])
+    assert metrics.top_label_gap(probabilities, shares) == pytest.approx(0.7 - 0.625)
+    # The mean vote shares in the bins of 0.6 and 0.8 are 0.5 and 0.75.
+    assert metrics.top_label_error(probabilities, shares) == pytest.approx((0.1 + 0.05) / 2)
 
 
 def test_perfect_shares_have_no_top_label_gap_against_few_votes():
-    """Unlike the share of a fixed label, the largest share of few votes is biased upward."""
-    probabilities = distributions(3, rows=20_000, sharp=1.0)
+    """The largest of several shares of few votes is biased upward; that of a fixed label is not."""
+    probabilities = distributions(3, rows=20_000, concentration=1.0)
     rng = np.random.default_rng(0)
-    votes = rng.multinomial(10, probabilities / probabilities.sum(1, keepdims=True)) / 10
-    assert metrics.top_label_gap(probabilities, votes) == pytest.approx(0, abs=0.005)
-    assert votes.max(1).mean() - probabilities.max(1).mean() > 0.03
+    shares = rng.multinomial(10, probabilities / probabilities.sum(1, keepdims=True)) / 10
+    assert metrics.top_label_gap(probabilities, shares) == pytest.approx(0, abs=0.005)
+    assert shares.max(1).mean() - probabilities.max(1).mean() > 0.03
 
 
 @given(seeds)
 @settings(max_examples=20)
 def test_reliability_diagram_counts_every_value_once(seed):
-    probabilities, shares = distributions(seed), votes(seed)
+    probabilities, shares = distributions(seed), vote_shares(seed)
     table = metrics.reliability(probabilities.ravel(), shares.ravel())
     assert table.shape == (15, 3)
     assert table[:, 0].sum() == probabilities.size
@@ -190,13 +191,13 @@ def test_zero_and_one_are_in_the_first_and_last_bin():
 def test_interval_of_a_mean_matches_the_normal_approximation():
     values = np.random.default_rng(1).normal(3, 2, 2000)
     low, high = metrics.interval(lambda v: float(v.mean()), values, resamples=2000)
-    error = values.std() / len(values) ** 0.5
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=error / 4)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=error / 4)
+    std_error = values.std() / len(values) ** 0.5
+    assert low == pytest.approx(values.mean() - 1.96 * std_error, abs=std_error / 4)
+    assert high == pytest.approx(values.mean() + 1.96 * std_error, abs=std_error / 4)
 
 
 def test_basic_interval_removes_the_bias_of_a_binned_error():
-    """The true error of a calibrated model is 0, so the measured error is only noise."""
+    """The model is calibrated, so that its true error is 0 and the measured error is only noise."""
     rng = np.random.default_rng(0)
     error = metrics.calibration_error
     for _ in range(5):
@@ -215,8 +216,8 @@ def test_interval_resamples_rows_jointly_and_reproducibly():
         return float(np.abs(a - b).max())
 
     assert metrics.interval(difference, values, values, resamples=50) == (0.0, 0.0)
-    once = metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
-    assert once == metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
+    first = metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
+    assert first == metrics.interval(lambda v: float(v.mean()), values, resamples=50, seed=9)
 
 
 def test_interval_of_an_error_is_not_negative():
@@ -224,10 +225,9 @@ def test_interval_of_an_error_is_not_negative():
     truth = rng.integers(0, 7, 60)
     probabilities = rng.dirichlet(np.full(7, 5.0), 60)
 
-    def error(probabilities, truth):
-        return metrics.calibration_error(probabilities, truth)
-
-    low, high = metrics.interval(error, probabilities, truth, resamples=200, basic=True)
+    low, high = metrics.interval(
+        metrics.calibration_error, probabilities, truth, resamples=200, basic=True
+    )
     assert 0 <= low <= high
 
 

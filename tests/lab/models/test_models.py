@@ -23,15 +23,15 @@ def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
     return models.build(name, channels=channels, classes=LOGIT_COUNT, dropout=dropout)
 
 
-def on_meta_device(name: str, channels: int = 1) -> nn.Module:
-    """Build a network with shapes but without values, which is fast at any size."""
+def built_on_meta_device(name: str, channels: int = 1) -> nn.Module:
+    """Build a network without allocating its weights, which is fast at any size."""
     with torch.device("meta"):
         return built(name, channels)
 
 
 def cost(name: str) -> tuple[int, int]:
-    """Return the multiply-adds for a face of 48 pixels, and the number of parameters."""
-    network = on_meta_device(name)
+    """Return the multiply-adds for a face of 48 x 48 pixels, and the number of parameters."""
+    network = built_on_meta_device(name)
     return models.multiply_adds(network, 48), models.count_parameters(network)
 
 
@@ -51,27 +51,27 @@ HUGE = [
     if multiply_adds > 2e9 or parameters > 30e6
 ]
 TRAINED = [name for name in ALL_NAMES if name in LIGHT or (name in FIRST and name not in HUGE)]
-"""Models that are trained here: all light ones, and the first of each family if it is not huge."""
+"""Models that are trained in the tests: all light ones, and the first of each family that is not
+huge."""
 
 EXPORTED = {
     "hybrid-slim-flatten": 40,
     "sequential-full": 40,
     "vgg19-bn": 44,
 }
-"""Model -> input size, for models that are exported here; they cover every kind of layer."""
+"""Input size of each model that is exported in the tests; together they have all kinds of layers."""
 
 
 def test_names_of_models_have_family_and_variant():
     assert "resnet-32" in ALL_NAMES
-    assert ALL_NAMES
     assert all("-" in name for name in ALL_NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL_NAMES) - set(TRAINED)))
 @torch.no_grad()
-def test_large_models_accept_other_input_sizes(name):
+def test_other_models_have_logits_of_the_right_shape_for_several_input_sizes(name):
     for channels, side in ((1, 40), (3, 44)):
-        model = on_meta_device(name, channels).eval()
+        model = built_on_meta_device(name, channels).eval()
         assert model(torch.zeros(2, channels, side, side, device="meta")).shape == (2, 15)
 
 
@@ -81,36 +81,35 @@ def test_every_family_is_trained_in_the_tests():
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
-def test_every_model_returns_logits(name, channels, side):
+def test_every_trained_model_returns_finite_logits(name, channels, side):
     model = built(name, channels).eval()
     with torch.no_grad():
         logits = model(torch.randn(3, channels, side, side))
-        logits_of_one = model(torch.zeros(1, channels, side, side))
+        logits_of_single_face = model(torch.zeros(1, channels, side, side))
     assert logits.shape == (3, 15)
-    assert logits_of_one.shape == (1, 15)
+    assert logits_of_single_face.shape == (1, 15)
     assert logits.isfinite().all()
-    assert logits_of_one.isfinite().all()
+    assert logits_of_single_face.isfinite().all()
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_parameter_gets_a_gradient(name):
     model = built(name)
-    # A last batch norm that is initialized to zero blocks the gradients of its block.
+    # If the last batch norm of a block is initialized to zero, the block gets no gradients.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     logits = model(torch.randn(4, 1, 48, 48))
     (logits.square().sum() + getattr(model, "auxiliary", 0.0)).backward()
-    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not without
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_one_step_lowers_the_loss(name):
     model = built(name)
     faces, labels = torch.randn(8, 1, 40, 40), torch.arange(8) % 7
-    # Batch norms over only eight faces can make gradients very large. AdamW's first step depends
-    # only on their signs.
+    # With batch norms over only eight faces, gradients can be very large. The first step of AdamW
+    # depends only on their signs.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     before = F.cross_entropy(model(faces), labels)
     before.backward()
@@ -119,7 +118,7 @@ def test_one_step_lowers_the_loss(name):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_every_model_trains_in_bfloat16(name):
+def test_gradients_in_bfloat16_are_finite(name):
     model = built(name)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.randn(4, 1, 40, 40))
@@ -132,7 +131,8 @@ def test_every_model_trains_in_bfloat16(name):
 @pytest.mark.parametrize(("name", "side"), EXPORTED.items())
 def test_a_model_file_matches_the_network(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
-    # A low temperature, so that the softmax shows differences of the small logits of a new network.
+    # With a low temperature, differences between the small logits of a new network are visible in
+    # the probabilities.
     exported = export.ExportedNetwork(
         network, {"labels": calibration.identity(7, 0.1)}, 0.0, side
     ).eval()
@@ -141,7 +141,7 @@ def test_a_model_file_matches_the_network(name, side):
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_outputs_in_evaluation_do_not_depend_on_other_faces(name):
+def test_outputs_in_evaluation_mode_do_not_depend_on_the_other_faces_of_a_batch(name):
     model = built(name, dropout=0.5).eval()
     faces = torch.randn(4, 1, 40, 40)
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_equal_seeds_give_equal_initial_weights(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_dropout_is_active_in_training_only():
+def test_dropout_is_active_only_in_training_mode():
     model, faces = built("resnet-8", dropout=0.5), torch.randn(4, 1, 40, 40)
     assert not torch.equal(model(faces), model(faces))
     model.eval()
@@ -169,7 +169,7 @@ def test_the_default_model_has_the_documented_size():
     assert multiply_adds == pytest.approx(99.6e6, rel=0.001)
 
 
-def test_a_family_alone_means_its_first_variant():
+def test_a_name_without_a_variant_selects_the_first_variant():
     family, first = built("resnet"), built("resnet-32")
     assert family.state_dict().keys() == first.state_dict().keys()
     assert all(
@@ -180,9 +180,9 @@ def test_a_family_alone_means_its_first_variant():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("resnet-33", "Did you mean 'resnet-32'?"),
-        ("resent-32", "Did you mean 'resnet-32'?"),
-        ("vit", "model 'vit'"),
+        ("resnet-33", "'resnet-32'"),
+        ("resent-32", "'resnet-32'"),
+        ("vit", "'vit'"),
         ("", "resnet"),
         ("_samples", "resnet"),
     ],
