@@ -32,8 +32,8 @@ CLIENTS = 4
 """Number of clients per kind of request; one for videos."""
 
 REST_SECONDS = 17
-"""Seconds after the requests at which memory is measured; the server frees it every 15 seconds."""
-
+"""Seconds between the requests of all kinds and the last measurement of memory. The server returns
+unused memory to the system every 15 seconds."""
 
 Attack = Callable[[Service, Counter], None]
 """Function that sends a request to a server and counts its status."""

@@ -36,8 +36,7 @@ from mien.lab.config import RECIPES
 from tests.conftest import build_model
 from tests.synthetic import tiny
 
-CHUNK = 100
-"""Number of mutations per worker process."""
+MUTATIONS_PER_WORKER = 100
 
 MAX_BYTES = 12 * 2**30
 """Limit for the address space of a worker."""
@@ -59,6 +58,8 @@ ABSURD_METADATA = (
     '{"heads": 5}', '{"heads": {"votes": 1}}', '{"heads": {"a": {}, "b": {}, "c": {}}}',
     '{"target": 5}', '{"publictest": []}', "9" * 5000, "happy", "happy,happy", "happy,,sad",
 )  # fmt: skip
+"""Values that replace those of JSON files, TOML files and ONNX metadata."""
+
 SIDECAR = """labels = ["neutral", "happiness", "surprise"]
 side = 8
 channels = 1
@@ -71,6 +72,7 @@ std = [255.0]
 softmax = true
 margin = 0.1
 """
+
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
 
 
@@ -127,7 +129,7 @@ def use_model(path: Path) -> None:
     mien.Analyzer(model=str(path), detector="whole").analyze(np.zeros((64, 64, 3), np.uint8))
 
 
-def model_bytes(source: Path, work: Path, rng: random.Random) -> None:
+def load_mutated_model(source: Path, work: Path, rng: random.Random) -> None:
     name = rng.choice(("exported", "foreign"))
     shutil.copy(source / "foreign.toml", work)
     path = work / f"{name}.onnx"
@@ -135,14 +137,14 @@ def model_bytes(source: Path, work: Path, rng: random.Random) -> None:
     use_model(path)
 
 
-def model_metadata(source: Path, work: Path, rng: random.Random) -> None:  # noqa: ARG001
+def load_mutated_metadata(source: Path, work: Path, rng: random.Random) -> None:  # noqa: ARG001
     metadata = {"mien.labels": "happy,sad", "mien.margin": "0", "mien.card": "{}"}
     metadata[rng.choice(list(metadata))] = rng.choice(ABSURD_METADATA)
     shape = {"side": rng.choice((1, 8, 48)), "channels": rng.choice((1, 2, 3))}
     use_model(build_model(work / "a.onnx", ("happy", "sad"), metadata=metadata, **shape))
 
 
-def sidecar(source: Path, work: Path, rng: random.Random) -> None:
+def load_mutated_sidecar(source: Path, work: Path, rng: random.Random) -> None:
     shutil.copy(source / "foreign.onnx", work)
     text = mutated_line(SIDECAR, rng)
     if rng.random() < 0.3:
@@ -177,7 +179,7 @@ def mutated_run(source: Path, work: Path, rng: random.Random, names: list[str]) 
     return runs.Run(folder)
 
 
-def report_of_run(source: Path, work: Path, rng: random.Random) -> None:
+def report_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     names = ["config.json", "about.json", "log.jsonl", "metrics.json", "metrics.json",
              "predictions.npz"]  # fmt: skip
     run = mutated_run(source / "run", work, rng, names)
@@ -187,14 +189,14 @@ def report_of_run(source: Path, work: Path, rng: random.Random) -> None:
         page.write(content, work / "report")
 
 
-def evaluation_of_run(source: Path, work: Path, rng: random.Random) -> None:
+def evaluate_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     run = mutated_run(
         source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
     )
     evaluate.evaluate(run.folder, source / "data", resamples=2)
 
 
-def resumed_run(source: Path, work: Path, rng: random.Random) -> None:
+def resume_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     run = mutated_run(
         source / "unfinished",
         work,
@@ -204,27 +206,27 @@ def resumed_run(source: Path, work: Path, rng: random.Random) -> None:
     train.fit(TINY, source / "data", run.folder, device="cpu")
 
 
-def average_of_runs(source: Path, work: Path, rng: random.Random) -> None:
+def average_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     run = mutated_run(
         source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
     )
     average(runs.open_run(source / "run"), runs.open_run(run.folder), 0.5, work / "mean")
 
 
-def export_of_run(source: Path, work: Path, rng: random.Random) -> None:
+def export_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     run = mutated_run(source / "run", work, rng, ["config.json", "about.json", "weights.pt"])
     export.export([runs.open_run(run.folder)], work / "a.onnx")
 
 
 TARGETS: dict[str, tuple[Callable[[Path, Path, random.Random], None], float]] = {
-    "model file": (model_bytes, 1.0),
-    "metadata of a model file": (model_metadata, 0.5),
-    "TOML file of a model": (sidecar, 0.5),
-    "mien report": (report_of_run, 0.5),
-    "mien evaluate": (evaluation_of_run, 0.2),
-    "mien train, resumed": (resumed_run, 0.2),
-    "mien average": (average_of_runs, 0.2),
-    "mien export": (export_of_run, 0.02),
+    "model file": (load_mutated_model, 1.0),
+    "metadata of a model file": (load_mutated_metadata, 0.5),
+    "TOML file of a model": (load_mutated_sidecar, 0.5),
+    "mien report": (report_mutated_run, 0.5),
+    "mien evaluate": (evaluate_mutated_run, 0.2),
+    "mien train, resumed": (resume_mutated_run, 0.2),
+    "mien average": (average_mutated_run, 0.2),
+    "mien export": (export_mutated_run, 0.02),
 }
 """Target -> function that mutates and uses it, and number of mutations relative to `--count`."""
 
@@ -254,7 +256,7 @@ def attack(source: Path, target: str, count: int) -> dict:
     """Mutate a target `count` times in worker processes; return the number of each outcome."""
     outcomes, failures, number, start = Counter(), [], 0, time.monotonic()
     while number < count:
-        end = min(count, number + CHUNK)
+        end = min(count, number + MUTATIONS_PER_WORKER)
         command = [sys.executable, __file__, "--worker", source, target, number, end]
         worker = subprocess.run(
             [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

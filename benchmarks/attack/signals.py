@@ -37,7 +37,7 @@ def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
     """Start an analysis with resumable outputs in a new process."""
     outputs = ["--to", folder / "a.jsonl", "--to", folder / "a.csv"]
     command = ["analyze", clip, "--detector", "whole", *outputs, *options]
-    # Background processes may ignore SIGINT, which their child processes inherit.
+    # A background process may ignore SIGINT, and its child processes would inherit this.
     return subprocess.Popen(
         [sys.executable, "-m", "mien", *map(str, command)], stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,

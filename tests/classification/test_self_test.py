@@ -19,7 +19,7 @@ INT8_MODELS = [name for name in weights.models() if name.endswith("-int8")]
 
 
 def overflowing_model() -> onnx.ModelProto:
-    """An int8 model of which int8 kernels compute a sum with the wrong sign, as it exceeds 32 bits.
+    """An int8 model with a sum above 32 bits, for which int8 kernels compute the wrong sign.
 
     All of its 48 x 48 x 32 activations are 255, and the weights of "happy" are 127.
     """

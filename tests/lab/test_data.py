@@ -235,12 +235,12 @@ def test_a_file_of_the_same_size_but_another_time_is_parsed_again(tmp_path):
     assert data.load(path)["train"].labels[0] == 5
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 5000, -1, -200])
-def test_a_damaged_cache_is_rewritten(tmp_path, kept):
+@pytest.mark.parametrize("end", [0, 1, 100, 5000, -1, -200])
+def test_a_truncated_cache_is_rewritten(tmp_path, end):
     first = data.load(tiny.write_csv(tmp_path, tiny.table()))
     (cache,) = caches(tmp_path)
     original = cache.read_bytes()
-    cache.write_bytes(original[:kept])
+    cache.write_bytes(original[:end])
     assert are_equal(first, data.load(tmp_path))
     assert cache.read_bytes() == original
 

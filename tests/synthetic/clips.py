@@ -124,7 +124,7 @@ def frames(
         seed: Seed of all random choices.
         variable: Whether the frame rate is variable, with gaps, as in videos of phones.
 
-    Yields:
+    Returns:
         (H, W, 3) uint8 RGB pixels and ground truth of each frame.
     """
     if seconds is None:
@@ -192,7 +192,7 @@ def draw_actors(
 def _draw(
     sprite: np.ndarray, box: Box, pixels: np.ndarray, owner: np.ndarray, identity: int
 ) -> None:
-    """Draw a sprite with its face at `box`, and set `owner` to its identity where it is opaque."""
+    """Draw a sprite with its face at `box`; set `owner` to its identity where it is opaque."""
     scale = box[2] / FACE_SIDE
     left, top = box[0] - FACE_LEFT * scale, box[1] - FACE_TOP * scale
     x, y = max(0, int(left)), max(0, int(top))

@@ -33,7 +33,7 @@ MAX_BELOW_ZERO, MAX_SUM_ERROR = 1e-4, 0.05
 sum of shares may be from 1."""
 
 MAX_FILE_BYTES = 2**31
-"""Maximum size of a model file, which is also that of the format (protobuf)."""
+"""Maximum size of a model file; protobuf, the file format, has the same limit."""
 
 MAX_FIRST_RUN_SECONDS = 60.0
 """Time limit for each of the two checks when a model is loaded: its self-test, and the

@@ -81,8 +81,8 @@ class FaceClassifier:
             are classified immediately.
 
         Raises:
-            UserError: It was raised by `frames`, after which the results of all earlier frames are
-                yielded first; or the outputs of the model are not probabilities.
+            UserError: `frames` raised it; the results of all earlier frames are yielded before. Or
+                the outputs of the model are not probabilities.
         """
         batch, errors = _Batch(), list[UserError]()
         for frame, detections in _until_error(frames, errors):

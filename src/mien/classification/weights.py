@@ -36,7 +36,7 @@ class ModelFile(NamedTuple):
 
 
 def models() -> dict[str, ModelFile]:
-    """Return the available models by name, the default first; each file has two, one per head."""
+    """Return the available models by name, the default first; each file has one per head."""
     files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
     by_name: dict[str, ModelFile] = {}
     for _, name, path in files:

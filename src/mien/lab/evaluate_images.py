@@ -80,8 +80,7 @@ def evaluate(
         - `data`: The number of images, and of those that are `left_out` (with other labels),
           `unreadable`, `without_face`, or have `several_faces` (the largest is evaluated).
         - `scores`: The result of `section` for all images.
-        - `groups`: Column -> group -> the result of `section`, with `accuracy_difference`: the
-          accuracy of the group minus that of all other images.
+        - `groups`: The result of `group_sections`.
 
     Raises:
         UserError: The model or the data is invalid, no image has one of the labels or can be read,
@@ -240,8 +239,9 @@ def group_sections(predictions: Predictions, resamples: int = 1000) -> dict[str,
         resamples: Number of bootstrap samples.
 
     Returns:
-        Column -> group -> the result of `section` and `accuracy_difference`, the accuracy of the
-        group minus that of all other images. Groups are sorted by number, then by name.
+        Column -> group -> the result of `section` and, if faces are detected both in the group
+        and in other images, `accuracy_difference`: the accuracy of the group minus that of all
+        other images. Groups are sorted by number, then by name.
     """
     columns = predictions.images[0].groups
     return {column: _column_sections(predictions, column, resamples) for column in columns}

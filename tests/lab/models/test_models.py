@@ -59,7 +59,7 @@ EXPORTED = {
     "sequential-full": 40,
     "vgg19-bn": 44,
 }
-"""Input size of each model that is exported in the tests; together they have all kinds of layers."""
+"""Model -> input size, for models that are exported in the tests and have all kinds of layers."""
 
 
 def test_names_of_models_have_family_and_variant():
