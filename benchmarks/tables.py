@@ -551,19 +551,24 @@ def _recalls(row: dict) -> tuple[str, ...]:
 
 def gpu_training() -> str:
     """Speed and accuracy of networks that were trained at the same time on one GPU."""
-    rows = []
-    trainings = result("gpu-training")["trainings"]
-    for training in sorted(trainings, key=lambda training: -training["multiply_adds"]):
-        accuracies = (training["fer2013_accuracy"], training["ferplus_accuracy"])
-        rows.append((
-            f"`{training['run']}`", f"`{training['network']}`", training["batch"],
-            f"{training['faces_per_second']:,}", f"{training['seconds_per_epoch']:.1f}",
-            training["epochs"],
-            *(as_percent(accuracy, 1) if accuracy else "" for accuracy in accuracies),
-        ))  # fmt: skip
     header = ("run", "network", "batch", "faces per second", "seconds per epoch", "epochs",
               "FER2013 accuracy", "FER+ accuracy")  # fmt: skip
-    return markdown(header, rows)
+    sections = []
+    for session in result("gpu-training")["sessions"]:
+        rows = []
+        trainings = session["trainings"]
+        for training in sorted(trainings, key=lambda training: -training["multiply_adds"]):
+            seconds = training["seconds_per_epoch"]
+            speed = (f"{training['faces_per_second']:,}", f"{seconds:.1f}") if seconds else ("", "")
+            accuracies = (training["fer2013_accuracy"], training["ferplus_accuracy"])
+            rows.append((
+                f"`{training['run']}`", f"`{training['network']}`", training["batch"], *speed,
+                training["epochs"],
+                *(as_percent(accuracy, 1) if accuracy else "" for accuracy in accuracies),
+            ))  # fmt: skip
+        text = f"Commit {session['commit']}. {session['description']}"
+        sections.append(f"{text}\n\n{markdown(header, rows)}")
+    return "\n\n".join(sections)
 
 
 def ablation() -> str:

@@ -111,6 +111,21 @@ def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path, monkeypatch):
     assert not (tmp_path / "other" / "one").exists()  # the first archive has it
 
 
+def test_weights_are_packed_before_the_evaluation(tmp_path, monkeypatch):
+    data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "load_or_evaluate", stop)
+    arguments = "train tiny --set batch_size=14 --set epochs=1 --set model=resnet-8 --out runs/x"
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run_task(arguments.split(), "x", data, tmp_path, 60)
+    packed = tmp_path / "packed" / "x"
+    assert torch.load(packed / "weights.pt", weights_only=True)
+    assert not (packed / "metrics.json").exists()
+
+
 def test_stopped_tasks_are_resumed_first(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # more threads are slow on a busy machine
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
