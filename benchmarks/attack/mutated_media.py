@@ -204,7 +204,7 @@ class Worker:
 
     def __call__(self, case: Case) -> Outcome:
         """Read the file of a case."""
-        for _ in range(2):
+        for _ in range(2):  # attempts
             self._connection.send(case)
             try:
                 if self._connection.poll(HANG_SECONDS):

@@ -48,7 +48,7 @@ def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Compute the sharpness of a crop: the contrast of its Laplacian relative to its own.
+    """Compute the sharpness of a crop, independently of its contrast.
 
     Args:
         crop: (C, side, side) uint8.

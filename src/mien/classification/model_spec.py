@@ -46,8 +46,8 @@ MAX_DESCRIPTION_BYTES = 2**20
 class ModelSpec:
     """The labels, input size and preprocessing of a model.
 
-    The attributes from `input` on describe models from elsewhere. Models that mien exports have
-    their default values, except that a second head has another `output`.
+    Models that mien exports have the default values of `input` and of all attributes after it,
+    except that a second head has another `output`.
 
     Attributes:
         labels: The emotions, in the order of the output.

@@ -49,7 +49,7 @@ def evaluate(
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
     provenance = _provenance(target)
-    protocol, splits, data_facts = _split_like_training(data.load(root), target, provenance)
+    protocol, splits, data_facts = _apply_protocol(data.load(root), target, provenance)
     samples = data.split(splits, split)
     train = splits.get("train") if split != "train" else None
     data_facts = data_facts | {"split": split}
@@ -86,7 +86,7 @@ def _check_input_size(target: Run | Path, input_size: int, face_size: int) -> No
         raise UserError(f"--input-size {input_size} is out of range; use 1 to {face_size} pixels.")
 
 
-def _split_like_training(
+def _apply_protocol(
     splits: protocols.Splits, target: Run | Path, provenance: Mapping
 ) -> tuple[str, protocols.Splits, dict]:
     """Return the name of the protocol, the splits, and a description of the data.

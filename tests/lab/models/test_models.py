@@ -41,7 +41,7 @@ LIGHT = [
     for name, (multiply_adds, parameters) in COST.items()
     if multiply_adds < 60e6 and parameters < 30e6
 ]
-FIRST = [
+FIRST_VARIANTS = [
     next(name for name in ALL_NAMES if name.startswith(f"{family}-"))
     for family in names(models.REGISTRY)
 ]
@@ -50,7 +50,9 @@ HUGE = [
     for name, (multiply_adds, parameters) in COST.items()
     if multiply_adds > 2e9 or parameters > 30e6
 ]
-TRAINED = [name for name in ALL_NAMES if name in LIGHT or (name in FIRST and name not in HUGE)]
+TRAINED = [
+    name for name in ALL_NAMES if name in LIGHT or (name in FIRST_VARIANTS and name not in HUGE)
+]
 """Models that are trained in the tests: all light ones, and the first of each family that is not
 huge."""
 
