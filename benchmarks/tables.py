@@ -591,37 +591,38 @@ def ablation() -> str:
 
 
 def load() -> str:
-    """Throughput of the server under load, relative to a bare loop on the same cores."""
+    """Throughput of the server under load, relative to a baseline without a server."""
     data = result("load")
-    flood, after = data["overload"]["flood"], data["overload"]["after"]
+    memory, overload = data["memory"], data["overload"]["under_overload"]
+    baseline = data["baseline_per_second"]
     rows = [
         (f"connections: {row['connections']}", f"{row['responses_per_second']:.0f}",
-         as_percent(row["share_of_bare"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}", "")
+         as_percent(row["fraction_of_baseline"]), f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}",
+         "")
         for row in data["rows"]
     ]  # fmt: skip
     for name, row in (
-        (f"overload: {flood['sent_per_second']:.0f} requests per second", flood),
-        ("connections after the overload: 8", after),
+        (f"overload: {overload['target_requests_per_second']:.0f} requests per second", overload),
+        ("connections after the overload: 8", data["overload"]["after_overload"]),
     ):
         rejected = row["statuses"].get("503", 0) / sum(row["statuses"].values())
-        of_bare = row["responses_per_second"] / data["bare_per_second"]
         rows.append((
-            name, f"{row['responses_per_second']:.0f}", as_percent(of_bare), f"{row['p50_ms']:.0f}",
+            name, f"{row['responses_per_second']:.0f}",
+            as_percent(row["responses_per_second"] / baseline), f"{row['p50_ms']:.0f}",
             f"{row['p99_ms']:.0f}", as_percent(rejected) if rejected else "",
         ))  # fmt: skip
-    header = ("", "responses per second", "relative to the bare loop", "p50, ms", "p99, ms",
+    header = ("", "responses per second", "relative to the baseline", "p50, ms", "p99, ms",
               "rejected with 503")  # fmt: skip
-    memory = data["memory"]
-    wrong = sum(row["wrong_responses"] for row in (memory, flood, *data["rows"]))
-    failed = sum(
-        count for status, count in flood["statuses"].items() if status not in ("200", "503")
-    )
+    wrong = sum(row["wrong_responses"] for row in (memory, overload, *data["rows"]))
+    statuses = overload["statuses"]
+    failed = sum(count for status, count in statuses.items() if status not in ("200", "503"))
     return (
-        f"{markdown(header, rows)}\n\n{data['environment']['machine']}; the bare loop reaches "
-        f"{data['bare_per_second']:.0f} images per second. Memory: {memory['before_mb']:.0f} MB "
+        f"{markdown(header, rows)}\n\n{data['environment']['machine']}; the baseline reaches "
+        f"{baseline:.0f} images per second. Memory: {memory['before_mb']:.0f} MB "
         f"before and {memory['after_mb']:.0f} MB after {memory['requests']:,} requests, at most "
-        f"{flood['peak_mb']:.0f} MB under overload. Under overload, {failed} of "
-        f"{flood['sent']:,} requests failed with a closed connection. Wrong responses: {wrong}."
+        f"{overload['peak_mb']:.0f} MB under overload. Under overload, {failed} of "
+        f"{sum(statuses.values()):,} requests failed with a closed connection. "
+        f"Wrong responses: {wrong}."
     )
 
 
@@ -680,7 +681,7 @@ def second_panel() -> str:
             f"above {row['min_correlation']}",
             row["pairs"],
             *(as_percent(row[name]["value"], 1) for name in (
-                "largest_share", "share_by_other_panel")),
+                "largest_share", "other_panel_share_of_dominant_emotion")),
             percent_interval(row["same_dominant_emotion"]),
             *(f"{row[name]['value']:.3f} ({row[name]['low']:.3f} to {row[name]['high']:.3f})"
               for name in ("brier_of_one_panel", "brier_from_sampling")),

@@ -58,8 +58,8 @@ RESULT_KEYS = {
     "now": "mien", "changes_twice": "changes_bidirectional", "right_raw": "accuracy_raw",
     "right_smoothed": "accuracy_smoothed", "right_twice": "accuracy_bidirectional",
     "switches": "id_switches", "a_second": "responses_per_second",
-    "asked_a_second": "sent_per_second", "asked": "sent",
-    "held_back_by_client": "delayed_by_client", "bare_a_second": "bare_per_second",
+    "asked_a_second": "target_requests_per_second", "asked": "requests_due",
+    "held_back_by_client": "skipped_by_client", "bare_a_second": "baseline_per_second",
     "wrong": "wrong_responses", "picture": "image", "pictures": "images",
     "pictures_a_second": "images_per_second", "frames_a_second": "frames_per_second",
     "faces_a_second": "faces_per_second", "faces_a_second_graph": "faces_per_second_graph",
@@ -73,6 +73,22 @@ KEYS_BY_FILE = {
     "pose.json": {"before": "yunet_alone", "right": "correct"},
     "canvases.json": {"start": "init_from", "rate": "lr"},
     "flags.json": {"as it is": "unchanged"},
+    "load.json": {
+        "share_of_bare": "fraction_of_baseline",
+        "bare_per_second": "baseline_per_second",
+        "sent_per_second": "target_requests_per_second",
+        "sent": "requests_due",
+        "delayed_by_client": "skipped_by_client",
+        "waiting": "max_images_in_progress",
+        "flood": "under_overload",
+        "first_after": "first_request_after",
+        "first_after_s": "recovery_seconds",
+        "after": "after_overload",
+    },
+    "votes.json": {
+        "exact_copies": "exact_duplicates",
+        "share_by_other_panel": "other_panel_share_of_dominant_emotion",
+    },
     "compare.json": {
         f"{version}: {old}": f"{version}: {new}"
         for version in ("before", "after", "bare")
