@@ -54,7 +54,8 @@ class Callbacks:
 
     Attributes:
         on_warning: Called with a `UserError` for each damaged part of a video, after which reading
-            continues. By default, a Python warning is issued.
+            continues, and before each attempt to reconnect to a stream. By default, a Python
+            warning is issued.
         on_error: Called with the error of each source that cannot be read; the others are still
             read. By default, the error is raised.
         should_stop: Called for each frame of a video file, selected or not; if it returns true,
@@ -127,6 +128,7 @@ def run(
 
     Example:
         ```python
+        import mien
         from mien import writers
         from mien.io.source import Source
         from mien.pipeline import run

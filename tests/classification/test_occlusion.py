@@ -17,8 +17,8 @@ SIDE = 48
 
 
 @pytest.fixture(scope="module")
-def smile(photo, tmp_path_factory):
-    """The astronaut's face, explained by the packaged model."""
+def smile_explanation(photo, tmp_path_factory):
+    """Explanation of the default model's prediction for the astronaut's smiling face."""
     with Image.open(photo) as image:
         path = tmp_path_factory.mktemp("face") / "face.png"
         image.crop((172, 65, 272, 165)).save(path)
@@ -26,8 +26,8 @@ def smile(photo, tmp_path_factory):
     return explanation
 
 
-def contrast_at(row, column):
-    """A model whose share depends only on the contrast around one pixel."""
+def predict_contrast_at(row, column):
+    """Return a model whose share depends only on the contrast around one pixel."""
 
     def shares(crops):
         patch = crops[:, 0, row - 4 : row + 5, column - 4 : column + 5].astype(float)
@@ -40,7 +40,7 @@ def contrast_at(row, column):
 @given(st.integers(6, 41), st.integers(6, 41), st.integers(0, 99))
 def test_the_map_peaks_at_the_pixel_that_the_share_depends_on(row, column, seed):
     crop = np.random.default_rng(seed).integers(0, 256, (1, SIDE, SIDE), np.uint8)
-    importance = occlusion.importance_map(contrast_at(row, column), crop)
+    importance = occlusion.importance_map(predict_contrast_at(row, column), crop)
     top = np.unravel_index(importance.argmax(), importance.shape)
     assert importance.shape == (SIDE, SIDE)
     assert importance.dtype == np.float32
@@ -49,7 +49,7 @@ def test_the_map_peaks_at_the_pixel_that_the_share_depends_on(row, column, seed)
     assert np.abs(importance[is_far]).max(initial=0) < importance.max() / 10
 
 
-def test_a_constant_share_has_no_importance(astronaut):
+def test_a_constant_prediction_gives_a_zero_importance_map(astronaut):
     crop = astronaut[65:113, 172:220].transpose(2, 0, 1)
     assert not occlusion.importance_map(lambda crops: np.full(len(crops), 0.4), crop).any()
 
@@ -75,12 +75,13 @@ def test_the_blur_matches_opencv(side):
     assert np.abs(blur @ pixels @ blur.T - expected).max() < 0.5
 
 
-def test_a_smile_is_explained_by_the_mouth(smile):
-    assert smile.emotion == "happy"
-    top, bottom = smile.importance[: SIDE // 2].max(), smile.importance[SIDE // 2 :].max()
+def test_a_smile_is_explained_by_the_mouth(smile_explanation):
+    assert smile_explanation.emotion == "happy"
+    importance = smile_explanation.importance
+    top, bottom = importance[: SIDE // 2].max(), importance[SIDE // 2 :].max()
     assert bottom > 2 * top
     assert bottom > 0.005
-    rows = importance_table(smile)
+    rows = importance_table(smile_explanation)
     assert [row[0] for row in rows] == ["top", "middle", "bottom"]
     assert max(map(float, rows[2][1:])) == pytest.approx(100 * bottom, abs=0.06)
 
@@ -98,13 +99,13 @@ def test_any_emotion_of_the_model_can_be_explained(photo):
     assert explanation.emotion == "contempt"
 
 
-def test_the_overlay_is_orange_for_positive_importance_and_blue_for_negative(smile):
+def test_the_overlay_is_orange_for_positive_importance_and_blue_for_negative(smile_explanation):
     importance = np.zeros((SIDE, SIDE), np.float32)
     importance[:, :16], importance[:, 32:] = 0.3, -0.3
     image = np.asarray(
         importance_map.overlay_importance(
             occlusion.Explanation(
-                smile.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), importance
+                smile_explanation.face, "happy", np.full((1, SIDE, SIDE), 99, np.uint8), importance
             )
         ),
         int,
@@ -117,8 +118,8 @@ def test_the_overlay_is_orange_for_positive_importance_and_blue_for_negative(smi
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_the_image_has_a_row_per_face(smile, count):
-    image = importance_map.draw_explanations([smile] * count)
+def test_the_image_has_a_row_per_face(smile_explanation, count):
+    image = importance_map.draw_explanations([smile_explanation] * count)
     assert image.height > max(count, 1) * importance_map.FACE_SIDE
     assert image.width == importance_map.FIGURE_WIDTH
 
@@ -140,12 +141,12 @@ def test_an_image_without_a_face_is_not_an_error(mien, tmp_path):
 
 
 def test_user_errors_are_one_line(mien, photo, tmp_path):
-    for options, fact in (
+    for options, expected in (
         (("--to", tmp_path / "why.txt"), "why.txt"),
         (("--to", photo), str(photo)),
         (("--model", "defalt"), "Did you mean"),
     ):
         code, _, err = mien("explain", photo, *options)
         assert code == 2
-        assert fact in err
+        assert expected in err
         assert err.count("\n") == 1

@@ -13,7 +13,7 @@ from mien.io import camera
 from mien.io.source import Source
 
 
-def test_live_source_ends_in_time_while_frames_arrive(server):
+def test_live_source_stops_at_its_end_while_frames_arrive(server):
     frames = camera.frames(Source.parse(server.address), end=0.5)
     assert all(frame.seconds < 0.6 for frame in frames)
 
@@ -26,7 +26,7 @@ def test_live_source_without_frames_is_an_error():
             next(frames)
 
 
-def test_live_source_ends_in_time_after_disconnecting(server, monkeypatch):
+def test_live_source_stops_at_its_end_after_disconnecting(server, monkeypatch):
     monkeypatch.setattr(camera, "RETRY_DELAYS", (30.0,))
     frames = camera.frames(Source.parse(server.address), lambda _: None, end=1.5)
     next(frames)

@@ -53,8 +53,11 @@ def test_a_teacher_in_bfloat16_predicts_nearly_the_same():
         torch.testing.assert_close(logits.softmax(1), model(faces).softmax(1), atol=0.01, rtol=0)
 
 
-class Shared(nn.Module):
-    """A network that also uses the output of a convolution without its batch norm."""
+class ReusedConvolution(nn.Module):
+    """A network that uses the output of a convolution both before and after its batch norm.
+
+    Folding the batch norm would change its result.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +69,8 @@ class Shared(nn.Module):
 
 
 def test_a_batch_norm_that_cannot_be_folded_is_kept():
-    model = Shared().eval()
+    model = ReusedConvolution().eval()
     nn.init.constant_(model.norm.bias, 3.0)
-    folded = fold_batch_norm(model, torch.randn(2, 1, 8, 8))
-    assert len(batch_norms(folded)) == 1
-    assert folded is not model
+    result = fold_batch_norm(model, torch.randn(2, 1, 8, 8))
+    assert len(batch_norms(result)) == 1
+    assert result is not model

@@ -33,17 +33,17 @@ SECTION = SERVER
 @click.option("--video-size", type=click.Choice(["1080p", "1440p", "2160p"]), default="1080p",
               show_default=True,
               help="Maximum size of video frames; 2160p (4K) needs about 1.2 GB more "
-              "memory.")  # fmt: skip
+              "memory than 1080p.")  # fmt: skip
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Require clients to send the bearer token that this file contains. Without this "
               "option, the token is read from $MIEN_TOKEN; if that is not set, none is "
               "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
-              help="Accept requests to this host name, such as the name of a proxy, and reject "
-              "other names except for --host and this machine. Can be repeated.")  # fmt: skip
-@click.option("--allow-origin", multiple=True, metavar="https://PAGE",
-              help="Let web pages of this origin use the server (CORS). Can be "
-              "repeated.")  # fmt: skip
+              help="Accept requests whose Host header is NAME, such as the name of a proxy. Only "
+              "these names, --host and localhost are then accepted. Can be repeated.")  # fmt: skip
+@click.option("--allow-origin", multiple=True, metavar="ORIGIN",
+              help="Let web pages of this origin, such as https://example.org, use the server "
+              "(CORS). Can be repeated.")  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -84,9 +84,10 @@ def serve(
 
 
 def _leave_signals_to_server() -> None:
-    """Let the server handle SIGTERM, and SIGHUP like SIGTERM.
+    """Let the server handle SIGTERM, and turn SIGHUP into SIGTERM.
 
-    The server finishes its requests and then ends by the signal itself, as service managers expect.
+    After the shutdown, the process terminates with SIGTERM, so that service managers see it in the
+    exit status.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

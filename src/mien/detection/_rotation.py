@@ -22,8 +22,9 @@ MAX_UPRIGHT_ROLL = 45.0
 """Maximum roll of an upright head in degrees. A head with a larger roll is upright in another
 rotation of the image."""
 
-MAX_ROTATED_SIDE = 900
-"""Maximum longer side of the copies before rotation in pixels; YuNet downscales them to 640."""
+MAX_SIDE_BEFORE_ROTATION = 900
+"""Longer side in pixels to which larger images are downscaled before they are rotated; YuNet then
+downscales the rotated copy to 640."""
 
 
 def detect_rotated(
@@ -47,7 +48,9 @@ def detect_rotated(
         return detections
     small = Image.fromarray(np.ascontiguousarray(pixels))
     small.thumbnail(
-        (MAX_ROTATED_SIDE, MAX_ROTATED_SIDE), Image.Resampling.BILINEAR, reducing_gap=1.0
+        (MAX_SIDE_BEFORE_ROTATION, MAX_SIDE_BEFORE_ROTATION),
+        Image.Resampling.BILINEAR,
+        reducing_gap=1.0,
     )
     scale = max(small.size) / max(pixels.shape[:2])
     for turns in (QUARTER_TURNS, EIGHTH_TURNS):
@@ -62,7 +65,10 @@ def detect_rotated(
 def _detect_upright(
     detect: Callable[[np.ndarray], list[Detection]], image: Image.Image, degrees: int
 ) -> list[Detection]:
-    """Detect upright faces in the image rotated counterclockwise; return them in its pixels."""
+    """Rotate the image counterclockwise and detect upright faces.
+
+    The faces are returned in coordinates of the unrotated image.
+    """
     rotated = np.asarray(image.rotate(degrees, Image.Resampling.BILINEAR, expand=True))
     size = rotated.shape[1], rotated.shape[0]
     return [
@@ -84,7 +90,7 @@ def rotate_back(
 ) -> Detection:
     """Map a detection from a rotated image to the original image.
 
-    The box keeps its size, with width and height swapped for quarter turns.
+    The box keeps its size, with width and height swapped for rotations by 90 and 270 degrees.
 
     Args:
         face: The detection in the rotated image.

@@ -23,18 +23,21 @@ TICKS_PER_SECOND = 90_000
 
 PIXEL_FORMAT = "yuv420p"
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "4"}
-"""The number of threads is independent of the number of cores, because each thread holds frames."""
-
+"""The number of threads is fixed, because each encoder thread buffers frames, so that memory would
+grow with the number of cores."""
 
 MAX_SECONDS = 1e9
-"""Maximum duration; damaged files have much larger time stamps, which FFmpeg cannot represent."""
+"""Maximum time of a frame, in seconds after the first one. Damaged files can have much larger time
+stamps, which FFmpeg cannot represent."""
 
 IS_SINGLE_SOURCE = True
 
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[ResultWriter]:
-    """Open a writer for an annotated `.mp4` video (H.264) with the time stamps of its source.
+    """Open a writer for an annotated `.mp4` video (H.264).
+
+    The video has the frame timing of its source, starting at 0 s.
 
     Raises:
         UserError: If a frame of a second source is written, or the file cannot be written.
@@ -80,7 +83,7 @@ class _Encoder:
                 self._container.close()
 
     def write(self, result: Result) -> None:
-        """Add one annotated frame."""
+        """Annotate the frame of a result, and encode it."""
         import av
 
         frame = result.frame

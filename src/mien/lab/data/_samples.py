@@ -108,7 +108,7 @@ def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """FER+ labels by protocol A, "majority" in Barsoum et al. 2016.
+    """FER+ labels by the majority rule of Barsoum et al. 2016 ("protocol A").
 
     Args:
         votes: (N, 10) counts. Single votes are dropped.
