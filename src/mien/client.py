@@ -39,12 +39,13 @@ MAX_END_SECONDS = 1e6
 """Maximum value of the query parameter `end`; 0 stands for the end of the video."""
 
 LARGE_FILE_BYTES = 2**24
-"""Size from which `Client.stream` sends an image file, such as TIFF, as PNG if that is smaller."""
+"""Minimum size in bytes of an image file, such as a TIFF, for which `Client.stream` sends a PNG
+instead, if the PNG is smaller."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class ServerUnavailable(UserError):
+class ServerError(UserError):
     """The server cannot be reached, or rejects a request for a reason that concerns all files."""
 
 
@@ -164,7 +165,7 @@ class Client:
             if is_uploaded and not Path(item.location).is_file():
                 raise UserError(
                     f"{item.name} is not a file and cannot be uploaded; use mien.Analyzer, or the "
-                    "server's path /live."
+                    "server's WebSocket route /live."
                 )
             if is_uploaded:
                 with _pass_errors_to(on_error):
@@ -303,22 +304,22 @@ class Client:
 
     @contextmanager
     def _network_errors(self) -> Iterator[None]:
-        """Raise network errors as `ServerUnavailable`."""
+        """Raise network errors as `ServerError`."""
         try:
             yield
         except (OSError, http.client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ServerUnavailable(
+            raise ServerError(
                 f"Cannot reach a mien server at {self._url.netloc}: {reason}."
             ) from None
 
 
 @contextmanager
 def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
-    """Pass errors about one file to `on_error` if it is given; always raise `ServerUnavailable`."""
+    """Pass errors about one file to `on_error` if it is given; always raise `ServerError`."""
     try:
         yield
-    except ServerUnavailable:
+    except ServerError:
         raise
     except UserError as error:
         if on_error is None:
@@ -365,7 +366,7 @@ def _response_error(response: http.client.HTTPResponse) -> UserError:
     except (ValueError, KeyError, TypeError):
         message = f"The server responded {response.status} {response.reason}."
     affects_all_files = response.status in (401, 403, 421, 429) or response.status >= 500
-    return ServerUnavailable(message) if affects_all_files else UserError(message)
+    return ServerError(message) if affects_all_files else UserError(message)
 
 
 def _frame_png(frame: Frame) -> bytes:
@@ -373,13 +374,14 @@ def _frame_png(frame: Frame) -> bytes:
 
 
 def _frame_file(frame: Frame) -> bytes:
-    """Return the content of a frame's file, or a PNG if the file cannot be sent or is large.
+    """Return the content of a frame's file, or a PNG if the file cannot be sent.
 
-    Of a file of at least `LARGE_FILE_BYTES` and its PNG, the smaller one is returned. Smaller files
-    are sent as they are, because photographs are several times as large in PNG as in JPEG.
+    If the file has at least `LARGE_FILE_BYTES`, return the file or its PNG, whichever is smaller.
+    Smaller files are sent as they are, because photographs are several times as large in PNG as in
+    JPEG.
     """
     body = b""
-    with suppress(OSError):  # standard input, or a name that cannot be encoded
+    with suppress(OSError):  # standard input, or a file deleted since it was decoded
         body = Path(frame.location).read_bytes() if not frame.number else b""
     if body and len(body) < LARGE_FILE_BYTES:
         return body
@@ -398,7 +400,11 @@ def _file_bytes(image: ImageInput, frame: Frame) -> bytes:
 
 
 def _is_sent_as_images(source: Source) -> bool:
-    """Return whether this is an animated PNG, WebP or AVIF file, which FFmpeg cannot read."""
+    """Return whether the frames of a file are sent as images instead of uploading it as a video.
+
+    These are animated PNG and WebP files, which the server does not accept as videos, and animated
+    AVIF files.
+    """
     return source.kind == "animation" and not is_gif(source.location)
 
 

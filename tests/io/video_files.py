@@ -45,7 +45,7 @@ def write_video(path, images, *, times=None, codec="libx264", pixel_format="yuv4
         times: Seconds of the images; by default, 25 per second.
         codec: Name of the encoder.
         pixel_format: Pixel format of the stream.
-        tick: Unit of the time stamps in seconds, by default 1/25.
+        tick: Unit of the timestamps in seconds, by default 1/25.
         matrix: The coefficients a, b, c and d of the display matrix.
         options: Options of the encoder.
         attributes: Further attributes of the stream.
@@ -76,7 +76,7 @@ def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
     Args:
         source: The file.
         path: The copy.
-        shift: Number of seconds that are subtracted from the time stamps.
+        shift: Number of seconds that are subtracted from the timestamps.
         keep: Returns whether to copy the packet with a given number.
         options: Options of the output container.
     """

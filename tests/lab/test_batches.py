@@ -94,7 +94,7 @@ def test_class_weights_give_each_emotion_the_same_total_weight_and_have_mean_one
     assert data.label_weights.mean().item() == pytest.approx(1)
 
 
-def test_standardized_faces_have_mean_zero_and_deviation_one():
+def test_standardize_subtracts_the_dataset_mean_and_divides_by_the_standard_deviation():
     assert batches.standardize(torch.tensor([129.5, 194.5])).tolist() == [0, 1]
     assert batches.standardize(torch.tensor([0], dtype=torch.uint8)).dtype == torch.float32
 
@@ -200,7 +200,7 @@ def test_flipping_alone_gives_the_crop_or_its_mirror_image(side):
 
 
 @pytest.mark.parametrize(
-    ("symmetric", "side"),
+    ("signed", "side"),
     [
         ([1, 0, 0, 0, 1], 48),
         ([-1, 0, 0, 0, 1], 44),
@@ -212,19 +212,24 @@ def test_flipping_alone_gives_the_crop_or_its_mirror_image(side):
         ([0.7, 0.6, 0.3, -0.8, -1], 40),
     ],
 )
-def test_affine_matches_opencv(symmetric, side):
-    """`symmetric` has angle, zoom, shift to the right, shift down and flip, each from -1 to 1."""
+def test_affine_matches_opencv(signed, side):
+    """Compare with OpenCV for one set of random numbers.
+
+    `signed` has the angle, the zoom, the shift of the sampling window to the right and down, and
+    the flip, each from -1 to 1. A positive shift moves the content of the source image to the left
+    or up.
+    """
     config = replace(PLAIN, input_size=side, flip=True, rotation=20.0, scale=0.25, translate=0.1)
     image = np.float32(cv2.GaussianBlur(tiny.samples(1).faces[0], (0, 0), 2))
-    parameters = (torch.tensor(symmetric)[:, None] + 1) / 2
+    parameters = (torch.tensor(signed)[:, None] + 1) / 2
     faces = torch.tensor(image)[None, None]
     moved = augmentation.affine(faces, parameters, config, config.input_size)[0, 0].numpy()
     # The same map in pixels, from output to input, relative to the center.
-    angle, zoom = np.radians(20) * symmetric[0], 1.25 ** symmetric[1]
-    flip = np.diag([-1.0 if symmetric[4] < 0 else 1.0, 1.0])
+    angle, zoom = np.radians(20) * signed[0], 1.25 ** signed[1]
+    flip = np.diag([-1.0 if signed[4] < 0 else 1.0, 1.0])
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = flip @ rotation / zoom
-    shift = 48 * 0.1 * np.array(symmetric[2:4])
+    shift = 48 * 0.1 * np.array(signed[2:4])
     offset = np.full(2, 23.5) + shift - linear @ np.full(2, (side - 1) / 2)
     expected = cv2.warpAffine(
         image,
@@ -265,7 +270,7 @@ def test_faces_grow_to_the_input_size_over_two_thirds_of_the_epochs(first, side,
     assert epoch(replace(config, flip=True))[0].faces.shape[-2:] == (first, first)
 
 
-def test_without_an_initial_size_faces_keep_their_size():
+def test_without_an_initial_size_every_epoch_uses_the_input_size():
     assert {batches.face_size(replace(PLAIN, input_size=44), number) for number in range(60)} == {
         44
     }

@@ -1,4 +1,4 @@
-"""Write synthetic clips to files, with exact time stamps, audio and rotation; damage files."""
+"""Write synthetic clips to files, with exact timestamps, audio and rotation; damage files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from tests.synthetic.clips import Truth
 
 TICK = Fraction(1, 60_000)
-"""Unit of time stamps in seconds. MPEG-4 supports it, and common frame intervals are multiples."""
+"""Unit of timestamps in seconds. MPEG-4 supports it, and common frame intervals are multiples."""
 
 RATE = 48_000
 """Audio samples per second."""
@@ -52,7 +52,7 @@ def encode(
             read if its end is missing.
 
     Returns:
-        The ground truth, with the time stamps as stored in the file.
+        The ground truth, with the timestamps as stored in the file.
     """
     # AVI has a constant frame rate; with a finer unit, the file would contain empty frames.
     tick = Fraction(1, fps) if path.suffix == ".avi" else TICK

@@ -58,7 +58,7 @@ class VisibleFace:
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth of a frame: its time stamp and its faces, the frontmost last."""
+    """Ground truth of a frame: its timestamp and its faces, the frontmost last."""
 
     seconds: float
     faces: tuple[VisibleFace, ...] = ()
@@ -142,7 +142,7 @@ def frames(
 
 
 def time_stamps(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
-    """Time stamps in seconds; with `rng`, intervals vary by a factor of 0.6 to 1.4, with gaps."""
+    """Timestamps in seconds; with `rng`, intervals vary by a factor of 0.6 to 1.4, with gaps."""
     count = int(fps * seconds)
     steps = np.ones(count)
     if rng is not None:

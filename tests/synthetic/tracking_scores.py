@@ -136,7 +136,7 @@ def box_overlap(
 
 
 def time_error(truths: Sequence[Truth], seconds: Sequence[float]) -> float:
-    """Return the largest absolute error of the time stamps of frames, in seconds."""
+    """Return the largest absolute error of the timestamps of frames, in seconds."""
     return max(abs(truth.seconds - time) for truth, time in zip(truths, seconds, strict=True))
 
 

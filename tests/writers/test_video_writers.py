@@ -87,6 +87,6 @@ def test_page_size_is_bounded(tmp_path, monkeypatch):
     (face,) = data["faces"]
     assert 20 <= len(face["times"]) <= 51
     assert face["times"][-1] > 290
-    first, last = face["visible"]  # one interval, although most points were dropped
+    first, last = face["present"]  # one interval, although most points were dropped
     assert first <= face["times"][0] < face["times"][-1] <= last
     assert len(data["stills"]) <= 6

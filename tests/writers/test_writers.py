@@ -279,7 +279,7 @@ def test_table_can_be_resumed(tmp_path, kind, incomplete_line):
         write_and_fail(path, sample_results()[:2])
     with open(f"{path}.part", "a") as file:
         file.write(incomplete_line)
-    assert len(list(partial_file.read_common_records([path]))) == 2
+    assert len(list(partial_file.synchronize_and_read([path]))) == 2
     with writers.open_writer(path, resume=True) as write:
         for result in sample_results()[2:]:
             write(result)
@@ -293,7 +293,7 @@ def test_two_tables_resume_from_the_same_frame(tmp_path):
     for path, count in zip(paths, (3, 2), strict=True):
         with pytest.raises(TypeError):
             write_and_fail(path, sample_results()[:count])
-    assert len(list(partial_file.read_common_records(paths))) == 2
+    assert len(list(partial_file.synchronize_and_read(paths))) == 2
     assert [len(list(partial_file.read_records(path))) for path in paths] == [2, 2]
 
 
@@ -311,7 +311,7 @@ def test_a_table_whose_partial_file_has_no_records_gets_those_of_another(tmp_pat
     else:
         part.write_text("" if state == "empty" else '{"source": "half')
     expected = [each.to_dict() for each in sample_results()]
-    assert list(partial_file.read_common_records(paths)) == expected
+    assert list(partial_file.synchronize_and_read(paths)) == expected
     for path in paths:
         assert list(partial_file.read_records(path)) == expected
 
@@ -336,13 +336,13 @@ def test_partial_file_is_locked(tmp_path):
         ):
             pass
         with pytest.raises(UserError, match="another run"):
-            list(partial_file.read_common_records([path]))
+            list(partial_file.synchronize_and_read([path]))
         write(sample_results()[1])
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_resume_without_a_partial_file_starts_from_the_beginning(tmp_path):
-    assert list(partial_file.read_common_records([tmp_path / "out.csv"])) == []
+    assert list(partial_file.synchronize_and_read([tmp_path / "out.csv"])) == []
     with writers.open_writer(tmp_path / "out.csv", resume=True) as write:
         write(sample_results()[0])
     assert file_names(tmp_path) == ["out.csv"]

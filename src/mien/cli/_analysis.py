@@ -172,7 +172,7 @@ def _read_checkpoint(
     by_name = {source.name: source for source in sources}
     resume_from = checkpoint.read(paths, by_name)
     current = (analyzer.model, analyzer.detector, analyzer.labels)
-    for record in partial_file.read_common_records(paths):
+    for record in partial_file.synchronize_and_read(paths):
         faces = [Face.from_dict(face) for face in record["faces"]]
         labels = tuple(faces[0].emotions) if faces else analyzer.labels
         if (record["model"], record["detector"], labels) != current:

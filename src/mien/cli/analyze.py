@@ -48,7 +48,8 @@ SECTION = ANALYSIS
 @click.option("--contempt", is_flag=True,
               help="Keep contempt as an eighth emotion, if the model predicts it.")  # fmt: skip
 @click.option("--strict", is_flag=True,
-              help="Exit with code 3 if no face is detected in an image or frame.")  # fmt: skip
+              help="Exit with code 3 if at least one image or frame has no detected "
+              "face.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Number of threads; 0 uses all cores.")  # fmt: skip
 def analyze(model: str, **options: Any) -> None:

@@ -68,13 +68,14 @@ def camera(
 
     The faces are shown in a window or in the terminal. Ctrl-C quits.
 
-    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A camera needs OpenCV,
-    which this command installs in a clone of mien's repository:
+    SOURCE is camera:0, camera:1, ..., or the address of a network stream. A local camera needs
+    OpenCV. To install it, run this in the mien repository:
 
     \b
         pip install '.[camera]'
 
     \b
+    Examples:
         mien camera
         mien camera rtsp://192.168.1.9/live --to today.jsonl
     """

@@ -35,7 +35,7 @@ def distill(
 
     RECIPE determines the augmentation. A student can then be trained on the stored logits without
     running the teachers. If it is trained for more epochs than are stored, the stored epochs are
-    repeated.
+    repeated. Faces must have the same size in all epochs, so set initial_size=0.
 
     \b
         mien distill default --data fer2013/ --out logits --teacher runs/a --set initial_size=0

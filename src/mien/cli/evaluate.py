@@ -58,7 +58,7 @@ def evaluate(
 
     MODEL is a run folder, an .onnx file or a name listed by mien models. If the data has the votes
     of several raters, the divergence of the predicted shares from the votes is computed as well.
-    Every score has a 95 % confidence interval.
+    Overall metrics, and recalls on your own images, have 95 % confidence intervals.
 
     Faces in your own images are detected and cropped as in mien analyze. A folder of images of
     48 x 48 pixels is evaluated as face crops like those of FER2013, without detection.

@@ -16,7 +16,7 @@ from mien.io.container import (
     audio_stream,
     demux,
     end_time,
-    has_timestamp_resets,
+    may_reset_timestamps,
     open_container,
     reason,
     start_time,
@@ -165,7 +165,7 @@ def _decode(stream: Any) -> Iterator[Any]:
 
 
 def _time_mapper(time_base: Fraction) -> Callable[[int, int], int]:
-    """Return a function that makes times continuous where the time stamps of a file restart.
+    """Return a function that makes times continuous where the timestamps of a file restart.
 
     The function takes a time and a duration, and returns the continuous time; all are in units of
     `time_base` seconds.
@@ -201,10 +201,10 @@ def _trim_before_zero(frame: Any) -> Any:
 
 
 def _video_end(container: Any) -> float:
-    """Return the time stamp in seconds at which the video ends, or infinity if it is not stated."""
+    """Return the timestamp in seconds at which the video ends, or infinity if it is not stated."""
     stream = video_stream(container)
-    # If time stamps may restart, the duration in the header may not be that of the whole file.
-    if stream is None or has_timestamp_resets(container):
+    # If timestamps may restart, the duration in the header may not be that of the whole file.
+    if stream is None or may_reset_timestamps(container):
         return math.inf
     end = end_time(stream)
     return math.inf if end is None else float(end)

@@ -149,8 +149,8 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
         while True:
             try:
                 packet = next(packets)
-                # An empty packet with a time stamp stands for a dropped frame. One without a time
-                # stamp marks the end of the stream, and flushes the decoder.
+                # An empty packet with a timestamp stands for a dropped frame. One without a
+                # timestamp marks the end of the stream, and flushes the decoder.
                 decoded = packet.decode() if packet.size or packet.dts is None else []
             except StopIteration:
                 return

@@ -6,9 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 MAX_BACKWARD_STEP = 1.0
-"""Maximum number of seconds by which a time stamp may be below the previous one.
+"""Maximum number of seconds by which a timestamp may be below the previous one.
 
-A larger step back means that the time stamps restart, for example where two recordings were joined.
+A larger step back means that the timestamps restart, for example where two recordings were joined.
 Time then continues from the last frame.
 """
 
@@ -19,12 +19,12 @@ DEFAULT_FRAME_RATE = 25
 class PresentationClock:
     """Computes the second at which a player shows each decoded frame.
 
-    Time stamps that restart within the file continue from the last frame.
+    Timestamps that restart within the file continue from the last frame.
 
     Args:
-        time_base: Unit of the time stamps in seconds.
-        rate: Frames per second; used for frames without time stamps, and where time stamps restart.
-        start: The time stamp, in seconds, that counts as second 0.
+        time_base: Unit of the timestamps in seconds.
+        rate: Frames per second; used for frames without timestamps, and where timestamps restart.
+        start: The timestamp, in seconds, that counts as second 0.
 
     Attributes:
         last: Seconds of the last frame; -1 before the first frame.
@@ -37,7 +37,7 @@ class PresentationClock:
 
     def __call__(self, frame: Any) -> float | None:
         """Return the seconds of the next frame, or None if it is not after the last frame."""
-        if frame.pts is None:  # some formats have no time stamps
+        if frame.pts is None:  # some formats have no timestamps
             seconds = self.count / self._rate
         else:
             seconds = float(frame.pts * self._time_base - self._start) + self._offset

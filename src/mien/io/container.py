@@ -23,7 +23,7 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Open a container and yield it with its video stream.
 
     Args:
-        source: A file or an address.
+        source: A video file or a URL.
         options: Passed to `av.open`.
 
     Raises:
@@ -58,8 +58,8 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
         return
 
 
-def has_timestamp_resets(container: Any) -> bool:
-    """Return whether time stamps may restart in this format, as in MPEG-TS.
+def may_reset_timestamps(container: Any) -> bool:
+    """Return whether timestamps may restart in this format, as in MPEG-TS.
 
     Such files are always read from the start: seeking is ambiguous if a time occurs twice.
     """
@@ -89,7 +89,7 @@ def audio_stream(container: Any) -> Any | None:
 
 
 def start_time(container: Any) -> Fraction:
-    """Return the time stamp of second 0, in seconds: the earliest start of all streams."""
+    """Return the timestamp, in seconds, that counts as time 0: the earliest start of a stream."""
     if container.start_time is None:
         return Fraction(0)
     start = Fraction(container.start_time, 1_000_000)
@@ -102,7 +102,7 @@ def start_time(container: Any) -> Fraction:
 
 
 def end_time(stream: Any) -> Fraction | None:
-    """Return the time stamp of a stream's end, in seconds, or None if it is not stated."""
+    """Return the timestamp of a stream's end, in seconds, or None if it is not stated."""
     if not stream.duration:
         return None
     return ((stream.start_time or 0) + stream.duration) * stream.time_base

@@ -8,7 +8,7 @@ from typing import Any
 
 from mien.errors import ErrorCallback, UserError
 from mien.io.clock import PresentationClock
-from mien.io.container import demux, has_timestamp_resets
+from mien.io.container import demux, may_reset_timestamps
 
 MAX_DAMAGED = 10_000
 """Maximum number of consecutive damaged packets and frames, and of packets that cannot be read from
@@ -25,7 +25,7 @@ class TimedDecoder:
     """Decodes a stream to frames with their seconds.
 
     A file counts as damaged if packets cannot be read or decoded, if the decoder marks frames as
-    corrupt, or if the file is shorter than its container states. Irregular time stamps, and a wrong
+    corrupt, or if the file is shorter than its container states. Irregular timestamps, and a wrong
     frame count or duration in the header, do not count as damage, because intact files have them.
 
     Args:
@@ -64,7 +64,7 @@ class TimedDecoder:
             self._report("is damaged: no frame could be read")
             return
         # Recordings of broadcasts may end within a frame.
-        if has_timestamp_resets(self._container) and self._damaged_count <= 1:
+        if may_reset_timestamps(self._container) and self._damaged_count <= 1:
             return
         last = max(self._clock.last, 0.0)
         if self._damaged_count and self._intact_until < last:

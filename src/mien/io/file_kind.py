@@ -82,7 +82,7 @@ TRANSPORT_SYNC_BYTE = 0x47
 
 TRANSPORT_PACKET_LAYOUTS = ((0, 188), (4, 192))
 """Offset of the first sync byte and distance between sync bytes; the second layout is that of M2TS,
-which has a time stamp of four bytes before each packet."""
+which has a timestamp of four bytes before each packet."""
 
 WEBP_FLAGS_OFFSET, WEBP_ANIMATION_FLAG = 20, 0x02
 """Offset of the flags of an extended WebP file, and the flag of an animation."""

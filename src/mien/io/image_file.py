@@ -117,7 +117,8 @@ def damaged_error(name: str, error: Exception) -> UserError:
     """Create the `UserError` for an image that cannot be decoded, with the decoder's reason."""
     reason = " ".join(str(error).split()).rstrip(".")
     detail = f" ({reason})" if reason else ""
-    return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Save it again.")
+    return UserError(f"Cannot read {name or 'the image'}: it is damaged{detail}. Use another "
+                     "copy, or export the image again.")  # fmt: skip
 
 
 def _identify(body: bytes) -> Image.Image | None:
@@ -140,8 +141,8 @@ def _identify(body: bytes) -> Image.Image | None:
 
 def _unsupported_error(body: bytes, name: str) -> UserError:
     if tiff.is_tiff(body):
-        return UserError(f"Cannot read {name}: its bits per sample or channels are not supported "
-                         "in TIFF. Save it as JPEG or PNG.")  # fmt: skip
+        return UserError(f"Cannot read {name}: mien does not support this TIFF's bits per sample "
+                         "or number of channels. Save it as JPEG or PNG.")  # fmt: skip
     Image.init()
     for image_format in Image.OPEN:
         if image_format not in FORMATS and _accepts(image_format, body, default=False):

@@ -77,7 +77,7 @@ def open_resumable(
 
 
 def _finish(file: FileIO, part: Path, path: Path, convert: RecordConverter | None) -> None:
-    """Create the output from the partial file, and rename or empty the partial file."""
+    """Create the output: rename the partial file, or, with `convert`, convert it and empty it."""
     if convert is None:
         atomic_file.move_into_place(part, path)
         return
@@ -87,8 +87,8 @@ def _finish(file: FileIO, part: Path, path: Path, convert: RecordConverter | Non
     file.seek(0)
 
 
-def read_common_records(paths: Sequence[Path]) -> Iterator[dict]:
-    """Give all partial files of an interrupted run the same records, and read these in order.
+def synchronize_and_read(paths: Sequence[Path]) -> Iterator[dict]:
+    """Make all partial files of an interrupted run contain the same records, and yield these.
 
     Files with more records than the shortest nonempty one are truncated. Empty and missing files,
     which a run leaves if it is interrupted while it opens or finishes its outputs, get a copy of
@@ -154,8 +154,8 @@ def _open(part: Path, path: Path, resume: bool) -> Iterator[FileIO]:
 
 def _interrupted_error(part: Path) -> UserError:
     return UserError(
-        f"{part} contains the results of an interrupted run. Run the same mien analyze command "
-        "with --resume to continue it, or delete the file to start again."
+        f"{part} contains the results of an interrupted run. To continue a run of mien analyze, "
+        "repeat the command with --resume; otherwise move or delete the file."
     )
 
 

@@ -1,4 +1,4 @@
-"""Read video files and image sequences as frames with their time stamps.
+"""Read video files and image sequences as frames with their timestamps.
 
 A thread decodes a few frames in advance, so that decoding overlaps with the analysis.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from mien.errors import ErrorCallback, UserError, warn
 from mien.io import image, sequence
 from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock
-from mien.io.container import end_time, has_timestamp_resets, open_video, start_time
+from mien.io.container import end_time, may_reset_timestamps, open_video, start_time
 from mien.io.decoding import TimedDecoder, count_frames
 from mien.io.frame_selection import EARLY_TOLERANCE, FrameSelection
 from mien.io.prefetch import prefetch
@@ -145,7 +145,7 @@ def _selected_frames(
         return
     with open_video(source) as (container, stream):
         opened = _OpenVideo(container, stream, source, on_error, max_pixels)
-        start = 0.0 if has_timestamp_resets(container) else selection.start
+        start = 0.0 if may_reset_timestamps(container) else selection.start
         lazy_frames = opened.lazy_frames(start, is_number_known=selection.number >= 0)
         yield from _select(source, selection, opened.rate, lazy_frames, should_stop)
 
@@ -253,7 +253,7 @@ class _OpenVideo:
         """Seek to a key frame before a time; return whether this was possible."""
         import av
 
-        if self.stream.start_time is None:  # the file has no time stamps
+        if self.stream.start_time is None:  # the file has no timestamps
             return False
         time = float(start_time(self.container)) + max(seconds - SEEK_MARGIN, 0)
         try:

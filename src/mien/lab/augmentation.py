@@ -42,7 +42,8 @@ class AugmentationParameters:
     Attributes:
         indices: (S, B) int64, dataset indices of the faces of each batch.
         partners: (S, B) int64, position in the batch of the face that each face is mixed with.
-        affine: (S, 5, B) for rotation, scale, horizontal and vertical translation, flip.
+        affine: (S, 5, B) for rotation, zoom, shift of the sampling window to the right, shift down,
+            flip.
         brightness_contrast: (S, 2, B) for contrast, brightness.
         random_erasing: (S, 5, B) for area, aspect ratio, top, left, selection of faces.
         cutmix: (S, 4, B) for area, aspect ratio, top, left.
@@ -170,7 +171,11 @@ def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
 
     Args:
         faces: (N, C, H, W) float32.
-        uniform: (5, N), in the order of `AugmentationParameters.affine`.
+        uniform: (5, N), in the order of `AugmentationParameters.affine`. Numbers above 0.5 rotate
+            the face counterclockwise, enlarge it, and shift the sampling window to the right or
+            down, so that the face moves to the left or up before it is flipped and rotated.
+            Numbers below 0.5 do the opposite. If `config.flip` is set, the face is flipped if the
+            last number is below 0.5.
         config: Config of the training; the crop has `config.input_size` pixels.
         size: Width and height of the result.
 
@@ -182,10 +187,10 @@ def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
     is_identity = not (config.flip or config.rotation or config.scale or config.translate)
     if size == crop_size and is_identity:
         return center_crop(faces, crop_size)
-    symmetric = uniform * 2 - 1
-    angle = symmetric[0] * (config.rotation * torch.pi / 180)
-    zoom = (1 + config.scale) ** symmetric[1]
-    flip = torch.where(symmetric[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(angle)
+    signed = uniform * 2 - 1
+    angle = signed[0] * (config.rotation * torch.pi / 180)
+    zoom = (1 + config.scale) ** signed[1]
+    flip = torch.where(signed[4] < 0, -1.0, 1.0) if config.flip else torch.ones_like(angle)
     # The map from output to input positions, in the coordinates of affine_grid: -1 and 1 are the
     # edges of the image.
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
@@ -194,7 +199,7 @@ def affine(faces: Tensor, uniform: Tensor, config: Config, size: int) -> Tensor:
     theta[:, 0, 1] = -flip * sin * (crop_size / width)
     theta[:, 1, 0] = sin * (crop_size / height)
     theta[:, 1, 1] = cos * (crop_size / height)
-    theta[:, :, 2] = symmetric[2:4].T * (2 * config.translate)
+    theta[:, :, 2] = signed[2:4].T * (2 * config.translate)
     grid = F.affine_grid(theta, [count, 1, size, size], align_corners=False)
     return F.grid_sample(
         faces, grid, config.interpolation, padding_mode="border", align_corners=False
@@ -212,8 +217,8 @@ def brightness_contrast(faces: Tensor, uniform: Tensor, strength: float) -> Tens
     """
     if not strength:
         return faces
-    symmetric = (uniform * 2 - 1)[..., None, None, None]
-    return faces * (1 + strength * symmetric[0]) + strength * symmetric[1]
+    signed = (uniform * 2 - 1)[..., None, None, None]
+    return faces * (1 + strength * signed[0]) + strength * signed[1]
 
 
 def random_erasing(faces: Tensor, uniform: Tensor, noise: Tensor, probability: float) -> Tensor:

@@ -26,7 +26,8 @@ def crossval(base: Config, root: Path, out: Path, on_progress: RunProgress) -> d
         base: Config of all trainings; its fold is ignored.
         root: Path of the dataset.
         out: Parent of the run folders.
-        on_progress: Returns the progress callback of a training.
+        on_progress: Called with the name and config of each training; returns its progress
+            callback.
 
     Returns:
         A description of the experiment; `folds`, the metrics of each fold; `fold_statistics`, their

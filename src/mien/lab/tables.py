@@ -79,7 +79,7 @@ def training(all_runs: Sequence[Run]) -> Table:
 
 
 def head_scores(result: Mapping, head: str) -> Table:
-    """Build the table of all metrics of a head for single labels, with their intervals."""
+    """Build the table of a head's classification metrics, not its share metrics, with intervals."""
     rows = [
         (section, values["faces"], metric, *values[metric].values())
         for section, values in result["heads"][head].items()
@@ -116,9 +116,9 @@ def per_class(run: Run, head: str) -> Table:
     if claimed:
         columns += [f"{metric}, claimed" for metric in metrics]
     caption = (
-        "Scores per class. The macro average is over the classes that occur. Recall is the "
-        "fraction of the faces of a class that are predicted correctly. Equation 3 of the paper, "
-        "for recall, is the equation of specificity."
+        "Scores per class. The macro average is over the classes that occur among the true or the "
+        "predicted labels. Recall is the fraction of the faces of a class that are predicted "
+        "correctly. Equation 3 of the paper is labeled recall but defines specificity."
     )
     return Table(caption, columns, rows)
 
@@ -168,8 +168,9 @@ def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
     Runs can be compared if these are equal. The protocol may differ, and the table shows it.
     """
     data = result["data"]
-    keeps_splits = result["protocol"].startswith(("official", "as the data is split"))
-    splits = [data["split"]] if keeps_splits else sorted(data["sha256"])
+    uses_dataset_splits = result["protocol"].startswith(("official", "as the data is split"))
+    # Other protocols mix the splits, so all digests matter.
+    splits = [data["split"]] if uses_dataset_splits else sorted(data["sha256"])
     digests = " ".join(str(data["sha256"].get(split))[:12] for split in splits)
     excluded = data.get("excluded", {}).get("faces", 0)
     return data["split"], result["tta"], excluded, f"{data['name']} {digests}"

@@ -3,11 +3,12 @@
 A step of these small networks consists of about a thousand short kernels, which a GPU executes
 faster than Python launches them. Therefore:
 
-- The inputs of all steps of an epoch (augmentation, learning rate, decay of the moving average) are
-  copied to the device before the epoch. A counter on the device selects those of the current step.
+- The inputs of all steps of an epoch (augmentation, learning rate, EMA decay) are copied to the
+  device before the epoch. A counter on the device selects those of the current step.
 - Nothing in a step synchronizes with the host.
-- On a CUDA GPU the step is captured when the face size changes and then replayed. Elsewhere, in
-  several processes and with `torch.compile`, the same function runs eagerly.
+- On a CUDA GPU the step is captured once per face size (see progressive resizing,
+  `batches.face_size`) and then replayed. On other devices, with several processes, or with
+  `torch.compile`, the same function runs eagerly.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ COMPARED_STEPS = 4
 """Number of steps that are run both eagerly and as a graph, to compare their losses."""
 
 TOLERANCE = 0.02
-"""Largest accepted relative difference of both losses; bfloat16 sums are not deterministic."""
+"""Largest accepted relative difference between the eager and the replayed total loss.
+
+GPU reductions are not deterministic, and bfloat16 enlarges the differences."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class EpochInputs:
     Attributes:
         augmentation: Augmentation parameters of all steps.
         lrs: (S,) float32, learning rates.
-        ema_decays: (S,) float32, decays of the moving average.
+        ema_decays: (S,) float32, decay of the EMA of the weights in each step.
         teacher_targets: Head -> (S, B, classes) mean probabilities of the teachers, from stored
             logits, for the B faces of this process; empty without stored logits.
     """
@@ -104,7 +107,7 @@ class Step:
         self.replay: Callable[[], None] | None = None
 
     def start_epoch(self, inputs: EpochInputs) -> None:
-        """Make the next call the first step of an epoch."""
+        """Set the inputs of an epoch, and make the next call its first step."""
         if self.inputs is None or self.inputs.shapes() != inputs.shapes():
             self.inputs = copy.deepcopy(inputs)  # later epochs overwrite it
             self.index.zero_()
@@ -112,7 +115,8 @@ class Step:
             self.replay = _capture(self) if self._can_capture() else None
             return
         for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
-            old.copy_(new)  # a graph reads from the addresses at capture
+            # A captured graph always reads from the memory addresses it was captured with.
+            old.copy_(new)
         self.index.zero_()
         self.totals.zero_()
 
@@ -185,7 +189,8 @@ def _capture(step: Step) -> Callable[[], None] | None:
         The function that replays the graph; None, with a logged warning, if the capture fails or
         the losses differ.
     """
-    # Without `detach`, the gradient history of the clones would tie the weights to this stream.
+    # Without `detach`, the autograd nodes of the clones would bind the weights' gradient
+    # accumulation to the current stream instead of the capture stream.
     snapshot = {id(tensor): tensor.detach().clone() for tensor in step.mutable_tensors()}
     current, stream = torch.cuda.current_stream(), torch.cuda.Stream()
     try:
@@ -236,7 +241,10 @@ def _loss_of_steps(
 
 @torch.no_grad()
 def _restore(step: Step, snapshot: dict[int, Tensor]) -> None:
-    """Restore the tensors of a snapshot and the seed; new optimizer state becomes zero."""
+    """Restore the tensors of a snapshot, and reseed torch.
+
+    Optimizer state that the snapshot lacks is set to zero.
+    """
     for tensor in step.mutable_tensors():
         if (saved := snapshot.get(id(tensor))) is not None:
             tensor.copy_(saved)

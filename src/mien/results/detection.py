@@ -101,7 +101,7 @@ class Detection:
 
 
 def non_maximum_suppression(detections: list[Detection]) -> list[Detection]:
-    """Keep the most confident of overlapping detections (IoU above 0.3); sort by confidence."""
+    """Keep the most confident of detections with an IoU above `NMS_IOU`; sort by confidence."""
     kept: list[Detection] = []
     for candidate in sorted(detections, key=lambda detection: -detection.confidence):
         if all(iou(candidate.box, other.box) <= NMS_IOU for other in kept):

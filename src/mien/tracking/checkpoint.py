@@ -162,7 +162,7 @@ def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
             sources.
     """
     done, last = set[str](), _LastSource()
-    for index, record in enumerate(partial_file.read_common_records(paths)):
+    for index, record in enumerate(partial_file.synchronize_and_read(paths)):
         if record["source"] != last.name:
             done.add(last.name)
             last = _LastSource(record["source"], index, record["seconds"])

@@ -18,15 +18,16 @@ from mien.visualization.percent import percent
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PANEL_COLOR = (16, 20, 24, 205)
-MIN_FONT_SIZE, FONT_SIZE = 10, 13
-"""Minimum font size in pixels, and font size on images whose longer side has 480 to 900 pixels. On
-other images, the font size is proportional to the longer side."""
-
-MAX_FONT_SCALING_SIDE = 6400
-"""Longer side in pixels above which the font size is constant."""
-
 PREVIEW_SIDE = 480
 """Longer side in pixels to which `enlarge` enlarges images that are smaller."""
+
+MIN_FONT_SIZE, FONT_SIZE = 10, 13
+"""Minimum font size, and font size on images of medium size, in pixels."""
+
+MIN_FONT_SCALING_SIDE, MAX_FONT_SCALING_SIDE = 900, 6400
+"""Range of the longer side in pixels in which the font size grows in proportion to it.
+
+On smaller images the font size is `FONT_SIZE`, or proportionally smaller below `PREVIEW_SIDE`."""
 
 MIN_FACE_HEIGHT_FOR_BARS = 5
 """A face gets bars if the height of its box is at least this multiple of the font size."""
@@ -133,12 +134,12 @@ def _annotate(
 
 
 def _font_size(image_size: Size) -> int:
-    """Return the font size in pixels, which is smaller on small and on very narrow images."""
+    """Return the font size in pixels, below `FONT_SIZE` on small and on very narrow images."""
     longer, shorter = max(image_size), min(image_size)
     if longer < PREVIEW_SIDE:
         scale = longer / PREVIEW_SIDE
     else:
-        scale = max(1.0, min(longer, MAX_FONT_SCALING_SIDE) / 900)
+        scale = max(1.0, min(longer, MAX_FONT_SCALING_SIDE) / MIN_FONT_SCALING_SIDE)
     return max(MIN_FONT_SIZE, min(round(FONT_SIZE * scale), shorter // 4))
 
 

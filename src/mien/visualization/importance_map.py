@@ -11,8 +11,11 @@ from mien.classification.occlusion import Explanation
 from mien.visualization.percent import percent
 
 FACE_SIDE, FACE_GAP, TEXT_LEFT, FIGURE_WIDTH = 260, 20, 600, 980
+"""Side of a drawn face, gap around it, left edge of the text, and width of the figure in pixels."""
+
 TEXT_COLOR, DIM_COLOR, BACKGROUND = "#1c2024", "#5b6570", "#ffffff"
 SUPPORTING_COLOR, OPPOSING_COLOR = "#d95f02", "#2c7fb8"
+"""Orange where blurring lowers the share, and blue where it raises the share."""
 
 FULL_COLOR_IMPORTANCE = 0.02
 """Change of a share, 0 to 1, that is drawn in full color. If the largest change in a map is
@@ -40,7 +43,7 @@ def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def overlay_importance(explanation: Explanation) -> Image.Image:
-    """Color the gray crop: orange where blurring lowers the share, blue where it raises it."""
+    """Draw the importance map over the gray crop, in `SUPPORTING_COLOR` and `OPPOSING_COLOR`."""
     importance = np.asarray(
         Image.fromarray(explanation.importance).resize(
             (FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC
@@ -55,6 +58,7 @@ def overlay_importance(explanation: Explanation) -> Image.Image:
 
 
 def _enlarge(crop: np.ndarray) -> Image.Image:
+    """Resize a crop, (1 or 3, H, W) uint8, to an RGB image with sides of `FACE_SIDE` pixels."""
     pixels = np.broadcast_to(crop, (3, *crop.shape[1:])).transpose(1, 2, 0)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return image.resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC)
@@ -64,16 +68,19 @@ def _draw_description(canvas: ImageDraw.ImageDraw, explanation: Explanation, top
     face, emotion = explanation.face, explanation.emotion
     max_drop = max(0.0, float(explanation.importance.max()))
     max_rise = max(0.0, -float(explanation.importance.min()))
-    orange, blue = SUPPORTING_COLOR, OPPOSING_COLOR
     lines = [
         (f"face {face.face_id}", DIM_COLOR, 15),
         (f"{emotion} {percent(face.emotions[emotion], 1)}", TEXT_COLOR, 26),
         (
             f"orange: share drops by up to {100 * max_drop:.1f} percentage points if blurred",
-            orange,
+            SUPPORTING_COLOR,
             16,
         ),
-        (f"blue: share rises by up to {100 * max_rise:.1f} percentage points if blurred", blue, 16),
+        (
+            f"blue: share rises by up to {100 * max_rise:.1f} percentage points if blurred",
+            OPPOSING_COLOR,
+            16,
+        ),
     ]
     y = top + 4
     for text, color, size in lines:

@@ -37,7 +37,8 @@ MIN_SHOT_LABEL_GAP = 6
 """Minimum gap between the labels of two shots in pixels; a label with a smaller gap is left out."""
 
 INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
-"""Opacity of interpolated intervals, and minimum drawn width of visible intervals in pixels."""
+"""Opacity of interpolated intervals, and minimum drawn width, in pixels, of intervals in which
+a face is present."""
 
 LEGEND_NOTES = {
     "smoothed": "shares smoothed over time",

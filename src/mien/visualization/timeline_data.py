@@ -11,6 +11,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.io import atomic_file
+from mien.io.clock import DEFAULT_FRAME_RATE
 from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.results import Face, Frame, Result, ResultWriter
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
@@ -23,8 +24,8 @@ MAX_POINTS, MAX_STILLS, MAX_PAGE_FACES = 2000, 120, 40
 points or stills, every second one is removed."""
 
 MAX_SERIES = 400
-"""Maximum number of series. If there are more, the series of absent faces among the half with the
-least time on screen are dropped; these faces are only counted."""
+"""Maximum number of series. If there are more, the half with the least time on screen is searched
+for absent faces, and their series are dropped. These faces are only counted."""
 
 MAX_INTERVALS = 1000
 """Maximum number of intervals between frames that are stored to compute their median. If there are
@@ -35,14 +36,20 @@ MAX_SHOTS = 1000
 the emotions."""
 
 MIN_INTERPOLATED_GAP = 0.3
-"""A gap between points counts as interpolated if it is longer than this many seconds, longer than
-`MAX_AGE_INTERVALS` typical intervals, and not longer than `Timeline.max_gap`."""
+"""Length in seconds above which a gap between points is interpolated. It must also be longer than
+`MAX_AGE_INTERVALS` typical intervals. In a gap longer than `Timeline.max_gap`, the face is absent.
+"""
 
 ABSENT, INTERPOLATED, VISIBLE = 0, 1, 2
-"""Status of a face at one time; `INTERPOLATED` means within a short gap between two points."""
+"""Status of a face at one time. `INTERPOLATED` means within a short gap between two points.
+Interpolated and visible faces are present."""
 
 STILL_SIDE, PORTRAIT_SIDE = 480, 96
-"""Maximum side of a still and of a portrait of a face in pixels."""
+"""Maximum side in pixels of a still, and of a portrait of a face."""
+
+THINNING_FACTOR = 0.99
+"""Factor of the minimum interval after thinning. It is just below 1, so that points and stills at
+regular intervals are kept although their times are rounded."""
 
 
 @dataclass(slots=True)
@@ -56,8 +63,8 @@ class Series:
         min_interval: Interval in seconds below which points are thinned; 0 until the series has had
             more than `MAX_POINTS` points.
         portrait: JPEG image of the face; empty if there is none.
-        portrait_quality: Confidence times size of the face in the portrait, which is replaced by a
-            better one.
+        portrait_quality: Confidence of the face in the portrait times the shorter side of its box
+            in pixels, at most 2 `PORTRAIT_SIDE`. A better portrait replaces it.
     """
 
     times: list[float] = field(default_factory=list)
@@ -86,7 +93,7 @@ class Series:
             self.times, self.shares = self.times[::2], self.shares[::2]
             self.boxes = self.boxes[::2]
             # The median, because gaps in which the face is absent would increase the mean.
-            self.min_interval = float(np.median(np.diff(self.times))) * 0.99
+            self.min_interval = THINNING_FACTOR * float(np.median(np.diff(self.times)))
 
 
 @dataclass(slots=True)
@@ -100,16 +107,16 @@ class Timeline:
         frames: Number of frames.
         start: Time of the first frame in seconds.
         end: Time of the last frame in seconds.
-        series: Series by face id.
+        series: Face id -> series.
         shot: Number of the shot of the last frame; None if unknown.
         shot_starts: Start in seconds and number of every shot but the first.
         stills: Time in seconds and JPEG bytes of each still.
-        still_interval: Minimum seconds between stills.
-        intervals: Intervals between frames in seconds.
-        interval_stride: One of every `interval_stride` intervals is stored.
+        still_interval: Minimum interval between stills in seconds.
+        intervals: Intervals between frames in seconds; one of every `interval_stride` is stored.
+        interval_stride: Ratio of all intervals to stored ones.
         smoothed: Whether the shares are smoothed over time.
         summaries: Summaries of the faces.
-        dropped_faces: Number of faces without a series.
+        dropped_faces: Number of faces whose series have been dropped.
         annotate: Annotates the stills.
     """
 
@@ -146,10 +153,10 @@ class Timeline:
             if len(self.stills) > MAX_STILLS:
                 self.stills = self.stills[::2]
                 duration = self.stills[-1][0] - self.stills[0][0]
-                self.still_interval = duration / len(self.stills) * 0.99
+                self.still_interval = duration / len(self.stills) * THINNING_FACTOR
 
     def emotion_indices(self) -> list[int]:
-        """Return the indices of the predicted emotions in `EMOTIONS_AND_CONTEMPT`."""
+        """Return the indices in `EMOTIONS_AND_CONTEMPT` of the emotions that the model predicts."""
         summaries = self.summaries.records()
         return [
             k
@@ -158,19 +165,22 @@ class Timeline:
         ]
 
     def typical_interval(self, series: Series | None = None) -> float:
-        """Return the median seconds between frames, or between the points of a thinned series."""
-        median = float(np.median(self.intervals)) if self.intervals else 0.04
+        """Return the median interval between frames, in seconds.
+
+        For a series that has been thinned to a larger interval, return that interval.
+        """
+        median = float(np.median(self.intervals)) if self.intervals else 1 / DEFAULT_FRAME_RATE
         return max(median, series.min_interval) if series else median
 
     def max_gap(self) -> float:
-        """Return the maximum seconds between two points between which a face counts as present."""
+        """Return the maximum length in seconds of a gap in which a face is present."""
         longest = max(
             [self.typical_interval(), *(series.min_interval for series in self.series.values())]
         )
         return max(MAX_AGE_SECONDS, MAX_AGE_INTERVALS * longest)
 
-    def visible_intervals(self, series: Series) -> np.ndarray:
-        """Return start and end of every interval in which a face is visible or interpolated.
+    def present_intervals(self, series: Series) -> np.ndarray:
+        """Return start and end of every interval in which a face is present.
 
         A face is present between points that are at most `max_gap` apart, and within half a typical
         interval of a point.
@@ -180,8 +190,8 @@ class Timeline:
         """
         times = np.array(series.times)
         margin = self.typical_interval(series) / 2
-        cuts = np.flatnonzero(np.diff(times) > self.max_gap())
-        first, last = times[np.append(0, cuts + 1)], times[np.append(cuts, len(times) - 1)]
+        absences = np.flatnonzero(np.diff(times) > self.max_gap())
+        first, last = times[np.append(0, absences + 1)], times[np.append(absences, len(times) - 1)]
         return _interleave(first - margin, last + margin)
 
     def interpolated_intervals(self, series: Series) -> np.ndarray:
@@ -203,18 +213,20 @@ class Timeline:
         Args:
             series: A series of this timeline.
             times: (N,) seconds.
-            min_duration: Shorter visible intervals are extended to this many seconds.
+            min_duration: Intervals in which the face is present are extended to this many seconds
+                if they are shorter.
 
         Returns:
             (N,) indices of the nearest points, and (N,) status: `ABSENT`, `INTERPOLATED` or
             `VISIBLE`.
         """
-        points, visible = np.array(series.times), self.visible_intervals(series)
+        points, present = np.array(series.times), self.present_intervals(series)
         latest = np.searchsorted(points, times, "right") - 1
         before, after = latest.clip(0), (latest + 1).clip(max=len(points) - 1)
         nearest = np.where(times - points[before] < points[after] - times, before, after)
-        k = (np.searchsorted(visible, points[nearest], "right") - 1) & ~1
-        start, end = visible[k], visible[k + 1]
+        # Starts have even indices; `& ~1` gives the start of the interval of the nearest point.
+        k = (np.searchsorted(present, points[nearest], "right") - 1) & ~1
+        start, end = present[k], present[k + 1]
         extension = np.maximum(0, (min_duration - (end - start)) / 2)
         is_present = (start - extension <= times) & (times <= end + extension)
         interpolated = self.interpolated_intervals(series)
@@ -243,8 +255,8 @@ class Timeline:
 
     def _add_face(self, frame: Frame, face: Face) -> None:
         series = self.series.setdefault(face.face_id, Series())
-        shares = _to_integers(face.smoothed or face.emotions)
-        self.smoothed = self.smoothed or shares != _to_integers(face.emotions)
+        shares = _to_ten_thousandths(face.smoothed or face.emotions)
+        self.smoothed = self.smoothed or shares != _to_ten_thousandths(face.emotions)
         height, width = frame.pixels.shape[:2]
         box = [round(1000 * v / n) for v, n in zip(face.box, (width, height) * 2, strict=True)]
         series.add(frame.seconds, shares, box)
@@ -294,6 +306,6 @@ def _interleave(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.stack((starts, ends), 1).ravel().round(3)
 
 
-def _to_integers(emotions: Mapping[str, float]) -> list[int]:
+def _to_ten_thousandths(emotions: Mapping[str, float]) -> list[int]:
     """Convert shares to ten-thousandths, in the order of `EMOTIONS_AND_CONTEMPT`."""
     return [round(10_000 * emotions.get(name, 0.0)) for name in EMOTIONS_AND_CONTEMPT]

@@ -3,9 +3,9 @@
 /**
  * The emotions of one face over time. `mean_shares` are means over the video, 0 to 1, in the order of
  * `labels`. `shares` are in ten-thousandths. `boxes` are x, y, width and height in thousandths
- * of the frame. `visible` and `interpolated` are intervals: start, end, start, end and so on, in seconds.
+ * of the frame. `present` and `interpolated` are intervals: start, end, start, end and so on, in seconds.
  * @typedef {{ id: number, portrait: string, seconds_on_screen: number, mean_shares: number[],
- *   times: number[], shares: number[][], boxes: number[][], visible: number[],
+ *   times: number[], shares: number[][], boxes: number[][], present: number[],
  *   interpolated: number[] }} Series
  * @typedef {{ name: string, video: string, model: string, frames: number, start: number, end: number,
  *   step: number, shots: [number, number][], ticks: number[], notes: string[], interpolated_opacity: number,
@@ -78,11 +78,11 @@ function lastIndex(times, seconds) {
  * @param {number} seconds
  * @returns {Sample | null}
  */
-function sampleAt({ times, visible, interpolated }, seconds, minSeconds = 0) {
+function sampleAt({ times, present, interpolated }, seconds, minSeconds = 0) {
   const last = lastIndex(times, seconds);
   const before = Math.max(0, last), after = Math.min(times.length - 1, last + 1);
   const nearest = seconds - times[before] < times[after] - seconds ? before : after;
-  const interval = lastIndex(visible, times[nearest]) & ~1, start = visible[interval], end = visible[interval + 1];
+  const interval = lastIndex(present, times[nearest]) & ~1, start = present[interval], end = present[interval + 1];
   const margin = Math.max(0, (minSeconds - (end - start)) / 2);
   if (seconds < start - margin || seconds > end + margin) return null;
   const isInterpolated = lastIndex(interpolated, seconds) % 2 === 0;

@@ -88,7 +88,7 @@ def _face(timeline: Timeline, series: Series, summary: dict, indices: list[int])
         "portrait": _data_url(series.portrait),
         "seconds_on_screen": summary["on_screen"],
         "mean_shares": [summary["mean_shares"].get(EMOTIONS_AND_CONTEMPT[k], 0.0) for k in indices],
-        "visible": timeline.visible_intervals(series).tolist(),
+        "present": timeline.present_intervals(series).tolist(),
         "interpolated": timeline.interpolated_intervals(series).tolist(),
         "times": series.times,
         "shares": [[row[k] for k in indices] for row in series.shares],

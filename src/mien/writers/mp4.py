@@ -19,7 +19,7 @@ from mien.results import Frame, Result, ResultWriter
 from mien.visualization.annotate import Annotator
 
 TICKS_PER_SECOND = 90_000
-"""Resolution of time stamps, fine enough for all common and for variable frame rates."""
+"""Resolution of timestamps, fine enough for all common and for variable frame rates."""
 
 PIXEL_FORMAT = "yuv420p"
 ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "4"}
@@ -104,7 +104,7 @@ class _Encoder:
             )
         # If this is the last frame, it is shown as long as the previous one.
         self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
-        # MP4 needs increasing time stamps, even if those of the source repeat.
+        # MP4 needs increasing timestamps, even if those of the source repeat.
         self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS_PER_SECOND))
         av_frame.time_base = Fraction(1, TICKS_PER_SECOND)
         self._mux(av_frame)
