@@ -26,8 +26,9 @@ from tests.server import serving
 
 def image_file(width, height, mode="RGBA", image_format="PNG", **options):
     file = io.BytesIO()
-    if mode == "I;16":
-        Image.fromarray(np.zeros((height, width), np.uint16)).save(file, image_format)
+    if mode in ("I;16", "I;16B"):
+        dtype = ">u2" if mode == "I;16B" else "<u2"
+        Image.fromarray(np.zeros((height, width), dtype)).save(file, image_format)
     else:
         Image.new(mode, (width, height)).save(file, image_format, **options)
     return file.getvalue()
@@ -41,7 +42,12 @@ def test_a_photograph_counts_as_small_and_larger_images_as_large():
 
 @pytest.mark.parametrize(
     "arguments",
-    [(8000, 8000), (5000, 5000, "RGB", "WEBP"), (5000, 4000, "I;16")],
+    [
+        (8000, 8000),
+        (5000, 5000, "RGB", "WEBP"),
+        (5000, 4000, "I;16"),
+        (5000, 4000, "I;16B", "TIFF"),
+    ],
 )
 def test_an_image_that_requires_too_much_memory_is_rejected_without_decoding(arguments):
     body = image_file(*arguments)

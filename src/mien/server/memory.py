@@ -38,7 +38,7 @@ DECODING_BYTES_PER_PIXEL = {"AVIF": 16, "HEIF": 16, "JPEG2000": 28, "WEBP": 20}
 DEFAULT_DECODING_BYTES_PER_PIXEL = 8
 """Peak memory for decoding an image in any other format."""
 
-WIDE_BYTES_PER_PIXEL = {"I;16": 20, "I": 28, "F": 28}
+WIDE_BYTES_PER_PIXEL = {"I;16": 20, "I;16B": 20, "I": 28, "F": 28}
 """Peak memory for an image in one of Pillow's modes with more than 8 bits per channel.
 
 The pixels of the whole image are scaled to 8 bits at once."""
