@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import mien as package
+import mien
 from mien import distributed, writers
 from mien.errors import UserError
 
@@ -45,7 +45,7 @@ def test_each_image_has_rows_and_an_unreadable_one_an_error(images):
 def test_the_table_equals_the_parquet_file(images, tmp_path):
     path = images["path"][0].as_py()
     with writers.open_writer(tmp_path / "faces.parquet") as write:
-        for result in package.Analyzer().stream(path):
+        for result in mien.Analyzer().stream(path):
             write(result)
     table = distributed.Faces()(images.slice(0, 1)).drop_columns("error")
     assert table.equals(pq.read_table(tmp_path / "faces.parquet"))

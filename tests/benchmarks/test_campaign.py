@@ -218,14 +218,14 @@ def test_a_training_waits_only_for_the_logits_of_its_own_teachers(tmp_path):
 
 def test_campaign_needs_data_commit_and_gpu(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "campaign.py", "--out", tmp_path / "out"]
-    for options, fact in (([], "--data"), (["--data", tmp_path, "--gpu"], "GPU")):
+    for options, expected_text in (([], "--data"), (["--data", tmp_path, "--gpu"], "GPU")):
         if "--gpu" in options and torch.cuda.is_available():
             continue
         environment = os.environ | {"MIEN_COMMIT": "x"}
         process = subprocess.run(
             [*command, *options], capture_output=True, text=True, env=environment
         )
-        assert (process.returncode, fact in process.stderr) == (2, True), process.stderr
+        assert (process.returncode, expected_text in process.stderr) == (2, True), process.stderr
     environment = {k: v for k, v in os.environ.items() if k != "MIEN_COMMIT"} | {"GIT_DIR": "/none"}
     command += ["--data", tmp_path]
     process = subprocess.run(command, capture_output=True, text=True, env=environment)

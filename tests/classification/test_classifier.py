@@ -121,7 +121,7 @@ def test_a_model_without_specification_is_an_error_that_names_the_sidecar(make_m
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "fact"),
+    ("old", "new", "expected_text"),
     [
         ('"image"', '"faces"', "['image']"),
         ('"scores"', '"dense"', "['scores']"),
@@ -131,9 +131,9 @@ def test_a_model_without_specification_is_an_error_that_names_the_sidecar(make_m
         (', "surprise"', "", "2 labels"),
     ],
 )
-def test_a_sidecar_that_does_not_match_the_graph_is_an_error(make_model, old, new, fact):
+def test_a_sidecar_that_does_not_match_the_graph_is_an_error(make_model, old, new, expected_text):
     assert old in SIDECAR
-    assert fact in load_error(model_with_sidecar(make_model, SIDECAR.replace(old, new)))
+    assert expected_text in load_error(model_with_sidecar(make_model, SIDECAR.replace(old, new)))
 
 
 def test_a_model_with_fewer_outputs_than_labels_is_an_error(make_model):

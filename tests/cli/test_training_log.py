@@ -11,7 +11,7 @@ ENTRY = {"epoch": 1, "loss": 1.23456, "accuracy": 0.6312, "val_majority_accuracy
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The current time of the log in seconds, as the only element of a list."""
+    """A fake clock: tests advance `time.monotonic` of the log through `clock[0]`, in seconds."""
     now = [0.0]
     monkeypatch.setattr(_training_log.time, "monotonic", lambda: now[0])
     return now
@@ -53,7 +53,9 @@ def test_a_short_training_prints_nothing(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_remaining_time_of_a_resumed_run_is_extrapolated_from_its_own_epochs(clock, capsys):
+def test_the_remaining_time_of_a_resumed_run_is_extrapolated_from_the_epochs_since_resuming(
+    clock, capsys
+):
     train(TrainingLog("tiny"), clock, first_epoch=10)
     assert capsys.readouterr().err.splitlines()[0].endswith(" 4 min left")
 

@@ -13,7 +13,7 @@ from mien.io import camera
 from mien.io.source import Source
 
 
-def test_live_source_stops_at_its_end_while_frames_arrive(server):
+def test_reading_a_live_source_stops_at_end_while_frames_arrive(server):
     frames = camera.frames(Source.parse(server.address), end=0.5)
     assert all(frame.seconds < 0.6 for frame in frames)
 
@@ -26,7 +26,7 @@ def test_live_source_without_frames_is_an_error():
             next(frames)
 
 
-def test_live_source_stops_at_its_end_after_disconnecting(server, monkeypatch):
+def test_reading_a_live_source_stops_at_end_after_disconnecting(server, monkeypatch):
     monkeypatch.setattr(camera, "RETRY_DELAYS", (30.0,))
     frames = camera.frames(Source.parse(server.address), lambda _: None, end=1.5)
     next(frames)
@@ -110,7 +110,9 @@ def test_missing_camera_is_an_error():
         next(camera.frames(Source.parse("camera:77")))
 
 
-def test_camera_command_writes_each_frame_and_a_summary(mien, server, tiny_model, tmp_path):
+def test_camera_command_writes_the_analyzed_frames_and_a_summary(
+    mien, server, tiny_model, tmp_path
+):
     options = ("camera", server.address, "--model", tiny_model, "--detector", "whole")
     code, out, err = mien(*options, "--seconds", "1.5", "--to", tmp_path / "live.jsonl")
     assert (code, err) == (0, "")

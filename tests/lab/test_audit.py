@@ -407,7 +407,7 @@ def test_image_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, counts)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fact"),
+    ("arguments", "expected_text"),
     [
         (["nowhere"], "nowhere"),
         (["data", "--exclusions", "c.csv"], "--exclusions"),
@@ -415,7 +415,9 @@ def test_image_folders_have_no_votes_and_may_lack_splits(mien, tmp_path, counts)
         (["empty"], "empty"),
     ],
 )
-def test_a_user_error_is_one_line_with_exit_code_2(mien, tmp_path, monkeypatch, arguments, fact):
+def test_a_user_error_is_one_line_with_exit_code_2(
+    mien, tmp_path, monkeypatch, arguments, expected_text
+):
     monkeypatch.chdir(tmp_path)
     tiny.write_images(tmp_path / "data", tiny.table(7, 0))
     (tmp_path / "empty").mkdir()
@@ -423,7 +425,7 @@ def test_a_user_error_is_one_line_with_exit_code_2(mien, tmp_path, monkeypatch, 
     code, _, err = mien("audit", *arguments)
     assert code == 2
     (line,) = err.strip().splitlines()
-    assert fact in line
+    assert expected_text in line
     assert (tmp_path / "file").read_text() == "unrelated"
     assert not (tmp_path / "c.csv").exists()
 

@@ -119,7 +119,7 @@ def test_fig1_needs_no_training(mien, root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fact"),
+    ("arguments", "expected_text"),
     [
         (["crossval", "tiny", "--protocol", "official"], "has no folds"),
         (["crossval", "tiny", "--folds", "1"], "folds is 1"),
@@ -130,10 +130,10 @@ def test_fig1_needs_no_training(mien, root, tmp_path):
         (["train", "tiny", "--set", "init_from=nowhere"], "nowhere is not a run folder"),
     ],
 )
-def test_user_errors_are_one_line(mien, root, tmp_path, arguments, fact):
+def test_user_errors_are_one_line(mien, root, tmp_path, arguments, expected_text):
     code, _, err = mien(*arguments, "--data", root, "--out", tmp_path / "out")
     assert code == 2
-    assert fact in err
+    assert expected_text in err
     assert len(err.strip().splitlines()) == 1
 
 

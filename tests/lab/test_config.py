@@ -48,7 +48,7 @@ def test_the_last_of_two_changes_wins():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "changes", "fact"),
+    ("recipe", "changes", "expected_text"),
     [
         ("defualt", [], "'default'"),
         ("zzz", [], "default, tiny, "),
@@ -81,10 +81,10 @@ def test_the_last_of_two_changes_wins():
         ("default", ["mixup=0.7", "cutmix=0.7"], "mixup and cutmix"),
     ],
 )
-def test_an_invalid_recipe_or_change_is_an_error_of_one_line(recipe, changes, fact):
+def test_an_invalid_recipe_or_change_is_an_error_of_one_line(recipe, changes, expected_text):
     with pytest.raises(UserError) as error:
         parse(recipe, changes)
-    assert fact in str(error.value)
+    assert expected_text in str(error.value)
     assert "\n" not in str(error.value)
 
 

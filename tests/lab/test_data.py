@@ -169,7 +169,7 @@ def test_missing_rows_of_votes_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "fact"),
+    ("damage", "expected_text"),
     [
         (lambda rows: [row[:-1] for row in rows], "NF"),
         (lambda rows: [*rows[:-1], rows[-1][:-1]], "line 43, has 11 columns"),
@@ -178,12 +178,12 @@ def test_missing_rows_of_votes_are_an_error(tmp_path):
         (lambda rows: [*rows[:-1], [*rows[-1][:-1], "300"]], "invalid votes"),
     ],
 )
-def test_damaged_votes_are_an_error(tmp_path, damage, fact):
+def test_damaged_votes_are_an_error(tmp_path, damage, expected_text):
     path = tiny.write_csv(tmp_path, tiny.table()) / "fer2013new.csv"
     write_rows(path, damage(read_rows(path)))
     with pytest.raises(UserError) as error:
         data.load(tmp_path)
-    assert fact in one_line(error)
+    assert expected_text in one_line(error)
 
 
 @pytest.mark.parametrize("name", ["fer2013.csv", "fer2013new.csv"])

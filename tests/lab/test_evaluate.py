@@ -428,11 +428,13 @@ def test_teachers_need_the_heads_of_the_student(root, tmp_path):
     assert not (tmp_path / "student").exists()
 
 
-@pytest.mark.parametrize(("device", "fact"), [("gpu", "'gpu'"), ("cuda", "cuda is not available")])
-def test_missing_device_is_rejected(root, tmp_path, device, fact):
+@pytest.mark.parametrize(
+    ("device", "expected_text"), [("gpu", "'gpu'"), ("cuda", "cuda is not available")]
+)
+def test_missing_device_is_rejected(root, tmp_path, device, expected_text):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("CUDA is available")
-    with pytest.raises(UserError, match=fact):
+    with pytest.raises(UserError, match=expected_text):
         train.fit(TINY, root, tmp_path / "run", device=device)
     assert not (tmp_path / "run").exists()
 

@@ -135,7 +135,7 @@ def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "row", "groups", "fact"),
+    ("header", "row", "groups", "expected_text"),
     [
         (["name", "emotion"], ["a.png", "sad"], (), "name, emotion"),
         (["path", "mood"], ["a.png", "sad"], (), "path, mood"),
@@ -145,9 +145,9 @@ def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
         (["path", "emotion"], ["a.png"], (), "line 2"),
     ],
 )
-def test_an_unusable_table_is_an_error(tmp_path, header, row, groups, fact):
+def test_an_unusable_table_is_an_error(tmp_path, header, row, groups, expected_text):
     path = write_table(tmp_path / "t.csv", header, [row])
-    with pytest.raises(UserError, match=fact):
+    with pytest.raises(UserError, match=expected_text):
         labelled_images.load(path, groups)
 
 
@@ -345,10 +345,12 @@ def test_a_run_is_not_evaluated_with_a_detector(mien, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "fact"),
+    ("name", "expected_text"),
     [("sad/1.png", "--detector whole"), ("sad/1.txt", "can be read"), ("bored/1.png", "bored")],
 )
-def test_data_without_a_face_to_evaluate_are_an_error(mien, tmp_path, tiny_model, name, fact):
+def test_data_without_a_face_to_evaluate_are_an_error(
+    mien, tmp_path, tiny_model, name, expected_text
+):
     path = tmp_path / name
     path.parent.mkdir()
     Image.new("RGB", (64, 64)).save(path, format="PNG")
@@ -357,4 +359,4 @@ def test_data_without_a_face_to_evaluate_are_an_error(mien, tmp_path, tiny_model
         path.write_text("no image")
     code, _, err = mien("evaluate", tiny_model, "--data", table)
     assert code == 2
-    assert fact in err
+    assert expected_text in err

@@ -217,17 +217,17 @@ def test_export_of_three_channels(tmp_path, root):
 
 
 @pytest.mark.parametrize(
-    ("options", "fact"),
+    ("options", "expected_text"),
     [
         ({"precision": "float61"}, "'float16'"),
         ({"precision": "int8"}, "--data"),
         ({"label_head_weight": 1.5}, "--label-head-weight 1.5"),
     ],
 )
-def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, fact):
+def test_wrong_option_is_rejected_without_a_file(run, tmp_path, options, expected_text):
     with pytest.raises(UserError) as error:
         export.export(run, tmp_path / "model.onnx", **options)
-    assert fact in str(error.value)
+    assert expected_text in str(error.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -188,7 +188,7 @@ def test_results_with_different_evaluation_sets_are_rejected(folder, result):
     other = with_accuracy(result, "jaiswal", 0.99, 2)
     other["data"]["split"] = "test"
     runs.write_json(folder / "test.json", other)
-    with pytest.raises(UserError, match="different evaluation sets"):
+    with pytest.raises(UserError, match="split test"):
         leaderboard.read_rows(folder)
 
 

@@ -91,12 +91,12 @@ def test_a_store_resumes_and_accepts_more_teachers(root, teachers, store, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("changes", "fact"),
+    ("changes", "expected_text"),
     [({"translate": 0.3}, "translate=0.1"), ({"cutmix": 0.1}, "cutmix=0.4")],
 )
-def test_another_augmentation_is_an_error(root, teachers, store, tmp_path, changes, fact):
+def test_another_augmentation_is_an_error(root, teachers, store, tmp_path, changes, expected_text):
     config = student(teachers, teacher_logits=str(store), **changes)
-    with pytest.raises(UserError, match=fact):
+    with pytest.raises(UserError, match=expected_text):
         train.fit(config, root, tmp_path / "run")
     with pytest.raises(UserError, match="another augmentation"):
         teacher_logits.store(replace(TINY, **changes), root, store, teachers, 1)

@@ -321,10 +321,10 @@ def test_a_time_budget_includes_time_before_resuming():
     assert budget.progress() == pytest.approx(0.5, abs=0.01)
     assert budget.progress(25) == pytest.approx(0.75, abs=0.01)
     assert budget.progress(1000) == 1
-    assert not budget.is_last(40)
-    assert budget.is_last(60)
+    assert not budget.has_no_time_for(40)
+    assert budget.has_no_time_for(60)
     assert lr_schedule.NO_LIMIT.progress(1000) == 0
-    assert not lr_schedule.NO_LIMIT.is_last(1e9)
+    assert not lr_schedule.NO_LIMIT.has_no_time_for(1e9)
 
 
 class FakeTime:

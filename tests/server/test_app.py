@@ -1,4 +1,4 @@
-"""Routes of the server except `/videos` and `/live`, and micro-batching."""
+"""Micro-batching, and all routes of the server except `/videos` and `/live`."""
 
 import base64
 import http.client
@@ -85,7 +85,8 @@ BASE64_FORMS = {
 @pytest.mark.parametrize("encode", BASE64_FORMS.values(), ids=BASE64_FORMS)
 @pytest.mark.parametrize("trailing", [0, 1, 2])
 def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, trailing):
-    body = IMAGE + b"\xfb\xff\xfe" * 9 + bytes(trailing)  # -_ in the URL-safe alphabet
+    # Encoded as + and /, or as - and _ in the URL-safe alphabet, at any offset modulo 3.
+    body = IMAGE + b"\xfb\xff\xfe\xfb" * 9 + bytes(trailing)
     record = expected_record(tiny_model, IMAGE)
     assert client.post("/analyze", json={"image": encode(body)}).json() == record
     response = client.post("/analyze", json={"images": [encode(body), to_base64()]})
@@ -124,8 +125,8 @@ def test_an_unreadable_image_of_a_json_list_does_not_reject_the_others(client, t
     items = (not_base64, not_image, empty)
     assert [item["source"] for item in items] == [""] * 3
     errors = [item["error"] for item in items]
-    for error, fact in zip(errors, ("base64", "image 1", "empty"), strict=True):
-        assert fact in error
+    for error, expected_text in zip(errors, ("base64", "image 1", "empty"), strict=True):
+        assert expected_text in error
 
 
 def test_an_image_with_too_many_pixels_does_not_reject_the_others(tiny_model):
@@ -183,7 +184,8 @@ INVALID_REQUESTS = {
     "two keys": ({"json": {"image": "eA==", "images": []}}, 422, "BASE64"),
     "large JSON": ({"json": {"images": list(range(20_000))}}, 422, "JSON"),
     "URL": ({"json": {"url": "http://example.com/a.png"}}, 422, "image"),
-    "form without files": ({"data": {"image": "x"}, "files": {}}, 415, "urlencoded"),
+    "form fields only, sent URL-encoded": (
+        {"data": {"image": "x"}, "files": {}}, 415, "urlencoded"),
     "SVG": ({"files": {"image": ("a.svg", b"<svg/>", "image/svg+xml")}}, 422, "a.svg"),
     "too many files": (
         {"files": [("i", (f"{n}.png", IMAGE)) for n in range(17)]}, 422, "files"),
@@ -201,13 +203,13 @@ INVALID_REQUESTS = {
 
 
 @pytest.mark.parametrize(
-    ("request_options", "status", "fact"), INVALID_REQUESTS.values(), ids=INVALID_REQUESTS
+    ("request_options", "status", "expected_text"), INVALID_REQUESTS.values(), ids=INVALID_REQUESTS
 )
-def test_an_invalid_request_gives_one_sentence(client, request_options, status, fact):
+def test_an_invalid_request_gives_one_sentence(client, request_options, status, expected_text):
     response = client.post("/analyze", **request_options)
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
-    assert fact in response.json()["error"]
+    assert expected_text in response.json()["error"]
     assert "\n" not in response.json()["error"]
 
 

@@ -185,15 +185,15 @@ def test_query_parameters_select_frames_and_result_files(client, clip):
 
 
 @pytest.mark.parametrize(
-    ("query", "fact"),
+    ("query", "expected_text"),
     [("?to=passwords", "to"), ("?every=0", "every"), ("?seconds=nan", "seconds"),
      ("?start=-1", "start"), ("?smooth=inf", "smooth"), ("?model=unheard-of", "unheard-of"),
      ("?detector=../x", "../x")],
 )  # fmt: skip
-def test_an_invalid_query_is_rejected_before_the_upload(client, query, fact):
+def test_an_invalid_query_is_rejected_before_the_upload(client, query, expected_text):
     response = client.post(f"/videos{query}", content=b"x", headers=MP4)
     assert response.status_code == 422
-    assert fact in response.json()["error"]
+    assert expected_text in response.json()["error"]
     assert serving.client_backend(client).jobs.count() == 0
 
 

@@ -362,13 +362,18 @@ def test_a_camera_image_can_be_captured(on_page):
 def test_camera_errors_are_explained(on_page):
     async def check(page, _):
         await click(page, "#camera-tab")
-        for error, fact in (("NotAllowedError", "not allowed"), ("NotFoundError", "No camera")):
+        for error, expected_text in (
+            ("NotAllowedError", "not allowed"),
+            ("NotFoundError", "No camera"),
+        ):
             await page.evaluate(
                 "navigator.mediaDevices.getUserMedia = () =>"
                 f"Promise.reject(new DOMException('', '{error}')), 0"
             )
             await click(page, "#camera-start")
-            await page.wait_for(f"document.getElementById('error').textContent.includes('{fact}')")
+            await page.wait_for(
+                f"document.getElementById('error').textContent.includes('{expected_text}')"
+            )
             assert not await page.evaluate("document.getElementById('camera-start').hidden")
 
     on_page(check)

@@ -216,14 +216,14 @@ def test_undecodable_file_names_are_escaped(clip, mien, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "fact"),
+    ("options", "expected_text"),
     [
         (("--smooth", "2"), "--smooth"),
         (("--from", "2"), "0.0 s"),
         (("other",), "same inputs"),
     ],
 )
-def test_another_command_cannot_resume(clip, mien, tiny_model, tmp_path, options, fact):
+def test_another_command_cannot_resume(clip, mien, tiny_model, tmp_path, options, expected_text):
     out, other = tmp_path / "out.jsonl", tmp_path / "other.mp4"
     other.write_bytes(clip.read_bytes())
     usual = ("--model", tiny_model, "--detector", "whole", "--to", out)
@@ -233,7 +233,7 @@ def test_another_command_cannot_resume(clip, mien, tiny_model, tmp_path, options
     source, extra = (other, ()) if options == ("other",) else (clip, options)
     code, _, err = mien("analyze", source, *usual, *extra, "--resume")
     assert code == 2
-    assert fact in err
+    assert expected_text in err
     assert list(partial_file.read_records(out)) == kept
     assert not out.exists()
 

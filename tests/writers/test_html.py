@@ -29,7 +29,7 @@ def make_face(face_id, box, **shares):
 
 
 def faces_at(k):
-    """Faces of frame k: 0 in all frames, 1 absent for a second, 2 only in the last frame."""
+    """Faces of frame k: 0 in all frames, 1 in frames 0 to 39 and 65 to 89, 2 only in the last."""
     faces = [make_face(0, (32.0, 18.0, 64.0, 72.0), happy=0.75, sad=0.25)]
     if k < 40 or 65 <= k < 90:
         faces.append(make_face(1, (160.0 + k / 2, 90.0, 32.0, 36.0), angry=0.6, fear=0.4))
@@ -93,7 +93,10 @@ def on_page(browser, video, tmp_path):
 
 
 async def point(page, row, fraction, click=False):
-    """Move the mouse to a fraction of the width of the strip of a row, and click if `click`."""
+    """Move the mouse over the timeline strip (canvas) of face row `row`.
+
+    It moves to `fraction` of the strip's width, and clicks there if `click`.
+    """
     x, y = await page.evaluate(
         "((strip) => { strip.scrollIntoView({block: 'center'});"
         "const b = strip.getBoundingClientRect();"
@@ -163,8 +166,8 @@ def test_stills_replace_a_missing_video(on_page):
     on_page(check, with_video=False)
 
 
-def test_stills_have_no_boxes(on_page, video):
-    """The stills of the page already contain the boxes."""
+def test_no_boxes_are_laid_over_stills(on_page, video):
+    """The boxes are already drawn into the stills."""
 
     async def check(page):
         await page.evaluate("document.querySelector('video').dispatchEvent(new Event('error'))")
@@ -247,7 +250,7 @@ def test_playback_stops_at_the_end_of_the_analyzed_part(on_page):
     on_page(check, seconds=2)
 
 
-def test_strip_and_details_agree_at_every_pixel(on_page):
+def test_painted_pixels_of_a_strip_agree_with_sample_at(on_page):
     async def check(page):
         strips = await page.evaluate(
             "rows.map(({face, canvas}) => { const b = canvas.getBoundingClientRect();"

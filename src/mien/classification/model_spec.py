@@ -38,16 +38,16 @@ MAX_PIXEL_SCALE = 1e6
 MAX_REASON_LENGTH = 200
 """Maximum number of characters that a message quotes from a file or from a library's error."""
 
-MAX_DESCRIPTION_BYTES = 2**20
-"""Maximum size of a TOML file or of a model card."""
+MAX_SPEC_LENGTH = 2**20
+"""Maximum size of a TOML file in bytes, or of a model card in characters."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The labels, input size and preprocessing of a model.
 
-    Models that mien exports have the default values of `input` and of all attributes after it,
-    except that a second head has another `output`.
+    Models that mien exports take uint8 NCHW pixels and return probabilities: they keep the defaults
+    of `input` to `softmax`; only `output` differs for a second head.
 
     Attributes:
         labels: The emotions, in the order of the output.
@@ -141,7 +141,7 @@ def _card_and_heads(text: str) -> tuple[dict, dict[str, dict]]:
 
     Raise a `ValueError` if one of them is not a JSON object.
     """
-    if len(text) > MAX_DESCRIPTION_BYTES:
+    if len(text) > MAX_SPEC_LENGTH:
         raise ValueError("the model card is too large")
     try:
         card = json.loads(text)
@@ -203,9 +203,11 @@ def from_sidecar(path: Path) -> ModelSpec:
 
 def _read_toml(path: Path) -> dict:
     if not path.is_file():  # reading a named pipe would wait
-        raise UserError(f"{path} is not a file; write the model's description into it.")
-    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-        raise UserError(f"{path} is too large for the description of a model.")
+        raise UserError(
+            f"{path} is not a regular file; replace it with a TOML file that specifies the model."
+        )
+    if path.stat().st_size > MAX_SPEC_LENGTH:
+        raise UserError(f"{path} is too large for the specification of a model.")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -244,9 +246,9 @@ def _first_problem(spec: ModelSpec) -> str:
         if not _are_numbers(*values) or len(values) not in (1, spec.channels):
             return f"{name} must be one number, or one per channel"
         if max(map(abs, values)) > MAX_PIXEL_SCALE:
-            return f"{name} must be at most {MAX_PIXEL_SCALE:,.0f}"
+            return f"{name} must be between -{MAX_PIXEL_SCALE:,.0f} and {MAX_PIXEL_SCALE:,.0f}"
     if min(map(abs, spec.std)) < 1 / MAX_PIXEL_SCALE:
-        return f"std must be at least {1 / MAX_PIXEL_SCALE:g} and not 0"
+        return f"the absolute value of std must be at least {1 / MAX_PIXEL_SCALE:g}"
     return ""
 
 

@@ -26,23 +26,26 @@ SECTION = ANALYSIS
 @MODEL_OPTION
 @DETECTOR_OPTION
 @click.option("--every", default="1", show_default=True, metavar="N|0.5s",
-              help="Videos and streams: analyze every Nth frame, or one frame per time step "
-              "in seconds.")  # fmt: skip
+              help="Videos, cameras and streams: analyze every Nth frame, or one frame per "
+              "time step in seconds.")  # fmt: skip
 @click.option("--from", "start", default="0", metavar="TIME",
-              help="Videos and streams: start at this time, in seconds or as 1:30.")  # fmt: skip
+              help="Videos, cameras and streams: start at this time, in seconds or as "
+              "1:30.")  # fmt: skip
 @click.option("--until", default="", metavar="TIME",
-              help="Videos and streams: stop at this time, in seconds or as 1:30.")  # fmt: skip
+              help="Videos, cameras and streams: stop at this time, in seconds or as "
+              "1:30.")  # fmt: skip
 @click.option("--smooth", default=TIME_CONSTANT, show_default=True, metavar="SECONDS",
-              help="Videos and streams: time constant with which shares are smoothed; 0 disables "
-              "smoothing.")  # fmt: skip
+              help="Videos, cameras and streams: time constant with which shares are smoothed; "
+              "0 disables smoothing.")  # fmt: skip
 @click.option("--two-pass", is_flag=True,
               help="Video files: read the file twice, so that smoothed shares do "
               "not lag behind.")  # fmt: skip
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.json",
-              help="Videos and streams: write the time on screen and the mean shares "
+              help="Videos, cameras and streams: write the time on screen and the mean shares "
               "of each face.")  # fmt: skip
 @click.option("--timeline", type=click.Path(path_type=Path), metavar="FILE.png",
-              help="Videos and streams: draw the shares of each face over time.")  # fmt: skip
+              help="Videos, cameras and streams: draw the shares of each face over "
+              "time.")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Continue an interrupted run that wrote .jsonl, .csv or .parquet.")  # fmt: skip
 @click.option("--contempt", is_flag=True,

@@ -31,11 +31,12 @@ def distill(
     epochs: int,
     changes: tuple[str, ...],
 ) -> None:
-    """Store teacher logits of augmented faces for distillation.
+    """Prepare distillation: store teacher logits for mien train.
 
-    RECIPE determines the augmentation. A student can then be trained on the stored logits without
-    running the teachers. If it is trained for more epochs than are stored, the stored epochs are
-    repeated. Faces must have the same size in all epochs, so set initial_size=0.
+    The logits are those of augmented faces; RECIPE determines the augmentation. A student can then
+    be trained on the stored logits without running the teachers. If it is trained for more epochs
+    than are stored, the stored epochs are repeated. Faces must have the same size in all epochs, so
+    set initial_size=0.
 
     \b
         mien distill default --data fer2013/ --out logits --teacher runs/a --set initial_size=0

@@ -11,7 +11,7 @@ SECTION = ANALYSIS
 
 METRIC_COLUMNS = {
     "fer2013_accuracy": "FER2013",
-    "ferplus_accuracy": "FER+ A",
+    "ferplus_accuracy": "FER+",
     "kl_nats": "KL, nats",
     "share_calibration_error": "calibration",
 }
@@ -26,9 +26,10 @@ def models() -> None:
 
     \b
     FER2013      accuracy on FER2013's labels, 0 to 1
-    FER+ A       accuracy on the majority of the raters' votes (FER+), 0 to 1
+    FER+         accuracy on the majority of the raters' votes, 0 to 1
     KL, nats     mean KL divergence KL(votes || prediction); lower is better
-    calibration  share calibration error; lower is better
+    calibration  absolute difference between mean predicted share and mean vote
+                 share, averaged over 15 bins, 0 to 1; lower is better
 
     \b
         mien models

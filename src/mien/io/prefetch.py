@@ -66,6 +66,7 @@ def prefetch(
         with changed:
             stopped = True
             changed.notify()
-        # Garbage collection closes an abandoned iterator, and may run in the producer's thread.
+        # A thread cannot join itself: if the caller drops its iterator, garbage collection may run
+        # this block in the producer's thread.
         if threading.current_thread() is not producer:
             producer.join()

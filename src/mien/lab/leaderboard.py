@@ -39,7 +39,8 @@ class Row:
 
     Attributes:
         model: Full name of the network, or name of the model file.
-        config: Training config without the seed; a model file may have none, which is empty.
+        config: Training config, for networks without the seed; empty for a model file without a
+            config.
         results: The results of `mien evaluate`, one per seed.
         times: Inference time and file size; empty if they were not measured.
     """
@@ -58,8 +59,9 @@ class Row:
     def metric(self, section: str, name: str) -> Score:
         """Return a metric averaged over seeds; empty unless all results have it.
 
-        Sections about FER+ votes are read from the vote head, and others from the label head, or
-        from the other head if a result has only one.
+        Args:
+            section: Group of scores, such as `fer2013`, `ferplus_majority` or `proportions`.
+            name: Metric of the section, such as `accuracy`.
         """
         by_seed = (_section(result, section).get(name) for result in self.results)
         scores = [score for score in by_seed if score is not None]
@@ -70,9 +72,14 @@ class Row:
             return mean
         return mean | {"sd": float(np.std([score["value"] for score in scores], ddof=1))}
 
-    def mean(self, section: str, name: str) -> float | None:
-        """Return the mean over seeds of a number without an interval; None unless all have it."""
-        values = [result.get(section, {}).get(name) for result in self.results]
+    def mean(self, part: str, name: str) -> float | None:
+        """Return the mean over seeds of a number without an interval; None unless all have it.
+
+        Args:
+            part: Top-level entry of a result, such as `training` or `network`.
+            name: Number of the entry, such as `seconds`.
+        """
+        values = [result.get(part, {}).get(name) for result in self.results]
         return float(np.mean(values)) if None not in values else None
 
 
@@ -114,11 +121,11 @@ def read_rows(folder: Path) -> list[Row]:
         )
     if len(evaluation_sets) > 1:
         listed = "; ".join(
-            f"{' '.join(key)} of {name}" for key, name in sorted(evaluation_sets.items())
+            _describe_evaluation_set(key, name) for key, name in sorted(evaluation_sets.items())
         )
         raise UserError(
-            f"The results in {folder} have different evaluation sets: {listed}. Move them to "
-            "separate folders."
+            f"The results in {folder} differ in protocol, fold, split, test-time augmentation or "
+            f"data: {listed}. Move them to separate folders."
         )
     return sorted(rows.values(), key=lambda row: -row.metric("fer2013", "accuracy")["value"])
 
@@ -136,8 +143,17 @@ def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     return key, Row(config["model"], config, times=times.get(config["model"], {}))
 
 
+def _describe_evaluation_set(key: Sequence[str], data_name: str) -> str:
+    protocol, *subset, split, tta, digest = key
+    values = (
+        f"protocol {protocol}", *subset, f"split {split}", f"test-time augmentation {tta}",
+        f"data {data_name} (SHA-256 {digest})",
+    )  # fmt: skip
+    return ", ".join(values)
+
+
 def _full_name(name: str) -> str:
-    """Return the full name of a network; imports torch only for the name of a family."""
+    """Add the first variant to a bare family name such as `resnet`; only this imports torch."""
     if "-" in name:
         return name
     from mien.lab import models
@@ -169,7 +185,7 @@ def summary(rows: Sequence[Row]) -> str:
         f"{_epochs(rows) or 'unknown'}; seeds per network: {_range(seed_counts)}. Longer training "
         "may help. Intervals are 95 % bootstrap intervals over faces. FER+ is the accuracy against "
         "the majority of ten raters, KL the Kullback-Leibler divergence from their vote shares in "
-        "nats, MMAC the millions of multiply-adds per face, and times default the inference time "
+        "nats, MMAC the millions of multiply-adds per face, and time / default the inference time "
         "divided by that of the model default. Networks with slim in their name are smaller "
         f"versions.{_warnings(rows)}"
     )
@@ -192,8 +208,8 @@ def table(rows: Sequence[Row]) -> Table:
     columns = (
         "system", "model", "claimed", "measured", "low", "high", "seeds", "sd",
         "without duplicates", "macro-F1", "FER+", "KL, nats", "calibration error",
-        "parameters, M", "MMAC", "file, MB", "ms per face", "times default", "epochs",
-        "training, min",
+        "parameters, M", "MMAC", "file, MB", "ms per face", "time / default", "epochs",
+        "training, minutes",
     )  # fmt: skip
     return Table("Accuracy and cost, most accurate first.", columns, [_cells(row) for row in rows])
 
@@ -282,7 +298,11 @@ def claim_notes(rows: Iterable[Row]) -> Table:
 
 
 def _section(result: Mapping, section: str) -> Mapping:
-    """Return a section of the head that it is about, or of the other head if that is missing."""
+    """Return the scores of a section.
+
+    They are those of the vote head if the section is about FER+ votes, else of the label head; or
+    of the other head if the result has only one.
+    """
     heads = result["heads"]
     main, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
     return heads.get(main, heads.get(other, {})).get(section, {})

@@ -14,17 +14,17 @@ def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float
 
     It rises linearly during the warmup. After the warmup it decays to zero:
 
-    - `lr_schedule="cosine"`: (1 + cos(pi p)) / 2, where p rises from 0 to 1 from the end of the
-      warmup to the end of the training.
-    - `lr_schedule="constant"`: 1 until the cooldown, which takes the last `cooldown_fraction` of
-      the training after the warmup. In the cooldown 1 - sqrt(p), where p rises from 0 to 1
-      (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
+    - `lr_schedule="cosine"`: (1 + cos(pi p)) / 2, where p is the progress after the warmup, 0 to 1.
+    - `lr_schedule="constant"`: 1 until the cooldown, which begins at p = 1 - `cooldown_fraction`.
+      In the cooldown 1 - sqrt(q), where q is the progress of the cooldown, 0 to 1 (Hägele et al.
+      2024, https://arxiv.org/abs/2405.18392).
 
     Args:
         epoch: Number of completed epochs, including the completed fraction of the current one.
         config: Config of the training.
-        time_progress: Fraction of the time budget that is spent, 0 to 1. It replaces the completed
-            fraction of the epochs after the warmup where it is larger.
+        time_progress: Fraction of the time budget that is spent, 0 to 1. After the warmup, p is the
+            larger of this and the completed fraction of the remaining epochs. At 1, the
+            factor is 0, even during the warmup.
 
     Returns:
         A factor from 0 to 1.
@@ -54,15 +54,18 @@ class TimeBudget:
     end: float
 
     def progress(self, seconds_ahead: float = 0.0) -> float:
-        """The fraction of the budget that will be spent in `seconds_ahead`; 0 without a limit."""
+        """The fraction of the budget that will be spent `seconds_ahead` seconds from now.
+
+        It is 0 without a limit.
+        """
         if math.isinf(self.end):
             return 0.0
         total = self.spent + max(self.end - self.start, 1e-9)
         return min(1.0, (self.spent + time.monotonic() - self.start + seconds_ahead) / total)
 
-    def is_last(self, seconds: float) -> bool:
-        """Whether another epoch of this many seconds would end after the deadline."""
-        return time.monotonic() + seconds > self.end
+    def has_no_time_for(self, epoch_seconds: float) -> bool:
+        """Whether another epoch of this duration would end after `end`."""
+        return time.monotonic() + epoch_seconds > self.end
 
 
 NO_LIMIT = TimeBudget(0.0, 0.0, math.inf)

@@ -151,7 +151,8 @@ def _train(
         inputs = epoch_inputs(state, config, budget, step, stored, world_size)
         entry = train_epoch(step, inputs, rank, on_progress)
         state.epoch += 1
-        is_finished = state.epoch == config.epochs or budget.is_last(time.perf_counter() - start)
+        has_no_time = budget.has_no_time_for(epoch_seconds=time.perf_counter() - start)
+        is_finished = state.epoch == config.epochs or has_no_time
         if rank == 0:
             if is_finished or should_validate(config, state.epoch, device):
                 entry |= validate(state.ema_model, splits, config, val_faces)

@@ -62,7 +62,10 @@ class Admission:
             raise self.capacity_error("Too many images are queued")
 
     def capacity_error(self, reason: str) -> RequestError:
-        """Return a 503 error whose `Retry-After` is the mean duration of recent requests."""
+        """Return a 503 error.
+
+        Its `Retry-After` is the mean duration of recent requests, rounded and limited to 1 to 30 s.
+        """
         return service_unavailable(reason, self._mean_duration_seconds)
 
 
@@ -97,7 +100,8 @@ class Reservation:
         It is used for large images, which count as several.
 
         Raises:
-            RequestError: 503 if `total` and the images of other requests exceed the limit.
+            RequestError: 503 if the increased reservation and the images of other requests exceed
+                the limit.
         """
         additional = min(total, self._admission.max_images_in_progress) - self._images
         if additional > 0:
