@@ -59,14 +59,14 @@ $(LOWEST)/.made: pyproject.toml
 # dataset in DATA.
 WEIGHTS := src/mien/classification
 MODELS := default default-int8 small best
-RUNS := sixth-averaged fourth-student default-seed0
+RUNS := seventh-student
 results: $(DEV)/.made
-	$(DEV)/bin/mien export models/sixth-averaged $(WEIGHTS)/default.onnx --data $(DATA) \
-	  --input-size 48 --label-head-weight 0.16 --precision float16
-	$(DEV)/bin/mien export models/sixth-averaged $(WEIGHTS)/default-int8.onnx --data $(DATA) \
-	  --input-size 48 --label-head-weight 0.16 --precision int8
-	$(DEV)/bin/mien export models/small-student $(WEIGHTS)/small.onnx --data $(DATA) \
-	  --input-size 48 --label-head-weight 0.1 --precision int8
+	$(DEV)/bin/mien export models/seventh-student $(WEIGHTS)/default.onnx --data $(DATA) \
+	  --input-size 48 --label-head-weight 0.12 --precision float16
+	$(DEV)/bin/mien export models/seventh-student $(WEIGHTS)/default-int8.onnx --data $(DATA) \
+	  --input-size 48 --label-head-weight 0.12 --precision int8
+	$(DEV)/bin/mien export models/small-averaged $(WEIGHTS)/small.onnx --data $(DATA) \
+	  --input-size 48 --label-head-weight 0 --precision int8
 	for model in $(MODELS); do \
 	  $(DEV)/bin/mien evaluate $$model --data $(DATA) --out results/$$model-val.json || exit 2; done
 	for run in $(RUNS); do for tta in none flip ten_crop; do \
@@ -74,9 +74,8 @@ results: $(DEV)/.made
 	    --out results/run-$$run-$$tta.json || exit 2; done; done
 	$(DEV)/bin/python benchmarks/paper.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/pose.py measure --data $(DATA)
-	$(DEV)/bin/python benchmarks/paired.py --data $(DATA) models/sixth-averaged models/fourth-student
-	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/sixth-averaged
-	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/sixth-averaged
+	$(DEV)/bin/python benchmarks/calibration.py --data $(DATA) --run models/seventh-student
+	$(DEV)/bin/python benchmarks/other_domains.py --data $(DATA) --run models/seventh-student
 	$(DEV)/bin/python benchmarks/geometry.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/flags.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/explaining.py --data $(DATA)

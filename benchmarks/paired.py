@@ -1,6 +1,6 @@
 """Compute paired differences between two networks on PublicTest.
 
-    python benchmarks/paired.py --data fer2013/ models/sixth-averaged models/fourth-student
+    python benchmarks/paired.py --data fer2013/ models/seventh-student models/sixth-averaged
 
 Writes results/paired-FIRST.json with the scores of the first run minus those of the second.
 """
