@@ -46,6 +46,23 @@ def test_a_pan_is_no_boundary_and_a_cut_out_of_it_is(photographs):
     assert boundaries(frames) == [0.4]
 
 
+def test_a_whip_pan_is_no_boundary(photographs):
+    panorama = np.hstack([photographs[k] for k in (5, 6, 7, 8)])
+    speeds = [0, 0, 30, 80, 140, 180, 180, 180, 100, 30, 0, 0]  # pixels per frame
+    frames = []
+    for speed, x in zip(speeds, np.cumsum(speeds), strict=True):
+        blurred = cv2.blur(panorama, (speed // 2 + 1, 1))  # exposed for half of each frame
+        frames.append(blurred[:, x : x + 320])
+    assert boundaries((pixels, k / 25, False) for k, pixels in enumerate(frames)) == []
+
+
+def test_the_noise_of_a_dark_scene_is_no_boundary(photographs):
+    rng = np.random.default_rng(0)
+    dark = photographs[1].astype(float) / 20
+    frames = (np.clip(dark + rng.normal(0, 20, dark.shape), 0, 255) for _ in range(50))
+    assert boundaries((f.astype(np.uint8), k / 25, False) for k, f in enumerate(frames)) == []
+
+
 def test_a_cut_through_black_is_one_boundary(photographs):
     black = np.zeros_like(photographs[1])
     pictures = [photographs[1]] * 5 + [black] * 4 + [photographs[2]] * 5

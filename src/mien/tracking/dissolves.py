@@ -14,7 +14,10 @@ SAMPLE_SECONDS = 0.115
 """Minimum seconds between two samples; a little less than three frames at 25 per second."""
 
 WINDOWS = (4, 8, 16)
-"""Lengths of the examined windows in samples: about 0.5, 1 and 2 seconds."""
+"""Lengths of the examined windows in samples: about 0.5, 1 and 2 seconds at usual frame rates."""
+
+MAX_WINDOW_SECONDS = 2.2
+"""Longer windows, which occur if frames are far apart, are not examined."""
 
 MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.85
 """Range of both weights, of the first and of the last frame, in the middle of the window."""
@@ -22,10 +25,15 @@ MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.85
 MIN_WEIGHT_CHANGE = 0.1
 """Minimum change of both weights between the quarters of the window."""
 
-MIN_FIT = 0.5
+MAX_BLOCK_CORRELATION = 0.5
+"""A block differs between two frames if it correlates by less than this. Weights and fit are
+computed from the blocks that differ between the first and the last frame: a person who stands in
+front of a moving background is in all frames, and fits any mixture."""
+
+MIN_FIT = 0.45
 """Minimum fraction of the variance of a block, in the median, that the mixture explains."""
 
-MIN_STEP_SIMILARITY = 0.5
+MIN_STEP_SIMILARITY = 0.6
 """Minimum similarity of the frames at successive quarters: what changes abruptly is no dissolve."""
 
 MIN_CONTRAST = 4.0
@@ -52,8 +60,12 @@ class DissolveDetector:
         if self._samples and seconds - self._samples[-1][0] < SAMPLE_SECONDS:
             return False
         self._samples.append((seconds, frame))
-        frames = [sample for _, sample in self._samples]
-        return any(_is_dissolve(frames[-1 - w :: w // 4]) for w in WINDOWS if w < len(frames))
+        samples = list(self._samples)
+        return any(
+            _is_dissolve([sample for _, sample in samples[-1 - window :: window // 4]])
+            for window in WINDOWS
+            if window < len(samples) and seconds - samples[-1 - window][0] <= MAX_WINDOW_SECONDS
+        )
 
     def state(self) -> list[tuple[float, str]]:
         """Return a JSON-serializable state for `restore`."""
@@ -70,11 +82,12 @@ def _is_dissolve(quarters: list[Thumbnail]) -> bool:
     first, *between, last = quarters
     if _same_scene(first, last) or any(frame.contrast < MIN_CONTRAST for frame in quarters):
         return False
-    weights, fit = _mixture(first, between[1], last)
+    differing = _block_correlations(first, last) < MAX_BLOCK_CORRELATION
+    weights, fit = _mixture(first, between[1], last, differing)
     if not (min(weights) > MIN_WEIGHT and max(weights) < MAX_WEIGHT and fit > MIN_FIT):
         return False
-    before, _ = _mixture(first, between[0], last)
-    after, _ = _mixture(first, between[2], last)
+    before, _ = _mixture(first, between[0], last, differing)
+    after, _ = _mixture(first, between[2], last, differing)
     falling, rising = np.diff([before, weights, after], axis=0).T
     return bool(
         max(falling) < -MIN_WEIGHT_CHANGE
@@ -90,17 +103,26 @@ def _same_scene(a: Thumbnail, b: Thumbnail) -> bool:
     return bool(product > 0.7 * np.sqrt(np.vdot(a.blocks, a.blocks) * np.vdot(b.blocks, b.blocks)))
 
 
-def _mixture(first: Thumbnail, middle: Thumbnail, last: Thumbnail) -> tuple[np.ndarray, float]:
-    """Fit a frame by a mixture of two others (least squares).
+def _block_correlations(a: Thumbnail, b: Thumbnail) -> np.ndarray:
+    """Return the correlation of each block of two frames: (40,)."""
+    stds = np.maximum(a.block_stds, 1) * np.maximum(b.block_stds, 1)
+    return (a.blocks * b.blocks).mean(1) / stds
+
+
+def _mixture(
+    first: Thumbnail, middle: Thumbnail, last: Thumbnail, selected: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Fit the selected blocks of a frame by a mixture of two other frames (least squares).
 
     Returns:
         The two weights, and the fraction of the variance of a textured block that the mixture
-        explains, in the median.
+        explains, in the median; 0 if no selected block is textured.
     """
-    ends = np.stack([first.blocks.ravel(), last.blocks.ravel()])
-    weights = np.linalg.solve(ends @ ends.T + np.eye(2), ends @ middle.blocks.ravel())
-    errors = ((middle.blocks - (weights @ ends).reshape(middle.blocks.shape)) ** 2).mean(1)
-    textured = middle.block_stds >= MIN_BLOCK_STD
+    ends = np.stack([first.blocks[selected].ravel(), last.blocks[selected].ravel()])
+    blocks, stds = middle.blocks[selected], middle.block_stds[selected]
+    weights = np.linalg.solve(ends @ ends.T + np.eye(2), ends @ blocks.ravel())
+    errors = ((blocks - (weights @ ends).reshape(blocks.shape)) ** 2).mean(1)
+    textured = stds >= MIN_BLOCK_STD
     if not textured.any():
         return weights, 0.0
-    return weights, float(np.median(1 - errors[textured] / middle.block_stds[textured] ** 2))
+    return weights, float(np.median(1 - errors[textured] / stds[textured] ** 2))

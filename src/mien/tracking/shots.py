@@ -19,13 +19,18 @@ from mien.tracking.thumbnails import (
     MIN_SIMILARITY,
     Thumbnail,
     layout_correlation,
+    pan_correlation,
     similarity,
     thumbnail,
 )
 
 MIN_SIMILARITY_IN_FAST_MOTION = 0.18
-"""Replaces `MIN_SIMILARITY` if the similarity of the two frames before was below `FAST_MOTION`, as
-in a whip pan."""
+"""Replaces `MIN_SIMILARITY` if the similarity of the previous two frames was below `FAST_MOTION`,
+as in a crash zoom."""
+
+MAX_PAN_CORRELATION = 0.9
+"""A frame continues its shot if it correlates with the previous frame, shifted as in a pan, by at
+least this. In a whip pan, single blocks are too blurred to be matched, but whole frames are not."""
 
 MIN_SIMILARITY_TO_EARLIER = 0.32
 """A frame also continues its shot if it is this similar to the frame two before it: blocks of
@@ -135,14 +140,19 @@ class ShotDetector:
         in_fast_motion = self._similarity < FAST_MOTION
         self._similarity = similarity(frame, previous)
         if not (frame.is_textured and previous.is_textured):
-            # In a whip pan along a wall, too, hardly any frame has texture.
-            is_calm = not (in_fast_motion or self._is_faded(previous))
-            return is_calm and self._similarity < MIN_FLAT_LAYOUT
-        if self._similarity >= (
-            MIN_SIMILARITY_IN_FAST_MOTION if in_fast_motion else MIN_SIMILARITY
-        ):
-            return False
-        return self._earlier is None or similarity(frame, self._earlier) < MIN_SIMILARITY_TO_EARLIER
+            minimum = MIN_FLAT_LAYOUT
+        elif in_fast_motion:
+            minimum = MIN_SIMILARITY_IN_FAST_MOTION
+        else:
+            minimum = MIN_SIMILARITY
+        return (
+            self._similarity < minimum
+            and pan_correlation(frame, previous) < MAX_PAN_CORRELATION
+            and (
+                self._earlier is None
+                or similarity(frame, self._earlier) < MIN_SIMILARITY_TO_EARLIER
+            )
+        )
 
     def _is_flash(self, frame: Thumbnail) -> bool:
         previous = self._previous

@@ -10,17 +10,18 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
-from mien.io.resize import RGB_WEIGHTS
+from mien.io import resize
 
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 64, 36
 """Size of a thumbnail in pixels, whatever the aspect ratio of the frame."""
 
-SAMPLE_ROWS, SAMPLE_COLUMNS = 2, 3
-"""Rows and columns of sampled pixels that are averaged into one pixel of the thumbnail."""
+SAMPLES_PER_PIXEL = 5
+"""Rows and columns of a frame that are averaged into one pixel of the thumbnail, at least, if the
+frame is large enough; with fewer, the noise of a dark scene looks like texture."""
 
 BLOCK_SIDE = 8
 """Side of a square block in pixels of the thumbnail."""
@@ -61,6 +62,12 @@ MIN_SIMILARITY = 0.245
 FAST_MOTION = 0.45
 """Two successive frames with a lower similarity are of different shots or of fast motion."""
 
+PAN_BLUR = 9
+"""Columns over which frames are averaged before they are compared by `pan_correlation`."""
+
+MIN_OVERLAP = 1 / 3
+"""Minimum overlap of two frames of a pan, as a fraction of the frame."""
+
 OVEREXPOSED_LEVEL = 250
 """Pixels are overexposed from this gray level on."""
 
@@ -78,19 +85,11 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     Returns:
         (THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH) uint8 gray levels.
     """
-    rows = _sample_indices(pixels.shape[0], THUMBNAIL_HEIGHT * SAMPLE_ROWS)
-    columns = _sample_indices(pixels.shape[1], THUMBNAIL_WIDTH * SAMPLE_COLUMNS)
-    sampled = pixels[rows[:, None], columns].reshape(THUMBNAIL_HEIGHT, SAMPLE_ROWS, -1)
-    row_sums = sum(sampled[:, k].astype(np.uint16) for k in range(SAMPLE_ROWS))
-    row_sums = row_sums.reshape(THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, SAMPLE_COLUMNS, 3)
-    sums = sum(row_sums[:, :, k] for k in range(SAMPLE_COLUMNS)).astype(np.float32)
-    return np.rint(sums @ (RGB_WEIGHTS / (SAMPLE_ROWS * SAMPLE_COLUMNS))).astype(np.uint8)
-
-
-@lru_cache(maxsize=16)
-def _sample_indices(length: int, count: int) -> np.ndarray:
-    """Return the indices of the middles of `count` equal parts of `length` pixels."""
-    return ((np.arange(count) + 0.5) * length / count).astype(np.intp)
+    height, width = pixels.shape[:2]
+    row_stride = max(1, height // (THUMBNAIL_HEIGHT * SAMPLES_PER_PIXEL))
+    column_stride = max(1, width // (THUMBNAIL_WIDTH * SAMPLES_PER_PIXEL))
+    sampled = pixels[::row_stride, ::column_stride]
+    return resize.to_gray(resize.area(sampled, (THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT)))
 
 
 @dataclass
@@ -198,7 +197,39 @@ def similarity(a: Thumbnail, b: Thumbnail) -> float:
 
 def layout_correlation(a: Thumbnail, b: Thumbnail) -> float:
     """Return the correlation of the mean gray levels of the blocks of two frames, -1 to 1."""
-    x, y = a.block_means - a.block_means.mean(), b.block_means - b.block_means.mean()
+    return _correlation(a.block_means, b.block_means)
+
+
+def pan_correlation(a: Thumbnail, b: Thumbnail) -> float:
+    """Return the correlation of two frames where they overlap after a pan or a tilt, -1 to 1.
+
+    This is the highest correlation over all shifts, horizontal or vertical, that leave at least a
+    third of the frame in both. Motion blur does not lower it, because both frames are blurred.
+    """
+    return max(_shift_correlation(a.gray, b.gray), _shift_correlation(a.gray.T, b.gray.T))
+
+
+def _shift_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the highest correlation of two images, one of them shifted horizontally."""
+    a, b = _blur_horizontally(a), _blur_horizontally(b)
+    width = a.shape[1]
+    max_shift = round(width * (1 - MIN_OVERLAP))
+    return max(
+        _correlation(a[:, max(0, k) : width + k], b[:, max(0, -k) : width - k])
+        for k in range(-max_shift, max_shift + 1)
+    )
+
+
+def _blur_horizontally(gray: np.ndarray) -> np.ndarray:
+    """Average over PAN_BLUR columns, and reduce to half the size."""
+    height, width = gray.shape
+    padded = np.pad(gray.astype(np.float32), ((0, 0), (PAN_BLUR // 2,) * 2), "edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, PAN_BLUR, axis=1)
+    return windows.mean(2).reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    x, y = (a - a.mean()).ravel(), (b - b.mean()).ravel()
     return float(x @ y / max(math.sqrt((x @ x) * (y @ y)), 1e-6))
 
 
