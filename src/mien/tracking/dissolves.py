@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.tracking.thumbnails import MIN_BLOCK_STD, MIN_SIMILARITY, Thumbnail, similarity
+from mien.tracking.thumbnails import MIN_BLOCK_STD, Thumbnail, similarity
 
 SAMPLE_SECONDS = 0.115
 """Minimum seconds between two samples; a little less than three frames at 25 per second."""
@@ -24,6 +24,9 @@ MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.85
 
 MIN_WEIGHT_CHANGE = 0.1
 """Minimum change of both weights between the quarters of the window."""
+
+MAX_END_SIMILARITY = 0.245
+"""Maximum similarity of the first and the last frame of a window."""
 
 MAX_BLOCK_CORRELATION = 0.5
 """A block differs between two frames if it correlates by less than this. Weights and fit are
@@ -92,7 +95,7 @@ def _is_dissolve(quarters: list[Thumbnail]) -> bool:
     return bool(
         max(falling) < -MIN_WEIGHT_CHANGE
         and min(rising) > MIN_WEIGHT_CHANGE
-        and similarity(last, first) < MIN_SIMILARITY
+        and similarity(last, first) < MAX_END_SIMILARITY
         and all(similarity(b, a) > MIN_STEP_SIMILARITY for a, b in itertools.pairwise(quarters))
     )
 

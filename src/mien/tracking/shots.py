@@ -28,9 +28,12 @@ MIN_SIMILARITY_IN_FAST_MOTION = 0.18
 """Replaces `MIN_SIMILARITY` if the similarity of the previous two frames was below `FAST_MOTION`,
 as in a crash zoom."""
 
-MAX_PAN_CORRELATION = 0.9
+MAX_PAN_CORRELATION = 0.8
 """A frame continues its shot if it correlates with the previous frame, shifted as in a pan, by at
 least this. In a whip pan, single blocks are too blurred to be matched, but whole frames are not."""
+
+MIN_SHOT_SECONDS = 0.15
+"""Shortest shot: a fast roll of the camera would otherwise begin a shot with each of its frames."""
 
 MIN_SIMILARITY_TO_EARLIER = 0.32
 """A frame also continues its shot if it is this similar to the frame two before it: blocks of
@@ -39,7 +42,7 @@ repeated patterns, such as text, are sometimes found at a wrong position."""
 MIN_FLAT_LAYOUT = 0.4
 """A frame with hardly any texture continues its shot if the layouts correlate by at least this."""
 
-MIN_LAYOUT_AFTER_BLANK = 0.6
+MIN_LAYOUT_AFTER_BLANK = 0.7
 """After blank frames, a frame also continues the shot before them if the layouts correlate by at
 least this: people and camera have moved meanwhile, so that few blocks are explained."""
 
@@ -78,7 +81,7 @@ class ShotDetector:
     """
 
     def __init__(self) -> None:
-        self._last_seconds = -math.inf
+        self._last_seconds = self._shot_start = -math.inf
         self._dissolves = DissolveDetector()
         self._forget()
 
@@ -114,8 +117,11 @@ class ShotDetector:
         is_blank = frame.is_blank or self._is_flash(frame)
         is_appearing = self._passed_blank and self._is_appearing(frame)
         is_boundary = not (is_blank or is_appearing) and self._is_boundary(frame, seconds)
+        is_boundary = is_boundary and seconds - self._shot_start >= MIN_SHOT_SECONDS
         if is_boundary:
             self._forget()
+        if is_boundary or jumped_back:
+            self._shot_start = seconds
         faded = self._max_contrast * 0.5 ** (max(elapsed, 0.0) / CONTRAST_HALF_LIFE)
         self._max_contrast = max(frame.contrast, faded)
         if is_blank:
@@ -170,6 +176,7 @@ class ShotDetector:
         """Return a JSON-serializable state for `restore`."""
         return {
             "last": None if math.isinf(self._last_seconds) else self._last_seconds,
+            "shot_start": None if math.isinf(self._shot_start) else self._shot_start,
             "earlier": self._earlier and self._earlier.to_text(),
             "before": self._previous and self._previous.to_text(),
             "clear": self._clear and self._clear.to_text(),
@@ -182,6 +189,7 @@ class ShotDetector:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state` returned."""
         self._last_seconds = -math.inf if state["last"] is None else float(state["last"])
+        self._shot_start = -math.inf if state["shot_start"] is None else float(state["shot_start"])
         self._earlier = state["earlier"] and Thumbnail.from_text(state["earlier"])
         self._previous = state["before"] and Thumbnail.from_text(state["before"])
         self._clear = state["clear"] and Thumbnail.from_text(state["clear"])

@@ -56,7 +56,7 @@ direction."""
 LAYOUT_WEIGHT = 0.25
 """Weight of the correlation of the layouts in the similarity of two frames."""
 
-MIN_SIMILARITY = 0.245
+MIN_SIMILARITY = 0.3
 """Two frames with a lower similarity show different scenes."""
 
 FAST_MOTION = 0.45
