@@ -200,7 +200,7 @@ def cut_scenes(count, seed):
     """Frames of two faces in the same places before photographs that change in a cut."""
     rng = np.random.default_rng(seed)
     places = [coffee()[:180:2, :320:2], rocket()[:180:2, :320:2], chelsea()[:180:2, :320:2]]
-    shots = np.repeat(np.arange(count), rng.integers(3, 9, count))[:count]
+    shots = np.repeat(np.arange(count), rng.integers(4, 10, count))[:count]
     frames = []
     for k, shot in enumerate(shots):
         pixels = places[shot % 3].copy()
@@ -243,11 +243,11 @@ def test_a_state_goes_on_across_cuts_as_if_there_had_been_no_stop(analyzer, seed
     frames, _ = cut_scenes(30, seed)
     whole, first = analyzer.session(), analyzer.session()
     expected = as_dicts(whole.update(*frame) for frame in frames)
-    found = as_dicts(first.update(*frame) for frame in frames[:stop])
+    actual = as_dicts(first.update(*frame) for frame in frames[:stop])
     second = analyzer.session(state=json.loads(json.dumps(first.state(), allow_nan=False)))
     assert second.state() == first.state()
-    found += as_dicts(second.update(*frame) for frame in frames[stop:])
-    assert found == expected
+    actual += as_dicts(second.update(*frame) for frame in frames[stop:])
+    assert actual == expected
 
 
 @pytest.mark.parametrize("live", [False, True])

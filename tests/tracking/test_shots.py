@@ -1,4 +1,4 @@
-"""Shot boundaries: hard cuts are found, and what only looks like one is not."""
+"""Shot boundaries: hard cuts and dissolves are detected; motion and changes of light are not."""
 
 import json
 
@@ -77,6 +77,13 @@ def test_a_dissolve_is_one_boundary_before_its_end(photographs):
     assert 20 / 25 < seconds <= 45 / 25
 
 
+def test_a_roll_of_the_camera_begins_at_most_one_shot_in_a_row(photographs):
+    whole = photographs[1]
+    turns = [cv2.getRotationMatrix2D((160, 120), 25 * k, 1) for k in range(6)]
+    frames = [cv2.warpAffine(whole, turn, (320, 240), borderMode=4) for turn in turns]
+    assert len(boundaries((f, k / 40, False) for k, f in enumerate(frames))) <= 1
+
+
 def test_a_fade_to_black_and_back_is_no_boundary(photographs):
     shares = np.abs(np.arange(-30, 31)) / 30
     frames = [(s * photographs[1]).astype(np.uint8) for s in shares]
@@ -134,8 +141,8 @@ def test_a_restored_state_continues_as_if_there_had_been_no_stop(photographs, wh
     stop = data.draw(st.integers(0, len(which)))
     whole, first, second = ShotDetector(), ShotDetector(), ShotDetector()
     expected = [whole.update(pictures[w], k / 25) for k, w in enumerate(which)]
-    found = [first.update(pictures[w], k / 25) for k, w in enumerate(which[:stop])]
+    actual = [first.update(pictures[w], k / 25) for k, w in enumerate(which[:stop])]
     second.restore(json.loads(json.dumps(first.state(), allow_nan=False)))
     assert second.state() == first.state()
-    found += [second.update(pictures[w], k / 25) for k, w in enumerate(which) if k >= stop]
-    assert found == expected
+    actual += [second.update(pictures[w], k / 25) for k, w in enumerate(which) if k >= stop]
+    assert actual == expected

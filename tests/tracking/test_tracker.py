@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.results import Detection, Face
+from mien.tracking.appearance import THUMBNAIL_MARGIN, THUMBNAIL_SIDE, appearance_of
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.schedule import DetectionSchedule, interpolate
 from mien.tracking.smoothing import Smoother
 from mien.tracking.summaries import Summaries
-from mien.tracking.tracker import APPEARANCE_MARGIN, APPEARANCE_SIDE, Tracker, _appearance
+from mien.tracking.tracker import Tracker
 
 SHARES = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(
     lambda raw: dict(zip("abc", (np.array(raw) / sum(raw)).tolist(), strict=True))
@@ -40,15 +41,15 @@ def test_the_appearance_is_an_area_resized_thumbnail(width):
     rng = np.random.default_rng(0)
     coarse = cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (700, 700))
     pixels = (coarse * 0.9 + rng.integers(0, 25, coarse.shape)).astype(np.uint8)
-    margin = round(APPEARANCE_MARGIN * width)
+    margin = round(THUMBNAIL_MARGIN * width)
     expected = cv2.resize(
         pixels[: width + margin, : width + margin],
-        (APPEARANCE_SIDE, APPEARANCE_SIDE),
+        (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
         interpolation=cv2.INTER_AREA,
     )
     expected = expected.astype(np.float32).mean(2).ravel()
-    found = _appearance(pixels, (0, 0, width, width)).ravel()
-    assert np.corrcoef(found, expected)[0, 1] > 0.99
+    actual = appearance_of(pixels, (0, 0, width, width)).ravel()
+    assert np.corrcoef(actual, expected)[0, 1] > 0.99
 
 
 def test_a_moving_face_keeps_its_id():
@@ -74,7 +75,7 @@ def test_faces_keep_their_ids_when_the_size_of_the_frames_changes():
         squares = [(round((20 + 3 * k) * scale), round(50 * scale), round(40 * scale), 0),
                    (round(250 * scale), round(100 * scale), round(40 * scale), 1)]  # fmt: skip
         pixels = draw_image(*squares, size=(round(200 * scale), round(400 * scale)))
-        assert tracker.watch(pixels, k / 25) == (k % 10 == 0 and k > 0)
+        assert tracker.find_changes(pixels, k / 25) == (k % 10 == 0 and k > 0)
         assert tracker.update(pixels, k / 25, [(x, y, w, w) for x, y, w, _ in squares]) == [0, 1]
         state = json.loads(json.dumps(tracker.state()))
         tracker = Tracker()
@@ -152,7 +153,7 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
     tracker, ids = Tracker(), []
     for k in range(10):
         pixels, box = draw_image((100, 50, 40, int(k >= 5))), (100, 50, 40, 40)
-        assert tracker.watch(pixels, k * interval) == (k == 5)
+        assert tracker.find_changes(pixels, k * interval) == (k == 5)
         ids += tracker.update(pixels, k * interval, [box])
     assert ids == [0] * 5 + [1] * 5
 
@@ -164,7 +165,7 @@ def test_a_face_that_changes_slowly_or_in_a_flash_keeps_its_id():
         share = min(k / 20, 1)
         pixels = (1 - share) * one + share * other
         pixels = np.clip(4 * pixels + 60 if k == 24 else pixels, 0, 255).astype(np.uint8)
-        tracker.watch(pixels, k / 25)
+        tracker.find_changes(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
 
 
@@ -173,7 +174,7 @@ def test_a_face_behind_a_hand_keeps_its_id():
     for k in range(20):
         pixels = draw_image((100, 50, 40, 0))
         pixels[50 : 50 + min(40, 4 * k), 100:140] = 150, 110, 90
-        tracker.watch(pixels, k / 25)
+        tracker.find_changes(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
 
 

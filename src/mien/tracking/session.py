@@ -118,7 +118,7 @@ class VideoSession:
             ```
         """
         frame = self._with_shot(frame)
-        self._tracker.watch(frame.pixels, frame.seconds)
+        self._tracker.find_changes(frame.pixels, frame.seconds)
         (result,) = self._classify([self._detect_faces(frame)])
         return self._smooth(result)
 
@@ -231,7 +231,7 @@ class VideoSession:
             self._begin_shot(frame.shot)
         height, width = frame.pixels.shape[:2]
         self._schedule.replay(frame.seconds, width, height, detected=detected)
-        detected = self._tracker.watch(frame.pixels, frame.seconds) or detected
+        detected = self._tracker.find_changes(frame.pixels, frame.seconds) or detected
         if detected:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
             by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
@@ -282,7 +282,7 @@ class VideoSession:
                 pending = []
             height, width = frame.pixels.shape[:2]
             is_due = self._schedule.is_due(frame.seconds, width, height)
-            is_changed = self._tracker.watch(frame.pixels, frame.seconds)
+            is_changed = self._tracker.find_changes(frame.pixels, frame.seconds)
             if not (is_due or is_changed or frame.is_live):
                 pending.append(frame)
                 continue

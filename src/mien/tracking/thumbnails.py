@@ -2,7 +2,7 @@
 
 Each block of a thumbnail is searched for in the whole thumbnail of another frame by normalized
 cross-correlation, which ignores lighting. A block is explained if it is found and has moved like
-its neighbors.
+its neighbors. The mean gray levels of the blocks are the layout of a frame.
 """
 
 from __future__ import annotations
