@@ -56,10 +56,10 @@ direction."""
 LAYOUT_WEIGHT = 0.25
 """Weight of the correlation of the layouts in the similarity of two frames."""
 
-MIN_SIMILARITY = 0.3
+MIN_SIMILARITY = 0.27
 """Two frames with a lower similarity show different scenes."""
 
-FAST_MOTION = 0.45
+FAST_MOTION = 0.6
 """Two successive frames with a lower similarity are of different shots or of fast motion."""
 
 PAN_BLUR = 9
