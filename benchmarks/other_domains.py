@@ -29,8 +29,8 @@ def transform(faces: np.ndarray) -> np.ndarray:
     """Transform (N, 48, 48) uint8 faces at random."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
     standard = batches.standardize(torch.as_tensor(faces)[:, None])
-    transformed = augmentation.domain_randomization(standard, uniform, 1.0)
-    gray = (transformed * batches.STD + batches.MEAN).round().clamp(0, 255)
+    randomized = augmentation.domain_randomization(standard, uniform, 1.0)
+    gray = (randomized * batches.STD + batches.MEAN).round().clamp(0, 255)
     return gray[:, 0].to(torch.uint8).numpy()
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     val = data.split(data.load(arguments.data), "val")
     network = inference.load_network(runs.open_run(arguments.run))
-    original, transformed = (
+    original, randomized = (
         inference.compute_logits(network, faces, input_size=INPUT_SIZE)
         for faces in (val.faces, transform(val.faces))
     )
@@ -75,8 +75,8 @@ def main() -> None:
             "label_head_weight": share,
             "kl_nats": kl_divergence(calibrated, val.votes),
             "original": recalls(calibrated, val.labels),
-            "transformed": recalls(
-                scaling(calibration.mix_heads(transformed, share)), val.labels
+            "randomized": recalls(
+                scaling(calibration.mix_heads(randomized, share)), val.labels
             ),
         })  # fmt: skip
         print(rows[-1])
@@ -87,7 +87,7 @@ def main() -> None:
         "rows": rows,
         "label_head": {
             "original": label_head_recalls(original, val.labels),
-            "transformed": label_head_recalls(transformed, val.labels),
+            "randomized": label_head_recalls(randomized, val.labels),
         },
         "environment": runs.about(),
     }

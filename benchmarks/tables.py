@@ -63,7 +63,7 @@ def with_interval(score: dict, digits: int = 3, factor: float = 1.0) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-HEADS = {
+MODEL_RESULTS = {
     "default": ("default", "votes"),
     "default-labels": ("default", "labels"),
     "default-int8": ("default-int8", "votes"),
@@ -72,12 +72,12 @@ HEADS = {
     "best": ("best", "votes"),
     "best-labels": ("best", "labels"),
 }
-"""Packaged model -> its result file and head."""
+"""Published model -> its result file and head."""
 
 
 def model_scores(name: str) -> dict:
-    """Return the sections of scores of a packaged model."""
-    file, head = HEADS[name]
+    """Return the sections of scores of a published model."""
+    file, head = MODEL_RESULTS[name]
     return result(f"{file}-val")["heads"][head]
 
 
@@ -143,7 +143,7 @@ def peers() -> str:
 def quality() -> str:
     """Scores of the packaged models on PublicTest."""
     rows = []
-    for name in HEADS:
+    for name in MODEL_RESULTS:
         sections = model_scores(name)
         shares = sections["proportions"]
         predicts_votes = not name.endswith("-labels")
@@ -175,7 +175,7 @@ def _proportions(shares: dict) -> tuple[str, ...]:
     )
 
 
-def seeds() -> str:
+def training_runs() -> str:
     """Scores of several runs by test-time augmentation, before calibration."""
     rows = []
     for path in sorted((ROOT / "results").glob("run-*.json")):
@@ -199,9 +199,9 @@ def seeds() -> str:
     return markdown(header, rows)
 
 
-def shipped() -> str:
-    """All scores of the packaged models with intervals."""
-    names = tuple(HEADS)
+def all_scores() -> str:
+    """All scores of the published models with intervals."""
+    names = tuple(MODEL_RESULTS)
     tables: dict = {}
     for name in names:
         for section, numbers in model_scores(name).items():
@@ -222,7 +222,7 @@ def shipped() -> str:
 
 
 def classes() -> str:
-    """Scores per class: FER2013 labels by default-labels, FER+ A by default."""
+    """Scores per class: FER2013 labels by `default-labels`, FER+ majority labels by `default`."""
     rows = []
     for name, section in (("default-labels", "fer2013"), ("default", "ferplus_majority")):
         for label, scores in model_scores(name)[section]["per_class"].items():
@@ -318,7 +318,7 @@ def compare() -> str:
 
 
 def pose() -> str:
-    """Recall and accuracy on rotated heads, for YuNet alone and for mien."""
+    """Recall, and fraction of all scenes with the correct emotion, by YuNet alone and by mien."""
     data = result("pose")["scenes"]
     rows = [
         (
@@ -331,7 +331,7 @@ def pose() -> str:
     ]
     header = (f"{data['faces']} scenes, rotated by",
               *(f"{quantity}: {system}"
-                for quantity in ("detected", "correct emotion", "false boxes")
+                for quantity in ("detected", "detected with the correct emotion", "false boxes")
                 for system in ("YuNet", "mien")))  # fmt: skip
     return markdown(header, rows)
 
@@ -450,12 +450,13 @@ def systems() -> str:
 def leaks() -> str:
     """Accuracy of the same network with leaky protocols and without leakage."""
     rows = []
-    official = result("leak-honest")["heads"]["labels"]["fer2013"]["per_class"]
+    official = result("leak-official")["heads"]["labels"]["fer2013"]["per_class"]
+    # The evaluation faces without duplicates contain no disgust.
     class_sizes = {
         name: scores["support"] for name, scores in official.items() if name != "disgust"
     }
-    for name in ("honest", "honest-on", "oversampled", "oversampled-on", "oversampled-on2",
-                 "augmented", "kfold"):  # fmt: skip
+    for name in ("official", "official-continued", "oversampled", "oversampled-continued",
+                 "oversampled-continued-2", "augmented", "kfold"):  # fmt: skip
         data = result(f"leak-{name}")
         full, unique = (data["heads"]["labels"].get(key, {"faces": 0})
                         for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip
@@ -520,8 +521,10 @@ def _folds(data: dict) -> str:
 
 
 def other_domains() -> str:
-    """Recall for FER2013's labels on original and on transformed faces."""
-    previous, current = (result(f"other-domains-{n}") for n in ("fourth-student", "seventh-student"))
+    """Recall for FER2013's labels on original and on randomized faces."""
+    previous, current = (
+        result(f"other-domains-{n}") for n in ("fourth-student", "seventh-student")
+    )
     rows = [
         ("`fourth-student`, vote head", _recalls(previous["rows"][0])),
         (
@@ -543,7 +546,7 @@ def _with_label_head_weight(data: dict, label_head_weight: float) -> dict:
 def _recalls(row: dict) -> tuple[str, ...]:
     recalls = [
         as_percent(row[faces][k], 1)
-        for faces in ("original", "transformed")
+        for faces in ("original", "randomized")
         for k in ("angry", "macro")
     ]
     return (*recalls, f"{row['kl_nats']:.4f}" if "kl_nats" in row else "")
@@ -667,15 +670,16 @@ def leaderboard() -> str:
             percent_interval(accuracy),
             percent(row.metric("fer2013_without_duplicates", "accuracy")),
             percent(row.metric("ferplus_majority", "accuracy")),
-            parameter_count(row.mean("network", "parameters") or 0), row.times["times_default"],
+            parameter_count(row.mean("network", "parameters") or 0),
+            row.times["times_default"],
         ))  # fmt: skip
-    header = ("system", "network here", "claimed", "measured", "without duplicates", "FER+",
-              "parameters", "time per face, `default` = 1")  # fmt: skip
+    header = ("system", "mien's implementation", "claimed", "measured", "without duplicates",
+              "FER+", "parameters", "time per face, `default` = 1")  # fmt: skip
     return f"{markdown(header, lines)}\n\n{board.summary(rows)}"
 
 
 def second_panel() -> str:
-    """Agreement of two panels of raters on near duplicates."""
+    """Agreement between the raters of the two faces of a near-duplicate pair."""
     rows = [
         (
             f"above {row['min_correlation']}",
@@ -689,8 +693,8 @@ def second_panel() -> str:
         for row in result("votes")["near_duplicates"]
     ]  # fmt: skip
     header = ("correlation", "pairs", "largest share", "the other panel's share of that emotion",
-              "same dominant emotion", "Brier score of a panel, from two panels",
-              "from sampling")  # fmt: skip
+              "same dominant emotion", "half the squared difference of the shares",
+              "expected from sampling ten votes")  # fmt: skip
     return markdown(header, rows)
 
 
@@ -730,7 +734,12 @@ def attacks() -> str:
     rows.append((
         "mutated model files, TOML files and run folders",
         f"{sum(row['count'] for row in model_files):,}",
-        sum(n for row in outcomes for name, n in row.items() if name not in ("result", "sentence")),
+        sum(
+            count
+            for row in outcomes
+            for outcome, count in row.items()
+            if outcome not in ("result", "error message")
+        ),
     ))  # fmt: skip
     rows.append((
         "analyses ended at a random time (Ctrl-C, SIGTERM, SIGHUP, `kill -9`) and resumed",
@@ -752,8 +761,8 @@ TABLES: dict[str, Callable[[], str]] = {
         alignment,
         geometry,
         flags,
-        seeds,
-        shipped,
+        training_runs,
+        all_scores,
         classes,
         tracking,
         video,

@@ -1,4 +1,4 @@
-"""mien contacts no other host and leaves no files, and models of the same file share a session.
+"""mien contacts no other host and leaves no files. The heads of a model file share a session.
 
 If telemetry is not disabled, ONNX Runtime writes a device id when it is imported, and connects to
 Microsoft a few seconds later. The environment variables of CI systems disable telemetry as well, so
@@ -81,7 +81,7 @@ def test_telemetry_is_disabled_if_onnxruntime_was_imported_before(monkeypatch):
 class Sandbox:
     """A folder with a photograph, an empty home and an empty folder for temporary files.
 
-    Without strace, only these two folders are checked.
+    Without strace, only the home and the temporary folder are checked.
     """
 
     folder: Path
@@ -105,8 +105,9 @@ class Sandbox:
             "TMPDIR": str(self.folder / "temporary"),
         }
 
-    def assert_no_traces(self):
-        """Assert that no file is left behind and no other host was contacted."""
+    def assert_no_files_or_connections(self):
+        """Assert that home and temporary folder are empty and, by strace, that no other host was
+        contacted and no file was created elsewhere."""
         for folder in ("home", "temporary"):
             assert [str(path) for path in (self.folder / folder).rglob("*")] == []
         for file in self.folder.glob("calls.*"):  # one for each thread
@@ -139,14 +140,14 @@ def test_analyze_leaves_no_traces(sandbox):
     process = run(sandbox, sys.executable, "-m", "mien", *arguments)
     assert (process.returncode, process.stderr) == (0, "")
     assert len(json.loads(process.stdout)["faces"]) == 1
-    sandbox.assert_no_traces()
+    sandbox.assert_no_files_or_connections()
 
 
 def test_a_worker_process_leaves_no_traces(sandbox):
     (sandbox.folder / "worker.py").write_text(WORKER)
     process = run(sandbox, sys.executable, "worker.py", "photo.png")
     assert process.returncode == 0, process.stderr
-    sandbox.assert_no_traces()
+    sandbox.assert_no_files_or_connections()
 
 
 def test_the_server_leaves_no_traces(sandbox, photo):
@@ -164,7 +165,7 @@ def test_the_server_leaves_no_traces(sandbox, photo):
     finally:
         os.killpg(server.pid, signal.SIGINT)
         server.communicate(timeout=60)
-    sandbox.assert_no_traces()
+    sandbox.assert_no_files_or_connections()
 
 
 def test_both_heads_of_a_file_share_a_session():

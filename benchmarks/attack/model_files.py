@@ -246,7 +246,7 @@ def run_worker(source: Path, target: str, start: int, end: int) -> None:
             except UserError as error:
                 message = str(error)
                 is_sentence = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
-                outcome = "sentence" if is_sentence else "no sentence"
+                outcome = "error message" if is_sentence else "no error message"
             except BaseException as error:
                 outcome, message = "traceback", f"{type(error).__name__}: {error}"
         print(json.dumps([number, outcome, message[:300]]), flush=True)
@@ -265,7 +265,7 @@ def attack(source: Path, target: str, count: int) -> dict:
         for k, outcome, message in lines:
             if outcome != "started":
                 outcomes[outcome] += 1
-                if outcome not in ("result", "sentence"):
+                if outcome not in ("result", "error message"):
                     failures.append([target, k, outcome, message])
         number = lines[-1][0] + 1 if lines else end
         if worker.returncode:

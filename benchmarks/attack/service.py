@@ -53,10 +53,10 @@ class Service:
         return status, time.perf_counter() - start
 
     def memory_mb(self, key: str) -> float:
-        """Return `VmRSS` (current) or `VmHWM` (peak) of the process in megabytes."""
+        """Return `VmRSS` (current) or `VmHWM` (peak) of the process in MB (10^6 bytes)."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(key):
-                return int(line.split()[1]) / 1000
+                return int(line.split()[1]) * 1024 / 1e6  # the kernel's "kB" has 1024 bytes
         return 0.0
 
 

@@ -99,7 +99,7 @@ def _options(threads: int, int8_kernels: bool) -> Any:
 
 
 def is_session_error(error: Exception) -> bool:
-    """Return whether opening or running a session raised this error because of its model.
+    """Return whether an error has a type that opening or running a session raises.
 
     The errors of ONNX Runtime have no public base class.
     """
@@ -109,9 +109,9 @@ def is_session_error(error: Exception) -> bool:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[Any]:
-    """Yield run options that abort a run after this time, such as one with an endless loop.
+    """Yield run options that abort a run, such as one with an endless loop, after `seconds`.
 
-    The time begins with the block.
+    The time is counted from the start of the `with` block.
     """
     options = onnxruntime.RunOptions()
     timer = threading.Timer(seconds, setattr, (options, "terminate", True))

@@ -119,7 +119,7 @@ def test_an_ablation_compares_every_case_with_the_baseline(root, tmp_path):
 
 def test_default_changes_depend_on_the_config():
     base = replace(RECIPES["tiny"], dropout=0.0, label_smoothing=0.0)
-    assert set(ablation.default_changes(base)) == {"no augmentation", "no moving average"}
+    assert set(ablation.default_changes(base)) == {"no augmentation", "no EMA of the weights"}
     hybrid = ablation.default_changes(replace(base, model="hybrid-slim"))
     assert hybrid["no CBAM"] == ("model=hybrid-slim-no-cbam",)
     assert hybrid["no batch norm"] == ("model=hybrid-slim-no-norm",)

@@ -27,7 +27,7 @@ GENERAL_CHANGES = {
         "random_erasing=0",
     ),
     "no label smoothing": ("label_smoothing=0",),
-    "no moving average": ("ema_decay=0",),
+    "no EMA of the weights": ("ema_decay=0",),
 }  # fmt: skip
 """Case -> changes, for any config. `models.ablations` has the ablations of each network."""
 
@@ -50,7 +50,8 @@ def ablate(
         out: Parent of the run folders.
         changes: Case -> changes of the config, such as `{"no dropout": ["dropout=0"]}`.
         seeds: Seeds of the trainings of each case.
-        on_progress: Returns the progress callback of a training.
+        on_progress: Called with the name and config of each training; returns its progress
+            callback.
 
     Returns:
         A description of the experiment, and `cases`. A case has its changes, number of parameters,

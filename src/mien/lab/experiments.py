@@ -45,7 +45,8 @@ def run_all(
         configs: Name -> config.
         root: Path of the dataset.
         out: Parent of the run folders.
-        on_progress: Returns the progress callback of a training.
+        on_progress: Called with the name and config of each training; returns its progress
+            callback.
         sequential: Whether each run depends on the previous one. Then stop at the first locked run.
 
     Returns:

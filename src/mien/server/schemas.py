@@ -21,7 +21,7 @@ File = Annotated[str, Field(json_schema_extra={"format": "binary"})]
 Base64 = Annotated[
     str,
     Field(
-        description="Base64 in either alphabet, with or without padding and line breaks, or a "
+        description="Standard or URL-safe Base64, with or without padding and line breaks, or a "
         "data URL.",
         json_schema_extra={"format": "byte"},
     ),
@@ -61,7 +61,10 @@ class Face(BaseModel):
 
 
 class FrameRecord(BaseModel):
-    """An image or video frame and its faces; `seconds` is the time of the frame in the video."""
+    """An image or frame and its faces.
+
+    `seconds` is the time of a frame in its video, or since a live connection was opened.
+    """
 
     model_config = _example({
         "source": "photo.jpg", "frame": 0, "seconds": 0.0, "width": 512, "height": 512,
