@@ -25,7 +25,7 @@ LABEL_HEAD_WEIGHTS = (0.0, 0.12, 0.16, 0.3)
 INPUT_SIZE, SEED = 48, 0
 
 
-def transform(faces: np.ndarray) -> np.ndarray:
+def randomize(faces: np.ndarray) -> np.ndarray:
     """Transform (N, 48, 48) uint8 faces at random."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
     standard = batches.standardize(torch.as_tensor(faces)[:, None])
@@ -63,7 +63,7 @@ def main() -> None:
     network = inference.load_network(runs.open_run(arguments.run))
     original, randomized = (
         inference.compute_logits(network, faces, input_size=INPUT_SIZE)
-        for faces in (val.faces, transform(val.faces))
+        for faces in (val.faces, randomize(val.faces))
     )
     targets = torch.as_tensor(data.shares(val.votes))
     rows = []
