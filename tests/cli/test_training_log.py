@@ -4,7 +4,7 @@ import pytest
 
 from mien.cli import _training_log
 from mien.cli._training_log import TrainingLog
-from mien.visualization.time_format import approximate_duration
+from mien.visualization.time_format import format_approximate_duration
 
 ENTRY = {"epoch": 1, "loss": 1.23456, "accuracy": 0.6312, "val_majority_accuracy": 0.7}
 
@@ -73,4 +73,4 @@ def test_the_remaining_time_is_at_most_the_time_limit(clock, capsys):
      (7500, "2 h 5 min"), (float("inf"), "unknown time")],
 )  # fmt: skip
 def test_durations_are_approximate(seconds, expected):
-    assert approximate_duration(seconds) == expected
+    assert format_approximate_duration(seconds) == expected

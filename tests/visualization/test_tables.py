@@ -54,18 +54,18 @@ def test_a_summary_fits_a_narrow_terminal(printed, width):
 
 def test_a_table_that_is_too_wide_is_printed_cell_by_cell(printed):
     columns, row = [f"column {k}" for k in range(12)], [k / 10 for k in range(12)]
-    lines = printed(60, terminal.table, columns, [row, row], "title")
+    lines = printed(60, terminal.print_table, columns, [row, row], "title")
     assert lines[0] == "title"
     assert lines[1:13] == [f"column {k}: {k / 10:.3f}" for k in range(12)]
     assert lines[13] == ""
-    assert len(printed(None, terminal.table, columns, [row, row])) == 3
+    assert len(printed(None, terminal.print_table, columns, [row, row])) == 3
 
 
 def test_numbers_are_never_truncated(printed):
     rows = [("without near duplicates", 3500, "share calibration error", 0.0123, None)]
     for width in (40, 50, 60, 80):
         columns = ("section", "faces", "metric", "value", "low")
-        text = "\n".join(printed(width, terminal.table, columns, rows))
+        text = "\n".join(printed(width, terminal.print_table, columns, rows))
         assert "3500" in text
         assert "0.012" in text
         assert "…" not in text

@@ -51,5 +51,5 @@ def test_no_color_is_respected(monkeypatch, no_color, expected):
     monkeypatch.setenv("NO_COLOR", no_color)
     colors = []
     monkeypatch.setattr(click, "echo", lambda _, color: colors.append(color))
-    text.show(Result(Frame(PIXELS, "a.png"), [face()]), with_bars=True)
+    text.print_faces(Result(Frame(PIXELS, "a.png"), [face()]), with_bars=True)
     assert set(colors) == {expected}

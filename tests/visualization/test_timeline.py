@@ -11,7 +11,7 @@ from mien.results import Face, Frame, Result
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.visualization import timeline, timeline_data
 from mien.visualization.annotate import COLORS
-from mien.visualization.time_format import duration, format_time
+from mien.visualization.time_format import format_duration, format_time
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
 
@@ -216,7 +216,7 @@ def test_times_are_formatted_by_the_tick(seconds, tick, expected):
     ("seconds", "expected"), [(0, "under 0.1 s"), (0.04, "under 0.1 s"), (0.06, "0.1 s")]
 )
 def test_a_duration_is_never_zero(seconds, expected):
-    assert duration(seconds) == expected
+    assert format_duration(seconds) == expected
 
 
 def test_shots_are_marked(tmp_path):

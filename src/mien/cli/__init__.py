@@ -13,7 +13,8 @@ import click
 
 import mien
 from mien import registry
-from mien.cli._common import EXIT_USER_ERROR, SECTIONS, print_message
+from mien.cli._messages import EXIT_USER_ERROR, print_message
+from mien.cli._sections import SECTIONS
 from mien.cli._signals import TerminationSignals
 from mien.errors import UserError
 from mien.io import atomic_file
@@ -30,7 +31,8 @@ class CommandGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; an unknown name raises a `UserError` that suggests similar names."""
-        if cmd_name not in (commands := self.list_commands(ctx)):
+        commands = self.list_commands(ctx)
+        if cmd_name not in commands:
             raise registry.unknown_name_error("command", cmd_name, commands)
         return getattr(registry.load_module(REGISTRY, cmd_name), cmd_name)
 
@@ -54,6 +56,7 @@ class CommandGroup(click.Group):
                 module = registry.load_module(REGISTRY, name)
                 if section == module.SECTION:
                     command = getattr(module, name)
+                    # As in click: 6 columns for the indentation and the space between the columns.
                     summary = command.get_short_help_str(formatter.width - width - 6)
                     rows.append((f"{name:{width}}", summary))
             with formatter.section(section):

@@ -15,8 +15,8 @@ import click
 from mien import detection, pipeline, writers
 from mien.analyzer import Analyzer
 from mien.classification.classifier import Classifier
-from mien.cli._common import EXIT_NO_FACE, EXIT_USER_ERROR, ErrorReporter, print_message
-from mien.cli._options import AnalyzeOptions
+from mien.cli._analyze_options import AnalyzeOptions
+from mien.cli._messages import EXIT_NO_FACE, EXIT_USER_ERROR, ErrorReporter, print_message
 from mien.cli._outputs import Outputs
 from mien.cli._progress import ProgressBar
 from mien.cli._run_summary import RunSummary
@@ -28,7 +28,7 @@ from mien.printable import is_printable, printable
 from mien.results import Face, Result, ResultWriter
 from mien.tracking import checkpoint
 from mien.tracking.checkpoint import Checkpoint
-from mien.visualization.text import show
+from mien.visualization.text import print_faces
 
 MAX_SOURCES_WITH_BARS = 8
 """Maximum number of sources for which each face is printed with bars; otherwise, as one line."""
@@ -149,7 +149,7 @@ def _print_result(result: Result, *, as_json: bool, prints_faces: bool, with_bar
     if as_json:
         click.echo(_printable_json(result.to_dict()))
     elif prints_faces and not result.frame.is_video:
-        show(result, with_bars=with_bars)
+        print_faces(result, with_bars=with_bars)
 
 
 def _printable_json(record: dict) -> str:

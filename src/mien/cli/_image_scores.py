@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import click
 
-from mien.cli._common import print_message, terminal
+from mien.cli._imports import terminal
+from mien.cli._messages import print_message
 
 METRICS = {
     "accuracy": "accuracy",
@@ -17,6 +18,16 @@ METRICS = {
     "top_label_gap": "top-label gap",
 }
 """Key of a score against the labels -> its name in the table."""
+
+GROUP_METRICS = {
+    "detection_rate": "detected",
+    "accuracy": "accuracy",
+    "accuracy_difference": "minus others",
+    "macro_recall": "macro recall",
+    "calibration_error": "calibration error",
+    "top_label_gap": "top-label gap",
+}
+"""Key of a score of a group -> its column in the table."""
 
 MIN_FACES = 30
 """Minimum number of faces of a group; with fewer, confidence intervals are too wide."""
@@ -45,8 +56,8 @@ def _print_scores(scores: Mapping, title: str) -> None:
     rows = [(name, *_interval(scores[key])) for key, name in METRICS.items()]
     rows += [(f"votes: {key.replace('_', ' ')}", *_interval(score))
              for key, score in scores.get("proportions", {}).items() if key != "faces"]  # fmt: skip
-    terminal().table(("score", "value", "low", "high"), rows, title)
-    terminal().table(
+    terminal().print_table(("score", "value", "low", "high"), rows, title)
+    terminal().print_table(
         ("emotion", "faces", "recall", "low", "high"),
         [
             (emotion, recall["faces"], *_interval(recall))
@@ -59,7 +70,7 @@ def _print_confusion(scores: Mapping) -> None:
     labels = list(scores["per_class"])
     counts_by_label = zip(labels, scores["confusion"], strict=True)
     rows = [(label, *counts) for label, counts in counts_by_label if any(counts)]
-    terminal().table(("true \\ predicted", *labels), rows)
+    terminal().print_table(("true \\ predicted", *labels), rows)
 
 
 def _print_counts(counts: Mapping, scores: Mapping) -> None:
@@ -80,15 +91,11 @@ def _print_counts(counts: Mapping, scores: Mapping) -> None:
 
 
 def _print_groups(column: str, groups: Mapping[str, Mapping]) -> None:
-    rows = [
-        (group, scores["images"], *(_format_interval(scores.get(key)) for key in (
-            "detection_rate", "accuracy", "accuracy_difference", "macro_recall",
-            "calibration_error", "top_label_gap")))
-        for group, scores in groups.items()
-    ]  # fmt: skip
-    columns = (column, "images", "detected", "accuracy", "minus others", "macro recall",
-               "calibration error", "top-label gap")  # fmt: skip
-    terminal().table(columns, rows)
+    rows = []
+    for group, scores in groups.items():
+        intervals = [_format_interval(scores.get(key)) for key in GROUP_METRICS]
+        rows.append((group, scores["images"], *intervals))
+    terminal().print_table((column, "images", *GROUP_METRICS.values()), rows)
     if small := [group for group, scores in groups.items() if scores["faces"] < MIN_FACES]:
         click.echo(f"too few faces for conclusions (below {MIN_FACES}): {', '.join(small)}")
 
@@ -99,7 +106,7 @@ def _print_recalls(column: str, groups: Mapping[str, Mapping]) -> None:
         for group, scores in groups.items()
         for emotion, recall in scores.get("recall", {}).items()
     ]
-    terminal().table((column, "emotion", "faces", "recall", "low", "high"), rows)
+    terminal().print_table((column, "emotion", "faces", "recall", "low", "high"), rows)
 
 
 def _interval(score: Mapping[str, float]) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mien.cli._common import terminal
+from mien.cli._imports import terminal
 from mien.io import video
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.cli._common import terminal
+from mien.cli._imports import terminal
 from mien.io import atomic_file
 from mien.results import Face, Result
 from mien.tracking.summaries import Summaries

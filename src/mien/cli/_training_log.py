@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mien.visualization.percent import percent
-from mien.visualization.time_format import approximate_duration
+from mien.visualization.time_format import format_approximate_duration
 
 SECONDS_BETWEEN_LINES = 60.0
 """Minimum time between printed lines."""
@@ -67,7 +67,7 @@ class TrainingLog:
         ]
         if not self._metrics:
             parts[0] += self._step_text
-        parts.append(f"{approximate_duration(self._seconds_left(now, completed))} left")
+        parts.append(f"{format_approximate_duration(self._seconds_left(now, completed))} left")
         return ", ".join(parts)
 
     def _seconds_left(self, now: float, completed: float) -> float:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, terminal
-from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
+from mien.cli._imports import lab, terminal
+from mien.cli._sections import TRAINING
+from mien.cli._shared_options import DATA_OPTION, OUT_OPTION, SET_OPTION
+from mien.cli._training_progress import training_progress
 from mien.errors import UserError
 
 SECTION = TRAINING
@@ -57,7 +59,7 @@ def ablate(
             (name, case["parameters"], accuracy["mean"], accuracy["sd"], *difference.values())
         )
     columns = ("case", "parameters", "accuracy", "sd", "difference", "low", "high")
-    terminal().table(columns, rows, f"{recipe}: ablation")
+    terminal().print_table(columns, rows, f"{recipe}: ablation")
     click.echo(out / "ablation.json")
 
 

@@ -9,7 +9,8 @@ import click
 
 from mien.classification import weights
 from mien.classification.classifier import load_in_background
-from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION
+from mien.cli._sections import ANALYSIS
+from mien.cli._shared_options import DETECTOR_OPTION, MODEL_OPTION
 from mien.tracking.smoothing import TIME_CONSTANT
 
 SECTION = ANALYSIS
@@ -72,6 +73,6 @@ def analyze(model: str, **options: Any) -> None:
     """
     classifier = load_in_background(weights.model(model), options["threads"])
     from mien.cli import _analysis  # imported while another thread loads the model
-    from mien.cli._options import AnalyzeOptions
+    from mien.cli._analyze_options import AnalyzeOptions
 
     _analysis.run(classifier, AnalyzeOptions(**options))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, terminal
-from mien.cli._lab import lab
+from mien.cli._imports import lab, terminal
+from mien.cli._sections import TRAINING
 from mien.errors import UserError
 
 SECTION = TRAINING
@@ -48,7 +48,7 @@ def audit(data: Path, out: Path | None, exclusions: Path | None, quick: bool) ->
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):
         click.echo()
-        terminal().table(columns, rows, title)
+        terminal().print_table(columns, rows, title)
     if exclusions:
         auditor.write_exclusions(exclusions, findings)
         excluded = auditor.exclusions(findings)

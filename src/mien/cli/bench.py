@@ -8,7 +8,9 @@ import re
 
 import click
 
-from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION, terminal
+from mien.cli._imports import terminal
+from mien.cli._sections import ANALYSIS
+from mien.cli._shared_options import DETECTOR_OPTION, MODEL_OPTION
 from mien.errors import UserError
 
 MAX_FRAME_SIDE = 8192
@@ -46,12 +48,9 @@ def bench(model: str, detector: str, threads: int, size: str, as_json: bool) -> 
         (loading.name, loading.milliseconds, None),
         *((stage.name, stage.milliseconds, round(stage.per_second)) for stage in timed),
     ]
-    caption = f"Times (medians, except for loading) of {model} on {_cores(threads)}"
-    terminal().table(("", "ms", "per second"), rows, caption)
-
-
-def _cores(threads: int) -> str:
-    return f"{threads or 'all'} of {os.cpu_count()} cores"
+    cores = f"{threads or 'all'} of {os.cpu_count()} cores"
+    title = f"Times (medians, except for loading) of {model} on {cores}"
+    terminal().print_table(("", "ms", "per second"), rows, title)
 
 
 def _parse_size(size: str) -> tuple[int, int]:

@@ -13,17 +13,12 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._common import (
-    ANALYSIS,
-    DETECTOR_OPTION,
-    EXIT_USER_ERROR,
-    MODEL_OPTION,
-    ErrorReporter,
-    print_message,
-    terminal,
-)
-from mien.cli._options import check_smoothing
+from mien.cli._analyze_options import check_smoothing
+from mien.cli._imports import terminal
+from mien.cli._messages import EXIT_USER_ERROR, ErrorReporter, print_message
 from mien.cli._outputs import Outputs
+from mien.cli._sections import ANALYSIS
+from mien.cli._shared_options import DETECTOR_OPTION, MODEL_OPTION
 from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, print_message, terminal
-from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
+from mien.cli._imports import lab, terminal
+from mien.cli._messages import print_message
+from mien.cli._sections import TRAINING
+from mien.cli._shared_options import DATA_OPTION, OUT_OPTION, SET_OPTION
+from mien.cli._training_progress import training_progress
 
 SECTION = TRAINING
 
@@ -48,7 +51,7 @@ def crossval(
     rows = [(fold, *scores.values()) for fold, scores in result["folds"].items()]
     statistics = result["fold_statistics"]
     rows += [(name, *(score[name] for score in statistics.values())) for name in ("mean", "sd")]
-    terminal().table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
+    terminal().print_table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(
         f"accuracy on the held-out faces of all folds: {pooled['value']:.3f} "

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING
-from mien.cli._lab import DATA_OPTION, SET_OPTION, lab, training_progress
+from mien.cli._imports import lab
+from mien.cli._sections import TRAINING
+from mien.cli._shared_options import DATA_OPTION, SET_OPTION
+from mien.cli._training_progress import training_progress
 
 SECTION = TRAINING
 

@@ -10,8 +10,9 @@ import click
 
 from mien.classification import weights
 from mien.cli import _image_scores
-from mien.cli._common import TRAINING, print_message, terminal
-from mien.cli._lab import lab
+from mien.cli._imports import lab, terminal
+from mien.cli._messages import print_message
+from mien.cli._sections import TRAINING
 from mien.errors import UserError
 
 SECTION = TRAINING
@@ -129,13 +130,13 @@ def _print_result(model: str, split: str, tta: str, result: dict, per_class: boo
             if isinstance(score, dict) and "value" in score
         ]
         title = f"{model}: {head}, {result['protocol']}, {split}, test-time augmentation {tta}"
-        terminal().table(("section", "faces", "metric", "value", "low", "high"), rows, title)
+        terminal().print_table(("section", "faces", "metric", "value", "low", "high"), rows, title)
         if per_class:
             _print_per_class(sections)
 
 
 def _print_per_class(sections: dict) -> None:
-    table = terminal().table
+    print_table = terminal().print_table
     for section, values in sections.items():
         if "per_class" not in values:
             continue
@@ -145,6 +146,7 @@ def _print_per_class(sections: dict) -> None:
             (label, *(round(v) if metric == "support" else v for metric, v in metrics.items()))
             for label, metrics in per_class.items()
         ]
-        table(columns, rows, section)
+        print_table(columns, rows, section)
         confusion = zip(per_class, values["confusion"], strict=True)
-        table(("true \\ predicted", *per_class), [(label, *counts) for label, counts in confusion])
+        confusion_rows = [(label, *counts) for label, counts in confusion]
+        print_table(("true \\ predicted", *per_class), confusion_rows)

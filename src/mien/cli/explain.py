@@ -10,7 +10,9 @@ import numpy as np
 
 from mien.analyzer import Analyzer
 from mien.classification.occlusion import Explanation
-from mien.cli._common import ANALYSIS, DETECTOR_OPTION, MODEL_OPTION, terminal
+from mien.cli._imports import terminal
+from mien.cli._sections import ANALYSIS
+from mien.cli._shared_options import DETECTOR_OPTION, MODEL_OPTION
 from mien.errors import UserError
 from mien.io import atomic_file
 from mien.printable import printable
@@ -50,7 +52,7 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
         share = explanation.face.emotions[explanation.emotion]
         face = f"face {explanation.face.face_id}: {explanation.emotion} {100 * share:.1f} %"
         caption = f"{face}; drop in percentage points when a region is blurred"
-        terminal().table(("", *COLUMNS), importance_table(explanation), caption)
+        terminal().print_table(("", *COLUMNS), importance_table(explanation), caption)
     if not explanations:
         click.echo(f"{printable(image)}: no face detected")
     if output_path:

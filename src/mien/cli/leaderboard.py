@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, require_extra, terminal
-from mien.cli._lab import lab
+from mien.cli._imports import lab, require_extra, terminal
+from mien.cli._sections import TRAINING
 
 SECTION = TRAINING
 
@@ -44,7 +44,7 @@ def leaderboard(results: Path, out: Path | None) -> None:
     )
     full_table = leaderboards.table(rows)
     indices = [full_table.columns.index(column) for column in columns]
-    terminal().table(columns, [[row[k] for k in indices] for row in full_table.rows])
+    terminal().print_table(columns, [[row[k] for k in indices] for row in full_table.rows])
     click.echo(leaderboards.summary(rows))
     if out:
         click.echo(lab("page", "report").write(leaderboards.build_page(rows), out, "leaderboard"))

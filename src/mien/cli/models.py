@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from mien.classification import weights
-from mien.cli._common import ANALYSIS, terminal
+from mien.cli._imports import terminal
+from mien.cli._sections import ANALYSIS
 
 SECTION = ANALYSIS
 
@@ -45,7 +46,7 @@ def models() -> None:
         rows.append((name, f"{file.path.stat().st_size / 1e6:.1f} MB", len(spec.labels), *values))
         click.echo(f"{name}: {spec.card.get('target', '')}")
     click.echo()
-    terminal().table(
+    terminal().print_table(
         ("model", "size", "emotions", *METRIC_COLUMNS.values()),
         rows,
         "Available models and their metrics on PublicTest",

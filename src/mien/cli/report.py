@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING
-from mien.cli._lab import lab
+from mien.cli._imports import lab
+from mien.cli._sections import TRAINING
 from mien.errors import UserError
 
 SECTION = TRAINING

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import TRAINING, terminal
-from mien.cli._lab import DATA_OPTION, OUT_OPTION, SET_OPTION, lab, training_progress
+from mien.cli._imports import lab, terminal
+from mien.cli._sections import TRAINING
+from mien.cli._shared_options import DATA_OPTION, OUT_OPTION, SET_OPTION
+from mien.cli._training_progress import training_progress
 
 SECTION = TRAINING
 
@@ -46,5 +48,5 @@ def reproduce(
         )
     for block in page.blocks:
         if hasattr(block, "rows"):
-            terminal().table(block.columns, block.rows, block.caption)
+            terminal().print_table(block.columns, block.rows, block.caption)
     click.echo(lab("page").write(page, out, "-".join(names)))

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
-from mien.cli._common import DETECTOR_OPTION, MODEL_OPTION, SERVER, print_message, require_extra
+from mien.cli._imports import require_extra
+from mien.cli._messages import print_message
+from mien.cli._sections import SERVER
+from mien.cli._shared_options import DETECTOR_OPTION, MODEL_OPTION
 from mien.errors import UserError
 
 SECTION = SERVER

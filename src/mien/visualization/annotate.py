@@ -17,7 +17,9 @@ from mien.visualization.percent import percent
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-PANEL_COLOR = (16, 20, 24, 205)
+PANEL_COLOR, BAR_BACKGROUND = (16, 20, 24, 205), (255, 255, 255, 40)
+"""Colors of a panel, and of the part of a bar above its share (red, green, blue, opacity)."""
+
 PREVIEW_SIDE = 480
 """Longer side in pixels to which `enlarge` enlarges images that are smaller."""
 
@@ -28,6 +30,13 @@ MIN_FONT_SCALING_SIDE, MAX_FONT_SCALING_SIDE = 900, 6400
 """Range of the longer side in pixels in which the font size grows in proportion to it.
 
 On smaller images the font size is `FONT_SIZE`, or proportionally smaller below `PREVIEW_SIDE`."""
+
+LINE_HEIGHT, PANEL_PADDING = 1.25, 0.5
+TEXT_PANEL_WIDTH, BARS_PANEL_WIDTH = 11.8, 12.5
+BAR_LEFT, BAR_MIDDLE, BAR_THICKNESS = 5.2, 0.62, 0.5
+"""Dimensions of a panel as multiples of the font size: height of a line, padding, minimum width of
+a panel with text, width of a panel with bars, left end of a bar in the panel, middle of a bar in
+its line, and thickness of a bar."""
 
 MIN_FACE_HEIGHT_FOR_BARS = 5
 """A face gets bars if the height of its box is at least this multiple of the font size."""
@@ -124,7 +133,7 @@ def _annotate(
                 image.size, face.box, sizes, other_boxes, panels, previous
             )
             if layout.content is not Content.NOTHING:
-                break
+                break  # this text fits; otherwise, try a shorter one
         layouts[face.face_id] = layout
         if layout.content is not Content.NOTHING:
             bars = face.emotions if layout.content is Content.BARS else {}
@@ -164,15 +173,15 @@ def _panel_sizes(
     face: Face, text: str, font: Font, font_size: int, image_size: Size
 ) -> dict[Content, Size]:
     """Return the size of the panel with text and, if the face is large enough, with bars."""
-    line_height, pad = round(font_size * 1.25), font_size // 2
+    line_height, pad = _line_height_and_padding(font_size)
     width = math.ceil(font.getlength(text)) + 2 * pad
     if max(image_size) >= PREVIEW_SIDE:
         # In a video, a panel keeps its size when its text changes.
-        width = max(width, min(round(font_size * 11.8), image_size[0]))
+        width = max(width, min(round(font_size * TEXT_PANEL_WIDTH), image_size[0]))
     sizes = {Content.TEXT: (width, line_height + pad)}
     if face.box[3] >= MIN_FACE_HEIGHT_FOR_BARS * font_size:
         height = line_height * (len(face.emotions) + 1) + pad
-        sizes[Content.BARS] = (round(font_size * 12.5), height)
+        sizes[Content.BARS] = (round(font_size * BARS_PANEL_WIDTH), height)
     return sizes
 
 
@@ -186,16 +195,23 @@ def _draw_panel(
     font_size: int,
 ) -> None:
     left, top, right, _ = corners
-    line_height, pad = round(font_size * 1.25), font_size // 2
+    line_height, pad = _line_height_and_padding(font_size)
     canvas.rounded_rectangle(corners, pad, fill=PANEL_COLOR)
     canvas.text((left + pad, top + pad / 2), text, fill=COLORS[dominant], font=font)
-    start = left + round(font_size * 5.2)
+    start = left + round(font_size * BAR_LEFT)
     full_length = right - pad - start
+    half_thickness = font_size * BAR_THICKNESS / 2
     for k, (emotion, share) in enumerate(bars.items(), 1):
         y = top + pad / 2 + line_height * k
         canvas.text((left + pad, y), emotion, fill="white", font=font)
-        middle = y + font_size * 0.62
-        bar = (start, middle - font_size * 0.25, start + full_length, middle + font_size * 0.25)
-        canvas.rectangle(bar, fill=(255, 255, 255, 40))
-        if share * full_length >= 1:
-            canvas.rectangle((*bar[:2], start + share * full_length, bar[3]), fill=COLORS[emotion])
+        middle = y + font_size * BAR_MIDDLE
+        bar_top, bar_bottom = middle - half_thickness, middle + half_thickness
+        full_bar = (start, bar_top, start + full_length, bar_bottom)
+        canvas.rectangle(full_bar, fill=BAR_BACKGROUND)
+        length = share * full_length
+        if length >= 1:
+            canvas.rectangle((start, bar_top, start + length, bar_bottom), fill=COLORS[emotion])
+
+
+def _line_height_and_padding(font_size: int) -> tuple[int, int]:
+    return round(font_size * LINE_HEIGHT), int(font_size * PANEL_PADDING)

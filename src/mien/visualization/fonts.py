@@ -62,6 +62,7 @@ def _shorten(characters: Sequence[str], font: Font, max_width: float) -> str:
     text = "".join(characters)
     if font.getlength(text) <= max_width:
         return text
+    # The width grows with the number of kept characters, so the largest number can be bisected.
     too_many = bisect_right(
         range(len(characters)), max_width, key=lambda kept: font.getlength(with_ellipsis(kept))
     )

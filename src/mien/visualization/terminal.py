@@ -18,7 +18,7 @@ from mien.printable import printable
 from mien.results import Result
 from mien.visualization.percent import percent
 from mien.visualization.text import BAR_LENGTH, LiveStatus, unlisted_faces_note
-from mien.visualization.time_format import duration, format_time
+from mien.visualization.time_format import format_duration, format_time
 
 NO_TERMINAL_WIDTH = 1000
 """Width in columns of output that does not go to a terminal, so that nothing is truncated."""
@@ -26,18 +26,10 @@ NO_TERMINAL_WIDTH = 1000
 MAX_LISTED_FACES = 20
 """Maximum number of faces listed for a video; the summary file contains all."""
 
-# Rich's markup is off, because file names may contain brackets, such as [1].jpg.
+# Standard output and standard error. Rich's markup is off, because file names may contain brackets,
+# such as [1].jpg.
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
-
-
-def _bars(emotions: Mapping[str, float]) -> Iterator[Text]:
-    """Yield a line with a bar for each emotion."""
-    dominant = max(emotions, key=emotions.__getitem__)
-    for emotion, share in emotions.items():
-        style = "bold " if emotion == dominant else ""
-        line = Text("  ").append(f"{emotion:<9}{percent(share, 1):>7} ", style=style)
-        yield line.append("█" * round(share * BAR_LENGTH), style=COLORS[emotion])
 
 
 def print_summaries(source: str, summaries: list[dict]) -> None:
@@ -52,7 +44,7 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
             summary["face_id"],
             format_time(summary["first"]),
             format_time(summary["last"]),
-            duration(summary["on_screen"]),
+            format_duration(summary["on_screen"]),
             _largest_shares(summary["mean_shares"]),
             summary["changes"],
         )
@@ -60,18 +52,12 @@ def print_summaries(source: str, summaries: list[dict]) -> None:
     ]
     count = "1 face" if len(summaries) == 1 else f"{len(summaries)} faces"
     columns = ("face", "first", "last", "on screen", "mean shares", "changes")
-    table(columns, rows, f"{source}: {count}")
+    print_table(columns, rows, f"{source}: {count}")
     if len(summaries) > MAX_LISTED_FACES:
         out.print(unlisted_faces_note(len(summaries) - MAX_LISTED_FACES))
 
 
-def _largest_shares(shares: Mapping[str, float]) -> list[str]:
-    """Format the three largest shares, except those that round to 0 %."""
-    largest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
-    return [f"{name} {percent(share)}" for name, share in largest if share >= 0.005]
-
-
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
     """Print a table.
 
     In a narrow terminal, text and lists are wrapped. If the table is still too wide, each cell is
@@ -97,31 +83,6 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]], title: str =
         for name, cell in zip(headers, row, strict=True):
             out.print(f"{name}: {_text(cell)}" if name else _text(cell))
         out.print()
-
-
-def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table:
-    """Create a table; `separator` joins the items of list cells."""
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for k, name in enumerate(headers):
-        is_numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
-        can_wrap = any(" " in _text(row[k], separator) for row in rows)
-        grid.add_column(name, justify="right" if is_numeric else "left", no_wrap=not can_wrap)
-    for row in rows:
-        grid.add_row(*(_text(cell, separator) for cell in row))
-    return grid
-
-
-def _text(cell: object, separator: str = ", ") -> str:
-    if isinstance(cell, list):
-        return separator.join(map(printable, cell))
-    if isinstance(cell, float):
-        return f"{cell:.3f}"
-    return "" if cell is None else printable(cell)
-
-
-def _measure(grid: Table) -> Measurement:
-    """Measure the width of a table in columns: unwrapped (maximum) and fully wrapped (minimum)."""
-    return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
 
 
 @contextmanager
@@ -156,3 +117,43 @@ def progress(description: str, total: int | None) -> Iterator[Progress]:
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         bar.add_task(description, total=total)
         yield bar
+
+
+def _grid(headers: list[str], rows: list[list[object]], separator: str) -> Table:
+    """Create a table; `separator` joins the items of list cells."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for k, name in enumerate(headers):
+        is_numeric = all(row[k] is None or isinstance(row[k], int | float) for row in rows)
+        can_wrap = any(" " in _text(row[k], separator) for row in rows)
+        grid.add_column(name, justify="right" if is_numeric else "left", no_wrap=not can_wrap)
+    for row in rows:
+        grid.add_row(*(_text(cell, separator) for cell in row))
+    return grid
+
+
+def _text(cell: object, separator: str = ", ") -> str:
+    if isinstance(cell, list):
+        return separator.join(map(printable, cell))
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
+    return "" if cell is None else printable(cell)
+
+
+def _measure(grid: Table) -> Measurement:
+    """Measure the width of a table in columns: unwrapped (maximum) and fully wrapped (minimum)."""
+    return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
+
+
+def _bars(emotions: Mapping[str, float]) -> Iterator[Text]:
+    """Yield a line with a bar for each emotion."""
+    dominant = max(emotions, key=emotions.__getitem__)
+    for emotion, share in emotions.items():
+        style = "bold " if emotion == dominant else ""
+        line = Text("  ").append(f"{emotion:<9}{percent(share, 1):>7} ", style=style)
+        yield line.append("█" * round(share * BAR_LENGTH), style=COLORS[emotion])
+
+
+def _largest_shares(shares: Mapping[str, float]) -> list[str]:
+    """Format the three largest shares, except those that round to 0 %."""
+    largest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
+    return [f"{name} {percent(share)}" for name, share in largest if share >= 0.005]

@@ -22,7 +22,7 @@ def unlisted_faces_note(count: int) -> str:
     return f"and {count} more {'face' if count == 1 else 'faces'} with less time on screen"
 
 
-def show(result: Result, *, with_bars: bool) -> None:
+def print_faces(result: Result, *, with_bars: bool) -> None:
     """Print the faces of a frame, in one line each or with a bar for each emotion."""
     color = False if os.environ.get("NO_COLOR") else None  # None: color if this is a terminal
     for line in _lines(result, with_bars):
@@ -60,6 +60,7 @@ def _bars(face: Face) -> Iterator[str]:
 
 def _colored(text: str, emotion: str) -> str:
     """Color text in the emotion's color, approximated in the 256-color palette of terminals."""
+    # Colors 16 to 231 of the palette are a cube with 6 levels per channel, 51 apart.
     red, green, blue = (round(int(COLORS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
 

@@ -21,21 +21,20 @@ def format_time(seconds: float, resolution_seconds: float = 0.1) -> str:
     return f"{hours}:{minutes:02d}:{end}" if hours else f"{minutes}:{end}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration with one decimal, as `1.5 s`, or as `under 0.1 s` instead of `0.0 s`."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
 
 
-def approximate_duration(seconds: float) -> str:
+def format_approximate_duration(seconds: float) -> str:
     """Format a duration as `under a minute`, `14 min` or `2 h 5 min`.
 
     Args:
         seconds: The duration in seconds; infinity is `unknown time`.
     """
-    minutes = round(seconds / 60) if seconds < math.inf else None
-    if minutes is None:
+    if not math.isfinite(seconds):
         return "unknown time"
-    hours, rest = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     if hours:
-        return f"{hours} h {rest} min"
+        return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else "under a minute"

@@ -40,14 +40,10 @@ INTERPOLATED_OPACITY, MIN_VISIBLE_PIXELS = 0.35, 8
 """Opacity of interpolated intervals, and minimum drawn width, in pixels, of intervals in which
 a face is present."""
 
-LEGEND_NOTES = {
-    "smoothed": "shares smoothed over time",
-    "interpolated": "pale: interpolated between detections",
-}
-"""Notes in the legend."""
-
+SMOOTHED_NOTE = "shares smoothed over time"
+INTERPOLATED_NOTE = "pale: interpolated between detections"
 SHOTS_NOTE = "lines: cuts to another shot"
-"""Note in the legend of an HTML page that marks shots."""
+"""Notes in the legend, for smoothed shares, interpolated intervals, and shots on an HTML page."""
 
 TICK_INTERVALS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Possible intervals between the ticks of the time axis in seconds."""
@@ -106,25 +102,25 @@ def draw_timeline(timeline: Timeline) -> Image.Image:
     if not drawn:
         position = (LEFT_MARGIN, HEADER_HEIGHT + STRIP_HEIGHT / 3)
         canvas.text(position, "no face detected", DIM_COLOR, _font(18))
-    elif others := len(summaries) - len(drawn) + timeline.dropped_faces:
-        canvas.text(
-            (LEFT_MARGIN, height - 6), unlisted_faces_note(others), DIM_COLOR, _font(14), "ls"
-        )
+    undrawn_count = len(summaries) - len(drawn) + timeline.dropped_faces
+    if undrawn_count:
+        note = unlisted_faces_note(undrawn_count)
+        canvas.text((LEFT_MARGIN, height - 6), note, DIM_COLOR, _font(14), "ls")
     return image
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 def legend_notes(*, smoothed: bool, interpolated: bool = True) -> list[str]:
     """Return the notes that explain smoothed shares and interpolated times in a legend."""
     notes = []
     if smoothed:
-        notes.append(LEGEND_NOTES["smoothed"])
+        notes.append(SMOOTHED_NOTE)
     if interpolated:
-        notes.append(LEGEND_NOTES["interpolated"])
+        notes.append(INTERPOLATED_NOTE)
     return notes
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def _draw_legend(canvas: ImageDraw.ImageDraw, emotion_indices: list[int], smoothed: bool) -> None:

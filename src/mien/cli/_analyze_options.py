@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,8 +166,10 @@ def parse_seconds(text: str) -> float:
         fields = [float(field) for field in text.split(":")]
     except ValueError:
         fields = []
-    is_in_range = all(0 <= field < (60 if k else math.inf) for k, field in enumerate(fields))
-    if not 1 <= len(fields) <= 3 or not is_in_range:
+    is_finite = all(0 <= field < math.inf for field in fields)
+    # The first field may exceed 59: 90 seconds, or 90:00 for 90 minutes.
+    is_below_60 = all(field < 60 for field in fields[1:])
+    if not (1 <= len(fields) <= 3 and is_finite and is_below_60):
         raise UserError(f"{text!r} is not a time; use seconds or 1:30.")
     return sum(field * 60**k for k, field in enumerate(reversed(fields)))
 
@@ -180,12 +183,9 @@ def check_smoothing(time_constant: float) -> float:
 
 def _parse_every(text: str) -> tuple[int, float]:
     """Parse `--every` into frames and seconds: `"3"` -> (3, 0), `"0.5s"` -> (1, 0.5)."""
-    try:
-        frames, interval = (1, float(text[:-1])) if text.endswith("s") else (int(text), 0.0)
-    except ValueError:
-        frames, interval = 0, 0.0
-    if frames < 1 or interval < 0 or (text.endswith("s") and not 0 < interval < math.inf):
-        raise UserError(
-            f"--every {text} is not valid; use a number of frames, or seconds as in 0.5s."
-        )
-    return frames, interval
+    with suppress(ValueError):  # not a number
+        if text.endswith("s") and 0 < float(text[:-1]) < math.inf:
+            return 1, float(text[:-1])
+        if not text.endswith("s") and int(text) >= 1:
+            return int(text), 0.0
+    raise UserError(f"--every {text} is not valid; use a number of frames, or seconds as in 0.5s.")
