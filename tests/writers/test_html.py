@@ -367,7 +367,7 @@ def test_text_and_escaping(on_page):
         description = await page.evaluate("document.querySelector('.face-description').innerText")
         assert "mean share: happy 75\u202f%" in description
         legend = await page.evaluate("document.getElementById('legend').innerText")
-        assert set(timeline.LEGEND_NOTES.values()) <= set(legend.split("\n"))
+        assert {timeline.SMOOTHED_NOTE, timeline.INTERPOLATED_NOTE} <= set(legend.split("\n"))
         title = await page.evaluate("document.getElementById('title').textContent")
         assert title == "50% #1 <b>?.mp4"
 

@@ -95,7 +95,7 @@ class Reservation:
         self._images += count
 
     def extend_images(self, total: int) -> None:
-        """Increase the reservation to `total` images, but to at most the limit of all requests.
+        """Increase the reservation to `total` images, or to the limit of all requests if lower.
 
         It is used for large images, which count as several.
 

@@ -67,7 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.backend = backend
     _add_image_routes(app, backend)
-    _add_video_routes(app, backend)
+    _add_upload_route(app, backend)
+    _add_job_routes(app, backend)
     _add_server_routes(app, backend)
     static_files.add_routes(app)
     _add_error_handlers(app)
@@ -107,9 +108,7 @@ def _add_image_routes(app: FastAPI, backend: Backend) -> None:
         await backend.live.serve(socket, analyzer, query.smooth)
 
 
-def _add_video_routes(app: FastAPI, backend: Backend) -> None:
-    jobs = backend.jobs
-
+def _add_upload_route(app: FastAPI, backend: Backend) -> None:
     @app.post(
         "/videos",
         status_code=202,
@@ -127,12 +126,15 @@ def _add_video_routes(app: FastAPI, backend: Backend) -> None:
         query: Annotated[query_parameters.VideoQuery, Query()],
     ) -> dict[str, Any]:
         job = await uploads.receive_video(
-            request, jobs, query.file_name(), query.job_options(), backend.settings
+            request, backend.jobs, query.file_name(), query.job_options(), backend.settings
         )
-        response.headers["Location"] = (
-            f"videos/{job.id}"  # relative, because a proxy may add a prefix
-        )
+        # The location is relative, because a proxy may add a prefix to the path.
+        response.headers["Location"] = f"videos/{job.id}"
         return job.record()
+
+
+def _add_job_routes(app: FastAPI, backend: Backend) -> None:
+    jobs = backend.jobs
 
     @app.get(
         "/videos/{job_id}",
@@ -236,7 +238,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal_error(_: Request, __: Exception) -> Response:
-        # Starlette logs the traceback.
+        # Starlette raises the exception again after this response, and uvicorn logs its traceback.
         return error_response(
             500, "The request failed because of a bug in mien; see the server's log."
         )

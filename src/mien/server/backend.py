@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 from mien.onnx_runtime import return_memory
+from mien.server.analyzer_cache import AnalyzerCache
 from mien.server.images import ImageAnalysis
 from mien.server.job_manager import JobManager
 from mien.server.live import LiveAnalysis
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
 CLEANUP_INTERVAL_SECONDS = 15.0

@@ -19,10 +19,10 @@ from mien.onnx_runtime import return_memory
 from mien.results import Frame
 from mien.server import request_bodies
 from mien.server.admission import Admission, Reservation
+from mien.server.analyzer_cache import AnalyzerCache
 from mien.server.error_responses import ClientDisconnected
 from mien.server.memory import MAX_JPEG_PIXELS, MAX_SMALL_BYTES, MemoryBudget, required_bytes
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import AnalyzerCache
 from mien.server.settings import Settings
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ class ImageAnalysis:
         The images are analyzed one after another, so the memory for the largest one is enough.
         """
         memory_bytes = await asyncio.to_thread(self._estimate_memory, images)
+        # An image counts once for each `MAX_SMALL_BYTES` of memory that it requires.
         reservation.extend_images(sum(math.ceil(count / MAX_SMALL_BYTES) for count in memory_bytes))
         disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
         try:

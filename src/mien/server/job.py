@@ -63,9 +63,9 @@ class Job:
         name: File name of the video, used in messages.
         options: Options for the analysis.
         expires_at: Time, by `time.monotonic()`, after which the job is deleted if it has ended.
+        state: "receiving", "queued", "running", "done", "failed" or "deleted".
         client: IP address of the client; for IPv6, its /64 network.
         upload_speed: Speed of the upload, updated while the video is received.
-        state: "receiving", "queued", "running", "done", "failed" or "deleted".
         position_seconds: Seconds from the start of the selection to the last analyzed frame.
         duration_seconds: Duration of the selection; 0 while unknown.
         frames: Number of analyzed frames.

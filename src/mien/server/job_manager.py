@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mien.errors import UserError
+from mien.server.analyzer_cache import AnalyzerCache
 from mien.server.error_responses import RequestError, service_unavailable
 from mien.server.job import FINAL_STATES, Job, JobCancelled, JobOptions
 from mien.server.metrics import Metrics
-from mien.server.micro_batching import AnalyzerCache
 from mien.server.private_folder import PrivateFolder
 from mien.server.settings import Settings
 from mien.server.video_analysis import analyze_video
@@ -34,7 +34,9 @@ class JobManager:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
         self._folder = PrivateFolder()
         self._jobs: dict[str, Job] = {}
-        self._lock, self._creation_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        # Held from making room for a job to adding it; `delete` acquires `_lock` in between.
+        self._creation_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(settings.max_running_jobs, "videos")
 
     def create(self, name: str, options: JobOptions, client: str = "") -> Job:
@@ -53,7 +55,7 @@ class JobManager:
             RequestError: 503 if no job can be replaced, or too little disk space is free.
             UserError: The model or detector is unknown.
         """
-        self._analyzers.check_available(*options.analyzer_key())
+        self._analyzers.get(*options.analyzer_key())  # an error if the model or detector is unknown
         self.delete_expired()
         with self._lock:
             if not self._folder.path.is_dir():  # the system may remove old temporary files
@@ -146,7 +148,8 @@ class JobManager:
         receiving = [job for job in jobs if job.state == "receiving"]
         own_uploads = [job for job in receiving if job.client == client]
         if len(own_uploads) >= max(1, self._settings.max_jobs // 2):
-            if not (slow_upload := _slowest_upload(own_uploads)):
+            slow_upload = _slowest_upload(own_uploads)
+            if slow_upload is None:
                 raise service_unavailable(f"You are already uploading {len(own_uploads)} videos")
             self.delete(slow_upload.id)
         elif len(jobs) >= self._settings.max_jobs:
@@ -158,7 +161,7 @@ class JobManager:
                 key=lambda job: (job.state != "failed", -job_counts[job.client], job.expires_at),
                 default=_slowest_upload(receiving),
             )
-            if evicted:
+            if evicted is not None:
                 self.delete(evicted.id)
 
     def count(self) -> int:

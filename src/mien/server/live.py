@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.frames import CloseCode
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
@@ -23,9 +23,6 @@ from mien.server.security import SUBPROTOCOL
 from mien.server.settings import Settings
 
 T = TypeVar("T")
-
-# Close codes, defined by RFC 6455 and the IANA registry.
-GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER = 1001, 1008, 1013
 
 CLOSE_FRAME_TIMEOUT_SECONDS = 1.0
 """Maximum time to send the close code to a client that may have stopped reading."""
@@ -57,7 +54,13 @@ class ReceivedFrame(NamedTuple):
 
 
 class LiveSession:
-    """Tracks the faces of one connection from frame to frame. Not thread-safe."""
+    """Tracks the faces of one connection from frame to frame. Not thread-safe.
+
+    Args:
+        analyzer: Analyzer for the frames.
+        smoothing: Time constant of smoothing in seconds; 0 disables smoothing.
+        max_pixels: Maximum number of pixels of a frame.
+    """
 
     def __init__(self, analyzer: Analyzer, smoothing: float, max_pixels: int) -> None:
         self._session, self._max_pixels = analyzer.session(smoothing), max_pixels
@@ -169,7 +172,7 @@ class LiveAnalysis:
             self._metrics.live_frames_dropped.inc(latest.dropped)
         code, message = next(
             (task.result() for task in tasks if task.done()),
-            CloseReason(GOING_AWAY, "The server is shutting down."),
+            CloseReason(CloseCode.GOING_AWAY, "The server is shutting down."),
         )
         if code:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
@@ -187,13 +190,16 @@ class LiveAnalysis:
                     message = await socket.receive()
             except TimeoutError:
                 seconds = self._settings.live_idle_timeout_seconds
-                return CloseReason(GOING_AWAY, f"No frame was received for {seconds:g} s.")
+                return CloseReason(
+                    CloseCode.GOING_AWAY, f"No frame was received for {seconds:g} s."
+                )
             if message["type"] == "websocket.disconnect":
                 return DISCONNECTED
             body = message.get("bytes")
             if body is None:
                 return CloseReason(
-                    POLICY_VIOLATION, "The message is text; send JPEG frames as binary messages."
+                    CloseCode.POLICY_VIOLATION,
+                    "The message is text; send JPEG frames as binary messages.",
                 )
             latest.put(body)
 
@@ -201,13 +207,16 @@ class LiveAnalysis:
         self, socket: WebSocket, latest: LatestFrame, session: LiveSession
     ) -> CloseReason:
         """Repeatedly analyze the newest frame and send its record, while the client reads."""
+        loop = asyncio.get_running_loop()
         while True:
             body, number, received_at = await latest.get()
             seconds = received_at - latest.opened_at
             try:
                 memory_bytes = await asyncio.to_thread(required_bytes, body, "the image")
                 async with self._memory.reserve(memory_bytes):
-                    future = self._submit(session.analyze, body, number, seconds)
+                    future = loop.run_in_executor(
+                        self._pool, session.analyze, body, number, seconds
+                    )
                     latest.last_analysis = future
                     text, face_count = await _wait_until_done(future)
                 self._metrics.faces.inc(face_count)
@@ -217,13 +226,12 @@ class LiveAnalysis:
                 async with asyncio.timeout(self._settings.client_timeout_seconds):
                     await socket.send_text(text)
             except TimeoutError:
-                return CloseReason(TRY_AGAIN_LATER, "The client does not read the responses.")
+                return CloseReason(
+                    CloseCode.TRY_AGAIN_LATER, "The client does not read the responses."
+                )
             except (RuntimeError, WebSocketDisconnect):
                 return DISCONNECTED
             self._metrics.live_frame_seconds.observe(time.monotonic() - received_at)
-
-    def _submit(self, analyze: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, analyze, *args)
 
     def close(self) -> None:
         """Cancel the queued frames; do not wait for those that are being analyzed."""

@@ -100,8 +100,10 @@ def required_bytes(body: bytes, name: str) -> int:
     factor = _reduction_factor(header)
     width, height = header.width / factor, header.height / factor
     bytes_per_pixel = _decoding_bytes_per_pixel(header, body)
-    # The coefficients of a progressive JPEG are stored at full size even if it is reduced.
-    bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * header.is_progressive * factor**2
+    # The coefficients of a progressive JPEG are stored at full size even if it is reduced, which
+    # divides the number of pixels by the square of the factor.
+    if header.is_progressive:
+        bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * factor**2
     is_tiled = max(width, height) > MAX_UNTILED_SIDE
     detection_bytes = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
     analysis_bytes = width * height * ANALYSIS_BYTES_PER_PIXEL + detection_bytes
@@ -124,7 +126,10 @@ def _reduction_factor(header: image_file.Header) -> int:
     pixels = header.width * header.height
     if header.format != "JPEG" or not MAX_JPEG_PIXELS < pixels <= jpeg.MAX_REDUCED_PIXELS:
         return 1
-    return next((k for k in (2, 4) if pixels <= MAX_JPEG_PIXELS * k**2), 8)
+    for factor in (2, 4):
+        if pixels <= MAX_JPEG_PIXELS * factor**2:
+            return factor
+    return 8
 
 
 def _decoding_bytes_per_pixel(header: image_file.Header, body: bytes) -> int:

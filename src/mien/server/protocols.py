@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 
 from mien.server.error_responses import error_response, service_unavailable
 
@@ -39,9 +39,6 @@ MAX_SMALL_FRAMES_PER_SECOND = 250
 
 REJECTED_CLOSE_SECONDS = 2.0
 """Time that a rejected client has to read the close frame before the connection is aborted."""
-
-# Close codes, defined by RFC 6455.
-POLICY_VIOLATION, INVALID_DATA = 1008, 1007
 
 PART_BYTES = 4096
 """Maximum number of received bytes that are parsed at once."""
@@ -219,7 +216,7 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
             return
         events.clear()
         self._reject(
-            POLICY_VIOLATION,
+            CloseCode.POLICY_VIOLATION,
             f"Send at most {MAX_SMALL_FRAMES_PER_SECOND} pings and other frames below "
             f"{SMALL_FRAME_BYTES} bytes per second.",
         )
@@ -231,7 +228,9 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
                 logging.getLogger(__name__).warning("A live client sent text that is not UTF-8.")
-                self._reject(INVALID_DATA, "The text is not UTF-8; send JPEG as binary messages.")
+                self._reject(
+                    CloseCode.INVALID_DATA, "The text is not UTF-8; send JPEG as binary messages."
+                )
                 return
         super().send_receive_event_to_app()
 

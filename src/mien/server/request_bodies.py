@@ -1,6 +1,6 @@
-"""Read images from request bodies: raw bytes, forms and JSON.
+"""Read request bodies of limited size and speed: raw bytes, forms and JSON.
 
-The size of bodies is limited, and images are never written to disk.
+Images are never written to disk.
 """
 
 from __future__ import annotations

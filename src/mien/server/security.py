@@ -46,7 +46,8 @@ HOST_PATTERN = re.compile(r"(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5})
 
 def parse_host(text: str) -> Host | None:
     """Parse a Host header such as `LOCALHOST.:80` or `[::1]:8000`; return None if it is invalid."""
-    if not (match := HOST_PATTERN.fullmatch(text)):
+    match = HOST_PATTERN.fullmatch(text)
+    if match is None:
         return None
     name, address, digits = match.groups()
     port = int(digits) if digits else None

@@ -37,6 +37,9 @@ UPLOAD_SHUTDOWN_SECONDS = 1.0
 REQUEST_SHUTDOWN_SECONDS = 4.0
 """Seconds after the start of the shutdown at which unfinished requests are aborted."""
 
+STDERR_DESCRIPTOR = 2
+"""File descriptor of standard error, to which C libraries write."""
+
 MAX_MESSAGE_LENGTH = 200
 """Maximum number of bytes of a message from a C library that are printed."""
 
@@ -125,8 +128,10 @@ def escape_library_messages() -> Iterator[None]:
     Clients can cause any number of such messages with any content, so at most one per second is
     printed inside the `with` block.
     """
-    python_stderr, original_stderr, (read_end, write_end) = sys.stderr, os.dup(2), os.pipe()
-    os.dup2(write_end, 2)
+    python_stderr = sys.stderr
+    original_stderr = os.dup(STDERR_DESCRIPTOR)
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, STDERR_DESCRIPTOR)
     os.close(write_end)
     with open(
         original_stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
@@ -138,7 +143,7 @@ def escape_library_messages() -> Iterator[None]:
             yield
         finally:
             sys.stderr = python_stderr
-            os.dup2(original_stderr, 2)  # closes the pipe, which ends the thread
+            os.dup2(original_stderr, STDERR_DESCRIPTOR)  # closes the pipe, which ends the thread
             printer_thread.join(1)
 
 

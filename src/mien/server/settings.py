@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
-
 VIDEO_PIXELS = {"1080p": 1920 * 1200, "1440p": 2560 * 1600, "2160p": 4096 * 2304}
 """Maximum number of pixels of a frame, by the name of the video size.
 
@@ -74,7 +73,11 @@ class Settings:
     """Time without a frame after which a live connection is closed."""
 
     max_jobs: int = 8
+    """Maximum number of stored videos in any state."""
+
     max_running_jobs: int = 1
+    """Maximum number of videos that are analyzed at the same time."""
+
     max_video_bytes: int = 512 * 2**20
     max_video_pixels: int = VIDEO_PIXELS["1080p"]
     """Maximum number of pixels of one frame of a video."""

@@ -71,6 +71,31 @@ async def receive_video(
     return job
 
 
+async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncIterator[str]:
+    """Yield server-sent events: `progress` after each change, then one `end`.
+
+    Args:
+        job: Job whose record is the data of each event.
+        shutdown_event: Event that is set when the server shuts down, which deletes the job.
+    """
+    last_content, last_sent_at = "", time.monotonic()
+    while True:
+        record = job.record()
+        if shutdown_event.is_set() and job.state not in FINAL_STATES:
+            record["state"] = "deleted"
+        if record["state"] in FINAL_STATES:
+            yield f"event: end\ndata: {json.dumps(record)}\n\n"
+            return
+        content = json.dumps({**record, "expires_in_seconds": 0.0})  # expiry is not progress
+        if content != last_content:
+            last_content, last_sent_at = content, time.monotonic()
+            yield f"event: progress\ndata: {json.dumps(record)}\n\n"
+        elif time.monotonic() - last_sent_at > KEEP_ALIVE_COMMENT_SECONDS:
+            last_sent_at = time.monotonic()
+            yield ": keep-alive\n\n"
+        await asyncio.sleep(PROGRESS_CHECK_SECONDS)
+
+
 def _client_address(request: Request) -> str:
     """Return the IP address of the client; for IPv6, its /64 network.
 
@@ -118,28 +143,3 @@ async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], jo
 def _copy_upload(file: UploadFile, job: Job) -> None:
     with file.file, open(job.upload_path, "xb") as output:
         shutil.copyfileobj(file.file, output, 2**20)
-
-
-async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncIterator[str]:
-    """Yield server-sent events: `progress` after each change, then one `end`.
-
-    Args:
-        job: Job whose record is the data of each event.
-        shutdown_event: Event that is set when the server shuts down, which deletes the job.
-    """
-    last_content, last_sent_at = "", time.monotonic()
-    while True:
-        record = job.record()
-        if shutdown_event.is_set() and job.state not in FINAL_STATES:
-            record["state"] = "deleted"
-        if record["state"] in FINAL_STATES:
-            yield f"event: end\ndata: {json.dumps(record)}\n\n"
-            return
-        content = json.dumps({**record, "expires_in_seconds": 0.0})  # expiry is not progress
-        if content != last_content:
-            last_content, last_sent_at = content, time.monotonic()
-            yield f"event: progress\ndata: {json.dumps(record)}\n\n"
-        elif time.monotonic() - last_sent_at > KEEP_ALIVE_COMMENT_SECONDS:
-            last_sent_at = time.monotonic()
-            yield ": keep-alive\n\n"
-        await asyncio.sleep(PROGRESS_CHECK_SECONDS)

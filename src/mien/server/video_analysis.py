@@ -27,6 +27,7 @@ ALLOWED_FORMATS = (
 """FFmpeg demuxers that open a single file; playlists could open files outside the job's folder."""
 
 MAX_WARNINGS = 20
+"""Maximum number of warnings of a job; further ones are dropped."""
 
 
 def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
@@ -51,6 +52,31 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
         outputs.append(partial(_update_progress, job))
         run([source], analyzer, outputs, run_options, callbacks)
         deadline.check()
+
+
+def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
+    """Check an uploaded video and return its size and duration.
+
+    Only allowed formats and protocols are opened, so that playlists are rejected.
+
+    Raises:
+        UserError: The upload is not a video, its frames are too large, or its duration is unknown.
+    """
+    options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
+    with open_video(source, options=options):
+        pass
+    info = video.probe(source)
+    if info.width * info.height > max_pixels:
+        raise UserError(
+            f"{source.name} has frames of {info.width} x {info.height} pixels; "
+            f"this server accepts at most {max_pixels / 1e6:.1f} million pixels. Send a smaller "
+            "version; with ffmpeg: -vf scale=-2:1080."
+        )
+    if not math.isfinite(info.seconds):
+        raise UserError(
+            f"{source.name} has an unknown duration; save it again, as MP4 for example."
+        )
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +111,6 @@ def _add_warning(job: Job, warning: UserError) -> None:
 def _update_progress(job: Job, result: Result) -> None:
     job.position_seconds = result.frame.seconds - job.options.selection.start
     job.frames += 1
-
-
-def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
-    """Check an uploaded video and return its size and duration.
-
-    Only allowed formats and protocols are opened, so that playlists are rejected.
-
-    Raises:
-        UserError: The upload is not a video, its frames are too large, or its duration is unknown.
-    """
-    options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
-    with open_video(source, options=options):
-        pass
-    info = video.probe(source)
-    if info.width * info.height > max_pixels:
-        raise UserError(
-            f"{source.name} has frames of {info.width} x {info.height} pixels; "
-            f"this server accepts at most {max_pixels / 1e6:.1f} million pixels. Send a smaller "
-            "version; with ffmpeg: -vf scale=-2:1080."
-        )
-    if not math.isfinite(info.seconds):
-        raise UserError(
-            f"{source.name} has an unknown duration; save it again, as MP4 for example."
-        )
-    return info
 
 
 @contextmanager
