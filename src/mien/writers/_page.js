@@ -17,6 +17,10 @@
  * @typedef {{ face: Series, element: HTMLElement, canvas: HTMLCanvasElement, cursor: HTMLElement }} Row
  */
 
+const EDGE_PIXELS = 16;    // the label of a tick is centered, except closer than this to an end of the axis
+const LABEL_PERCENT = 7;   // space for a label above or below a box, in percent of the height of the frame
+const RIGHT_PERCENT = 80;  // left edge, in percent of the width, of boxes whose labels are aligned to the right
+
 /** @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
 /** @type {Data} */
@@ -82,7 +86,9 @@ function sampleAt({ times, present, interpolated }, seconds, minSeconds = 0) {
   const last = lastIndex(times, seconds);
   const before = Math.max(0, last), after = Math.min(times.length - 1, last + 1);
   const nearest = seconds - times[before] < times[after] - seconds ? before : after;
-  const interval = lastIndex(present, times[nearest]) & ~1, start = present[interval], end = present[interval + 1];
+  // In a list of start, end, start, end and so on, starts have even indices.
+  const interval = 2 * Math.floor(lastIndex(present, times[nearest]) / 2);
+  const start = present[interval], end = present[interval + 1];
   const margin = Math.max(0, (minSeconds - (end - start)) / 2);
   if (seconds < start - margin || seconds > end + margin) return null;
   const isInterpolated = lastIndex(interpolated, seconds) % 2 === 0;
@@ -121,10 +127,16 @@ function timeAtPointer(face, canvas, clientX) {
   return drawnSample && !sampleAt(face, seconds) ? face.times[drawnSample.nearest] : seconds;
 }
 
-/** @type {(a: Sample | null, b: Sample | null) => boolean} */
+/**
+ * Return whether the stacks of shares that are drawn for two samples are the same.
+ * @type {(a: Sample | null, b: Sample | null) => boolean}
+ */
 const isSameStack = (a, b) => a?.nearest === b?.nearest && a?.isInterpolated === b?.isInterpolated;
 
-/** @param {Row} row */
+/**
+ * Draw the strip of a face; adjacent pixel columns with the same sample are drawn as one rectangle.
+ * @param {Row} row
+ */
 function drawRow({ face, canvas }) {
   const width = pixelWidth(canvas), height = Math.round(canvas.clientHeight * pixelRatio());
   Object.assign(canvas, { width, height });
@@ -158,7 +170,8 @@ function drawRow({ face, canvas }) {
   context.globalAlpha = 1;
   context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--cursor");
   for (const [seconds] of data.shots) {
-    context.fillRect(Math.round((seconds - data.start) / duration * width), 0, Math.max(1, Math.floor(pixelRatio())), height);
+    const x = Math.round((seconds - data.start) / duration * width), lineWidth = Math.max(1, Math.floor(pixelRatio()));
+    context.fillRect(x, 0, lineWidth, height);
   }
 }
 
@@ -244,7 +257,8 @@ function drawAxis() {
   for (let k = Math.ceil(data.start / step); k * step <= data.end + 1e-6; k++) {
     const tick = make("span", formatTime(k * step, step), axis), position = (k * step - data.start) / duration;
     tick.style.left = `${100 * position}%`;
-    tick.className = position * width < 16 ? "first" : (1 - position) * width < 16 ? "last" : "";
+    if (position * width < EDGE_PIXELS) tick.className = "first";
+    else if ((1 - position) * width < EDGE_PIXELS) tick.className = "last";
   }
 }
 
@@ -393,8 +407,13 @@ function drawBox(box, face, sample, isSelected) {
   // Smaller boxes are above larger ones, so that every box can be clicked.
   box.style.zIndex = `${isSelected ? 11000 : 10000 - Math.round(Math.max(0, w * h))}`;
   box.style.setProperty("--color", dominantColor(face, sample.nearest));
-  box.className = "box" + (sample.isInterpolated ? " interpolated" : "") + (isSelected ? " selected" : "") +
-    (y > 7 ? "" : y + h < 93 ? " label-below" : " label-inside") + (x > 80 ? " label-right" : "");
+  const hasSpaceAbove = y > LABEL_PERCENT, hasSpaceBelow = y + h < 100 - LABEL_PERCENT;
+  box.className = "box";
+  box.classList.toggle("interpolated", sample.isInterpolated);
+  box.classList.toggle("selected", isSelected);
+  box.classList.toggle("label-below", !hasSpaceAbove && hasSpaceBelow);
+  box.classList.toggle("label-inside", !hasSpaceAbove && !hasSpaceBelow);
+  box.classList.toggle("label-right", x > RIGHT_PERCENT);
   const label = dominantLabel(face, sample.nearest);
   if (box.firstElementChild) box.firstElementChild.textContent = isSelected ? `${face.id} ${label}` : `${face.id}`;
   box.setAttribute("aria-label", `face ${face.id}, ${label}`);

@@ -28,8 +28,10 @@ class ErrorResponse extends Error {
 const headersWithToken = (headers) =>
   ({ .../** @type {Record<string, string>} */ (headers), ...(token && { Authorization: `Bearer ${token}` }) });
 
-// Percent-encode the characters that are not allowed in the name of a WebSocket subprotocol.
-/** @type {(text: string) => string} */
+/**
+ * Percent-encode the characters that are not allowed in the name of a WebSocket subprotocol.
+ * @type {(text: string) => string}
+ */
 const encodeToken = (text) =>
   encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
 
@@ -97,7 +99,8 @@ export async function retryWhileBusy(path, options, onBusy) {
  * @param {"json" | "text" | "blob"} [format]
  */
 export async function retryWhileUnavailable(path, options, format) {
-  for (let hasFailed = false; ; ) {
+  let hasFailed = false;
+  while (true) {
     try {
       const body = await request(path, options, format);
       if (hasFailed) clearMessages();

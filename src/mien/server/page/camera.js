@@ -130,14 +130,18 @@ async function sendFrame(session) {
 function showResponse(session, response) {
   if ("error" in response) return showError(response.error);
   /** @type {Face[]} */
-  const faces = response.faces.map((face) => ({ ...face, box: mirrorBox(face.box, response.width) }));
+  const faces = response.faces.map((face) => ({ ...face, box: displayedBox(face.box, response.width) }));
   showFaces(faceList, viewer, { ...response, faces });
   showSpeed(session, faces.length ? "" : "No face detected. ");
   announceFaces(session, response.faces);
 }
 
-/** @type {(box: Face["box"], width: number) => Face["box"]} */
-const mirrorBox = ([x, y, w, h], width) => ($("camera-mirror").checked ? [width - x - w, y, w, h] : [x, y, w, h]);
+/**
+ * Return a box as it is displayed: mirrored if the video is.
+ * @type {(box: Face["box"], frameWidth: number) => Face["box"]}
+ */
+const displayedBox = ([x, y, w, h], frameWidth) =>
+  ($("camera-mirror").checked ? [frameWidth - x - w, y, w, h] : [x, y, w, h]);
 
 /** @type {(session: Session, prefix: string) => void} */
 function showSpeed({ responseTimes, sentAt }, prefix) {

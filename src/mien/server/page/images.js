@@ -173,11 +173,12 @@ function removeEntries(...removedEntries) {
   $("image-files").focus();
 }
 
-// The columns of saved tables are those of mien's other tables, without the columns for smoothed shares.
-
 const records = () => entries.flatMap((entry) => entry.record || []);
 
-/** @type {(record: FrameRecord) => Record<string, any>[]} */
+/**
+ * Return a row per face. The columns are those of mien's other tables, without smoothed shares.
+ * @type {(record: FrameRecord) => Record<string, any>[]}
+ */
 function tableRows({ faces, ...common }) {
   if (!faces.length) return [common];
   return faces.map(({ box: [x, y, w, h], emotions, flags, landmarks, ...face }) =>

@@ -64,7 +64,8 @@ $("model").addEventListener("change", () => {
 document.addEventListener("tabchange", camera.stop);
 
 async function initialize() {
-  for (let hasFailed = false; !models.length; ) {
+  let hasFailed = false;
+  while (!models.length) {
     try {
       await loadModels();
       if (hasFailed) clearMessages();

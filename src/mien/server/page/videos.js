@@ -38,7 +38,7 @@ export async function addVideo(file, ignoredCount = 0) {
   }
 }
 
-// Show the last video again after the page is reloaded, if the server still stores its job.
+/** Show the last video again after the page is reloaded, if the server still stores its job. */
 export async function restore() {
   const id = sessionStorage.getItem(STORAGE_KEY);
   if (!id || currentEntry) return;
@@ -74,8 +74,10 @@ function showProgress(text, fraction) {
   else $("job-progress").value = fraction;
 }
 
-// The percentage is rounded down, so that 100 % is shown only at the end.
-/** @param {number} fraction */
+/**
+ * Format a fraction as a percentage; it is rounded down, so that 100 % is shown only at the end.
+ * @param {number} fraction
+ */
 const wholePercent = (fraction) => `${Math.floor(100 * fraction)}\u202f%`;
 
 /** @param {number} fraction */
