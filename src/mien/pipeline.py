@@ -186,7 +186,9 @@ class _Analysis:
         unfinished = self.checkpoint.unfinished_video_for(source)
         try:
             results = self._tracked_results(source, unfinished)
-            yield from self._smoothed_results(source, results) if self.options.two_pass else results
+            if self.options.two_pass:
+                results = self._smoothed_results(source, results)
+            yield from results
         except UserError as error:
             if unfinished:  # end the run, so that its partial outputs remain and can be resumed
                 raise

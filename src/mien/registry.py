@@ -67,7 +67,7 @@ def unknown_name_error(kind: str, name: str, available: Iterable[str]) -> UserEr
     available = list(available)
     similar = difflib.get_close_matches(name, available, n=1)
     suggestion = f" Did you mean {similar[0]!r}?" if similar else ""
-    plural = kind.replace(" or ", "s or ") + "s"
+    plural = kind.replace(" or ", "s or ") + "s"  # "tables or figures"
     return UserError(
         f"Unknown {kind} {name!r}.{suggestion} Known {plural}: {', '.join(available)}."
     )

@@ -21,8 +21,8 @@ class Detector(Protocol):
 
     Attributes:
         name: Name that is stored with every result.
-        geometry: Position of FER2013's crops relative to its boxes, measured by
-            `benchmarks/geometry.py`. `CropGeometry()` if its boxes are already the squares to
+        geometry: Position and size of FER2013's crops relative to the detector's boxes, measured by
+            `benchmarks/geometry.py`; `CropGeometry()` if the boxes are already the squares to
             classify.
 
     Example:

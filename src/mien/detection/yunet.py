@@ -9,6 +9,7 @@ to 640 pixels are detected in overlapping tiles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,16 @@ class YuNet:
         small = downscale(pixels, 1 / TILE_DOWNSCALING)
         tiles, shrink = list(split_into_tiles(small)), shrink_options()
         # Tiles need more memory than whole images; the last one returns it.
-        return [
-            detection.shifted(left, top).scaled(TILE_DOWNSCALING)
-            for number, (tile, left, top) in enumerate(tiles, 1)
-            for detection in self._detect(tile, shrink if number == len(tiles) else None)
-            if not _crosses_tile_border(detection, tile, left, top, small)
-        ]
+        detections: list[Detection] = []
+        for number, (tile, left, top) in enumerate(tiles, 1):
+            run_options = shrink if number == len(tiles) else None
+            complete = [
+                face
+                for face in self._detect(tile, run_options)
+                if not _crosses_tile_border(face, tile, left, top, small)
+            ]
+            detections += [face.shifted(left, top).scaled(TILE_DOWNSCALING) for face in complete]
+        return detections
 
     def _detect(self, pixels: np.ndarray, run_options: Any = None) -> list[Detection]:
         """Detect faces without resizing, in an image of at most about 1,300 pixels a side."""
@@ -164,10 +169,11 @@ def _to_detection(row: list[float]) -> Detection:
 
 
 def pad(pixels: np.ndarray) -> np.ndarray:
-    """Pad an image with black on the right and below so that its sides are multiples of 32."""
+    """Pad an image with black on the right and below to multiples of the largest stride, 32."""
     height, width = pixels.shape[:2]
     padded_height, padded_width = (
-        -(-max(side, MIN_PADDED_SIDE) // 32) * 32 for side in (height, width)
+        math.ceil(max(side, MIN_PADDED_SIDE) / STRIDES[-1]) * STRIDES[-1]
+        for side in (height, width)
     )
     if (padded_height, padded_width) == (height, width):
         return np.ascontiguousarray(pixels)
@@ -197,8 +203,8 @@ def split_into_tiles(pixels: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]
 
 def tile_intervals(length: int) -> list[tuple[int, int]]:
     """Return start and end of each tile along one axis: as few tiles as possible, of equal size."""
-    count = max(1, -(-(length - TILE_OVERLAP) // (TILE_SIDE - TILE_OVERLAP)))
-    size = -(-(length + (count - 1) * TILE_OVERLAP) // count)
+    count = max(1, math.ceil((length - TILE_OVERLAP) / (TILE_SIDE - TILE_OVERLAP)))
+    size = math.ceil((length + (count - 1) * TILE_OVERLAP) / count)
     starts = [round(k * (length - size) / max(count - 1, 1)) for k in range(count)]
     return [(start, min(start + size, length)) for start in starts]
 

@@ -80,8 +80,14 @@ def copy_audio(
         )
 
 
+def no_audio() -> AudioCopy:
+    """Copy nothing."""
+    yield from ()
+
+
 def _copy_stream(container: Any, start_seconds: float, out: Any) -> AudioCopy:
-    if (stream := audio_stream(container)) is None:
+    stream = audio_stream(container)
+    if stream is None:
         return
     if stream.codec_context is None:
         raise UserError("its codec is not supported")
@@ -146,7 +152,10 @@ def _resample(stream: Any, start: float, layout: str) -> Iterator[Any]:
             resampler = av.AudioResampler("fltp", layout, SAMPLE_RATE, AAC_FRAME_SAMPLES)
         frame.pts -= round(start / frame.time_base)
         assert resampler
-        yield from filter(None, map(_trim_before_zero, resampler.resample(frame)))
+        for resampled in resampler.resample(frame):
+            trimmed = _trim_before_zero(resampled)
+            if trimmed is not None:
+                yield trimmed
     if resampler:
         yield from resampler.resample(None)
 

@@ -172,7 +172,7 @@ def _newest_frames(
         seconds_left: Returns the number of seconds until reading ends.
     """
     stop_event, changed = threading.Event(), threading.Condition()
-    newest: list[Frame] = []
+    newest: list[Frame] = []  # at most one
     outcome: list[BaseException | None] = []  # empty while reading; then the error, or None
 
     def read() -> None:

@@ -36,7 +36,8 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"Cannot read {source.name} as a video: {reason(error)}.") from None
     with container:
-        if (stream := video_stream(container)) is None:
+        stream = video_stream(container)
+        if stream is None:
             raise UserError(
                 f"Cannot read {source.name} as a video: it has no video stream. "
                 "Choose another file."

@@ -79,7 +79,8 @@ class TimedDecoder:
             self._add_damage()
         elif self._damaged_count:
             self._report_damage()
-        if (seconds := self._clock(av_frame)) is not None:
+        seconds = self._clock(av_frame)
+        if seconds is not None:
             yield seconds, av_frame
 
     def _add_damage(self) -> None:
@@ -185,7 +186,8 @@ def _matroska_end(path: Path) -> int:
     """Return the size in bytes that a Matroska or WebM file states, or 0 if it states none."""
     with open(path, "rb") as file:
         head = file.read(4096)
-    if (id_start := head.find(SEGMENT_ID)) < 0:
+    id_start = head.find(SEGMENT_ID)
+    if id_start < 0:
         return 0
     # The size of the segment is a variable-length integer of EBML: the number of leading zero bits
     # is the number of bytes after the first one, and the 1 after them is not part of the value.

@@ -13,6 +13,9 @@ from mien.results import Frame
 EARLY_TOLERANCE = 0.5
 """A frame still matches a time if it is at most this fraction of its duration before that time."""
 
+ROUNDING_TOLERANCE = 1e-6
+"""Fraction of a time step by which rounding may place a frame before the step."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameSelection:
@@ -92,7 +95,8 @@ class FrameSelection:
                 return (count - 1) % self.every == 0
             # Steps depend only on the time, so that a resumed run selects the same frames.
             previous = step
-            step = math.floor((seconds - origin + EARLY_TOLERANCE / rate) / self.seconds + 1e-6)
+            elapsed = seconds - origin + EARLY_TOLERANCE / rate
+            step = math.floor(elapsed / self.seconds + ROUNDING_TOLERANCE)
             return step != previous
 
         return is_selected

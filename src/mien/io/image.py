@@ -149,7 +149,8 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray
 
 def _original_size(image: Image.Image) -> tuple[int, int] | None:
     """Return the upright width and height of a JPEG before its reduction, or None for others."""
-    if not (size := image.info.get(jpeg.ORIGINAL_SIZE)):
+    size = image.info.get(jpeg.ORIGINAL_SIZE)
+    if size is None:
         return None
     return (size[1], size[0]) if rgb.swaps_width_and_height(image) else size
 

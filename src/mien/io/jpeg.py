@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -40,8 +41,9 @@ def reduce(image: Image.Image, max_pixels: int) -> None:
     """
     width, height = image.size
     if max_pixels < width * height <= MAX_REDUCED_PIXELS:
-        fitting = (k for k in (2, 4, 8) if -(-width // k) * -(-height // k) <= max_pixels)
-        factor = next(fitting, 8)
+        for factor in (2, 4, 8):
+            if math.ceil(width / factor) * math.ceil(height / factor) <= max_pixels:
+                break
         image.draft(None, (width // factor, height // factor))
         image.info[ORIGINAL_SIZE] = (width, height)
 

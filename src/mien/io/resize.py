@@ -93,7 +93,8 @@ def area(pixels: np.ndarray, size: Size) -> np.ndarray:
         return pixels.copy()
     if scale_x < 1 or scale_y < 1:
         return _interpolate(pixels, size, area_weights=True)
-    if (block_width := _integer_scale(scale_x)) and (block_height := _integer_scale(scale_y)):
+    block_width, block_height = _integer_scale(scale_x), _integer_scale(scale_y)
+    if block_width and block_height:
         return _block_means(pixels, block_width, block_height)
     # Columns first, as in OpenCV, because float32 sums depend on the order.
     narrow = _average_columns(pixels, size[0])

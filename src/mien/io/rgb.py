@@ -137,7 +137,12 @@ def _black_and_white_levels(
         return 0.0, float(white)
     if dtype.kind == "f" and FLOAT_WHITE_LEVELS[0] < high < MAX_HIGHLIGHT:
         return 0.0, high
-    scales: tuple[float, ...] = FLOAT_WHITE_LEVELS if dtype.kind == "f" else INTEGER_WHITE_LEVELS
-    if dtype == np.int32:  # Pillow's mode I, which usually holds 16-bit values
-        scales = INTEGER_WHITE_LEVELS[:1]
-    return next(((0.0, float(scale)) for scale in scales if high <= scale), (low, high))
+    white_levels: tuple[float, ...] = INTEGER_WHITE_LEVELS
+    if dtype.kind == "f":
+        white_levels = FLOAT_WHITE_LEVELS
+    elif dtype == np.int32:  # Pillow's mode I, which usually holds 16-bit values
+        white_levels = INTEGER_WHITE_LEVELS[:1]
+    for level in white_levels:
+        if high <= level:
+            return 0.0, float(level)
+    return low, high

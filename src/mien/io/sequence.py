@@ -32,11 +32,13 @@ def paths(source: Source) -> list[Path]:
     width = int(digits or 0)
     expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
     files = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
-    numbers = sorted(
-        int(match[1])
-        for path in files
-        if (match := expression.match(path.name)) and match[1] == f"{int(match[1]):0{width}d}"
-    )
+    numbers = []
+    for path in files:
+        match = expression.match(path.name)
+        # With %04d, 0001 and 10000 are numbers of the sequence, but not 1 and 010000.
+        if match and match[1] == f"{int(match[1]):0{width}d}":
+            numbers.append(int(match[1]))
+    numbers.sort()
     if not numbers:
         raise UserError(
             f"Cannot read {source.location}: no file has a number in place of %{digits}d. "

@@ -72,7 +72,8 @@ class Source:
             UserError: The input is a folder or glob with several files, or `expand` raises an
                 error.
         """
-        if len(sources := cls.expand(text)) > 1:
+        sources = cls.expand(text)
+        if len(sources) > 1:
             raise UserError(f"{text} matches {len(sources)} files; give the path of one.")
         return sources[0]
 
@@ -101,9 +102,8 @@ class Source:
             Source.expand("holiday/")  # every image and video in the folder
             ```
         """
-        if source := _special_source(text):
-            return [source]
-        return _path_sources(text, on_warning)
+        source = _special_source(text)
+        return [source] if source else _path_sources(text, on_warning)
 
 
 def record_name(path: str | Path) -> str:
@@ -121,7 +121,8 @@ def _special_source(text: str) -> Source | None:
         return Source("image", text, "standard input")
     if ADDRESS.match(text):
         return _address(text)
-    if (camera := CAMERA.match(text)) and not Path(text).exists():
+    camera = CAMERA.match(text)
+    if camera and not Path(text).exists():
         return Source("camera", camera[1] or "0", text)
     # In addresses, % has another meaning: %20 is a space.
     sequence = None if "://" in text else SEQUENCE.match(text)
@@ -167,7 +168,8 @@ def _path_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
 def _glob_sources(pattern: str, on_warning: ErrorCallback) -> list[Source]:
     matches = sorted(glob.glob(pattern, recursive=True))
     folders = [path for path in matches if Path(path).is_dir()]
-    if not (files := [path for path in matches if path not in folders]):
+    files = [path for path in matches if path not in folders]
+    if not files:
         raise UserError(f"Cannot read {pattern}: file not found.")
     if folders and "**" not in pattern:
         on_warning(UserError(f"{pattern}: {len(folders)} of the matches are folders and "

@@ -157,4 +157,5 @@ def orient(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     (a, b), (c, d) = matrix
     if abs(a) + abs(d) < abs(b) + abs(c):  # columns become rows
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    vertical_step, horizontal_step = (-1 if factor < 0 else 1 for factor in (d, a))
+    return np.ascontiguousarray(pixels[::vertical_step, ::horizontal_step])

@@ -33,9 +33,9 @@ def supports_resume(path: Path) -> bool:
 def is_single_source(path: Path) -> bool:
     """Return whether this output can hold only one video or image."""
     name = _writer_name(path)
-    return name in names(REGISTRY) and getattr(
-        load_module(REGISTRY, name), "IS_SINGLE_SOURCE", False
-    )
+    if name not in names(REGISTRY):
+        return False
+    return getattr(load_module(REGISTRY, name), "IS_SINGLE_SOURCE", False)
 
 
 def open_writer(

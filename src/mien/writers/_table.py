@@ -45,7 +45,7 @@ def rows(record: dict) -> Iterator[dict]:
             **face["emotions"],
             "flags": " ".join(face["flags"]),
             **{f"smoothed_{name}": share for name, share in face.get("smoothed", {}).items()},
-            **_landmarks(face["landmarks"]),
+            **_landmark_columns(face["landmarks"]),
         }
 
 
@@ -68,9 +68,9 @@ def dataframe(records: Iterable[dict]) -> pandas.DataFrame:
     )
 
 
-def _landmarks(points: list | None) -> dict:
-    return {
-        f"{name}_{axis}": value
-        for name, point in zip(LANDMARKS, points or (), strict=bool(points))
-        for axis, value in zip("xy", point, strict=True)
-    }
+def _landmark_columns(points: list | None) -> dict[str, float]:
+    columns = {}
+    if points is not None:
+        for name, (x, y) in zip(LANDMARKS, points, strict=True):
+            columns[f"{name}_x"], columns[f"{name}_y"] = x, y
+    return columns

@@ -43,9 +43,12 @@ def mark_formula(text: str) -> str:
 def _convert(records: Iterator[dict], path: Path) -> None:
     is_ascii = True
     with open(path, "w", newline="", encoding="utf-8") as file:
-        # Python quotes a name that contains CR only if the lines end with it.
-        lines = SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n") + "\n"))
-        table = csv.DictWriter(lines, COLUMNS, lineterminator="\r\n")
+
+        def write_line(row: str) -> None:
+            file.write(row.removesuffix("\r\n") + "\n")
+
+        # `csv` quotes a text that contains CR only if the rows that it writes end with CR as well.
+        table = csv.DictWriter(SimpleNamespace(write=write_line), COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for record in records:
             for row in rows(record):

@@ -58,7 +58,7 @@ class _Encoder:
         self._last_pts = -1
         self._annotate = Annotator()
         self._start = self._end = self._audio_end = 0.0
-        self._audio: audio.AudioCopy = (0.0 for _ in ())  # no audio
+        self._audio = audio.no_audio()
 
     def __enter__(self) -> _Encoder:
         return self
@@ -96,14 +96,15 @@ class _Encoder:
             )
         if pixels.shape[:2] != self._shape:
             pixels = _fit(pixels, self._shape)
-        av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        if (seconds := frame.seconds - self._start) > MAX_SECONDS:
+        seconds = frame.seconds - self._start
+        if seconds > MAX_SECONDS:
             raise UserError(
                 f"Cannot write {self._path}: {frame.source} has a frame at {frame.seconds:.3g} s. "
                 "Use --until to leave it out."
             )
         # If this is the last frame, it is shown as long as the previous one.
         self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
+        av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         # MP4 needs increasing timestamps, even if those of the source repeat.
         self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS_PER_SECOND))
         av_frame.time_base = Fraction(1, TICKS_PER_SECOND)
@@ -130,9 +131,10 @@ class _Encoder:
             self._audio = audio.copy_audio(
                 frame.location, frame.seconds, self._container, frame.source
             )
-        next(self._audio, None)
+        next(self._audio, None)  # adds the audio stream, before the first frame is written
 
     def _copy_audio(self, until: float) -> None:
+        """Write audio until at least this second of the output, if there is so much."""
         while self._audio_end < until:
             self._audio_end = next(self._audio, math.inf)
 
