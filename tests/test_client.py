@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import mien
-from mien.client import _frame_file
+from mien.client.image_bodies import frame_as_file
 from mien.io import image, video
 from tests.server import serving
 
@@ -147,14 +147,14 @@ def test_a_name_that_is_not_utf8_is_accepted_and_an_image_with_too_many_pixels_s
 
 
 def test_a_large_file_is_sent_as_png_if_that_is_smaller(monkeypatch, tmp_path):
-    monkeypatch.setattr("mien.client.LARGE_FILE_BYTES", 1000)
+    monkeypatch.setattr("mien.client.image_bodies.LARGE_FILE_BYTES", 1000)
     Image.new("RGB", (300, 300)).save(tmp_path / "a.bmp")
     frame = image.first_frame(tmp_path / "a.bmp")
-    assert len(_frame_file(frame)) < 20_000 < (tmp_path / "a.bmp").stat().st_size
-    assert _frame_file(replace(frame, number=1)).startswith(b"\x89PNG")
+    assert len(frame_as_file(frame)) < 20_000 < (tmp_path / "a.bmp").stat().st_size
+    assert frame_as_file(replace(frame, number=1)).startswith(b"\x89PNG")
     Image.fromarray(np.zeros((200, 200, 3), np.uint8)).save(tmp_path / "b.png")
     small = image.first_frame(tmp_path / "b.png")
-    assert _frame_file(small) == (tmp_path / "b.png").read_bytes()
+    assert frame_as_file(small) == (tmp_path / "b.png").read_bytes()
 
 
 def test_model_detector_and_contempt_can_be_selected(server, tiny_model):
