@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 import mien
+from mien import detection
 from mien.classification import face_classifier, flags, model_spec
+from mien.classification.classifier import Classifier
 from mien.errors import UserError
 from mien.results import Frame
 
@@ -323,3 +325,10 @@ def test_results_before_a_damaged_image_are_yielded_before_the_error(tmp_path, p
 def test_an_empty_path_is_an_error(tiny_model):
     with pytest.raises(UserError):
         mien.Analyzer(tiny_model, "whole").analyze("")
+
+
+def test_an_analyzer_accepts_a_loaded_classifier_and_detector(tiny_model):
+    classifier, detector = Classifier(tiny_model), detection.load("whole")
+    analyzer = mien.Analyzer(classifier, detector)
+    assert (analyzer.model, analyzer.detector) == ("tiny", "whole")
+    assert analyzer.analyze(noise(0)) == mien.Analyzer(tiny_model, "whole").analyze(noise(0))

@@ -15,7 +15,7 @@ from tests.synthetic import clip_files, clips, tracking_scores
 
 
 @pytest.mark.parametrize("is_copied", [True, False])
-def test_audio_continues_when_time_stamps_restart(tmp_path, sample_faces, is_copied, monkeypatch):
+def test_audio_continues_when_timestamps_restart(tmp_path, sample_faces, is_copied, monkeypatch):
     if not is_copied:
         monkeypatch.setattr("mien.io.audio.COPIED_CODECS", ())
     frames = clips.frames("one", sample_faces, size=(320, 180), seconds=3)
@@ -41,7 +41,7 @@ def test_audio_is_copied_only_from_video_files(tmp_path, monkeypatch):
     assert calls == []
 
 
-def test_annotated_video_keeps_time_stamps_and_audio(clip, tmp_path):
+def test_annotated_video_keeps_timestamps_and_audio(clip, tmp_path):
     path, truths = clip
     with writers.open_writer(tmp_path / "out.mp4") as write:
         for frame in video.frames(Source.parse(str(path))):

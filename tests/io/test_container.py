@@ -114,7 +114,7 @@ def test_seconds_count_from_the_start_of_the_file(tmp_path, name, video_start, a
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.flv"])
-def test_time_stamps_that_start_at_an_hour_count_from_zero(tmp_path, name):
+def test_timestamps_that_start_at_an_hour_count_from_zero(tmp_path, name):
     path, images = tmp_path / name, [gray(4 * k) for k in range(40)]
     times = [Fraction(3600) + Fraction(k, 25) for k in range(40)]
     write_video(path, images, times=times, tick=Fraction(1, 1000), options={"bf": "0"})

@@ -527,3 +527,8 @@ def test_conversion_in_strips_equals_that_of_the_whole_image(mode, monkeypatch):
     expected = image.first_frame(pil_image).pixels
     monkeypatch.setattr(rgb, "STRIP_PIXELS", 100)
     assert np.array_equal(image.first_frame(pil_image).pixels, expected)
+
+
+def test_the_error_of_an_unreadable_image_has_its_name():
+    with pytest.raises(UserError, match=r"beach\.jpg"):
+        image.first_frame(b"x", "beach.jpg")

@@ -25,7 +25,7 @@ from tests.synthetic import clip_files, clips, tracking_scores
         ("d.avi", "mjpeg", False), ("e.mp4", "mpeg4", False), ("f.mkv", "libx264", True),
     ],
 )  # fmt: skip
-def test_frames_have_their_own_time_stamps(tmp_path, sample_faces, name, codec, is_variable):
+def test_frames_have_their_own_timestamps(tmp_path, sample_faces, name, codec, is_variable):
     path = tmp_path / name
     originals = clips.frames("one", sample_faces, size=(320, 180), seconds=1, variable=is_variable)
     truths = clip_files.encode(path, originals, codec=codec)
@@ -50,7 +50,7 @@ def test_animated_gif_is_a_video_and_a_single_frame_is_an_image(tmp_path, sample
     assert Source.parse(str(moving)).kind == "image"
 
 
-def test_video_continues_when_time_stamps_restart(tmp_path, sample_faces):
+def test_video_continues_when_timestamps_restart(tmp_path, sample_faces):
     recording, joined = tmp_path / "recording.ts", tmp_path / "joined.ts"
     clip_files.encode(recording, clips.frames("one", sample_faces, size=(320, 180), seconds=3))
     joined.write_bytes(2 * recording.read_bytes())

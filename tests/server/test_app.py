@@ -1,21 +1,17 @@
-"""Micro-batching, and all routes of the server except `/videos` and `/live`."""
+"""All routes of the server except `/videos` and `/live`."""
 
 import base64
 import http.client
 import json
 import re
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urljoin
 
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import mien
 from mien.io.image import first_frame
-from mien.server.micro_batching import MicroBatchingClassifier
 from tests.server import serving
 
 IMAGE = serving.image_file()
@@ -327,12 +323,6 @@ def test_metrics_count_all_unknown_paths_as_one_route(client):
     assert "unknown" not in text
 
 
-def test_the_warm_up_batch_is_not_counted(tiny_model):
-    with serving.in_process(tiny_model) as client:
-        client.get("/models")
-        assert "\nmien_batch_faces_count 0.0\n" in client.get("/metrics").text
-
-
 def test_openapi_describes_all_routes_and_its_examples_work(client):
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
@@ -352,42 +342,6 @@ def test_openapi_describes_all_routes_and_its_examples_work(client):
         assert client.post("/analyze", json=body_example["value"]).status_code == 200
 
 
-def test_concurrent_requests_share_a_batch(tiny_model):
-    batches = []
-    classifier = MicroBatchingClassifier(
-        tiny_model, 1, timeout_seconds=5.0, on_batch=batches.append
-    )
-    crops = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8), np.uint8)
-    expected = classifier(crops)
-    batches.clear()
-    all_announced = threading.Barrier(6)
-
-    def classify(k):
-        with classifier.announce_request():
-            all_announced.wait()
-            return classifier(crops[k : k + 1])
-
-    with ThreadPoolExecutor(6) as pool:
-        probabilities = np.concatenate(list(pool.map(classify, range(6))))
-    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
-    assert batches == [6]
-    classifier(np.repeat(crops, 5, 0))
-    assert batches == [6, 30]
-
-
-def test_a_batch_succeeds_after_one_that_raised_an_error(tiny_model):
-    classifier = MicroBatchingClassifier(tiny_model, 1, timeout_seconds=1.0)
-    with pytest.raises(Exception, match=r"INVALID_ARGUMENT|Got invalid dimensions"):
-        classifier(np.zeros((1, 1, 9, 9), np.uint8))
-    assert classifier(np.zeros((1, 1, 8, 8), np.uint8)).shape == (1, 8)
-
-
-def test_waiting_for_announced_requests_has_a_timeout(tiny_model):
-    classifier = MicroBatchingClassifier(tiny_model, 1, timeout_seconds=0.01)
-    with classifier.announce_request(), classifier.announce_request():
-        assert classifier(np.zeros((1, 1, 8, 8), np.uint8)).shape == (1, 8)
-
-
 def test_the_serve_command_reports_errors(mien, tmp_path, monkeypatch):
     assert mien("serve", "--host", "256.0.0.1")[0] == 2
     assert "/dev/null" in mien("serve", "--token-file", "/dev/null")[2]
@@ -398,21 +352,6 @@ def test_the_serve_command_reports_errors(mien, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "mien.server.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install '.[serve]'" in mien("serve")[2]
-
-
-def test_an_analyzer_accepts_a_loaded_classifier_and_detector(tiny_model):
-    from mien import detection
-    from mien.classification.classifier import Classifier
-
-    classifier, detector = Classifier(tiny_model), detection.load("whole")
-    analyzer = mien.Analyzer(classifier, detector)
-    assert (analyzer.model, analyzer.detector) == ("tiny", "whole")
-    assert analyzer.analyze(IMAGE) == mien.Analyzer(tiny_model, "whole").analyze(IMAGE)
-
-
-def test_the_error_of_an_unreadable_image_has_its_name():
-    with pytest.raises(mien.UserError, match=r"beach\.jpg"):
-        first_frame(b"x", "beach.jpg")
 
 
 def test_the_record_is_json_for_any_file_name(client):

@@ -133,7 +133,7 @@ def frames(
     actors = SCENARIOS[scenario](ScenarioInput(faces, *size, seconds, rng))
     backdrop = background(size, rng, moving=scenario != "still")
     noise = rng.normal(0, 3, (size[1] + 32, size[0] + 32, 3)).astype(np.int16)
-    for t in time_stamps(fps, seconds, rng if variable else None):
+    for t in timestamps(fps, seconds, rng if variable else None):
         pixels = backdrop(t)
         visible_faces = draw_actors(pixels, actors, faces, t)
         top, left = rng.integers(0, 33, 2)
@@ -141,7 +141,7 @@ def frames(
         yield np.clip(pixels + frame_noise, 0, 255).astype(np.uint8), Truth(t, visible_faces)
 
 
-def time_stamps(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
+def timestamps(fps: int, seconds: float, rng: np.random.Generator | None) -> list[float]:
     """Timestamps in seconds; with `rng`, intervals vary by a factor of 0.6 to 1.4, with gaps."""
     count = int(fps * seconds)
     steps = np.ones(count)

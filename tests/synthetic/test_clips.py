@@ -140,7 +140,7 @@ def test_real_faces_are_detected_at_their_boxes():
         ("a.avi", "mjpeg", False),
     ],
 )
-def test_time_stamps_are_exact(name, codec, variable, faces, tmp_path):
+def test_timestamps_are_exact(name, codec, variable, faces, tmp_path):
     if codec not in av.codecs_available:
         pytest.skip(f"this build of PyAV has no {codec}")
     frames = clips.frames("one", faces, SMALL, seconds=1, variable=variable)

@@ -24,7 +24,7 @@ def test_frame_too_large_for_the_encoder_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_time_stamps_of_a_damaged_file_are_an_error(tmp_path):
+def test_timestamps_of_a_damaged_file_are_an_error(tmp_path):
     pixels = np.zeros((48, 64, 3), np.uint8)
     with writers.open_writer(tmp_path / "x.mp4") as write:
         write(Result(Frame(pixels, "x"), []))

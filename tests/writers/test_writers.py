@@ -148,6 +148,7 @@ def test_parquet_column_types(tmp_path):
 
 
 def test_parquet_writes_several_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.writers.parquet.BATCH_ROWS", 4)
     write_all(
         tmp_path / "out.parquet",
         [Result(make_frame(f"{k}.png"), [make_face(k)]) for k in range(10)],
@@ -155,6 +156,7 @@ def test_parquet_writes_several_batches(tmp_path, monkeypatch):
     assert [row["source"] for row in read_table(tmp_path / "out.parquet")] == [
         f"{k}.png" for k in range(10)
     ]
+    assert pq.read_metadata(tmp_path / "out.parquet").num_row_groups == 3
 
 
 def test_image_is_written_with_annotations(tmp_path):

@@ -27,8 +27,8 @@ ENCODER_OPTIONS = {"crf": "20", "preset": "veryfast", "threads": "4"}
 grow with the number of cores."""
 
 MAX_SECONDS = 1e9
-"""Maximum time of a frame, in seconds after the first one. Damaged files can have much larger time
-stamps, which FFmpeg cannot represent."""
+"""Maximum time of a frame, in seconds after the first one. Damaged files can have much larger
+timestamps, which FFmpeg cannot represent."""
 
 IS_SINGLE_SOURCE = True
 
