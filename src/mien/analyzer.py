@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -17,7 +17,7 @@ from mien.classification.face_classifier import FaceClassifier
 from mien.classification.model_spec import CropGeometry
 from mien.classification.occlusion import Explanation
 from mien.detection import _roll, _rotation
-from mien.errors import UserError, warn
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io import image, reader
 from mien.io.frame_selection import FrameSelection
 from mien.io.image import ImageInput
@@ -148,7 +148,7 @@ class Analyzer:
     def stream(
         self,
         source: ImageInput,
-        on_error: Callable[[UserError], None] | None = None,
+        on_error: ErrorCallback | None = None,
         selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
@@ -245,7 +245,7 @@ class Analyzer:
     def _stream(
         self,
         sources: Iterable[Source],
-        on_error: Callable[[UserError], None] | None,
+        on_error: ErrorCallback | None,
         selection: FrameSelection | None,
         smoothing: float | None,
     ) -> Iterator[Result]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError
 from mien.results import Result, ResultWriter
 
 MAX_CONSECUTIVE_FAILURES = 5
@@ -36,7 +36,7 @@ class Outputs:
     def __init__(
         self,
         contexts: Iterable[tuple[Path, WriterContext]],
-        report_error: Callable[[UserError], None],
+        report_error: ErrorCallback,
         *,
         continue_without_outputs: bool = False,
     ) -> None:

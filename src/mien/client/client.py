@@ -15,7 +15,7 @@ from typing import Any
 
 from mien.client import image_bodies
 from mien.client.requests import Request, RequestSender, ServerError
-from mien.errors import UserError, warn
+from mien.errors import ErrorCallback, UserError, warn
 from mien.io import image, reader, video
 from mien.io.file_kind import is_gif
 from mien.io.frame_selection import FrameSelection
@@ -94,7 +94,7 @@ class Client:
     def stream(
         self,
         source: ImageInput,
-        on_error: Callable[[UserError], None] | None = None,
+        on_error: ErrorCallback | None = None,
         selection: FrameSelection | None = None,
         smoothing: float | None = None,
     ) -> Iterator[Result]:
@@ -157,7 +157,7 @@ class Client:
     def _images(
         self,
         frames: Iterable[Frame],
-        on_error: Callable[[UserError], None] | None,
+        on_error: ErrorCallback | None,
         encode: Callable[[Frame], bytes],
     ) -> Iterator[Result]:
         """Send frames as image files, and yield their results."""
@@ -171,7 +171,7 @@ class Client:
     def _video(
         self,
         source: Source,
-        on_error: Callable[[UserError], None] | None,
+        on_error: ErrorCallback | None,
         selection: FrameSelection,
         smoothing: float | None,
     ) -> Iterator[Result]:
@@ -223,7 +223,7 @@ class Client:
 
 
 @contextmanager
-def _pass_errors_to(on_error: Callable[[UserError], None] | None) -> Iterator[None]:
+def _pass_errors_to(on_error: ErrorCallback | None) -> Iterator[None]:
     """Pass errors about one file to `on_error` if it is given; always raise `ServerError`."""
     try:
         yield

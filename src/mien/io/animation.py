@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mien.errors import UserError
+from mien.errors import ErrorCallback, UserError
 from mien.io import image
 from mien.io.clock import DEFAULT_FRAME_RATE
 from mien.io.frame_selection import FrameSelection
@@ -20,7 +20,7 @@ rounded."""
 def frames(
     source: Source,
     selection: FrameSelection,
-    on_warning: Callable[[UserError], None],
+    on_warning: ErrorCallback,
     max_pixels: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
@@ -55,9 +55,7 @@ def frames(
                         f"at {last:.1f} s. Select another range.")  # fmt: skip
 
 
-def _frames(
-    source: Source, on_warning: Callable[[UserError], None], max_pixels: int
-) -> Iterator[Frame]:
+def _frames(source: Source, on_warning: ErrorCallback, max_pixels: int) -> Iterator[Frame]:
     is_first = True
     try:
         for frame in image.frames(source.location, source.name, max_pixels):
