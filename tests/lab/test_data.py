@@ -369,7 +369,8 @@ def test_packed_grids_equal_the_official_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("emotion", "sad"), ("emotion", "9"), ("row", "x"), ("fear", "-3")]
+    ("column", "value"),
+    [("emotion", "sad"), ("emotion", "9"), ("row", "x"), ("fear", "-3"), ("usage", "Testing")],
 )
 def test_a_damaged_table_of_grids_is_an_error(tmp_path, column, value):
     path = tiny.write_packed(tmp_path, tiny.table()) / "labels.csv"

@@ -217,8 +217,8 @@ def test_pooling_equals_roi_max_pooling_of_the_whole_image(size):
 
     maps = torch.randn(2, 3, *size)
     box = torch.tensor([[0.0, 0.0, size[1] - 1, size[0] - 1]])
-    assert torch.equal(rcnn.pooled(maps), roi_pool(maps, [box, box], rcnn.CELLS))
-    assert torch.equal(rcnn.pooled(maps), F.adaptive_max_pool2d(maps, rcnn.CELLS))
+    assert torch.equal(rcnn.roi_pool_image(maps), roi_pool(maps, [box, box], rcnn.CELLS))
+    assert torch.equal(rcnn.roi_pool_image(maps), F.adaptive_max_pool2d(maps, rcnn.CELLS))
 
 
 def test_the_proposal_loss_matches_torchvision():

@@ -82,8 +82,9 @@ def describe(splits: dict[str, Samples]) -> dict:
         splits: Split name -> samples.
 
     Returns:
-        The name, whether the dataset is FER2013 as published (`official`), and for each split the
-        number of faces and the SHA-256 of their pixels, labels and votes.
+        The name; `official`, whether the numbers of faces per emotion are those of FER2013 as
+        published; and for each split, the number of `faces` and the `sha256` of their pixels,
+        labels and votes.
     """
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
     has_votes = any(samples.has_votes for samples in splits.values())

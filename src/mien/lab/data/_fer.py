@@ -1,4 +1,4 @@
-"""Functions for FER2013 and FER+ data that both of their formats use."""
+"""What the two formats of FER2013, `fer2013` and `packed`, have in common."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 """FER2013's name of each split -> mien's name."""
 
 FERPLUS_COLUMNS = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+    "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt",
     "unknown", "NF",
 )  # fmt: skip
-"""The vote columns of `fer2013new.csv`, in their order."""
-
-_FERPLUS_INDICES = [4, 5, 6, 1, 3, 2, 0, 7, 8, 9]
-"""Index in `FERPLUS_COLUMNS` of each name in `VOTE_NAMES`."""
+"""FER+'s names of the columns with votes, in the order of `VOTE_NAMES`."""
 
 OFFICIAL_COUNTS = {
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -32,9 +29,9 @@ OFFICIAL_COUNTS = {
 
 
 def vote_counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
-    """The votes of a table with FER+ columns, in the order of `VOTE_NAMES`: (N, 10) uint8."""
+    """The votes of a table that has all `FERPLUS_COLUMNS`: (N, 10) uint8, as in `VOTE_NAMES`."""
     positions = {name.strip(): k for k, name in enumerate(header)}
-    columns = [positions[FERPLUS_COLUMNS[k]] for k in _FERPLUS_INDICES]
+    columns = [positions[name] for name in FERPLUS_COLUMNS]
     try:
         return np.array([[row[k] for k in columns] for row in table], np.uint8)
     except (ValueError, OverflowError):

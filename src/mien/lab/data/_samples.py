@@ -77,7 +77,8 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
 def duplicate_groups(faces: np.ndarray) -> np.ndarray:
     """For each face, the index of the first identical face: (N, H, W) uint8 -> (N,) int64."""
     first_indices: dict[bytes, int] = {}
-    return np.array([first_indices.setdefault(face.tobytes(), k) for k, face in enumerate(faces)])
+    indices = [first_indices.setdefault(face.tobytes(), k) for k, face in enumerate(faces)]
+    return np.array(indices, np.int64)
 
 
 def pooled_votes(samples: Samples) -> np.ndarray:
@@ -99,8 +100,8 @@ def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         votes: (N, 10) counts.
 
     Returns:
-        (N,) bool, whether a face has at least `MIN_VOTES` of them; and (M, 7) float64, the shares
-        of these faces.
+        (N,) bool, whether a face has at least `MIN_VOTES` votes for the seven emotions; and (M, 7)
+        float64, the shares of the M faces that have.
     """
     counts = votes[:, :7].astype(np.float64)
     has_enough = counts.sum(1) >= MIN_VOTES

@@ -1,9 +1,10 @@
 """FER2013's official file, with FER+ votes if their file is in the same folder.
 
-`fer2013.csv` (emotion, pixels, Usage; Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414) and
-`fer2013new.csv` (ten votes per face, in the same order; Barsoum et al. 2016,
-https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow, so the arrays are
-cached in the same folder, in a file named after the size and modification time of the original.
+`fer2013.csv` has the columns emotion, pixels and Usage (Goodfellow et al. 2013,
+https://arxiv.org/abs/1307.0414), and `fer2013new.csv` ten votes per face, in the same order
+(Barsoum et al. 2016, https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow,
+so the arrays are cached in the same folder, in a file named after the size and modification time of
+the original.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from mien.io import atomic_file
 from mien.lab.data._fer import FERPLUS_COLUMNS, SPLITS, check_counts, read_table, vote_counts
 from mien.lab.data._samples import VOTE_NAMES, Samples
 
-FILE, VOTES_FILE = "fer2013.csv", "fer2013new.csv"
+FILE = "fer2013.csv"
+VOTES_FILE = "fer2013new.csv"
+
 SIDE = 48
+"""Width and height of a face in pixels."""
 
 
 def can_load(root: Path) -> bool:
@@ -38,7 +42,8 @@ def load(root: Path) -> dict[str, Samples]:
     faces, labels, split_indices = _load_faces(path)
     rows = np.arange(len(faces))
     votes = np.zeros((len(faces), len(VOTE_NAMES)), np.uint8)
-    if (votes_path := path.with_name(VOTES_FILE)).exists():
+    votes_path = path.with_name(VOTES_FILE)
+    if votes_path.exists():
         votes = _load_votes(votes_path, split_indices)
     samples = Samples(faces, labels, votes, rows)
     splits = {
@@ -53,7 +58,7 @@ def load(root: Path) -> dict[str, Samples]:
 def _load_faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Faces (N, 48, 48) uint8, labels (N,), and the index of each face's split in `SPLITS` (N,).
 
-    They are read from the cache if it exists; otherwise the cache is written.
+    They are read from the cache if possible; otherwise the cache is written.
     """
     info = path.stat()
     cache = path.with_name(f".{path.stem}.{info.st_size}.{info.st_mtime_ns}.npz")
@@ -107,7 +112,8 @@ def _load_votes(path: Path, split_indices: np.ndarray) -> np.ndarray:
     """The votes of a file whose rows must have the given splits: (N, 10) uint8."""
     header, table = read_table(path)
     position = {name.strip(): k for k, name in enumerate(header)}
-    if missing := [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in position]:
+    missing = [name for name in ("Usage", *FERPLUS_COLUMNS) if name not in position]
+    if missing:
         raise UserError(f"{path} is not fer2013new.csv: it lacks the columns {', '.join(missing)}.")
     names = list(SPLITS)
     usages = [row[position["Usage"]] for row in table]

@@ -21,12 +21,14 @@ from mien.lab.data._samples import VOTE_NAMES, Samples
 from mien.labels import EMOTIONS, canonical_label
 
 SIDE = 48
+"""Width and height in pixels to which images are resized."""
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val", "publictest": "val", "dev": "val",
     "test": "test", "testing": "test", "privatetest": "test",
 }  # fmt: skip
+"""Name of a split's folder, in lower case -> mien's name of the split."""
 
 
 def can_load(root: Path) -> bool:
@@ -91,6 +93,7 @@ def _face(path: str) -> np.ndarray:
         with Image.open(path) as image:
             gray = image.convert("L")
             if gray.size != (SIDE, SIDE):
+                # A mean over pixels to shrink an image, interpolation to enlarge it.
                 is_larger = gray.width > SIDE
                 resample = Image.Resampling.BOX if is_larger else Image.Resampling.BILINEAR
                 gray = gray.resize((SIDE, SIDE), resample)

@@ -55,10 +55,3 @@ def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> n
             width_in = width
         layers.append(stage)
     return layers
-
-
-def init_weights(model: nn.Module) -> None:
-    """Initialize the weights of every convolution for ReLU, as in He et al. 2015 (fan-out)."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

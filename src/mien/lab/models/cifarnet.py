@@ -34,10 +34,10 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mien.lab.models._basicblock import init_weights, stages
+from mien.lab.models._basicblock import stages
+from mien.lab.models._initialization import init_convolutions
 
 VARIANTS = {"18": 64, "slim": 16}
 """Width of the first stage; each later stage is twice as wide as the one before."""
@@ -64,5 +64,5 @@ class CifarNet(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
     model = CifarNet(VARIANTS[variant], channels, classes, dropout)
-    init_weights(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init_convolutions(model)
+    return model

@@ -12,7 +12,7 @@ instead of 3.5 M. How it was customized, the input size and the training are unk
 Our choices:
 
 - All stages of MobileNetV2, followed by global average pooling, `dropout` and one linear layer.
-  MobileNetV2 has 3.5 M parameters with the 1000 classes of ImageNet and 2 266 951 with seven, which
+  MobileNetV2 has 3.5 M parameters with the 1000 classes of ImageNet and 2,266,951 with seven, which
   explains the 2.3 M. (Keras's count, which includes running means and variances.)
 - The stem has stride 1, so that the last feature map is 3 x 3 for a face of 48 pixels; with
   MobileNetV2's stride 2 it would be 2 x 2. `shrunk` keeps the stem's stride 2 and instead has
@@ -33,7 +33,6 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 VARIANTS = {
@@ -104,7 +103,7 @@ class MobileNet(nn.Module):
 
 
 def round_width(width: float) -> int:
-    """Round to a multiple of eight, at least eight, as smaller widths in between are not faster."""
+    """Round to a multiple of eight, at least eight; widths in between are not faster."""
     return max(8, int(width + 4) // 8 * 8)
 
 
@@ -115,4 +114,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         if isinstance(layer, nn.Conv2d):
             # Not fan_out, for which torch ignores the groups of depthwise convolutions.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

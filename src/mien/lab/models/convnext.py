@@ -80,7 +80,7 @@ class Downsample(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: depthwise convolution, then two pointwise linear layers."""
+    """A residual block: depthwise convolution, two pointwise linear layers, stochastic depth."""
 
     def __init__(self, width: int, drop_rate: float) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         y = self.scale * self.pointwise(self.depthwise(x).permute(0, 2, 3, 1))
-        if self.training and self.drop_rate:
+        if self.training and self.drop_rate:  # zero for some faces, rescaled for the others
             y = y * F.dropout(y.new_ones(len(y), 1, 1, 1), self.drop_rate)
         return x + y.permute(0, 3, 1, 2)
 
@@ -110,13 +110,15 @@ class ConvNeXt(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(channels, width, patch, patch), ChannelNorm(width))
-        drop_rates = torch.linspace(0, dropout, sum(depths), device="cpu").tolist()
+        # On the CPU even if the network is built on the meta device, which has no values.
+        drop_rates = iter(torch.linspace(0, dropout, sum(depths), device="cpu").tolist())
         self.stages = nn.Sequential()
         for stage, depth in enumerate(depths):
             if stage > 0:
                 self.stages.append(Downsample(width))
                 width *= 2
-            self.stages.extend(Block(width, drop_rates.pop(0)) for _ in range(depth))
+            for _ in range(depth):
+                self.stages.append(Block(width, next(drop_rates)))
         self.norm = nn.LayerNorm(width, EPSILON)
         self.head = nn.Linear(width, classes)
 
@@ -133,4 +135,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -10,7 +10,8 @@ five emotions on 10,000 images of 154 persons.
 
 The source (Mehendale) states:
 
-- Two networks in series, each with four layers of four 3 x 3 filters. Four was the best of 1 to 8.
+- Two networks in series, each with four layers of four 3 x 3 filters. Both numbers were varied from
+  1 to 8.
 - The input of the first network is a map of skin tones and a Hough transform, which detects circles
   in gray images.
 - The second network outputs an "expressional vector" of 24 values, which a perceptron classifies.
@@ -75,16 +76,27 @@ GRID = 24
 FINAL_SIZE = 6
 """Width and height of the last feature map for faces of 48 pixels."""
 
+CENTER_SD = 0.2
+"""Standard deviation of the centers of ellipses in the prior; coordinates are -1 to 1."""
+
+MASK_STEEPNESS = 1.5
+"""Factor of the distance from the boundary in the logits of an ellipse's mask, per grid point."""
+
+EDGE_WEIGHT = 10.0
+"""Factor of the votes of the edges in the logits of the ellipses."""
+
 
 class Ellipses(nn.Module):
-    """A Hough transform for ellipses that computes the target of the mask, without weights.
+    """A Hough transform for E = 120 ellipses that computes the target of the mask.
+
+    It has no weights.
 
     Attributes:
-        masks: (E, GRID * GRID), the inside of each of E ellipses, 0 to 1.
+        masks: (E, GRID * GRID), the inside of each ellipse, 0 to 1.
         boundaries: (E, 2 * GRID * GRID), the boundary of each ellipse: cosine and sine of twice the
-            angle of its normal, weighted by closeness.
-        log_prior: (E,), logarithm of the prior weight of each ellipse, by its distance from the
-            center.
+            angle of its normal, each weighted by the closeness of the grid point to the boundary.
+        log_prior: (E,), logarithm of the prior weight of each ellipse, which falls with the
+            distance of its center from the center of the image.
     """
 
     masks: Tensor
@@ -93,32 +105,29 @@ class Ellipses(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        center_x, center_y, half_width, aspect = torch.meshgrid(
+        # All combinations; coordinates are -1 to 1, and the aspect is height / width.
+        center_x, center_y, half_width, aspect = torch.cartesian_prod(
             torch.tensor([-0.24, -0.12, 0.0, 0.12, 0.24]),
             torch.tensor([-0.16, 0.0, 0.16]),
             torch.tensor([0.56, 0.66, 0.76, 0.86]),
             torch.tensor([1.25, 1.45]),
-            indexing="ij",
-        )  # of the ellipses; coordinates are -1 to 1, and the aspect is height / width
-        center_x, center_y, half_width, aspect = (
-            values.reshape(-1, 1, 1) for values in (center_x, center_y, half_width, aspect)
-        )
+        ).T[:, :, None, None]  # each (E, 1, 1)
         points = (torch.arange(GRID) + 0.5) / GRID * 2 - 1
         x, y = points[None, None, :] - center_x, points[None, :, None] - center_y
         half_height = half_width * aspect
         radius = ((x / half_width) ** 2 + (y / half_height) ** 2).sqrt()  # 1 on the ellipse
-        angle = torch.atan2(y / half_height**2, x / half_width**2)  # of the normal
-        slope = ((x / half_width**2) ** 2 + (y / half_height**2) ** 2).sqrt().clamp(
-            min=1e-6
-        ) / radius
+        normal_x, normal_y = x / half_width**2, y / half_height**2
+        angle = torch.atan2(normal_y, normal_x)
+        slope = torch.hypot(normal_x, normal_y).clamp(min=1e-6) / radius  # of the radius
         distance = (radius - 1) / slope * GRID / 2  # from the boundary, in grid points
         closeness = torch.exp(-(distance**2))
         closeness = closeness / closeness.sum((1, 2), keepdim=True)
         # With doubled angles, edges from dark to light and from light to dark are equal.
         boundaries = torch.stack([closeness * (2 * angle).cos(), closeness * (2 * angle).sin()], 1)
-        self.register_buffer("masks", torch.sigmoid(-1.5 * distance).flatten(1), persistent=False)
+        masks = torch.sigmoid(-MASK_STEEPNESS * distance)
+        self.register_buffer("masks", masks.flatten(1), persistent=False)
         self.register_buffer("boundaries", boundaries.flatten(1), persistent=False)
-        log_prior = -12.5 * (center_x**2 + center_y**2).flatten()
+        log_prior = -(center_x**2 + center_y**2).flatten() / (2 * CENTER_SD**2)
         self.register_buffer("log_prior", log_prior, persistent=False)
 
     @torch.no_grad()
@@ -131,17 +140,20 @@ class Ellipses(nn.Module):
         edges = torch.cat([(dx**2 - dy**2) / magnitude, 2 * dx * dy / magnitude], 1)
         edges = edges / magnitude.mean((2, 3), keepdim=True)
         with torch.autocast(x.device.type, enabled=False):
-            weights = (10 * (edges.flatten(1) @ self.boundaries.T) + self.log_prior).softmax(1)
+            votes = edges.flatten(1) @ self.boundaries.T  # (N, E)
+            weights = (EDGE_WEIGHT * votes + self.log_prior).softmax(1)
             return (weights @ self.masks).view(-1, 1, GRID, GRID)
 
 
 class FERC(nn.Module):
     """A network that masks the background, and a small network that classifies the masked face."""
 
-    def __init__(self, width: int, mask: bool, channels: int, classes: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, has_mask: bool, channels: int, classes: int, dropout: float
+    ) -> None:
         super().__init__()
-        self.mask = mask_network(width, channels) if mask else None
-        self.ellipses = Ellipses() if mask else None
+        self.mask = mask_network(width, channels) if has_mask else None
+        self.ellipses = Ellipses() if has_mask else None
         self.features = nn.Sequential()
         for number in range(4):
             if number:
@@ -190,5 +202,4 @@ def mask_network(width: int, channels: int) -> nn.Module:
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Both networks in series, or the second alone."""
-    model = FERC(*VARIANTS[variant], channels, classes, dropout)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FERC(*VARIANTS[variant], channels, classes, dropout)

@@ -47,7 +47,7 @@ VARIANTS = {
     "slim-same": ((3, 3), 12),
     "slim-single": ((3,), 12),
 }
-"""Kernel size of each branch, and width of the first stage (doubled in each later stage)."""
+"""Kernel sizes of the branches, and width of the first stage (doubled in each later stage)."""
 
 ABLATIONS = {
     "full": {"no 5 x 5 kernels": "same", "no second branch": "single"},
@@ -78,16 +78,16 @@ class Parallel(nn.Module):
 
 
 def branch(kernel_size: int, width: int, channels: int) -> nn.Module:
-    """A CNN of three stages: (N, channels, side, side) -> (N, features)."""
+    """A CNN: (N, channels, side, side) -> (N, features)."""
     layers = nn.Sequential()
-    for stage in range(STAGES):
+    for _ in range(STAGES):
         for _ in range(2):
-            width_out, padding = width * 2**stage, kernel_size // 2
-            layer = nn.Conv2d(channels, width_out, kernel_size, padding=padding, bias=False)
+            layer = nn.Conv2d(channels, width, kernel_size, padding=kernel_size // 2, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            channels = layer.out_channels
-            layers.extend([layer, nn.BatchNorm2d(channels), nn.ReLU()])
+            layers.extend([layer, nn.BatchNorm2d(width), nn.ReLU()])
+            channels = width
         layers.append(nn.MaxPool2d(2))
+        width *= 2
     return layers.extend([nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()])
 
 
@@ -103,5 +103,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         nn.Dropout(dropout),
         nn.Linear(DENSE_WIDTH, classes),
     )
-    model = Parallel([branch(size, width, channels) for size in kernel_sizes], head)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Parallel([branch(size, width, channels) for size in kernel_sizes], head)

@@ -34,14 +34,14 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 VARIANTS = {"full": 32, "slim": 16}
 """Width of the first convolution."""
 
-LAYERS = ((1, False), (2, True), (4, True), (4, True))
-"""Per convolution: width relative to the first, and whether max pooling follows."""
+CONVOLUTIONS = ((1, False, False), (2, True, True), (4, True, False), (4, True, True))
+"""Per convolution: width relative to the first, whether max pooling follows, and whether dropout
+follows."""
 
 FINAL_SIZE = 4
 """Width and height of the last feature map for faces of 48 pixels."""
@@ -50,15 +50,18 @@ FINAL_SIZE = 4
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant: convolutions, a dense layer, logits."""
     width = VARIANTS[variant]
+    dense_width = 32 * width
     layers = nn.Sequential()
-    for number, (factor, has_pooling) in enumerate(LAYERS):
+    for factor, has_pooling, has_dropout in CONVOLUTIONS:
         layer = nn.Conv2d(channels, width * factor, 3)
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         layers.extend([layer, nn.ReLU()])
-        layers.extend([nn.MaxPool2d(2)] if has_pooling else [])
-        layers.extend([nn.Dropout(dropout / 2)] if number in (1, 3) else [])
+        if has_pooling:
+            layers.append(nn.MaxPool2d(2))
+        if has_dropout:
+            layers.append(nn.Dropout(dropout / 2))
         channels = width * factor
     layers.extend([nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()])
-    layers.extend([nn.Linear(channels * FINAL_SIZE**2, 32 * width), nn.ReLU(), nn.Dropout(dropout)])
-    model = layers.append(nn.Linear(32 * width, classes))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layers.extend([nn.Linear(channels * FINAL_SIZE**2, dense_width), nn.ReLU()])
+    layers.append(nn.Dropout(dropout))
+    return layers.append(nn.Linear(dense_width, classes))

@@ -33,7 +33,6 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 VARIANTS = {"full": (64, 128, 512, 512), "slim": (32, 64, 256, 256)}
@@ -63,5 +62,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         layers.extend([nn.Linear(features, width, bias=False), nn.BatchNorm1d(width)])
         layers.extend([nn.ReLU(), nn.Dropout(dropout)])
         features = width
-    model = layers.append(nn.Linear(features, classes))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return layers.append(nn.Linear(features, classes))

@@ -40,10 +40,10 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-MODIFIED, VGG16 = (2, 2, 3, 4, 4), (2, 2, 3, 3, 3)
+MODIFIED = (2, 2, 3, 4, 4)
+VGG16 = (2, 2, 3, 3, 3)
 """Number of convolutions of each block."""
 
 VARIANTS = {
@@ -69,7 +69,8 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     width, depths, dense_factor = VARIANTS[variant]
     layers = nn.Sequential()
     for number, (factor, depth) in enumerate(zip(RELATIVE_WIDTHS, depths, strict=True)):
-        layers.extend([nn.MaxPool2d(2)] if number else [])
+        if number > 0:
+            layers.append(nn.MaxPool2d(2))
         for _ in range(depth):
             layer = nn.Conv2d(channels, width * factor, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -79,5 +80,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     for _ in range(2):
         layers.extend([nn.Linear(channels, width * dense_factor), nn.ReLU(), nn.Dropout(dropout)])
         channels = width * dense_factor
-    model = layers.append(nn.Linear(channels, classes))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return layers.append(nn.Linear(channels, classes))

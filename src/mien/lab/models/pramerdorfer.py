@@ -44,7 +44,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.lab.models._basicblock import init_weights, stages
+from mien.lab.models._basicblock import stages
+from mien.lab.models._initialization import init_convolutions
 
 VARIANTS = {
     "vgg": (32, 64, 128, 256),
@@ -55,7 +56,7 @@ VARIANTS = {
 """Widths of the four groups of layers."""
 
 FINAL_SIZE = 3
-"""Width and height of the last feature map for faces of 48 pixels."""
+"""Width and height of the last feature map of `vgg`; those of smaller faces are resized to that."""
 
 
 def convolution(width_in: int, width: int, kernel_size: int) -> nn.Sequential:
@@ -95,7 +96,6 @@ def vgg(widths: tuple[int, ...], channels: int, classes: int, dropout: float) ->
         layers += [convolution(channels, width, 3), convolution(width, width, 3)]
         layers += [nn.MaxPool2d(2), nn.Dropout(dropout / 2)]
         channels = width
-    # For inputs below 48 pixels, resize the maps.
     layers += [nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()]
     layers += [nn.Linear(channels * FINAL_SIZE**2, channels), nn.ReLU(), nn.Dropout(dropout)]
     return [*layers, nn.Linear(channels, classes)]
@@ -108,8 +108,9 @@ def inception(
     layers: list[nn.Module] = [convolution(channels, 64, 3)]
     channels = 64
     for number, width in enumerate(widths):
-        layers += [nn.MaxPool2d(2)] if number else []
-        for _ in range(2 if number else 1):
+        if number > 0:
+            layers.append(nn.MaxPool2d(2))
+        for _ in range(2 if number > 0 else 1):
             layers.append(Inception(channels, width))
             channels = width
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout)]
@@ -126,5 +127,5 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     """Build a variant."""
     build_layers = {"inception": inception, "resnet": resnet}.get(variant, vgg)
     model = nn.Sequential(*build_layers(VARIANTS[variant], channels, classes, dropout))
-    init_weights(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init_convolutions(model)
+    return model

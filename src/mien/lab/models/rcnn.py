@@ -37,6 +37,7 @@ At 48 pixels, 1 channel and 7 classes; the multiply-adds do not include the regi
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, Self, cast
 
@@ -86,7 +87,7 @@ class RCNN(nn.Module):
         features = self.features(x)
         if self.training:
             self.auxiliary = proposal_loss(self.rpn, features, x.shape[3])
-        return self.head(self.dense(pooled(features)))
+        return self.head(self.dense(roi_pool_image(features)))
 
 
 class Features(nn.Sequential):
@@ -178,7 +179,7 @@ def anchor_targets(
     return labels[0].float().to(device), targets[0].to(device)
 
 
-def pooled(x: Tensor) -> Tensor:
+def roi_pool_image(x: Tensor) -> Tensor:
     """RoI max pooling of the whole image: (N, C, h, w) -> (N, C, CELLS, CELLS).
 
     The result equals that of adaptive max pooling, which ONNX lacks. On maps of up to CELLS x CELLS
@@ -189,7 +190,7 @@ def pooled(x: Tensor) -> Tensor:
     for dim in (2, 3):
         size = x.shape[dim]
         starts = [k * size // CELLS for k in range(CELLS)]
-        ends = [-(-(k + 1) * size // CELLS) - 1 for k in range(CELLS)]
+        ends = [math.ceil((k + 1) * size / CELLS) - 1 for k in range(CELLS)]
         first, last = torch.tensor([starts, ends], device=x.device)
         x = torch.maximum(x.index_select(dim, first), x.index_select(dim, last))
     return x
@@ -238,5 +239,4 @@ def detector(model: RCNN, side: int, classes: int = 7) -> Any:
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant as a classifier."""
-    model = RCNN(*VARIANTS[variant], channels, classes, dropout)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return RCNN(*VARIANTS[variant], channels, classes, dropout)

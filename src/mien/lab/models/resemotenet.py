@@ -40,11 +40,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.lab.models._basicblock import BasicBlock, init_weights
+from mien.lab.models._basicblock import BasicBlock
+from mien.lab.models._initialization import init_convolutions
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ ABLATIONS = {"full": {_ABLATION: "no-se"}, "slim": {_ABLATION: "slim-no-se"}}
 
 
 class SqueezeExcitation(nn.Module):
-    """Multiplies each channel by a weight that depends on the means of all channels."""
+    """Multiplies each channel by a weight that is computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -98,7 +98,8 @@ class ResEmoteNet(nn.Module):
         for k in range(3):
             self.features.append(nn.Conv2d(channels, width, 3, padding=1))
             self.features.extend([nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)])
-            self.features.extend([nn.Dropout(0.4 * dropout)] if k < 2 else [])
+            if k < 2:
+                self.features.append(nn.Dropout(0.4 * dropout))
             channels, width = width, 2 * width
         self.squeeze = SqueezeExcitation(channels) if parts.squeeze else nn.Identity()
         self.blocks = nn.Sequential()
@@ -121,5 +122,5 @@ class ResEmoteNet(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
     model = ResEmoteNet(VARIANTS[variant], channels, classes, dropout)
-    init_weights(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init_convolutions(model)
+    return model

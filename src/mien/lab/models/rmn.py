@@ -51,7 +51,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.lab.models._basicblock import BasicBlock, init_weights, stages
+from mien.lab.models._basicblock import BasicBlock, stages
+from mien.lab.models._initialization import init_convolutions
 
 VARIANTS = {
     "full": (64, (3, 4, 6, 3), 1, True),
@@ -85,7 +86,8 @@ class Mask(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(1, levels + 1)]
         self.down = nn.ModuleList(BasicBlock(w // 2, w) for w in widths)
-        self.grow = nn.ModuleList(Upsample(w) for w in widths[-2::-1])
+        # From the level above the lowest one upwards.
+        self.upsample = nn.ModuleList(Upsample(w) for w in widths[-2::-1])
         self.up = nn.ModuleList(BasicBlock(2 * w, w) for w in widths[-2::-1])
         self.last = BasicBlock(2 * width, width)
 
@@ -94,7 +96,7 @@ class Mask(nn.Module):
         for block in self.down:
             x = block(F.max_pool2d(x, 2, ceil_mode=True) if maps else x)
             maps.append(x)
-        for upsample, block, skip in zip(self.grow, self.up, maps[-2::-1], strict=True):
+        for upsample, block, skip in zip(self.upsample, self.up, maps[-2::-1], strict=True):
             x = upsample(x)[:, :, : skip.shape[2], : skip.shape[3]]
             x = block(torch.cat([x, skip], 1))
         return self.last(x).softmax(1)
@@ -129,8 +131,8 @@ class RMN(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
     model = RMN(*VARIANTS[variant], channels, classes, dropout)
-    init_weights(model)
+    init_convolutions(model)
     for block in model.masks.modules():
         if isinstance(block, BasicBlock):  # in the masks only, as in the authors' code
             nn.init.zeros_(block.norm2.weight)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

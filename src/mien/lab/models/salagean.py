@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.lab.models._basicblock import init_weights
+from mien.lab.models._initialization import init_convolutions
 
 VARIANTS = {
     "full": (32, True),
@@ -64,6 +64,10 @@ ABLATIONS = {
     "slim": {"no symmetry": "slim-no-symmetry"},
 }
 """Variant -> description of an ablation -> variant with that ablation."""
+
+
+MIDLINE_SELECTIVITY = 30.0
+"""Factor of the logits of the midlines; larger values give more weight to the best midline."""
 
 
 class Symmetry(nn.Module):
@@ -94,7 +98,7 @@ def flip_at_midline(x: Tensor) -> Tensor:
     flipped = padded.unfold(3, side, 1)  # (N, C, side, shifts, side)
     differences = (x[:, :, :, None] - flipped).square().mean((1, 2, 4))  # (N, shifts)
     mean_difference = differences.mean(1, keepdim=True).clamp(min=1e-3)
-    weights = (-30 * differences / mean_difference).softmax(1)
+    weights = (-MIDLINE_SELECTIVITY * differences / mean_difference).softmax(1)
     return (weights[:, None, None, :, None] * flipped).sum(3)
 
 
@@ -141,5 +145,5 @@ class CNN(nn.Module):
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant."""
     model = CNN(*VARIANTS[variant], channels, classes, dropout)
-    init_weights(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init_convolutions(model)
+    return model

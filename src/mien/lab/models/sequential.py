@@ -35,7 +35,6 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 VARIANTS = {
@@ -82,5 +81,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     for width in DENSE_WIDTHS:
         layers += [*dense(features, width, norm), nn.Dropout(dropout)]
         features = width
-    model = nn.Sequential(*layers, nn.Linear(features, classes))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return nn.Sequential(*layers, nn.Linear(features, classes))

@@ -43,7 +43,6 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,12 +76,13 @@ class VGG13(nn.Module):
                 self.features.append(
                     nn.Conv2d(channels, factor * width, 3, padding=1, bias=not norm)
                 )
-                self.features.extend([nn.BatchNorm2d(factor * width)] if norm else [])
+                if norm:
+                    self.features.append(nn.BatchNorm2d(factor * width))
                 self.features.append(nn.ReLU())
                 channels = factor * width
             self.features.extend([nn.MaxPool2d(2), nn.Dropout(dropout / 2)])
-        final_size = (side or 48) // 16
-        # For inputs below 48 pixels without resizing, resize the maps.
+        # Maps of smaller faces are resized to the size for 48 pixels.
+        final_size = (side or 48) // 2 ** len(BLOCKS)
         self.features.append(nn.AdaptiveAvgPool2d(final_size))
         self.head = nn.Sequential(nn.Flatten())
         features = channels * final_size**2
@@ -105,4 +105,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

@@ -30,7 +30,6 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from mien.errors import UserError
@@ -87,7 +86,7 @@ def build(
             raise UserError(f"vgg19-{variant} has no pretrained weights. Use vgg19-bn or "
                             "vgg19-plain.")  # fmt: skip
         model.features.load_state_dict(imagenet_features(norm, channels))
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def imagenet_features(norm: bool, channels: int) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ layers:
   pooling of stride 2. The shortcut is a 1 x 1 convolution of the same stride.
 - A 3 x 3 convolution to one map per class. The mean of a map is the logit of its class.
 - Batch norm after each convolution but the last.
-- 58 423 parameters in Keras's count, which includes running means and variances. Ours has as many.
+- 58,423 parameters in Keras's count, which includes running means and variances. Ours has as many.
 
 Our choices: faces of 48 pixels instead of faces resized to 64, equal zero padding on both sides
 instead of Keras's "same" padding, no L2 penalty on the first two convolutions, and `dropout` before
@@ -34,7 +34,8 @@ At 48 pixels, 1 channel and 7 classes:
 
 from __future__ import annotations
 
-import torch
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 VARIANTS = {"mini": True, "plain": False}
@@ -73,7 +74,8 @@ class Block(nn.Module):
             self.shortcut.append(nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C, H / 2, W / 2), rounded up
-        return self.body(x) + self.shortcut(x) if len(self.shortcut) else self.body(x)
+        y = self.body(x)
+        return y + self.shortcut(x) if len(self.shortcut) else y
 
 
 class Xception(nn.Module):
@@ -85,8 +87,9 @@ class Xception(nn.Module):
         for width_in in (channels, STEM_WIDTH):
             self.stem.append(nn.Conv2d(width_in, STEM_WIDTH, 3, bias=False))
             self.stem.extend([nn.BatchNorm2d(STEM_WIDTH), nn.ReLU()])
-        widths = zip((STEM_WIDTH, *WIDTHS), WIDTHS, strict=False)
-        self.blocks = nn.Sequential(*(Block(*in_and_out, shortcuts) for in_and_out in widths))
+        self.blocks = nn.Sequential()
+        for width_in, width in pairwise((STEM_WIDTH, *WIDTHS)):
+            self.blocks.append(Block(width_in, width, shortcuts))
         self.dropout = nn.Dropout(dropout)
         self.maps = nn.Conv2d(WIDTHS[-1], classes, 3, padding=1)
 
@@ -101,4 +104,4 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
         if isinstance(layer, nn.Conv2d):
             # Not fan_out, for which torch ignores the groups of depthwise convolutions.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
