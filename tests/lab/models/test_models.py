@@ -1,3 +1,5 @@
+"""Properties of all networks."""
+
 import re
 from dataclasses import fields
 
@@ -10,28 +12,17 @@ from mien.classification.model_spec import ModelSpec
 from mien.errors import UserError
 from mien.lab import calibration, export, models
 from mien.lab.config import RECIPES, Config
-from mien.lab.heads import LOGIT_COUNT
 from mien.labels import EMOTIONS
-from mien.registry import names
+from mien.registry import load_module, names
+from tests.lab.models.networks import built
 from tests.paths import ROOT
 
 ALL_NAMES = models.available()
 
 
-def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(0)
-    return models.build(name, channels=channels, classes=LOGIT_COUNT, dropout=dropout)
-
-
-def built_on_meta_device(name: str, channels: int = 1) -> nn.Module:
-    """Build a network without allocating its weights, which is fast at any size."""
-    with torch.device("meta"):
-        return built(name, channels)
-
-
 def cost(name: str) -> tuple[int, int]:
     """Return the multiply-adds for a face of 48 x 48 pixels, and the number of parameters."""
-    network = built_on_meta_device(name)
+    network = built(name, device="meta")
     return models.multiply_adds(network, 48), models.count_parameters(network)
 
 
@@ -69,12 +60,49 @@ def test_names_of_models_have_family_and_variant():
     assert all("-" in name for name in ALL_NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL_NAMES) - set(TRAINED)))
-@torch.no_grad()
-def test_other_models_have_logits_of_the_right_shape_for_several_input_sizes(name):
-    for channels, side in ((1, 40), (3, 44)):
-        model = built_on_meta_device(name, channels).eval()
-        assert model(torch.zeros(2, channels, side, side, device="meta")).shape == (2, 15)
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_every_model_accepts_one_or_three_channels_and_sides_from_24_to_48_pixels(name):
+    for channels, side in ((1, 24), (3, 41), (1, 48)):
+        model = built(name, channels, device="meta")
+        assert model(torch.empty(2, channels, side, side, device="meta")).shape == (2, 7)
+
+
+def documented_costs(family: str) -> dict[str, tuple[str, str]]:
+    """Variant -> millions of parameters and of multiply-adds in the docstring of its family."""
+    costs: dict[str, tuple[str, str]] = {}
+    docstring = load_module(models.REGISTRY, family).__doc__
+    for first_cell, cells in re.findall(r"^\| (`.*?) *\|(.*)", docstring, re.MULTILINE):
+        variant, *slim = re.findall("`([^`]+)`", first_cell)
+        parameters, multiply_adds, *of_slim = re.findall(r"[\d.]+", cells)
+        costs[variant] = parameters, multiply_adds
+        if of_slim:  # hybrid has both sizes in a row
+            costs[slim[0] if slim else f"slim-{variant}"] = tuple(of_slim)
+    return costs
+
+
+@pytest.mark.parametrize("family", names(models.REGISTRY))
+def test_the_docstring_states_parameters_and_multiply_adds(family):
+    costs = documented_costs(family)
+    assert set(costs) == set(load_module(models.REGISTRY, family).VARIANTS)
+    for variant, documented in costs.items():
+        model = built(f"{family}-{variant}", device="meta")
+        actual = models.count_parameters(model), models.multiply_adds(model, 48)
+        for number, text in zip(actual, documented, strict=True):
+            rounding = 0.5 * 10 ** -len(text.partition(".")[2])
+            assert number / 1e6 == pytest.approx(float(text), abs=1.01 * rounding), variant
+
+
+def test_counting_multiply_adds_does_not_change_the_model():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 5))
+    model.train()
+    assert models.multiply_adds(model, 4, channels=3) == 3 * 9 * 4 * 16 + 64 * 5
+    assert models.count_parameters(model) == 3 * 9 * 4 + 4 + 64 * 5 + 5
+    assert model.training
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_multiply_adds_of_a_grouped_convolution():
+    assert models.multiply_adds(nn.Conv2d(4, 8, 3, padding=1, groups=4), 10, channels=4) == 7200
 
 
 def test_every_family_is_trained_in_the_tests():
@@ -84,19 +112,19 @@ def test_every_family_is_trained_in_the_tests():
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
 def test_every_trained_model_returns_finite_logits(name, channels, side):
-    model = built(name, channels).eval()
+    model = built(name, channels)
     with torch.no_grad():
         logits = model(torch.randn(3, channels, side, side))
         logits_of_single_face = model(torch.zeros(1, channels, side, side))
-    assert logits.shape == (3, 15)
-    assert logits_of_single_face.shape == (1, 15)
+    assert logits.shape == (3, 7)
+    assert logits_of_single_face.shape == (1, 7)
     assert logits.isfinite().all()
     assert logits_of_single_face.isfinite().all()
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_parameter_gets_a_gradient(name):
-    model = built(name)
+    model = built(name, training=True)
     # If the last batch norm of a block is initialized to zero, the block gets no gradients.
     with torch.no_grad():
         for parameter in model.parameters():
@@ -108,7 +136,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_one_step_lowers_the_loss(name):
-    model = built(name)
+    model = built(name, training=True)
     faces, labels = torch.randn(8, 1, 40, 40), torch.arange(8) % 7
     # With batch norms over only eight faces, gradients can be very large. The first step of AdamW
     # depends only on their signs.
@@ -121,7 +149,7 @@ def test_one_step_lowers_the_loss(name):
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_gradients_in_bfloat16_are_finite(name):
-    model = built(name)
+    model = built(name, training=True)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.randn(4, 1, 40, 40))
     loss = F.cross_entropy(logits.float(), torch.arange(4)) + getattr(model, "auxiliary", 0.0)
@@ -144,7 +172,7 @@ def test_a_model_file_matches_the_network(name, side):
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_outputs_in_evaluation_mode_do_not_depend_on_the_other_faces_of_a_batch(name):
-    model = built(name, dropout=0.5).eval()
+    model = built(name, dropout=0.5)
     faces = torch.randn(4, 1, 40, 40)
     with torch.no_grad():
         assert torch.allclose(model(faces)[1:2], model(faces[1:2]), atol=1e-4)
@@ -157,7 +185,7 @@ def test_equal_seeds_give_equal_initial_weights(name):
 
 
 def test_dropout_is_active_only_in_training_mode():
-    model, faces = built("resnet-8", dropout=0.5), torch.randn(4, 1, 40, 40)
+    model, faces = built("resnet-8", dropout=0.5, training=True), torch.randn(4, 1, 40, 40)
     assert not torch.equal(model(faces), model(faces))
     model.eval()
     assert torch.equal(model(faces), model(faces))

@@ -1,6 +1,5 @@
-"""The three networks of the paper: their documented cost and their architecture."""
+"""The architecture of the three networks of the paper."""
 
-import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,69 +10,16 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import models
-from mien.lab.models import _cbam, hybrid, sequential, vgg19
-
-
-def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(0)
-    return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
-
-
-def uninitialized(name: str) -> nn.Module:
-    """Build a network with uninitialized weights, which is fast at any size."""
-    with torch.device("meta"):
-        model = built(name)
-    return model.to_empty(device="cpu").eval()
-
-
-def count(model: nn.Module, *kinds: type) -> int:
-    return sum(isinstance(layer, kinds) for layer in model.modules())
-
-
-def documented_cost(family) -> dict[str, tuple[float, float]]:
-    """Variant -> millions of parameters and of multiply-adds, from the table in the docstring."""
-    costs = {}
-    for row in re.findall(r"^\| (`.*)", family.__doc__, re.MULTILINE):
-        names = re.findall("`([^`]+)`", row)
-        numbers = [float(number) for number in re.findall(r"[\d.]+", row.rsplit("`", 1)[1])]
-        if family is hybrid:  # full size and slim in one row
-            full, slim = names if len(names) == 2 else (names[0], f"slim-{names[0]}")
-            costs |= {full: tuple(numbers[:2]), slim: tuple(numbers[2:])}
-        else:
-            costs[names[0]] = tuple(numbers)
-    return costs
-
-
-@pytest.mark.parametrize("family", [vgg19, sequential, hybrid])
-def test_the_docstring_states_parameters_and_multiply_adds(family):
-    costs = documented_cost(family)
-    assert set(costs) == set(family.VARIANTS)
-    for variant, (parameters, multiply_adds) in costs.items():
-        model = uninitialized(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.count_parameters(model) / 1e6 == pytest.approx(parameters, abs=0.00501)
-        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(multiply_adds, abs=0.501)
-
-
-def test_counting_multiply_adds_does_not_change_the_model():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 5))
-    model.train()
-    assert models.multiply_adds(model, 4, channels=3) == 3 * 9 * 4 * 16 + 64 * 5
-    assert models.count_parameters(model) == 3 * 9 * 4 + 4 + 64 * 5 + 5
-    assert model.training
-    assert not any(layer._forward_hooks for layer in model.modules())
-
-
-def test_multiply_adds_of_a_grouped_convolution():
-    assert models.multiply_adds(nn.Conv2d(4, 8, 3, padding=1, groups=4), 10, channels=4) == 7200
-
+from mien.lab.models import _cbam, hybrid
+from tests.lab.models.networks import built, dropout_probabilities, layers, uninitialized
 
 # VGG19 and Sequential
 
 
 def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
     model = uninitialized("vgg19-bn")
-    assert count(model, nn.Conv2d) == count(model, nn.BatchNorm2d) == 16
-    assert (count(model, nn.MaxPool2d), count(model, nn.Linear)) == (4, 1)
+    assert len(layers(model, nn.Conv2d)) == len(layers(model, nn.BatchNorm2d)) == 16
+    assert (len(layers(model, nn.MaxPool2d)), len(layers(model, nn.Linear))) == (4, 1)
     assert model.features(torch.zeros(1, 1, 48, 48)).shape == (1, 512, 3, 3)
 
 
@@ -84,22 +30,21 @@ def test_plain_differs_by_batch_norm_only(family, variant):
     plain = uninitialized(f"{family}-{variant}")
     normalized = uninitialized(f"{family}-{with_norm[variant]}")
     norms = nn.BatchNorm1d, nn.BatchNorm2d
-    assert count(plain, *norms) == 0
-    assert count(normalized, *norms) == count(normalized, nn.Conv2d, nn.Linear) - 1
+    assert len(layers(plain, *norms)) == 0
+    assert len(layers(normalized, *norms)) == len(layers(normalized, nn.Conv2d, nn.Linear)) - 1
     assert models.multiply_adds(plain, 48) == models.multiply_adds(normalized, 48)
 
 
 def test_sequential_has_half_the_dropout_after_blocks():
     model = built("sequential-slim", dropout=0.5)
-    probabilities = [layer.p for layer in model if isinstance(layer, nn.Dropout)]
-    assert probabilities == [0.25] * 3 + [0.5] * 3
+    assert dropout_probabilities(model) == [0.25] * 3 + [0.5] * 3
 
 
 @pytest.mark.parametrize("side", [42, 44, 48])
 def test_sequential_resizes_no_maps_from_42_pixels_on(side):
     shapes = []
     model = uninitialized("sequential-slim")
-    (pool,) = (layer for layer in model if isinstance(layer, nn.AdaptiveAvgPool2d))
+    (pool,) = layers(model, nn.AdaptiveAvgPool2d)
     pool.register_forward_hook(
         lambda _, inputs, output: shapes.append((inputs[0].shape, output.shape))
     )
@@ -206,10 +151,10 @@ def test_flatten_keeps_positions_and_gap_averages_them():
 
 
 def test_gradients_reach_every_branch():
-    model = built("hybrid-slim").train()
+    model = built("hybrid-slim", training=True)
     model(torch.randn(8, 1, 48, 48)).square().sum().backward()
     for branch in model.branches.values():
-        first = next(layer for layer in branch.modules() if isinstance(layer, nn.Conv2d))
+        first, *_ = layers(branch, nn.Conv2d)
         assert first.weight.grad.any()
 
 
@@ -229,16 +174,15 @@ def test_every_branch_affects_the_logits(branch):
 def test_no_cbam_and_no_norm_affect_the_cnn_and_head_only():
     norms = nn.BatchNorm1d, nn.BatchNorm2d
     variants = [uninitialized(f"hybrid-{name}") for name in ("gap", "no-cbam", "no-norm")]
-    assert [count(m, _cbam.CBAM) for m in variants] == [3, 0, 3]
-    assert [count(m.branches["cnn"], *norms) for m in variants] == [6, 6, 0]
-    assert [count(m.head, *norms) for m in variants] == [2, 2, 0]
-    assert [count(m.branches["resnet50"], *norms) for m in variants] == [53, 53, 53]
+    assert [len(layers(m, _cbam.CBAM)) for m in variants] == [3, 0, 3]
+    assert [len(layers(m.branches["cnn"], *norms)) for m in variants] == [6, 6, 0]
+    assert [len(layers(m.head, *norms)) for m in variants] == [2, 2, 0]
+    assert [len(layers(m.branches["resnet50"], *norms)) for m in variants] == [53, 53, 53]
 
 
 def test_the_second_dropout_of_the_hybrid_is_lower():
     head = built("hybrid-slim-cnn", dropout=0.5).head
-    probabilities = [layer.p for layer in head if isinstance(layer, nn.Dropout)]
-    assert probabilities == pytest.approx([0.5, 0.3])
+    assert dropout_probabilities(head) == pytest.approx([0.5, 0.3])
 
 
 # Attention
@@ -296,11 +240,8 @@ def test_new_cbam_gates_are_near_one_half():
     for seed in range(3):
         torch.manual_seed(seed)
         model, gates = models.build("hybrid-cnn", channels=1, classes=7), []
-        for layer in model.modules():
-            if isinstance(layer, _cbam.ChannelAttention | _cbam.SpatialAttention):
-                layer.register_forward_hook(
-                    lambda _, inputs, output, gates=gates: gates.append(output)
-                )
+        for layer in layers(model, _cbam.ChannelAttention, _cbam.SpatialAttention):
+            layer.register_forward_hook(lambda _, inputs, output, gates=gates: gates.append(output))
         with torch.no_grad():
             model(faces)
         assert len(gates) == 6
@@ -309,9 +250,8 @@ def test_new_cbam_gates_are_near_one_half():
 
 def test_hooks_can_read_the_attention():
     model, faces, maps = built("hybrid-slim-cnn"), torch.randn(3, 1, 48, 48), []
-    for layer in model.modules():
-        if isinstance(layer, _cbam.SpatialAttention):
-            layer.register_forward_hook(lambda _, inputs, output: maps.append(output))
+    for layer in layers(model, _cbam.SpatialAttention):
+        layer.register_forward_hook(lambda _, inputs, output: maps.append(output))
     with torch.no_grad():
         model(faces)
     assert [attention.shape for attention in maps] == [(3, 1, s, s) for s in (48, 24, 12)]

@@ -1,6 +1,5 @@
-"""Six networks of related work: their documented cost and their architecture."""
+"""The architecture of six networks of related work."""
 
-import re
 from itertools import accumulate
 
 import pytest
@@ -9,23 +8,8 @@ import torch
 from torch import nn
 
 from mien.lab import models
-from mien.lab.models import clcm, jaiswal, kedari, li, nathani, xception
-
-
-def built(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(0)
-    return models.build(name, channels=channels, classes=7, dropout=dropout).eval()
-
-
-def uninitialized(name: str, channels: int = 1, dropout: float = 0.0) -> nn.Module:
-    """Build a network with uninitialized weights, which is fast at any size."""
-    with torch.device("meta"):
-        model = built(name, channels, dropout)
-    return model.to_empty(device="cpu").eval()
-
-
-def layers(model: nn.Module, kind: type) -> list:
-    return [layer for layer in model.modules() if isinstance(layer, kind)]
+from mien.lab.models import clcm, xception
+from tests.lab.models.networks import built, dropout_probabilities, layers, uninitialized
 
 
 def count_like_keras(model: nn.Module) -> int:
@@ -45,30 +29,6 @@ def map_sizes(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
     for hook in hooks:
         hook.remove()
     return widths
-
-
-@pytest.mark.parametrize("family", [jaiswal, kedari, xception, li, clcm, nathani])
-def test_the_docstring_states_parameters_and_multiply_adds(family):
-    rows = re.findall(r"^\| `(.+)` +\| +([\d.]+) M \| +(\d+) M \|$", family.__doc__, re.MULTILINE)
-    assert [variant for variant, _, _ in rows] == list(family.VARIANTS)
-    for variant, parameters, multiply_adds in rows:
-        model = uninitialized(f"{family.__name__.rsplit('.', 1)[1]}-{variant}")
-        assert models.count_parameters(model) / 1e6 == pytest.approx(
-            float(parameters), abs=0.00501
-        ), variant
-        assert models.multiply_adds(model, 48) / 1e6 == pytest.approx(
-            float(multiply_adds), abs=0.501
-        )
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["jaiswal-slim", "kedari-slim", "xception-mini", "li-slim", "clcm-slim", "nathani-slim"],
-)
-@pytest.mark.parametrize("side", [24, 40, 48])
-def test_small_and_large_inputs_are_accepted(name, side):
-    with torch.no_grad():
-        assert uninitialized(name)(torch.zeros(2, 1, side, side)).shape == (2, 7)
 
 
 def test_ablations_name_existing_models():
@@ -127,7 +87,7 @@ def test_li_has_the_parameters_of_the_notebook_without_biases_before_norms():
 
 def test_dropout_is_where_the_originals_have_it():
     probabilities = {
-        name: [layer.p for layer in layers(uninitialized(name, dropout=0.5), nn.Dropout)]
+        name: dropout_probabilities(uninitialized(name, dropout=0.5))
         for name in ("kedari-slim", "li-slim")
     }
     assert probabilities == {"kedari-slim": [0.25, 0.25, 0.5], "li-slim": [0.5] * 6}
