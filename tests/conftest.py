@@ -19,12 +19,12 @@ collect_ignore = [] if find_spec("torch") else LAB_FOLDERS
 # must be set before torch is imported, and applies to processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-
-
 # Tests must not fail because the machine is busy.
 settings.register_profile("mien", deadline=None)
 settings.load_profile("mien")
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+"""Labels of the models that the fixtures write."""
 
 
 def pytest_configure(config):
@@ -48,7 +48,7 @@ def yunet_file(tmp_path_factory):
 
     model = onnx.load(yunet.FILE)
     graph = model.graph
-    first = graph.node[3]
+    first = graph.node[3]  # `prepared` has inserted three nodes before it
     del graph.node[:3]
     weight = next(w for w in graph.initializer if w.name == first.input[1])
     flipped = numpy_helper.to_array(weight)[:, ::-1].copy()
@@ -94,38 +94,44 @@ def build_model(
     outputs=None,
     seed=0,
 ):
-    """Write a one-layer network in mien's format or another one, and return its path.
+    """Write an untrained one-layer network in mien's format or a foreign one, and return its path.
 
-    foreign: float32 NHWC pixels named `image`, logits named `scores`, no metadata.
-    outputs: the number of outputs, if it differs from the number of labels.
+    Args:
+        path: The file.
+        labels: The labels of the outputs.
+        side: Width and height of the input in pixels.
+        channels: 1 or 3.
+        batch: Size of the batch dimension, or its name if any size is allowed.
+        foreign: Write float32 NHWC pixels named `image`, and logits named `scores`, instead of
+            uint8 NCHW pixels named `faces`, and probabilities named `probabilities`.
+        metadata: Metadata of the file; by default that of mien, or none if `foreign`.
+        outputs: Number of outputs; by default the number of labels.
+        seed: Seed of the weights.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     count, size = outputs or len(labels), channels * side * side
     weights = np.random.default_rng(seed).normal(0, 0.05 / size, (size, count)).astype(np.float32)
-    kind, name, shape = TensorProto.UINT8, "faces", [batch, channels, side, side]
-    last = "probabilities"
     if foreign:
-        kind, name, shape, last = (
-            TensorProto.FLOAT,
-            "image",
-            [batch, side, side, channels],
-            "scores",
-        )
-        weights = weights * 255
+        weights = weights * 255  # its pixels are from 0 to 1
+        pixels = ("image", TensorProto.FLOAT, [batch, side, side, channels])
+        logits = result = "scores"
+    else:
+        pixels = ("faces", TensorProto.UINT8, [batch, channels, side, side])
+        logits, result = "logits", "probabilities"
     nodes = [
-        helper.make_node("Cast", [name], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [pixels[0]], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["pixels"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["scores" if foreign else "logits"]),
+        helper.make_node("MatMul", ["flat", "weights"], [logits]),
     ]
     if not foreign:
-        nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1))
+        nodes.append(helper.make_node("Softmax", [logits], [result], axis=1))
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(name, kind, shape)],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [batch, count])],
+        [helper.make_tensor_value_info(*pixels)],
+        [helper.make_tensor_value_info(result, TensorProto.FLOAT, [batch, count])],
         [numpy_helper.from_array(weights, "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -265,7 +265,7 @@ def test_the_margin_of_the_model_sets_the_crop(make_model):
         ((0, 0, 9, 9), 0.55, noise(0, 48), ("too_small", "low_confidence")),
     ],
 )
-def test_flags_of_size_blur_and_confidence(box, confidence, pixels, expected):
+def test_small_blurred_and_uncertain_faces_are_flagged(box, confidence, pixels, expected):
     crop = model_spec.crop(pixels, (0, 0, 48, 48), 48, 1)
     assert flags.flags(mien.Detection(box, confidence), crop) == expected
 
@@ -283,7 +283,7 @@ def test_flags_of_size_blur_and_confidence(box, confidence, pixels, expected):
         (50.0, 30, ("tilted", "turned")),
     ],
 )
-def test_flags_of_tilted_and_turned_heads(roll, nose, expected):
+def test_tilted_and_turned_heads_are_flagged(roll, nose, expected):
     landmarks = ((30, 40), (70, 40), (nose, 60), (35, 80), (65, 80))
     face = mien.Detection((0, 0, 100, 100), 0.95, landmarks, roll)
     crop = model_spec.crop(noise(0, 48), (0, 0, 48, 48), 48, 1)

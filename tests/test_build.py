@@ -1,5 +1,7 @@
 """The build hook that adds YuNet to the package."""
 
+import tomllib
+
 import numpy as np
 import onnx
 import pytest
@@ -47,6 +49,9 @@ def test_a_failed_download_names_the_option_to_build_without_it(monkeypatch):
 
 
 def test_the_license_of_yunet_is_packaged():
-    text = (ROOT / "licenses" / "YuNet-MIT.txt").read_text(encoding="utf-8")
+    file = "licenses/YuNet-MIT.txt"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert file in project["license-files"]
+    text = (ROOT / file).read_text(encoding="utf-8")
     assert "MIT License" in text
     assert "Shenzhen Institute of Artificial Intelligence and Robotics" in text

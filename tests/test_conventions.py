@@ -141,25 +141,25 @@ def test_every_public_name_can_be_imported_and_no_other():
         mien.nonsense  # noqa: B018
 
 
+def public_definitions(node):
+    """Yield the public classes, functions and methods that a module or class defines."""
+    for child in node.body:
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        if isinstance(child, kinds) and not child.name.startswith("_"):
+            yield child
+            if isinstance(child, ast.ClassDef):
+                yield from public_definitions(child)
+
+
 def undocumented(path):
-    """Yield the module and its public classes, functions and methods that have no docstring."""
-
-    def public(node):
-        return not node.name.startswith("_")
-
-    def inside(node, nested):
-        for child in ast.iter_child_nodes(node):
-            kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-            if isinstance(child, kinds) and public(child) and not nested:
-                if not ast.get_docstring(child):
-                    yield f"{path.name}: {child.name}"
-                yield from inside(child, isinstance(child, ast.FunctionDef))
-
+    """Yield the module and its public definitions that have no docstring."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if not ast.get_docstring(tree):
         yield f"{path.name}: the module"
-    if "models" not in path.parts:
-        yield from inside(tree, False)
+    for definition in public_definitions(tree):
+        is_forward = definition.name == "forward"  # of a network; its shapes are in a comment
+        if not is_forward and not ast.get_docstring(definition):
+            yield f"{path.name}: {definition.name}"
 
 
 def test_every_public_object_has_a_docstring():

@@ -136,7 +136,7 @@ IGNORE_WARNINGS = pytest.mark.filterwarnings("ignore")
 
 @pytest.mark.distributed
 @IGNORE_WARNINGS
-def test_in_ray(images):
+def test_ray_batches_have_the_faces_and_errors_of_all_images(images):
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
@@ -150,7 +150,7 @@ def test_in_ray(images):
 
 @pytest.mark.distributed
 @IGNORE_WARNINGS
-def test_in_spark(images):
+def test_spark_partitions_have_the_faces_and_errors_of_all_images(images):
     pyspark = pytest.importorskip("pyspark.sql")
     from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -168,7 +168,7 @@ def test_in_spark(images):
 
 @pytest.mark.distributed
 @IGNORE_WARNINGS
-def test_in_dask(images):
+def test_dask_partitions_have_the_faces_and_errors_of_all_images(images):
     dask = pytest.importorskip("dask.dataframe")
     frame = dask.from_pandas(images.to_pandas(), npartitions=2)
     empty = distributed.SCHEMA.empty_table().to_pandas()

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mien as package
-from mien import pipeline
+from mien import Analyzer, pipeline
 from mien.cli import _progress
 from mien.errors import UserError
 from mien.io.source import Source
@@ -22,7 +21,7 @@ from tests.synthetic import clip_files, clips, tiny
 
 @pytest.fixture(scope="module")
 def analyzer(tiny_model):
-    return package.Analyzer(str(tiny_model), "whole")
+    return Analyzer(str(tiny_model), "whole")
 
 
 @pytest.fixture(scope="module")

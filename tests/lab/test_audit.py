@@ -1,3 +1,5 @@
+"""The audit of a dataset: duplicates, conflicting labels, rater agreement, exclusions."""
+
 import csv
 import json
 import subprocess
@@ -254,7 +256,7 @@ def test_images_without_a_face_are_counted(findings):
     assert numbers["train"]["one_gray_level"] == numbers["train"]["not_a_face"] == 0
 
 
-def test_rater_agreement_by_label():
+def test_rater_agreement_is_that_of_the_rated_faces_of_each_label():
     rated = np.array([
         votes(angry=10), votes(angry=4, sad=6), votes(sad=10), votes(happy=5, angry=5),
         votes(happy=8, not_a_face=2), votes(),

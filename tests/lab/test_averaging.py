@@ -1,3 +1,5 @@
+"""The mean of the weights of two runs."""
+
 from dataclasses import replace
 
 import pytest

@@ -1,3 +1,5 @@
+"""Batches of a dataset on the device, and their augmentation."""
+
 from dataclasses import replace
 
 import cv2

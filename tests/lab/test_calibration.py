@@ -1,3 +1,5 @@
+"""Fitting of vector scaling, and mixing of the two heads."""
+
 import math
 
 import numpy as np

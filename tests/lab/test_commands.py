@@ -94,7 +94,7 @@ def test_ablate_prints_each_case(mien, root, tmp_path):
     assert cases["no flip"]["changes"] == ["flip=no", "rotation=0"]
 
 
-def test_reports_of_one_run_and_of_two(mien, root, tmp_path):
+def test_a_report_of_two_runs_needs_an_output_folder(mien, root, tmp_path):
     for seed in (0, 1):
         out = tmp_path / f"run{seed}"
         assert (

@@ -1,3 +1,5 @@
+"""Recipes, changes of their fields, and configs in JSON."""
+
 import json
 from dataclasses import fields, replace
 

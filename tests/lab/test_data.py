@@ -1,3 +1,5 @@
+"""The formats of datasets, and labels and shares from votes."""
+
 import csv
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""Evaluation of runs and model files: scores, intervals, predictions, results."""
+
 import json
 import math
 import shutil

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,8 +160,6 @@ def test_a_run_can_be_initialized_from_another(root, crossvalidated, tmp_path):
     out, _ = crossvalidated
     config = replace(BASE, init_from=str(out / "fold-0"), lr=1e-12, ema_decay=0.0, weight_decay=0.0)
     run = train.fit(config, root, tmp_path / "next", device="cpu")
-    import torch
-
     initial = torch.load(runs.open_run(out / "fold-0").weights_file)
     final = torch.load(run.weights_file)
     kernels = [name for name, value in initial.items() if value.ndim > 1]

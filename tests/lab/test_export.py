@@ -1,3 +1,5 @@
+"""Export of runs to model files."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -202,7 +204,7 @@ def test_file_has_no_paths_of_the_source_tree(exported):
         assert str(Path(mien.__file__).parent).encode() not in path.read_bytes()
 
 
-def test_export_of_three_channels(tmp_path, root):
+def test_a_network_of_three_channels_has_a_file_of_three_channels(tmp_path, root):
     config = replace(TINY, channels=3, epochs=1)
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     spec = export.export(run, tmp_path / "model.onnx")

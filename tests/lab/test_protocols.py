@@ -146,7 +146,7 @@ def test_too_few_faces_for_the_folds_are_an_error():
 
 
 @pytest.mark.skipif(not (SHARED / "fer2013").exists(), reason="FER2013 is not available")
-def test_on_the_real_dataset():
+def test_kfold_separates_the_duplicates_of_fer2013_and_other_protocols_do_not():
     splits = data.load(SHARED / "fer2013")
     if "test" in splits:
         assert tuple(np.bincount(split("random10", splits)["val"].labels)) == PRINTED

@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_page_is_balanced_html_and_escapes_its_content():
     ("cell", "text"),
     [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (0.12345, "0.123"), ("x", "x")],
 )
-def test_cell_text(cell, text):
+def test_cells_show_three_decimals_separated_thousands_and_words(cell, text):
     assert page.cell_text(cell) == text
 
 
@@ -170,7 +171,7 @@ def test_figures_are_rendered_reproducibly(run, suffix):
     assert first == again
 
 
-def test_comparison_page(run, root, tmp_path):
+def test_a_comparison_page_has_the_paired_differences_of_the_runs(run, root, tmp_path):
     other = train.fit(replace(TINY, seed=1), root, tmp_path / "two", device="cpu")
     with pytest.raises(UserError, match="not evaluated yet"):
         report.comparison_page([run, other])
@@ -207,7 +208,7 @@ def test_predictions_for_other_data_are_rejected(run, tmp_path):
         report_faces.face_figures(run, elsewhere)
 
 
-def test_face_figures_of_an_evaluation_with_excluded_faces(run, root, tmp_path):
+def test_face_figures_accept_an_evaluation_with_excluded_faces(run, root, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     rows = runs.load_predictions(runs.open_run(folder))["rows"]
     (tmp_path / "clean.csv").write_text(f"row\n{rows[0]}\n{rows[3]}\n")
@@ -217,8 +218,8 @@ def test_face_figures_of_an_evaluation_with_excluded_faces(run, root, tmp_path):
 
 def test_summary_of_a_leaky_protocol_has_a_warning(run):
     leaky = replace(TINY, protocol="leaky-augment")
-    fake = type("Fake", (), {"config": leaky, "about": run.about, "log": run.log})()
-    summary = tables.summary(fake, run.result() | {"protocol": "leaky-augment"})
+    leaky_run = SimpleNamespace(config=leaky, about=run.about, log=run.log)
+    summary = tables.summary(leaky_run, run.result() | {"protocol": "leaky-augment"})
     assert "leaky on purpose" in summary
 
 
@@ -345,7 +346,7 @@ def test_figures_accept_incomplete_logs():
     assert isinstance(figures.learning_rate_and_time(log), Figure)
 
 
-def test_face_grid_of_few_faces():
+def test_a_face_grid_of_any_number_of_faces_is_rendered():
     for count in (0, 1, 9):
         figure = figures.face_grid(np.zeros((count, 48, 48), np.uint8), ["a\nb"] * count)
         assert page.render(figure, ".png").startswith(b"\x89PNG")
@@ -359,8 +360,11 @@ def test_overlay_is_brightest_where_the_map_is_largest():
     assert overlays[0, 2, 45].sum() > overlays[0, 40, 5].sum()
 
 
-def test_reliability_figure_with_full_confidence():
+def test_a_reliability_figure_accepts_full_confidence():
     assert isinstance(figures.reliability(np.eye(7), np.arange(7)), Figure)
+
+
+# Comparable runs, averages and warnings
 
 
 def test_runs_evaluated_on_different_data_are_not_compared(run, tmp_path):
@@ -383,11 +387,9 @@ def test_runs_with_different_splits_are_not_paired(run, tmp_path):
 def test_macro_average_is_over_the_classes_that_occur(run, root, tmp_path):
     other = runs.open_run(shutil.copytree(run.folder, tmp_path / "other"))
     val = data.split(data.load(root), "val")
-    predictions = np.eye(7)[
-        np.where(val.labels == 2, 3, val.labels)
-    ]  # fear is neither predicted nor true
-    without_fear = val.select(val.labels != 2)
-    section = scores.score(predictions[val.labels != 2], without_fear, resamples=2)
+    without_fear = val.select(val.labels != EMOTIONS.index("fear"))
+    predictions = np.eye(7)[without_fear.labels]
+    section = scores.score(predictions, without_fear, resamples=2)
     result = other.result()
     result["heads"]["labels"] = section
     runs.write_json(other.metrics_file, result)

@@ -1,3 +1,5 @@
+"""A training step, which must neither synchronize with a GPU nor differ from a plain loop."""
+
 import math
 from dataclasses import replace
 

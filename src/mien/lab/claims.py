@@ -146,7 +146,8 @@ SYSTEMS = RELATED_SYSTEMS | {
     "vgg13": PublishedSystem("Barsoum et al. 2016, VGG13", None),
     "rmn": PublishedSystem(
         "Pham et al. 2021, residual masking", 0.7414,
-        "PrivateTest, ten crops; ImageNet weights, 224 x 224 pixels, 137.8 M parameters",
+        "PrivateTest, ten rotated and flipped copies; ImageNet weights, 224 x 224 pixels, 137.8 M "
+        "parameters",
     ),
     "convnext": PublishedSystem("Liu et al. 2022, ConvNeXt", None),
     "resnet": PublishedSystem("mien, small ResNet", None),

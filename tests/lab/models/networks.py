@@ -1,9 +1,13 @@
 """Networks for the tests of `mien.lab.models`."""
 
+import re
+
+import pytest
 import torch
 from torch import nn
 
 from mien.lab import models
+from mien.registry import load_module
 
 
 def built(
@@ -37,3 +41,28 @@ def layers(network: nn.Module, *kinds: type) -> list:
 def dropout_probabilities(network: nn.Module) -> list[float]:
     """The probability of each dropout layer, in their order."""
     return [layer.p for layer in layers(network, nn.Dropout)]
+
+
+def documented_costs(family: str) -> dict[str, tuple[str, str]]:
+    """Variant -> millions of parameters and of multiply-adds in the docstring of its family."""
+    costs: dict[str, tuple[str, str]] = {}
+    docstring = load_module(models.REGISTRY, family).__doc__
+    for first_cell, cells in re.findall(r"^\| (`.*?) *\|(.*)", docstring, re.MULTILINE):
+        variant, *slim = re.findall("`([^`]+)`", first_cell)
+        parameters, multiply_adds, *of_slim = re.findall(r"[\d.]+", cells)
+        costs[variant] = parameters, multiply_adds
+        if of_slim:  # hybrid has both sizes in a row
+            costs[slim[0] if slim else f"slim-{variant}"] = tuple(of_slim)
+    return costs
+
+
+def assert_costs_are_documented(family: str) -> None:
+    """Assert that the docstring of a family states the cost of each variant, rounded correctly."""
+    costs = documented_costs(family)
+    assert set(costs) == set(load_module(models.REGISTRY, family).VARIANTS)
+    for variant, documented in costs.items():
+        network = built(f"{family}-{variant}", device="meta")
+        actual = models.count_parameters(network), models.multiply_adds(network, 48)
+        for number, text in zip(actual, documented, strict=True):
+            rounding = 0.5 * 10 ** -len(text.partition(".")[2])
+            assert number / 1e6 == pytest.approx(float(text), abs=1.01 * rounding), variant

@@ -80,6 +80,7 @@ class RCNN(nn.Module):
         self.auxiliary: Tensor | float = 0.0
 
     def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode, and reset the additional loss."""
         self.auxiliary = 0.0
         return super().train(mode)
 
