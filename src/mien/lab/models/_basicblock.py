@@ -23,19 +23,10 @@ class BasicBlock(nn.Module):
             self.shortcut.append(nn.Conv2d(width_in, width, 1, stride, bias=bias))
             self.shortcut.append(nn.BatchNorm2d(width))
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C, H / stride, W / stride)
-        y = F.relu(self.norm1(_strided(self.conv1, x)))
+    # (N, C_in, H, W) -> (N, C, H / stride, W / stride), rounded up
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(_convolve(self.conv1, x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
-
-
-def _strided(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a convolution; ignore its stride on a 1 x 1 map, where the stride has no effect.
-
-    On such maps oneDNN 3.13 leaves some bfloat16 gradients of strided weights uninitialized.
-    """
-    if x.shape[-2:] == (1, 1):
-        return F.conv2d(x, layer.weight, layer.bias, 1, layer.padding)
-    return layer(x)
 
 
 def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
@@ -55,3 +46,13 @@ def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> n
             width_in = width
         layers.append(stage)
     return layers
+
+
+def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a convolution; ignore its stride on a 1 x 1 map, where the stride has no effect.
+
+    On such maps oneDNN 3.13 leaves some bfloat16 gradients of strided weights uninitialized.
+    """
+    if x.shape[-2:] == (1, 1):
+        return F.conv2d(x, layer.weight, layer.bias, 1, layer.padding)
+    return layer(x)
