@@ -220,7 +220,7 @@ def test_duplicates_are_counted_by_pair_of_splits(findings):
 
 def test_a_face_with_several_duplicates_is_counted_once():
     train, val = tiny.samples(7), tiny.samples(1, seed=5)
-    train.faces[1:4] = val.faces[0]  # labelled disgust, fear, happy; val angry
+    train.faces[1:4] = val.faces[0]  # labeled disgust, fear, happy; val angry
     train.labels[1] = ANGRY
     row = rows_of_kind(summary(audit_dataset({"train": train, "val": val}, quick=True)), "exact")[
         "val", "train"

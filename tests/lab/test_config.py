@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import UserError
-from mien.lab.config import RECIPES, Config, checked, from_json, parse, published, to_json
+from mien.lab.config import RECIPES, Config, checked, from_json, parse, to_json, to_public_json
 
 
 def test_parse_returns_the_named_config():
@@ -79,7 +79,8 @@ def test_the_last_of_two_changes_wins():
         ("default", ["initial_size=4"], "multiple of 4"),
         ("default", ["lr=inf"], "lr is inf"),
         ("default", ["lr=nan"], "lr is nan"),
-        ("default", ["seed=9999999999"], "seed is 9999999999"),
+        ("default", ["seed=9999999999"], "from 0 to 2147483647"),
+        ("default", ["batch_size=99999999999"], "from 2 to 10000000000"),
         ("default", ["mixup=0.7", "cutmix=0.7"], "mixup and cutmix"),
     ],
 )
@@ -137,9 +138,9 @@ def test_every_field_has_a_type_that_json_and_parse_support():
 
 
 def test_a_published_config_has_run_folders_without_their_parents():
-    config = published(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
+    config = to_public_json(parse("default", ["teachers=/home/me/a,runs/b", "teacher_weight=0.5"]))
     assert (config["teachers"], config["init_from"]) == (("a", "b"), "")
-    assert published(parse("tiny", ["init_from=/home/me/a"]))["init_from"] == "a"
+    assert to_public_json(parse("tiny", ["init_from=/home/me/a"]))["init_from"] == "a"
 
 
 def test_a_saved_config_can_be_parsed_with_changes(tmp_path):

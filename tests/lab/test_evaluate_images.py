@@ -1,4 +1,4 @@
-"""Evaluation of labelled images: reading folders and tables, predictions, scores by group."""
+"""Evaluation of labeled images: reading folders and tables, predictions, scores by group."""
 
 import csv
 import json
@@ -13,9 +13,9 @@ from PIL import Image
 from mien.analyzer import Analyzer
 from mien.detection import whole
 from mien.errors import UserError
-from mien.lab import data, evaluate_images, labelled_images, metrics
+from mien.lab import data, evaluate_images, labeled_images, metrics
 from mien.lab.evaluate_images import Predictions
-from mien.lab.labelled_images import LabelledImage
+from mien.lab.labeled_images import LabeledImage
 from mien.labels import EMOTIONS
 from mien.results import Detection
 from tests.synthetic import tiny
@@ -42,7 +42,7 @@ def random_predictions(count=400, seed=0):
     """Random predictions for images, without a detected face in every tenth."""
     rng = np.random.default_rng(seed)
     images = [
-        LabelledImage(None, EMOTIONS[k], groups={"side": "left" if left else "right"})
+        LabeledImage(None, EMOTIONS[k], groups={"side": "left" if left else "right"})
         for k, left in zip(rng.integers(0, 7, count), rng.random(count) < 0.3, strict=True)
     ]
     face_counts = np.where(np.arange(count) % 10 == 0, 0, 1)
@@ -56,8 +56,8 @@ def random_predictions(count=400, seed=0):
 def test_a_folder_per_emotion_is_read_at_any_depth_with_usual_spellings(tmp_path):
     for name in ("Anger/one.png", "0_happiness/subject 1/two.jpg", "contempt/three.png", "x/4.png"):
         write_image(tmp_path / name)
-    assert labelled_images.can_load(tmp_path)
-    splits = labelled_images.load(tmp_path)
+    assert labeled_images.can_load(tmp_path)
+    splits = labeled_images.load(tmp_path)
     assert list(splits) == ["val"]
     assert emotions(splits["val"]) == ["happy", "angry", "contempt", "x"]
 
@@ -65,7 +65,7 @@ def test_a_folder_per_emotion_is_read_at_any_depth_with_usual_spellings(tmp_path
 def test_a_folder_with_splits_is_read_by_split(tmp_path):
     for name in ("train/sad/1.png", "train/sad/2.png", "Validation/neutral/3.png", "docs/4.png"):
         write_image(tmp_path / name)
-    splits = labelled_images.load(tmp_path)
+    splits = labeled_images.load(tmp_path)
     assert {name: emotions(images) for name, images in splits.items()} == {
         "train": ["sad", "sad"], "val": ["neutral"],
     }  # fmt: skip
@@ -75,7 +75,7 @@ def test_other_files_in_a_folder_are_reported(tmp_path):
     write_image(tmp_path / "sad" / "1.png")
     (tmp_path / "sad" / "notes.txt").write_text("no image")
     with pytest.warns(UserWarning, match=r"\.txt"):
-        assert len(labelled_images.load(tmp_path)["val"]) == 1
+        assert len(labeled_images.load(tmp_path)["val"]) == 1
 
 
 TABLE = [
@@ -103,8 +103,8 @@ def test_a_csv_table_can_have_the_separators_and_the_encoding_of_excel(
     path = write_table(
         tmp_path / "t.csv", header, TABLE, separator=separator, encoding=encoding
     )  # fmt: skip
-    assert labelled_images.can_load(path)
-    images = labelled_images.load(path)["val"]
+    assert labeled_images.can_load(path)
+    images = labeled_images.load(path)["val"]
     assert_images_are_those_of_the_table(images, tmp_path)
     assert [image.groups["age"] for image in images] == ["31", "not stated", "35.5"]
 
@@ -118,17 +118,17 @@ def test_a_parquet_table_is_read_like_a_csv_table(tmp_path):
     parquet.write_table(
         pyarrow.table(columns | {"happy": votes[0], "neutral": votes[1]}), path
     )  # fmt: skip
-    assert labelled_images.can_load(path)
-    assert_images_are_those_of_the_table(labelled_images.load(path)["val"], tmp_path)
+    assert labeled_images.can_load(path)
+    assert_images_are_those_of_the_table(labeled_images.load(path)["val"], tmp_path)
 
 
 def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
     ages = [*range(8, 30), 100, ""]
     rows = [["x.png", "sad", age, k % 3] for k, age in enumerate(ages)]
     path = write_table(tmp_path / "t.csv", ["path", "emotion", "age", "level"], rows)
-    images = labelled_images.load(path, ["level"])["val"]
+    images = labeled_images.load(path, ["level"])["val"]
     groups = {image.groups["age"] for image in images}
-    assert sorted(groups, key=labelled_images.group_order) == [
+    assert sorted(groups, key=labeled_images.group_order) == [
         "0 to 9", "10 to 19", "20 to 29", "100 to 109", "not stated",
     ]  # fmt: skip
     assert {image.groups["level"] for image in images} == {"0", "1", "2"}
@@ -148,21 +148,21 @@ def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
 def test_an_unusable_table_is_an_error(tmp_path, header, row, groups, expected_text):
     path = write_table(tmp_path / "t.csv", header, [row])
     with pytest.raises(UserError, match=expected_text):
-        labelled_images.load(path, groups)
+        labeled_images.load(path, groups)
 
 
 def test_groups_of_a_folder_are_an_error(tmp_path):
     write_image(tmp_path / "sad" / "1.png")
     with pytest.raises(UserError, match="--group"):
-        labelled_images.load(tmp_path, ["age"])
+        labeled_images.load(tmp_path, ["age"])
 
 
-def test_datasets_of_face_crops_are_not_loaded_as_labelled_images(tmp_path):
+def test_datasets_of_face_crops_are_not_loaded_as_labeled_images(tmp_path):
     tiny.write_csv(tmp_path / "csv", tiny.table())
     tiny.write_images(tmp_path / "images", tiny.table())
     (tmp_path / "empty").mkdir()
     for path in ("csv", "csv/fer2013.csv", "images", "empty", "missing"):
-        assert not labelled_images.can_load(tmp_path / path)
+        assert not labeled_images.can_load(tmp_path / path)
 
 
 # Predictions
@@ -184,7 +184,7 @@ def test_the_largest_face_of_each_readable_image_is_predicted(tmp_path, tiny_mod
     paths[5].write_bytes(b"no image")
     paths[6].unlink()
     analyzer, errors = Analyzer(tiny_model, TwoFaces()), []
-    images = [LabelledImage(path, "sad") for path in paths]
+    images = [LabeledImage(path, "sad") for path in paths]
     predictions = evaluate_images.predict(analyzer, images, errors.append)
     readable = [path for k, path in enumerate(paths) if k not in (5, 6)]
     assert [image.path for image in predictions.images] == readable
@@ -202,7 +202,7 @@ def test_the_largest_face_of_each_readable_image_is_predicted(tmp_path, tiny_mod
 
 def test_scores_match_scikit_learn():
     predictions = random_predictions()
-    section = evaluate_images.section(predictions, resamples=20)
+    section = evaluate_images.score(predictions, resamples=20)
     detected = predictions.face_counts > 0
     truth = predictions.truth[detected]
     predicted = predictions.probabilities[detected].argmax(1)
@@ -221,10 +221,10 @@ def test_scores_match_scikit_learn():
 
 def test_votes_add_the_scores_of_shares():
     predictions = random_predictions(60)
-    images = [LabelledImage(None, image.emotion, (0, 0, 0, 3, 7, 0, 0, 0, 0, 0))
+    images = [LabeledImage(None, image.emotion, (0, 0, 0, 3, 7, 0, 0, 0, 0, 0))
               for image in predictions.images]  # fmt: skip
     with_votes = Predictions(images, predictions.face_counts, predictions.probabilities)
-    section = evaluate_images.section(with_votes, resamples=5)
+    section = evaluate_images.score(with_votes, resamples=5)
     detected = predictions.probabilities[predictions.face_counts > 0]
     shares = np.tile([0, 0, 0, 0.3, 0.7, 0, 0], (len(detected), 1))
     expected = [scipy.stats.entropy(a, b) for a, b in zip(shares, detected, strict=True)]
@@ -233,17 +233,17 @@ def test_votes_add_the_scores_of_shares():
 
 
 def test_emotions_without_images_do_not_enter_the_macro_recall():
-    images = [LabelledImage(None, name) for name in ("happy", "happy", "neutral")]
+    images = [LabeledImage(None, name) for name in ("happy", "happy", "neutral")]
     predictions = Predictions(images, np.ones(3), np.eye(7)[[3, 4, 6]])
-    section = evaluate_images.section(predictions, resamples=5)
+    section = evaluate_images.score(predictions, resamples=5)
     assert section["macro_recall"]["value"] == 0.75
     assert list(section["recall"]) == ["happy", "neutral"]
 
 
 def test_a_group_without_a_detected_face_has_only_a_detection_rate():
-    images = [LabelledImage(None, "sad", groups={"sex": sex}) for sex in ("male", "female")]
+    images = [LabeledImage(None, "sad", groups={"sex": sex}) for sex in ("male", "female")]
     predictions = Predictions(images, np.array([1, 0]), np.eye(7)[[4, 4]])
-    groups = evaluate_images.group_sections(predictions, 5)["sex"]
+    groups = evaluate_images.score_groups(predictions, 5)["sex"]
     assert groups["female"]["faces"] == 0
     assert groups["female"]["detection_rate"]["value"] == 0
     assert "accuracy" not in groups["female"]
@@ -253,9 +253,9 @@ def test_a_group_without_a_detected_face_has_only_a_detection_rate():
 def test_each_group_is_scored_as_a_subset_and_compared_with_the_other_images():
     predictions = random_predictions()
     is_left = np.array([image.groups["side"] == "left" for image in predictions.images])
-    groups = evaluate_images.group_sections(predictions, 200)["side"]
+    groups = evaluate_images.score_groups(predictions, 200)["side"]
     assert list(groups) == ["left", "right"]
-    subset = evaluate_images.section(predictions.select(is_left), 200)
+    subset = evaluate_images.score(predictions.select(is_left), 200)
     difference = groups["left"].pop("accuracy_difference")
     assert groups["left"] == subset
     accuracies = [groups[side]["accuracy"]["value"] for side in ("left", "right")]
@@ -270,7 +270,7 @@ def test_a_group_with_wrong_predictions_has_a_negative_accuracy_difference():
     is_wrong = is_left & (np.arange(600) % 3 == 0)
     probabilities[is_wrong] = np.roll(probabilities[is_wrong], 1, axis=1)
     biased = Predictions(predictions.images, np.ones(600), probabilities)
-    groups = evaluate_images.group_sections(biased, 200)["side"]
+    groups = evaluate_images.score_groups(biased, 200)["side"]
     assert groups["left"]["accuracy_difference"]["high"] < -0.2
     assert groups["right"]["accuracy"]["value"] == 1
     assert groups["right"]["accuracy"]["low"] < 1

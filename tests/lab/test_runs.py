@@ -33,7 +33,8 @@ def test_a_new_run_has_its_config_and_environment(tmp_path):
 
 def test_versions_are_read_without_imports():
     code = (
-        "import sys; from mien.lab import runs; print(runs.about()['versions']['onnxruntime']);"
+        "import sys; from mien.lab import runs;"
+        "print(runs.environment()['versions']['onnxruntime']);"
         "print([name for name in ('torch', 'onnxruntime') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -185,9 +186,9 @@ def test_there_is_no_commit_outside_git(tmp_path, monkeypatch):
     assert runs.commit() is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert runs.commit() is None
-    assert runs.about()["commit"] is None
+    assert runs.environment()["commit"] is None
     monkeypatch.setenv("MIEN_COMMIT", "0123456789ab")
-    assert runs.about()["commit"] == "0123456789ab"
+    assert runs.environment()["commit"] == "0123456789ab"
 
 
 def test_a_commit_is_dirty_if_the_source_has_changes(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Print the scores of an evaluation on labelled images: overall, by emotion and by group."""
+"""Print the scores of an evaluation on labeled images: overall, by emotion and by group."""
 
 from __future__ import annotations
 

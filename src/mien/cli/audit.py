@@ -43,7 +43,7 @@ def audit(data: Path, out: Path | None, exclusions: Path | None, quick: bool) ->
             bar.update(task, completed=done, total=total)
 
         findings = auditor.audit_dataset(splits, quick=quick, on_progress=on_progress)
-    provenance = {"data": datasets.describe(splits), "environment": runs.about()}
+    provenance = {"data": datasets.describe(splits), "environment": runs.environment()}
     result = provenance | auditor.summary(findings)
     click.echo(f"{data}: {result['data']['name']}")
     for title, columns, rows in auditor.tables(result):

@@ -89,7 +89,7 @@ def evaluate(
 
 
 def _has_images(data: Path) -> bool:
-    return lab("labelled_images", "report").can_load(data)
+    return lab("labeled_images", "report").can_load(data)
 
 
 def _check_image_options(model: str, is_run: bool, options: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.lab import models, runs, scores
-from mien.lab.config import Config, changed
+from mien.lab.config import Config, apply_changes
 from mien.lab.experiments import RunProgress, describe_experiment, mean_and_sd, metrics_of, run_all
 from mien.lab.runs import Run
 
@@ -67,39 +67,48 @@ def ablate(
     if not seeds:
         raise UserError("There are no seeds. Give at least one.")
     _check_names([BASELINE, *changes])
-    cases = {BASELINE: base} | {name: changed(base, texts) for name, texts in changes.items()}
+    cases = {BASELINE: base} | {name: apply_changes(base, texts) for name, texts in changes.items()}
     _check_fixed_fields(base, cases)
     configs = {
-        f"{slug(name)}-seed{seed}": replace(case, seed=seed)
+        _folder_name(name, seed): replace(case, seed=seed)
         for seed in seeds
         for name, case in cases.items()
     }
     results = run_all(configs, root, out, on_progress)
-    folders = {name: [f"{slug(name)}-seed{seed}" for seed in seeds] for name in cases}
-    accuracy_per_face = {
-        name: _accuracy_per_face([runs.open_run(out / folder) for folder in folders[name]])
-        for name in cases
-    }
+    folders = {name: [_folder_name(name, seed) for seed in seeds] for name in cases}
+    compared = _compare_cases(folders, results, out)
     result = describe_experiment(base, results) | {
         "kind": "ablation",
         "protocol": base.protocol,
         "seeds": list(seeds),
         "cases": {
-            name: {
-                "changes": list(changes.get(name, ())),
-                "parameters": results[folders[name][0]]["network"]["parameters"],
-                "seed_statistics": mean_and_sd(
-                    [metrics_of(results[folder]) for folder in folders[name]]
-                ),
-                "difference_to_baseline": scores.paired_difference(
-                    accuracy_per_face[name], accuracy_per_face[BASELINE]
-                ),
-            }
-            for name in cases
+            name: {"changes": list(changes.get(name, ())), **comparison}
+            for name, comparison in compared.items()
         },
     }
     runs.write_json(out / "ablation.json", result)
     return result
+
+
+def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
+    """The default cases of a config: first training methods, then parts of the network."""
+    general = {
+        name: changes
+        for name, changes in GENERAL_CHANGES.items()
+        if apply_changes(base, changes) != base
+    }
+    return general | {
+        name: (f"model={variant}",) for name, variant in models.ablations(base.model).items()
+    }
+
+
+def slug(name: str) -> str:
+    """The name in lower case, as words of letters and digits joined by dashes, for folder names."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _folder_name(case: str, seed: int) -> str:
+    return f"{slug(case)}-seed{seed}"
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -122,19 +131,24 @@ def _check_fixed_fields(base: Config, cases: Mapping[str, Config]) -> None:
                 )
 
 
-def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
-    """The default cases of a config: first training methods, then parts of the network."""
-    general = {
-        name: changes for name, changes in GENERAL_CHANGES.items() if changed(base, changes) != base
+def _compare_cases(
+    folders: Mapping[str, list[str]], results: Mapping[str, dict], out: Path
+) -> dict[str, dict]:
+    """Return the part of `cases` that is measured, given the folder names of each case."""
+    accuracy_per_face = {
+        name: _accuracy_per_face([runs.open_run(out / folder) for folder in of_case])
+        for name, of_case in folders.items()
     }
-    return general | {
-        name: (f"model={variant}",) for name, variant in models.ablations(base.model).items()
+    return {
+        name: {
+            "parameters": results[of_case[0]]["network"]["parameters"],
+            "seed_statistics": mean_and_sd([metrics_of(results[folder]) for folder in of_case]),
+            "difference_to_baseline": scores.paired_difference(
+                accuracy_per_face[name], accuracy_per_face[BASELINE]
+            ),
+        }
+        for name, of_case in folders.items()
     }
-
-
-def slug(name: str) -> str:
-    """The name in lower case, as words of letters and digits joined by dashes, for folder names."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
 def _accuracy_per_face(runs_of_case: list[Run]) -> np.ndarray:

@@ -33,6 +33,9 @@ NO_EMOTION_COLUMNS = slice(8, 10)
 RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes_for_label")
 """The scores of `rater_agreement`."""
 
+MAX_CONFLICT_ROWS = 6
+"""Maximum number of rows in the table of conflicting labels."""
+
 Table = tuple[str, tuple[str, ...], list[tuple]]
 """Title, column names and rows of a table."""
 
@@ -81,9 +84,9 @@ def audit_dataset(
     samples = concatenate(*(splits[name] for name in names))
     split_indices = np.repeat(np.arange(len(names)), [len(splits[name]) for name in names])
     exact = duplicates.exact_pairs(samples.faces)
-    near, mirrored = (
-        (None, None) if quick else duplicates.near_pairs(samples.faces, on_progress=on_progress)
-    )
+    if quick:
+        return Audit(names, split_indices, samples, exact, None, None)
+    near, mirrored = duplicates.near_pairs(samples.faces, on_progress=on_progress)
     return Audit(names, split_indices, samples, exact, near, mirrored)
 
 
@@ -157,22 +160,23 @@ def summary(audit: Audit) -> dict:
         for k, name in enumerate(audit.split_names)
     }
     return {
-        "classes": {name: _class_counts(samples) for name, samples in splits.items()},
-        "splits": {name: _counts(samples) for name, samples in splits.items()},
+        "classes": {name: _count_labels(samples) for name, samples in splits.items()},
+        "splits": {name: _count_properties(samples) for name, samples in splits.items()},
         "duplicates_of_earlier_faces": _count_duplicates_of_earlier_faces(audit.exact_pairs),
         "duplicates": _duplicates_by_split(audit),
-        "conflicting_labels": _conflicting_labels(audit),
+        "conflicting_labels": _count_conflicting_labels(audit),
         "raters": {
             name: rater_agreement(samples) for name, samples in splits.items() if samples.has_votes
         },
     }
 
 
-def _class_counts(samples: Samples) -> dict[str, int]:
+def _count_labels(samples: Samples) -> dict[str, int]:
     return {label: int((samples.labels == k).sum()) for k, label in enumerate(EMOTIONS)}
 
 
-def _counts(samples: Samples) -> dict[str, int]:
+def _count_properties(samples: Samples) -> dict[str, int]:
+    """Count all faces of a split, and the faces with each of several properties."""
     masks = {
         "one_gray_level": duplicates.is_flat(samples.faces),
         "rated": samples.votes.any(1),
@@ -230,18 +234,17 @@ def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -
     }
 
 
-def _conflicting_labels(audit: Audit) -> dict:
+def _count_conflicting_labels(audit: Audit) -> dict:
     """Count the exact duplicates with different labels: groups, faces, and groups by labels.
 
     A group is counted under the labels of its first conflicting pair.
     """
     pairs = conflicting_pairs(audit)
-    groups = first_pair_of_each_group(audit, pairs)
-    labels = Counter(
-        labels_text(audit, pair[audit.samples.labels[pair].argsort()]) for pair in groups
-    )
+    first_pairs = first_pair_of_each_group(audit, pairs)
+    sorted_by_label = [pair[audit.samples.labels[pair].argsort()] for pair in first_pairs]
+    labels = Counter(labels_text(audit, pair) for pair in sorted_by_label)
     faces = len(np.unique(pairs))
-    return {"groups": len(groups), "faces": faces, "labels": dict(labels.most_common())}
+    return {"groups": len(first_pairs), "faces": faces, "labels": dict(labels.most_common())}
 
 
 def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
@@ -274,33 +277,42 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
     }
 
 
-def tables(numbers: dict) -> Iterator[Table]:
+def tables(summarized: dict) -> Iterator[Table]:
     """Yield the tables that display the result of `summary`."""
-    names, conflicts = tuple(numbers["splits"]), numbers["conflicting_labels"]
-    counts = [numbers["classes"][name] | numbers["splits"][name] for name in names]
+    names = tuple(summarized["splits"])
+    counts = [summarized["classes"][name] | summarized["splits"][name] for name in names]
     rows = [(key.replace("_", " "), *(split[key] for split in counts)) for key in counts[0]]
     yield "", ("number of faces", *names), rows
+    yield _duplicates_table(summarized["duplicates"], summarized["duplicates_of_earlier_faces"])
+    if summarized["conflicting_labels"]["groups"]:
+        yield _conflicts_table(summarized["conflicting_labels"])
+    if summarized["raters"]:
+        yield _rater_table(summarized["raters"])
+
+
+def _duplicates_table(duplicates_by_split: list[dict], exact_duplicates: int) -> Table:
     title = (
         "Duplicates within and across splits "
-        f"({numbers['duplicates_of_earlier_faces']:,} faces are exact duplicates of earlier faces)"
+        f"({exact_duplicates:,} faces are exact duplicates of earlier faces)"
     )
-    rows = [
-        tuple("" if value is None else value for value in row.values())
-        for row in numbers["duplicates"]
-    ]
     columns = (
         "kind", "split", "duplicate\nin", "pairs", "faces with\nduplicate", "fraction\nof split",
         "same\nlabel",
     )  # fmt: skip
-    yield title, columns, rows
-    if conflicts["groups"]:
-        title = (
-            f"{conflicts['groups']} groups of exact duplicates ({conflicts['faces']} faces) "
-            "have conflicting labels"
-        )
-        yield title, ("labels", "groups"), list(conflicts["labels"].items())[:6]
-    if numbers["raters"]:
-        yield _rater_table(numbers["raters"])
+    rows = [
+        tuple("" if value is None else value for value in row.values())
+        for row in duplicates_by_split
+    ]
+    return title, columns, rows
+
+
+def _conflicts_table(conflicts: dict) -> Table:
+    title = (
+        f"{conflicts['groups']} groups of exact duplicates ({conflicts['faces']} faces) "
+        "have conflicting labels"
+    )
+    rows = list(conflicts["labels"].items())[:MAX_CONFLICT_ROWS]
+    return title, ("most frequent labels", "groups"), rows
 
 
 def _rater_table(splits: dict) -> Table:

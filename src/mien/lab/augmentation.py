@@ -83,7 +83,7 @@ def sample(
     world_size: int = 1,
     repeat: tuple[int, int] | None = None,
 ) -> AugmentationParameters:
-    """Sample the augmentation parameters of an epoch.
+    """Sample the augmentation parameters of an epoch, with each face in at most one batch.
 
     Args:
         config: Config of the training.
@@ -102,7 +102,8 @@ def sample(
         return rng.random((steps, *shape), dtype=np.float32)
 
     order = rng.permutation(count)
-    indices = np.stack([order[step * config.batch_size :][:batch] for step in range(steps)])
+    starts = [step * config.batch_size for step in range(steps)]
+    indices = np.stack([order[start : start + batch] for start in starts])
     arrays = {
         "indices": indices,
         "partners": rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1),
@@ -122,7 +123,7 @@ def sample(
 def augmented_batches(
     data: Batch, config: Config, epoch: int, *, repeat: tuple[int, int] | None = None
 ) -> Iterator[Batch]:
-    """Yield the augmented batches of an epoch; each face occurs at most once per epoch.
+    """Yield the augmented batches of an epoch; each face is in at most one of them.
 
     Args:
         data: The training set on the device.
@@ -276,8 +277,8 @@ def mixup_cutmix(
     https://arxiv.org/abs/1905.04899.
 
     A mixed face is the weighted mean of a face and its partner. With mixup the weight of the face
-    is the same for all pixels; with CutMix it is 0 in a rectangle and 1 outside. The targets are
-    mixed with the mean weight over all pixels.
+    is the same for all pixels; with CutMix it is 0 in a rectangle of 10 to 60 % of the area, and 1
+    outside. The targets are mixed with the mean weight over all pixels.
 
     Args:
         batch: N standardized faces with their targets.
@@ -311,32 +312,37 @@ def _mix_targets(first: Batch, second: Batch, weight: Tensor) -> tuple[Tensor, .
         Mixed labels, votes, label weights and vote weights.
     """
 
-    def blend(a: Tensor, a_weight: Tensor, b: Tensor, b_weight: Tensor) -> tuple[Tensor, Tensor]:
-        a_total, b_total = weight * a_weight[:, None], (1 - weight) * b_weight[:, None]
-        total = a_total + b_total
-        return (a_total * a + b_total * b) / total.clamp(min=1e-12), total[:, 0]
+    def mix(
+        first_targets: Tensor, first_weights: Tensor, second_targets: Tensor, second_weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        a, b = weight * first_weights[:, None], (1 - weight) * second_weights[:, None]
+        targets = (a * first_targets + b * second_targets) / (a + b).clamp(min=1e-12)
+        return targets, (a + b)[:, 0]
 
-    labels, label_weights = blend(
+    labels, label_weights = mix(
         first.labels, first.label_weights, second.labels, second.label_weights
     )
-    votes, vote_weights = blend(first.votes, first.vote_weights, second.votes, second.vote_weights)
+    votes, vote_weights = mix(first.votes, first.vote_weights, second.votes, second.vote_weights)
     return labels, votes, label_weights, vote_weights
 
 
 CROP_SCALES = (0.8, 1.4)
-"""Range of the size of the crop in domain randomization, relative to the unchanged face."""
+"""In domain randomization: range of the size of the crop, relative to the unchanged face."""
 
 GAMMAS = (0.5, 2.0)
-"""Range of the exponent of the tone curve."""
+"""In domain randomization: range of the exponent of the tone curve."""
 
 CONTRASTS = (0.5, 1.3)
-"""Range of the factor by which contrast is multiplied."""
+"""In domain randomization: range of the factor by which contrast is multiplied."""
 
 BLURS = (0.0, 1.5)
-"""Range of the standard deviation of the Gaussian blur, in pixels."""
+"""In domain randomization: range of the standard deviation of the Gaussian blur, in pixels."""
+
+BLUR_RADIUS = 4
+"""Radius of the kernel of the Gaussian blur, in pixels."""
 
 BRIGHTNESSES = (-0.15, 0.15)
-"""Range of the brightness that is added to pixels in [0, 1]."""
+"""In domain randomization: range of the brightness that is added to pixels in [0, 1]."""
 
 
 def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> Tensor:
@@ -376,11 +382,11 @@ def domain_randomization(faces: Tensor, uniform: Tensor, probability: float) -> 
 def gaussian_blur(faces: Tensor, sigma: Tensor) -> Tensor:
     """Blur (N, C, H, W) faces, each with its own standard deviation: `sigma` (N,), in pixels."""
     count, channels, height, width = faces.shape
-    offset = torch.arange(-4, 5, device=faces.device, dtype=torch.float32)
+    offset = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=faces.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     planes = faces.reshape(1, count * channels, height, width)
-    planes = F.pad(planes, (4, 4, 4, 4), mode="replicate")
+    planes = F.pad(planes, (BLUR_RADIUS,) * 4, mode="replicate")
     planes = F.conv2d(planes, kernel[:, None, None, :], groups=count * channels)
     planes = F.conv2d(planes, kernel[:, None, :, None], groups=count * channels)
     return planes.reshape(faces.shape)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mien.errors import UserError
 from mien.io import atomic_file
@@ -46,28 +47,39 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
             raise UserError(
                 f"{run.folder} is not finished. Run mien train with the same --out to resume it."
             )
-    first_weights, second_weights = map(runs.load_weights, (first, second))
-    first_shapes, second_shapes = (
-        {name: value.shape for name, value in weights.items()}
-        for weights in (first_weights, second_weights)
-    )
-    if first_shapes != second_shapes:
+    mean = _mean_weights(first, second, weight)
+    run = _create_run(first, second, weight, out)
+    runs.write_log(run, second.log())
+    with atomic_file.atomic_write(run.weights_file) as temporary:
+        torch.save(mean, temporary)
+    return run
+
+
+def _mean_weights(first: Run, second: Run, weight: float) -> dict[str, Tensor]:
+    """Return the weighted mean of each tensor; a `UserError` if the networks differ."""
+    first_weights, second_weights = runs.load_weights(first), runs.load_weights(second)
+    if _shapes(first_weights) != _shapes(second_weights):
         raise UserError(
             f"{first.folder} and {second.folder} have different networks. Use two runs of the "
             "same model."
         )
+    mean = {}
+    for name, value in second_weights.items():
+        if value.is_floating_point():
+            mean[name] = first_weights[name].float().lerp(value.float(), weight).to(value.dtype)
+        else:
+            mean[name] = value  # a batch norm's counter of batches
+    return mean
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
+
+
+def _create_run(first: Run, second: Run, weight: float, out: Path) -> Run:
     averaged = {first.folder.name: 1 - weight, second.folder.name: weight}
     about = {name: second.about[name] for name in ("data", "heads") if name in second.about}
     run = runs.create(out, second.config, about | {"averaged": averaged})
     if run.about.get("averaged") != averaged:
         raise UserError(f"{out} contains another run. Choose another folder.")
-    runs.write_log(run, second.log())
-    mean = {
-        name: torch.lerp(first_weights[name].float(), value.float(), weight).to(value.dtype)
-        if value.is_floating_point()
-        else value  # an integer counter of a batch norm
-        for name, value in second_weights.items()
-    }
-    with atomic_file.atomic_write(run.weights_file) as temporary:
-        torch.save(mean, temporary)
     return run

@@ -43,9 +43,9 @@ class VectorScaling:
         return logits * logits.new_tensor(self.factors) + logits.new_tensor(self.shifts)
 
 
-def identity(classes: int, temperature: float = 1.0) -> VectorScaling:
-    """Return the scaling that divides all logits by `temperature`; 1 leaves them unchanged."""
-    return VectorScaling((1 / temperature,) * classes, (0.0,) * classes)
+def identity(classes: int) -> VectorScaling:
+    """Return the scaling that leaves the logits of `classes` classes unchanged."""
+    return VectorScaling((1.0,) * classes, (0.0,) * classes)
 
 
 def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> VectorScaling:

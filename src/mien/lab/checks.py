@@ -83,7 +83,7 @@ def _check_source(path: str, config: Config, description: dict) -> None:
 
 def _check_heads(path: str, config: Config) -> None:
     weights = {"labels": config.label_weight, "votes": config.vote_weight}
-    trained = runs.open_run(path).about.get("heads", list(HEADS))
+    trained = runs.open_run(path).heads
     if missing := [name for name in HEADS if weights[name] > 0 and name not in trained]:
         field = f"{missing[0].removesuffix('s')}_weight"
         raise UserError(f"Teacher {path} was not trained on {missing[0]}. Set {field}=0.")

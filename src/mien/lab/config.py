@@ -257,7 +257,9 @@ _RANGES = {
     "fold": (0, math.inf), "folds": (2, math.inf),
     "epochs": (1, 99_999), "batch_size": (2, math.inf), "seed": (0, 2**31 - 1),
 }  # fmt: skip
-"""Field -> smallest and largest value. With infinity, any finite value is allowed."""
+"""Field -> smallest and largest value.
+
+If the largest value is infinite, it is the largest finite float or `MAX_WHOLE_NUMBER`."""
 
 
 def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
@@ -276,10 +278,10 @@ def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
         ```
     """
     if recipe.endswith(".json"):
-        return changed(_read(Path(recipe)), changes)
+        return apply_changes(_read(Path(recipe)), changes)
     if recipe not in RECIPES:
         raise unknown_name_error("recipe", recipe, RECIPES)
-    return changed(RECIPES[recipe], changes)
+    return apply_changes(RECIPES[recipe], changes)
 
 
 def _read(path: Path) -> Config:
@@ -291,8 +293,8 @@ def _read(path: Path) -> Config:
         raise UserError(f"{path} is not a config. Use the config.json of a run folder.") from None
 
 
-def changed(config: Config, changes: Iterable[str]) -> Config:
-    """Return a config with changes of the form `"FIELD=VALUE"`.
+def apply_changes(config: Config, changes: Iterable[str]) -> Config:
+    """Return a config with changes of the form `"FIELD=VALUE"` applied to it.
 
     Raises:
         UserError: A field is unknown, or a value is invalid.
@@ -322,9 +324,11 @@ def checked(config: Config) -> Config:
             raise UserError(f"{field} is {value!r}. It must be {allowed}.")
     for field, (low, high) in _RANGES.items():
         value = getattr(config, field)
-        maximum = MAX_WHOLE_NUMBER if isinstance(value, int) else sys.float_info.max
-        if not low <= value <= min(high, maximum):
-            allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+        type_maximum = MAX_WHOLE_NUMBER if isinstance(value, int) else sys.float_info.max
+        maximum = min(high, type_maximum)
+        if not low <= value <= maximum:
+            is_unbounded = math.isinf(high) and value < low
+            allowed = f"at least {low:g}" if is_unbounded else f"from {low:g} to {maximum:.12g}"
             raise UserError(f"{field} is {str(value)[:50]}. It must be {allowed}.")
     if error := _inconsistency(config):
         raise UserError(error)
@@ -353,8 +357,11 @@ def _inconsistency(config: Config) -> str:
     return ""
 
 
-def published(config: Config) -> dict:
-    """The config as a dictionary for results and model files; folders without their parents."""
+def to_public_json(config: Config) -> dict:
+    """The config as `to_json`, but with names of folders instead of their paths.
+
+    Results and model files contain it, because a path can contain the name of a user.
+    """
     return to_json(
         replace(
             config,
@@ -371,7 +378,7 @@ def to_json(config: Config) -> dict:
 
 
 def from_json(saved: dict) -> Config:
-    """The config of a dictionary by `to_json`; absent fields have their defaults.
+    """The config that `to_json` converted to this dictionary; absent fields have their defaults.
 
     Raises:
         UserError: A field is unknown, or a value is invalid or has the wrong type.
@@ -390,8 +397,8 @@ def _has_type(value: object, expected: Any) -> bool:
     """Whether a JSON value has the type of a field; an integer is valid for a float."""
     if typing.get_origin(expected) is tuple:
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-    if isinstance(value, bool) or expected is bool:
-        return expected is bool and isinstance(value, bool)
+    if isinstance(value, bool) or expected is bool:  # for Python, a bool is also an int
+        return isinstance(value, bool) and expected is bool
     return isinstance(value, int | float) if expected is float else isinstance(value, expected)
 
 

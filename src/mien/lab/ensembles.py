@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mien.errors import UserError
 from mien.lab import inference
-from mien.lab.config import published
+from mien.lab.config import to_public_json
 from mien.lab.runs import Run
 
 
@@ -30,14 +30,14 @@ class Ensemble(nn.Module):
         self.networks, self.flip = nn.ModuleList(networks), flip
 
     def forward(self, faces: Tensor) -> Tensor:  # (N, C, H, W) -> (N, classes) logits
-        """The mean of the logits over networks and, with `flip`, over both orientations."""
+        """Average the logits over networks and, with `flip`, over the faces and their mirrors."""
         inputs = (faces, faces.flip(3)) if self.flip else (faces,)
-        logits = [network(crops) for network in self.networks for crops in inputs]
+        logits = [network(x) for network in self.networks for x in inputs]
         return torch.stack(logits).mean(0)
 
 
-def restore(runs: Sequence[Run], flip: bool) -> nn.Module:
-    """The trained networks of runs as one module, in evaluation mode.
+def load(runs: Sequence[Run], flip: bool) -> nn.Module:
+    """Load the trained networks of runs as one module, in evaluation mode.
 
     Args:
         runs: Finished runs.
@@ -74,7 +74,7 @@ def provenance(runs: Sequence[Run]) -> dict:
     members = [
         {
             "data": run.about.get("data"),
-            "config": published(run.config),
+            "config": to_public_json(run.config),
             "seed": run.config.seed,
             "commit": run.about["commit"],
             **({"averaged": run.about["averaged"]} if "averaged" in run.about else {}),

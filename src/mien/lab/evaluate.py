@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.lab import data, inference, models, protocols, runs, scores
-from mien.lab.config import published
+from mien.lab.config import to_public_json
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS
 
@@ -65,7 +65,7 @@ def evaluate(
         "tta": tta,
         "input_size": input_size or (target.config.input_size if isinstance(target, Run) else None),
         "provenance": provenance,
-        "environment": runs.about(),
+        "environment": runs.environment(),
         **(_training_cost(target, input_size) if isinstance(target, Run) else {}),
         **_epoch_selection(provenance),
         "heads": {
@@ -182,7 +182,7 @@ def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
 def _provenance(target: Run | Path) -> dict:
     """Return the config, seed, data and commit of a run, or the card of a model file."""
     if isinstance(target, Run):
-        return {"config": published(target.config), "seed": target.config.seed, **target.about}
+        return {"config": to_public_json(target.config), "seed": target.config.seed, **target.about}
     from mien.classification.classifier import Classifier
 
     return dict(Classifier(target, threads=1).spec.card)

@@ -1,4 +1,4 @@
-"""Evaluate a model on labelled images, with face detection, overall and by group."""
+"""Evaluate a model on labeled images, with face detection, overall and by group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mien.classification.classifier import Classifier
 from mien.classification.weights import ModelFile
 from mien.errors import ErrorCallback, UserError
 from mien.io import reader
-from mien.lab import data, labelled_images, metrics, runs, scores
-from mien.lab.labelled_images import LabelledImage
+from mien.lab import data, labeled_images, metrics, runs, scores
+from mien.lab.labeled_images import LabeledImage
 from mien.labels import EMOTIONS
 from mien.results import Face, Frame, Result
 
 OnProgress = Callable[[int, int], object]
-"""Callback that receives the number of images so far and the total number."""
+"""Callback that receives the number of processed images and the total number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Predictions:
             `EMOTIONS`; zeros if no face was detected.
     """
 
-    images: list[LabelledImage]
+    images: list[LabeledImage]
     face_counts: np.ndarray
     probabilities: np.ndarray
 
@@ -60,13 +60,13 @@ def evaluate(
     on_error: ErrorCallback = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
 ) -> dict:
-    """Evaluate a model file on labelled images.
+    """Evaluate a model file on labeled images.
 
     Args:
         model: An `.onnx` file.
         root: A folder with subfolders EMOTION/ or SPLIT/EMOTION/; or a CSV or Parquet table with
             the columns `path` and `emotion`, and optional columns of votes and groups. See
-            `labelled_images`.
+            `labeled_images`.
         split: "train", "val" or "test"; a table and a folder without splits are "val".
         detector: Name of the detector; "whole" if the images are face crops.
         groups: Columns of a table to group by, besides age, gender and ethnicity.
@@ -79,8 +79,8 @@ def evaluate(
 
         - `data`: The number of images, and of those that are `left_out` (with other labels),
           `unreadable`, `without_face`, or have `several_faces` (the largest is evaluated).
-        - `scores`: The result of `section` for all images.
-        - `groups`: The result of `group_sections`.
+        - `scores`: The result of `score` for all images.
+        - `groups`: The result of `score_groups`.
 
     Raises:
         UserError: The model or the data is invalid, no image has one of the labels or can be read,
@@ -95,7 +95,7 @@ def evaluate(
         ```
     """
     root = Path(root)
-    images = data.split(labelled_images.load(root, groups), split)
+    images = data.split(labeled_images.load(root, groups), split)
     usable = _images_with_emotion(images, root)
     classifier = Classifier(model if isinstance(model, ModelFile) else Path(model))
     analyzer = Analyzer(classifier, detector)
@@ -106,13 +106,13 @@ def evaluate(
         "detector": analyzer.detector,
         "data": {"name": root.name, "split": split, **_count_images(images, predictions)},
         "provenance": dict(classifier.spec.card),
-        "environment": runs.about(),
-        "scores": section(predictions, resamples),
-        "groups": group_sections(predictions, resamples),
+        "environment": runs.environment(),
+        "scores": score(predictions, resamples),
+        "groups": score_groups(predictions, resamples),
     }
 
 
-def _images_with_emotion(images: Sequence[LabelledImage], root: Path) -> list[LabelledImage]:
+def _images_with_emotion(images: Sequence[LabeledImage], root: Path) -> list[LabeledImage]:
     usable = [image for image in images if image.emotion in EMOTIONS]
     if not usable:
         labels = sorted({image.emotion for image in images})
@@ -133,7 +133,7 @@ def _check_predictions(
                         "crops, give --detector whole.")  # fmt: skip
 
 
-def _count_images(images: Sequence[LabelledImage], predictions: Predictions) -> dict:
+def _count_images(images: Sequence[LabeledImage], predictions: Predictions) -> dict:
     left_out = Counter(image.emotion for image in images if image.emotion not in EMOTIONS)
     return {
         "images": len(images),
@@ -146,12 +146,12 @@ def _count_images(images: Sequence[LabelledImage], predictions: Predictions) -> 
 
 def predict(
     analyzer: Analyzer,
-    images: Sequence[LabelledImage],
+    images: Sequence[LabeledImage],
     on_error: ErrorCallback = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
 ) -> Predictions:
     """Predict the emotions of the largest face of each image that can be read."""
-    readable: list[LabelledImage] = []
+    readable: list[LabeledImage] = []
 
     def frames() -> Iterator[Frame]:
         for count, image in enumerate(images, 1):
@@ -188,7 +188,7 @@ def _area(face: Face) -> float:
     return face.box[2] * face.box[3]
 
 
-def section(predictions: Predictions, resamples: int = 1000) -> dict:
+def score(predictions: Predictions, resamples: int = 1000) -> dict:
     """Compute the scores of a set of images.
 
     Args:
@@ -197,8 +197,8 @@ def section(predictions: Predictions, resamples: int = 1000) -> dict:
 
     Returns:
         The number of images and the detection rate. For the detected faces, also the scores of
-        `scores.label_scores` and `scores.share_scores`, the macro recall, the top-label gap with
-        respect to the labels, and the recall per emotion.
+        `scores.label_scores` and `scores.share_scores`, the macro recall, the top-label gap (here
+        the mean probability of the top emotion minus the accuracy), and the recall per emotion.
     """
     detected = predictions.face_counts > 0
     counts = {
@@ -215,8 +215,12 @@ def section(predictions: Predictions, resamples: int = 1000) -> dict:
         **counts,
         **label_scores,
         "accuracy": _proportion(int(np.diag(matrix).sum()), len(truth)),
-        "macro_recall": _macro_recall(truth, probabilities.argmax(1), resamples),
-        "top_label_gap": _top_label_gap(truth, probabilities, resamples),
+        "macro_recall": _estimate(
+            _macro_recall, truth, probabilities.argmax(1), resamples=resamples
+        ),
+        "top_label_gap": _estimate(
+            metrics.top_label_gap, probabilities, np.eye(len(EMOTIONS))[truth], resamples=resamples
+        ),
         "recall": {
             emotion: {"faces": int(row.sum()), **_proportion(int(row[k]), int(row.sum()))}
             for k, (emotion, row) in enumerate(zip(EMOTIONS, matrix, strict=True))
@@ -231,35 +235,35 @@ def section(predictions: Predictions, resamples: int = 1000) -> dict:
     }
 
 
-def group_sections(predictions: Predictions, resamples: int = 1000) -> dict[str, dict[str, dict]]:
-    """Compute the scores by group.
+def score_groups(predictions: Predictions, resamples: int = 1000) -> dict[str, dict[str, dict]]:
+    """Compute the scores of each group of images.
 
     Args:
         predictions: The predictions for at least one image.
         resamples: Number of bootstrap samples.
 
     Returns:
-        Column -> group -> the result of `section` and, if faces are detected both in the group
+        Column -> group -> the result of `score` and, if faces are detected both in the group
         and in other images, `accuracy_difference`: the accuracy of the group minus that of all
         other images. Groups are sorted by number, then by name.
     """
     columns = predictions.images[0].groups
-    return {column: _column_sections(predictions, column, resamples) for column in columns}
+    return {column: _score_column(predictions, column, resamples) for column in columns}
 
 
-def _column_sections(predictions: Predictions, column: str, resamples: int) -> dict[str, dict]:
+def _score_column(predictions: Predictions, column: str, resamples: int) -> dict[str, dict]:
     groups = np.array([image.groups[column] for image in predictions.images])
     correct = predictions.probabilities.argmax(1) == predictions.truth
     detected = predictions.face_counts > 0
-    sections = {}
-    for group in sorted(set(groups.tolist()), key=labelled_images.group_order):
+    group_scores = {}
+    for group in sorted(set(groups.tolist()), key=labeled_images.group_order):
         is_member = groups == group
-        sections[group] = section(predictions.select(is_member), resamples)
+        group_scores[group] = score(predictions.select(is_member), resamples)
         if (is_member & detected).any() and (~is_member & detected).any():
-            sections[group]["accuracy_difference"] = _estimate(
+            group_scores[group]["accuracy_difference"] = _estimate(
                 _accuracy_difference, correct[detected], is_member[detected], resamples=resamples
             )
-    return sections
+    return group_scores
 
 
 def _accuracy_difference(correct: np.ndarray, is_member: np.ndarray) -> float:
@@ -274,21 +278,12 @@ def _accuracy_difference(correct: np.ndarray, is_member: np.ndarray) -> float:
     return float(accuracy(is_member) - accuracy(~is_member))
 
 
-def _macro_recall(truth: np.ndarray, predicted: np.ndarray, resamples: int) -> dict[str, float]:
-    def macro_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
-        return metrics.macro_recall(metrics.confusion(truth, predicted, len(EMOTIONS)))
-
-    return _estimate(macro_recall, truth, predicted, resamples=resamples)
-
-
-def _top_label_gap(truth: np.ndarray, probabilities: np.ndarray, resamples: int) -> dict:
-    """Estimate the mean probability of the top emotion minus the accuracy."""
-    return _estimate(
-        metrics.top_label_gap, probabilities, np.eye(len(EMOTIONS))[truth], resamples=resamples
-    )
+def _macro_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return metrics.macro_recall(metrics.confusion(truth, predicted, len(EMOTIONS)))
 
 
 def _proportion(successes: int, count: int) -> dict[str, float]:
+    """Return a proportion and its 95 % Wilson interval."""
     low, high = metrics.wilson_interval(successes, count)
     return {"value": successes / count, "low": low, "high": high}
 
@@ -296,5 +291,6 @@ def _proportion(successes: int, count: int) -> dict[str, float]:
 def _estimate(
     metric: Callable[..., float], *arrays: np.ndarray, resamples: int
 ) -> dict[str, float]:
+    """Return a metric and its 95 % bootstrap interval over faces."""
     low, high = metrics.interval(metric, *arrays, resamples=resamples)
     return {"value": metric(*arrays), "low": low, "high": high}

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.lab import checks, data, evaluate, protocols, runs, train
-from mien.lab.config import Config, published
+from mien.lab.config import Config, to_public_json
 from mien.lab.progress import ProgressCallback
 
 RunProgress = Callable[[str, Config], ProgressCallback]
@@ -112,7 +112,7 @@ def describe_experiment(base: Config, results: dict[str, dict]) -> dict:
     """The part of a result that describes its experiment: config, data, commits, environment."""
     first = next(iter(results.values()))
     return {
-        "config": published(base),
+        "config": to_public_json(base),
         "data": first["data"],
         "tta": first["tta"],
         "commits": sorted({result["provenance"]["commit"] or "" for result in results.values()}),

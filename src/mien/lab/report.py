@@ -111,8 +111,8 @@ def reliability(run: Run, head: str = "labels") -> FigureBlock:
     """Draw the reliability diagram of a head."""
     predictions = runs.load_predictions(run)
     truth = predictions["truth"] if head == "labels" else data.majority(predictions["raters"])
-    labelled = truth >= 0
-    figure = figures.reliability(predictions[head][labelled], truth[labelled])
+    labeled = truth >= 0
+    figure = figures.reliability(predictions[head][labeled], truth[labeled])
     caption = "Accuracy by confidence, and the number of faces in each confidence bin."
     return FigureBlock(f"{tables.run_name(run)}-{head}-reliability", caption, figure)
 

@@ -140,7 +140,7 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
     }
     if variant not in variants:
         raise unknown_name_error("variant", variant, variants)
-    changed = config.changed(variants[variant], changes)
+    changed = config.apply_changes(variants[variant], changes)
     if changed.model.partition("-")[0] != system.partition("-")[0]:
         raise UserError(
             f"Model {changed.model} is not a {system} network. Use mien train common --set model="

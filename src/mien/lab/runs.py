@@ -21,6 +21,7 @@ from mien.errors import UserError
 from mien.io import atomic_file
 from mien.lab import file_checks
 from mien.lab.config import Config, from_json, to_json
+from mien.lab.heads import HEADS
 
 PACKAGE = Path(mien.__file__).parent
 """Folder of the package `mien`."""
@@ -28,8 +29,8 @@ PACKAGE = Path(mien.__file__).parent
 MAX_TEXT_BYTES = 2**28
 """Maximum size of a JSON file or log."""
 
-LOCK = ".lock"
-"""Name of the empty file that a training process locks; it is not deleted."""
+LOCK_NAME = ".lock"
+"""Name of the empty file in a run folder that a training process locks; it is not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Run:
         if not file_checks.is_about(saved):
             raise UserError(f"{self.about_file} is damaged. Restore it, or train again.")
         return saved
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads that the network was trained with, in the order of `HEADS`."""
+        return self.about.get("heads", list(HEADS))
 
     @property
     def finished(self) -> bool:
@@ -100,7 +106,8 @@ def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
     Args:
         folder: Folder of the run; created if needed.
         config: Config of the training.
-        about_run: Facts to add to `about.json`. A run can only be resumed with the same `data`.
+        about_run: Entries of `about.json` besides those of `environment`. A run can only be
+            resumed with the same `data`.
 
     Raises:
         UserError: The folder has a run with another config or other data, or files of another kind.
@@ -108,23 +115,27 @@ def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
     about_run = about_run or {}
     run = _create_folder(folder)
     if run.config_file.exists():
-        if run.config != config:
-            requested, existing = to_json(config), to_json(run.config)
-            differing = [
-                f"{name}={existing[name]}, not {value}"
-                for name, value in requested.items()
-                if existing[name] != value
-            ]
-            raise UserError(
-                f"{folder} has a run with another config ({'; '.join(differing)}). Choose "
-                "another --out, or delete the folder."
-            )
-        if run.about.get("data", about_run.get("data")) != about_run.get("data"):
-            raise UserError(f"{folder} has a run on other data. Choose another --out.")
-        return run
-    write_json(run.about_file, about() | about_run)
-    write_json(run.config_file, to_json(config))
+        _check_resumable(run, config, about_run)
+    else:
+        write_json(run.about_file, environment() | about_run)
+        write_json(run.config_file, to_json(config))
     return run
+
+
+def _check_resumable(run: Run, config: Config, about_run: dict) -> None:
+    if run.config != config:
+        requested, existing = to_json(config), to_json(run.config)
+        differing = [
+            f"{name}={existing[name]}, not {value}"
+            for name, value in requested.items()
+            if existing[name] != value
+        ]
+        raise UserError(
+            f"{run.folder} has a run with another config ({'; '.join(differing)}). Choose "
+            "another --out, or delete the folder."
+        )
+    if run.about.get("data", about_run.get("data")) != about_run.get("data"):
+        raise UserError(f"{run.folder} has a run on other data. Choose another --out.")
 
 
 def _create_folder(folder: Path | str) -> Run:
@@ -135,8 +146,8 @@ def _create_folder(folder: Path | str) -> Run:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
-    # Without config.json, only the files that a process leaves if it is killed in `create`.
-    leftovers = (LOCK, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
+    # A process that is killed in `create` leaves only these files, and no config.json.
+    leftovers = (LOCK_NAME, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
     names = [path.name for path in run.folder.iterdir()]
     if not run.config_file.exists() and not all(name.startswith(leftovers) for name in names):
         raise UserError(f"{folder} is not empty and not a run folder. Choose another --out.")
@@ -162,7 +173,7 @@ def locked(folder: Path | str) -> Iterator[None]:
     run = _create_folder(folder)
     with ExitStack() as lock:
         try:
-            lock.enter_context(FileLock(run.folder / LOCK, blocking=False))
+            lock.enter_context(FileLock(run.folder / LOCK_NAME, blocking=False))
         except Timeout:
             raise RunLocked(f"Another process is training in {run.folder}.") from None
         except (OSError, NotImplementedError):
@@ -183,24 +194,25 @@ def open_run(folder: Path | str) -> Run:
     return run
 
 
-def about() -> dict:
-    """The environment of a measurement: versions, commit, processor and, if used, GPU."""
+def environment() -> dict:
+    """The environment of a measurement.
+
+    Returns:
+        `versions` of Python, mien, torch, NumPy and ONNX Runtime, as far as installed; `commit`;
+        `machine`; and, if torch is imported and finds a CUDA GPU, its name as `accelerator`.
+    """
     versions = {"python": platform.python_version(), "mien": mien.__version__}
     for name in ("torch", "numpy", "onnxruntime"):
-        if loaded := sys.modules.get(name):
-            versions[name] = loaded.__version__  # for torch this includes the build
-            continue
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return {"versions": versions, "commit": commit(), "machine": machine(), **accelerator()}
-
-
-def accelerator() -> dict[str, str]:
-    """The name of the CUDA GPU as `accelerator`; empty without one or if torch is not imported."""
+        if name in sys.modules:
+            versions[name] = sys.modules[name].__version__  # for torch this includes the build
+        else:
+            with suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(name)
+    described = {"versions": versions, "commit": commit(), "machine": machine()}
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return {}
-    return {"accelerator": torch.cuda.get_device_name()}
+    if torch is not None and torch.cuda.is_available():
+        described["accelerator"] = torch.cuda.get_device_name()
+    return described
 
 
 def commit() -> str | None:
@@ -211,11 +223,15 @@ def commit() -> str | None:
     if override := os.environ.get("MIEN_COMMIT"):
         return override
     head = _git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return None
     # Changes outside the package, such as those of results, do not affect the code that runs.
-    return head and head + ("-dirty" if _git("status", "--porcelain", "--", PACKAGE) else "")
+    is_dirty = _git("status", "--porcelain", "--", PACKAGE) is not None
+    return f"{head}-dirty" if is_dirty else head
 
 
 def _git(*arguments: str | Path) -> str | None:
+    """Return the output of a git command in the package; None if it is empty or git fails."""
     command = ["git", "--no-optional-locks", *arguments]  # do not write to the repository
     try:
         result = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10)
@@ -296,9 +312,11 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
     """Load the arrays of `save_predictions`; a `UserError` if the file is missing or damaged."""
     if not run.predictions_file.exists():
-        raise UserError(f"{run.folder} is not evaluated. Run mien evaluate {run.folder} --data ...")
+        raise UserError(
+            f"{run.folder} is not evaluated yet. Run mien evaluate {run.folder} --data DATASET."
+        )
     damaged = UserError(
-        f"{run.predictions_file} is damaged. Run mien evaluate {run.folder} --data ..."
+        f"{run.predictions_file} is damaged. Run mien evaluate {run.folder} --data DATASET."
     )
     check_file(run.predictions_file)
     try:

@@ -27,7 +27,7 @@ SHARE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 BINNED_METRICS = (
     metrics.calibration_error, metrics.share_calibration_error, metrics.top_label_error
 )  # fmt: skip
-"""Metrics that need the basic bootstrap, because resampling biases them upward."""
+"""Metrics whose interval is a basic bootstrap interval, because resampling biases them upward."""
 
 SAMPLING_FLOOR_REPEATS = 100
 """Number of simulations of the votes for the sampling floor."""
@@ -51,41 +51,49 @@ def score(
 
     Returns:
         Section -> scores. Each score is `{"value", "low", "high"}` with the 95 % interval over
-        faces; `per_class` and `confusion` have no intervals. `sampling_floor` has the scores that
-        the predicted shares would get from votes that are drawn from these shares. The sections
-        without duplicates need `train`. Sections without faces are missing, for example those of
-        FER+ if there are no votes.
+        faces; `per_class` and `confusion` have no intervals. Sections without faces are missing,
+        for example those of FER+ if there are no votes. The sections:
+
+        - `fer2013`: against the labels. With `train`, also `fer2013_without_duplicates` and
+          `fer2013_without_near_duplicates` (which is without both).
+        - `ferplus_majority`, `ferplus_plurality`: against labels that are derived from the votes.
+        - `proportions`: predicted shares against the vote shares.
+        - `sampling_floor`: the scores that the predicted shares would get from votes that are drawn
+          from these shares.
     """
     without_contempt = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
     )
     with_contempt = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
-    cases: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
+    # Section -> probabilities, labels (-1 for faces to leave out) and class names.
+    inputs: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
         "fer2013": (without_contempt, samples.labels, EMOTIONS)
     }
     if train is not None:
         exact = data.has_duplicate(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
         near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
-        for name, duplicated in (("duplicates", exact), ("near_duplicates", near)):
-            labels = np.where(duplicated, -1, samples.labels)
-            cases[f"fer2013_without_{name}"] = (without_contempt, labels, EMOTIONS)
+        for name, is_duplicate in (("duplicates", exact), ("near_duplicates", near)):
+            labels = np.where(is_duplicate, -1, samples.labels)
+            inputs[f"fer2013_without_{name}"] = (without_contempt, labels, EMOTIONS)
     for name, to_labels in (("majority", data.majority), ("plurality", data.plurality)):
-        truth = to_labels(samples.votes)
-        cases[f"ferplus_{name}"] = (with_contempt, truth, EMOTIONS_AND_CONTEMPT)
+        labels = to_labels(samples.votes)
+        inputs[f"ferplus_{name}"] = (with_contempt, labels, EMOTIONS_AND_CONTEMPT)
     clusters = data.duplicate_groups(samples.faces)
-    sections = {
-        name: label_scores(predicted[labelled], truth[labelled], names, resamples,
-                           clusters[labelled])
-        for name, (predicted, truth, names) in cases.items()
-        if (labelled := truth >= 0).any()
-    }  # fmt: skip
+    sections = {}
+    for section, (predicted, labels, class_names) in inputs.items():
+        has_label = labels >= 0
+        if has_label.any():
+            sections[section] = label_scores(
+                predicted[has_label], labels[has_label], class_names, resamples,
+                clusters[has_label],
+            )  # fmt: skip
     return sections | share_scores(without_contempt, samples.votes, clusters, resamples)
 
 
 def share_scores(
     predicted: np.ndarray, votes: np.ndarray, clusters: np.ndarray, resamples: int
 ) -> dict:
-    """Return the sections `proportions` and `sampling_floor` of `score`.
+    """Compute the sections `proportions` and `sampling_floor` of the result of `score`.
 
     Args:
         predicted: (N, 7) probabilities.
@@ -139,39 +147,39 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         Metric name -> (M,) scores of the faces for which the metric is defined.
     """
     scores = {}
-    if "labels" in predictions and (labelled := predictions["truth"] >= 0).any():
-        probabilities, truth = predictions["labels"][labelled], predictions["truth"][labelled]
+    if "labels" in predictions:
+        has_label = predictions["truth"] >= 0
+        probabilities, truth = predictions["labels"][has_label], predictions["truth"][has_label]
         true_class = probabilities[np.arange(len(truth)), truth]
         scores["accuracy"] = (probabilities.argmax(1) == truth).astype(float)
         scores["log loss"] = -np.log(np.maximum(true_class, metrics.EPSILON))
     if "votes" in predictions:
         truth = data.majority(predictions["raters"])
-        if (labelled := truth >= 0).any():
-            correct = predictions["votes"].argmax(1) == truth
-            scores["FER+ accuracy"] = correct[labelled].astype(float)
+        has_majority = truth >= 0
+        correct = predictions["votes"].argmax(1) == truth
+        scores["FER+ accuracy"] = correct[has_majority].astype(float)
         rated, shares = data.seven_shares(predictions["raters"])
-        if rated.any():
-            predicted_shares = restrict_labels(
-                predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
-            )
-            scores["KL divergence, nats"] = metrics.kl_divergence(shares, predicted_shares)
-    return scores
+        predicted_shares = restrict_labels(
+            predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
+        )
+        scores["KL divergence, nats"] = metrics.kl_divergence(shares, predicted_shares)
+    return {name: values for name, values in scores.items() if len(values)}
 
 
 def paired_differences(
-    ours: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
+    predictions: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Compute the scores of a run minus those of a baseline, paired by face.
 
     Args:
-        ours: Predictions of the run, as for `per_face_scores`.
+        predictions: Predictions of the run, as for `per_face_scores`.
         baseline: Predictions of the baseline for the same faces in the same order.
 
     Returns:
         Metric name -> `{"value", "low", "high"}`, with the 95 % interval over faces, for the
         metrics that are defined for both.
     """
-    scores, baseline_scores = per_face_scores(ours), per_face_scores(baseline)
+    scores, baseline_scores = per_face_scores(predictions), per_face_scores(baseline)
     return {
         name: paired_difference(scores[name], baseline_scores[name])
         for name in scores
@@ -179,16 +187,17 @@ def paired_differences(
     }
 
 
-def paired_difference(ours: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
-    """Compute the mean of `ours - baseline`, both (M,), and its 95 % interval over faces."""
-    low, high = metrics.interval(lambda rows: float(rows.mean()), ours - baseline)
-    return {"value": float((ours - baseline).mean()), "low": low, "high": high}
+def paired_difference(scores: np.ndarray, baseline: np.ndarray) -> dict[str, float]:
+    """Compute the mean of `scores - baseline`, both (M,), and its 95 % interval over faces."""
+    differences = scores - baseline
+    low, high = metrics.interval(lambda resampled: float(resampled.mean()), differences)
+    return {"value": float(differences.mean()), "low": low, "high": high}
 
 
 def label_scores(
     probabilities: np.ndarray,
     truth: np.ndarray,
-    labels: Sequence[str] = EMOTIONS,
+    class_names: Sequence[str] = EMOTIONS,
     resamples: int = 1000,
     clusters: np.ndarray | None = None,
 ) -> dict:
@@ -197,7 +206,7 @@ def label_scores(
     Args:
         probabilities: (N, K) predictions.
         truth: (N,) class indices.
-        labels: Names of the K classes.
+        class_names: Names of the K classes.
         resamples: Number of bootstrap samples.
         clusters: (N,) cluster ids, as for `metrics.interval`.
 
@@ -205,7 +214,7 @@ def label_scores(
         Metric name -> value and interval, or numbers without an interval.
     """
     estimate = partial(_estimate, resamples=resamples, clusters=clusters)
-    class_count = len(labels)
+    class_count = len(class_names)
     predicted = probabilities.argmax(1)
     matrix = metrics.confusion(truth, predicted, class_count)
     class_scores = metrics.per_class(matrix)
@@ -214,19 +223,19 @@ def label_scores(
     def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
         return float((truth == predicted).mean())
 
-    def f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
         return metrics.macro_f1(metrics.confusion(truth, predicted, class_count))
 
     return {
         "faces": len(truth),
         "accuracy": estimate(accuracy, truth, predicted),
-        "macro_f1": estimate(f1, truth, predicted),
+        "macro_f1": estimate(macro_f1, truth, predicted),
         "log_loss": estimate(metrics.log_loss, probabilities, truth),
         "brier": estimate(metrics.brier, probabilities, one_hot),
         "calibration_error": estimate(metrics.calibration_error, probabilities, truth),
         "per_class": {
-            label: {name: float(values[k]) for name, values in class_scores.items()}
-            for k, label in enumerate(labels)
+            class_name: {name: float(values[k]) for name, values in class_scores.items()}
+            for k, class_name in enumerate(class_names)
         },
         "confusion": matrix.tolist(),
     }
@@ -246,21 +255,18 @@ def _sampling_floor(predicted: np.ndarray, vote_counts: np.ndarray, repeats: int
         The number of faces, and for each metric the mean and the 95 % range over simulations.
     """
     rng = np.random.default_rng(0)
-    exact = predicted.astype(np.float64)
-    exact /= exact.sum(1, keepdims=True)
+    shares = predicted.astype(np.float64)
+    shares /= shares.sum(1, keepdims=True)  # `multinomial` rejects sums above 1
     values: dict[str, list[float]] = {name: [] for name in SHARE_METRICS}
     for _ in range(repeats):
-        voted = rng.multinomial(vote_counts.astype(np.int64), exact) / vote_counts[:, None]
+        voted = rng.multinomial(vote_counts.astype(np.int64), shares) / vote_counts[:, None]
         for name, metric in SHARE_METRICS.items():
-            values[name].append(float(metric(exact, voted)))
-    return {"faces": len(predicted)} | {
-        name: {
-            "value": float(np.mean(simulated)),
-            "low": float(np.quantile(simulated, 0.025)),
-            "high": float(np.quantile(simulated, 0.975)),
-        }
-        for name, simulated in values.items()
-    }
+            values[name].append(float(metric(shares, voted)))
+    floor: dict = {"faces": len(predicted)}
+    for name, simulated in values.items():
+        low, high = np.quantile(simulated, (0.025, 0.975))
+        floor[name] = {"value": float(np.mean(simulated)), "low": float(low), "high": float(high)}
+    return floor
 
 
 def _estimate(

@@ -1,7 +1,8 @@
-"""Lists of labelled images for evaluation: a folder per emotion, or a CSV or Parquet table.
+"""Lists of labeled images for evaluation: a folder per emotion, or a CSV or Parquet table.
 
-Unlike the datasets in `mien.lab.data`, these images are not crops of 48 x 48 pixels: any image in
-which a detector finds a face, with any label. Nothing is read here but names and tables.
+Unlike the datasets in `mien.lab.data`, which have face crops of 48 x 48 pixels, these are images in
+which faces are detected, with labels of any name. Only paths and tables are read here; the images
+are read by `evaluate_images`.
 """
 
 from __future__ import annotations
@@ -27,22 +28,28 @@ from mien.labels import canonical_label
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 
 PATH_COLUMNS = ("path", "file", "filename", "image")
+"""Recognized names of the column with paths; the first that the table has is used.
+
+The case of column names is ignored here and below."""
+
 LABEL_COLUMNS = ("emotion", "label", "expression")
+"""Recognized names of the column with labels; the first that the table has is used."""
+
 GROUP_COLUMNS = ("age", "gender", "sex", "ethnicity", "race")
-"""Columns of a table that are recognized, in any case; of the first two the first one is used."""
+"""Recognized names of columns with groups; all that the table has are used."""
 
 VOTE_SYNONYMS = {"nf": "not_a_face"}
-"""The name of a vote column in FER+ -> mien's, besides the synonyms of emotions."""
+"""Name of a vote column in FER+ -> name in `VOTE_NAMES`, besides the synonyms of emotions."""
 
 MAX_GROUPS = 10
-"""A column with more different numbers than this is grouped by tens, such as ages."""
+"""Numbers, such as ages, are grouped by decades if a column has more different ones than this."""
 
 NOT_STATED = "not stated"
 """The group of images with an empty cell."""
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class LabeledImage:
     """An image with its label.
 
     Attributes:
@@ -71,8 +78,8 @@ def can_load(root: Path) -> bool:
     return any(path and not _is_face_crop(path) for path in first_images)
 
 
-def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabelledImage]]:
-    """List labelled images by split.
+def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabeledImage]]:
+    """List labeled images by split.
 
     Args:
         root: A folder EMOTION/ or SPLIT/EMOTION/ with images at any depth, or a table.
@@ -92,14 +99,20 @@ def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabelledImage
         raise UserError(f"--group needs a table with a column for the groups, but {root} is a "
                         "folder; give a CSV file with the columns path, emotion and "
                         f"{groups[0]}.")  # fmt: skip
-    listed = {
-        split: [image for folder in folders for image in _images(folder)]
-        for split, folders in _class_folders(root).items()
-    }
-    splits = {split: images for split, images in listed.items() if images}
+    splits: dict[str, list[LabeledImage]] = {}
+    for split, folders in _class_folders(root).items():
+        images = [image for folder in folders for image in _images(folder)]
+        if images:
+            splits[split] = images
     if not splits:
         raise UserError(f"{root} has no images in subfolders named after emotions.")
     return splits
+
+
+def group_order(group: str) -> tuple[float, str]:
+    """Sort key of groups: by their first number, then by name."""
+    number = re.match(r"\d+", group)
+    return (float(number[0]) if number else math.inf, group)
 
 
 def _class_folders(root: Path) -> dict[str, list[Path]]:
@@ -124,7 +137,7 @@ def _first_image(folders: Sequence[Path]) -> Path | None:
     return next((path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES), None)
 
 
-def _images(folder: Path) -> list[LabelledImage]:
+def _images(folder: Path) -> list[LabeledImage]:
     """Return the images of a folder named after an emotion; warn about other files."""
     content = read_folder(str(folder))
     images = [path for path, kind in content.files if kind in ("image", "animation")]
@@ -132,12 +145,12 @@ def _images(folder: Path) -> list[LabelledImage]:
         warn(UserError(f"{folder}: {content.unread_message}."))
     if videos := len(content.files) - len(images):
         warn(UserError(f"{folder}: {videos:,} videos are not evaluated; give single frames."))
-    return [LabelledImage(Path(path), _emotion(folder.name)) for path in images]
+    return [LabeledImage(Path(path), _emotion(folder.name)) for path in images]
 
 
 def _emotion(name: str) -> str:
-    """Return mien's label for the name of an emotion, which may follow a digit ("0_angry")."""
-    stripped = name.strip().lstrip("0123456789_- ") or name.strip()
+    """Return mien's label for the name of an emotion, or the name if mien has no such label."""
+    stripped = _strip_number(name) or name.strip()
     try:
         return canonical_label(stripped)
     except UserError:
@@ -146,9 +159,15 @@ def _emotion(name: str) -> str:
 
 def _has_emotion(folder: Path) -> bool:
     try:
-        return bool(canonical_label(folder.name.lstrip("0123456789_- ")))
+        canonical_label(_strip_number(folder.name))
     except UserError:
         return False
+    return True
+
+
+def _strip_number(name: str) -> str:
+    """Remove a number before the name of an emotion, as in "0_angry"."""
+    return name.strip().lstrip("0123456789_- ")
 
 
 def _is_face_crop(path: Path) -> bool:
@@ -159,7 +178,7 @@ def _is_face_crop(path: Path) -> bool:
         return False
 
 
-def _from_table(path: Path, groups: Sequence[str]) -> list[LabelledImage]:
+def _from_table(path: Path, groups: Sequence[str]) -> list[LabeledImage]:
     header, rows = _read_rows(path)
     files, labels = _column(header, PATH_COLUMNS), _column(header, LABEL_COLUMNS)
     if files is None or labels is None:
@@ -171,7 +190,7 @@ def _from_table(path: Path, groups: Sequence[str]) -> list[LabelledImage]:
     grouped = {name: _groups([row[k] for row in rows]) for name, k in group_indices.items()}
     votes = _votes(path, header, rows)
     return [
-        LabelledImage(
+        LabeledImage(
             path.parent / row[files],
             _emotion(row[labels]),
             votes[k],
@@ -247,17 +266,11 @@ def _votes(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     try:
         for k, vote in columns.items():
             votes[:, vote] += [float(row[k] or 0) for row in rows]
-        valid = bool(((votes >= 0) & (votes == np.rint(votes))).all())
+        is_valid = bool(((votes >= 0) & (votes == np.rint(votes))).all())
     except ValueError:
-        valid = False
-    if not valid:
+        is_valid = False
+    if not is_valid:
         raise UserError(f"{path} has invalid votes in the columns "
                         f"{', '.join(header[k] for k in columns)}; they must be whole numbers "
                         "from 0.")  # fmt: skip
     return [tuple(row) for row in votes.astype(int).tolist()]
-
-
-def group_order(group: str) -> tuple[float, str]:
-    """Sort key of groups: by their first number, then by name."""
-    number = re.match(r"\d+", group)
-    return (float(number[0]) if number else math.inf, group)
