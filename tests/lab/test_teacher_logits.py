@@ -113,6 +113,14 @@ def test_missing_and_damaged_logits_are_an_error(root, teachers, store, tmp_path
         train.fit(student(["t0"], teacher_logits=str(folder)), root, tmp_path / "other")
 
 
+def test_teachers_with_the_same_folder_name_are_an_error(root, teachers, store, tmp_path):
+    same_name = [teachers[0], str(tmp_path / "t0")]
+    with pytest.raises(UserError, match="Two teachers have the name t0"):
+        teacher_logits.store(TINY, root, tmp_path / "store", same_name, 1)
+    with pytest.raises(UserError, match="Two teachers have the name t0"):
+        train.fit(student(same_name, teacher_logits=str(store)), root, tmp_path / "run")
+
+
 def test_teachers_that_may_have_seen_held_out_faces_are_an_error(root, teachers, tmp_path):
     with pytest.raises(UserError, match="evaluation faces"):
         teacher_logits.store(replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1)

@@ -21,10 +21,10 @@ SECTION = TRAINING
 @OUT_OPTION
 @SET_OPTION
 @click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
-              help="A variant to compare with the baseline; can be repeated (default: the standard "
+              help="A case to compare with the baseline; can be repeated (default: the standard "
               "ablations, such as no dropout, and those of the network).")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Number of seeds per variant, starting with the recipe's.")  # fmt: skip
+              help="Number of seeds per case, starting with the recipe's.")  # fmt: skip
 def ablate(
     recipe: str,
     data: Path,
@@ -33,10 +33,10 @@ def ablate(
     cases: tuple[str, ...],
     seeds: int,
 ) -> None:
-    """Run an ablation study: train a baseline and variants of it.
+    """Run an ablation study: train a baseline and cases that differ from it.
 
-    The baseline is RECIPE with the changes of --set, and each variant has further changes. The
-    differences in accuracy between the variants and the baseline are printed. An interrupted study
+    The baseline is RECIPE with the changes of --set, and each case has further changes. The
+    differences in accuracy between the cases and the baseline are printed. An interrupted study
     is resumed. Several processes can share the same --out.
 
     \b
@@ -47,7 +47,7 @@ def ablate(
     ablation = lab("ablation")
     parsed_cases = [_parse_case(case) for case in cases]
     if len(dict(parsed_cases)) < len(parsed_cases):
-        raise UserError("Two variants of --change have the same name. Rename one.")
+        raise UserError("Two cases of --change have the same name. Rename one.")
     changes_by_case = dict(parsed_cases) or ablation.default_changes(config)
     all_seeds = range(config.seed, config.seed + seeds)
     with training_progress() as on_progress:

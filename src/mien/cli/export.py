@@ -65,9 +65,7 @@ def export(
         click.echo(f"  label-head weight {card['label_head_weight']:g}")
     for head, metrics in card["heads"].items():
         for metric, value in metrics.get("publictest", metrics.get("val", {})).items():
-            float32, cross_validated = (
-                metrics["float32"][metric],
-                metrics["cross_validated"][metric],
-            )
+            float32 = metrics["float32"][metric]
+            cross_validated = metrics["cross_validated"][metric]
             click.echo(f"  {head} {metric:23s} {value:+.4f}  (float32 {float32:+.4f}, "
                        f"cross-validated {cross_validated:+.4f})")  # fmt: skip

@@ -144,6 +144,11 @@ class Config:
     cutmix: float = 0.0
     domain_randomization: float = 0.0
 
+    @property
+    def model_family(self) -> str:
+        """The family of the model, such as `"resnet"` for `"resnet-32"`."""
+        return self.model.partition("-")[0]
+
 
 _COMMON = Config(
     vote_weight=0.0,

@@ -49,24 +49,28 @@ def evaluate(
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
     provenance = _provenance(target)
-    protocol, splits, data_facts = _apply_protocol(data.load(root), target, provenance)
+    protocol, splits, description = _apply_protocol(data.load(root), target, provenance)
     samples = data.split(splits, split)
     train = splits.get("train") if split != "train" else None
-    data_facts = data_facts | {"split": split}
+    description = description | {"split": split}
     if exclude is not None:
         samples, excluded = _exclude(samples, exclude, split)
-        data_facts["excluded"] = {"list": exclude.name, "faces": excluded}
+        description["excluded"] = {"list": exclude.name, "faces": excluded}
     _check_input_size(target, input_size, samples.faces.shape[1])
+    cost = {}
+    if isinstance(target, Run):
+        input_size = input_size or target.config.input_size
+        cost = _cost(target, input_size)
     predictions = inference.predict(target, samples.faces, tta, input_size)
     result = {
         "name": path.name,
-        "data": data_facts,
+        "data": description,
         "protocol": protocol,
         "tta": tta,
-        "input_size": input_size or (target.config.input_size if isinstance(target, Run) else None),
+        "input_size": input_size or None,
         "provenance": provenance,
         "environment": runs.environment(),
-        **(_training_cost(target, input_size) if isinstance(target, Run) else {}),
+        **cost,
         **_epoch_selection(provenance),
         "heads": {
             head: scores.score(probabilities, samples, train, resamples)
@@ -89,24 +93,24 @@ def _check_input_size(target: Run | Path, input_size: int, face_size: int) -> No
 def _apply_protocol(
     splits: protocols.Splits, target: Run | Path, provenance: Mapping
 ) -> tuple[str, protocols.Splits, dict]:
-    """Return the name of the protocol, the splits, and a description of the data.
+    """Return the name of the protocol, the splits, and the description of the data.
 
     A run is evaluated on the splits that its protocol makes of the data. A model file is evaluated
     on the data's own splits, and the name includes the protocols of its training.
     """
-    data_facts = data.describe(splits)
-    protocol = "official" if data_facts["official"] else "as the data is split"
+    description = data.describe(splits)
+    protocol = "official" if description["official"] else "as the data is split"
     unofficial = sorted(_protocols(provenance) - {"official"})
     if not unofficial:
-        return protocol, splits, data_facts
+        return protocol, splits, description
     if not isinstance(target, Run):
-        return protocol + protocols.TRAINED_WITH + ", ".join(unofficial), splits, data_facts
-    if target.about.get("data", data_facts) != data_facts:
+        return protocol + protocols.TRAINED_WITH + ", ".join(unofficial), splits, description
+    if target.about.get("data", description) != description:
         raise UserError(
             f"{target.folder} was trained with protocol {unofficial[0]} on other data, so its "
             "training faces could be in the evaluation set. Give the data that it was trained on."
         )
-    return unofficial[0], protocols.split(splits, target.config), data_facts
+    return unofficial[0], protocols.split(splits, target.config), description
 
 
 def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
@@ -153,7 +157,7 @@ def _protocols(provenance: Mapping) -> set[str]:
 
 
 def _epoch_selection(provenance: Mapping) -> dict[str, str]:
-    """Return the split that selected an epoch, if any, because scores on it are biased upward."""
+    """Return the split on which an epoch was selected, if any; scores on it are biased upward."""
     is_selected = any(
         config.get("select_epoch") == "best" or config.get("patience")
         for config in _configs(provenance)
@@ -161,14 +165,14 @@ def _epoch_selection(provenance: Mapping) -> dict[str, str]:
     return {"epoch_selected_on": "val"} if is_selected else {}
 
 
-def _training_cost(run: Run, input_size: int) -> dict[str, dict]:
+def _cost(run: Run, input_size: int) -> dict[str, dict]:
     """Return the cost of a run's network with one head of seven classes, and of its training.
 
     The training accuracy is that of the last epoch, on augmented faces.
     """
     config, log = run.config, run.log()
     network = models.build(config.model, channels=config.channels, classes=len(EMOTIONS))
-    multiply_adds = models.multiply_adds(network, input_size or config.input_size, config.channels)
+    multiply_adds = models.multiply_adds(network, input_size, config.channels)
     return {
         "network": {"parameters": models.count_parameters(network), "multiply_adds": multiply_adds},
         "training": {

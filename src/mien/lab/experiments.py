@@ -47,7 +47,8 @@ def run_all(
         out: Parent of the run folders.
         on_progress: Called with the name and config of each training; returns its progress
             callback.
-        sequential: Whether each run depends on the previous one. Then stop at the first locked run.
+        sequential: Whether each run depends on the previous one; then trainings stop at the first
+            run that another process is training.
 
     Returns:
         Name -> result on `val`, in the order of `configs`.
@@ -95,17 +96,14 @@ def metrics_of(result: dict) -> dict[str, float]:
     }
 
 
-def mean_and_sd(metrics: list[dict[str, float]]) -> dict:
-    """Mean and sample standard deviation of each metric; for a single training `sd` is None."""
-    return {
-        name: {
-            "mean": float(np.mean([of_run[name] for of_run in metrics])),
-            "sd": float(np.std([of_run[name] for of_run in metrics], ddof=1))
-            if len(metrics) > 1
-            else None,
-        }
-        for name in metrics[0]
-    }
+def mean_and_sd(metrics: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of each metric over runs; of one run, `sd` is None."""
+    statistics = {}
+    for name in metrics[0]:
+        values = [of_run[name] for of_run in metrics]
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        statistics[name] = {"mean": float(np.mean(values)), "sd": sd}
+    return statistics
 
 
 def describe_experiment(base: Config, results: dict[str, dict]) -> dict:

@@ -18,6 +18,15 @@ from mien.lab import metrics
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"
 
+MAX_MARKED_POINTS = 30
+"""Maximum number of points of a training curve that are drawn with markers."""
+
+MARKER_RADIUS, LABEL_DISTANCE, LABEL_HEIGHT, CHARACTER_WIDTH = 4, 7, 9, 4.5
+"""Sizes in points (1/72 inch) for `_label_points`; the width of a character is an estimate."""
+
+MAX_LABEL_SHIFT = 90
+"""Largest vertical distance, in points, between a point and its label."""
+
 Claim = tuple[str, float]
 """Caption and value of a published number; it is drawn as a dotted line."""
 
@@ -45,7 +54,7 @@ def training_curves(
     ):
         points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
         if points:
-            marker_size = 3 if len(points) <= 30 else 0
+            marker_size = 3 if len(points) <= MAX_MARKED_POINTS else 0
             axes.plot(*zip(*points, strict=True), label=name, markersize=marker_size, **style)  # type: ignore[arg-type]
     lowest = min((value for _, value in claims), default=0)
     for caption, value in claims:
@@ -240,31 +249,34 @@ def accuracy_by_cost(points: Sequence[tuple[str, float, float, float, float]]) -
 
 
 def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write the name of each point next to it, shifted up or down to avoid overlaps.
-
-    All sizes are in points; the width of a name is estimated from its number of characters.
-    """
+    """Write the name of each point next to it, shifted up or down to avoid overlaps."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.canvas.draw()
+    figure.canvas.draw()  # sets the limits of the axes
     positions = axes.transData.transform([(x, y) for _, x, y in points]) * 72 / figure.dpi
-    boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in positions]
-    candidates = sorted(  # (vertical shift, whether the name is right of the point), best first
-        product(range(-90, 91, 2), (True, False)),
-        key=lambda candidate: (abs(candidate[0]), -candidate[1]),
+    radius = MARKER_RADIUS
+    # Occupied areas: left, bottom, right, top.
+    boxes = [(px - radius, py - radius, px + radius, py + radius) for px, py in positions]
+    shifts = range(-MAX_LABEL_SHIFT, MAX_LABEL_SHIFT + 1, 2)
+    # Vertical shift, and whether the name is right of the point; small shifts first.
+    candidates = sorted(
+        product(shifts, (True, False)), key=lambda candidate: (abs(candidate[0]), not candidate[1])
     )
     for (name, x, y), (px, py) in zip(points, positions, strict=True):
-        width = 4.5 * len(name)
+        width = CHARACTER_WIDTH * len(name)
         for shift, is_right in candidates:
-            left = px + 7 if is_right else px - 7 - width
-            box = (left, py + shift - 4.5, left + width, py + shift + 4.5)
+            left = px + LABEL_DISTANCE if is_right else px - LABEL_DISTANCE - width
+            bottom = py + shift - LABEL_HEIGHT / 2
+            box = (left, bottom, left + width, bottom + LABEL_HEIGHT)
             if not any(_overlap(box, other) for other in boxes):
                 break  # without a free place, the last candidate is used
         boxes.append(box)
+        offset = (LABEL_DISTANCE if is_right else -LABEL_DISTANCE, shift)
+        needs_line = abs(shift) > MARKER_RADIUS
         axes.annotate(
-            name, (x, y), (7 if is_right else -7, shift), textcoords="offset points", fontsize=8,
+            name, (x, y), offset, textcoords="offset points", fontsize=8,
             va="center", ha="left" if is_right else "right",
-            arrowprops={"arrowstyle": "-", "color": GRAY, "lw": 0.5} if abs(shift) > 4 else None,
+            arrowprops={"arrowstyle": "-", "color": GRAY, "lw": 0.5} if needs_line else None,
         )  # fmt: skip
 
 

@@ -15,6 +15,12 @@ from mien.lab.heads import CLASS_NAMES
 MAX_NUMBER = 1e15
 """Maximum absolute value of a number; larger ones cannot be formatted or drawn."""
 
+PLOTTED_KEYS = ("lr", "accuracy", "label_loss", "val_accuracy", "val_loss")
+"""Keys of a log entry whose numbers are plotted, and so must not be null."""
+
+SHARE_SECTIONS = ("proportions", "sampling_floor")
+"""Sections of a result that contain scores of shares instead of labels."""
+
 Check = Callable[[object], bool]
 
 
@@ -97,13 +103,10 @@ def are_log_entries(value: object) -> bool:
         _is_map(entry, lambda item: item is None or is_number(item))
         and is_count(entry.get("epoch"))
         and is_number(entry.get("seconds", 0))
-        and all(item is not None for key, item in entry.items() if key in _PLOTTED_KEYS)
+        and all(item is not None for key, item in entry.items() if key in PLOTTED_KEYS)
         for entry in value
     )
     return has_numbers and all(a["epoch"] < b["epoch"] for a, b in pairwise(value))
-
-
-_PLOTTED_KEYS = ("lr", "accuracy", "label_loss", "val_accuracy", "val_loss")
 
 
 def is_result(value: object) -> bool:
@@ -171,12 +174,9 @@ def _is_head_result(value: object) -> bool:
         return False
     return all(
         is_text(name)
-        and (_are_share_scores(section) if name in _SHARE_SECTIONS else _are_label_scores(section))
+        and (_are_share_scores(section) if name in SHARE_SECTIONS else _are_label_scores(section))
         for name, section in value.items()
     )
-
-
-_SHARE_SECTIONS = ("proportions", "sampling_floor")
 
 
 def _are_share_scores(value: object) -> bool:

@@ -34,8 +34,11 @@ TTA_SHIFTS = {
 Except for "none", predictions for the mirrored faces are added. With faces of 48 pixels and
 an input size of 44, "ten_crop" is standard ten-crop testing."""
 
-Predictions = dict[str, np.ndarray]
-"""Head ("labels", "votes") -> (N, 7) or (N, 8) probabilities."""
+BATCH_SIZE = 256
+"""Number of faces that a model file classifies at once."""
+
+HeadProbabilities = dict[str, np.ndarray]
+"""Head -> (N, K) probabilities: (N, 7) for "labels", (N, 8) for "votes"."""
 
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
@@ -75,7 +78,7 @@ def compute_logits(
     Args:
         model: A network in evaluation mode.
         faces: (N, H, W) uint8.
-        input_size: Side of the central window that the network receives, in pixels.
+        input_size: Width and height of the central crop that the network receives, in pixels.
         channels: Number of input channels, 1 or 3.
         batch: Number of faces per forward pass.
 
@@ -84,8 +87,8 @@ def compute_logits(
     """
     device = next(model.parameters()).device
     logits = []
-    for part in torch.as_tensor(faces).split(batch):
-        pixels = batches.standardize(part.to(device))[:, None].expand(-1, channels, -1, -1)
+    for chunk in torch.as_tensor(faces).split(batch):
+        pixels = batches.standardize(chunk.to(device))[:, None].expand(-1, channels, -1, -1)
         crops = batches.center_crop(pixels, input_size).contiguous(
             memory_format=torch.channels_last
         )
@@ -106,10 +109,11 @@ def augment(faces: np.ndarray, tta: str) -> list[np.ndarray]:
     if tta not in TTA_SHIFTS:
         raise unknown_name_error("test-time augmentation", tta, TTA_SHIFTS)
     shifted = [_shift(faces, down, right) for down, right in TTA_SHIFTS[tta]]
-    return shifted if tta == "none" else shifted + [face[:, :, ::-1] for face in shifted]
+    return shifted if tta == "none" else shifted + [version[:, :, ::-1] for version in shifted]
 
 
 def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Shift faces by whole pixels, and repeat the pixels at the border."""
     rows = np.clip(np.arange(faces.shape[1]) - down, 0, faces.shape[1] - 1)
     columns = np.clip(np.arange(faces.shape[2]) - right, 0, faces.shape[2] - 1)
     return faces[:, rows[:, None], columns]
@@ -117,7 +121,7 @@ def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
 
 def predict(
     target: Run | Path, faces: np.ndarray, tta: str = "none", input_size: int = 0
-) -> Predictions:
+) -> HeadProbabilities:
     """Predict the probabilities of each trained head, averaged over test-time augmentation.
 
     Args:
@@ -139,9 +143,9 @@ def predict(
             input_size=input_size or config.input_size,
             channels=config.channels,
         )
-        heads = target.about.get("heads", list(HEADS))
+        # Copied, because torch does not support the negative strides of mirrored arrays.
         predictions = _mean(
-            [_split_heads(logits(part.copy()), heads) for part in augment(faces, tta)]
+            [_split_heads(logits(version.copy()), target.heads) for version in augment(faces, tta)]
         )
         if not all(np.isfinite(probabilities).all() for probabilities in predictions.values()):
             raise UserError(
@@ -152,28 +156,30 @@ def predict(
     from mien.classification.classifier import Classifier
 
     classifier = Classifier(target)
-    return _mean([_classify(classifier, part) for part in augment(faces, tta)])
+    return _mean([_classify(classifier, version) for version in augment(faces, tta)])
 
 
-def _split_heads(logits: Tensor, heads: Sequence[str]) -> Predictions:
+def _split_heads(logits: Tensor, heads: Sequence[str]) -> HeadProbabilities:
     return {head: logits[:, HEADS[head]].softmax(1).numpy() for head in heads}
 
 
-def _classify(classifier: Classifier, faces: np.ndarray) -> Predictions:
+def _classify(classifier: Classifier, faces: np.ndarray) -> HeadProbabilities:
+    """Classify whole (N, H, W) images as face crops."""
     from mien.classification.model_spec import crop
 
     spec = classifier.spec
     whole = (0.0, 0.0, float(faces.shape[2]), float(faces.shape[1]))
     rgb = faces[..., None].repeat(3, axis=-1)
     crops = np.stack([crop(face, whole, spec.side, spec.channels) for face in rgb])
-    parts = [crops[k : k + 256] for k in range(0, len(crops), 256)]
+    chunks = [crops[k : k + BATCH_SIZE] for k in range(0, len(crops), BATCH_SIZE)]
     if spec.card.get("heads"):
-        outputs = [classifier.predict_all_heads(part) for part in parts]
+        outputs = [classifier.predict_all_heads(chunk) for chunk in chunks]
         return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
-    probabilities = np.concatenate([classifier(part) for part in parts])
+    probabilities = np.concatenate([classifier(chunk) for chunk in chunks])
     head = "votes" if "contempt" in spec.labels else "labels"
     return {head: restrict_labels(probabilities, spec.labels, CLASS_NAMES[head])}
 
 
-def _mean(predictions: Sequence[Predictions]) -> Predictions:
-    return {head: np.mean([part[head] for part in predictions], axis=0) for head in predictions[0]}
+def _mean(predictions: Sequence[HeadProbabilities]) -> HeadProbabilities:
+    heads = predictions[0]
+    return {head: np.mean([version[head] for version in predictions], axis=0) for head in heads}

@@ -52,8 +52,8 @@ class Row:
 
     @property
     def system(self) -> claims.PublishedSystem:
-        """The published system of the network; a system without a claim if there is none."""
-        family = self.config.get("model", "").partition("-")[0]
+        """The published system of the network; one without claimed accuracy if it is unknown."""
+        family = self.config.get("model", "").partition("-")[0]  # such as "resnet" for "resnet-32"
         return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
     def metric(self, section: str, name: str) -> Score:
@@ -72,14 +72,14 @@ class Row:
             return mean
         return mean | {"sd": float(np.std([score["value"] for score in scores], ddof=1))}
 
-    def mean(self, part: str, name: str) -> float | None:
+    def mean(self, entry: str, name: str) -> float | None:
         """Return the mean over seeds of a number without an interval; None unless all have it.
 
         Args:
-            part: Top-level entry of a result, such as `training` or `network`.
+            entry: Top-level entry of a result, such as `training` or `network`.
             name: Number of the entry, such as `seconds`.
         """
-        values = [result.get(part, {}).get(name) for result in self.results]
+        values = [result.get(entry, {}).get(name) for result in self.results]
         return float(np.mean(values)) if None not in values else None
 
 
@@ -107,11 +107,12 @@ def read_rows(folder: Path) -> list[Row]:
             continue
         try:
             evaluation_sets[protocols.evaluation_set(result)] = result["data"]["name"]
-            key, row = _row(result, times)
+            key, row = _key_and_empty_row(result, times)
+            # The rows are sorted by this score; without it, this is one of the errors below.
             float(result["heads"]["labels"]["fer2013"]["accuracy"]["value"])
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{path} is damaged or has no label scores; remove it.") from None
-        row = rows.setdefault(key, row)
+        row = rows.setdefault(key, row)  # the row of an earlier result, if there is one
         if any(_seed(other) == _seed(result) for other in row.results):
             raise UserError(f"{path} is a second result of the same training; remove one of them.")
         row.results.append(result)
@@ -130,7 +131,7 @@ def read_rows(folder: Path) -> list[Row]:
     return sorted(rows.values(), key=lambda row: -row.metric("fer2013", "accuracy")["value"])
 
 
-def _row(result: Mapping, times: Mapping) -> tuple[str, Row]:
+def _key_and_empty_row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     """Return a key that results of the same row share, and a new row without results."""
     config = dict(result["provenance"].get("config") or {})
     if "training" not in result or "model" not in config:
@@ -153,10 +154,10 @@ def _describe_evaluation_set(key: Sequence[str], data_name: str) -> str:
 
 
 def _full_name(name: str) -> str:
-    """Add the first variant to a bare family name such as `resnet`; only this imports torch."""
+    """Add the first variant to a family name without variant, such as `resnet`."""
     if "-" in name:
         return name
-    from mien.lab import models
+    from mien.lab import models  # imports torch, which is seldom needed here
 
     return models.full_name(name)
 
@@ -171,7 +172,9 @@ def build_page(rows: Sequence[Row]) -> Page:
     page = Page(f"Leaderboard: {networks} under one protocol")
     page.add(table(rows), summary(rows), accuracy_by_cost(rows))
     page.add("# Claimed and measured accuracy", claimed_and_measured(rows))
-    page.add(*filter(None, [rank_correlation(rows)]), claim_notes(rows))
+    if correlation := rank_correlation(rows):
+        page.add(correlation)
+    page.add(claim_notes(rows))
     return page
 
 
@@ -241,12 +244,13 @@ def _cells(row: Row) -> tuple:
 
 def accuracy_by_cost(rows: Sequence[Row]) -> FigureBlock:
     """Plot accuracy by multiply-adds."""
-    points = [
-        (row.model, multiply_adds, accuracy["value"], accuracy["low"], accuracy["high"])
-        for row in rows
-        if (multiply_adds := row.mean("network", "multiply_adds")) is not None
-        and (accuracy := row.metric("fer2013", "accuracy"))
-    ]
+    points = []
+    for row in rows:
+        multiply_adds = row.mean("network", "multiply_adds")
+        if multiply_adds is not None:
+            accuracy = row.metric("fer2013", "accuracy")
+            interval = (accuracy["low"], accuracy["high"])
+            points.append((row.model, multiply_adds, accuracy["value"], *interval))
     caption = "Accuracy on FER2013's labels by multiply-adds per face, with 95 % intervals."
     return FigureBlock("accuracy-by-cost", caption, figures.accuracy_by_cost(points))
 
@@ -298,14 +302,13 @@ def claim_notes(rows: Iterable[Row]) -> Table:
 
 
 def _section(result: Mapping, section: str) -> Mapping:
-    """Return the scores of a section.
+    """Return the scores of a section of the vote head if it is about votes, else the label head.
 
-    They are those of the vote head if the section is about FER+ votes, else of the label head; or
-    of the other head if the result has only one.
+    If the result has only one head, they are the scores of that head.
     """
     heads = result["heads"]
-    main, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
-    return heads.get(main, heads.get(other, {})).get(section, {})
+    preferred, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")
+    return heads.get(preferred, heads.get(other, {})).get(section, {})
 
 
 def _is_about_votes(section: str) -> bool:

@@ -68,4 +68,5 @@ class TimeBudget:
         return time.monotonic() + epoch_seconds > self.end
 
 
-NO_LIMIT = TimeBudget(0.0, 0.0, math.inf)
+NO_LIMIT = TimeBudget(spent=0.0, start=0.0, end=math.inf)
+"""The time budget of a training without a time limit."""

@@ -99,12 +99,12 @@ def evaluation_set(result: Mapping) -> tuple[str, ...]:
     return (result["protocol"], *subset, split_name, result["tta"], digest)
 
 
-def official(splits: Splits, _: Config) -> Splits:
+def official(splits: Splits, _config: Config) -> Splits:
     """Keep the splits of the data; for FER2013: Training, PublicTest and PrivateTest."""
     return splits
 
 
-def random10(splits: Splits, _: Config) -> Splits:
+def random10(splits: Splits, _config: Config) -> Splits:
     """Hold out a random tenth of all faces, stratified by class.
 
     The paper's table for VGG19 matches a public notebook that splits the faces by the same function
@@ -129,7 +129,7 @@ def kfold_ungrouped(splits: Splits, config: Config) -> Splits:
     return _hold_out(splits, pool, assigned == config.fold)
 
 
-def leaky_oversample(splits: Splits, _: Config) -> Splits:
+def leaky_oversample(splits: Splits, _config: Config) -> Splits:
     """Oversample rare emotions before splitting.
 
     Most evaluation faces then have an exact duplicate in the training set. The function call that

@@ -52,7 +52,7 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
         section = run.result()["heads"].get("labels", {}).get("fer2013")
         if section:
-            system = claims.SYSTEMS.get(run.config.model.partition("-")[0])
+            system = claims.SYSTEMS.get(run.config.model_family)
             rows.append((name, system and system.claimed_accuracy, *section["accuracy"].values()))
     caption = "Claimed and measured accuracy."
     return FigureBlock("comparison", caption, figures.claimed_and_measured(rows))
@@ -68,7 +68,7 @@ def training_curves(run: Run, name: str = "") -> list[FigureBlock]:
     log = run.log()
     if not log:
         return []
-    claimed = claims.CLAIMED_TRAINING.get(run.config.model.partition("-")[0], {})
+    claimed = claims.CLAIMED_TRAINING.get(run.config.model_family, {})
     blocks = []
     for metric, train_key in (("accuracy", "accuracy"), ("loss", "label_loss")):
         val_key = f"val_{metric}"

@@ -34,9 +34,8 @@ def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
     predictions, config = runs.load_predictions(run), run.config
     splits = protocols.split(data.load(root), config)
     samples = data.split(splits, run.result()["data"]["split"])
-    samples = samples.select(
-        np.isin(samples.rows, predictions["rows"])
-    )  # the evaluation may exclude faces
+    # The evaluation may have excluded faces.
+    samples = samples.select(np.isin(samples.rows, predictions["rows"]))
     is_same = np.array_equal(samples.rows, predictions["rows"]) and np.array_equal(
         samples.labels, predictions["truth"]
     )

@@ -49,12 +49,18 @@ REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
 
 
 def table_or_figure(name: str, root: Path, finished: dict[str, Run]) -> Blocks:
-    """Build one table or figure of the paper from the finished runs of its systems."""
+    """Build one table or figure of the paper.
+
+    Args:
+        name: Name of the table or figure.
+        root: Path of the dataset, which Figure 1 needs.
+        finished: System -> run, for the systems that the table or figure requires.
+    """
     if name == FIGURE_1:
         return [report_faces.sample_faces(data.split(data.load(root), "train"))]
     if name == "table5":
         return table5(finished)
-    ((_, run),) = finished.items()
+    (run,) = finished.values()
     if name in ("table1", "table3"):
         return [tables.training([run])]
     if name in ("table2", "table4"):
@@ -141,7 +147,7 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
     if variant not in variants:
         raise unknown_name_error("variant", variant, variants)
     changed = config.apply_changes(variants[variant], changes)
-    if changed.model.partition("-")[0] != system.partition("-")[0]:
+    if changed.model_family != system:
         raise UserError(
             f"Model {changed.model} is not a {system} network. Use mien train common --set model="
             f"{changed.model} to train it."

@@ -15,6 +15,13 @@ SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
 """Head -> section of a result with the main scores of the head."""
 
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
+"""Metrics with intervals that are compared with labels, as opposed to vote shares."""
+
+CLASS_METRICS = ("precision", "recall", "f1", "specificity")
+"""Metrics of each class in `per_class`."""
+
+CLAIMED_CLASS_METRICS = ("precision", "recall", "f1")
+"""Metrics of each class that the paper reports."""
 
 
 def run_names(all_runs: Sequence[Run]) -> list[str]:
@@ -61,7 +68,7 @@ def training(all_runs: Sequence[Run]) -> Table:
     rows: list[tuple] = []
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         log = run.log()
-        system = run.config.model.partition("-")[0]
+        system = run.config.model_family
         if claimed := claims.CLAIMED_TRAINING.get(system):
             row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
             rows.append((f"{system}, claimed", claims.CLAIMED_EPOCHS[system], *row))
@@ -95,35 +102,33 @@ def per_class(run: Run, head: str) -> Table:
     """Build the table of measured and claimed scores per class, as in Tables II and IV."""
     section = run.result()["heads"][head][SECTIONS[head]]
     class_scores, matrix = section["per_class"], np.array(section["confusion"])
-    system = run.config.model.partition("-")[0]
+    system = run.config.model_family
     claimed = claims.CLAIMED_PER_CLASS.get(system, {}) if head == "labels" else {}
-    metrics = ("precision", "recall", "f1")
     rows: list[tuple] = []
     for label, row in class_scores.items():
-        claimed_values = tuple(claimed[label][m] for m in metrics) if label in claimed else ()
-        values = (float(row[name]) for name in _CLASS_METRICS)
+        claimed_values = (
+            [claimed[label][name] for name in CLAIMED_CLASS_METRICS] if label in claimed else []
+        )
+        values = (float(row[name]) for name in CLASS_METRICS)
         rows.append((label, *values, int(row["support"]), *claimed_values))
     support = np.array([row["support"] for row in class_scores.values()])
     occurs = (matrix.sum(0) + matrix.sum(1)) > 0
     for title, weights in (("macro average", occurs), ("weighted average", support)):
         means = (
             np.average([row[name] for row in class_scores.values()], weights=weights)
-            for name in _CLASS_METRICS
+            for name in CLASS_METRICS
         )
-        no_claims = (None,) * len(metrics) if claimed else ()
+        no_claims = (None,) * len(CLAIMED_CLASS_METRICS) if claimed else ()
         rows.append((title, *map(float, means), int(support.sum()), *no_claims))
-    columns = ["class", *_CLASS_METRICS, "support"]
+    columns = ["class", *CLASS_METRICS, "support"]
     if claimed:
-        columns += [f"{metric}, claimed" for metric in metrics]
+        columns += [f"{name}, claimed" for name in CLAIMED_CLASS_METRICS]
     caption = (
         "Scores per class. The macro average is over the classes that occur among the true or the "
         "predicted labels. Recall is the fraction of the faces of a class that are predicted "
         "correctly. Equation 3 of the paper is labeled recall but defines specificity."
     )
     return Table(caption, columns, rows)
-
-
-_CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 
 
 def comparison(all_runs: Sequence[Run]) -> Table:

@@ -10,7 +10,7 @@ whose logits are stored does not run the teacher. The logits of an epoch take 0.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,13 +64,14 @@ def store(
 
     Raises:
         UserError: `folder` has logits for another augmentation or other data, a teacher is not
-            trained or may have been trained on evaluation faces, or the size of the faces changes
-            between epochs (`initial_size`).
+            trained or may have been trained on evaluation faces, two run folders of teachers have
+            the same name, or the size of the faces changes between epochs (`initial_size`).
     """
     if config.initial_size:
         raise UserError(
             "Stored logits need faces of the same size in all epochs. Set initial_size=0."
         )
+    paths_by_name = dict(zip(_unique_names(teachers), teachers, strict=True))
     folder, config = Path(folder), replace(config, domain_randomization=0.0)
     dataset = data.load(root)
     with_teachers = replace(config, teachers=tuple(teachers), init_from="")
@@ -79,20 +80,33 @@ def store(
     _write_description(folder, config, train, epochs)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     faces = batches.to_device(train, config, device)
+    networks: dict[str, Teacher] = {}  # loaded when their logits are missing
     for epoch in range(epochs):
         if on_progress:
             on_progress("epoch", epoch, epochs)
-        missing = [path for path in teachers if not _file(folder, Path(path).name, epoch).exists()]
-        networks = [
-            Teacher(inference.load_network(runs.open_run(path)), config, device) for path in missing
-        ]
-        if not networks:
+        missing = [name for name in paths_by_name if not _path(folder, name, epoch).exists()]
+        for name in missing:
+            if name not in networks:
+                network = inference.load_network(runs.open_run(paths_by_name[name]))
+                networks[name] = Teacher(network, config, device)
+        if not missing:
             continue
-        for path, logits in zip(missing, _logits(networks, faces, config, epoch), strict=True):
-            file = _file(folder, Path(path).name, epoch)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file.atomic_write(file) as temporary, open(temporary, "wb") as opened:
-                np.save(opened, logits.astype(np.float16))
+        all_logits = _logits([networks[name] for name in missing], faces, config, epoch)
+        for name, logits in zip(missing, all_logits, strict=True):
+            path = _path(folder, name, epoch)
+            with atomic_file.atomic_write(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, logits.astype(np.float16))
+
+
+def _unique_names(teachers: Sequence[str]) -> list[str]:
+    """Return the names of run folders; raise a `UserError` if two are equal."""
+    names = [Path(path).name for path in teachers]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"Two teachers have the name {name}, by which logits are stored. Rename one folder."
+            )
+    return names
 
 
 def _write_description(folder: Path, config: Config, train: data.Samples, epochs: int) -> None:
@@ -105,8 +119,7 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
     path = folder / "augmentation.json"
     if path.exists():
         existing = runs.read_json(path)
-        expected = json.loads(json.dumps(description))
-        if {**existing, "epochs": 0} != {**expected, "epochs": 0}:
+        if {**existing, "epochs": 0} != {**description, "epochs": 0}:
             raise UserError(
                 f"{folder} has logits for another augmentation or other data. Choose another --out."
             )
@@ -114,7 +127,7 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
     runs.write_json(path, description)
 
 
-def _file(folder: Path, teacher: str, epoch: int) -> Path:
+def _path(folder: Path, teacher: str, epoch: int) -> Path:
     return folder / teacher / f"epoch-{epoch:03}.npy"
 
 
@@ -151,10 +164,10 @@ class StoredLogits:
 
     def __init__(self, config: Config, train: data.Samples) -> None:
         self.folder = Path(config.teacher_logits)
-        self.teachers = [Path(path).name for path in config.teachers]
+        self.teachers = _unique_names(config.teachers)
         description = runs.read_json(self.folder / "augmentation.json")
         stored = description["augmentation"]
-        expected = json.loads(json.dumps(augmentation_fields(config)))
+        expected = augmentation_fields(config)
         if differing := [name for name in expected if stored.get(name) != expected[name]]:
             values = ", ".join(f"{name}={stored.get(name)}" for name in differing)
             raise UserError(f"{self.folder} was stored with {values}. Set the same values.")
@@ -164,7 +177,7 @@ class StoredLogits:
                 "the logits of this data with mien distill."
             )
         self.seed, self.epochs = description["seed"], description["epochs"]
-        self._offset = config.seed
+        self._student_seed = config.seed
         self._temperature = config.teacher_temperature
         self._targets: dict[int, dict[str, Tensor]] = {}  # 1.7 MB per epoch
         for teacher in self.teachers:
@@ -173,7 +186,7 @@ class StoredLogits:
 
     def epoch(self, number: int) -> int:
         """The stored epoch that epoch `number` of the student repeats."""
-        return (number + self._offset) % self.epochs
+        return (number + self._student_seed) % self.epochs
 
     def targets(self, number: int) -> dict[str, Tensor]:
         """The mean probabilities of the teachers for epoch `number` of the student.
@@ -196,7 +209,7 @@ class StoredLogits:
         }
 
     def _load(self, teacher: str, epoch: int) -> np.ndarray:
-        path = _file(self.folder, teacher, epoch)
+        path = _path(self.folder, teacher, epoch)
         try:
             return np.load(path, allow_pickle=False)
         except FileNotFoundError:

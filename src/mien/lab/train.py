@@ -101,8 +101,7 @@ def fit(
         checks.check_sources(config, description)
         checks.check_network(config)
     on_progress = on_progress or (lambda *_: None)
-    group = processes.process_group(device)
-    with group as (torch_device, rank, world_size), ExitStack() as stack:
+    with processes.process_group(device) as (torch_device, rank, world_size), ExitStack() as stack:
         if rank == 0:
             stack.enter_context(runs.locked(out))
             runs.create(Path(out), config, about)
@@ -126,23 +125,14 @@ def _train(
     end: float,
 ) -> None:
     config = run.config
-    train = batches.to_device(data.split(splits, "train"), config, device)
     torch.backends.cudnn.benchmark = True  # choose the fastest algorithms for these shapes
     state = training_state.create(config, device)
     training_state.load_checkpoint(run, state)
     last_saved = time.perf_counter()
-    network = processes.distribute(state.model, config, device, world_size)
+    step = _create_step(state, splits["train"], config, device, rank, world_size)
     stored = StoredLogits(config, splits["train"]) if config.teacher_logits else None
-    teacher_paths = () if stored else config.teachers
-    teachers = [
-        Teacher(inference.load_network(runs.open_run(path)), config, device)
-        for path in teacher_paths
-    ]
-    local_count = batches.faces_per_step(len(train.faces), config, world_size) // world_size
-    local_rows = slice(rank * local_count, (rank + 1) * local_count)
-    step = Step(network, state, train, config, teachers, local_rows)
     val_faces = torch.as_tensor(splits["val"].faces).to(device) if "val" in splits else None
-    write_summary = _tensorboard_writer(run) if tensorboard and rank == 0 else None
+    write_to_tensorboard = _tensorboard_writer(run) if tensorboard and rank == 0 else None
     budget = TimeBudget(sum(entry.get("seconds", 0) for entry in state.log), time.monotonic(), end)
     is_finished = state.epoch == config.epochs or should_stop_early(state, config)
     while not is_finished:
@@ -165,16 +155,37 @@ def _train(
             if device.type == "cpu" or is_finished or is_due:
                 training_state.save_checkpoint(run, state)
                 last_saved = time.perf_counter()
-            if write_summary:
-                write_summary(entry)
+            if write_to_tensorboard:
+                write_to_tensorboard(entry)
         # All processes must stop after the same epoch.
         state.log, is_finished = processes.broadcast((state.log, is_finished), world_size)
     if rank == 0:
-        # A process that is killed between writing checkpoint and log leaves the log incomplete.
-        runs.write_log(run, state.log)
-        weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
-        with atomic_file.atomic_write(run.weights_file) as temporary:
-            torch.save(weights, temporary)
+        _write_result(run, state)
+
+
+def _create_step(
+    state: State, train: Samples, config: Config, device: torch.device, rank: int, world_size: int
+) -> Step:
+    """Create the training step of one of `world_size` processes."""
+    faces = batches.to_device(train, config, device)
+    network = processes.distribute(state.model, config, device, world_size)
+    teacher_paths = () if config.teacher_logits else config.teachers
+    teachers = [
+        Teacher(inference.load_network(runs.open_run(path)), config, device)
+        for path in teacher_paths
+    ]
+    local_count = batches.faces_per_step(len(train), config, world_size) // world_size
+    local_rows = slice(rank * local_count, (rank + 1) * local_count)
+    return Step(network, state, faces, config, teachers, local_rows)
+
+
+def _write_result(run: Run, state: State) -> None:
+    """Write the final log and the resulting weights, which mark the run as finished."""
+    # A process that is killed between writing checkpoint and log leaves the log incomplete.
+    runs.write_log(run, state.log)
+    weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
+    with atomic_file.atomic_write(run.weights_file) as temporary:
+        torch.save(weights, temporary)
 
 
 def epoch_inputs(
@@ -185,7 +196,16 @@ def epoch_inputs(
     stored: StoredLogits | None,
     world_size: int = 1,
 ) -> EpochInputs:
-    """The inputs of all steps of the next epoch, on the device of the training set."""
+    """The inputs of all steps of the next epoch, on the device of the training set.
+
+    Args:
+        state: The state of the training before the epoch.
+        config: Config of the training.
+        budget: Time limit of the training, by which the learning rate may decay faster.
+        step: The training step, with the training set.
+        stored: Stored logits of the teachers; None if there are none.
+        world_size: Number of processes that share each batch.
+    """
     device, count = step.train.faces.device, len(step.train.faces)
     steps = batches.steps_per_epoch(count, config)
     lrs = _learning_rates(state, config, budget, steps)
@@ -231,7 +251,8 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
     state, config, steps = step.state, step.config, len(inputs.lrs)
     step.start_epoch(inputs)
     state.model.train()
-    # For dropout, which uses torch's global generator.
+    # Dropout uses torch's global generator. The factors keep the seeds of different epochs (up to
+    # 99,999) and ranks (up to 63) apart.
     torch.manual_seed((config.seed * 100_003 + state.epoch) * 64 + rank)
     for k in range(steps):
         step()
@@ -292,8 +313,8 @@ def validate(
 
 
 def _label_scores(logits: Tensor, samples: Samples) -> dict:
-    labeled = torch.as_tensor(samples.labels) >= 0
-    logits, labels = logits[labeled], torch.as_tensor(samples.labels)[labeled]
+    has_label = torch.as_tensor(samples.labels) >= 0
+    logits, labels = logits[has_label], torch.as_tensor(samples.labels)[has_label]
     if not len(labels):
         return {}
     return {
@@ -304,11 +325,14 @@ def _label_scores(logits: Tensor, samples: Samples) -> dict:
 
 def _vote_scores(logits: Tensor, samples: Samples) -> dict:
     scores = {}
-    targets, labels = torch.as_tensor(data.shares(samples.votes)), data.majority(samples.votes)
-    if (has_votes := targets.sum(1) > 0).any():
+    targets = torch.as_tensor(data.shares(samples.votes))
+    has_votes = targets.sum(1) > 0
+    if has_votes.any():
         loss = F.cross_entropy(logits[has_votes], targets[has_votes])
         scores["val_vote_loss"] = loss.item()
-    if (has_majority := labels >= 0).any():
+    labels = data.majority(samples.votes)
+    has_majority = labels >= 0
+    if has_majority.any():
         correct = logits.argmax(1).numpy()[has_majority] == labels[has_majority]
         scores["val_majority_accuracy"] = float(np.mean(correct))
     return scores
@@ -330,7 +354,7 @@ def should_stop_early(state: State, config: Config) -> bool:
 
 
 def update_best(state: State, config: Config) -> None:
-    """Store the averaged weights if the best epoch is selected and the last one is the best yet."""
+    """Keep the averaged weights if the config selects the best epoch and the last one is it."""
     if config.select_epoch != "best":
         return
     loss = val_loss(state.log[-1], config)
@@ -340,6 +364,7 @@ def update_best(state: State, config: Config) -> None:
 
 
 def _tensorboard_writer(run: Run) -> Callable[[dict], None]:
+    """Return a function that writes a log entry in the format of TensorBoard to the run folder."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -29,7 +29,7 @@ from mien.lab.losses import compute_losses, use_bfloat16
 from mien.lab.teachers import Teacher
 from mien.lab.training_state import State
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 COMPARED_STEPS = 4
 """Number of steps that are run both eagerly and as a graph, to compare their losses."""
@@ -108,17 +108,15 @@ class Step:
 
     def start_epoch(self, inputs: EpochInputs) -> None:
         """Set the inputs of an epoch, and make the next call its first step."""
-        if self.inputs is None or self.inputs.shapes() != inputs.shapes():
-            self.inputs = copy.deepcopy(inputs)  # later epochs overwrite it
-            self.index.zero_()
-            self.totals.zero_()
-            self.replay = _capture(self) if self._can_capture() else None
-            return
-        for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
-            # A captured graph always reads from the memory addresses it was captured with.
-            old.copy_(new)
         self.index.zero_()
         self.totals.zero_()
+        if self.inputs is not None and self.inputs.shapes() == inputs.shapes():
+            # A captured graph always reads from the memory addresses it was captured with.
+            for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
+                old.copy_(new)
+        else:
+            self.inputs = copy.deepcopy(inputs)  # later epochs overwrite it
+            self.replay = _capture(self) if self._can_capture() else None
 
     def _can_capture(self) -> bool:
         is_unwrapped = self.network is self.state.model  # neither compiled nor distributed
@@ -145,7 +143,7 @@ class Step:
             name: tensor.index_select(0, index)[0]
             for name, tensor in self.inputs.teacher_targets.items()
         }
-        # The memory format of the weights, in which convolutions are faster.
+        # The weights have this memory format, in which convolutions are faster.
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
         device_type = faces.device.type
         with torch.autocast(
@@ -203,7 +201,7 @@ def _capture(step: Step) -> Callable[[], None] | None:
         # An error ends the capture, and then leaving the context manager raises a second error. The
         # first one is its context.
         reason = str(error.__context__ or error).split("\n")[0]
-        log.warning("CUDA graph capture failed; running eagerly: %s", reason)
+        logger.warning("CUDA graph capture failed; running eagerly: %s", reason)
         torch.cuda.set_stream(current)
         torch.cuda.default_generators[stream.device_index].graphsafe_set_state(
             torch.Generator("cuda")  # the old state is still registered with the capture
@@ -212,7 +210,7 @@ def _capture(step: Step) -> Callable[[], None] | None:
     finally:
         _restore(step, snapshot)
     if not abs(replayed_loss - eager_loss) <= TOLERANCE * abs(eager_loss):
-        log.warning(
+        logger.warning(
             "CUDA graph replay has loss %g, expected %g; running eagerly", replayed_loss, eager_loss
         )
         return None
