@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "models" / "paper")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "paper")
     arguments = parser.parse_args()
-    finished = {name: runs.open_run(arguments.runs / name) for name in reproduce.SYSTEMS}
+    finished = {name: runs.open_run(arguments.runs / name) for name in reproduce.PAPER_SETTINGS}
     for run in finished.values():
         evaluate.load_or_evaluate(run, arguments.data)
     names = [name for name in reproduce.REQUIRED_SYSTEMS if name != reproduce.FIGURE_1]

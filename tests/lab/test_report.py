@@ -268,7 +268,7 @@ def test_every_table_and_figure_is_made_from_runs(name, run, root):
     assert isinstance(blocks[0], expected)
 
 
-@pytest.mark.parametrize("system", reproduce.SYSTEMS)
+@pytest.mark.parametrize("system", reproduce.PAPER_SETTINGS)
 @pytest.mark.parametrize("variant", ["common", "slim", "paper"])
 def test_every_system_has_a_config(system, variant):
     config = reproduce.system_config(system, variant, ["seed=3"])

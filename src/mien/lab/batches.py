@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mien.lab.config import Config
 from mien.lab.data import Samples, pooled_votes, shares
+from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
 
 MEAN, STD = 129.5, 65.0
 """Mean and standard deviation of the pixels (0 to 255) of FER2013's Training faces."""
@@ -55,19 +56,20 @@ def center_crop(faces: Tensor, size: int) -> Tensor:
 
 def to_device(samples: Samples, config: Config, device: torch.device) -> Batch:
     """Copy faces to the device as uint8, with the targets and loss weights that the config sets."""
-    labels = np.zeros((len(samples), 7), np.float32)
-    labeled = samples.labels >= 0
-    labels[labeled, samples.labels[labeled]] = 1
+    labels = np.zeros((len(samples), len(EMOTIONS)), np.float32)
+    has_label = samples.labels >= 0
+    labels[has_label, samples.labels[has_label]] = 1
     counts = pooled_votes(samples) if config.pool_votes else samples.votes
     votes = shares(counts, drop_single=config.drop_single_votes)
-    label_weights = labeled.astype(np.float32)
+    label_weights = has_label.astype(np.float32)
     if config.class_weights:
         class_counts = np.maximum(labels.sum(0), 1)
-        class_weights = labeled.sum() / (7 * class_counts)
-        label_weights[labeled] = class_weights[samples.labels[labeled]]
+        class_weights = has_label.sum() / (len(EMOTIONS) * class_counts)
+        label_weights[has_label] = class_weights[samples.labels[has_label]]
     # The loss weight is the fraction of votes for an emotion, not for "unknown" or "not a face".
     totals = np.maximum(counts.sum(1), 1)
-    vote_weights = (counts[:, :8].sum(1) / totals).astype(np.float32)
+    emotion_counts = counts[:, : len(EMOTIONS_AND_CONTEMPT)]
+    vote_weights = (emotion_counts.sum(1) / totals).astype(np.float32)
     arrays = (samples.faces[:, None], labels, votes, label_weights, vote_weights)
     return Batch(*(torch.as_tensor(np.ascontiguousarray(array)).to(device) for array in arrays))
 

@@ -71,14 +71,17 @@ def provenance(runs: Sequence[Run]) -> dict:
 
     An ensemble has the provenance of each run as `members`, and the data of the first as `data`.
     """
-    members = [
-        {
-            "data": run.about.get("data"),
-            "config": to_public_json(run.config),
-            "seed": run.config.seed,
-            "commit": run.about["commit"],
-            **({"averaged": run.about["averaged"]} if "averaged" in run.about else {}),
-        }
-        for run in runs
-    ]
+    members = [_run_provenance(run) for run in runs]
     return members[0] if len(members) == 1 else {"data": members[0]["data"], "members": members}
+
+
+def _run_provenance(run: Run) -> dict:
+    about = run.about
+    averaged = {"averaged": about["averaged"]} if "averaged" in about else {}
+    return {
+        "data": about.get("data"),
+        "config": to_public_json(run.config),
+        "seed": run.config.seed,
+        "commit": about["commit"],
+        **averaged,
+    }

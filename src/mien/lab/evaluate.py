@@ -187,6 +187,6 @@ def _provenance(target: Run | Path) -> dict:
     """Return the config, seed, data and commit of a run, or the card of a model file."""
     if isinstance(target, Run):
         return {"config": to_public_json(target.config), "seed": target.config.seed, **target.about}
-    from mien.classification.classifier import Classifier
+    from mien.classification.classifier import Classifier  # imports ONNX Runtime
 
     return dict(Classifier(target, threads=1).spec.card)

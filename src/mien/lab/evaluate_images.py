@@ -151,7 +151,7 @@ def predict(
     on_progress: OnProgress = lambda *_: None,
 ) -> Predictions:
     """Predict the emotions of the largest face of each image that can be read."""
-    readable: list[LabeledImage] = []
+    readable: list[LabeledImage] = []  # filled while the analyzer consumes frames()
 
     def frames() -> Iterator[Frame]:
         for count, image in enumerate(images, 1):

@@ -24,6 +24,8 @@ MAX_MARKED_POINTS = 30
 MARKER_RADIUS, LABEL_DISTANCE, LABEL_HEIGHT, CHARACTER_WIDTH = 4, 7, 9, 4.5
 """Sizes in points (1/72 inch) for `_label_points`; the width of a character is an estimate."""
 
+HEAT_MAP_OPACITY = 0.45
+
 MAX_LABEL_SHIFT = 90
 """Largest vertical distance, in points, between a point and its label."""
 
@@ -304,7 +306,8 @@ def overlay_maps(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
         resized = np.asarray(heat.resize(face.shape[::-1], Image.Resampling.BILINEAR))
         colors = colormaps["viridis"](resized)[..., :3] * 255
         gray = np.repeat(face[..., None], 3, axis=2)
-        overlays.append((0.55 * gray + 0.45 * colors).astype(np.uint8))
+        overlay = (1 - HEAT_MAP_OPACITY) * gray + HEAT_MAP_OPACITY * colors
+        overlays.append(overlay.astype(np.uint8))
     return np.array(overlays)
 
 

@@ -153,7 +153,7 @@ def predict(
                 "the run again."
             )
         return predictions
-    from mien.classification.classifier import Classifier
+    from mien.classification.classifier import Classifier  # imports ONNX Runtime
 
     classifier = Classifier(target)
     return _mean([_classify(classifier, version) for version in augment(faces, tta)])

@@ -52,8 +52,8 @@ def compute_losses(
         targets = stored_targets or teacher_targets(batch.faces, config, teachers)
         distillation = distillation_loss(label_logits, vote_logits, targets, config)
         loss = (1 - config.teacher_weight) * loss + config.teacher_weight * distillation
-    labeled = batch.label_weights > 0
-    accuracy = (labeled & (label_logits.argmax(1) == batch.labels.argmax(1))).float().mean()
+    has_label = batch.label_weights > 0
+    accuracy = (has_label & (label_logits.argmax(1) == batch.labels.argmax(1))).float().mean()
     return loss, [label_loss.detach(), vote_loss.detach(), accuracy]
 
 

@@ -30,7 +30,7 @@ def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float
         A factor from 0 to 1.
     """
     if epoch < config.warmup_epochs and time_progress < 1:
-        return (epoch + 1e-3) / config.warmup_epochs
+        return (epoch + 1e-3) / config.warmup_epochs  # above 0 even in the first step
     progress = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
     progress = min(max(progress, time_progress), 1.0)
     if config.lr_schedule == "constant":

@@ -23,6 +23,9 @@ that inference is not slower."""
 MIN_ELEMENTS = 256
 """Weight tensors with fewer elements stay float32."""
 
+FACES_PER_BATCH = 64
+"""Approximate number of faces in a batch on which the ranges of activations are measured."""
+
 
 def reduce_precision(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """Store the larger weights in fewer bits, to be converted to float32 on loading.
@@ -90,7 +93,8 @@ def quantize(proto: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
 
     class FaceReader(ort_quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            self.batches = iter(np.array_split(faces, max(1, len(faces) // 64)))
+            batch_count = max(1, len(faces) // FACES_PER_BATCH)
+            self.batches = iter(np.array_split(faces, batch_count))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             batch = next(self.batches, None)

@@ -27,20 +27,24 @@ from mien.registry import unknown_name_error
 
 Blocks = list[str | Table | FigureBlock]
 
-SYSTEMS = {"vgg19": ("random10", 25), "sequential": ("official", 50), "hybrid": ("official", 100)}
-"""System of the paper -> protocol and number of epochs in the paper.
+PAPER_SETTINGS = {
+    "vgg19": ("random10", 25),
+    "sequential": ("official", 50),
+    "hybrid": ("official", 100),
+}
+"""System of the paper -> protocol and number of epochs.
 
 The paper does not state the evaluation set of the hybrid; the official one is used here."""
 
 RELATED_SETTINGS = ("official", 100)
-"""Protocol and number of epochs for the ten related systems in Table V."""
+"""Protocol and number of epochs of the ten related systems in Table V."""
 
 FIGURE_1 = "fig1"
 """The figure that shows faces of the dataset, for which nothing is trained."""
 
 REQUIRED_SYSTEMS: dict[str, tuple[str, ...]] = {
     "table1": ("vgg19",), "table2": ("vgg19",), "table3": ("sequential",),
-    "table4": ("sequential",), "table5": tuple(SYSTEMS),
+    "table4": ("sequential",), "table5": tuple(PAPER_SETTINGS),
     FIGURE_1: (), "fig2": ("vgg19",), "fig3": ("vgg19",), "fig4": ("vgg19",),
     "fig5": ("sequential",), "fig6": ("sequential",), "fig7": ("sequential",),
     "fig8": ("hybrid",), "fig9": ("hybrid",),
@@ -102,7 +106,7 @@ def reproduce(
     system_config("vgg19", variant, changes)  # raises for invalid options before training
     required = REQUIRED_SYSTEMS
     if related:
-        required = required | {"table5": (*SYSTEMS, *claims.RELATED_SYSTEMS)}
+        required = required | {"table5": (*PAPER_SETTINGS, *claims.RELATED_SYSTEMS)}
     systems = dict.fromkeys(system for name in requested for system in required[name])
     finished = {
         system: trained_run(
@@ -135,7 +139,7 @@ def build_page(names: Iterable[str], root: Path, finished: dict[str, Run]) -> Pa
 
 def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Config:
     """Return the config for training a system of the paper or a related one; see `reproduce`."""
-    protocol, epochs = SYSTEMS.get(system, RELATED_SETTINGS)
+    protocol, epochs = PAPER_SETTINGS.get(system, RELATED_SETTINGS)
     common = config.RECIPES.get(system) or replace(config.RECIPES["common"], model=system)
     common = replace(common, protocol=protocol, epochs=epochs)
     slim = f"{system}-slim"
@@ -169,7 +173,7 @@ def table5(finished: dict[str, Run]) -> Blocks:
         key: (system.name, system.claimed_accuracy)
         for key, system in claims.RELATED_SYSTEMS.items()
     }
-    for system in SYSTEMS:
+    for system in PAPER_SETTINGS:
         claimed[system] = (
             f"{claims.PAPER}, {system}",
             claims.CLAIMED_TRAINING[system]["val_accuracy"],

@@ -67,15 +67,15 @@ def training(all_runs: Sequence[Run]) -> Table:
     """Build the table of metrics after the last epoch, as in Tables I and III of the paper."""
     rows: list[tuple] = []
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
-        log = run.log()
         system = run.config.model_family
         if claimed := claims.CLAIMED_TRAINING.get(system):
-            row = (claimed.get(key) for key in ("accuracy", "loss", "val_accuracy", "val_loss"))
-            rows.append((f"{system}, claimed", claims.CLAIMED_EPOCHS[system], *row))
-        if log:
-            last = log[-1]
-            row = (last.get(k) for k in ("accuracy", "label_loss", "val_accuracy", "val_loss"))
-            rows.append((f"{name}, measured", last["epoch"], *row))
+            keys = ("accuracy", "loss", "val_accuracy", "val_loss")
+            values = [claimed.get(key) for key in keys]
+            rows.append((f"{system}, claimed", claims.CLAIMED_EPOCHS[system], *values))
+        if log := run.log():
+            keys = ("accuracy", "label_loss", "val_accuracy", "val_loss")
+            values = [log[-1].get(key) for key in keys]
+            rows.append((f"{name}, measured", log[-1]["epoch"], *values))
     columns = ("run", "epochs", "accuracy", "loss", "validation accuracy", "validation loss")
     caption = (
         "Accuracy and loss after the last epoch. The measured training accuracy and training loss "
