@@ -40,7 +40,7 @@ def main() -> None:
             rows.append({"method": method, "label_head_weight": share, **summary})
             print(rows[-1])
     result = {"run": arguments.run.name, "folds": calibration.FOLDS, "rows": rows}
-    result["environment"] = runs.about()
+    result["environment"] = runs.environment()
     runs.write_json(ROOT / "results" / f"calibration-{arguments.run.name}.json", result)
 
 

@@ -260,7 +260,7 @@ def main() -> None:
         "lr": LR,
         "side": SIDE,
         "seed": options.seed,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     runs.write_json(ROOT / "results" / "canvases.json", result)
 

@@ -158,7 +158,7 @@ def main() -> None:
             "name": "cost before and after",
             **compare_installations(options.before, options.after),
         }
-    result["serve_environment" if options.serve else "environment"] = runs.about()
+    result["serve_environment" if options.serve else "environment"] = runs.environment()
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))
 

@@ -90,9 +90,9 @@ def main() -> None:
         low, high = np.quantile(values[samples].mean(1), (0.025, 0.975))
         rows[name] = {"value": float(values.mean()), "low": float(low), "high": float(high)}
         print(f"{name:25} {100 * values.mean():5.1f} percentage points", flush=True)
-    result = {"environment": runs.about(), "model": "default", "split": "val", "faces": len(faces),
-              "seed": 0, "blurred_share": BLURRED_FRACTION, "seconds_per_face": seconds_per_face,
-              "share_lost": rows}  # fmt: skip
+    result = {"environment": runs.environment(), "model": "default", "split": "val",
+              "faces": len(faces), "seed": 0, "blurred_share": BLURRED_FRACTION,
+              "seconds_per_face": seconds_per_face, "share_lost": rows}  # fmt: skip
     runs.write_json(ROOT / "results" / "explaining.json", result)
 
 

@@ -62,7 +62,7 @@ def main() -> None:
             f"{name:10s}", {key: np.round(value, 4).tolist() for key, value in rows[name].items()}
         )
     about = {"name": "small and blurred faces", "data": "FER2013 PublicTest", "faces": len(faces)}
-    result = about | {"rows": rows, "environment": runs.about()}
+    result = about | {"rows": rows, "environment": runs.environment()}
     runs.write_json(ROOT / "results" / "flags.json", result)
 
 

@@ -158,7 +158,7 @@ def main() -> None:
         }
     about = {"name": "crop geometry", "data": "FER2013 Training (fitted), PublicTest (evaluation)"}
     runs.write_json(
-        ROOT / "results" / "geometry.json", about | result | {"environment": runs.about()}
+        ROOT / "results" / "geometry.json", about | result | {"environment": runs.environment()}
     )
 
 

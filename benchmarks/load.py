@@ -345,7 +345,7 @@ def main() -> None:
         "overload": measure_server(
             MAX_IMAGES_IN_PROGRESS, lambda url: overload(url, body, expected, rate, seconds)
         ),
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     print(json.dumps({key: result[key] for key in ("memory", "overload")}, indent=1))
     runs.write_json(arguments.out, result)

@@ -53,8 +53,8 @@ def main() -> None:
         rate = count / (time.perf_counter() - started)
     print(f"{count:,} images, {faces:,} faces, {rate:.0f} per second, MB: {resident_mb}")
     about = {"name": "memory", "images": count, "faces": faces, "images_per_second": rate}
-    runs.write_json(ROOT / "results" / "memory.json",
-                    about | {"resident_mb": resident_mb, "environment": runs.about()})  # fmt: skip
+    result = about | {"resident_mb": resident_mb, "environment": runs.environment()}
+    runs.write_json(ROOT / "results" / "memory.json", result)
 
 
 if __name__ == "__main__":

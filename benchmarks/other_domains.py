@@ -89,7 +89,7 @@ def main() -> None:
             "original": label_head_recalls(original, val.labels),
             "randomized": label_head_recalls(randomized, val.labels),
         },
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     print(result["label_head"])
     runs.write_json(ROOT / "results" / f"other-domains-{arguments.run.name}.json", result)

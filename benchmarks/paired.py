@@ -37,7 +37,7 @@ def main() -> None:
         "input_size": arguments.input_size,
         "differences": scores.paired_differences(first, second),
         "calibrated_differences": scores.paired_differences(first_calibrated, second_calibrated),
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     for section in ("differences", "calibrated_differences"):
         for metric, row in result[section].items():

@@ -81,7 +81,7 @@ def main() -> None:
     result = {
         "data": data.describe(splits) | {"split": "val"},
         "peers": measured,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for name, sections in measured.items():

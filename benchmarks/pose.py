@@ -341,7 +341,7 @@ def measure(folder: Path, count: int) -> None:
     print(result["empty"], flush=True)
     result["scenes"] = {"faces": count, "by_angle": scenes_by_angle(val, count)}
     runs.write_json(runs.PACKAGE.parent.parent / "results" / "pose.json",
-                    result | {"environment": runs.about()})  # fmt: skip
+                    result | {"environment": runs.environment()})  # fmt: skip
 
 
 def main() -> None:

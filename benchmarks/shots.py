@@ -134,7 +134,7 @@ def main() -> None:
         "milliseconds_1280x720": cost(),
         "held_out_seeds": list(seeds),
         "size": list(film.SIZE),
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     print({name: value for name, value in measured.items() if name != "rows"})
     runs.write_json(ROOT / "results" / "shots.json", measured)

@@ -126,7 +126,7 @@ def main() -> None:
         "name": "speed",
         "classifier": classifier_rows(),
         "stages_ms": stages(skimage.data.astronaut()),
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     print(result["stages_ms"])
     runs.write_json(HERE.parent / "results" / "speed.json", result)

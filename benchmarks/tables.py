@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -430,7 +431,7 @@ def systems() -> str:
     from mien.lab import claims, reproduce
 
     rows = []
-    for kind, name in ((kind, name) for kind in ("full", "slim") for name in reproduce.PAPER_SETTINGS):
+    for kind, name in product(("full", "slim"), reproduce.PAPER_SETTINGS):
         data, claimed = result(f"{kind}-{name}"), claims.SYSTEMS[name].claimed_accuracy
         full, unique = (data["heads"]["labels"][key]
                         for key in ("fer2013", "fer2013_without_duplicates"))  # fmt: skip

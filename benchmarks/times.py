@@ -82,7 +82,9 @@ def main() -> None:
     for name in names:
         rows[name] = measure(name)
         print(name, rows[name], flush=True)
-        runs.write_json(path, {"environment": runs.about(), "rows": dict(sorted(rows.items()))})
+        runs.write_json(
+            path, {"environment": runs.environment(), "rows": dict(sorted(rows.items()))}
+        )
 
 
 if __name__ == "__main__":

@@ -133,7 +133,12 @@ def main() -> None:
         rows[scenario] = {
             name: None if np.isnan(value) else value.item() for name, value in total.items()
         }
-    result = {"rows": rows, "seeds": options.seeds, "size": [640, 360], "environment": runs.about()}
+    result = {
+        "rows": rows,
+        "seeds": options.seeds,
+        "size": [640, 360],
+        "environment": runs.environment(),
+    }
     runs.write_json(ROOT / "results" / "tracking.json", result)
 
 

@@ -116,7 +116,7 @@ def speed(data: Path) -> dict:
                 name = f"{size}, {count} face" + "s" * (count > 1)
                 rows[name] = clip_row(analyzer, path, count)
                 print(name, rows[name], flush=True)
-    return {"rows": rows, "seconds": SECONDS, "environment": runs.about()}
+    return {"rows": rows, "seconds": SECONDS, "environment": runs.environment()}
 
 
 def long_video(data: Path) -> dict:
@@ -138,7 +138,7 @@ def long_video(data: Path) -> dict:
                     print(f"{now:.0f} s: {sizes[-1][1]} MB", flush=True)
         rate = frames / (time.perf_counter() - started)
     return {"hours": HOURS, "frames": frames, "faces": faces, "frames_per_second": rate,
-            "resident_mb": sizes, "environment": runs.about()}  # fmt: skip
+            "resident_mb": sizes, "environment": runs.environment()}  # fmt: skip
 
 
 def plot(record: dict, path: Path) -> None:

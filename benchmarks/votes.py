@@ -64,7 +64,7 @@ def main() -> None:
             compare_votes(unique.votes, pairs[correlations > minimum], minimum)
             for minimum in MIN_CORRELATIONS
         ],
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     runs.write_json(ROOT / "results" / "votes.json", result)
     print(result["exact_duplicates"], *result["near_duplicates"], sep="\n")

@@ -163,7 +163,7 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
         "rows": rows,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     if not arguments.only:
         runs.write_json(arguments.to, report)

@@ -208,7 +208,7 @@ def main() -> None:
         "name": "server-memory",
         "clients_per_kind": CLIENTS,
         "rows": rows,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     if arguments.only in ("", "all"):
         runs.write_json(arguments.to, report)

@@ -298,7 +298,7 @@ def main() -> None:
             if arguments.only in target
         ]
     if not arguments.only:
-        report = {"name": "model-files", "rows": rows, "environment": runs.about()}
+        report = {"name": "model-files", "rows": rows, "environment": runs.environment()}
         runs.write_json(arguments.to, report)
 
 

@@ -330,7 +330,7 @@ def main() -> None:
         **summary(tally),
         "minutes": (time.monotonic() - start) / 60,
         "workers": arguments.workers,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     runs.write_json(arguments.to, report)
     print(report["counts"], report["bugs"])

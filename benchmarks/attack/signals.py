@@ -149,7 +149,7 @@ def main() -> None:
         "signals": signal_count,
         "problems": problems,
         "seconds_of_a_run": seconds,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     runs.write_json(arguments.to, report)
     print(report)
