@@ -93,13 +93,6 @@ def audit_dataset(
 # Duplicates
 
 
-def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
-    """Return the indices of the faces with a duplicate in an earlier split, possibly repeated."""
-    splits = audit.split_indices[pairs]
-    is_across_splits = splits[:, 0] < splits[:, 1]
-    return pairs[is_across_splits, 1]
-
-
 def conflicting_pairs(audit: Audit) -> np.ndarray:
     """Return the (M, 2) pairs of exact duplicates whose labels differ; both must have one."""
     labels = audit.samples.labels[audit.exact_pairs]
@@ -361,6 +354,13 @@ def exclusions(audit: Audit) -> dict[str, np.ndarray]:
         excluded[reason] = np.intersect1d(face_indices, np.flatnonzero(is_candidate))
         is_candidate[face_indices] = False
     return excluded
+
+
+def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
+    """Return the indices of the faces with a duplicate in an earlier split, possibly repeated."""
+    splits = audit.split_indices[pairs]
+    is_across_splits = splits[:, 0] < splits[:, 1]
+    return pairs[is_across_splits, 1]
 
 
 def write_exclusions(path: Path, audit: Audit) -> None:
