@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from benchmarks import campaign
+from benchmarks import campaign, training_archive, training_queue
 from mien.lab import evaluate, models, runs
 from mien.lab.config import parse
 from tests.paths import ROOT
@@ -48,7 +48,7 @@ sys.meta_path[:] = [HidingFinder if finder is PathFinder else finder for finder 
 
 
 def test_the_queue_of_the_repository_can_be_parsed():
-    tasks = campaign.parse_queue(campaign.QUEUE.read_text(encoding="utf-8"))
+    tasks = training_queue.parse_queue(campaign.QUEUE.read_text(encoding="utf-8"))
     assert tasks
     assert len({task.name for task in tasks}) == len(tasks)
     for task in tasks:
@@ -63,7 +63,7 @@ def _changes(task):
 def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path, monkeypatch):
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     copy, out = tmp_path / "copy", tmp_path / "out"
-    campaign.export_code(copy)
+    training_archive.export_code(copy)
     assert sum(path.stat().st_size for path in copy.rglob("*")) < 4_000_000
     (tmp_path / "queue.md").write_text(QUEUE)
     (tmp_path / "sitecustomize.py").write_text(HIDE_PACKAGES)
@@ -132,39 +132,39 @@ def test_stopped_tasks_are_resumed_first(tmp_path, monkeypatch):
     arguments = (
         "train tiny --set batch_size=14 --set epochs=400 --set model=resnet-8 --data D --out runs/x"
     )
-    tasks = [campaign.Task("y", tuple(arguments.replace("/x", "/y").split()), 15)]
-    tasks.append(campaign.Task("x", tuple(arguments.split()), 15))
+    tasks = [training_queue.Task("y", tuple(arguments.replace("/x", "/y").split()), 15)]
+    tasks.append(training_queue.Task("x", tuple(arguments.split()), 15))
     log = tmp_path / "x" / "log.jsonl"
     for seconds in (6, 6, 12, 24):  # a busy machine needs more time to start
-        campaign.run_queue(tasks[1:], data, tmp_path, seconds / 60, total_minutes=15)
+        campaign.Campaign(tasks[1:], data, tmp_path).run(seconds / 60, total_minutes=15)
         if log.exists():
             break
-    assert campaign.pending_tasks(tasks, tmp_path) == tasks[::-1]
+    assert training_queue.pending_tasks(tasks, tmp_path) == tasks[::-1]
     assert 0 < len(runs.open_run(tmp_path / "x").log()) < 400
     (tmp_path / "x" / ".mien-part.jsonl").touch()  # a task that runs may remove it at any time
-    names = campaign.write_archive(tasks, tmp_path, tmp_path / "archive")
+    names = training_archive.write_archive(tasks, tmp_path, tmp_path / "archive")
     assert {"x/checkpoint.pt", "x/log.jsonl"} <= set(names)
     assert not any(".mien-" in name for name in names)
-    campaign.run_queue(tasks[1:], data, tmp_path, 15)
-    assert campaign.pending_tasks(tasks, tmp_path) == tasks[:1]
+    campaign.Campaign(tasks[1:], data, tmp_path).run(15)
+    assert training_queue.pending_tasks(tasks, tmp_path) == tasks[:1]
     assert len(runs.open_run(tmp_path / "x").log()) == 400
 
 
 def test_an_archive_has_results_first_and_as_many_weights_as_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign, "PART_BYTES", 4000)
-    monkeypatch.setattr(campaign, "MAX_ARCHIVE_BYTES", 20_000)
-    tasks = [campaign.Task("", ("train", "x", "--out", f"runs/{name}"), 1) for name in "abc"]
+    monkeypatch.setattr(training_archive, "PART_BYTES", 4000)
+    monkeypatch.setattr(training_archive, "MAX_ARCHIVE_BYTES", 20_000)
+    tasks = [training_queue.Task("", ("train", "x", "--out", f"runs/{name}"), 1) for name in "abc"]
     for name, width in (("a", 60), ("b", 50), ("c", 70)):
         folder = tmp_path / name
         folder.mkdir()
         weights = {"a": torch.randn(40, width), "norm": torch.randn(50), "count": torch.tensor(3)}
         torch.save(weights, folder / "weights.pt")
         (folder / "metrics.json").write_text(name)
-        campaign.pack_run(folder, tmp_path / "packed" / name)
-    names = campaign.write_archive(tasks, tmp_path, tmp_path / "archive")
+        training_archive.pack_run(folder, tmp_path / "packed" / name)
+    names = training_archive.write_archive(tasks, tmp_path, tmp_path / "archive")
     assert names == ["a/metrics.json", "b/metrics.json", "c/metrics.json", "b/weights.pt"]
     assert all(path.stat().st_size <= 4000 for path in (tmp_path / "archive").iterdir())
-    campaign.extract_archive(tmp_path / "archive", tmp_path / "models")
+    training_archive.extract_archive(tmp_path / "archive", tmp_path / "models")
     assert (tmp_path / "models" / "a" / "metrics.json").read_text() == "a"
     extracted = torch.load(tmp_path / "models" / "b" / "weights.pt", weights_only=True)
     original = torch.load(tmp_path / "b" / "weights.pt", weights_only=True)
@@ -174,33 +174,33 @@ def test_an_archive_has_results_first_and_as_many_weights_as_fit(tmp_path, monke
 
 
 def test_a_task_starts_after_its_dependencies_finished_or_failed(tmp_path):
-    tasks = campaign.parse_queue(QUEUE)
+    tasks = training_queue.parse_queue(QUEUE)
     one, two, logits, student, *_ = tasks
     assert logits.dependencies == ["one", "two"]
     assert student.dependencies == ["logits", "one", "two"]
     assert logits.lost_runs == ["one", "two"]
 
     def finish(task):
-        path = tmp_path / "packed" / task.name / campaign.RESULT_FILES[task.command]
+        path = tmp_path / "packed" / task.name / training_queue.RESULT_FILES[task.command]
         path.parent.mkdir(parents=True)
         path.touch()
 
-    assert campaign._next_ready([logits], tasks, tmp_path, []) is None
+    assert training_queue.next_ready([logits], tasks, tmp_path, []) is None
     finish(one)
-    assert campaign._next_ready([logits], tasks, tmp_path, []) is None
-    assert campaign._next_ready([logits], tasks, tmp_path, [two]) == logits
-    assert campaign._next_ready([student], tasks, tmp_path, [two]) is None
+    assert training_queue.next_ready([logits], tasks, tmp_path, []) is None
+    assert training_queue.next_ready([logits], tasks, tmp_path, [two]) == logits
+    assert training_queue.next_ready([student], tasks, tmp_path, [two]) is None
     finish(logits)
-    assert campaign._next_ready([student], tasks, tmp_path, [two]) == student
-    reduced = student.without_teachers(["two"])
+    assert training_queue.next_ready([student], tasks, tmp_path, [two]) == student
+    reduced = student.without_runs(["two"])
     assert reduced.dependencies == ["logits", "one"]
     assert parse("tiny", _changes(reduced)).teachers == ("runs/one",)
-    assert logits.without_teachers(["one", "two"]).dependencies == []
-    assert campaign._missing_runs(student, tasks, tmp_path) == []
-    assert campaign._missing_runs(student, [logits, student, two], tmp_path) == ["one"]
+    assert logits.without_runs(["one", "two"]).dependencies == []
+    assert training_queue.missing_runs(student, tasks, tmp_path) == []
+    assert training_queue.missing_runs(student, [logits, student, two], tmp_path) == ["one"]
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "weights.pt").touch()
-    assert campaign._missing_runs(student, [logits, student, two], tmp_path) == []
+    assert training_queue.missing_runs(student, [logits, student, two], tmp_path) == []
 
 
 def test_a_training_waits_only_for_the_logits_of_its_own_teachers(tmp_path):
@@ -210,8 +210,10 @@ def test_a_training_waits_only_for_the_logits_of_its_own_teachers(tmp_path):
         "distill tiny --teacher runs/new --out runs/logits",
         "train tiny --set teacher_logits=runs/logits --set teachers=runs/old,runs/new --out runs/s",
     ]
-    tasks = campaign.parse_queue("\n".join(f"| a | `mien {command}` | 1 |" for command in commands))
-    needed = [[tasks.index(other) for other in tasks if campaign._needs(task, other)]
+    tasks = training_queue.parse_queue(
+        "\n".join(f"| a | `mien {command}` | 1 |" for command in commands)
+    )
+    needed = [[tasks.index(other) for other in tasks if training_queue.needs(task, other)]
               for task in tasks]  # fmt: skip
     assert needed == [[], [0], [1], [0, 1, 2]]
 
@@ -236,7 +238,7 @@ def test_campaign_needs_data_commit_and_gpu(tmp_path):
 def test_the_log_of_a_failed_task_is_printed(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ("train", "tiny", "--set", "model=nothing", "--out", "runs/x")
-    campaign.run_queue([campaign.Task("x", arguments, 1)], tmp_path, tmp_path, 2)
+    campaign.Campaign([training_queue.Task("x", arguments, 1)], tmp_path, tmp_path).run(2)
     output = capfd.readouterr().out
     assert "x: failed" in output
     assert "Unknown model" in output or "UserError" in output
