@@ -3,147 +3,33 @@
     python benchmarks/pose.py train --data fer2013/     # writes src/mien/detection/roll.onnx
     python benchmarks/pose.py measure --data fer2013/   # prints tables, writes results/pose.json
 
-YuNet was trained on upright heads, and its landmarks hardly rotate with a tilted one. The roll
-network is trained on randomly rotated FER2013 training faces and evaluated on PublicTest.
+YuNet was trained on upright heads, so the landmarks that it predicts hardly rotate with a rolled
+head. The roll network (`benchmarks/roll_training.py`) estimates the roll instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import torch
-from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 import mien
+from benchmarks import roll_training
 from mien.classification import crops, weights
 from mien.classification.classifier import Classifier
 from mien.detection import _roll, yunet
-from mien.lab import augmentation, batches, data, runs
+from mien.lab import data, runs
 from mien.labels import EMOTIONS
-from mien.results import estimate_yaw
+from mien.results import Box, estimate_yaw
 from tests.synthetic import scenes
 
-SIDE = 48
-STEPS, BATCH, LR, SEED = 14_000, 192, 3e-3, 0
-
-
-class RollNet(nn.Module):
-    """Network that estimates the cosine and sine of the roll of (N, 1, 48, 48) uint8 faces.
-
-    The length of the output vectors, 0 to about 1, is the confidence. Only the inscribed circle of
-    the image is used, because the corners would reveal the rotation of training images. The network
-    has 80,000 parameters.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-        self.register_buffer("circle", torch.tensor(np.hypot(x, y) < SIDE / 2)[None, None])
-        widths = (1, 16, 32, 64, 64)
-        self.features = nn.Sequential()
-        for k, (in_channels, out_channels) in enumerate(pairwise(widths)):
-            size = 5 if k == 0 else 3
-            self.features.append(
-                nn.Conv2d(in_channels, out_channels, size, 2, size // 2, bias=False)
-            )
-            self.features.append(nn.BatchNorm2d(out_channels))
-            self.features.append(nn.ReLU())
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 9, 32), nn.ReLU(), nn.Linear(32, 2))
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """Compute (N, 2) vectors from (N, 1, 48, 48) gray values."""
-        x = torch.where(self.circle, batches.standardize(faces), 0.0)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return self.head(self.features(x))
-
-
-def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
-    """Transform faces at random, and rotate them clockwise by the given degrees."""
-    count = len(faces)
-    uniform = torch.rand(6, count, generator=rng)
-    angle = -degrees * math.pi / 180
-    zoom = 0.8 * (1.35 / 0.8) ** uniform[0]
-    mirror = torch.where(uniform[1] < 0.5, -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = mirror * angle.cos() * zoom, -mirror * angle.sin() * zoom
-    theta[:, 1, 0], theta[:, 1, 1] = angle.sin() * zoom, angle.cos() * zoom
-    theta[:, :, 2] = (uniform[2:4].T - 0.5) * 0.4
-    grid = F.affine_grid(theta, [count, 1, SIDE, SIDE], align_corners=False)
-    warped = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    warped = augmentation.gaussian_blur(warped, uniform[4] * 1.2)
-    mean = warped.mean((1, 2, 3), keepdim=True)
-    contrast = (0.5 + uniform[5]).view(-1, 1, 1, 1)
-    shift = (torch.rand(count, 1, 1, 1, generator=rng) - 0.5) * 60
-    return ((warped - mean) * contrast + mean + shift).clamp(0, 255).round()
-
-
-def train(folder: Path, out: Path) -> None:
-    """Train on the FER2013 training set, and write the network."""
-    faces = torch.as_tensor(data.load(folder)["train"].faces)[:, None]
-    torch.manual_seed(SEED)
-    rng = Generator().manual_seed(SEED)
-    network = RollNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, STEPS)
-    start, running_loss = time.time(), 0.0
-    for step in range(STEPS):
-        indices = torch.randint(len(faces), (BATCH,), generator=rng)
-        # Most heads in images are nearly upright, so about 40 % are rotated by at most 20 degrees.
-        degrees = (torch.rand(BATCH, generator=rng) - 0.5) * 360
-        is_upright = torch.rand(BATCH, generator=rng) < 0.4
-        degrees = torch.where(is_upright, degrees / 9, degrees)
-        target = torch.stack([(degrees * math.pi / 180).cos(), (degrees * math.pi / 180).sin()], 1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported()):
-            direction = network(augment(faces[indices], degrees, rng)).float()
-        loss = F.mse_loss(direction, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        running_loss = 0.99 * running_loss + 0.01 * loss.item()
-        if step % 500 == 499:
-            print(
-                f"step {step + 1}  loss {running_loss:.4f}  {time.time() - start:.0f} s", flush=True
-            )
-    network.eval()
-    network.to(memory_format=torch.contiguous_format)
-    example = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
-    batch = torch.export.Dim("batch")
-    program = torch.onnx.export(
-        network, (example,), dynamo=True, input_names=["faces"], output_names=["direction"],
-        dynamic_shapes=({0: batch},), opset_version=18,
-    )  # fmt: skip
-    save(program.model_proto, out)
-    parameters = sum(p.numel() for p in network.parameters())
-    print(f"{out}: {out.stat().st_size} bytes, {parameters} parameters")
-
-
-def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write the network with a model card and without the metadata that torch adds."""
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
-    about = {
-        "mien.card": json.dumps({
-            "what": "cosine and sine of a head's roll, clockwise, from a gray face of 48 pixels",
-            "data": "FER2013 Training, rotated at random", "seed": SEED, "steps": STEPS,
-            "made_by": "benchmarks/pose.py train", "results": "results/pose.json",
-        }),
-    }  # fmt: skip
-    onnx.helper.set_model_props(model, about)
-    onnx.save(model, out)
-
+ROOT = Path(__file__).parent.parent
 
 ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 """Clockwise rotations in degrees."""
@@ -158,8 +44,7 @@ def angle_errors(faces: np.ndarray) -> dict:
     estimate_roll = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
-        degrees = torch.full((len(faces),), float(angle))
-        rotated = rotate_faces(torch.as_tensor(faces)[:, None], degrees).numpy()
+        rotated = rotate_faces(faces, angle)
         errors = np.abs((estimate_roll.estimate(rotated) - angle + 180) % 360 - 180)
         rows[angle] = {
             "median": float(np.median(errors)),
@@ -170,7 +55,11 @@ def angle_errors(faces: np.ndarray) -> dict:
 
 
 def alignment(val: data.Samples) -> dict:
-    """Measure the accuracy on rotated PublicTest faces, unaligned and aligned by their roll."""
+    """Measure the accuracy on rotated PublicTest faces, unaligned and aligned by their roll.
+
+    Returns:
+        Angle -> fraction of faces that are aligned, and accuracy without and with alignment.
+    """
     estimate_roll, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
@@ -179,30 +68,26 @@ def alignment(val: data.Samples) -> dict:
 
     rows = {}
     for angle in (0, 10, 25, 40, 60, 90):
-        faces = torch.as_tensor(val.faces)[:, None]
-        rotated = rotate_faces(faces, torch.full((len(faces),), float(angle))).numpy()
+        rotated = rotate_faces(val.faces, angle)
         rolls, aligned = estimate_roll.estimate(rotated), rotated.copy()
-        tilted = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
-        for k in tilted:
+        rolled = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
+        for k in rolled:
             pixels = rotated[k, 0][..., None].repeat(3, -1)
             aligned[k] = crops.crop_upright(pixels, (0.0, 0.0, 48.0, 48.0), 48, 1, float(rolls[k]))
         rows[angle] = {
-            "aligned": len(tilted) / len(faces),
+            "aligned": len(rolled) / len(val),
             "accuracy_unaligned": accuracy(rotated),
             "accuracy_aligned": accuracy(aligned),
         }
     return rows
 
 
-def rotate_faces(faces: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate (N, 1, 48, 48) uint8 faces clockwise with reflected borders."""
-    angle = -degrees * math.pi / 180
-    theta = torch.zeros(len(faces), 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = angle.cos(), -angle.sin()
-    theta[:, 1, 0], theta[:, 1, 1] = angle.sin(), angle.cos()
-    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
-    rotated = F.grid_sample(faces.float(), grid, padding_mode="reflection", align_corners=False)
-    return rotated.clamp(0, 255).round().to(torch.uint8)
+def rotate_faces(faces: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotate (N, 48, 48) uint8 faces clockwise: (N, 1, 48, 48) uint8, with reflected borders."""
+    rotated = roll_training.rotate(
+        torch.as_tensor(faces)[:, None], torch.full((len(faces),), float(degrees))
+    )
+    return rotated.clamp(0, 255).round().to(torch.uint8).numpy()
 
 
 def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
@@ -216,53 +101,89 @@ def rotate_image(pixels: np.ndarray, degrees: float) -> tuple[np.ndarray, np.nda
 
 
 def scenes_by_angle(val: data.Samples, count: int) -> dict:
-    """Measure recall, false positives and accuracy on rotated scenes with one face.
+    """Measure detection and emotion on scenes with one face, rotated by each angle of `ANGLES`.
 
-    `yunet_alone` is YuNet without roll estimation or rotated copies, and `mien` is `mien.Analyzer`.
+    Args:
+        val: The faces that are pasted into photographs.
+        count: Number of scenes.
+
+    Returns:
+        Angle -> `mien` (`mien.Analyzer`) and `yunet_alone` (see `analyze_with_yunet_alone`) ->
+        the numbers of `measure_scenes`.
     """
     rng, backgrounds = np.random.default_rng(0), scenes.backgrounds()
     composed = []
     for k in range(count):
         background = cv2.resize(backgrounds[k % len(backgrounds)], (480, 480))
         composed.append(scenes.compose(val.faces, rng.integers(0, len(val), 1), background, rng))
-    analyzers = {
-        "mien": mien.Analyzer("default-labels", threads=1),
-        "yunet_alone": mien.Analyzer("default-labels", UprightOnly(), threads=1),
-    }
+    analyzer = mien.Analyzer("default-labels", threads=1)
+    upright_analyzer = mien.Analyzer("default-labels", UprightYuNet(), threads=1)
     rows: dict = {}
     for angle in ANGLES:
-        for name, analyzer in analyzers.items():
-            analyze = ANALYZE[name]
-            detected = correct = false_positives = 0
-            for scene in composed:
-                pixels, matrix = rotate_image(scene.pixels, angle)
-                x, y, side, _ = scene.squares[0]
-                center = matrix @ (x + side / 2, y + side / 2, 1)
-                (faces,) = analyze(analyzer, [mien.Frame(pixels)])
-                matching_faces = [face for face in faces if _is_at(face.box, center, side)]
-                detected += bool(matching_faces)
-                false_positives += len(faces) - len(matching_faces)
-                truth = EMOTIONS[val.labels[scene.indices[0]]]
-                correct += bool(matching_faces) and matching_faces[0].dominant_emotion == truth
-            rows.setdefault(angle, {})[name] = {
-                "recall": detected / len(composed), "false_boxes": false_positives,
-                "correct": correct / len(composed),
-            }  # fmt: skip
+        images = [rotate_image(scene.pixels, angle) for scene in composed]
+        frames = [mien.Frame(pixels) for pixels, _ in images]
+        centers = []
+        for (_, matrix), scene in zip(images, composed, strict=True):
+            x, y, side, _ = scene.squares[0]
+            centers.append(matrix @ (x + side / 2, y + side / 2, 1))
+        results = analyzer.analyze_frames(frames)
+        results_of_yunet = analyze_with_yunet_alone(upright_analyzer, frames)
+        rows[angle] = {
+            "mien": measure_scenes(results, composed, centers, val.labels),
+            "yunet_alone": measure_scenes(results_of_yunet, composed, centers, val.labels),
+        }
         print(angle, rows[angle], flush=True)
     return rows
 
 
-def as_video(analyzer: mien.Analyzer, frames: list[mien.Frame]) -> list[mien.Result]:
-    """Analyze frames as a video, without searching rotated copies of them."""
-    session = analyzer.session()
-    return [session.update(frame.pixels, frame.seconds) for frame in frames]
+def measure_scenes(
+    results: Iterable[mien.Result],
+    composed: Sequence[scenes.Scene],
+    centers: Sequence[np.ndarray],
+    labels: np.ndarray,
+) -> dict[str, float]:
+    """Compare the results of rotated scenes with the ground truth.
+
+    Args:
+        results: The result of each scene.
+        composed: The scenes before the rotation, with one face each.
+        centers: x and y of the center of the face in each rotated scene.
+        labels: FER2013 labels of the dataset from which the faces are.
+
+    Returns:
+        `recall`, the fraction of scenes in which the face is detected; `correct`, the fraction in
+        which its dominant emotion also is the label; and the number of `false_boxes`.
+    """
+    detected = correct = false_boxes = 0
+    for result, scene, center in zip(results, composed, centers, strict=True):
+        side = scene.squares[0][2]
+        matching_faces = [face for face in result if _is_at(face.box, center, side)]
+        false_boxes += len(result) - len(matching_faces)
+        if matching_faces:
+            detected += 1
+            label = EMOTIONS[labels[scene.indices[0]]]
+            correct += matching_faces[0].dominant_emotion == label
+    return {
+        "recall": detected / len(composed),
+        "false_boxes": false_boxes,
+        "correct": correct / len(composed),
+    }
 
 
-ANALYZE = {"mien": mien.Analyzer.analyze_frames, "yunet_alone": as_video}
+def analyze_with_yunet_alone(
+    analyzer: mien.Analyzer, frames: Iterable[mien.Frame]
+) -> list[mien.Result]:
+    """Analyze each image as a video of one frame, as mien searches no rotated copies of these.
+
+    Args:
+        analyzer: An analyzer with the detector `UprightYuNet`.
+        frames: The images.
+    """
+    return [analyzer.session().update(frame.pixels, 0.0) for frame in frames]
 
 
-class UprightOnly:
-    """YuNet detector that assumes upright heads."""
+class UprightYuNet:
+    """YuNet without estimation of the roll."""
 
     name, geometry = "yunet", yunet.YuNet.geometry
 
@@ -274,14 +195,18 @@ class UprightOnly:
         return [replace(face, roll=0.0) for face in self._detect(pixels)]
 
 
-def _is_at(box: tuple, center: np.ndarray, side: float) -> bool:
+def _is_at(box: Box, center: np.ndarray, side: float) -> bool:
+    """Return whether a box has about the center and the side of a face."""
     distance = np.hypot(box[0] + box[2] / 2 - center[0], box[1] + box[3] / 2 - center[1])
     return distance < 0.35 * side and 0.4 < (box[2] * box[3]) ** 0.5 / side < 1.6
 
 
 def false_positives() -> dict:
-    """Count false positives on photographs without people, at three sizes and four angles."""
-    analyzers = {"mien": mien.Analyzer(), "yunet_alone": mien.Analyzer(detector=UprightOnly())}
+    """Count false positives on photographs without people, at three sizes and four angles.
+
+    Returns:
+        Number of images, and number of false boxes of `mien` and `yunet_alone`.
+    """
     backgrounds = scenes.backgrounds()
     images = [
         cv2.resize(background, None, fx=scale, fy=scale)
@@ -293,15 +218,17 @@ def false_positives() -> dict:
         for background in backgrounds
         for angle in (20, 70, 110, 200)
     ]
-    boxes = {
-        name: sum(map(len, ANALYZE[name](analyzer, map(mien.Frame, images))))
-        for name, analyzer in analyzers.items()
+    frames = [mien.Frame(pixels) for pixels in images]
+    results = {
+        "mien": mien.Analyzer().analyze_frames(frames),
+        "yunet_alone": analyze_with_yunet_alone(mien.Analyzer(detector=UprightYuNet()), frames),
     }
+    boxes = {name: sum(map(len, results_of_images)) for name, results_of_images in results.items()}
     return {"images": len(images), "false_boxes": boxes}
 
 
 def by_yaw(val: data.Samples) -> dict:
-    """Measure the accuracy on PublicTest in bins of the yaw estimated from landmarks."""
+    """Measure the accuracy on PublicTest in bins of the sine of the yaw, from the landmarks."""
     detect = yunet.load()
     classify = mien.Analyzer("default-labels", "whole", threads=1)
     yaws, is_correct = [], []
@@ -316,19 +243,23 @@ def by_yaw(val: data.Samples) -> dict:
         is_correct.append(analyzed.dominant_emotion == EMOTIONS[label])
     edges = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)
     bins = np.digitize(yaws, edges) - 1
-    return {
-        f"{low:g} to {high:g}": {
-            "faces": int((bins == k).sum()),
-            "accuracy": float(np.array(is_correct)[bins == k].mean())
-            if (bins == k).any()
-            else None,
+    rows = {}
+    for k, (low, high) in enumerate(pairwise(edges)):
+        is_correct_in_bin = np.array(is_correct)[bins == k]
+        rows[f"{low:g} to {high:g}"] = {
+            "faces": len(is_correct_in_bin),
+            "accuracy": float(is_correct_in_bin.mean()) if len(is_correct_in_bin) else None,
         }
-        for k, (low, high) in enumerate(pairwise(edges))
-    }
+    return rows
 
 
-def measure(folder: Path, count: int) -> None:
-    """Run all measurements, print them, and write `results/pose.json`."""
+def measure(folder: Path, scene_count: int) -> None:
+    """Run all measurements, print them, and write `results/pose.json`.
+
+    Args:
+        folder: The folder of FER2013.
+        scene_count: Number of synthetic scenes.
+    """
     val = data.load(folder)["val"]
     result = {"name": "pose", "data": "FER2013 PublicTest"}
     result["roll_error"] = angle_errors(val.faces)
@@ -339,21 +270,19 @@ def measure(folder: Path, count: int) -> None:
     print(*result["yaw"].items(), sep="\n", flush=True)
     result["empty"] = false_positives()
     print(result["empty"], flush=True)
-    result["scenes"] = {"faces": count, "by_angle": scenes_by_angle(val, count)}
-    runs.write_json(runs.PACKAGE.parent.parent / "results" / "pose.json",
-                    result | {"environment": runs.environment()})  # fmt: skip
+    result["scenes"] = {"faces": scene_count, "by_angle": scenes_by_angle(val, scene_count)}
+    runs.write_json(ROOT / "results" / "pose.json", result | {"environment": runs.about()})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["train", "measure"])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--faces", type=int, default=96)
+    parser.add_argument("--faces", type=int, default=96, help="number of scenes with one face")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    out = Path(runs.PACKAGE) / "detection" / "roll.onnx"
     if options.action == "train":
-        train(options.data, out)
+        roll_training.train(options.data, _roll.FILE)
     else:
         measure(options.data, options.faces)
 
