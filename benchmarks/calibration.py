@@ -17,7 +17,7 @@ from mien.lab import calibration, data, inference, runs, scores
 
 ROOT = Path(__file__).parent.parent
 METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_STRENGTH}
-"""Method -> strength of the prior of `calibration.fit`."""
+"""Method -> argument `strength` of `calibration.fit`."""
 
 LABEL_HEAD_WEIGHTS = (0.0, 0.12, 0.16, 0.2, 0.3)
 
@@ -33,11 +33,11 @@ def main() -> None:
     targets = torch.as_tensor(data.shares(samples.votes))
     rows = []
     for method, strength in METHODS.items():
-        for share in LABEL_HEAD_WEIGHTS:
-            mixed = calibration.mix_heads(logits, share)
+        for weight in LABEL_HEAD_WEIGHTS:
+            mixed = calibration.mix_heads(logits, weight)
             calibrated = calibration.cross_validate(mixed, targets, strength).softmax(1).numpy()
             summary = scores.summary(calibrated, samples)
-            rows.append({"method": method, "label_head_weight": share, **summary})
+            rows.append({"method": method, "label_head_weight": weight, **summary})
             print(rows[-1])
     result = {"run": arguments.run.name, "folds": calibration.FOLDS, "rows": rows}
     result["environment"] = runs.environment()

@@ -1,6 +1,6 @@
 """Train and evaluate Faster R-CNN on images with several faces. Writes results/canvases.json.
 
-python benchmarks/canvases.py --data fer2013/ --steps 3000 [--init-from runs/rcnn-slim]
+    python benchmarks/canvases.py --data fer2013/ --steps 3000 [--init-from runs/rcnn-slim]
 
 In a FER2013 crop the whole image is the face, so detection cannot be measured. One to four training
 faces are therefore composed into photographs without people for training, and PublicTest faces into
@@ -25,6 +25,7 @@ from mien.lab import batches, data, inference, models, runs
 from mien.lab.data import Samples
 from mien.lab.heads import LOGIT_COUNT
 from mien.lab.models import rcnn
+from mien.labels import EMOTIONS
 from tests.synthetic import scenes
 from tests.synthetic.canvases import (
     EVALUATION_PHOTOS,
@@ -128,21 +129,27 @@ def evaluate_predictions(
     `MIN_CONFIDENCE`. `accuracy` is that of the emotions of the faces that these boxes match.
     """
     boxes = [prediction.boxes for prediction in predictions]
-    by_emotion = [
-        average_precision(targets, boxes, [p.scores[:, label] for p in predictions])
-        for label in range(7)
-        if any(map(len, targets := [c.boxes[c.labels == label] for c in canvases]))
-    ]
-    classified, counts = zip(*map(classify_matches, canvases, predictions), strict=True)
-    is_correct, face_count = np.concatenate(classified), sum(len(c.labels) for c in canvases)
+    precision_by_emotion = []
+    for label in range(len(EMOTIONS)):
+        true_boxes = [canvas.boxes[canvas.labels == label] for canvas in canvases]
+        if sum(map(len, true_boxes)):
+            scores = [prediction.scores[:, label] for prediction in predictions]
+            precision_by_emotion.append(average_precision(true_boxes, boxes, scores))
+    correct_by_image, box_count = [], 0
+    for canvas, prediction in zip(canvases, predictions, strict=True):
+        is_correct, count = classify_matches(canvas, prediction)
+        correct_by_image.append(is_correct)
+        box_count += count
+    is_correct = np.concatenate(correct_by_image)
+    face_count = sum(len(canvas.labels) for canvas in canvases)
     confidences = [prediction.confidence for prediction in predictions]
     return {
         "images": len(canvases),
         "faces": face_count,
         "face_ap": average_precision([c.boxes for c in canvases], boxes, confidences),
-        "emotion_map": float(np.mean(by_emotion)),
+        "emotion_map": float(np.mean(precision_by_emotion)),
         "recall": len(is_correct) / face_count,
-        "precision": len(is_correct) / max(1, sum(counts)),
+        "precision": len(is_correct) / max(1, box_count),
         "accuracy": float(is_correct.mean()) if len(is_correct) else 0.0,
     }
 
@@ -167,19 +174,19 @@ def to_targets(canvases: Iterable[Canvas]) -> list[dict[str, Tensor]]:
 
 
 def merge_boxes(output: dict[str, Tensor]) -> Prediction:
-    """Merge the output of a torchvision detector, one box per face and emotion, to one per face.
+    """Merge the boxes of a torchvision detector, one per face and emotion, to one per face.
 
     The most confident of overlapping boxes is kept, with the highest score of each emotion among
     them. Scores whose sum exceeds 1 are normalized.
     """
     boxes, labels, scores = output["boxes"], output["labels"] - 1, output["scores"]
     kept = ops.nms(boxes, scores, MIN_IOU)
-    is_same = ops.box_iou(boxes[kept], boxes) >= MIN_IOU
-    by_label = is_same[:, None] & (labels == torch.arange(7)[:, None])
-    merged = torch.zeros(len(kept), 7)
-    for k, masks in enumerate(by_label):
-        for label in range(7):
-            merged[k, label] = scores[masks[label]].max() if masks[label].any() else 0.0
+    is_same_face = ops.box_iou(boxes[kept], boxes) >= MIN_IOU
+    merged = torch.zeros(len(kept), len(EMOTIONS))
+    for k, is_same in enumerate(is_same_face):
+        for label in range(len(EMOTIONS)):
+            scores_of_label = scores[is_same & (labels == label)]
+            merged[k, label] = scores_of_label.max() if len(scores_of_label) else 0.0
     merged /= merged.sum(1, keepdim=True).clamp(min=1.0)
     return Prediction(ops.box_convert(boxes[kept], "xyxy", "xywh").numpy(), merged.numpy())
 
@@ -199,7 +206,15 @@ def train(
     steps: int,
     rng: np.random.Generator,
 ) -> None:
-    """Train on new images in each step; the learning rate has linear warm-up and cosine decay."""
+    """Train on new images in each step; the learning rate has linear warm-up and cosine decay.
+
+    Args:
+        detector: A torchvision detector.
+        faces: The faces that are pasted.
+        photos: (H, W) uint8 backgrounds.
+        steps: Number of steps of `BATCH` images.
+        rng: Random generator of the images.
+    """
     optimizer = torch.optim.SGD(
         detector.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
@@ -214,20 +229,18 @@ def train(
         nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         optimizer.step()
         if step % 50 == 0 or step == steps - 1:
-            rounded = {
-                name.removeprefix("loss_"): round(loss.item(), 3) for name, loss in losses.items()
-            }
-            print(f"step {step + 1}/{steps}", rounded, flush=True)
+            values = [f"{name} {loss.item():.3f}" for name, loss in losses.items()]
+            print(f"step {step + 1}/{steps}", *values, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=3000, help="number of training steps")
     parser.add_argument(
         "--init-from", type=Path, help="run folder of rcnn-slim with the initial weights"
     )
-    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500, help="number of evaluation images")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     splits, rng = data.load(options.data), np.random.default_rng(options.seed)
@@ -239,10 +252,8 @@ def main() -> None:
     start = time.perf_counter()
     train(detector, splits["train"], gray_backgrounds(TRAINING_PHOTOS), options.steps, rng)
     seconds = (time.perf_counter() - start) / max(1, options.steps)
-    val = splits["val"]
-    canvases = [
-        compose(val, gray_backgrounds(EVALUATION_PHOTOS), rng) for _ in range(options.images)
-    ]
+    val, photos = splits["val"], gray_backgrounds(EVALUATION_PHOTOS)
+    canvases = [compose(val, photos, rng) for _ in range(options.images)]
     crops = [crop(face, label) for face, label in zip(val.faces, val.labels, strict=True)]
     rows = {
         "canvases": evaluate_predictions(canvases, predict(detector, canvases)),

@@ -33,7 +33,7 @@ RESULT = HERE.parent / "results" / "compare.json"
 EXCLUDED = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 """Prefixes of the entries of site-packages that are not counted."""
 
-TIME_DETECTION = """
+TIME_DETECTION_SCRIPT = """
 import sys, time, numpy as np
 from PIL import Image
 try:
@@ -53,27 +53,42 @@ for size in ((640, 640), (320, 320)):
         times.append(time.perf_counter() - start)
     print(1000 * sorted(times)[12])
 """
+"""Script that prints the median milliseconds of a detection at 640 x 640 and at 320 x 320 pixels.
 
-PRINT_SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
+It runs with old versions of mien, too, in which OpenCV ran YuNet."""
+
+PRINT_SITE_PACKAGES_SCRIPT = "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+WARMUP_SECONDS = 2.0
+"""Seconds after the start of the clients that are not counted in the throughput."""
 
 
 def installed_mib(python: str) -> float:
     """Return the size of an environment's site-packages in MiB, without pip and setuptools."""
     process = subprocess.run(
-        [python, "-c", PRINT_SITE_PACKAGES], capture_output=True, text=True, check=True
+        [python, "-c", PRINT_SITE_PACKAGES_SCRIPT], capture_output=True, text=True, check=True
     )
     total = 0
     for entry in Path(process.stdout.strip()).iterdir():
         if not entry.name.startswith(EXCLUDED):
             files = entry.rglob("*") if entry.is_dir() else [entry]
+            # st_blocks counts blocks of 512 bytes.
             total += sum(f.lstat().st_blocks * 512 for f in files if not f.is_dir())
     return total / 2**20
 
 
 def detection_ms(python: str, photo: Path) -> list[float]:
-    """Return the median milliseconds of a detection at 640 x 640 and 320 x 320 with one thread."""
+    """Return the median milliseconds of a detection at 640 x 640 and 320 x 320 with one thread.
+
+    Args:
+        python: The interpreter of the installation.
+        photo: A `.npy` file with (H, W, 3) uint8 RGB pixels.
+    """
     process = subprocess.run(
-        [python, "-c", TIME_DETECTION, str(photo)], capture_output=True, text=True, check=True
+        [python, "-c", TIME_DETECTION_SCRIPT, str(photo)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [float(line) for line in process.stdout.split()]
 
@@ -83,16 +98,17 @@ def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4
     child = subprocess.Popen(
         [python, "-m", "mien", "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
     )
-    address = urlsplit(child.stderr.readline().split()[-1])
+    address = urlsplit(child.stderr.readline().split()[-1])  # the first line ends with the URL
     counts = [0] * clients
-    end = time.monotonic() + 2 + seconds  # the first two seconds are not counted
+    start = time.monotonic() + WARMUP_SECONDS
 
     def send_requests(k: int) -> None:
         connection = http.client.HTTPConnection(address.hostname, address.port)
-        while (now := time.monotonic()) < end:
+        while (sent_at := time.monotonic()) < start + seconds:
             connection.request("POST", "/analyze", body, {"Content-Type": "image/jpeg"})
             connection.getresponse().read()
-            counts[k] += now > end - seconds
+            if sent_at > start:
+                counts[k] += 1
 
     threads = [threading.Thread(target=send_requests, args=[k]) for k in range(clients)]
     for thread in threads:
@@ -103,6 +119,17 @@ def throughput(python: str, body: bytes, seconds: float = 12.0, clients: int = 4
     child.wait()
     child.stderr.close()
     return sum(counts) / seconds
+
+
+def compare_throughput(before: str, after: str) -> dict[str, float]:
+    """Measure the median throughput of the servers of two installations, run alternately."""
+    file = io.BytesIO()
+    Image.fromarray(skimage.data.astronaut()).save(file, "JPEG", quality=90)
+    rates: dict[str, list[float]] = {"before": [], "after": []}
+    for _ in range(3):
+        rates["before"].append(throughput(before, file.getvalue()))
+        rates["after"].append(throughput(after, file.getvalue()))
+    return {version: float(np.median(values)) for version, values in rates.items()}
 
 
 def compare_installations(before: str, after: str) -> dict:
@@ -135,30 +162,20 @@ def compare_installations(before: str, after: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--before", required=True)
-    parser.add_argument("--after", required=True)
-    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--before", required=True, help="Python of the old installation")
+    parser.add_argument("--after", required=True, help="Python of the new installation")
+    parser.add_argument("--serve", action="store_true", help="only measure the server")
     options = parser.parse_args()
     if options.serve:
         result = runs.read_json(RESULT)
-        file = io.BytesIO()
-        Image.fromarray(skimage.data.astronaut()).save(file, "JPEG", quality=90)
-        rounds = [
-            {
-                name: throughput(getattr(options, name), file.getvalue())
-                for name in ("before", "after")
-            }
-            for _ in range(3)
-        ]
-        result["images_per_second"] = {
-            name: sorted(row[name] for row in rounds)[1] for name in ("before", "after")
-        }
+        result["images_per_second"] = compare_throughput(options.before, options.after)
+        result["serve_environment"] = runs.about()
     else:
         result = {
             "name": "cost before and after",
             **compare_installations(options.before, options.after),
+            "environment": runs.about(),
         }
-    result["serve_environment" if options.serve else "environment"] = runs.environment()
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))
 

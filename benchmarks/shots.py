@@ -21,8 +21,11 @@ from tests.synthetic import film, shots
 
 ROOT = Path(__file__).parent.parent
 
-SECONDS = {"low_rate": 120.0, "cut_at_low_rate": 120.0}
-"""Length in seconds of clips with a tenth of the frame rate; other clips have 20 seconds."""
+SECONDS = 20.0
+"""Duration of a clip."""
+
+LOW_RATE_SECONDS = {"low_rate": 120.0, "cut_at_low_rate": 120.0}
+"""Duration of the clips with a tenth of the frame rate."""
 
 FIRST_SEED = 360
 """First seed of the measured clips. All thresholds were chosen on other seeds, below this."""
@@ -41,12 +44,13 @@ def measure(kind: str, seed: int) -> dict[str, float]:
     """
     detector = ShotDetector()
     cuts, boundaries, times = [], [], []
-    for pixels, seconds, is_cut in shots.compressed(
-        shots.frames(kind, seed, SECONDS.get(kind, 20.0))
-    ):
+    clip = shots.frames(kind, seed, LOW_RATE_SECONDS.get(kind, SECONDS))
+    for pixels, seconds, is_cut in shots.compressed(clip):
         times.append(seconds)
-        cuts += [seconds] * is_cut
-        boundaries += [seconds] * detector.update(pixels, seconds)
+        if is_cut:
+            cuts.append(seconds)
+        if detector.update(pixels, seconds):
+            boundaries.append(seconds)
     delays = match(cuts, boundaries, MAX_TRANSITION if kind in shots.GRADUAL else 0.0)
     return {
         "cuts": len(cuts),
@@ -59,7 +63,17 @@ def measure(kind: str, seed: int) -> dict[str, float]:
 
 
 def match(cuts: list[float], boundaries: list[float], max_lead: float) -> list[float]:
-    """Return the delays of the first correct boundaries of cuts, in seconds; early is negative."""
+    """Match cuts with boundaries.
+
+    Args:
+        cuts: Times of the cuts in seconds, in order.
+        boundaries: Times of the detected boundaries in seconds, in order.
+        max_lead: Seconds by which a boundary may precede its cut.
+
+    Returns:
+        For each detected cut, the seconds from the cut to the first correct boundary; negative if
+        the boundary is earlier.
+    """
     delays, remaining = [], list(boundaries)
     for cut in cuts:
         correct = [t for t in remaining if cut - max_lead <= t <= cut + MAX_DELAY]
@@ -70,49 +84,65 @@ def match(cuts: list[float], boundaries: list[float], max_lead: float) -> list[f
 
 
 def cost(width: int = 1280, height: int = 720, frames: int = 200) -> dict[str, float]:
-    """Measure CPU milliseconds per frame for a still picture, a fast pan, and cuts."""
-    photos = film.photographs()
+    """Measure the CPU milliseconds per frame for a still image, a fast pan, and cuts.
+
+    Args:
+        width: Width of the frames in pixels.
+        height: Height of the frames in pixels.
+        frames: Number of frames.
+    """
+    # The photographs have 480 rows, so they are repeated.
     first, second = (
-        np.ascontiguousarray(np.tile(photos[k], (2, 4, 1))[:height, :width]) for k in (1, 2)
+        np.ascontiguousarray(np.tile(photo, (2, 4, 1))[:height, :width])
+        for photo in film.photographs()[1:3]
     )
     costs = {}
     for name, other in (("still", first), ("pan", np.roll(first, 300, 1)), ("cut", second)):
         detector, times = ShotDetector(), []
         for k in range(frames):
             began = time.thread_time()
-            detector.update((first, other)[k % 2], k / 25)
+            detector.update(first if k % 2 == 0 else other, k / 25)
             times.append(time.thread_time() - began)
         costs[name] = round(1000 * float(np.median(times)), 3)
     return costs
 
 
 def total(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Sum rows of counts."""
+    """Sum the counts of several clips."""
     return {name: float(sum(row[name] for row in rows)) for name in rows[0]}
 
 
 def summary(rows: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Summarize the measured kinds; a figure without any clip is left out."""
-    hard, other, gradual = (
-        [row for kind, row in rows.items() if kind in kinds and kind != "person_replaced"]
-        for kinds in (shots.CUTS, shots.NO_CUTS, shots.GRADUAL)
-    )
-    figures = {}
+    """Return the recall of hard cuts and of transitions, and the rate of false boundaries.
+
+    A number is left out if no clip of its kinds was measured. `person_replaced` is not counted,
+    because only the person changes, and the place stays the same.
+
+    Args:
+        rows: Kind of clips -> sums of the counts of `measure`.
+    """
+    hard = [row for kind, row in rows.items() if kind in shots.CUTS and kind != "person_replaced"]
+    gradual = [row for kind, row in rows.items() if kind in shots.GRADUAL]
+    without_cuts = [row for kind, row in rows.items() if kind in shots.NO_CUTS]
+    numbers = {}
     if hard:
-        figures["recall"] = total(hard)["detected"] / total(hard)["cuts"]
+        counts = total(hard)
+        numbers["recall"] = counts["detected"] / counts["cuts"]
     if gradual:
-        figures["gradual_recall"] = total(gradual)["detected"] / total(gradual)["cuts"]
-    if other:
-        figures["false_per_ten_minutes"] = 10 * total(other)["false"] / total(other)["minutes"]
-        figures["minutes_without_cuts"] = total(other)["minutes"]
-    return figures
+        counts = total(gradual)
+        numbers["gradual_recall"] = counts["detected"] / counts["cuts"]
+    if without_cuts:
+        counts = total(without_cuts)
+        numbers["false_per_ten_minutes"] = 10 * counts["false"] / counts["minutes"]
+        numbers["minutes_without_cuts"] = counts["minutes"]
+    return numbers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="*", default=list(shots.KINDS), choices=list(shots.KINDS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5, help="number of clips of each kind")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument("--videos", nargs="*", default=[])
     args = parser.parse_args()
     for path in args.videos:
@@ -124,9 +154,11 @@ def main() -> None:
     rows = {}
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
     with ProcessPoolExecutor(args.jobs) as pool:
-        clips = {kind: [pool.submit(measure, kind, seed) for seed in seeds] for kind in args.kinds}
-        for kind, each in clips.items():
-            rows[kind] = total([one.result() for one in each])
+        futures = {
+            kind: [pool.submit(measure, kind, seed) for seed in seeds] for kind in args.kinds
+        }
+        for kind, futures_of_kind in futures.items():
+            rows[kind] = total([future.result() for future in futures_of_kind])
             print(kind, {name: round(value, 2) for name, value in rows[kind].items()}, flush=True)
     measured = {
         "rows": rows,

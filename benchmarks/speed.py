@@ -29,6 +29,19 @@ DEFAULT_MULTIPLY_ADDS = 99.6e6
 RELATIVE_COST = {"best": 27.0, "small": 0.198}
 """Multiply-adds of models relative to the default model. `best` runs two networks twice each."""
 
+MATMUL_SCRIPT = """
+import time
+import numpy as np
+matrix = np.ones((1024, 1024), np.float32)
+times = []
+for _ in range(12):
+    started = time.perf_counter()
+    matrix @ matrix
+    times.append(time.perf_counter() - started)
+print(1024**3 / sorted(times)[5])
+"""
+"""Script that prints the multiply-adds per second of a float32 matrix product."""
+
 MEASURE_SCRIPT = """
 import resource, subprocess, sys, time
 started = time.perf_counter()
@@ -75,20 +88,21 @@ def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, 
 
 def matmul_speed(threads: int) -> float:
     """Measure multiply-adds per second of a float32 matrix product in a new process."""
-    code = (
-        "import numpy as n,time;a=n.ones((1024,1024),n.float32);s=[]\n"
-        "for _ in range(12):\n t=time.perf_counter();a@a;s.append(time.perf_counter()-t)\n"
-        "print(1024**3/sorted(s)[5])"
-    )
-    limit = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
-    out = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | limit, capture_output=True, check=True
-    )
-    return float(out.stdout)
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
+    process = subprocess.run(
+        [sys.executable, "-c", MATMUL_SCRIPT],
+        env=os.environ | limits, capture_output=True, check=True,
+    )  # fmt: skip
+    return float(process.stdout)
 
 
 def classifier_rows() -> list[dict]:
-    """Measure faces per second, and multiply-adds per second relative to a matrix product."""
+    """Measure the packaged models with 1 and 2 threads and batches of 1 and 32 faces.
+
+    Returns:
+        Faces per second, and `share_of_matmul`: the multiply-adds per second, relative to those of
+        a matrix product.
+    """
     rows = []
     for threads in (1, 2):
         peak = matmul_speed(threads)
@@ -96,11 +110,11 @@ def classifier_rows() -> list[dict]:
             if file.head:  # another head of a network that is already measured
                 continue
             classify = Classifier(file, threads)
-            for count in (1, 32):
-                crops = np.random.default_rng(0).integers(0, 256, (count, 1, 48, 48), np.uint8)
-                rate = count / median_seconds(lambda c=classify, x=crops: c(x))
+            for batch in (1, 32):
+                crops = np.random.default_rng(0).integers(0, 256, (batch, 1, 48, 48), np.uint8)
+                rate = batch / median_seconds(lambda c=classify, x=crops: c(x))
                 multiply_adds = DEFAULT_MULTIPLY_ADDS * RELATIVE_COST.get(name, 1)
-                row = {"model": name, "threads": threads, "batch": count, "faces_per_second": rate,
+                row = {"model": name, "threads": threads, "batch": batch, "faces_per_second": rate,
                        "share_of_matmul": rate * multiply_adds / peak}  # fmt: skip
                 rows.append(row)
                 print(row, flush=True)

@@ -21,6 +21,9 @@ from tests.synthetic import clips, scenarios, tracking_scores
 
 ROOT = Path(__file__).parent.parent
 
+FPS, SIZE = 25, (640, 360)
+"""Frames per second, and width and height in pixels of the clips."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -36,7 +39,9 @@ def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: i
     truths: list[clips.Truth] = []
 
     def frames() -> Iterator[Frame]:
-        for number, (pixels, truth) in enumerate(clips.frames(scenario, cast, seed=seed)):
+        for number, (pixels, truth) in enumerate(
+            clips.frames(scenario, cast, SIZE, FPS, seed=seed)
+        ):
             truths.append(truth)
             yield Frame(pixels, scenario, number, truth.seconds)
 
@@ -103,42 +108,36 @@ def flicker(clip: Clip) -> dict[str, float]:
 
 
 def mean_changes(series: dict[int, list[tuple[float, str]]]) -> float:
-    """Return the mean changes per second over faces with more than 25 frames."""
-    changes = [
-        tracking_scores.changes_per_second(
-            [label for _, label in points], [seconds for seconds, _ in points]
-        )
-        for points in series.values()
-        if len(points) > 25
-    ]
+    """Return the mean changes per second over faces with more than a second of frames.
+
+    Args:
+        series: Id of a face -> time in seconds and emotion in each frame.
+    """
+    changes = []
+    for points in series.values():
+        if len(points) > FPS:
+            seconds, labels = zip(*points, strict=True)
+            changes.append(tracking_scores.changes_per_second(labels, seconds))
     return float(np.mean(changes))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="number of clips of each scenario")
     options = parser.parse_args()
     analyzer, cast = Analyzer(), clips.load_faces(options.data)
     rows = {}
     for scenario in scenarios.SCENARIOS:
         by_seed = [scores(analyze(analyzer, scenario, cast, seed)) for seed in range(options.seeds)]
-        total = {
-            name: np.sum(values) if name == "id_switches" else np.mean(values)
-            for name in by_seed[0]
-            if (values := [row.get(name, np.nan) for row in by_seed])
-        }
-        print(scenario, {name: round(float(value), 3) for name, value in total.items()})
-        # JSON has no NaN: a clip without faces has no score.
-        rows[scenario] = {
-            name: None if np.isnan(value) else value.item() for name, value in total.items()
-        }
-    result = {
-        "rows": rows,
-        "seeds": options.seeds,
-        "size": [640, 360],
-        "environment": runs.environment(),
-    }
+        rows[scenario] = {}
+        for name in by_seed[0]:
+            values = [row.get(name, np.nan) for row in by_seed]
+            value = np.sum(values) if name == "id_switches" else np.mean(values)
+            # JSON has no NaN: a clip without faces has no score.
+            rows[scenario][name] = None if np.isnan(value) else value.item()
+        print(scenario, rows[scenario])
+    result = {"rows": rows, "seeds": options.seeds, "size": list(SIZE), "environment": runs.about()}
     runs.write_json(ROOT / "results" / "tracking.json", result)
 
 

@@ -26,7 +26,7 @@ from mien.lab.training_step import Step
 
 
 def create_step(config: Config, samples: data.Samples, device: torch.device) -> Step:
-    """Create a training step at the start of the first epoch."""
+    """Create the training step of a network with random weights, ready for its first epoch."""
     faces = batches.to_device(samples, config, device)
     state = training_state.create(config, device)
     step = Step(state.model, state, faces, config, [])
@@ -36,15 +36,22 @@ def create_step(config: Config, samples: data.Samples, device: torch.device) -> 
 
 
 def steps_per_second(step: Step, run: Callable[[], None], seconds: float) -> float:
-    """Measure steps per second, waiting for the device at least every 8 steps."""
-    steps = len(step.inputs.lrs)  # type: ignore[union-attr]
+    """Measure the steps per second of a function that runs one step.
+
+    Args:
+        step: The step.
+        run: `step.run_eager` or `step.replay`.
+        seconds: Duration of the measurement.
+    """
+    # Steps are asynchronous. The inputs cover one epoch, which has at least one step.
+    steps_per_wait = min(len(step.inputs.lrs), 8)  # type: ignore[union-attr]
     completed, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
-        for _ in range(min(steps, 8)):
+        for _ in range(steps_per_wait):
             run()
-        step.index.zero_()  # the inputs cover only one epoch
+        step.index.zero_()  # starts the epoch again
         step.totals[0].item()  # waits for the device
-        completed += min(steps, 8)
+        completed += steps_per_wait
     return completed / elapsed
 
 
@@ -52,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", metavar="NAME:BATCH")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration per network")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     torch.backends.cudnn.benchmark = True

@@ -32,9 +32,16 @@ from tests.synthetic import clip_files, clips
 RESULTS = Path(__file__).parent.parent / "results"
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
 FACES = {"one": 1, "four": 4, "sixteen": 16}
+"""Scenario of `tests.synthetic.scenarios` -> number of faces."""
+
 SECONDS, REPEATS = 8, 3
-HOURS, LONG_RATE, POINTS = 2.0, 10, 120
+"""Duration of a clip, and number of measurements, of which the fastest counts."""
+
+HOURS, LONG_FPS, MEMORY_MEASUREMENTS = 2.0, 10, 120
 """Duration and frames per second of the long video, and number of memory measurements."""
+
+REPEATED_SECONDS = 60
+"""Duration of the clip of which the long video is a repetition."""
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -53,7 +60,13 @@ def count_items(items: Iterable) -> int:
 
 
 def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
-    """Measure frames per second of analysis and of decoding, and the time of each stage."""
+    """Measure frames per second of analysis and of decoding, and the time of each stage.
+
+    Args:
+        analyzer: The analyzer.
+        path: The clip.
+        count: Number of faces in the clip.
+    """
     decoding = timed(lambda: count_items(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: count_items(analyzer.stream(path)))
     frames = count_items(video.frames(Source.parse(str(path))))
@@ -69,7 +82,13 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
 
 
 def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str, float]:
-    """Measure milliseconds per frame of each stage, assuming detection in every third frame."""
+    """Measure milliseconds per frame of each stage, assuming detection in every third frame.
+
+    Args:
+        analyzer: The analyzer.
+        frames: A sample of the frames of a video.
+        decoding: Seconds of decoding per frame.
+    """
     results = list(analyzer.session(detect_every=0).stream(frames))
     boxes = [face.box for result in results for face in result]
     spec, geometry = analyzer._classifier.spec, analyzer._detector.geometry
@@ -113,7 +132,7 @@ def speed(data: Path) -> dict:
             for scenario, count in FACES.items():
                 path = Path(folder) / f"{size}-{scenario}.mp4"
                 clip_files.encode(path, clips.frames(scenario, cast, size=pixels, seconds=SECONDS))
-                name = f"{size}, {count} face" + "s" * (count > 1)
+                name = f"{size}, 1 face" if count == 1 else f"{size}, {count} faces"
                 rows[name] = clip_row(analyzer, path, count)
                 print(name, rows[name], flush=True)
     return {"rows": rows, "seconds": SECONDS, "environment": runs.environment()}
@@ -124,21 +143,23 @@ def long_video(data: Path) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         short, path = Path(folder) / "short.mp4", Path(folder) / "long.mp4"
         cast = clips.load_faces(data)
-        scene = clips.frames("crossing", cast, size=(320, 180), fps=LONG_RATE, seconds=60)
-        clip_files.encode(short, scene, fps=LONG_RATE)
-        length = repeat_clip(short, path, round(HOURS * 60))
-        sizes, faces, frames, started = [], 0, 0, time.perf_counter()
+        scene = clips.frames(
+            "crossing", cast, size=(320, 180), fps=LONG_FPS, seconds=REPEATED_SECONDS
+        )
+        clip_files.encode(short, scene, fps=LONG_FPS)
+        frame_count = repeat_clip(short, path, round(HOURS * 3600 / REPEATED_SECONDS))
+        memory, faces, frames, started = [], 0, 0, time.perf_counter()
         with writers.open_writer(Path(folder) / "faces.jsonl") as write:
             for result in Analyzer().stream(path):
                 frames, faces = frames + 1, faces + len(result)
                 write(result)
-                if frames % (length // POINTS) == 0:
+                if frames % (frame_count // MEMORY_MEASUREMENTS) == 0:
                     now = result.frame.seconds
-                    sizes.append([round(now, 1), round(resident_megabytes(), 1)])
-                    print(f"{now:.0f} s: {sizes[-1][1]} MB", flush=True)
+                    memory.append([round(now, 1), round(resident_megabytes(), 1)])
+                    print(f"{now:.0f} s: {memory[-1][1]} MB", flush=True)
         rate = frames / (time.perf_counter() - started)
     return {"hours": HOURS, "frames": frames, "faces": faces, "frames_per_second": rate,
-            "resident_mb": sizes, "environment": runs.environment()}  # fmt: skip
+            "resident_mb": memory, "environment": runs.about()}  # fmt: skip
 
 
 def plot(record: dict, path: Path) -> None:
@@ -155,7 +176,7 @@ def plot(record: dict, path: Path) -> None:
 
 
 def repeat_clip(short: Path, path: Path, times: int) -> int:
-    """Repeat a clip without re-encoding, and return the number of frames."""
+    """Repeat a clip of `REPEATED_SECONDS` without re-encoding; return the number of frames."""
     count = 0
     with av.open(str(path), "w") as out:
         stream = None
@@ -163,7 +184,7 @@ def repeat_clip(short: Path, path: Path, times: int) -> int:
             with av.open(str(short)) as container:
                 source = container.streams.video[0]
                 stream = stream or out.add_stream_from_template(source)
-                offset = round(k * 60 / source.time_base)
+                offset = round(k * REPEATED_SECONDS / source.time_base)
                 for packet in container.demux(source):
                     if packet.dts is not None:
                         packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
@@ -176,7 +197,7 @@ def repeat_clip(short: Path, path: Path, times: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--long", action="store_true", help="measure the memory of a long video")
     args = parser.parse_args()
     if args.long:
         record = long_video(args.data)
