@@ -26,6 +26,20 @@ settings.load_profile("mien")
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Labels of the models that the fixtures write."""
 
+FOREIGN_SIDECAR = """labels = ["neutral", "happiness", "surprise"]
+side = 8
+channels = 1
+input = "image"
+output = "scores"
+dtype = "float32"
+layout = "NHWC"
+mean = [10.0]
+std = [255.0]
+softmax = true
+margin = 0.1
+"""
+"""The TOML file of a model that `build_model` writes with three labels and `foreign=True`."""
+
 
 def pytest_configure(config):
     # Background processes ignore Ctrl-C, and processes that tests start would inherit that.

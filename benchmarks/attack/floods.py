@@ -25,27 +25,45 @@ CONNECTIONS = 8
 """Number of attacking connections, which is also the server's limit of live connections."""
 
 IDLE_CONNECTIONS = 3000
+"""Number of connections that send nothing in the last attack."""
+
 WRITE_BYTES = 2**18
 """Approximate number of bytes that an attacking client sends at once."""
+
+BINARY, CONTINUATION, PING = 2, 0, 9
+"""Opcodes of WebSocket frames."""
 
 HANDSHAKE = (
     b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\n\r\n"
 )
+"""Request for a WebSocket connection."""
+
 UPLOAD = (
     b"POST /analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+"""Head of a request whose body is sent in chunks."""
 
 
 def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
-    """Encode a WebSocket frame, masked with a key of zeros."""
+    """Encode a WebSocket frame of at most 65,535 bytes, masked with a key of zeros.
+
+    Args:
+        opcode: Kind of frame.
+        payload: Contents.
+        fin: Whether the frame is the last one of its message.
+    """
     length = len(payload)
-    size = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2, "big")
-    return bytes([opcode | 0x80 * fin]) + size + bytes(4) + payload
+    mask_bit, mask_key = 0x80, bytes(4)
+    if length < 126:
+        size = bytes([mask_bit | length])
+    else:  # the length follows in two bytes
+        size = bytes([mask_bit | 126]) + length.to_bytes(2, "big")
+    first_byte = opcode | 0x80 if fin else opcode
+    return bytes([first_byte]) + size + mask_key + payload
 
 
-BINARY, CONTINUATION, PING = 2, 0, 9
 LIVE_FLOODS: dict[str, tuple[bytes, bytes]] = {
     "empty pings": (b"", frame(PING, b"")),
     "pings of 125 bytes": (b"", frame(PING, bytes(125))),

@@ -14,11 +14,14 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints only errors
 
-WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
+WIDTH, HEIGHT, FRAMES, FPS = 64, 48, 12, 25
+AUDIO_RATE = 48_000
+"""Audio samples per second."""
+
 TITLE = "Café, Zoë, naïve façade"
 """Title of the videos; a mutation makes it invalid UTF-8."""
 
@@ -29,8 +32,8 @@ class Format(NamedTuple):
     suffix: str
     codec: str
     pixel_format: str = "yuv420p"
-    audio: str = ""
-    container: str = ""
+    audio: str = ""  # codec; "" for no audio
+    container: str = ""  # "" for the one of the suffix
     options: dict[str, str] = {}  # noqa: RUF012  # of the container
     size: tuple[int, int] = (WIDTH, HEIGHT)
 
@@ -108,7 +111,7 @@ def images() -> dict[str, Sample]:
     alpha.putalpha(Image.fromarray(_pixels(1)[..., 0]))
     gray16 = Image.fromarray(_pixels(0)[..., 0].astype(np.uint16) * 257)
     exif = Image.Exif()
-    exif[274], exif[270] = 6, TITLE  # orientation, description
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.ImageDescription] = 6, TITLE
     dpi = (72, 72)
     return {
         "jpeg": (".jpg", _image_bytes(rgb, "JPEG", exif=exif, icc_profile=_icc(), dpi=dpi)),
@@ -169,18 +172,18 @@ def write_video(path: str, video_format: Format, frame_count: int = FRAMES) -> N
     options = {**video_format.options, "fflags": "+bitexact"}  # no random identifiers
     with av.open(path, "w", video_format.container or None, options=options) as out:
         out.metadata.update(title=TITLE, comment=TITLE)
-        stream = out.add_stream(video_format.codec, RATE,
+        stream = out.add_stream(video_format.codec, FPS,
                                 options=CODEC_OPTIONS.get(video_format.codec, {}))  # fmt: skip
         stream.width, stream.height = video_format.size
         stream.pix_fmt, stream.gop_size = video_format.pixel_format, 6
         stream.metadata["title"] = TITLE
         audio = None
         if video_format.audio:
-            audio = out.add_stream(video_format.audio, 48_000, layout="stereo")
+            audio = out.add_stream(video_format.audio, AUDIO_RATE, layout="stereo")
             audio.bit_rate = 128_000
         for k in range(frame_count):
             frame = av.VideoFrame.from_ndarray(_pixels(k)).reformat(*video_format.size)
-            frame.pts, frame.time_base = k, Fraction(1, RATE)
+            frame.pts, frame.time_base = k, Fraction(1, FPS)
             out.mux(stream.encode(frame))
         if audio:
             _write_tone(out, audio)
@@ -188,10 +191,10 @@ def write_video(path: str, video_format: Format, frame_count: int = FRAMES) -> N
 
 
 def _write_tone(out: av.container.OutputContainer, audio: av.AudioStream) -> None:
-    samples = 48_000 * FRAMES // RATE
+    samples = AUDIO_RATE * FRAMES // FPS
     tone = (8000 * np.sin(np.arange(2 * samples) / 20)).astype(np.int16)[None]
     frame = av.AudioFrame.from_ndarray(tone, "s16", "stereo")
-    frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+    frame.sample_rate, frame.pts, frame.time_base = AUDIO_RATE, 0, Fraction(1, AUDIO_RATE)
     out.mux(audio.encode(frame))
     out.mux(audio.encode(None))
 
@@ -294,14 +297,15 @@ def _set_size(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
 
 def _exchange_codes(body: bytearray, rng: random.Random, others: list[bytes]) -> bytearray:
     """Replace a four-character code, such as that of a codec, by another or a random one."""
-    if not (codes := _code_positions(body)):
+    positions = _code_positions(body)
+    if not positions:
         return body
     donor = rng.choice(others) if rng.random() < 0.3 else body
     code = bytes(rng.choice(b"ABCXYZabcxyz0189 ") for _ in range(4))
-    if rng.random() < 0.6 and (positions := _code_positions(donor)):
-        position = rng.choice(positions)
+    if rng.random() < 0.6 and (donor_positions := _code_positions(donor)):
+        position = rng.choice(donor_positions)
         code = bytes(donor[position : position + 4])
-    start = rng.choice(codes)
+    start = rng.choice(positions)
     old_code = bytes(body[start : start + 4])
     if rng.random() < 0.3:  # replace all occurrences
         return bytearray(bytes(body).replace(old_code, code))

@@ -35,12 +35,18 @@ REST_SECONDS = 17
 """Seconds between the requests of all kinds and the last measurement of memory. The server returns
 unused memory to the system every 15 seconds."""
 
+FRAGMENT_BYTES = 65535
+"""Maximum size of a fragment of a WebSocket message."""
+
 Attack = Callable[[Service, Counter], None]
 """Function that sends a request to a server and counts its status."""
 
 
 def image_file(image_format: str, mode: str, megapixels: float, **options: object) -> bytes:
-    """Encode a square black image of a Pillow mode."""
+    """Encode a square black image of a Pillow mode with options of Pillow.
+
+    The side is rounded down to a multiple of 32 pixels.
+    """
     side = int((megapixels * 1e6) ** 0.5) // 32 * 32
     file = io.BytesIO()
     if mode == "I;16":
@@ -51,7 +57,10 @@ def image_file(image_format: str, mode: str, megapixels: float, **options: objec
 
 
 def video_file(width: int, height: int, frames: int) -> bytes:
-    """Encode an H.264 video with the maximum number of reference frames."""
+    """Encode an H.264 video of a moving pattern with the maximum number of reference frames.
+
+    Width and height are at most 1,920 and 1,088 pixels.
+    """
     import av
 
     file, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (68, 120, 3), np.uint8)
@@ -68,17 +77,18 @@ def video_file(width: int, height: int, frames: int) -> bytes:
 
 
 def json_body(image: bytes) -> bytes:
-    """Encode a JSON request of about 30 MiB with copies of a padded image."""
-    encoded = base64.b64encode(image + bytes(2 * 2**20 - len(image) % 3)).decode()
-    return json.dumps({"images": [encoded] * max(1, min(16, 30 * 2**20 // len(encoded)))}).encode()
+    """Encode a JSON request of at most 30 MiB with up to 16 copies of a padded image."""
+    encoded = base64.b64encode(image + bytes(2 * 2**20)).decode()
+    copies = max(1, min(16, 30 * 2**20 // len(encoded)))
+    return json.dumps({"images": [encoded] * copies}).encode()
 
 
-def images(body: bytes, media_type: str = "image/png") -> Attack:
+def post_images(body: bytes, media_type: str = "image/png") -> Attack:
     """Return an attack that posts a body to `/analyze`."""
     return lambda service, statuses: statuses.update([service.post(body, media_type)[0]])
 
 
-def videos(body: bytes) -> Attack:
+def upload_video(body: bytes) -> Attack:
     """Return an attack that uploads a video and waits until it is analyzed."""
 
     def attack(service: Service, statuses: Counter) -> None:
@@ -97,9 +107,9 @@ def videos(body: bytes) -> Attack:
     return attack
 
 
-def live(body: bytes) -> Attack:
-    """Return an attack that sends five frames in fragments of 64 kB and reads their records."""
-    parts = [body[k : k + 65535] for k in range(0, len(body), 65535)]
+def send_live_frames(body: bytes) -> Attack:
+    """Return an attack that sends five live frames in fragments and reads their records."""
+    parts = [body[k : k + FRAGMENT_BYTES] for k in range(0, len(body), FRAGMENT_BYTES)]
     data = b"".join(
         frame(CONTINUATION if k else BINARY, part, fin=k == len(parts) - 1)
         for k, part in enumerate(parts)
@@ -122,34 +132,37 @@ def attacks() -> dict[str, Attack]:
     """Return the attacks by kind of request."""
     photograph = image_file("JPEG", "RGB", 1)
     return {
-        "PNG, 8,000 x 8,000, transparent": images(image_file("PNG", "RGBA", 64)),
-        "PNG, 24 megapixels, transparent": images(image_file("PNG", "RGBA", 24)),
-        "PNG, 13 megapixels, 16 bits": images(image_file("PNG", "I;16", 13)),
-        "WebP, 13 megapixels": images(image_file("WEBP", "RGBA", 13)),
-        "AVIF, 16 megapixels": images(image_file("AVIF", "RGBA", 16, speed=10)),
-        "JPEG 2000, 9 megapixels": images(image_file("JPEG2000", "RGBA", 9)),
-        "JPEG, 24 megapixels": images(image_file("JPEG", "RGB", 24)),
-        "JPEG, 96 megapixels": images(image_file("JPEG", "RGB", 96)),
-        "JPEG without an end, 13 megapixels": images(image_file("JPEG", "RGB", 13)[:-2]),
-        "JPEG, progressive, 18 megapixels": images(
+        "PNG, 8,000 x 8,000, transparent": post_images(image_file("PNG", "RGBA", 64)),
+        "PNG, 24 megapixels, transparent": post_images(image_file("PNG", "RGBA", 24)),
+        "PNG, 13 megapixels, 16 bits": post_images(image_file("PNG", "I;16", 13)),
+        "WebP, 13 megapixels": post_images(image_file("WEBP", "RGBA", 13)),
+        "AVIF, 16 megapixels": post_images(image_file("AVIF", "RGBA", 16, speed=10)),
+        "JPEG 2000, 9 megapixels": post_images(image_file("JPEG2000", "RGBA", 9)),
+        "JPEG, 24 megapixels": post_images(image_file("JPEG", "RGB", 24)),
+        "JPEG, 96 megapixels": post_images(image_file("JPEG", "RGB", 96)),
+        "JPEG without an end, 13 megapixels": post_images(image_file("JPEG", "RGB", 13)[:-2]),
+        "JPEG, progressive, 18 megapixels": post_images(
             image_file("JPEG", "RGB", 18, progressive=True, subsampling=0)
         ),
-        "JPEG, 1 megapixel": images(photograph),
-        "PNG, 6 megapixels": images(image_file("PNG", "RGBA", 6)),
-        "JSON of 30 MiB": images(json_body(photograph), "application/json"),
-        "body of 32 MiB": images(bytes(2**25)),
-        "live, PNG of 16 megapixels": live(image_file("PNG", "RGBA", 16)),
-        "video of 1,920 x 1,080": videos(video_file(1920, 1080, 50)),
+        "JPEG, 1 megapixel": post_images(photograph),
+        "PNG, 6 megapixels": post_images(image_file("PNG", "RGBA", 6)),
+        "JSON of 30 MiB": post_images(json_body(photograph), "application/json"),
+        "body of 32 MiB": post_images(bytes(2**25)),
+        "live, PNG of 16 megapixels": send_live_frames(image_file("PNG", "RGBA", 16)),
+        "video of 1,920 x 1,080": upload_video(video_file(1920, 1080, 50)),
     }
 
 
 def measure(kinds: dict[str, Attack], seconds: float, cores: int = 0) -> dict[str, object]:
-    """Run attacks of several kinds at once on a new server; return its memory and latencies.
+    """Run attacks of one or several kinds at once on a new server.
 
     Args:
         kinds: The attacks by kind of request.
         seconds: Duration of the attacks.
         cores: Number of cores that the server sees; 0 for the actual number.
+
+    Returns:
+        Memory of the server before, at most and afterwards, and latencies of `/healthz`.
     """
     with served(cores=cores) as service:
         before, end = service.memory_mb("VmRSS"), time.monotonic() + seconds

@@ -33,45 +33,41 @@ from mien.errors import UserError
 from mien.lab import evaluate, export, page, report, runs, train
 from mien.lab.averaging import average
 from mien.lab.config import RECIPES
-from tests.conftest import build_model
+from tests.conftest import FOREIGN_SIDECAR, build_model
 from tests.synthetic import tiny
 
 MUTATIONS_PER_WORKER = 100
 
-MAX_BYTES = 12 * 2**30
-"""Limit for the address space of a worker."""
+MAX_ADDRESS_SPACE_BYTES = 12 * 2**30
+"""Limit for the address space of a worker process."""
+
+SUCCESSES = ("result", "error message")
+"""Outcomes that are no failures."""
 
 MAX_MESSAGE_LENGTH = 1000
 """Maximum number of characters of an error that counts as a sentence."""
 
-ABSURD = (
+ABSURD_JSON = (
     None, True, False, 0, -1, 1.5, 1e6, -1e308, 10**30, "", "x", "x" * 10_000, "\ud800", [], {},
     [1], {"a": 1}, [[]], [None] * 3, [[[[[[]]]]]], {"value": 1},
 )  # fmt: skip
+"""Values that replace those of JSON files."""
+
 ABSURD_TOML = (
     "0", "-1", "1.5", "1e6", "1e308", "nan", "inf", "1" + "0" * 30, "1" + "0" * 5000, '""', '"x"',
     "[]", "[1]", "[[]]", "{}", "true", "1979-05-27", "[" * 3000, "'" + "x" * 10_000 + "'",
     "[1, 2, 3, 4]", '["happy", 5]', "0x", "= =",
 )  # fmt: skip
+"""Values, also invalid ones, that replace those of TOML files."""
+
 ABSURD_METADATA = (
     "", "nan", "-inf", "1e6", "-5", "x" * 10_000, "[" * 100_000, "[1]", "null", "{", "{}",
     '{"heads": 5}', '{"heads": {"votes": 1}}', '{"heads": {"a": {}, "b": {}, "c": {}}}',
     '{"target": 5}', '{"publictest": []}', "9" * 5000, "happy", "happy,happy", "happy,,sad",
 )  # fmt: skip
-"""Values that replace those of JSON files, TOML files and ONNX metadata."""
+"""Values that replace those of the metadata of a model file."""
 
-SIDECAR = """labels = ["neutral", "happiness", "surprise"]
-side = 8
-channels = 1
-input = "image"
-output = "scores"
-dtype = "float32"
-layout = "NHWC"
-mean = [10.0]
-std = [255.0]
-softmax = true
-margin = 0.1
-"""
+FILES_OF_A_RUN = ["config.json", "about.json", "log.jsonl", "weights.pt"]
 
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
 
@@ -90,18 +86,16 @@ def mutated_json(text: str, rng: random.Random) -> bytes:
     """Replace or remove a random value, or mutate the bytes of the text."""
     if rng.random() < 0.15:
         return mutated_bytes(text.encode(), rng)
-    value = json.loads(text)
-    parent: object = {"root": value}
-    root, key = parent, "root"
-    while isinstance(value, dict | list) and value and rng.random() < 0.85:
+    document = {"root": json.loads(text)}  # the whole value can be replaced like any other
+    parent, key = document, "root"
+    while (value := parent[key]) and isinstance(value, dict | list) and rng.random() < 0.85:
         parent = value
         key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
-        value = value[key]
-    if rng.random() < 0.2 and parent is not root:
+    if rng.random() < 0.2 and parent is not document:
         del parent[key]
     else:
-        parent[key] = rng.choice(ABSURD)
-    return json.dumps(root["root"]).encode()
+        parent[key] = rng.choice(ABSURD_JSON)
+    return json.dumps(document["root"]).encode()
 
 
 def mutated_line(text: str, rng: random.Random) -> str:
@@ -116,7 +110,7 @@ def prepare(folder: Path) -> None:
     """Write the files to be mutated."""
     build_model(folder / "exported.onnx")
     build_model(folder / "foreign.onnx", labels=("a", "b", "c"), foreign=True)
-    (folder / "foreign.toml").write_text(SIDECAR)
+    (folder / "foreign.toml").write_text(FOREIGN_SIDECAR)
     data = tiny.write_packed(folder / "data", tiny.table(42, 21))
     run = train.fit(TINY, data, folder / "run", device="cpu")
     evaluate.evaluate(run.folder, data, resamples=2)
@@ -129,7 +123,11 @@ def use_model(path: Path) -> None:
     mien.Analyzer(model=str(path), detector="whole").analyze(np.zeros((64, 64, 3), np.uint8))
 
 
+# The targets: each function mutates a copy of a file in `source` with `rng`, and uses it in `work`.
+
+
 def load_mutated_model(source: Path, work: Path, rng: random.Random) -> None:
+    """Load a model file with mutated bytes."""
     name = rng.choice(("exported", "foreign"))
     shutil.copy(source / "foreign.toml", work)
     path = work / f"{name}.onnx"
@@ -138,6 +136,7 @@ def load_mutated_model(source: Path, work: Path, rng: random.Random) -> None:
 
 
 def load_mutated_metadata(source: Path, work: Path, rng: random.Random) -> None:  # noqa: ARG001
+    """Load a model file with an absurd value in its metadata."""
     metadata = {"mien.labels": "happy,sad", "mien.margin": "0", "mien.card": "{}"}
     metadata[rng.choice(list(metadata))] = rng.choice(ABSURD_METADATA)
     shape = {"side": rng.choice((1, 8, 48)), "channels": rng.choice((1, 2, 3))}
@@ -145,8 +144,9 @@ def load_mutated_metadata(source: Path, work: Path, rng: random.Random) -> None:
 
 
 def load_mutated_sidecar(source: Path, work: Path, rng: random.Random) -> None:
+    """Load a model file with a mutated TOML file."""
     shutil.copy(source / "foreign.onnx", work)
-    text = mutated_line(SIDECAR, rng)
+    text = mutated_line(FOREIGN_SIDECAR, rng)
     if rng.random() < 0.3:
         text = mutated_line(text, rng)
     body = text.encode(errors="surrogatepass")
@@ -180,6 +180,7 @@ def mutated_run(source: Path, work: Path, rng: random.Random, names: list[str]) 
 
 
 def report_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
+    """Build the report of a mutated run."""
     names = ["config.json", "about.json", "log.jsonl", "metrics.json", "metrics.json",
              "predictions.npz"]  # fmt: skip
     run = mutated_run(source / "run", work, rng, names)
@@ -190,30 +191,26 @@ def report_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
 
 
 def evaluate_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
-    run = mutated_run(
-        source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
-    )
+    """Evaluate a mutated run."""
+    run = mutated_run(source / "run", work, rng, FILES_OF_A_RUN)
     evaluate.evaluate(run.folder, source / "data", resamples=2)
 
 
 def resume_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
-    run = mutated_run(
-        source / "unfinished",
-        work,
-        rng,
-        ["config.json", "about.json", "log.jsonl", "checkpoint.pt"],
-    )
+    """Resume a mutated unfinished run."""
+    names = ["config.json", "about.json", "log.jsonl", "checkpoint.pt"]
+    run = mutated_run(source / "unfinished", work, rng, names)
     train.fit(TINY, source / "data", run.folder, device="cpu")
 
 
 def average_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
-    run = mutated_run(
-        source / "run", work, rng, ["config.json", "about.json", "log.jsonl", "weights.pt"]
-    )
+    """Average a run with a mutated copy of it."""
+    run = mutated_run(source / "run", work, rng, FILES_OF_A_RUN)
     average(runs.open_run(source / "run"), runs.open_run(run.folder), 0.5, work / "mean")
 
 
 def export_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
+    """Export a mutated run."""
     run = mutated_run(source / "run", work, rng, ["config.json", "about.json", "weights.pt"])
     export.export([runs.open_run(run.folder)], work / "a.onnx")
 
@@ -233,7 +230,7 @@ TARGETS: dict[str, tuple[Callable[[Path, Path, random.Random], None], float]] = 
 
 def run_worker(source: Path, target: str, start: int, end: int) -> None:
     """Mutate and use a target; print the number, outcome and message of each mutation as JSON."""
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE_BYTES, MAX_ADDRESS_SPACE_BYTES))
     warnings.simplefilter("ignore")
     classifier.MAX_FIRST_RUN_SECONDS = 10.0
     mutate_and_use, _ = TARGETS[target]
@@ -246,7 +243,7 @@ def run_worker(source: Path, target: str, start: int, end: int) -> None:
             except UserError as error:
                 message = str(error)
                 is_sentence = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
-                outcome = "error message" if is_sentence else "no error message"
+                outcome = "error message" if is_sentence else "long error message"
             except BaseException as error:
                 outcome, message = "traceback", f"{type(error).__name__}: {error}"
         print(json.dumps([number, outcome, message[:300]]), flush=True)
@@ -254,23 +251,24 @@ def run_worker(source: Path, target: str, start: int, end: int) -> None:
 
 def attack(source: Path, target: str, count: int) -> dict:
     """Mutate a target `count` times in worker processes; return the number of each outcome."""
-    outcomes, failures, number, start = Counter(), [], 0, time.monotonic()
-    while number < count:
-        end = min(count, number + MUTATIONS_PER_WORKER)
-        command = [sys.executable, __file__, "--worker", source, target, number, end]
+    outcomes, failures, next_number, start = Counter(), [], 0, time.monotonic()
+    while next_number < count:
+        end = min(count, next_number + MUTATIONS_PER_WORKER)
+        command = [sys.executable, __file__, "--worker", source, target, next_number, end]
         worker = subprocess.run(
             [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         lines = [json.loads(line) for line in worker.stdout.splitlines() if line.startswith("[")]
-        for k, outcome, message in lines:
+        for number, outcome, message in lines:
             if outcome != "started":
                 outcomes[outcome] += 1
-                if outcome not in ("result", "error message"):
-                    failures.append([target, k, outcome, message])
-        number = lines[-1][0] + 1 if lines else end
+                if outcome not in SUCCESSES:
+                    failures.append([target, number, outcome, message])
+        # After a crash, the next worker continues with the mutation after the last one started.
+        next_number = lines[-1][0] + 1 if lines else end
         if worker.returncode:
             outcomes["crash"] += 1
-            failures.append([target, number - 1, "crash", str(worker.returncode)])
+            failures.append([target, next_number - 1, "crash", str(worker.returncode)])
     row = {"target": target, "count": count, "outcomes": dict(outcomes),
            "seconds": round(time.monotonic() - start, 1)}  # fmt: skip
     print(row, *failures[:20], sep="\n  ", flush=True)
@@ -284,6 +282,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="attack the targets whose names contain this")
     parser.add_argument("--to", type=Path, default=RESULTS / "model-files.json")
+    # For the worker processes: the arguments of `run_worker`.
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

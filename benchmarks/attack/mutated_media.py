@@ -8,7 +8,7 @@ Every file is read as `mien analyze` reads it. The frames of a few files are als
 written in all formats. The status of a file is one of:
 
     read        read without a warning
-    damaged     read in part, with warnings
+    damaged     read, with warnings about damaged parts
     refused     rejected with a `UserError`
     traceback   another exception or an unprintable message: a bug
     hang        not finished after 20 seconds, in two attempts
@@ -56,26 +56,28 @@ ANALYZED_FRACTION, SEEK_FRACTION = 0.05, 0.2
 DETECTORS = ("whole", "yunet")
 
 TABLES = ("a.jsonl", "a.csv", "a.parquet")
+"""Outputs of every analyzed file; videos and images have others, too."""
 
 BUGS = ("traceback", "hang", "crash")
+"""Statuses that are bugs of mien."""
 
 
 class Case(NamedTuple):
-    """A mutated file, which is determined by its kind ("video" or "image"), number and seed."""
+    """What determines a mutated file; equal cases give equal files."""
 
-    kind: str
+    kind: str  # "video" or "image"
     number: int
     seed: int
 
 
 class Mutated(NamedTuple):
-    """The contents of a mutated file, and how to read it; without a `detector`, it is only read."""
+    """The contents of a mutated file, and how to read it."""
 
-    name: str
+    name: str  # of the valid file and the mutations
     suffix: str
     body: bytes
-    detector: str
-    start: float
+    detector: str  # "" to only read the file, without analysis
+    start: float  # seconds of a video that are skipped
 
 
 class Outcome(NamedTuple):
@@ -158,15 +160,17 @@ class Reader:
                 contexts.append(timeline.open_writer(folder / "a.png"))
             else:
                 contexts.append(writers.open_writer(folder / "images"))
-            write = [stack.enter_context(context) for context in contexts]
-            pipeline.run([source], self._analyzers[detector], write, options, callbacks)
+            open_writers = [stack.enter_context(context) for context in contexts]
+            pipeline.run([source], self._analyzers[detector], open_writers, options, callbacks)
 
 
 def _location(error: Exception) -> str:
     """Return the type of an exception and the innermost line of mien in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/mien/" in f.filename]
-    line = f"{frames[-1].filename.rsplit('/mien/')[-1]}:{frames[-1].lineno}" if frames else "?"
-    return f"{type(error).__name__} in {line}"
+    if not frames:
+        return f"{type(error).__name__} in ?"
+    file = frames[-1].filename.rsplit("/mien/")[-1]
+    return f"{type(error).__name__} in {file}:{frames[-1].lineno}"
 
 
 def work(connection: Connection, folder: Path) -> None:
@@ -204,7 +208,7 @@ class Worker:
 
     def __call__(self, case: Case) -> Outcome:
         """Read the file of a case."""
-        for _ in range(2):  # attempts
+        for _attempt in range(2):
             self._connection.send(case)
             try:
                 if self._connection.poll(HANG_SECONDS):

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-RESULTS = Path(__file__).parent.parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 PROBE_INTERVAL_SECONDS = 0.05
 PROBE_TIMEOUT_SECONDS = 60
 
@@ -71,7 +71,8 @@ def served(*arguments: str, cores: int = 0) -> Iterator[Service]:
         stderr=subprocess.PIPE, text=True, env={**os.environ, "MIEN_TOKEN": ""},
     )  # fmt: skip
     try:
-        yield Service(process, process.stderr.readline().split()[-1])
+        url = process.stderr.readline().split()[-1]  # the first line ends with the URL
+        yield Service(process, url)
     finally:
         process.terminate()
         process.wait()

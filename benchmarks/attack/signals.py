@@ -28,13 +28,14 @@ from mien.lab import runs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 
 FRAMES = 200
+"""Number of frames of the analyzed clip."""
 
 TOLERANCE = 1e-4
 """Accepted difference in pixels and shares between records with and without signals."""
 
 
 def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
-    """Start an analysis with resumable outputs in a new process."""
+    """Start an analysis in a new process, with resumable outputs in a folder."""
     outputs = ["--to", folder / "a.jsonl", "--to", folder / "a.csv"]
     command = ["analyze", clip, "--detector", "whole", *outputs, *options]
     # A background process may ignore SIGINT, and its child processes would inherit this.
@@ -77,14 +78,24 @@ def stop(
 def run_round(
     clip: Path, folder: Path, seconds: float, rng: random.Random
 ) -> tuple[int, list[str]]:
-    """Stop and resume an analysis that takes `seconds`; return the number of stops and problems."""
+    """Stop an analysis by one or two signals at random times, and resume it until it is complete.
+
+    Args:
+        clip: The video.
+        folder: An empty folder for the outputs.
+        seconds: Duration of an analysis without signals.
+        rng: Random generator of the signals and their times.
+
+    Returns:
+        The number of signals, and descriptions of the problems.
+    """
     process = start(clip, folder, "--to", str(folder / "a.html"))
     problems: list[str] = []
     count = 1 + (rng.random() < 0.5)
     for _ in range(count):
         time.sleep(rng.uniform(0, 1.1 * seconds))
         signal_number, twice = rng.choice(SIGNALS), rng.random() < 0.5
-        twice = twice and signal_number != signal.SIGINT
+        twice = twice and signal_number != signal.SIGINT  # a second Ctrl-C interrupts the cleanup
         problems += stop(process, signal_number, folder, twice=twice)
         process = start(clip, folder, "--resume")
     error = process.communicate()[1]
@@ -99,7 +110,7 @@ def run_round(
 
 
 def is_equal(actual: object, expected: object) -> bool:
-    """Whether JSON values are equal up to `TOLERANCE`."""
+    """Return whether JSON values are equal up to `TOLERANCE`."""
     if isinstance(actual, dict) and isinstance(expected, dict):
         return actual.keys() == expected.keys() and all(
             is_equal(actual[key], expected[key]) for key in actual
