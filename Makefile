@@ -1,4 +1,5 @@
-# Commands: demo, test, test-lowest, lint, results and clean. Environments are created when needed.
+# Commands: demo, test, test-lowest, lint, audit, results and clean. Environments are created when
+# needed.
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
@@ -25,7 +26,7 @@ lint: $(DEV)/.made
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 
-# Known vulnerabilities of the installed packages; needs access to the database of advisories.
+# Lists known vulnerabilities of the installed packages; needs access to the database of advisories.
 audit: $(DEV)/.made
 	$(DEV)/bin/python -m pip install --quiet pip-audit
 	$(DEV)/bin/python -m pip_audit --skip-editable \
@@ -55,8 +56,8 @@ $(LOWEST)/.made: pyproject.toml
 	  --resolution lowest-direct --only-binary :all: --no-binary mien -e '.[dev]' 'httpx>=0.28'
 	touch $@
 
-# The packaged models and their results, reproduced from models/ (trained by `mien train`) and the
-# dataset in DATA.
+# Exports and measures the packaged models again, from the runs in models/ and FER2013 in DATA. `best`
+# is only measured.
 WEIGHTS := src/mien/classification
 MODELS := default default-int8 small best
 RUNS := seventh-student

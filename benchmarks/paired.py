@@ -47,9 +47,11 @@ def main() -> None:
 
 
 def predict(path: Path, val: data.Samples, input_size: int) -> tuple[Predictions, Predictions]:
-    """Return uncalibrated predictions of all heads, and calibrated ones of the vote head.
+    """Predict the emotions of faces with a trained network.
 
-    Both include the true labels and votes. The calibration is cross-validated.
+    Returns:
+        Uncalibrated probabilities of both heads, and calibrated ones of the vote head, whose
+        calibration is cross-validated. Both contain the true labels and votes.
     """
     truth = {"truth": val.labels, "raters": val.votes}
     network = inference.load_network(runs.open_run(path))

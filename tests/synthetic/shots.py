@@ -49,7 +49,7 @@ def _joined_shots(
         make_shot: Function that returns the next shot.
         duration_range: Duration of a shot in seconds.
         noise_std: Standard deviation of the sensor noise.
-        frame_step: The clip contains one of this number of frames.
+        frame_step: Only each frame with a multiple of this number is in the clip.
         max_blank_frames: Maximum number of black frames after a shot; there is at least one unless
             this is 0.
     """
@@ -231,6 +231,7 @@ def compressed(clip: Iterable[Frame], bit_rate: int = 150_000) -> Iterator[Frame
                                    thread_count=1, gop_size=250)  # fmt: skip
         for k, (pixels, seconds, is_cut) in enumerate(clip):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            # The file has 25 frames per second, also for clips with a low rate.
             frame.pts, frame.time_base = 40 * k, tick
             output.mux(stream.encode(frame))
             marks.append((seconds, is_cut))

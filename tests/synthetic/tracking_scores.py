@@ -52,14 +52,13 @@ def match_boxes(
     """
     identities, track_ids = list(truth), list(predictions)
     overlaps = _overlaps(truth, predictions)
-    is_same = np.array(
-        [
-            [(previous or {}).get(identity) == track_id for track_id in track_ids]
-            for identity in identities
-        ],
-        bool,
-    )
-    gain = np.where(overlaps < min_overlap, 0, overlaps + 2 * is_same.reshape(overlaps.shape))
+    gain = np.where(overlaps < min_overlap, 0, overlaps)
+    for row, identity in enumerate(identities):
+        for column, track_id in enumerate(track_ids):
+            was_matched = previous is not None and previous.get(identity) == track_id
+            if was_matched and gain[row, column] > 0:
+                # More than the overlaps, at most 1 each, of the two pairs that could replace it.
+                gain[row, column] += 2
     return {identities[row]: track_ids[column] for row, column in assign(gain)}
 
 
