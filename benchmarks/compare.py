@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import skimage.data
 from PIL import Image
-from speed import HERE, time_commands
 
+from benchmarks.speed import HERE, time_commands
 from mien.detection import yunet
 from mien.lab import runs
 

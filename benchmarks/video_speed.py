@@ -18,8 +18,8 @@ from pathlib import Path
 import av
 import numpy as np
 from matplotlib.figure import Figure
-from memory import resident_megabytes
 
+from benchmarks.memory import resident_megabytes
 from mien import Analyzer, writers
 from mien.classification import model_spec
 from mien.io import video

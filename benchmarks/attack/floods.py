@@ -17,8 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from functools import partial
 from pathlib import Path
 
-from service import RESULTS, Probe, Service, served
-
+from benchmarks.attack.service import RESULTS, Probe, Service, served
 from mien.lab import runs
 
 CONNECTIONS = 8

@@ -22,10 +22,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from floods import BINARY, CONTINUATION, HANDSHAKE, frame
 from PIL import Image
-from service import RESULTS, Probe, Service, served
 
+from benchmarks.attack.floods import BINARY, CONTINUATION, HANDSHAKE, frame
+from benchmarks.attack.service import RESULTS, Probe, Service, served
 from mien.lab import runs
 
 CLIENTS = 4

@@ -25,9 +25,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from service import RESULTS
 
 import mien
+from benchmarks.attack.service import RESULTS
 from mien.classification import classifier
 from mien.errors import UserError
 from mien.lab import evaluate, export, page, report, runs, train

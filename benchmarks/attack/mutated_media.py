@@ -36,9 +36,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import media_samples
-from service import RESULTS
-
+from benchmarks.attack import media_mutations, media_samples
+from benchmarks.attack.service import RESULTS
 from mien import Analyzer, pipeline, writers
 from mien.errors import ErrorCallback, UserError
 from mien.io import reader, video
@@ -103,7 +102,9 @@ class SampleFiles:
         samples = self.by_kind[case.kind]
         name = rng.choice(list(samples))
         suffix, body = samples[name]
-        mutations, body = media_samples.mutate(body, rng, [other for _, other in samples.values()])
+        mutations, body = media_mutations.mutate(
+            body, rng, [other for _, other in samples.values()]
+        )
         detector = rng.choice(DETECTORS) if rng.random() < ANALYZED_FRACTION else ""
         start = 0.2 if rng.random() < SEEK_FRACTION else 0.0
         return Mutated(f"{name}: {mutations}", suffix, body, detector, start)
@@ -297,7 +298,7 @@ def summary(tally: Tally) -> dict:
     """Return the outcomes of all files, as a JSON-serializable dictionary."""
     return {
         "formats": {kind: list(files) for kind, files in SampleFiles().by_kind.items()},
-        "mutations": list(media_samples.MUTATIONS),
+        "mutations": list(media_mutations.MUTATIONS),
         "counts": {
             kind: {"files": sum(c.values()), **dict.fromkeys(BUGS, 0), **c}
             for kind, c in tally.counts.items()

@@ -20,9 +20,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import media_samples
-from service import RESULTS
-
+from benchmarks.attack import media_samples
+from benchmarks.attack.service import RESULTS
 from mien.lab import runs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)

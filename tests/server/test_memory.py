@@ -5,7 +5,6 @@ import io
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,10 +159,9 @@ def test_a_large_image_counts_as_several(tiny_model):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_the_peak_is_below_one_gigabyte_on_many_cores(monkeypatch):
+def test_the_peak_is_below_one_gigabyte_on_many_cores():
     """`benchmarks/attack/memory.py` measures more kinds of requests for longer."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks" / "attack")
-    from service import served
+    from benchmarks.attack.service import served
 
     bodies = [
         image_file(4896, 4896),
