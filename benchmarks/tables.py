@@ -4,7 +4,7 @@
     python benchmarks/tables.py --check    # exit 1 if a table is out of date
 
 In a page, a table is between the lines `<!-- begin: NAME -->` and `<!-- end: NAME -->`, where NAME
-is the name of the function that returns it.
+is the name of the function in `benchmarks/published_tables/` that returns it.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
 
     def classify() -> None:
         for start in range(0, len(boxes), 32):
+            # All crops are from one frame, because their contents do not affect the time.
             crops = [
                 model_spec.crop(frames[0].pixels, geometry.square(box, spec.margin),
                               spec.side, spec.channels)
@@ -110,11 +111,10 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
             "draw": timed(lambda: [draw(result.frame.pixels, result) for result in results]),
             "encode": timed(lambda: encode(Path(folder) / "x.mp4", frames, annotated)),
         }
-    per_frame = {name: total / len(frames) for name, total in seconds.items()}
-    return {
-        name: round(1000 * mean_seconds, 2)
-        for name, mean_seconds in ({"decode": decoding} | per_frame).items()
-    }
+    milliseconds = {"decode": 1000 * decoding}
+    for name, total in seconds.items():
+        milliseconds[name] = 1000 * total / len(frames)
+    return {name: round(value, 2) for name, value in milliseconds.items()}
 
 
 def encode(path: Path, frames: list[Frame], annotated: list[np.ndarray]) -> None:
