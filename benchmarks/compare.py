@@ -169,12 +169,12 @@ def main() -> None:
     if options.serve:
         result = runs.read_json(RESULT)
         result["images_per_second"] = compare_throughput(options.before, options.after)
-        result["serve_environment"] = runs.about()
+        result["serve_environment"] = runs.environment()
     else:
         result = {
             "name": "cost before and after",
             **compare_installations(options.before, options.after),
-            "environment": runs.about(),
+            "environment": runs.environment(),
         }
     runs.write_json(RESULT, result)
     print(json.dumps(result, indent=1))

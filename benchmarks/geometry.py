@@ -168,7 +168,7 @@ def main() -> None:
         "name": "crop geometry",
         "data": "FER2013 Training (fitted), PublicTest (evaluation)",
         detect.name: {"fitted": fitted, "evaluation": evaluate(detect, splits["val"], composed)},
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     runs.write_json(ROOT / "results" / "geometry.json", result)
 

@@ -173,7 +173,7 @@ def main() -> None:
         "rows": rows,
         "memory": memory,
         "overload": overloaded,
-        "environment": runs.about(),
+        "environment": runs.environment(),
     }
     print(json.dumps({"memory": memory, "overload": overloaded}, indent=1))
     runs.write_json(arguments.out, result)

@@ -272,7 +272,7 @@ def measure(folder: Path, scene_count: int) -> None:
     result["empty"] = false_positives()
     print(result["empty"], flush=True)
     result["scenes"] = {"faces": scene_count, "by_angle": scenes_by_angle(val, scene_count)}
-    runs.write_json(ROOT / "results" / "pose.json", result | {"environment": runs.about()})
+    runs.write_json(ROOT / "results" / "pose.json", result | {"environment": runs.environment()})
 
 
 def main() -> None:

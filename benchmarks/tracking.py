@@ -137,7 +137,12 @@ def main() -> None:
             # JSON has no NaN: a clip without faces has no score.
             rows[scenario][name] = None if np.isnan(value) else value.item()
         print(scenario, rows[scenario])
-    result = {"rows": rows, "seeds": options.seeds, "size": list(SIZE), "environment": runs.about()}
+    result = {
+        "rows": rows,
+        "seeds": options.seeds,
+        "size": list(SIZE),
+        "environment": runs.environment(),
+    }
     runs.write_json(ROOT / "results" / "tracking.json", result)
 
 

@@ -159,7 +159,7 @@ def long_video(data: Path) -> dict:
                     print(f"{now:.0f} s: {memory[-1][1]} MB", flush=True)
         rate = frames / (time.perf_counter() - started)
     return {"hours": HOURS, "frames": frames, "faces": faces, "frames_per_second": rate,
-            "resident_mb": memory, "environment": runs.about()}  # fmt: skip
+            "resident_mb": memory, "environment": runs.environment()}  # fmt: skip
 
 
 def plot(record: dict, path: Path) -> None:

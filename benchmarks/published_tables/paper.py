@@ -28,7 +28,7 @@ def systems() -> str:
 
     rows = []
     for variant, hardware in (("full", "GPU"), ("slim", "CPU core")):
-        for system in reproduce.SYSTEMS:
+        for system in reproduce.PAPER_SETTINGS:
             result, claim = read_result(f"{variant}-{system}"), claims.SYSTEMS[system]
             scores, training = result["heads"]["labels"], result["training"]
             rows.append((
