@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mien import Analyzer
-from mien.lab import runs
+from mien.lab import data, runs
 from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
 from tests.synthetic import clips, scenarios, tracking_scores
@@ -34,7 +34,7 @@ class Clip:
     bidirectional: list[Result]
 
 
-def analyze(analyzer: Analyzer, scenario: str, cast: clips.data.Samples, seed: int) -> Clip:
+def analyze(analyzer: Analyzer, scenario: str, cast: data.Samples, seed: int) -> Clip:
     """Render a clip, and track its faces."""
     truths: list[clips.Truth] = []
 

@@ -23,6 +23,7 @@ from benchmarks.memory import resident_megabytes
 from mien import Analyzer, writers
 from mien.classification import model_spec
 from mien.io import video
+from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.lab import figures, runs
 from mien.results import Frame, Result
@@ -70,7 +71,7 @@ def clip_row(analyzer: Analyzer, path: Path, count: int) -> dict:
     decoding = timed(lambda: count_items(video.frames(Source.parse(str(path)))))
     analyzing = timed(lambda: count_items(analyzer.stream(path)))
     frames = count_items(video.frames(Source.parse(str(path))))
-    sample = list(video.frames(Source.parse(str(path)), video.FrameSelection(every=8)))
+    sample = list(video.frames(Source.parse(str(path)), FrameSelection(every=8)))
     return {
         "faces": count,
         "frames": frames,
