@@ -1,12 +1,9 @@
-"""When to detect faces in a video, and interpolation of the frames in between."""
+"""When to detect faces in a video."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
-
-from mien.results import Detection
 
 DETECT_EVERY = 0.12
 """Seconds between two detections in a video: every third frame at 25 frames per second."""
@@ -58,34 +55,3 @@ class DetectionSchedule:
             self._last_detection, self._pending_pixels = seconds, 0
             return True
         return False
-
-
-def interpolate(
-    earlier: Mapping[int, Detection], later: Mapping[int, Detection], fraction: float
-) -> dict[int, Detection]:
-    """Interpolate linearly between the faces of two frames.
-
-    Args:
-        earlier: Detections by face id.
-        later: Detections by face id.
-        fraction: Position between the two frames in time, 0 (earlier) to 1 (later).
-
-    Returns:
-        The faces that are in both frames, with their confidence and roll in the earlier frame.
-    """
-    return {
-        face_id: _interpolate(detection, later[face_id], fraction)
-        for face_id, detection in earlier.items()
-        if face_id in later
-    }
-
-
-def _interpolate(earlier: Detection, later: Detection, fraction: float) -> Detection:
-    def between(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-        return tuple(p + (q - p) * fraction for p, q in zip(a, b, strict=True))
-
-    landmarks = None
-    if earlier.landmarks and later.landmarks:
-        landmarks = tuple(map(between, earlier.landmarks, later.landmarks))
-    box = between(earlier.box, later.box)
-    return replace(earlier, box=box, landmarks=landmarks)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from mien.classification.face_classifier import FaceClassifier, FrameDetections
 from mien.errors import UserError
 from mien.io import image
 from mien.results import Detection, Face, Frame, Result
-from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule, interpolate
+from mien.tracking.interpolation import TimedDetections, fill, hold
+from mien.tracking.schedule import DETECT_EVERY, DetectionSchedule
 from mien.tracking.shots import ShotDetector
 from mien.tracking.smoothing import Smoother
 from mien.tracking.tracker import Tracker
@@ -75,7 +76,7 @@ class VideoSession:
         self._detect, self._classify = detect, classify
         self._tracker, self._smoother = Tracker(), Smoother()
         self._schedule = DetectionSchedule(detect_every)
-        self._last_detections: tuple[float, Mapping[int, Detection]] | None = None
+        self._last_detections: TimedDetections | None = None
         self._shot_detector, self._shot = ShotDetector(), 0
         self._updates = 0
         if state is not None:
@@ -119,7 +120,7 @@ class VideoSession:
         """
         frame = self._with_shot(frame)
         self._tracker.find_changes(frame.pixels, frame.seconds)
-        (result,) = self._classify([self._detect_faces(frame)])
+        (result,) = self._classify([(frame, self._detect_faces(frame).faces)])
         return self._smooth(result)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Result]:
@@ -181,7 +182,7 @@ class VideoSession:
             "schedule": self._schedule.state(),
             "shot_detector": self._shot_detector.state(),
             "shot": self._shot,
-            "last_detections": self._last_detections and _to_dict(*self._last_detections),
+            "last_detections": self._last_detections and self._last_detections.to_dict(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -194,7 +195,7 @@ class VideoSession:
             self._shot_detector.restore(state["shot_detector"])
             self._shot = int(state["shot"])
             last = state["last_detections"]
-            self._last_detections = last and _from_dict(last)
+            self._last_detections = last and TimedDetections.from_dict(last)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"This is not the state of a session: {error!r}. Use what session.state() returned."
@@ -236,7 +237,7 @@ class VideoSession:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
             by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
             by_id = {face.face_id: by_box[face.box] for face in faces if face.box in by_box}
-            self._last_detections = frame.seconds, by_id
+            self._last_detections = TimedDetections(frame.seconds, by_id)
         return matches
 
     def reserve_ids(self, next_id: int) -> None:
@@ -263,13 +264,13 @@ class VideoSession:
         self._schedule.reset()
         self._last_detections = None
 
-    def _detect_faces(self, frame: Frame) -> FrameDetections:
+    def _detect_faces(self, frame: Frame) -> TimedDetections:
         detections = self._detect(frame.pixels)
         boxes = [detection.box for detection in detections]
         ids = self._tracker.update(frame.pixels, frame.seconds, boxes)
         by_id = dict(sorted(zip(ids, detections, strict=True)))
-        self._last_detections = frame.seconds, by_id
-        return frame, by_id
+        self._last_detections = TimedDetections(frame.seconds, by_id)
+        return self._last_detections
 
     def _detect_or_interpolate(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
         """Yield each frame with its faces, detected or interpolated."""
@@ -278,7 +279,7 @@ class VideoSession:
             previous, shot = self._last_detections, self._shot
             frame = self._with_shot(frame)
             if self._shot != shot:
-                yield from _hold(previous, pending)
+                yield from hold(previous, pending)
                 pending = []
             height, width = frame.pixels.shape[:2]
             is_due = self._schedule.is_due(frame.seconds, width, height)
@@ -286,60 +287,15 @@ class VideoSession:
             if not (is_due or is_changed or frame.is_live):
                 pending.append(frame)
                 continue
-            previous, current = self._last_detections, self._detect_faces(frame)
+            previous = self._last_detections
+            current = self._detect_faces(frame)
             if is_changed:
-                yield from _hold(previous, pending)
+                yield from hold(previous, pending)
             else:
-                yield from _interpolate(previous, pending, current)
-            yield current
+                yield from fill(previous, pending, current)
+            yield frame, current.faces
             pending = []
-        yield from _hold(self._last_detections, pending)
+        yield from hold(self._last_detections, pending)
 
     def _smooth(self, result: Result) -> Result:
         return replace(result, faces=self._smoother(result.frame.seconds, result))
-
-
-def _hold(
-    previous: tuple[float, Mapping[int, Detection]] | None, frames: list[Frame]
-) -> Iterator[FrameDetections]:
-    """Yield the frames after the last detection of a shot or video, with its faces."""
-    if previous is not None:
-        yield from ((frame, previous[1]) for frame in frames)
-
-
-def _interpolate(
-    previous: tuple[float, Mapping[int, Detection]] | None,
-    frames: list[Frame],
-    current: FrameDetections,
-) -> Iterator[FrameDetections]:
-    """Yield the frames between two detections, with interpolated faces."""
-    if previous is None:
-        return
-    seconds, detections = previous
-    for frame in frames:
-        fraction = (frame.seconds - seconds) / (current[0].seconds - seconds)
-        yield frame, interpolate(detections, current[1], fraction)
-
-
-def _to_dict(seconds: float, detections: Mapping[int, Detection]) -> dict[str, Any]:
-    return {
-        "seconds": seconds,
-        "faces": [
-            {
-                "face_id": face_id,
-                "box": face.box,
-                "confidence": face.confidence,
-                "landmarks": face.landmarks,
-                "roll": face.roll,
-            }
-            for face_id, face in detections.items()
-        ],
-    }
-
-
-def _from_dict(state: Mapping[str, Any]) -> tuple[float, dict[int, Detection]]:
-    faces = {
-        face["face_id"]: Detection(face["box"], face["confidence"], face["landmarks"], face["roll"])
-        for face in state["faces"]
-    }
-    return state["seconds"], faces
