@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,17 @@ def test_a_zoom_out_is_no_boundary(photographs):
         part = whole[: width * 3 // 4, :width]
         frames.append(cv2.resize(part, (320, 240)))
     assert boundaries((pixels, k / 25, False) for k, pixels in enumerate(frames)) == []
+
+
+def test_motion_in_a_repetitive_texture_is_no_boundary():
+    rng = np.random.default_rng(0)
+    frames = []
+    for k in range(30):
+        matrix = cv2.getRotationMatrix2D((256, 256), rng.uniform(-8, 8), 1.4)
+        matrix[:, 2] += rng.uniform(-30, 30, 2)
+        moved = cv2.warpAffine(skimage.data.brick(), matrix, (512, 512))[110:400]
+        frames.append((np.repeat(moved[..., None], 3, 2), 0.4 * k, False))
+    assert boundaries(frames) == []
 
 
 def test_a_cut_to_a_dark_wall_is_a_boundary(photographs):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.tracking.thumbnails import MIN_BLOCK_STD, Thumbnail, similarity
+from mien.tracking.thumbnails import MIN_BLOCK_STD, Thumbnail, histograms_match, similarity
 
 SAMPLE_SECONDS = 0.115
 """Minimum seconds between two samples; a little less than three frames at 25 per second."""
@@ -84,6 +84,8 @@ def _is_dissolve(quarters: list[Thumbnail]) -> bool:
     """Return whether five frames, at the quarters of a window, are of a dissolve."""
     first, *between, last = quarters
     if _same_scene(first, last) or any(frame.contrast < MIN_CONTRAST for frame in quarters):
+        return False
+    if histograms_match(first, last):
         return False
     differing = _block_correlations(first, last) < MAX_BLOCK_CORRELATION
     weights, fit = _mixture(first, between[1], last, differing)

@@ -18,6 +18,7 @@ from mien.tracking.thumbnails import (
     FAST_MOTION,
     MIN_SIMILARITY,
     Thumbnail,
+    histograms_match,
     layout_correlation,
     pan_correlation,
     similarity,
@@ -153,6 +154,7 @@ class ShotDetector:
             minimum = MIN_SIMILARITY
         return (
             self._similarity < minimum
+            and not histograms_match(frame, previous)
             and pan_correlation(frame, previous) < MAX_PAN_CORRELATION
             and (
                 self._earlier is None

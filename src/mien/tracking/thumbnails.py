@@ -1,4 +1,4 @@
-"""Gray thumbnails of frames, and the similarity of two frames by block matching.
+"""Gray thumbnails of frames or faces, and the similarity of two thumbnails by block matching.
 
 Each block of a thumbnail is searched for in the whole thumbnail of another frame by normalized
 cross-correlation, which ignores lighting. A block is explained if it is found and has moved like
@@ -59,6 +59,14 @@ LAYOUT_WEIGHT = 0.25
 MIN_SIMILARITY = 0.27
 """Two frames with a lower similarity show different scenes."""
 
+MIN_HISTOGRAM_INTERSECTION = 0.92
+"""Two frames whose histograms intersect by at least this show the same scene. In a repetitive
+texture, such as bricks, blocks are found at wrong positions, but the histogram does not change."""
+
+MIN_HISTOGRAM_STD = 10.0
+"""Histograms of frames with a lower standard deviation are not compared: in the dark, those of
+different scenes are alike."""
+
 FAST_MOTION = 0.6
 """Two successive frames with a lower similarity are of different shots or of fast motion."""
 
@@ -67,6 +75,9 @@ PAN_BLUR = 9
 
 MIN_OVERLAP = 1 / 3
 """Minimum overlap of two frames of a pan, as a fraction of the frame."""
+
+LEVELS_PER_BIN, HISTOGRAM_SMOOTHING = 4, np.array([1, 2, 3, 2, 1]) / 9
+"""Gray levels in a bin of a histogram, and the weights with which neighboring bins are averaged."""
 
 OVEREXPOSED_LEVEL = 250
 """Pixels are overexposed from this gray level on."""
@@ -158,6 +169,11 @@ class Thumbnail:
         return np.sqrt(variance).astype(np.float32)
 
     @cached_property
+    def mean(self) -> float:
+        """Mean of all gray levels."""
+        return float(self.gray.mean())
+
+    @cached_property
     def std(self) -> float:
         """Standard deviation of all gray levels."""
         return float(self.gray.std())
@@ -166,6 +182,13 @@ class Thumbnail:
     def is_blank(self) -> bool:
         """Whether the frame is black, white or of one color."""
         return self.std < BLANK_STD
+
+    @cached_property
+    def histogram(self) -> np.ndarray:
+        """Smoothed distribution of the gray levels: (64,), its sum is 1."""
+        counts = np.bincount(self.gray.ravel() // LEVELS_PER_BIN, minlength=256 // LEVELS_PER_BIN)
+        smoothed = np.convolve(counts, HISTOGRAM_SMOOTHING, "same")
+        return smoothed / smoothed.sum()
 
     @cached_property
     def textured_blocks(self) -> int:
@@ -193,6 +216,13 @@ def similarity(a: Thumbnail, b: Thumbnail) -> float:
         n, m = a.textured_blocks, b.textured_blocks
         explained = (n * explained + m * explained_fraction(b, a)) / (n + m)
     return explained + LAYOUT_WEIGHT * layout
+
+
+def histograms_match(a: Thumbnail, b: Thumbnail) -> bool:
+    """Return whether two frames have nearly the same distribution of many gray levels."""
+    if min(a.std, b.std) < MIN_HISTOGRAM_STD:
+        return False
+    return float(np.minimum(a.histogram, b.histogram).sum()) >= MIN_HISTOGRAM_INTERSECTION
 
 
 def layout_correlation(a: Thumbnail, b: Thumbnail) -> float:
