@@ -39,7 +39,7 @@ def fast_pan(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     return single_shot(rng, scene, seconds)
 
 
-def _smooth_steps(
+def random_steps(
     rng: np.random.Generator,
     seconds: float,
     draw_step: Callable[[], float],
@@ -79,7 +79,7 @@ def whip_pan(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     """The camera pans by one to three widths in a quarter to half a second, with motion blur."""
     scene = random_scene(rng)
     width = scene.camera.zoom(0) * SIZE[0]
-    offset = _smooth_steps(
+    offset = random_steps(
         rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(1, 3) * width, (0.25, 0.5)
     )
     x = scene.camera.x
@@ -101,7 +101,7 @@ def zoom(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         level = 0.0 if level else -float(np.log(rng.uniform(2, 3)))
         return level - previous
 
-    log_zoom = _smooth_steps(rng, seconds, draw_step, (0.25, 1.0))
+    log_zoom = random_steps(rng, seconds, draw_step, (0.25, 1.0))
     scene.camera.zoom = lambda t: initial_zoom * float(np.exp(log_zoom(t)))
     return single_shot(rng, scene, seconds)
 
@@ -110,7 +110,7 @@ def roll(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     """The camera rotates about its axis by 20 to 90 degrees in 0.4 to 1 second."""
     scene = random_scene(rng)
     scene.people = []  # they would not rotate
-    scene.camera.roll = _smooth_steps(
+    scene.camera.roll = random_steps(
         rng, seconds, lambda: rng.choice([-1, 1]) * rng.uniform(20, 90), (0.4, 1.0)
     )
     return single_shot(rng, scene, seconds)
@@ -233,7 +233,7 @@ def exposure(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         previous, level = level, float(rng.uniform(-1.1, 1.1))
         return level - previous
 
-    log_brightness = _smooth_steps(rng, seconds, draw_step, (0.2, 1.0), (0.3, 1.5))
+    log_brightness = random_steps(rng, seconds, draw_step, (0.2, 1.0), (0.3, 1.5))
     return single_shot(rng, lambda t: scene(t) * np.exp(log_brightness(t)), seconds)
 
 

@@ -27,13 +27,17 @@ class MarkerDetector:
 
 
 def scene(positions, seed=0):
-    """(90, 160, 3) uint8 with a different texture at each position that is not None."""
+    """(90, 160, 3) uint8 with a different texture at each position that is not None.
+
+    Textures of one position are similar for all seeds.
+    """
     pixels = np.full((90, 160, 3), 80, np.uint8)
     for k, position in enumerate(positions):
         if position is None:
             continue
         x, y = position
-        texture = np.random.default_rng((seed, k)).integers(0, 250, (SIDE, SIDE, 3), np.uint8)
+        texture = np.random.default_rng(k).integers(0, 200, (SIDE, SIDE, 3), np.uint8)
+        texture += np.random.default_rng((seed, k)).integers(0, 50, (SIDE, SIDE, 3), np.uint8)
         texture[0, 0] = 255, 0, 255
         pixels[y : y + SIDE, x : x + SIDE] = texture
     return pixels

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.results import Detection, Face
-from mien.tracking.appearance import THUMBNAIL_MARGIN, THUMBNAIL_SIDE, appearance_of
+from mien.tracking.appearance import COARSE_MARGIN, COARSE_SIDE, Appearance
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
-from mien.tracking.schedule import DetectionSchedule, interpolate
+from mien.tracking.interpolation import interpolate
+from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.smoothing import Smoother
 from mien.tracking.summaries import Summaries
 from mien.tracking.tracker import Tracker
@@ -37,18 +38,18 @@ def draw_image(*squares, size=(200, 400)):
 
 
 @pytest.mark.parametrize("width", [16, 100, 300, 560])
-def test_the_appearance_is_an_area_resized_thumbnail(width):
+def test_the_coarse_thumbnail_is_area_resized(width):
     rng = np.random.default_rng(0)
-    coarse = cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (700, 700))
-    pixels = (coarse * 0.9 + rng.integers(0, 25, coarse.shape)).astype(np.uint8)
-    margin = round(THUMBNAIL_MARGIN * width)
+    blocks = cv2.resize(rng.integers(0, 256, (12, 12, 3), np.uint8), (700, 700))
+    pixels = (blocks * 0.9 + rng.integers(0, 25, blocks.shape)).astype(np.uint8)
+    margin = round(COARSE_MARGIN * width)
     expected = cv2.resize(
         pixels[: width + margin, : width + margin],
-        (THUMBNAIL_SIDE, THUMBNAIL_SIDE),
+        (COARSE_SIDE, COARSE_SIDE),
         interpolation=cv2.INTER_AREA,
     )
     expected = expected.astype(np.float32).mean(2).ravel()
-    actual = appearance_of(pixels, (0, 0, width, width)).ravel()
+    actual = Appearance.of(pixels, (0, 0, width, width)).coarse.ravel()
     assert np.corrcoef(actual, expected)[0, 1] > 0.99
 
 

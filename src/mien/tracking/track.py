@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mien.results import Box
-from mien.tracking.appearance import centered, differ, normalized, thumbnail
+from mien.tracking.appearance import Appearance, box_thumbnail, normalized
+from mien.tracking.thumbnails import Thumbnail, similarity
 
 VELOCITY_TIME_CONSTANT = 2.0
 """Time constant in seconds with which the velocity of an undetected face decays."""
@@ -20,12 +21,25 @@ VELOCITY_GAIN, UPDATE_TIME_CONSTANT = 0.5, 0.1
 1 - exp(-seconds since the last detection / UPDATE_TIME_CONSTANT)."""
 
 APPEARANCE_GAIN = 0.2
-"""Weight of the latest detection in the mean appearance of a track."""
+"""Weight of the latest detection in the mean coarse thumbnail of a track."""
 
-ABRUPT_SECONDS, MAX_LIGHT_RATIO = 0.1, 3.0
-"""A change at a face is abrupt if it happens between two frames that are at most `ABRUPT_SECONDS`
-apart; a hand or a turning head takes longer. A change of brightness or contrast by more than the
-factor `MAX_LIGHT_RATIO` is ignored, because it is a flash."""
+MAX_ABRUPT_SIMILARITY, MIN_STILL_SIMILARITY = 0.6, 1.0
+"""The image changes abruptly at a face if the similarity of two successive frames is below the
+first value, and that of the two frames before was at least the second. A turning head, or a hand in
+front of the face, changes several frames in succession."""
+
+CHANGE_MARGIN = 0.1
+"""Margin on each side of the box that is compared to find changes, as a fraction of its sides."""
+
+ABRUPT_SECONDS = 0.11
+"""Maximum seconds between two frames that are compared, for ten frames per second or more; in a
+longer time, a face can turn."""
+
+MAX_LIGHT_RATIO = 3.0
+"""A change of brightness or contrast by more than this factor is a flash, not another face."""
+
+MAX_OTHER_FACE_SIMILARITY = 0.4
+"""A detection is of another face if its similarity to the latest detection is lower."""
 
 MAX_REPLACEMENT_AGE = 0.5
 """Maximum seconds since the latest detection of a face that another face replaces."""
@@ -35,63 +49,65 @@ MAX_REPLACEMENT_AGE = 0.5
 class Track:
     """A tracked face.
 
-    An appearance is a normalized thumbnail (`appearance.appearance_of`).
-
     Attributes:
         face_id: Face id.
         box: (4,) center x and y in pixels, log width, log height.
         velocity: (4,) change of `box` per second.
-        mean_appearance: Appearance averaged over the detections.
+        mean_coarse: Coarse thumbnail (`Appearance.coarse`), averaged over the detections.
         last_seen: Time of the latest detection in seconds.
-        last_appearance: Appearance at the latest detection.
-        expected_thumbnail: Thumbnail at the predicted box in the latest frame; None at first.
+        last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
+        expected_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
+            at first, or if there is none (`appearance.box_thumbnail`).
         expected_at: Time of that frame in seconds.
+        expected_similarity: Similarity of `expected_thumbnail` to that of the frame before.
         changed_at: Time of the latest abrupt change in seconds; None if there was none.
     """
 
     face_id: int
     box: np.ndarray
     velocity: np.ndarray
-    mean_appearance: np.ndarray
+    mean_coarse: np.ndarray
     last_seen: float
-    last_appearance: np.ndarray
-    expected_thumbnail: np.ndarray | None = None
+    last_thumbnail: Thumbnail | None
+    expected_thumbnail: Thumbnail | None = None
     expected_at: float = 0.0
+    expected_similarity: float = 1.0
     changed_at: float | None = None
 
     @classmethod
-    def begin(cls, face_id: int, box: np.ndarray, appearance: np.ndarray, seconds: float) -> Track:
+    def begin(cls, face_id: int, box: np.ndarray, appearance: Appearance, seconds: float) -> Track:
         """Return the track of a face that is detected for the first time."""
-        return cls(face_id, box, np.zeros(4), appearance, seconds, appearance)
+        return cls(face_id, box, np.zeros(4), appearance.coarse, seconds, appearance.thumbnail)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the track as a JSON-serializable dictionary."""
-        expected = self.expected_thumbnail
         return {
             "face_id": self.face_id,
             "box": self.box.tolist(),
             "velocity": self.velocity.tolist(),
-            "mean_appearance": self.mean_appearance.tolist(),
+            "mean_coarse": self.mean_coarse.tolist(),
             "last_seen": self.last_seen,
-            "last_appearance": self.last_appearance.tolist(),
-            "expected_thumbnail": None if expected is None else expected.tolist(),
+            "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
+            "expected_thumbnail": self.expected_thumbnail and self.expected_thumbnail.to_text(),
             "expected_at": self.expected_at,
+            "expected_similarity": self.expected_similarity,
             "changed_at": self.changed_at,
         }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Track:
         """Create a track from the dictionary that `to_dict` returned."""
-        expected = state["expected_thumbnail"]
+        last, expected = state["last_thumbnail"], state["expected_thumbnail"]
         return cls(
             state["face_id"],
             np.array(state["box"], np.float64),
             np.array(state["velocity"], np.float64),
-            np.array(state["mean_appearance"], np.float32),
+            np.array(state["mean_coarse"], np.float32),
             state["last_seen"],
-            np.array(state["last_appearance"], np.float32),
-            None if expected is None else np.array(expected, np.float32),
+            last and Thumbnail.from_text(last),
+            expected and Thumbnail.from_text(expected),
             state["expected_at"],
+            state["expected_similarity"],
             state["changed_at"],
         )
 
@@ -117,35 +133,43 @@ class Track:
         height, width = pixels.shape[:2]
         x, y, w, h = box = decode(self.predict(seconds, width, height))
         before, elapsed = self.expected_thumbnail, seconds - self.expected_at
-        now = self.expected_thumbnail = thumbnail(pixels, box)
+        now = self.expected_thumbnail = box_thumbnail(pixels, box, CHANGE_MARGIN)
         self.expected_at = seconds
         # A face at the border can change because more or less of it is visible.
         is_inside = x >= 0 and y >= 0 and x + w <= width and y + h <= height
-        if before is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
+        if before is None or now is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
+            self.expected_similarity = 1.0
             return False
-        if not _is_flash(before, now) and differ(centered(before), centered(now)):
-            self.changed_at = seconds
-        return self.changed_at == seconds
+        was_still = self.expected_similarity >= MIN_STILL_SIMILARITY
+        self.expected_similarity = similarity(now, before)
+        is_similar = self.expected_similarity >= MAX_ABRUPT_SIMILARITY
+        if is_similar or not was_still or _is_flash(before, now):
+            return False
+        self.changed_at = seconds
+        return True
 
-    def is_replaced(self, appearance: np.ndarray, seconds: float) -> bool:
+    def is_replaced(self, appearance: Appearance, seconds: float) -> bool:
         """Return whether the image has changed abruptly and a detection looks like another face."""
+        before, now = self.last_thumbnail, appearance.thumbnail
         return (
             self.changed_at == seconds
             and seconds - self.last_seen <= MAX_REPLACEMENT_AGE
-            and differ(self.last_appearance, appearance)
+            and before is not None
+            and now is not None
+            and similarity(now, before) < MAX_OTHER_FACE_SIMILARITY
         )
 
-    def update(self, box: np.ndarray, appearance: np.ndarray, seconds: float) -> None:
+    def update(self, box: np.ndarray, appearance: Appearance, seconds: float) -> None:
         """Add a detection: set the box, and correct velocity (alpha-beta filter) and appearance."""
-        self.last_appearance = appearance
+        self.last_thumbnail = appearance.thumbnail
         elapsed = max(seconds - self.last_seen, 1e-3)
         error = box - (self.box + self.velocity * elapsed)
         weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
         self.velocity = self.velocity + weight * VELOCITY_GAIN * error / elapsed
         self.velocity[2:] = self.velocity[2:].clip(-1, 1)
         self.box, self.last_seen = box, seconds
-        self.mean_appearance = normalized(
-            (1 - APPEARANCE_GAIN) * self.mean_appearance + APPEARANCE_GAIN * appearance
+        self.mean_coarse = normalized(
+            (1 - APPEARANCE_GAIN) * self.mean_coarse + APPEARANCE_GAIN * appearance.coarse
         )
 
 
@@ -162,7 +186,7 @@ def decode(encoded: np.ndarray) -> Box:
     return x - w / 2, y - h / 2, w, h
 
 
-def _is_flash(before: np.ndarray, after: np.ndarray) -> bool:
+def _is_flash(before: Thumbnail, after: Thumbnail) -> bool:
     """Return whether brightness or contrast of a thumbnail have changed too much for a new face."""
-    ratios = (after.mean() + 1) / (before.mean() + 1), (after.std() + 1) / (before.std() + 1)
+    ratios = (after.mean + 1) / (before.mean + 1), (after.std + 1) / (before.std + 1)
     return not all(1 / MAX_LIGHT_RATIO < ratio < MAX_LIGHT_RATIO for ratio in ratios)

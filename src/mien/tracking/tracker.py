@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from mien.results import Box, Face
-from mien.tracking.appearance import appearance_of, correlation
+from mien.tracking.appearance import Appearance, correlation
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 from mien.tracking.track import MAX_REPLACEMENT_AGE, Track, encode
 
-CROWDED_DISTANCE, CROWDED_SECONDS = 2.0, 0.5
+CROWDED_DISTANCE, CROWDED_SECONDS = 1.0, 0.5
 """Two faces that were detected in the last `CROWDED_SECONDS`, less than this many face widths
 apart, are not taken as replaced: one may have passed in front of the other."""
 
@@ -112,7 +112,7 @@ class Tracker:
         max_age = self._frame_interval.update(seconds)
         self._tracks = [t for t in self._tracks if seconds - t.last_seen <= max_age]
         encoded = [encode(box) for box in boxes]
-        appearances = [appearance_of(pixels, box) for box in boxes]
+        appearances = [Appearance.of(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
         crowded = self._crowded(seconds)
         for track, k in self._match(seconds, encoded, appearances, pixels.shape, crowded):
@@ -131,7 +131,7 @@ class Tracker:
         self._frame_interval.update(seconds)
         tracks = {track.face_id: track for track in self._tracks}
         for face in faces:
-            box, appearance = encode(face.box), appearance_of(pixels, face.box)
+            box, appearance = encode(face.box), Appearance.of(pixels, face.box)
             if track := tracks.get(face.face_id):
                 track.update(box, appearance, seconds)
             else:
@@ -152,7 +152,7 @@ class Tracker:
         self,
         seconds: float,
         boxes: list[np.ndarray],
-        appearances: list[np.ndarray],
+        appearances: list[Appearance],
         shape: tuple[int, ...],
         crowded: Set[int],
     ) -> list[tuple[Track, int]]:
@@ -162,13 +162,14 @@ class Tracker:
             predicted = track.predict(seconds, shape[1], shape[0])
             age = seconds - track.last_seen
             for k, (box, appearance) in enumerate(zip(boxes, appearances, strict=True)):
+                distance = _distance(predicted, box)
+                if distance > min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
+                    continue
                 if track.face_id not in crowded and track.is_replaced(appearance, seconds):
                     continue
-                distance = _distance(predicted, box)
-                if distance <= min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
-                    size_change = abs(predicted[2:] - box[2:]).max()
-                    dissimilarity = 1 - correlation(track.mean_appearance, appearance)
-                    costs.append((distance + size_change + dissimilarity, t, k))
+                size_change = abs(predicted[2:] - box[2:]).max()
+                dissimilarity = 1 - correlation(track.mean_coarse, appearance.coarse)
+                costs.append((distance + size_change + dissimilarity, t, k))
         matches: list[tuple[Track, int]] = []
         matched_tracks: set[int] = set()
         matched_boxes: set[int] = set()

@@ -1,0 +1,111 @@
+"""Measure new face ids when people are replaced without a cut. Writes results/replaced-people.json.
+
+python benchmarks/replaced_people.py --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from unittest import mock
+
+from mien import Analyzer
+from mien.lab import runs
+from mien.results import Frame, Result
+from mien.tracking.track import Track
+from tests.synthetic import film, replacements, shots
+
+ROOT = Path(__file__).parent.parent
+
+FIRST_SEED = 1100
+"""First seed of the measured clips. All thresholds were chosen on other seeds, below this."""
+
+SAME_PEOPLE = ("hand", "head_turn", "static", "fast_pan", "whip_pan", "zoom", "roll", "flash",
+               "exposure", "light_switch", "passer_by", "dropped_frames", "noise",
+               "caption")  # fmt: skip
+"""Kinds of clips in which nobody is replaced, from `replacements` and `shots`."""
+
+
+def clip(kind: str, seed: int) -> tuple[list[Frame], list[list[float]]]:
+    """Render a clip; return its frames and the centers of the replaced faces in each frame."""
+    if kind in replacements.KINDS:
+        rendered = replacements.frames(kind, seed)
+    else:
+        rendered = ((pixels, seconds, []) for pixels, seconds, _ in shots.frames(kind, seed))
+    decoded = list(shots.compressed(rendered))
+    frames = [
+        Frame(pixels, kind, number, seconds) for number, (pixels, seconds, _) in enumerate(decoded)
+    ]
+    return frames, [centers for _, _, centers in decoded]
+
+
+def measure_replacements(seed: int) -> dict[str, float]:
+    """Count replaced faces of a clip, and those with a new id when they are first detected."""
+    frames, replaced = clip("people", seed)
+    results = list(Analyzer("small").session().stream(frames))
+    counts = {"replaced": 0, "new_ids": 0, "minutes": len(frames) / film.FPS / 60}
+    for k, centers in enumerate(replaced):
+        for x in centers:
+            before, after = _ids_at(results[k - 1], x), _ids_at(results[k], x)
+            if before and after:
+                counts["replaced"] += 1
+                counts["new_ids"] += not before & after
+    return counts
+
+
+def measure_same_people(kind: str, seed: int) -> dict[str, float]:
+    """Count the ids of a clip that are new only because faces can be recognized as replaced."""
+    frames, _ = clip(kind, seed)
+    session = Analyzer("small").session
+    ids = _count_ids(session().stream(frames))
+    with mock.patch.object(Track, "is_replaced", return_value=False):
+        ids_without = _count_ids(session().stream(frames))
+    return {"wrong_new_ids": ids - ids_without, "minutes": len(frames) / film.FPS / 60}
+
+
+def _ids_at(result: Result, x: float) -> set[int]:
+    """Return the ids of the faces that are less than half their width from a center."""
+    return {
+        face.face_id for face in result if abs(face.box[0] + face.box[2] / 2 - x) < face.box[2] / 2
+    }
+
+
+def _count_ids(results: Iterator[Result]) -> int:
+    return len({face.face_id for result in results for face in result})
+
+
+def total(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Sum rows of counts."""
+    return {name: float(sum(row[name] for row in rows)) for name in rows[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
+    with ProcessPoolExecutor(args.jobs) as pool:
+        rows = {"people": total(list(pool.map(measure_replacements, seeds)))}
+        print("people", rows["people"], flush=True)
+        for kind in SAME_PEOPLE:
+            rows[kind] = total(list(pool.map(measure_same_people, [kind] * len(seeds), seeds)))
+            print(kind, rows[kind], flush=True)
+    same = total([rows[kind] for kind in SAME_PEOPLE])
+    measured = {
+        "rows": rows,
+        "new_id_rate": rows["people"]["new_ids"] / rows["people"]["replaced"],
+        "wrong_new_ids_per_ten_minutes": 10 * same["wrong_new_ids"] / same["minutes"],
+        "minutes_without_replacement": same["minutes"],
+        "held_out_seeds": list(seeds),
+        "size": list(film.SIZE),
+        "environment": runs.environment(),
+    }
+    print({name: value for name, value in measured.items() if name != "rows"})
+    runs.write_json(ROOT / "results" / "replaced-people.json", measured)
+
+
+if __name__ == "__main__":
+    main()

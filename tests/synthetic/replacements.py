@@ -1,0 +1,130 @@
+"""Clips without cuts in which people are replaced or swapped, and clips that resemble them.
+
+for pixels, seconds, replaced in replacements.frames("people", seed=0): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from tests.synthetic.actors import CANVAS_HEIGHT, CANVAS_WIDTH, FACE_LEFT, FACE_SIDE, FACE_TOP
+from tests.synthetic.film import FPS, SIZE, Person, add_noise, random_scene, random_sprite, sway
+from tests.synthetic.single_shots import Range, random_steps
+
+Frame = tuple[np.ndarray, float, list[float]]
+"""(H, W, 3) uint8 RGB pixels, time in seconds, and the horizontal center of each face that is of
+another person than in the previous frame."""
+
+INTERVAL: Range = (0.6, 1.6)
+"""Seconds between two replacements."""
+
+
+def people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """One or two people who are replaced by others, or exchange their places, in one frame."""
+    scene = random_scene(rng)
+    side = rng.uniform(40, 100)
+    places = [0.5] if rng.random() < 0.5 else [0.28, 0.72]
+    scene.people = [_person_at(rng, place * SIZE[0], side) for place in places]
+    next_replacement = rng.uniform(*INTERVAL)
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        replaced: list[int] = []
+        if t >= next_replacement:
+            next_replacement = t + rng.uniform(*INTERVAL)
+            sprites = [person.sprite for person in scene.people]
+            if len(places) == 2 and rng.random() < 0.5:
+                replaced, sprites = [0, 1], sprites[::-1]
+            else:
+                replaced = [int(rng.integers(len(places)))]
+                sprites[replaced[0]] = random_sprite(rng)
+            scene.people = [
+                Person(sprite, person.x, person.y, person.side)
+                for sprite, person in zip(sprites, scene.people, strict=True)
+            ]
+        yield add_noise(scene(t), rng), t, [scene.people[j].x(t) for j in replaced]
+
+
+def hand(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A hand that moves in front of a face, stays for up to a second or passes, and leaves."""
+    scene = random_scene(rng)
+    side = rng.uniform(50, 100)
+    person = _person_at(rng, SIZE[0] / 2, side)
+    scene.people = [person]
+    color = rng.uniform(60, 200) * np.array([1, 0.75, 0.6])
+    shading = cv2.resize(rng.uniform(0.6, 1.2, (6, 10)), SIZE, interpolation=cv2.INTER_CUBIC)
+    start, end = 0.5, 0.5
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        if t >= end:
+            start = t + rng.uniform(0.2, 1)
+            angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(2, 10) * side
+            target_x, target_y = rng.uniform(-0.3, 0.5, 2) * side
+            radius = rng.uniform(0.3, 0.9) * side
+            travel, stay = 2 * side / speed, max(0.0, rng.uniform(-1, 1))
+            end = start + 2 * travel + stay
+        pixels = scene(t)
+        if t >= start:
+            elapsed = t - start
+            # Distance from the target: it approaches, stays, and leaves on the other side.
+            distance = speed * (travel - min(elapsed, travel) - max(0.0, elapsed - travel - stay))
+            center = (
+                person.x(t) + target_x + np.cos(angle) * distance,
+                person.y(t) + target_y + np.sin(angle) * distance,
+            )
+            mask = np.zeros(SIZE[::-1], np.float32)
+            cv2.ellipse(mask, (center, (radius, 1.6 * radius), np.rad2deg(angle)), 1, -1)
+            is_moving = elapsed < travel or elapsed > travel + stay
+            blur = 1 + 2 * int(speed / FPS / 4) if is_moving else 1
+            mask = cv2.GaussianBlur(mask, (blur, blur), 0)[..., None]
+            pixels += mask * (shading[..., None] * color * scene.brightness - pixels)
+        yield add_noise(pixels, rng), t, []
+
+
+def head_turn(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A head that turns to the left and right by up to 60 degrees, in 0.12 to 0.5 seconds."""
+    scene = random_scene(rng)
+    side = rng.uniform(50, 100)
+    front = _person_at(rng, SIZE[0] / 2, side)
+    yaw = random_steps(rng, seconds, lambda: rng.uniform(-60, 60), (0.12, 0.5), (0.2, 0.6))
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        sprite = _turned(front.sprite, float(np.clip(yaw(t), -60, 60)))
+        scene.people = [Person(sprite, front.x, front.y, front.side)]
+        yield add_noise(scene(t), rng), t, []
+
+
+def _person_at(rng: np.random.Generator, x: float, side: float) -> Person:
+    """A person who sways around a horizontal position."""
+    dx, dy = sway(rng, 8), sway(rng, 5)
+    return Person(
+        random_sprite(rng), lambda t: x + dx(t), lambda t: 0.45 * SIZE[1] + dy(t), lambda t: side
+    )
+
+
+def _turned(sprite: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotate the head of a sprite around its vertical axis, as if it were a cylinder."""
+    radius, bottom = 0.75 * FACE_SIDE, FACE_TOP + FACE_SIDE + 10
+    center = FACE_LEFT + FACE_SIDE / 2
+    columns = np.arange(CANVAS_WIDTH) - center
+    angles = np.arcsin(np.clip(columns / radius, -1, 1)) + np.deg2rad(degrees)
+    # The back of the head is not in the sprite: its edge is repeated.
+    source = center + radius * np.sin(np.clip(angles, -1.4, 1.4))
+    source = np.where(abs(columns) < radius, source, np.arange(CANVAS_WIDTH))
+    map_x = np.tile(source.astype(np.float32), (CANVAS_HEIGHT, 1))
+    map_y = np.repeat(np.arange(CANVAS_HEIGHT, dtype=np.float32)[:, None], CANVAS_WIDTH, 1)
+    turned = sprite.copy()
+    turned[:bottom] = cv2.remap(sprite, map_x, map_y, cv2.INTER_LINEAR)[:bottom]
+    return turned
+
+
+KINDS: dict[str, Callable[[np.random.Generator, float], Iterator[Frame]]] = {
+    make.__name__: make for make in (people, hand, head_turn)
+}
+
+
+def frames(kind: str, seed: int = 0, seconds: float = 20.0) -> Iterator[Frame]:
+    """Render a clip of a kind in `KINDS`; equal seeds give equal clips."""
+    return KINDS[kind](np.random.default_rng((seed, 100 + list(KINDS).index(kind))), seconds)
