@@ -226,7 +226,9 @@ def compressed(clip: Iterable[Frame], bit_rate: int = 150_000) -> Iterator[Frame
     file, marks = io.BytesIO(), []
     tick = Fraction(1, 1000)
     with av.open(file, "w", format="matroska") as output:
-        stream = output.add_stream("libx264", FPS, {"preset": "veryfast"}, width=SIZE[0],
+        # The macroblock tree of x264 is not deterministic.
+        options = {"preset": "veryfast", "x264-params": "mbtree=0"}
+        stream = output.add_stream("libx264", FPS, options, width=SIZE[0],
                                    height=SIZE[1], pix_fmt="yuv420p", bit_rate=bit_rate,
                                    thread_count=1, gop_size=250)  # fmt: skip
         for k, (pixels, seconds, is_cut) in enumerate(clip):

@@ -41,7 +41,7 @@ def test_most_people_who_are_replaced_or_swapped_get_new_ids(detect):
                     counts[old != new] += 1
             before = ids
     assert counts[True] + counts[False] > 15
-    assert counts[True] > 0.8 * (counts[True] + counts[False])
+    assert counts[True] > 0.7 * (counts[True] + counts[False])
 
 
 @pytest.mark.parametrize("kind", ["hand", "head_turn"])
