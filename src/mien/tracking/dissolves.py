@@ -19,13 +19,13 @@ WINDOWS = (4, 8, 16)
 MAX_WINDOW_SECONDS = 2.2
 """Longer windows, which occur if frames are far apart, are not examined."""
 
-MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.85
+MIN_WEIGHT, MAX_WEIGHT = 0.1, 0.9
 """Range of both weights, of the first and of the last frame, in the middle of the window."""
 
 MIN_WEIGHT_CHANGE = 0.1
 """Minimum change of both weights between the quarters of the window."""
 
-MAX_END_SIMILARITY = 0.245
+MAX_END_SIMILARITY = 0.3
 """Maximum similarity of the first and the last frame of a window."""
 
 MAX_BLOCK_CORRELATION = 0.5
@@ -33,7 +33,7 @@ MAX_BLOCK_CORRELATION = 0.5
 computed from the blocks that differ between the first and the last frame: a person who stands in
 front of a moving background is in all frames, and fits any mixture."""
 
-MIN_FIT = 0.45
+MIN_FIT = 0.35
 """Minimum fraction of the variance of a block, in the median, that the mixture explains."""
 
 MIN_STEP_SIMILARITY = 0.6
