@@ -16,8 +16,9 @@ SAMPLE_SECONDS = 0.115
 WINDOWS = (4, 8, 16)
 """Lengths of the examined windows in samples: about 0.5, 1 and 2 seconds at usual frame rates."""
 
-MAX_WINDOW_SECONDS = 2.2
-"""Longer windows, which occur if frames are far apart, are not examined."""
+MAX_WINDOW_SECONDS, MAX_SAMPLE_SECONDS = 2.2, 0.21
+"""Longer windows, and windows in which samples are farther apart on average, are not examined: in
+a video with few frames per second, motion can resemble a dissolve."""
 
 MIN_WEIGHT, MAX_WEIGHT = 0.1, 0.9
 """Range of both weights, of the first and of the last frame, in the middle of the window."""
@@ -67,7 +68,9 @@ class DissolveDetector:
         return any(
             _is_dissolve([sample for _, sample in samples[-1 - window :: window // 4]])
             for window in WINDOWS
-            if window < len(samples) and seconds - samples[-1 - window][0] <= MAX_WINDOW_SECONDS
+            if window < len(samples)
+            and seconds - samples[-1 - window][0]
+            <= min(MAX_WINDOW_SECONDS, window * MAX_SAMPLE_SECONDS)
         )
 
     def state(self) -> list[tuple[float, str]]:

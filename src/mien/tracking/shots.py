@@ -33,6 +33,10 @@ MAX_PAN_CORRELATION = 0.8
 """A frame continues its shot if it correlates with the previous frame, shifted as in a pan, by at
 least this. In a whip pan, single blocks are too blurred to be matched, but whole frames are not."""
 
+STILL, MAX_STILL_SECONDS = 1.2, 0.15
+"""If the similarity of the previous two frames was above the first value, and the frame follows
+within the second, no pan is assumed, since the first frames of a pan are similar."""
+
 MIN_SHOT_SECONDS = 0.15
 """Shortest shot: a fast roll of the camera would otherwise begin a shot with each of its frames."""
 
@@ -117,7 +121,7 @@ class ShotDetector:
             self._forget()
         is_blank = frame.is_blank or self._is_flash(frame)
         is_appearing = self._passed_blank and self._is_appearing(frame)
-        is_boundary = not (is_blank or is_appearing) and self._is_boundary(frame, seconds)
+        is_boundary = not (is_blank or is_appearing) and self._is_boundary(frame, seconds, elapsed)
         is_boundary = is_boundary and seconds - self._shot_start >= MIN_SHOT_SECONDS
         if is_boundary:
             self._forget()
@@ -133,7 +137,7 @@ class ShotDetector:
         self._earlier, self._previous = self._previous, frame
         return jumped_back or is_boundary
 
-    def _is_boundary(self, frame: Thumbnail, seconds: float) -> bool:
+    def _is_boundary(self, frame: Thumbnail, seconds: float, elapsed: float) -> bool:
         if self._previous is None or self._clear is None:
             return False
         if self._passed_blank:
@@ -141,10 +145,12 @@ class ShotDetector:
                 similarity(frame, self._clear) < MIN_SIMILARITY
                 and layout_correlation(frame, self._clear) < MIN_LAYOUT_AFTER_BLANK
             )
-        return self._is_hard_cut(frame, self._previous) or self._dissolves.update(frame, seconds)
+        is_hard_cut = self._is_hard_cut(frame, self._previous, elapsed)
+        return is_hard_cut or self._dissolves.update(frame, seconds)
 
-    def _is_hard_cut(self, frame: Thumbnail, previous: Thumbnail) -> bool:
+    def _is_hard_cut(self, frame: Thumbnail, previous: Thumbnail, elapsed: float) -> bool:
         in_fast_motion = self._similarity < FAST_MOTION
+        was_still = self._similarity > STILL and elapsed <= MAX_STILL_SECONDS
         self._similarity = similarity(frame, previous)
         if not (frame.is_textured and previous.is_textured):
             minimum = MIN_FLAT_LAYOUT
@@ -155,7 +161,7 @@ class ShotDetector:
         return (
             self._similarity < minimum
             and not histograms_match(frame, previous)
-            and pan_correlation(frame, previous) < MAX_PAN_CORRELATION
+            and (was_still or pan_correlation(frame, previous) < MAX_PAN_CORRELATION)
             and (
                 self._earlier is None
                 or similarity(frame, self._earlier) < MIN_SIMILARITY_TO_EARLIER
