@@ -37,7 +37,7 @@ def frames(
     Raises:
         UserError: The first frame cannot be read, or no frame is in the selected range.
     """
-    is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)
+    is_selected = selection.frame_filter(DEFAULT_FRAME_RATE)  # animations have no frame rate
     last, is_range_empty = 0.0, True
     for frame in _frames(source, on_warning, max_pixels):
         if should_stop():

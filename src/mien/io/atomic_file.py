@@ -60,7 +60,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # raises the error for a name that is too long before any work is done
+        with suppress(FileNotFoundError):
+            path.stat()  # raises the error for a name that is too long before any work is done
     except OSError as error:
         raise write_error(path, error) from None
     remove_abandoned(path.parent)
@@ -70,6 +71,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if temporary.exists():
             move_into_place(temporary, path)
     except OSError as error:
+        # An error of the block about another file is not an error in writing `path`.
         is_about_temporary = str(temporary) in (str(error.filename), str(error.filename2))
         if is_about_temporary or error.errno in DISK_FULL_ERRNOS:
             raise write_error(path, error) from None
@@ -158,7 +160,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def shorten(name: str, max_bytes: int) -> str:
-    """Truncate a file name to at most `max_bytes` bytes, without splitting a character."""
+    """Truncate a file name to `max_bytes` bytes; drop a split character and final spaces."""
     encoded = os.fsencode(name)
     if len(encoded) <= max_bytes:
         return name

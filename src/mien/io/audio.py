@@ -36,15 +36,16 @@ MAX_EARLY_SECONDS = 0.05
 """A packet is still copied if it begins at most this many seconds before the start of the copy."""
 
 END_TOLERANCE = 0.02
-"""A consumer that has reached this many seconds before the end of the video gets all remaining
-audio."""
+"""A consumer that is at most this many seconds before the stated end of the video gets all the
+remaining audio, because times are rounded."""
 
 AudioCopy = Generator[float, None, None]
 """A generator that writes audio step by step, and yields the second up to which audio is written.
 
-The yielded seconds never exceed the end of the video less `END_TOLERANCE`. A consumer that waits
-for a later second therefore exhausts the generator, which also writes the audio after the last
-video frame. The first step only adds the audio stream. Closing the generator flushes the encoder.
+The first step only adds the audio stream. A consumer advances the generator until the yielded
+second is at least that of its video. Yielded seconds are at most the stated end of the video less
+`END_TOLERANCE`; a consumer that waits for a later second exhausts the generator, so that the audio
+after the last video frame is also written. Closing the generator flushes the encoder.
 """
 
 
@@ -90,7 +91,7 @@ def _copy_stream(container: Any, start_seconds: float, out: Any) -> AudioCopy:
     if stream is None:
         return
     if stream.codec_context is None:
-        raise UserError("its codec is not supported")
+        raise UserError("its codec is not supported")  # `copy_audio` adds the name of the file
     start = float(start_time(container)) + start_seconds
     end = _video_end(container) - start - END_TOLERANCE
     copy = _copy_packets if stream.codec_context.name in COPIED_CODECS else _encode
@@ -98,6 +99,7 @@ def _copy_stream(container: Any, start_seconds: float, out: Any) -> AudioCopy:
 
 
 def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
+    """Copy the packets from the timestamp `start` on; `end` is in seconds of the output."""
     copy = out.add_stream_from_template(stream)
     yield 0.0
     to_continuous = _time_mapper(stream.time_base)
@@ -119,6 +121,7 @@ def _copy_packets(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
 
 
 def _encode(stream: Any, start: float, end: float, out: Any) -> AudioCopy:
+    """Encode the audio from the timestamp `start` on; `end` is in seconds of the output."""
     import av
 
     layout = "mono" if stream.codec_context.channels == 1 else "stereo"

@@ -108,8 +108,8 @@ def _read_camera(source: Source) -> Iterator[np.ndarray]:
     try:
         import cv2
     except ImportError:
-        raise UserError("Cannot open a camera: OpenCV is not installed. In the mien repository: "
-                        "pip install '.[camera]'.") from None  # fmt: skip
+        raise UserError("Cannot open a camera: OpenCV is not installed. In the mien repository, "
+                        "run pip install '.[camera]'.") from None  # fmt: skip
     with _without_opencv_warnings():
         camera = cv2.VideoCapture(number)
     try:
@@ -142,6 +142,7 @@ def _without_opencv_warnings() -> Iterator[None]:
 def _read_stream(source: Source) -> Iterator[np.ndarray]:
     import av
 
+    # With UDP, which FFmpeg tries first, lost packets would damage frames.
     options = {"rtsp_transport": "tcp"} if source.location.lower().startswith("rtsp") else {}
     timeout = (TIMEOUT, TIMEOUT)
     with open_video(source, options=options, timeout=timeout) as (container, stream):
@@ -154,7 +155,7 @@ def _read_stream(source: Source) -> Iterator[np.ndarray]:
                 decoded = packet.decode() if packet.size or packet.dts is None else []
             except StopIteration:
                 return
-            except av.error.InvalidDataError:
+            except av.error.InvalidDataError:  # skip a damaged packet
                 continue
             except (av.error.FFmpegError, ValueError) as error:
                 raise UserError(f"{source.name} was interrupted: {reason(error)}.") from None

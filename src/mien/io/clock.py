@@ -28,7 +28,7 @@ class PresentationClock:
 
     Attributes:
         last: Seconds of the last frame; -1 before the first frame.
-        count: Number of frames so far, including those that were too late.
+        count: Number of frames so far, including those for which None was returned.
     """
 
     def __init__(self, time_base: Fraction, rate: float, start: Fraction) -> None:

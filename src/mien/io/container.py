@@ -23,7 +23,7 @@ def open_video(source: Source, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Open a container and yield it with its video stream.
 
     Args:
-        source: A video file or a URL.
+        source: A video file, or the address of a video or stream.
         options: Passed to `av.open`.
 
     Raises:
@@ -60,7 +60,7 @@ def demux(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def may_reset_timestamps(container: Any) -> bool:
-    """Return whether timestamps may restart in this format, as in MPEG-TS.
+    """Return whether timestamps may restart in this format, such as MPEG-TS or Ogg.
 
     Such files are always read from the start: seeking is ambiguous if a time occurs twice.
     """
@@ -70,7 +70,10 @@ def may_reset_timestamps(container: Any) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Return FFmpeg's description of an error, in lower case and without a period."""
+    """Return the description of an error of FFmpeg, in lower case and without a final period.
+
+    For other errors, it is their message.
+    """
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 

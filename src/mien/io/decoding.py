@@ -11,8 +11,8 @@ from mien.io.clock import PresentationClock
 from mien.io.container import demux, may_reset_timestamps
 
 MAX_DAMAGED = 10_000
-"""Maximum number of consecutive damaged packets and frames, and of packets that cannot be read from
-the container of a file. Reading ends after more."""
+"""Reading of a file ends after more than this many consecutive damaged packets and frames, or more
+than this many packets, consecutive or not, that cannot be read from the container."""
 
 SEGMENT_ID = b"\x18\x53\x80\x67"
 """Identifier of the element that contains the streams of a Matroska or WebM file."""
@@ -63,17 +63,19 @@ class TimedDecoder:
         if self._failed_packets and not self._clock.count:
             self._report("is damaged: no frame could be read")
             return
-        # Recordings of broadcasts may end within a frame.
-        if may_reset_timestamps(self._container) and self._damaged_count <= 1:
+        # Recordings of broadcasts may end within a frame. Their formats let timestamps restart.
+        may_be_broadcast = may_reset_timestamps(self._container)
+        if may_be_broadcast and self._damaged_count <= 1:
             return
         last = max(self._clock.last, 0.0)
+        # Corrupt frames after the last intact one show that the file goes on after the damage.
         if self._damaged_count and self._intact_until < last:
             self._report_damage()
         elif self._damaged_count or self._is_truncated():
             self._report(f"is truncated: no frame could be read after {last:.1f} s")
 
     def _with_seconds(self, av_frame: Any) -> Iterator[tuple[float, Any]]:
-        """Yield a frame with its seconds, unless it is too late; count damage or report its end."""
+        """Yield the frame if the clock returns its seconds; count damage or report its end."""
         # If a recording begins between two key frames, its first frame is incomplete.
         if av_frame.is_corrupt and self._clock.count:
             self._add_damage()
@@ -123,7 +125,7 @@ class TimedDecoder:
         yield None
 
     def _is_truncated(self) -> bool:
-        """Return whether the file ends within its last packet, or before data that it lists."""
+        """Return whether the file ends within its last packet, or is shorter than it states."""
         name, size = self._container.format.name, self._container.size
         if self._is_last_packet_corrupt:
             return True
@@ -162,11 +164,13 @@ def count_frames(container: Any, stream: Any, before: int) -> int:
     Args:
         container: An open PyAV container.
         stream: Its video stream.
-        before: The time, in units of the stream's time base.
+        before: Presentation timestamp (PTS) of the first frame that is not counted, in units of the
+            stream's time base.
     """
-    times = set()
+    times = set()  # of several frames with the same time, `PresentationClock` keeps one
     for packet in _read_packets(container, stream):
         time = packet.pts if packet.pts is not None else packet.dts
+        # Decoding timestamps increase, and a frame is never shown before it is decoded.
         if packet.dts is not None and packet.dts >= before:
             break
         if time is not None and time < before and _is_shown(packet):
@@ -196,6 +200,7 @@ def _matroska_end(path: Path) -> int:
     length = 9 - size_bytes[0].bit_length() if size_bytes else 9
     if length > 8 or len(size_bytes) < length:
         return 0
-    unknown_size = (1 << 7 * length) - 1
-    size = int.from_bytes(size_bytes[:length], "big") & unknown_size
-    return 0 if size == unknown_size else size_start + length + size
+    value_mask = (1 << 7 * length) - 1
+    size = int.from_bytes(size_bytes[:length], "big") & value_mask
+    is_unknown = size == value_mask  # as in recordings that were streamed
+    return 0 if is_unknown else size_start + length + size

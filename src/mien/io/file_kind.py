@@ -53,11 +53,13 @@ These files have the signatures of videos and TIFFs.
 """
 
 MOTION_JPEG_SUFFIXES = frozenset((".mjpeg", ".mjpg"))
+"""Suffixes of videos that begin like a JPEG, so that only the suffix tells them apart."""
 
 HEIF_SIGNATURES = tuple(
     b"ftyp" + brand
     for brand in (b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 )
+"""Possible bytes 4 to 11 of HEIF files."""
 
 SIGNATURES: tuple[tuple[SourceKind, int, tuple[bytes, ...]], ...] = (
     # HEIF and AVIF use the container of MP4, so they are tested first.
@@ -88,22 +90,24 @@ WEBP_FLAGS_OFFSET, WEBP_ANIMATION_FLAG = 20, 0x02
 """Offset of the flags of an extended WebP file, and the flag of an animation."""
 
 HEAD_BYTES = 512
-"""Number of bytes that are read to recognize a signature."""
+"""Number of bytes that are read to recognize a signature: up to three sync bytes of a transport
+stream."""
 
 
 def kind_of_file(path: str) -> SourceKind:
-    """Return the kind of a file by its signature, else by its suffix; other files are images."""
-    head = _head(path)
+    """Return the kind of a file by its signature, else by its suffix; other files are images.
+
+    Files with `MOTION_JPEG_SUFFIXES` are always videos.
+    """
     suffix = suffix_of(path)
-    by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
-    # A Motion JPEG video has the same first bytes as a JPEG.
     if suffix in MOTION_JPEG_SUFFIXES:
-        return by_suffix
-    return _kind_by_content(path, head) or by_suffix
+        return "video"
+    by_suffix: SourceKind = "video" if suffix in VIDEO_SUFFIXES else "image"
+    return _kind_by_content(path, _head(path)) or by_suffix
 
 
 def kind_in_folder(path: str) -> SourceKind | None:
-    """Return the kind of a file in a folder, or None if it is not read."""
+    """Return the kind of a file in a folder, or None if files like it are not read from folders."""
     suffix = suffix_of(path)
     if suffix in EXCLUDED_SUFFIXES or (suffix in HEIF_SUFFIXES and not supports_heif()):
         return None
@@ -180,10 +184,12 @@ def _is_apng(path: str) -> bool:
 
 
 def _chunk_names_before_pixels(file: BufferedReader) -> Iterator[bytes]:
-    file.seek(8)
+    file.seek(8)  # after the signature
+    # A chunk consists of the number of its data bytes, its name, the data and a checksum.
     while len(header := file.read(8)) == 8 and header[4:] != b"IDAT":
         yield header[4:]
-        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+        data_bytes, checksum_bytes = int.from_bytes(header[:4], "big"), 4
+        file.seek(data_bytes + checksum_bytes, os.SEEK_CUR)
 
 
 def _has_second_frame(path: str, image_format: str) -> bool:

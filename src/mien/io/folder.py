@@ -27,7 +27,8 @@ class Folder:
 
     Attributes:
         files: Path and kind of each image and video, sorted by path.
-        unread_counts: Number of other files with each suffix.
+        unread_counts: Number of other files with each suffix, in lower case; the key "" counts
+            files without a suffix.
         skipped_folders: Path of each subfolder that was not read, and the reason.
     """
 
@@ -47,9 +48,10 @@ class Folder:
 
 
 def read_folder(path: str) -> Folder:
-    """List the files of a folder and its subfolders, except hidden files and system files.
+    """List the files of a folder and its subfolders.
 
-    Links to folders are not followed.
+    Hidden and system files and subfolders are ignored. Links to folders are not followed, but
+    listed in `skipped_folders`.
 
     Raises:
         OSError: The folder cannot be read. Unreadable subfolders are skipped instead.

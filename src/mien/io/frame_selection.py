@@ -28,7 +28,7 @@ class FrameSelection:
         start: The second at which the selection begins.
         end: The second at which the selection ends, inclusive.
         number: The number of the frame at `start`, or -1 if unknown; set by `starting_at`.
-        origin: The second from which time steps are counted if `number` is given; otherwise, they
+        origin: The second from which time steps are counted if `number` is known; otherwise, they
             are counted from `start`.
 
     Raises:
@@ -52,9 +52,11 @@ class FrameSelection:
         if self.every > 1 and self.seconds > 0:
             raise UserError(f"Cannot select both every {self.every} frames and every "
                             f"{self.seconds:g} s; use one of the two.")  # fmt: skip
-        if self.every < 1 or self.seconds < 0:
-            raise UserError(f"Cannot select every {self.every} frames or {self.seconds:g} s; use "
-                            "at least 1 frame, or at least 0 s.")  # fmt: skip
+        if self.every < 1:
+            raise UserError(f"Cannot select every {self.every} frames; use at least 1.")
+        if self.seconds < 0:
+            raise UserError(f"Cannot select a frame every {self.seconds:g} s; use a positive time, "
+                            "or 0 for no time step.")  # fmt: skip
 
     def starting_at(self, number: int, seconds: float) -> FrameSelection:
         """Return the part of this selection that begins with a given frame.
@@ -69,7 +71,7 @@ class FrameSelection:
             rest = selection.starting_at(number=250, seconds=10.0)
             ```
         """
-        return replace(self, start=seconds, number=number, origin=self.start)
+        return replace(self, start=seconds, number=number, origin=self._step_origin)
 
     def frame_filter(self, rate: float) -> Callable[[float], bool]:
         """Return a function that takes the seconds of a frame and returns whether it is selected.
@@ -85,7 +87,6 @@ class FrameSelection:
             print([is_selected(k / 25) for k in range(4)])  # [True, False, True, False]
             ```
         """
-        origin = self.start if self.number < 0 else self.origin
         step, count = -1, 0
 
         def is_selected(seconds: float) -> bool:
@@ -95,15 +96,19 @@ class FrameSelection:
                 return (count - 1) % self.every == 0
             # Steps depend only on the time, so that a resumed run selects the same frames.
             previous = step
-            elapsed = seconds - origin + EARLY_TOLERANCE / rate
+            elapsed = seconds - self._step_origin + EARLY_TOLERANCE / rate
             step = math.floor(elapsed / self.seconds + ROUNDING_TOLERANCE)
             return step != previous
 
         return is_selected
 
+    @property
+    def _step_origin(self) -> float:
+        return self.start if self.number < 0 else self.origin
+
 
 def select_frames(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:
-    """Yield the selected frames of a live source."""
+    """Yield the selected frames of a live source, whose frame rate is not known."""
     is_selected = selection.frame_filter(rate=DEFAULT_FRAME_RATE)
     for frame in frames:
         if frame.seconds > selection.end:

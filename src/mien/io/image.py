@@ -21,19 +21,20 @@ from mien.io.source import record_name
 from mien.results import Frame
 
 MAX_BYTES = 256 * 2**20
-"""Maximum size of an image file."""
+"""Maximum size of an image file in bytes."""
 
 ANIMATED_FORMATS = frozenset(("AVIF", "GIF", "PNG", "WEBP"))
 """Formats whose frames are moments of an animation, and not pages."""
 
 MAX_IGNORED_DURATION = 10
-"""Maximum duration of an animation frame, in milliseconds, that browsers and players ignore."""
+"""Browsers and players ignore the duration of an animation frame if it is at most this many
+milliseconds."""
 
 DEFAULT_DURATION = 100
-"""Duration of an animation frame, in milliseconds, that they use instead."""
+"""Duration, in milliseconds, for which browsers and players show such a frame."""
 
 ImageInput = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""Types that are read as images: the path of a file, its bytes, RGB pixels or a PIL image."""
+"""Types that are read as images: the path of a file, its bytes, an array or a PIL image."""
 
 
 def warm_up() -> None:
@@ -50,19 +51,21 @@ def frames(
     """Read all frames of an image: the pages of a TIFF, the frames of an animation, or one frame.
 
     Args:
-        source: The path of one file, `-` for standard input, the bytes of a file, (H, W, 3) uint8
-            RGB pixels or a PIL image.
-        name: Name in frames and error messages; by default, the path.
+        source: The path of one file, `-` for standard input, the bytes of a file, an array that
+            `arrays.to_rgb` accepts, or a PIL image.
+        name: Name in frames and error messages. By default, it is the path, `standard input` or
+            `bytes`; for arrays and PIL images, it is empty.
         max_pixels: Maximum number of pixels of a frame. By default, it is `image_file.MAX_PIXELS`,
             and JPEGs with more, up to `jpeg.MAX_REDUCED_PIXELS`, are decoded at a reduced size.
         reduce_above: If given, a JPEG with more pixels is decoded at a reduced size. It applies
             only if `source` is the bytes of a file.
 
     Yields:
-        Upright RGB frames; transparent pixels are blended with white.
+        Upright RGB frames; transparent pixels are blended with white. The seconds of a frame are
+        the time at which an animation shows it; 0 for pages.
 
     Raises:
-        UserError: The input is not an image, is damaged or is too large.
+        UserError: The input cannot be read, is not an image, is damaged or is too large.
     """
     if isinstance(source, str | os.PathLike):
         return _read_file(os.fspath(source), name, max_pixels)

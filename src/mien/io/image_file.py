@@ -48,8 +48,12 @@ class Header(NamedTuple):
 def read_header(body: bytes, name: str) -> Header:
     """Read the header of an image file, without decoding the image.
 
+    Args:
+        body: The content of the file.
+        name: Name in error messages.
+
     Raises:
-        UserError: The file is not an image, or its header is damaged.
+        UserError: The file is not a supported image, or its header is damaged.
     """
     with _open(body, name) as image:
         is_progressive = bool(image.info.get("progressive"))
@@ -133,9 +137,11 @@ def _identify(body: bytes) -> Image.Image | None:
             if image_format not in Image.OPEN or image_format in tried:
                 continue
             tried.add(image_format)
+            # Pillow's classes raise these errors if the file is of another format.
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
                 if _accepts(image_format, body, default=True):
-                    return Image.OPEN[image_format][0](io.BytesIO(body), "")
+                    image_class = Image.OPEN[image_format][0]
+                    return image_class(io.BytesIO(body), "")
     return None
 
 
@@ -156,6 +162,7 @@ def _accepts(image_format: str, body: bytes, *, default: bool) -> bool:
     """Return whether a file has a format's signature, or `default` if the format has none."""
     accept = Image.OPEN[image_format][1]
     try:
+        # For a format whose decoder is not installed, `accept` returns a message.
         return default if accept is None else accept(body[:16]) is True
     except (IndexError, struct.error):  # the file is shorter than the signature
         return False

@@ -35,9 +35,11 @@ def open_jpeg(body: bytes) -> JpegImageFile | None:
 
 
 def reduce(image: Image.Image, max_pixels: int) -> None:
-    """Prepare a JPEG to be decoded at 1/2, 1/4 or 1/8 of its width and height.
+    """Prepare a JPEG to be decoded at a reduced size, in place.
 
-    JPEGs of at most `max_pixels` or of more than `MAX_REDUCED_PIXELS` are not changed.
+    The width and height become 1/2, 1/4 or 1/8: the largest of these with which the image has at
+    most `max_pixels` pixels, or 1/8 if none is small enough. JPEGs of at most `max_pixels` or of
+    more than `MAX_REDUCED_PIXELS` pixels are not changed.
     """
     width, height = image.size
     if max_pixels < width * height <= MAX_REDUCED_PIXELS:
@@ -55,6 +57,9 @@ def load(image: Image.Image, body: bytes, max_pixels: int) -> Image.Image:
         image: The JPEG, after `open_jpeg` and, if needed, `reduce`.
         body: The content of its file.
         max_pixels: The argument of `reduce`.
+
+    Returns:
+        The decoded image: `image`, or a copy with an end marker.
 
     Raises:
         OSError: Pixels are missing.

@@ -140,6 +140,7 @@ def _copy(source: Path, part: Path) -> None:
 @contextmanager
 def _open(part: Path, path: Path, resume: bool) -> Iterator[FileIO]:
     try:
+        # Without locks, a new run rejects any existing file ("xb"), because it may be in use.
         file = open(part, "ab" if resume or fcntl else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         raise _interrupted_error(part) from None

@@ -26,19 +26,23 @@ def frames(
     """Read the frames of one source in temporal order.
 
     Args:
-        source: The image, video, camera or stream.
-        selection: Which frames of a video to read; all frames of an image are read.
-        on_warning: Called with a `UserError` for each damaged part of a video, and before each
-            attempt to reconnect to a stream; by default, a Python warning is issued.
-        max_pixels: Maximum number of pixels of a frame of a video file, image sequence or
-            animation; larger ones count as damaged.
-        should_stop: Called for each frame of a video file, image sequence or animation, selected or
-            not; reading ends when it returns true.
+        source: The image, animation, video, sequence, camera or stream.
+        selection: Which frames to read; all by default. All frames of an image are always read.
+        on_warning: Called with a `UserError` for each damaged part of a video file, sequence or
+            animation, and before each attempt to reconnect to a stream; by default, a Python
+            warning is issued.
+        max_pixels: Maximum number of pixels of a frame of a video file, sequence or animation;
+            larger ones count as damaged. Other sources ignore it.
+        should_stop: Called for each frame of a video file, sequence or animation, selected or not;
+            reading ends when it returns true. Other sources ignore it.
         started: Value of `time.monotonic()` at second 0 of a live source; by default, that of its
             first frame.
 
+    Returns:
+        An iterator over upright RGB frames.
+
     Raises:
-        UserError: The source cannot be read.
+        UserError: When iterating: the source cannot be read, or no frame is in the selected range.
     """
     selection = selection or FrameSelection()
     if source.kind == "image":
@@ -59,7 +63,8 @@ def read_images(
 
     Args:
         sources: The images.
-        on_error: Called with the error of each image that cannot be read, while reading continues.
+        on_error: Called with the error of each image that cannot be read, while reading continues;
+            None raises the error.
 
     Raises:
         UserError: An image cannot be read, and `on_error` is None.
@@ -78,7 +83,7 @@ def read_image(source: ImageInput) -> Frame:
 
     Args:
         source: The path of a file, or of a folder or glob with one file; `-` for standard input;
-            the bytes of a file, (H, W, 3) uint8 RGB pixels or a PIL image.
+            the bytes of a file, an array that `arrays.to_rgb` accepts, or a PIL image.
 
     Raises:
         UserError: The input cannot be read as an image, or matches several files.

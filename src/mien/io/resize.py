@@ -23,7 +23,8 @@ GRAY_BLOCK_PIXELS = 10_000
 """Number of pixels that `to_gray` converts at once, to limit memory; this size was the fastest."""
 
 AREA_BLOCK_ROWS, AREA_BLOCK_VALUES = 128, 1 << 16
-"""Number of input rows and input values that `area` averages at once, for the same reasons."""
+"""Number of input rows and input values that `area` averages at once, to limit memory; these
+numbers were the fastest."""
 
 MIN_FRACTION = 1e-3
 """OpenCV ignores an input pixel if at most this fraction of it lies inside an output pixel."""
@@ -166,8 +167,9 @@ def _average_columns(pixels: np.ndarray, width: int) -> np.ndarray:
         (H, width * C) float32, contiguous.
     """
     columns = _area_taps(pixels.shape[1], width)
+    channels = pixels[0, 0].size
     # With the rows as the last axis, the sums run over long contiguous blocks.
-    narrow = np.empty((width, pixels[0, 0].size, pixels.shape[0]), np.float32)
+    narrow = np.empty((width, channels, pixels.shape[0]), np.float32)
     for top in range(0, pixels.shape[0], AREA_BLOCK_ROWS):
         strip = np.ascontiguousarray(pixels[top : top + AREA_BLOCK_ROWS])
         strip = np.atleast_3d(strip).transpose(1, 2, 0)
@@ -239,6 +241,7 @@ def _interpolate(pixels: np.ndarray, size: Size, *, area_weights: bool) -> np.nd
     channel_axes = (1,) * (pixels.ndim - 2)
     left, right = (weights.reshape(-1, *channel_axes) for weights in columns.weights)
     above, below = (weights.reshape(-1, 1, *channel_axes) for weights in rows.weights)
+    # The shifts by 4, 16 and 2 bits divide by the two factors `FIXED_POINT_ONE` (11 bits each).
     wide = pixels[:, columns.inputs[0]] * left + pixels[:, columns.inputs[1]] * right
     wide >>= 4
     sums = (wide[rows.inputs[0]] * above >> 16) + (wide[rows.inputs[1]] * below >> 16)

@@ -36,7 +36,8 @@ INTEGER_WHITE_LEVELS = (65535, 2**24 - 1, 2**32 - 1)
 """Possible white levels of integers; the smallest that is not below the image's maximum is used."""
 
 FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
-"""Possible white levels of floats, chosen in the same way, except for highlights."""
+"""Possible white levels of floats; the smallest that is not below the image's maximum is used,
+unless the image has highlights (`MAX_HIGHLIGHT`)."""
 
 MAX_HIGHLIGHT = 16.0
 """A float image with a maximum between 1 and this value is assumed to have the range 0 to 1, and
@@ -44,7 +45,11 @@ highlights above it. The maximum then becomes white."""
 
 
 def to_upright_rgb(image: Image.Image) -> np.ndarray:
-    """Convert an image to (H, W, 3) uint8 RGB pixels, upright and blended with white."""
+    """Convert an image to (H, W, 3) uint8 RGB pixels, upright and blended with white.
+
+    Raises:
+        Exception: Any error of Pillow's decoder if the image is damaged.
+    """
     image.load()
     transpose = UPRIGHT_TRANSPOSES.get(_orientation(image))
     if image.mode.startswith("I") or image.mode == "F" or tiff.is_signed_byte(image):
@@ -69,8 +74,6 @@ def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
         image = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")
-    if image.mode == "P" and image.palette and image.palette.mode.endswith("A"):
-        image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -88,7 +91,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _is_transparent(image: Image.Image) -> bool:
     """Return whether some pixels may be transparent."""
-    # Image.has_transparency_data fails for GIF frames whose palette is not set.
+    # Pillow's `has_transparency_data` is not used: it fails for GIF frames without a palette.
     palette_mode = image.palette.mode if image.mode == "P" and image.palette else ""
     has_channel = image.mode in ALPHA_MODES or palette_mode.endswith("A")
     if image.info.get(NO_ALPHA) or not (has_channel or "transparency" in image.info):
@@ -103,7 +106,9 @@ def _gray(image: Image.Image) -> np.ndarray:
     if tiff.is_signed_byte(image):
         values = values.view(np.int8)
     white = tiff.max_value(image)
-    if values.dtype == np.int32 and white == 2**32 - 1:  # Pillow reads uint32 as int32
+    if values.dtype == np.int32 and white == 2**32 - 1:
+        # Pillow reads uint32 as int32. The maximum determines white, because such files may hold
+        # fewer bits.
         values, white = values.view(np.uint32), 0
     gray = _to_8_bits(values, white)
     return 255 - gray if tiff.is_white_zero(image) else gray

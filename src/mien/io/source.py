@@ -18,7 +18,7 @@ from mien.io.folder import read_folder
 from mien.results import LIVE_KINDS, SourceKind
 
 STREAM_SUFFIXES = MOTION_JPEG_SUFFIXES | {".ts"}
-"""Suffixes of video files that live streams also have; such an address is read as a stream."""
+"""Suffixes that both video files and live streams have; an address with one is read as a stream."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
@@ -82,16 +82,16 @@ class Source:
         """Interpret a string as one or more inputs.
 
         Args:
-            text: A file, a folder (all images and videos in it, at any depth), a glob, `-` for an
-                image on standard input, `camera` or `camera:1`, an address (`rtsp://...`,
-                `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
+            text: A file, a folder (all images and videos in it, at any depth), a glob (all files
+                that match), `-` for an image on standard input, `camera` or `camera:1`, an address
+                (`rtsp://...`, `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
             on_warning: Called with a `UserError` that counts the other files of a folder and names
                 the subfolders that are not read, or that counts the folders that a glob matches.
                 By default, a Python warning is issued. Hidden and system files are not counted.
 
         Returns:
-            At least one input; those of a folder or glob are sorted by path. The first bytes of a
-            file determine its kind, or its suffix if they are not those of an image or video.
+            At least one input; those of a folder or glob are sorted by path. `kind_of_file`
+            determines the kind of a file.
 
         Raises:
             UserError: Nothing matches, a file or folder cannot be accessed, or the text is empty,
@@ -151,7 +151,7 @@ def _address(text: str) -> Source:
 
 
 def _path_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
-    """List the files that a path, folder or glob matches, sorted by path."""
+    """Return the file itself, or list the files of a folder or glob, sorted by path."""
     if not text:
         raise UserError("The input is an empty string; give a file, a folder or a camera.")
     path = Path(text)
@@ -169,6 +169,8 @@ def _glob_sources(pattern: str, on_warning: ErrorCallback) -> list[Source]:
     matches = sorted(glob.glob(pattern, recursive=True))
     folders = [path for path in matches if Path(path).is_dir()]
     files = [path for path in matches if path not in folders]
+    if folders and not files:
+        raise UserError(f"Cannot read {pattern}: only folders match. Give the path of a folder.")
     if not files:
         raise UserError(f"Cannot read {pattern}: file not found.")
     if folders and "**" not in pattern:
@@ -184,7 +186,7 @@ def _folder_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
         raise UserError(f"Cannot read folder {text}: it contains no image or video{detail}.")
     if folder.unread_message:
         on_warning(UserError(f"{text}: {folder.unread_message}."))
-    files = [(str(Path(path)), kind) for path, kind in folder.files]
+    files = [(str(Path(path)), kind) for path, kind in folder.files]  # without ./ and //
     return [Source(kind, path, record_name(path)) for path, kind in files]
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 from mien.errors import UserError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF and BigTIFF files, each in both byte orders."""
 
 SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE_FORMAT = (
     254, 258, 262, 284, 281, 320, 330, 339,
@@ -31,6 +32,8 @@ def is_tiff(body: bytes) -> bool:
 def check(image: Image.Image, body: bytes, name: str) -> None:
     """Raise `UserError` for a TIFF that Pillow reads incorrectly, and for a camera raw file."""
     tags = _tags(image)
+    # In raw files such as Nikon's NEF, the first page is a preview, and the raw data are in a
+    # subdirectory of it.
     has_preview = is_reduced(image) and SUB_IFDS in tags
     if has_preview or DNG_VERSION in tags or body[8:10] == CANON_RAW:
         raise UserError(f"Cannot read {name}: it is a camera raw file. Export it as JPEG.")
@@ -61,7 +64,7 @@ def is_signed_byte(image: Image.Image) -> bool:
 
 
 def max_value(image: Image.Image) -> int:
-    """Return the largest sample value of a TIFF of integers by its tags, or 0 if it is unknown."""
+    """Return the largest sample value that the tags of an integer TIFF allow, or 0 if unknown."""
     tags = _tags(image)
     bits = _bits(tags)
     is_signed = _first(tags.get(SAMPLE_FORMAT)) == SIGNED

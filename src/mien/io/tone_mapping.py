@@ -27,7 +27,10 @@ REFERENCE_WHITE = 203.0
 """Luminance of a white page in HDR video, in cd/m2."""
 
 HLG_PEAK = 1000.0
-"""Peak luminance of the display for which HLG is defined, in cd/m2."""
+"""Nominal peak luminance of an HLG display, in cd/m2; `HLG_SYSTEM_GAMMA` depends on it."""
+
+HLG_SYSTEM_GAMMA = 1.2
+"""Exponent from the luminance of the scene to that of a display with `HLG_PEAK`."""
 
 KNEE = 0.7
 """Fraction of the reference white above which light is compressed."""
@@ -49,12 +52,12 @@ BT2020_TO_BT709 = np.array(
 
 
 def is_needed(transfer: int, primaries: int) -> bool:
-    """Return whether a frame with these color properties is HDR or has BT.2020's wide gamut."""
+    """Return whether a frame is HDR or has BT.2020's wide gamut; see `to_sdr` for the arguments."""
     return transfer in (PQ, HLG) or primaries == BT2020
 
 
 def to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """Convert decoded HDR or wide-gamut RGB to SDR.
+    """Convert decoded RGB for which `is_needed` is true to SDR.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, or (H, W, 4) with an alpha channel, which is not changed.
@@ -112,12 +115,12 @@ def _to_linear_light(values: np.ndarray, transfer: int) -> np.ndarray:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
         luminance = np.maximum(scene @ BT2020_LUMINANCE, 1e-6)[..., None]
-        return scene * luminance**0.2 * (HLG_PEAK / REFERENCE_WHITE)
+        return scene * luminance ** (HLG_SYSTEM_GAMMA - 1) * (HLG_PEAK / REFERENCE_WHITE)
     return values**GAMMA
 
 
 def _compress_highlights(light: np.ndarray) -> np.ndarray:
-    """Compress light above `KNEE` smoothly, so that all values are below 1."""
+    """Compress (..., 3) light above `KNEE` smoothly, so that no value is above 1."""
     brightest = np.maximum(light.max(axis=-1, keepdims=True), KNEE)
     compressed = KNEE + (1 - KNEE) * (1 - np.exp(-(brightest - KNEE) / (1 - KNEE)))
     return light * (compressed / brightest)

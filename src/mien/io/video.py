@@ -28,8 +28,8 @@ from mien.io.video_pixels import MAX_PIXELS, RgbConverter, create_decoder, displ
 from mien.results import Frame
 
 DECODER_THREADS = 4
-"""Number of decoder threads. It does not depend on the number of cores, because each thread holds a
-frame, and because analyzing a frame takes longer than decoding it in a single thread."""
+"""Number of decoder threads. It does not grow with the number of cores, because each thread holds a
+frame in memory, and analyzing a frame takes longer than decoding it, even in a single thread."""
 
 SEEK_MARGIN = 1.0
 """Number of seconds before the requested time at which seeking aims, because some formats seek by
@@ -58,7 +58,8 @@ class VideoInfo:
 def probe(source: Source) -> VideoInfo:
     """Read the duration, size and frame rate of a video file or image sequence.
 
-    Those of a file are read from its header; the size of a sequence is that of its first image.
+    Those of a file are read from its header. The size of a sequence is that of its first image, or
+    0 if that image cannot be read.
 
     Raises:
         UserError: The file cannot be read as a video, or an image of the sequence is missing.
@@ -66,13 +67,13 @@ def probe(source: Source) -> VideoInfo:
     if source.kind == "sequence":
         paths, rate = sequence.paths(source), sequence.rate(source)
         height = width = 0
-        with contextlib.suppress(UserError):  # reported when its frames are read
+        with contextlib.suppress(UserError):  # `frames` reports an unreadable image
             height, width = image.first_frame(str(paths[0])).pixels.shape[:2]
         return VideoInfo(len(paths) / rate, width, height, rate)
     with open_video(source) as (container, stream):
         start, end = start_time(container), end_time(stream)
-        stated = (container.duration or 0) / 1_000_000
-        seconds = max(0.0, float(end - start)) if end is not None else stated
+        container_seconds = (container.duration or 0) / 1_000_000  # stated in microseconds
+        seconds = max(0.0, float(end - start)) if end is not None else container_seconds
         width, height = display_size(stream)
         first = max(0.0, float((stream.start_time or 0) * stream.time_base - start))
         return VideoInfo(seconds, width, height, float(stream.average_rate or 0), first)
@@ -90,8 +91,9 @@ def frames(
     Args:
         source: The file or sequence.
         selection: Which frames to read; all by default.
-        on_error: Called with a `UserError` at the end of each damaged part, while reading
-            continues; by default, a Python warning is issued.
+        on_error: Called with a `UserError` at the end of each damaged part of a file, and for each
+            unreadable image of a sequence, while reading continues; by default, a Python warning is
+            issued.
         max_pixels: Maximum number of pixels of a frame; larger ones count as damaged.
         should_stop: Called for each frame, selected or not; reading ends when it returns true.
 
@@ -101,8 +103,8 @@ def frames(
         streams.
 
     Raises:
-        UserError: The file cannot be read or has no video stream, or no frame is in the selected
-            range.
+        UserError: The file cannot be read or has no video stream, an image of the sequence is
+            missing, or no frame is in the selected range.
     """
 
     def make_frames(is_stopped: Callable[[], bool]) -> Iterator[Frame]:
@@ -122,7 +124,8 @@ class _LazyFrame(NamedTuple):
     """A frame that is not yet converted to RGB.
 
     Attributes:
-        number: Index in the file, or from the first frame that is read if its number is known.
+        number: Index in the file; if `FrameSelection.number` is known, the index counted from the
+            first frame that is read.
         seconds: Time of the frame.
         to_pixels: Returns the RGB pixels, or None if the frame is damaged.
     """
@@ -145,6 +148,7 @@ def _selected_frames(
         return
     with open_video(source) as (container, stream):
         opened = _OpenVideo(container, stream, source, on_error, max_pixels)
+        # If a time may occur twice, seeking is ambiguous.
         start = 0.0 if may_reset_timestamps(container) else selection.start
         lazy_frames = opened.lazy_frames(start, is_number_known=selection.number >= 0)
         yield from _select(source, selection, opened.rate, lazy_frames, should_stop)
@@ -158,7 +162,7 @@ def _select(
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     """Yield the selected frames with their numbers in the file; only these are converted to RGB."""
-    # If the number of the first frame is known, so is its exact time.
+    # If the number of the first frame is known, so is its exact time, except for rounding.
     tolerance = 1e-6 if selection.number >= 0 else EARLY_TOLERANCE / rate
     last, is_selected = 0.0, selection.frame_filter(rate)
     offset: int | None = None
@@ -230,7 +234,7 @@ class _OpenVideo:
         """
         has_sought = start > 0 and self._seek(start)
         decoder = create_decoder(self.stream)
-        # The size of a frame may differ from the size in the header.
+        # The decoder checks each frame, because its size may differ from that in the header.
         decoder.options = {"max_pixels": str(self.max_pixels)}
         decoder.thread_type, decoder.thread_count = "AUTO", DECODER_THREADS
         clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))

@@ -124,7 +124,7 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
         # reference cycle would keep each frame in memory until the next garbage collection, 100
         # frames later.
         data = SideDataContainer(av_frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
-    except ValueError:  # PyAV fails to read all side data if one kind is unknown
+    except ValueError:  # PyAV reads none of the side data if it does not know one of their kinds
         return _rotation_matrix(av_frame.rotation)
     return None if data is None else parse_display_matrix(data)
 
