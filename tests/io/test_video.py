@@ -59,7 +59,8 @@ def test_video_continues_when_timestamps_restart(tmp_path, sample_faces):
     assert all(a < b for a, b in pairwise(joined_times))
     assert joined_times[-1] == pytest.approx(2 * times[-1], abs=0.3)
     rest = list(video.frames(Source.parse(str(joined)), video.FrameSelection(start=2.0)))
-    assert [frame.seconds for frame in rest] == [t for t in joined_times if t >= 1.98]
+    earliest = 2.0 - 0.5 / 25  # `EARLY_TOLERANCE`: half a frame before the start
+    assert [frame.seconds for frame in rest] == [t for t in joined_times if t >= earliest]
     count = len(joined_times)
     assert [frame.number for frame in rest] == list(range(count - len(rest), count))
     assert frame_times(joined, start=4.0)[0] == pytest.approx(4.0, abs=0.05)
@@ -88,6 +89,7 @@ def test_missing_number_of_a_sequence_is_an_error(tmp_path):
         Image.new("RGB", (64, 48)).save(tmp_path / f"{k:04d}.png")
     with pytest.raises(UserError, match="number 3"):
         list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
+    # Counting up to this number would take far too long.
     Image.new("RGB", (64, 48)).save(tmp_path / "20240115123456.png")
     with pytest.raises(UserError, match="number 3"):
         list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
@@ -124,7 +126,8 @@ def test_image_sequence_is_a_video(tmp_path, sample_faces, suffix):
     max_error = 25 if suffix == "jpg" else 3
     for frame, pixels in zip(frames, originals, strict=True):
         assert abs(frame.pixels.astype(int) - pixels).mean() < max_error
-    assert frame_times(pattern[:-3]) == pytest.approx([k / 25 for k in range(len(originals))])
+    without_rate = pattern.removesuffix("@10")
+    assert frame_times(without_rate) == pytest.approx([k / 25 for k in range(len(originals))])
     assert frame_times(pattern, start=0.5) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9])
 
 
@@ -141,7 +144,8 @@ def test_every_and_seconds_select_frames(clip):
     assert frame_times(path, every=5) == [t.seconds for t in truths[::5]]
     times = frame_times(path, seconds=0.25)
     assert len(times) == 4
-    assert all(b - a == pytest.approx(0.25, abs=0.041) for a, b in pairwise(times))
+    one_frame = 0.041  # 1/25 s, and rounding
+    assert all(b - a == pytest.approx(0.25, abs=one_frame) for a, b in pairwise(times))
 
 
 @pytest.mark.parametrize("is_variable", [False, True])
@@ -159,6 +163,12 @@ def test_selection_does_not_depend_on_where_reading_begins(
     for k, frame in enumerate(frames):
         rest = video.frames(Source.parse(str(path)), selection.starting_at(*frame))
         assert [(f.number, f.seconds) for f in rest] == frames[k:]
+
+
+def test_time_steps_do_not_change_if_a_resumed_selection_is_resumed_again():
+    selection = video.FrameSelection(seconds=0.3, start=0.1)
+    resumed = selection.starting_at(10, 0.4)
+    assert resumed.starting_at(20, 1.0).origin == resumed.origin == 0.1
 
 
 def test_start_and_end_select_a_range(clip):
@@ -189,7 +199,7 @@ def test_reading_continues_after_damage(tmp_path, sample_faces):
     assert frames[-1].seconds > 5.5
     seconds = [frame.seconds for frame in frames]
     assert seconds == sorted(set(seconds))
-    assert len(errors) < 20
+    assert 0 < len(errors) < 20  # one per damaged part, not per frame
 
 
 @pytest.mark.parametrize("body", [b"", b"not a video at all" * 99])
@@ -225,6 +235,7 @@ def test_prefetch_is_bounded_and_ends_with_its_reader(clip, monkeypatch):
     frames = video.frames(Source.parse(str(path)))
     next(frames)
     time.sleep(0.3)
+    # One was returned, three are queued and one waits; one more is tolerated.
     assert len(decoded) <= 6
     frames.close()
     assert "decoder" not in [thread.name for thread in threading.enumerate()]
@@ -235,7 +246,8 @@ def test_reader_can_be_closed_in_the_decoder_thread(clip, monkeypatch):
     suspended, closed, errors, count = threading.Event(), threading.Event(), [], iter(range(99))
 
     def convert(_, av_frame):
-        if next(count) == 1 and suspended.wait(10):
+        is_second = next(count) == 1
+        if is_second and suspended.wait(10):
             try:
                 reader.close()
             except RuntimeError as error:
@@ -252,6 +264,7 @@ def test_reader_can_be_closed_in_the_decoder_thread(clip, monkeypatch):
 
 
 def test_frame_above_the_pixel_limit_counts_as_damaged(tmp_path):
+    """The header states 64 x 64 pixels, but the frames are larger."""
     path, body = tmp_path / "bomb.avi", io.BytesIO()
     Image.new("RGB", (3000, 3000)).save(body, "JPEG")
     with av.open(str(path), "w") as out:
@@ -282,7 +295,7 @@ def test_damage_in_the_middle_is_not_reported_as_truncation(tmp_path, sample_fac
     path, errors = tmp_path / "whole.mp4", []
     clip_files.encode(path, clips.frames("one", sample_faces, size=(320, 180), seconds=6))
     frames = read(clip_files.corrupted(path, 0.5, 3000), errors)
-    assert frames[-1].seconds == pytest.approx(5.96, abs=0.1)
+    assert frames[-1].seconds == pytest.approx(6 - 1 / 25, abs=0.1)
     assert errors
     assert not [error for error in errors if "truncated" in str(error)]
 
