@@ -59,11 +59,11 @@ def test_folder_of_the_same_name_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file/inside.txt", "x" * 300])
-def test_unwritable_path_is_an_error(tmp_path, name):
+def test_unwritable_path_is_an_error_before_any_work_is_done(tmp_path, name):
     (tmp_path / "file").write_text("not a folder")
     path = tmp_path / name
     with pytest.raises(UserError, match=re.escape(str(path))), atomic_file.atomic_write(path):
-        pass
+        pytest.fail("the block was entered")
 
 
 def test_deleting_the_temporary_file_keeps_the_old_one(tmp_path):
@@ -111,12 +111,13 @@ def test_only_the_temporary_files_of_killed_processes_are_removed(tmp_path):
     link.symlink_to(temporary)
     unrelated.write_text("")
 
-    atomic_file.remove_abandoned.__wrapped__(tmp_path)
+    remove_abandoned = atomic_file.remove_abandoned.__wrapped__  # without the cache of folders
+    remove_abandoned(tmp_path)
     assert temporary.exists()
     process.kill()
     process.communicate()
     assert temporary.exists()
-    atomic_file.remove_abandoned.__wrapped__(tmp_path)
+    remove_abandoned(tmp_path)
     assert sorted(tmp_path.iterdir()) == [link, unrelated]
 
 

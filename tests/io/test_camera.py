@@ -12,6 +12,9 @@ from mien.errors import UserError
 from mien.io import camera
 from mien.io.source import Source
 
+NO_SERVER = "127.0.0.1:9"
+"""An address at which no server runs: the port of the obsolete discard protocol."""
+
 
 def test_reading_a_live_source_stops_at_end_while_frames_arrive(server):
     frames = camera.frames(Source.parse(server.address), end=0.5)
@@ -70,8 +73,8 @@ def test_stream_reconnects(server, monkeypatch):
 
 def test_stream_that_cannot_be_opened_is_not_retried():
     errors = []
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/none"):
-        next(camera.frames(Source.parse("http://127.0.0.1:9/none"), errors.append))
+    with pytest.raises(UserError, match=f"{NO_SERVER}/none"):
+        next(camera.frames(Source.parse(f"http://{NO_SERVER}/none"), errors.append))
     assert errors == []
 
 
@@ -85,7 +88,7 @@ def test_max_attempts_limits_reconnecting(server, monkeypatch):
     server.http.server_close()
     with pytest.raises(UserError, match=server.address):
         list(frames)
-    assert len(errors) == 2
+    assert len(errors) == 2  # after the third failure, the error is raised
 
 
 def test_ctrl_c_ends_a_live_run_and_keeps_its_output(
@@ -156,7 +159,7 @@ def test_until_and_every_apply_to_live_sources(mien, server, tiny_model, tmp_pat
 
 def test_error_of_a_stream_omits_its_password():
     with pytest.raises(UserError) as caught:
-        next(camera.frames(Source.parse("http://me:s3cret@127.0.0.1:9/x.mjpg")))
+        next(camera.frames(Source.parse(f"http://me:s3cret@{NO_SERVER}/x.mjpg")))
     assert "s3cret" not in str(caught.value)
 
 

@@ -59,7 +59,7 @@ def test_default_or_largest_stream_is_read(tmp_path, sizes, dispositions, expect
 
 @pytest.mark.parametrize(
     "disposition", [av.stream.Disposition.attached_pic, DEFAULT], ids=["marked", "unmarked"]
-)
+)  # unmarked cover art is recognized because its stream has only one frame
 def test_cover_art_is_not_read_as_the_video(tmp_path, clip, disposition):
     path = tmp_path / "a.mp4"
     Image.fromarray(gray(200, 800, 800)).save(tmp_path / "cover.png")
@@ -107,7 +107,8 @@ def test_seconds_count_from_the_start_of_the_file(tmp_path, name, video_start, a
     assert [frame.seconds for frame in frames] == pytest.approx(expected, abs=0.05)
     assert frames[0].seconds >= first - 1e-6
     rest = read(path, start=first + 0.4)
-    assert [f.number for f in rest] == [f.number for f in frames if f.seconds >= first + 0.375]
+    earliest = first + 0.4 - 0.025  # the time of a frame, less a rounding error below 1/25 s
+    assert [f.number for f in rest] == [f.number for f in frames if f.seconds >= earliest]
     assert np.array_equal(rest[-1].pixels, frames[-1].pixels)
     info = video.probe(Source.parse(str(path)))
     assert info.first == pytest.approx(first, abs=0.05)
@@ -128,7 +129,7 @@ def test_trimmed_mp4_begins_at_its_edit_list(tmp_path):
     frames = read(tmp_path / "b.mp4")
     assert [frame.seconds for frame in frames] == pytest.approx([k / 25 for k in range(50)])
     assert [frame.number for frame in frames] == list(range(50))
-    assert frames[0].pixels.mean() == pytest.approx(100, abs=3)
+    assert frames[0].pixels.mean() == pytest.approx(2 * 50, abs=3)
     rest = read(tmp_path / "b.mp4", start=1.2)
     assert [(f.number, f.seconds) for f in rest] == [(f.number, f.seconds) for f in frames[30:]]
 
@@ -147,6 +148,7 @@ def test_metadata_in_another_encoding_is_no_error(tmp_path, name):
             out.mux(stream.encode(av.VideoFrame.from_ndarray(gray(9), format="rgb24")))
         out.mux(stream.encode(None))
     body = (tmp_path / name).read_bytes()
+    # Invalid UTF-8 of the same length.
     (tmp_path / name).write_bytes(body.replace(b"Caf\xc3\xa9", b"Caf\xe9\xe8"))
     assert b"Caf\xe9" in (tmp_path / name).read_bytes()
     assert len(read(tmp_path / name)) == 5

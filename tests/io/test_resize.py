@@ -35,9 +35,9 @@ def assert_equal(actual, expected, is_exact=True):
 
 @settings(deadline=None, max_examples=400)
 @given(seeds, lengths, lengths, lengths, lengths, channels, values)
-@example(0, 129, 10, 100, 1, (), 256)
-@example(0, 49, 49, 1, 1, (), 256)
-@example(0, 300, 200, 16, 48, (3,), 256)
+@example(0, 129, 10, 100, 1, (), 256)  # one row more than `AREA_BLOCK_ROWS`
+@example(0, 49, 49, 1, 1, (), 256)  # a mean of many pixels
+@example(0, 300, 200, 16, 48, (3,), 256)  # several blocks
 def test_area_equals_opencv(seed, height, width, new_height, new_width, colors, values):
     pixels = noise(seed, (height, width, *colors), values)
     expected = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_AREA)
@@ -58,7 +58,8 @@ def test_area_with_integer_scale_equals_opencv(
 @pytest.mark.parametrize("values", [256, 2])
 @pytest.mark.parametrize("target", [48, 64, 224])
 def test_area_to_the_input_size_of_a_model_equals_opencv(target, values):
-    for side in (*range(target, 8 * target, 1 if target == 48 else 17), 1000, 1537):
+    step = 1 if target == 48 else 17  # only some sides of larger inputs, to save time
+    for side in (*range(target, 8 * target, step), 1000, 1537):
         pixels = noise(side, (side, side), values)
         expected = cv2.resize(pixels, (target, target), interpolation=cv2.INTER_AREA)
         assert_equal(resize.area(pixels, (target, target)), expected, IS_X86)
@@ -66,7 +67,7 @@ def test_area_to_the_input_size_of_a_model_equals_opencv(target, values):
 
 @settings(deadline=None, max_examples=400)
 @given(seeds, lengths, lengths, lengths, lengths, channels, values)
-@example(0, 20, 20, 10, 10, (), 256)
+@example(0, 20, 20, 10, 10, (), 256)  # OpenCV averages blocks of 2 x 2 pixels
 def test_linear_equals_opencv(seed, height, width, new_height, new_width, colors, values):
     pixels = noise(seed, (height, width, *colors), values)
     expected = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_LINEAR)

@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 
 from mien.errors import UserError
-from mien.io import image
+from mien.io import image, tiff
 
 tifffile = pytest.importorskip("tifffile")
 
 BRIGHTNESS = np.tile(np.linspace(0.1, 0.8, 64), (40, 1))
+"""The image of all tests: (40, 64) gray values from 0 to 1, without pure black and white."""
+
 EXPECTED = (BRIGHTNESS * 255).round().astype(int)
 WHITE = {"u1": 255, "u2": 65535, "u4": 2**32 - 1, "i1": 127, "i2": 32767}
+"""The largest value of each integer type."""
+
+SHORT, LONG = 3, 4
+"""TIFF's numbers of the types of tags: uint16 and uint32."""
 
 
 def encoded(pixels, dtype="u1", order="<", **options):
@@ -26,16 +32,28 @@ def encoded(pixels, dtype="u1", order="<", **options):
 
 
 def packed(data, bits, photometric, extra=()):
-    """Return the bytes of an uncompressed gray TIFF with the pixels `data` and further tags."""
+    """Return the bytes of an uncompressed gray TIFF.
+
+    Args:
+        data: The encoded pixels.
+        bits: Bits per pixel.
+        photometric: 0 if 0 is white, 1 if it is black.
+        extra: Number, type and value of further tags.
+    """
     height, width = BRIGHTNESS.shape
     tags = [
-        (256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric),
-        (273, 4, 8), (277, 3, 1), (278, 3, height), (279, 4, len(data)), *extra,
+        (256, SHORT, width), (257, SHORT, height), (258, SHORT, bits),
+        (259, SHORT, 1),  # no compression
+        (262, SHORT, photometric),
+        (273, LONG, 8),  # offset of the data
+        (277, SHORT, 1),  # one channel
+        (278, SHORT, height), (279, LONG, len(data)),  # one strip
+        *extra,
     ]  # fmt: skip
-    directory = struct.pack("<H", len(tags)) + b"".join(
-        struct.pack("<HHI", tag, kind, 1) + struct.pack("<HH" if kind == 3 else "<I", *value)
-        for tag, kind, *value in ((t, k, v, 0) if k == 3 else (t, k, v) for t, k, v in tags)
-    )
+    directory = struct.pack("<H", len(tags))
+    for tag, kind, value in tags:
+        directory += struct.pack("<HHI", tag, kind, 1)
+        directory += struct.pack("<HH", value, 0) if kind == SHORT else struct.pack("<I", value)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4)
 
 
@@ -47,7 +65,10 @@ def twelve_bits(pixels):
 
 
 def max_error(body):
-    """Return the largest error of decoded pixels; 0 if the TIFF is rejected as unsupported."""
+    """Return the largest error of decoded pixels.
+
+    It is 0 if the TIFF is rejected as unsupported, and 255 if it is rejected for another reason.
+    """
     try:
         (frame,) = image.frames(body)
     except UserError as error:
@@ -80,8 +101,9 @@ def test_common_types_of_gray_are_read(dtype, photometric, order):
 def test_12_bits_have_the_right_brightness_or_are_rejected(photometric):
     pixels = BRIGHTNESS if photometric else 1 - BRIGHTNESS
     assert max_error(packed(twelve_bits(pixels), 12, photometric)) <= 1
-    body = (pixels * 4095).round().astype("<u2").tobytes()
-    assert max_error(packed(body, 16, photometric, [(281, 3, 4095)])) <= 1
+    in_16_bits = (pixels * 4095).round().astype("<u2").tobytes()
+    max_sample = (tiff.MAX_SAMPLE, SHORT, 4095)
+    assert max_error(packed(in_16_bits, 16, photometric, [max_sample])) <= 1
 
 
 def test_packed_12_bits_are_read():
@@ -135,13 +157,21 @@ def test_range_of_floats_is_determined_by_their_maximum():
 def test_smaller_copies_of_a_page_are_not_read():
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        for shade, kind in ((10, 0), (20, 1), (30, 0)):
-            writer.write(np.full((8, 8), shade, np.uint8), subfiletype=kind, metadata=None)
+        for shade, subfile_type in ((10, 0), (20, tiff.REDUCED), (30, 0)):
+            pixels = np.full((8, 8), shade, np.uint8)
+            writer.write(pixels, subfiletype=subfile_type, metadata=None)
     frames = list(image.frames(file.getvalue()))
     assert [(frame.number, frame.pixels[0, 0, 0]) for frame in frames] == [(0, 10), (1, 30)]
 
 
-@pytest.mark.parametrize("tags", [[(50706, 4, 1)], [(254, 4, 1), (330, 4, 8)]])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [(tiff.DNG_VERSION, LONG, 1)],
+        [(tiff.SUBFILE_TYPE, LONG, tiff.REDUCED), (tiff.SUB_IFDS, LONG, 8)],
+    ],
+    ids=["DNG", "preview"],
+)
 def test_raw_files_are_rejected_instead_of_reading_their_preview(tags):
     body = packed(bytes(64 * 40), 8, 1, tags)
     with pytest.raises(UserError, match="raw file"):

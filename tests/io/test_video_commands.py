@@ -65,6 +65,7 @@ def test_video_at_an_address_is_read_as_a_file(clip, mien, tiny_model, tmp_path)
 
 @pytest.mark.parametrize("option", ["--summary", "--timeline"])
 def test_source_is_not_overwritten_by_summary_or_timeline(mien, clip, tmp_path, option):
+    # A video whose name has the suffix of the output, read through a link with its own suffix.
     suffix = {"--summary": ".json", "--timeline": ".png"}[option]
     source = tmp_path / f"clip{suffix}"
     source.write_bytes(clip[0].read_bytes())
@@ -81,8 +82,8 @@ def test_source_is_not_overwritten_by_summary_or_timeline(mien, clip, tmp_path, 
     [
         (("--summary", "faces.csv"), ".json"),
         (("--summary", "nowhere/faces.json"), "nowhere"),
-        (("again.mp4", "--to", "page.html"), "page.html"),
-        (("again.mp4", "--timeline", "t.png"), "t.png"),
+        (("again.mp4", "--to", "page.html"), "page.html"),  # holds only one video
+        (("again.mp4", "--timeline", "t.png"), "t.png"),  # shows only one video
         (("--to", "a.csv", "--to", "a.csv"), "--to a.csv"),
     ],
 )
@@ -118,7 +119,7 @@ def test_video_is_tracked_and_smoothed(clip, tiny_model):
     for result in results:
         (face,) = result
         assert face.smoothed is not None
-        assert face.box == pytest.approx((70, 0, 180, 180))
+        assert face.box == pytest.approx((70, 0, 180, 180))  # the central square
         assert result.frame.detector == "whole"
     assert results[0][0].smoothed == pytest.approx(results[0][0].emotions)
 
@@ -175,6 +176,7 @@ def test_terminal_summary_file_and_page_show_the_same_mean_shares(mien, clip, ti
     assert code == 0
     assert out.splitlines()[-1].split(" -> ")[1].split(", ") == list(map(str, files))
     faces = [json.loads(line)["faces"][0] for line in files[0].read_text().splitlines()]
+    # Shares are weighted by the time since the previous frame, so the first one hardly counts.
     expected = np.mean([list(face["smoothed"].values()) for face in faces[1:]], 0)
     ((record,),) = json.loads(files[3].read_text()).values()
     assert list(record["mean_shares"].values()) == pytest.approx(expected.tolist(), abs=2e-3)
@@ -207,7 +209,9 @@ def test_terminal_summary_file_and_page_show_the_same_mean_shares(mien, clip, ti
         (("--smooth", "abc"), "'abc'"),
     ],
 )
-def test_invalid_selection_options_give_one_sentence(mien, clip, tiny_model, options, message):
+def test_invalid_selection_options_give_an_error_of_one_line(
+    mien, clip, tiny_model, options, message
+):
     code, _, err = mien("analyze", clip[0], "--model", tiny_model, "--detector", "whole", *options)
     assert code == 2
     assert message in err

@@ -30,7 +30,8 @@ def write_gif(path, sample_faces, count, **options):
     return originals
 
 
-def make_face(frame, face_id=0):
+def make_face(face_id=0):
+    """Return a face with equal shares of all emotions, also smoothed."""
     emotions = dict.fromkeys(package.EMOTIONS, 1 / 7)
     return Face((20.0, 20.0, 40.0, 40.0), 0.9, emotions, face_id, smoothed=emotions)
 
@@ -48,7 +49,7 @@ def write_video(path, images, *, times=None, codec="libx264", pixel_format="yuv4
         tick: Unit of the timestamps in seconds, by default 1/25.
         matrix: The coefficients a, b, c and d of the display matrix.
         options: Options of the encoder.
-        attributes: Further attributes of the stream.
+        attributes: Further attributes of PyAV's stream, such as `sample_aspect_ratio`.
     """
     tick = tick or Fraction(1, 25)
     with av.open(str(path), "w") as out:
@@ -85,7 +86,8 @@ def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
         copy = out.add_stream_from_template(stream)
         ticks = round(shift / stream.time_base)
         for number, packet in enumerate(original.demux(stream)):
-            if packet.dts is not None and keep(number):
+            is_empty = packet.dts is None  # the last packet
+            if not is_empty and keep(number):
                 packet.pts, packet.dts, packet.stream = packet.pts - ticks, packet.dts - ticks, copy
                 out.mux(packet)
 
@@ -103,7 +105,13 @@ def read(path, errors=None, **selection):
 
 
 def write_with_sound(path, video_start, audio_start=0):
-    """Write one second of video (25 frames) and three seconds of silence."""
+    """Write one second of video (25 frames) and three seconds of silence.
+
+    Args:
+        path: The file.
+        video_start: Seconds at which the video begins.
+        audio_start: Seconds at which the silence begins.
+    """
     tick = Fraction(1, 1000)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", 25, width=64, height=48, pix_fmt="yuv420p",

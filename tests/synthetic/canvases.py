@@ -38,7 +38,13 @@ def gray_backgrounds(photos: slice) -> list[np.ndarray]:
 
 
 def compose(faces: Samples, photos: list[np.ndarray], rng: np.random.Generator) -> Canvas:
-    """Paste one to four faces into a random crop of a photograph, without overlap."""
+    """Paste one to four faces into a random crop of a photograph, without overlap.
+
+    Args:
+        faces: The dataset from which faces are drawn at random.
+        photos: (H, W) uint8 gray backgrounds of at least `SIDE` pixels per side; one is chosen.
+        rng: Random generator for all choices, sizes and positions.
+    """
     photo = photos[rng.integers(len(photos))]
     top, left = (int(rng.integers(0, length - SIDE + 1)) for length in photo.shape)
     indices = rng.choice(len(faces), rng.integers(1, 5), replace=False)
@@ -48,6 +54,6 @@ def compose(faces: Samples, photos: list[np.ndarray], rng: np.random.Generator) 
 
 
 def crop(face: np.ndarray, label: int) -> Canvas:
-    """Return a face crop as a canvas whose box is the whole image."""
+    """Return a (H, W) uint8 face crop as a canvas whose box is the whole image."""
     height, width = face.shape
     return Canvas(face, np.array([[0.0, 0.0, width, height]]), np.array([label]))

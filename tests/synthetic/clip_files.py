@@ -42,12 +42,12 @@ def encode(
 
     Args:
         path: The file to write.
-        frames: Pixels and ground truth of each frame.
-        fps: Nominal frames per second.
+        frames: Pixels, (H, W, 3) uint8 RGB, and ground truth of each frame, at its `seconds`.
+        fps: Nominal frames per second, in the header.
         codec: A codec of `OPTIONS`.
         rotation: 0, 90, 180 or 270. The pixels are stored rotated, with a display matrix that
             rotates them back by this number of degrees, counter-clockwise.
-        sound: Whether to add a tone.
+        sound: Whether to add a tone of the duration of the video.
         index_first: Whether the index of an .mp4 or .mov is at the start, so that the file can be
             read if its end is missing.
 

@@ -64,7 +64,7 @@ def test_page_contains_each_face(tmp_path):
     with writers.open_writer(tmp_path / "page.html") as write:
         for k in range(100):
             frame = Frame(pixels, "</script><b>x.mp4", k, k / 25, "default", "yunet")
-            write(Result(frame, [make_face(frame, 0), *([make_face(frame, 7)] if k < 50 else [])]))
+            write(Result(frame, [make_face(0), *([make_face(7)] if k < 50 else [])]))
     text, data = page_data(tmp_path / "page.html")
     assert text.count("</script>") == 2
     assert [face["id"] for face in data["faces"]] == [0, 7]
@@ -82,7 +82,7 @@ def test_page_size_is_bounded(tmp_path, monkeypatch):
     pixels = np.zeros((48, 64, 3), np.uint8)
     with writers.open_writer(tmp_path / "page.html") as write:
         for k in range(3000):
-            write(Result(Frame(pixels, "x.mp4", k, k / 10), [make_face(None)]))
+            write(Result(Frame(pixels, "x.mp4", k, k / 10), [make_face()]))
     _, data = page_data(tmp_path / "page.html")
     (face,) = data["faces"]
     assert 20 <= len(face["times"]) <= 51
