@@ -12,13 +12,18 @@ from mien.io.source import Source
 from tests.synthetic.images import animation, encoded
 
 FORMATS = ("GIF", "PNG", "WEBP", "AVIF")
+DURATIONS = [100, 250, 50]
+"""Milliseconds for which the three frames of `source` are shown."""
+
 TIMES = [0, 0.1, 0.35]
+"""Seconds at which they begin."""
 
 
 @pytest.fixture(params=FORMATS)
 def source(request, tmp_path):
+    """An animation of a red, a green and a blue frame in each format, in a file without suffix."""
     path = tmp_path / "a"
-    path.write_bytes(animation(request.param, duration=[100, 250, 50]))
+    path.write_bytes(animation(request.param, duration=DURATIONS))
     return Source.parse(str(path))
 
 
@@ -29,7 +34,7 @@ def test_frames_have_their_own_times(source):
     assert {frame.kind for frame in frames} == {"animation"}
     expected = ([255, 0, 0], [0, 255, 0], [0, 0, 255])
     for frame, color in zip(frames, expected, strict=True):
-        assert np.abs(frame.pixels[0, 0].astype(int) - color).max() < 40
+        assert np.abs(frame.pixels[0, 0].astype(int) - color).max() < 40  # some codecs are lossy
 
 
 def test_frames_are_selected_by_time_and_number(source):
@@ -41,7 +46,7 @@ def test_frames_are_selected_by_time_and_number(source):
     assert numbers(end=0.1) == [0, 1]
     rest = reader.frames(source, FrameSelection(every=2).starting_at(2, 0.35))
     assert [frame.number for frame in rest] == [2]
-    with pytest.raises(UserError, match=r"0\.3 s"):
+    with pytest.raises(UserError, match=r"0\.3 s"):  # the last frame is at 0.35 s
         numbers(start=9)
 
 
@@ -78,7 +83,7 @@ def test_the_still_before_a_png_animation_is_not_a_frame(tmp_path):
 def test_damage_after_the_first_frame_is_a_warning(tmp_path):
     frames = [Image.effect_noise((64, 64), 60) for _ in range(4)]
     body = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=40)
-    (tmp_path / "a.gif").write_bytes(body[: len(body) * 5 // 8])
+    (tmp_path / "a.gif").write_bytes(body[: len(body) * 5 // 8])  # ends within the third frame
     errors = []
     read = list(reader.frames(Source.parse(str(tmp_path / "a.gif")), on_warning=errors.append))
     assert len(read) == 2, errors

@@ -14,7 +14,7 @@ SIDE = 160
 """Side of a canvas in pixels; the sides of faces are at least 48 pixels."""
 
 TRAINING_PHOTOS, EVALUATION_PHOTOS = slice(0, 9), slice(9, None)
-"""The background photographs for training and those for evaluation."""
+"""Disjoint slices of `scenes.BACKGROUNDS`, so that evaluation images have unseen backgrounds."""
 
 
 @dataclass(frozen=True)

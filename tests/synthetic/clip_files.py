@@ -78,6 +78,7 @@ def encode(
             file.mux(audio.encode(_tone(written[-1][0] + Fraction(1, fps))))
             file.mux(audio.encode(None))
         time_base = video.time_base  # some formats have a coarser one, such as WebM
+    # Like FFmpeg, round to the nearest multiple of the time base, and halves up.
     return [
         replace(truth, seconds=float((seconds / time_base + Fraction(1, 2)) // 1 * time_base))
         for seconds, truth in written

@@ -47,7 +47,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path: The file to create or replace.
 
     Yields:
-        An empty temporary file in the same folder, with the same suffix.
+        The path of an empty temporary file in the same folder, with the same suffix.
 
     Raises:
         UserError: The folder or the file cannot be written, or the disk is full.

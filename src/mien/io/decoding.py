@@ -111,7 +111,7 @@ class TimedDecoder:
                 return
             except (av.error.FFmpegError, ValueError):  # ValueError: the decoder cannot be opened
                 self._failed_packets += 1
-                # A recording that begins between two key frames is decodable from the second on.
+                # If a recording begins between two key frames, it is decodable from the second one.
                 if self._has_key_frame:
                     self._add_damage()
                 yield []
