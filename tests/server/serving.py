@@ -13,6 +13,7 @@ from mien.server.app import create_app
 from mien.server.settings import Settings
 
 HOSTS = ("testserver", "localhost", "127.0.0.1")
+"""Host names that the server accepts; the first is that of a TestClient."""
 
 
 def settings(model, **overrides):
@@ -23,7 +24,7 @@ def settings(model, **overrides):
 
 @contextmanager
 def in_process(model, **overrides):
-    """Yield a TestClient of a running application."""
+    """Yield a TestClient of a running application; an exception in it gives status 500."""
     app = create_app(settings(model, **overrides))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -54,16 +55,20 @@ def wait_for(condition, timeout_seconds=20.0):
         time.sleep(0.01)
 
 
-def image_file(width=64, height=48, image_format="PNG", seed=0):
-    """Return the content of an image file with noise."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+def image_file(width=64, height=48, image_format="PNG", seed=0, max_value=255):
+    """Return the content of an image file with noise of values from 0 to `max_value`."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, max_value, (height, width, 3), np.uint8, endpoint=True)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, image_format)
     return file.getvalue()
 
 
 def write_video(path, seconds, size=(320, 180), codec="mpeg4"):
-    """Write a video of moving noise, with a tone if the codec is mpeg4, and return `path`."""
+    """Write a video of scrolling noise at 25 frames per second, and return `path`.
+
+    If the codec is mpeg4, the video has a tone of at most two seconds.
+    """
     import av
 
     width, height = size

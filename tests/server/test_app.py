@@ -79,10 +79,11 @@ BASE64_FORMS = {
 
 
 @pytest.mark.parametrize("encode", BASE64_FORMS.values(), ids=BASE64_FORMS)
-@pytest.mark.parametrize("trailing", [0, 1, 2])
-def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, trailing):
-    # Encoded as + and /, or as - and _ in the URL-safe alphabet, at any offset modulo 3.
-    body = IMAGE + b"\xfb\xff\xfe\xfb" * 9 + bytes(trailing)
+@pytest.mark.parametrize("zero_count", [0, 1, 2])
+def test_every_form_of_base64_gives_the_same_record(client, tiny_model, encode, zero_count):
+    # Bytes after the end of a PNG are ignored. These are encoded as + and /, or as - and _ in the
+    # URL-safe alphabet; the zeros at the end vary the length modulo 3, and thus the padding.
+    body = IMAGE + b"\xfb\xff\xfe\xfb" * 9 + bytes(zero_count)
     record = expected_record(tiny_model, IMAGE)
     assert client.post("/analyze", json={"image": encode(body)}).json() == record
     response = client.post("/analyze", json={"images": [encode(body), to_base64()]})
@@ -201,7 +202,9 @@ INVALID_REQUESTS = {
 @pytest.mark.parametrize(
     ("request_options", "status", "expected_text"), INVALID_REQUESTS.values(), ids=INVALID_REQUESTS
 )
-def test_an_invalid_request_gives_one_sentence(client, request_options, status, expected_text):
+def test_an_invalid_request_gives_an_error_of_one_line(
+    client, request_options, status, expected_text
+):
     response = client.post("/analyze", **request_options)
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
@@ -225,6 +228,13 @@ def test_models_and_health_checks_respond(client):
     assert {"yunet", "whole"} <= set(models["detectors"])
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_model_file_replaces_the_packaged_model_with_the_same_name(tiny_model, tmp_path):
+    path = tmp_path / "default.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    with serving.in_process(path) as client:
+        assert serving.client_backend(client).analyzers.models["default"].path == path
 
 
 HEAD_PATHS = ("/", "/page.js", "/constants.js", "/healthz", "/readyz", "/models", "/metrics",
@@ -344,16 +354,17 @@ def test_openapi_describes_all_routes_and_its_examples_work(client):
 
 def test_the_serve_command_reports_errors(mien, tmp_path, monkeypatch):
     assert mien("serve", "--host", "256.0.0.1")[0] == 2
-    assert "/dev/null" in mien("serve", "--token-file", "/dev/null")[2]
+    assert "/dev/null" in mien("serve", "--token-file", "/dev/null")[2]  # an empty file
     missing = tmp_path / "missing"
     assert str(missing) in mien("serve", "--token-file", missing)[2]
     assert "'eagle'" in mien("serve", "--port", "0", "--detector", "eagle")[2]
+    # Without uvicorn, which is imported when `mien.server.server` is.
     monkeypatch.delattr("mien.server.server", raising=False)
     monkeypatch.delitem(sys.modules, "mien.server.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install '.[serve]'" in mien("serve")[2]
 
 
-def test_the_record_is_json_for_any_file_name(client):
+def test_a_file_name_with_an_emoji_and_a_line_break_gives_valid_json(client):
     response = client.post("/analyze", files={"image": ("\U0001f600\n.png", IMAGE)})
     assert json.loads(response.text)["source"]

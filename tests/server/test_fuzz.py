@@ -31,7 +31,7 @@ def client(tiny_model):
 
 
 def assert_record_or_error(response):
-    assert response.status_code in (200, 403, 413, 415, 422), response.text
+    assert response.status_code in (200, 413, 415, 422), response.text
     if response.status_code != 200:
         assert list(response.json()) == ["error"]
 
@@ -135,9 +135,10 @@ def test_all_routes_conform_to_openapi(client):
             calls += 1
             response = case.call(session=client, base_url="http://testserver")
             if response.status_code == 202:
-                client.delete(response.headers["location"][0])
+                (location,) = response.headers["location"]  # Schemathesis has lists of values
+                client.delete(location)
             if response.status_code != 503:
                 case.validate_response(response, checks=checks)
 
         check()
-    assert calls > 60
+    assert calls > 60  # at most 12 for each of the 10 operations

@@ -4,64 +4,74 @@ import asyncio
 import json
 import re
 import socket
-import struct
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import mien
 from mien.server import live as live_module
 from mien.server import protocols
+from mien.server.backend import Backend
 from mien.server.live import LatestFrame
+from mien.server.settings import Settings
 from mien.tracking import shots
 from tests.server import serving
 
 FRAME = serving.image_file(image_format="JPEG")
+OTHER_FRAME = serving.image_file(image_format="JPEG", seed=9, max_value=100)
+"""A frame that differs from `FRAME` in its pixels and its histogram, as after a cut."""
+
+
+class LiveServer(NamedTuple):
+    """The URL of /live, and the backend and uvicorn server that serve it."""
+
+    url: str
+    backend: Backend
+    server: uvicorn.Server
+
+
+@contextmanager
+def live_server(model, **settings):
+    """Run a server and yield it as a `LiveServer`."""
+    with serving.on_loopback(model, **settings) as (url, server):
+        live_url = url.replace("http", "ws") + "/live"
+        yield LiveServer(live_url, serving.server_backend(server), server)
 
 
 @pytest.fixture(scope="module")
 def server(tiny_model):
-    """Yield the URL of /live and the backend of a server."""
-    with serving.on_loopback(tiny_model, max_live_connections=2) as (url, server):
-        yield live_url(url), serving.server_backend(server)
-
-
-def live_url(url):
-    return url.replace("http", "ws") + "/live"
+    with live_server(tiny_model, max_live_connections=2) as server:
+        yield server
 
 
 def open_live(server, query="", **options):
-    url, _ = server
-    return connect(url + query, compression=None, **options)
+    return connect(server.url + query, compression=None, **options)
 
 
 def wait_until_closed(server):
-    _, backend = server
-    serving.wait_for(lambda: backend.live.connections == 0)
-
-
-def reset(connection):
-    """Reset a TCP connection, without a WebSocket close frame."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.shutdown(socket.SHUT_RDWR)
+    serving.wait_for(lambda: server.backend.live.connections == 0)
 
 
 def test_records_have_face_ids_and_smoothed_emotions(server, tiny_model):
     with open_live(server, "?smooth=1&contempt=true") as live:
         last_seconds = -1.0
         for number in range(5):
-            live.send(FRAME if number != 3 else serving.image_file(seed=9, image_format="JPEG"))
+            live.send(OTHER_FRAME if number == 3 else FRAME)
             record = json.loads(live.recv(5))
             assert (record["frame"], record["source"], record["model"]) == (number, "live", "tiny")
-            # Frame 3 is another image; the cuts before and after it start new shots.
+            # The cuts before and after frame 3 start new shots.
             if number == 3:
+                # A shot lasts at least this long; without a pause, frame 4 could not start one.
                 time.sleep(shots.MIN_SHOT_SECONDS + 0.05)
             assert record["shot"] == (0, 0, 0, 1, 2)[number]
             (face,) = record["faces"]
+            # The only face of each shot has a new id.
             assert face["face_id"] == record["shot"]
             assert sum(face["smoothed"].values()) == pytest.approx(1)
             assert record["seconds"] > last_seconds
@@ -92,9 +102,10 @@ def test_text_messages_and_large_frames_close_the_connection(server):
     assert closed.value.rcvd.code == 1008
     with open_live(server) as live:
         with suppress(ConnectionClosed):
-            live.send(b"x" * (5 * 2**20))
+            live.send(b"x" * (Settings.max_live_frame_bytes + 1))
         with pytest.raises(ConnectionClosed) as closed:
             live.recv(5)
+    # The close frame is lost if the server closes the connection before it has read everything.
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
     wait_until_closed(server)
 
@@ -117,7 +128,7 @@ def test_frames_are_dropped_instead_of_queued(server, monkeypatch):
     assert len(numbers) < 60
     assert numbers == sorted(set(numbers))
     wait_until_closed(server)
-    text = server[1].metrics.text()
+    text = server.backend.metrics.text()
     (dropped,) = re.findall(r"^mien_live_frames_dropped_total (\S+)$", text, re.MULTILINE)
     assert float(dropped) >= 100 - len(numbers)
 
@@ -132,16 +143,17 @@ def test_connections_are_limited_and_closed_connections_do_not_count(server):
     with open_live(server) as live:
         live.send(FRAME)
         live.recv(5)
-        reset(live.socket)
+        live.socket.shutdown(socket.SHUT_RDWR)  # without a WebSocket close frame
         wait_until_closed(server)
 
 
+# Frames as a client sends them: opcode, length with the mask bit, and a mask of zeros.
 EMPTY_PING, EMPTY_PONG = b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"
 SMALL_MESSAGE = b"\x82\x81\0\0\0\0x"
 FIRST_FRAGMENT, NEXT_FRAGMENT = b"\x02\x81\0\0\0\0x", b"\0\x81\0\0\0\0x"
 
 
-def close_after(server, data):
+def close_frame_after(server, data):
     """Send raw bytes, and return the close frame of the server."""
     with open_live(server) as live:
         live.socket.sendall(data)
@@ -155,7 +167,7 @@ def close_after(server, data):
 @pytest.mark.parametrize("frame", [EMPTY_PING, EMPTY_PONG, SMALL_MESSAGE, NEXT_FRAGMENT])
 def test_a_flood_of_small_frames_closes_the_connection_and_states_the_limit(server, frame):
     first = FIRST_FRAGMENT if frame == NEXT_FRAGMENT else b""
-    close = close_after(server, first + 40_000 * frame)
+    close = close_frame_after(server, first + 40_000 * frame)
     assert close.code == 1008
     assert str(protocols.MAX_SMALL_FRAMES_PER_SECOND) in close.reason
     assert str(protocols.SMALL_FRAME_BYTES) in close.reason
@@ -171,7 +183,7 @@ def test_pings_and_fragments_within_the_limit_are_accepted(server):
 
 
 def test_text_that_is_not_utf8_closes_the_connection_and_logs_one_line(server, caplog):
-    close = close_after(server, b"\x81\x82\0\0\0\0\xff\xfe")
+    close = close_frame_after(server, b"\x81\x82\0\0\0\0\xff\xfe")
     assert (close.code, "UTF-8" in close.reason) == (1007, True)
     (record,) = caplog.records
     assert "\n" not in record.getMessage()
@@ -179,55 +191,57 @@ def test_text_that_is_not_utf8_closes_the_connection_and_logs_one_line(server, c
 
 
 def test_invalid_connections_are_denied(server):
-    for query in ("?model=x", "?detector=/x", "?smooth=-1"):
+    # FastAPI responds with 403 to an invalid number, and mien with 422 to an unknown name.
+    for query, status in (("?model=x", 422), ("?detector=/x", 422), ("?smooth=-1", 403)):
         with pytest.raises(InvalidStatus) as denied, open_live(server, query):
             pass
-        assert denied.value.response.status_code in (403, 422)
+        assert denied.value.response.status_code == status
     with pytest.raises(InvalidStatus) as denied, open_live(server, origin="https://evil.example"):
         pass
     assert denied.value.response.status_code == 403
 
 
 def test_an_idle_connection_is_closed(tiny_model):
-    with serving.on_loopback(tiny_model, live_idle_timeout_seconds=0.2) as (url, server):
-        short_timeout_server = live_url(url), serving.server_backend(server)
-        with open_live(short_timeout_server) as live, pytest.raises(ConnectionClosed):
+    with live_server(tiny_model, live_idle_timeout_seconds=0.2) as server:
+        with open_live(server) as live, pytest.raises(ConnectionClosed):
             live.recv(5)
-        wait_until_closed(short_timeout_server)
+        wait_until_closed(server)
 
 
 def test_a_client_that_does_not_read_is_disconnected(tiny_model, monkeypatch):
     monkeypatch.setattr(live_module.LiveSession, "analyze", lambda *_: ("x" * 2**20, 0))
-    with serving.on_loopback(tiny_model, client_timeout_seconds=0.3) as (url, server):
-        backend = serving.server_backend(server)
-        with open_live((live_url(url), backend), max_queue=1) as live:
-            stop = threading.Event()
+    with (
+        live_server(tiny_model, client_timeout_seconds=0.3) as server,
+        open_live(server, max_queue=1) as live,
+    ):
+        stop = threading.Event()
 
-            def send():
-                with suppress(ConnectionClosed):
-                    while not stop.is_set():
-                        live.send(FRAME)
-                        time.sleep(0.005)
+        def send():
+            with suppress(ConnectionClosed):
+                while not stop.is_set():
+                    live.send(FRAME)
+                    time.sleep(0.005)
 
-            sender = threading.Thread(target=send)
-            sender.start()
-            try:
-                serving.wait_for(lambda: backend.live.connections == 1)
-                serving.wait_for(lambda: backend.live.connections == 0)
-            finally:
-                stop.set()
-                live.socket.shutdown(socket.SHUT_RDWR)
-                sender.join(10)
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            serving.wait_for(lambda: server.backend.live.connections == 1)
+            wait_until_closed(server)
+        finally:
+            stop.set()
+            live.socket.shutdown(socket.SHUT_RDWR)
+            sender.join(10)
 
 
 def test_a_shutdown_closes_live_connections(tiny_model):
-    with serving.on_loopback(tiny_model) as (url, server):
-        with connect(live_url(url)) as live:
+    with live_server(tiny_model) as server:
+        with open_live(server) as live:
             live.send(FRAME)
             assert json.loads(live.recv(5))["faces"]
-            server.should_exit = True
+            server.server.should_exit = True
             with pytest.raises(ConnectionClosed) as closed:
                 live.recv(10)
+        # Closed by `LiveAnalysis` (going away) or by uvicorn (service restart).
         assert closed.value.rcvd.code in (1001, 1012)
 
 

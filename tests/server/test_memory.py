@@ -61,23 +61,43 @@ def test_a_progressive_jpeg_requires_more_memory_than_a_baseline_jpeg():
         required_bytes(image_file(4000, 4000, "RGB", "JPEG", progressive=progressive), "a.jpg")
         for progressive in (False, True)
     )
+    # 8 bytes per pixel for decoding, and 6 for the coefficients.
     assert baseline_bytes < progressive_bytes == 14 * 4000 * 4000
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size(tiny_model):
     body = image_file(8000, 6000, "RGB", "JPEG")
+    # The analysis takes 7 bytes per pixel of the reduced image, and 90 MiB for tiled detection.
     assert required_bytes(body, "a.jpg") == 4000 * 3000 * 7 + 90 * MIB
     with serving.in_process(tiny_model) as client:
         record = client.post("/analyze", content=body).json()
     assert (record["width"], record["height"]) == (8000, 6000)
+    # The detector of this server returns the central square of the image as the only face.
     assert record["faces"][0]["box"] == [1000, 0, 6000, 6000]
 
 
 def test_a_jpeg_without_an_end_marker_requires_more_memory():
-    """It is decoded three times."""
+    """It is decoded three times, which takes 20 bytes per pixel."""
     body = image_file(3000, 3000, "RGB", "JPEG")
     assert required_bytes(body[:-2], "a.jpg") == 20 * 3000 * 3000
     assert required_bytes(body, "a.jpg") < 20 * 3000 * 3000
+
+
+@pytest.mark.parametrize(
+    ("progressive", "limit"), [(False, 250), (True, 19)], ids=["baseline", "progressive"]
+)
+def test_a_jpeg_with_the_stated_number_of_megapixels_is_accepted(progressive, limit):
+    body = image_file(64, 64, "RGB", "JPEG", progressive=progressive)
+
+    def with_height(height):
+        """Return the file with other dimensions in its header: 10,000 x `height` pixels."""
+        start = body.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
+        dimensions = height.to_bytes(2, "big") + (10_000).to_bytes(2, "big")
+        return body[:start] + dimensions + body[start + 4 :]
+
+    with pytest.raises(UserError, match=f" {limit} million"):
+        required_bytes(with_height(30_000), "a.jpg")
+    assert required_bytes(with_height(100 * limit), "a.jpg") <= MAX_IMAGE_BYTES
 
 
 def test_icons_are_rejected():
@@ -163,6 +183,7 @@ def test_the_peak_is_below_one_gigabyte_on_many_cores():
     """`benchmarks/attack/memory.py` measures more kinds of requests for longer."""
     from benchmarks.attack.service import served
 
+    # Images just below the limits of their formats, and the largest body, which is not an image.
     bodies = [
         image_file(4896, 4896),
         image_file(3600, 3600, "RGBA", "WEBP"),
@@ -182,4 +203,5 @@ def test_the_peak_is_below_one_gigabyte_on_many_cores():
             thread.start()
         for thread in threads:
             thread.join()
+        # Below 200 MB, the requests would have had no effect.
         assert 200 < service.memory_mb("VmHWM") < 1000

@@ -29,7 +29,7 @@ def test_concurrent_requests_share_a_batch(tiny_model):
         probabilities = np.concatenate(list(pool.map(classify, range(6))))
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     assert batches == [6]
-    classifier(np.repeat(crops, 5, 0))
+    classifier(np.repeat(crops, 5, 0))  # one request with several faces
     assert batches == [6, 30]
 
 
@@ -48,5 +48,5 @@ def test_waiting_for_announced_requests_has_a_timeout(tiny_model):
 
 def test_the_warm_up_batch_is_not_counted(tiny_model):
     with serving.in_process(tiny_model) as client:
-        client.get("/models")
+        client.get("/models")  # loads all models
         assert "\nmien_batch_faces_count 0.0\n" in client.get("/metrics").text

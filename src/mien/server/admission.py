@@ -12,7 +12,7 @@ SMOOTHING_FACTOR = 0.1
 """Weight of the newest request in the exponential moving average of request durations."""
 
 INITIAL_DURATION_SECONDS = 0.1
-"""Initial value of that average."""
+"""Initial value of the average of request durations."""
 
 
 class Admission:
@@ -97,7 +97,7 @@ class Reservation:
     def extend_images(self, total: int) -> None:
         """Increase the reservation to `total` images, or to the limit of all requests if lower.
 
-        It is used for large images, which count as several.
+        A large image counts as several, so its reservation is increased once its size is known.
 
         Raises:
             RequestError: 503 if the increased reservation and the images of other requests exceed

@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         The application. Its `state.backend` is the `Backend`, which is closed at shutdown.
 
     Raises:
-        UserError: The model or detector is unknown, or the model cannot be read.
+        UserError: The default model or detector is unknown, or the model cannot be read.
     """
     settings = settings or Settings()
     backend = Backend(settings)
@@ -209,7 +209,7 @@ def _add_server_routes(app: FastAPI, backend: Backend) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Respond to every exception with one sentence that reveals no internals."""
+    """Respond to every exception with a message in one line that reveals no internals."""
 
     @app.exception_handler(RequestError)
     async def request_error(_: Request, error: RequestError) -> Response:
@@ -223,7 +223,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
         first_error = error.errors()[0]
         location = first_error["loc"]
-        name = location[1] if len(location) > 1 else "the request"
+        name = location[1]  # after the part of the request, such as "query"
         if first_error["type"] == "extra_forbidden":
             return error_response(422, f"Unknown parameter {name}; see /openapi.json.")
         return error_response(422, f"Parameter {name} is invalid: {first_error['msg']}.")

@@ -1,4 +1,4 @@
-"""Exceptions that end a request, and error responses with one sentence in JSON."""
+"""Exceptions that end a request, and error responses with a message in JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RequestError(Exception):
 
     Args:
         status: HTTP status, 4xx or 5xx.
-        message: Sentence that says what is wrong, then what to do.
+        message: What is wrong, then what to do, in one line.
         headers: Additional response headers.
     """
 
@@ -27,7 +27,12 @@ class ClientDisconnected(Exception):
 
 
 def service_unavailable(reason: str, retry_after_seconds: float = 1.0) -> RequestError:
-    """Return a 503 error with a `Retry-After` header between 1 and 30 seconds."""
+    """Return a 503 error that tells the client when to try again.
+
+    Args:
+        reason: What is wrong, without a full stop.
+        retry_after_seconds: Value of the `Retry-After` header, rounded and limited to 1 to 30 s.
+    """
     seconds = str(max(1, round(min(30, retry_after_seconds))))
     return RequestError(503, f"{reason}; try again in {seconds} s.", {"Retry-After": seconds})
 

@@ -49,11 +49,13 @@ class ImageAnalysis:
         Returns:
             JSON text: the frame record of a single image, or a list if the request has a list of
             images. The entry of an image that cannot be read is
-            `{"source": name, "error": sentence}`.
+            `{"source": name, "error": message}`.
 
         Raises:
-            RequestError: The request is not admitted, or its body is invalid.
-            UserError: No image can be read, or the model or detector is unknown.
+            RequestError: The request is not admitted, or its body is too large, arrives too slowly
+                or has an unsupported type.
+            UserError: The form or JSON is invalid, no image can be read, or the model or detector
+                is unknown.
             ClientDisconnected: The client closed the connection.
         """
         with self.admission.admit() as reservation:

@@ -69,8 +69,8 @@ class Job:
         position_seconds: Seconds from the start of the selection to the last analyzed frame.
         duration_seconds: Duration of the selection; 0 while unknown.
         frames: Number of analyzed frames.
-        error: One sentence if the job failed; otherwise empty.
-        warnings: One sentence for each problem that did not end the analysis.
+        error: If the job failed, what is wrong and what to do; otherwise empty.
+        warnings: One message for each problem that did not end the analysis.
         stop_event: Event that cancels the job when it is set.
     """
 

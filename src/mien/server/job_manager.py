@@ -28,14 +28,23 @@ FULL_RETRY_SECONDS = 30
 
 
 class JobManager:
-    """Manages at most `max_jobs` jobs, of which at most `max_running_jobs` run at the same time."""
+    """Manages at most `max_jobs` jobs, of which at most `max_running_jobs` run at the same time.
+
+    Thread-safe.
+
+    Args:
+        settings: Settings with the limits of jobs.
+        analyzers: Analyzers for the videos.
+        metrics: Metrics in which ended jobs are counted.
+    """
 
     def __init__(self, settings: Settings, analyzers: AnalyzerCache, metrics: Metrics) -> None:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics
         self._folder = PrivateFolder()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        # Held from making room for a job to adding it; `delete` acquires `_lock` in between.
+        # Held while a job is deleted to make room and the new one is added, so that no concurrent
+        # request takes the free place. `_lock` cannot be held, because `delete` acquires it.
         self._creation_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(settings.max_running_jobs, "videos")
 
@@ -104,7 +113,8 @@ class JobManager:
         """Return the path of a result file.
 
         Raises:
-            RequestError: 404 if the job or the file does not exist, 409 if the job is not done.
+            RequestError: 404 if the job or the file does not exist, 409 if the analysis of the
+                video has not ended.
         """
         job = self.get(job_id)
         if job.state not in FINAL_STATES:
@@ -138,7 +148,7 @@ class JobManager:
             self.delete(job_id)
 
     def _evict(self, client: str) -> None:
-        """Delete a job if one more job of this client would exceed a limit.
+        """Delete a job, if possible, when one more job of this client would exceed a limit.
 
         Raises:
             RequestError: 503 if the client has too many uploads and none of them is slow.

@@ -35,7 +35,7 @@ the same threads."""
 
 
 class CloseReason(NamedTuple):
-    """WebSocket close code and one sentence that says why the connection is closed."""
+    """WebSocket close code and a message that says why the connection is closed."""
 
     code: int
     message: str
@@ -77,7 +77,7 @@ class LiveSession:
             The frame record as JSON, and the number of faces.
 
         Raises:
-            UserError: The frame cannot be decoded.
+            UserError: The frame cannot be decoded or has more than `max_pixels` pixels.
         """
         pixels = decode_image(body, "", self._max_pixels).pixels
         frame = Frame(pixels, "live", number, seconds, kind="stream")
@@ -92,7 +92,7 @@ class LatestFrame:
         opened_at: Time by `time.monotonic()` at which the connection was opened.
         received: Number of received frames.
         dropped: Number of dropped frames.
-        last_analysis: Analysis of the frame that was analyzed last, or None before the first one.
+        last_analysis: Future of the analysis that was started last; None before the first one.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,11 @@ class LatestFrame:
 
 
 class LiveAnalysis:
-    """Implementation of `WS /live`."""
+    """Implementation of `WS /live`.
+
+    Attributes:
+        connections: Number of open connections.
+    """
 
     def __init__(
         self,

@@ -99,24 +99,19 @@ def required_bytes(body: bytes, name: str) -> int:
     header = image_file.read_header(body, name)
     factor = _reduction_factor(header)
     width, height = header.width / factor, header.height / factor
-    bytes_per_pixel = _decoding_bytes_per_pixel(header, body)
-    # The coefficients of a progressive JPEG are stored at full size even if it is reduced, which
-    # divides the number of pixels by the square of the factor.
+    decoding_bytes = width * height * _decoding_bytes_per_pixel(header, body)
     if header.is_progressive:
-        bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL * factor**2
+        # The coefficients are stored at full size even if the image is decoded at a reduced size.
+        decoding_bytes += header.width * header.height * PROGRESSIVE_BYTES_PER_PIXEL
     is_tiled = max(width, height) > MAX_UNTILED_SIDE
     detection_bytes = TILED_DETECTION_BYTES if is_tiled else DETECTION_BYTES
     analysis_bytes = width * height * ANALYSIS_BYTES_PER_PIXEL + detection_bytes
-    peak_bytes = int(max(width * height * bytes_per_pixel, analysis_bytes))
+    peak_bytes = int(max(decoding_bytes, analysis_bytes))
     if peak_bytes > MAX_IMAGE_BYTES:
-        max_pixels = min(
-            MAX_IMAGE_BYTES / bytes_per_pixel,
-            (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) / ANALYSIS_BYTES_PER_PIXEL,
-        )
         raise UserError(
             f"Cannot read {name}: it has {header.width} x {header.height} pixels. The limit of "
             f"this server for this kind of {header.format} is "
-            f"{max_pixels * factor**2 // 1e6:.0f} million; send a smaller copy."
+            f"{_max_pixels(header, body) // 1e6:.0f} million; send a smaller copy."
         )
     return peak_bytes
 
@@ -130,6 +125,19 @@ def _reduction_factor(header: image_file.Header) -> int:
         if pixels <= MAX_JPEG_PIXELS * factor**2:
             return factor
     return 8
+
+
+def _max_pixels(header: image_file.Header, body: bytes) -> float:
+    """Return the number of pixels up to which all images of this kind are accepted."""
+    bytes_per_pixel = _decoding_bytes_per_pixel(header, body)
+    if header.is_progressive:
+        bytes_per_pixel += PROGRESSIVE_BYTES_PER_PIXEL
+    if header.format == "JPEG" and bytes_per_pixel == DEFAULT_DECODING_BYTES_PER_PIXEL:
+        return jpeg.MAX_REDUCED_PIXELS
+    return min(
+        MAX_IMAGE_BYTES / bytes_per_pixel,
+        (MAX_IMAGE_BYTES - TILED_DETECTION_BYTES) / ANALYSIS_BYTES_PER_PIXEL,
+    )
 
 
 def _decoding_bytes_per_pixel(header: image_file.Header, body: bytes) -> int:
@@ -156,7 +164,7 @@ class MemoryBudget:
 
         Args:
             count: Number of bytes, at most `MAX_IMAGE_BYTES`.
-            disconnected: Future that is done when the client disconnects.
+            disconnected: Future that is done when the client disconnects; None to wait in any case.
 
         Raises:
             ClientDisconnected: The client disconnected before the bytes were granted.
@@ -170,7 +178,8 @@ class MemoryBudget:
                 raise ClientDisconnected
             yield
         finally:
-            if not granted.cancel():  # a future that is done cannot be cancelled
+            was_granted = not granted.cancel()  # a future that is done cannot be cancelled
+            if was_granted:
                 pool.free_bytes += count
             pool.grant()
 

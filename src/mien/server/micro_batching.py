@@ -34,9 +34,9 @@ class ClassificationRequest:
 class MicroBatchingClassifier(Classifier):
     """A classifier whose concurrent callers share batches. Thread-safe.
 
-    One caller at a time is the leader, which classifies the crops of all queued requests in one
-    batch. If other requests are announced, the leader first waits for their crops until the batch
-    is full or the timeout has passed.
+    One caller at a time is the leader, which classifies the crops of the oldest queued requests, up
+    to `MAX_FACES_PER_BATCH` faces, in one batch. If other requests are announced, the leader first
+    waits for their crops until the batch is full or the timeout has passed.
 
     Args:
         file: Model file.
@@ -86,6 +86,7 @@ class MicroBatchingClassifier(Classifier):
         with self._condition:
             self._queued.append(request)
             self._condition.notify_all()
+        # If many requests are queued, the first batch may not have this one.
         while batch := self._next_batch(request):
             self._classify(batch)
         if request.error is not None:
@@ -108,6 +109,7 @@ class MicroBatchingClassifier(Classifier):
             face_count, request_count = 0, 0
             for queued in self._queued:
                 face_count += len(queued.crops)
+                # The first request is classified even if it alone exceeds the limit.
                 if request_count and face_count > MAX_FACES_PER_BATCH:
                     break
                 request_count += 1

@@ -85,7 +85,8 @@ class _TurnTakingProtocol(asyncio.Protocol):
         turn_ends_at = time.monotonic() + MAX_TURN_SECONDS
         for end in range(PART_BYTES, len(data) + PART_BYTES, PART_BYTES):
             self.part_received(data[end - PART_BYTES : end])
-            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            is_upgraded = self.transport.get_protocol() is not self  # to a WebSocket
+            if self.transport.is_closing() or is_upgraded:
                 return
             if time.monotonic() > turn_ends_at and end < len(data):
                 self._unparsed = data[end:]

@@ -39,6 +39,7 @@ DEFAULT_COPIES_IN_MEMORY = 2
 """Number of copies of other bodies: the received parts, and the whole body."""
 
 BINARY_MEDIA_TYPES = ("application/octet-stream", "binary/octet-stream", "")
+"""Media types of a body that is a single file of any format; empty if no type is declared."""
 
 NamedImage = tuple[str, bytes | UserError]
 """File name, possibly empty, and the content of the file, or the error if it cannot be read."""
@@ -100,9 +101,8 @@ async def read_images(
     """Read the images of a request.
 
     Raises:
-        RequestError: 408 if the body arrives too slowly, 413 if it is too large, 415 if its type is
-            not supported, 503 if the memory for request bodies is full.
-        UserError: The form or JSON is invalid.
+        RequestError: 415 if the type of the body is not supported; the errors of `read_body`.
+        UserError: The form or JSON is invalid, or has no image or too many images.
         ClientDisconnected: The client closed the connection.
     """
     media_type = content_type(request)
@@ -204,8 +204,8 @@ def evicted_upload_error() -> RequestError:
 
 
 def _too_large_error(max_bytes: int) -> RequestError:
-    # The rest of the body stays unread, so the connection cannot be used again.
     message = f"The body is too large; send at most {max_bytes >> 20} MiB."
+    # The rest of the body stays unread, so the connection cannot be used again.
     return RequestError(413, message, {"Connection": "close"})
 
 
@@ -215,13 +215,16 @@ async def parse_form(
     parser: type[MultiPartParser],
     max_files: int,
 ) -> list[UploadFile]:
-    """Parse a form and return its files.
+    """Parse a form.
 
     Args:
         headers: Headers of the request.
         parts: Parts of the body.
         parser: Class of the parser, which determines where files are stored.
         max_files: Maximum number of files, and of other fields.
+
+    Returns:
+        The open files, at least one; the caller closes them.
 
     Raises:
         UserError: The form is invalid, or has no file or too many files.
@@ -235,7 +238,7 @@ async def parse_form(
         reason = _printable(str(getattr(error, "message", error))).rstrip(".")
         raise UserError(f"Cannot read the form: {reason}.") from None
     finally:
-        # Starlette does not close the files of an incomplete form.
+        # Starlette does not close a file whose part of the form is incomplete.
         for file in getattr(form_parser, "_files_to_close_on_error", ()):
             if all(file is not complete_file.file for complete_file in files):
                 file.close()
@@ -299,7 +302,7 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
 
 
 def _decode_base64(text: str, number: int) -> bytes | UserError:
-    """Decode base64 or a data URL; return an error if it is invalid.
+    """Decode base64 or a data URL; return an error, with the image's number, if it is invalid.
 
     Both base64 alphabets are accepted, with or without padding and line breaks.
     """

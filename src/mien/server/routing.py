@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 
 def allow_head(app: FastAPI) -> None:
-    """Let all GET routes respond to HEAD requests, except event streams, which end with their job.
+    """Let all GET routes respond to HEAD requests, except event streams.
 
-    Starlette does this, but FastAPI does not. Call this after the OpenAPI schema has been
+    The response to a HEAD request for an event stream would end only when its job does. Starlette's
+    own routes respond to HEAD, but FastAPI's do not. Call this after the OpenAPI schema has been
     generated; otherwise, each route appears in it twice.
     """
     for route in app.routes:
@@ -28,9 +29,8 @@ def allow_head(app: FastAPI) -> None:
 def redirect_trailing_slashes(app: FastAPI) -> None:
     """Redirect paths with a trailing slash to relative URLs, such as `/models/` to `../models`.
 
-    The application must have been created with `redirect_slashes=False`: these redirects of
-    Starlette are absolute URLs, which are wrong behind a proxy that changes the scheme, host or
-    path.
+    The application must have been created with `redirect_slashes=False`: Starlette would redirect
+    to absolute URLs, which are wrong behind a proxy that changes the scheme, host or path.
     """
     not_found = app.router.default
 

@@ -63,7 +63,8 @@ class Face(BaseModel):
 class FrameRecord(BaseModel):
     """An image or frame and its faces.
 
-    `seconds` is the time of a frame in its video, or since a live connection was opened.
+    `seconds` is the time of a frame in its video, or since the live connection was opened; 0 for an
+    image. `frame` counts the frames of a video or live connection from 0.
     """
 
     model_config = _example({
@@ -85,7 +86,7 @@ class FrameRecord(BaseModel):
 
 
 class ImageError(BaseModel):
-    """Entry of an image that cannot be read, in a list of records; `error` is one sentence."""
+    """Entry of an image that cannot be read, in a list of records."""
 
     model_config = _example({
         "source": "notes.txt",
@@ -98,7 +99,11 @@ class ImageError(BaseModel):
 
 
 class Job(BaseModel):
-    """State, progress (0 to 1) and result files of a video; see `mien.server.job.Job`."""
+    """State, progress and result files of a video.
+
+    `state` is `receiving`, `queued`, `running`, `done`, `failed` or `deleted`. `progress` is from 0
+    to 1. `error` is empty unless the state is `failed`.
+    """
 
     model_config = _example({
         "id": "Yk3Hq0V8m2xJ4sT7bN1cRw9Z", "name": "clip.mp4", "state": "running", "progress": 0.41,
@@ -143,7 +148,7 @@ class Status(BaseModel):
 
 
 class Error(BaseModel):
-    """Error message: one sentence that says what is wrong, then what to do."""
+    """Error message, which says what is wrong, then what to do."""
 
     model_config = _example({"error": "Image 0 is not base64; encode the file as base64."})
 
@@ -151,6 +156,7 @@ class Error(BaseModel):
 
 
 ERROR_DESCRIPTIONS = {
+    400: "The Host header is missing or invalid.",
     401: "The bearer token is missing or wrong.",
     403: "The origin of the web page is not allowed.",
     404: "The video or result file does not exist.",
@@ -165,10 +171,10 @@ ERROR_DESCRIPTIONS = {
 
 
 def error_statuses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: these error statuses and those that all routes have."""
+    """Return the `responses` of a route: these error statuses and those of `SecurityMiddleware`."""
     return {
         status: {"model": Error, "description": ERROR_DESCRIPTIONS[status]}
-        for status in (401, 403, 421, *statuses)
+        for status in (400, 401, 403, 421, *statuses)
     }
 
 
@@ -188,6 +194,7 @@ class _ImageList(BaseModel, extra="forbid", title="images; the response is a lis
     images: Annotated[list[Base64], Field(min_length=1)]
 
 
+# An image of one pixel.
 _PNG_BASE64 = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 )

@@ -105,11 +105,11 @@ class SecurityMiddleware:
         # Prevent DNS rebinding: the host name of a malicious page could point to this machine.
         if self._allowed_hosts and host.name not in self._allowed_hosts:
             raise RequestError(
-                421, "This host name is not allowed; start mien serve with --allow-host."
+                421, "This host name is not allowed; start mien serve with --allow-host NAME."
             )
         if origins and not (len(origins) == 1 and self._is_allowed_origin(origins[0], host)):
             raise RequestError(
-                403, "This origin is not allowed; start mien serve with --allow-origin."
+                403, "This origin is not allowed; start mien serve with --allow-origin ORIGIN."
             )
         if self._token and scope["path"] not in PUBLIC_PATHS:
             self._check_token(headers)

@@ -54,6 +54,9 @@ class Server(uvicorn.Server):
     Args:
         settings: Settings of the server.
         on_ready: Function that is called with the URL once the server listens.
+
+    Raises:
+        UserError: The default model or detector is unknown, or the model cannot be read.
     """
 
     def __init__(self, settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None:
@@ -126,7 +129,7 @@ def escape_library_messages() -> Iterator[None]:
     """Escape messages that C libraries, such as libtiff and FFmpeg, write to standard error.
 
     Clients can cause any number of such messages with any content, so at most one per second is
-    printed inside the `with` block.
+    printed inside the `with` block. Python's own messages are printed unchanged.
     """
     python_stderr = sys.stderr
     original_stderr = os.dup(STDERR_DESCRIPTOR)
@@ -165,8 +168,8 @@ def run(settings: Settings, on_ready: Callable[[str], object] = _ignore) -> None
         on_ready: Function that is called with the URL once the server listens.
 
     Raises:
-        UserError: The server cannot listen on the host and port, or the model or detector is
-            unknown.
+        UserError: The server cannot listen on the host and port, the default model or detector is
+            unknown, or the model cannot be read.
     """
     _check_address(settings.host, settings.port)
     limit_freed_memory()

@@ -11,7 +11,9 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 VIDEO_PIXELS = {"1080p": 1920 * 1200, "1440p": 2560 * 1600, "2160p": 4096 * 2304}
 """Maximum number of pixels of a frame, by the name of the video size.
 
-A 2160p (4K) video requires up to 1.6 GB of memory, a 1080p video 0.4 GB."""
+Each is somewhat more than in a 16:9 video of this name, so that 16:10 videos, and 4K videos with a
+width of 4,096 pixels, are also accepted. A 2160p (4K) video requires up to 1.6 GB of memory, a
+1080p video 0.4 GB."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class Settings:
     max_image_pixels: int = 64_000_000
     """Maximum number of pixels of a decoded image.
 
-    In most formats, the limit `memory.MAX_IMAGE_BYTES` is lower."""
+    In most formats, an image reaches the limit `memory.MAX_IMAGE_BYTES` with fewer pixels."""
 
     max_images_per_request: int = 16
+    """Maximum number of files of a form, or of images in a JSON body."""
 
     batch_timeout_seconds: float = 0.002
     """Maximum time that a batch waits for the faces of concurrent requests."""
@@ -69,6 +72,8 @@ class Settings:
 
     max_live_connections: int = 8
     max_live_frame_bytes: int = 4 * 2**20
+    """Maximum size of one encoded frame of a live connection."""
+
     live_idle_timeout_seconds: float = 60.0
     """Time without a frame after which a live connection is closed."""
 
@@ -79,6 +84,8 @@ class Settings:
     """Maximum number of videos that are analyzed at the same time."""
 
     max_video_bytes: int = 512 * 2**20
+    """Maximum size of one uploaded video; for a form, of the whole body."""
+
     max_video_pixels: int = VIDEO_PIXELS["1080p"]
     """Maximum number of pixels of one frame of a video."""
 

@@ -57,6 +57,7 @@ def constants() -> str:
     """Return a JavaScript module with Python constants; its types are in `page/constants.d.ts`."""
     values = {
         "COLORS": COLORS,
+        # The page saves tables only of images, whose shares are not smoothed.
         "COLUMNS": [name for name in COLUMNS if not name.startswith("smoothed_")],
         "FLAGS": FLAGS,
         "LANDMARKS": LANDMARKS,

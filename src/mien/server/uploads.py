@@ -39,11 +39,15 @@ async def receive_video(
         options: Options for the analysis.
         settings: Settings with the limits of uploads.
 
+    Returns:
+        The queued job.
+
     Raises:
         RequestError: 408 if the video arrives too slowly, 413 if it is too large, 415 if its type
             is not supported, 503 if the server has too many jobs or too little disk space, or if
             the upload is slow and another one needs its place.
-        UserError: The form has no file, the video is empty, or the model or detector is unknown.
+        UserError: The form is invalid or does not have one file, the video is empty, or the model
+            or detector is unknown.
         ClientDisconnected: The client closed the connection.
     """
     media_type = request_bodies.content_type(request)
@@ -135,7 +139,7 @@ async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
 
 async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
     # While the file arrives, Starlette stores it in an unnamed temporary file.
-    (file, *_) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
+    (file,) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
     job.name = request_bodies.clean_file_name(file.filename or "") or job.name
     await asyncio.to_thread(_copy_upload, file, job)
 

@@ -47,6 +47,8 @@ def analyze_video(job: Job, analyzer: Analyzer, settings: Settings) -> None:
     )
     callbacks = Callbacks(on_warning=partial(_add_warning, job), should_stop=deadline.should_stop)
     with ExitStack() as stack:
+        # Each result is passed to all outputs in order: it is written only before the deadline, and
+        # counted as progress once it is in all files.
         outputs: list[ResultWriter] = [deadline.check]
         outputs += [stack.enter_context(_open_writer(job, name)) for name in options.result_files]
         outputs.append(partial(_update_progress, job))
@@ -63,6 +65,8 @@ def check_video(source: Source, max_pixels: int) -> video.VideoInfo:
         UserError: The upload is not a video, its frames are too large, or its duration is unknown.
     """
     options = {"format_whitelist": ALLOWED_FORMATS, "protocol_whitelist": "file"}
+    # `video.probe` and the analysis open the file again without these options. That is safe:
+    # FFmpeg detects the same format again, because it compares it with the list only afterwards.
     with open_video(source, options=options):
         pass
     info = video.probe(source)
@@ -115,6 +119,7 @@ def _update_progress(job: Job, result: Result) -> None:
 
 @contextmanager
 def _open_writer(job: Job, name: str) -> Iterator[ResultWriter]:
+    # `writers.open_writer` would write an annotated image, because of the suffix.
     open_writer = timeline.open_writer if name == "timeline.png" else writers.open_writer
     with open_writer(job.folder / name) as write:
         if name == "page.html":
