@@ -29,7 +29,7 @@ class Browser:
         dark: Whether to emulate a preference for dark pages.
 
     Attributes:
-        errors: Exceptions and console errors since the page was loaded.
+        errors: Exceptions and console errors since `goto` has loaded the page.
     """
 
     def __init__(self, url="about:blank", camera=None, size=(1200, 900), dark=False):
@@ -48,7 +48,8 @@ class Browser:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         port_file = Path(self._profile.name) / "DevToolsActivePort"
-        await self._poll(lambda: port_file.exists() and port_file.read_text().count("\n") >= 1)
+        # The file is written in parts; its first line is complete once a line break follows.
+        await self._poll(lambda: port_file.exists() and "\n" in port_file.read_text())
         port = port_file.read_text().splitlines()[0]
 
         def pages():

@@ -35,6 +35,7 @@ const headersWithToken = (headers) =>
 const encodeToken = (text) =>
   encodeURIComponent(text).replace(/[()]/g, (character) => `%${character.charCodeAt(0).toString(16)}`);
 
+/** Return the subprotocols of a WebSocket, one of which has the token: a page cannot set the headers of a WebSocket. */
 export const subprotocols = () => (token ? ["mien", `mien.bearer.${encodeToken(token)}`] : ["mien"]);
 
 /**
@@ -45,10 +46,11 @@ export const queryParameters = (parameters = {}) =>
   new URLSearchParams({ ...($("model").value && { model: $("model").value }), ...parameters });
 
 /**
- * Send a request and return the body of the response. If the server requires a token, wait until one is entered.
+ * Send a request and return the body of the response, or undefined if it has none (204). If the server requires a
+ * token, wait until one is entered. An error response is thrown as an ErrorResponse.
  * @param {string} path
  * @param {RequestInit} [options]
- * @param {"json" | "text" | "blob"} [format]
+ * @param {"json" | "text" | "blob"} [format]  format in which the body is returned
  * @returns {Promise<any>}
  */
 export async function request(path, options = {}, format = "json") {
@@ -77,7 +79,7 @@ const isAborted = (error) => error instanceof DOMException && error.name === "Ab
  * Send a request, and retry it while the server is busy (503).
  * @param {string} path
  * @param {RequestInit} options
- * @param {() => void} onBusy
+ * @param {() => void} onBusy  called before each retry
  */
 export async function retryWhileBusy(path, options, onBusy) {
   for (let remainingRetries = MAX_BUSY_RETRIES; ; remainingRetries -= 1) {
@@ -120,7 +122,7 @@ export async function retryWhileUnavailable(path, options, format) {
  * Upload a file with XMLHttpRequest, which reports progress; `fetch` does not.
  * @param {string} path
  * @param {File} file
- * @param {(fraction: number) => void} onProgress
+ * @param {(fraction: number) => void} onProgress  called with the sent fraction, 0 to 1
  * @param {AbortSignal} signal
  * @returns {Promise<any>}
  */
@@ -141,6 +143,7 @@ export function upload(path, file, onProgress, signal) {
   });
 }
 
+/** Show the token form and return a promise that is resolved when a token is entered. */
 function promptForToken() {
   showError(token ? "The server rejected this token. Check it and try again."
     : "This server requires a token. Enter it to continue.");

@@ -148,7 +148,7 @@ function showSpeed({ responseTimes, sentAt }, prefix) {
   const now = performance.now();
   responseTimes.push(now);
   if (responseTimes.length > FRAME_RATE_RESPONSES) responseTimes.shift();
-  const rate = 1000 * (responseTimes.length - 1) / (now - responseTimes[0]) || 0;
+  const rate = 1000 * (responseTimes.length - 1) / (now - responseTimes[0]) || 0; // 0/0 for the first response
   $("camera-speed").textContent =
     `${prefix}${rate.toFixed(0)} frames per second, ${(now - sentAt).toFixed(0)} ms delay`;
 }
@@ -213,6 +213,7 @@ async function captureImage() {
   await addImages([new File([body], "camera.jpg", { type: "image/jpeg" })]);
 }
 
+/** Open a new connection, with the selected model, if the camera is running. */
 export const reconnect = () => currentSession && connect(currentSession);
 export { stop };
 

@@ -6,6 +6,7 @@ import { COLORS, FLAGS } from "./constants.js";
 import { formatPercent, make, makeButton } from "./dom.js";
 
 const MAX_OPEN_CARDS = 4;       // if there are more faces, new cards are closed
+const LABEL_SPACE = 0.08;       // minimum space above a box for its label, as a fraction of the image's height
 
 /** @param {Face} face */
 const displayedShares = (face) => face.smoothed || face.emotions;
@@ -43,7 +44,7 @@ export function makeOpenAllButton(list, parent) {
   });
   list.addEventListener("toggle", () => {
     button.textContent = cards().every((card) => card.open) ? "Close all" : "Open all";
-  }, true);
+  }, { capture: true }); // toggle events do not bubble
 }
 
 /** @type {(parent: Element, id: number) => any} */
@@ -150,10 +151,10 @@ function makeBox() {
  */
 function updateBox(box, face, width, height) {
   const [x, y, w, h] = face.box;
-  const position = { left: x / width, top: y / height, width: Math.max(w, 0) / width, height: Math.max(h, 0) / height };
+  const position = { left: x / width, top: y / height, width: w / width, height: h / height };
   for (const [property, fraction] of Object.entries(position)) box.style.setProperty(property, `${100 * fraction}%`);
   box.style.setProperty("--color", COLORS[dominantEmotion(face)]);
-  box.classList.toggle("label-inside", position.top < 0.08);
+  box.classList.toggle("label-inside", position.top < LABEL_SPACE);
   if (box.firstChild) box.firstChild.textContent = `${face.face_id}`;
 }
 

@@ -24,7 +24,10 @@ let entries = [];                 // the newest entry is first
 /** @param {File} file */
 const isImage = (file) => file.type.startsWith("image/");
 
-/** @param {Iterable<File>} files */
+/**
+ * Analyze images. Files without a type are included: browsers do not know some formats, such as HEIC.
+ * @param {Iterable<File>} files
+ */
 export async function addImages(files) {
   const addedEntries = [...files].filter((file) => isImage(file) || !file.type).map(makeEntry);
   if (!addedEntries.length) return showError("This is not an image. Choose an image file, such as JPEG or PNG.");

@@ -4,7 +4,10 @@ import { $, clearMessages } from "./dom.js";
 
 const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[role=tab]"))];
 
-/** @param {HTMLElement} tab */
+/**
+ * Open a tab, and dispatch the event `tabchange` if another one was open.
+ * @param {HTMLElement} tab
+ */
 export function openTab(tab) {
   if (tab.getAttribute("aria-selected") === "true") return;
   for (const other of tabs) {

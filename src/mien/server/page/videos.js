@@ -10,7 +10,10 @@ import { $, clearMessages, errorMessage, formatCount, makeButton, saveFile, show
 const POLL_MILLISECONDS = 500;
 const STORAGE_KEY = "mien-video";       // key under which the job id is stored, so that a reload of the page keeps it
 
-/** @typedef {{ file?: File, ignoredCount?: number, id?: string, controller: AbortController }} VideoEntry */
+/**
+ * The video on the page. It has no file after a reload of the page, and no job id until it is uploaded.
+ * @typedef {{ file?: File, ignoredCount?: number, id?: string, controller: AbortController }} VideoEntry
+ */
 
 /** @type {VideoEntry | null} */
 let currentEntry = null;
@@ -19,6 +22,7 @@ let currentEntry = null;
 export const isVideo = (file) => file.type.startsWith("video/") || /\.(mkv|avi|mov|mp4|webm)$/i.test(file.name);
 
 /**
+ * Upload a video and show its progress and results; it replaces the video that is shown.
  * @param {File} file
  * @param {number} ignoredCount  number of other videos that were chosen at the same time
  */
@@ -90,7 +94,10 @@ function showJobProgress({ state, progress, frames }) {
   showProgress(`Analyzing: ${wholePercent(progress)}, ${formatCount(frames, "frame")}`, progress);
 }
 
-/** @param {VideoEntry} entry */
+/**
+ * Show the progress until the job is done or fails, or the video is removed; then show its result files.
+ * @param {VideoEntry} entry
+ */
 async function pollJob(entry) {
   const { signal } = entry.controller;
   while (!signal.aborted) {
@@ -152,6 +159,7 @@ async function saveResultFile(id, name) {
 }
 
 /**
+ * Show an error and delete the job, but keep the file, so that the upload can be tried again.
  * @param {VideoEntry} entry
  * @param {string} message
  */
