@@ -29,11 +29,11 @@ OTHER_FRAME = serving.image_file(image_format="JPEG", seed=9, max_value=100)
 
 
 class LiveServer(NamedTuple):
-    """The URL of /live, and the backend and uvicorn server that serve it."""
+    """A running server, the URL of its /live, and its backend."""
 
     url: str
     backend: Backend
-    server: uvicorn.Server
+    uvicorn_server: uvicorn.Server
 
 
 @contextmanager
@@ -238,7 +238,7 @@ def test_a_shutdown_closes_live_connections(tiny_model):
         with open_live(server) as live:
             live.send(FRAME)
             assert json.loads(live.recv(5))["faces"]
-            server.server.should_exit = True
+            server.uvicorn_server.should_exit = True
             with pytest.raises(ConnectionClosed) as closed:
                 live.recv(10)
         # Closed by `LiveAnalysis` (going away) or by uvicorn (service restart).

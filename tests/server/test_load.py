@@ -52,6 +52,7 @@ def open_socket(url, data=b""):
 
 
 def send_repeatedly(connection, data, count):
+    """Send `data` several times, with pauses in which the server can abort the connection."""
     for _ in range(count):
         connection.sendall(data)
         time.sleep(0.0005)

@@ -24,6 +24,10 @@ class Admission:
         max_images_in_progress: Maximum number of images that are queued or being analyzed.
         max_total_body_bytes: Maximum memory for all request bodies together, including their copies
             and those that are still arriving.
+
+    Attributes:
+        images_in_progress: Number of images that are queued or being analyzed.
+        total_body_bytes: Reserved memory for request bodies, in bytes.
     """
 
     def __init__(self, max_images_in_progress: int, max_total_body_bytes: int) -> None:

@@ -29,7 +29,12 @@ T = TypeVar("T")
 
 
 class ImageAnalysis:
-    """Implementation of `POST /analyze`."""
+    """Implementation of `POST /analyze`.
+
+    Attributes:
+        admission: Limits of images in progress and of request bodies.
+        memory: Memory for the analysis of images, which live connections share.
+    """
 
     def __init__(self, settings: Settings, analyzers: AnalyzerCache, metrics: Metrics) -> None:
         self._settings, self._analyzers, self._metrics = settings, analyzers, metrics

@@ -64,7 +64,11 @@ class VideoQuery(LiveQuery):
         return request_bodies.clean_file_name(self.name)
 
     def job_options(self) -> JobOptions:
-        """Return the parameters as options of a job."""
+        """Return the parameters as options of a job.
+
+        Raises:
+            UserError: Both `every` and `seconds` are given.
+        """
         selection = FrameSelection(self.every, self.seconds, self.start, self.end or math.inf)
         result_files = tuple(dict.fromkeys(self.to))
         return JobOptions(*self.analyzer_key(), selection, self.smooth, result_files)

@@ -71,7 +71,7 @@ def content_security_policy() -> str:
     """Return the Content-Security-Policy of the web page.
 
     The page shows HTML timelines in `<iframe srcdoc>`, which inherits the page's policy. The policy
-    therefore also allows the inline script of the timelines, by its hash.
+    therefore also allows the inline styles of the timelines, and their inline script by its hash.
     """
     return "; ".join((
         "default-src 'none'",
