@@ -154,7 +154,7 @@ def leaks() -> str:
         ))  # fmt: skip
     header = ("protocol", "epochs", "training accuracy", "evaluation faces",
               "of which in the training set", "accuracy", "accuracy without duplicates",
-              "the same, with PublicTest's class frequencies")  # fmt: skip
+              "without duplicates, weighted to PublicTest's class frequencies")  # fmt: skip
     return markdown_table(header, rows)
 
 

@@ -23,7 +23,7 @@ def cost() -> str:
         ("disk space of the base installation with its dependencies",
          f"{comparison['installed_mib']['after']:.0f} MiB"),
         ("`mien analyze photo.png`, a whole process", _time_and_memory(one_image)),
-        ("the same image with the bare script", _time_and_memory(one_image_bare)),
+        ("the same image with the bare script (explained below)", _time_and_memory(one_image_bare)),
         ("time relative to the bare script, 1 and 50 images", "{:.2f} and {:.2f}".format(*ratios)),
         ("a 512 x 512 photo with one face", _stage_times(speed["stages_ms"])),
         *(_classifier_speed(row) for row in speed["classifier"]),
@@ -61,7 +61,7 @@ def _stage_times(stages_ms: dict[str, float]) -> str:
 def _classifier_speed(row: dict) -> tuple[str, str]:
     threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
     speed = f"{row['faces_per_second']:.0f} faces per second ({percent(row['share_of_matmul'])})"
-    return f"`{row['model']}`, {threads}, batch {row['batch']}", speed
+    return f"classification, `{row['model']}`, {threads}, batch {row['batch']}", speed
 
 
 def compare() -> str:
