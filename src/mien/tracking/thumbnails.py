@@ -59,7 +59,7 @@ LAYOUT_WEIGHT = 0.25
 MIN_SIMILARITY = 0.27
 """Two frames with a lower similarity show different scenes."""
 
-MIN_HISTOGRAM_INTERSECTION = 0.92
+MIN_HISTOGRAM_INTERSECTION = 0.88
 """Two frames whose histograms intersect by at least this show the same scene. In a repetitive
 texture, such as bricks, blocks are found at wrong positions, but the histogram does not change."""
 
