@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +97,25 @@ def test_a_video_gives_the_same_results_as_an_analyzer_and_its_job_is_deleted(
     serving.wait_for(lambda: server[1].jobs.count() == 0)
 
 
+def test_frames_that_are_decoded_only_locally_or_only_by_the_server_are_skipped(
+    client, monkeypatch, tmp_path
+):
+    path = serving.write_video(tmp_path / "clip.mp4", 0.4)
+    expected = {result.frame.number: result for result in client.stream(path)}
+
+    def frames_with_others(*arguments):
+        *frames, last = video.frames(*arguments)
+        yield from (frame for frame in frames if frame.number != 2)
+        yield replace(last, number=last.number + 1)
+
+    # `video.frames` itself is not replaced, because the server uses it in the same process.
+    monkeypatch.setattr("mien.client.client.video", SimpleNamespace(frames=frames_with_others))
+    results = list(client.stream(path))
+    assert [result.frame.number for result in results] == sorted({*expected} - {2, max(expected)})
+    for result in results:
+        assert result == expected[result.frame.number]
+
+
 def test_a_folder_can_have_images_and_videos_of_which_one_is_damaged(client, analyzer, tmp_path):
     (tmp_path / "a.png").write_bytes(IMAGE)
     serving.write_video(tmp_path / "b.mp4", 0.4)
@@ -178,8 +198,8 @@ def test_an_unreadable_file_is_a_user_error(client, server, tmp_path):
     assert server[1].jobs.count() == 0
 
 
-def test_a_camera_or_network_stream_is_a_user_error(client):
-    for source in ("camera:0", "rtsp://x/y"):
+def test_a_video_that_is_not_a_local_file_is_a_user_error(client):
+    for source in ("camera:0", "rtsp://x/y", "http://x/y.mp4", "frames/%04d.png"):
         with pytest.raises(mien.UserError, match="/live"):
             list(client.stream(source))
 

@@ -66,6 +66,12 @@ def test_bytes_are_named_by_another_column(images):
     ]
 
 
+def test_results_and_errors_of_paths_are_named_by_their_path(images):
+    table = distributed.Faces("path", "number")(images)
+    assert table["source"].to_pylist() == distributed.Faces()(images)["source"].to_pylist()
+    assert names(table) == ["a.png", "wall.png", "z.jpg", "bad.png", "missing.png"]
+
+
 def test_names_may_be_numbers(images):
     content = Path(images["path"][1].as_py()).read_bytes()
     for values in ([7, None], [7.5, 0.0], [True, False]):

@@ -90,7 +90,7 @@ class Analyzer:
 
         Args:
             image: The path or the bytes of an image file, (H, W, 3) uint8 RGB pixels or a PIL
-                image. Only the first frame of an animation is analyzed.
+                image. Only the first frame of an animation or multi-page TIFF is analyzed.
 
         Returns:
             The faces, most confident first; empty if no face is detected. Its `frame` is the image.
@@ -174,7 +174,8 @@ class Analyzer:
             frame was read; results of live sources are yielded immediately.
 
         Raises:
-            UserError: If the source does not exist or, without `on_error`, a file cannot be read.
+            UserError: If the source does not exist or, without `on_error`, a file cannot be read or
+                `smoothing` is not a valid time constant.
 
         Example:
             ```python
@@ -231,6 +232,9 @@ class Analyzer:
 
         Returns:
             An iterator with one result per frame, in order.
+
+        Raises:
+            UserError: If reading `frames` raises it; all earlier results are yielded first.
 
         Example:
             ```python

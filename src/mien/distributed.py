@@ -40,7 +40,7 @@ class Faces:
         column: Name of the column with the images. A cell contains the path of an image or a video
             (a string or, in pandas, a `Path`), or the bytes of an image file.
         name_column: Name of the column that names the images given as bytes, by strings or
-            numbers; empty if there is none.
+            numbers; empty if there is none. Without a name, the source of their rows is "bytes".
         model: As for `Analyzer`.
         detector: As for `Analyzer`.
         threads: As for `Analyzer`.
@@ -56,6 +56,8 @@ class Faces:
         ```
 
         In the engines:
+
+            from pyspark.sql.pandas.types import from_arrow_schema
 
             dataset.map_batches(faces, batch_format="pyarrow")                   # Ray
             frame.mapInArrow(faces.map_in_arrow, from_arrow_schema(SCHEMA))      # Spark
@@ -92,6 +94,15 @@ class Faces:
     def map_in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Analyze a stream of record batches, for Spark's `mapInArrow`.
 
+        Args:
+            batches: Batches with the columns that `__call__` needs.
+
+        Yields:
+            Batches with the schema `SCHEMA`.
+
+        Raises:
+            UserError: As for `__call__`.
+
         Example:
             ```python
             import pyarrow
@@ -105,7 +116,16 @@ class Faces:
             yield from self(batch).to_batches()
 
     def map_pandas(self, images):  # type: ignore[no-untyped-def]
-        """Analyze a pandas data frame into another, for Dask's `map_partitions`.
+        """Analyze a pandas data frame, for Dask's `map_partitions`.
+
+        Args:
+            images: A data frame with the columns that `__call__` needs.
+
+        Returns:
+            A data frame with the columns of `SCHEMA`, one row per face.
+
+        Raises:
+            UserError: As for `__call__`.
 
         Example:
             ```python
@@ -149,10 +169,10 @@ class Faces:
 
 @dataclass(frozen=True)
 class _Input:
-    """The content of a cell: a `Source`, or the bytes of an image with its name."""
+    """An image or a video of a cell: a `Source`, or the bytes of an image with its name."""
 
     content: Any
-    name: str
+    name: str = ""
 
     @property
     def is_video(self) -> bool:
@@ -171,12 +191,13 @@ class _Input:
 def _inputs(cells: Iterable[tuple[object, str]], errors: list[dict]) -> Iterator[_Input]:
     """Yield the inputs of (cell, name) pairs; append the errors of invalid paths to `errors`."""
     for cell, name in cells:
-        contents: list[object] = [cell]
-        if isinstance(cell, str):
-            contents = []
-            with _errors_as_rows(errors, name or cell):
-                contents += Source.expand(cell, partial(_add_error, errors, cell))
-        yield from (_Input(content, name) for content in contents)
+        if not isinstance(cell, str):
+            yield _Input(cell, name)
+            continue
+        sources: list[Source] = []
+        with _errors_as_rows(errors, cell):
+            sources = Source.expand(cell, partial(_add_error, errors, cell))
+        yield from (_Input(source) for source in sources)
 
 
 def _image_results(

@@ -45,7 +45,9 @@ SYNONYMS = {
 
 
 def canonical_label(name: str) -> str:
-    """Return the label for a name or synonym of an emotion; case is ignored.
+    """Return the label for a name or synonym of an emotion.
+
+    Case, and spaces around the name, are ignored.
 
     Raises:
         UserError: If the name is unknown.
@@ -68,7 +70,8 @@ def restrict_labels(
 ) -> np.ndarray:
     """Select the probabilities of the labels in `keep`, and renormalize them to sum to 1.
 
-    A row in which all of them are 0 becomes uniform over the labels that are also in `labels`.
+    If all selected probabilities of a row are 0, it becomes uniform over the labels of `keep` that
+    are in `labels`. If none of them is, all its probabilities are 0.
 
     Args:
         probabilities: (N, K) with one row per face.

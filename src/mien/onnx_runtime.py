@@ -72,6 +72,9 @@ def open_session(
         threads: Number of threads; 0 uses all cores.
         int8_kernels: Whether to compute the quantized layers of an int8 model in integers. In
             float32, they are slower but give the same result on every CPU.
+
+    Raises:
+        Exception: An error for which `is_session_error` is true, if the model cannot be opened.
     """
     if isinstance(model, bytes):
         return _Session(model, threads, int8_kernels)

@@ -58,10 +58,11 @@ class Callbacks:
             warning is issued.
         on_error: Called with the error of each source that cannot be read; the others are still
             read. By default, the error is raised.
-        should_stop: Called for each frame of a video file, selected or not; if it returns true,
-            the rest of the file is not read.
+        should_stop: Called for each frame of a video file, animation or image sequence, selected
+            or not; if it returns true, the rest of the source is not read.
         track_progress: Called with each source and an iterator of its frames, and returns an
-            iterator of the same frames, for example one that updates a progress bar.
+            iterator of the same frames, for example one that updates a progress bar. With
+            `Options.two_pass`, it is called twice for each video.
     """
 
     on_warning: ErrorCallback = warn
@@ -120,7 +121,8 @@ def run(
         writers: Functions that take a `Result`, called in order.
         options: Options for reading and analyzing; `Options()` by default.
         callbacks: Functions to call during the run; `Callbacks()` by default.
-        checkpoint: The finished part of an interrupted run, which is not analyzed again.
+        checkpoint: The completed part of an interrupted run, which is not analyzed again; None if
+            there is none.
 
     Raises:
         UserError: If `callbacks.on_error` or a writer raises it, or the unfinished video of

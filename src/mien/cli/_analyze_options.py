@@ -71,8 +71,8 @@ class AnalyzeOptions:
     def resume_hint(self) -> str:
         """Return a hint where the results of an interrupted run are, and how to resume it.
 
-        It is empty if there is no partial file with results. Images, HTML pages and annotated
-        videos have none: they are written completely or not at all.
+        It is empty if there is no partial file with results. Only `.jsonl`, `.csv` and `.parquet`
+        outputs have one; all others are written completely or not at all.
         """
         partial_files = {path: partial_file.part_path(path) for path in self.output_paths}
         resumable = {
@@ -110,7 +110,7 @@ class AnalyzeOptions:
             _check_summary(self.summary)
 
     def _check_no_video_options(self) -> None:
-        """Reject video-only options when every input is an image."""
+        """Reject options that have no effect on images, except `--smooth`, which has a default."""
         video_options = {
             "--every, --from and --until are": self.pipeline().selection != FrameSelection(),
             "--two-pass is": self.two_pass,
@@ -139,7 +139,7 @@ def _check_summary(path: Path) -> None:
     if path.suffix.lower() != ".json":
         raise UserError(f"--summary {path} does not end in .json; use summary.json.")
     if not path.parent.is_dir():
-        raise UserError(f"Cannot write {path}: the folder {path.parent} does not exist.")
+        raise UserError(f"Cannot write {path}: folder {path.parent} not found. Create it first.")
 
 
 def parse_frame_selection(every: str, start: str, until: str) -> FrameSelection:
@@ -161,7 +161,11 @@ def parse_frame_selection(every: str, start: str, until: str) -> FrameSelection:
 
 
 def parse_seconds(text: str) -> float:
-    """Parse a time as seconds: `"90"`, `"1:30"` and `"0:01:30.0"` are 90.0."""
+    """Parse a time as seconds: `"90"`, `"1:30"` and `"0:01:30.0"` are 90.0.
+
+    Raises:
+        UserError: The text is not a time.
+    """
     try:
         fields = [float(field) for field in text.split(":")]
     except ValueError:

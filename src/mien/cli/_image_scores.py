@@ -27,7 +27,10 @@ GROUP_METRICS = {
     "calibration_error": "calibration error",
     "top_label_gap": "top-label gap",
 }
-"""Key of a score of a group -> its column in the table."""
+"""Key of a score of a group -> its column in the table.
+
+`accuracy_difference` is the accuracy of the group minus that of all other images.
+"""
 
 MIN_FACES = 30
 """Minimum number of faces of a group; with fewer, confidence intervals are too wide."""

@@ -8,7 +8,8 @@ import click
 
 MODEL_OPTION = click.option(
     "--model", default="default", show_default=True, metavar="MODEL",
-    help="Name listed by `mien models`, or path of an .onnx file.",
+    help="Name listed by `mien models`, or path of an .onnx file; my.onnx:labels selects its label "
+    "head.",
 )  # fmt: skip
 DETECTOR_OPTION = click.option(
     "--detector", default="yunet", show_default=True, metavar="NAME",

@@ -33,11 +33,12 @@ def ablate(
     cases: tuple[str, ...],
     seeds: int,
 ) -> None:
-    """Run an ablation study: train a baseline and cases that differ from it.
+    """Run an ablation study of a recipe.
 
-    The baseline is RECIPE with the changes of --set, and each case has further changes. The
-    differences in accuracy between the cases and the baseline are printed. An interrupted study
-    is resumed. Several processes can share the same --out.
+    A baseline and cases that differ from it are trained. The baseline is RECIPE with the changes
+    of --set, and each case has further changes. The differences in accuracy between the cases and
+    the baseline are printed. An interrupted study is resumed. Several processes can share the same
+    --out.
 
     \b
         mien ablate hybrid --set model=hybrid-slim --data fer2013/ --out runs/ablation

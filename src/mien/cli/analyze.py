@@ -20,8 +20,9 @@ SECTION = ANALYSIS
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--to", "output_paths", type=click.Path(path_type=Path), multiple=True,
               metavar="PATH",
-              help="Output file: .jsonl, .csv, .parquet, .png, .jpg, .mp4 or .html; or a folder "
-              "for annotated images. Can be repeated.")  # fmt: skip
+              help="Output file: .jsonl, .csv or .parquet (records), .png, .jpg or .mp4 (annotated "
+              "image or video) or .html (interactive timeline); or a folder for annotated images. "
+              "Can be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="Print one JSON record per image or frame.")  # fmt: skip
 @MODEL_OPTION

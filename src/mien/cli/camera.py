@@ -30,6 +30,9 @@ from mien.visualization import window
 
 SECTION = ANALYSIS
 
+MIN_LISTED_SECONDS = 1.0
+"""Minimum time on screen of a face in the list at the end."""
+
 View = Callable[[Result, float], None]
 """A function that shows a result; its second argument is the delay in seconds."""
 
@@ -61,7 +64,8 @@ def camera(
 ) -> None:
     """Show the emotions of faces in front of a camera, live.
 
-    The faces are shown in a window or in the terminal. Ctrl-C quits.
+    The faces are shown in a window or in the terminal. Ctrl-C, or Esc in the window, quits. Faces
+    that were on screen for at least a second are then listed.
 
     SOURCE is camera:0, camera:1, ..., or the address of a network stream. A local camera needs
     OpenCV. To install it, run this in the mien repository:
@@ -92,7 +96,7 @@ def camera(
             outputs,
         ]
         run([live_source], analyzer, result_writers, options, Callbacks(on_warning=print_message))
-    terminal().print_summaries(live_source.name, summaries.records(min_seconds=1.0))
+    terminal().print_summaries(live_source.name, summaries.records(MIN_LISTED_SECONDS))
     if report_error.count:
         sys.exit(EXIT_USER_ERROR)
 

@@ -21,8 +21,9 @@ SECTION = TRAINING
 @OUT_OPTION
 @SET_OPTION
 @click.option("--protocol",
-              help="kfold (default), which keeps duplicates in one fold; kfold-ungrouped; or "
-              "leaky-kfold.")  # fmt: skip
+              help="kfold (default), which keeps duplicates in one fold; kfold-ungrouped, which "
+              "does not; or leaky-kfold, which trains one network on all folds in turn and thus "
+              "also on its evaluation faces.")  # fmt: skip
 @click.option("--folds", type=int, help="Number of folds (default: that of the recipe, usually 5).")
 def crossval(
     recipe: str,
@@ -40,7 +41,8 @@ def crossval(
     \b
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
-    # No recipe has a protocol with folds. Later changes override protocol=kfold.
+    # The first change gives the recipe a protocol with folds, because no recipe has one; later
+    # changes override it.
     options = {"protocol": protocol, "folds": folds}
     option_changes = [f"{name}={value}" for name, value in options.items() if value is not None]
     config = lab("config").parse(recipe, ("protocol=kfold", *changes, *option_changes))

@@ -40,9 +40,9 @@ SECTION = TRAINING
               "--exclusions writes.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json",
               help="Write the result as JSON.")  # fmt: skip
-@click.option(
-    "--per-class", is_flag=True, help="Also show per-class scores and confusion matrices."
-)
+@click.option("--per-class", is_flag=True,
+              help="Also show the scores of each emotion and confusion matrices; for your own "
+              "images, the recall of each emotion in each group.")  # fmt: skip
 def evaluate(
     model: str,
     data: Path,

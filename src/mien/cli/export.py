@@ -45,8 +45,8 @@ def export(
 
     RUNS are run folders; several form an ensemble. The .onnx file OUT has a vote head (shares of
     raters), a label head (FER2013's labels) or both, depending on what the runs were trained on.
-    OUT:labels selects the label head. The file is written only if ONNX Runtime and torch agree
-    within a tolerance that depends on --precision.
+    Other commands use the label head of such a file if their model is given as OUT:labels. The file
+    is written only if ONNX Runtime and torch agree within a tolerance that depends on --precision.
 
     \b
         mien export runs/default my.onnx --data fer2013/ --precision float16

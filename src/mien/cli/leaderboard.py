@@ -29,7 +29,8 @@ def leaderboard(results: Path, out: Path | None) -> None:
         mien leaderboard my-results/ --out compared/
     """
     leaderboards = lab("leaderboard", "report")
-    with require_extra("lab"):  # only a family name such as "vgg19" needs torch
+    # Only a result that names a network without its variant, such as "vgg19", needs torch.
+    with require_extra("lab"):
         rows = leaderboards.read_rows(results)
     columns = (
         "model",

@@ -36,9 +36,9 @@ def train(
 ) -> None:
     """Train a model, or resume an interrupted training.
 
-    RECIPE is the name of a recipe or the config.json of a run. The recipes are default, tiny,
-    common, vgg19, sequential and hybrid. Others, such as vgg19-paper, have the settings of a
-    network's authors, as far as known. docs/training.md lists all recipes, fields and models.
+    RECIPE is the name of a recipe or the config.json of a run. There are the recipes default, tiny,
+    common, vgg19, sequential and hybrid, and others such as vgg19-paper, which have the settings of
+    a network's authors, as far as known. docs/training.md lists all recipes, fields and models.
     Training uses the train split of --data.
 
     \b

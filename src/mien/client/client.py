@@ -40,7 +40,7 @@ class Client:
         token: Bearer token, if the server requires one.
         model: As for `Analyzer`; empty for the server's default.
         detector: As for `Analyzer`; empty for the server's default.
-        contempt: Whether to estimate the eighth emotion, contempt, if the model has it.
+        contempt: As for `Analyzer`.
         timeout: Timeout of each network operation in seconds, and maximum time in seconds for which
             a request is retried while the server is busy.
 
@@ -101,11 +101,11 @@ class Client:
         """Analyze every frame of an image, folder or video, in order.
 
         Videos are uploaded, and also decoded locally for the pixels of their frames. The frames of
-        animated PNG, WebP and AVIF files are sent as independent images. Cameras and network
-        streams are not supported.
+        animated PNG, WebP and AVIF files are sent as independent images.
 
         Args:
-            source: As for `Analyzer.stream`, without cameras and network streams.
+            source: As for `Analyzer.stream`, but a video must be a local file: cameras, addresses
+                and numbered images are not supported.
             on_error: Called with warnings, and with the error of each file that cannot be read or
                 that the server rejects; the analysis continues. By default, errors are raised, and
                 warnings are issued as Python warnings.
@@ -147,6 +147,13 @@ class Client:
     def models(self) -> dict[str, Any]:
         """Return the server's models, detectors and defaults.
 
+        Returns:
+            `models`, a list of dictionaries with the `name`, `labels` and `target` of each model;
+            `detectors`, a list of names; and `default` and `detector`, the names of the defaults.
+
+        Raises:
+            UserError: If the server cannot be reached, stays busy or rejects the request.
+
         Example:
             ```python
             print(mien.Client("http://127.0.0.1:8000").models()["default"])
@@ -181,14 +188,18 @@ class Client:
         with self._finished_job(source, query) as job:
             for warning in job["warnings"]:
                 on_warning(UserError(warning))
-            if not job["result_files"]:
+            if not job["result_files"]:  # no frame was selected
                 return
+            # The warnings of the server already report any damage.
             frames = video.frames(source, selection, lambda _: None)
+            frame = next(frames, None)
             for record in self._records(job["id"]):
-                frame = next((frame for frame in frames if frame.number >= record["frame"]), None)
-                if frame is None:
-                    return
-                yield Result.from_dict(record, frame)
+                # The local decoder may return frames of a damaged video that the server's does
+                # not return, and vice versa.
+                while frame and frame.number < record["frame"]:
+                    frame = next(frames, None)
+                if frame and frame.number == record["frame"]:
+                    yield Result.from_dict(record, frame)
 
     def _records(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Download the frame records of a video to a temporary file, and yield them."""

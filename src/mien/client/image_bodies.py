@@ -16,12 +16,21 @@ from mien.io.source import Source
 from mien.results import Frame
 
 LARGE_FILE_BYTES = 2**24
-"""Minimum size in bytes of an image file, such as a TIFF, instead of which a PNG is sent if that is
-smaller."""
+"""Size in bytes from which `frame_as_file` sends a PNG instead of an image file, such as a TIFF, if
+the PNG is smaller."""
 
 
 def input_as_file(image: ImageInput, frame: Frame) -> bytes:
-    """Return the content of an image file; other images, such as pixels, are encoded as PNG."""
+    """Return the content of an image file, or encode another image as PNG.
+
+    Args:
+        image: The path or the bytes of an image file, `-` for standard input, pixels or a PIL
+            image.
+        frame: The decoded image, which is encoded if `image` is not a file or its bytes.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, str | os.PathLike) and os.fspath(image) != "-":
@@ -44,7 +53,7 @@ def frame_as_file(frame: Frame) -> bytes:
     JPEG.
     """
     body = b""
-    if frame.number == 0:  # of a file, the server reads only the first frame
+    if frame.number == 0:  # later frames are sent as PNG: the server reads only a file's first
         with suppress(OSError):  # standard input, or a file deleted since it was decoded
             body = Path(frame.location).read_bytes()
     if body and len(body) < LARGE_FILE_BYTES:

@@ -108,7 +108,7 @@ class RequestSender:
             connection.request(request.method, target, body, headers)
         except (BrokenPipeError, ConnectionResetError):
             # The server may have rejected the body before reading all of it, and sent a response.
-            if connection.sock is None:
+            if connection.sock is None:  # not connected, so there is no response
                 raise
         return connection.getresponse()
 
@@ -150,5 +150,7 @@ def _response_error(response: http.client.HTTPResponse) -> UserError:
         message = str(json.loads(response.read())["error"])
     except (ValueError, KeyError, TypeError):
         message = f"The server responded {response.status} {response.reason}."
+    # Besides failures of the server, these are a wrong token (401), origin (403) or host name
+    # (421), and the rate limit of a proxy (429).
     affects_all_files = response.status in (401, 403, 421, 429) or response.status >= 500
     return ServerError(message) if affects_all_files else UserError(message)

@@ -23,7 +23,8 @@ class Detector(Protocol):
         name: Name that is stored with every result.
         geometry: Position and size of FER2013's crops relative to the detector's boxes, measured by
             `benchmarks/geometry.py`; `CropGeometry()` if the boxes are already the squares to
-            classify.
+            classify. `Analyzer` also accepts a detector without this attribute, and then uses
+            `CropGeometry()`.
 
     Example:
         A custom detector:
@@ -74,7 +75,7 @@ def load(name: str, threads: int = 0) -> Detector:
         detections = detect(pixels)
         ```
     """
-    if name not in available():
+    if name not in available():  # `load_module` would write "detection" instead of "detector"
         raise unknown_name_error("detector", name, available())
     return load_module(REGISTRY, name).load(threads)
 

@@ -16,15 +16,15 @@ MIN_ROTATED_CONFIDENCE = 0.84
 this threshold, the test photographs without people have none (`benchmarks/pose.py`)."""
 
 QUARTER_TURNS, EIGHTH_TURNS = (90, 180, 270), (45, 135, 225, 315)
-"""Rotations in degrees."""
+"""Counterclockwise rotations of the image in degrees."""
 
 MAX_UPRIGHT_ROLL = 45.0
 """Maximum roll of an upright head in degrees. A head with a larger roll is upright in another
 rotation of the image."""
 
 MAX_SIDE_BEFORE_ROTATION = 900
-"""Longer side in pixels to which larger images are downscaled before they are rotated; YuNet then
-downscales the rotated copy to 640."""
+"""Longer side in pixels to which larger images are downscaled before they are rotated. Rotating more
+pixels would only take longer, because YuNet downscales the copies to 640."""
 
 
 def detect_rotated(

@@ -101,15 +101,16 @@ class YuNet:
 
     def _detect_downscaled(self, pixels: np.ndarray, scale: float) -> list[Detection]:
         small = downscale(pixels, scale) if scale < 1 else pixels
+        # The sides of the downscaled image are rounded.
         scale = max(small.shape[:2]) / max(pixels.shape[:2])
         return [detection.scaled(1 / scale) for detection in self._detect(small)]
 
     def _detect_in_tiles(self, pixels: np.ndarray) -> list[Detection]:
         small = downscale(pixels, 1 / TILE_DOWNSCALING)
         tiles, shrink = list(split_into_tiles(small)), shrink_options()
-        # Tiles need more memory than whole images; the last one returns it.
         detections: list[Detection] = []
         for number, (tile, left, top) in enumerate(tiles, 1):
+            # Tiles need more memory than whole images; the run of the last one frees it.
             run_options = shrink if number == len(tiles) else None
             complete = [
                 face

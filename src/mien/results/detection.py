@@ -119,7 +119,8 @@ def estimate_yaw(landmarks: Landmarks) -> float:
         landmarks: The five points of `LANDMARKS`.
 
     Returns:
-        0 for a frontal face; positive if it is turned to the right of the image.
+        0 for a frontal face, or if both midpoints coincide; positive if the face is turned to the
+        right of the image.
     """
     right_eye, left_eye, (nose_x, nose_y), mouth_right, mouth_left = landmarks
     eyes_x, eyes_y = _midpoint(right_eye, left_eye)

@@ -122,7 +122,9 @@ class Face:
         return pixels[rows, _span(x, width, margin, pixels.shape[1])].copy()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serializable dictionary, which contains `smoothed` only if it is not None.
+        """Return a JSON-serializable dictionary of all attributes, including `dominant_emotion`.
+
+        It contains `smoothed` only if that is not None; `landmarks` may be None.
 
         Example:
             ```python

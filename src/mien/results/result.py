@@ -184,7 +184,7 @@ class Result(Sequence[Face]):
             record: A record, for example a line of a JSONL file.
             frame: The frame, whose pixels a record does not contain. Its `model`, `detector` and
                 `shot` are replaced by those of the record. By default, a black frame of the same
-                size.
+                size and of the kind `"image"`, because a record does not contain the kind.
 
         Example:
             ```python

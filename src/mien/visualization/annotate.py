@@ -118,7 +118,8 @@ def _annotate(
     image = Image.fromarray(pixels)
     font_size = _font_size(image.size)
     font = ImageFont.load_default(font_size)
-    line_width = min(max(2, font_size // 6), max(1, max(image.size) // 100))
+    max_line_width = max(1, max(image.size) // 100)  # on small images, thinner than 2 pixels
+    line_width = min(max(2, font_size // 6), max_line_width)
     canvas = ImageDraw.Draw(image, "RGBA")
     for face in faces:
         _draw_box(canvas, face.box, face, line_width)
@@ -176,7 +177,7 @@ def _panel_sizes(
     line_height, pad = _line_height_and_padding(font_size)
     width = math.ceil(font.getlength(text)) + 2 * pad
     if max(image_size) >= PREVIEW_SIDE:
-        # In a video, a panel keeps its size when its text changes.
+        # A panel in a video keeps its size when its text changes. Small images lack the space.
         width = max(width, min(round(font_size * TEXT_PANEL_WIDTH), image_size[0]))
     sizes = {Content.TEXT: (width, line_height + pad)}
     if face.box[3] >= MIN_FACE_HEIGHT_FOR_BARS * font_size:

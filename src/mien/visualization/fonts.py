@@ -1,4 +1,4 @@
-"""Fonts for text in any script, such as file names; Pillow's own font has only ASCII."""
+"""Fonts for text in any script, such as file names; Pillow's own has little more than ASCII."""
 
 from __future__ import annotations
 

@@ -21,6 +21,9 @@ FULL_COLOR_IMPORTANCE = 0.02
 """Change of a share, 0 to 1, that is drawn in full color. If the largest change in a map is
 greater, that change is drawn in full color instead."""
 
+MAX_OPACITY = 0.75
+"""Opacity of the full color, so that the face remains visible below it."""
+
 NOTE = "Shows what the prediction of the model depends on, not what a person feels."
 
 
@@ -53,7 +56,7 @@ def overlay_importance(explanation: Explanation) -> Image.Image:
     gray = np.asarray(_enlarge(explanation.crop).convert("L").convert("RGB"), np.float32)
     supporting, opposing = ImageColor.getrgb(SUPPORTING_COLOR), ImageColor.getrgb(OPPOSING_COLOR)
     colors = np.where(strength[..., None] > 0, supporting, opposing)
-    alpha = 0.75 * np.abs(strength[..., None]).clip(0, 1)
+    alpha = MAX_OPACITY * np.abs(strength[..., None]).clip(0, 1)
     return Image.fromarray((gray * (1 - alpha) + colors * alpha).round().astype(np.uint8))
 
 

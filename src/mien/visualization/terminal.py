@@ -107,7 +107,15 @@ def live_view() -> Iterator[Callable[[Result, float], None]]:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Progress]:
-    """Show a progress bar with the remaining time on standard error, if that is a terminal."""
+    """Show a progress bar with the remaining time on standard error, if that is a terminal.
+
+    Args:
+        description: Text beside the bar.
+        total: Number of steps; None if it is not known yet.
+
+    Yields:
+        The bar, with one task.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

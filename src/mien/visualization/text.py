@@ -16,6 +16,9 @@ from mien.visualization.percent import percent
 BAR_LENGTH = 30
 """Length of the bar of a share of 1, in characters."""
 
+RATE_FRAMES = 30
+"""Number of frames over which the frame rate of a live view is averaged."""
+
 
 def unlisted_faces_note(count: int) -> str:
     """Return a note that `count` faces are not listed because of their short time on screen."""
@@ -60,16 +63,17 @@ def _bars(face: Face) -> Iterator[str]:
 
 def _colored(text: str, emotion: str) -> str:
     """Color text in the emotion's color, approximated in the 256-color palette of terminals."""
-    # Colors 16 to 231 of the palette are a cube with 6 levels per channel, 51 apart.
+    # Colors 16 to 231 of the palette are a cube with 6 levels per channel. They are treated as
+    # evenly spaced, 51 apart, which they are only approximately.
     red, green, blue = (round(int(COLORS[emotion][k : k + 2], 16) / 51) for k in (1, 3, 5))
     return click.style(text, fg=16 + 36 * red + 6 * green + blue)
 
 
 class LiveStatus:
-    """Computes the frame rate of a live view, and formats it with the delay."""
+    """Computes the rate of the last frames of a live view, and formats it with the delay."""
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=30)
+        self._times: deque[float] = deque(maxlen=RATE_FRAMES)
 
     def __call__(self, seconds: float, delay: float) -> str:
         """Add a frame by its time and delay in seconds, and return the status line."""

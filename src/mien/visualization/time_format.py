@@ -4,11 +4,12 @@ import math
 
 
 def format_time(seconds: float, resolution_seconds: float = 0.1) -> str:
-    """Format a time as in a video player: `1:05` or `1:00:00`.
+    """Format a time as in a video player, with or without tenths: `1:05.0`, `1:05` or `1:00:00`.
 
     Args:
         seconds: The time in seconds.
-        resolution_seconds: If below 1, tenths of a second are shown, as in `0:00.5`.
+        resolution_seconds: Smallest difference between times to show; tenths are shown if it is
+            below 1.
     """
     if resolution_seconds < 1:
         tenths = round(10 * seconds)

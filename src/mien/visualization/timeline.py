@@ -48,6 +48,9 @@ SHOTS_NOTE = "lines: cuts to another shot"
 TICK_INTERVALS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Possible intervals between the ticks of the time axis in seconds."""
 
+MAX_TICK_INTERVALS = 12
+"""Maximum number of intervals between ticks; for very long videos, there are more."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -58,8 +61,8 @@ def open_writer(path: Path) -> AbstractContextManager[ResultWriter]:
         path: Image file to write: `.png`, `.jpg`, `.jpeg` or `.webp`.
 
     Raises:
-        UserError: If the suffix is not an image format, or if results of a second source are
-            written.
+        UserError: If the suffix is not one of these, a result of a second source is written, or the
+            file cannot be written.
 
     Example:
         ```python
@@ -202,7 +205,7 @@ def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) ->
 
 def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
     length = max(timeline.end - timeline.start, 1e-3)
-    tick = next((t for t in TICK_INTERVALS if length / t <= 12), TICK_INTERVALS[-1])
+    tick = next((t for t in TICK_INTERVALS if length / t <= MAX_TICK_INTERVALS), TICK_INTERVALS[-1])
     y = height - FOOTER_HEIGHT + 2
     canvas.line((LEFT_MARGIN, y, TIMELINE_WIDTH - RIGHT_MARGIN, y), DIM_COLOR)
     for k in range(math.ceil(timeline.start / tick), math.floor(timeline.end / tick) + 1):

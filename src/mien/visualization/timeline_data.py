@@ -47,6 +47,10 @@ Interpolated and visible faces are present."""
 STILL_SIDE, PORTRAIT_SIDE = 480, 96
 """Maximum side in pixels of a still, and of a portrait of a face."""
 
+MIN_QUALITY_RATIO = 1.2
+"""A portrait is replaced only if the quality grows by more than this factor, because encoding a
+slightly better one is not worth the time."""
+
 THINNING_FACTOR = 0.99
 """Factor of the minimum interval after thinning. It is just below 1, so that points and stills at
 regular intervals are kept although their times are rounded."""
@@ -64,7 +68,8 @@ class Series:
             more than `MAX_POINTS` points.
         portrait: JPEG image of the face; empty if there is none.
         portrait_quality: Confidence of the face in the portrait times the shorter side of its box
-            in pixels, at most 2 `PORTRAIT_SIDE`. A better portrait replaces it.
+            in pixels; a side longer than 2 `PORTRAIT_SIDE` counts as that. A portrait whose quality
+            is `MIN_QUALITY_RATIO` times as high replaces it.
     """
 
     times: list[float] = field(default_factory=list)
@@ -156,7 +161,10 @@ class Timeline:
                 self.still_interval = duration / len(self.stills) * THINNING_FACTOR
 
     def emotion_indices(self) -> list[int]:
-        """Return the indices in `EMOTIONS_AND_CONTEMPT` of the emotions that the model predicts."""
+        """Return the indices in `EMOTIONS_AND_CONTEMPT` of the emotions that the model predicts.
+
+        Without faces, there are none.
+        """
         summaries = self.summaries.records()
         return [
             k
@@ -261,8 +269,7 @@ class Timeline:
         box = [round(1000 * v / n) for v, n in zip(face.box, (width, height) * 2, strict=True)]
         series.add(frame.seconds, shares, box)
         quality = face.face_confidence * min(face.box[2], face.box[3], 2 * PORTRAIT_SIDE)
-        # A slightly better portrait does not justify encoding it again.
-        if quality > 1.2 * series.portrait_quality:
+        if quality > MIN_QUALITY_RATIO * series.portrait_quality:
             series.portrait = encode_portrait(frame.pixels, face, PORTRAIT_SIDE)
             series.portrait_quality = quality
 

@@ -24,12 +24,6 @@ ALIASES = {"jpeg": "jpg", "ndjson": "jsonl"}
 """Other suffixes of the same formats."""
 
 
-def supports_resume(path: Path) -> bool:
-    """Return whether an interrupted run can be resumed with this output."""
-    name = _writer_name(path)
-    return name in names(REGISTRY) and _accepts_resume(name)
-
-
 def is_single_source(path: Path) -> bool:
     """Return whether this output can hold only one video or image."""
     name = _writer_name(path)
@@ -69,6 +63,7 @@ def open_writer(
         name = _writer_name(path)
     except OSError as error:
         raise atomic_file.write_error(path, error) from None
+    # A file named only ".csv" has no suffix for pathlib.
     has_no_name = path.name == "-" or (path.name.startswith(".") and not path.suffix)
     if has_no_name and not path.is_dir():
         raise UserError(f"Cannot write {path}: give a file, such as faces.jsonl, or a folder.")

@@ -10,6 +10,9 @@ from mien.errors import UserError
 from mien.io import atomic_file
 from mien.results import Result, ResultWriter
 
+JPEG_QUALITY = 92
+"""Quality of JPEG files, 0 to 100; PNG files are lossless."""
+
 
 def save(path: Path, result: Result) -> None:
     """Write one annotated image in the format of the path's suffix.
@@ -19,12 +22,15 @@ def save(path: Path, result: Result) -> None:
     """
     atomic_file.check_not_source(path, result.frame.location or result.frame.source)
     with atomic_file.atomic_write(path) as temporary:
-        result.plot().save(temporary, quality=92)
+        result.plot().save(temporary, quality=JPEG_QUALITY)
 
 
 @contextmanager
 def open_single(path: Path) -> Iterator[ResultWriter]:
-    """Open a writer for a single annotated image, which is written when the writer is closed.
+    """Open a writer for a single annotated image.
+
+    The image is written when the writer is closed, so that no file remains after the error about a
+    second frame.
 
     Raises:
         UserError: If a second frame is written, or the path cannot be written.

@@ -20,8 +20,8 @@ from mien.results import ResultWriter
 from mien.writers._table import COLUMNS, TEXT_COLUMNS, rows
 
 FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
-"""Texts that a spreadsheet may evaluate as formulas, by the rule of OWASP ("CSV Injection"), and
-those that would be mistaken for marked texts."""
+"""Matches texts that a spreadsheet may evaluate as formulas, such as `=1` (OWASP, "CSV Injection"),
+and such texts after one or more apostrophes, such as `'=1`."""
 
 BLOCK_BYTES = 2**20
 """Size of the blocks that are moved to insert the byte order mark."""
@@ -33,9 +33,10 @@ def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[R
 
 
 def mark_formula(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would evaluate, and before marked texts.
+    """Put an apostrophe before a text that a spreadsheet would evaluate as a formula.
 
-    The text is restored by removing the apostrophe before all texts that match `FORMULA`.
+    A text that begins with an apostrophe and a formula gets another one. The original texts can
+    thus be restored by removing the first character of all that match `FORMULA`.
     """
     return f"'{text}" if FORMULA.match(text) else text
 
@@ -47,7 +48,7 @@ def _convert(records: Iterator[dict], path: Path) -> None:
         def write_line(row: str) -> None:
             file.write(row.removesuffix("\r\n") + "\n")
 
-        # `csv` quotes a text that contains CR only if the rows that it writes end with CR as well.
+        # `csv` quotes a text that contains CR only if its line terminator contains CR as well.
         table = csv.DictWriter(SimpleNamespace(write=write_line), COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for record in records:
@@ -60,7 +61,7 @@ def _convert(records: Iterator[dict], path: Path) -> None:
 
 
 def _insert_byte_order_mark(path: Path) -> None:
-    """Insert a byte order mark; the last block of the file is moved first, so none is lost."""
+    """Insert a byte order mark; blocks are moved from the last to the first, so none is lost."""
     with open(path, "rb+") as file:
         size = file.seek(0, 2)
         for start in reversed(range(0, size, BLOCK_BYTES)):

@@ -41,6 +41,8 @@ def open_writer(path: Path) -> Iterator[ResultWriter]:
         frame = result.frame
         is_first_frame = frame.number == 0
         suffix = ".png" if is_first_frame and not frame.is_video else f"-{frame.number:04d}.png"
+        # A source given twice gets a new stem at its second frame 0. A video that is not read from
+        # its start has no frame 0.
         if is_first_frame or frame.source not in stems:
             stem = Path(frame.source).stem or "image"
             stems[frame.source] = shorten(stem, MAX_STEM_BYTES)

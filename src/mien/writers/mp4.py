@@ -64,7 +64,7 @@ class _Encoder:
         return self
 
     def __exit__(self, error_type: object, *_: object) -> None:
-        if self._container is None:
+        if self._container is None:  # without frames, `atomic_write` must not replace the output
             self._temporary.unlink(missing_ok=True)
             return
         import av
@@ -103,7 +103,8 @@ class _Encoder:
                 "Use --until to leave it out."
             )
         # If this is the last frame, it is shown as long as the previous one.
-        self._end = 2 * seconds - max(self._last_pts, 0) / TICKS_PER_SECOND
+        previous_seconds = max(self._last_pts, 0) / TICKS_PER_SECOND
+        self._end = seconds + (seconds - previous_seconds)
         av_frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         # MP4 needs increasing timestamps, even if those of the source repeat.
         self._last_pts = av_frame.pts = max(self._last_pts + 1, round(seconds * TICKS_PER_SECOND))
@@ -134,7 +135,7 @@ class _Encoder:
         next(self._audio, None)  # adds the audio stream, before the first frame is written
 
     def _copy_audio(self, until: float) -> None:
-        """Write audio until at least this second of the output, if there is so much."""
+        """Write audio up to at least this second of the output, or all of it if it is shorter."""
         while self._audio_end < until:
             self._audio_end = next(self._audio, math.inf)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH_ROWS = 4096
+"""Number of table rows that are held in memory and written together, as one row group."""
 
 
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
