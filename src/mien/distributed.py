@@ -78,7 +78,8 @@ class Faces:
             images: A table with `column` and, if given, `name_column`.
 
         Returns:
-            A table with the schema `SCHEMA`.
+            A table with the schema `SCHEMA`. Its rows are in the order of `images`, but rows with
+            an `error` may come after those of later images.
 
         Raises:
             UserError: If the table lacks a column, or the model or the detector cannot be loaded.
@@ -122,7 +123,7 @@ class Faces:
             images: A data frame with the columns that `__call__` needs.
 
         Returns:
-            A data frame with the columns of `SCHEMA`, one row per face.
+            A data frame with the columns of `SCHEMA`, as for `__call__`.
 
         Raises:
             UserError: As for `__call__`.

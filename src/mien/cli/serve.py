@@ -43,7 +43,8 @@ SECTION = SERVER
               "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
               help="Accept requests whose Host header is NAME, such as the name of a proxy. Only "
-              "these names, --host and localhost are then accepted. Can be repeated.")  # fmt: skip
+              "these names, --host and localhost are then accepted. By default, any name is "
+              "accepted, unless only this machine can connect. Can be repeated.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="ORIGIN",
               help="Let web pages of this origin, such as https://example.org, use the server "
               "(CORS). Can be repeated.")  # fmt: skip

@@ -12,6 +12,10 @@
  *   min_visible_pixels: number, labels: string[], colors: Record<string, string>,
  *   stills: [number, string][], face_count: number, faces: Series[] }} Data
  *
+ * In `Data`, `step` is the typical interval between frames in seconds, `ticks` are the possible intervals of
+ * the time axis, `shots` are the start in seconds and the number of each shot but the first, and `stills` are
+ * the time in seconds and the data URL of each still image.
+ *
  * The indices of the samples of a face that are nearest to, before and after a time.
  * @typedef {{ nearest: number, before: number, after: number, isInterpolated: boolean }} Sample
  * @typedef {{ face: Series, element: HTMLElement, canvas: HTMLCanvasElement, cursor: HTMLElement }} Row
