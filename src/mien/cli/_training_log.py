@@ -33,6 +33,7 @@ class TrainingLog:
     def __init__(self, name: str, seconds: float = math.inf) -> None:
         self._name, self._end = name, time.monotonic() + seconds
         self._epoch, self._epochs, self._step_text = 0, 1, ""
+        # Time of the first report, and the fraction of the training that was completed by then.
         self._start: tuple[float, float] | None = None
         self._last_printed = time.monotonic()
         self._metrics: dict[str, float] = {}

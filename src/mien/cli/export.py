@@ -64,6 +64,8 @@ def export(
     if card["label_head_weight"]:
         click.echo(f"  label-head weight {card['label_head_weight']:g}")
     for head, metrics in card["heads"].items():
+        # The metrics are named after their evaluation set: PublicTest, or the val split of other
+        # data. Without --data, there are none.
         for metric, value in metrics.get("publictest", metrics.get("val", {})).items():
             float32 = metrics["float32"][metric]
             cross_validated = metrics["cross_validated"][metric]
