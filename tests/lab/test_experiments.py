@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mien.errors import UserError
 from mien.lab import ablation, crossval, data, evaluate, protocols, runs, scores, train
-from mien.lab.config import RECIPES
+from mien.lab.config import RECIPES, apply_changes
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -121,6 +121,9 @@ def test_an_ablation_compares_every_case_with_the_baseline(root, tmp_path):
 def test_default_changes_depend_on_the_config():
     base = replace(RECIPES["tiny"], dropout=0.0, label_smoothing=0.0)
     assert set(ablation.default_changes(base)) == {"no augmentation", "no EMA of the weights"}
+    augmented = replace(base, mixup=0.2, cutmix=0.2, domain_randomization=0.5)
+    plain = apply_changes(augmented, ablation.default_changes(augmented)["no augmentation"])
+    assert plain.mixup == plain.cutmix == plain.domain_randomization == 0
     hybrid = ablation.default_changes(replace(base, model="hybrid-slim"))
     assert hybrid["no CBAM"] == ("model=hybrid-slim-no-cbam",)
     assert hybrid["no batch norm"] == ("model=hybrid-slim-no-norm",)

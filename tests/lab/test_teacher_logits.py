@@ -113,6 +113,14 @@ def test_missing_and_damaged_logits_are_an_error(root, teachers, store, tmp_path
         train.fit(student(["t0"], teacher_logits=str(folder)), root, tmp_path / "other")
 
 
+def test_a_damaged_description_of_stored_logits_is_an_error(root, teachers, tmp_path):
+    (tmp_path / "augmentation.json").write_text('{"augmentation": []}')
+    with pytest.raises(UserError, match="is damaged"):
+        train.fit(student(teachers, teacher_logits=str(tmp_path)), root, tmp_path / "run")
+    with pytest.raises(UserError, match="is damaged"):
+        teacher_logits.store(TINY, root, tmp_path, teachers, 1)
+
+
 def test_teachers_with_the_same_folder_name_are_an_error(root, teachers, store, tmp_path):
     same_name = [teachers[0], str(tmp_path / "t0")]
     with pytest.raises(UserError, match="Two teachers have the name t0"):
@@ -124,6 +132,12 @@ def test_teachers_with_the_same_folder_name_are_an_error(root, teachers, store, 
 def test_teachers_that_may_have_seen_held_out_faces_are_an_error(root, teachers, tmp_path):
     with pytest.raises(UserError, match="evaluation faces"):
         teacher_logits.store(replace(TINY, protocol="kfold"), root, tmp_path / "store", teachers, 1)
+
+
+def test_teachers_are_checked_even_if_the_config_is_that_of_a_student(root, teachers, tmp_path):
+    config = student(teachers, teacher_logits=str(tmp_path), protocol="kfold")
+    with pytest.raises(UserError, match="evaluation faces"):
+        teacher_logits.store(config, root, tmp_path / "store", teachers, 1)
 
 
 def test_duplicates_pool_their_votes():

@@ -24,7 +24,7 @@ GENERAL_CHANGES = {
     "no dropout": ("dropout=0",),
     "no augmentation": (
         "flip=no", "rotation=0", "scale=0", "translate=0", "brightness_contrast=0",
-        "random_erasing=0",
+        "random_erasing=0", "mixup=0", "cutmix=0", "domain_randomization=0",
     ),
     "no label smoothing": ("label_smoothing=0",),
     "no EMA of the weights": ("ema_decay=0",),
@@ -60,8 +60,8 @@ def ablate(
         95 % bootstrap interval over faces.
 
     Raises:
-        UserError: There is no seed, a case has no unique folder name, or a case changes one of
-            `FIXED_FIELDS`.
+        UserError: There is no seed, a case has no unique folder name, a change is invalid or
+            changes one of `FIXED_FIELDS`, or a training fails.
         runs.RunLocked: Other processes are training some cases.
     """
     if not seeds:
@@ -91,7 +91,7 @@ def ablate(
 
 
 def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
-    """The default cases of a config: first training methods, then parts of the network."""
+    """The default cases of a config: first training methods that it uses, then network parts."""
     general = {
         name: changes
         for name, changes in GENERAL_CHANGES.items()

@@ -383,7 +383,8 @@ def gaussian_blur(faces: Tensor, sigma: Tensor) -> Tensor:
     """Blur (N, C, H, W) faces, each with its own standard deviation: `sigma` (N,), in pixels."""
     count, channels, height, width = faces.shape
     offset = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=faces.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (offset / sigma.clamp(min=0.1)[:, None]) ** 2)
+    sigma = sigma.clamp(min=0.1)  # prevents a division by 0; 0.1 pixels do not blur
+    kernel = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     planes = faces.reshape(1, count * channels, height, width)
     planes = F.pad(planes, (BLUR_RADIUS,) * 4, mode="replicate")

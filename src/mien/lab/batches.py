@@ -91,7 +91,7 @@ def faces_per_step(count: int, config: Config, world_size: int = 1) -> int:
 
 
 def face_size(config: Config, epoch: int) -> int:
-    """Return the width and height of the faces in an epoch, by progressive resizing.
+    """Return the width and height of the faces in an epoch, from 0, by progressive resizing.
 
     They grow linearly from `initial_size` to `input_size` over the first two thirds of the epochs
     and are rounded to multiples of 4 until then (Tan & Le 2021, https://arxiv.org/abs/2104.00298).

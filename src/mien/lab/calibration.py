@@ -65,6 +65,7 @@ def fit(logits: Tensor, targets: Tensor, strength: float = PRIOR_STRENGTH) -> Ve
     logits, targets = logits[has_target].double(), targets[has_target].double()
     classes = logits.shape[1]
     common_log_factor = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    # First row: logarithms of factor / common factor. Second row: offsets.
     per_class = torch.zeros(2, classes, dtype=torch.float64, requires_grad=math.isfinite(strength))
     parameters = [common_log_factor, per_class] if math.isfinite(strength) else [common_log_factor]
     optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")

@@ -332,8 +332,10 @@ def checked(config: Config) -> Config:
         type_maximum = MAX_WHOLE_NUMBER if isinstance(value, int) else sys.float_info.max
         maximum = min(high, type_maximum)
         if not low <= value <= maximum:
-            is_unbounded = math.isinf(high) and value < low
-            allowed = f"at least {low:g}" if is_unbounded else f"from {low:g} to {maximum:.12g}"
+            if math.isinf(high) and value < low:
+                allowed = f"at least {low:g}"
+            else:
+                allowed = f"from {low:g} to {maximum:.12g}"
             raise UserError(f"{field} is {str(value)[:50]}. It must be {allowed}.")
     if error := _inconsistency(config):
         raise UserError(error)

@@ -35,7 +35,7 @@ def crossval(base: Config, root: Path, out: Path, on_progress: RunProgress) -> d
         of all folds together.
 
     Raises:
-        UserError: The protocol has no folds.
+        UserError: The protocol has no folds, or a training fails.
         runs.RunLocked: Other processes are training some folds.
     """
     if "kfold" not in base.protocol:

@@ -63,7 +63,7 @@ def evaluate(
     """Evaluate a model file on labeled images.
 
     Args:
-        model: An `.onnx` file.
+        model: Path of an `.onnx` file, or a `ModelFile` to select its head.
         root: A folder with subfolders EMOTION/ or SPLIT/EMOTION/; or a CSV or Parquet table with
             the columns `path` and `emotion`, and optional columns of votes and groups. See
             `labeled_images`.
@@ -77,8 +77,9 @@ def evaluate(
     Returns:
         The result, with these entries besides those of all results:
 
-        - `data`: The number of images, and of those that are `left_out` (with other labels),
-          `unreadable`, `without_face`, or have `several_faces` (the largest is evaluated).
+        - `data`: The number of `images`, and of those that are `unreadable`, `without_face`, or
+          have `several_faces` (the largest is evaluated). `left_out` has the number of images of
+          each label that is not one of the seven emotions.
         - `scores`: The result of `score` for all images.
         - `groups`: The result of `score_groups`.
 
@@ -100,7 +101,7 @@ def evaluate(
     classifier = Classifier(model if isinstance(model, ModelFile) else Path(model))
     analyzer = Analyzer(classifier, detector)
     predictions = predict(analyzer, usable, on_error, on_progress)
-    _check_predictions(predictions, root, detector, len(usable))
+    _check_predictions(predictions, root, detector, usable)
     return {
         "name": analyzer.model,
         "detector": analyzer.detector,
@@ -122,15 +123,15 @@ def _images_with_emotion(images: Sequence[LabeledImage], root: Path) -> list[Lab
 
 
 def _check_predictions(
-    predictions: Predictions, root: Path, detector: str, image_count: int
+    predictions: Predictions, root: Path, detector: str, usable: Sequence[LabeledImage]
 ) -> None:
     if not predictions.images:
         raise UserError(
-            f"None of the {image_count:,} images of {root} can be read; check the paths."
+            f"None of the {len(usable):,} images of {root} can be read; check the paths."
         )
     if not predictions.face_counts.any():
-        raise UserError(f"{detector} detected no face in {image_count:,} images. If they are face "
-                        "crops, give --detector whole.")  # fmt: skip
+        raise UserError(f"{detector} detected no face in {len(predictions.images):,} readable "
+                        "images. If they are face crops, give --detector whole.")  # fmt: skip
 
 
 def _count_images(images: Sequence[LabeledImage], predictions: Predictions) -> dict:

@@ -55,10 +55,11 @@ def run_all(
 
     Raises:
         UserError: A training has no evaluation set or does not train the label head, or it fails.
-        runs.RunLocked: Other processes are training some of the runs. Unless `sequential`, the
-            others are finished.
+        runs.RunLocked: Other processes are training some of the runs. Unless `sequential`, all
+            other runs are trained.
     """
-    check_comparable({replace(config, fold=0) for config in configs.values()}, root)
+    # Configs that differ only in their fold need one check, so that it takes less time.
+    check_trainable({replace(config, fold=0) for config in configs.values()}, root)
     locked: list[str] = []
     for name, config in configs.items():
         try:
@@ -75,8 +76,13 @@ def run_all(
     return {name: evaluate.load_or_evaluate(runs.open_run(out / name), root) for name in configs}
 
 
-def check_comparable(configs: Iterable[Config], root: Path) -> None:
-    """Check that each network can be trained, has an evaluation set and trains the label head."""
+def check_trainable(configs: Iterable[Config], root: Path) -> None:
+    """Check that each network can be trained, has an evaluation set and trains the label head.
+
+    Raises:
+        UserError: A network, its protocol or the data is invalid, the data has no split `val` or no
+            targets, or the label head is not trained.
+    """
     dataset = data.load(root)
     for config in configs:
         checks.check_network(config)
@@ -107,7 +113,7 @@ def mean_and_sd(metrics: list[dict[str, float]]) -> dict[str, dict[str, float | 
 
 
 def describe_experiment(base: Config, results: dict[str, dict]) -> dict:
-    """The part of a result that describes its experiment: config, data, commits, environment."""
+    """The config, data, test-time augmentation, commits and environment of an experiment."""
     first = next(iter(results.values()))
     return {
         "config": to_public_json(base),

@@ -277,7 +277,7 @@ def _head_scores(
     samples: Samples,
     precision: str,
 ) -> dict[str, dict[str, float]]:
-    """Score a head on the calibration set: as exported, in float32, and cross-validated.
+    """Score a head on the calibration set: as exported, in float32, and cross-validated in float32.
 
     The cross-validated scores are not biased by the calibration, because each face is calibrated
     with a scaling that was fitted on the other folds.
@@ -291,7 +291,9 @@ def _head_scores(
         precision: Precision of the exported graph.
 
     Returns:
-        Kind of the probabilities -> metric -> score.
+        The scores of the exported graph as "publictest" (or "val" for other faces than those of
+        FER2013), those before the reduction of the precision as "float32", and those of the
+        cross-validated calibration as "cross_validated": each metric -> score.
 
     Raises:
         UserError: The precision lowers the scores too much.
@@ -381,6 +383,7 @@ def _run_onnx(proto: onnx.ModelProto, faces: np.ndarray) -> list[np.ndarray]:
 def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
     """Convert a network to an ONNX graph with its specification as metadata."""
     outputs = (OUTPUT, LABELS_OUTPUT)[: len(model.heads)]
+    # torch.export would make a batch size of 1 a constant.
     faces = torch.zeros(2, spec.channels, spec.side, spec.side, dtype=torch.uint8)
     with quantization.exporter_warnings_off():
         program = torch.onnx.export(

@@ -58,6 +58,7 @@ def training_curves(
         if points:
             marker_size = 3 if len(points) <= MAX_MARKED_POINTS else 0
             axes.plot(*zip(*points, strict=True), label=name, markersize=marker_size, **style)  # type: ignore[arg-type]
+    # The lowest caption is below its line, so that it does not overlap the next one.
     lowest = min((value for _, value in claims), default=0)
     for caption, value in claims:
         axes.axhline(value, color=GRAY, linestyle=":", linewidth=1)
@@ -201,7 +202,7 @@ def claimed_and_measured(
     Args:
         rows: (name, claimed, measured, low, high) of each system. Accuracies are 0 to 1, or None if
             there is no claim or no measurement. The 95 % interval of the measurement is from low
-            to high.
+            to high, which are ignored without a measurement.
     """
     figure, axes = _axes(7.2, 0.34 * len(rows) + 1.1)
     for y, (_, claimed, measured, low, high) in enumerate(rows):

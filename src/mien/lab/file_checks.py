@@ -15,6 +15,9 @@ from mien.lab.heads import CLASS_NAMES
 MAX_NUMBER = 1e15
 """Maximum absolute value of a number; larger ones cannot be formatted or drawn."""
 
+MAX_VOTES = 1000
+"""Maximum plausible number of votes of a face for one emotion; FER+ has ten raters."""
+
 PLOTTED_KEYS = ("lr", "accuracy", "label_loss", "val_accuracy", "val_loss")
 """Keys of a log entry whose numbers are plotted, and so must not be null."""
 
@@ -44,7 +47,7 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _is_score(value: object) -> bool:
-    """Whether a value is a score with its interval."""
+    """Whether a value is a score with its interval; tables rely on the order of the fields."""
     return _is_map(value, is_number) and list(value) == ["value", "low", "high"]  # type: ignore[call-overload]
 
 
@@ -225,7 +228,7 @@ def are_predictions(arrays: Mapping[str, np.ndarray]) -> bool:
         return False
     if not (truth.min() >= -1 and truth.max() < len(CLASS_NAMES["labels"])):
         return False
-    return bool(raters.min() >= 0 and raters.max() <= 1000) and all(
+    return bool(raters.min() >= 0 and raters.max() <= MAX_VOTES) and all(
         _are_probabilities(arrays[head], (len(rows), len(names)))
         for head, names in CLASS_NAMES.items()
         if head in arrays
@@ -235,4 +238,5 @@ def are_predictions(arrays: Mapping[str, np.ndarray]) -> bool:
 def _are_probabilities(array: np.ndarray, shape: tuple[int, int]) -> bool:
     if array.shape != shape or array.dtype.kind != "f":
         return False
+    # Tolerances for rounding, for example to float16.
     return bool(np.all(array >= -1e-3) and np.allclose(array.sum(1, dtype=float), 1, atol=0.01))

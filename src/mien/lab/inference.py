@@ -42,7 +42,11 @@ HeadProbabilities = dict[str, np.ndarray]
 
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
-    """Load the trained network of a run, in evaluation mode; `UserError` if it is unfinished."""
+    """Load the trained network of a run, in evaluation mode.
+
+    Raises:
+        UserError: The run is unfinished, or its config or weights are damaged.
+    """
     config = run.config
     model = models.build(config.model, channels=config.channels, classes=LOGIT_COUNT)
     load_weights(model, run)
@@ -53,7 +57,7 @@ def load_weights(model: nn.Module, run: Run) -> None:
     """Load the weights of a run into a network; `UserError` if they are missing or do not fit."""
     if not run.finished:
         raise UserError(
-            f"{run.folder} is not finished. Resume it with mien train --out {run.folder}."
+            f"{run.folder} is not finished. Run mien train with the same --out to resume it."
         )
     weights = runs.load_weights(run)
     try:
@@ -105,6 +109,9 @@ def augment(faces: np.ndarray, tta: str) -> list[np.ndarray]:
 
     Returns:
         1, 2 or 10 arrays of the same shape.
+
+    Raises:
+        UserError: `tta` is unknown.
     """
     if tta not in TTA_SHIFTS:
         raise unknown_name_error("test-time augmentation", tta, TTA_SHIFTS)
@@ -131,8 +138,13 @@ def predict(
         tta: "none", "flip" or "ten_crop".
         input_size: Input size of a run's network in pixels; 0 is the size it was trained with.
 
+    Returns:
+        Head -> (N, K) probabilities, for the heads that a run was trained with or that a model file
+        has.
+
     Raises:
-        UserError: The outputs of a run's network are not finite.
+        UserError: A run is unfinished or its files are damaged, the outputs of its network are not
+            finite, a model file cannot be read, or `tta` is unknown.
     """
     if isinstance(target, Run):
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -110,7 +110,7 @@ def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabeledImage]
 
 
 def group_order(group: str) -> tuple[float, str]:
-    """Sort key of groups: by their first number, then by name."""
+    """Sort key of groups: by the number that they begin with, then by name; others are last."""
     number = re.match(r"\d+", group)
     return (float(number[0]) if number else math.inf, group)
 

@@ -102,15 +102,14 @@ def read_rows(folder: Path) -> list[Row]:
     evaluation_sets: dict[tuple[str, ...], str] = {}
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
-        is_result = isinstance(result, dict) and set(result) >= RESULT_KEYS
-        if path.name == TIMES_FILE or not is_result:
+        if path.name == TIMES_FILE or not set(result) >= RESULT_KEYS:
             continue
         try:
             evaluation_sets[protocols.evaluation_set(result)] = result["data"]["name"]
             key, row = _key_and_empty_row(result, times)
-            # The rows are sorted by this score; without it, this is one of the errors below.
+            # Raises an error if the score by which the rows are sorted is missing or no number.
             float(result["heads"]["labels"]["fer2013"]["accuracy"]["value"])
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{path} is damaged or has no label scores; remove it.") from None
         row = rows.setdefault(key, row)  # the row of an earlier result, if there is one
         if any(_seed(other) == _seed(result) for other in row.results):

@@ -23,8 +23,8 @@ def lr_factor(epoch: float, config: Config, time_progress: float = 0.0) -> float
         epoch: Number of completed epochs, including the completed fraction of the current one.
         config: Config of the training.
         time_progress: Fraction of the time budget that is spent, 0 to 1. After the warmup, p is the
-            larger of this and the completed fraction of the remaining epochs. At 1, the
-            factor is 0, even during the warmup.
+            larger of this fraction and the completed fraction of the epochs after the warmup. At 1,
+            the factor is 0, even during the warmup.
 
     Returns:
         A factor from 0 to 1.

@@ -186,12 +186,12 @@ def interval(
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """Compute the 95 % Wilson score interval of a proportion.
+    """Compute the 95 % Wilson score interval of `successes` among `count` samples, at least one.
 
     Unlike a bootstrap interval, it is not a single point if all or none of the samples are
     successes.
     """
-    z = 1.959964
+    z = 1.959964  # quantile 0.975 of the standard normal distribution
     center = (successes + z**2 / 2) / (count + z**2)
     half = z * math.sqrt(successes * (count - successes) / count + z**2 / 4) / (count + z**2)
     return max(center - half, 0.0), min(center + half, 1.0)

@@ -131,6 +131,7 @@ def add_self_test(proto: onnx.ModelProto) -> None:
     Args:
         proto: An exported int8 model, whose metadata is changed in place.
     """
+    # In float32, because integer kernels may be wrong on this CPU.
     session = open_session(proto.SerializeToString(), int8_kernels=False)
     _, channels, side, _ = session.get_inputs()[0].shape
     names = [output.name for output in session.get_outputs()]

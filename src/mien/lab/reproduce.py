@@ -20,7 +20,7 @@ from mien.lab import (
     train,
 )
 from mien.lab.config import Config
-from mien.lab.experiments import RunProgress, check_comparable
+from mien.lab.experiments import RunProgress, check_trainable
 from mien.lab.page import FigureBlock, Page, Table
 from mien.lab.runs import Run
 from mien.registry import unknown_name_error
@@ -91,7 +91,8 @@ def reproduce(
         names: "table1" to "table5", "fig1" to "fig9", or "all".
         root: Path of the dataset.
         out: Folder for the runs, one subfolder per system. Finished runs are reused.
-        on_progress: Makes the progress callback of each training.
+        on_progress: Called with the name and config of each training; returns its progress
+            callback.
         variant: Training settings. "common": the same for all systems, except for the protocol,
             the epochs and a few settings of the recipes for the paper's three systems. "paper":
             those of the authors, as far as published. "slim": as "common", with small networks
@@ -100,7 +101,8 @@ def reproduce(
         related: Also train the ten related systems, for Table V.
 
     Raises:
-        UserError: A table, figure, variant or change is invalid.
+        UserError: A table, figure, variant or change is invalid, or a training fails.
+        runs.RunLocked: Another process is training one of the systems.
     """
     requested = _check_names(names)
     system_config("vgg19", variant, changes)  # raises for invalid options before training
@@ -161,7 +163,7 @@ def system_config(system: str, variant: str, changes: Sequence[str] = ()) -> Con
 
 def trained_run(run_config: Config, root: Path, out: Path, on_progress: RunProgress) -> Run:
     """Return the trained and evaluated run of a config in `out`; finished work is not repeated."""
-    check_comparable([run_config], root)
+    check_trainable([run_config], root)
     run = train.fit(run_config, root, out, on_progress=on_progress(out.name, run_config))
     evaluate.load_or_evaluate(run, root)
     return run

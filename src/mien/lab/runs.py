@@ -49,7 +49,7 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The config of the run."""
+        """The config of the run; a `UserError` if it is missing or damaged."""
         saved = read_json(self.config_file)
         try:
             return from_json(saved)
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def about(self) -> dict:
-        """Versions, commit, machine, data and trained heads of the run."""
+        """Versions, commit, machine, data and trained heads; a `UserError` if they are damaged."""
         saved = read_json(self.about_file)
         if not file_checks.is_about(saved):
             raise UserError(f"{self.about_file} is damaged. Restore it, or train again.")
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def heads(self) -> list[str]:
-        """The heads that the network was trained with, in the order of `HEADS`."""
+        """The heads that the network was trained with; all of `HEADS` if they are not recorded."""
         return self.about.get("heads", list(HEADS))
 
     @property
@@ -75,7 +75,10 @@ class Run:
         return self.weights_file.exists()
 
     def log(self) -> list[dict]:
-        """One dictionary per completed epoch; an incomplete last line is ignored."""
+        """One dictionary per completed epoch, up to the first line that is not JSON.
+
+        Without a log file the list is empty. A `UserError` if the entries are damaged.
+        """
         if not self.log_file.exists():
             return []
         entries = list(_complete_lines(_read_text(self.log_file)))
@@ -110,7 +113,8 @@ def create(folder: Path, config: Config, about_run: dict | None = None) -> Run:
             resumed with the same `data`.
 
     Raises:
-        UserError: The folder has a run with another config or other data, or files of another kind.
+        UserError: The folder has a run with another config or other data, or files of another
+            kind; or it cannot be written.
     """
     about_run = about_run or {}
     run = _create_folder(folder)
@@ -146,8 +150,8 @@ def _create_folder(folder: Path | str) -> Run:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise atomic_file.write_error(run.folder, error) from None
-    # A process that is killed in `create` leaves only these files, and no config.json.
-    leftovers = (LOCK_NAME, run.about_file.name, run.config_file.name, atomic_file.TEMPORARY_PREFIX)
+    # A process that is killed before it writes config.json leaves only these files.
+    leftovers = (LOCK_NAME, run.about_file.name, atomic_file.TEMPORARY_PREFIX)
     names = [path.name for path in run.folder.iterdir()]
     if not run.config_file.exists() and not all(name.startswith(leftovers) for name in names):
         raise UserError(f"{folder} is not empty and not a run folder. Choose another --out.")
@@ -299,8 +303,8 @@ def save_predictions(run: Run, arrays: dict[str, np.ndarray], result: dict) -> N
 
     Args:
         run: The evaluated run.
-        arrays: `rows` (N,), `truth` (N,), `raters` (N, 10) votes, and for each head its (N, K)
-            probabilities.
+        arrays: `rows` (N,) of the faces, `truth` (N,) labels with -1 for none, `raters` (N, 10)
+            votes, and for each head its (N, K) probabilities.
         result: The result of `mien evaluate`.
     """
     run.metrics_file.unlink(missing_ok=True)
@@ -330,7 +334,11 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
 
 
 def load_tensors(path: Path) -> dict:
-    """Load a file of `torch.save` on the CPU; a `UserError` if it cannot be read or is damaged."""
+    """Load a dictionary that `torch.save` wrote, with its tensors on the CPU.
+
+    Raises:
+        UserError: The file is missing, cannot be read or is damaged.
+    """
     import torch
 
     check_file(path)
@@ -346,7 +354,7 @@ def load_tensors(path: Path) -> dict:
 
 
 def load_weights(run: Run) -> dict:
-    """Load the weights of a run, a tensor per name; a `UserError` if they are damaged."""
+    """Load the weights of a run, name -> tensor; a `UserError` if they are missing or damaged."""
     import torch
 
     weights = load_tensors(run.weights_file)

@@ -64,7 +64,9 @@ def score(
     without_contempt = restrict_labels(
         probabilities, EMOTIONS_AND_CONTEMPT[: probabilities.shape[1]], EMOTIONS
     )
-    with_contempt = np.pad(probabilities, ((0, 0), (0, 8 - probabilities.shape[1])))
+    with_contempt = np.pad(
+        probabilities, ((0, 0), (0, len(EMOTIONS_AND_CONTEMPT) - probabilities.shape[1]))
+    )
     # Section -> probabilities, labels (-1 for faces to leave out) and class names.
     inputs: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
         "fer2013": (without_contempt, samples.labels, EMOTIONS)
@@ -119,7 +121,10 @@ def share_scores(
 
 
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
-    """Return the main scores for the card of a model file; those of votes only if there are any."""
+    """Return the main scores for the card of a model file, metric -> score with four decimals.
+
+    Scores against labels or votes that the samples do not have are missing.
+    """
     sections = score(probabilities, samples, resamples=1)
     keys = {
         "fer2013_accuracy": ("fer2013", "accuracy"),

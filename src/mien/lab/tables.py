@@ -15,7 +15,7 @@ SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
 """Head -> section of a result with the main scores of the head."""
 
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
-"""Metrics with intervals that are compared with labels, as opposed to vote shares."""
+"""Metrics with intervals that compare predictions with labels instead of vote shares."""
 
 CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 """Metrics of each class in `per_class`."""

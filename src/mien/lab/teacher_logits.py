@@ -35,6 +35,9 @@ AUGMENTATION_FIELDS = (
 
 The config of a student must have the values that its stored logits were computed with."""
 
+DESCRIPTION_NAME = "augmentation.json"
+"""Name of the file that describes stored logits."""
+
 
 def augmentation_fields(config: Config) -> dict:
     """The values of `AUGMENTATION_FIELDS` in a config."""
@@ -63,9 +66,10 @@ def store(
         on_progress: Called before every epoch.
 
     Raises:
-        UserError: `folder` has logits for another augmentation or other data, a teacher is not
-            trained or may have been trained on evaluation faces, two run folders of teachers have
-            the same name, or the size of the faces changes between epochs (`initial_size`).
+        UserError: `folder` has logits for another augmentation or other data, or a damaged
+            description; a teacher is unfinished or may have been trained on evaluation faces; two
+            run folders of teachers have the same name; or the size of the faces changes between
+            epochs (`initial_size`).
     """
     if config.initial_size:
         raise UserError(
@@ -74,7 +78,8 @@ def store(
     paths_by_name = dict(zip(_unique_names(teachers), teachers, strict=True))
     folder, config = Path(folder), replace(config, domain_randomization=0.0)
     dataset = data.load(root)
-    with_teachers = replace(config, teachers=tuple(teachers), init_from="")
+    # The config may be that of a student, whose stored logits would exempt teachers from the check.
+    with_teachers = replace(config, teachers=tuple(teachers), teacher_logits="", init_from="")
     checks.check_sources(with_teachers, data.describe(dataset))
     train = data.split(protocols.split(dataset, config), "train")
     _write_description(folder, config, train, epochs)
@@ -116,15 +121,25 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
         "epochs": epochs,
         "train": data.describe({"train": train})["sha256"]["train"],
     }
-    path = folder / "augmentation.json"
+    path = folder / DESCRIPTION_NAME
     if path.exists():
-        existing = runs.read_json(path)
+        existing = _read_description(folder)
         if {**existing, "epochs": 0} != {**description, "epochs": 0}:
             raise UserError(
                 f"{folder} has logits for another augmentation or other data. Choose another --out."
             )
         description["epochs"] = max(epochs, existing["epochs"])
     runs.write_json(path, description)
+
+
+def _read_description(folder: Path) -> dict:
+    """Read the description of stored logits; a `UserError` if it is missing or damaged."""
+    path = folder / DESCRIPTION_NAME
+    description = runs.read_json(path)
+    types = {"augmentation": dict, "seed": int, "epochs": int, "train": str}
+    if not all(isinstance(description.get(name), kind) for name, kind in types.items()):
+        raise UserError(f"{path} is damaged. Delete {folder} and store the logits again.")
+    return description
 
 
 def _path(folder: Path, teacher: str, epoch: int) -> Path:
@@ -165,7 +180,7 @@ class StoredLogits:
     def __init__(self, config: Config, train: data.Samples) -> None:
         self.folder = Path(config.teacher_logits)
         self.teachers = _unique_names(config.teachers)
-        description = runs.read_json(self.folder / "augmentation.json")
+        description = _read_description(self.folder)
         stored = description["augmentation"]
         expected = augmentation_fields(config)
         if differing := [name for name in expected if stored.get(name) != expected[name]]:
@@ -180,6 +195,7 @@ class StoredLogits:
         self._student_seed = config.seed
         self._temperature = config.teacher_temperature
         self._targets: dict[int, dict[str, Tensor]] = {}  # 1.7 MB per epoch
+        # Find missing and damaged files before the training instead of in a later epoch.
         for teacher in self.teachers:
             for epoch in range(self.epochs):
                 self._load(teacher, epoch)

@@ -13,7 +13,7 @@ from mien.lab.config import Config
 from mien.lab.losses import use_bfloat16
 
 TOLERANCE = 1e-2
-"""Largest accepted change of the probabilities by folding the batch norms."""
+"""Largest accepted change by folding the batch norms, in a softmax over the logits of all heads."""
 
 
 class Teacher:
@@ -54,8 +54,9 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> nn.Module:
         example: Input of the network, (B, C, H, W).
 
     Returns:
-        A copy with folded batch norms. If its probabilities differ by more than `TOLERANCE`, for
-        example because another layer also uses the output of a convolution, an unchanged copy.
+        A copy with folded batch norms. If the softmax over all its outputs for the example differs
+        by more than `TOLERANCE`, for example because another layer also uses the output of a
+        convolution, an unchanged copy.
     """
     folded = copy.deepcopy(network)
     replacements: dict[nn.Module, nn.Module] = {}

@@ -77,15 +77,15 @@ def fit(
         device: "cpu", "cuda" or "mps"; None selects "cuda" if available, otherwise "cpu".
         on_progress: Called after every step and before every epoch.
         tensorboard: Write the log also in the format of TensorBoard.
-        seconds: Time limit. If it is too short for all epochs, the training has fewer epochs, and
-            the learning rate still decays to zero.
+        seconds: Time limit of this call; infinite for none. If it is too short for all epochs, the
+            training has fewer epochs, and the learning rate still decays to zero.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: The data, config, folder and device do not fit each other, or the loss is not
-            finite.
+        UserError: The data, config, folder or device is invalid or does not fit the others,
+            `tensorboard` is set but not installed, or the loss is not finite.
         runs.RunLocked: Another process is training in the same folder.
 
     Example:
@@ -97,7 +97,7 @@ def fit(
     dataset = data.load(root)
     description, splits = data.describe(dataset), protocols.split(dataset, config)
     about = {"data": description, "heads": checks.trainable_heads(config, splits)}
-    if not Run(Path(out)).finished:
+    if not Run(Path(out)).finished:  # the teachers of a finished run may be gone
         checks.check_sources(config, description)
         checks.check_network(config)
     on_progress = on_progress or (lambda *_: None)
@@ -181,7 +181,8 @@ def _create_step(
 
 def _write_result(run: Run, state: State) -> None:
     """Write the final log and the resulting weights, which mark the run as finished."""
-    # A process that is killed between writing checkpoint and log leaves the log incomplete.
+    # If the process was killed between writing the last checkpoint and its log, the log of this
+    # resumed run lacks entries, and no further epoch rewrites it.
     runs.write_log(run, state.log)
     weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
     with atomic_file.atomic_write(run.weights_file) as temporary:
@@ -274,10 +275,11 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
 
 
 def should_validate(config: Config, epoch: int, device: torch.device) -> bool:
-    """Whether to evaluate on `val` after `epoch` epochs.
+    """Whether to evaluate on `val` after `epoch` epochs, unless the training is finished.
 
-    On a GPU an evaluation takes as long as an epoch. There, only every `VALIDATE_EVERY`-th epoch is
-    evaluated, unless the training depends on the result.
+    A finished training is always evaluated. On a GPU an evaluation takes as long as an epoch.
+    There, only every `VALIDATE_EVERY`-th epoch is evaluated, unless the training depends on the
+    result.
     """
     if device.type == "cpu" or config.select_epoch == "best" or config.patience:
         return True
@@ -354,7 +356,10 @@ def should_stop_early(state: State, config: Config) -> bool:
 
 
 def update_best(state: State, config: Config) -> None:
-    """Keep the averaged weights if the config selects the best epoch and the last one is it."""
+    """Store the averaged weights in `state.best` if the last epoch has the lowest `val` loss yet.
+
+    If the config does not select the best epoch, nothing is stored.
+    """
     if config.select_epoch != "best":
         return
     loss = val_loss(state.log[-1], config)

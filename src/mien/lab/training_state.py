@@ -101,7 +101,7 @@ def update_ema(tensors: EmaTensors, decay: Tensor) -> None:
 
 
 def ema_decay(config: Config, step: int) -> float:
-    """The decay of the moving average in step `step`, from 1; it is smaller in the first steps."""
+    """The decay of the moving average in step `step` (from 1), which is smaller in early steps."""
     return min(config.ema_decay, step / (step + 10))
 
 
@@ -122,7 +122,11 @@ def save_checkpoint(run: Run, state: State) -> None:
 
 
 def load_checkpoint(run: Run, state: State) -> None:
-    """Load the checkpoint of the run into `state`; without one, leave `state` unchanged."""
+    """Load the checkpoint of the run into `state`; without one, leave `state` unchanged.
+
+    Raises:
+        UserError: The checkpoint cannot be read, is damaged, or does not fit `state`.
+    """
     if not run.checkpoint_file.exists():
         return
     saved = runs.load_tensors(run.checkpoint_file)
@@ -141,15 +145,15 @@ def load_checkpoint(run: Run, state: State) -> None:
 def _check_progress(saved: dict) -> None:
     """Raise a `ValueError` if counters, log or best weights of a checkpoint are damaged."""
     best = saved["best"]
-    has_best = best is None or (
+    is_best_valid = best is None or (
         isinstance(best, dict)
         and file_checks.is_number(best["loss"])
         and isinstance(best["weights"], dict)
     )
-    has_counters = all(
+    are_counters_valid = all(
         type(saved[name]) is int and file_checks.is_count(saved[name]) for name in ("epoch", "step")
     )
-    if not (has_best and has_counters and file_checks.are_log_entries(saved["log"])):
+    if not (is_best_valid and are_counters_valid and file_checks.are_log_entries(saved["log"])):
         raise ValueError
     if len(saved["log"]) != saved["epoch"]:
         raise ValueError

@@ -115,7 +115,7 @@ class Step:
             for old, new in zip(self.inputs.tensors(), inputs.tensors(), strict=True):
                 old.copy_(new)
         else:
-            self.inputs = copy.deepcopy(inputs)  # later epochs overwrite it
+            self.inputs = copy.deepcopy(inputs)  # a copy, because later epochs overwrite its values
             self.replay = _capture(self) if self._can_capture() else None
 
     def _can_capture(self) -> bool:
@@ -146,6 +146,7 @@ class Step:
         # The weights have this memory format, in which convolutions are faster.
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
         device_type = faces.device.type
+        # Autocast would cache the converted weights, but a step uses each weight only once.
         with torch.autocast(
             device_type, torch.bfloat16, enabled=self.use_bfloat16, cache_enabled=False
         ):
@@ -209,7 +210,7 @@ def _capture(step: Step) -> Callable[[], None] | None:
         return None
     finally:
         _restore(step, snapshot)
-    if not abs(replayed_loss - eager_loss) <= TOLERANCE * abs(eager_loss):
+    if not abs(replayed_loss - eager_loss) <= TOLERANCE * abs(eager_loss):  # also for NaN
         logger.warning(
             "CUDA graph replay has loss %g, expected %g; running eagerly", replayed_loss, eager_loss
         )
