@@ -99,6 +99,15 @@ def test_model_file_has_its_own_row_and_needs_no_config(folder, result):
     assert "other.onnx" in text
 
 
+@pytest.mark.parametrize("accuracy", ["high", None, {}])
+def test_result_without_a_number_as_accuracy_is_rejected(folder, result, accuracy):
+    damaged = copy.deepcopy(result)
+    damaged["heads"]["labels"]["fer2013"]["accuracy"]["value"] = accuracy
+    runs.write_json(folder / "damaged.json", damaged)
+    with pytest.raises(UserError, match="is damaged or has no label scores"):
+        leaderboard.read_rows(folder)
+
+
 def test_second_result_of_a_training_is_rejected(folder, result):
     runs.write_json(folder / "again.json", with_accuracy(result, "jaiswal", 0.7, seed=1))
     with pytest.raises(UserError, match="second result"):

@@ -151,7 +151,10 @@ def predict(
     on_error: ErrorCallback = lambda _: None,
     on_progress: OnProgress = lambda *_: None,
 ) -> Predictions:
-    """Predict the emotions of the largest face of each image that can be read."""
+    """Predict the emotions of the largest face of each image that can be read.
+
+    The callbacks are those of `evaluate`.
+    """
     readable: list[LabeledImage] = []  # filled while the analyzer consumes frames()
 
     def frames() -> Iterator[Frame]:

@@ -71,7 +71,7 @@ def _has_fields(
 
 
 def is_data_description(value: object) -> bool:
-    """Whether a value describes a dataset, as `data` does in `about.json`."""
+    """Whether a value describes a dataset, like the entry `data` of `about.json`."""
     return _has_fields(
         value,
         {"sha256": lambda digests: _is_map(digests, is_text)},

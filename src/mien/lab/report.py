@@ -35,7 +35,12 @@ def run_page(run: Run) -> Page:
 
 
 def comparison_page(all_runs: Sequence[Run]) -> Page:
-    """Build the report that compares several runs."""
+    """Build the report that compares several runs.
+
+    Raises:
+        UserError: A run is given twice or is not evaluated, or the runs were evaluated on different
+            faces or with different options.
+    """
     page = Page(f"Comparison of {len(all_runs)} runs")
     page.add(tables.training(all_runs), tables.comparison(all_runs), comparison(all_runs))
     if differences := tables.paired(all_runs):

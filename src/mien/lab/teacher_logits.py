@@ -76,7 +76,8 @@ def store(
             "Stored logits need faces of the same size in all epochs. Set initial_size=0."
         )
     paths_by_name = dict(zip(_unique_names(teachers), teachers, strict=True))
-    folder, config = Path(folder), replace(config, domain_randomization=0.0)
+    folder = Path(folder)
+    config = replace(config, domain_randomization=0.0)  # only students receive its faces
     dataset = data.load(root)
     # The config may be that of a student, whose stored logits would exempt teachers from the check.
     with_teachers = replace(config, teachers=tuple(teachers), teacher_logits="", init_from="")

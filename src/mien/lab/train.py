@@ -244,7 +244,8 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
     """Train for one epoch.
 
     Returns:
-        The log entry of the epoch. Losses and accuracy are means over the faces of this process.
+        The log entry of the epoch: its number from 1, the learning rate of the last step, and the
+        losses and the accuracy of the label head as means over the faces of this process.
 
     Raises:
         UserError: The loss is not finite.
