@@ -147,7 +147,18 @@ def _votes_for_label(samples: Samples) -> np.ndarray:
 
 
 def summary(audit: Audit) -> dict:
-    """Return the counts and fractions of an audit, as a JSON-serializable dictionary."""
+    """Return the counts and fractions of an audit, as a JSON-serializable dictionary.
+
+    Returns:
+        - `classes`: split -> label -> number of faces.
+        - `splits`: split -> property, such as `rated` -> number of faces.
+        - `duplicates_of_earlier_faces`: number of faces with the same pixels as an earlier face of
+          any split.
+        - `duplicates`: for each kind and pair of splits, the number of pairs, of faces with a
+          duplicate, and their fractions.
+        - `conflicting_labels`: numbers of exact duplicates whose labels differ.
+        - `raters`: split -> result of `rater_agreement`, for splits with votes.
+    """
     splits = {
         name: audit.samples.select(audit.split_indices == k)
         for k, name in enumerate(audit.split_names)

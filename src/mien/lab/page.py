@@ -49,7 +49,7 @@ class Page:
 
 
 def write(page: Page, folder: Path, name: str = "report") -> Path:
-    """Write `name.md`, `name.html` and the figures, and return the path of the HTML file."""
+    """Write `name.md`, `name.html` and `figures/`, and return the path of the HTML file."""
     images = {block.name: render(block.figure, ".png") for block in figures(page)}
     for block in figures(page):
         files = {".png": images[block.name], ".svg": render(block.figure, ".svg")}

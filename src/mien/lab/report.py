@@ -39,7 +39,7 @@ def comparison_page(all_runs: Sequence[Run]) -> Page:
 
     Raises:
         UserError: A run is given twice or is not evaluated, or the runs were evaluated on different
-            faces or with different options.
+            data or splits, or with different options.
     """
     page = Page(f"Comparison of {len(all_runs)} runs")
     page.add(tables.training(all_runs), tables.comparison(all_runs), comparison(all_runs))

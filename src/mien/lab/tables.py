@@ -135,7 +135,8 @@ def comparison(all_runs: Sequence[Run]) -> Table:
     """Build the table that compares runs by their accuracy on FER2013's labels and their cost.
 
     Raises:
-        UserError: The runs were not evaluated on the same faces with the same options.
+        UserError: A run occurs twice or is not evaluated, or the runs were evaluated on different
+            data or splits, or with different options.
     """
     rows, evaluations = [], set()
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
@@ -159,8 +160,8 @@ def comparison(all_runs: Sequence[Run]) -> Table:
             for split, tta, excluded, dataset in sorted(evaluations)
         )
         raise UserError(
-            f"These runs were evaluated differently: {descriptions}. Evaluate them again with the "
-            "same options of mien evaluate."
+            f"These runs were evaluated differently: {descriptions}. Compare runs on the same data "
+            "and splits, evaluated with the same options of mien evaluate."
         )
     columns = ("run", "protocol", "seed", "accuracy", "low", "high", "macro F1", "parameters",
                "multiply-adds")  # fmt: skip
@@ -170,7 +171,8 @@ def comparison(all_runs: Sequence[Run]) -> Table:
 def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
     """Return split, test-time augmentation, number of excluded faces and dataset of an evaluation.
 
-    Runs can be compared if these are equal. The protocol may differ, and the table shows it.
+    Runs can be compared if these are equal. Runs with protocols that mix the splits can be compared
+    with each other, but not with runs on the dataset's own splits; the table shows the protocol.
     """
     data = result["data"]
     uses_dataset_splits = result["protocol"].startswith(("official", "as the data is split"))
