@@ -20,7 +20,7 @@ MAX_WINDOW_SECONDS, MAX_SAMPLE_SECONDS = 2.2, 0.21
 """Longer windows, and windows in which samples are farther apart on average, are not examined: in
 a video with few frames per second, motion can resemble a dissolve."""
 
-MIN_WEIGHT, MAX_WEIGHT = 0.1, 0.9
+MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.9
 """Range of both weights, of the first and of the last frame, in the middle of the window."""
 
 MIN_WEIGHT_CHANGE = 0.1
@@ -37,7 +37,7 @@ front of a moving background is in all frames, and fits any mixture."""
 MIN_FIT = 0.35
 """Minimum fraction of the variance of a block, in the median, that the mixture explains."""
 
-MIN_STEP_SIMILARITY = 0.6
+MIN_STEP_SIMILARITY = 0.7
 """Minimum similarity of the frames at successive quarters: what changes abruptly is no dissolve."""
 
 MIN_CONTRAST = 4.0
