@@ -60,7 +60,7 @@ def load(root: Path | str) -> dict[str, Samples]:
             return module.load(root)
     raise UserError(
         f"{root} is not a supported dataset. Use fer2013.csv, a folder with labels.csv and "
-        "faces_*.webp, or one subfolder of images per emotion."
+        "faces_*.webp, or a folder with one subfolder of images per emotion, in splits or not."
     )
 
 
@@ -70,7 +70,7 @@ T = TypeVar("T")
 def split(splits: dict[str, T], name: str) -> T:
     """Return one split of a dataset; raise a `UserError` if it does not exist."""
     if name not in splits:
-        hint = " Name the folder of evaluation faces val." if name == "val" else ""
+        hint = " In a folder of images, name the evaluation faces val." if name == "val" else ""
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
     return splits[name]
 
@@ -82,9 +82,9 @@ def describe(splits: dict[str, Samples]) -> dict:
         splits: Split name -> samples.
 
     Returns:
-        The name; `official`, whether the numbers of faces per emotion are those of FER2013 as
-        published; and for each split, the number of `faces` and the `sha256` of their pixels,
-        labels and votes.
+        `name`: "FER2013" or "other faces", and whether there are FER+ votes. `official`: whether
+        the numbers of faces per emotion in all given splits are those of FER2013 as published. For
+        each split, the number of `faces` and the `sha256` of their pixels, labels and votes.
     """
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
     has_votes = any(samples.has_votes for samples in splits.values())

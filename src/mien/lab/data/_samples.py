@@ -24,7 +24,8 @@ class Samples:
         faces: (N, H, W) uint8, gray.
         labels: (N,) int64, indices into `mien.labels.EMOTIONS`; -1 for no label.
         votes: (N, 10) uint8, counts in the order of `VOTE_NAMES`; all zero for no votes.
-        rows: (N,) int64, index of each face's row in the published file, from 0.
+        rows: (N,) int64, index of each face's row in the published file, from 0; for a folder of
+            images, which has no rows, the number of each face over all splits.
     """
 
     faces: np.ndarray
@@ -66,7 +67,7 @@ def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
             https://arxiv.org/abs/1608.01041).
 
     Returns:
-        (N, 8) float32; each row sums to 1, or is zero for a face without votes.
+        (N, 8) float32; each row sums to 1, or is zero if no votes for emotions remain.
     """
     counts = votes[:, :EMOTION_COUNT].astype(np.float32)
     if drop_single:
@@ -115,7 +116,8 @@ def majority(votes: np.ndarray) -> np.ndarray:
         votes: (N, 10) counts. Single votes are dropped.
 
     Returns:
-        (N,) int64, the emotion with more than half of the remaining votes; -1 if there is none.
+        (N,) int64, the emotion with more than half of the remaining votes, which include those for
+        "unknown" and "not a face"; -1 if there is none.
     """
     counts = np.where(votes <= 1, 0, votes).astype(np.int64)
     top = counts.argmax(1)
@@ -130,7 +132,8 @@ def plurality(votes: np.ndarray) -> np.ndarray:
         votes: (N, 10) counts.
 
     Returns:
-        (N,) int64, the emotion with the most votes; -1 for a tie, "unknown" or "not a face".
+        (N,) int64, the emotion with the most votes; -1 for a tie, "unknown" or "not a face", and
+        without votes.
     """
     top = votes.argmax(1)
     is_unique = (votes == votes.max(1, keepdims=True)).sum(1) == 1

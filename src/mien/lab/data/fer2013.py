@@ -29,14 +29,16 @@ SIDE = 48
 
 def can_load(root: Path) -> bool:
     """Whether `root` is a CSV file, or a folder with `fer2013.csv`."""
-    return root.suffix.lower() == ".csv" or (root / FILE).is_file()
+    is_csv = root.suffix.lower() == ".csv" and root.is_file()
+    return is_csv or (root / FILE).is_file()
 
 
 def load(root: Path) -> dict[str, Samples]:
     """Load the splits that the file has, with votes if their file exists.
 
     Raises:
-        UserError: The file has another format or an invalid row, or the votes do not match it.
+        UserError: The file cannot be read, has another format or an invalid row, or the votes do
+            not match it.
     """
     path = root if root.is_file() else root / FILE
     faces, labels, split_indices = _load_faces(path)
@@ -103,6 +105,8 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             f"{path}, line {line}, is not a valid row of FER2013. It must have an emotion "
             "from 0 to 6, 2,304 pixels, and the usage Training, PublicTest or PrivateTest."
         ) from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     if not faces:
         raise UserError(f"{path} has no faces.")
     return np.stack(faces).reshape(-1, SIDE, SIDE), np.array(labels), np.array(split_indices)

@@ -39,7 +39,8 @@ def can_load(root: Path) -> bool:
 def load(root: Path) -> dict[str, Samples]:
     """Load the splits; a folder of emotions without splits is `val`.
 
-    Folders of emotions that FER2013 lacks, such as contempt, are ignored.
+    Folders of emotions that FER2013 lacks, such as contempt, are ignored. The faces of all splits
+    are numbered in the order in which they are read (`Samples.rows`).
 
     Raises:
         UserError: An image cannot be read, or there is no image.
@@ -52,11 +53,11 @@ def load(root: Path) -> dict[str, Samples]:
     for split, pairs in files_by_split.items():
         if not pairs:
             continue
-        first_row = sum(map(len, splits.values()))
+        first_number = sum(map(len, splits.values()))
         faces = np.stack([_face(file) for file, _ in pairs])
         labels = np.array([label for _, label in pairs])
         votes = np.zeros((len(pairs), len(VOTE_NAMES)), np.uint8)
-        splits[split] = Samples(faces, labels, votes, first_row + np.arange(len(pairs)))
+        splits[split] = Samples(faces, labels, votes, first_number + np.arange(len(pairs)))
     if not splits:
         raise UserError(f"{root} has folders of emotions, but no images in them.")
     return splits

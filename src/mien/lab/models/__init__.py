@@ -1,4 +1,4 @@
-"""Models: one module per family of networks, with its `VARIANTS` and `build`."""
+"""Models: one module per family of networks, with `VARIANTS`, `build` and perhaps `ABLATIONS`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build(
         name: `"FAMILY-VARIANT"`, such as `"resnet-32"`, or a family for its first variant.
         channels: 1 or 3.
         classes: Number of logits, at least 2.
-        dropout: Probability of dropout.
+        dropout: Probability of dropout, 0 to 1; where it applies depends on the family.
         pretrained: Use ImageNet weights, which are downloaded once.
 
     Returns:
@@ -69,7 +69,7 @@ def build(
     options: dict[str, Any] = {"channels": channels, "classes": classes, "dropout": dropout}
     if pretrained:
         if "pretrained" not in inspect.signature(module.build).parameters:
-            raise UserError(f"{family} has no pretrained weights. Set pretrained=no.")
+            raise UserError(f"{family} has no pretrained weights. Use --set pretrained=no.")
         options["pretrained"] = True
     try:
         network = module.build(variant, **options)
@@ -79,7 +79,7 @@ def build(
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
             f"Cannot download the pretrained weights of {name}: {reason}. Check the internet "
-            "connection, or set pretrained=no."
+            "connection, or use --set pretrained=no."
         ) from None
     return network.to(memory_format=torch.channels_last)
 
@@ -87,7 +87,7 @@ def build(
 def ablations(name: str) -> dict[str, str]:
     """The ablations of a network: description -> name of the ablated network.
 
-    A family may define them as `ABLATIONS`.
+    They are the entry of its variant in the `ABLATIONS` of its family; empty if there is none.
     """
     family, _, variant = full_name(name).partition("-")
     of_family = getattr(load_module(REGISTRY, family), "ABLATIONS", {})
@@ -107,7 +107,7 @@ def multiply_adds(model: nn.Module, size: int, channels: int = 1) -> int:
 
     def count(layer: nn.Module, _: tuple, output: Tensor) -> None:
         nonlocal total
-        # Each number of the output is a sum over the weights of one output channel.
+        # Each value of the output is a sum of products with the weights of one output channel.
         total += output[0].numel() * cast("Tensor", layer.weight)[0].numel()
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]

@@ -1,6 +1,6 @@
 """The residual block of ResNet18 and ResNet34, shared by several networks.
 
-He et al. 2016, https://arxiv.org/abs/1512.03385. The default model has its own block, in `resnet`.
+He et al. 2016, https://arxiv.org/abs/1512.03385. The default model has another block, in `resnet`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> n
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a convolution; ignore its stride on a 1 x 1 map, where the stride has no effect.
 
-    On such maps oneDNN 3.13 leaves some bfloat16 gradients of strided weights uninitialized.
+    With a stride of 2, oneDNN 3.13 does not initialize the bfloat16 gradients of the weights that
+    multiply only padding. The shortcut has no padding.
     """
     if x.shape[-2:] == (1, 1):
         return F.conv2d(x, layer.weight, layer.bias, 1, layer.padding)

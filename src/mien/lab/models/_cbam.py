@@ -1,8 +1,8 @@
 """CBAM, the convolutional block attention module: channel attention, then spatial attention.
 
 Woo et al. 2018, https://arxiv.org/abs/1807.06521. Our choices: reduction 8 instead of 16 and at
-least four hidden units; no batch norm after the 7 x 7 convolution, as in the authors' formula, but
-not in their code. Both attention modules return their weights, so that forward hooks can read them.
+least four hidden units; no batch norm after the 7 x 7 convolution, which the authors' code has, but
+not their formula. Both attention modules return their weights, so that forward hooks can read them.
 """
 
 from __future__ import annotations

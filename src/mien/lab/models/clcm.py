@@ -13,7 +13,7 @@ Our choices:
 
 - All stages of MobileNetV2, followed by global average pooling, `dropout` and one linear layer.
   MobileNetV2 has 3.5 M parameters with the 1000 classes of ImageNet and 2,266,951 with seven, which
-  explains the 2.3 M. (Keras's count, which includes running means and variances.)
+  explains the 2.3 M (in Keras's count, which includes running means and variances).
 - The stem has stride 1, so that the last feature map is 3 x 3 for a face of 48 pixels; with
   MobileNetV2's stride 2 it would be 2 x 2. `shrunk` keeps the stem's stride 2 and instead has
   stride 1 in the last strided stage, like `hybrid`.
@@ -52,7 +52,7 @@ STEM_WIDTH, LAST_WIDTH = 32, 1280
 def convolution(
     width_in: int, width: int, kernel_size: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution, batch normalization and ReLU6."""
+    """A convolution, batch norm and ReLU6."""
     padding = kernel_size // 2
     layer = nn.Conv2d(width_in, width, kernel_size, stride, padding, groups=groups, bias=False)
     return [layer, nn.BatchNorm2d(width), nn.ReLU6()]
@@ -74,7 +74,8 @@ class InvertedResidual(nn.Module):
         if self.shortcut:
             nn.init.zeros_(self.body[-1].weight)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C, H / stride, W / stride)
+    # (N, C_in, H, W) -> (N, C, H / stride, W / stride), rounded up
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x) if self.shortcut else self.body(x)
 
 
@@ -103,7 +104,7 @@ class MobileNet(nn.Module):
 
 
 def round_width(width: float) -> int:
-    """Round to a multiple of eight, at least eight; widths in between are not faster."""
+    """Round to the nearest multiple of eight, at least eight; only these widths are fast."""
     return max(8, int(width + 4) // 8 * 8)
 
 

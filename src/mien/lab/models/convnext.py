@@ -53,7 +53,7 @@ VARIANTS = {
 """Width of the first stage (doubled in each later stage), blocks per stage, size of a patch."""
 
 EPSILON = 1e-6
-"""Of the layer norms."""
+"""Epsilon of the layer norms."""
 
 
 class ChannelNorm(nn.LayerNorm):

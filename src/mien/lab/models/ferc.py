@@ -10,10 +10,10 @@ five emotions on 10,000 images of 154 persons.
 
 The source (Mehendale) states:
 
-- Two networks in series, each with four layers of four 3 x 3 filters. Both numbers were varied from
-  1 to 8.
-- The input of the first network is a map of skin tones and a Hough transform, which detects circles
-  in gray images.
+- Two networks in series, each with four layers of four 3 x 3 filters. The numbers of layers and of
+  filters were each varied from 1 to 8.
+- The input of the first network is a map of skin tones and a Hough transform for circles, which
+  also works on gray images.
 - The second network outputs an "expressional vector" of 24 values, which a perceptron classifies.
 
 Strides, pooling, normalization, losses and the target of the first network are unknown to us.
@@ -118,7 +118,8 @@ class Ellipses(nn.Module):
         radius = ((x / half_width) ** 2 + (y / half_height) ** 2).sqrt()  # 1 on the ellipse
         normal_x, normal_y = x / half_width**2, y / half_height**2
         angle = torch.atan2(normal_y, normal_x)
-        slope = torch.hypot(normal_x, normal_y).clamp(min=1e-6) / radius  # of the radius
+        # Length of the gradient of the radius.
+        slope = torch.hypot(normal_x, normal_y).clamp(min=1e-6) / radius
         distance = (radius - 1) / slope * GRID / 2  # from the boundary, in grid points
         closeness = torch.exp(-(distance**2))
         closeness = closeness / closeness.sum((1, 2), keepdim=True)
@@ -139,6 +140,7 @@ class Ellipses(nn.Module):
         # The magnitude times cosine and sine of twice the angle of the gradient.
         edges = torch.cat([(dx**2 - dy**2) / magnitude, 2 * dx * dy / magnitude], 1)
         edges = edges / magnitude.mean((2, 3), keepdim=True)
+        # Votes rounded to bfloat16 would be too coarse for the softmax.
         with torch.autocast(x.device.type, enabled=False):
             votes = edges.flatten(1) @ self.boundaries.T  # (N, E)
             weights = (EDGE_WEIGHT * votes + self.log_prior).softmax(1)
@@ -202,5 +204,5 @@ def mask_network(width: int, channels: int) -> nn.Module:
 
 
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
-    """Both networks in series, or the second alone."""
+    """Build a variant: both networks in series, or the second alone."""
     return FERC(*VARIANTS[variant], channels, classes, dropout)

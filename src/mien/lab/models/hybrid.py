@@ -145,7 +145,7 @@ def resnet50(channels: int, slim: bool, pretrained: bool) -> tuple[nn.Module, in
     model = timm.create_model(
         "resnet50", pretrained, in_chans=channels, num_classes=0, global_pool="", **widths
     )
-    first_block = model.layer4[0]  # of the last stage; the others have no strides
+    first_block = model.layer4[0]  # of the last stage; its other blocks have stride 1
     first_block.conv2.stride = first_block.downsample[0].stride = (1, 1)
     return model, model.num_features
 

@@ -50,7 +50,7 @@ FINAL_SIZE = 4
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant: convolutions, a dense layer, logits."""
     width = VARIANTS[variant]
-    dense_width = 32 * width
+    dense_width = 32 * width  # 1024 in `full`
     layers = nn.Sequential()
     for factor, has_pooling, has_dropout in CONVOLUTIONS:
         layer = nn.Conv2d(channels, width * factor, 3)

@@ -18,8 +18,9 @@ The notebook states:
 - Dense layers of 256 and 512 with batch norm and ReLU.
 - Dropout of 0.25 after each of these six layers.
 
-Our choices: the last feature map is 3 x 3 for faces of 48 pixels, and smaller maps are resized to
-that; `slim` has half of the widths of the convolutions, for CPUs.
+Our choices: the probability of dropout is `dropout`; the last feature map is 3 x 3 for faces of 48
+pixels, and smaller maps are resized to that; `slim` has half of the widths of the convolutions, for
+CPUs.
 
 Accuracy on PublicTest's labels: `slim` 53.6 % after 10 epochs (results/leaderboard).
 

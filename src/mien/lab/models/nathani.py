@@ -20,8 +20,8 @@ Our choices:
 
 - `vgg16` has thirteen 3 x 3 convolutions in five blocks, and two dense layers of 512. `modified`
   has a fourth convolution in each of the last two blocks, and dense layers of 1024.
-- Batch normalization and ReLU after each convolution, since such a deep network is hard to train
-  from scratch without batch normalization.
+- Batch norm and ReLU after each convolution, since such a deep network is hard to train from
+  scratch without batch norm.
 - Max pooling between blocks, global max pooling after the last, and `dropout` after each dense
   layer.
 - `slim` and `slim-vgg16` have a quarter of all widths, for CPUs.
@@ -42,9 +42,11 @@ from __future__ import annotations
 
 from torch import nn
 
-MODIFIED = (2, 2, 3, 4, 4)
 VGG16 = (2, 2, 3, 3, 3)
-"""Number of convolutions of each block."""
+"""Number of convolutions of each block of VGG16."""
+
+MODIFIED = (2, 2, 3, 4, 4)
+"""Number of convolutions of each block of the modified VGG16."""
 
 VARIANTS = {
     "modified": (64, MODIFIED, 16),

@@ -16,7 +16,7 @@ Our choices:
 
 - `vgg`: four groups, 32, 64, 128 and 256 wide, of two 3 x 3 convolutions and max pooling, then two
   dense layers, the first 256 wide.
-- `inception`: a convolution, then four groups of one, two, two and two modules of GoogLeNet
+- `inception`: a convolution 64 wide, then four groups of one, two, two and two modules of GoogLeNet
   (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842), each two layers deep, with max pooling
   between the groups; global average pooling and a linear layer. The groups are 96, 192, 288 and 416
   wide, which gives 1.5 M parameters.
@@ -54,6 +54,9 @@ VARIANTS = {
     "slim": (24, 48, 96, 192),
 }
 """Widths of the four groups of layers."""
+
+STEM_WIDTH = 64
+"""Width of the first convolution of `inception`."""
 
 FINAL_SIZE = 3
 """Width and height of the last feature map of `vgg`; those of smaller faces are resized to that."""
@@ -105,8 +108,8 @@ def inception(
     widths: tuple[int, ...], channels: int, classes: int, dropout: float
 ) -> list[nn.Module]:
     """A convolution, seven modules of two layers each, and a linear layer."""
-    layers: list[nn.Module] = [convolution(channels, 64, 3)]
-    channels = 64
+    layers: list[nn.Module] = [convolution(channels, STEM_WIDTH, 3)]
+    channels = STEM_WIDTH
     for number, width in enumerate(widths):
         if number > 0:
             layers.append(nn.MaxPool2d(2))

@@ -15,7 +15,7 @@ FER2013 has no boxes. Every image is the crop of a face, so the only true box is
 Our choices, where Ren et al. do not determine them:
 
 - VGG16 up to its thirteenth convolution (conv5_3). The output sizes of poolings are rounded up, as
-  in Caffe, so that the last feature map is 3 x 3 for faces of 36 to 48 pixels. Theirs has ImageNet
+  in Caffe, so that the last feature map is 3 x 3 for faces of 33 to 48 pixels. Theirs has ImageNet
   weights and no batch norm; ours has random weights and therefore batch norm.
 - RoI max pooling of the whole image to 7 x 7, and two dense layers of 4096 with ReLU and `dropout`.
 - torchvision's region proposal network is trained with the whole image as the box. The sum of its
@@ -129,13 +129,16 @@ def proposal_network(width: int) -> Any:
 def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
     """Loss of objectness plus loss of boxes, where the only box is the whole image.
 
-    Ren et al. sample 256 anchors per image. The images here have fewer (81 at 48 pixels), so all
-    anchors are used and nothing is sampled.
+    Ren et al. sample 256 anchors per image. Face crops have fewer (81 at 48 pixels), so all anchors
+    with a label are used.
 
     Args:
         rpn: The region proposal network.
         features: (N, C, h, w) feature maps of the images.
         side: Width and height of the images in pixels.
+
+    Returns:
+        The loss, a scalar.
     """
     from torchvision.models.detection.rpn import concat_box_prediction_layers
 
@@ -147,6 +150,7 @@ def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
     objectness_loss = F.binary_cross_entropy_with_logits(
         objectness.float().flatten(), labels.clamp(min=0), reduction="none"
     )
+    # torchvision's beta, and its division of both losses by the number of used anchors.
     box_loss = F.smooth_l1_loss(boxes.float(), targets, beta=1 / 9, reduction="none").sum(1)
     return (objectness_loss * used + box_loss * positive).sum() / used.sum()
 
@@ -200,9 +204,10 @@ def roi_pool_image(x: Tensor) -> Tensor:
 class RoIPooling(nn.Module):
     """RoI max pooling of boxes in images, with the interface of torchvision's detectors."""
 
+    # Maps (N, C, h, w); per image, boxes (K, 4) in pixels -> (sum of all K, C, CELLS, CELLS)
     def forward(
         self, maps: dict[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]
-    ) -> Tensor:  # (N, C, h, w), N of (K, 4) in pixels -> (all K, C, CELLS, CELLS)
+    ) -> Tensor:
         from torchvision.ops import roi_pool
 
         return roi_pool(maps["0"].float(), boxes, CELLS, 1 / STRIDE)
@@ -219,8 +224,9 @@ def detector(model: RCNN, side: int, classes: int = 7) -> Any:
     Returns:
         A torchvision `FasterRCNN`, called with a list of (C, H, W) standardized images:
 
-        - In training mode it also takes a list of targets, one per image: `{"boxes": (F, 4)
-          corners, "labels": (F,) from 1}`. It returns losses by name, over 128 boxes per image.
+        - In training mode it also takes a list of targets, one per image with F faces: `{"boxes":
+          (F, 4) corners, "labels": (F,)}`. Labels are from 1, since 0 is the background. It returns
+          losses by name, over 128 boxes per image.
         - In evaluation mode it returns `boxes`, `labels` and `scores` of each image, from 300
           proposals.
     """

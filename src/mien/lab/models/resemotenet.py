@@ -10,8 +10,8 @@ set, and 58 to 66 % accuracy when they train the network themselves.
 The authors' code is complete; `full` has the same layers:
 
 - Crops are resized bilinearly to 64 pixels.
-- Three 3 x 3 convolutions with 64, 128 and 256 channels, each followed by batch normalization,
-  ReLU and max pooling. Dropout with probability 0.2 after the first two.
+- Three 3 x 3 convolutions with 64, 128 and 256 channels, each followed by batch norm, ReLU
+  and max pooling. Dropout with probability 0.2 after the first two.
 - Squeeze-and-excitation with reduction 16, without biases.
 - Three residual blocks with stride 2 and 512, 1024 and 2048 channels, and global average pooling.
 - Fully connected layers with 1024, 512 and 256 units, ReLU and dropout with probability 0.5.

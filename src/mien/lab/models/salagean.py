@@ -65,7 +65,6 @@ ABLATIONS = {
 }
 """Variant -> description of an ablation -> variant with that ablation."""
 
-
 MIDLINE_SELECTIVITY = 30.0
 """Factor of the logits of the midlines; larger values give more weight to the best midline."""
 
@@ -97,7 +96,7 @@ def flip_at_midline(x: Tensor) -> Tensor:
     padded = F.pad(x.flip(3), (max_shift, max_shift, 0, 0), mode="replicate")
     flipped = padded.unfold(3, side, 1)  # (N, C, side, shifts, side)
     differences = (x[:, :, :, None] - flipped).square().mean((1, 2, 4))  # (N, shifts)
-    mean_difference = differences.mean(1, keepdim=True).clamp(min=1e-3)
+    mean_difference = differences.mean(1, keepdim=True).clamp(min=1e-3)  # 0 for a uniform face
     weights = (-MIDLINE_SELECTIVITY * differences / mean_difference).softmax(1)
     return (weights[:, None, None, :, None] * flipped).sum(3)
 

@@ -92,8 +92,8 @@ def build(
 def imagenet_features(norm: bool, channels: int) -> dict[str, Tensor]:
     """The ImageNet weights of `features` from timm, which downloads them if needed.
 
-    For one channel, the kernels of the first layer are summed over the colors. The result is that
-    of a gray image, repeated in each color channel.
+    For one channel, the kernels of the first layer are summed over the colors. A gray face then has
+    the same features as in the network with three channels, where it is repeated in each channel.
     """
     import timm
 
